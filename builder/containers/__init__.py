@@ -1,0 +1,1 @@
+"""A run of an image: its state and its life."""

@@ -1,0 +1,114 @@
+"""Errors of the builder, above those of the stores.
+
+TiffinError (cache.errors)
+├── DockerfileError     a Dockerfile that cannot be built as written; carries file and lines
+├── BuildError          a step that failed
+│   └── RunError        a command in the sandbox ended with a non-zero code
+├── ContextError        the build context, or a path in it
+├── SandboxError        namespaces, mounts, id maps
+├── ImageError          an image that cannot be used
+│   └── ImageNotFoundError
+└── RegistryError       a registry that refused, failed or lied
+    ├── UnauthorizedError
+    └── NotInRegistryError
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.errors import CorruptError, DigestError, DiskFullError, StoreError, TiffinError, UsageError
+
+__all__ = [
+    "BuildError",
+    "ContextError",
+    "CorruptError",
+    "DigestError",
+    "DiskFullError",
+    "DockerfileError",
+    "ImageError",
+    "ImageNotFoundError",
+    "NotInRegistryError",
+    "RegistryError",
+    "RunError",
+    "SandboxError",
+    "Span",
+    "StoreError",
+    "TiffinError",
+    "UnauthorizedError",
+    "UsageError",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Lines of a Dockerfile, 1-based and inclusive, with their text."""
+
+    file: str
+    first_line: int
+    last_line: int
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.first_line}"
+
+
+class DockerfileError(TiffinError):
+    """A Dockerfile that cannot be built as written."""
+
+    def __init__(self, message: str, *, span: Span | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.span = span
+
+    def __str__(self) -> str:
+        where = f"{self.span}: " if self.span else ""
+        return where + super().__str__()
+
+
+class BuildError(TiffinError):
+    """A step of a build failed; `span` tells which."""
+
+    def __init__(self, message: str, *, span: Span | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.span = span
+
+    def __str__(self) -> str:
+        where = f"{self.span}: " if self.span else ""
+        return where + super().__str__()
+
+
+class RunError(BuildError):
+    """The command of a RUN step ended with `status`; `tail` is its last output."""
+
+    def __init__(self, message: str, *, status: int, tail: str = "", span: Span | None = None) -> None:
+        super().__init__(message, span=span)
+        self.status = status
+        self.tail = tail
+
+
+class ContextError(TiffinError):
+    """The build context, or a path in it, cannot be used."""
+
+
+class SandboxError(TiffinError):
+    """The machine refused a namespace, a mount or an id map."""
+
+
+class ImageError(TiffinError):
+    """An image that is malformed or cannot serve here."""
+
+
+class ImageNotFoundError(ImageError):
+    """No image of that name where it was looked for."""
+
+
+class RegistryError(TiffinError):
+    """A registry refused, failed or lied."""
+
+
+class UnauthorizedError(RegistryError):
+    """The registry wants other credentials (401 or 403)."""
+
+
+class NotInRegistryError(RegistryError):
+    """The registry has no such repository, manifest or blob (404)."""

@@ -1,0 +1,95 @@
+"""What happens during a command, as data: event values and the sink they go to.
+
+A sink is handed down to whoever works; only cli/render.py turns events into text. Sinks are thread-safe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """A step began to work. `step_id` is unique in the command and rises in order of first appearance."""
+
+    step_id: int
+    name: str  # "[stage 2/5] RUN make"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCached:
+    """A step's result came from a cache; `source` names the tier ("local", …)."""
+
+    step_id: int
+    name: str
+    source: str = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutput:
+    """Raw bytes a step's command wrote to `stream` (1 or 2); lines may be cut anywhere."""
+
+    step_id: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """A step ended well."""
+
+    step_id: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """A step ended badly; the error itself is raised, and printed by whoever catches it."""
+
+    step_id: int
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Bytes on the move; `key` identifies the transfer, `done_bytes` is a running total, sent a few times a second."""
+
+    key: str
+    label: str  # "pull sha256:0123456789ab", "push …", "export …"
+    done_bytes: int
+    total_bytes: int | None
+    finished: bool = False
+    note: str = ""  # "mounted from other/repo", "already there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something the user should know that stops nothing."""
+
+    message: str
+    where: str = ""  # "Dockerfile:12"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """A line of information ("exporting to oci archive out.tar")."""
+
+    message: str
+
+
+Event = StepStarted | StepCached | StepOutput | StepFinished | StepFailed | Transfer | Warned | Noted
+
+
+class Sink(Protocol):
+    """Receives events, from any thread, in the order they are sent by each; never raises."""
+
+    def emit(self, event: Event) -> None: ...
+
+
+class NullSink:
+    """Forgets every event."""
+
+    def emit(self, event: Event) -> None:
+        return None

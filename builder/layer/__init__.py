@@ -1,0 +1,1 @@
+"""Layers: table of contents, diff, tar, compression."""

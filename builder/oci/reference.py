@@ -1,0 +1,106 @@
+"""Image references: `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`, read as Docker reads them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from builder.errors import ImageError
+from cache.digest import Digest
+from cache.errors import DigestError
+
+DOCKER_HUB = "docker.io"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAX_REPOSITORY_LENGTH = 255  # distribution-spec, and every registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A parsed name. `registry` is the host as users write it, `repository` the path below it."""
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference; no tag and no digest means tag `latest`. Raises ImageError with the reason."""
+        rest, digest = text, None
+        if "@" in rest:
+            rest, _, digest_text = rest.partition("@")
+            try:
+                digest = Digest.parse(digest_text)
+            except DigestError as exc:
+                raise _invalid(text, f'"{digest_text}" is no digest') from exc
+        head, slash, tail = rest.rpartition("/")
+        name, colon, tag = tail.partition(":")
+        if colon and not _TAG.fullmatch(tag):
+            raise _invalid(text, f'"{tag}" is no tag')
+        registry, repository = _split_host(head + slash + name)
+        if not _HOST.fullmatch(registry):
+            raise _invalid(text, f'"{registry}" is no host name')
+        if not repository:
+            raise _invalid(text, "the name is empty")
+        for component in repository.split("/"):
+            if not _COMPONENT.fullmatch(component):
+                capitals = component != component.lower()
+                hint = "repository names are lower case" if capitals else f'"{component}" is no name'
+                raise _invalid(text, hint)
+        if len(repository) > MAX_REPOSITORY_LENGTH:
+            raise _invalid(text, f"the name is longer than {MAX_REPOSITORY_LENGTH} characters")
+        return cls(registry=registry, repository=repository, tag=tag or ("" if digest else "latest"), digest=digest)
+
+    @property
+    def name(self) -> str:
+        """Registry and repository, without tag or digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def familiar(self) -> str:
+        """As users write it: without docker.io and library/."""
+        text = str(self)
+        for prefix in (f"{DOCKER_HUB}/library/", f"{DOCKER_HUB}/"):
+            if text.startswith(prefix):
+                return text[len(prefix) :]
+        return text
+
+    @property
+    def selector(self) -> str:
+        """What a manifest URL ends in: the digest if there is one, else the tag."""
+        return str(self.digest) if self.digest else self.tag
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the registry is this machine, so that plain http is in order."""
+        host = self.registry.rsplit(":", 1)[0] if not self.registry.endswith("]") else self.registry
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.registry}/{self.repository}{tag}{digest}"
+
+
+def _split_host(name: str) -> tuple[str, str]:
+    """Docker's rule: the first component is a host if it has a dot, a colon, is localhost or has capitals."""
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        host = DOCKER_HUB if first == "index.docker.io" else first
+        return host, f"library/{rest}" if host == DOCKER_HUB and "/" not in rest else rest
+    return DOCKER_HUB, name if slash else f"library/{name}" if name else ""
+
+
+def _invalid(text: str, reason: str) -> ImageError:
+    return ImageError(
+        f'invalid image reference "{text}": {reason}', remedy="write [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST]"
+    )

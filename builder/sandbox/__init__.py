@@ -1,0 +1,1 @@
+"""Namespaces, mounts and processes of RUN and run."""

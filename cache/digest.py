@@ -1,0 +1,129 @@
+"""Digests: checked values, and streams that hash what passes through them.
+
+image-spec descriptor.md#digests. sha256 and sha512 are accepted; sha256 is what tiffin writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from cache.errors import CorruptError, DigestError
+
+HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_HEX = re.compile(r"[0-9a-f]+")
+COPY_CHUNK_BYTES = 1 << 20  # large enough that Python's share of a copy vanishes, small enough for constant memory
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """`ALGORITHM:HEX`, checked when made, so it is safe in a path or a URL."""
+
+    algorithm: str
+    hex: str
+
+    def __post_init__(self) -> None:
+        if HEX_LENGTH.get(self.algorithm) != len(self.hex) or not _HEX.fullmatch(self.hex):
+            raise DigestError(
+                f'invalid digest "{self.algorithm}:{self.hex}"',
+                remedy="expected sha256: and 64 lower-case hex digits",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Read `sha256:…`; raises DigestError."""
+        algorithm, _, hexdigest = text.partition(":")
+        return cls(algorithm, hexdigest)
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        """The sha256 digest of `data`."""
+        return cls("sha256", hashlib.sha256(data).hexdigest())
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+    @property
+    def short(self) -> str:
+        """The first twelve hex digits, as Docker abbreviates ids."""
+        return self.hex[:12]
+
+
+class HashingWriter:
+    """Pass writes on to `sink` (or nowhere), counting and hashing them."""
+
+    def __init__(self, sink: BinaryIO | None = None, *, algorithm: str = "sha256") -> None:
+        self._sink = sink
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm)
+        self.size_bytes = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        self._hash.update(data)
+        self.size_bytes += len(data)
+        if self._sink is not None:
+            self._sink.write(data)
+        return len(data)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of everything written so far."""
+        return Digest(self._algorithm, self._hash.hexdigest())
+
+
+class VerifyingReader:
+    """Read `source` to its end; the last read raises CorruptError unless digest and size were right.
+
+    Also raises as soon as more than `size_bytes` arrive, so a lying server cannot fill the disk.
+    Closing is the caller's business (`close` closes `source`).
+    """
+
+    def __init__(self, source: BinaryIO, digest: Digest, size_bytes: int | None, *, what: str = "blob") -> None:
+        self._source = source
+        self._digest = digest
+        self._size_bytes = size_bytes
+        self._what = what
+        self._hash = hashlib.new(digest.algorithm)
+        self._done = False
+        self.read_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(COPY_CHUNK_BYTES), b""))
+        data = self._source.read(size)
+        if data:
+            self._hash.update(data)
+            self.read_bytes += len(data)
+            if self._size_bytes is not None and self.read_bytes > self._size_bytes:
+                raise CorruptError(
+                    f"{self._what} {self._digest} is longer than the promised {self._size_bytes} bytes",
+                    remedy="the source sends wrong bytes; try again or use another source",
+                )
+        elif size and not self._done:
+            self._verify()
+        return data
+
+    def _verify(self) -> None:
+        self._done = True
+        if self._size_bytes is not None and self.read_bytes != self._size_bytes:
+            raise CorruptError(
+                f"{self._what} {self._digest} ended after {self.read_bytes} of {self._size_bytes} bytes",
+                remedy="the transfer was cut off or the store is damaged; try again",
+            )
+        actual = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
+        if actual != str(self._digest):
+            raise CorruptError(
+                f"{self._what} {self._digest} has the wrong content ({actual})",
+                remedy="the source sends wrong bytes; try again or use another source",
+            )
+
+    def close(self) -> None:
+        self._source.close()
+
+    def __enter__(self) -> VerifyingReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,96 @@
+"""Imports point downward, and each third-party library has one owner."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (  # bottom first; names on one line may not import each other
+    ("cache",),
+    ("builder.errors", "builder.events"),
+    ("builder.oci",),
+    ("builder.dockerfile", "builder.layer", "builder.sandbox", "builder.registry"),
+    ("builder.image",),
+    ("builder.instructions",),
+    ("builder.solver",),
+    ("builder.cli",),
+    ("builder.__main__",),
+)
+OWNERS = {
+    "click": ("builder.cli", "builder.__main__"),
+    "requests": ("builder.registry.transport",),
+    "zstandard": ("builder.layer.compress",),
+    "diskcache": ("cache.local",),
+    "dockerfile_parse": ("builder.dockerfile.parser",),
+}
+
+
+def within(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(prefix + ".")
+
+
+def layer(module: str) -> tuple[int, str] | None:
+    for height, names in enumerate(LAYERS):
+        for name in names:
+            if within(module, name):
+                return height, name
+    return None
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules(root: Path) -> dict[str, set[str]]:
+    """Map every module to what it imports, imports inside functions included."""
+    files = [p for package in ("builder", "cache") for p in (root / package).rglob("*.py")]
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts): imports(path)
+        for path in files
+        if path.name != "__init__.py"
+    }
+
+
+def violations(root: Path) -> list[str]:
+    wrong = []
+    for here, targets in sorted(modules(root).items()):
+        mine = layer(here)
+        assert mine is not None, f"{here} is in no layer"
+        for target in sorted(targets):
+            owners = OWNERS.get(target.split(".")[0])
+            if owners and not any(within(here, owner) for owner in owners):
+                wrong.append(f"{here} imports {target}; only {owners} may")
+            theirs = layer(target)
+            if theirs and (theirs[0] > mine[0] or (theirs[0] == mine[0] and theirs[1] != mine[1])):
+                wrong.append(f"{here} imports {target}: not downward")
+            if here == "builder.sandbox.enter" and theirs:
+                wrong.append(f"{here} must stand alone, imports {target}")
+    return wrong
+
+
+def test_imports_point_downward() -> None:
+    assert violations(ROOT) == []
+
+
+def test_no_import_cycles() -> None:
+    graph = modules(ROOT)
+    edges = {
+        here: {m for m in graph if m != here and any(within(t, m) for t in targets)} for here, targets in graph.items()
+    }
+    TopologicalSorter(edges).prepare()  # raises CycleError naming the cycle
+
+
+def test_init_files_are_empty_or_docstrings() -> None:
+    for package in ("builder", "cache"):
+        for path in (ROOT / package).rglob("__init__.py"):
+            body = ast.parse(path.read_text()).body
+            assert all(isinstance(node, ast.Expr) for node in body), f"{path} has code"
