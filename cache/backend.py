@@ -1,0 +1,133 @@
+"""Step records, and the protocol of a cache that holds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cache.digest import Digest
+from cache.errors import CorruptError
+from cache.keys import SCHEMA, KeyPart
+from cache.snapshots import BlobRef
+
+MAX_RECORD_BYTES = 4 << 20  # a RUN with a very long script; anything beyond is damage
+MAX_PART_CHARACTERS = 4096  # longer parts are kept shortened: they explain, they do not decide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """The result of a step. It holds only over the layers whose ChainID is `parent_chain`."""
+
+    diff_id: Digest
+    parent_chain: Digest
+    created: str  # RFC 3339
+    seconds: float  # it took to make
+    parts: tuple[KeyPart, ...]
+    layer: BlobRef | None  # a packed form, where one was made
+    empty: bool  # nothing changed
+    description: str
+
+    def encode(self) -> bytes:
+        document = {
+            "schema": SCHEMA,
+            "diffId": str(self.diff_id),
+            "parentChain": str(self.parent_chain),
+            "created": self.created,
+            "seconds": round(self.seconds, 3),
+            "parts": [[part.name, part.value[:MAX_PART_CHARACTERS]] for part in self.parts],
+            "layer": self.layer.to_json() if self.layer else None,
+            "empty": self.empty,
+            "description": self.description,
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> StepRecord:
+        """Read a record; raises CorruptError for anything of another form."""
+        try:
+            if len(data) > MAX_RECORD_BYTES:
+                raise ValueError("too long")
+            value = json.loads(data)
+            if value["schema"] != SCHEMA or not isinstance(value["empty"], bool):
+                raise ValueError("another schema")
+            return cls(
+                diff_id=Digest.parse(value["diffId"]),
+                parent_chain=Digest.parse(value["parentChain"]),
+                created=str(value["created"]),
+                seconds=float(value["seconds"]),
+                parts=tuple(KeyPart(str(name), str(text)) for name, text in value["parts"]),
+                layer=BlobRef.from_json(value["layer"]) if value["layer"] else None,
+                empty=value["empty"],
+                description=str(value["description"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+            raise CorruptError(f"a step record is malformed: {exc}", remedy="it is ignored") from exc
+
+
+class StepCache(Protocol):
+    """Records by key. Look-ups leave out what is not there and raise StoreError for "could not ask"; puts are idempotent."""
+
+    @property
+    def name(self) -> str: ...
+
+    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]: ...
+
+    def put(self, key: Digest, record: StepRecord) -> None: ...
+
+
+class Null:
+    """Holds nothing."""
+
+    name = "none"
+
+    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
+        return {}
+
+    def put(self, key: Digest, record: StepRecord) -> None:
+        return None
+
+
+class ReadOnly:
+    """Another cache without its puts."""
+
+    def __init__(self, inner: StepCache) -> None:
+        self._inner = inner
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
+        return self._inner.get_many(keys)
+
+    def put(self, key: Digest, record: StepRecord) -> None:
+        return None
+
+
+class Tiered:
+    """Several caches, nearest first: each is asked for what the nearer ones lacked; hits are kept in the nearer ones."""
+
+    def __init__(self, tiers: Sequence[StepCache]) -> None:
+        self._tiers = tuple(tiers)
+
+    @property
+    def name(self) -> str:
+        return "+".join(tier.name for tier in self._tiers)
+
+    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
+        found: dict[Digest, StepRecord] = {}
+        for number, tier in enumerate(self._tiers):
+            missing = [key for key in keys if key not in found]
+            if not missing:
+                break
+            for key, record in tier.get_many(missing).items():
+                found[key] = record
+                for nearer in self._tiers[:number]:
+                    nearer.put(key, record)
+        return found
+
+    def put(self, key: Digest, record: StepRecord) -> None:
+        for tier in self._tiers:
+            tier.put(key, record)

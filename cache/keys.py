@@ -1,0 +1,29 @@
+"""Cache keys: SHA-256 over a version and length-framed, named parts. The parts are kept so that a miss can be explained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cache.digest import Digest
+
+SCHEMA = 1  # raise it when the meaning of any part changes: old records are then never found
+
+
+class KeyPart(NamedTuple):
+    """One thing a step's result depends on."""
+
+    name: str
+    value: str
+
+
+def step_key(parts: Sequence[KeyPart]) -> Digest:
+    """The key of `parts`, in their order. A length stands before every text, so no two lists share their bytes."""
+    hasher = hashlib.sha256(b"tiffin step %d\n" % SCHEMA)
+    for part in parts:
+        for text in part:
+            data = text.encode("utf-8", "surrogateescape")
+            hasher.update(b"%d:" % len(data))
+            hasher.update(data)
+    return Digest("sha256", hasher.hexdigest())

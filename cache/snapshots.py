@@ -1,0 +1,125 @@
+"""Layers by DiffID: the table of contents, the unpacked tree of each id map, and which blobs hold the layer packed.
+
+layers/ALGORITHM-HEX/{index, blobs.json, fs.FLAVOR/}. A tree belongs to one id map (flavor), for its owners on disk mean
+nothing under another. A name that exists is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache.digest import Digest
+from cache.errors import CorruptError
+from cache.files import disk_errors, remove_tree, write_atomically
+from cache.statedir import StateDir
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRef:
+    """A packed form of a layer."""
+
+    media_type: str
+    digest: Digest
+    size_bytes: int
+
+    def to_json(self) -> dict[str, object]:
+        return {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size_bytes}
+
+    @classmethod
+    def from_json(cls, value: object) -> BlobRef:
+        """Raises CorruptError for anything of another form."""
+        if isinstance(value, dict):
+            media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
+            if isinstance(media_type, str) and isinstance(digest, str) and isinstance(size, int):
+                return cls(media_type=media_type, digest=Digest.parse(digest), size_bytes=size)
+        raise CorruptError("a record of a packed layer is malformed", remedy="run tiffin system prune")
+
+
+class Snapshots:
+    """The layers of one state directory, with trees of one flavor."""
+
+    def __init__(self, state: StateDir, flavor: str) -> None:
+        self._state = state
+        self.flavor = flavor
+
+    def _folder(self, diff_id: Digest) -> Path:
+        return self._state.layers / f"{diff_id.algorithm}-{diff_id.hex}"
+
+    def fs(self, diff_id: Digest) -> Path | None:
+        """The unpacked tree, complete, or None."""
+        path = self._folder(diff_id) / f"fs.{self.flavor}"
+        return path if path.is_dir() else None
+
+    def publish(self, diff_id: Digest, tree: Path) -> Path:
+        """Give a finished tree its name; if another process was first, its tree stays and ours goes."""
+        folder = self._folder(diff_id)
+        target = folder / f"fs.{self.flavor}"
+        with disk_errors(target):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            try:
+                os.rename(tree, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                remove_tree(tree)
+        return target
+
+    def has_index(self, diff_id: Digest) -> bool:
+        return (self._folder(diff_id) / "index").exists()
+
+    def read_index(self, diff_id: Digest) -> bytes | None:
+        try:
+            return (self._folder(diff_id) / "index").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_index(self, diff_id: Digest, data: bytes) -> None:
+        folder = self._folder(diff_id)
+        with disk_errors(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(folder / "index", data)
+
+    def blobs(self, diff_id: Digest) -> tuple[BlobRef, ...]:
+        """The packed forms known; whether they are still here is the blob store's to say."""
+        try:
+            data = (self._folder(diff_id) / "blobs.json").read_bytes()
+        except FileNotFoundError:
+            return ()
+        with contextlib.suppress(ValueError):
+            value = json.loads(data)
+            if isinstance(value, list):
+                return tuple(BlobRef.from_json(item) for item in value)
+        raise CorruptError(f"the record of layer {diff_id} is malformed", remedy="run tiffin system prune")
+
+    def add_blob(self, diff_id: Digest, ref: BlobRef) -> None:
+        """Remember a packed form."""
+        known = self.blobs(diff_id)
+        if ref in known:
+            return
+        folder = self._folder(diff_id)
+        with disk_errors(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        document = [item.to_json() for item in (*known, ref)]
+        write_atomically(folder / "blobs.json", json.dumps(document, sort_keys=True).encode())
+
+    def lock(self, diff_id: Digest) -> contextlib.AbstractContextManager[bool]:
+        """Held while a layer is unpacked or packed, so that it happens once."""
+        return self._state.lock(f"layer-{diff_id.hex}")
+
+    def remove(self, diff_id: Digest) -> None:
+        """Remove all of a layer but its blobs; raises OSError where trees have owners this process may not touch."""
+        remove_tree(self._folder(diff_id))
+
+    def has_foreign_trees(self) -> bool:
+        """Whether any unpacked tree is here, so that removing needs the user namespace."""
+        return any(item.name.startswith("fs.") for folder in self._state.layers.iterdir() for item in folder.iterdir())
+
+    def __iter__(self) -> Iterator[Digest]:
+        for folder in sorted(self._state.layers.iterdir()):
+            algorithm, _, hexdigest = folder.name.partition("-")
+            yield Digest(algorithm, hexdigest)

@@ -1,0 +1,169 @@
+"""The state directory: every path below it, its locks, its format stamp, and what a dead process left there.
+
+Locks are flocks on files in locks/, so they end with their holder. Lock order: one step lock at most, then layer and
+blob locks, then the lock of the image list; a holder of a later one takes no earlier one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cache.errors import StoreError
+from cache.files import disk_error, remove_tree, write_atomically
+
+FORMAT = "tiffin 1\n"
+FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "tmp", "locks")
+_SAFE = re.compile(r"[A-Za-z0-9_-]{1,100}")
+LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
+
+
+class StateDir:
+    """An opened state directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.images = root / "images"
+        self.layers = root / "layers"
+        self.cache = root / "cache"
+        self.mounts = root / "mounts"
+        self.containers = root / "containers"
+        self.tmp = root / "tmp"
+        self.locks = root / "locks"
+
+    @staticmethod
+    def default_root(environ: Mapping[str, str]) -> Path:
+        """$TIFFIN_ROOT, else $XDG_DATA_HOME/tiffin, else ~/.local/share/tiffin; raises StoreError without a home."""
+        if environ.get("TIFFIN_ROOT"):
+            return Path(environ["TIFFIN_ROOT"])
+        if environ.get("XDG_DATA_HOME"):
+            return Path(environ["XDG_DATA_HOME"]) / "tiffin"
+        home = environ.get("HOME", "")
+        if not home:
+            try:
+                home = pwd.getpwuid(os.getuid()).pw_dir
+            except KeyError:
+                home = ""
+        if not home or home == "/":
+            raise StoreError("no home directory for the state directory", remedy="set TIFFIN_ROOT to a writable path")
+        return Path(home) / ".local/share/tiffin"
+
+    @classmethod
+    def open(cls, root: Path) -> StateDir:
+        """Open or make the state directory at `root`; raises StoreError."""
+        root = root.absolute()
+        stamp = root / "format"
+        try:
+            if stamp.read_text() == FORMAT:
+                return cls(root)
+            raise StoreError(f"{root} has another format", remedy="use another --root, or the tiffin that made it")
+        except FileNotFoundError:
+            pass
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "its stamp is no text"
+            raise StoreError(
+                f"cannot use the state directory {root}: {reason}",
+                remedy="set --root or TIFFIN_ROOT to a writable path",
+            ) from exc
+        return cls._create(root, stamp)
+
+    @classmethod
+    def _create(cls, root: Path, stamp: Path) -> StateDir:
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            known = {folder.split("/")[0] for folder in FOLDERS}
+            strangers = {item.name for item in root.iterdir() if not item.name.startswith(".")} - known - {"format"}
+            if strangers:
+                raise StoreError(
+                    f"{root} holds other files ({min(strangers)})", remedy="use an empty directory as --root"
+                )
+            for folder in FOLDERS:
+                (root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StoreError(
+                f"cannot make the state directory {root}: {exc.strerror}",
+                remedy="set --root or TIFFIN_ROOT to a writable path",
+            ) from exc
+        write_atomically(root / "images" / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        write_atomically(stamp, FORMAT.encode())
+        return cls(root)
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, shared: bool = False, blocking: bool = True) -> Iterator[bool]:
+        """Hold the lock called `name`; yields False if it is busy and `blocking` is off."""
+        path = self.locks / _lock_file(name)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise disk_error(path, exc) from exc
+        try:
+            mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            try:
+                fcntl.flock(fd, mode if blocking else mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def scratch(self, prefix: str) -> Iterator[Path]:
+        """A new directory below tmp/, removed at the end. A lock file beside it tells sweep() that it is in use."""
+        name = f"{prefix}-{secrets.token_hex(8)}"
+        lock_path, path = self.tmp / f"{name}.lock", self.tmp / name
+        try:
+            fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise disk_error(lock_path, exc) from exc
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                path.mkdir(mode=0o700)
+            except OSError as exc:
+                raise disk_error(path, exc) from exc
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                remove_tree(path)
+            if not path.exists():
+                lock_path.unlink(missing_ok=True)
+            os.close(fd)
+
+    def sweep(self) -> int:
+        """Remove what dead processes left in tmp/; returns how many entries went. What resists is left for later."""
+        removed = 0
+        for item in os.scandir(self.tmp):
+            if item.name.endswith(".lock"):
+                removed += self._sweep_one(item.name)
+        return removed
+
+    def _sweep_one(self, lock_name: str) -> int:
+        lock_path = self.tmp / lock_name
+        try:
+            fd = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return 0
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(self.tmp / lock_name.removesuffix(".lock"))
+            lock_path.unlink(missing_ok=True)
+            return 1
+        except OSError:  # in use, or files of other owners: not now
+            return 0
+        finally:
+            os.close(fd)
+
+
+def _lock_file(name: str) -> str:
+    """A bounded set of file names; the words before the first dash keep kinds of locks apart."""
+    kind = name.split("-", 1)[0]
+    bucket = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % LOCK_BUCKETS
+    return f"{kind if _SAFE.fullmatch(kind) else 'other'}-{bucket:03x}"
