@@ -1,0 +1,201 @@
+"""Write changes as a layer: a deterministic tar, its DiffID, its table of contents, and a compressed blob if asked for.
+
+Laws: the bytes depend on the changes alone, never on how a file system laid them out or what order it lists them in;
+unpacking gives the same entries back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from builder.errors import BuildError
+from builder.layer.changes import Change
+from builder.layer.compress import Compression, compressor
+from builder.layer.index import Entry, LayerIndex
+from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
+from builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from cache.blobs import BlobStore
+from cache.digest import Digest, HashingWriter
+from cache.snapshots import BlobRef
+
+CHUNK_BYTES = 1 << 20
+QUEUED_CHUNKS = 8
+WHITEOUT_PREFIX = ".wh."
+OPAQUE_NAME = ".wh..wh..opq"
+MEDIA_TYPES = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+
+
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A packed layer; `size_bytes` is the tar's. `blob` None if none was asked for."""
+
+    diff_id: Digest
+    size_bytes: int
+    index: LayerIndex
+    blob: BlobRef | None
+
+
+def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = None) -> LayerIndex:
+    """Write `changes` (sorted, parents first) as a tar; the index has digests and offsets. Constant memory.
+
+    Times later than `clamp_mtime_ns` become it. A file that is not as long as its entry says is a BuildError.
+    """
+    out = _Buffered(sink)
+    entries = []
+    for change in changes:
+        entry = change.entry
+        if clamp_mtime_ns is not None and entry.mtime_ns > clamp_mtime_ns:
+            entry = entry._replace(mtime_ns=clamp_mtime_ns)
+        entries.append(_write(entry, change, out))
+        if entry.opaque:
+            marker = Entry("", "file", 0o644, 0, 0, 0, entry.mtime_ns, "", (), 0, 0, "", -1, False)
+            out.write(header(marker, f"{entry.path}/{OPAQUE_NAME}"))
+    out.write(END_OF_ARCHIVE)
+    out.flush()
+    return LayerIndex(entries)
+
+
+def pack_layer(
+    changes: Sequence[Change],
+    *,
+    blobs: BlobStore | None,
+    compression: Compression | None,
+    clamp_mtime_ns: int | None = None,
+) -> Packed:
+    """Pack in one pass: tar, DiffID, and with `blobs` and `compression` the blob too.
+
+    Reading and the digests of files run in this thread, the DiffID and compression in others.
+    """
+    if blobs is None or compression is None:
+        hashed = HashingWriter()
+        with pumped(hashed) as pump:
+            index = pack(changes, pump, clamp_mtime_ns=clamp_mtime_ns)
+        return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=None)
+    with blobs.ingest() as blob:
+        with compressor(blob, compression) as packed:
+            hashed = HashingWriter(packed)  # type: ignore[arg-type]  # it only writes
+            with pumped(hashed) as pump:
+                index = pack(changes, pump, clamp_mtime_ns=clamp_mtime_ns)
+        digest, size = blob.commit()
+    ref = BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)
+    return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=ref)
+
+
+def member_name(entry: Entry) -> str:
+    """The name of an entry in the tar."""
+    if entry.kind == "dir":
+        return f"{entry.path}/"
+    if entry.kind == "whiteout":
+        parent, slash, name = entry.path.rpartition("/")
+        return f"{parent}{slash}{WHITEOUT_PREFIX}{name}"
+    return entry.path
+
+
+def _write(entry: Entry, change: Change, out: _Buffered) -> Entry:
+    if entry.kind == "whiteout":
+        out.write(header(entry._replace(kind="file"), member_name(entry)))
+        return entry
+    out.write(header(entry, member_name(entry)))
+    if entry.kind != "file":
+        return entry
+    offset = out.position
+    digest = _copy(entry, change, out) if entry.size else hashlib.sha256().hexdigest()
+    return entry._replace(offset=offset, digest=digest)
+
+
+def _copy(entry: Entry, change: Change, out: _Buffered) -> str:
+    assert change.open is not None, entry.path
+    hasher = hashlib.sha256()
+    left = entry.size
+    with change.open() as stream:
+        while left and (data := stream.read(min(left, CHUNK_BYTES))):
+            hasher.update(data)
+            out.write(data)
+            left -= len(data)
+        if left or stream.read(1):
+            raise BuildError(
+                f'"{entry.path}" changed its size while it was being read', remedy="build again when it is at rest"
+            )
+    out.write(padding(entry.size))
+    return hasher.hexdigest()
+
+
+class _Buffered:
+    """Gathers small writes, so that each thread behind gets pieces worth its while."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._parts: list[bytes] = []
+        self._held = 0
+        self.position = 0
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._held += len(data)
+        self.position += len(data)
+        if self._held >= CHUNK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            self._sink.write(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+            self._parts, self._held = [], 0
+
+
+@contextlib.contextmanager
+def pumped(sink: Sink) -> Iterator[Sink]:
+    """A writer whose bytes reach `sink` in another thread, a few chunks behind; its errors are raised here."""
+    pump = _Pump(sink)
+    try:
+        yield pump
+    except BaseException:
+        pump.abandon()
+        raise
+    pump.finish()
+
+
+class _Pump:
+    def __init__(self, sink: Sink) -> None:
+        self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUED_CHUNKS)
+        self._error: BaseException | None = None
+        self._write: Callable[[bytes], object] = sink.write
+        self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes, /) -> int:
+        if self._error is not None:
+            raise self._error
+        self._queue.put(data)
+        return len(data)
+
+    def finish(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def abandon(self) -> None:
+        """End the thread without caring for what it has left to write."""
+        self._error = self._error or BrokenPipeError()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (data := self._queue.get()) is not None:
+            if self._error is None:
+                try:
+                    self._write(data)
+                except BaseException as exc:  # handed to the writing thread
+                    self._error = exc
