@@ -1,0 +1,167 @@
+"""Start sandboxes. A small server is forked while the process has one thread; each run is a fork of it.
+
+If the main process ends in any way, the server dies with it, each runner with the server, and each sandbox's init with
+its runner, which ends everything in the sandbox.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from builder.errors import SandboxError
+from builder.sandbox import enter, kernel
+from builder.sandbox.spec import SandboxSpec
+
+MAX_REPLY_BYTES = 1 << 16
+MAX_FDS = 5  # the spec, three standard descriptors, the reply socket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitStatus:
+    """How a command ended: `code` is 128 + n for a signal; `message` why it could not start, with code 126 or 127."""
+
+    code: int
+    message: str = ""
+
+
+class Running:
+    """A command in a sandbox. One thread waits; any may kill."""
+
+    def __init__(self, reply: socket.socket) -> None:
+        self._reply = reply
+
+    def wait(self) -> ExitStatus:
+        """Wait for the end; raises SandboxError if the sandbox could not be made."""
+        try:
+            data = self._reply.recv(MAX_REPLY_BYTES)
+            while data and self._reply.recv(1):  # until the runner is gone, and with it every process inside
+                pass
+        except ConnectionResetError:
+            data = b""
+        finally:
+            self._reply.close()
+        if not data:
+            return ExitStatus(code=128 + signal.SIGKILL)
+        message = json.loads(data)
+        if "error" in message:
+            raise SandboxError(f"cannot {message['error']}: {message['reason']}", remedy=_remedy(message["errno"]))
+        status = int(message["status"])
+        return ExitStatus(code=status if status >= 0 else 128 - status, message=message.get("message", ""))
+
+    def kill(self, number: int) -> None:
+        """Send a signal to the command; SIGKILL ends everything in the sandbox. Too late is fine."""
+        try:
+            self._reply.send(b"%d" % number)
+        except OSError:
+            return
+
+
+class Launcher:
+    """Talks to the server; thread-safe. Close it, or use it as a context manager."""
+
+    def __init__(self, server: socket.socket, pid: int) -> None:
+        self._server = server
+        self._pid = pid
+
+    @classmethod
+    def start(cls) -> Launcher:
+        """Fork the server. The process must still have only one thread."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                _serve(theirs, parent)
+            finally:
+                os._exit(1)
+        theirs.close()
+        return cls(ours, pid)
+
+    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> Running:
+        """Start a sandbox with these descriptors, which stay the caller's."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        memory = os.memfd_create("spec", os.MFD_CLOEXEC)
+        try:
+            with open(memory, "wb", closefd=False) as stream:
+                stream.write(spec.encode())
+            fds = array.array("i", [memory, stdin, stdout, stderr, theirs.fileno()])
+            self._server.sendmsg([b"run"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        except OSError as exc:
+            ours.close()
+            raise SandboxError(f"the sandbox server is gone: {exc.strerror}", remedy="run the command again") from exc
+        finally:
+            theirs.close()
+            os.close(memory)
+        return Running(ours)
+
+    def close(self) -> None:
+        """End the server and with it every sandbox."""
+        self._server.close()
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return
+
+    def __enter__(self) -> Launcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _serve(requests: socket.socket, parent: int) -> None:
+    """The server: a fork per request."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    _close_others({0, 1, 2, requests.fileno()})
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        data, ancillary, _, _ = requests.recvmsg(16, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return
+        fds = array.array("i")
+        for _, _, raw in ancillary:
+            fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
+        server = os.getpid()
+        if os.fork() == 0:
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _run_request(list(fds), server)
+        for fd in fds:
+            os.close(fd)
+
+
+def _run_request(fds: Sequence[int], server: int) -> None:
+    try:
+        memory, *standard, reply_fd = fds
+        os.lseek(memory, 0, os.SEEK_SET)
+        with open(memory, "rb") as stream:
+            spec = json.loads(stream.read())
+        if os.getppid() == server:
+            enter.run(spec, standard, socket.socket(fileno=reply_fd))
+    finally:
+        os._exit(1)
+
+
+def _close_others(keep: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue
+
+
+def _remedy(number: int) -> str:
+    return "see tiffin info for what this machine allows" if number else "run with --debug and report it"

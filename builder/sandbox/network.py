@@ -1,0 +1,48 @@
+"""What a sandbox's /etc/resolv.conf and /etc/hosts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+RESOLV_CONF = "/etc/resolv.conf"
+SYSTEMD_UPSTREAM = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
+STUB_ADDRESS = "127.0.0.53"
+MAX_BYTES = 1 << 20
+
+
+def host_resolv_conf(*, network: str) -> str:
+    """The machine's name servers as a sandbox reaches them: loopback ones only with the machine's own network."""
+    text = _read(RESOLV_CONF)
+    if network == "host":
+        return text
+    if STUB_ADDRESS in text:
+        text = _read(SYSTEMD_UPSTREAM) or text
+    return "".join(line for line in text.splitlines(keepends=True) if not _is_loopback_server(line))
+
+
+def hosts_file(hostname: str, extra: Sequence[tuple[str, str]]) -> str:
+    """localhost, the sandbox's own name, and `extra` pairs of name and address."""
+    lines = [
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::0\tip6-localnet",
+        "ff02::1\tip6-allnodes",
+        "ff02::2\tip6-allrouters",
+    ]
+    lines += [f"{address}\t{name}" for name, address in extra]
+    if hostname:
+        lines.append(f"127.0.1.1\t{hostname}")
+    return "\n".join(lines) + "\n"
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_BYTES)
+    except OSError:
+        return ""
+
+
+def _is_loopback_server(line: str) -> bool:
+    words = line.split()
+    return len(words) >= 2 and words[0] == "nameserver" and (words[1].startswith("127.") or words[1] == "::1")

@@ -1,0 +1,78 @@
+"""What a sandbox is, as values; JSON carries them to the process that makes it (builder.sandbox.enter)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+# Docker's fourteen
+DEFAULT_CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "NET_RAW",
+    "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
+)  # fmt: skip
+DEFAULT_SHM_BYTES = 64 << 20  # Docker's
+DEFAULT_TMPFS_MODE = 0o1777
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """Show `host_path` (file or directory) at `path`."""
+
+    host_path: str
+    path: str
+    read_only: bool = False
+    kind: str = "bind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tmpfs:
+    """An empty file system in memory at `path`; `size_bytes` 0 is the kernel's default."""
+
+    path: str
+    size_bytes: int = 0
+    mode: int = DEFAULT_TMPFS_MODE
+    kind: str = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stub:
+    """A mount point the root may lack; `path` relative and without symlinks. It comes from below all layers."""
+
+    path: str
+    is_directory: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """One run. All host paths absolute; `lower_dirs` bottom first; `upper_dir` "" makes the root read-only.
+
+    `scratch_dir` is an existing empty directory for mount points and generated files, on the file system of
+    `upper_dir` and `work_dir`.
+    """
+
+    scratch_dir: str
+    lower_dirs: tuple[str, ...]
+    upper_dir: str
+    work_dir: str
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str = "/"
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    hostname: str = ""
+    network: str = "host"  # "host" or "none"
+    mounts: tuple[Bind | Tmpfs, ...] = ()
+    stubs: tuple[Stub, ...] = ()
+    hosts: str = ""
+    resolv_conf: str = ""
+    read_only_root: bool = False
+    tty: bool = False
+    volatile: bool = False  # no fsync of the run reaches the disk
+    shm_size_bytes: int = DEFAULT_SHM_BYTES
+    capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
+    no_new_privs: bool = False
+
+    def encode(self) -> bytes:
+        """JSON, surrogates kept."""
+        return json.dumps(asdict(self)).encode()

@@ -1,0 +1,228 @@
+"""Enter a user namespace, once per process: then plain file operations make true owners.
+
+Three id maps: a range through newuidmap and /etc/subuid; the process's own ids written directly (it has CAP_SETUID, as
+root on a machine); or the one id a process may always map.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from builder.errors import SandboxError
+from builder.sandbox import kernel
+
+HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
+CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7
+SINGLE_THREAD_WAIT_SECONDS = 2.0  # joined threads leave the kernel's list a moment later
+MIN_RANGE = 1000  # below it not even the system users of a distribution fit
+Extent = tuple[int, int, int]  # inside, outside, count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMap:
+    """A planned id map. `tag` names it in file names: trees unpacked under one map are useless under another."""
+
+    tier: str
+    tag: str
+    uids: tuple[Extent, ...]
+    gids: tuple[Extent, ...]
+    helpers: tuple[str, str] | None  # newuidmap and newgidmap, None to write directly
+
+
+def plan_id_map() -> IdMap:
+    """The best map this user seems to be allowed; whether the kernel agrees shows when it is tried."""
+    return plan_range() or plan_single()
+
+
+def plan_range() -> IdMap | None:
+    """A map of many ids, or None: no CAP_SETUID, and no newuidmap or no line in /etc/subuid."""
+    uid, gid = os.getuid(), os.getgid()
+    capabilities = _effective_capabilities()
+    if capabilities >> CAP_SETUID_BIT & 1 and capabilities >> CAP_SETGID_BIT & 1:
+        uids, gids = _own_ids("/proc/self/uid_map"), _own_ids("/proc/self/gid_map")
+        if uid == 0 and sum(count for _, _, count in uids) >= MIN_RANGE:
+            return IdMap(tier="range", tag="root", uids=uids, gids=gids, helpers=None)
+    helpers = (_helper("newuidmap"), _helper("newgidmap"))
+    subuid, subgid = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
+    if uid == 0 or not (helpers[0] and helpers[1] and subuid and subgid):
+        return None
+    return IdMap(
+        tier="range",
+        tag=f"{uid}-{subuid[0]}-{subuid[1]}",
+        uids=((0, uid, 1), (1, subuid[0], subuid[1])),
+        gids=((0, gid, 1), (1, subgid[0], subgid[1])),
+        helpers=(helpers[0], helpers[1]),
+    )
+
+
+def plan_single() -> IdMap:
+    """The map every process may write: its own id becomes root."""
+    uid, gid = os.getuid(), os.getgid()
+    return IdMap(tier="single", tag=f"single-{uid}", uids=((0, uid, 1),), gids=((0, gid, 1),), helpers=None)
+
+
+def why_no_range() -> str:
+    """What is missing for a map of many ids, in words."""
+    uid = os.getuid()
+    if uid == 0:
+        return "the process is root without CAP_SETUID and CAP_SETGID"
+    if not (_helper("newuidmap") and _helper("newgidmap")):
+        return "newuidmap and newgidmap are not installed (Debian package uidmap)"
+    for path in ("/etc/subuid", "/etc/subgid"):
+        if _subordinate(path, uid) is None:
+            return f"{path} has no range of at least {MIN_RANGE} ids for uid {uid}"
+    return "the kernel refused the map"
+
+
+def enter(id_map: IdMap) -> None:
+    """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back."""
+    _wait_single_threaded()
+    ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
+    target = os.getpid()
+    needs_helper = id_map.tier == "range"
+    helper = _fork_mapper(id_map, target, ready_reader, ready_writer) if needs_helper else 0
+    os.close(ready_reader)
+    try:
+        kernel.unshare(kernel.CLONE_NEWUSER)
+    except OSError as exc:
+        if helper:
+            os.kill(helper, signal.SIGKILL)
+            os.waitpid(helper, 0)
+        os.close(ready_writer)
+        raise SandboxError(f"user namespaces are refused: {exc.strerror}", remedy=unshare_remedy()) from exc
+    if helper:
+        os.write(ready_writer, b"x")
+        os.close(ready_writer)
+        if os.waitpid(helper, 0)[1] != 0:
+            raise SandboxError(
+                "the id map was refused",
+                remedy="check the user's lines in /etc/subuid and /etc/subgid, and that newuidmap is setuid",
+            )
+    else:
+        os.close(ready_writer)
+        write_maps(id_map, "self", deny_setgroups=True)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+
+
+def write_maps(id_map: IdMap, pid: str, *, deny_setgroups: bool) -> None:
+    """Write the maps of process `pid` directly; raises SandboxError."""
+    try:
+        if deny_setgroups:
+            _write(f"/proc/{pid}/setgroups", "deny")
+        _write(f"/proc/{pid}/uid_map", _lines(id_map.uids))
+        _write(f"/proc/{pid}/gid_map", _lines(id_map.gids))
+    except OSError as exc:
+        raise SandboxError(f"the id map was refused: {exc.strerror}", remedy=unshare_remedy()) from exc
+
+
+def unshare_remedy() -> str:
+    """What to do about a kernel that refuses user namespaces."""
+    for path, bad in (
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+        ("/proc/sys/user/max_user_namespaces", "0"),
+    ):
+        try:
+            with open(path, encoding="ascii") as file:
+                if file.read().strip() == bad:
+                    name = path.removeprefix("/proc/sys/").replace("/", ".")
+                    return f"the administrator has to change sysctl {name}; see tiffin info"
+        except OSError:
+            continue
+    return "a seccomp or AppArmor profile forbids them; allow unshare and mount, or build without RUN"
+
+
+def _fork_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: int) -> int:
+    """A child that stays outside and writes the maps when told that the namespace is there."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.close(ready_writer)
+        if os.read(ready_reader, 1):
+            if id_map.helpers is None:
+                write_maps(id_map, str(target), deny_setgroups=False)
+                status = 0
+            else:
+                both = ((id_map.helpers[0], id_map.uids), (id_map.helpers[1], id_map.gids))
+                status = max(_spawn(helper, target, extents) for helper, extents in both)
+    finally:
+        os._exit(status)
+
+
+def _spawn(helper: str, target: int, extents: Sequence[Extent]) -> int:
+    numbers = [str(number) for extent in extents for number in extent]
+    pid = os.posix_spawn(helper, [helper, str(target), *numbers], {})
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _wait_single_threaded() -> None:
+    deadline = time.monotonic() + SINGLE_THREAD_WAIT_SECONDS
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > deadline:
+            raise SandboxError("the process has threads already", remedy="run with --debug and report it")
+        time.sleep(0.001)
+
+
+def _effective_capabilities() -> int:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("CapEff:"):
+                return int(line.split()[1], 16)
+    return 0
+
+
+def _own_ids(path: str) -> tuple[Extent, ...]:
+    """Every id this process has, mapped to itself."""
+    with open(path, encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    return tuple((int(row[0]), int(row[0]), int(row[2])) for row in rows)
+
+
+def _subordinate(path: str, uid: int) -> tuple[int, int] | None:
+    """The largest range of the user in /etc/subuid or /etc/subgid; lines name the user or the uid."""
+    names = {str(uid)}
+    try:
+        import pwd
+
+        names.add(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        pass
+    best: tuple[int, int] | None = None
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, _, rest = line.strip().partition(":")
+                start, _, count = rest.partition(":")
+                if name in names and start.isdigit() and count.isdigit() and int(count) >= MIN_RANGE:
+                    best = max(best or (0, 0), (int(start), int(count)), key=lambda item: item[1])
+    except OSError:
+        return None
+    return best
+
+
+def _helper(name: str) -> str:
+    for directory in HELPER_DIRECTORIES:
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def _lines(extents: Sequence[Extent]) -> str:
+    return "\n".join(" ".join(str(number) for number in extent) for extent in extents)
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
