@@ -2,6 +2,7 @@
 
 TiffinError (cache.errors)
 ├── DockerfileError     a Dockerfile that cannot be built as written; carries file and lines
+    │   └── DockerfileErrors    several of them
 ├── BuildError          a step that failed
 │   └── RunError        a command in the sandbox ended with a non-zero code
 ├── ContextError        the build context, or a path in it
@@ -15,6 +16,7 @@ TiffinError (cache.errors)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.errors import CorruptError, DigestError, DiskFullError, StoreError, TiffinError, UsageError
@@ -26,6 +28,7 @@ __all__ = [
     "DigestError",
     "DiskFullError",
     "DockerfileError",
+    "DockerfileErrors",
     "ImageError",
     "ImageNotFoundError",
     "NotInRegistryError",
@@ -63,6 +66,17 @@ class DockerfileError(TiffinError):
     def __str__(self) -> str:
         where = f"{self.span}: " if self.span else ""
         return where + super().__str__()
+
+
+class DockerfileErrors(DockerfileError):
+    """Several faults of one Dockerfile, told together."""
+
+    def __init__(self, errors: Sequence[DockerfileError]) -> None:
+        super().__init__(errors[0].message, span=errors[0].span, remedy=errors[0].remedy)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
 
 
 class BuildError(TiffinError):

@@ -72,7 +72,7 @@ class BlobStore:
         with self._state.scratch("blob") as scratch:
             path = scratch / "data"
             with disk_errors(path):
-                stream = cast(BinaryIO, open(path, "xb", buffering=0))
+                stream = cast(BinaryIO, open(path, "xb", buffering=0))  # noqa: SIM115  # closed by the with below
             with stream:
                 yield BlobWriter(self, stream, path, algorithm)
 
@@ -88,7 +88,7 @@ class BlobStore:
     def open(self, digest: Digest) -> VerifyingReader:
         """Read a blob, verified at its end; raises StoreError if it is not here."""
         try:
-            stream = open(self.path(digest), "rb", buffering=0)
+            stream = open(self.path(digest), "rb", buffering=0)  # noqa: SIM115  # the reader closes it
         except FileNotFoundError as exc:
             raise StoreError(f"blob {digest} is not in the store", remedy="pull its image again") from exc
         return VerifyingReader(cast(BinaryIO, stream), digest, os.fstat(stream.fileno()).st_size)

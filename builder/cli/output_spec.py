@@ -1,0 +1,117 @@
+"""The -o/--output option: `type=oci,dest=FILE,…`, a bare path for type=local, `-` for a tar on stdout."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from builder.dockerfile.suggest import did_you_mean
+from builder.errors import UsageError
+
+TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "image": ("name", "push", "compression", "compression-level"),
+        "registry": ("name", "compression", "compression-level"),
+        "oci": ("dest", "name", "compression", "compression-level"),
+        "docker": ("dest", "name", "compression", "compression-level"),
+        "tar": ("dest",),
+        "local": ("dest",),
+        "cacheonly": (),
+    }
+)
+NEEDS_BLOBS = ("image", "registry", "oci", "docker")
+STDOUT = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """One output. `dest` is a path, or `-` for stdout; `names` are references given by name=."""
+
+    kind: str
+    dest: str = ""
+    names: tuple[str, ...] = ()
+    push: bool = False
+    compression: str = "gzip"
+    compression_level: int | None = None
+
+
+def parse_output(text: str) -> OutputSpec:
+    """Read one -o value; raises UsageError naming the part at fault."""
+    if text == STDOUT:
+        return OutputSpec(kind="tar", dest=STDOUT)
+    if "=" not in text:
+        return OutputSpec(kind="local", dest=text)
+    fields = _fields(text)
+    kind = fields.pop("type", "")
+    if kind not in TYPES:
+        raise UsageError(
+            f'unknown output type "{kind}" in --output {text}',
+            remedy=did_you_mean(kind, list(TYPES)) or f"use type={'|'.join(TYPES)}",
+        )
+    for name in fields:
+        if name not in TYPES[kind]:
+            raise UsageError(
+                f'--output type={kind} takes no "{name}"',
+                remedy=did_you_mean(name, TYPES[kind]) or f"it takes {', '.join(TYPES[kind]) or 'nothing else'}",
+            )
+    dest = fields.get("dest", "")
+    if not dest and kind in ("tar", "local", "oci", "docker"):
+        raise UsageError(f"--output type={kind} needs dest=PATH", remedy="add dest=, or dest=- for stdout")
+    if dest == STDOUT and kind == "local":
+        raise UsageError("--output type=local cannot go to stdout", remedy="use type=tar,dest=-")
+    return OutputSpec(
+        kind=kind,
+        dest=dest,
+        names=tuple(name for name in fields.get("name", "").split(",") if name),
+        push=_flag(fields, "push") or kind == "registry",
+        compression=_compression(fields),
+        compression_level=_level(fields),
+    )
+
+
+def parse_outputs(texts: Sequence[str]) -> tuple[OutputSpec, ...]:
+    """All outputs of a command; at most one may go to stdout."""
+    specs = tuple(parse_output(text) for text in texts)
+    if sum(spec.dest == STDOUT for spec in specs) > 1:
+        raise UsageError("two outputs go to stdout", remedy="give one of them a file")
+    return specs
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Comma-separated NAME=VALUE with CSV quoting, as buildx reads it."""
+    result: dict[str, str] = {}
+    for item in next(csv.reader([text])):
+        name, equals, value = item.partition("=")
+        name = name.strip().lower()
+        if not equals or not name:
+            raise UsageError(f'"{item}" in --output {text} is no NAME=VALUE', remedy="write type=oci,dest=FILE")
+        if name in result:
+            raise UsageError(f'"{name}" is given twice in --output {text}', remedy="keep one of them")
+        result[name] = value
+    return result
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool:
+    value = fields.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise UsageError(f"{name}={value} in --output is neither true nor false", remedy=f"write {name}=true")
+    return value == "true"
+
+
+def _compression(fields: Mapping[str, str]) -> str:
+    value = fields.get("compression", "gzip")
+    kind = {"uncompressed": "none"}.get(value, value)
+    if kind not in ("none", "gzip", "zstd"):
+        raise UsageError(f'unknown compression "{value}" in --output', remedy="use gzip, zstd or uncompressed")
+    return kind
+
+
+def _level(fields: Mapping[str, str]) -> int | None:
+    value = fields.get("compression-level")
+    if value is None:
+        return None
+    if not value.isdigit() or int(value) > 22:
+        raise UsageError(f"compression-level={value} in --output is no level", remedy="give 0–9 (gzip) or 0–22 (zstd)")
+    return int(value)

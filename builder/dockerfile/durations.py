@@ -1,0 +1,45 @@
+"""Go's durations, as HEALTHCHECK writes them: `1m30s`, `1.5s`, `500ms`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from builder.errors import DockerfileError
+
+_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds; raises DockerfileError without a span."""
+    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
+    if rest == "0":
+        return 0
+    if not rest or _PART.sub("", rest):
+        raise DockerfileError(f'invalid duration "{text}"', remedy="write a number with a unit, such as 30s or 1m30s")
+    total = sum(Fraction(number) * _UNITS[unit] for number, unit in _PART.findall(rest))
+    return sign * int(total)
+
+
+def format_duration(value: int) -> str:
+    """As Go prints it: 90 s is `1m30s`, zero is `0s`."""
+    if value == 0:
+        return "0s"
+    if value < 0:
+        return "-" + format_duration(-value)
+    for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 10**6)):
+        if value < size * 1000 and size < 10**9:
+            return f"{_decimal(value, size)}{unit}"
+    minutes, rest = divmod(value, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(rest, 10**9)}s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(value: int, size: int) -> str:
+    whole, rest = divmod(value, size)
+    digits = len(str(size)) - 1
+    return f"{whole}.{rest:0{digits}d}".rstrip("0").rstrip(".") if digits else str(whole)

@@ -1,0 +1,358 @@
+"""Images as one file: `docker save` archives that are OCI layouts too, and reading what docker, podman, skopeo write."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol, cast
+
+from builder.errors import CorruptError, ImageError
+from builder.image.store import ImageStore, StoredImage
+from builder.layer.compress import decompressor, sniff
+from builder.layer.index import Entry, new_entry
+from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
+from builder.oci.config import ImageConfig
+from builder.oci.json_fields import Fields, canonical
+from builder.oci.reference import Reference
+from builder.oci.spec import (
+    ANNOTATION_CONTAINERD_NAME,
+    ANNOTATION_REF_NAME,
+    INDEX_TYPES,
+    MAX_DOCUMENT_BYTES,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    Descriptor,
+    Index,
+    Manifest,
+    Platform,
+)
+from cache.blobs import BlobStore
+from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.errors import StoreError
+from cache.files import disk_errors
+from cache.statedir import StateDir
+
+Format = Literal["docker", "oci"]
+MAX_MEMBERS = 100_000
+_LAYER_TYPES = {"gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD, "none": OCI_LAYER}
+
+
+class Sink(Protocol):
+    """Where an archive goes."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """An image to save, and the names it has in the archive."""
+
+    manifest: bytes
+    config: bytes
+    names: tuple[Reference, ...]
+
+
+def save(images: Sequence[Saved], blobs: BlobStore, sink: Sink, form: Format) -> None:
+    """Write an archive; the same bytes for the same images. Raises StoreError for a layer that is not here."""
+    writer = _Archive(sink)
+    manifests: list[Descriptor] = []
+    docker: list[dict[str, object]] = []
+    written: set[Digest] = set()
+    writer.directory("blobs")
+    writer.directory("blobs/sha256")
+    for image in images:
+        manifest = Manifest.decode(image.manifest)
+        for layer in manifest.layers:
+            if layer.digest not in written:
+                written.add(layer.digest)
+                writer.blob(layer.digest, blobs.path(layer.digest), layer.size_bytes)
+        for data in (image.config, image.manifest):
+            if Digest.of(data) not in written:
+                written.add(Digest.of(data))
+                writer.file(f"blobs/sha256/{Digest.of(data).hex}", data)
+        plain = Descriptor(
+            media_type=manifest.media_type, digest=Digest.of(image.manifest), size_bytes=len(image.manifest)
+        )
+        manifests += [_named(plain, name) for name in image.names] or [plain]
+        docker.append(
+            {
+                "Config": f"blobs/sha256/{manifest.config.digest.hex}",
+                "RepoTags": [name.familiar for name in image.names if name.tag],
+                "Layers": [f"blobs/sha256/{layer.digest.hex}" for layer in manifest.layers],
+            }
+        )
+    writer.file("index.json", Index(manifests=tuple(manifests)).encode())
+    if form == "docker":
+        writer.file("manifest.json", json.dumps(docker, sort_keys=True, separators=(",", ":")).encode())
+    writer.file("oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
+    writer.end()
+
+
+@contextlib.contextmanager
+def output_file(dest: str, stdout: BinaryIO) -> Iterator[Sink]:
+    """A file that appears whole at `dest`, or stdout for `-`."""
+    if dest == "-":
+        yield stdout
+        stdout.flush()
+        return
+    path = Path(dest)
+    temporary = path.with_name(f".{path.name}.part")
+    with disk_errors(path):
+        try:
+            with temporary.open("wb") as stream:
+                yield stream
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class _Archive:
+    """A tar with nothing of this machine in it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def directory(self, path: str) -> None:
+        self._sink.write(header(new_entry(path, "dir", 0o755), f"{path}/"))
+
+    def file(self, path: str, data: bytes) -> None:
+        self._sink.write(header(self._entry(path, len(data)), path) + data + padding(len(data)))
+
+    def blob(self, digest: Digest, host_path: Path, size: int) -> None:
+        path = f"blobs/{digest.algorithm}/{digest.hex}"
+        self._sink.write(header(self._entry(path, size), path))
+        left = size
+        with host_path.open("rb", buffering=0) as stream:
+            while data := stream.read(COPY_CHUNK_BYTES):
+                left -= len(data)
+                self._sink.write(data)
+        if left:
+            raise CorruptError(f"blob {digest} has another size than its manifest says", remedy="build it again")
+        self._sink.write(padding(size))
+
+    def end(self) -> None:
+        self._sink.write(END_OF_ARCHIVE)
+
+    def _entry(self, path: str, size: int) -> Entry:
+        return new_entry(path, "file", 0o644)._replace(size=size)
+
+
+def _named(plain: Descriptor, name: Reference) -> Descriptor:
+    return Descriptor(
+        media_type=plain.media_type,
+        digest=plain.digest,
+        size_bytes=plain.size_bytes,
+        annotations={ANNOTATION_CONTAINERD_NAME: str(name), ANNOTATION_REF_NAME: name.tag or name.familiar},
+    )
+
+
+class Loader:
+    """Reads archives and layout directories into the local store."""
+
+    def __init__(self, state: StateDir, blobs: BlobStore, store: ImageStore) -> None:
+        self._state = state
+        self._blobs = blobs
+        self._store = store
+
+    def load(self, path: Path | None, stdin: BinaryIO) -> list[StoredImage]:
+        """Load a file, a layout directory, or stdin for None; raises ImageError, CorruptError, StoreError."""
+        if path is not None and path.is_dir():
+            return self._images(_Folder(path))
+        with self._state.scratch("load") as scratch:
+            plain = scratch / "archive.tar"
+            source = stdin if path is None else cast(BinaryIO, _open(path))
+            with disk_errors(plain), decompressor(source, "auto") as stream, plain.open("wb", buffering=0) as sink:
+                while data := stream.read(COPY_CHUNK_BYTES):
+                    sink.write(data)
+            if path is not None:
+                source.close()
+            try:
+                with tarfile.open(plain, "r:") as tar:  # only its list of members and their bytes: nothing is extracted
+                    return self._images(_Tar(tar))
+            except (tarfile.TarError, EOFError) as exc:
+                name = path or "stdin"
+                raise ImageError(f"{name} is no image archive: {exc}", remedy="give what docker save writes") from exc
+
+    def _images(self, members: _Members) -> list[StoredImage]:
+        if members.has("index.json") and members.has("oci-layout"):
+            return self._layout(members)
+        if members.has("manifest.json"):
+            return self._docker(members)
+        raise ImageError(
+            "the archive has neither index.json nor manifest.json", remedy="give a docker or OCI image archive"
+        )
+
+    def _layout(self, members: _Members) -> list[StoredImage]:
+        index = Index.decode(members.read("index.json"))
+        by_digest: dict[Digest, list[Reference]] = {}
+        order: dict[Digest, Descriptor] = {}
+        for descriptor in index.manifests:
+            chosen, names = self._pick(members, descriptor), _names_of(descriptor)
+            order[chosen.digest] = chosen
+            by_digest.setdefault(chosen.digest, []).extend(names)
+        return [self._keep(members, descriptor, by_digest[digest]) for digest, descriptor in order.items()]
+
+    def _pick(self, members: _Members, descriptor: Descriptor) -> Descriptor:
+        if descriptor.media_type not in INDEX_TYPES:
+            return descriptor
+        inner = Index.decode(_verified(members, descriptor), descriptor.media_type)
+        chosen = inner.select(Platform.local())
+        if chosen is None:
+            raise ImageError(f"the archive has no image for {Platform.local()}", remedy="give one for this platform")
+        return chosen
+
+    def _keep(self, members: _Members, descriptor: Descriptor, names: Sequence[Reference]) -> StoredImage:
+        data = _verified(members, descriptor)
+        manifest = Manifest.decode(data, descriptor.media_type)
+        config = _verified(members, manifest.config)
+        for layer in manifest.layers:
+            self._ingest(members, _blob_path(layer.digest), layer.digest, layer.size_bytes)
+        return self._store.put(data, config, list(names))
+
+    def _ingest(self, members: _Members, path: str, digest: Digest | None, size: int | None) -> tuple[Digest, int]:
+        if digest is not None and self._blobs.has(digest):
+            return digest, size or 0
+        with members.open(path) as source, self._blobs.ingest() as writer:
+            while data := source.read(COPY_CHUNK_BYTES):
+                writer.write(data)
+            return writer.commit(digest, size)
+
+    def _docker(self, members: _Members) -> list[StoredImage]:
+        """manifest.json: a list of {Config, RepoTags, Layers}."""
+        try:
+            entries = json.loads(members.read("manifest.json"))
+        except ValueError as exc:
+            raise ImageError("manifest.json in the archive is not JSON", remedy="save the image again") from exc
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ImageError("manifest.json in the archive is no list", remedy="save the image again")
+        return [self._docker_image(members, Fields(entry, f"manifest.json[{i}]")) for i, entry in enumerate(entries)]
+
+    def _docker_image(self, members: _Members, fields: Fields) -> StoredImage:
+        config = members.read(fields.text("Config"))
+        diff_ids = ImageConfig.decode(config).diff_ids
+        paths = fields.texts("Layers")
+        if len(paths) != len(diff_ids):
+            raise ImageError(f"{fields.path}: {len(paths)} layers, {len(diff_ids)} diff_ids", remedy="save it again")
+        layers = []
+        for path, diff_id in zip(paths, diff_ids, strict=True):
+            with members.open(path) as source:
+                kind = sniff(source.read(6))
+            if kind not in _LAYER_TYPES:
+                raise ImageError(f"{path} in the archive is compressed by {kind}", remedy="use gzip or zstd")
+            digest, size = self._ingest(members, path, diff_id if kind == "none" else None, None)
+            size = self._blobs.size(digest) or size
+            layers.append(Descriptor(media_type=_LAYER_TYPES[kind], digest=digest, size_bytes=size))
+        descriptor = Descriptor(media_type=OCI_CONFIG, digest=Digest.of(config), size_bytes=len(config))
+        manifest = Manifest(config=descriptor, layers=tuple(layers)).encode()
+        return self._store.put(manifest, config, [Reference.parse(tag) for tag in fields.texts("RepoTags")])
+
+
+class _Members(Protocol):
+    """The files of an archive or folder by path."""
+
+    def has(self, path: str) -> bool: ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def open(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]: ...
+
+
+class _Tar:
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._members: dict[str, tarfile.TarInfo] = {}
+        for count, member in enumerate(tar):
+            if count > MAX_MEMBERS:
+                raise ImageError(f"the archive has more than {MAX_MEMBERS} members", remedy="it is no image")
+            self._members[member.name.removeprefix("./")] = member
+
+    def has(self, path: str) -> bool:
+        return path in self._members
+
+    def read(self, path: str) -> bytes:
+        with self.open(path) as stream:
+            data = stream.read(MAX_DOCUMENT_BYTES + 1)
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise ImageError(f"{path} in the archive is too large", remedy="it is no image")
+        return data
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        member = self._resolve(path)
+        stream = self._tar.extractfile(member) if member is not None and member.isfile() else None
+        if stream is None:
+            raise ImageError(f"{path} is missing from the archive", remedy="save the image again")
+        with stream:
+            yield cast(BinaryIO, stream)
+
+    def _resolve(self, path: str) -> tarfile.TarInfo | None:
+        """docker before 25 writes a layer once and links to it; only links to members count."""
+        member = self._members.get(path)
+        for _ in range(4):
+            if member is None or not (member.issym() or member.islnk()):
+                return member
+            target = member.linkname
+            if member.issym():
+                parts = path.split("/")[:-1]
+                for part in target.split("/"):
+                    parts = parts[:-1] if part == ".." else [*parts, part]
+                target = "/".join(parts)
+            path, member = target, self._members.get(target)
+        return None
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def has(self, path: str) -> bool:
+        return (self._root / path).is_file()
+
+    def read(self, path: str) -> bytes:
+        with self.open(path) as stream:
+            return stream.read(MAX_DOCUMENT_BYTES)
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        try:
+            stream = (self._root / path).open("rb")
+        except OSError as exc:
+            raise ImageError(f"{path} is missing from {self._root}", remedy="give a whole OCI layout") from exc
+        with stream:
+            yield stream
+
+
+def _open(path: Path) -> object:
+    try:
+        return path.open("rb")
+    except OSError as exc:
+        raise StoreError(f"cannot read {path}: {exc.strerror}", remedy="name an image archive") from exc
+
+
+def _blob_path(digest: Digest) -> str:
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def _verified(members: _Members, descriptor: Descriptor) -> bytes:
+    data = members.read(_blob_path(descriptor.digest))
+    if Digest.of(data) != descriptor.digest:
+        raise CorruptError(f"{descriptor.digest} in the archive has other content", remedy="save the image again")
+    return data
+
+
+def _names_of(descriptor: Descriptor) -> list[Reference]:
+    """containerd's full name; else the ref.name, which is a whole reference only if it looks like one."""
+    full = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME)
+    if full:
+        return [Reference.parse(full)]
+    short = descriptor.annotations.get(ANNOTATION_REF_NAME, "")
+    if "/" in short or ":" in short:
+        with contextlib.suppress(ImageError):
+            return [Reference.parse(short)]
+    return []

@@ -1,0 +1,159 @@
+"""A layer in its forms: table of contents, unpacked tree, packed blob; each made from another when it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from builder.errors import CorruptError, ImageError, StoreError
+from builder.layer.compress import Compression, compressor, decompressor
+from builder.layer.index import LayerIndex
+from builder.oci.spec import LAYER_COMPRESSION
+from cache.blobs import BlobStore
+from cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
+from cache.snapshots import BlobRef, Snapshots
+from cache.statedir import StateDir
+
+UNPACK_THREADS = 4
+ROOT_MODE = 0o755
+Layer = tuple[Digest, BlobRef | None]  # a DiffID, and a packed form if one is known
+
+
+class LayerStore:
+    """The layers of one state directory; thread-safe. `fetch` brings a missing blob here, or raises."""
+
+    def __init__(
+        self, state: StateDir, blobs: BlobStore, snapshots: Snapshots, fetch: Callable[[BlobRef], None]
+    ) -> None:
+        self._state = state
+        self._blobs = blobs
+        self.snapshots = snapshots
+        self._fetch = fetch
+        self._lock = threading.Lock()  # guards _indexes
+        self._indexes: dict[Digest, LayerIndex] = {}
+
+    def has(self, diff_id: Digest) -> bool:
+        """Whether the layer is here in some form that gives its content."""
+        return self.snapshots.fs(diff_id) is not None or self.has_blob(diff_id)
+
+    def has_blob(self, diff_id: Digest) -> bool:
+        """Whether a packed form is here."""
+        return any(self._blobs.has(ref.digest) for ref in self.snapshots.blobs(diff_id))
+
+    def snapshot(self, diff_id: Digest) -> Path | None:
+        """The unpacked tree if there is one."""
+        return self.snapshots.fs(diff_id)
+
+    def ensure_index(self, diff_id: Digest, blob: BlobRef | None) -> LayerIndex:
+        """The table of contents; made by reading the packed layer once if need be."""
+        with self._lock:
+            known = self._indexes.get(diff_id)
+        if known is not None:
+            return known
+        data = self.snapshots.read_index(diff_id)
+        if data is not None:
+            index = LayerIndex.decode(data)
+        else:
+            from builder.layer.unpack import index_layer
+
+            with self.snapshots.lock(diff_id), self.open_tar(diff_id, blob) as tar:
+                index = index_layer(tar)
+                self.snapshots.write_index(diff_id, index.encode())
+        with self._lock:
+            self._indexes[diff_id] = index
+        return index
+
+    def ensure_snapshots(self, layers: Sequence[Layer]) -> list[Path]:
+        """Unpacked trees of `layers`, in their order; missing ones are unpacked side by side. Needs the namespace."""
+        missing = [layer for layer in dict.fromkeys(layers) if self.snapshots.fs(layer[0]) is None]
+        if len(missing) == 1:
+            self._unpack(missing[0])
+        elif missing:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(UNPACK_THREADS, "unpack") as pool:
+                list(pool.map(self._unpack, missing))
+        found = [self.snapshots.fs(diff_id) for diff_id, _ in layers]
+        return [path for path in found if path is not None]
+
+    def ensure_blob(self, diff_id: Digest, compression: Compression) -> BlobRef:
+        """A packed form of that compression; packed from the tree, or from another packed form."""
+        for known in self.snapshots.blobs(diff_id):
+            if LAYER_COMPRESSION.get(known.media_type) == compression.kind and self._blobs.has(known.digest):
+                return known
+        with self.snapshots.lock(diff_id):
+            tree = self.snapshots.fs(diff_id)
+            ref: BlobRef = self._pack(diff_id, tree, compression) if tree else self._repack(diff_id, compression)
+            self.snapshots.add_blob(diff_id, ref)
+        return ref
+
+    def bring(self, ref: BlobRef) -> BlobRef:
+        """Make sure that a blob is here."""
+        if not self._blobs.has(ref.digest):
+            self._fetch(ref)
+        return ref
+
+    @contextlib.contextmanager
+    def open_tar(self, diff_id: Digest, blob: BlobRef | None) -> Iterator[BinaryIO]:
+        """The layer's plain tar; the last read checks the DiffID. Fetches the blob if it is not here."""
+        ref = self._packed(diff_id, blob)
+        path = self._blobs.path(ref.digest)
+        kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
+        with path.open("rb", buffering=0) as raw, decompressor(cast(BinaryIO, raw), kind) as plain:
+            yield cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer"))
+
+    def _packed(self, diff_id: Digest, blob: BlobRef | None) -> BlobRef:
+        known = (*self.snapshots.blobs(diff_id), *((blob,) if blob else ()))
+        for ref in known:
+            if self._blobs.has(ref.digest):
+                return ref
+        if blob is None and not known:
+            raise StoreError(f"layer {diff_id} is not in the store", remedy="build or pull its image again")
+        return self.bring(blob or known[0])
+
+    def _unpack(self, layer: Layer) -> None:
+        from builder.layer.unpack import unpack
+
+        diff_id, blob = layer
+        ref = self._packed(diff_id, blob)
+        with self.snapshots.lock(diff_id):
+            if self.snapshots.fs(diff_id) is not None:
+                return
+            with self._state.scratch("unpack") as scratch:
+                tree = scratch / "tree"
+                tree.mkdir()
+                tree.chmod(ROOT_MODE)
+                with self.open_tar(diff_id, ref) as tar:
+                    try:
+                        index = unpack(tar, tree)
+                    except (CorruptError, ImageError) as exc:
+                        raise type(exc)(f"layer {diff_id}: {exc.message}", remedy=exc.remedy) from exc
+                if not self.snapshots.has_index(diff_id):
+                    self.snapshots.write_index(diff_id, index.encode())
+                self.snapshots.add_blob(diff_id, ref)
+                self.snapshots.publish(diff_id, tree)
+
+    def _pack(self, diff_id: Digest, tree: Path, compression: Compression) -> BlobRef:
+        from builder.layer.diff import diff_upper
+        from builder.layer.pack import pack_layer
+
+        packed = pack_layer(diff_upper(tree), blobs=self._blobs, compression=compression)
+        if packed.diff_id != diff_id or packed.blob is None:
+            raise CorruptError(
+                f"the unpacked layer {diff_id} was changed (now {packed.diff_id})",
+                remedy="run tiffin system prune --all",
+            )
+        return packed.blob
+
+    def _repack(self, diff_id: Digest, compression: Compression) -> BlobRef:
+        from builder.layer.pack import MEDIA_TYPES, pumped
+
+        with self.open_tar(diff_id, None) as tar, self._blobs.ingest() as writer:
+            with compressor(writer, compression) as packed, pumped(packed) as pump:
+                while data := tar.read(COPY_CHUNK_BYTES):
+                    pump.write(data)
+            digest, size = writer.commit()
+        return BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)

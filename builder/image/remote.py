@@ -1,0 +1,194 @@
+"""Images in registries: look one up, pull it whole, push it. Layers move side by side, manifests come last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import BinaryIO, cast
+
+from builder.errors import ImageError, NotInRegistryError, RegistryError, StoreError
+from builder.events import Sink, Transfer
+from builder.image.store import ImageStore, StoredImage
+from builder.oci.config import ImageConfig
+from builder.oci.reference import Reference
+from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, Descriptor, Index, Manifest, Platform
+from builder.registry.auth import DockerConfig
+from builder.registry.client import RegistryClient
+from builder.registry.transport import RegistryOptions
+from cache.blobs import BlobStore
+from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.snapshots import BlobRef
+from cache.statedir import StateDir
+
+PARALLEL_TRANSFERS = 4
+EVENT_INTERVAL_SECONDS = 0.1
+
+
+class Remote:
+    """Registries as seen from one state directory; thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        state: StateDir,
+        blobs: BlobStore,
+        store: ImageStore,
+        sink: Sink,
+        environ: Mapping[str, str],
+        options: RegistryOptions,
+    ) -> None:
+        self._state = state
+        self._blobs = blobs
+        self._store = store
+        self._sink = sink
+        self._environ = environ
+        self._options = options
+        self._clients: dict[str, RegistryClient] = {}
+
+    def client(self, registry: str) -> RegistryClient:
+        """The client of one registry, made once."""
+        if registry not in self._clients:
+            config = DockerConfig.load(self._environ)
+            self._clients[registry] = RegistryClient(registry, config, self._options)
+        return self._clients[registry]
+
+    def look_up(self, reference: Reference, platform: Platform) -> StoredImage:
+        """What an image is, from its registry: manifest and configuration, without layers. Raises RegistryError."""
+        client, repository = self.client(reference.registry), reference.repository
+        fetched = client.get_manifest(repository, reference.selector)
+        data, media_type = fetched.data, fetched.media_type
+        if media_type in INDEX_TYPES or (not media_type and b'"manifests"' in data):
+            chosen = self._choose(Index.decode(data, media_type), reference, platform)
+            fetched = client.get_manifest(repository, str(chosen.digest))
+            data, media_type = fetched.data, fetched.media_type
+        manifest = Manifest.decode(data, media_type)
+        unknown = [layer.media_type for layer in manifest.layers if layer.media_type not in LAYER_COMPRESSION]
+        if unknown:
+            raise ImageError(f"{reference} has a layer of type {unknown[0]}", remedy="it is no image tiffin can use")
+        for descriptor in (manifest.config, *manifest.layers):
+            self._store.add_origin(descriptor.digest, reference.registry, repository)
+        if not self._blobs.has(manifest.config.digest):
+            self._download(client, repository, manifest.config)
+        config = self._blobs.read(manifest.config.digest, manifest.config.size_bytes)
+        self._check_platform(ImageConfig.decode(config), reference, platform)
+        return self._store.keep_resolved(reference, platform, data, config)
+
+    def pull(self, reference: Reference, platform: Platform) -> StoredImage:
+        """Bring a whole image here, under its name."""
+        image = self.look_up(reference, platform)
+        self.fetch_all(
+            [
+                BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
+                for layer in image.manifest.layers
+            ]
+        )
+        manifest = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
+        config = self._blobs.read(image.id, image.manifest.config.size_bytes)
+        name = (
+            reference
+            if reference.tag
+            else Reference(
+                registry=reference.registry, repository=reference.repository, tag="", digest=reference.digest
+            )
+        )
+        return self._store.put(manifest, config, [name])
+
+    def fetch_all(self, refs: Sequence[BlobRef]) -> None:
+        """Bring missing blobs here, several at a time."""
+        missing = [ref for ref in dict.fromkeys(refs) if not self._blobs.has(ref.digest)]
+        if missing:
+            with ThreadPoolExecutor(PARALLEL_TRANSFERS, "pull") as pool:
+                list(pool.map(self.fetch, missing))
+
+    def fetch(self, ref: BlobRef) -> None:
+        """Bring one blob here from a repository known to have it; raises StoreError if none is known."""
+        with self._state.lock(f"blob-{ref.digest.hex}"):
+            if self._blobs.has(ref.digest):
+                return
+            origins = self._store.origins(ref.digest)
+            for number, (registry, repository) in enumerate(origins, start=1):
+                descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
+                try:
+                    self._download(self.client(registry), repository, descriptor)
+                    return
+                except NotInRegistryError:
+                    if number == len(origins):
+                        raise
+        raise StoreError(f"blob {ref.digest} is in no known registry", remedy="pull or build its image again")
+
+    def push(self, image: StoredImage, reference: Reference) -> Digest:
+        """Push an image under a name; the digest of its manifest. Blobs first, then the manifest."""
+        client, repository = self.client(reference.registry), reference.repository
+        descriptors = [image.manifest.config, *image.manifest.layers]
+        with ThreadPoolExecutor(PARALLEL_TRANSFERS, "push") as pool:
+            list(pool.map(partial(self._upload, client, reference), dict.fromkeys(_plain(d) for d in descriptors)))
+        data = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
+        return client.put_manifest(
+            repository, reference.tag or str(image.descriptor.digest), data, image.manifest.media_type
+        )
+
+    def _upload(self, client: RegistryClient, reference: Reference, descriptor: Descriptor) -> None:
+        registry, repository = reference.registry, reference.repository
+        report = self._progress(f"push {descriptor.digest}", f"push {descriptor.digest.short}", descriptor.size_bytes)
+        ref = BlobRef(media_type=descriptor.media_type, digest=descriptor.digest, size_bytes=descriptor.size_bytes)
+        sources = [
+            other for host, other in self._store.origins(descriptor.digest) if host == registry and other != repository
+        ]
+
+        def opener() -> BinaryIO:
+            if not self._blobs.has(descriptor.digest):
+                self.fetch(ref)
+            return cast(BinaryIO, self._blobs.path(descriptor.digest).open("rb", buffering=0))
+
+        outcome = client.push_blob(
+            repository, descriptor, opener, mount_from=sources, progress=lambda done: report(done, False, "")
+        )
+        report(descriptor.size_bytes, True, {"exists": "already there", "mounted": "mounted"}.get(outcome, ""))
+        self._store.add_origin(descriptor.digest, registry, repository)
+
+    def _download(self, client: RegistryClient, repository: str, descriptor: Descriptor) -> None:
+        report = self._progress(f"pull {descriptor.digest}", f"pull {descriptor.digest.short}", descriptor.size_bytes)
+        with (
+            client.get_blob(repository, descriptor) as source,
+            self._blobs.ingest(descriptor.digest.algorithm) as writer,
+        ):
+            done = 0
+            while data := source.read(COPY_CHUNK_BYTES):
+                writer.write(data)
+                done += len(data)
+                report(done, False, "")
+            writer.commit(descriptor.digest, descriptor.size_bytes)
+        report(descriptor.size_bytes, True, "")
+
+    def _progress(self, key: str, label: str, total: int) -> Callable[[int, bool, str], None]:
+        last = 0.0
+
+        def report(done: int, finished: bool, note: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if finished or now - last > EVENT_INTERVAL_SECONDS:
+                last = now
+                self._sink.emit(
+                    Transfer(key=key, label=label, done_bytes=done, total_bytes=total, finished=finished, note=note)
+                )
+
+        return report
+
+    def _choose(self, index: Index, reference: Reference, platform: Platform) -> Descriptor:
+        chosen = index.select(platform)
+        if chosen is None:
+            known = ", ".join(sorted({str(m.platform) for m in index.manifests if m.platform})) or "none"
+            raise ImageError(f"{reference} has no image for {platform}", remedy=f"it is there for {known}")
+        return chosen
+
+    def _check_platform(self, config: ImageConfig, reference: Reference, platform: Platform) -> None:
+        if config.platform.architecture and config.platform.architecture != platform.architecture:
+            raise RegistryError(
+                f"{reference} is for {config.platform}, not for {platform}", remedy="name another image, or --platform"
+            )
+
+
+def _plain(descriptor: Descriptor) -> Descriptor:
+    return Descriptor(media_type=descriptor.media_type, digest=descriptor.digest, size_bytes=descriptor.size_bytes)

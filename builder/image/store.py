@@ -1,0 +1,222 @@
+"""The local images: an OCI image layout (image-spec image-layout.md) that other tools read as it is.
+
+index.json lists what is whole: manifest, configuration and every layer are in blobs/. Base images a build only needed to
+look at are kept beside it: manifest and configuration as blobs, the name in the `resolved:` rows of the Table, where
+their layers come from in the `origin:` rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from builder.errors import ImageError, ImageNotFoundError
+from builder.oci.config import ImageConfig
+from builder.oci.reference import Reference
+from builder.oci.spec import (
+    ANNOTATION_CONTAINERD_NAME,
+    ANNOTATION_REF_NAME,
+    INDEX_TYPES,
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    Index,
+    Manifest,
+    Platform,
+)
+from cache.blobs import BlobStore
+from cache.digest import Digest
+from cache.files import write_atomically
+from cache.local import Table
+from cache.statedir import StateDir
+
+MIN_ID_LENGTH = 4  # of an abbreviated image id
+INDEX_LOCK = "images"
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """An image whose manifest and configuration are here. `config.digest` is the image id."""
+
+    manifest: Manifest
+    config: ImageConfig
+    descriptor: Descriptor
+    names: tuple[Reference, ...] = ()
+
+    @property
+    def id(self) -> Digest:
+        return self.manifest.config.digest
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all blobs, as packed."""
+        return self.manifest.config.size_bytes + sum(layer.size_bytes for layer in self.manifest.layers)
+
+
+class ImageStore:
+    """The images of one state directory."""
+
+    def __init__(self, state: StateDir, blobs: BlobStore, table: Table) -> None:
+        self._state = state
+        self._blobs = blobs
+        self._table = table
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def images(self) -> tuple[StoredImage, ...]:
+        """All whole images, each once with all its names, newest first."""
+        found: dict[Digest, StoredImage] = {}
+        for descriptor in self._index().manifests:
+            if descriptor.media_type in INDEX_TYPES:
+                continue
+            image = found.get(descriptor.digest) or self.load(descriptor)
+            name = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME)
+            names = (*image.names, Reference.parse(name)) if name else image.names
+            found[descriptor.digest] = replace(image, names=names)
+        return tuple(sorted(found.values(), key=lambda image: image.config.created, reverse=True))
+
+    def find(self, text: str) -> StoredImage:
+        """By name, name@digest, or (abbreviated) id; raises ImageNotFoundError."""
+        images = self.images()
+        match = _ID.fullmatch(text)
+        if match:
+            hits = [i for i in images if i.id.hex.startswith(match[1]) or i.descriptor.digest.hex.startswith(match[1])]
+            if len(hits) > 1:
+                raise ImageError(f'"{text}" is the beginning of several image ids', remedy="write more of it")
+            if hits:
+                return hits[0]
+        image = self.get(Reference.parse(text))
+        if image is None:
+            raise ImageNotFoundError(f'no image is called "{text}"', remedy="see tiffin images, or pull it")
+        return image
+
+    def get(self, reference: Reference) -> StoredImage | None:
+        """The whole image of that name, or None."""
+        for descriptor in self._index().manifests:
+            name = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME, "")
+            if reference.digest is not None:
+                if descriptor.digest == reference.digest and name.startswith(f"{reference.name}:"):
+                    return self.load(descriptor)
+            elif name == str(reference):
+                return replace(self.load(descriptor), names=(reference,))
+        return None
+
+    def resolved(self, reference: Reference, platform: Platform) -> StoredImage | None:
+        """A base image looked at before, or None; its layers may be elsewhere."""
+        data = self._table.get(_resolved_key(reference, platform))
+        if data is None:
+            return None
+        digest = Digest.parse(data.decode())
+        size = self._blobs.size(digest)
+        if size is None:
+            return None
+        manifest = Manifest.decode(self._blobs.read(digest, MAX_DOCUMENT_BYTES))
+        if not self._blobs.has(manifest.config.digest):
+            return None
+        return self.load(Descriptor(media_type=manifest.media_type, digest=digest, size_bytes=size))
+
+    def load(self, descriptor: Descriptor) -> StoredImage:
+        """Read manifest and configuration from the blobs; raises StoreError, ImageError."""
+        manifest = Manifest.decode(self._blobs.read(descriptor.digest, MAX_DOCUMENT_BYTES), descriptor.media_type)
+        config = ImageConfig.decode(self._blobs.read(manifest.config.digest, MAX_DOCUMENT_BYTES))
+        if len(config.diff_ids) != len(manifest.layers):
+            raise ImageError(
+                f"image {descriptor.digest} has {len(manifest.layers)} layers but {len(config.diff_ids)} diff_ids",
+                remedy="the image is damaged; get it again",
+            )
+        return StoredImage(manifest=manifest, config=config, descriptor=descriptor)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def put(self, manifest: bytes, config: bytes, names: Sequence[Reference]) -> StoredImage:
+        """Keep a whole image under `names` (none: under its id only). Its layers are in the blobs already."""
+        self._blobs.put(config)
+        digest = self._blobs.put(manifest)
+        parsed = Manifest.decode(manifest)
+        missing = [layer.digest for layer in parsed.layers if not self._blobs.has(layer.digest)]
+        assert not missing, missing
+        plain = Descriptor(media_type=parsed.media_type, digest=digest, size_bytes=len(manifest))
+        self._name(plain, names)
+        return replace(self.load(plain), names=tuple(names))
+
+    def keep_resolved(self, reference: Reference, platform: Platform, manifest: bytes, config: bytes) -> StoredImage:
+        """Keep what a base image is, without its layers."""
+        self._blobs.put(config)
+        digest = self._blobs.put(manifest)
+        self._table.set(_resolved_key(reference, platform), str(digest).encode())
+        parsed = Manifest.decode(manifest)
+        return self.load(Descriptor(media_type=parsed.media_type, digest=digest, size_bytes=len(manifest)))
+
+    def tag(self, image: StoredImage, reference: Reference) -> None:
+        """Give an image another name; the name leaves the image that had it."""
+        self._name(image.descriptor, [reference])
+
+    def untag(self, reference: Reference) -> None:
+        """Take a name away; an image that loses its last one stays under its id."""
+        image = self.get(reference)
+        with self._state.lock(INDEX_LOCK):
+            rest = [d for d in self._index().manifests if _name_of(d) != str(reference)]
+            if image is not None and not any(d.digest == image.descriptor.digest for d in rest):
+                rest.append(replace(image.descriptor, annotations={}))
+            self._write(rest)
+
+    def remove(self, image: StoredImage) -> None:
+        """Forget an image and all its names; its blobs go when nothing else needs them (prune)."""
+        with self._state.lock(INDEX_LOCK):
+            self._write([d for d in self._index().manifests if d.digest != image.descriptor.digest])
+
+    def _name(self, descriptor: Descriptor, names: Sequence[Reference]) -> None:
+        taken = {str(name) for name in names}
+        plain = replace(descriptor, annotations={})
+        with self._state.lock(INDEX_LOCK):
+            before = self._index().manifests
+            rest = [d for d in before if _name_of(d) not in taken]
+            lost = [d for d in before if _name_of(d) in taken and d.digest != plain.digest]
+            for item in lost:  # an image whose last name moves away is kept under its id, as docker does
+                if not any(d.digest == item.digest for d in rest):
+                    rest.append(replace(item, annotations={}))
+            if names:
+                rest = [d for d in rest if not (d.digest == plain.digest and not _name_of(d))]
+                rest += [replace(plain, annotations=_annotations(name)) for name in names]
+            elif not any(d.digest == plain.digest for d in rest):
+                rest.append(plain)
+            if list(before) != rest:
+                self._write(rest)
+
+    def _index(self) -> Index:
+        try:
+            data = (self._state.images / "index.json").read_bytes()
+        except FileNotFoundError:
+            return Index(manifests=())
+        return Index.decode(data)
+
+    def _write(self, manifests: Sequence[Descriptor]) -> None:
+        write_atomically(self._state.images / "index.json", Index(manifests=tuple(manifests)).encode())
+
+    # -- origins -------------------------------------------------------------------------------------------------------
+
+    def add_origin(self, digest: Digest, registry: str, repository: str) -> None:
+        """Remember that a blob lies in a repository."""
+        known = self.origins(digest)
+        if (registry, repository) not in known:
+            rows = [*known, (registry, repository)]
+            self._table.set(f"origin:{digest}", json.dumps(rows).encode())
+
+    def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
+        """Registries and repositories that had a blob."""
+        data = self._table.get(f"origin:{digest}")
+        return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
+
+
+def _annotations(name: Reference) -> dict[str, str]:
+    return {ANNOTATION_CONTAINERD_NAME: str(name), ANNOTATION_REF_NAME: name.familiar}
+
+
+def _name_of(descriptor: Descriptor) -> str:
+    return descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME, "")
+
+
+def _resolved_key(reference: Reference, platform: Platform) -> str:
+    return f"resolved:{reference}|{platform}"

@@ -1,0 +1,89 @@
+"""USER and --chown: names and numbers to ids, by the image's own passwd and group files.
+
+A text that is digits is always a number, even if a user is called so (CVE-2016-3697).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builder.errors import BuildError, Span
+
+MAX_ID = (1 << 31) - 1  # beyond, kernels and files disagree on the sign
+ReadFile = Callable[[str], bytes | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Whom a process runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def resolve_user(text: str, read_file: ReadFile, *, span: Span | None = None) -> User:
+    """`USER[:GROUP]` as a process runs; "" is root. Raises BuildError for unknown names and ids out of range."""
+    name, colon, group = text.partition(":")
+    rows = _rows(read_file("etc/passwd"), 7)
+    uid, row = _user(name or "0", rows, span)
+    gid = int(row[3]) if row and row[3].isdigit() else 0
+    home = row[5] if row and row[5] else "/"
+    if colon and group:
+        gid = _group(group, read_file, span)
+        return User(uid=uid, gid=gid, groups=(gid,), home=home)
+    groups = [gid]
+    if row:
+        for entry in _rows(read_file("etc/group"), 4):
+            members = entry[3].split(",")
+            if row[0] in members and entry[2].isdigit() and int(entry[2]) not in groups:
+                groups.append(int(entry[2]))
+    return User(uid=uid, gid=gid, groups=tuple(groups), home=home)
+
+
+def resolve_owner(text: str, read_file: ReadFile, *, span: Span | None = None) -> tuple[int, int]:
+    """`USER[:GROUP]` as --chown: a number alone is also the group, a name alone brings its primary group."""
+    name, colon, group = text.partition(":")
+    uid, row = _user(name or "0", _rows(read_file("etc/passwd"), 7) if not name.isdigit() else [], span)
+    if colon and group:
+        return uid, _group(group, read_file, span)
+    if name.isdigit() or not row:
+        return uid, uid
+    return uid, int(row[3]) if row[3].isdigit() else 0
+
+
+def _user(name: str, rows: list[list[str]], span: Span | None) -> tuple[int, list[str] | None]:
+    if name.isdigit():
+        uid = _checked(name, span)
+        return uid, next((row for row in rows if row[2] == str(uid)), None)
+    row = next((row for row in rows if row[0] == name), None)
+    if row is None or not row[2].isdigit():
+        raise BuildError(
+            f'no user is called "{name}" in the image\'s /etc/passwd', span=span, remedy="create it, or use a number"
+        )
+    return _checked(row[2], span), row
+
+
+def _group(name: str, read_file: ReadFile, span: Span | None) -> int:
+    if name.isdigit():
+        return _checked(name, span)
+    row = next((row for row in _rows(read_file("etc/group"), 3) if row[0] == name), None)
+    if row is None or not row[2].isdigit():
+        raise BuildError(
+            f'no group is called "{name}" in the image\'s /etc/group', span=span, remedy="create it, or use a number"
+        )
+    return _checked(row[2], span)
+
+
+def _checked(text: str, span: Span | None) -> int:
+    if not text.isascii() or len(text) > 10 or int(text) > MAX_ID:
+        raise BuildError(f"id {text[:20]} is out of range", span=span, remedy=f"use a number from 0 to {MAX_ID}")
+    return int(text)
+
+
+def _rows(data: bytes | None, fields: int) -> list[list[str]]:
+    text = (data or b"").decode("utf-8", "surrogateescape")
+    rows = (line.split(":") for line in text.splitlines() if line and not line.startswith("#"))
+    return [row for row in rows if len(row) >= fields]

@@ -1,0 +1,45 @@
+"""The contents page of the language: keyword to class. FROM is apart, as it begins a stage instead of changing one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from builder.instructions.base import InstructionClass
+from builder.instructions.copy import Copy, Workdir
+from builder.instructions.metadata import (
+    Cmd,
+    Entrypoint,
+    Expose,
+    HealthcheckInstruction,
+    Maintainer,
+    OnBuild,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+)
+from builder.instructions.run import Run
+from builder.instructions.variables import Arg, Env, Label
+
+KEYWORDS: Mapping[str, type[InstructionClass]] = MappingProxyType(
+    {
+        "ADD": Copy,
+        "ARG": Arg,
+        "CMD": Cmd,
+        "COPY": Copy,
+        "ENTRYPOINT": Entrypoint,
+        "ENV": Env,
+        "EXPOSE": Expose,
+        "HEALTHCHECK": HealthcheckInstruction,
+        "LABEL": Label,
+        "MAINTAINER": Maintainer,
+        "ONBUILD": OnBuild,
+        "RUN": Run,
+        "SHELL": Shell,
+        "STOPSIGNAL": StopSignal,
+        "USER": User,
+        "VOLUME": Volume,
+        "WORKDIR": Workdir,
+    }
+)

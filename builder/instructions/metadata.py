@@ -1,0 +1,302 @@
+"""Instructions that only change the configuration: CMD, ENTRYPOINT, EXPOSE, HEALTHCHECK, MAINTAINER, ONBUILD, SHELL,
+STOPSIGNAL, USER, VOLUME."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from builder.dockerfile.durations import format_duration, parse_duration
+from builder.dockerfile.parser import Instruction, parse_trigger
+from builder.errors import DockerfileError, Span
+from builder.instructions.base import StageScope, at, flags_of, go_words
+from builder.oci.config import Healthcheck
+
+MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
+MAX_PORT = 65535
+SIGNALS = frozenset(
+    (
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "POLL", "PWR", "SYS", "RTMIN", "RTMAX",
+    )
+)  # fmt: skip
+MAX_SIGNAL = 64
+
+
+def require_value(node: Instruction, *, exactly_one: bool = False) -> str:
+    """The argument text, which must not be empty."""
+    value = node.value.strip()
+    if not value:
+        count = "exactly one argument" if exactly_one else "at least one argument"
+        raise DockerfileError(
+            f"{node.keyword} requires {count}", span=node.span, remedy=f"see {node.keyword} in the docs"
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Command:
+    """What CMD and ENTRYPOINT share: the words in exec form, or the text for the shell in force."""
+
+    words: tuple[str, ...] | None
+    text: str
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Self:
+        flags_of(node)
+        return cls(words=node.json, text=node.value.strip())
+
+    def argv(self, scope: StageScope) -> tuple[str, ...]:
+        if self.words is not None:
+            return self.words
+        return (*scope.shell, self.text) if self.text else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cmd(_Command):
+    """CMD: the default command, or the default arguments of ENTRYPOINT."""
+
+    def apply(self, scope: StageScope) -> None:
+        argv = self.argv(scope)
+        scope.cmd_set = True
+        scope.configure(f"CMD {go_words(argv)}", cmd=argv or None, args_escaped=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrypoint(_Command):
+    """ENTRYPOINT: clears a CMD that came with the base, not one set in this stage."""
+
+    def apply(self, scope: StageScope) -> None:
+        argv = self.argv(scope)
+        cmd = scope.config.cmd if scope.cmd_set else None
+        scope.configure(f"ENTRYPOINT {go_words(argv)}", entrypoint=argv or None, cmd=cmd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expose:
+    """EXPOSE port[-port][/proto] …; expanded first, then split."""
+
+    text: str
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Expose:
+        flags_of(node)
+        return cls(text=require_value(node), span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        words: list[str] = []
+        for word in self.text.split():
+            words += scope.expand(word, self.span).split()
+        ports = sorted({port for word in words for port in self._ports(word)})
+        both = tuple(sorted({*scope.config.exposed_ports, *ports}))
+        scope.configure(f"EXPOSE [{' '.join(ports)}]", exposed_ports=both)
+
+    def _ports(self, word: str) -> list[str]:
+        container = word.rsplit(":", 1)[-1]  # a host mapping is read and forgotten
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?:/([A-Za-z]+))?", container)
+        protocol = (match[3] or "tcp").lower() if match else ""
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if protocol not in ("tcp", "udp", "sctp") or not 0 <= first <= last <= MAX_PORT:
+            raise DockerfileError(
+                f'invalid port "{word}" in EXPOSE',
+                span=self.span,
+                remedy="write PORT[-PORT][/tcp|udp|sctp] with ports from 0 to 65535",
+            )
+        return [f"{port}/{protocol}" for port in range(first, last + 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthcheckInstruction:
+    """HEALTHCHECK NONE, or HEALTHCHECK [options] CMD command. Only given values are stored."""
+
+    healthcheck: Healthcheck
+
+    @classmethod
+    def parse(cls, node: Instruction) -> HealthcheckInstruction:
+        names = ("interval", "timeout", "start-period", "start-interval", "retries")
+        flags = flags_of(node, known=names)
+        kind, _, command = require_value(node).partition(" ")
+        command = command.strip()
+        if kind.upper() == "NONE":
+            if command or flags:
+                raise DockerfileError("HEALTHCHECK NONE takes no arguments", span=node.span, remedy="leave them out")
+            return cls(healthcheck=Healthcheck(test=("NONE",)))
+        if kind.upper() != "CMD":
+            raise DockerfileError(
+                f'unknown type "{kind}" in HEALTHCHECK', span=node.span, remedy="write HEALTHCHECK CMD … or NONE"
+            )
+        if not command:
+            raise DockerfileError(
+                "missing command after HEALTHCHECK CMD", span=node.span, remedy="write HEALTHCHECK CMD COMMAND"
+            )
+        test = ("CMD", *node.json) if node.json is not None else ("CMD-SHELL", command)
+
+        def duration(name: str) -> int:
+            return cls._duration(node, name, flags[name]) if name in flags else 0
+
+        return cls(
+            healthcheck=Healthcheck(
+                test=test,
+                interval_ns=duration("interval"),
+                timeout_ns=duration("timeout"),
+                start_period_ns=duration("start-period"),
+                start_interval_ns=duration("start-interval"),
+                retries=cls._retries(node, flags["retries"]) if "retries" in flags else 0,
+            )
+        )
+
+    @staticmethod
+    def _duration(node: Instruction, name: str, text: str) -> int:
+        with at(node.span):
+            value = parse_duration(text)
+        if value < 0 or 0 < value < MIN_HEALTH_NS:
+            raise DockerfileError(
+                f"HEALTHCHECK --{name}={text} is too short", span=node.span, remedy="give 0 or at least 1ms"
+            )
+        return value
+
+    @staticmethod
+    def _retries(node: Instruction, text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text):
+            raise DockerfileError(
+                f"HEALTHCHECK --retries={text} is no count", span=node.span, remedy="give a whole number from 0"
+            )
+        return int(text)
+
+    def apply(self, scope: StageScope) -> None:
+        check = self.healthcheck
+        shown = (
+            f"{{Test:[{' '.join(check.test)}] Interval:{format_duration(check.interval_ns)} "
+            f"Timeout:{format_duration(check.timeout_ns)} StartPeriod:{format_duration(check.start_period_ns)} "
+            f"StartInterval:{format_duration(check.start_interval_ns)} Retries:{check.retries}}}"
+        )
+        scope.configure(f"HEALTHCHECK {shown}", healthcheck=check)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintainer:
+    """MAINTAINER text: the image's author. Deprecated, no expansion."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Maintainer:
+        flags_of(node)
+        return cls(text=require_value(node, exactly_one=True))
+
+    def apply(self, scope: StageScope) -> None:
+        scope.author = self.text
+        scope.note(f"MAINTAINER {self.text}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnBuild:
+    """ONBUILD instruction: kept as text, run right after FROM in a child. No history entry."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, node: Instruction) -> OnBuild:
+        flags_of(node)
+        text = node.raw_with_heredocs.strip()
+        if not text:
+            raise DockerfileError(
+                "ONBUILD requires an instruction", span=node.span, remedy="write ONBUILD INSTRUCTION …"
+            )
+        parse_trigger(text, node.span.file, node.span)
+        return cls(text=text)
+
+    def apply(self, scope: StageScope) -> None:
+        scope.config = replace(scope.config, on_build=(*scope.config.on_build, self.text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """SHELL ["executable", "argument", …]; JSON is mandatory."""
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Shell:
+        flags_of(node)
+        if not node.json:
+            raise DockerfileError(
+                "SHELL requires the arguments to be in JSON form",
+                span=node.span,
+                remedy='write SHELL ["executable", "argument"]',
+            )
+        return cls(words=node.json)
+
+    def apply(self, scope: StageScope) -> None:
+        scope.configure(f"SHELL [{' '.join(self.words)}]", shell=self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopSignal:
+    """STOPSIGNAL name or number, checked at build time."""
+
+    text: str
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> StopSignal:
+        flags_of(node)
+        return cls(text=require_value(node, exactly_one=True), span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        signal = scope.expand(self.text, self.span)
+        name = signal.upper().removeprefix("SIG")
+        known = name in SIGNALS or re.fullmatch(r"RTM(IN\+|AX-)\d{1,2}", name)
+        if not known and not (signal.isascii() and signal.isdigit() and 0 < int(signal) <= MAX_SIGNAL):
+            raise DockerfileError(
+                f'invalid signal "{signal}" in STOPSIGNAL',
+                span=self.span,
+                remedy="give a name like SIGTERM or a number",
+            )
+        scope.configure(f"STOPSIGNAL {signal}", stop_signal=signal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """USER user[:group]; stored as it stands, looked up when something runs."""
+
+    text: str
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> User:
+        flags_of(node)
+        return cls(text=require_value(node, exactly_one=True), span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        user = scope.expand(self.text, self.span)
+        if not user:
+            raise DockerfileError(f'USER "{self.text}" expands to nothing', span=self.span, remedy="set the variable")
+        scope.configure(f"USER {user}", user=user)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """VOLUME path …; metadata only, what is written there later stays in the image."""
+
+    words: tuple[str, ...]
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Volume:
+        flags_of(node)
+        words: Sequence[str] = node.json if node.json is not None else require_value(node).split()
+        if not words:
+            raise DockerfileError("VOLUME requires at least one argument", span=node.span, remedy="write VOLUME PATH")
+        return cls(words=tuple(words), span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        paths = [scope.expand(word, self.span) for word in self.words]
+        if not all(path.strip() for path in paths):
+            raise DockerfileError("VOLUME specified can not be an empty string", span=self.span, remedy="name a path")
+        both = tuple(sorted({*scope.config.volumes, *paths}))
+        scope.configure(f"VOLUME [{' '.join(paths)}]", volumes=both)

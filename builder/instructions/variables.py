@@ -1,0 +1,100 @@
+"""ARG, ENV and LABEL: names with values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.dockerfile.parser import Instruction
+from builder.dockerfile.words import NameValue, parse_args, parse_name_values
+from builder.errors import DockerfileError, Span
+from builder.instructions.base import StageScope, at, flags_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arg:
+    """ARG name[=default] …; in force from its line on, inherited by stages built from this one."""
+
+    pairs: tuple[tuple[str, str | None], ...]
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Arg:
+        flags_of(node)
+        with at(node.span):
+            pairs = parse_args(node.value, node.escape)
+        if not pairs:
+            raise DockerfileError(
+                "ARG requires at least one argument", span=node.span, remedy="write ARG NAME[=DEFAULT]"
+            )
+        return cls(pairs=pairs, span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        shown = []
+        for name, default in self.pairs:
+            value = scope.planner.build_arg(name)
+            if value is None and default is not None:
+                value = scope.expand(default, self.span)
+            elif value is None:
+                value = scope.planner.global_arg(name)
+            scope.args[name] = value
+            if value is not None:
+                scope.env[name] = value
+            shown.append(name if value is None else f"{name}={value}")
+        scope.note("ARG " + " ".join(shown))
+
+
+def _expanded(pairs: tuple[NameValue, ...], scope: StageScope, span: Span) -> list[tuple[str, str]]:
+    """All pairs of one instruction see the environment as it was before it."""
+    result = []
+    for pair in pairs:
+        name = scope.expand(pair.name, span)
+        if not name:
+            raise DockerfileError("names can not be blank", span=span, remedy="write NAME=VALUE")
+        result.append((name, scope.expand(pair.value, span)))
+    return result
+
+
+def set_env(env: tuple[str, ...], changes: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Docker's list of NAME=VALUE with `changes` applied; a name that exists keeps its place."""
+    table = dict(item.partition("=")[::2] for item in env)
+    table.update(changes)
+    return tuple(f"{name}={value}" for name, value in table.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """ENV name=value …, or the old form `ENV name value`."""
+
+    pairs: tuple[NameValue, ...]
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Env:
+        flags_of(node)
+        with at(node.span):
+            return cls(pairs=parse_name_values(node.value, "ENV", node.escape), span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        changes = _expanded(self.pairs, scope, self.span)
+        scope.env.update(changes)
+        shown = " ".join(f"{name}={value}" for name, value in changes)
+        scope.configure(f"ENV {shown}", env=set_env(scope.config.env, changes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """LABEL name=value …; later wins."""
+
+    pairs: tuple[NameValue, ...]
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Label:
+        flags_of(node)
+        with at(node.span):
+            return cls(pairs=parse_name_values(node.value, "LABEL", node.escape), span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        changes = _expanded(self.pairs, scope, self.span)
+        shown = " ".join(f"{name}={value}" for name, value in changes)
+        scope.configure(f"LABEL {shown}", labels={**scope.config.labels, **dict(changes)})

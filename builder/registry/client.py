@@ -1,0 +1,379 @@
+"""The verbs of the distribution spec, for one registry. Everything received is verified by its digest."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from urllib.parse import urlencode, urljoin
+
+from builder.errors import CorruptError, NotInRegistryError, RegistryError
+from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
+from builder.registry.auth import Credentials, DockerConfig
+from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
+from cache.digest import Digest, VerifyingReader
+
+if TYPE_CHECKING:
+    import requests
+
+ACCEPTED = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+CHUNK_BYTES = 1 << 20
+UPLOAD_CHUNK_BYTES = 64 << 20  # of a chunked upload, used when a registry refuses one large request
+CHUNKED_WHEN = frozenset({411, 413})
+MAX_TAGS_PAGES = 1000
+Outcome = Literal["exists", "mounted", "uploaded"]
+_NEXT = re.compile(r'<([^>]+)>;\s*rel="?next"?')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedManifest:
+    """A manifest or index as the registry sent it, its digest checked."""
+
+    data: bytes
+    media_type: str
+    digest: Digest
+
+
+class RegistryClient:
+    """Talks to `registry` (a host as users write it); thread-safe."""
+
+    def __init__(self, registry: str, config: DockerConfig, options: RegistryOptions) -> None:
+        self.registry = registry
+        self._transport = Transport(registry, config, options)
+
+    # -- manifests -----------------------------------------------------------------------------------------------------
+
+    def get_manifest(self, repository: str, selector: str) -> FetchedManifest:
+        """A manifest or index by tag or digest; raises NotInRegistryError, RegistryError, CorruptError."""
+        response = self._transport.send(self._manifest_call("GET", repository, selector))
+        with response:
+            data = response.raw.read(MAX_DOCUMENT_BYTES + 1, decode_content=True)
+            media_type = response.headers.get("Content-Type", "").split(";")[0].strip()
+            told = response.headers.get("Docker-Content-Digest", "")
+        what = f"the manifest of {self._name(repository, selector)}"
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise CorruptError(f"{what} is larger than {MAX_DOCUMENT_BYTES} bytes", remedy="it is no image")
+        if media_type.startswith(SCHEMA_1):
+            raise RegistryError(f"{what} has schema 1", remedy="push the image again with a client of this decade")
+        digest = Digest.of(data)
+        wanted = selector if ":" in selector else told
+        if wanted.startswith("sha256:") and wanted != str(digest):
+            raise CorruptError(f"{what} has the wrong digest {digest} (not {wanted})", remedy="the registry is broken")
+        if media_type not in (*MANIFEST_TYPES, *INDEX_TYPES):
+            media_type = ""
+        return FetchedManifest(data=data, media_type=media_type, digest=digest)
+
+    def head_manifest(self, repository: str, selector: str) -> Digest | None:
+        """The digest a tag has, None if there is no such manifest."""
+        try:
+            with self._transport.send(self._manifest_call("HEAD", repository, selector)) as response:
+                told = response.headers.get("Docker-Content-Digest", "")
+        except NotInRegistryError:
+            return None
+        return Digest.parse(told) if told else self.get_manifest(repository, selector).digest
+
+    def put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Digest:
+        """Push a manifest or index; its blobs must be there."""
+        digest = Digest.of(data)
+        call = Call(
+            method="PUT",
+            url=f"/v2/{repository}/manifests/{selector}",
+            scope=_scope(repository, "pull,push"),
+            headers={"Content-Type": media_type},
+            body=lambda: data,
+            what=f"pushing {self._name(repository, selector)}",
+        )
+        with self._transport.send(call) as response:
+            told = response.headers.get("Docker-Content-Digest", "")
+        if told.startswith("sha256:") and told != str(digest):
+            raise CorruptError(
+                f"{self.registry} stored {told} instead of the manifest {digest}", remedy="the registry is broken"
+            )
+        return digest
+
+    def tags(self, repository: str) -> list[str]:
+        """All tags of a repository."""
+        url, result = f"/v2/{repository}/tags/list", []
+        for _ in range(MAX_TAGS_PAGES):
+            call = Call(method="GET", url=url, scope=_scope(repository, "pull"), what=f"the tags of {repository}")
+            with self._transport.send(call) as response:
+                result += [str(tag) for tag in response.json().get("tags") or []]
+                match = _NEXT.search(response.headers.get("Link", ""))
+            if not match:
+                break
+            url = urljoin(url, match[1])
+        return result
+
+    # -- blobs ---------------------------------------------------------------------------------------------------------
+
+    def has_blob(self, repository: str, digest: Digest) -> bool:
+        """Whether a blob is in a repository."""
+        call = Call(
+            method="HEAD",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scope=_scope(repository, "pull,push"),
+            what=f"blob {digest} of {self.registry}/{repository}",
+            allowed=frozenset({404}),
+        )
+        with self._transport.send(call) as response:
+            return response.status_code < 300
+
+    @contextlib.contextmanager
+    def get_blob(self, repository: str, descriptor: Descriptor) -> Iterator[BinaryIO]:
+        """Stream a blob; the last read verifies digest and size. A cut connection is resumed."""
+        if descriptor.urls:
+            raise RegistryError(
+                f"layer {descriptor.digest} lies at a foreign address", remedy="tiffin does not fetch foreign layers"
+            )
+        stream = _Resuming(self, repository, descriptor)
+        try:
+            yield cast(BinaryIO, VerifyingReader(cast(BinaryIO, stream), descriptor.digest, descriptor.size_bytes))
+        finally:
+            stream.close()
+
+    def open_blob(self, repository: str, descriptor: Descriptor, offset: int) -> tuple[requests.Response, int]:
+        """Begin to read a blob at `offset`; the response, and where it really begins (0 if ranges are not served)."""
+        call = Call(
+            method="GET",
+            url=f"/v2/{repository}/blobs/{descriptor.digest}",
+            scope=_scope(repository, "pull"),
+            headers={"Range": f"bytes={offset}-", "Accept-Encoding": "identity"}
+            if offset
+            else {"Accept-Encoding": "identity"},
+            what=f"blob {descriptor.digest} of {self.registry}/{repository}",
+        )
+        response = self._transport.send(call)
+        partial = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
+            f"bytes {offset}-"
+        )
+        return response, offset if partial else 0
+
+    def push_blob(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        opener: Callable[[], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> Outcome:
+        """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives."""
+        if self.has_blob(repository, descriptor.digest):
+            return "exists"
+        location = ""
+        for source in mount_from or ("",):
+            location = self._begin(repository, descriptor.digest, source)
+            if not location:
+                return "mounted"
+        try:
+            self._upload(repository, descriptor, location, opener, progress)
+        except RegistryError as exc:
+            if getattr(exc, "status", 0) not in CHUNKED_WHEN:
+                raise
+            self._upload_chunks(repository, descriptor, opener, progress)
+        return "uploaded"
+
+    def check_credentials(self, credentials: Credentials) -> None:
+        """Ask the registry whether it takes these; raises UnauthorizedError."""
+        self._transport.use(credentials)
+        with self._transport.send(Call(method="GET", url="/v2/", what=self.registry)):
+            return
+
+    # -- uploads -------------------------------------------------------------------------------------------------------
+
+    def _begin(self, repository: str, digest: Digest, source: str) -> str:
+        """Start an upload, or mount from `source`: the upload's location, "" if the blob was mounted."""
+        query = "?" + urlencode({"mount": str(digest), "from": source}) if source else ""
+        scope = _scope(repository, "pull,push") + (f" {_scope(source, 'pull')}" if source else "")
+        call = Call(
+            method="POST",
+            url=f"/v2/{repository}/blobs/uploads/{query}",
+            scope=scope,
+            headers={"Content-Length": "0"},
+            what=f"pushing to {self.registry}/{repository}",
+        )
+        with self._transport.send(call) as response:
+            if response.status_code == 201:
+                return ""
+            return self._location(response)
+
+    def _location(self, response: requests.Response) -> str:
+        if "Location" not in response.headers:
+            raise RegistryError(f"{self.registry} gave no upload address", remedy="the registry is broken")
+        return urljoin(response.url, response.headers["Location"])
+
+    def _upload(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        location: str,
+        opener: Callable[[], BinaryIO],
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        """POST then PUT (distribution-spec #post-then-put). A failed try begins with a new upload."""
+        state = {"url": location, "used": False}
+
+        def body() -> BinaryIO:
+            return cast(BinaryIO, _Reported(opener(), descriptor.size_bytes, progress))
+
+        for number in range(1, MAX_TRIES + 1):
+            url = str(state["url"])
+            separator = "&" if "?" in url else "?"
+            call = Call(
+                method="PUT",
+                url=f"{url}{separator}{urlencode({'digest': str(descriptor.digest)})}",
+                scope=_scope(repository, "pull,push"),
+                headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size_bytes)},
+                body=body,
+                what=f"pushing blob {descriptor.digest} to {self.registry}/{repository}",
+                allowed=frozenset({404, 411, 413}),
+            )
+            with self._transport.send(call) as response:
+                status = response.status_code
+            if status < 300:
+                return
+            if status in CHUNKED_WHEN:
+                self._upload_chunks(repository, descriptor, opener, progress)
+                return
+            if number == MAX_TRIES:
+                break
+            state["url"] = self._begin(repository, descriptor.digest, "")
+        raise RegistryError(
+            f"pushing blob {descriptor.digest} to {self.registry}/{repository} failed", remedy="try again later"
+        )
+
+    def _upload_chunks(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        opener: Callable[[], BinaryIO],
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        """PATCH in chunks (distribution-spec #pushing-a-blob-in-chunks)."""
+        url, offset = self._begin(repository, descriptor.digest, ""), 0
+        with opener() as stream:
+            while chunk := stream.read(UPLOAD_CHUNK_BYTES):
+                data = chunk
+                call = Call(
+                    method="PATCH",
+                    url=url,
+                    scope=_scope(repository, "pull,push"),
+                    headers={
+                        "Content-Type": "application/octet-stream",
+                        "Content-Range": f"{offset}-{offset + len(data) - 1}",
+                        "Content-Length": str(len(data)),
+                    },
+                    body=lambda data=data: data,  # type: ignore[misc]  # bound now, on purpose
+                    what=f"pushing blob {descriptor.digest} to {self.registry}/{repository}",
+                )
+                with self._transport.send(call) as response:
+                    url = self._location(response)
+                offset += len(data)
+                if progress:
+                    progress(offset)
+        separator = "&" if "?" in url else "?"
+        call = Call(
+            method="PUT",
+            url=f"{url}{separator}{urlencode({'digest': str(descriptor.digest)})}",
+            scope=_scope(repository, "pull,push"),
+            headers={"Content-Length": "0"},
+            what=f"pushing blob {descriptor.digest} to {self.registry}/{repository}",
+        )
+        self._transport.send(call).close()
+
+    def _manifest_call(self, method: str, repository: str, selector: str) -> Call:
+        return Call(
+            method=method,
+            url=f"/v2/{repository}/manifests/{selector}",
+            scope=_scope(repository, "pull"),
+            headers={"Accept": ACCEPTED},
+            what=self._name(repository, selector),
+        )
+
+    def _name(self, repository: str, selector: str) -> str:
+        return f"{self.registry}/{repository}{'@' if ':' in selector else ':'}{selector}"
+
+
+def _scope(repository: str, actions: str) -> str:
+    return f"repository:{repository}:{actions}"
+
+
+class _Reported(io.RawIOBase):
+    """A body of known length that reports how far it is."""
+
+    def __init__(self, stream: BinaryIO, size_bytes: int, progress: Callable[[int], None] | None) -> None:
+        super().__init__()
+        self._stream = stream
+        self._size = size_bytes
+        self._progress = progress
+        self._done = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(max(size, CHUNK_BYTES) if size > 0 else -1)
+        self._done += len(data)
+        if self._progress:
+            self._progress(self._done)
+        return data
+
+
+class _Resuming(io.RawIOBase):
+    """A blob's bytes; when the connection breaks the rest is asked for."""
+
+    def __init__(self, client: RegistryClient, repository: str, descriptor: Descriptor) -> None:
+        super().__init__()
+        self._client = client
+        self._repository = repository
+        self._descriptor = descriptor
+        self._response: requests.Response | None = None
+        self._position = 0
+        self._tries = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            try:
+                if self._response is None:
+                    self._open()
+                assert self._response is not None
+                data: bytes = self._response.raw.read(size if size > 0 else CHUNK_BYTES)
+            except Exception as exc:  # urllib3's many names for a broken connection
+                if isinstance(exc, RegistryError | CorruptError):
+                    raise
+                data = b""
+            if data or self._position >= self._descriptor.size_bytes:
+                self._position += len(data)
+                return data
+            self._tries += 1
+            if self._tries >= MAX_TRIES:
+                return b""  # the verifying reader says how much is missing
+            self._drop()
+
+    def _open(self) -> None:
+        self._response, start = self._client.open_blob(self._repository, self._descriptor, self._position)
+        skip = self._position - start
+        while skip > 0:
+            skipped = self._response.raw.read(min(skip, CHUNK_BYTES))
+            if not skipped:
+                break
+            skip -= len(skipped)
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def close(self) -> None:
+        self._drop()
+        super().close()

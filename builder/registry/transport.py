@@ -1,0 +1,403 @@
+"""HTTP to one registry: retries, redirects, tokens, and errors in words. Owner of requests.
+
+Credentials go to the origin (scheme, host, port) they were given for and to the token realm it names, nowhere else; a
+redirect to another origin carries none, and never leads from https to http.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
+from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_challenge
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_TIMEOUT_SECONDS = 10
+READ_TIMEOUT_SECONDS = 60
+MAX_TRIES = 5
+MAX_REDIRECTS = 5
+BACK_OFF_SECONDS = 0.5  # doubled each time, with jitter
+MAX_WAIT_SECONDS = 30.0
+MAX_ERROR_BYTES = 64 << 10
+MAX_TOKEN_BYTES = 1 << 20
+TOKEN_LIFE_SECONDS = 60  # the token spec's default
+RETRIED = frozenset({429, 500, 502, 503, 504})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HUB_HOST = "registry-1.docker.io"
+Body = bytes | BinaryIO | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryOptions:
+    """How to reach registries. `cert_file`: a PEM bundle to trust instead of the system's."""
+
+    insecure_registries: tuple[str, ...] = ()
+    cert_file: str = ""
+    user_agent: str = "tiffin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request. `body` is called anew for every try."""
+
+    method: str
+    url: str  # absolute, or a path below the registry
+    scope: str = ""  # "repository:NAME:pull,push"
+    headers: Mapping[str, str] | None = None
+    body: Callable[[], Body] | None = None
+    what: str = ""  # for errors: "manifest of host/repo:tag"
+    allowed: frozenset[int] = frozenset()  # statuses beyond 2xx that are answers, not failures
+
+
+class Transport:
+    """Requests to one registry; thread-safe."""
+
+    def __init__(
+        self,
+        registry: str,
+        config: DockerConfig,
+        options: RegistryOptions,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.registry = registry
+        self._config = config
+        self._options = options
+        self._sleep = sleep
+        self._lock = threading.Lock()  # guards everything below; nothing is taken or sent under it
+        self._local = threading.local()
+        self._tokens: dict[str, tuple[str, float]] = {}
+        self._challenge: Challenge | None = None
+        self._credentials: Credentials | None = None
+        self._asked = False
+        self.host = HUB_HOST if registry == "docker.io" else registry
+        self._base = ""
+
+    def send(self, call: Call) -> requests.Response:
+        """Send, with retries; the response streams and is the caller's to close. Raises RegistryError."""
+        for number in range(1, MAX_TRIES + 1):
+            last = number == MAX_TRIES
+            try:
+                response = self._authorized(call)
+            except _Unreachable as exc:
+                if last or not exc.again:
+                    raise RegistryError(exc.message, remedy=exc.remedy) from exc
+                self._wait(number, None)
+                continue
+            if response.status_code not in RETRIED or last:
+                return self._checked(call, response)
+            retry_after = response.headers.get("Retry-After")
+            response.close()
+            self._wait(number, retry_after)
+        raise AssertionError("unreachable")
+
+    def use(self, credentials: Credentials) -> None:
+        """Use these instead of the configured ones (login)."""
+        self._credentials, self._asked = credentials, True
+
+    # -- one try -----------------------------------------------------------------------------------------------------
+
+    def _authorized(self, call: Call) -> requests.Response:
+        """Answer one challenge, if there is one."""
+        response = self._redirected(call, self._authorization(call.scope))
+        if response.status_code != 401:
+            return response
+        challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
+        if challenge.scheme not in ("bearer", "basic"):
+            return response
+        with self._lock:
+            self._challenge = challenge
+            self._tokens.pop(call.scope, None)
+        authorization = self._authorization(call.scope)
+        if not authorization:
+            return response
+        response.close()
+        return self._redirected(call, authorization)
+
+    def _redirected(self, call: Call, authorization: str) -> requests.Response:
+        url = self._absolute(call.url)
+        for _ in range(MAX_REDIRECTS + 1):
+            same_origin = _origin(url) == _origin(self._base_url())
+            headers = dict(call.headers or {})
+            if authorization and same_origin:
+                headers["Authorization"] = authorization
+            body = call.body() if call.body else None
+            response = self._raw(call.method, url, headers, body)
+            if response.status_code not in REDIRECTS or "Location" not in response.headers:
+                return response
+            target = urljoin(url, response.headers["Location"])
+            response.close()
+            self._check_redirect(url, target)
+            url = target
+        raise RegistryError(f"{self.registry} redirects without end", remedy="check its configuration")
+
+    def _raw(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> requests.Response:
+        import requests
+
+        session = self._session()
+        try:
+            return session.request(
+                method,
+                url,
+                headers={**headers, "User-Agent": self._options.user_agent},
+                data=body,
+                stream=True,
+                allow_redirects=False,
+                timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+                verify=self._options.cert_file or self._verify(),
+            )
+        except requests.exceptions.SSLError as exc:
+            raise self._tls_error(exc) from exc
+        except requests.exceptions.ConnectionError as exc:
+            raise self._connection_error(exc) from exc
+        except requests.exceptions.Timeout as exc:
+            raise _Unreachable(f"{self.registry} did not answer in time", "try again later", again=True) from exc
+        except (requests.exceptions.RequestException, OSError) as exc:
+            reason = type(exc).__name__
+            raise _Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=True) from exc
+
+    def _verify(self) -> bool | str:
+        import os
+
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            if os.environ.get(name):
+                return os.environ[name]
+        return True
+
+    def _session(self) -> requests.Session:
+        """One session per thread; environment proxies count, but loopback goes direct."""
+        session = getattr(self._local, "session", None)
+        if session is None:
+            import requests
+
+            session = requests.Session()
+            session.trust_env = not self._is_loopback()
+            session.auth = _no_auth  # requests would read ~/.netrc
+            self._local.session = session
+        return session
+
+    def _is_loopback(self) -> bool:
+        host = urlsplit(f"//{self.host}").hostname or ""
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    # -- where -------------------------------------------------------------------------------------------------------
+
+    def _base_url(self) -> str:
+        """https, or http where it is allowed and https is not spoken; found out once."""
+        if not self._base:
+            secure = f"https://{self.host}"
+            if self._is_loopback():
+                self._base = f"http://{self.host}" if not self._speaks_tls() else secure
+            elif self.registry in self._options.insecure_registries:
+                self._base = secure if self._speaks_tls() else f"http://{self.host}"
+            else:
+                self._base = secure
+        return self._base
+
+    def _speaks_tls(self) -> bool:
+        """Whether the other side answers a TLS hello; who it is does not matter yet."""
+        import ssl
+
+        parts = urlsplit(f"//{self.host}")
+        port = parts.port or (443 if not self._is_loopback() else 80)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # only asked whether it speaks TLS; the real connection verifies
+        try:
+            with socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_SECONDS) as plain:
+                plain.settimeout(CONNECT_TIMEOUT_SECONDS)
+                with context.wrap_socket(plain, server_hostname=parts.hostname):
+                    return True
+        except ssl.SSLError:
+            return False
+        except OSError:
+            return False
+
+    def _absolute(self, url: str) -> str:
+        return url if "://" in url else self._base_url() + url
+
+    def _check_redirect(self, source: str, target: str) -> None:
+        parts = urlsplit(target)
+        if parts.scheme not in ("http", "https"):
+            raise RegistryError(f"{self.registry} redirects to a {parts.scheme} address", remedy="it is misconfigured")
+        if urlsplit(source).scheme == "https" and parts.scheme == "http":
+            raise RegistryError(
+                f"{self.registry} redirects from https to http ({parts.hostname})", remedy="it is misconfigured"
+            )
+        self._check_address(parts.hostname or "")
+
+    def _check_address(self, host: str) -> None:
+        """A public registry must not send us to this machine's own network."""
+        if self._is_private(urlsplit(f"//{self.host}").hostname or ""):
+            return
+        if self._is_private(host):
+            raise RegistryError(
+                f"{self.registry} leads to the private address {host}", remedy="a public registry must not do that"
+            )
+
+    def _is_private(self, host: str) -> bool:
+        try:
+            found = socket.getaddrinfo(host, None)
+        except OSError:
+            return False
+        return any(not ipaddress.ip_address(str(item[4][0]).split("%")[0]).is_global for item in found if item[4])
+
+    # -- who ---------------------------------------------------------------------------------------------------------
+
+    def _authorization(self, scope: str) -> str:
+        """The header for `scope`, as far as the registry said what it wants; "" to go without."""
+        with self._lock:
+            challenge = self._challenge
+            token, until = self._tokens.get(scope, ("", 0.0))
+        if challenge is None:
+            return ""
+        if challenge.scheme == "basic":
+            credentials = self._known_credentials()
+            return credentials.basic if credentials and credentials.username else ""
+        if token and time.monotonic() < until:
+            return f"Bearer {token}"
+        token, life = self._fetch_token(challenge, scope)
+        with self._lock:
+            self._tokens[scope] = (token, time.monotonic() + max(life - 10, 1))
+        return f"Bearer {token}"
+
+    def _known_credentials(self) -> Credentials | None:
+        if not self._asked:
+            self._credentials, self._asked = self._config.credentials_for(self.registry), True
+        return self._credentials
+
+    def _fetch_token(self, challenge: Challenge, scope: str) -> tuple[str, float]:
+        """The token spec: GET with Basic, or POST with a refresh token."""
+        realm = challenge.parameters.get("realm", "")
+        parts = urlsplit(realm)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UnauthorizedError(f"{self.registry} names no usable token service", remedy="it is misconfigured")
+        if parts.scheme == "http" and urlsplit(self._base_url()).scheme == "https":
+            raise UnauthorizedError(
+                f"{self.registry} wants credentials sent over plain http ({parts.hostname})",
+                remedy="it is misconfigured",
+            )
+        self._check_address(parts.hostname)
+        credentials = self._known_credentials()
+        query = [("service", challenge.parameters.get("service", ""))]
+        query += [("scope", item) for item in (scope or challenge.parameters.get("scope", "")).split(" ") if item]
+        if credentials and credentials.identity_token:
+            form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", credentials.identity_token),
+                ("client_id", "tiffin"),
+            ]
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = self._raw("POST", realm, headers, urlencode([*form, *query]).encode())
+        else:
+            headers = {"Authorization": credentials.basic} if credentials and credentials.username else {}
+            separator = "&" if parts.query else "?"
+            response = self._raw("GET", realm + separator + urlencode(query), headers, None)
+        with response:
+            if response.status_code in (401, 403):
+                raise UnauthorizedError(
+                    f"{self.registry} refused the credentials", remedy=f"run tiffin login {self.registry}"
+                )
+            if response.status_code != 200:
+                raise RegistryError(
+                    f"the token service of {self.registry} answered {response.status_code}", remedy="try again later"
+                )
+            data = response.raw.read(MAX_TOKEN_BYTES, decode_content=True)
+        try:
+            document = json.loads(data)
+            token = document.get("token") or document["access_token"]
+            return str(token), float(document.get("expires_in") or TOKEN_LIFE_SECONDS)
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise RegistryError(
+                f"the token service of {self.registry} gave an unreadable answer", remedy="it is misconfigured"
+            ) from exc
+
+    # -- failures ----------------------------------------------------------------------------------------------------
+
+    def _wait(self, number: int, retry_after: str | None) -> None:
+        seconds = BACK_OFF_SECONDS * 2 ** (number - 1) * (1 + random.random() / 4)
+        if retry_after and retry_after.isdigit():
+            seconds = max(seconds, float(retry_after))
+        self._sleep(min(seconds, MAX_WAIT_SECONDS))
+
+    def _checked(self, call: Call, response: requests.Response) -> requests.Response:
+        status = response.status_code
+        if 200 <= status < 300 or status in call.allowed:
+            return response
+        with response:
+            detail = _detail(response)
+        what = call.what or f"{self.registry}"
+        if status in (401, 403):
+            raise UnauthorizedError(
+                f"{what}: access denied ({status}{detail})", remedy=f"run tiffin login {self.registry}"
+            )
+        if status == 404:
+            raise NotInRegistryError(f"{what}: not found{detail}", remedy="check the name")
+        if status == 429:
+            raise RegistryError(f"{what}: too many requests{detail}", remedy="wait, or log in for a higher limit")
+        remedy = "try again later" if status >= 500 else "check the name and the registry"
+        raise RegistryError(f"{what}: the registry answered {status}{detail}", remedy=remedy)
+
+    def _tls_error(self, exc: Exception) -> RegistryError:
+        text = str(exc)
+        if "WRONG_VERSION_NUMBER" in text or "UNKNOWN_PROTOCOL" in text or "RECORD_LAYER" in text:
+            return RegistryError(
+                f"{self.registry} speaks plain http", remedy=f"use --insecure-registry {self.registry} if that is meant"
+            )
+        return RegistryError(
+            f"the certificate of {self.registry} is not trusted", remedy="use --registry-cert FILE or SSL_CERT_FILE"
+        )
+
+    def _connection_error(self, exc: Exception) -> Exception:
+        text = str(exc)
+        if "Name or service not known" in text or "NameResolution" in text or "Temporary failure in name" in text:
+            return _Unreachable(f"no host is called {self.host}", "check the name and the network", again=False)
+        if "Connection refused" in text:
+            return _Unreachable(f"{self.registry} refused the connection", "is the registry running?", again=True)
+        return _Unreachable(f"the connection to {self.registry} broke", "try again", again=True)
+
+
+class _Unreachable(Exception):
+    """No answer; `again` if another try may get one."""
+
+    def __init__(self, message: str, remedy: str, *, again: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.again = again
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _detail(response: requests.Response) -> str:
+    """The registry's own words (distribution-spec #error-codes), bounded."""
+    try:
+        data = response.raw.read(MAX_ERROR_BYTES, decode_content=True)
+        first = json.loads(data)["errors"][0]
+        text = str(first.get("message") or first.get("code") or "")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError):
+        return ""
+    return f": {' '.join(text.split())[:200]}" if text else ""

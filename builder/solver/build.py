@@ -1,0 +1,168 @@
+"""One build from Dockerfile to image: plan, look up, execute what is missing, assemble.
+
+Order matters: everything up to `enter` runs in a single-threaded process, because a process enters a user namespace
+once and before it has threads. A build that has nothing to run never enters one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from builder.dockerfile.parser import Dockerfile
+from builder.events import Sink, Warned
+from builder.image.layers import LayerStore
+from builder.instructions.base import CopyOp, ImageOrigin, RunOp, StageOrigin
+from builder.layer.compress import Compression
+from builder.oci.config import ImageConfig
+from builder.oci.spec import Manifest, Platform
+from builder.solver.context import Contexts
+from builder.solver.plan import BaseImage, Plan, Recipe, StagePlan, make_plan
+from builder.solver.results import Chain, assemble_config, assemble_manifest, rfc3339
+from builder.solver.solve import Solver
+from builder.solver.stepkeys import StepKeys
+from cache.backend import StepCache
+from cache.blobs import BlobStore
+from cache.snapshots import BlobRef
+from cache.statedir import StateDir
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to build. `compression` None: no packed layers are wanted (output is a directory, a tar, or nothing)."""
+
+    dockerfile: Dockerfile
+    recipe: Recipe
+    compression: Compression | None
+    epoch: int | None = None
+    use_cache: bool = True
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What a build works with. `enter` makes the process able to hold root directories, once."""
+
+    state: StateDir
+    blobs: BlobStore
+    layers: LayerStore
+    cache: StepCache
+    contexts: Contexts
+    sink: Sink
+    resolve_image: Callable[[str, Platform], BaseImage]
+    enter: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A finished build. `manifest` None where no packed layers were wanted."""
+
+    config: ImageConfig
+    config_bytes: bytes
+    manifest: Manifest | None
+    manifest_bytes: bytes
+    chain: Chain
+
+
+def build(request: Request, services: Services) -> Built:
+    """Build; raises DockerfileError, BuildError, ContextError, SandboxError, RegistryError, StoreError."""
+    plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
+    for name in plan.unused_build_args:
+        services.sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
+    keys = StepKeys(plan, services.contexts, epoch=request.epoch)
+    solver = Solver(
+        plan=plan,
+        keys=keys,
+        cache=services.cache,
+        state=services.state,
+        sink=services.sink,
+        use_cache=request.use_cache,
+    )
+    solver.look_up(services.layers.has)
+    services.contexts.save()
+    chain = solver.cached_chain()
+    if chain is not None:
+        solver.announce_cached()
+        if request.compression is not None and _lacks_blob(chain, services.layers):
+            services.enter()
+    else:
+        chain = _execute(request, services, plan, solver)
+    return _assemble(request, services, plan, chain)
+
+
+def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -> Chain:
+    from builder.solver.execute import StepExecutor, Workshop
+
+    with ExitStack() as stack:
+        runner = None
+        pending = solver.pending()
+        if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
+            from builder.sandbox.launch import Launcher
+            from builder.solver.execute_run import Runner
+
+            services.enter()
+            launcher = Launcher.start()
+            stack.callback(launcher.close)
+            runner = Runner(launcher, services.sink)
+        elif _reads_trees(plan, pending):
+            services.enter()
+        workshop = Workshop(
+            state=services.state,
+            blobs=services.blobs,
+            layers=services.layers,
+            contexts=services.contexts,
+            sink=services.sink,
+            runner=runner,
+            compression=request.compression,
+            epoch=request.epoch,
+        )
+        executor = stack.enter_context(StepExecutor(workshop))
+        return solver.solve(executor)
+
+
+def _reads_trees(plan: Plan, pending: list[tuple[StagePlan, int]]) -> bool:
+    """Whether a pending COPY reads a stage with RUN steps: their layers exist unpacked only, with foreign owners."""
+
+    def has_run(index: int) -> bool:
+        stage = plan.stages[index]
+        below = isinstance(stage.base, StageOrigin) and has_run(stage.base.index)
+        return below or any(isinstance(step.op, RunOp) for step in stage.steps)
+
+    for stage, number in pending:
+        op = stage.steps[number].op
+        if isinstance(op, CopyOp) and isinstance(op.origin, StageOrigin) and has_run(op.origin.index):
+            return True
+    return False
+
+
+def _lacks_blob(chain: Chain, layers: LayerStore) -> bool:
+    return any(not layer.base and not layers.has_blob(layer.diff_id) for layer in chain)
+
+
+def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) -> Built:
+    stages = [plan.stages[plan.target]]
+    while isinstance(stages[0].base, StageOrigin):
+        stages.insert(0, plan.stages[stages[0].base.index])
+    origin = stages[0].base
+    base = plan.images[origin.name].config if isinstance(origin, ImageOrigin) else None
+    epoch = "" if request.epoch is None else rfc3339(request.epoch)
+    config = assemble_config(stages, base, chain, labels=request.recipe.labels, now=rfc3339(time.time()), epoch=epoch)
+    config_bytes = config.encode()
+    manifest: Manifest | None = None
+    if request.compression is not None:
+        refs: list[BlobRef] = [
+            layer.blob
+            if layer.base and layer.blob is not None
+            else services.layers.ensure_blob(layer.diff_id, request.compression)
+            for layer in chain
+        ]
+        manifest = assemble_manifest(config_bytes, refs, annotations=request.annotations)
+    return Built(
+        config=config,
+        config_bytes=config_bytes,
+        manifest=manifest,
+        manifest_bytes=manifest.encode() if manifest else b"",
+        chain=chain,
+    )

@@ -1,0 +1,213 @@
+"""Make the layer of one step: gather what it reads, let it work, pack what changed, keep it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.errors import BuildError
+from builder.events import Sink
+from builder.image.layers import LayerStore
+from builder.instructions.base import ContextOrigin, CopyOp, RunOp, WorkdirOp
+from builder.layer.changes import Change
+from builder.layer.compress import Compression
+from builder.layer.diff import diff_upper
+from builder.layer.index import LayerIndex
+from builder.layer.pack import pack_layer
+from builder.layer.unpack import materialize
+from builder.solver.context import Contexts
+from builder.solver.execute_copy import Clock, check_unchanged, copy_changes, workdir_changes
+from builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
+from builder.solver.members import Members
+from builder.solver.results import Chain, LayerRef, rfc3339
+from builder.solver.selecting import content_digest, select
+from builder.solver.solve import Executor, Job, Made
+from builder.solver.trees import LayerTree, SourceTree
+from cache.blobs import BlobStore
+from cache.digest import Digest
+from cache.statedir import StateDir
+
+NANOSECONDS = 1_000_000_000
+UNCOMPRESSED = Compression(kind="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What executing needs. `runner` is None where no RUN is planned; `compression` None where no blob is wanted."""
+
+    state: StateDir
+    blobs: BlobStore
+    layers: LayerStore
+    contexts: Contexts
+    sink: Sink
+    runner: Runner | None
+    compression: Compression | None
+    epoch: int | None
+
+
+class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
+    """Executes steps in any number of threads. Used as a context manager: it holds a scratch directory."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self._stack = ExitStack()
+        self._members: Members | None = None
+
+    def __enter__(self) -> StepExecutor:
+        scratch = self._stack.enter_context(self._shop.state.scratch("members"))
+        self._members = self._stack.enter_context(Members(self._shop.layers, scratch))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def has(self, diff_id: Digest) -> bool:
+        return self._shop.layers.has(diff_id)
+
+    def stop(self) -> None:
+        if self._shop.runner is not None:
+            self._shop.runner.stop()
+
+    def copied(self, job: Job) -> Mapping[str, str]:
+        op = job.stage.steps[job.number].op
+        if not isinstance(op, CopyOp) or job.sources is None or isinstance(op.origin, ContextOrigin):
+            return {}
+        tree = self._tree(job.sources)
+        selected = select(tree, op.sources, span=job.stage.steps[job.number].span)
+        return {"content": content_digest(tree, selected, with_owners=not op.chown)}
+
+    def execute(self, job: Job) -> Made:
+        step = job.stage.steps[job.number]
+        match step.op:
+            case RunOp():
+                return self._run(job, step.op)
+            case CopyOp():
+                return self._change(job, lambda scratch, root: self._copied(job, root, scratch))
+            case WorkdirOp():
+                op = step.op
+                return self._change(job, lambda _, root: workdir_changes(op, root, self._clock(), step.span))
+
+    # -- RUN -------------------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job, op: RunOp) -> Made:
+        runner = self._shop.runner
+        assert runner is not None, "a RUN step was not foreseen"
+        lower_dirs = self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+        with self._shop.state.scratch("run") as scratch:
+            upper, work = scratch / "upper", scratch / "work"
+            for directory in (upper, work):
+                directory.mkdir()
+                directory.chmod(ROOT_MODE)
+            request = RunRequest(
+                op=op,
+                step_id=job.step_id,
+                lower_dirs=lower_dirs,
+                upper=upper,
+                work=work,
+                scratch=scratch,
+                span=job.stage.steps[job.number].span,
+            )
+            runner.run(request, self._tree(job.chain))
+            return self._keep_tree(job, diff_upper(upper), upper)
+
+    # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
+
+    def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> Made:
+        with self._shop.state.scratch("copy") as scratch:
+            changes = changes_of(scratch, self._tree(job.chain))
+            if not job.needs_tree:
+                return self._keep_packed(job, changes)
+            tree = scratch / "tree"
+            tree.mkdir()
+            tree.chmod(ROOT_MODE)
+            materialize(changes, tree)
+            # pack what was written, so that tree and layer are the same bytes whatever the source does meanwhile
+            written = [Change(entry=change.entry, open=_opener(tree, change)) for change in changes]
+            return self._keep_tree(job, written, tree)
+
+    def _copied(self, job: Job, root: LayerTree, scratch: Path) -> list[Change]:
+        step = job.stage.steps[job.number]
+        op = step.op
+        assert isinstance(op, CopyOp)
+        source: SourceTree | None = None
+        if isinstance(op.origin, ContextOrigin):
+            source = self._shop.contexts.tree(op.origin.name) if op.sources else None
+        elif job.sources is not None:
+            source = self._tree(job.sources)
+        selected = select(source, op.sources, span=step.span) if source is not None else []
+        return copy_changes(
+            op,
+            selected,
+            source,
+            root,
+            self._clock(),
+            keeps_owners=not isinstance(op.origin, ContextOrigin),
+            scratch=scratch,
+            span=step.span,
+        )
+
+    # -- keeping ---------------------------------------------------------------------------------------------------
+
+    def _keep_tree(self, job: Job, changes: Sequence[Change], tree: Path) -> Made:
+        """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it."""
+        wants_blob = job.for_target and self._shop.compression is not None
+        made = self._pack(job, changes, self._shop.compression if wants_blob else None)
+        self._shop.layers.snapshots.publish(made.layer.diff_id, tree)
+        return made
+
+    def _keep_packed(self, job: Job, changes: Sequence[Change]) -> Made:
+        """Pack straight into a blob: compressed where it leaves this machine, else plain and so quickly read."""
+        compression = self._shop.compression if job.for_target else None
+        return self._pack(job, changes, compression or UNCOMPRESSED)
+
+    def _pack(self, job: Job, changes: Sequence[Change], compression: Compression | None) -> Made:
+        step = job.stage.steps[job.number]
+        epoch = self._shop.epoch
+        packed = pack_layer(
+            changes,
+            blobs=self._shop.blobs if compression else None,
+            compression=compression,
+            clamp_mtime_ns=None if epoch is None else epoch * NANOSECONDS,
+        )
+        check_unchanged(list(changes), packed.index, step.span)
+        snapshots = self._shop.layers.snapshots
+        if not snapshots.has_index(packed.diff_id):
+            snapshots.write_index(packed.diff_id, packed.index.encode())
+        if packed.blob is not None:
+            snapshots.add_blob(packed.diff_id, packed.blob)
+        created = rfc3339(time.time() if epoch is None else epoch)
+        layer = LayerRef(diff_id=packed.diff_id, blob=packed.blob, created=created)
+        return Made(layer=layer, description=step.text, is_empty=not changes)
+
+    # -- trees -----------------------------------------------------------------------------------------------------
+
+    def _clock(self) -> Clock:
+        epoch = self._shop.epoch
+        return Clock(now_ns=time.time_ns(), epoch_ns=None if epoch is None else epoch * NANOSECONDS)
+
+    def _tree(self, chain: Chain) -> LayerTree:
+        """The merged view of `chain`, from its tables."""
+        indexes: list[LayerIndex] = [self._shop.layers.ensure_index(layer.diff_id, layer.blob) for layer in chain]
+        members = self._members
+        assert members is not None
+
+        return LayerTree(indexes, lambda number, entry: members.open(chain[number], entry))
+
+
+def _opener(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:
+    if change.open is None:
+        return None
+    path = f"{tree}/{change.entry.path}"
+
+    def open_file() -> BinaryIO:
+        try:
+            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
+        except OSError as exc:
+            raise BuildError(f"cannot read {path}: {exc.strerror}", remedy="build again") from exc
+
+    return open_file

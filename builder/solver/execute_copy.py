@@ -1,0 +1,155 @@
+"""Execute COPY, ADD and WORKDIR: from tables to a layer, without running anything."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.errors import BuildError, CorruptError, Span
+from builder.image.users import resolve_owner
+from builder.instructions.base import CopyOp, InlineFile, WorkdirOp
+from builder.layer.changes import Change
+from builder.layer.compress import decompressor, sniff
+from builder.layer.index import Entry, LayerIndex
+from builder.layer.unpack import index_layer
+from builder.solver.copying import Copier, Style
+from builder.solver.members import FileSlice
+from builder.solver.selecting import Selected
+from builder.solver.trees import LayerTree, SourceTree
+from cache.digest import COPY_CHUNK_BYTES, Digest
+
+SNIFF_BYTES = 512  # one tar block, which also holds every compression's magic
+TAR_MAGIC_OFFSET = 257
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The times new entries get: `now_ns`, and `epoch_ns` where SOURCE_DATE_EPOCH rules."""
+
+    now_ns: int
+    epoch_ns: int | None
+
+    @property
+    def stamp_ns(self) -> int:
+        return self.now_ns if self.epoch_ns is None else self.epoch_ns
+
+
+def workdir_changes(op: WorkdirOp, destination: LayerTree, clock: Clock, span: Span) -> list[Change]:
+    """The directories WORKDIR makes; none if it is there."""
+    path = destination.resolve(op.path.strip("/"))
+    existing = destination.lookup(path)
+    if existing is not None and existing.kind == "dir":
+        return []
+    owner = resolve_owner(op.user, destination.read_file, span=span) if op.user else (0, 0)
+    copier = Copier(destination, Style(owner=owner, chmod="", now_ns=clock.stamp_ns, time_ns=None), span)
+    copier.make_directory(path)
+    return copier.changes()
+
+
+def copy_changes(
+    op: CopyOp,
+    selected: list[Selected],
+    source: SourceTree | None,
+    destination: LayerTree,
+    clock: Clock,
+    *,
+    keeps_owners: bool,
+    scratch: Path,
+    span: Span,
+) -> list[Change]:
+    """What COPY or ADD changes. `keeps_owners`: without --chown the source's owners stay (stages and images)."""
+    owner: tuple[int, int] | None = None if keeps_owners else (0, 0)
+    if op.chown:
+        owner = resolve_owner(op.chown, destination.read_file, span=span)
+    style = Style(owner=owner, chmod=op.chmod, now_ns=clock.stamp_ns, time_ns=clock.epoch_ns)
+    copier = Copier(destination, style, span)
+    archives: list[Selected] = []
+    if op.extract and source is not None:
+        archives = [item for item in selected if _is_archive(source, item)]
+        for number, item in enumerate(archives):
+            entries = _archive_entries(source, item, scratch / f"archive-{number}", span)
+            # an archive keeps its own owners unless --chown says otherwise
+            copier.merge(op.dest, entries, owner=owner if op.chown else None)
+    plain = [item for item in selected if item not in archives]
+    if source is not None and plain:
+        copier.copy(source, plain, op.dest)
+    for file in op.inline:
+        copier.add_file(file.name, op.dest, len(file.data), Digest.of(file.data).hex, _bytes_opener(file))
+    return copier.changes()
+
+
+def check_unchanged(changes: list[Change], index: LayerIndex, span: Span) -> None:
+    """Fail if a file was not what it was when the key was made: its layer would be cached under a wrong key."""
+    expected = {change.entry.path: change.entry.digest for change in changes if change.entry.digest}
+    for entry in index.entries:
+        if entry.kind == "file" and expected.get(entry.path, entry.digest) != entry.digest:
+            raise BuildError(
+                f'"{entry.path}" changed while it was being copied', span=span, remedy="build again when it is at rest"
+            )
+
+
+def _bytes_opener(file: InlineFile) -> Callable[[], BinaryIO]:
+    return lambda: io.BytesIO(file.data)
+
+
+def _is_archive(source: SourceTree, item: Selected) -> bool:
+    """By content, as Docker does: a tar, plain or compressed."""
+    if item.entry.kind != "file" or not item.entry.size:
+        return False
+    with source.opener(item.entry)() as stream:
+        head = stream.read(SNIFF_BYTES)
+        kind = sniff(head)
+        if kind == "none":
+            return _looks_like_tar(head)
+        try:
+            stream.seek(0)
+            with decompressor(stream, kind) as plain:
+                return _looks_like_tar(plain.read(SNIFF_BYTES))
+        except CorruptError:
+            return False
+
+
+def _looks_like_tar(head: bytes) -> bool:
+    """A tar header's checksum decides (old tars have no magic)."""
+    if len(head) < SNIFF_BYTES or not head[0]:
+        return False
+    try:
+        stored = int(head[148:156].strip(b"\0 ") or b"-", 8)
+    except ValueError:
+        return False
+    return stored == sum(head[:148]) + 8 * ord(" ") + sum(head[156:SNIFF_BYTES])
+
+
+def _archive_entries(
+    source: SourceTree, item: Selected, spool: Path, span: Span
+) -> list[tuple[Entry, Callable[[], BinaryIO] | None]]:
+    """Decompress an archive to `spool`; its entries, with openers that read there."""
+    try:
+        with (
+            source.opener(item.entry)() as stream,
+            spool.open("xb", buffering=0) as sink,
+            decompressor(stream, "auto") as plain,
+        ):
+            while chunk := plain.read(COPY_CHUNK_BYTES):
+                sink.write(chunk)
+        with spool.open("rb") as tar:
+            index = index_layer(tar)
+    except CorruptError as exc:
+        raise BuildError(f'cannot unpack "{item.name}": {exc.message}', span=span, remedy="check the archive") from exc
+
+    def opener(entry: Entry) -> Callable[[], BinaryIO]:
+        def open_slice() -> BinaryIO:
+            fd = os.open(spool, os.O_RDONLY | os.O_CLOEXEC)
+            return io.BufferedReader(FileSlice(fd, entry.offset, entry.size), COPY_CHUNK_BYTES)
+
+        return open_slice
+
+    return [
+        (entry, opener(entry) if entry.kind == "file" and entry.size else None)
+        for entry in index.entries
+        if entry.path != "." and entry.kind != "whiteout"
+    ]

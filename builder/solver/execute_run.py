@@ -1,0 +1,151 @@
+"""Execute RUN: a command over the stage's file system, its output as events, its changes as a list."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import BuildError, RunError, Span
+from builder.events import Sink, StepOutput
+from builder.image.users import resolve_user
+from builder.instructions.base import RunOp
+from builder.instructions.run import SCRIPT_DIRECTORY
+from builder.sandbox.launch import Launcher, Running
+from builder.sandbox.network import host_resolv_conf, hosts_file
+from builder.sandbox.spec import Bind, SandboxSpec, Stub
+from builder.solver.trees import LayerTree
+
+HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
+READ_BYTES = 1 << 16
+TAIL_BYTES = 4096  # of the last output, shown again with the error
+ROOT_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A RUN step ready to go. `lower_dirs` bottom first; `upper` and `work` exist, are empty, on one file system."""
+
+    op: RunOp
+    step_id: int
+    lower_dirs: Sequence[Path]
+    upper: Path
+    work: Path
+    scratch: Path
+    span: Span
+
+
+class Runner:
+    """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""
+
+    def __init__(self, launcher: Launcher, sink: Sink) -> None:
+        self._launcher = launcher
+        self._sink = sink
+        self._lock = threading.Lock()  # guards _running and _stopped
+        self._running: set[Running] = set()
+        self._stopped = False
+
+    def run(self, request: RunRequest, root: LayerTree) -> None:
+        """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
+        spec = _spec(request, root)
+        with ExitStack() as stack:
+            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, stdin)
+            pipes = []
+            writers = []
+            for _ in range(2):
+                reader, writer = os.pipe2(os.O_CLOEXEC)
+                stack.callback(os.close, reader)
+                pipes.append(reader)
+                writers.append(writer)
+            try:
+                running = self._start(spec, stdin, writers)
+            finally:
+                for writer in writers:
+                    os.close(writer)
+            try:
+                tail = self._pump(request.step_id, pipes)
+                status = running.wait()
+            finally:
+                with self._lock:
+                    self._running.discard(running)
+        if self._stopped:
+            raise BuildError("canceled", span=request.span)
+        if status.code != 0:
+            command = " ".join(request.op.argv)
+            raise RunError(
+                f'process "{command}" did not complete successfully: exit code: {status.code}',
+                status=status.code,
+                tail=tail.decode("utf-8", "replace"),
+                span=request.span,
+            )
+
+    def stop(self) -> None:
+        """Kill what runs; what would start is refused."""
+        with self._lock:
+            self._stopped = True
+            for running in self._running:
+                running.kill(signal.SIGKILL)
+
+    def _start(self, spec: SandboxSpec, stdin: int, writers: Sequence[int]) -> Running:
+        with self._lock:
+            if self._stopped:
+                raise BuildError("canceled")
+            running = self._launcher.run(spec, stdin=stdin, stdout=writers[0], stderr=writers[1])
+            self._running.add(running)
+            return running
+
+    def _pump(self, step_id: int, pipes: Sequence[int]) -> bytes:
+        """Send output on as events until both pipes end; returns its tail."""
+        tail = b""
+        with selectors.DefaultSelector() as selector:
+            for stream, reader in enumerate(pipes, start=1):
+                selector.register(reader, selectors.EVENT_READ, stream)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    data = os.read(key.fd, READ_BYTES)
+                    if not data:
+                        selector.unregister(key.fd)
+                        continue
+                    tail = (tail + data)[-TAIL_BYTES:]
+                    self._sink.emit(StepOutput(step_id=step_id, stream=key.data, data=data))
+        return tail
+
+
+def _spec(request: RunRequest, root: LayerTree) -> SandboxSpec:
+    op = request.op
+    user = resolve_user(op.user, root.read_file, span=request.span)
+    env = [*op.proxies, *op.env]
+    if not any(item.startswith("HOME=") for item in env):
+        env.append(f"HOME={user.home}")
+    mounts = []
+    if op.script:
+        script = request.scratch / "script"
+        script.write_bytes(op.script.data)
+        script.chmod(0o755)
+        mounts.append(Bind(host_path=os.fspath(script), path=f"{SCRIPT_DIRECTORY}/{op.script.name}", read_only=True))
+    places = [("etc/hosts", False), ("etc/resolv.conf", False)]
+    return SandboxSpec(
+        scratch_dir=os.fspath(request.scratch),
+        stubs=tuple(Stub(path=root.resolve(path), is_directory=kind) for path, kind in places),
+        lower_dirs=tuple(os.fspath(path) for path in request.lower_dirs),
+        upper_dir=os.fspath(request.upper),
+        work_dir=os.fspath(request.work),
+        volatile=True,
+        argv=op.argv,
+        env=tuple(env),
+        cwd=op.cwd,
+        uid=user.uid,
+        gid=user.gid,
+        groups=user.groups,
+        hostname=HOSTNAME,
+        network=op.network,
+        mounts=tuple(mounts),
+        hosts=hosts_file(HOSTNAME, ()),
+        resolv_conf=host_resolv_conf(network=op.network),
+    )

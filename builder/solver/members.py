@@ -1,0 +1,88 @@
+"""Open single files of layers, wherever the layer is: unpacked, packed, or packed and compressed."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.errors import CorruptError
+from builder.image.layers import LayerStore
+from builder.layer.index import Entry
+from builder.solver.results import LayerRef
+from cache.digest import COPY_CHUNK_BYTES, Digest, HashingWriter
+
+
+class FileSlice(io.RawIOBase):
+    """`size_bytes` bytes of an open file from `offset`, read without moving anybody's position. Closes its own fd."""
+
+    def __init__(self, fd: int, offset: int, size_bytes: int) -> None:
+        super().__init__()
+        self._fd = fd
+        self._position = offset
+        self._end = offset + size_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # io gives a writable buffer
+        wanted = min(len(view), self._end - self._position)
+        count = os.preadv(self._fd, [view[:wanted]], self._position) if wanted > 0 else 0
+        if wanted > 0 and count == 0:
+            raise CorruptError(
+                "a packed layer ended before its index says", remedy="run tiffin system prune and rebuild"
+            )
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
+
+
+class Members(AbstractContextManager["Members"]):
+    """Opens members of layers; a compressed layer is decompressed once, into `scratch`, and then read at random.
+
+    Thread-safe. `scratch` is an existing directory of the caller's, who also removes it.
+    """
+
+    def __init__(self, layers: LayerStore, scratch: Path) -> None:
+        self._layers = layers
+        self._scratch = scratch
+        self._lock = threading.Lock()  # guards _spooled; taken last, nothing is taken under it but file locks
+        self._spooled: dict[Digest, Path] = {}
+
+    def __exit__(self, *_: object) -> None:
+        for path in self._spooled.values():
+            path.unlink(missing_ok=True)
+
+    def open(self, layer: LayerRef, entry: Entry) -> BinaryIO:
+        """The content of a file entry of `layer`; raises StoreError, CorruptError."""
+        tree = self._layers.snapshot(layer.diff_id)
+        if tree is not None:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.fdopen(os.open(f"{tree}/{entry.path}", flags), "rb", buffering=0)
+        fd = os.open(self._packed(layer), os.O_RDONLY | os.O_CLOEXEC)
+        return io.BufferedReader(FileSlice(fd, entry.offset, entry.size), COPY_CHUNK_BYTES)
+
+    def _packed(self, layer: LayerRef) -> Path:
+        """An uncompressed tar of the layer."""
+        with self._lock:
+            if layer.diff_id not in self._spooled:
+                path = self._scratch / layer.diff_id.hex
+                hashed = HashingWriter()
+                with self._layers.open_tar(layer.diff_id, layer.blob) as source, path.open("xb", buffering=0) as sink:
+                    while chunk := source.read(COPY_CHUNK_BYTES):
+                        hashed.write(chunk)
+                        sink.write(chunk)
+                if hashed.digest != layer.diff_id:
+                    raise CorruptError(
+                        f"layer {layer.diff_id} has the wrong content ({hashed.digest})", remedy="pull its image again"
+                    )
+                self._spooled[layer.diff_id] = path
+            return self._spooled[layer.diff_id]

@@ -1,0 +1,417 @@
+"""Plan a build: which stages are needed, what each starts from, its steps, its configuration. Nothing is run or read.
+
+The only questions asked of the world are "what does this image name mean" (`resolve_image`) and they are asked for
+reachable stages only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from builder.dockerfile.expand import Lexer
+from builder.dockerfile.parser import Dockerfile, Instruction, parse_trigger
+from builder.dockerfile.suggest import did_you_mean
+from builder.errors import DockerfileError, DockerfileErrors, Span, UsageError
+from builder.instructions.base import (
+    DEFAULT_PATH,
+    PROXY_ARGS,
+    ContextOrigin,
+    CopyOp,
+    HistoryItem,
+    ImageOrigin,
+    InstructionClass,
+    Origin,
+    StageOrigin,
+    StageScope,
+    Step,
+    at,
+)
+from builder.instructions.from_ import SCRATCH, From
+from builder.instructions.keywords import KEYWORDS
+from builder.instructions.variables import Arg
+from builder.oci.config import ImageConfig, RunConfig
+from builder.oci.spec import Manifest, Platform
+from cache.digest import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """An image as a plan needs it: what it is, not its bytes."""
+
+    name: str
+    manifest: Manifest
+    config: ImageConfig
+    manifest_digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryContext:
+    """--build-context NAME=DIRECTORY."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageContext:
+    """--build-context NAME=docker-image://REFERENCE."""
+
+    reference: str
+
+
+NamedContext = DirectoryContext | ImageContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What the user asked for, apart from the Dockerfile and the context themselves."""
+
+    platform: Platform
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    network: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One reachable stage. `base` None is scratch."""
+
+    index: int
+    name: str  # as shown in progress; "" for a lone stage without a name
+    base: StageOrigin | ImageOrigin | None
+    platform: Platform
+    config: RunConfig
+    author: str
+    steps: tuple[Step, ...]
+    history: tuple[HistoryItem, ...]
+    env: Mapping[str, str]
+    args: Mapping[str, str | None]
+
+    def label(self, step_index: int) -> str:
+        """`[name 2/5] RUN make`, as BuildKit numbers steps."""
+        offset = 1 if isinstance(self.base, ImageOrigin) else 0
+        name = f"{self.name} " if self.name else ""
+        return f"[{name}{step_index + 1 + offset}/{len(self.steps) + offset}] {self.steps[step_index].text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Reachable stages by index, in an order in which each comes after what it needs."""
+
+    stages: Mapping[int, StagePlan]
+    images: Mapping[str, BaseImage]
+    target: int
+    unused_build_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """One stage as written: its FROM and its parsed instructions."""
+
+    head: From
+    body: tuple[InstructionClass, ...]
+
+
+ResolveImage = Callable[[str, Platform], BaseImage]
+
+
+def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage) -> Plan:
+    """Plan the build of `recipe.target`; raises DockerfileError(s), UsageError, and what `resolve_image` raises."""
+    globals_, stages = _read(dockerfile)
+    planner = _Planner(dockerfile, recipe, resolve_image, stages)
+    for arg in globals_:
+        planner.add_global(arg)
+    target = planner.find_target()
+    planner.stage(target)
+    used = planner.used_build_args
+    unused = tuple(name for name in recipe.build_args if name not in used and not _is_predefined(name))
+    return Plan(stages=planner.planned, images=planner.images, target=target, unused_build_args=unused)
+
+
+def _read(dockerfile: Dockerfile) -> tuple[list[Arg], list[_Stage]]:
+    """Parse every instruction, telling all faults at once."""
+    errors: list[DockerfileError] = []
+    globals_: list[Arg] = []
+    heads: list[tuple[From | None, list[InstructionClass]]] = []
+    for node in dockerfile.instructions:
+        try:
+            _sort_in(node, globals_, heads)
+        except DockerfileErrors as exc:
+            errors += exc.errors
+        except DockerfileError as exc:
+            errors.append(exc)
+    if errors:
+        raise errors[0] if len(errors) == 1 else DockerfileErrors(errors)
+    if not heads:
+        raise DockerfileError("dockerfile contains no stages to build", remedy="add a FROM instruction")
+    return globals_, [_Stage(head=head, body=tuple(body)) for head, body in heads if head]
+
+
+def _sort_in(node: Instruction, globals_: list[Arg], heads: list[tuple[From | None, list[InstructionClass]]]) -> None:
+    if node.keyword == "FROM":
+        heads.append((None, []))  # so that what follows a faulty FROM is not said to stand before any
+        heads[-1] = (From.parse(node), heads[-1][1])
+        return
+    parsed = KEYWORDS[node.keyword].parse(node)
+    if heads:
+        heads[-1][1].append(parsed)
+    elif isinstance(parsed, Arg):
+        globals_.append(parsed)
+    else:
+        raise DockerfileError(
+            f"no build stage in current context: {node.keyword} before the first FROM",
+            span=node.span,
+            remedy="only ARG may come before FROM",
+        )
+
+
+def _is_predefined(name: str) -> bool:
+    return name.upper() in PROXY_ARGS or name == "SOURCE_DATE_EPOCH" or name.startswith("BUILDKIT_")
+
+
+def _platform_args(prefix: str, platform: Platform) -> dict[str, str]:
+    return {
+        f"{prefix}PLATFORM": str(platform),
+        f"{prefix}OS": platform.os,
+        f"{prefix}OSVERSION": "",
+        f"{prefix}ARCH": platform.architecture,
+        f"{prefix}VARIANT": platform.variant,
+    }
+
+
+class _Planner:
+    """Plans stages on demand, each once; the Planner protocol of builder.instructions.base."""
+
+    def __init__(
+        self, dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, stages: Sequence[_Stage]
+    ) -> None:
+        self._dockerfile = dockerfile
+        self._recipe = recipe
+        self._resolve_image = resolve_image
+        self._stages = stages
+        self._current: list[int] = []
+        self.lexer = Lexer(dockerfile.escape)
+        self.used_build_args: set[str] = set()
+        self.planned: dict[int, StagePlan] = {}
+        self.images: dict[str, BaseImage] = {}
+        self._globals: dict[str, str] = {
+            **_platform_args("TARGET", recipe.platform),
+            **_platform_args("BUILD", Platform.local()),
+            "TARGETSTAGE": recipe.target or "default",
+        }
+        for name in self._globals:
+            if name in recipe.build_args:
+                self._globals[name] = recipe.build_args[name]
+                self.used_build_args.add(name)
+
+    # -- the Planner protocol ------------------------------------------------------------------------------------
+
+    def build_arg(self, name: str) -> str | None:
+        value = self._recipe.build_args.get(name)
+        if value is not None:
+            self.used_build_args.add(name)
+        return value
+
+    def global_arg(self, name: str) -> str | None:
+        return self._globals.get(name)
+
+    @property
+    def proxies(self) -> Mapping[str, str]:
+        result: dict[str, str] = {}
+        for name in PROXY_ARGS:
+            value = self._recipe.build_args.get(name) or self._recipe.build_args.get(name.lower())
+            if value:
+                result[name] = result[name.lower()] = value
+        return result
+
+    @property
+    def run_network(self) -> str:
+        return self._recipe.network
+
+    def origin(self, name: str, span: Span) -> Origin:
+        """`--from=NAME`: a stage (by name or index), a named context, else an image."""
+        here = self._current[-1]
+        index = self._stage_index(name, before=here)
+        if index is None and name.isdigit() and int(name) < len(self._stages):
+            index = int(name)
+            if index >= here:
+                raise self._too_late(name, span)
+        context = self._recipe.contexts.get(name)
+        if context is not None:
+            return self._from_context(name, context)
+        if index is not None:
+            self.stage(index)
+            return StageOrigin(index=index)
+        if self._stage_index(name, before=len(self._stages)) is not None:
+            raise self._too_late(name, span)
+        near = did_you_mean(name, [stage.head.name for stage in self._stages[:here] if stage.head.name])
+        if near:
+            raise DockerfileError(f'no stage or context is named "{name}"', span=span, remedy=near)
+        if not name:
+            raise DockerfileError("--from= names nothing", span=span, remedy="give a stage, a context or an image")
+        with at(span):
+            return ImageOrigin(name=self._image(name, self._recipe.platform))
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def add_global(self, arg: Arg) -> None:
+        """Evaluate an ARG that stands before the first FROM."""
+        for name, default in arg.pairs:
+            value = self.build_arg(name)
+            if value is None and default is not None:
+                with at(arg.span):
+                    value = self.lexer.process_word(default, self._globals)
+            if value is not None:
+                self._globals[name] = value
+
+    def find_target(self) -> int:
+        if not self._recipe.target:
+            return len(self._stages) - 1
+        index = self._stage_index(self._recipe.target, before=len(self._stages))
+        if index is not None:
+            return index
+        names = [stage.head.name for stage in self._stages if stage.head.name]
+        hint = did_you_mean(self._recipe.target, names)
+        listed = f"the named stages are {', '.join(names)}" if names else "no stage has a name"
+        raise UsageError(f'target stage "{self._recipe.target}" could not be found', remedy=hint or listed)
+
+    def stage(self, index: int) -> StagePlan:
+        """Plan stage `index` and all it needs."""
+        if index in self.planned:
+            return self.planned[index]
+        self._current.append(index)
+        stage = self._stages[index]
+        scope, base = self._begin(stage)
+        triggers, scope.config = scope.config.on_build, replace(scope.config, on_build=())
+        for text in triggers:
+            node = parse_trigger(text, stage.head.span.file, stage.head.span)
+            first = len(scope.steps)
+            KEYWORDS[node.keyword].parse(node).apply(scope)
+            scope.steps[first:] = [replace(step, text=f"ONBUILD {step.text}") for step in scope.steps[first:]]
+        for instruction in stage.body:
+            instruction.apply(scope)
+        self._current.pop()
+        lone = len(self._stages) == 1
+        self.planned[index] = StagePlan(
+            index=index,
+            name=stage.head.name or ("" if lone else f"stage-{index}"),
+            base=base,
+            platform=scope.platform,
+            config=scope.config,
+            author=scope.author,
+            steps=tuple(scope.steps),
+            history=tuple(scope.history),
+            env=dict(scope.env),
+            args=dict(scope.args),
+        )
+        return self.planned[index]
+
+    def _begin(self, stage: _Stage) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
+        """The scope a stage starts with, and its base."""
+        head = stage.head
+        platform = self._platform(head)
+        with at(head.span):
+            name = self.lexer.process_word(head.image, self._globals)
+        if not name:
+            raise DockerfileError(
+                f"base name ({head.image}) should not be blank", span=head.span, remedy="set the ARG it uses"
+            )
+        own_context = self._recipe.contexts.get(head.name) if head.name else None
+        if own_context is not None:
+            return self._begin_from(self._from_context(head.name, own_context), platform, head)
+        here = self._current[-1]
+        index = self._stage_index(name, before=here)
+        if index is not None:
+            return self._begin_from_stage(index, platform)
+        if name == SCRATCH:
+            env = {"PATH": DEFAULT_PATH}
+            config = RunConfig(env=(f"PATH={DEFAULT_PATH}",), working_dir="/")
+            return self._scope(platform, config, env), None
+        context = self._recipe.contexts.get(name)
+        if context is not None:
+            return self._begin_from(self._from_context(name, context), platform, head)
+        later = self._stage_index(name, before=len(self._stages))
+        if later == here:
+            raise DockerfileError(
+                f"circular dependency detected on stage: {name}", span=head.span, remedy="name another base"
+            )
+        if later is not None:
+            raise self._too_late(name, head.span)
+        with at(head.span):
+            origin = ImageOrigin(name=self._image(name, platform))
+        return self._begin_from(origin, platform, head)
+
+    def _begin_from(
+        self, origin: Origin, platform: Platform, head: From
+    ) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
+        if isinstance(origin, StageOrigin):
+            return self._begin_from_stage(origin.index, platform)
+        if isinstance(origin, ContextOrigin):
+            config = RunConfig(env=(f"PATH={DEFAULT_PATH}",), working_dir="/")
+            scope = self._scope(platform, config, {"PATH": DEFAULT_PATH})
+            op = CopyOp(sources=("/",), dest="/", origin=origin)
+            text = f"COPY --from={origin.name} / /"
+            scope.add_step(op, text=text, created_by=f"{text} # buildkit", span=head.span)
+            return scope, None
+        image = self.images[origin.name]
+        env = dict(item.partition("=")[::2] for item in image.config.config.env)
+        env.setdefault("PATH", DEFAULT_PATH)
+        config = replace(image.config.config, env=tuple(f"{name}={value}" for name, value in env.items()))
+        scope = self._scope(platform, config, env)
+        scope.author = image.config.author
+        return scope, origin
+
+    def _begin_from_stage(self, index: int, platform: Platform) -> tuple[StageScope, StageOrigin]:
+        base = self.stage(index)
+        scope = self._scope(base.platform, base.config, dict(base.env))
+        scope.args = dict(base.args)
+        scope.author = base.author
+        return scope, StageOrigin(index=index)
+
+    def _scope(self, platform: Platform, config: RunConfig, env: dict[str, str]) -> StageScope:
+        return StageScope(planner=self, lexer=self.lexer, platform=platform, config=config, env=env)
+
+    def _platform(self, head: From) -> Platform:
+        if not head.platform:
+            return self._recipe.platform
+        with at(head.span):
+            text = self.lexer.process_word(head.platform, self._globals)
+        if not text:
+            raise DockerfileError(
+                f"empty platform value from expression {head.platform}", span=head.span, remedy="set the ARG it uses"
+            )
+        try:
+            return Platform.parse(text)
+        except UsageError as exc:
+            raise DockerfileError(exc.message, span=head.span, remedy=exc.remedy) from exc
+
+    def _image(self, name: str, platform: Platform) -> str:
+        """Resolve an image once per platform; returns its key in `images`."""
+        key = name if platform == self._recipe.platform else f"{name} ({platform})"
+        if key not in self.images:
+            self.images[key] = self._resolve_image(name, platform)
+        return key
+
+    def _from_context(self, name: str, context: NamedContext) -> Origin:
+        if isinstance(context, DirectoryContext):
+            return ContextOrigin(name=name)
+        return ImageOrigin(name=self._image(context.reference, self._recipe.platform))
+
+    def _stage_index(self, name: str, *, before: int) -> int | None:
+        """The last stage of that name (case does not count) that stands before stage `before`."""
+        wanted = name.lower()
+        for index in range(before - 1, -1, -1):
+            if self._stages[index].head.name == wanted and wanted:
+                return index
+        return None
+
+    def _too_late(self, name: str, span: Span) -> DockerfileError:
+        current = self._stages[self._current[-1]].head.name or f"stage-{self._current[-1]}"
+        return DockerfileError(
+            f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"',
+            span=span,
+            remedy="move the stage up",
+        )

@@ -1,0 +1,125 @@
+"""What a solved build is: layers with their records, and the image assembled from them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from builder.oci.config import History, ImageConfig
+from builder.oci.spec import (
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    Descriptor,
+    Manifest,
+    chain_id,
+)
+from builder.solver.plan import BaseImage, StagePlan
+from cache.digest import Digest
+from cache.snapshots import BlobRef
+
+HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
+_OCI_TYPE = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRef:
+    """One layer of a chain. `blob` is its packed form as far as known; `created` RFC 3339, "" for a base's layer."""
+
+    diff_id: Digest
+    blob: BlobRef | None
+    created: str = ""
+    base: bool = False  # came with the base image
+
+
+Chain = tuple[LayerRef, ...]
+
+
+def chain_of(layers: Sequence[LayerRef]) -> Digest:
+    """The ChainID of a stack of layers."""
+    return chain_id([layer.diff_id for layer in layers])
+
+
+def base_chain(image: BaseImage) -> Chain:
+    """The layers a base image brings."""
+    return tuple(
+        LayerRef(
+            diff_id=diff_id,
+            blob=BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes),
+            base=True,
+        )
+        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
+    )
+
+
+def rfc3339(seconds: float) -> str:
+    """A time as images write it, in UTC."""
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{moment.microsecond:06d}Z".replace(".000000Z", "Z")
+
+
+def assemble_config(
+    stages: Sequence[StagePlan],
+    base: ImageConfig | None,
+    chain: Chain,
+    *,
+    labels: Mapping[str, str],
+    now: str,
+    epoch: str,
+) -> ImageConfig:
+    """The configuration of the image. `stages`: the target's chain of stages, lowest first; `chain` all its layers.
+
+    A metadata entry takes the time of the layer before it, so that a rebuild from the cache gives the same bytes;
+    before any layer it takes the base's time, or `now` for an image from nothing. `epoch` (RFC 3339) replaces all.
+    """
+    target = stages[-1]
+    moment = epoch or (base.created if base and base.created else "")
+    own = [layer for layer in chain if not layer.base]
+    fallback = moment or (own[0].created if own else now)
+    made = iter(own)
+    entries = list(base.history) if base else []
+    for stage in stages:
+        for item in stage.history:
+            layer = next(made) if item.step is not None else None
+            if layer is not None:
+                moment = epoch or layer.created
+            entries.append(
+                History(
+                    created=moment or fallback,
+                    created_by=item.created_by,
+                    comment=HISTORY_COMMENT,
+                    empty_layer=layer is None,
+                )
+            )
+    return ImageConfig(
+        platform=target.platform,
+        config=replace(target.config, labels={**target.config.labels, **labels}),
+        diff_ids=tuple(layer.diff_id for layer in chain),
+        history=tuple(entries),
+        created=moment or fallback,
+        author=target.author or (base.author if base else ""),
+        os_version=base.os_version if base else "",
+        os_features=base.os_features if base else (),
+    )
+
+
+def assemble_manifest(config: bytes, layers: Sequence[BlobRef], *, annotations: Mapping[str, str]) -> Manifest:
+    """An OCI manifest; a base's layers keep their bytes and get OCI's name for them."""
+    return Manifest(
+        config=Descriptor(media_type=OCI_CONFIG, digest=Digest.of(config), size_bytes=len(config)),
+        layers=tuple(
+            Descriptor(
+                media_type=_OCI_TYPE.get(layer.media_type, layer.media_type),
+                digest=layer.digest,
+                size_bytes=layer.size_bytes,
+            )
+            for layer in layers
+        ),
+        annotations=annotations,
+    )

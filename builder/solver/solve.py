@@ -1,0 +1,305 @@
+"""Solve a plan: look every step up, run what is missing, record it. Stages that do not need each other run side by side.
+
+A stage whose steps are all cached is never begun, nor is what only it needs. The lock order is: the step lock (one per
+definition key, so that no step runs twice on one state directory), then whatever the stores take.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from builder.errors import BuildError, TiffinError
+from builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
+from builder.instructions.base import CopyOp, ImageOrigin, RunOp, StageOrigin
+from builder.solver.plan import Plan, StagePlan
+from builder.solver.results import Chain, LayerRef, base_chain, chain_of
+from builder.solver.stepkeys import StepKeys
+from cache.backend import StepCache, StepRecord
+from cache.digest import Digest
+from cache.statedir import StateDir
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One step to execute over `chain`. `needs_tree`: something later mounts the result."""
+
+    stage: StagePlan
+    number: int
+    chain: Chain
+    step_id: int
+    needs_tree: bool
+    for_target: bool  # the layer becomes part of the image
+    sources: Chain | None  # the layers COPY reads from, None for a local directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A layer just made."""
+
+    layer: LayerRef
+    description: str
+    is_empty: bool
+
+
+class Executor:
+    """What a Solver needs done; builder.solver.execute has the real one."""
+
+    def execute(self, job: Job) -> Made:
+        """Make the step's layer; raises BuildError."""
+        raise AssertionError("abstract")
+
+    def has(self, diff_id: Digest) -> bool:
+        """Whether the layer is here, packed or unpacked."""
+        raise AssertionError("abstract")
+
+    def copied(self, job: Job) -> Mapping[str, str]:
+        """The content part of a COPY from a stage, for its content key; nothing for other steps."""
+        raise AssertionError("abstract")
+
+    def stop(self) -> None:
+        """Make running steps end soon; called once, when a step of another stage failed."""
+
+
+@dataclass(slots=True)
+class _Forecast:
+    """What the definition keys say of a stage: its steps' records as far as they form an unbroken chain."""
+
+    chain: Chain | None  # None: the base itself must be built first
+    hits: int
+    records: list[StepRecord]
+
+
+class Solver:
+    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again."""
+
+    def __init__(
+        self, *, plan: Plan, keys: StepKeys, cache: StepCache, state: StateDir, sink: Sink, use_cache: bool
+    ) -> None:
+        self._plan = plan
+        self._keys = keys
+        self._cache = cache
+        self._state = state
+        self._sink = sink
+        self._use_cache = use_cache
+        self._records: dict[Digest, StepRecord] = {}
+        self._forecasts: dict[int, _Forecast] = {}
+        self._ids: dict[tuple[int, int], int] = {}
+        self._target_stages = set(self._lineage(plan.target))
+
+    # -- before anything runs --------------------------------------------------------------------------------------
+
+    def look_up(self, has: Callable[[Digest], bool]) -> None:
+        """Ask the cache for every key of the plan at once; `has` tells whether a layer is at hand."""
+        for index in sorted(self._plan.stages):
+            for number in range(len(self._plan.stages[index].steps)):
+                self._ids[index, number] = len(self._ids) + 1
+        if self._use_cache:
+            keys = [key for index in sorted(self._plan.stages) for key in self._keys.of_stage(index)]
+            found = self._cache.get_many(keys)
+            self._records = {key: record for key, record in found.items() if has(record.diff_id)}
+        for index in sorted(self._plan.stages):
+            self._forecasts[index] = self._forecast(index)
+
+    def pending(self) -> list[tuple[StagePlan, int]]:
+        """The steps that may have to run, by what is known now: stage and step index."""
+        result = []
+        for index in self._needed():
+            stage = self._plan.stages[index]
+            result += [(stage, number) for number in range(self._forecasts[index].hits, len(stage.steps))]
+        return result
+
+    def cached_chain(self) -> Chain | None:
+        """All layers of the target if every step of its lineage is cached, else None."""
+        forecast = self._forecasts[self._plan.target]
+        complete = forecast.hits == len(self._plan.stages[self._plan.target].steps)
+        return forecast.chain if complete else None
+
+    def announce_cached(self) -> None:
+        """Report the steps of a fully cached build."""
+        for index in self._lineage(self._plan.target):
+            for number, record in enumerate(self._forecasts[index].records):
+                self._announce(index, number, record)
+
+    def _lineage(self, index: int) -> list[int]:
+        """A stage and the stages it is built on, lowest first."""
+        base = self._plan.stages[index].base
+        return [*(self._lineage(base.index) if isinstance(base, StageOrigin) else []), index]
+
+    def _forecast(self, index: int) -> _Forecast:
+        stage = self._plan.stages[index]
+        chain: Chain = ()
+        if isinstance(stage.base, StageOrigin):
+            below = self._forecasts[stage.base.index]
+            if below.chain is None or below.hits < len(self._plan.stages[stage.base.index].steps):
+                return _Forecast(chain=None, hits=0, records=[])
+            chain = below.chain
+        elif isinstance(stage.base, ImageOrigin):
+            chain = base_chain(self._plan.images[stage.base.name])
+        records: list[StepRecord] = []
+        for key in self._keys.of_stage(index):
+            record = self._valid(self._records.get(key), chain)
+            if record is None:
+                break
+            records.append(record)
+            chain = (*chain, _layer_of(record))
+        return _Forecast(chain=chain, hits=len(records), records=records)
+
+    def _needed(self) -> list[int]:
+        """Stages that must do something, each after those it needs."""
+        order: list[int] = []
+
+        def visit(index: int) -> None:
+            if index in order:
+                return
+            stage, forecast = self._plan.stages[index], self._forecasts[index]
+            if forecast.hits == len(stage.steps) and forecast.chain is not None:
+                return
+            if isinstance(stage.base, StageOrigin):
+                visit(stage.base.index)
+            for step in stage.steps[forecast.hits :]:
+                if isinstance(step.op, CopyOp) and isinstance(step.op.origin, StageOrigin):
+                    visit(step.op.origin.index)
+            order.append(index)
+
+        visit(self._plan.target)
+        return order
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def solve(self, executor: Executor) -> Chain:
+        """Run what is missing; all layers of the target. The first error stops every stage and is raised."""
+        needed = self._needed()
+        futures: dict[int, Future[Chain]] = {}
+        # every stage has a thread, so one that waits for another never keeps it from starting
+        with ThreadPoolExecutor(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
+            for index in needed:
+                futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
+            done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+            failed = [future for future in done if future.exception()]
+            if failed:
+                executor.stop()
+                wait(futures.values())
+                raise self._cause(futures)
+        if self._plan.target in futures:
+            return futures[self._plan.target].result()
+        chain = self.cached_chain()
+        assert chain is not None
+        return chain
+
+    def _cause(self, futures: Mapping[int, Future[Chain]]) -> BaseException:
+        """The error to tell: one that is no mere consequence of another stage's."""
+        errors = [error for future in futures.values() if (error := future.exception())]
+        real = [error for error in errors if not isinstance(error, _Canceled)]
+        return (real or errors)[0]
+
+    def _run_stage(self, index: int, executor: Executor, futures: Mapping[int, Future[Chain]]) -> Chain:
+        stage, forecast = self._plan.stages[index], self._forecasts[index]
+        if forecast.chain is not None:
+            chain, first = forecast.chain, forecast.hits
+            for number, record in enumerate(forecast.records):
+                self._announce(index, number, record)
+        else:
+            assert isinstance(stage.base, StageOrigin)
+            chain, first = self._result_of(stage.base.index, futures), 0
+        for number in range(first, len(stage.steps)):
+            op = stage.steps[number].op
+            sources: Chain | None = None
+            if isinstance(op, CopyOp) and isinstance(op.origin, StageOrigin):
+                sources = self._result_of(op.origin.index, futures)
+            elif isinstance(op, CopyOp) and isinstance(op.origin, ImageOrigin):
+                sources = base_chain(self._plan.images[op.origin.name])
+            job = Job(
+                stage=stage,
+                number=number,
+                chain=chain,
+                step_id=self._ids[index, number],
+                needs_tree=self._needs_tree(stage, number),
+                for_target=index in self._target_stages,
+                sources=sources,
+            )
+            chain = (*chain, self._step(job, executor))
+        return chain
+
+    def _result_of(self, index: int, futures: Mapping[int, Future[Chain]]) -> Chain:
+        if index in futures:
+            try:
+                return futures[index].result()
+            except TiffinError as exc:
+                raise _Canceled("canceled") from exc
+        chain = self._forecasts[index].chain
+        assert chain is not None
+        return chain
+
+    def _needs_tree(self, stage: StagePlan, number: int) -> bool:
+        """Whether a RUN will mount the layer: one below it in the stage, or in a stage built on it."""
+        if any(isinstance(step.op, RunOp) for step in stage.steps[number + 1 :]):
+            return True
+        above = [other for other in self._plan.stages.values() if other.base == StageOrigin(index=stage.index)]
+        return any(self._needs_tree(other, -1) for other in above)
+
+    def _step(self, job: Job, executor: Executor) -> LayerRef:
+        index, number = job.stage.index, job.number
+        key = self._keys.of_stage(index)[number]
+        with self._state.lock(f"step-{key.hex}"):
+            record, content_key = self._second_look(job, key, executor)
+            if record is not None:
+                self._announce(index, number, record)
+                self._cache.put(key, record)
+                return _layer_of(record)
+            return self._execute(job, (key, content_key), executor)
+
+    def _second_look(self, job: Job, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest]:
+        """Under the step's lock: another process may have made it, or its content may be known."""
+        step = job.stage.steps[job.number]
+        content_key = self._keys.content(job.stage, step, chain_of(job.chain), executor.copied(job))
+        if not self._use_cache:
+            return None, content_key
+        found = self._cache.get_many([key, content_key])
+        for candidate in (found.get(key), found.get(content_key)):
+            record = self._valid(candidate, job.chain)
+            if record is not None and executor.has(record.diff_id):
+                return record, content_key
+        return None, content_key
+
+    def _execute(self, job: Job, keys: tuple[Digest, Digest], executor: Executor) -> LayerRef:
+        name = job.stage.label(job.number)
+        self._sink.emit(StepStarted(step_id=job.step_id, name=name))
+        started = time.monotonic()
+        try:
+            made = executor.execute(job)
+        except TiffinError as exc:
+            self._sink.emit(StepFailed(step_id=job.step_id, seconds=time.monotonic() - started, message=exc.message))
+            raise
+        seconds = time.monotonic() - started
+        record = StepRecord(
+            diff_id=made.layer.diff_id,
+            parent_chain=chain_of(job.chain),
+            created=made.layer.created,
+            seconds=seconds,
+            parts=self._keys.parts(job.stage.index, job.number),
+            layer=made.layer.blob,
+            empty=made.is_empty,
+            description=made.description,
+        )
+        for key in keys:
+            self._cache.put(key, record)
+        self._sink.emit(StepFinished(step_id=job.step_id, seconds=seconds))
+        return made.layer
+
+    def _valid(self, record: StepRecord | None, chain: Chain) -> StepRecord | None:
+        """A record holds only over the very layers it was made on."""
+        return record if record is not None and record.parent_chain == chain_of(chain) else None
+
+    def _announce(self, index: int, number: int, record: StepRecord) -> None:
+        self._sink.emit(StepCached(step_id=self._ids[index, number], name=self._plan.stages[index].label(number)))
+
+
+class _Canceled(BuildError):
+    """A stage that could not go on because one it needs failed."""
+
+
+def _layer_of(record: StepRecord) -> LayerRef:
+    return LayerRef(diff_id=record.diff_id, blob=record.layer, created=record.created)

@@ -1,0 +1,228 @@
+"""Where COPY and ADD read from: one interface over a local directory and over a stack of layers.
+
+Paths are relative to the root of the tree, without leading slash; the root itself is ".".
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from builder.dockerfile.ignore import IgnoreRules
+from builder.errors import ContextError
+from builder.layer.index import Entry, LayerIndex, MergedTree
+from builder.layer.paths import resolve_links
+from cache.filestat import StatTable
+
+Opener = Callable[[], BinaryIO]
+ROOT = "."
+MAX_SMALL_FILE_BYTES = 10 << 20  # passwd and group; the limit BuildKit uses
+_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+class SourceTree(Protocol):
+    """A tree of files that can be listed without reading them.
+
+    Entries come with the digest of their content. Every method takes paths whose parents are no symlinks (`resolve`
+    makes such) and raises ContextError or StoreError when the tree cannot be read.
+    """
+
+    def lookup(self, path: str) -> Entry | None:
+        """The entry at `path`, not following a symlink there; hardlinks appear as the file they are."""
+
+    def resolve(self, path: str, *, follow_last: bool = True) -> str:
+        """Follow symlinks inside the tree; what does not exist stays as it is."""
+
+    def children(self, path: str) -> Sequence[Entry]:
+        """What the directory `path` holds, sorted by name."""
+
+    def opener(self, entry: Entry) -> Opener:
+        """How to open the content of a file."""
+
+    def link_group(self, entry: Entry) -> Hashable:
+        """The same value for names of one file, else None."""
+
+
+class LayerTree:
+    """The merged view of a stack of layers, bottom first. `open_member` opens a file of the layer of that number."""
+
+    def __init__(self, layers: Sequence[LayerIndex], open_member: Callable[[int, Entry], BinaryIO]) -> None:
+        self._tree = MergedTree(layers)
+        self._open_member = open_member
+
+    def lookup(self, path: str) -> Entry | None:
+        located = self._tree.lookup(path)
+        return self._tree.target(located).entry._replace(path=path) if located else None
+
+    def resolve(self, path: str, *, follow_last: bool = True) -> str:
+        return self._tree.resolve(path, follow_last=follow_last)
+
+    def children(self, path: str) -> Sequence[Entry]:
+        return [self._tree.target(child).entry._replace(path=child.entry.path) for child in self._tree.children(path)]
+
+    def opener(self, entry: Entry) -> Opener:
+        located = self._tree.lookup(entry.path)
+        assert located is not None, entry.path
+        target = self._tree.target(located)
+        return lambda: self._open_member(target.layer, target.entry)
+
+    def link_group(self, entry: Entry) -> Hashable:
+        located = self._tree.lookup(entry.path)
+        assert located is not None, entry.path
+        target = self._tree.target(located)
+        return (target.layer, target.entry.path)
+
+    def read_file(self, path: str) -> bytes | None:
+        """The content of a small regular file such as etc/passwd, symlinks followed inside the tree; else None."""
+        entry = self.lookup(self.resolve(path.strip("/")))
+        if entry is None or entry.kind != "file" or entry.size > MAX_SMALL_FILE_BYTES:
+            return None
+        with self.opener(entry)() as stream:
+            return stream.read()
+
+
+class DirectoryTree:
+    """A directory of this machine (the build context) seen through its ignore rules.
+
+    Owners are 0:0 whoever owns the files; sockets are empty files; devices are left out. What was listed once is
+    remembered, so a key and the copy made under it speak of the same files.
+    """
+
+    def __init__(self, root: Path, rules: IgnoreRules | None, stats: StatTable, *, what: str) -> None:
+        self._root = root
+        self._rules = rules
+        self._stats = stats
+        self._what = what
+        self._listed: dict[str, list[Entry]] = {}
+        self._entries: dict[str, Entry | None] = {}
+        self._groups: dict[str, tuple[int, int]] = {}
+
+    def lookup(self, path: str) -> Entry | None:
+        if path not in self._entries:
+            self._entries[path] = self._stat(path)
+        return self._entries[path]
+
+    def resolve(self, path: str, *, follow_last: bool = True) -> str:
+        return resolve_links(path, self._link_text, follow_last=follow_last)
+
+    def children(self, path: str) -> Sequence[Entry]:
+        if path not in self._listed:
+            self._listed[path] = self._list(path)
+        return self._listed[path]
+
+    def opener(self, entry: Entry) -> Opener:
+        host_path = self._host_path(entry.path)
+
+        def open_file() -> BinaryIO:
+            if stat.S_ISSOCK(os.lstat(host_path).st_mode):
+                return io.BytesIO()
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            return os.fdopen(os.open(host_path, flags), "rb", buffering=0)
+
+        return open_file
+
+    def link_group(self, entry: Entry) -> Hashable:
+        return self._groups.get(entry.path)
+
+    def is_ignored(self, path: str) -> bool:
+        """Whether the ignore rules hide a path that is there."""
+        return bool(self._rules and path != ROOT and self._rules.matches(path))
+
+    def _host_path(self, path: str) -> str:
+        return os.fspath(self._root) if path == ROOT else f"{self._root}/{path}"
+
+    def _link_text(self, path: str) -> str | None:
+        entry = self.lookup(path)
+        return entry.link if entry and entry.kind == "symlink" else None
+
+    def _stat(self, path: str) -> Entry | None:
+        if self.is_ignored(path):
+            return None
+        try:
+            return self._entry(path, os.lstat(self._host_path(path)))
+        except OSError as exc:
+            if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise self._unreadable(path, exc) from exc
+
+    def _list(self, path: str) -> list[Entry]:
+        prefix = "" if path == ROOT else f"{path}/"
+        entries = []
+        try:
+            with os.scandir(self._host_path(path)) as found:
+                for item in found:
+                    child = prefix + item.name
+                    if self._hidden(child, item):
+                        continue
+                    entry = self._entry(child, item.stat(follow_symlinks=False))
+                    if entry is not None:
+                        entries.append(entry)
+        except OSError as exc:
+            raise self._unreadable(path, exc) from exc
+        entries.sort(key=lambda entry: entry.path)
+        for entry in entries:
+            self._entries[entry.path] = entry
+        return entries
+
+    def _hidden(self, path: str, item: os.DirEntry[str]) -> bool:
+        """Ignored, and not a directory below which something may be included again."""
+        if self._rules is None or not self._rules.matches(path):
+            return False
+        return not (item.is_dir(follow_symlinks=False) and self._rules.may_descend(path))
+
+    def _entry(self, path: str, st: os.stat_result) -> Entry | None:
+        kind, size, link, digest = "file", 0, "", ""
+        if stat.S_ISDIR(st.st_mode):
+            kind = "dir"
+        elif stat.S_ISLNK(st.st_mode):
+            kind, link = "symlink", os.fspath(Path(self._host_path(path)).readlink())
+        elif stat.S_ISREG(st.st_mode):
+            size, digest = st.st_size, self._digest(path, st)
+            if st.st_nlink > 1:
+                self._groups[path] = (st.st_dev, st.st_ino)
+        elif stat.S_ISFIFO(st.st_mode):
+            kind = "fifo"
+        elif stat.S_ISSOCK(st.st_mode):
+            digest = _EMPTY_SHA256
+        else:
+            return None
+        return Entry(
+            path=path,
+            kind=kind,
+            mode=0o777 if kind == "symlink" else stat.S_IMODE(st.st_mode),
+            uid=0,
+            gid=0,
+            size=size,
+            mtime_ns=st.st_mtime_ns,
+            link=link,
+            xattrs=(),
+            major=0,
+            minor=0,
+            digest=digest,
+            offset=-1,
+            opaque=False,
+        )
+
+    def _digest(self, path: str, st: os.stat_result) -> str:
+        known = self._stats.lookup(path, st)
+        if known is not None:
+            return known
+        try:
+            with Path(self._host_path(path)).open("rb", buffering=0) as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as exc:
+            raise self._unreadable(path, exc) from exc
+        self._stats.record(path, st, digest)
+        return digest
+
+    def _unreadable(self, path: str, exc: OSError) -> ContextError:
+        return ContextError(
+            f'cannot read "{path}" of {self._what} {self._root}: {exc.strerror}',
+            remedy="make it readable, or list it in .dockerignore",
+        )
