@@ -41,9 +41,9 @@ class BlobRef:
 
 
 class Snapshots:
-    """The layers of one state directory, with trees of one flavor."""
+    """The layers of one state directory, with trees of one flavor; "" until the process has entered an id map."""
 
-    def __init__(self, state: StateDir, flavor: str) -> None:
+    def __init__(self, state: StateDir, flavor: str = "") -> None:
         self._state = state
         self.flavor = flavor
 
@@ -53,7 +53,16 @@ class Snapshots:
     def fs(self, diff_id: Digest) -> Path | None:
         """The unpacked tree, complete, or None."""
         path = self._folder(diff_id) / f"fs.{self.flavor}"
-        return path if path.is_dir() else None
+        return path if self.flavor and path.is_dir() else None
+
+    def has_tree(self, diff_id: Digest) -> bool:
+        """Whether it is unpacked: for this id map, or for any while none is chosen yet."""
+        if self.flavor:
+            return self.fs(diff_id) is not None
+        try:
+            return any(name.startswith("fs.") for name in os.listdir(self._folder(diff_id)))
+        except FileNotFoundError:
+            return False
 
     def publish(self, diff_id: Digest, tree: Path) -> Path:
         """Give a finished tree its name; if another process was first, its tree stays and ours goes."""

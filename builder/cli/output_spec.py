@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
@@ -21,6 +22,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cacheonly": (),
     }
 )
+Kind = Literal["none", "gzip", "zstd"]
 NEEDS_BLOBS = ("image", "registry", "oci", "docker")
 STDOUT = "-"
 
@@ -33,7 +35,7 @@ class OutputSpec:
     dest: str = ""
     names: tuple[str, ...] = ()
     push: bool = False
-    compression: str = "gzip"
+    compression: Kind = "gzip"
     compression_level: int | None = None
 
 
@@ -100,12 +102,12 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
     return value == "true"
 
 
-def _compression(fields: Mapping[str, str]) -> str:
+def _compression(fields: Mapping[str, str]) -> Kind:
     value = fields.get("compression", "gzip")
-    kind = {"uncompressed": "none"}.get(value, value)
-    if kind not in ("none", "gzip", "zstd"):
+    known: dict[str, Kind] = {"uncompressed": "none", "none": "none", "gzip": "gzip", "zstd": "zstd"}
+    if value not in known:
         raise UsageError(f'unknown compression "{value}" in --output', remedy="use gzip, zstd or uncompressed")
-    return kind
+    return known[value]
 
 
 def _level(fields: Mapping[str, str]) -> int | None:

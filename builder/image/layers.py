@@ -37,7 +37,7 @@ class LayerStore:
 
     def has(self, diff_id: Digest) -> bool:
         """Whether the layer is here in some form that gives its content."""
-        return self.snapshots.fs(diff_id) is not None or self.has_blob(diff_id)
+        return self.has_blob(diff_id) or self.snapshots.has_tree(diff_id)
 
     def has_blob(self, diff_id: Digest) -> bool:
         """Whether a packed form is here."""
@@ -86,7 +86,7 @@ class LayerStore:
                 return known
         with self.snapshots.lock(diff_id):
             tree = self.snapshots.fs(diff_id)
-            ref: BlobRef = self._pack(diff_id, tree, compression) if tree else self._repack(diff_id, compression)
+            ref = self._pack(diff_id, tree, compression) if tree else self._repack(diff_id, compression)
             self.snapshots.add_blob(diff_id, ref)
         return ref
 

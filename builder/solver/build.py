@@ -64,6 +64,7 @@ class Built:
     manifest: Manifest | None
     manifest_bytes: bytes
     chain: Chain
+    layer_refs: tuple[BlobRef, ...] = ()  # the packed layers of the manifest
 
 
 def build(request: Request, services: Services) -> Built:
@@ -151,8 +152,9 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
     config = assemble_config(stages, base, chain, labels=request.recipe.labels, now=rfc3339(time.time()), epoch=epoch)
     config_bytes = config.encode()
     manifest: Manifest | None = None
+    refs: list[BlobRef] = []
     if request.compression is not None:
-        refs: list[BlobRef] = [
+        refs = [
             layer.blob
             if layer.base and layer.blob is not None
             else services.layers.ensure_blob(layer.diff_id, request.compression)
@@ -165,4 +167,5 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
         manifest=manifest,
         manifest_bytes=manifest.encode() if manifest else b"",
         chain=chain,
+        layer_refs=tuple(refs),
     )

@@ -1,0 +1,91 @@
+"""A built file system as a directory or a tar: the merged layers without their history."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.image.layers import LayerStore
+from builder.layer.changes import Change
+from builder.layer.index import MergedTree, sort_key
+from builder.layer.pack import Sink, pack
+from builder.solver.members import Members
+from builder.solver.results import Chain
+from cache.digest import COPY_CHUNK_BYTES
+from cache.files import disk_errors, remove_tree
+from cache.statedir import StateDir
+
+
+@contextlib.contextmanager
+def merged_changes(chain: Chain, layers: LayerStore, state: StateDir) -> Iterator[list[Change]]:
+    """Every path of the stack of layers as a change over nothing."""
+    tree = MergedTree([layers.ensure_index(layer.diff_id, layer.blob) for layer in chain])
+    with state.scratch("export") as scratch, Members(layers, scratch) as members:
+        changes = []
+        first: dict[tuple[int, str], str] = {}
+        for located in sorted(tree.walk(), key=lambda item: sort_key(item.entry.path)):
+            target = tree.target(located)
+            key = (target.layer, target.entry.path)
+            path = located.entry.path
+            if located.entry.kind in ("file", "hardlink") and first.setdefault(key, path) != path:
+                link = target.entry._replace(path=path, kind="hardlink", link=first[key], size=0)
+                changes.append(Change(link))
+                continue
+            entry = target.entry._replace(path=path, opaque=False)
+            layer = chain[target.layer]
+            opener = None
+            if entry.kind == "file" and entry.size:
+                opener = lambda layer=layer, source=target.entry: members.open(layer, source)  # noqa: E731
+            changes.append(Change(entry, opener))
+        yield changes
+
+
+def export_tar(chain: Chain, layers: LayerStore, state: StateDir, sink: Sink) -> None:
+    """Write the file system as a tar, owners and all."""
+    with merged_changes(chain, layers, state) as changes:
+        pack(changes, sink)
+
+
+def export_directory(chain: Chain, layers: LayerStore, state: StateDir, dest: Path) -> None:
+    """Write the file system into `dest`, as files of whoever runs this; what is there stays, equal names are replaced."""
+    with disk_errors(dest):
+        dest.mkdir(parents=True, exist_ok=True)
+        directories = []
+        with merged_changes(chain, layers, state) as changes:
+            for change in changes:
+                entry, path = change.entry, dest / change.entry.path
+                if entry.kind == "dir":
+                    if path.is_symlink() or not path.is_dir():
+                        remove_tree(path)
+                        path.mkdir()
+                    path.chmod(entry.mode | 0o700)
+                    directories.append((path, entry))
+                    continue
+                remove_tree(path)
+                _write(path, dest, change)
+        for path, entry in reversed(directories):
+            path.chmod(entry.mode & 0o777)
+            os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _write(path: Path, dest: Path, change: Change) -> None:
+    entry = change.entry
+    if entry.kind == "symlink":
+        path.symlink_to(entry.link)
+    elif entry.kind == "hardlink":
+        path.hardlink_to(dest / entry.link)
+        return
+    elif entry.kind == "fifo":
+        os.mkfifo(path)
+    elif entry.kind == "file":
+        with path.open("xb", buffering=0) as sink:
+            if change.open is not None:
+                with change.open() as source:
+                    while data := source.read(COPY_CHUNK_BYTES):
+                        sink.write(data)
+        path.chmod(entry.mode & 0o777)
+    else:
+        return  # device nodes belong to no ordinary user
+    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
