@@ -117,6 +117,16 @@ class ImageStore:
             return None
         return self.load(Descriptor(media_type=manifest.media_type, digest=digest, size_bytes=size))
 
+    def resolved_images(self) -> list[StoredImage]:
+        """Every base image looked at before that is still here."""
+        found = []
+        for name in self._table.names():
+            text, separator, platform = name.removeprefix("resolved:").rpartition("|")
+            if name.startswith("resolved:") and separator:
+                image = self.resolved(Reference.parse(text), Platform.parse(platform))
+                found += [image] if image is not None else []
+        return found
+
     def load(self, descriptor: Descriptor) -> StoredImage:
         """Read manifest and configuration from the blobs; raises StoreError, ImageError."""
         manifest = Manifest.decode(self._blobs.read(descriptor.digest, MAX_DOCUMENT_BYTES), descriptor.media_type)

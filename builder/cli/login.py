@@ -1,0 +1,50 @@
+"""tiffin login."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from builder.cli.session import Session, registry_options
+from builder.errors import UsageError
+
+
+@click.command("login")
+@click.argument("registry", default="docker.io")
+@click.option("-u", "--username", metavar="NAME", help="User name.")
+@click.option("-p", "--password", metavar="SECRET", help="Password; visible to other users, so better:")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@registry_options
+@click.pass_obj
+def command(
+    session: Session,
+    /,
+    registry: str,
+    username: str | None,
+    password: str | None,
+    password_stdin: bool,
+    cert: str | None,
+    insecure: tuple[str, ...],
+) -> None:
+    """Check credentials with REGISTRY and keep them where docker does."""
+    from builder.registry.auth import Credentials, DockerConfig
+    from builder.registry.client import RegistryClient
+    from builder.registry.transport import RegistryOptions
+
+    if password is not None and password_stdin:
+        raise UsageError("--password and --password-stdin exclude each other", remedy="use the second")
+    if password_stdin:
+        if not username:
+            raise UsageError("--password-stdin needs --username", remedy="add -u NAME")
+        password = sys.stdin.readline().rstrip("\r\n")
+    username = username or click.prompt("Username", err=True)
+    if password is None:
+        password = click.prompt("Password", hide_input=True, err=True)
+    credentials = Credentials(username=username or "", password=password or "")
+    config = DockerConfig.load(os.environ)
+    options = RegistryOptions(insecure_registries=insecure, cert_file=cert or "")
+    RegistryClient(registry, config, options).check_credentials(credentials)
+    where = config.save(registry, credentials)
+    click.echo(f"Login succeeded; credentials are kept in {where}", err=True)

@@ -1,0 +1,19 @@
+"""tiffin logout."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+
+@click.command("logout")
+@click.argument("registry", default="docker.io")
+def command(registry: str) -> None:
+    """Forget the credentials for REGISTRY."""
+    from builder.registry.auth import DockerConfig
+
+    if DockerConfig.load(os.environ).erase(registry):
+        click.echo(f"Removed the credentials for {registry}", err=True)
+    else:
+        click.echo(f"Not logged in to {registry}", err=True)

@@ -1,0 +1,37 @@
+"""tiffin pull."""
+
+from __future__ import annotations
+
+import click
+
+from builder.cli.render import make_renderer
+from builder.cli.session import Session, progress_option, quiet_if, registry_options
+from builder.oci.reference import Reference
+from builder.oci.spec import Platform
+
+
+@click.command("pull")
+@click.argument("image")
+@click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
+@click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
+@progress_option
+@registry_options
+@click.pass_obj
+def command(
+    session: Session,
+    /,
+    image: str,
+    platform: str | None,
+    quiet: bool,
+    progress: str,
+    cert: str | None,
+    insecure: tuple[str, ...],
+) -> None:
+    """Download IMAGE with all its layers."""
+    reference = Reference.parse(image)
+    wanted = Platform.parse(platform) if platform else Platform.local()
+    with make_renderer(quiet_if(quiet, progress)) as sink:
+        pulled = session.remote(sink, insecure, cert).pull(reference, wanted)
+    if not quiet:
+        click.echo(f"Digest: {pulled.descriptor.digest}", err=True)
+    click.echo(str(reference))

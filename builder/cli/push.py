@@ -1,0 +1,34 @@
+"""tiffin push."""
+
+from __future__ import annotations
+
+import click
+
+from builder.cli.render import make_renderer
+from builder.cli.session import Session, progress_option, quiet_if, registry_options
+from builder.oci.reference import Reference
+
+
+@click.command("push")
+@click.argument("image")
+@click.argument("destination", required=False)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@progress_option
+@registry_options
+@click.pass_obj
+def command(
+    session: Session,
+    /,
+    image: str,
+    destination: str | None,
+    quiet: bool,
+    progress: str,
+    cert: str | None,
+    insecure: tuple[str, ...],
+) -> None:
+    """Upload IMAGE under its name, or under DESTINATION."""
+    found = session.store.find(image)
+    reference = Reference.parse(destination or image)
+    with make_renderer(quiet_if(quiet, progress)) as sink:
+        digest = session.remote(sink, insecure, cert).push(found, reference)
+    click.echo(f"{reference.name}@{digest}")

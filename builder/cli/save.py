@@ -1,0 +1,34 @@
+"""tiffin save."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from builder.cli.session import Session, is_terminal
+from builder.errors import UsageError
+from builder.image.archive import Format, Saved, output_file, save
+
+
+@click.command("save")
+@click.argument("images", nargs=-1, required=True)
+@click.option("-o", "--output", "output", default="-", metavar="FILE", help="File to write (default: stdout).")
+@click.option("--format", "form", type=click.Choice(["docker", "oci"]), default="docker", help="Archive format.")
+@click.pass_obj
+def command(session: Session, /, images: tuple[str, ...], output: str, form: Format) -> None:
+    """Save IMAGES to one archive, which docker, podman and skopeo can load."""
+    if output == "-" and is_terminal():
+        raise UsageError("refusing to write an archive to a terminal", remedy="use -o FILE")
+    chosen = []
+    for text in images:
+        image = session.store.find(text)
+        chosen.append(
+            Saved(
+                manifest=session.blobs.read(image.descriptor.digest, image.descriptor.size_bytes),
+                config=session.blobs.read(image.id, image.manifest.config.size_bytes),
+                names=image.names,
+            )
+        )
+    with output_file(output, sys.stdout.buffer) as sink:
+        save(chosen, session.blobs, sink, form)

@@ -1,0 +1,21 @@
+"""tiffin tag."""
+
+from __future__ import annotations
+
+import click
+
+from builder.cli.session import Session
+from builder.errors import UsageError
+from builder.oci.reference import Reference
+
+
+@click.command("tag")
+@click.argument("image")
+@click.argument("name")
+@click.pass_obj
+def command(session: Session, /, image: str, name: str) -> None:
+    """Give IMAGE the additional NAME."""
+    reference = Reference.parse(name)
+    if reference.digest is not None:
+        raise UsageError(f'"{name}" has a digest', remedy="a tag is a name without one")
+    session.store.tag(session.store.find(image), reference)
