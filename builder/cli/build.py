@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from builder.cli.output_spec import NEEDS_BLOBS, STDOUT, OutputSpec, parse_outputs
-from builder.cli.render import Renderer, make_renderer
+from builder.cli.render import make_renderer
+from builder.cli.renderer import Renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
 from builder.errors import ContextError, UsageError
 from builder.events import Noted

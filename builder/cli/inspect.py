@@ -26,7 +26,7 @@ def command(session: Session, /, images: tuple[str, ...], form: str | None) -> N
         click.echo(json.dumps(documents, indent=4))
         return
     for document in documents:
-        click.echo(_FIELD.sub(lambda match: _field(document, match[2], bool(match[1]), form), form))
+        click.echo(_rendered(document, form))
 
 
 def document_of(image: StoredImage, session: Session) -> dict[str, object]:
@@ -49,6 +49,10 @@ def document_of(image: StoredImage, session: Session) -> dict[str, object]:
         "Descriptor": image.descriptor.to_json(),
         "Manifest": {"Layers": [layer.to_json() for layer in image.manifest.layers]},
     }
+
+
+def _rendered(document: Mapping[str, object], template: str) -> str:
+    return _FIELD.sub(lambda match: _field(document, match[2], bool(match[1]), template), template)
 
 
 def _field(document: Mapping[str, object], path: str, as_json: bool, template: str) -> str:

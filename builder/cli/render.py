@@ -6,14 +6,13 @@ import json
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TextIO
 
+from builder.cli.renderer import Renderer, size_text
 from builder.events import (
     Event,
     Noted,
-    Sink,
     StepCached,
     StepFailed,
     StepFinished,
@@ -24,16 +23,6 @@ from builder.events import (
 )
 
 TRANSFER_INTERVAL_SECONDS = 1.0
-
-
-class Renderer(Sink, AbstractContextManager["Renderer"]):
-    """A sink that may hold a terminal; used in `with`."""
-
-    def emit(self, event: Event) -> None:
-        raise AssertionError("abstract")
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def make_renderer(progress: str) -> Renderer:
@@ -136,15 +125,6 @@ class PlainRenderer(Renderer):
         self._transfers[event.key] = now
         total = f" / {size_text(event.total_bytes)}" if event.total_bytes is not None else ""
         return f"{event.label} {size_text(event.done_bytes)}{total}\n"
-
-
-def size_text(size: int) -> str:
-    """A size in Docker's units: 1.23MB is 1.23 million bytes."""
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.3g}{units[0]}" if value < 1000 else f"{value:.0f}{units[0]}"
 
 
 def _warning(event: Warned) -> str:

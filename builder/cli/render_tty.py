@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli.render import Renderer, size_text
+from builder.cli.renderer import Renderer, size_text
 from builder.events import (
     Event,
     Noted,

@@ -106,7 +106,7 @@ class LayerStore:
             yield cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer"))
 
     def _packed(self, diff_id: Digest, blob: BlobRef | None) -> BlobRef:
-        known = (*self.snapshots.blobs(diff_id), *((blob,) if blob else ()))
+        known = list(self.snapshots.blobs(diff_id)) + ([blob] if blob else [])
         for ref in known:
             if self._blobs.has(ref.digest):
                 return ref

@@ -121,9 +121,10 @@ class Remote:
     def push(self, image: StoredImage, reference: Reference) -> Digest:
         """Push an image under a name; the digest of its manifest. Blobs first, then the manifest."""
         client, repository = self.client(reference.registry), reference.repository
-        descriptors = [image.manifest.config, *image.manifest.layers]
+        descriptors = (image.manifest.config, *image.manifest.layers)
+        unique = {descriptor.digest: _plain(descriptor) for descriptor in descriptors}
         with ThreadPoolExecutor(PARALLEL_TRANSFERS, "push") as pool:
-            list(pool.map(partial(self._upload, client, reference), dict.fromkeys(_plain(d) for d in descriptors)))
+            list(pool.map(partial(self._upload, client, reference), unique.values()))
         data = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
         return client.put_manifest(
             repository, reference.tag or str(image.descriptor.digest), data, image.manifest.media_type

@@ -17,7 +17,7 @@ from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transpo
 from cache.digest import Digest, VerifyingReader
 
 if TYPE_CHECKING:
-    import requests
+    from builder.registry.transport import Response
 
 ACCEPTED = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
 SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
@@ -135,7 +135,7 @@ class RegistryClient:
         finally:
             stream.close()
 
-    def open_blob(self, repository: str, descriptor: Descriptor, offset: int) -> tuple[requests.Response, int]:
+    def open_blob(self, repository: str, descriptor: Descriptor, offset: int) -> tuple[Response, int]:
         """Begin to read a blob at `offset`; the response, and where it really begins (0 if ranges are not served)."""
         call = Call(
             method="GET",
@@ -201,7 +201,7 @@ class RegistryClient:
                 return ""
             return self._location(response)
 
-    def _location(self, response: requests.Response) -> str:
+    def _location(self, response: Response) -> str:
         if "Location" not in response.headers:
             raise RegistryError(f"{self.registry} gave no upload address", remedy="the registry is broken")
         return urljoin(response.url, response.headers["Location"])
@@ -302,11 +302,10 @@ def _scope(repository: str, actions: str) -> str:
     return f"repository:{repository}:{actions}"
 
 
-class _Reported(io.RawIOBase):
-    """A body of known length that reports how far it is."""
+class _Reported:
+    """A body of known length that reports how far it is. No io class: requests would ask it where it stands."""
 
     def __init__(self, stream: BinaryIO, size_bytes: int, progress: Callable[[int], None] | None) -> None:
-        super().__init__()
         self._stream = stream
         self._size = size_bytes
         self._progress = progress
@@ -315,8 +314,8 @@ class _Reported(io.RawIOBase):
     def __len__(self) -> int:
         return self._size
 
-    def readable(self) -> bool:
-        return True
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.read(CHUNK_BYTES), b"")
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(max(size, CHUNK_BYTES) if size > 0 else -1)
@@ -334,7 +333,7 @@ class _Resuming(io.RawIOBase):
         self._client = client
         self._repository = repository
         self._descriptor = descriptor
-        self._response: requests.Response | None = None
+        self._response: Response | None = None
         self._position = 0
         self._tries = 0
 

@@ -22,6 +22,7 @@ from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_ch
 
 if TYPE_CHECKING:
     import requests
+    from requests import Response as Response
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
