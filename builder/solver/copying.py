@@ -92,10 +92,9 @@ class Copier:
         self._put(target, self._styled(entry), opener, None)
 
     def make_directory(self, path: str) -> None:
-        """Make `path` (resolved, relative) and its missing parents."""
-        self._parents(path)
-        if path != ROOT and not self._is_directory(path):
-            self._put(path, self._new_directory(path), None, None)
+        """Bring the directory `path` (resolved, relative) and its parents into the layer: as they are, or new ones."""
+        if path != ROOT:
+            self._parents(f"{path}/.")
 
     def merge(
         self,

@@ -1,0 +1,5 @@
+"""Prints the menu."""
+
+
+def main() -> None:
+    print("<ul><li>rice</li><li>dal</li></ul>")
