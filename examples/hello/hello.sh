@@ -1,0 +1,3 @@
+#!/bin/sh
+cat "$@"
+echo "uid $(id -u), $(hostname), $(date -u +%F)"

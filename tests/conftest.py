@@ -1,0 +1,127 @@
+"""Fixtures: a clean environment, tiffin as a command, a busybox root, a real registry, unprivileged users."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Registry, running_registry
+from tests.unprivileged import Users
+
+CHECKOUT = Path(__file__).parent.parent
+CLEARED = ("TIFFIN_ROOT", "TIFFIN_ISOLATION", "DOCKER_CONFIG", "SOURCE_DATE_EPOCH", "BUILDKIT_PROGRESS", "XDG_DATA_HOME")
+TIMEOUT_SECONDS = 300
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing of the caller's reaches a test."""
+    for name in CLEARED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A state directory; at the end nothing of a command may be left in it."""
+    path = tmp_path / "state"
+    yield path
+    assert_nothing_left(path)
+
+
+@pytest.fixture
+def tiffin(root: Path) -> Run:
+    """Run tiffin on the test's state directory; output as text, exit code checked unless check=False."""
+
+    def run(*words: str | Path, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[call-overload]
+        assert "Traceback" not in done.stderr, done.stderr
+        assert not check or done.returncode == 0, done.stderr
+        return done  # type: ignore[no-any-return]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build context: busybox with its applets below rootfs/, and a Dockerfile that makes an image of it."""
+    context = tmp_path_factory.mktemp("busybox")
+    binaries = context / "rootfs/bin"
+    binaries.mkdir(parents=True)
+    shutil.copy("/bin/busybox", binaries / "busybox")
+    for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
+        if applet != "busybox":
+            (binaries / applet).symlink_to("busybox")
+    etc = context / "rootfs/etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:app:/home/app:/bin/sh\n")
+    (etc / "group").write_text("root:x:0:\napp:x:1001:\nextra:x:1002:app\n")
+    (context / "rootfs/tmp").mkdir()
+    (context / "rootfs/tmp").chmod(0o1777)
+    (context / "Dockerfile").write_text('FROM scratch\nCOPY rootfs/ /\nENV PATH=/bin\nCMD ["sh"]\n')
+    for path in (context, *context.rglob("*")):
+        if not path.is_symlink() and path.stat().st_mode & 0o005 != 0o005:
+            path.chmod(path.stat().st_mode | 0o755)
+    return context
+
+
+@pytest.fixture
+def base(tiffin: Run, busybox: Path) -> str:
+    """The name of a busybox image in the test's state directory."""
+    tiffin("build", "-q", "-t", "base", busybox)
+    return "base"
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real docker-registry on a loopback port."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
+    """Unprivileged users with and without subordinate ids, and a copy of the code they can read."""
+    with Users.prepared(CHECKOUT) as prepared:
+        yield prepared
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Callable[..., Path]:
+    """Make a build context of a Dockerfile and files."""
+
+    def make(dockerfile: str, name: str = "context", **files: str | bytes) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(dockerfile)
+        for path, content in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder
+
+    return make
+
+
+def assert_nothing_left(state: Path) -> None:
+    """No temporary file, no dead container, no mount and no process of a command that ended."""
+    if not state.exists():
+        return
+    assert sorted(item.name for item in (state / "tmp").iterdir()) == []
+    assert str(state) not in Path("/proc/self/mountinfo").read_text()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        assert os.fsencode(str(state)) not in argv, f"process {pid} is left: {argv!r}"

@@ -1,0 +1,95 @@
+"""Real servers on loopback ports, started in a moment and ended with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """A running docker-registry; `host` is `127.0.0.1:PORT`."""
+
+    host: str
+    data: Path
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running_registry(
+    folder: Path, *, htpasswd: tuple[str, str] | None = None, certificate: tuple[Path, Path] | None = None
+) -> Iterator[Registry]:
+    """Start docker-registry with its data in `folder`; optionally with a user, optionally over TLS."""
+    port = free_port()
+    lines = [
+        "version: 0.1",
+        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}",
+        "log: {level: error, accesslog: {disabled: true}}",
+        "http:",
+        f"  addr: 127.0.0.1:{port}",
+    ]
+    if certificate:
+        lines.append(f"  tls: {{certificate: {certificate[0]}, key: {certificate[1]}}}")
+    if htpasswd:
+        done = subprocess.run(["htpasswd", "-nbB", *htpasswd], capture_output=True, text=True, check=True)
+        (folder / "htpasswd").write_text(done.stdout)
+        lines.append(f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}")
+    (folder / "config.yml").write_text("\n".join(lines) + "\n")
+    environ = {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            ["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log, env=environ
+        )
+    try:
+        _wait(server, port, "https" if certificate else "http", folder / "log")
+        yield Registry(host=f"127.0.0.1:{port}", data=folder / "data")
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait(server: subprocess.Popen[bytes], port: int, scheme: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        with contextlib.suppress(OSError):
+            if scheme == "https":
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with contextlib.suppress(urllib.error.HTTPError), opener.open(f"http://127.0.0.1:{port}/v2/", timeout=1):
+                return
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"docker-registry did not start: {log.read_text()}")
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
