@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO, cast
 
-from builder.errors import ImageError, NotInRegistryError, RegistryError, StoreError
+from builder.errors import CorruptError, ImageError, RegistryError, StoreError, TiffinError
 from builder.events import Sink, Transfer
 from builder.image.store import ImageStore, StoredImage
 from builder.oci.config import ImageConfig
@@ -107,16 +107,17 @@ class Remote:
         with self._state.lock(f"blob-{ref.digest.hex}"):
             if self._blobs.has(ref.digest):
                 return
-            origins = self._store.origins(ref.digest)
-            for number, (registry, repository) in enumerate(origins, start=1):
-                descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
+            descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
+            failure: TiffinError = StoreError(
+                f"blob {ref.digest} is in no known registry", remedy="pull or build its image again"
+            )
+            for registry, repository in reversed(self._store.origins(ref.digest)):
                 try:
                     self._download(self.client(registry), repository, descriptor)
                     return
-                except NotInRegistryError:
-                    if number == len(origins):
-                        raise
-        raise StoreError(f"blob {ref.digest} is in no known registry", remedy="pull or build its image again")
+                except (RegistryError, CorruptError) as exc:
+                    failure = exc
+            raise failure
 
     def push(self, image: StoredImage, reference: Reference) -> Digest:
         """Push an image under a name; the digest of its manifest. Blobs first, then the manifest."""

@@ -210,12 +210,12 @@ class ImageStore:
     def add_origin(self, digest: Digest, registry: str, repository: str) -> None:
         """Remember that a blob lies in a repository."""
         known = self.origins(digest)
-        if (registry, repository) not in known:
-            rows = [*known, (registry, repository)]
+        if known[-1:] != ((registry, repository),):
+            rows = [*(row for row in known if row != (registry, repository)), (registry, repository)]
             self._table.set(f"origin:{digest}", json.dumps(rows).encode())
 
     def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
-        """Registries and repositories that had a blob."""
+        """Registries and repositories that had a blob, the one seen last at the end."""
         data = self._table.get(f"origin:{digest}")
         return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
 

@@ -69,7 +69,7 @@ def why_no_range() -> str:
     """What is missing for a map of many ids, in words."""
     uid = os.getuid()
     if uid == 0:
-        return "the process is root without CAP_SETUID and CAP_SETGID"
+        return f"the process is root with fewer than {MIN_RANGE} ids, or without CAP_SETUID and CAP_SETGID"
     if not (_helper("newuidmap") and _helper("newgidmap")):
         return "newuidmap and newgidmap are not installed (Debian package uidmap)"
     for path in ("/etc/subuid", "/etc/subgid"):

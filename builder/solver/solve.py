@@ -177,9 +177,12 @@ class Solver:
         with ThreadPoolExecutor(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
             for index in needed:
                 futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
-            done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
-            failed = [future for future in done if future.exception()]
-            if failed:
+            try:
+                done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+            except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
+                executor.stop()
+                raise
+            if any(future.exception() for future in done):
                 executor.stop()
                 wait(futures.values())
                 raise self._cause(futures)
