@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-WITH_IDS, WITHOUT_IDS = "tiffin-test-ids", "tiffin-test-plain"
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # each worker has users of its own
+WITH_IDS, WITHOUT_IDS = f"tiffin-test-ids{_WORKER}", f"tiffin-test-plain{_WORKER}"
 # what the tests' own environment has beyond what tiffin needs to run
 NOT_COPIED = ("mypy*", "ruff*", "pytest*", "_pytest", "hypothesis*", "xdist", "pip*", "setuptools*", "__pycache__")
 TIMEOUT_SECONDS = 300

@@ -1,0 +1,89 @@
+"""The main job as users who are not root, with subordinate ids and without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Registry
+from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
+DOCKERFILE = """FROM base AS a
+RUN mkdir /o && echo x > /o/x && id -u > /o/id
+FROM base
+COPY --from=a /o /o
+COPY f /f
+WORKDIR /w
+RUN echo more > more && cat /o/x /f
+CMD ["cat", "/o/x", "/f", "/w/more", "/o/id"]
+"""
+
+
+@pytest.fixture
+def folder(users: Users, busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Contexts below a directory that everybody can reach."""
+    path = users.code / "contexts"
+    path.mkdir(exist_ok=True)
+    if not (path / "base").exists():
+        shutil.copytree(busybox, path / "base", symlinks=True)
+    (path / "app").mkdir(exist_ok=True)
+    (path / "app/Dockerfile").write_text(DOCKERFILE)
+    (path / "app/f").write_text("file\n")
+    subprocess.run(["chmod", "-R", "a+rX", str(path)], check=True)
+    yield path
+    for user in (WITH_IDS, WITHOUT_IDS):
+        users.run(user, ["system", "reset", "-f"])
+
+
+@pytest.mark.parametrize(("user", "tier"), [(WITH_IDS, "range"), (WITHOUT_IDS, "single")], ids=["range", "single"])
+def test_build_push_run(users: Users, folder: Path, registry: Registry, user: str, tier: str) -> None:
+    assert json.loads(users.run(user, ["info", "--format", "json"]).stdout)["isolation"] == tier
+    users.run(user, ["build", "-q", "-t", "base", folder / "base"])
+    name = f"{registry.host}/{tier}:1"
+    users.run(user, ["build", "--push", "-t", name, folder / "app"])
+    assert users.run(user, ["run", "--rm", name]).stdout == "x\nfile\nmore\n0\n"
+    again = users.run(user, ["build", "-t", name, folder / "app"])
+    assert "DONE" not in again.stderr
+    state = users.home(user) / ".local/share/tiffin"
+    assert [item.name for item in (state / "tmp").iterdir()] == []
+
+
+def test_owners_are_real_with_a_range_and_refused_with_one_id(users: Users, folder: Path) -> None:
+    (folder / "own").mkdir(exist_ok=True)
+    (folder / "own/Dockerfile").write_text("FROM base\nCOPY --chown=1000:1001 Dockerfile /c\nRUN chown 33:34 /c && stat -c %u:%g /c\n")
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    for user in (WITH_IDS, WITHOUT_IDS):
+        users.run(user, ["build", "-q", "-t", "base", folder / "base"])
+    users.run(WITH_IDS, ["build", "-t", "own", folder / "own"])
+    assert users.run(WITH_IDS, ["run", "--rm", "own", "stat", "-c", "%u:%g", "/c"]).stdout == "33:34\n"
+    refused = users.run(WITHOUT_IDS, ["build", folder / "own"], check=False)
+    assert refused.returncode == 1 and "chown" in refused.stderr
+
+
+def test_owners_of_a_base_survive_with_one_id(users: Users, folder: Path) -> None:
+    """Unpacked with one id, packed again: the layer still has the owners it came with."""
+    (folder / "keep").mkdir(exist_ok=True)
+    (folder / "keep/Dockerfile").write_text("FROM base\nCOPY --chown=1000:1001 Dockerfile /c\nRUN echo more >> /c\n")
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    users.run(WITHOUT_IDS, ["build", "-q", "-t", "base", folder / "base"])
+    out = users.home(WITHOUT_IDS) / "out.tar"
+    users.run(WITHOUT_IDS, ["build", "-o", f"type=tar,dest={out}", folder / "keep"])
+    listing = subprocess.run(["tar", "tvf", out, "--numeric-owner", "c"], capture_output=True, text=True, check=True)
+    assert "1000/1001" in listing.stdout
+
+
+def test_state_is_closed_to_others(users: Users, folder: Path) -> None:
+    users.run(WITH_IDS, ["build", "-q", "-t", "base", folder / "base"])
+    state = users.home(WITH_IDS) / ".local/share/tiffin"
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_home_and_unwritable_root_are_told(users: Users) -> None:
+    done = users.run(WITH_IDS, ["--root", "/proc/none", "images"], check=False)
+    assert done.returncode == 1 and "set --root or TIFFIN_ROOT" in done.stderr
