@@ -234,10 +234,10 @@ class _Reader:
 
 
 def _check(block: bytes) -> None:
-    stored = number(block[148:156])
-    total = sum(block) - sum(block[148:156]) + 8 * 32
+    stored, sums = number(block[148:156]), block[:148] + block[156:]
+    total = sum(sums) + 8 * 32  # the field itself counts as spaces
     # old tars on machines with signed characters summed those
-    if stored not in (total, total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])):
+    if stored != total and stored != total - 256 * sum(byte > 127 for byte in sums):
         raise CorruptError("a layer's tar has a header with a wrong checksum", remedy="fetch it again")
 
 
