@@ -41,7 +41,10 @@ def main() -> NoReturn:
 
             traceback.print_exc()
         code = _tell(exc)
-    sys.exit(_flushed(code))
+    code = _flushed(code)
+    if "sqlite3" in sys.modules:
+        sys.exit(code)  # databases are closed in order
+    os._exit(code)  # taking the interpreter apart would take as long as a small command
 
 
 def is_debug(arguments: Sequence[str]) -> bool:

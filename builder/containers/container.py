@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import random
 import re
 import signal
 import time
@@ -241,7 +240,8 @@ class Containers:
             )
         number = 0
         while not name or name in taken:
-            name = f"{random.choice(_LEFT)}_{random.choice(_RIGHT)}{number or ''}"
+            left, right = os.urandom(2)
+            name = f"{_LEFT[left % len(_LEFT)]}_{_RIGHT[right % len(_RIGHT)]}{number or ''}"
             number += 1
         return name
 
