@@ -3,31 +3,73 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
-EXIT_INTERRUPTED = 130
+EXIT_FAILED = 1
 EXIT_INTERNAL = 70  # sysexits.h: an internal software error
+EXIT_SIGNAL = 128  # shells add the signal's number
+EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # they end a command as Ctrl-C does: through every `with` and `finally`
 
 
-def main() -> None:
-    """Entry point; never returns."""
-    from builder.cli.app import app
+class Ended(BaseException):
+    """A signal asked the process to end."""
 
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    _open_standard_streams()
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
+            signal.signal(number, _end)
     try:
+        from builder.cli.app import app
+
         app(standalone_mode=False)
         code = 0
     except BaseException as exc:
-        if "--debug" in sys.argv and not isinstance(exc, SystemExit):
+        if is_debug(sys.argv[1:]) and not isinstance(exc, SystemExit):
             import traceback
 
             traceback.print_exc()
         code = _tell(exc)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        code = code or 1
-    sys.stderr.flush()
-    os._exit(code) if code == EXIT_INTERRUPTED else sys.exit(code)
+    code = _flushed(code)
+    if "sqlite3" in sys.modules:
+        sys.exit(code)  # databases are closed in order
+    os._exit(code)  # taking the interpreter apart would take as long as a small command
+
+
+def is_debug(arguments: Sequence[str]) -> bool:
+    """Whether --debug is among the options before the command; what follows may be the command's own."""
+    pending = list(arguments)
+    while pending and pending[0].startswith("-"):
+        option = pending.pop(0)
+        if option == "--debug":
+            return True
+        if option == "--root":
+            del pending[:1]
+    return False
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise Ended(number)
+
+
+def _open_standard_streams() -> None:
+    """A file of ours must not become somebody's stdout because that was closed."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
 def _tell(exc: BaseException) -> int:
@@ -38,18 +80,24 @@ def _tell(exc: BaseException) -> int:
 
     match exc:
         case SystemExit():
-            return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
+            return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else EXIT_FAILED
         case KeyboardInterrupt() | click.Abort():
             _print("error: interrupted")
             return EXIT_INTERRUPTED
+        case Ended():
+            _print(f"error: ended by {signal.Signals(exc.number).name}")
+            return EXIT_SIGNAL + exc.number
         case click.exceptions.Exit():
             return exc.exit_code
+        case click.UsageError():
+            where = exc.ctx.command_path if exc.ctx else "tiffin"
+            _print(f"error: {exc.format_message().rstrip('.')}; see {where} --help")
+            return exc.exit_code
         case click.ClickException():
-            exc.show(sys.stderr)
+            _print(f"error: {exc.format_message()}")
             return exc.exit_code
         case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return 1
+            return EXIT_FAILED
         case TiffinError():
             from builder.cli.errors import describe
 
@@ -59,10 +107,12 @@ def _tell(exc: BaseException) -> int:
             from cache.files import disk_error
 
             _print(f"error: {disk_error(exc.filename or 'a file', exc)}")
-            return 1
+        case MemoryError():
+            _print("error: not enough memory; end other programs, or give this machine more")
         case _:
-            _print(f"error: internal error ({type(exc).__name__}: {exc}); run with --debug and report it")
-            return EXIT_INTERNAL
+            _print(f"error: internal error ({type(exc).__name__}: {exc}); run again with tiffin --debug and report it")
+            return getattr(exc, "exit_code", EXIT_INTERNAL)
+    return getattr(exc, "exit_code", EXIT_FAILED)
 
 
 def _print(text: str) -> None:
@@ -70,6 +120,17 @@ def _print(text: str) -> None:
         sys.stderr.write(text + "\n")
     except OSError:
         return
+
+
+def _flushed(code: int) -> int:
+    """The exit code after all output is out: success cannot be claimed for output that was lost."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or EXIT_FAILED
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again
+    return code
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +34,9 @@ def disk_error(path: Path | str, exc: OSError) -> StoreError:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, whole and synced; raises StoreError."""
+    temporary = path.parent / f".new-{os.urandom(8).hex()}"
     with disk_errors(path):
-        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as stream:
                 stream.write(data)

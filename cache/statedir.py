@@ -12,7 +12,6 @@ import hashlib
 import os
 import pwd
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -117,7 +116,7 @@ class StateDir:
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:
         """A new directory below tmp/, removed at the end. A lock file beside it tells sweep() that it is in use."""
-        name = f"{prefix}-{secrets.token_hex(8)}"
+        name = f"{prefix}-{os.urandom(8).hex()}"
         lock_path, path = self.tmp / f"{name}.lock", self.tmp / name
         try:
             fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -15,7 +15,14 @@ from tests.servers import Registry, running_registry
 from tests.unprivileged import Users
 
 CHECKOUT = Path(__file__).parent.parent
-CLEARED = ("TIFFIN_ROOT", "TIFFIN_ISOLATION", "DOCKER_CONFIG", "SOURCE_DATE_EPOCH", "BUILDKIT_PROGRESS", "XDG_DATA_HOME")
+CLEARED = (
+    "TIFFIN_ROOT",
+    "TIFFIN_ISOLATION",
+    "DOCKER_CONFIG",
+    "SOURCE_DATE_EPOCH",
+    "BUILDKIT_PROGRESS",
+    "XDG_DATA_HOME",
+)
 TIMEOUT_SECONDS = 300
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

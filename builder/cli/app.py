@@ -11,6 +11,8 @@ from builder.version import VERSION
 COMMANDS = {  # name: (module, short help)
     "build": ("builder.cli.build", "Build an image from a Dockerfile."),
     "run": ("builder.cli.run", "Run a command in a new container."),
+    "ps": ("builder.cli.ps", "List containers."),
+    "rm": ("builder.cli.rm", "Remove containers."),
     "pull": ("builder.cli.pull", "Download an image from a registry."),
     "push": ("builder.cli.push", "Upload an image to a registry."),
     "images": ("builder.cli.images", "List images."),

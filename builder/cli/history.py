@@ -7,7 +7,7 @@ import json
 import click
 
 from builder.cli.images import age_text, print_table
-from builder.cli.renderer import size_text
+from builder.cli.plain_text import size_text
 from builder.cli.session import Session
 
 SHORT_COMMAND = 45  # Docker's width

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from builder.cli.renderer import size_text
+from builder.cli.plain_text import size_text
 from builder.cli.session import Session
 from builder.image.store import StoredImage
 from builder.oci.reference import Reference

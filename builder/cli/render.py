@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
+import re
 import sys
 import threading
 import time
-from dataclasses import asdict
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
-from builder.cli.renderer import Renderer, size_text
+from builder.cli.plain_text import size_text
+from builder.cli.renderer import Renderer
 from builder.events import (
     Event,
     Noted,
@@ -22,26 +25,29 @@ from builder.events import (
     Warned,
 )
 
-TRANSFER_INTERVAL_SECONDS = 1.0
+TRANSFER_INTERVAL_SECONDS = 1.0  # between two lines about one transfer
+MAX_LINE_BYTES = 1 << 16  # a longer one is shown in parts: memory stays bounded
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-def make_renderer(progress: str) -> Renderer:
-    """The renderer for --progress; auto is the live view on a terminal, plain lines elsewhere."""
-    if progress == "auto":
-        progress = "tty" if sys.stderr.isatty() else "plain"
+def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
+    """The renderer for --progress on `stream` (stderr); auto is the live view on a terminal, plain lines elsewhere."""
+    stream = stream or sys.stderr
+    if progress in ("auto", "tty"):
+        progress = "tty" if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" else "plain"
     if progress == "tty":
         from builder.cli.render_tty import LiveRenderer
 
-        return LiveRenderer()
+        return LiveRenderer(stream)
     if progress == "json":
-        return JsonRenderer(sys.stderr)
-    return PlainRenderer(sys.stderr) if progress == "plain" else QuietRenderer(sys.stderr)
+        return JsonRenderer(_binary(stream))
+    return PlainRenderer(_binary(stream)) if progress == "plain" else QuietRenderer(_binary(stream))
 
 
 class QuietRenderer(Renderer):
     """Warnings only."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def emit(self, event: Event) -> None:
@@ -50,92 +56,125 @@ class QuietRenderer(Renderer):
 
 
 class JsonRenderer(Renderer):
-    """One JSON object a line: `event`, `time` (Unix seconds), and the event's members; output as text."""
+    """One JSON object a line: `type` ("step_started", …), `time` (Unix seconds), and the event's members.
 
-    def __init__(self, stream: TextIO) -> None:
+    `data` of step_output is text; a character cut by the end of an event is held back for the next.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._lock = threading.Lock()  # keeps lines whole
+        self._lock = threading.Lock()  # keeps lines whole, and guards the decoders
+        self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
     def emit(self, event: Event) -> None:
-        members = asdict(event)
-        if isinstance(event, StepOutput):
-            members["data"] = event.data.decode("utf-8", "replace")
-        line = json.dumps({"event": type(event).__name__, "time": round(time.time(), 3), **members})
+        kind = _CAPITAL.sub("_", type(event).__name__).lower()
+        members: dict[str, object] = {name: getattr(event, name) for name in event.__slots__}
         with self._lock:
-            _write(self._stream, line + "\n")
+            if isinstance(event, StepOutput):
+                members["data"] = self._decoder(event).decode(event.data)
+            line = json.dumps({"type": kind, "time": round(time.time(), 3), **members})
+            _write(self._stream, f"{line}\n".encode())
+
+    def _decoder(self, event: StepOutput) -> codecs.IncrementalDecoder:
+        key = (event.step_id, event.stream)
+        if key not in self._decoders:
+            self._decoders[key] = codecs.getincrementaldecoder("utf-8")("replace")
+        return self._decoders[key]
 
 
 class PlainRenderer(Renderer):
-    """`#3 [stage 1/2] RUN make`, `#3 0.120 output`, `#3 DONE 1.2s`."""
+    """`#3 [stage 1/2] RUN make`, `#3 0.120 output`, `#3 DONE 1.2s`; output bytes as they come, but for the prefix."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()  # guards what follows and keeps lines whole
         self._started: dict[int, float] = {}
         self._rest: dict[tuple[int, int], bytes] = {}
         self._transfers: dict[str, float] = {}
+        self._last_step = 0
 
     def emit(self, event: Event) -> None:
         with self._lock:
-            text = self._text(event)
-            if text:
-                _write(self._stream, text)
+            data = self._text(event)
+            if data:
+                _write(self._stream, data)
 
-    def _text(self, event: Event) -> str:
+    def _text(self, event: Event) -> bytes:
         match event:
             case StepStarted():
                 self._started[event.step_id] = time.monotonic()
-                return f"#{event.step_id} {event.name}\n"
+                return self._heading(event.step_id, event.name)
             case StepCached():
                 source = "" if event.source == "local" else f" ({event.source})"
-                return f"#{event.step_id} {event.name}\n#{event.step_id} CACHED{source}\n"
+                return self._heading(event.step_id, event.name) + _line(f"#{event.step_id} CACHED{source}")
             case StepOutput():
                 return self._output(event)
             case StepFinished():
-                return self._flush(event.step_id) + f"#{event.step_id} DONE {event.seconds:.1f}s\n"
+                return self._rests(event.step_id) + _line(f"#{event.step_id} DONE {event.seconds:.1f}s")
             case StepFailed():
-                return self._flush(event.step_id) + f"#{event.step_id} ERROR: {event.message}\n"
+                return self._rests(event.step_id) + _line(f"#{event.step_id} ERROR: {event.message}")
             case Transfer():
                 return self._transfer(event)
             case Warned():
                 return _warning(event)
             case Noted():
-                return f"{event.message}\n"
+                return _line(event.message)
 
-    def _output(self, event: StepOutput) -> str:
+    def _heading(self, step_id: int, name: str) -> bytes:
+        """A step's first line, set off from the one before."""
+        gap = b"\n" if self._last_step else b""
+        self._last_step = step_id
+        return gap + _line(f"#{step_id} {name}")
+
+    def _output(self, event: StepOutput) -> bytes:
         key = (event.step_id, event.stream)
-        *lines, self._rest[key] = (self._rest.get(key, b"") + event.data).split(b"\n")
-        return "".join(self._line(event.step_id, line) for line in lines)
+        *lines, rest = (self._rest.get(key, b"") + event.data).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            lines.append(rest)
+            rest = b""
+        self._rest[key] = rest
+        return b"".join(self._output_line(event.step_id, line) for line in lines)
 
-    def _flush(self, step_id: int) -> str:
+    def _rests(self, step_id: int) -> bytes:
         rests = [self._rest.pop((step_id, stream), b"") for stream in (1, 2)]
-        return "".join(self._line(step_id, rest) for rest in rests if rest)
+        return b"".join(self._output_line(step_id, rest) for rest in rests if rest)
 
-    def _line(self, step_id: int, line: bytes) -> str:
+    def _output_line(self, step_id: int, line: bytes) -> bytes:
         seconds = time.monotonic() - self._started.get(step_id, time.monotonic())
-        return f"#{step_id} {seconds:.3f} {line.decode('utf-8', 'replace').rstrip()}\n"
+        return b"#%d %.3f %s\n" % (step_id, seconds, line.removesuffix(b"\r"))
 
-    def _transfer(self, event: Transfer) -> str:
+    def _transfer(self, event: Transfer) -> bytes:
         now = time.monotonic()
         if event.finished:
-            note = event.note or "done"
-            return f"{event.label} {size_text(event.total_bytes or event.done_bytes)} {note}\n"
+            self._transfers.pop(event.key, None)
+            return _line(f"{event.label} {size_text(event.total_bytes or event.done_bytes)} {event.note or 'done'}")
         if now - self._transfers.setdefault(event.key, now) < TRANSFER_INTERVAL_SECONDS:
-            return ""
+            return b""
         self._transfers[event.key] = now
         total = f" / {size_text(event.total_bytes)}" if event.total_bytes is not None else ""
-        return f"{event.label} {size_text(event.done_bytes)}{total}\n"
+        return _line(f"{event.label} {size_text(event.done_bytes)}{total}")
 
 
-def _warning(event: Warned) -> str:
+def _line(text: str) -> bytes:
+    """One line: what would begin another is shown as a space."""
+    return " ".join(text.splitlines()).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _warning(event: Warned) -> bytes:
     where = f"{event.where}: " if event.where else ""
-    return f"warning: {where}{event.message}\n"
+    return _line(f"warning: {where}{event.message}")
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _binary(stream: TextIO) -> BinaryIO:
+    """The bytes below a text stream, nothing left between them."""
+    stream.flush()
+    return stream.buffer
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
     """A sink never raises: a closed stderr ends no build."""
     try:
-        stream.write(text)
+        stream.write(data)
         stream.flush()
     except (OSError, ValueError):
         return

@@ -1,11 +1,16 @@
-"""The live view: running steps with their last lines, transfers with bars. Owner of rich."""
+"""The live view: running steps with their last lines, transfers with bars. Owner of rich.
+
+A thread redraws while something runs, and only then: between steps the process is single-threaded, as entering a user
+namespace needs it, and what is printed stays where it is.
+"""
 
 from __future__ import annotations
 
-import re
+import codecs
 import threading
 import time
 from collections import deque
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,7 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli.renderer import Renderer, size_text
+from builder.cli.plain_text import plain_line, size_text
+from builder.cli.renderer import Renderer
 from builder.events import (
     Event,
     Noted,
@@ -27,97 +33,175 @@ from builder.events import (
 )
 
 LOG_LINES = 6  # BuildKit's
-REFRESH_PER_SECOND = 8
+REFRESH_SECONDS = 0.125
 BAR_WIDTH = 24
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f]")
+MIN_WIDTH_FOR_BARS = 72  # label, bar and sizes fit on a line
+MAX_REST_CHARACTERS = 4096  # of a line that does not end; what is shown is one line of a terminal
+
+
+class _Step:
+    """A running step and its last lines."""
+
+    def __init__(self, name: str) -> None:
+        self.name = plain_line(name)
+        self.began = time.monotonic()
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._decoders = {n: codecs.getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
+        self._rests = {1: "", 2: ""}
+
+    def add(self, stream: int, data: bytes) -> None:
+        """Keep the last lines of output."""
+        *lines, rest = (self._rests[stream] + self._decoders[stream].decode(data)).split("\n")
+        self.lines.extend(plain for line in lines[-LOG_LINES:] if (plain := plain_line(line)))
+        self._rests[stream] = rest[-MAX_REST_CHARACTERS:]
+
+    def shown(self) -> list[str]:
+        """The lines to show: an unfinished one, such as a progress bar of the command, is the last."""
+        unfinished = [plain for rest in self._rests.values() if (plain := plain_line(rest))]
+        return [*self.lines, *unfinished][-LOG_LINES:]
 
 
 class LiveRenderer(Renderer):
-    """Draws on stderr; the cursor is back and the lines stand when the command ends, however it ends."""
+    """Draws on a terminal; the cursor is back and the lines stand when the command ends, however it ends."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._lock = threading.Lock()  # guards what follows
         self._began = time.monotonic()
-        self._running: dict[int, tuple[str, float]] = {}
-        self._logs: dict[int, deque[str]] = {}
-        self._rest: dict[int, str] = {}
+        self._steps: dict[int, _Step] = {}
         self._transfers: dict[str, Transfer] = {}
+        self._seen = 0
         self._done = 0
-        self._live = Live(console=self._console, refresh_per_second=REFRESH_PER_SECOND, transient=True)
+        self._live: Live | None = None
+        self._ticker: threading.Thread | None = None
+        self._wake = threading.Event()
 
     def __enter__(self) -> LiveRenderer:
-        # the refresh thread starts with the first event: until then the process has one thread
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live.is_started:
-            self._live.stop()
+        with self._lock:
+            self._steps.clear()
+            self._transfers.clear()
+            self._follow()
+            ticker = self._ticker
+        if ticker is not None:
+            ticker.join()
 
     def emit(self, event: Event) -> None:
         with self._lock:
             line = self._take(event)
-            if not self._live.is_started and isinstance(event, StepStarted | Transfer):
-                self._live.start()
-            if line is not None:
-                self._console.print(line)
-            if self._live.is_started:
-                self._live.update(self._view())
+            try:
+                if line is not None:
+                    self._console.print(line, soft_wrap=True)
+                self._follow()
+            except OSError:  # the terminal is gone: that ends no build
+                return
 
     def _take(self, event: Event) -> Text | None:
         """Change the state; a line that stays on the screen, if there is one."""
         match event:
             case StepStarted():
-                self._running[event.step_id] = (event.name, time.monotonic())
-                self._logs[event.step_id] = deque(maxlen=LOG_LINES)
+                self._seen += 1
+                self._steps[event.step_id] = _Step(event.name)
             case StepOutput():
-                self._log(event)
+                if event.step_id in self._steps:
+                    self._steps[event.step_id].add(event.stream, event.data)
             case StepCached():
+                self._seen += 1
                 self._done += 1
-                return Text.assemble(("=> CACHED ", "blue"), event.name)
+                return Text.assemble(("=> CACHED ", "blue"), plain_line(event.name))
             case StepFinished():
-                self._done += 1
-                name, _ = self._running.pop(event.step_id, ("", 0.0))
-                return Text.assemble(("=> ", "green"), name, (f"  {event.seconds:.1f}s", "dim"))
+                return self._ended(event.step_id, ("=> ", "green"), event.seconds)
             case StepFailed():
-                name, _ = self._running.pop(event.step_id, ("", 0.0))
-                return Text.assemble(("=> ERROR ", "red"), name, (f"  {event.seconds:.1f}s", "dim"))
+                return self._ended(event.step_id, ("=> ERROR ", "bold red"), event.seconds)
             case Transfer():
-                if not event.finished:
-                    self._transfers[event.key] = event
-                    return None
-                self._transfers.pop(event.key, None)
-                note = event.note or size_text(event.total_bytes or event.done_bytes)
-                return Text.assemble(("=> ", "green"), event.label, (f"  {note}", "dim"))
+                return self._moved(event)
             case Warned():
                 where = f"{event.where}: " if event.where else ""
-                return Text.assemble(("warning: ", "yellow"), where, event.message)
+                return Text.assemble(("warning: ", "yellow"), plain_line(where + event.message))
             case Noted():
-                return Text(event.message)
+                return Text(plain_line(event.message))
         return None
 
-    def _log(self, event: StepOutput) -> None:
-        """Keep the last lines, without what would move the cursor."""
-        text = self._rest.get(event.step_id, "") + event.data.decode("utf-8", "replace")
-        *lines, self._rest[event.step_id] = text.replace("\r", "\n").split("\n")
-        log = self._logs.get(event.step_id)
-        if log is not None:
-            log.extend(clean for line in lines if (clean := _CONTROL.sub("", line).rstrip()))
+    def _ended(self, step_id: int, mark: tuple[str, str], seconds: float) -> Text:
+        self._done += 1
+        step = self._steps.pop(step_id, None)
+        return Text.assemble(mark, step.name if step else f"#{step_id}", (f"  {seconds:.1f}s", "dim"))
+
+    def _moved(self, event: Transfer) -> Text | None:
+        if not event.finished:
+            self._transfers[event.key] = event
+            return None
+        self._transfers.pop(event.key, None)
+        size = size_text(event.total_bytes or event.done_bytes)
+        return Text.assemble(("=> ", "green"), plain_line(event.label), (f"  {size} {event.note}".rstrip(), "dim"))
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Begin to draw when something runs, stop when nothing does. Call it with the lock held."""
+        if self._steps or self._transfers:
+            if self._live is None:
+                self._live = Live(
+                    self._view(),
+                    console=self._console,
+                    auto_refresh=False,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start(refresh=True)
+            if self._ticker is None:
+                self._wake.clear()
+                self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+                self._ticker.start()
+        elif self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+            self._wake.set()
+
+    def _tick(self) -> None:
+        while True:
+            self._wake.wait(REFRESH_SECONDS)
+            with self._lock:
+                if self._live is None:
+                    self._ticker = None
+                    return
+                self._wake.clear()
+                try:
+                    self._live.update(self._view(), refresh=True)
+                except OSError:
+                    continue
 
     def _view(self) -> Group:
-        rows: list[Text | Table] = [
-            Text(f"[+] {time.monotonic() - self._began:.1f}s ({self._done} done, {len(self._running)} running)", "bold")
-        ]
-        for step_id, (name, began) in self._running.items():
-            rows.append(Text.assemble((" => ", "cyan"), name, (f"  {time.monotonic() - began:.1f}s", "dim")))
-            rows += [Text(f"    {line}", "dim", no_wrap=True, overflow="ellipsis") for line in self._logs[step_id]]
-        for transfer in self._transfers.values():
-            row = Table.grid(padding=(0, 1))
-            total = transfer.total_bytes or 0
-            row.add_row(
-                Text(f" => {transfer.label}"),
-                ProgressBar(total=total or None, completed=transfer.done_bytes, width=BAR_WIDTH),
-                Text(f"{size_text(transfer.done_bytes)} / {size_text(total)}", "dim"),
-            )
-            rows.append(row)
+        elapsed = time.monotonic() - self._began
+        verb = f"Building {elapsed:.1f}s ({self._done}/{self._seen})" if self._seen else f"Transferring {elapsed:.1f}s"
+        rows: list[Text | Table] = [Text(f"[+] {verb}", "bold", no_wrap=True, overflow="ellipsis")]
+        room = max(1, self._console.size.height - 2 - len(self._steps) - len(self._transfers))
+        for step in self._steps.values():
+            rows.append(_row(Text.assemble(("=> ", "cyan"), step.name), f"{time.monotonic() - step.began:.1f}s"))
+            lines = step.shown()[-max(1, min(LOG_LINES, room // max(1, len(self._steps)))) :]
+            rows += [Text(f"   {line}", "dim", no_wrap=True, overflow="ellipsis") for line in lines]
+        rows += [self._transfer_row(transfer) for transfer in self._transfers.values()]
         return Group(*rows)
+
+    def _transfer_row(self, transfer: Transfer) -> Table:
+        label = Text.assemble(("=> ", "cyan"), plain_line(transfer.label))
+        done, total = size_text(transfer.done_bytes), transfer.total_bytes
+        numbers = done if total is None else f"{done} / {size_text(total)}"
+        if not total or self._console.width < MIN_WIDTH_FOR_BARS:
+            return _row(label, numbers)
+        return _row(label, numbers, ProgressBar(total=total, completed=transfer.done_bytes, width=BAR_WIDTH))
+
+
+def _row(label: Text, numbers: str, bar: ProgressBar | None = None) -> Table:
+    """One line of the screen: the label gives way, the numbers do not."""
+    row = Table.grid(expand=True, padding=(0, 1))
+    row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    if bar is not None:
+        row.add_column(width=BAR_WIDTH)
+    row.add_column(no_wrap=True, justify="right")
+    cells: list[Text | ProgressBar] = [label, *([bar] if bar else []), Text(numbers, "dim")]
+    row.add_row(*cells)
+    return row

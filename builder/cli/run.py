@@ -4,55 +4,109 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
-from builder.cli.render import make_renderer
 from builder.cli.session import Session, progress_option, registry_options
-from builder.containers.container import Containers
-from builder.containers.options import parse_env, parse_host, parse_mount, parse_size, parse_tmpfs, parse_volume
-from builder.containers.run import Root, Wishes, command_of, execute, make_spec
-from builder.errors import TiffinError, UsageError
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
+from builder.errors import ImageNotFoundError, TiffinError, UsageError
 
 if TYPE_CHECKING:
-    from builder.image.layers import LayerStore
+    from builder.containers.run import Wishes
+    from builder.image.remote import Remote
     from builder.image.store import StoredImage
 
 EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
+HOST_NETWORK_ONLY = "a container has this machine's own network: its ports are open here without it"
+REFUSED = {  # options of Docker's that are refused by name: (takes a value, why)
+    ("-d", "--detach"): (False, "containers in the background are not supported yet"),
+    ("-p", "--publish"): (True, HOST_NETWORK_ONLY),
+    ("-P", "--publish-all"): (False, HOST_NETWORK_ONLY),
+    ("-m", "--memory"): (True, "limits are not supported yet"),
+    ("--cpus",): (True, "limits are not supported yet"),
+    ("--pids-limit",): (True, "limits are not supported yet"),
+    ("--ulimit",): (True, "limits are not supported yet"),
+    ("--privileged",): (False, "a rootless container cannot have more than its user has"),
+    ("--device",): (True, "give a device as a mount, such as -v /dev/fuse:/dev/fuse"),
+    ("--gpus",): (True, "devices are given as mounts"),
+    ("--restart",): (True, "containers in the background are not supported yet"),
+    ("--link",): (True, "containers share this machine's network"),
+}
+NEW_PRIVILEGES = ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true")
 
 
-@click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+class RunCommand(click.Command):
+    """Docker's exit code for every failure of our own, wrong usage included: others are the command's."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as exc:
+            raise _OwnUsageError(exc.format_message(), exc.ctx) from exc
+
+
+class _OwnUsageError(click.UsageError):
+    exit_code = EXIT_OWN_FAILURE
+
+
+def refused_options(command: click.Command) -> click.Command:
+    """Add the options that exist to be refused in words."""
+
+    def refuse(_: click.Context, option: click.Parameter, value: object) -> None:
+        if value:
+            raise click.UsageError(f"{option.opts[-1]} is not supported: {REFUSED[tuple(option.opts)][1]}")
+
+    for names, (takes_value, _why) in REFUSED.items():
+        command.params.append(
+            click.Option(
+                names, is_flag=not takes_value, multiple=takes_value, hidden=True, expose_value=False, callback=refuse
+            )
+        )
+    return command
+
+
+@refused_options
+@click.command("run", cls=RunCommand, context_settings={"allow_interspersed_args": False})
 @click.option("--rm", "remove", is_flag=True, help="Leave nothing behind.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass stdin on.")
 @click.option("-t", "--tty", is_flag=True, help="Give the command a terminal.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K[=V]", help="Environment variable; repeatable.")
-@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="File of K=V lines.")
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="HOST:PATH[:ro]", help="Show a host path inside.")
-@click.option("--mount", "mounts", multiple=True, metavar="type=bind|tmpfs,…", help="Mount; repeatable.")
+@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="File of K=V lines; repeatable.")
+@click.option("-v", "--volume", "volumes", multiple=True, metavar="HOST|NAME:PATH[:ro]", help="Mount; repeatable.")
+@click.option("--mount", "mounts", multiple=True, metavar="type=…,source=…,target=…", help="Mount; repeatable.")
 @click.option("--tmpfs", "tmpfs", multiple=True, metavar="PATH[:size=…]", help="An empty file system in memory.")
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory.")
 @click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="User to run as.")
 @click.option("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
-@click.option("--network", type=click.Choice(["host", "none"]), default="host", help="Network (default: the host's).")
+@click.option("--network", "--net", "network", default="host", metavar="host|none", help="Network (default: host).")
 @click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
-@click.option("--hostname", default="", metavar="NAME", help="Host name.")
+@click.option("-h", "--hostname", default="", metavar="NAME", help="Host name.")
 @click.option("--name", default="", metavar="NAME", help="Name of the container.")
 @click.option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
 @click.option("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
+@click.option("--cap-add", "cap_add", multiple=True, metavar="NAME", help="Add a capability; repeatable.")
+@click.option("--cap-drop", "cap_drop", multiple=True, metavar="NAME", help="Drop a capability; repeatable.")
 @click.option("--security-opt", "security", multiple=True, metavar="OPTION", help="no-new-privileges.")
+@click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
+@click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
 @click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single.")
 @progress_option
 @registry_options
 @click.argument("image")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
+@click.help_option("--help")
 @click.pass_obj
 def command(session: Session, /, **options: object) -> None:
-    """Run COMMAND (or the image's own) in a new container of IMAGE."""
+    """Run COMMAND (or the image's own) in a new container of IMAGE.
+
+    The exit code is the command's; 125 says that tiffin failed, 126 and 127 that the command could not be run.
+    """
     try:
         code = _run(session, options)
     except TiffinError as exc:
@@ -61,95 +115,173 @@ def command(session: Session, /, **options: object) -> None:
     sys.exit(code)
 
 
-def _many(options: dict[str, object], name: str) -> tuple[str, ...]:
+def _many(options: Mapping[str, object], name: str) -> tuple[str, ...]:
     return cast("tuple[str, ...]", options[name])
 
 
-def _run(session: Session, options: dict[str, object]) -> int:
+def _maybe(options: Mapping[str, object], name: str) -> str | None:
+    return cast("str | None", options[name])
+
+
+def _run(session: Session, options: Mapping[str, object]) -> int:
+    from builder.containers.run import command_of
+
     wishes = _wishes(options)
-    with make_renderer(str(options["progress"])) as sink:
-        remote = session.remote(sink, _many(options, "insecure"), cast("str | None", options["cert"]))
-        layers = session.layers(lambda: remote)
-        name = str(options["image"])
-        image = _find(session, name, str(options["pull"]))
-        if image is None:
-            image = remote.pull(Reference.parse(name), Platform.local())
+    if wishes.tty and options["interactive"] and not os.isatty(0):
+        raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
+    image = _find(session, options) or _pull(session, options)
     command_of(image.config.config, wishes)  # fail before anything is made
-    session.enter(layers, cast("str | None", options["isolation"]))
-    return _in_namespace(session, layers, image, wishes, options)
+    flavor = session.become_root(_maybe(options, "isolation"))
+    return _run_in_namespace(session, flavor, image, wishes, options)
 
 
-def _in_namespace(
-    session: Session, layers: LayerStore, image: StoredImage, wishes: Wishes, options: dict[str, object]
+def _run_in_namespace(
+    session: Session, flavor: str, image: StoredImage, wishes: Wishes, options: Mapping[str, object]
 ) -> int:
-    from builder.containers.terminal import Terminal
+    from builder.containers.container import Containers
+    from builder.containers.rootfs import RootView
+    from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec
+    from builder.containers.volumes import prepare_mounts
+    from builder.image.users import resolve_user
     from builder.sandbox.launch import Launcher
-    from cache.snapshots import BlobRef
 
-    containers = Containers(session.state)
-    containers.sweep(stopped=False)
-    refs = [
-        (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
-        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
-    ]
     with ExitStack() as stack:
-        launcher = stack.enter_context(Launcher.start())
-        trees = layers.ensure_snapshots(refs)
-        container = stack.enter_context(
-            containers.create(
-                image=str(options["image"]),
-                command=command_of(image.config.config, wishes),
-                name=str(options["name"]),
-                remove=bool(options["remove"]),
+        launcher = stack.enter_context(Launcher.start())  # before there are threads
+        interactive = bool(options["interactive"])
+        forwarder = stack.enter_context(forwarded_signals())
+        with session.state.lock("prune", shared=True):  # from now on prune sees which layers the container has
+            container = stack.enter_context(
+                Containers(session.state).create(
+                    image=str(options["image"]),
+                    image_id=str(image.id),
+                    command=command_of(image.config.config, wishes),
+                    layers=tuple(str(diff_id) for diff_id in image.config.diff_ids),
+                    name=str(options["name"]),
+                    remove=bool(options["remove"]),
+                )
             )
+            trees = _trees(session, flavor, image, options)
+        root = RootView(trees)
+        user = resolve_user(wishes.user or image.config.config.user, root.read_file)
+        mounted = prepare_mounts(
+            wishes.mounts,
+            image.config.config.volumes,
+            state=session.state,
+            container=container,
+            root=root,
+            read_only_root=wishes.read_only,
         )
-        root = Root([layers.ensure_index(*ref) for ref in refs], trees)
-        spec = make_spec(container, image.config.config, wishes, root, trees)
-        stdin = 0
-        if not options["interactive"]:
-            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            stack.callback(os.close, stdin)
+        terminal = None
+        fds = (0 if interactive else _null(stack), 1, 2)
         if wishes.tty:
-            terminal = Terminal()
-            with terminal.joined(forward_input=bool(options["interactive"])):
-                inner = terminal.inner
-                status = execute(launcher, spec, stdin=inner, stdout=inner, stderr=inner)
-        else:
-            status = execute(launcher, spec, stdin=stdin, stdout=1, stderr=2)
-        containers.finish(container, status.code)
+            from builder.containers.terminal import Terminal
+
+            terminal = stack.enter_context(Terminal(interactive=interactive))
+            fds = (terminal.inner,) * 3
+        give_streams(fds, user, terminal)
+        spec = make_spec(
+            container,
+            image.config.config,
+            wishes,
+            root=root,
+            trees=trees,
+            user=user,
+            mounted=mounted,
+            console=terminal.path if terminal else "",
+        )
+        running = launcher.run(spec, stdin=fds[0], stdout=fds[1], stderr=fds[2])
+        forwarder.to(running)
+        status = attend(running, terminal)
+        container.finish(status.code)
     if status.message:
         click.echo(f"error: {status.message}; check the command and the image's PATH", err=True)
     return status.code
 
 
-def _find(session: Session, name: str, pull: str) -> StoredImage | None:
-    from builder.errors import ImageNotFoundError
+def _null(stack: ExitStack) -> int:
+    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    return fd
 
-    if pull == "always":
+
+def _trees(session: Session, flavor: str, image: StoredImage, options: Mapping[str, object]) -> Sequence[Path]:
+    """The unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing."""
+    from cache.snapshots import BlobRef, Snapshots
+
+    snapshots = Snapshots(session.state, flavor)
+    found = [snapshots.fs(diff_id) for diff_id in image.config.diff_ids]
+    trees = [tree for tree in found if tree is not None]
+    if len(trees) == len(found):
+        return trees
+
+    from builder.events import NullSink
+
+    def remote() -> Remote:
+        return session.remote(NullSink(), _many(options, "insecure"), _maybe(options, "cert"))
+
+    layers = session.layers(remote)
+    layers.snapshots.flavor = flavor
+    return layers.ensure_snapshots(
+        [
+            (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
+            for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
+        ]
+    )
+
+
+def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None:
+    if options["pull"] == "always":
         return None
     try:
-        return session.store.find(name)
+        image = session.store.find(str(options["image"]))
     except ImageNotFoundError:
-        if pull == "never":
+        if options["pull"] == "never":
             raise
         return None
+    wanted = _maybe(options, "platform")
+    if wanted:
+        from builder.oci.spec import Platform
+
+        if image.config.platform.architecture != Platform.parse(wanted).architecture:
+            return None
+    return image
 
 
-def _wishes(options: dict[str, object]) -> Wishes:
+def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
+    from builder.cli.render import make_renderer
+    from builder.oci.reference import Reference
+    from builder.oci.spec import Platform
+
+    name, wanted = str(options["image"]), _maybe(options, "platform")
+    platform = Platform.parse(wanted) if wanted else Platform.local()
+    with make_renderer(str(options["progress"])) as sink:
+        remote = session.remote(sink, _many(options, "insecure"), _maybe(options, "cert"))
+        return remote.pull(Reference.parse(name), platform)
+
+
+def _wishes(options: Mapping[str, object]) -> Wishes:
+    from builder.containers.environment import parse_host, parse_variables
+    from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+    from builder.containers.run import Wishes, choose_capabilities
+
+    if options["network"] not in ("host", "none"):
+        raise UsageError(f'--network "{options["network"]}" is not supported', remedy="use host or none")
     for text in _many(options, "security"):
-        if text not in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"):
+        if text not in NEW_PRIVILEGES:
             raise UsageError(f"--security-opt {text} is not supported yet", remedy="leave it out")
-    mounts = [parse_volume(text) for text in _many(options, "volumes")]
+    directory = str(Path.cwd())
+    mounts = [parse_volume(text, directory=directory) for text in _many(options, "volumes")]
+    mounts += [parse_mount(text, directory=directory) for text in _many(options, "mounts")]
+    mounts += [parse_tmpfs(text) for text in _many(options, "tmpfs")]
+    workdir = str(options["workdir"])
+    if workdir and not workdir.startswith("/"):
+        raise UsageError(f'--workdir "{workdir}" is no absolute path', remedy="begin it with /")
     return Wishes(
         command=_many(options, "words"),
-        entrypoint=cast("str | None", options["entrypoint"]),
-        env=tuple(parse_env(_many(options, "env"), _many(options, "env_files"), os.environ)),
-        mounts=(
-            *mounts,
-            *(parse_mount(text) for text in _many(options, "mounts")),
-            *(parse_tmpfs(text) for text in _many(options, "tmpfs")),
-        ),
-        workdir=str(options["workdir"]),
+        entrypoint=_maybe(options, "entrypoint"),
+        variables=parse_variables(_many(options, "env"), _many(options, "env_files"), os.environ),
+        mounts=ordered(mounts),
+        workdir=workdir,
         user=str(options["user"]),
         network=str(options["network"]),
         hostname=str(options["hostname"]),
@@ -157,5 +289,6 @@ def _wishes(options: dict[str, object]) -> Wishes:
         read_only=bool(options["read_only"]),
         tty=bool(options["tty"]),
         shm_size_bytes=parse_size(str(options["shm_size"])),
+        capabilities=choose_capabilities(_many(options, "cap_add"), _many(options, "cap_drop")),
         no_new_privs=bool(options["security"]),
     )

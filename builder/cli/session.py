@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from builder.errors import SandboxError
 from cache.statedir import StateDir
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+class _LazyTable:
+    """Opens the Table when it is first used: most looks at images need none, and SQLite takes its time."""
+
+    def __init__(self, opener: Callable[[], Table]) -> None:
+        self._opener = opener
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opener(), name)
+
+
 class Session:
     """One command's view of the state directory."""
 
@@ -35,7 +46,26 @@ class Session:
         root = Path(self._root) if self._root else StateDir.default_root(os.environ)
         state = StateDir.open(root)
         state.sweep()
+        self._sweep_containers(state)
         return state
+
+    def _sweep_containers(self, state: StateDir) -> None:
+        """Remove what is left of killed `run --rm`, in a child: it may have to enter the namespace of the files."""
+        if not any(state.containers.iterdir()):
+            return
+        from builder.containers.container import Containers
+
+        containers = Containers(state)
+        if not containers.has_dead() or (containers.sweep(stopped=False) and not containers.has_dead()):
+            return
+        child = os.fork()
+        if child == 0:
+            try:
+                self.become_root(None)
+                containers.sweep(stopped=False)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
 
     @cached_property
     def blobs(self) -> BlobStore:
@@ -53,7 +83,7 @@ class Session:
     def store(self) -> ImageStore:
         from builder.image.store import ImageStore
 
-        return ImageStore(self.state, self.blobs, self.table)
+        return ImageStore(self.state, self.blobs, cast("Table", _LazyTable(lambda: self.table)))
 
     def remote(self, sink: Sink, insecure: tuple[str, ...], cert: str | None) -> Remote:
         """Registries, with this command's options."""
@@ -75,14 +105,30 @@ class Session:
 
     def enter(self, layers: LayerStore, isolation: str | None) -> None:
         """Enter the user namespace of the best tier; from then on unpacked trees are at hand."""
-        from builder.sandbox import tiers, userns
+        if not layers.snapshots.flavor:
+            layers.snapshots.flavor = self.become_root(isolation)
 
-        if layers.snapshots.flavor:
-            return
-        id_map = tiers.choose(isolation or os.environ.get("TIFFIN_ISOLATION") or None)
-        userns.enter(id_map)
-        layers.snapshots.flavor = id_map.tag
+    def become_root(self, isolation: str | None) -> str:
+        """Enter the user namespace of the best tier; returns its tag, the flavor of its trees. Raises SandboxError."""
+        from builder.cli.tier_memory import TierMemory
+        from builder.sandbox import userns
+
+        forced = isolation or os.environ.get("TIFFIN_ISOLATION") or None
+        memory = TierMemory(self.state.locks / "tier")
+        id_map = None if forced else memory.recall()
+        if id_map is None:
+            from builder.sandbox import tiers
+
+            id_map = tiers.choose(forced)
+            if not forced:
+                memory.remember(id_map)
+        try:
+            userns.enter(id_map)
+        except SandboxError:
+            memory.forget()
+            raise
         self.state.sweep()
+        return id_map.tag
 
 
 def registry_options(command: _Command) -> _Command:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.cli.images import print_table
-from builder.cli.renderer import size_text
+from builder.cli.plain_text import size_text
 from builder.cli.session import Session
 from builder.containers.container import Containers
 from builder.errors import UsageError

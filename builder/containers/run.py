@@ -9,19 +9,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from builder.containers.container import Container
-from builder.errors import UsageError
-from builder.image.users import User, resolve_user
-from builder.layer.index import LayerIndex, MergedTree
+from builder.containers.container import SHORT_ID_LENGTH, Container
+from builder.containers.environment import Variable, environment
+from builder.containers.mounts import Mount
+from builder.containers.rootfs import RootView
+from builder.containers.volumes import Mounted
+from builder.errors import SandboxError, UsageError
+from builder.image.users import User
 from builder.oci.config import RunConfig
-from builder.sandbox.launch import ExitStatus, Launcher, Running
+from builder.sandbox.kernel import CAPABILITIES
+from builder.sandbox.launch import ExitStatus, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
-from builder.sandbox.spec import DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub, Tmpfs
+from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+if TYPE_CHECKING:
+    from builder.containers.terminal import Terminal
+
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-MAX_SMALL_FILE_BYTES = 10 << 20
+ALL = "ALL"
+INTERRUPTS_TO_KILL = 2  # the first Ctrl-C asks, the second does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +38,8 @@ class Wishes:
 
     command: tuple[str, ...] = ()
     entrypoint: str | None = None
-    env: tuple[tuple[str, str], ...] = ()
-    mounts: tuple[Bind | Tmpfs, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    mounts: tuple[Mount, ...] = ()
     workdir: str = ""
     user: str = ""
     network: str = "host"
@@ -40,31 +48,8 @@ class Wishes:
     read_only: bool = False
     tty: bool = False
     shm_size_bytes: int = DEFAULT_SHM_BYTES
+    capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
-
-
-class Root:
-    """The image's file system as tables and unpacked trees; enough to look users up before anything runs."""
-
-    def __init__(self, indexes: Sequence[LayerIndex], trees: Sequence[Path]) -> None:
-        self._tree = MergedTree(indexes)
-        self._trees = tuple(trees)
-
-    def resolve(self, path: str) -> str:
-        return self._tree.resolve(path)
-
-    def read_file(self, path: str) -> bytes | None:
-        """A small regular file, links followed inside the root; else None."""
-        located = self._tree.lookup(self.resolve(path))
-        if located is None:
-            return None
-        located = self._tree.target(located)
-        if located.entry.kind != "file" or located.entry.size > MAX_SMALL_FILE_BYTES:
-            return None
-        host_path = f"{self._trees[located.layer]}/{located.entry.path}"
-        fd = os.open(host_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as stream:
-            return stream.read(MAX_SMALL_FILE_BYTES)
 
 
 def command_of(config: RunConfig, wishes: Wishes) -> tuple[str, ...]:
@@ -74,69 +59,92 @@ def command_of(config: RunConfig, wishes: Wishes) -> tuple[str, ...]:
     else:
         argv = (*(config.entrypoint or ()), *(wishes.command or config.cmd or ()))
     if not argv:
-        raise UsageError("no command specified", remedy="give one after the image: the image has none")
+        raise UsageError("no command specified", remedy="give one after the image, which has none of its own")
     return argv
 
 
 def make_spec(
-    container: Container, config: RunConfig, wishes: Wishes, root: Root, trees: Sequence[Path]
+    container: Container,
+    config: RunConfig,
+    wishes: Wishes,
+    *,
+    root: RootView,
+    trees: Sequence[Path],
+    user: User,
+    mounted: Mounted,
+    console: str = "",
 ) -> SandboxSpec:
-    """The sandbox of a container."""
-    user = resolve_user(wishes.user or config.user, root.read_file)
-    hostname = wishes.hostname or container.state.id[:12]
-    places = [("etc/hosts", False), ("etc/resolv.conf", False)]
-    places += [(mount.path.strip("/"), _is_directory(mount)) for mount in wishes.mounts]
+    """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console."""
+    hostname = wishes.hostname or container.state.id[:SHORT_ID_LENGTH]
+    own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
+    mounts = [*mounted.mounts, *([Bind(host_path=console, path="/dev/console")] if console else [])]
     return SandboxSpec(
         scratch_dir=os.fspath(container.scratch),
         lower_dirs=tuple(os.fspath(tree) for tree in trees),
         upper_dir=os.fspath(container.upper),
         work_dir=os.fspath(container.work),
         argv=command_of(config, wishes),
-        env=environment(config, wishes, user, hostname),
-        cwd=wishes.workdir or config.working_dir or "/",
+        env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),
+        cwd="/" + (wishes.workdir or config.working_dir).lstrip("/"),
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,
         hostname=hostname,
         network=wishes.network,
-        mounts=wishes.mounts,
-        stubs=tuple(Stub(path=root.resolve(path), is_directory=kind) for path, kind in places),
+        mounts=tuple(mounts),
+        stubs=(*own, *mounted.stubs),
         hosts=hosts_file(hostname, wishes.hosts),
         resolv_conf=host_resolv_conf(network=wishes.network),
         read_only_root=wishes.read_only,
         tty=wishes.tty,
         volatile=container.state.remove,
         shm_size_bytes=wishes.shm_size_bytes,
+        capabilities=wishes.capabilities,
         no_new_privs=wishes.no_new_privs,
     )
 
 
-def environment(config: RunConfig, wishes: Wishes, user: User, hostname: str) -> tuple[str, ...]:
-    """Docker's: PATH, HOSTNAME, TERM with a terminal, HOME; then the image's, then the user's."""
-    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
-    if wishes.tty:
-        env["TERM"] = "xterm"
-    given = dict(item.partition("=")[::2] for item in config.env if "=" in item and "\0" not in item)
-    env.update(given)
-    env.update(wishes.env)
-    env.setdefault("HOME", user.home)
-    return tuple(f"{name}={value}" for name, value in env.items())
+def choose_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:
+    """Docker's defaults with --cap-add and --cap-drop; ALL is every one, and comes first. Raises UsageError."""
+    added, dropped = [_capability(name) for name in add], [_capability(name) for name in drop]
+    chosen = set(CAPABILITIES if ALL in added else () if ALL in dropped else DEFAULT_CAPABILITIES)
+    chosen |= set(added)
+    chosen -= set(dropped)
+    return tuple(name for name in CAPABILITIES if name in chosen)
 
 
-def _is_directory(mount: Bind | Tmpfs) -> bool:
-    return isinstance(mount, Tmpfs) or Path(mount.host_path).is_dir()
+def _capability(text: str) -> str:
+    name = text.upper().removeprefix("CAP_")
+    if name != ALL and name not in CAPABILITIES:
+        raise UsageError(f'there is no capability "{text}"', remedy="write it as NET_ADMIN or CAP_NET_ADMIN")
+    return name
 
 
-def execute(launcher: Launcher, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> ExitStatus:
-    """Run to the end; signals that reach us meanwhile go to the command, a third interrupt kills it."""
-    with _signals() as forward:
-        running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
-        forward.to(running)
+def give_streams(fds: Sequence[int], user: User, terminal: Terminal | None) -> None:
+    """Let a user other than root open /dev/stdout again: pipes and our own terminal become theirs, as in runc."""
+    if user.uid == 0:
+        return
+    for fd in fds:
+        if terminal is not None or os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
+            with contextlib.suppress(OSError):  # not ours to give: then only the open descriptor serves
+                os.fchown(fd, user.uid, -1)
+
+
+def attend(running: Running, terminal: Terminal | None) -> ExitStatus:
+    """Stay with a command to its end; whatever goes wrong here ends it. Raises SandboxError if it never began."""
+    try:
+        if terminal is not None:
+            terminal.join()
         return running.wait()
+    except BaseException:
+        running.kill(signal.SIGKILL)
+        with contextlib.suppress(SandboxError, OSError):
+            running.wait()
+        raise
 
 
-class _Forward:
-    """Sends received signals on; those that came before there was a command are kept for it."""
+class Forwarder:
+    """Sends signals that reach us on to the command; those that came before it was there are kept for it."""
 
     def __init__(self) -> None:
         self._running: Running | None = None
@@ -144,24 +152,33 @@ class _Forward:
         self._interrupts = 0
 
     def to(self, running: Running) -> None:
+        """From now on to `running`."""
         self._running = running
         for number in self._early:
             running.kill(number)
 
     def received(self, number: int, _frame: FrameType | None) -> None:
+        """The handler."""
         self._interrupts += number == signal.SIGINT
+        if self._interrupts >= INTERRUPTS_TO_KILL:
+            number = signal.SIGKILL
         if self._running is None:
             self._early.append(number)
         else:
-            self._running.kill(signal.SIGKILL if self._interrupts > 2 else number)
+            self._running.kill(number)
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[_Forward]:
-    forward = _Forward()
-    before = {number: signal.signal(number, forward.received) for number in FORWARDED}
+def forwarded_signals() -> Iterator[Forwarder]:
+    """Within, signals go to the command; ignored ones (nohup) stay ignored."""
+    forwarder = Forwarder()
+    before = {
+        number: signal.signal(number, forwarder.received)
+        for number in FORWARDED
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
-        yield forward
+        yield forwarder
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,93 +5,130 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pty
-import selectors
+import select
 import signal
-import sys
 import termios
-import threading
 import tty
 from collections.abc import Iterator
 
 READ_BYTES = 1 << 16
+MAX_BUFFER_BYTES = 1 << 20  # of what one side sends and the other does not take; then the first has to wait
+END_OF_FILE = b"\x04"  # as a terminal types it
+STDIN, STDOUT, STDERR = 0, 1, 2
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Terminal:
-    """Owns both ends; `inner` goes to the container."""
+    """A pseudo-terminal; `inner` goes to the container. Use it in `with`.
 
-    def __init__(self) -> None:
-        self._outer, self.inner = pty.openpty()
-        for fd in (self._outer, self.inner):
-            os.set_inheritable(fd, False)
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC)
-        self.resize()
+    `interactive`: our stdin is typed into it, and is raw meanwhile if it is a terminal.
+    """
 
-    def resize(self) -> None:
-        """Give the inner terminal our size."""
-        with contextlib.suppress(OSError):
-            size = fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
-            fcntl.ioctl(self._outer, termios.TIOCSWINSZ, size)
+    def __init__(self, *, interactive: bool) -> None:
+        self._typing = interactive
+        self._outer, self.inner = os.openpty()
+        os.set_blocking(self._outer, False)
+        self._to_us = b""
+        self._to_container = b""
+        self._hung_up = False
 
-    @contextlib.contextmanager
-    def joined(self, *, forward_input: bool) -> Iterator[None]:
-        """Copy both ways until the block ends; our terminal is raw meanwhile and is put back in any case."""
-        saved = None
-        if forward_input and os.isatty(0):
-            saved = termios.tcgetattr(0)
-            tty.setraw(0)
-        previous = signal.signal(signal.SIGWINCH, lambda *_: self.resize())
-        thread = threading.Thread(target=self._copy, args=(forward_input,), name="terminal", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            os.close(self.inner)
-            os.write(self._wake_writer, b"x")
-            thread.join()
-            signal.signal(signal.SIGWINCH, previous)
-            if saved is not None:
-                termios.tcsetattr(0, termios.TCSADRAIN, saved)
-            for fd in (self._outer, self._wake_reader, self._wake_writer):
-                os.close(fd)
+    def __enter__(self) -> Terminal:
+        self._resize()
+        return self
 
-    def _copy(self, forward_input: bool) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._outer, selectors.EVENT_READ)
-            selector.register(self._wake_reader, selectors.EVENT_READ)
-            if forward_input:
-                with contextlib.suppress(PermissionError, ValueError):  # a regular file is always ready
-                    selector.register(0, selectors.EVENT_READ)
-            ended = False
-            while True:
-                ready = {key.fd for key, _ in selector.select(0 if ended else None)}
-                if self._outer in ready:
-                    if not self._out():
-                        return
-                elif ended:
-                    return
-                if 0 in ready and not self._in():
-                    selector.unregister(0)
-                ended = ended or self._wake_reader in ready
-                if ended and self._wake_reader in ready:
-                    selector.unregister(self._wake_reader)
+    def __exit__(self, *_: object) -> None:
+        self._close_inner()
+        os.close(self._outer)
 
-    def _out(self) -> bool:
-        """From the container to us; False at its end."""
+    @property
+    def path(self) -> str:
+        """The inner end on this machine."""
+        return os.ttyname(self.inner)
+
+    def join(self) -> None:
+        """Copy both ways until nothing holds the inner end any more, which the container must have by now."""
+        with _raw(STDIN) if self._typing else contextlib.nullcontext(), self._following_size():
+            self._close_inner()
+            while self._to_us or not self._hung_up:
+                ready = self._wait()
+                if ready.get(self._outer, 0) & select.POLLOUT:
+                    self._to_container = self._to_container[_write(self._outer, self._to_container) :]
+                if ready.get(self._outer, 0) & _READABLE:
+                    self._read_output()
+                if STDIN in ready:
+                    self._read_input()
+                if self._to_us:
+                    self._to_us = self._to_us[_write(STDOUT, self._to_us) :]
+
+    def _wait(self) -> dict[int, int]:
+        poller = select.poll()
+        if not self._hung_up:
+            events = select.POLLIN if len(self._to_us) < MAX_BUFFER_BYTES else 0
+            poller.register(self._outer, events | (select.POLLOUT if self._to_container else 0))
+        if self._to_us:
+            poller.register(STDOUT, select.POLLOUT)
+        if self._typing and not self._hung_up and len(self._to_container) < MAX_BUFFER_BYTES:
+            poller.register(STDIN, select.POLLIN)
+        return dict(poller.poll())
+
+    def _read_output(self) -> None:
         try:
             data = os.read(self._outer, READ_BYTES)
+        except BlockingIOError:
+            return
         except OSError:  # EIO: the last holder of the inner end is gone
-            return False
-        view = memoryview(data)
-        while view:
-            view = view[os.write(sys.stdout.fileno(), view) :]
-        return bool(data)
+            data = b""
+        self._to_us += data
+        self._hung_up = not data
 
-    def _in(self) -> bool:
-        data = os.read(0, READ_BYTES)
-        if not data:
+    def _read_input(self) -> None:
+        try:
+            data = os.read(STDIN, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # our terminal was taken away
+            data = b""
+        self._to_container += data or END_OF_FILE
+        self._typing = bool(data)
+
+    def _close_inner(self) -> None:
+        if self.inner >= 0:
+            os.close(self.inner)
+            self.inner = -1
+
+    def _resize(self) -> None:
+        """Give the inner terminal our size; its programs are told by the kernel."""
+        for fd in (STDIN, STDOUT, STDERR):
             with contextlib.suppress(OSError):
-                os.write(self._outer, b"\x04")  # end of file, as a terminal types it
-            return False
-        os.write(self._outer, data)
-        return True
+                fcntl.ioctl(self._outer, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8))
+                return
+
+    @contextlib.contextmanager
+    def _following_size(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGWINCH, lambda *_: self._resize())
+        try:
+            self._resize()  # it may have changed before the handler was there
+            yield
+        finally:
+            signal.signal(signal.SIGWINCH, before)
+
+
+@contextlib.contextmanager
+def _raw(fd: int) -> Iterator[None]:
+    """A terminal hands every key on as it is; what it was before comes back in any case."""
+    if not os.isatty(fd):
+        yield
+        return
+    saved = termios.tcgetattr(fd)
+    try:
+        tty.setraw(fd, termios.TCSADRAIN)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+
+
+def _write(fd: int, data: bytes) -> int:
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        return 0

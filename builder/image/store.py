@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from builder.errors import ImageError, ImageNotFoundError
 from builder.oci.config import ImageConfig
@@ -28,8 +29,10 @@ from builder.oci.spec import (
 from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.files import write_atomically
-from cache.local import Table
 from cache.statedir import StateDir
+
+if TYPE_CHECKING:
+    from cache.local import Table
 
 MIN_ID_LENGTH = 4  # of an abbreviated image id
 INDEX_LOCK = "images"

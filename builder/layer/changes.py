@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from builder.layer.index import Entry
+from builder.errors import BuildError
+from builder.layer.index import Entry, regrouped
+from builder.layer.paths import ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +17,20 @@ class Change:
 
     entry: Entry
     open: Callable[[], BinaryIO] | None = None
+
+
+def ordered(changes: Sequence[Change]) -> list[Change]:
+    """The changes as a layer has them: sorted, the first name of a file with its content, the others as links to it.
+
+    The root itself is left out, as it is in no layer of ours. Raises BuildError for a link to nothing.
+    """
+    openers = {change.entry.path: change.open for change in changes}
+    try:
+        entries, moved = regrouped([change.entry for change in changes if change.entry.path != ROOT])
+    except KeyError as exc:
+        raise BuildError(
+            f'the hardlink "{exc.args[0]}" leads to nothing in its layer', remedy="copy what it links to as well"
+        ) from exc
+    return [
+        Change(entry, openers[moved.get(entry.path, entry.path)] if entry.kind == "file" else None) for entry in entries
+    ]

@@ -1,6 +1,7 @@
 """What a step changed: the entries of an overlay's upper directory, as a layer has them.
 
-Runs as the user namespace's root (or real root), when no process of the step is left.
+Runs as the user namespace's root (or real root), when no process of the step is left. Laws: what materialize or unpack
+wrote comes back as it was; sockets are left out, as nothing is behind them; whiteouts below an opaque directory too.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import BinaryIO
 from builder.errors import BuildError
 from builder.layer import xattrs
 from builder.layer.changes import Change
-from builder.layer.index import Entry, sort_key
+from builder.layer.directories import Directories, host_name, image_name
+from builder.layer.index import Entry, linked_entry, new_entry, sort_key
+from builder.layer.paths import ROOT
 
+MAX_PATH_BYTES = 4095  # what a tar reader, ours too, can unpack
 _KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
@@ -27,77 +31,110 @@ _KINDS = {
 
 
 def diff_upper(upper: Path) -> list[Change]:
-    """The changes in `upper`, sorted; sockets are left out, names of one inode become hardlinks to the first."""
-    root = os.fspath(upper)
-    found: list[tuple[str, os.stat_result]] = []
-    pending = [""]
+    """The changes in `upper`, sorted; names of one inode become hardlinks to the first. Raises BuildError.
+
+    The changes open their files below `upper`, which must stay until they are packed.
+    """
+    directories = Directories(upper)
+    found: list[tuple[Entry, tuple[int, int] | None]] = []
+    pending = [(ROOT, False)]
     while pending:
-        directory = pending.pop()
-        prefix = f"{directory}/" if directory else ""
-        with os.scandir(f"{root}/{directory}") as items:
-            for item in items:
-                st = item.stat(follow_symlinks=False)
-                path = prefix + item.name
-                found.append((path, st))
-                if stat.S_ISDIR(st.st_mode):
-                    pending.append(path)
-    found.sort(key=lambda pair: sort_key(pair[0]))
-    first: dict[tuple[int, int], str] = {}
-    changes = []
-    for path, st in found:
-        entry = _entry(f"{root}/{path}", path, st)
-        if entry is None:
-            continue
-        if st.st_nlink > 1 and entry.kind == "file":
-            target = first.setdefault((st.st_dev, st.st_ino), path)
-            if target != path:
-                changes.append(Change(entry._replace(kind="hardlink", link=target, size=0)))
+        path, is_hidden = pending.pop()
+        try:
+            entries = _list(directories, path)
+        except OSError as exc:
+            raise BuildError(
+                f'cannot read "{path}" of what the step changed: {exc.strerror}', remedy="build again"
+            ) from exc
+        for entry, inode in entries:
+            if entry.kind == "dir":
+                pending.append((entry.path, is_hidden or entry.opaque))
+            elif entry.kind == "whiteout" and is_hidden:
                 continue
-        opener = _opener(f"{root}/{path}") if entry.kind == "file" and entry.size else None
+            found.append((entry, inode))
+    found.sort(key=lambda item: sort_key(item[0].path))
+    return _changes(found, directories)
+
+
+def _changes(found: list[tuple[Entry, tuple[int, int] | None]], directories: Directories) -> list[Change]:
+    first: dict[tuple[int, int], Entry] = {}
+    changes = []
+    for entry, inode in found:
+        if inode is not None:
+            holder = first.setdefault(inode, entry)
+            if holder is not entry:
+                changes.append(Change(linked_entry(holder, entry.path, holder.path)))
+                continue
+        opener = _opener(directories, entry.path) if entry.kind == "file" and entry.size else None
         changes.append(Change(entry, opener))
     return changes
 
 
-def _entry(host_path: str, path: str, st: os.stat_result) -> Entry | None:
+def _list(directories: Directories, path: str) -> list[tuple[Entry, tuple[int, int] | None]]:
+    """The entries of one directory, with the inode of those that have more than one name."""
+    fd = directories.descriptor(path)
+    prefix = "" if path == ROOT else f"{path}/"
+    result = []
+    with os.scandir(fd) as items:
+        for item in items:
+            st = item.stat(follow_symlinks=False)
+            name = os.fsencode(item.name)
+            entry = _entry(prefix + image_name(name), st, fd, name)
+            if entry is None:
+                continue
+            if len(host_name(entry.path)) > MAX_PATH_BYTES:
+                raise BuildError(
+                    f'the path "{entry.path[:60]}…" of {len(entry.path)} characters is too long for a layer',
+                    remedy="make the step remove it",
+                )
+            has_names = st.st_nlink > 1 and entry.kind not in ("dir", "whiteout")
+            result.append((entry, (st.st_dev, st.st_ino) if has_names else None))
+    return result
+
+
+def _entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
     kind = _KINDS.get(stat.S_IFMT(st.st_mode))
     if kind is None:  # a socket: nothing is left of it when its process is gone
         return None
-    major, minor = os.major(st.st_rdev), os.minor(st.st_rdev)
     if kind == "char" and not st.st_rdev:
-        return Entry(path, "whiteout", 0, 0, 0, 0, 0, "", (), 0, 0, "", -1, False)
-    found = xattrs.read_all(host_path)
-    uid, gid, mode = st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)
-    if xattrs.OWNER in found:
-        uid, gid = (int(part) for part in found[xattrs.OWNER].split(b":"))
-    if kind == "file" and xattrs.DEVICE in found:
-        letter, _, numbers = found[xattrs.DEVICE].decode().partition(" ")
-        kind = "char" if letter == "c" else "block"
-        major, minor = (int(part) for part in numbers.split(":"))
-    elif kind not in ("char", "block"):
-        major = minor = 0
-    return Entry(
+        return new_entry(path, "whiteout", 0)
+    entry = Entry(
         path,
         kind,
-        0o777 if kind == "symlink" else mode,
-        uid,
-        gid,
+        0o777 if kind == "symlink" else stat.S_IMODE(st.st_mode),
+        st.st_uid,
+        st.st_gid,
         st.st_size if kind == "file" else 0,
         st.st_mtime_ns,
-        os.readlink(host_path) if kind == "symlink" else "",
-        xattrs.clean(found) if found else (),
-        major,
-        minor,
+        image_name(os.readlink(name, dir_fd=parent)) if kind == "symlink" else "",
+        (),
+        os.major(st.st_rdev) if kind in ("char", "block") else 0,
+        os.minor(st.st_rdev) if kind in ("char", "block") else 0,
         "",
         -1,
-        kind == "dir" and found.get(xattrs.OVERLAY_OPAQUE) == b"y",
+        False,
     )
+    # through /proc, as there is no call for attributes relative to a directory, and opening a device may do things
+    found = xattrs.read_all(f"/proc/self/fd/{parent}/{os.fsdecode(name)}")
+    return _with_attributes(entry, found) if found else entry
 
 
-def _opener(host_path: str) -> Callable[[], BinaryIO]:
+def _with_attributes(entry: Entry, found: dict[str, bytes]) -> Entry:
+    """`entry` with its attributes, and with what tiffin itself noted in some of them."""
+    uid, gid = xattrs.owner(found) or (entry.uid, entry.gid)
+    is_opaque = entry.kind == "dir" and found.get(xattrs.OVERLAY_OPAQUE) == b"y"
+    entry = entry._replace(uid=uid, gid=gid, xattrs=xattrs.from_tree(found), opaque=is_opaque)
+    device = xattrs.device(found) if entry.kind == "file" and not entry.size else None
+    if device is None:
+        return entry
+    return entry._replace(kind=device.kind, major=device.major, minor=device.minor, mode=entry.mode or device.mode)
+
+
+def _opener(directories: Directories, path: str) -> Callable[[], BinaryIO]:
     def open_file() -> BinaryIO:
         try:
-            return os.fdopen(os.open(host_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
+            return os.fdopen(directories.open(path), "rb", buffering=0)
         except OSError as exc:
-            raise BuildError(f"cannot read {host_path}: {exc.strerror}", remedy="build again") from exc
+            raise BuildError(f'cannot read "{path}": {exc.strerror}', remedy="build again") from exc
 
     return open_file

@@ -6,15 +6,19 @@ Most of tiffin reads these instead of files: COPY, USER look-ups, inspect, diff.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from builder.errors import CorruptError
 from builder.layer.paths import ROOT, resolve_links
 
 VERSION = 1
 KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo", "whiteout")
+_LETTERS = dict(zip(KINDS, "fdlhcbpw", strict=True))
+_KIND_OF = {letter: kind for kind, letter in _LETTERS.items()}
+DIGEST_LENGTH = 64  # hex digits of sha256
 
 
 class Entry(NamedTuple):
@@ -41,9 +45,9 @@ class Entry(NamedTuple):
     opaque: bool
 
 
-def sort_key(path: str) -> list[str]:
-    """Order by components, so that a directory is followed by all it holds."""
-    return path.split("/")
+def sort_key(path: str) -> str:
+    """Order by components, so that a directory is followed by all it holds: "a", "a/b", "a-b"."""
+    return path.replace("/", "\0")  # NUL sorts before all that a name may contain
 
 
 def new_entry(path: str, kind: str, mode: int, *, mtime_ns: int = 0) -> Entry:
@@ -74,26 +78,138 @@ class LayerIndex:
         return self.by_path.get(path)
 
     def encode(self) -> bytes:
-        """Columns, which are small and quickly read."""
-        columns = [list(column) for column in zip(*self.entries, strict=True)] or [[] for _ in Entry._fields]
-        xattrs = Entry._fields.index("xattrs")
-        columns[xattrs] = [[[name, value.hex()] for name, value in item] for item in columns[xattrs]]
-        return json.dumps([VERSION, columns], separators=(",", ":")).encode()
+        """Columns, which are small and quickly read; a column of mostly one value has that and the exceptions."""
+        entries = self.entries
+        names: list[list[object]] = [
+            [entry.path for entry in entries],
+            [entry.size for entry in entries],
+            [entry.mtime_ns for entry in entries],
+            [entry.offset for entry in entries],
+        ]
+        digests = "".join(entry.digest for entry in entries)
+        document = {
+            "version": VERSION,
+            "kinds": "".join([_LETTERS[entry.kind] for entry in entries]),
+            "columns": names,
+            "digests": digests,
+            "digested": _sparse([bool(entry.digest) for entry in entries]),
+            "mode": _sparse([entry.mode for entry in entries]),
+            "uid": _sparse([entry.uid for entry in entries]),
+            "gid": _sparse([entry.gid for entry in entries]),
+            "link": _sparse([entry.link for entry in entries]),
+            "xattrs": _sparse([_xattrs_text(entry.xattrs) for entry in entries]),
+            "major": _sparse([entry.major for entry in entries]),
+            "minor": _sparse([entry.minor for entry in entries]),
+            "opaque": _sparse([entry.opaque for entry in entries]),
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> LayerIndex:
         """Read what `encode` wrote; raises CorruptError."""
         try:
-            version, columns = json.loads(data)
-            if version != VERSION or len(columns) != len(Entry._fields):
+            document = json.loads(data)
+            if document["version"] != VERSION:
                 raise ValueError("another version")
-            xattrs = Entry._fields.index("xattrs")
-            columns[xattrs] = [
-                tuple((name, bytes.fromhex(value)) for name, value in item) if item else () for item in columns[xattrs]
-            ]
-            return cls([Entry._make(row) for row in zip(*columns, strict=True)])
-        except (ValueError, TypeError) as exc:
+            kinds = [_KIND_OF[letter] for letter in document["kinds"]]
+            count = len(kinds)
+            paths, sizes, mtimes, offsets = document["columns"]
+            digested = _dense(document["digested"], count)
+            mode, uid, gid, link, major, minor, opaque = (
+                _dense(document[name], count) for name in ("mode", "uid", "gid", "link", "major", "minor", "opaque")
+            )
+            xattrs = [_xattrs_value(item) if item else () for item in _dense(document["xattrs"], count)]
+            digests = _digests(document["digests"], digested)
+            rows = zip(
+                paths, kinds, mode, uid, gid, sizes, mtimes, link, xattrs, major, minor, digests, offsets, opaque,
+                strict=True,
+            )  # fmt: skip
+            return cls(list(map(Entry._make, rows)))
+        except (ValueError, TypeError, LookupError, AttributeError) as exc:
             raise CorruptError(f"a layer's index is damaged: {exc}", remedy="run tiffin system prune") from exc
+
+
+def _sparse(values: list[Any]) -> list[Any]:
+    """The commonest value, then positions and values of the others."""
+    if not values:
+        return ["", [], []]
+    common = Counter(values).most_common(1)[0][0]
+    others = [number for number, value in enumerate(values) if value != common]
+    return [common, others, [values[number] for number in others]]
+
+
+def _dense(column: list[Any], count: int) -> list[Any]:
+    common, positions, others = column
+    values = [common] * count
+    for position, value in zip(positions, others, strict=True):
+        values[position] = value
+    return values
+
+
+def _digests(text: str, digested: list[bool]) -> list[str]:
+    result = []
+    start = 0
+    for has_digest in digested:
+        end = start + DIGEST_LENGTH if has_digest else start
+        result.append(text[start:end])
+        start = end
+    if start != len(text):
+        raise ValueError("digests do not match their entries")
+    return result
+
+
+def _xattrs_text(xattrs: tuple[tuple[str, bytes], ...]) -> str:
+    return json.dumps([[name, value.hex()] for name, value in xattrs]) if xattrs else ""
+
+
+def _xattrs_value(text: str) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, bytes.fromhex(value)) for name, value in json.loads(text))
+
+
+def regrouped(entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, str]]:
+    """Sort `entries`, and let the first name of every group of hardlinks hold the content, the others link to it.
+
+    All names of a group get the attributes of the one that held the content. Also returns, for each name that came to
+    hold it, the name that did. Raises KeyError with the link's path for a link to nothing.
+    """
+    ordered = sorted(entries, key=lambda entry: sort_key(entry.path))
+    if not any(entry.kind == "hardlink" for entry in ordered):
+        return ordered, {}
+    by_path = {entry.path: entry for entry in ordered}
+    first: dict[str, str] = {}  # holder of the content -> the group's first name
+    moved: dict[str, str] = {}
+    result = []
+    linked = {_holder(entry, by_path) for entry in ordered if entry.kind == "hardlink"}
+    for entry in ordered:
+        holder = _holder(entry, by_path) if entry.kind == "hardlink" else entry.path
+        if holder not in linked:
+            result.append(entry)
+        elif holder not in first:
+            first[holder] = entry.path
+            if holder != entry.path:
+                moved[entry.path] = holder
+            result.append(by_path[holder]._replace(path=entry.path))
+        else:
+            result.append(linked_entry(by_path[holder], entry.path, first[holder]))
+    return result, moved
+
+
+def linked_entry(target: Entry, path: str, link: str) -> Entry:
+    """Another name for `target`'s inode."""
+    return target._replace(
+        path=path, kind="hardlink", link=link, size=0, xattrs=(), major=0, minor=0, digest="", offset=-1
+    )
+
+
+def _holder(entry: Entry, by_path: Mapping[str, Entry]) -> str:
+    """The path that holds the content a hardlink stands for, through other links."""
+    current, seen = entry, set()
+    while current.kind == "hardlink":
+        if current.path in seen or current.link not in by_path:
+            raise KeyError(entry.path)
+        seen.add(current.path)
+        current = by_path[current.link]
+    return current.path
 
 
 class Located(NamedTuple):

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from builder.errors import BuildError
-from builder.layer.changes import Change
+from builder.layer.changes import Change, ordered
 from builder.layer.compress import Compression, compressor
-from builder.layer.index import Entry, LayerIndex
-from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
+from builder.layer.index import Entry, LayerIndex, new_entry
+from builder.layer.tarwrite import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from cache.blobs import BlobStore
 from cache.digest import Digest, HashingWriter
@@ -26,8 +26,7 @@ from cache.snapshots import BlobRef
 
 CHUNK_BYTES = 1 << 20
 QUEUED_CHUNKS = 8
-WHITEOUT_PREFIX = ".wh."
-OPAQUE_NAME = ".wh..wh..opq"
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 MEDIA_TYPES = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 
 
@@ -48,19 +47,19 @@ class Packed:
 
 
 def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = None) -> LayerIndex:
-    """Write `changes` (sorted, parents first) as a tar; the index has digests and offsets. Constant memory.
+    """Write `changes` as a tar, sorted, parents first; the index has digests and offsets. Constant memory.
 
     Times later than `clamp_mtime_ns` become it. A file that is not as long as its entry says is a BuildError.
     """
     out = _Buffered(sink)
     entries = []
-    for change in changes:
+    for change in ordered(changes):
         entry = change.entry
         if clamp_mtime_ns is not None and entry.mtime_ns > clamp_mtime_ns:
             entry = entry._replace(mtime_ns=clamp_mtime_ns)
         entries.append(_write(entry, change, out))
         if entry.opaque:
-            marker = Entry("", "file", 0o644, 0, 0, 0, entry.mtime_ns, "", (), 0, 0, "", -1, False)
+            marker = new_entry("", "file", 0o644, mtime_ns=entry.mtime_ns)
             out.write(header(marker, f"{entry.path}/{OPAQUE_NAME}"))
     out.write(END_OF_ARCHIVE)
     out.flush()
@@ -73,24 +72,44 @@ def pack_layer(
     blobs: BlobStore | None,
     compression: Compression | None,
     clamp_mtime_ns: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Packed:
     """Pack in one pass: tar, DiffID, and with `blobs` and `compression` the blob too.
 
-    Reading and the digests of files run in this thread, the DiffID and compression in others.
+    Reading and the digests of files run in this thread, the DiffID and compression in others. `progress` is told how
+    many bytes of tar there are so far, from another thread.
     """
     if blobs is None or compression is None:
         hashed = HashingWriter()
-        with pumped(hashed) as pump:
-            index = pack(changes, pump, clamp_mtime_ns=clamp_mtime_ns)
+        index = _pumped_pack(changes, hashed, clamp_mtime_ns, progress)
         return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=None)
     with blobs.ingest() as blob:
         with compressor(blob, compression) as packed:
             hashed = HashingWriter(packed)  # type: ignore[arg-type]  # it only writes
-            with pumped(hashed) as pump:
-                index = pack(changes, pump, clamp_mtime_ns=clamp_mtime_ns)
+            index = _pumped_pack(changes, hashed, clamp_mtime_ns, progress)
         digest, size = blob.commit()
     ref = BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)
     return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=ref)
+
+
+def _pumped_pack(
+    changes: Sequence[Change],
+    hashed: HashingWriter,
+    clamp_mtime_ns: int | None,
+    progress: Callable[[int], None] | None,
+) -> LayerIndex:
+    with pumped(hashed if progress is None else _Reporting(hashed, progress)) as pump:
+        return pack(changes, pump, clamp_mtime_ns=clamp_mtime_ns)
+
+
+class _Reporting:
+    def __init__(self, hashed: HashingWriter, progress: Callable[[int], None]) -> None:
+        self._hashed = hashed
+        self._progress = progress
+
+    def write(self, data: bytes, /) -> None:
+        self._hashed.write(data)
+        self._progress(self._hashed.size_bytes)
 
 
 def member_name(entry: Entry) -> str:
@@ -107,11 +126,16 @@ def _write(entry: Entry, change: Change, out: _Buffered) -> Entry:
     if entry.kind == "whiteout":
         out.write(header(entry._replace(kind="file"), member_name(entry)))
         return entry
+    if f"/{entry.path}".rpartition("/")[2].startswith(WHITEOUT_PREFIX):
+        raise BuildError(
+            f'a layer cannot hold "{entry.path}": names beginning with {WHITEOUT_PREFIX} mean deletions there',
+            remedy="give it another name, or make the step remove it",
+        )
     out.write(header(entry, member_name(entry)))
     if entry.kind != "file":
         return entry
     offset = out.position
-    digest = _copy(entry, change, out) if entry.size else hashlib.sha256().hexdigest()
+    digest = _copy(entry, change, out) if entry.size else EMPTY_SHA256
     return entry._replace(offset=offset, digest=digest)
 
 

@@ -1,29 +1,39 @@
 """Read a layer's tar as a stream of entries: ustar, PAX, GNU long names, base-256 numbers, sparse files.
 
-Made for hostile input: names are cleaned of nothing but refused when they lead anywhere odd, every length has a limit,
-and nothing is written here.
+Made for hostile input: names are not repaired but refused when they lead anywhere odd, every length has a limit, and
+nothing is written here. image-spec layer.md; POSIX pax; GNU tar manual, "Basic Tar Format".
+
+Left out on purpose: overlayfs' and tiffin's own attributes, trusted.* and security.selinux; aufs' bookkeeping
+(.wh..wh.*); access and change times.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from builder.errors import CorruptError, ImageError
-from builder.layer.index import Entry
-from builder.layer.pack import OPAQUE_NAME, WHITEOUT_PREFIX
+from builder.layer import tarsparse, xattrs
+from builder.layer.index import Entry, new_entry
 from builder.layer.paths import ROOT
-from builder.layer.xattrs import is_foreign
+from builder.layer.tarfields import cstring, decimal, number, pax_records, pax_time, seconds_to_ns, text
+from builder.layer.tarwrite import OPAQUE_NAME, WHITEOUT_PREFIX
 
 BLOCK_BYTES = 512
-MAX_HEADER_BYTES = 1 << 20  # PAX records or a long name of one entry
+READ_BYTES = 1 << 18  # asked of the stream at a time; whoever hashes behind it is worth calling then
+MAX_HEADER_BYTES = 1 << 20  # PAX records and long names of one entry, or of all entries together
 MAX_ENTRIES = 4_000_000  # a large distribution has 500,000 files
-MAX_PATH_BYTES = 4096  # the kernel's PATH_MAX
+MAX_PATH_BYTES = 4095  # the kernel's PATH_MAX without its NUL
+MAX_NAME_BYTES = 255  # of one component, on every file system Linux has
 MAX_FILE_BYTES = 1 << 43  # 8 TiB; a size beyond is a lie
-MAX_SPARSE_PARTS = 1 << 20
-NANOSECONDS = 1_000_000_000
+MAX_HOLE_BYTES = 1 << 36  # of all sparse files together: they cost an attacker nothing, and us the time to hash zeros
+MAX_ID = (1 << 32) - 2  # 2**32 - 1 means "leave as it is" to chown
+MAX_DEVICE_NUMBER = (1 << 20) - 1  # the kernel's minor has 20 bits
+_HOSTILE = "it is damaged or hostile"
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 _KINDS = {
     b"0": "file",
     b"\0": "file",
@@ -36,7 +46,7 @@ _KINDS = {
     b"5": "dir",
     b"6": "fifo",
 }
-_XATTR_PREFIXES = ("SCHILY.xattr.", "LIBARCHIVE.xattr.")
+_XATTR_PREFIX = "SCHILY.xattr."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +57,43 @@ class Opaque:
 
 
 class _Source:
-    """Counts what is read of the tar."""
+    """Serves a stream in small pieces, and counts them."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._buffer = b""
+        self._at = 0
         self.position = 0
 
-    def exactly(self, size: int) -> bytes:
-        data = self._stream.read(size)
+    def some(self, size: int) -> bytes:
+        """Between one byte and `size`; none at the end."""
+        if self._at >= len(self._buffer):
+            self._buffer, self._at = self._stream.read(max(READ_BYTES, min(size, 1 << 20))), 0
+        data = self._buffer[self._at : self._at + size]
+        self._at += len(data)
+        self.position += len(data)
+        return data
+
+    def take(self, size: int) -> bytes:
+        """Exactly `size` bytes; raises CorruptError if there are not so many."""
+        data = self.some(size)
         while len(data) < size:
-            more = self._stream.read(size - len(data))
+            more = self.some(size - len(data))
             if not more:
                 raise CorruptError("a layer's tar ends too early", remedy="fetch it again")
             data += more
-        self.position += size
-        return data
-
-    def upto(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.position += len(data)
         return data
 
     def skip(self, size: int) -> None:
         while size > 0:
-            size -= len(self.exactly(min(size, 1 << 20)))
+            data = self.some(size)
+            if not data:
+                raise CorruptError("a layer's tar ends too early", remedy="fetch it again")
+            size -= len(data)
 
     def drain(self) -> None:
         """Read to the end, so that whoever verifies the stream sees all of it."""
-        while self.upto(1 << 20):
+        while self.some(READ_BYTES):
             pass
 
 
@@ -85,9 +104,10 @@ class _Pending:
     records: dict[str, bytes] = field(default_factory=dict)
     name: bytes | None = None
     link: bytes | None = None
+    size_bytes: int = 0
 
 
-class Content(io.RawIOBase):
+class _Content(io.RawIOBase):
     """The content of the current entry; what is not read is skipped before the next."""
 
     def __init__(self, source: _Source, size: int) -> None:
@@ -98,43 +118,14 @@ class Content(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         wanted = self.left if size < 0 else min(size, self.left)
         if not wanted:
             return b""
-        data = self._source.upto(wanted)
+        data = self._source.some(wanted)
         if not data:
             raise CorruptError("a layer's tar ends too early", remedy="fetch it again")
         self.left -= len(data)
-        return data
-
-
-class _Sparse(io.RawIOBase):
-    """A sparse file's content with its holes as zeros."""
-
-    def __init__(self, content: Content, parts: list[tuple[int, int]], size: int) -> None:
-        super().__init__()
-        self._content = content
-        self._parts = parts
-        self._position = 0
-        self._size = size
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        wanted = self._size - self._position if size < 0 else min(size, self._size - self._position)
-        wanted = min(wanted, 1 << 20)
-        if wanted <= 0:
-            return b""
-        while self._parts and self._parts[0][0] + self._parts[0][1] <= self._position:
-            self._parts.pop(0)
-        start, length = self._parts[0] if self._parts else (self._size, 0)
-        if self._position < start:
-            data = bytes(min(wanted, start - self._position))
-        else:
-            data = self._content.read(min(wanted, start + length - self._position))
-        self._position += len(data)
         return data
 
 
@@ -142,275 +133,203 @@ def read_layer(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None] | Opa
     """The entries of an uncompressed layer tar, in its order, with content for files; opaque markers apart.
 
     Whiteouts come as entries of kind "whiteout". Raises CorruptError for damage, ImageError for hostile names. The
-    stream is read to its end.
+    stream is read to its end. Content must be read before the next entry is asked for; `read(n)` may give less.
     """
-    source = _Source(stream)
-    pending = _Pending()
-    shared: dict[str, bytes] = {}
-    count = 0
-    while True:
-        block = source.upto(BLOCK_BYTES)
-        if not block or not any(block):
-            break
-        if len(block) < BLOCK_BYTES:
-            block += source.exactly(BLOCK_BYTES - len(block))
-        _check(block)
-        kind = block[156:157]
-        size = _number(block[124:136])
-        if kind in (b"x", b"g", b"L", b"K"):
-            _extension(kind, size, source, pending, shared)
-            continue
-        count += 1
-        if count > MAX_ENTRIES:
-            raise ImageError(f"a layer has more than {MAX_ENTRIES} entries", remedy="it is damaged or hostile")
-        yield from _member(block, kind, size, source, pending, shared)
-        pending = _Pending()
-    source.drain()
+    return _Reader(_Source(stream)).entries()
 
 
-def _member(
-    block: bytes, kind: bytes, size: int, source: _Source, pending: _Pending, shared: dict[str, bytes]
-) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
-    records = {**shared, **pending.records}
-    if "size" in records:
-        size = _decimal(records["size"])
-    name = _name(block, records, pending)
-    kind_name = _KINDS.get(kind)
-    if kind_name is None:
-        raise CorruptError(f"a layer's tar has an entry of unknown type {kind!r}", remedy="it is no layer")
-    if kind_name == "file" and name.endswith("/"):  # old tars mark directories so
-        kind_name = "dir"
-    stored = size if kind_name == "file" else 0
-    if not 0 <= stored <= MAX_FILE_BYTES:
-        raise CorruptError(f'"{name}" in a layer claims {stored} bytes', remedy="it is damaged or hostile")
-    parts, real_size = _sparse(kind, block, records, source)
-    consumed_map = 0
-    if parts is None and records.get("GNU.sparse.major") == b"1":
-        parts, consumed_map = _sparse_map(source)
-        real_size = _decimal(records.get("GNU.sparse.realsize", b"0"))
-    content = Content(source, stored - consumed_map)
-    base = _entry(block, records, kind_name, name, real_size if parts is not None else stored)
-    offset = source.position if parts is None else -1
-    reader: BinaryIO | None = None
-    if kind_name == "file":
-        plain = content if parts is None else _Sparse(content, parts, base.size)
-        reader = plain  # type: ignore[assignment]  # RawIOBase reads like a file
-    yield from _classified(base._replace(offset=offset if kind_name == "file" else -1), pending, block, records, reader)
-    source.skip(content.left + (-stored % BLOCK_BYTES))
+class _Reader:
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._pending: _Pending | None = None
+        self._shared: dict[str, bytes] = {}  # of global headers
+        self._hole_bytes = 0
 
+    def entries(self) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
+        source = self._source
+        count = 0
+        while block := source.some(BLOCK_BYTES):
+            if len(block) < BLOCK_BYTES:
+                block += source.take(BLOCK_BYTES - len(block))
+            if not block[0] and not any(block):
+                break
+            _check(block)
+            kind = block[156:157]
+            if kind in b"xgLK":
+                self._extension(kind, number(block[124:136]))
+                continue
+            count += 1
+            if count > MAX_ENTRIES:
+                raise ImageError(f"a layer has more than {MAX_ENTRIES} entries", remedy=_HOSTILE)
+            yield from self._member(block, kind)
+            self._pending = None
+        if self._pending is not None:
+            raise CorruptError("a layer's tar ends too early", remedy="fetch it again")
+        source.drain()
 
-def _classified(
-    base: Entry, pending: _Pending, block: bytes, records: dict[str, bytes], reader: BinaryIO | None
-) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
-    """Tell whiteouts, opaque markers, links and device 0:0 apart."""
-    path = clean_path(base.path)
-    parent, _, last = path.rpartition("/")
-    if last == OPAQUE_NAME:
-        yield Opaque(parent or ROOT)
-    elif last.startswith(WHITEOUT_PREFIX):
-        hidden = last[len(WHITEOUT_PREFIX) :]
-        if hidden.startswith(WHITEOUT_PREFIX):
-            return  # aufs' own bookkeeping, which old builders left in
-        if hidden in ("", ".", ".."):
-            raise ImageError(f'a layer has the whiteout "{base.path}"', remedy="it is damaged or hostile")
-        target = f"{parent}/{hidden}" if parent else hidden
-        yield Entry(target, "whiteout", 0, 0, 0, 0, 0, "", (), 0, 0, "", -1, False), None
-    elif base.kind == "char" and base.major == base.minor == 0:
-        # overlayfs would take it for a whiteout; no program needs such a device
-        raise ImageError(f'a layer has the device 0:0 as "{base.path}"', remedy="it is damaged or hostile")
-    elif path == ROOT and base.kind != "dir":
-        raise ImageError(f"a layer replaces the root by a {base.kind}", remedy="it is damaged or hostile")
-    else:
-        link = ""
-        if base.kind in ("symlink", "hardlink"):
-            raw = records.get("linkpath", pending.link if pending.link is not None else _cstring(block[157:257]))
-            link = _text(raw)
-            if base.kind == "hardlink":
-                link = clean_path(link)
-            if not link or "\0" in link or (base.kind == "hardlink" and link in (ROOT, path)):
-                raise ImageError(f'"{base.path}" in a layer links to "{link}"', remedy="it is damaged or hostile")
-        yield base._replace(path=path, link=link), reader
+    def _extension(self, kind: bytes, size: int) -> None:
+        """A header that speaks of the next entry, or (g) of all that follow."""
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise CorruptError(f"a layer's tar has a header of {size} bytes", remedy=_HOSTILE)
+        data = self._source.take(size)
+        self._source.skip(-size % BLOCK_BYTES)
+        if kind == b"g":
+            self._shared.update(pax_records(data))
+            if sum(len(key) + len(value) for key, value in self._shared.items()) > MAX_HEADER_BYTES:
+                raise CorruptError("a layer's tar has global headers without end", remedy=_HOSTILE)
+            return
+        pending = self._pending = self._pending or _Pending()
+        pending.size_bytes += size
+        if pending.size_bytes > 2 * MAX_HEADER_BYTES:
+            raise CorruptError("a layer's tar has headers without end", remedy=_HOSTILE)
+        if kind == b"x":
+            pending.records.update(pax_records(data))
+        elif kind == b"L":
+            pending.name = cstring(data)
+        else:
+            pending.link = cstring(data)
 
+    def _member(self, block: bytes, kind: bytes) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
+        pending = self._pending or _Pending()
+        records = pending.records
+        if self._shared:
+            records = {**self._shared, **records}
+        if records:
+            records = {key: value for key, value in records.items() if value or key.startswith(_XATTR_PREFIX)}
+        entry = _entry(block, _KINDS.get(kind, ""), records, pending)
+        if entry.kind != "file":
+            classified = _classified(entry, None)
+            if classified is not None:
+                yield classified
+            return
+        stored = entry.size
+        if not 0 <= stored <= MAX_FILE_BYTES:
+            raise CorruptError(f'"{entry.path}" in a layer claims {stored} bytes', remedy=_HOSTILE)
+        entry, content, reader = self._content(entry, block, kind, records)
+        classified = _classified(entry, cast(BinaryIO, reader))
+        if classified is not None:
+            yield classified
+        self._source.skip(content.left + (-stored % BLOCK_BYTES))
 
-def clean_path(name: str) -> str:
-    """A member name as a path of the image; absolute is taken as relative, `..` and NUL are refused."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts or "\0" in name or len(name) > MAX_PATH_BYTES:
-        raise ImageError(f'a layer has an entry named "{name[:200]!r}"', remedy="it is damaged or hostile")
-    return "/".join(parts) or ROOT
-
-
-def _entry(block: bytes, records: dict[str, bytes], kind: str, name: str, size: int) -> Entry:
-    uid = _decimal(records["uid"]) if "uid" in records else _number(block[108:116])
-    gid = _decimal(records["gid"]) if "gid" in records else _number(block[116:124])
-    if not (0 <= uid < 1 << 32 and 0 <= gid < 1 << 32):
-        raise CorruptError(f'"{name}" in a layer belongs to {uid}:{gid}', remedy="it is damaged or hostile")
-    device = kind in ("char", "block")
-    return Entry(
-        name,
-        kind,
-        _number(block[100:108]) & 0o7777 if kind != "symlink" else 0o777,
-        uid,
-        gid,
-        size if kind == "file" else 0,
-        _time(records["mtime"]) if "mtime" in records else _number(block[136:148]) * NANOSECONDS,
-        "",
-        _xattrs(records),
-        _number(block[329:337]) if device else 0,
-        _number(block[337:345]) if device else 0,
-        "",
-        -1,
-        False,
-    )
-
-
-def _xattrs(records: dict[str, bytes]) -> tuple[tuple[str, bytes], ...]:
-    found = {}
-    for key, value in records.items():
-        for prefix in _XATTR_PREFIXES[:1]:
-            if key.startswith(prefix) and not is_foreign(key[len(prefix) :]):
-                found[key[len(prefix) :]] = value
-    return tuple(sorted(found.items()))
-
-
-def _name(block: bytes, records: dict[str, bytes], pending: _Pending) -> str:
-    for key in ("GNU.sparse.name", "path"):
-        if key in records:
-            return _text(records[key])
-    if pending.name is not None:
-        return _text(pending.name)
-    name = _cstring(block[:100])
-    prefix = _cstring(block[345:500]) if block[257:263] == b"ustar\0" else b""
-    return _text(prefix + b"/" + name if prefix else name)
-
-
-def _extension(kind: bytes, size: int, source: _Source, pending: _Pending, shared: dict[str, bytes]) -> None:
-    if not 0 <= size <= MAX_HEADER_BYTES:
-        raise CorruptError(f"a layer's tar has a header of {size} bytes", remedy="it is damaged or hostile")
-    data = source.exactly(size)
-    source.skip(-size % BLOCK_BYTES)
-    if kind == b"x":
-        pending.records.update(_records(data))
-    elif kind == b"g":
-        shared.update(_records(data))
-    elif kind == b"L":
-        pending.name = _cstring(data)
-    else:
-        pending.link = _cstring(data)
-
-
-def _records(data: bytes) -> dict[str, bytes]:
-    """PAX records: `LENGTH KEY=VALUE` and a newline, the length counting all of it."""
-    result: dict[str, bytes] = {}
-    position = 0
-    while position < len(data):
-        space = data.find(b" ", position, position + 20)
-        length = _decimal(data[position:space]) if space > 0 else 0
-        end = position + length
-        equals = data.find(b"=", space, end)
-        if length < 5 or end > len(data) or equals < 0 or data[end - 1 : end] != b"\n":
-            raise CorruptError("a layer's tar has a malformed PAX header", remedy="fetch it again")
-        key, value = _text(data[space + 1 : equals]), data[equals + 1 : end - 1]
-        if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):  # version 0.0 repeats its keys
-            key, value = (
-                "GNU.sparse.map",
-                result.get("GNU.sparse.map", b"") + b"," * bool(result.get("GNU.sparse.map")) + value,
-            )
-        result[key] = value
-        position = end
-    return result
-
-
-def _sparse(
-    kind: bytes, block: bytes, records: dict[str, bytes], source: _Source
-) -> tuple[list[tuple[int, int]] | None, int]:
-    """The parts of an old GNU or PAX 0.x sparse file and its full size; (None, 0) for other files."""
-    if "GNU.sparse.map" in records:
-        numbers = [_decimal(text) for text in records["GNU.sparse.map"].split(b",")]
-        size = _decimal(records.get("GNU.sparse.size", b"0"))
-        return _checked_parts(numbers, size), size
-    if kind != b"S":
-        return None, 0
-    numbers = [_number(block[386 + 12 * i : 398 + 12 * i]) for i in range(8) if any(block[386 + 12 * i : 398 + 12 * i])]
-    extended = block[482:483] not in (b"\0", b"0")
-    while extended:
-        more = source.exactly(BLOCK_BYTES)
-        numbers += [_number(more[12 * i : 12 * i + 12]) for i in range(42) if any(more[12 * i : 12 * i + 12])]
-        extended = more[504:505] not in (b"\0", b"0")
-        if len(numbers) > 2 * MAX_SPARSE_PARTS:
-            raise CorruptError("a layer's tar has a sparse file of too many parts", remedy="it is hostile")
-    size = _number(block[483:495])
-    return _checked_parts(numbers, size), size
-
-
-def _sparse_map(source: _Source) -> tuple[list[tuple[int, int]], int]:
-    """The map of a PAX 1.0 sparse file, which stands before the content; and the bytes it took."""
-    start = source.position
-    text = b""
-
-    def numbers(wanted: int) -> list[int]:
-        nonlocal text
-        while text.count(b"\n") < wanted:
-            text += source.exactly(BLOCK_BYTES)
-            if len(text) > 64 * MAX_SPARSE_PARTS:
-                raise CorruptError("a layer's tar has a sparse file of too many parts", remedy="it is hostile")
-        return [_decimal(line) for line in text.split(b"\n")[:wanted]]
-
-    count = numbers(1)[0]
-    if count > MAX_SPARSE_PARTS:
-        raise CorruptError("a layer's tar has a sparse file of too many parts", remedy="it is hostile")
-    values = numbers(1 + 2 * count)[1:]
-    return _checked_parts(values, MAX_FILE_BYTES), source.position - start
-
-
-def _checked_parts(numbers: list[int], size: int) -> list[tuple[int, int]]:
-    parts = list(zip(numbers[::2], numbers[1::2], strict=False))
-    end = 0
-    for start, length in parts:
-        if start < end or length < 0 or start + length > max(size, 0):
-            raise CorruptError("a layer's tar has a malformed sparse file", remedy="it is damaged or hostile")
-        end = start + length
-    return [part for part in parts if part[1]]
+    def _content(
+        self, entry: Entry, block: bytes, kind: bytes, records: dict[str, bytes]
+    ) -> tuple[Entry, _Content, io.RawIOBase]:
+        """The entry with its true size and offset, what lies in the tar, and what the file holds."""
+        source, stored = self._source, entry.size
+        if kind != b"S" and not records:
+            content = _Content(source, stored)
+            return entry._replace(offset=source.position), content, content
+        parts = tarsparse.header_parts(kind, block, records, source.take)
+        if parts is None and (found := tarsparse.data_parts(records, source.take)) is not None:
+            parts = found[:2]
+            stored -= found[2]
+        if parts is None:
+            content = _Content(source, stored)
+            return entry._replace(offset=source.position), content, content
+        self._hole_bytes += max(parts[1] - stored, 0)
+        if sum(length for _, length in parts[0]) != stored or self._hole_bytes > MAX_HOLE_BYTES:
+            raise CorruptError(f'"{entry.path}" in a layer claims to be {parts[1]} bytes long', remedy=_HOSTILE)
+        content = _Content(source, stored)
+        return entry._replace(size=parts[1]), content, tarsparse.SparseContent(content, *parts)
 
 
 def _check(block: bytes) -> None:
-    stored = _number(block[148:156])
-    if stored != sum(block[:148]) + 8 * 32 + sum(block[156:]):
+    stored, sums = number(block[148:156]), block[:148] + block[156:]
+    total = sum(sums) + 8 * 32  # the field itself counts as spaces
+    # old tars on machines with signed characters summed those
+    if stored != total and stored != total - 256 * sum(byte > 127 for byte in sums):
         raise CorruptError("a layer's tar has a header with a wrong checksum", remedy="fetch it again")
 
 
-def _number(data: bytes) -> int:
-    """An octal field, or GNU's base 256 when the first bit is set."""
-    if data[0] & 0x80:
-        value = int.from_bytes(bytes([data[0] & 0x7F]) + data[1:], "big")
-        return value - (1 << (8 * len(data) - 1)) if data[0] & 0x40 else value
-    text = data.strip(b"\0 ")
-    try:
-        return int(text, 8) if text else 0
-    except ValueError as exc:
-        raise CorruptError("a layer's tar has a malformed number", remedy="fetch it again") from exc
+def _entry(block: bytes, kind: str, records: dict[str, bytes], pending: _Pending) -> Entry:
+    """The entry as the headers say; the path not yet checked."""
+    raw, mode, uid, gid, size, mtime, _, flag, link, magic, _, _, major, minor, prefix, tail = _HEADER.unpack(block)
+    name = _name(raw, prefix, magic, tail, records, pending)
+    if not kind:
+        raise CorruptError(f'"{name}" in a layer\'s tar is of the unknown type {flag!r}', remedy="it is no layer")
+    if kind == "file" and name.endswith("/"):  # old tars mark directories so
+        kind = "dir"
+    target = ""
+    if kind in ("symlink", "hardlink"):
+        target = text(records["linkpath"] if "linkpath" in records else pending.link or cstring(link))
+    owner_id = decimal(records["uid"]) if "uid" in records else number(uid)
+    group_id = decimal(records["gid"]) if "gid" in records else number(gid)
+    time_ns = pax_time(records["mtime"]) if "mtime" in records else seconds_to_ns(number(mtime))
+    found: tuple[tuple[str, bytes], ...] = ()
+    if records:
+        found = xattrs.from_layer(
+            {key[len(_XATTR_PREFIX) :]: value for key, value in records.items() if key.startswith(_XATTR_PREFIX)}
+        )
+    device = (number(major), number(minor)) if kind in ("char", "block") else (0, 0)
+    if not (0 <= owner_id <= MAX_ID and 0 <= group_id <= MAX_ID):
+        raise CorruptError(f'"{name}" in a layer belongs to {owner_id}:{group_id}', remedy=_HOSTILE)
+    if not (min(device) >= 0 and max(device) <= MAX_DEVICE_NUMBER):
+        raise CorruptError(f'"{name}" in a layer is the device {device[0]}:{device[1]}', remedy=_HOSTILE)
+    length = 0
+    if kind == "file":
+        length = decimal(records["size"]) if "size" in records else number(size)
+    permissions = 0o777 if kind == "symlink" else number(mode) & 0o7777
+    return Entry(name, kind, permissions, owner_id, group_id, length, time_ns, target, found, *device, "", -1, False)
 
 
-def _decimal(data: bytes) -> int:
-    if not data.isdigit() or len(data) > 20:
-        raise CorruptError("a layer's tar has a malformed PAX number", remedy="fetch it again")
-    return int(data)
+def _name(raw: bytes, prefix: bytes, magic: bytes, tail: bytes, records: dict[str, bytes], pending: _Pending) -> str:
+    if records:
+        for key in ("GNU.sparse.name", "path"):
+            if key in records:
+                return text(records[key])
+    if pending.name is not None:
+        return text(pending.name)
+    name = cstring(raw)
+    if prefix[0] and magic[:6] == b"ustar\0":
+        # Schily's tar keeps times behind the first 131 bytes
+        prefix = cstring(prefix[:131] if tail[8:] == b"tar\0" else prefix)
+        name = prefix + b"/" + name
+    return text(name)
 
 
-def _time(data: bytes) -> int:
-    """PAX seconds with a fraction, to nanoseconds."""
-    text = data.decode("ascii", "replace")
-    negative = text.startswith("-")
-    seconds, _, fraction = text.lstrip("-").partition(".")
-    if not seconds.isdigit() or (fraction and not fraction.isdigit()) or len(seconds) > 12:
-        raise CorruptError("a layer's tar has a malformed time", remedy="fetch it again")
-    value = int(seconds) * NANOSECONDS + int((fraction + "000000000")[:9])
-    return -value if negative else value
+def _classified(entry: Entry, reader: BinaryIO | None) -> tuple[Entry, BinaryIO | None] | Opaque | None:
+    """Check names; tell whiteouts, opaque markers and device 0:0 apart. None for what is to be left out."""
+    path = clean_path(entry.path)
+    if WHITEOUT_PREFIX in path:
+        parent, _, last = path.rpartition("/")
+        if last == OPAQUE_NAME:
+            return Opaque(parent or ROOT)
+        if last.startswith(WHITEOUT_PREFIX):
+            return _whiteout(parent, last[len(WHITEOUT_PREFIX) :])
+    if entry.kind == "char" and entry.major == entry.minor == 0:
+        # overlayfs would take it for a whiteout; no program needs such a device
+        raise ImageError(f'a layer has the device 0:0 as "{path}"', remedy=_HOSTILE)
+    if path == ROOT and entry.kind != "dir":
+        raise ImageError(f"a layer replaces the root by a {entry.kind}", remedy=_HOSTILE)
+    link = entry.link
+    if entry.kind == "hardlink":
+        link = clean_path(link)
+    if entry.kind in ("symlink", "hardlink"):
+        size = len(link.encode("utf-8", "surrogateescape"))
+        if not 0 < size <= MAX_PATH_BYTES or "\0" in link or (entry.kind == "hardlink" and link in (ROOT, path)):
+            raise ImageError(f'"{path}" in a layer links to "{link[:200]}"', remedy=_HOSTILE)
+    return entry._replace(path=path, link=link), reader
 
 
-def _cstring(data: bytes) -> bytes:
-    return data.split(b"\0", 1)[0]
+def _whiteout(parent: str, hidden: str) -> tuple[Entry, BinaryIO | None] | None:
+    if hidden.startswith(WHITEOUT_PREFIX):
+        return None  # aufs' own bookkeeping, which old builders left in
+    if hidden in ("", ".", ".."):
+        raise ImageError(f'a layer has the whiteout "{WHITEOUT_PREFIX}{hidden}"', remedy=_HOSTILE)
+    return new_entry(f"{parent}/{hidden}" if parent else hidden, "whiteout", 0), None
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+def clean_path(name: str) -> str:
+    """A member name as a path of the image; absolute is taken as relative, `..`, NUL and what is too long refused."""
+    path = name[:-1] if name.endswith("/") else name
+    if path.startswith(("/", "./")) or "//" in path or "/./" in path or path in ("", ".") or path.endswith(("/.", "/")):
+        path = "/".join(part for part in path.split("/") if part not in ("", "."))
+    raw_size = len(path) if path.isascii() else len(path.encode("utf-8", "surrogateescape"))
+    parts = path.split("/") if ".." in path or raw_size > MAX_NAME_BYTES else ()
+    if not name or "\0" in path or ".." in parts or raw_size > MAX_PATH_BYTES or any(map(_is_long, parts)):
+        raise ImageError(f'a layer has an entry named "{name[:200]}"', remedy=_HOSTILE)
+    return path or ROOT
+
+
+def _is_long(part: str) -> bool:
+    return len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES

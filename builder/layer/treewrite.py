@@ -1,7 +1,10 @@
 """Write entries into a directory as an overlay lower: real owners, whiteouts as device 0:0, opaque as an attribute.
 
-The directory is new and nobody else writes there, so what was made is known: a path is only ever opened through parents
-that this writer made as directories, and nothing can lead outside.
+Everything is made through directory descriptors, relative to its parent, never following a link, and changed through
+descriptors of itself: nothing that happens to the tree meanwhile leads a write out of the root.
+
+Directories get owner, mode, attributes and time last. Until then they are the writer's own with mode 0700, so neither a
+missing permission nor a set-group-id bit has a say in what is made below them.
 """
 
 from __future__ import annotations
@@ -11,181 +14,230 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from builder.errors import BuildError, ImageError
 from builder.layer import xattrs
-from builder.layer.index import Entry, new_entry
-from builder.layer.paths import ROOT, resolve_links
-from cache.files import disk_error, remove_tree
+from builder.layer.copyfile import Readable, copy_content
+from builder.layer.directories import Directories, host_name
+from builder.layer.index import Entry
+from cache.files import disk_error
 
-NEW_PARENT_MODE = 0o755
-COPY_BYTES = 1 << 20
+ROOT_MODE = 0o755
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNMAPPED = (errno.EINVAL, errno.EPERM)
+_NO_XATTR = (errno.ENOTSUP, errno.EPERM, errno.EACCES)
+_NO_LINK = (errno.ENOENT, errno.EMLINK, errno.ENOTDIR, errno.ELOOP)
 
 
 class TreeWriter:
-    """Writes into `root`, an empty directory. `finish` sets what must come last: times and modes of directories."""
+    """Writes into `root`, an empty directory. Used as a context manager; `finish` completes the directories."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._base = os.fspath(root)
-        self._made: dict[str, Entry] = {}
-
-    def parent_resolved(self, path: str) -> str:
-        """`path` with symlinks among its parents followed, inside what this layer has made."""
-        parent, _, name = path.rpartition("/")
-        if not parent or self._is_plain(parent):
-            return path
-        resolved = resolve_links(parent, self._link_text)
-        return name if resolved == ROOT else f"{resolved}/{name}"
-
-    def make_parents(self, path: str) -> list[Entry]:
-        """Make missing parents of `path`, root's with mode 0755; returns their entries."""
-        made: list[Entry] = []
-        parent = path.rpartition("/")[0]
-        missing = []
-        while parent and parent not in self._made:
-            missing.append(parent)
-            parent = parent.rpartition("/")[0]
-        if parent and self._made[parent].kind != "dir":
-            raise ImageError(f'"{path}" lies below "{parent}", which is no directory', remedy="the layer is damaged")
-        for directory in reversed(missing):
-            entry = new_entry(directory, "dir", NEW_PARENT_MODE)
-            self.put(entry, None)
-            made.append(entry)
-        return made
-
-    def put(self, entry: Entry, content: BinaryIO | None) -> None:
-        """Make one entry; its parents exist. A path made before is replaced, directories are merged."""
-        host_path = f"{self._base}/{entry.path}"
-        before = self._made.get(entry.path)
-        if before is not None and entry.kind == "whiteout":
-            return  # whiteouts speak of lower layers only
+        self._made: dict[str, Entry] = {}  # directories
+        self._opaque: list[str] = []
         try:
-            if before is not None and (before.kind != "dir" or entry.kind != "dir"):
-                self._forget(entry.path)
-            self._create(host_path, entry, content, merge=before is not None and before.kind == "dir")
+            self._directories = Directories(root)
+            fd = self._directories.descriptor("")
+            if os.fstat(fd).st_mode & stat.S_ISGID:  # as a directory above may have handed down
+                os.fchown(fd, os.geteuid(), os.getegid())
+                os.fchmod(fd, ROOT_MODE)
         except OSError as exc:
-            raise disk_error(host_path, exc) from exc
-        self._made[entry.path] = entry
+            raise disk_error(root, exc) from exc
+
+    def __enter__(self) -> TreeWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directories.close()
+
+    def put(
+        self, entry: Entry, content: Readable | None = None, *, replaces: Entry | None = None, merges: bool = False
+    ) -> None:
+        """Make one entry; its parents exist. `replaces` is there and goes first; `merges`: the directory stays.
+
+        Raises StoreError for the disk, BuildError for content of another size, ImageError for an impossible hardlink.
+        """
+        try:
+            parent, _, last = entry.path.rpartition("/")
+            if replaces is not None:
+                self._remove(replaces)
+            if entry.kind == "dir":
+                self._made[entry.path] = entry
+                if not merges:
+                    os.mkdir(host_name(last), 0o700, dir_fd=self._directories.descriptor(parent))
+            else:
+                self._create(entry, host_name(last), self._directories.descriptor(parent), content)
+        except OSError as exc:
+            raise self._failed(entry.path, exc) from exc
+
+    def put_parent(self, entry: Entry) -> None:
+        """Make a directory, in the place of a whiteout if there is one."""
+        parent, _, last = entry.path.rpartition("/")
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(host_name(last), dir_fd=self._directories.descriptor(parent))
+        self.put(entry)
 
     def mark_opaque(self, path: str) -> None:
         """Hide what lower layers have below the directory `path`."""
-        with contextlib.suppress(FileNotFoundError):
-            os.setxattr(f"{self._base}/{path}", xattrs.OVERLAY_OPAQUE, b"y")
+        self._opaque.append(path)
 
     def finish(self) -> None:
-        """Set times of directories, deepest first, as making what they hold changed them."""
-        for path in sorted((path for path, entry in self._made.items() if entry.kind == "dir"), reverse=True):
+        """Complete the directories, deepest first, as making what they hold changed their times."""
+        opaque = {*self._opaque, *(path for path, entry in self._made.items() if entry.opaque)}
+        for path in sorted(self._made, key=lambda path: path.count("/"), reverse=True):
             entry = self._made[path]
-            os.utime(f"{self._base}/{path}", ns=(entry.mtime_ns, entry.mtime_ns))
+            parent, _, last = path.rpartition("/")
+            try:
+                fd = os.open(host_name(last), _DIRECTORY, dir_fd=self._directories.descriptor(parent))
+                try:
+                    if path in opaque:
+                        os.setxattr(fd, xattrs.OVERLAY_OPAQUE, b"y")
+                    _complete(fd, entry)
+                finally:
+                    os.close(fd)
+            except OSError as exc:
+                raise self._failed(path, exc) from exc
 
-    def _is_plain(self, path: str) -> bool:
-        while path:
-            made = self._made.get(path)
-            if made is not None and made.kind != "dir":
-                return False
-            path = path.rpartition("/")[0]
-        return True
+    def _failed(self, path: str, exc: OSError) -> Exception:
+        return disk_error(f"{self._root}/{path}", exc)
 
-    def _link_text(self, path: str) -> str | None:
-        made = self._made.get(path)
-        return made.link if made is not None and made.kind == "symlink" else None
-
-    def _forget(self, path: str) -> None:
-        remove_tree(Path(f"{self._base}/{path}"))
-        for other in [other for other in self._made if other == path or other.startswith(f"{path}/")]:
-            del self._made[other]
-
-    def _create(self, host_path: str, entry: Entry, content: BinaryIO | None, *, merge: bool) -> None:
+    def _create(self, entry: Entry, name: bytes, parent: int, content: Readable | None) -> None:
         match entry.kind:
             case "file":
-                self._file(host_path, entry, content)
-            case "dir":
-                if not merge:
-                    os.mkdir(host_path, 0o700)
+                fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
+                try:
+                    if entry.size:
+                        _fill(fd, entry, content)
+                    _complete(fd, entry)
+                finally:
+                    os.close(fd)
             case "symlink":
-                os.symlink(entry.link, host_path)
+                os.symlink(host_name(entry.link), name, dir_fd=parent)
+                _complete_symlink(name, parent, entry)
             case "hardlink":
-                self._hardlink(host_path, entry)
-                return
-            case "fifo":
-                os.mkfifo(host_path, 0o600)
+                self._hardlink(entry)
             case "whiteout":
-                os.mknod(host_path, stat.S_IFCHR, os.makedev(0, 0))
-                return
+                os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
             case _:
-                self._device(host_path, entry)
-        self._attributes(host_path, entry)
+                self._special(entry, name, parent)
 
-    def _file(self, host_path: str, entry: Entry, content: BinaryIO | None) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(host_path, flags, 0o600)
+    def _special(self, entry: Entry, name: bytes, parent: int) -> None:
+        """A device or fifo. Where the kernel makes no devices (user namespaces), an empty file stands for it."""
+        kind = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[entry.kind]
         try:
-            left = entry.size
-            while left and content is not None and (data := content.read(min(left, COPY_BYTES))):
-                left -= len(data)
-                _write(fd, data)
-            if left:
-                raise BuildError(
-                    f'"{entry.path}" changed its size while it was being read', remedy="build again when it is at rest"
-                )
-            if entry.size >= COPY_BYTES:
-                os.ftruncate(fd, entry.size)
-        finally:
-            os.close(fd)
-
-    def _hardlink(self, host_path: str, entry: Entry) -> None:
-        target = self._made.get(self.parent_resolved(entry.link))
-        if target is None or target.kind in ("dir", "whiteout"):
-            raise ImageError(
-                f'hardlink "{entry.path}" leads to "{entry.link}", which is no file of its layer',
-                remedy="the layer is damaged or hostile",
-            )
-        os.link(f"{self._base}/{target.path}", host_path, follow_symlinks=False)
-
-    def _device(self, host_path: str, entry: Entry) -> None:
-        kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
-        try:
-            os.mknod(host_path, kind | 0o600, os.makedev(entry.major, entry.minor))
-        except PermissionError:  # a user namespace makes no devices: an empty file stands for it
-            os.close(os.open(host_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            letter = "c" if entry.kind == "char" else "b"
-            os.setxattr(host_path, xattrs.DEVICE, f"{letter} {entry.major}:{entry.minor}".encode())
-
-    def _attributes(self, host_path: str, entry: Entry) -> None:
-        """Owner, then mode, then attributes, then time: each may undo what comes after it."""
-        if entry.uid or entry.gid:
-            self._owner(host_path, entry)
-        if entry.kind != "symlink":
-            os.chmod(host_path, entry.mode)
-        for name, value in entry.xattrs:
+            os.mknod(name, kind | 0o600, os.makedev(entry.major, entry.minor), dir_fd=parent)
+        except PermissionError:
+            fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
             try:
-                os.setxattr(host_path, name, value, follow_symlinks=False)
-            except OSError as exc:
-                if exc.errno not in (errno.ENOTSUP, errno.EPERM):
-                    raise
-        if entry.opaque:
-            self.mark_opaque(entry.path)
-        if entry.kind != "dir":
-            os.utime(host_path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
-
-    def _owner(self, host_path: str, entry: Entry) -> None:
+                device = xattrs.device_text(entry.kind, entry.major, entry.minor, entry.mode)
+                os.setxattr(fd, xattrs.DEVICE, device)
+                _complete(fd, entry._replace(mode=0))
+            finally:
+                os.close(fd)
+            return
+        handle = os.open(name, _HANDLE, dir_fd=parent)
         try:
-            os.chown(host_path, entry.uid, entry.gid, follow_symlinks=False)
+            _complete(handle, entry, path=f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
+
+    def _hardlink(self, entry: Entry) -> None:
+        source_parent, _, source = entry.link.rpartition("/")
+        parent, _, name = entry.path.rpartition("/")
+        try:
+            os.link(
+                host_name(source),
+                host_name(name),
+                src_dir_fd=self._directories.descriptor(source_parent),
+                dst_dir_fd=self._directories.descriptor(parent),
+                follow_symlinks=False,
+            )
+        except OSError as exc:
+            if exc.errno not in _NO_LINK:
+                raise
+            raise ImageError(
+                f'cannot link "{entry.path}" to "{entry.link}": {exc.strerror}',
+                remedy="the layer is damaged or hostile, or has more links to a file than this file system",
+            ) from exc
+
+    def _remove(self, entry: Entry) -> None:
+        """Remove what is at the path, whole subtrees without recursion."""
+        pending = [entry.path] if entry.kind == "dir" else []
+        if not pending:
+            parent, _, name = entry.path.rpartition("/")
+            os.unlink(host_name(name), dir_fd=self._directories.descriptor(parent))
+        found: list[str] = []
+        while pending:
+            path = pending.pop()
+            found.append(path)
+            self._made.pop(path, None)
+            fd = self._directories.descriptor(path)
+            with os.scandir(fd) as items:
+                children = [(os.fsencode(item.name), item.is_dir(follow_symlinks=False)) for item in items]
+            for child, is_directory in children:
+                if is_directory:
+                    pending.append(f"{path}/{child.decode('utf-8', 'surrogateescape')}")
+                else:
+                    os.unlink(child, dir_fd=fd)
+        self._directories.forget(entry.path)
+        for path in reversed(found):
+            parent, _, name = path.rpartition("/")
+            os.rmdir(host_name(name), dir_fd=self._directories.descriptor(parent))
+            self._directories.forget(path)
+
+
+def _fill(fd: int, entry: Entry, content: Readable | None) -> None:
+    copied = copy_content(content, fd, entry.size) if content is not None else 0
+    if copied != entry.size:
+        raise BuildError(
+            f'"{entry.path}" changed its size while it was being read', remedy="build again when it is at rest"
+        )
+
+
+def _complete(fd: int, entry: Entry, *, path: str | None = None) -> None:
+    """Owner, then mode, then attributes, then time: each may undo what comes after it.
+
+    `path` names the inode where the descriptor is an O_PATH one, which most calls refuse.
+    """
+    target = fd if path is None else path
+    if entry.uid or entry.gid:
+        try:
+            os.chown(target, entry.uid, entry.gid)
         except OSError as exc:
             if exc.errno not in _UNMAPPED:
                 raise
-            if entry.kind != "symlink":  # the id map has no such id: keep it beside the inode
-                os.setxattr(host_path, xattrs.OWNER, f"{entry.uid}:{entry.gid}".encode())
+            _keep_owner(target, entry)
+    os.chmod(target, entry.mode)
+    for name, value in entry.xattrs:
+        _set(target, name, value)
+    os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
 
 
-def _write(fd: int, data: bytes) -> None:
-    """Write all of `data`; a chunk of zeros becomes a hole."""
-    if len(data) == COPY_BYTES and not data.strip(b"\0"):
-        os.lseek(fd, len(data), os.SEEK_CUR)
+def _complete_symlink(name: bytes, parent: int, entry: Entry) -> None:
+    if entry.uid or entry.gid:
+        # an owner the id map cannot hold is lost here: a symlink takes no user attributes
+        with contextlib.suppress(OSError):
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+    for key, value in entry.xattrs:
+        with contextlib.suppress(OSError):
+            os.setxattr(b"/proc/self/fd/%d/%b" % (parent, name), key, value, follow_symlinks=False)
+    os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+
+def _keep_owner(target: int | str, entry: Entry) -> None:
+    """The id map has no such id: keep it beside the inode."""
+    with contextlib.suppress(OSError):  # fifos and devices take no user attributes
+        os.setxattr(target, xattrs.OWNER, f"{entry.uid}:{entry.gid}".encode())
+
+
+def _set(target: int | str, name: str, value: bytes) -> None:
+    if xattrs.is_foreign(name):  # an overlay inside the image; on a tree of ours it would be the kernel's business
         return
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    try:
+        os.setxattr(target, name, value)
+    except OSError as exc:
+        if exc.errno not in _NO_XATTR:
+            raise

@@ -1,35 +1,54 @@
 """Extended attributes: which belong in a layer, and what tiffin keeps in its own on unpacked trees.
 
-Laws: what `clean` lets out, unpacking puts back unchanged; overlayfs' and tiffin's bookkeeping never enters a layer and
-is never taken from one.
+Laws: what `from_tree` lets out, unpacking puts back unchanged, except `user.overlay.*` (an overlay inside the image),
+which a layer may carry for others but which never comes back onto a tree of ours. overlayfs' and tiffin's bookkeeping
+never enters a layer and is never taken from one.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
+from collections.abc import Mapping
+from typing import NamedTuple
 
 OVERLAY_PREFIX = "user.overlay."
 OVERLAY_OPAQUE = "user.overlay.opaque"
 OWN_PREFIX = "user.tiffin."
 OWNER = OWN_PREFIX + "owner"  # "uid:gid" of an inode whose owner the id map cannot hold
-DEVICE = OWN_PREFIX + "device"  # "c 1:3": an empty file that stands for a device node
+DEVICE = OWN_PREFIX + "device"  # "c 1:3 0666": an empty file of mode 000 that stands for a device node
 CAPABILITY = "security.capability"
 _CAP_V3, _CAP_V2, _CAP_MASK = 0x03000000, 0x02000000, 0xFF000000
 _CAP_V3_BYTES, _CAP_V2_BYTES = 24, 20
+_FOREIGN = (OVERLAY_PREFIX, OWN_PREFIX, "trusted.", "system.")
 _NONE = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)
+_OWNER = re.compile(rb"(\d{1,10}):(\d{1,10})")
+_DEVICE = re.compile(rb"([bc]) (\d{1,7}):(\d{1,7})(?: ([0-7]{1,5}))?")
+NO_ID = (1 << 32) - 1  # what chown takes for "leave it"
+
+Attributes = tuple[tuple[str, bytes], ...]
+
+
+class Device(NamedTuple):
+    """What a placeholder stands for; `kind` as an entry has it."""
+
+    kind: str
+    major: int
+    minor: int
+    mode: int
 
 
 def is_foreign(name: str) -> bool:
     """Whether a layer may not carry the attribute: bookkeeping of a file system, or of this machine's policy."""
-    return name.startswith((OVERLAY_PREFIX, OWN_PREFIX, "trusted.", "system.")) or name == "security.selinux"
+    return name.startswith(_FOREIGN) or name == "security.selinux"
 
 
-def read_all(path: str) -> dict[str, bytes]:
-    """Every attribute of the inode at `path` (links not followed); none where the file system has none."""
+def read_all(target: str | int) -> dict[str, bytes]:
+    """Every attribute of an inode by path (a link there is not followed) or descriptor; none where there can be none."""
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(target) if isinstance(target, int) else os.listxattr(target, follow_symlinks=False)
     except OSError as exc:
         if exc.errno in _NONE:
             return {}
@@ -37,24 +56,62 @@ def read_all(path: str) -> dict[str, bytes]:
     result = {}
     for name in names:
         try:
-            result[name] = os.getxattr(path, name, follow_symlinks=False)
+            if isinstance(target, int):
+                result[name] = os.getxattr(target, name)
+            else:
+                result[name] = os.getxattr(target, name, follow_symlinks=False)
         except OSError as exc:
             if exc.errno not in _NONE:
                 raise
     return result
 
 
-def clean(found: dict[str, bytes]) -> tuple[tuple[str, bytes], ...]:
-    """What of `found` belongs in a layer, sorted. An overlay inside the image is escaped once; that is undone."""
+def from_tree(found: Mapping[str, bytes]) -> Attributes:
+    """What of an inode's attributes belongs in a layer, sorted. An overlay inside escapes its own; that is undone."""
     result = {}
     for name, value in found.items():
         if name.startswith(OVERLAY_PREFIX + "overlay."):
             result[OVERLAY_PREFIX + name[len(OVERLAY_PREFIX + "overlay.") :]] = value
-        elif name == CAPABILITY:
-            result[name] = _without_root_id(value)
         elif not is_foreign(name):
-            result[name] = value
+            result[name] = _without_root_id(value) if name == CAPABILITY else value
     return tuple(sorted(result.items()))
+
+
+def from_layer(found: Mapping[str, bytes]) -> Attributes:
+    """What of a tar entry's attributes may be put on a tree, sorted."""
+    return tuple(
+        sorted(
+            (name, _without_root_id(value) if name == CAPABILITY else value)
+            for name, value in found.items()
+            if name and "\0" not in name and not is_foreign(name)
+        )
+    )
+
+
+def owner(found: Mapping[str, bytes]) -> tuple[int, int] | None:
+    """The owner kept beside an inode; None if there is none, or none that makes sense."""
+    match = _OWNER.fullmatch(found.get(OWNER, b""))
+    if match is None:
+        return None
+    uid, gid = int(match[1]), int(match[2])
+    return (uid, gid) if max(uid, gid) < NO_ID else None
+
+
+def device(found: Mapping[str, bytes]) -> Device | None:
+    """The device an empty file stands for; None if it is a file, or the attribute makes no sense."""
+    match = _DEVICE.fullmatch(found.get(DEVICE, b""))
+    if match is None:
+        return None
+    kind = "char" if match[1] == b"c" else "block"
+    major, minor = int(match[2]), int(match[3])
+    if kind == "char" and major == minor == 0:  # that would be a whiteout
+        return None
+    return Device(kind, major, minor, int(match[4] or b"0", 8) & 0o7777)
+
+
+def device_text(kind: str, major: int, minor: int, mode: int) -> bytes:
+    """The value of DEVICE for a device node."""
+    return f"{'c' if kind == 'char' else 'b'} {major}:{minor} {mode:04o}".encode()
 
 
 def _without_root_id(value: bytes) -> bytes:

@@ -39,7 +39,10 @@ def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
         ("FROM base\nCOPY --chwon=1 f /x\n", 'unknown flag for COPY: --chwon; did you mean "--chown"?'),
         ("FROM base\nCOPY --chown=nobodyhere readme /x\n", 'no user is called "nobodyhere"'),
         ("FROM base\nUSER nobodyhere\nRUN true\n", 'no user is called "nobodyhere"'),
-        ("FROM base AS one\nFROM base\nCOPY --from=oen /x /y\n", 'no stage or context is named "oen"; did you mean "one"?'),
+        (
+            "FROM base AS one\nFROM base\nCOPY --from=oen /x /y\n",
+            'no stage or context is named "oen"; did you mean "one"?',
+        ),
         ("FROM base\nCOPY --from=later /x /y\nFROM base AS later\n", "x"),
         ("FROM $NOTHING\n", "base name ($NOTHING) should not be blank"),
         ('ARG X=${Y:?"give Y"}\nFROM base\n', "Y: give Y"),
@@ -85,7 +88,9 @@ def test_missing_things(tiffin: Run, base: str, context: Make, tmp_path: Path) -
     assert "invalid image reference" in error_of(tiffin("build", "-t", "Bad Name", folder, check=False))
     assert "unknown output type" in error_of(tiffin("build", "-o", "type=ocl,dest=x", folder, check=False), 2)
     assert "pushing needs a name" in error_of(tiffin("build", "--push", folder, check=False), 2)
-    assert "unknown isolation" in error_of(tiffin("build", "--isolation", "vm", "--no-cache", context(f"FROM {base}\nRUN true\n"), check=False), 2)
+    assert "unknown isolation" in error_of(
+        tiffin("build", "--isolation", "vm", "--no-cache", context(f"FROM {base}\nRUN true\n"), check=False), 2
+    )
 
 
 def test_registry_down_and_missing_base(tiffin: Run, registry: Registry, context: Make, base: str) -> None:
@@ -105,7 +110,7 @@ def test_registry_that_wants_credentials(
     with running_registry(folder, htpasswd=("cook", "s3cret-word")) as server:
         name = f"{server.host}/base:1"
         tiffin("tag", base, name)
-        assert f"access denied (401" in error_of(tiffin("push", name, check=False))
+        assert "access denied (401" in error_of(tiffin("push", name, check=False))
         wrong = tiffin("login", "-u", "cook", "--password-stdin", server.host, input="wrong\n", check=False)
         assert "access denied" in error_of(wrong)
         tiffin("login", "-u", "cook", "--password-stdin", server.host, input="s3cret-word\n")
@@ -138,7 +143,9 @@ class _Liar(http.server.BaseHTTPRequestHandler):
         import urllib.request
 
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        request = urllib.request.Request(f"http://{self.upstream}{self.path}", headers={"Accept": self.headers["Accept"] or "*/*"})
+        request = urllib.request.Request(
+            f"http://{self.upstream}{self.path}", headers={"Accept": self.headers["Accept"] or "*/*"}
+        )
         with opener.open(request, timeout=5) as answer:
             data, status, headers = answer.read(), answer.status, dict(answer.headers)
         blob = "/blobs/" in self.path

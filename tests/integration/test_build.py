@@ -137,7 +137,7 @@ def test_dockerignore_and_named_context(tiffin: Run, base: str, context: Make, t
 def test_failing_run_tells_lines_command_output_and_code(tiffin: Run, base: str, context: Make) -> None:
     done = tiffin("build", context(f"FROM {base}\nRUN echo before && \\\n    exit 3\n"), check=False)
     assert done.returncode == 1
-    assert "Dockerfile:2: process \"/bin/sh -c echo before &&     exit 3\"" in done.stderr
+    assert 'Dockerfile:2: process "/bin/sh -c echo before &&     exit 3"' in done.stderr
     assert "exit code: 3" in done.stderr and "  > before" in done.stderr and "3 | >>>     exit 3" in done.stderr
 
 
@@ -180,10 +180,12 @@ def test_same_digest_from_fresh_state(
 def test_copy_only_build_enters_no_namespace_and_unpacks_nothing(
     tiffin: Run, root: Path, base: str, context: Make, tmp_path: Path
 ) -> None:
-    folder = context(f"FROM {base}\nCOPY --chown=app f /srv/\nWORKDIR /srv\nADD f /g\nCMD [\"sh\"]\n", f="text")
+    folder = context(f'FROM {base}\nCOPY --chown=app f /srv/\nWORKDIR /srv\nADD f /g\nCMD ["sh"]\n', f="text")
     trace = tmp_path / "trace"
     tool = [sys.executable, "-m", "builder", "--root", str(root), "build", "-t", "copied", str(folder)]
-    subprocess.run(["strace", "-f", "-qq", "-e", "trace=unshare,mount,clone,clone3", "-o", str(trace), *tool], check=True)
+    subprocess.run(
+        ["strace", "-f", "-qq", "-e", "trace=unshare,mount,clone,clone3", "-o", str(trace), *tool], check=True
+    )
     assert "unshare" not in trace.read_text() and "CLONE_NEW" not in trace.read_text()
     assert list((root / "layers").glob("*/fs.*")) == []
     assert tiffin("run", "--rm", "copied", "stat", "-c", "%U", "/srv/f").stdout == "app\n"
@@ -223,7 +225,11 @@ def test_outputs(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
         subprocess.run(
             ["skopeo", "copy", "-q", f"{transport}:{archive}", f"oci:{copied}:x"], check=True, capture_output=True
         )
-        subprocess.run(["umoci", "unpack", "--rootless", "--image", f"{copied}:x", f"{copied}-tree"], check=True, capture_output=True)
+        subprocess.run(
+            ["umoci", "unpack", "--rootless", "--image", f"{copied}:x", f"{copied}-tree"],
+            check=True,
+            capture_output=True,
+        )
         assert (Path(f"{copied}-tree") / "rootfs/o/f").read_text() == "hi\n"
 
 

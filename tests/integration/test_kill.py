@@ -48,7 +48,9 @@ def test_interrupt_ends_the_build_at_once(root: Path, tiffin: Run, base: str, co
     process.stderr.close()
 
 
-def test_several_builds_share_a_state_directory(root: Path, tiffin: Run, base: str, context: Callable[..., Path]) -> None:
+def test_several_builds_share_a_state_directory(
+    root: Path, tiffin: Run, base: str, context: Callable[..., Path]
+) -> None:
     folder = context(f"FROM {base}\nRUN sleep 0.5 && date +%s%N > /stamp\n")
     tool = [sys.executable, "-m", "builder", "--root", str(root), "build", "-q", str(folder)]
     running = [subprocess.Popen(tool, stdout=subprocess.PIPE, text=True) for _ in range(4)]

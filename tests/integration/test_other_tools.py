@@ -126,7 +126,9 @@ def test_podman(pushed: str, tmp_path: Path) -> None:
     podman = ["podman", "--root", f"{place}/p", "--runroot", f"{place}/r", "--runtime", "runc"]
     podman += ["--cgroup-manager", "cgroupfs"]
     try:
-        out = sh(*podman, "run", "--name=probe", "--tls-verify=false", "--network=host", "--ulimit=nofile=1024:1024", pushed)
+        out = sh(
+            *podman, "run", "--name=probe", "--tls-verify=false", "--network=host", "--ulimit=nofile=1024:1024", pushed
+        )
         assert out == "made\n"
         sh(*podman, "export", "-o", f"{tmp_path}/export.tar", "probe")
         check_tar((tmp_path / "export.tar").read_bytes())
@@ -140,7 +142,13 @@ def test_podman(pushed: str, tmp_path: Path) -> None:
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Debian's docker with a daemon of its own."""
     folder = tmp_path_factory.mktemp("docker")
-    options = ["--iptables=false", "--bridge=none", "--ip-forward=false", "--ip-masq=false", "--storage-driver=overlay2"]
+    options = [
+        "--iptables=false",
+        "--bridge=none",
+        "--ip-forward=false",
+        "--ip-masq=false",
+        "--storage-driver=overlay2",
+    ]
     places = [f"--data-root={folder}/d", f"--exec-root={folder}/e", f"--pidfile={folder}/pid", f"-H=unix://{folder}/s"]
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen(["dockerd", *options, *places], stdout=log, stderr=log)
@@ -207,7 +215,9 @@ def test_we_read_what_skopeo_and_buildah_make(tiffin: Run, pushed: str, registry
     assert tiffin("run", "--rm", f"{registry.host}/buildah:1").stdout == "new\n"
 
 
-def test_index_is_resolved_by_platform(tiffin: Run, pushed: str, registry: Registry, context: Callable[..., Path]) -> None:
+def test_index_is_resolved_by_platform(
+    tiffin: Run, pushed: str, registry: Registry, context: Callable[..., Path]
+) -> None:
     local = json.loads(tiffin("inspect", pushed).stdout)[0]["Descriptor"]
     other = {"os": "linux", "architecture": "s390x"}
     platform = Platform.local().to_json()

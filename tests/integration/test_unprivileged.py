@@ -56,7 +56,9 @@ def test_build_push_run(users: Users, folder: Path, registry: Registry, user: st
 
 def test_owners_are_real_with_a_range_and_refused_with_one_id(users: Users, folder: Path) -> None:
     (folder / "own").mkdir(exist_ok=True)
-    (folder / "own/Dockerfile").write_text("FROM base\nCOPY --chown=1000:1001 Dockerfile /c\nRUN chown 33:34 /c && stat -c %u:%g /c\n")
+    (folder / "own/Dockerfile").write_text(
+        "FROM base\nCOPY --chown=1000:1001 Dockerfile /c\nRUN chown 33:34 /c && stat -c %u:%g /c\n"
+    )
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
     for user in (WITH_IDS, WITHOUT_IDS):
         users.run(user, ["build", "-q", "-t", "base", folder / "base"])

@@ -1,0 +1,93 @@
+"""The environment and the hosts of a run: Docker's rules for -e, --env-file, --add-host, and its defaults."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.errors import UsageError
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BYTE_ORDER_MARK = "\ufeff"
+HOST_GATEWAY = "host-gateway"  # Docker's name for the machine, which with its own network is this very one
+Variable = tuple[str, str | None]  # None takes the variable away
+
+
+def parse_variables(texts: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> tuple[Variable, ...]:
+    """--env-file lines, then -e; a name alone has the value it has in `environ`, or none. Raises UsageError."""
+    result: list[Variable] = []
+    for name in files:
+        result += read_file(name, environ)
+    for text in texts:
+        variable, equals, value = text.partition("=")
+        if not variable:
+            raise UsageError(f'-e "{text}" has no name', remedy="write -e NAME=VALUE")
+        result.append((variable, value if equals else environ.get(variable)))
+    return tuple(result)
+
+
+def read_file(name: str, environ: Mapping[str, str]) -> list[Variable]:
+    """The lines of an --env-file: NAME=VALUE as it stands, no quotes, no expansion; # begins a comment line."""
+    try:
+        text = Path(name).read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
+    except OSError as exc:
+        raise UsageError(f"cannot read --env-file {name}: {exc.strerror}", remedy="name a readable file") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"--env-file {name} is not UTF-8", remedy="convert it") from exc
+    result: list[Variable] = []
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.removesuffix("\r").lstrip()
+        if not line or line.startswith("#"):
+            continue
+        variable, equals, value = line.partition("=")
+        if not variable or any(character.isspace() for character in variable):
+            raise UsageError(f'line {number} of --env-file {name}: "{variable}" is no name', remedy="write NAME=VALUE")
+        if equals:
+            result.append((variable, value))
+        elif variable in environ:
+            result.append((variable, environ[variable]))
+    return result
+
+
+def environment(
+    image: Sequence[str], given: Sequence[Variable], *, home: str, hostname: str, tty: bool
+) -> tuple[str, ...]:
+    """Docker's defaults, then what the image sets, then what the user does, as NAME=VALUE."""
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if tty:
+        env["TERM"] = "xterm"
+    for item in image:
+        name, equals, value = item.partition("=")
+        if name and equals and "\0" not in item:
+            env[name] = value
+    for name, wanted in given:
+        if wanted is None:
+            env.pop(name, None)
+        else:
+            env[name] = wanted
+    env.setdefault("HOME", home)
+    return tuple(f"{name}={value}" for name, value in env.items())
+
+
+def parse_host(text: str) -> tuple[str, str]:
+    """--add-host NAME:ADDRESS or NAME=ADDRESS; raises UsageError."""
+    equals, colon = text.find("="), text.find(":")
+    cut = min(position for position in (equals, colon, len(text)) if position >= 0)
+    name, address = text[:cut], text[cut + 1 :].removeprefix("[").removesuffix("]")
+    if address == HOST_GATEWAY:
+        address = "127.0.0.1"
+    if not name or any(character.isspace() for character in name) or not is_address(address):
+        raise UsageError(f'--add-host "{text}" is no NAME:ADDRESS', remedy="write --add-host db:127.0.0.1")
+    return name, address
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an IPv4 or IPv6 address."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False

@@ -1,0 +1,195 @@
+"""The mounts of `tiffin run` as values: -v, --mount, --tmpfs in Docker's notation.
+
+What Docker knows and tiffin does not do is refused by name, never ignored. A name instead of a path is a named volume.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from builder.errors import UsageError
+from builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
+
+VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
+# Hints for other machines (caches, SELinux labels) and what is the case anyway
+HARMLESS_OPTIONS = frozenset(("z", "Z", "cached", "delegated", "consistent", "private", "rprivate", "rbind"))
+HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "exec", "relatime"))
+_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TRUE, _FALSE = ("", "1", "true"), ("0", "false")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A directory of tiffin's own at `path`; `name` "" makes it the container's, and it goes with it."""
+
+    name: str
+    path: str
+    read_only: bool = False
+
+
+Mount = Bind | Tmpfs | Volume
+
+
+def parse_volume(text: str, *, directory: str) -> Mount:
+    """-v HOST:PATH[:ro], -v NAME:PATH[:ro], -v PATH; HOST relative to `directory`. Raises UsageError."""
+    what = f'-v "{text}"'
+    parts = text.split(":")
+    if len(parts) > 3 or not all(parts):
+        raise UsageError(f"{what} is no HOST:PATH[:ro]", remedy="write -v /on/host:/in/container")
+    if len(parts) == 1:
+        return Volume(name="", path=_target(parts[0], what))
+    read_only = _volume_options(parts[2] if len(parts) == 3 else "", what)
+    source, path = parts[0], _target(parts[1], what)
+    if source.startswith(("/", "./", "../")) or source in (".", ".."):
+        return Bind(host_path=os.path.normpath(os.path.join(directory, source)), path=path, read_only=read_only)
+    return Volume(name=_volume_name(source, what), path=path, read_only=read_only)
+
+
+def parse_mount(text: str, *, directory: str) -> Mount:
+    """--mount type=bind|volume|tmpfs,…; the type is volume if there is none, as in Docker. Raises UsageError."""
+    what = f'--mount "{text}"'
+    fields = _fields(text, what)
+    kind = fields.pop("type", "volume")
+    if kind not in ("bind", "volume", "tmpfs"):
+        raise UsageError(f'{what}: type "{kind}" is not supported', remedy="use bind, volume or tmpfs")
+    path = _target(_either(fields, what, "target", "dst", "destination"), what)
+    source = _either(fields, what, "source", "src")
+    read_only = _flag(_either(fields, what, "readonly", "ro"), what) if {"readonly", "ro"} & fields.keys() else False
+    for name in ("readonly", "ro", "source", "src", "target", "dst", "destination", "consistency"):
+        fields.pop(name, None)
+    result: Mount
+    if kind == "tmpfs":
+        if source or read_only:
+            raise UsageError(f"{what}: a tmpfs has no source and is not read-only", remedy="leave them out")
+        size, mode = parse_size(fields.pop("tmpfs-size", "0")), _mode(fields.pop("tmpfs-mode", ""))
+        result = Tmpfs(path=path, size_bytes=size, mode=mode)
+    elif kind == "volume":
+        result = Volume(name=_volume_name(source, what) if source else "", path=path, read_only=read_only)
+    else:
+        if fields.get("bind-propagation", "rprivate") in ("private", "rprivate"):
+            fields.pop("bind-propagation", None)
+        result = _existing_bind(source, path, read_only, what, directory)
+    if fields:
+        raise UsageError(f'{what}: "{min(fields)}" is not supported', remedy="leave it out")
+    return result
+
+
+def parse_tmpfs(text: str) -> Tmpfs:
+    """--tmpfs PATH[:size=…,mode=…]; raises UsageError."""
+    what = f'--tmpfs "{text}"'
+    path, _, rest = text.partition(":")
+    size, mode = 0, DEFAULT_TMPFS_MODE
+    for item in filter(None, rest.split(",")):
+        name, _, value = item.partition("=")
+        if name == "size":
+            size = parse_size(value)
+        elif name == "mode":
+            mode = _mode(value)
+        elif item not in HARMLESS_TMPFS:
+            raise UsageError(f'{what}: option "{item}" is not supported', remedy="use size= and mode=")
+    return Tmpfs(path=_target(path, what), size_bytes=size, mode=mode)
+
+
+def parse_size(text: str) -> int:
+    """Bytes, with a suffix k, m or g of powers of 1024; raises UsageError."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise UsageError(f'"{text}" is no size', remedy="write a number with k, m or g, such as 64m")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def ordered(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
+    """Parents before what is mounted below them; raises UsageError for two mounts on one path."""
+    seen: set[str] = set()
+    for mount in mounts:
+        if mount.path in seen:
+            raise UsageError(f"two mounts want {mount.path}", remedy="keep one of them")
+        seen.add(mount.path)
+    return tuple(sorted(mounts, key=lambda mount: mount.path.count("/")))
+
+
+def parent_of(mount: Mount, others: Iterable[Mount]) -> Mount | None:
+    """The innermost of `others` that `mount` lies below, or None."""
+    above = [other for other in others if mount.path.startswith(other.path.rstrip("/") + "/")]
+    return max(above, key=lambda other: len(other.path), default=None)
+
+
+def _volume_options(text: str, what: str) -> bool:
+    """Whether the options of -v make it read-only."""
+    read_only = False
+    for option in filter(None, text.split(",")):
+        if option == "ro":
+            read_only = True
+        elif option != "rw" and option not in HARMLESS_OPTIONS:
+            raise UsageError(f'{what}: option "{option}" is not supported', remedy="use ro or rw")
+    return read_only
+
+
+def _existing_bind(source: str, path: str, read_only: bool, what: str, directory: str) -> Bind:
+    """Unlike -v, --mount makes no missing directory."""
+    if not source:
+        raise UsageError(f"{what} names no source", remedy="add source=PATH")
+    host_path = os.path.normpath(os.path.join(directory, source))
+    if not os.path.exists(host_path):
+        raise UsageError(f"{what}: {source} does not exist", remedy="create it first")
+    return Bind(host_path=host_path, path=path, read_only=read_only)
+
+
+def _fields(text: str, what: str) -> dict[str, str]:
+    """Comma-separated NAME[=VALUE] with CSV quoting, as Docker reads it."""
+    items = [text]
+    if '"' in text:
+        import csv
+
+        items = next(csv.reader([text]), [])
+    else:
+        items = text.split(",")
+    fields: dict[str, str] = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        name = name.strip().lower()
+        if not name or name in fields:
+            raise UsageError(f'{what}: "{item}" is empty or given twice', remedy="write type=bind,source=…,target=…")
+        fields[name] = value
+    return fields
+
+
+def _either(fields: dict[str, str], what: str, *names: str) -> str:
+    given = [name for name in names if name in fields]
+    if len(given) > 1:
+        raise UsageError(f"{what}: {given[0]} and {given[1]} are the same", remedy="keep one of them")
+    return fields[given[0]] if given else ""
+
+
+def _flag(value: str, what: str) -> bool:
+    if value.lower() not in (*_TRUE, *_FALSE):
+        raise UsageError(f'{what}: "{value}" is neither true nor false', remedy="write readonly=true")
+    return value.lower() in _TRUE
+
+
+def _volume_name(name: str, what: str) -> str:
+    if not VOLUME_NAME.fullmatch(name):
+        raise UsageError(f'{what}: "{name}" is neither a path nor a volume name', remedy="begin a path with / or ./")
+    return name
+
+
+def _target(path: str, what: str) -> str:
+    if not path.startswith("/"):
+        raise UsageError(f'{what}: "{path}" is no absolute path', remedy="give the place in the container from /")
+    path = "/" + os.path.normpath(path).lstrip("/")
+    if path == "/" or path == "/proc" or path.startswith("/proc/"):
+        raise UsageError(f"{what}: nothing can be mounted on {path}", remedy="choose another place")
+    return path
+
+
+def _mode(text: str) -> int:
+    if not text:
+        return DEFAULT_TMPFS_MODE
+    try:
+        return int(text, 8) & 0o7777
+    except ValueError as exc:
+        raise UsageError(f'"{text}" is no octal mode', remedy="write it like 1777") from exc

@@ -1,0 +1,104 @@
+"""Named volumes: mounts/volumes/NAME, filled from the image the first time; and the mounts of one container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.containers.container import Container
+from builder.containers.mounts import Mount, Volume, ordered
+from builder.containers.rootfs import RootView
+from builder.sandbox.spec import Bind, Stub, Tmpfs
+from cache.files import disk_errors, remove_tree
+from cache.statedir import StateDir
+
+VOLUME_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mounted:
+    """What the sandbox is given: mounts in order, and the places that must be there for them."""
+
+    mounts: tuple[Bind | Tmpfs, ...]
+    stubs: tuple[Stub, ...]
+
+
+def prepare_mounts(
+    mounts: Sequence[Mount],
+    image_volumes: Sequence[str],
+    *,
+    state: StateDir,
+    container: Container,
+    root: RootView,
+    read_only_root: bool,
+) -> Mounted:
+    """Make what the mounts of a container need on this machine. Raises UsageError, StoreError.
+
+    A volume without a name is a part of the container's own root; only where that is read-only it is a directory.
+    """
+    places = {"/" + os.path.normpath(path).lstrip("/") for path in image_volumes if path.startswith("/")}
+    places -= {"/", *(mount.path for mount in mounts)}
+    everything = ordered([*mounts, *(Volume(name="", path=path) for path in sorted(places))])
+    result: list[Bind | Tmpfs] = []
+    stubs: list[Stub] = []
+    for number, mount in enumerate(everything):
+        place = root.resolve(mount.path)
+        host: Bind | Tmpfs | None
+        match mount:
+            case Volume(name=""):
+                host = _own_volume(container, number, place, mount, root) if read_only_root else None
+            case Volume():
+                source = named_volume(state, mount.name, place, root)
+                host = Bind(host_path=os.fspath(source), path=mount.path, read_only=mount.read_only)
+            case Bind():
+                host = _bind(mount)
+            case Tmpfs():
+                host = mount
+        is_directory = not isinstance(host, Bind) or Path(host.host_path).is_dir()
+        stubs.append(Stub(path=place, is_directory=is_directory))
+        if host is not None:
+            result.append(host)
+    return Mounted(mounts=tuple(result), stubs=tuple(stubs))
+
+
+def named_volume(state: StateDir, name: str, place: str, root: RootView) -> Path:
+    """The directory of a volume; made from what the image has at `place` if it is new."""
+    volumes = state.mounts / "volumes"
+    path = volumes / name
+    if path.is_dir():
+        return path
+    with state.lock(f"volume-{name}"), disk_errors(path):
+        volumes.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            fresh = volumes / f".new-{name}"  # nobody else's: we hold the lock
+            remove_tree(fresh)
+            _fill(fresh, place, root)
+            fresh.rename(path)
+    return path
+
+
+def _own_volume(container: Container, number: int, place: str, mount: Volume, root: RootView) -> Bind:
+    path = container.volumes / str(number)
+    with disk_errors(path):
+        container.volumes.mkdir(mode=0o700, exist_ok=True)
+        _fill(path, place, root)
+    return Bind(host_path=os.fspath(path), path=mount.path, read_only=mount.read_only)
+
+
+def _fill(path: Path, place: str, root: RootView) -> None:
+    if root.is_directory(place):
+        root.copy_out(place, path)
+    else:
+        path.mkdir()
+        path.chmod(VOLUME_MODE)
+
+
+def _bind(mount: Bind) -> Bind:
+    """-v makes a missing directory, as in Docker; the link it may be is followed now and not in the sandbox."""
+    path = Path(mount.host_path)
+    if not path.exists():
+        with disk_errors(path):
+            path.mkdir(parents=True)
+    return Bind(host_path=os.path.realpath(path), path=mount.path, read_only=mount.read_only)

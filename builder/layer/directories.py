@@ -1,0 +1,92 @@
+"""Directories below a root by descriptor: every step is opened relative to the one before and never follows a link.
+
+So a path of any length works, and nothing that happens to the tree meanwhile leads out of the root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+from builder.layer.paths import ROOT
+
+MAX_OPEN = 32  # descriptors kept; a tree is mostly visited directory by directory
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Directories:
+    """Open directories of one tree, the last few kept. Closed by `close`, as a context manager, or when forgotten."""
+
+    def __init__(self, root: Path | str) -> None:
+        self._lock = threading.Lock()  # guards _open, and use of its descriptors in `open`; nothing is taken under it
+        self._open: dict[str, int] = {}
+        self._root = os.open(root, _FLAGS)
+
+    def __enter__(self) -> Directories:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # the root could not be opened
+            self.close()
+
+    def close(self) -> None:
+        self.forget(ROOT)
+        root, self._root = self._root, -1
+        if root >= 0:
+            os.close(root)
+
+    def descriptor(self, path: str) -> int:
+        """The directory `path` ("." for the root), open for reading; valid until MAX_OPEN others were asked for."""
+        if path in ("", ROOT):
+            return self._root
+        known = self._open.get(path)
+        if known is not None:
+            return known
+        fd = self._walk(path)
+        while len(self._open) >= MAX_OPEN:
+            os.close(self._open.pop(next(iter(self._open))))
+        self._open[path] = fd
+        return fd
+
+    def open(self, path: str) -> int:
+        """Open a file for reading; its descriptor is the caller's. Safe to call from several threads."""
+        parent, _, name = path.rpartition("/")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with self._lock:
+            return os.open(host_name(name), flags, dir_fd=self.descriptor(parent))
+
+    def forget(self, path: str) -> None:
+        """Close what is kept open at `path` and below, as it is about to go."""
+        prefix = "" if path == ROOT else f"{path}/"
+        for known in [known for known in self._open if known == path or known.startswith(prefix)]:
+            os.close(self._open.pop(known))
+
+    def _walk(self, path: str) -> int:
+        parent = path
+        while parent and parent not in self._open:
+            parent = parent.rpartition("/")[0]
+        rest = path[len(parent) :].lstrip("/").split("/")
+        start = fd = self._open[parent] if parent else self._root
+        for name in rest:
+            try:
+                step = os.open(host_name(name), _FLAGS, dir_fd=fd)
+            finally:
+                if fd != start:
+                    os.close(fd)
+            fd = step
+        return fd
+
+
+def host_name(name: str) -> bytes:
+    """A name of the image as the kernel takes it, whatever this process's locale."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def image_name(name: bytes) -> str:
+    """The reverse of `host_name`."""
+    return name.decode("utf-8", "surrogateescape")
