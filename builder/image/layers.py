@@ -53,10 +53,8 @@ class LayerStore:
             known = self._indexes.get(diff_id)
         if known is not None:
             return known
-        data = self.snapshots.read_index(diff_id)
-        if data is not None:
-            index = LayerIndex.decode(data)
-        else:
+        index = self._read_index(diff_id)
+        if index is None:
             from builder.layer.unpack import index_layer
 
             with self.snapshots.lock(diff_id), self.open_tar(diff_id, blob) as tar:
@@ -65,6 +63,14 @@ class LayerStore:
         with self._lock:
             self._indexes[diff_id] = index
         return index
+
+    def _read_index(self, diff_id: Digest) -> LayerIndex | None:
+        """What was kept; damaged, or of another version, is nothing: it is made anew from the layer."""
+        data = self.snapshots.read_index(diff_id)
+        try:
+            return LayerIndex.decode(data) if data is not None else None
+        except CorruptError:
+            return None
 
     def ensure_snapshots(self, layers: Sequence[Layer]) -> list[Path]:
         """Unpacked trees of `layers`, in their order; missing ones are unpacked side by side. Needs the namespace."""

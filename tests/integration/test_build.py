@@ -138,7 +138,7 @@ def test_failing_run_tells_lines_command_output_and_code(tiffin: Run, base: str,
     done = tiffin("build", context(f"FROM {base}\nRUN echo before && \\\n    exit 3\n"), check=False)
     assert done.returncode == 1
     assert 'Dockerfile:2: process "/bin/sh -c echo before &&     exit 3"' in done.stderr
-    assert "exit code: 3" in done.stderr and "  > before" in done.stderr and "3 | >>>     exit 3" in done.stderr
+    assert "exit code: 3" in done.stderr and "\n > before\n" in done.stderr and "3 | >>>     exit 3" in done.stderr
 
 
 def test_failure_of_one_stage_stops_the_others(tiffin: Run, base: str, context: Make) -> None:

@@ -127,7 +127,14 @@ def test_podman(pushed: str, tmp_path: Path) -> None:
     podman += ["--cgroup-manager", "cgroupfs"]
     try:
         out = sh(
-            *podman, "run", "--name=probe", "--tls-verify=false", "--network=host", "--ulimit=nofile=1024:1024", pushed
+            *podman,
+            "run",
+            "--name=probe",
+            "--tls-verify=false",
+            "--network=host",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=1024:1024",
+            pushed,
         )
         assert out == "made\n"
         sh(*podman, "export", "-o", f"{tmp_path}/export.tar", "probe")
