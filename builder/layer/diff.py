@@ -35,7 +35,10 @@ def diff_upper(upper: Path) -> list[Change]:
 
     The changes open their files below `upper`, which must stay until they are packed.
     """
-    directories = Directories(upper)
+    try:
+        directories = Directories(upper)
+    except OSError as exc:
+        raise BuildError(f"cannot read {upper}: {exc.strerror}", remedy="build again") from exc
     found: list[tuple[Entry, tuple[int, int] | None]] = []
     pending = [(ROOT, False)]
     while pending:

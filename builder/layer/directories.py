@@ -12,7 +12,8 @@ from pathlib import Path
 
 from builder.layer.paths import ROOT
 
-MAX_OPEN = 32  # descriptors kept; a tree is mostly visited directory by directory
+MAX_OPEN = 64  # descriptors kept; a tree is mostly visited directory by directory
+KEPT_STEPS = 16  # of a walk down, so that going back up a deep path does not begin at the root each time
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -41,17 +42,17 @@ class Directories:
             os.close(root)
 
     def descriptor(self, path: str) -> int:
-        """The directory `path` ("." for the root), open for reading; valid until MAX_OPEN others were asked for."""
+        """The directory `path` ("." for the root), open for reading; valid while two others are asked for."""
         if path in ("", ROOT):
             return self._root
-        known = self._open.get(path)
+        known = self._open.pop(path, None)
         if known is not None:
+            self._open[path] = known  # now the last to be closed
             return known
-        fd = self._walk(path)
-        while len(self._open) >= MAX_OPEN:
+        self._open.update(self._walk(path))
+        while len(self._open) > MAX_OPEN:
             os.close(self._open.pop(next(iter(self._open))))
-        self._open[path] = fd
-        return fd
+        return self._open[path]
 
     def open(self, path: str) -> int:
         """Open a file for reading; its descriptor is the caller's. Safe to call from several threads."""
@@ -66,20 +67,24 @@ class Directories:
         for known in [known for known in self._open if known == path or known.startswith(prefix)]:
             os.close(self._open.pop(known))
 
-    def _walk(self, path: str) -> int:
-        parent = path
-        while parent and parent not in self._open:
-            parent = parent.rpartition("/")[0]
-        rest = path[len(parent) :].lstrip("/").split("/")
-        start = fd = self._open[parent] if parent else self._root
-        for name in rest:
-            try:
-                step = os.open(host_name(name), _FLAGS, dir_fd=fd)
-            finally:
-                if fd != start:
-                    os.close(fd)
-            fd = step
-        return fd
+    def _walk(self, path: str) -> dict[str, int]:
+        """Open `path` step by step from the nearest directory that is open; the last steps, in order."""
+        here = path
+        while here and here not in self._open:
+            here = here.rpartition("/")[0]
+        fd = self._open[here] if here else self._root
+        steps: dict[str, int] = {}
+        try:
+            for name in path[len(here) :].lstrip("/").split("/"):
+                here = f"{here}/{name}" if here else name
+                fd = steps[here] = os.open(host_name(name), _FLAGS, dir_fd=fd)
+                if len(steps) > KEPT_STEPS:
+                    os.close(steps.pop(next(iter(steps))))
+        except OSError:
+            for fd in steps.values():
+                os.close(fd)
+            raise
+        return steps
 
 
 def host_name(name: str) -> bytes:

@@ -49,6 +49,8 @@ class Packed:
 def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = None) -> LayerIndex:
     """Write `changes` as a tar, sorted, parents first; the index has digests and offsets. Constant memory.
 
+    Parents of what is changed should be among the changes: readers make missing ones as root's with mode 0755.
+
     Times later than `clamp_mtime_ns` become it. A file that is not as long as its entry says is a BuildError.
     """
     out = _Buffered(sink)
@@ -123,9 +125,9 @@ def member_name(entry: Entry) -> str:
 
 
 def _write(entry: Entry, change: Change, out: _Buffered) -> Entry:
-    if entry.kind == "whiteout":
-        out.write(header(entry._replace(kind="file"), member_name(entry)))
-        return entry
+    if entry.kind == "whiteout":  # which has no owner, mode or time
+        out.write(header(new_entry(entry.path, "file", 0), member_name(entry)))
+        return new_entry(entry.path, "whiteout", 0)
     if f"/{entry.path}".rpartition("/")[2].startswith(WHITEOUT_PREFIX):
         raise BuildError(
             f'a layer cannot hold "{entry.path}": names beginning with {WHITEOUT_PREFIX} mean deletions there',
