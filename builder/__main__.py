@@ -33,7 +33,7 @@ def main() -> NoReturn:
     try:
         from builder.cli.app import app
 
-        app(standalone_mode=False)
+        app(prog_name="tiffin", standalone_mode=False)
         code = 0
     except BaseException as exc:
         if is_debug(sys.argv[1:]) and not isinstance(exc, SystemExit):
@@ -70,6 +70,9 @@ def _open_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _tell(exc: BaseException) -> int:

@@ -53,8 +53,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from builder.dockerfile.suggest import did_you_mean
 
-            hint = did_you_mean(args[0], list(COMMANDS)) or "see tiffin --help"
-            raise click.UsageError(f'unknown command "{args[0]}"; {hint}', ctx)
+            hint = did_you_mean(args[0], list(COMMANDS))
+            raise click.UsageError(f'unknown command "{args[0]}"' + (f"; {hint}" if hint else ""), ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -1,0 +1,110 @@
+"""-e, --env-file and --add-host follow Docker's rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.containers.environment import DEFAULT_PATH, environment, parse_host, parse_variables
+from builder.errors import UsageError
+
+ENVIRON = {"FROM_HOST": "host", "EMPTY": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("A=b", ("A", "b")),
+        ("A=", ("A", "")),
+        ("A=b=c", ("A", "b=c")),
+        ("A= b ", ("A", " b ")),
+        ("FROM_HOST", ("FROM_HOST", "host")),
+        ("EMPTY", ("EMPTY", "")),
+        ("NOT_THERE", ("NOT_THERE", None)),
+    ],
+)
+def test_env_option(text: str, wanted: tuple[str, str | None]) -> None:
+    assert parse_variables([text], [], ENVIRON) == (wanted,)
+
+
+def test_env_option_without_a_name_is_refused() -> None:
+    with pytest.raises(UsageError, match="no name"):
+        parse_variables(["=x"], [], ENVIRON)
+
+
+def test_env_file(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(
+        b'\xef\xbb\xbf# comment\n\n  # another\n  INDENTED=1\nQUOTED="a b"\nSPACES= x y \nHASH=a#b\nEMPTY_HERE=\n'
+        b"DOLLAR=$HOME\nFROM_HOST\nNOT_THERE\nCRLF=1\r\nLAST=z"
+    )
+    assert parse_variables(["LAST=option"], [str(file)], ENVIRON) == (
+        ("INDENTED", "1"),
+        ("QUOTED", '"a b"'),
+        ("SPACES", " x y "),
+        ("HASH", "a#b"),
+        ("EMPTY_HERE", ""),
+        ("DOLLAR", "$HOME"),
+        ("FROM_HOST", "host"),
+        ("CRLF", "1"),
+        ("LAST", "z"),
+        ("LAST", "option"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"A B=1", "line 1 .*is no name"), (b"\n=1", "line 2"), (b"\xff=1", "UTF-8")]
+)
+def test_bad_env_file_is_refused(data: bytes, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(data)
+    with pytest.raises(UsageError, match=reason):
+        parse_variables([], [str(file)], ENVIRON)
+
+
+def test_missing_env_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read --env-file"):
+        parse_variables([], [str(tmp_path / "none")], ENVIRON)
+
+
+def test_environment_defaults() -> None:
+    assert environment([], [], home="/root", hostname="h", tty=False) == (
+        f"PATH={DEFAULT_PATH}",
+        "HOSTNAME=h",
+        "HOME=/root",
+    )
+    assert "TERM=xterm" in environment([], [], home="/", hostname="h", tty=True)
+
+
+def test_environment_order_of_precedence() -> None:
+    found = environment(
+        ["PATH=/image", "A=image", "B=image", "HOME=/image", "broken", "=x"],
+        [("A", "given"), ("B", None), ("TERM", "vt100"), ("A", "last")],
+        home="/root",
+        hostname="h",
+        tty=True,
+    )
+    assert found == ("PATH=/image", "HOSTNAME=h", "TERM=vt100", "A=last", "HOME=/image")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("db:10.0.0.1", ("db", "10.0.0.1")),
+        ("db=10.0.0.1", ("db", "10.0.0.1")),
+        ("db:::1", ("db", "::1")),
+        ("db=[fe80::1]", ("db", "fe80::1")),
+        ("me:host-gateway", ("me", "127.0.0.1")),
+    ],
+)
+def test_add_host(text: str, wanted: tuple[str, str]) -> None:
+    assert parse_host(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", "db", "db:", ":1.2.3.4", "db:nonsense", "db:1.2.3", "a b:1.2.3.4", "db:1.2.3.4\n"]
+)
+def test_bad_add_host_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no NAME:ADDRESS"):
+        parse_host(text)

@@ -1,0 +1,126 @@
+"""-v, --mount and --tmpfs become values as Docker reads them; what is not done is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.containers.mounts import Mount, Volume, ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+from builder.errors import UsageError
+from builder.sandbox.spec import Bind, Tmpfs
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("/a:/b", Bind(host_path="/a", path="/b")),
+        ("/a:/b:ro", Bind(host_path="/a", path="/b", read_only=True)),
+        ("/a:/b:rw,z", Bind(host_path="/a", path="/b")),
+        ("/a:/b:Z,ro", Bind(host_path="/a", path="/b", read_only=True)),
+        ("./a:/b/../c/", Bind(host_path="/here/a", path="/c")),
+        ("..:/b", Bind(host_path="/", path="/b")),
+        (".:/b", Bind(host_path="/here", path="/b")),
+        ("data:/b", Volume(name="data", path="/b")),
+        ("data:/b:ro", Volume(name="data", path="/b", read_only=True)),
+        ("/b", Volume(name="", path="/b")),
+        ("/a://b", Bind(host_path="/a", path="/b")),
+    ],
+)
+def test_volume_option(text: str, wanted: Mount) -> None:
+    assert parse_volume(text, directory="/here") == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no HOST:PATH"),
+        ("/a:", "no HOST:PATH"),
+        ("/a:/b:ro:x", "no HOST:PATH"),
+        ("/a:b", "no absolute path"),
+        ("/a:/", "nothing can be mounted"),
+        ("/a:/x/..", "nothing can be mounted"),
+        ("/a:/proc/sys", "nothing can be mounted"),
+        ("/a:/b:shared", '"shared" is not supported'),
+        ("/a:/b:U", '"U" is not supported'),
+        ("a/b:/c", "neither a path nor a volume name"),
+        ("-x:/c", "neither a path nor a volume name"),
+    ],
+)
+def test_bad_volume_option_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        parse_volume(text, directory="/here")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("type=bind,source=/etc,target=/b", Bind(host_path="/etc", path="/b")),
+        ("type=bind,src=/etc,dst=/b,readonly", Bind(host_path="/etc", path="/b", read_only=True)),
+        ("type=bind,src=/etc,destination=/b,ro=true", Bind(host_path="/etc", path="/b", read_only=True)),
+        ("type=bind,src=/etc,dst=/b,readonly=false", Bind(host_path="/etc", path="/b")),
+        ("type=bind,src=/etc,dst=/b,bind-propagation=rprivate", Bind(host_path="/etc", path="/b")),
+        ('type=bind,"source=/etc",target=/b', Bind(host_path="/etc", path="/b")),
+        ("type=tmpfs,target=/b", Tmpfs(path="/b")),
+        ("type=tmpfs,target=/b,tmpfs-size=1m,tmpfs-mode=700", Tmpfs(path="/b", size_bytes=1 << 20, mode=0o700)),
+        ("type=volume,source=data,target=/b", Volume(name="data", path="/b")),
+        ("source=data,target=/b,ro", Volume(name="data", path="/b", read_only=True)),
+        ("type=volume,target=/b", Volume(name="", path="/b")),
+    ],
+)
+def test_mount_option(text: str, wanted: Mount) -> None:
+    assert parse_mount(text, directory="/") == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("type=npipe,target=/b", '"npipe" is not supported'),
+        ("type=bind,target=/b", "names no source"),
+        ("type=bind,source=/no/such,target=/b", "does not exist"),
+        ("type=bind,source=/etc", "no absolute path"),
+        ("type=bind,source=/etc,target=/b,bind-propagation=rshared", "bind-propagation"),
+        ("type=bind,source=/etc,target=/b,wrong=1", '"wrong" is not supported'),
+        ("type=bind,source=/etc,src=/usr,target=/b", "are the same"),
+        ("type=bind,source=/etc,target=/b,target=/c", "given twice"),
+        ("type=bind,source=/etc,target=/b,ro=maybe", "neither true nor false"),
+        ("type=tmpfs,source=/etc,target=/b", "no source"),
+        ("type=tmpfs,target=/b,tmpfs-size=x", "no size"),
+        ("type=tmpfs,target=/b,tmpfs-mode=9", "no octal mode"),
+        ("type=volume,target=/b,volume-nocopy", '"volume-nocopy" is not supported'),
+    ],
+)
+def test_bad_mount_option_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        parse_mount(text, directory="/")
+
+
+def test_tmpfs_option() -> None:
+    assert parse_tmpfs("/t") == Tmpfs(path="/t", size_bytes=0, mode=0o1777)
+    assert parse_tmpfs("/t:rw,size=64k,mode=755,nosuid") == Tmpfs(path="/t", size_bytes=64 << 10, mode=0o755)
+    for option in ("noexec", "ro", "uid=1"):  # not done, so not accepted
+        with pytest.raises(UsageError, match=option):
+            parse_tmpfs(f"/t:{option}")
+
+
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("17", 17), ("2k", 2048), ("3M", 3 << 20), ("1gb", 1 << 30)])
+def test_size(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+def test_parents_are_mounted_before_what_lies_below() -> None:
+    inner, outer = Tmpfs(path="/a/b/c"), Tmpfs(path="/a")
+    assert ordered([inner, outer]) == (outer, inner)
+
+
+def test_two_mounts_on_one_path_are_refused() -> None:
+    with pytest.raises(UsageError, match="two mounts want /a"):
+        ordered([Tmpfs(path="/a"), Bind(host_path="/etc", path="/a")])
+
+
+def test_mount_option_is_relative_to_the_directory_given(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    assert parse_mount("type=bind,src=x,dst=/b", directory=str(tmp_path)) == Bind(
+        host_path=str(tmp_path / "x"), path="/b"
+    )
