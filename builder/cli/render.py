@@ -140,7 +140,8 @@ class PlainRenderer(Renderer):
         return b"".join(self._output_line(step_id, rest) for rest in rests if rest)
 
     def _output_line(self, step_id: int, line: bytes) -> bytes:
-        seconds = time.monotonic() - self._started.get(step_id, time.monotonic())
+        now = time.monotonic()
+        seconds = now - self._started.get(step_id, now)
         return b"#%d %.3f %s\n" % (step_id, seconds, line.removesuffix(b"\r"))
 
     def _transfer(self, event: Transfer) -> bytes:
