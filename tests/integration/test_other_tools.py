@@ -168,6 +168,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     finally:
         daemon.terminate()
         daemon.wait(30)
+        subprocess.run(["umount", folder / "e/netns/default"], capture_output=True, check=False)  # the daemon leaves it
 
 
 def test_docker_reads_what_we_push_and_save(docker: Sequence[str], tiffin: Run, pushed: str, tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""The main job on a real distribution, as an unprivileged user: apt-get, wheels, nginx, and tiffin in its own image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.servers import Registry, free_port
+from tests.unprivileged import WITH_IDS, Users, interpreter
+
+pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("debian")]
+BOOTSTRAP_SECONDS = 300
+SERVE_SECONDS = 20
+CA_FILE = "etc/ssl/certs/ca-certificates.crt"
+
+
+@pytest.fixture(scope="module")
+def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Debian base in the registry, made from the machine's own package sources and trusting what the machine trusts."""
+    if os.getuid() != 0:
+        pytest.skip("bootstrapping Debian is set up for root")
+    folder = tmp_path_factory.mktemp("debian")
+    subprocess.run(
+        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(folder / "rootfs.tar")],
+        check=True,
+        capture_output=True,
+        timeout=BOOTSTRAP_SECONDS,
+    )
+    trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or f"/{CA_FILE}"
+    shutil.copy(trusted, folder / "ca.crt")
+    (folder / "Dockerfile").write_text(
+        f'FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /{CA_FILE}\nENV PIP_CERT=/{CA_FILE}\nCMD ["bash"]\n'
+    )
+    name = f"{registry.host}/debian:bookworm"
+    tool = [sys.executable, "-m", "builder", "--root", str(folder / "state")]
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    subprocess.run(
+        [*tool, "build", "-q", "--push", "-t", name, str(folder)], check=True, env=environ, capture_output=True
+    )
+    return name
+
+
+def test_service_is_built_pushed_and_served(users: Users, debian: str, registry: Registry) -> None:
+    source = users.code / "web"
+    shutil.copytree(CHECKOUT / "examples/web", source, dirs_exist_ok=True)
+    subprocess.run(["chmod", "-R", "a+rX", str(source)], check=True)
+    port, name = free_port(), f"{registry.host}/web:1"
+    build = ["build", "-t", name, "--build-arg", f"BASE={debian}", "--build-arg", f"PORT={port}"]
+    users.run(WITH_IDS, [*build, "--push", source])
+    again = users.run(WITH_IDS, [*build, source])
+    assert "DONE" not in again.stderr
+    entry = users.home(WITH_IDS).stat()
+    environ = {"HOME": str(users.home(WITH_IDS)), "PATH": os.environ["PATH"]}
+    environ["PYTHONPATH"] = f"{users.code}:{users.code / 'site'}"
+    argv = [interpreter(), "-m", "builder", "run", "--rm", name]
+    server = subprocess.Popen(argv, env=environ, user=entry.st_uid, group=entry.st_gid, extra_groups=[], cwd="/")
+    try:
+        assert b"rice" in _get(f"http://127.0.0.1:{port}/menu.html")
+        assert b"tiffin" in _get(f"http://127.0.0.1:{port}/")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+    owner = users.run(WITH_IDS, ["run", "--rm", name, "stat", "-c", "%U:%G", "/srv/www/menu.html"]).stdout
+    assert owner == "www-data:www-data\n"
+
+
+def test_own_image_builds_others(users: Users, debian: str, busybox: Path) -> None:
+    source = users.code / "self"
+    ignore = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", ".*_cache")
+    shutil.copytree(CHECKOUT, source, ignore=ignore, dirs_exist_ok=True)
+    shutil.copytree(busybox, source / "busybox", symlinks=True, dirs_exist_ok=True)
+    subprocess.run(["chmod", "-R", "a+rX", str(source)], check=True)
+    users.run(WITH_IDS, ["build", "-t", "tiffin", "--build-arg", f"BASE={debian}", source])
+    assert users.run(WITH_IDS, ["run", "--rm", "tiffin", "version"]).stdout.startswith("tiffin version ")
+    script = (
+        "tiffin build -q -t base /src/busybox && tiffin build -q -t hello --build-arg BASE=base /src/examples/hello"
+        " && tiffin run --rm hello"
+    )
+    inner = ["run", "--rm", "--tmpfs", "/var/lib/tiffin", "-v", f"{source}:/src:ro", "--entrypoint", "sh", "tiffin"]
+    assert "Hello from the lunch box." in users.run(WITH_IDS, [*inner, "-c", script]).stdout
+
+
+def _get(url: str) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + SERVE_SECONDS
+    while True:
+        try:
+            with opener.open(url, timeout=2) as answer:
+                data: bytes = answer.read()
+                return data
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} is not served"
+            time.sleep(0.1)
