@@ -118,7 +118,7 @@ def _entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | N
         False,
     )
     # through /proc, as there is no call for attributes relative to a directory, and opening a device may do things
-    found = xattrs.read_all(f"/proc/self/fd/{parent}/{os.fsdecode(name)}")
+    found = xattrs.read_all(b"/proc/self/fd/%d/%b" % (parent, name))
     return _with_attributes(entry, found) if found else entry
 
 

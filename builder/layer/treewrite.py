@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from builder.errors import BuildError, ImageError
@@ -223,7 +224,7 @@ def _complete_symlink(name: bytes, parent: int, entry: Entry) -> None:
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
     for key, value in entry.xattrs:
         with contextlib.suppress(OSError):
-            os.setxattr(b"/proc/self/fd/%d/%b" % (parent, name), key, value, follow_symlinks=False)
+            os.setxattr(b"/proc/self/fd/%d/%b" % (parent, name), host_name(key), value, follow_symlinks=False)
     os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
 
 
@@ -237,7 +238,24 @@ def _set(target: int | str, name: str, value: bytes) -> None:
     if xattrs.is_foreign(name):  # an overlay inside the image; on a tree of ours it would be the kernel's business
         return
     try:
-        os.setxattr(target, name, value)
+        os.setxattr(target, host_name(name), value)
     except OSError as exc:
         if exc.errno not in _NO_XATTR:
             raise
+
+
+def clamp_times(root: Path, entries: Iterable[Entry], mtime_ns: int) -> None:
+    """Set the times of those of `entries` (as they lie below `root`) that are later than `mtime_ns` to it.
+
+    For a tree that is kept under the DiffID of a layer packed with such a clamp: it is the same layer only then.
+    """
+    try:
+        with Directories(root) as directories:
+            for entry in entries:
+                if entry.mtime_ns > mtime_ns and entry.kind not in ("whiteout", "hardlink"):
+                    parent, _, name = entry.path.rpartition("/")
+                    times = (mtime_ns, mtime_ns)
+                    fd = directories.descriptor(parent)
+                    os.utime(host_name(name), ns=times, dir_fd=fd, follow_symlinks=False)
+    except OSError as exc:
+        raise disk_error(root, exc) from exc

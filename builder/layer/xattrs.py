@@ -45,21 +45,19 @@ def is_foreign(name: str) -> bool:
     return name.startswith(_FOREIGN) or name == "security.selinux"
 
 
-def read_all(target: str | int) -> dict[str, bytes]:
-    """Every attribute of an inode by path (a link there is not followed) or descriptor; none where there can be none."""
+def read_all(path: bytes) -> dict[str, bytes]:
+    """Every attribute of the inode at `path`, a link there not followed; none where there can be none."""
     try:
-        names = os.listxattr(target) if isinstance(target, int) else os.listxattr(target, follow_symlinks=False)
+        names = os.listxattr(path, follow_symlinks=False)
     except OSError as exc:
         if exc.errno in _NONE:
             return {}
         raise
     result = {}
     for name in names:
+        raw = os.fsencode(name)
         try:
-            if isinstance(target, int):
-                result[name] = os.getxattr(target, name)
-            else:
-                result[name] = os.getxattr(target, name, follow_symlinks=False)
+            result[raw.decode("utf-8", "surrogateescape")] = os.getxattr(path, raw, follow_symlinks=False)
         except OSError as exc:
             if exc.errno not in _NONE:
                 raise

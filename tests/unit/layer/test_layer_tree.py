@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ from builder.layer.changes import Change
 from builder.layer.diff import diff_upper
 from builder.layer.index import Entry, new_entry, sort_key
 from builder.layer.readahead import read_ahead
-from builder.layer.treewrite import TreeWriter
+from builder.layer.treewrite import TreeWriter, clamp_times
 from builder.layer.unpack import index_layer, materialize, unpack
 
 IS_ROOT = os.geteuid() == 0
@@ -60,7 +63,7 @@ SAMPLE = [
     make("d/sub", "dir", 0o1700, **OWN),
     make("d/sub/gone", "whiteout"),
     make("o", "dir", 0o755, opaque=True, mtime_ns=1, **OWN),
-    file("o/caf\u00e9\udcff", b"x", xattrs=(("user.k", b"a\nb=\0\xff"),), **OWN),
+    file("o/caf\u00e9\udcff", b"x", xattrs=(("user.k\u00e9", b"a\nb=\0\xff"),), **OWN),
     file("old", mtime_ns=-1_500_000_000, **OWN),
 ]
 
@@ -91,6 +94,38 @@ def test_tree_is_what_overlayfs_takes(tree: Path) -> None:
     assert stat.S_ISCHR(gone.st_mode) and gone.st_rdev == 0
     assert os.getxattr(tree / "o", "user.overlay.opaque") == b"y"
     assert os.lstat(tree / "d/f").st_ino == os.lstat(tree / "d/g").st_ino
+
+
+def test_clamped_tree_is_the_clamped_layer(tree: Path) -> None:
+    materialize(SAMPLE, tree)
+    changes = diff_upper(tree)
+    clamped = tar_of(changes, clamp_mtime_ns=10**9)[0]
+    assert repacked(tree) != clamped
+    clamp_times(tree, [change.entry for change in changes], 10**9)
+    assert repacked(tree) == clamped
+
+
+def test_names_do_not_depend_on_the_locale(tree: Path) -> None:
+    materialize(SAMPLE, tree)
+    code = """if True:
+        import hashlib, sys
+        from pathlib import Path
+        from builder.layer.diff import diff_upper
+        from builder.layer.pack import pack_layer
+        from builder.layer.unpack import materialize
+        changes = diff_upper(Path(sys.argv[1]))
+        Path(sys.argv[2]).mkdir()
+        materialize(changes, Path(sys.argv[2]))
+        again = pack_layer(diff_upper(Path(sys.argv[2])), blobs=None, compression=None)
+        sys.stdout.write(again.diff_id.hex + " " + sys.getfilesystemencoding())
+    """
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run(
+        [sys.executable, "-c", code, tree, tree.with_name("copy")],
+        env=environment, capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[3],
+    ).stdout  # fmt: skip
+    assert told.split()[0] == hashlib.sha256(tar_of(SAMPLE)[0]).hexdigest()
+    assert told.split()[1] != "utf-8", "this tests nothing"
 
 
 def test_set_group_id_of_a_parent_is_not_handed_down(tmp_path: Path) -> None:
