@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # each worker has users of its own
-WITH_IDS, WITHOUT_IDS = f"tiffin-test-ids{_WORKER}", f"tiffin-test-plain{_WORKER}"
+# of this process alone, as several test runs may share a machine
+WITH_IDS, WITHOUT_IDS = f"tiffin-{os.getpid()}-ids", f"tiffin-{os.getpid()}-plain"
 # what the tests' own environment has beyond what tiffin needs to run
 NOT_COPIED = ("mypy*", "ruff*", "pytest*", "_pytest", "hypothesis*", "xdist", "pip*", "setuptools*", "__pycache__")
 TIMEOUT_SECONDS = 300
