@@ -52,7 +52,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def remove_tree(path: Path) -> None:
     """Remove `path` and all below it, never following a link; directories without permission are opened up first.
 
-    Missing is fine. Raises OSError for what cannot be removed (other owners outside their user namespace).
+    Missing is fine. However deep the tree is, three descriptors are enough: what lies two levels down is moved up to
+    the top, which is removed as well. Raises OSError for what cannot be removed (other owners outside their namespace).
     """
     try:
         st = os.lstat(path)
@@ -63,29 +64,61 @@ def remove_tree(path: Path) -> None:
         return
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _remove_directory(parent, path.name)
+        top = _open_directory(path.name, parent)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        os.rmdir(path.name, dir_fd=parent)
     finally:
         os.close(parent)
 
 
-def _remove_directory(parent: int, name: str) -> None:
+def _empty(top: int) -> None:
+    moved = 0
+    while names := _unlink_files(top):
+        for name in names:
+            child = _open_directory(name, top)
+            try:
+                for below in _unlink_files(child):
+                    moved = _move_up(child, below, top, moved)
+            finally:
+                os.close(child)
+            os.rmdir(name, dir_fd=top)
+
+
+def _move_up(directory: int, name: str, top: int, moved: int) -> int:
+    """Move a directory to the top under a name nothing there has; returns the number it got."""
+    os.close(_open_directory(name, directory))  # its own entry for ".." changes, so it has to be writable
+    while True:
+        moved += 1
+        try:
+            os.rename(name, f".moved-{moved}", src_dir_fd=directory, dst_dir_fd=top)
+            return moved
+        except OSError as exc:
+            if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+
+
+def _open_directory(name: str, parent: int) -> int:
+    """Open a directory, made readable and writable for its owner."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(name, flags, dir_fd=parent)
     except PermissionError:
         os.chmod(name, 0o700, dir_fd=parent)
         fd = os.open(name, flags, dir_fd=parent)
-    try:
-        if os.fstat(fd).st_mode & 0o300 != 0o300:
-            with contextlib.suppress(PermissionError):
-                os.fchmod(fd, 0o700)
-        with os.scandir(fd) as found:
-            children = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
-        for child, is_directory in children:
-            if is_directory:
-                _remove_directory(fd, child)
-            else:
-                os.unlink(child, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)
+    if os.fstat(fd).st_mode & 0o300 != 0o300:
+        with contextlib.suppress(PermissionError):
+            os.fchmod(fd, 0o700)
+    return fd
+
+
+def _unlink_files(directory: int) -> list[str]:
+    """Remove everything that is no directory; the names of the directories."""
+    with os.scandir(directory) as found:
+        children = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
+    for name, is_directory in children:
+        if not is_directory:
+            os.unlink(name, dir_fd=directory)
+    return [name for name, is_directory in children if is_directory]

@@ -19,6 +19,7 @@ from builder.layer.compress import Compression
 from builder.layer.diff import diff_upper
 from builder.layer.index import LayerIndex
 from builder.layer.pack import pack_layer
+from builder.layer.treewrite import clamp_times
 from builder.layer.unpack import materialize
 from builder.solver.context import Contexts
 from builder.solver.execute_copy import Clock, check_unchanged, copy_changes, workdir_changes
@@ -157,6 +158,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it."""
         wants_blob = job.for_target and self._shop.compression is not None
         made = self._pack(job, changes, self._shop.compression if wants_blob else None)
+        if self._shop.epoch is not None:
+            clamp_times(tree, [change.entry for change in changes], self._shop.epoch * NANOSECONDS)
         self._shop.layers.snapshots.publish(made.layer.diff_id, tree)
         return made
 

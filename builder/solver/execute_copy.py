@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from builder.layer.compress import decompressor, sniff
 from builder.layer.index import Entry, LayerIndex
 from builder.layer.unpack import index_layer
 from builder.solver.copying import Copier, Style
-from builder.solver.members import FileSlice
+from builder.solver.members import open_packed
 from builder.solver.selecting import Selected
 from builder.solver.trees import LayerTree, SourceTree
 from cache.digest import COPY_CHUNK_BYTES, Digest
@@ -142,11 +141,7 @@ def _archive_entries(
         raise BuildError(f'cannot unpack "{item.name}": {exc.message}', span=span, remedy="check the archive") from exc
 
     def opener(entry: Entry) -> Callable[[], BinaryIO]:
-        def open_slice() -> BinaryIO:
-            fd = os.open(spool, os.O_RDONLY | os.O_CLOEXEC)
-            return io.BufferedReader(FileSlice(fd, entry.offset, entry.size), COPY_CHUNK_BYTES)
-
-        return open_slice
+        return lambda: open_packed(spool, entry)
 
     return [
         (entry, opener(entry) if entry.kind == "file" and entry.size else None)

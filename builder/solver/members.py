@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from builder.errors import CorruptError
 from builder.image.layers import LayerStore
 from builder.layer.index import Entry
+from builder.layer.tarread import read_layer
 from builder.solver.results import LayerRef
 from cache.digest import COPY_CHUNK_BYTES, Digest, HashingWriter
 
@@ -45,6 +47,23 @@ class FileSlice(io.RawIOBase):
         super().close()
 
 
+def open_packed(tar: Path, entry: Entry) -> BinaryIO:
+    """The content of a file entry in a plain tar: a slice of it; a sparse file, which is none, is read out of it."""
+    if entry.offset >= 0:
+        fd = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
+        return io.BufferedReader(FileSlice(fd, entry.offset, entry.size), COPY_CHUNK_BYTES)
+    whole = tempfile.TemporaryFile(dir=tar.parent)  # noqa: SIM115  # the caller closes it, and with that it is gone
+    with tar.open("rb") as stream:
+        for item in read_layer(stream):
+            if isinstance(item, tuple) and item[0].path == entry.path and item[1] is not None:
+                whole.seek(0)
+                whole.truncate()
+                while data := item[1].read(COPY_CHUNK_BYTES):
+                    whole.write(data)
+    whole.seek(0)
+    return cast(BinaryIO, whole)
+
+
 class Members(AbstractContextManager["Members"]):
     """Opens members of layers; a compressed layer is decompressed once, into `scratch`, and then read at random.
 
@@ -67,8 +86,7 @@ class Members(AbstractContextManager["Members"]):
         if tree is not None:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.fdopen(os.open(f"{tree}/{entry.path}", flags), "rb", buffering=0)
-        fd = os.open(self._packed(layer), os.O_RDONLY | os.O_CLOEXEC)
-        return io.BufferedReader(FileSlice(fd, entry.offset, entry.size), COPY_CHUNK_BYTES)
+        return open_packed(self._packed(layer), entry)
 
     def _packed(self, layer: LayerRef) -> Path:
         """An uncompressed tar of the layer."""

@@ -233,6 +233,35 @@ def test_outputs(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
         assert (Path(f"{copied}-tree") / "rootfs/o/f").read_text() == "hi\n"
 
 
+def test_layer_made_under_an_epoch_can_be_packed_later(
+    tiffin: Run, base: str, context: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    folder = context(f"FROM {base}\nRUN mkdir /d && echo x > /d/x\n")
+    tiffin("build", "-o", f"type=tar,dest={tmp_path}/out.tar", folder)  # unpacked only
+    tiffin("build", "-t", "later", folder)
+    assert tiffin("run", "--rm", "later", "stat", "-c", "%Y", "/d/x").stdout == "1700000000\n"
+
+
+def test_very_deep_trees_come_and_go(tiffin: Run, root: Path, base: str, context: Make) -> None:
+    deep = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done"
+    tiffin("run", "--rm", base, "sh", "-c", deep)
+    assert list((root / "containers").iterdir()) == []
+    tiffin("build", context(f"FROM {base}\nRUN {deep}; exit 1\n"), check=False)
+
+
+def test_sparse_files_of_added_archives(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
+    holed = tmp_path / "holed"
+    with holed.open("wb") as stream:
+        stream.write(b"begin")
+        stream.seek(1 << 20)
+        stream.write(b"end")
+    archive = subprocess.run(["tar", "-cS", "-C", tmp_path, "holed"], capture_output=True, check=True).stdout
+    tiffin("build", "-t", "sparse", context(f"FROM {base}\nADD a.tar /\n", **{"a.tar": archive}))
+    out = tiffin("run", "--rm", "sparse", "sh", "-c", "stat -c %s /holed; head -c 5 /holed; tail -c 3 /holed").stdout
+    assert out == f"{(1 << 20) + 3}\nbeginend"
+
+
 def test_iidfile_and_metadata_file(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
     folder = context(f"FROM {base}\nLABEL a=b\n")
     done = tiffin("build", "-q", "--iidfile", tmp_path / "iid", "--metadata-file", tmp_path / "meta", folder)
