@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from builder.errors import DockerfileError
 
@@ -18,6 +17,8 @@ def parse_duration(text: str) -> int:
         return 0
     if not rest or _PART.sub("", rest):
         raise DockerfileError(f'invalid duration "{text}"', remedy="write a number with a unit, such as 30s or 1m30s")
+    from fractions import Fraction
+
     total = sum(Fraction(number) * _UNITS[unit] for number, unit in _PART.findall(rest))
     return sign * int(total)
 

@@ -1,4 +1,4 @@
-"""Compression of layers, both ways. Owner of zstandard and zlib_ng.
+"""Compression of layers, both ways. Owner of zstandard and zlib_ng, loaded when something is (de)compressed.
 
 gzip is written as independent blocks of fixed size, each primed with the 32 KiB before it (as pigz does), so threads
 share the work and the bytes are the same for any number of them. Every block has a fresh compressor: zlib-ng gives
@@ -7,22 +7,21 @@ equal output for equal input only then. Both libraries come with their wheels, s
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import io
-import lzma
 import os
 import struct
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, Protocol, cast
-
-import zstandard
-from zlib_ng import zlib_ng
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from builder.errors import CorruptError, UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    import zstandard
 
 Kind = Literal["none", "gzip", "zstd"]
 GZIP_BLOCK_BYTES = 1 << 20
@@ -34,8 +33,6 @@ MAX_THREADS = 4
 RAW_DEFLATE, GZIP_WRAPPER = -15, 31  # zlib's window bits
 READ_BYTES = 1 << 17
 ZSTD_MAX_WINDOW_BYTES = 1 << 27  # what zstd itself accepts without being asked for more
-_ZLIB_ERROR: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stub says instance
-_DAMAGE = (_ZLIB_ERROR, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 
 
@@ -64,6 +61,8 @@ def compressor(sink: Writer, compression: Compression) -> Iterator[Writer]:
     if compression.kind == "none":
         yield sink
     elif compression.kind == "zstd":
+        import zstandard
+
         level = ZSTD_DEFAULT_LEVEL if compression.level is None else compression.level
         # at least one worker: zstd's bytes then do not depend on their number
         threads = max(1, min(MAX_THREADS, os.cpu_count() or 1))
@@ -71,6 +70,8 @@ def compressor(sink: Writer, compression: Compression) -> Iterator[Writer]:
         yield _Feeding(sink, engine)
         sink.write(engine.flush())
     else:
+        from concurrent.futures import ThreadPoolExecutor
+
         level = GZIP_DEFAULT_LEVEL if compression.level is None else compression.level
         with ThreadPoolExecutor(max(1, min(MAX_THREADS, os.cpu_count() or 1)), "gzip") as pool:
             gzip = _BlockGzip(sink, level, pool)
@@ -94,6 +95,9 @@ class _BlockGzip:
     """RFC 1952 around RFC 1951 blocks made by a pool, written in order; at most a few wait."""
 
     def __init__(self, sink: Writer, level: int, pool: ThreadPoolExecutor) -> None:
+        from zlib_ng import zlib_ng
+
+        self._crc32 = zlib_ng.crc32
         self._sink = sink
         self._level = level
         self._pool = pool
@@ -105,7 +109,7 @@ class _BlockGzip:
         sink.write(GZIP_HEADER)
 
     def write(self, data: bytes, /) -> int:
-        self._crc = zlib_ng.crc32(data, self._crc)
+        self._crc = self._crc32(data, self._crc)
         self._size += len(data)
         self._buffer += data
         while len(self._buffer) > GZIP_BLOCK_BYTES:  # one byte more than a block: it is not the last
@@ -128,6 +132,8 @@ class _BlockGzip:
 
 
 def _deflate(block: bytes, window: bytes, level: int, last: bool) -> bytes:
+    from zlib_ng import zlib_ng
+
     if window:
         engine = zlib_ng.compressobj(level, zlib_ng.DEFLATED, RAW_DEFLATE, 8, 0, window)
     else:
@@ -195,12 +201,23 @@ class _Plain(io.RawIOBase):
                 self._left = memoryview(next(self._chunks))
         except StopIteration:
             return 0
-        except _DAMAGE as exc:
+        except _damage() as exc:
             raise CorruptError(f"a {self._kind} stream is damaged: {exc}", remedy="fetch it again") from exc
         count = min(len(view), len(self._left))
         view[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What the libraries raise for bad input."""
+    import lzma
+
+    import zstandard
+    from zlib_ng import zlib_ng
+
+    zlib_error: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stub says instance
+    return (zlib_error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 def _copy(source: BinaryIO) -> Iterator[bytes]:
@@ -209,6 +226,8 @@ def _copy(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _gunzip(source: BinaryIO) -> Iterator[bytes]:
+    from zlib_ng import zlib_ng
+
     data = source.read(READ_BYTES)
     while data:
         engine = zlib_ng.decompressobj(GZIP_WRAPPER)
@@ -227,6 +246,8 @@ def _gunzip(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _unzstd(source: BinaryIO) -> Iterator[bytes]:
+    import zstandard
+
     context = zstandard.ZstdDecompressor(max_window_size=ZSTD_MAX_WINDOW_BYTES)
     data = source.read(READ_BYTES)
     while data:
@@ -244,10 +265,14 @@ def _unzstd(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _unbz2(source: BinaryIO) -> Iterator[bytes]:
+    import bz2
+
     with bz2.BZ2File(source) as stream:
         yield from _copy(stream)  # type: ignore[arg-type]  # reads like a file
 
 
 def _unxz(source: BinaryIO) -> Iterator[bytes]:
+    import lzma
+
     with lzma.LZMAFile(source) as stream:
         yield from _copy(stream)  # type: ignore[arg-type]  # reads like a file

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from builder.errors import BuildError, TiffinError
 from builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
@@ -20,6 +20,9 @@ from builder.solver.stepkeys import StepKeys
 from cache.backend import StepCache, StepRecord
 from cache.digest import Digest
 from cache.statedir import StateDir
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +174,8 @@ class Solver:
 
     def solve(self, executor: Executor) -> Chain:
         """Run what is missing; all layers of the target. The first error stops every stage and is raised."""
+        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
         needed = self._needed()
         futures: dict[int, Future[Chain]] = {}
         # every stage has a thread, so one that waits for another never keeps it from starting
