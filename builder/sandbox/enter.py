@@ -35,6 +35,7 @@ FORWARDED = tuple(
 )
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
+INIT_NAME = b"tiffin-init"  # what ps shows in the sandbox
 _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 
@@ -120,6 +121,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     """Be process 1: make the root, start the command, reap, and tell how the command ended."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
+    forget_arguments()
     enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()
@@ -141,6 +143,15 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     else:
         report(reply, status=os.waitstatus_to_exitcode(status))
     os._exit(0)
+
+
+def forget_arguments() -> None:
+    """Overwrite this process's command line and environment: both are files in the sandbox's /proc."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    for start, end, text in ((int(fields[45]), int(fields[46]), INIT_NAME), (int(fields[47]), int(fields[48]), b"")):
+        if 0 < start < end:
+            kernel.overwrite(start, end - start, text)
 
 
 def forward(pid: int, number: int) -> None:

@@ -128,6 +128,11 @@ def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) ->
     return _call(_OPENAT2, path, root_fd, os.fsencode(path), how, len(how))
 
 
+def overwrite(address: int, size_bytes: int, text: bytes) -> None:
+    """Replace memory of this process by `text` and zeros."""
+    ctypes.memmove(address, text[: size_bytes - 1].ljust(size_bytes, b"\0"), size_bytes)
+
+
 def drop_bounding(keep: frozenset[str]) -> None:
     """Drop every capability but `keep` from the bounding set; needs CAP_SETPCAP."""
     for number in range(64):

@@ -1,0 +1,289 @@
+"""tiffin run: the command, its streams, its code, its surroundings; and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.minimal_image import base_files
+from tests.run_machine import Machine, wait_until
+
+pytestmark = pytest.mark.userns
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["minimal", "true"], 0, ""),
+        (["minimal", "sh", "-c", "exit 3"], 3, ""),
+        (["minimal", "sh", "-c", "kill -9 $$"], 137, ""),
+        (["minimal", "sh", "-c", "kill -TERM $$"], 143, ""),
+        (["minimal", "nosuch"], 127, 'exec "nosuch": executable file not found in $PATH'),
+        (["minimal", "/no/such"], 127, 'exec "/no/such": no such file or directory'),
+        (["minimal", "/etc/passwd"], 126, 'exec "/etc/passwd": permission denied'),
+        (["minimal", "/etc"], 126, 'exec "/etc"'),
+        (["--pull", "never", "nothere"], 125, 'no image is called "nothere"'),
+        (["--network", "bridge", "minimal"], 125, '--network "bridge" is not supported'),
+        (["-u", "nobody", "minimal", "true"], 125, 'no user is called "nobody"'),
+        (["-u", "99999999999", "minimal", "true"], 125, "out of range"),
+        (["-w", "relative", "minimal", "true"], 125, "no absolute path"),
+        (["--entrypoint", "", "minimal"], 125, "no command specified"),
+        (["lib/UPPER:x", "true"], 125, "lower case"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_exit_code(words: list[str], code: int, message: str, machine: Machine) -> None:
+    done = machine.run("run", "--rm", *words)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == (1 if message else 0)
+    assert machine.left() == []
+
+
+def test_streams_are_apart_and_whole(machine: Machine) -> None:
+    done = machine.run("run", "--rm", "minimal", "sh", "-c", "seq 20000; echo problem >&2")
+    assert done.stdout == "".join(f"{number}\n" for number in range(1, 20001))
+    assert done.stderr == "problem\n"
+
+
+def test_streams_are_handed_on_not_copied(machine: Machine) -> None:
+    script = "for n in 0 1 2; do readlink /proc/self/fd/$n; done"
+    with machine.start("run", "--rm", "-i", "minimal", "sh", "-c", script, stdin=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout and process.stderr
+        wanted = [f"pipe:[{os.fstat(stream.fileno()).st_ino}]" for stream in (process.stdin, process.stdout)]
+        stderr = f"pipe:[{os.fstat(process.stderr.fileno()).st_ino}]"
+        process.stdin.close()
+        assert process.stdout.read().split() == [*wanted, stderr]
+
+
+def test_stdin_only_with_interactive(machine: Machine) -> None:
+    assert machine.output("minimal", "cat", input="text") == ""
+    assert machine.output("-i", "minimal", "cat", input="text") == "text"
+
+
+def test_no_other_descriptor_reaches_the_command(machine: Machine) -> None:
+    """T31: what a container inherits is three streams."""
+    reader, writer = os.pipe()
+    with machine.start(
+        *("run", "--rm", "minimal", "sh", "-c", "ls /proc/$$/fd; ls /proc/1/fd | wc -l"), pass_fds=(writer,)
+    ) as process:
+        assert process.stdout
+        assert process.stdout.read().split()[:3] == ["0", "1", "2"]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_environment_is_the_images_and_dockers_defaults(machine: Machine) -> None:
+    """T22: nothing of this machine's environment is visible."""
+    done = machine.run("run", "--rm", "minimal", "env", env={"SECRET": "x", "FROM_HERE": "y"})
+    env = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert re.fullmatch(r"[0-9a-f]{12}", env.pop("HOSTNAME"))
+    assert env == {"PATH": "/bin", "HOME": "/root"}
+    script = "cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'"
+    assert "SECRET" not in machine.run("run", "--rm", "minimal", "sh", "-c", script, env={"SECRET": "x"}).stdout
+
+
+def test_command_line_of_tiffin_is_not_visible_inside(machine: Machine) -> None:
+    script = "tr '\\0' ' ' </proc/1/cmdline"
+    shown = machine.output("-e", "SECRET=hunter2", "minimal", "sh", "-c", script)
+    assert "hunter2" not in shown
+    assert str(machine.state) not in shown
+
+
+def test_environment_options(machine: Machine) -> None:
+    file = machine.folder / "env-file"
+    file.write_text('# comment\nA=file\nB="quoted"\nFROM_HERE\n')
+    shown = machine.run(
+        *("run", "--rm", "--env-file", file, "-e", "A=option", "-e", "PATH", "-e", "NONE", "minimal"),
+        *("/bin/env",),
+        env={"FROM_HERE": "here", "PATH": "/given:/bin:/usr/bin"},
+    ).stdout.splitlines()
+    assert {"A=option", 'B="quoted"', "FROM_HERE=here", "PATH=/given:/bin:/usr/bin"} < set(shown)
+    assert not any(line.startswith("NONE") for line in shown)
+
+
+def test_hostname_hosts_and_name_servers(machine: Machine) -> None:
+    script = "hostname; cat /etc/hosts; echo ---; cat /etc/resolv.conf"
+    shown = machine.output(
+        *("--hostname", "here", "--add-host", "db:10.1.2.3", "--add-host", "six=::2", "minimal", "sh", "-c", script)
+    )
+    hosts, _, resolv = shown.partition("---\n")
+    rows = {tuple(line.split()) for line in hosts.splitlines()}
+    assert hosts.startswith("here\n")
+    assert {("127.0.0.1", "localhost"), ("10.1.2.3", "db"), ("::2", "six"), ("127.0.1.1", "here")} < rows
+    assert resolv == Path("/etc/resolv.conf").read_text()
+
+
+@pytest.mark.parametrize(
+    ("user", "wanted"),
+    [
+        ("", "0 0 0 root /root"),
+        ("alice", "1000 1000 10 44 1000 alice /home/alice"),
+        ("1000", "1000 1000 10 44 1000 alice /home/alice"),
+        ("www:video", "33 44 44 www /srv"),
+        ("1234", "1234 0 0 1234 /"),
+        ("1234:5678", "1234 5678 5678 1234 /"),
+    ],
+)
+def test_user(user: str, wanted: str, machine: Machine) -> None:
+    script = "echo $(id -u) $(id -g) $(id -G | tr ' ' '\\n' | sort -n) $(id -un 2>/dev/null) $HOME"
+    shown = machine.output("-u", user, "minimal", "sh", "-c", script).split()
+    assert " ".join(shown) == wanted
+
+
+def test_user_may_open_the_streams_again(machine: Machine) -> None:
+    words = ["run", "--rm", "-u", "alice", "minimal", "sh", "-c", "echo a >/dev/stdout; echo b >/dev/stderr"]
+    pipes_of_the_user = ["sh", "-c", '{ "$@" | cat; } 2>&1 | cat', "sh", *machine.argv(*words)]
+    done = subprocess.run(pipes_of_the_user, stdout=subprocess.PIPE, text=True, **machine.options())  # type: ignore[call-overload]
+    assert sorted(done.stdout.split()) == ["a", "b"]
+
+
+def test_capabilities(machine: Machine) -> None:
+    script = (
+        "grep -E 'Cap(Inh|Prm|Eff|Amb|Bnd)' /proc/self/status | cut -f2 | tr '\\n' ' '; grep NoNew /proc/self/status"
+    )
+    none, docker = "0" * 16, "00000000a80425fb"
+    assert machine.output("minimal", "sh", "-c", script).split()[:5] == [none, docker, docker, docker, none]
+    assert machine.output("-u", "1000", "minimal", "sh", "-c", script).split()[:5] == [none, none, none, docker, none]
+    dropped = machine.output("--cap-drop", "ALL", "--cap-add", "CHOWN", "minimal", "sh", "-c", script).split()
+    assert dropped[1:4] == ["0" * 15 + "1"] * 3
+    assert machine.output("--security-opt", "no-new-privileges", "minimal", "sh", "-c", script).split()[-1] == "1"
+
+
+def test_working_directory_is_made_for_the_user(machine: Machine) -> None:
+    shown = machine.output("-u", "alice", "-w", "/new/place", "minimal", "sh", "-c", "pwd; stat -c %u:%g:%a .")
+    assert shown.split() == ["/new/place", "1000:1000:755"]
+
+
+def test_entrypoint_and_working_directory_of_the_image(machine: Machine) -> None:
+    config = {
+        "Entrypoint": ["/bin/echo", "from"],
+        "Cmd": ["image"],
+        "WorkingDir": "/srv",
+        "User": "www",
+        "Env": ["A=b"],
+    }
+    machine.make_image(base_files(), name="configured", config=config)
+    assert machine.output("configured") == "from image\n"
+    assert machine.output("configured", "me") == "from me\n"
+    assert machine.output("--entrypoint", "/bin/pwd", "configured") == "/srv\n"
+    assert machine.output("--entrypoint", "/bin/sh", "configured", "-c", "echo $A; id -u") == "b\n33\n"
+    assert machine.output("--entrypoint", "", "configured", "/bin/echo", "x") == "x\n"
+
+
+def test_network(machine: Machine) -> None:
+    own = os.readlink("/proc/self/ns/net")
+    assert machine.output("minimal", "readlink", "/proc/self/ns/net").strip() == own
+    script = "readlink /proc/self/ns/net; ls /sys/class/net; ping -c 1 -W 2 127.0.0.1 >/dev/null && echo up"
+    shown = machine.output("--network", "none", "minimal", "sh", "-c", script).split()
+    assert shown[0] != own
+    assert shown[1:] == ["lo", "up"]
+
+
+def test_read_only_root(machine: Machine) -> None:
+    done = machine.run(
+        "run", "--rm", "--read-only", "--tmpfs", "/tmp", "minimal", "sh", "-c", "touch /tmp/a && touch /a"
+    )
+    assert done.returncode == 1
+    assert done.stderr == "touch: /a: Read-only file system\n"
+
+
+def test_own_processes_and_no_zombies(machine: Machine) -> None:
+    script = "(sh -c 'sleep 0.1' &); sleep 0.4; ps -o pid,stat,args; true"
+    shown = machine.output("minimal", "sh", "-c", script)
+    assert "Z" not in [row.split()[1] for row in shown.splitlines()[1:]]
+    assert len(shown.splitlines()) == 4  # heading, init, sh, ps
+
+
+def test_background_processes_end_with_the_command(machine: Machine) -> None:
+    done = machine.run("run", "--rm", "minimal", "sh", "-c", "sleep 1000 </dev/null >/dev/null 2>&1 & echo started")
+    assert done.stdout == "started\n"
+    assert machine.left() == []
+
+
+def test_later_layers_and_whiteouts(machine: Machine) -> None:
+    machine.make_image(
+        base_files(),
+        {"etc/passwd": "root:x:0:0::/changed:/bin/sh\n", "srv/.wh.page": b"", "srv/new": "new"},
+        name="layered",
+    )
+    assert machine.output("layered", "sh", "-c", "ls /srv; echo $HOME") == "new\n/changed\n"
+
+
+def test_image_by_id(machine: Machine) -> None:
+    identity = machine.make_image(base_files(), {"which": "this"}, name="known")
+    assert machine.output(identity, "cat", "/which") == "this"
+    assert machine.output(identity.removeprefix("sha256:")[:12], "cat", "/which") == "this"
+
+
+# -- what stays --------------------------------------------------------------------------------------------------------
+
+
+def test_rm_leaves_nothing_whatever_the_command_makes(machine: Machine) -> None:
+    script = (
+        "mkdir -p /a/b/c; touch /a/b/c/f; chmod 000 /a/b/c /a/b /a; chown -R 1000:1000 /srv; mkfifo /p; "
+        "mkdir '/new\nline'; rm -rf /etc; chmod 000 /"
+    )
+    assert machine.run("run", "--rm", "minimal", "sh", "-c", script).returncode == 0
+    assert machine.left() == []
+
+
+def test_without_rm_the_container_stays_until_removed(machine: Machine) -> None:
+    assert machine.run("run", "--name", "kept", "minimal", "sh", "-c", "echo x >/file; exit 4").returncode == 4
+    (folder,) = (machine.state / "containers").iterdir()
+    assert (folder / "upper/file").read_text() == "x\n"
+    listed = machine.run("ps", "-a").stdout
+    assert re.search(r"kept$", listed, re.MULTILINE)
+    assert "Exited (4)" in listed
+    assert "kept" not in machine.run("ps").stdout
+    again = machine.run("run", "--name", "kept", "minimal", "true")
+    assert (again.returncode, again.stderr.count("in use")) == (125, 1)
+    assert machine.run("rm", "kept").stdout == "kept\n"
+    assert machine.left() == []
+
+
+def test_running_container_is_listed_and_removed_by_force(machine: Machine) -> None:
+    with machine.start("run", "--name", "busy", "minimal", "sh", "-c", "echo up; sleep 1000") as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        assert re.search(r"Up .* busy$", machine.run("ps").stdout, re.MULTILINE)
+        refused = machine.run("rm", "busy")
+        assert (refused.returncode, "is running" in refused.stderr) == (2, True)
+        assert machine.run("rm", "-f", "busy").returncode == 0
+        assert process.wait(10) == -signal.SIGKILL
+    wait_until(lambda: not machine.left())
+
+
+@pytest.mark.parametrize("command", [["ps"], ["run", "--rm", "minimal", "true"]], ids=["ps", "run"])
+def test_next_command_sweeps_what_a_killed_one_left(command: list[str], machine: Machine) -> None:
+    script = "mkdir /d; chown 1000:1000 /d; chmod 000 /d; echo up; sleep 1000"
+    with machine.start("run", "--rm", "minimal", "sh", "-c", script) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+    wait_until(lambda: not machine.processes())
+    assert len(list((machine.state / "containers").iterdir())) == 1
+    assert machine.run(*command).returncode == 0
+    assert machine.left() == []
+
+
+def test_sandbox_dies_with_tiffin(machine: Machine) -> None:
+    """Nothing of a run outlives it, not even what ignores every signal."""
+    beat = machine.folder / "beat"
+    beat.mkdir(mode=0o777)
+    machine.own(beat)
+    script = "trap '' TERM HUP INT; echo up; while :; do touch /beat/$(date +%s%N); sleep 0.05; done"
+    with machine.start("run", "--rm", "-v", f"{beat}:/beat", "minimal", "sh", "-c", script) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+    wait_until(lambda: not machine.processes())
+    count = len(list(beat.iterdir()))
+    with pytest.raises(AssertionError):
+        wait_until(lambda: len(list(beat.iterdir())) > count, seconds=0.5)
+    assert machine.run("ps").returncode == 0

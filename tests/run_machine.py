@@ -1,0 +1,132 @@
+"""tiffin with a busybox image in a state directory, as the user who runs the tests or as an unprivileged one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.minimal_image import Files, write_image
+from tests.unprivileged import WITH_IDS, Users, interpreter
+
+TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """`folder` belongs to the user, `state` is below it. `python`, `env` and `identity` make a process theirs."""
+
+    folder: Path
+    python: str
+    env: Mapping[str, str]
+    identity: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def argv(self, *words: str | Path) -> list[str]:
+        return [self.python, "-m", "builder", "--root", str(self.state), *map(str, words)]
+
+    def options(self, **more: str) -> dict[str, object]:
+        """For subprocess: environment, directory, user."""
+        return {"env": {**self.env, **more}, "cwd": self.folder, **self.identity}
+
+    def run(
+        self, *words: str | Path, input: str | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run tiffin to its end; `input` None is an stdin that nobody may read from."""
+        stdin = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+        done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
+            self.argv(*words),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            **stdin,
+            **self.options(**(env or {})),
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def output(self, *words: str | Path, **options: str) -> str:
+        """What `tiffin run --rm WORDS` prints; it must succeed."""
+        done = self.run("run", "--rm", *words, **options)  # type: ignore[arg-type]
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, *words: str | Path, **options: object) -> subprocess.Popen[str]:
+        """Run tiffin in the background, with pipes."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.argv(*words), **{**pipes, **self.options(), **options})  # type: ignore[call-overload,no-any-return]
+
+    def make_image(self, *layers: Files, name: str, config: Mapping[str, object] | None = None) -> str:
+        """Another image in the state directory."""
+        identity = write_image(self.state, *layers, name=f"docker.io/library/{name}:latest", config=config)
+        self.own(self.state / "images")
+        return identity
+
+    def own(self, path: Path) -> None:
+        """Give files the test made to the user."""
+        if "user" in self.identity:
+            subprocess.run(["chown", "-R", f"{self.identity['user']}:{self.identity['group']}", path], check=True)
+
+    def left(self) -> list[str]:
+        """Containers, temporary files, mounts and processes of the state directory."""
+        found = [str(item) for name in ("containers", "tmp") for item in (self.state / name).iterdir()]
+        found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.state) in line]
+        return found + [f"process {pid}" for pid in self.processes()]
+
+    def processes(self) -> list[int]:
+        """Whose command line names the state directory."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.fsencode(str(self.state)) in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
+
+
+@contextlib.contextmanager
+def own_machine(folder: Path) -> Iterator[Machine]:
+    """As the user who runs the tests."""
+    write_image(folder / "state")
+    yield Machine(folder=folder, python=sys.executable, env={**os.environ, "HOME": str(folder)})
+
+
+@contextlib.contextmanager
+def users_machine(users: Users) -> Iterator[Machine]:
+    """As an unprivileged user with subordinate ids."""
+    entry = pwd.getpwnam(WITH_IDS)
+    folder = Path(tempfile.mkdtemp(prefix="machine-", dir=entry.pw_dir))
+    machine = Machine(
+        folder=folder,
+        python=interpreter(),
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": f"{users.code}:{users.code / 'site'}",
+        },
+        identity={"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []},
+    )
+    try:
+        write_image(machine.state)
+        machine.own(folder)
+        yield machine
+    finally:
+        shutil.rmtree(folder)
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 10) -> None:
+    """Wait for something another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.01)
