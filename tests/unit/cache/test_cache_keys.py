@@ -1,0 +1,61 @@
+"""Keys are pinned: a change here makes every record of every machine unfindable, so it has to be meant."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cache.digest import Digest
+from cache.errors import DigestError
+from cache.keys import KeyPart, step_key
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((), "sha256:bc2a2de395cf583b3769993122e777cfb4033da02d85fdbd8f8ca24a09818a9b"),
+        (
+            (KeyPart("op", "run"), KeyPart("argv", '["/bin/sh","-c","true"]')),
+            "sha256:a9fe39a65a89b8807698d1376a8d15b650af2127cff935ece1ec429f1a5b0b17",
+        ),
+    ],
+)
+def test_pinned_vectors(parts: tuple[KeyPart, ...], expected: str) -> None:
+    assert str(step_key(parts)) == expected
+
+
+def test_no_two_lists_share_a_key() -> None:
+    lists = [
+        [KeyPart("a", "bc")],
+        [KeyPart("ab", "c")],
+        [KeyPart("a", "b"), KeyPart("c", "")],
+        [KeyPart("a", "b"), KeyPart("", "c")],
+        [KeyPart("c", ""), KeyPart("a", "b")],
+        [KeyPart("a", "1:b")],
+        [],
+    ]
+    keys = [step_key(parts) for parts in lists]
+    assert all(one != other for one, other in itertools.combinations(keys, 2))
+
+
+def test_undecodable_names_have_keys() -> None:
+    assert step_key([KeyPart("path", "\udcff")]) != step_key([KeyPart("path", "?")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sha256",
+        "sha256:",
+        "sha256:" + "A" * 64,
+        "sha256:" + "a" * 63,
+        "md5:" + "a" * 32,
+        "sha256:../" + "a" * 61,
+        "sha512:" + "a" * 64,
+    ],
+)
+def test_what_is_no_digest_is_refused(text: str) -> None:
+    with pytest.raises(DigestError, match="invalid digest"):
+        Digest.parse(text)

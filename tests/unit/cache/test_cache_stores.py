@@ -1,0 +1,254 @@
+"""The state directory and its stores: whole or not there, held or swept, damaged and begun anew."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cache.backend import Null, ReadOnly, StepCache, StepRecord, Tiered
+from cache.blobs import BlobStore
+from cache.digest import Digest
+from cache.errors import CorruptError, StoreError
+from cache.files import remove_tree
+from cache.filestat import StatTable
+from cache.keys import KeyPart
+from cache.local import LocalCache, Table
+from cache.snapshots import BlobRef, Snapshots
+from cache.statedir import StateDir
+
+DATA = b"some bytes"
+KEY = Digest.of(b"key")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return StateDir.open(tmp_path / "state")
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def table(state: StateDir, warnings: list[str]) -> Table:
+    return Table(state, warnings.append)
+
+
+def record(text: str = "x") -> StepRecord:
+    return StepRecord(
+        diff_id=Digest.of(text.encode()),
+        parent_chain=Digest.of(b"parent"),
+        created="2026-01-01T00:00:00Z",
+        seconds=1.5,
+        parts=(KeyPart("op", "run"), KeyPart("path", "\udcff")),
+        layer=BlobRef(media_type="t", digest=Digest.of(b"l"), size_bytes=3),
+        empty=False,
+        description="RUN x",
+    )
+
+
+def test_open_makes_private_folders_and_keeps_a_foreign_directory(tmp_path: Path) -> None:
+    state = StateDir.open(tmp_path / "deep/state")
+    assert state.root.stat().st_mode & 0o777 == 0o700
+    assert (state.images / "oci-layout").exists()
+    assert StateDir.open(state.root).root == state.root
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letters").write_text("")
+    with pytest.raises(StoreError, match="holds other files"):
+        StateDir.open(tmp_path / "mine")
+    (state.root / "format").write_text("tiffin 99\n")
+    with pytest.raises(StoreError, match="another format"):
+        StateDir.open(state.root)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"TIFFIN_ROOT": "/a", "XDG_DATA_HOME": "/b", "HOME": "/c"}, "/a"),
+        ({"XDG_DATA_HOME": "/b", "HOME": "/c"}, "/b/tiffin"),
+        ({"HOME": "/c"}, "/c/.local/share/tiffin"),
+    ],
+)
+def test_default_root(environ: dict[str, str], expected: str) -> None:
+    assert StateDir.default_root(environ) == Path(expected)
+
+
+def test_locks_exclude_and_share(state: StateDir) -> None:
+    with state.lock("a/b weird"), state.lock("a/b weird", blocking=False) as again:
+        assert not again
+    with state.lock("x", shared=True), state.lock("x", shared=True, blocking=False) as again:
+        assert again
+
+
+def test_sweep_takes_the_dead_and_leaves_the_living(state: StateDir) -> None:
+    with state.scratch("live") as live:
+        dead = state.tmp / "dead-1"
+        dead.mkdir()
+        (dead / "file").write_text("")
+        (state.tmp / "dead-1.lock").write_text("")
+        assert state.sweep() == 1
+        assert live.exists() and not dead.exists()
+    assert list(state.tmp.iterdir()) == []
+
+
+def test_remove_tree_opens_closed_directories_and_follows_nothing(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "keep").write_text("")
+    tree = tmp_path / "tree"
+    (tree / "a/b").mkdir(parents=True)
+    (tree / "a/b/f").write_text("")
+    (tree / "link").symlink_to(outside)
+    (tree / ".moved-1").write_text("")
+    (tree / "a/b").chmod(0)
+    (tree / "a").chmod(0)
+    remove_tree(tree)
+    assert not tree.exists() and (outside / "keep").exists()
+    remove_tree(tree)
+
+
+def test_blob_is_whole_or_not_there(state: StateDir) -> None:
+    blobs = BlobStore(state)
+    with blobs.ingest() as writer:
+        writer.write(DATA)
+        assert not blobs.has(Digest.of(DATA))
+        assert writer.commit() == (Digest.of(DATA), len(DATA))
+    assert blobs.read(Digest.of(DATA), 100) == DATA
+    assert list(blobs) == [Digest.of(DATA)]
+    with pytest.raises(CorruptError, match="came as"), blobs.ingest() as writer:
+        writer.write(b"other")
+        writer.commit(Digest.of(DATA))
+    with blobs.ingest() as writer:
+        writer.write(b"never committed")
+    assert list(blobs) == [Digest.of(DATA)] and list(state.tmp.iterdir()) == []
+    with pytest.raises(StoreError, match="not in the store"):
+        blobs.open(KEY)
+
+
+@pytest.mark.parametrize("damage", [b"some bytez", b"some byte", b"some bytes!"])
+def test_damaged_blob_is_noticed_when_read(state: StateDir, damage: bytes) -> None:
+    blobs = BlobStore(state)
+    digest = blobs.put(DATA)
+    path = blobs.path(digest)
+    path.chmod(0o644)
+    path.write_bytes(damage)
+    with pytest.raises(CorruptError):
+        blobs.read(digest, 100)
+
+
+def test_snapshot_of_another_flavor_is_not_ours(state: StateDir) -> None:
+    ours, theirs = Snapshots(state, "a"), Snapshots(state, "b")
+    tree = state.tmp / "tree"
+    tree.mkdir()
+    ours.publish(KEY, tree)
+    assert ours.fs(KEY) is not None and theirs.fs(KEY) is None
+    assert Snapshots(state).has_tree(KEY) and not theirs.has_tree(KEY)
+    second = state.tmp / "tree"
+    second.mkdir()
+    ours.publish(KEY, second)
+    assert not second.exists()
+    ref = BlobRef(media_type="t", digest=KEY, size_bytes=1)
+    ours.add_blob(KEY, ref)
+    ours.add_blob(KEY, ref)
+    assert ours.blobs(KEY) == (ref,)
+
+
+def test_record_comes_back_as_it_was() -> None:
+    assert StepRecord.decode(record().encode()) == record()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b"null", b"\x80", record().encode().replace(b'"schema":1', b'"schema":2'), b"[" * 10**5]
+)
+def test_foreign_record_is_refused(data: bytes) -> None:
+    with pytest.raises(CorruptError):
+        StepRecord.decode(data)
+
+
+class Memory:
+    """The simplest StepCache."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.held: dict[Digest, StepRecord] = {}
+
+    def get_many(self, keys: object) -> dict[Digest, StepRecord]:
+        return dict(self.held)
+
+    def put(self, key: Digest, record: StepRecord) -> None:
+        self.held[key] = record
+
+
+@pytest.mark.parametrize(
+    "make", [lambda table: LocalCache(table), lambda _: Memory(), lambda _: Tiered([Memory(), Memory()])]
+)
+def test_step_cache_contract(table: Table, make: Callable[[Table], StepCache]) -> None:
+    cache = make(table)
+    assert cache.get_many([KEY]) == {}
+    cache.put(KEY, record())
+    cache.put(KEY, record("y"))
+    assert cache.get_many([KEY]) == {KEY: record("y")}
+    assert ReadOnly(cache).get_many([KEY]) == {KEY: record("y")}
+    ReadOnly(cache).put(KEY, record("z"))
+    assert cache.get_many([KEY]) == {KEY: record("y")}
+    assert cache.name
+
+
+def test_null_holds_nothing_and_tiers_fill_the_nearer() -> None:
+    Null().put(KEY, record())
+    assert Null().get_many([KEY]) == {}
+    near, far = Memory(), Memory()
+    far.put(KEY, record())
+    assert Tiered([near, far]).get_many([KEY]) == {KEY: record()}
+    assert near.held == {KEY: record()}
+
+
+def test_planted_pickle_is_never_loaded(state: StateDir, table: Table, tmp_path: Path, warnings: list[str]) -> None:
+    """Whoever can write the database must not be able to run code with it."""
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    table.set("name", b"value")
+    table.close()
+    with sqlite3.connect(state.cache / "cache.db") as database:
+        database.execute("UPDATE Cache SET mode = 4, value = ?", (pickle.dumps(Bomb()),))
+    database.close()
+    fresh = Table(state, warnings.append)
+    assert fresh.get("name") is None
+    assert not (tmp_path / "exploded").exists() and warnings
+    fresh.close()
+
+
+def test_damaged_database_is_begun_anew(state: StateDir, warnings: list[str]) -> None:
+    (state.cache / "cache.db").write_bytes(b"no database" * 1000)
+    table = Table(state, warnings.append)
+    assert "damaged" in warnings[0]
+    table.set("a", b"b")
+    assert table.get("a") == b"b"
+    table.close()
+
+
+def test_stat_table_trusts_only_what_is_the_same_and_old(table: Table, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old, new):
+        path.write_text("x")
+    first = StatTable.load(table, "dir")
+    st = old.stat()
+    aged = os.stat_result((*st[:7], st[7], 1, 1), {"st_mtime_ns": 10**9, "st_ctime_ns": 10**9})
+    first.record("old", aged, "d1")
+    first.record("new", new.stat(), "d2")  # as young as the table: it may change again unseen
+    first.save()
+    second = StatTable.load(table, "dir")
+    assert second.lookup("old", aged) == "d1"
+    assert second.lookup("new", new.stat()) is None
+    assert second.lookup("old", st) is None
+    assert StatTable.load(table, "other").lookup("old", aged) is None

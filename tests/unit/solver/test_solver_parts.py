@@ -1,0 +1,254 @@
+"""Pure parts of the solver: modes, selection, copying, users, outputs."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from builder.cli.output_spec import parse_outputs
+from builder.dockerfile.ignore import IgnoreRules
+from builder.errors import BuildError, Span, UsageError
+from builder.image.users import resolve_owner, resolve_user
+from builder.layer.index import Entry, LayerIndex, new_entry
+from builder.solver.copying import Copier, Style
+from builder.solver.modes import change_mode
+from builder.solver.selecting import content_digest, select
+from builder.solver.trees import DirectoryTree, LayerTree
+from cache.filestat import StatTable
+from cache.local import Table
+from cache.statedir import StateDir
+
+SPAN = Span(file="Dockerfile", first_line=1, last_line=1)
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:34::/www:/bin/sh\n1000:x:5:6::/:/bin/sh\nbad line\n"
+GROUP = b"root:x:0:\nwww:x:34:\nextra:x:40:www,root\nmore:x:41:www\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "is_directory", "expected"),
+    [
+        ("644", 0o755, False, 0o644),
+        ("0755", 0, True, 0o755),
+        ("4755", 0, False, 0o4755),
+        ("u=rwX,go=rX", 0o600, False, 0o644),
+        ("u=rwX,go=rX", 0o600, True, 0o755),
+        ("u=rwX,go=rX", 0o700, False, 0o755),
+        ("+x", 0o644, False, 0o755),
+        ("a-w", 0o666, False, 0o444),
+        ("g=u", 0o640, False, 0o660),
+        ("u+s,g+s", 0o755, False, 0o6755),
+        ("+t", 0o755, True, 0o1755),
+        ("o=", 0o777, False, 0o770),
+        ("go-rwx,u+x", 0o644, False, 0o700),
+    ],
+)
+def test_change_mode(text: str, mode: int, is_directory: bool, expected: int) -> None:
+    assert oct(change_mode(text, mode, is_directory=is_directory)) == oct(expected)
+
+
+def read_file(path: str) -> bytes | None:
+    return {"etc/passwd": PASSWD, "etc/group": GROUP}.get(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "uid", "gid", "groups", "home"),
+    [
+        ("", 0, 0, (0, 40), "/root"),
+        ("www", 33, 34, (34, 40, 41), "/www"),
+        ("33", 33, 34, (34, 40, 41), "/www"),
+        ("www:extra", 33, 40, (40,), "/www"),
+        ("7", 7, 0, (0,), "/"),
+        ("7:8", 7, 8, (8,), "/"),
+        ("1000", 1000, 0, (0,), "/"),  # digits are a number, whatever a user is called
+    ],
+)
+def test_resolve_user(text: str, uid: int, gid: int, groups: Sequence[int], home: str) -> None:
+    user = resolve_user(text, read_file)
+    assert (user.uid, user.gid, user.groups, user.home) == (uid, gid, groups, home)
+
+
+@pytest.mark.parametrize("text", ["nobody", "www:nogroup", "4294967296", "2147483648", "0:2147483648", "-1", "٣"])
+def test_users_that_are_refused(text: str) -> None:
+    with pytest.raises(BuildError, match=r"is called|out of range"):
+        resolve_user(text, read_file)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5", (5, 5)), ("www", (33, 34)), ("5:6", (5, 6)), ("www:extra", (33, 40)), (":extra", (0, 40))],
+)
+def test_resolve_owner(text: str, expected: tuple[int, int]) -> None:
+    assert resolve_owner(text, read_file) == expected
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> DirectoryTree:
+    root = tmp_path / "context"
+    for name in ("a/b/c.txt", "a/d.txt", "e.log", "keep.log", ".hidden", "sp ace", "x[1]"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "link").symlink_to("a/b")
+    (root / "out").symlink_to("../../../../../etc")
+    (root / "loop").symlink_to("loop")
+    os.link(root / "a/d.txt", root / "a/hard")
+    table = Table(StateDir.open(tmp_path / "state"), print)
+    rules = IgnoreRules.parse("*.log\n!keep.log\n", ".dockerignore")
+    return DirectoryTree(root, rules, StatTable.load(table, "x"), what="build context")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("a", ["a"]),
+        ("./a/", ["a"]),
+        ("/a/d.txt", ["a/d.txt"]),
+        ("../../a/d.txt", ["a/d.txt"]),
+        ("a/*", ["a/b", "a/d.txt", "a/hard"]),
+        ("*/*/*.txt", ["a/b/c.txt"]),
+        ("*.log", ["keep.log"]),
+        ("[.a]*", [".hidden", "a"]),
+        ("link/c.txt", ["a/b/c.txt"]),
+        ("link", ["a/b"]),
+        ("*.none", []),
+        ("sp ace", ["sp ace"]),
+        ("x\\[1]", ["x[1]"]),
+        (".", ["."]),
+    ],
+)
+def test_select(tree: DirectoryTree, pattern: str, paths: list[str]) -> None:
+    assert [item.entry.path for item in select(tree, [pattern], span=SPAN)] == paths
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("missing", "not found"),
+        ("e.log", ".dockerignore excludes it"),
+        ("a/d.tx", 'did you mean "d.txt"'),
+        ("out/passwd", "not found"),
+    ],
+)
+def test_select_refuses(tree: DirectoryTree, pattern: str, reason: str) -> None:
+    with pytest.raises(BuildError) as caught:
+        select(tree, [pattern], span=SPAN)
+    assert reason in str(caught.value)
+
+
+def test_content_digest_counts_what_matters(tmp_path: Path) -> None:
+    """Names, modes, content and links count; times do not."""
+    table = Table(StateDir.open(tmp_path / "state"), print)
+
+    def digest(pattern: str = "d") -> str:
+        tree = DirectoryTree(tmp_path / "c", None, StatTable.load(table, "y"), what="build context")
+        return content_digest(tree, select(tree, [pattern], span=SPAN), with_owners=False)
+
+    file = tmp_path / "c/d/f"
+    file.parent.mkdir(parents=True)
+    file.write_text("1")
+    first = digest()
+    os.utime(file, (1, 1))
+    assert digest() == first
+    file.chmod(0o755)
+    assert digest() != first
+    file.chmod(0o644)
+    file.write_text("2")
+    assert digest() != first
+    file.write_text("1")
+    file.rename(file.with_name("g"))
+    assert digest() != first
+    file.with_name("g").rename(file)
+    assert digest() == first
+    file.parent.chmod(0o700)
+    assert digest() != first and digest("d/") == digest("d/")
+
+
+def directory(path: str, **changes: int) -> Entry:
+    return new_entry(path, "dir", 0o755)._replace(**changes)  # type: ignore[arg-type]
+
+
+def destination(*entries: Entry) -> LayerTree:
+    return LayerTree([LayerIndex(sorted(entries, key=lambda entry: entry.path.split("/")))], lambda *_: io.BytesIO())
+
+
+def copied(tree: DirectoryTree, patterns: list[str], dest: str, into: LayerTree, **style: object) -> dict[str, Entry]:
+    defaults: dict[str, object] = {"owner": (0, 0), "chmod": "", "now_ns": 5, "time_ns": None}
+    copier = Copier(into, Style(**{**defaults, **style}), SPAN)  # type: ignore[arg-type]
+    copier.copy(tree, select(tree, patterns, span=SPAN), dest)
+    return {change.entry.path: change.entry for change in copier.changes()}
+
+
+def test_file_goes_to_a_name_or_into_a_directory(tree: DirectoryTree) -> None:
+    into = destination(directory("srv", uid=7))
+    assert set(copied(tree, ["a/d.txt"], "/new", into)) == {"new"}
+    assert set(copied(tree, ["a/d.txt"], "/srv", into)) == {"srv", "srv/d.txt"}
+    assert set(copied(tree, ["a/d.txt"], "/deep/er/", into)) == {"deep", "deep/er", "deep/er/d.txt"}
+    assert copied(tree, ["a/d.txt"], "/srv", into)["srv"].uid == 7  # an existing directory stays as it is
+
+
+def test_directory_brings_its_contents_and_flattens_under_a_wildcard(tree: DirectoryTree) -> None:
+    assert set(copied(tree, ["a"], "/x", destination())) == {"x", "x/b", "x/b/c.txt", "x/d.txt", "x/hard"}
+    assert set(copied(tree, ["a/*"], "/x/", destination())) == {"x", "x/c.txt", "x/d.txt", "x/hard"}
+
+
+def test_names_of_one_file_stay_links(tree: DirectoryTree) -> None:
+    found = copied(tree, ["a"], "/x", destination())
+    assert (found["x/hard"].kind, found["x/hard"].link) == ("hardlink", "x/d.txt")
+
+
+def test_destination_links_are_followed_inside_the_root(tree: DirectoryTree) -> None:
+    into = destination(
+        directory("usr"), directory("usr/bin"), new_entry("bin", "symlink", 0o777)._replace(link="usr/bin")
+    )
+    assert set(copied(tree, ["a/d.txt"], "/bin/", into)) == {"usr", "usr/bin", "usr/bin/d.txt"}
+
+
+def test_style_applies(tree: DirectoryTree) -> None:
+    found = copied(tree, ["a"], "/p/q", destination(), owner=(3, 4), chmod="700", time_ns=9)
+    assert all((entry.uid, entry.gid, entry.mode) == (3, 4, 0o700) for entry in found.values())
+    assert found["p/q/d.txt"].mtime_ns == 9 and found["p"].mtime_ns == 5
+    assert copied(tree, ["a"], "/p/q", destination(), chmod="u=rwX,go=")["p"].mode == 0o755
+
+
+@pytest.mark.parametrize(
+    ("patterns", "dest", "reason"),
+    [
+        (["a"], "/file", "is no directory"),
+        (["a/d.txt"], "/file/x", "is no directory"),
+        (["a/d.txt", "keep.log"], "/new", "several sources need a directory"),
+        (["."], "/", "cannot replace the directory"),
+    ],
+)
+def test_collisions_are_refused(tree: DirectoryTree, patterns: list[str], dest: str, reason: str) -> None:
+    into = destination(new_entry("file", "file", 0o644), directory("keep.log"))
+    with pytest.raises(BuildError, match=reason):
+        copied(tree, patterns, dest, into)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("type=what", "unknown output type"),
+        ("type=oci", "needs dest"),
+        ("type=oci,dest=x,dest=y", "given twice"),
+        ("type=local,dest=-", "cannot go to stdout"),
+        ("type=tar,dest=x,push=true", 'takes no "push"'),
+        ("type=oci,dest=x,compression=lzma", "unknown compression"),
+        ("type=oci,dest=x,compression-level=99", "is no level"),
+        ("type=image,push=maybe", "neither true nor false"),
+        ("type=oci,oops", "is no NAME=VALUE"),
+    ],
+)
+def test_bad_outputs(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        parse_outputs([text])
+
+
+def test_outputs() -> None:
+    local, tar, image = parse_outputs(["dir", "-", 'type=image,"name=a,b",push=true,compression=zstd'])
+    assert (local.kind, local.dest, tar.kind, tar.dest) == ("local", "dir", "tar", "-")
+    assert (image.names, image.push, image.compression) == (("a", "b"), True, "zstd")
+    with pytest.raises(UsageError, match="two outputs go to stdout"):
+        parse_outputs(["-", "type=oci,dest=-"])
