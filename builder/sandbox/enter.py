@@ -69,6 +69,7 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     except SetupError as exc:
         report_failure(reply, exc)
         os._exit(1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # they wait until there is a command to have them
     init = os.fork()
     if init == 0:
         try:
@@ -133,7 +134,8 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     os.close(error_writer)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
-    failure = read_all(errors)
+    failure = read_all(errors)  # ends when the command is executed, and with it the time of our own handlers in it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == command:
