@@ -6,12 +6,14 @@ import os
 import re
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.minimal_image import base_files
 from tests.run_machine import Machine, wait_until
+from tests.servers import Registry
 
 pytestmark = pytest.mark.userns
 
@@ -287,3 +289,21 @@ def test_sandbox_dies_with_tiffin(machine: Machine) -> None:
     with pytest.raises(AssertionError):
         wait_until(lambda: len(list(beat.iterdir())) > count, seconds=0.5)
     assert machine.run("ps").returncode == 0
+
+
+@pytest.mark.network
+def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
+    name = f"{registry.host}/runs/{machine.identity.get('user', 'self')}:1"
+    assert machine.run("tag", "minimal", name).returncode == 0
+    assert machine.run("push", name).returncode == 0
+    fresh = replace(machine, folder=machine.folder / "fresh")
+    fresh.folder.mkdir()
+    machine.own(fresh.folder)
+    refused = fresh.run("run", "--rm", "--pull", "never", name, "true")
+    assert (refused.returncode, "no image is called" in refused.stderr) == (125, True)
+    done = fresh.run("run", "--rm", "--progress", "plain", name, "echo", "here")
+    assert (done.returncode, done.stdout) == (0, "here\n")
+    assert re.search(r"^pull [0-9a-f]{12} .* done$", done.stderr, re.MULTILINE)
+    again = fresh.run("run", "--rm", name, "echo", "again")
+    assert (again.stdout, again.stderr) == ("again\n", "")
+    assert fresh.left() == []
