@@ -307,3 +307,17 @@ def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
     again = fresh.run("run", "--rm", name, "echo", "again")
     assert (again.stdout, again.stderr) == ("again\n", "")
     assert fresh.left() == []
+
+
+def test_prune_keeps_the_layers_of_a_running_container(machine: Machine) -> None:
+    machine.make_image(base_files(), {"only/here": "still here"}, name="short-lived")
+    script = "echo up; read go; cat /only/here"
+    with machine.start(*("run", "--rm", "-i", "short-lived", "sh", "-c", script), stdin=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == "up\n"
+        assert machine.run("rmi", "short-lived").returncode == 0
+        assert machine.run("system", "prune", "-a", "-f").returncode == 0
+        print("go", file=process.stdin, flush=True)
+        assert process.stdout.read() == "still here"
+    assert process.returncode == 0
+    assert machine.left() == []
