@@ -80,7 +80,7 @@ class Machine:
 
     def left(self) -> list[str]:
         """Containers, temporary files, mounts and processes of the state directory."""
-        found = [str(item) for name in ("containers", "tmp") for item in (self.state / name).iterdir()]
+        found = [str(item) for name in ("containers", "tmp") for item in (self.state / name).glob("*")]
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.state) in line]
         return found + [f"process {pid}" for pid in self.processes()]
 

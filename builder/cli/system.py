@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ def prune(session: Session, /, everything: bool, force: bool) -> None:
     """Remove what no image and no step record needs; with --all the build cache too."""
     what = "the build cache, images without a name" if everything else "blobs and layers that nothing needs"
     _confirm(force, f"Remove {what} and stopped containers?")
-    before = _size(session.state.root)
     _reach_trees(session)
+    before = _size(session.state.root)
     Containers(session.state).sweep(stopped=True)
     if everything:
         for image in session.store.images():
@@ -69,8 +70,8 @@ def prune(session: Session, /, everything: bool, force: bool) -> None:
                 session.store.remove(image)
     cache = LocalCache(session.table)
     snapshots = Snapshots(session.state)
-    live = _live(session, cache, keep_records=not everything)
-    with session.state.lock("prune"):
+    with session.state.lock("prune"):  # a run holds it shared while its container appears
+        live = _live(session, cache, keep_records=not everything)
         for digest in list(session.blobs):
             if digest not in live.blobs:
                 session.blobs.delete(digest)
@@ -100,7 +101,7 @@ def reset(session: Session, /, force: bool) -> None:
 
 def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
     blobs: set[Digest] = set()
-    diff_ids: set[Digest] = set()
+    diff_ids = {Digest.parse(text) for state in Containers(session.state).states() for text in state.layers}
     for image in session.store.images():
         blobs |= {image.descriptor.digest, image.id, *(layer.digest for layer in image.manifest.layers)}
         diff_ids |= set(image.config.diff_ids)
@@ -130,7 +131,7 @@ def _size(path: Path) -> int:
     """Bytes on disk below `path`; a file with several names counts once."""
     total, seen, pending = 0, set(), [os.fspath(path)]
     while pending:
-        with os.scandir(pending.pop()) as items:
+        with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as items:  # others work meanwhile
             for item in items:
                 st = item.stat(follow_symlinks=False)
                 if (st.st_dev, st.st_ino) not in seen:

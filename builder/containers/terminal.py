@@ -47,7 +47,7 @@ class Terminal:
 
     def join(self) -> None:
         """Copy both ways until nothing holds the inner end any more, which the container must have by now."""
-        with _raw(STDIN) if self._typing else contextlib.nullcontext(), self._following_size():
+        with _raw(STDIN) if self._typing else _as_written(STDOUT), self._following_size():
             self._close_inner()
             while self._to_us or not self._hung_up:
                 ready = self._wait()
@@ -122,6 +122,21 @@ def _raw(fd: int) -> Iterator[None]:
     saved = termios.tcgetattr(fd)
     try:
         tty.setraw(fd, termios.TCSADRAIN)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+
+
+@contextlib.contextmanager
+def _as_written(fd: int) -> Iterator[None]:
+    """A terminal shows what comes as it is: line ends were made by the inner one."""
+    if not os.isatty(fd):
+        yield
+        return
+    saved = termios.tcgetattr(fd)
+    changed = [saved[0], saved[1] & ~termios.OPOST, *saved[2:]]
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, changed)
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, saved)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from builder.errors import DockerfileError
 
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_MAX_NS = 2**63 - 1
+_MAX_CHARS = 100  # no duration needs more; keeps the numbers small
 
 
 def parse_duration(text: str) -> int:
@@ -15,12 +18,13 @@ def parse_duration(text: str) -> int:
     sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if rest == "0":
         return 0
-    if not rest or _PART.sub("", rest):
-        raise DockerfileError(f'invalid duration "{text}"', remedy="write a number with a unit, such as 30s or 1m30s")
-    from fractions import Fraction
-
-    total = sum(Fraction(number) * _UNITS[unit] for number, unit in _PART.findall(rest))
-    return sign * int(total)
+    wanted = "write a number with a unit, such as 30s or 1m30s"
+    if not rest or len(rest) > _MAX_CHARS or _PART.sub("", rest):
+        raise DockerfileError(f'invalid duration "{text}"', remedy=wanted)
+    total = int(sum(Fraction(number) * _UNITS[unit] for number, unit in _PART.findall(rest)))
+    if total > _MAX_NS:
+        raise DockerfileError(f'invalid duration "{text}": more than 292 years', remedy=wanted)
+    return sign * total
 
 
 def format_duration(value: int) -> str:
@@ -30,7 +34,7 @@ def format_duration(value: int) -> str:
     if value < 0:
         return "-" + format_duration(-value)
     for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 10**6)):
-        if value < size * 1000 and size < 10**9:
+        if value < size * 1000:
             return f"{_decimal(value, size)}{unit}"
     minutes, rest = divmod(value, 60 * 10**9)
     hours, minutes = divmod(minutes, 60)
@@ -42,5 +46,7 @@ def format_duration(value: int) -> str:
 
 def _decimal(value: int, size: int) -> str:
     whole, rest = divmod(value, size)
+    if not rest:
+        return str(whole)
     digits = len(str(size)) - 1
-    return f"{whole}.{rest:0{digits}d}".rstrip("0").rstrip(".") if digits else str(whole)
+    return f"{whole}.{rest:0{digits}d}".rstrip("0")

@@ -1,14 +1,30 @@
-"""Expand variables and remove quotes in one word, as BuildKit's shell lexer does (not as a shell does)."""
+"""Expand variables and remove quotes, as BuildKit's shell lexer does (not as a shell does).
+
+Operators and quoting are those of the dockerfile reference, section 1.3. What an operator is given (`w` of `${n:-w}`)
+is expanded whether it is needed or not.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from builder.errors import DockerfileError
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SPECIAL = frozenset("@*#?-$!0123456789")
+MAX_DEPTH = 64  # of ${a:-${b:-…}}: more is no Dockerfile, and Python's stack is finite
+_SPECIAL = frozenset("@*#?-$!0")
+_OPERATORS = "use one of :- - :+ + :? ? # ## % %% / //"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """A text after expansion, split at blanks outside quotes, and the names it asked for."""
+
+    text: str
+    words: tuple[str, ...]
+    used: frozenset[str]
+    unset: frozenset[str]
 
 
 class Lexer:
@@ -18,36 +34,66 @@ class Lexer:
         self._escape = escape
 
     def process_word(self, word: str, env: Mapping[str, str]) -> str:
-        """The value of `word`; raises DockerfileError without a span."""
+        """The value of `word`, blanks included; raises DockerfileError without a span."""
         if "$" not in word and "'" not in word and '"' not in word and self._escape not in word:
             return word
-        return _Word(word, env, self._escape).process()
+        return self.expand(word, env).text
+
+    def process_words(self, text: str, env: Mapping[str, str]) -> list[str]:
+        """The words of `text`, split after expansion: a variable may hold several. Raises as process_word does."""
+        return list(self.expand(text, env).words)
+
+    def expand(self, text: str, env: Mapping[str, str]) -> Expansion:
+        """All there is to know of an expansion; raises as process_word does."""
+        return _Expander(text, env, self._escape).run()
 
     def expand_body(self, text: str, env: Mapping[str, str]) -> str:
-        """Expand a heredoc's body: variables and backslash escapes of `$` and itself; quotes are text."""
-        return _Word(text, env, "\\").process_body()
+        """Expand a heredoc's body: quotes are text, and a backslash (whatever the escape is) makes the next plain."""
+        return _Expander(text, env, "\\", quotes=False).run().text
 
 
-class _Word:
-    def __init__(self, text: str, env: Mapping[str, str], escape: str) -> None:
+class _Words:
+    """Collects words while the text goes by."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._word = ""
+
+    def add(self, text: str) -> None:
+        """Add text whose blanks separate words."""
+        for char in text:
+            if not char.isspace():
+                self._word += char
+            else:
+                self.finish()
+
+    def add_quoted(self, text: str) -> None:
+        self._word += text
+
+    def finish(self) -> None:
+        if self._word:
+            self.words.append(self._word)
+        self._word = ""
+
+
+class _Expander:
+    """One pass over one text; `_at` is the index of the next character."""
+
+    def __init__(self, text: str, env: Mapping[str, str], escape: str, *, quotes: bool = True) -> None:
         self._text = text
         self._env = env
         self._escape = escape
+        self._quotes = "'\"" if quotes else ""
         self._at = 0
+        self._depth = 0
+        self._used: set[str] = set()
+        self._unset: set[str] = set()
 
-    def process(self) -> str:
-        return self._until("")
-
-    def process_body(self) -> str:
-        out = ""
-        while char := self._next():
-            if char == "$":
-                out += self._dollar()
-            elif char == "\\" and self._peek() in ("$", "\\"):
-                out += self._next()
-            else:
-                out += char
-        return out
+    def run(self) -> Expansion:
+        words = _Words()
+        text = self._until("", words=words)
+        words.finish()
+        return Expansion(text=text, words=tuple(words.words), used=frozenset(self._used), unset=frozenset(self._unset))
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -57,144 +103,186 @@ class _Word:
         self._at += len(char)
         return char
 
-    def _until(self, stop: str, *, raw_escapes: bool = False) -> str:
-        """Process up to the character `stop` (consumed), or to the end if `stop` is empty."""
-        out = ""
+    def _until(self, stop: str, *, raw: bool = False, words: _Words | None = None) -> str:
+        """Expand up to the character `stop` (consumed), or to the end if `stop` is empty. `raw` keeps escapes."""
+        out: list[str] = []
+        sink = words or _Words()
         while char := self._next():
             if char == stop:
-                return out
-            if char == "'":
-                out += self._single_quoted()
-            elif char == '"':
-                out += self._double_quoted()
-            elif char == "$":
-                out += self._dollar()
+                return "".join(out)
+            if char == "$":
+                part = self._dollar()
+                sink.add(part)
+            elif char in self._quotes:
+                part = self._single_quoted() if char == "'" else self._double_quoted(raw=raw)
+                sink.add_quoted(part)
             elif char == self._escape:
-                follower = self._next()
-                out += char + follower if raw_escapes else follower
+                part = (char if raw else "") + self._next()
+                sink.add_quoted(part)
             else:
-                out += char
+                part = char
+                sink.add(part)
+            out.append(part)
         if stop:
-            raise DockerfileError(
-                f"unexpected end of statement while looking for matching {stop}", remedy="close the expression"
-            )
-        return out
+            raise self._error("syntax error: missing '}'" if stop == "}" else "syntax error: missing '/' in ${}")
+        return "".join(out)
 
     def _single_quoted(self) -> str:
         end = self._text.find("'", self._at)
         if end < 0:
-            raise DockerfileError(
-                "unexpected end of statement while looking for matching single-quote", remedy="close the quote"
-            )
-        out, self._at = self._text[self._at : end], end + 1
-        return out
+            raise self._error("unexpected end of statement while looking for matching single-quote")
+        part, self._at = self._text[self._at : end], end + 1
+        return part
 
-    def _double_quoted(self) -> str:
-        out = ""
+    def _double_quoted(self, *, raw: bool) -> str:
+        out: list[str] = []
         while char := self._next():
             if char == '"':
-                return out
+                return "".join(out)
             if char == "$":
-                out += self._dollar()
+                out.append(self._dollar())
             elif char == self._escape:
-                follower = self._next()
-                out += follower if follower in ('"', "$", self._escape) else char + follower
+                escapes = self._peek() in ('"', "$", self._escape)
+                out.append((char if raw else "") + (self._next() if escapes else char))
             else:
-                out += char
-        raise DockerfileError(
-            "unexpected end of statement while looking for matching double-quote", remedy="close the quote"
-        )
+                out.append(char)
+        raise self._error("unexpected end of statement while looking for matching double-quote")
 
     def _dollar(self) -> str:
-        if self._peek() == "{":
-            self._at += 1
-            return self._braced()
-        name = self._name()
-        return self._env.get(name, "") if name else "$"
+        if self._peek() != "{":
+            name = self._name()
+            return (self._value(name) or "") if name else "$"
+        self._at += 1
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self._error(f"substitutions nested more than {MAX_DEPTH} deep")
+        result = self._braced()
+        self._depth -= 1
+        return result
 
     def _name(self) -> str:
-        match = _NAME.match(self._text, self._at)
-        if match:
-            self._at = match.end()
-            return match[0]
-        if self._peek() in _SPECIAL and self._peek():
-            return self._next()
-        return ""
+        """A name, a run of digits or one special character, else nothing."""
+        start = self._at
+        if self._peek().isdecimal():
+            while self._peek().isdecimal():
+                self._at += 1
+        elif self._peek() in _SPECIAL:
+            self._at += 1
+        else:
+            while self._peek() == "_" or self._peek().isalpha() or self._peek().isdecimal():
+                self._at += 1
+        return self._text[start : self._at]
+
+    def _value(self, name: str) -> str | None:
+        value = self._env.get(name)
+        (self._used if value is not None else self._unset).add(name)
+        return value
 
     def _braced(self) -> str:
-        start = self._at
+        if self._peek() in ("{", "}", ":"):
+            raise self._error("syntax error: bad substitution", remedy="write ${NAME}")
         name = self._name()
-        if not name:
-            raise DockerfileError("bad substitution", remedy="write ${NAME}")
-        char = self._next()
-        value = self._env.get(name)
-        if char == "}":
-            return value or ""
-        if char == "":
-            raise DockerfileError("syntax error: missing '}'", remedy="close the expression")
-        if char == ":":
-            modifier = self._next()
-            if modifier not in ("+", "-", "?"):
-                raise self._unsupported(f":{modifier}", start)
-            return self._default(name, value or None, modifier)
-        if char in "+-?":
-            return self._default(name, value, char)
-        if char in "#%":
-            greedy = self._peek() == char
-            self._at += greedy
-            return _trimmed(value or "", self._until("}", raw_escapes=True), at_end=char == "%", greedy=greedy)
-        if char == "/":
-            everywhere = self._peek() == "/"
-            self._at += everywhere
-            pattern = self._until("/", raw_escapes=True)
-            replacement = self._until("}", raw_escapes=True)
-            expression = re.compile(_translated(pattern, greedy=True), re.DOTALL)
-            plain = re.sub(r"\\(.)", r"\1", replacement)
-            return expression.sub(lambda _: plain, value or "", count=0 if everywhere else 1)
-        raise self._unsupported(char, start)
+        operator = self._next()
+        if operator == "}":
+            return self._value(name) or ""
+        if operator == "":
+            raise self._error("syntax error: missing '}'")
+        if operator == ":":
+            operator += self._next()
+        if operator in (":-", ":+", ":?", "-", "+", "?"):
+            return self._default(name, operator)
+        if operator in ("#", "%"):
+            return self._trimmed(name, operator)
+        if operator == "/":
+            return self._replaced(name)
+        raise self._error(f"unsupported modifier ({operator}) in substitution", remedy=_OPERATORS)
 
-    def _default(self, name: str, value: str | None, modifier: str) -> str:
+    def _default(self, name: str, operator: str) -> str:
         word = self._until("}")
-        if modifier == "+":
-            return word if value is not None else ""
-        if value is not None:
-            return value
-        if modifier == "?":
-            raise DockerfileError(f"{name}: {word or 'not allowed to be unset'}", remedy=f"set {name}")
-        return word
+        value = self._value(name)
+        is_missing = value is None or (operator[0] == ":" and not value)
+        if operator[-1] == "+":
+            return "" if is_missing else word
+        if not is_missing:
+            return value or ""
+        if operator[-1] == "-":
+            return word
+        state = "unset" if value is None else "empty"
+        raise DockerfileError(f"{name}: {word or f'is not allowed to be {state}'}", remedy=f"give {name} a value")
 
-    def _unsupported(self, modifier: str, start: int) -> DockerfileError:
-        text = self._text[max(0, start - 2) :]
-        return DockerfileError(
-            f"unsupported modifier ({modifier}) in substitution {text}",
-            remedy="use one of :- - :+ + :? ? # ## % %% / //",
-        )
+    def _trimmed(self, name: str, operator: str) -> str:
+        greedy = self._peek() == operator
+        self._at += greedy
+        pattern = self._pattern(self._until("}", raw=True))
+        value = self._value(name) or ""
+        if operator == "#":
+            match = re.match(_regex(pattern, greedy=greedy), value, re.DOTALL)
+            return value[match.end() :] if match else value
+        # the shortest or longest end is the shortest or longest beginning of the mirror image
+        mirrored = value[::-1]
+        match = re.match(_regex(pattern[::-1], greedy=greedy), mirrored, re.DOTALL)
+        return mirrored[match.end() :][::-1] if match else value
 
+    def _replaced(self, name: str) -> str:
+        everywhere = self._peek() == "/"
+        self._at += everywhere
+        pattern = self._pattern(self._until("/", raw=True))
+        replacement = self._until("}", raw=True)
+        value = self._value(name) or ""
+        return _substituted(re.compile(_regex(pattern, greedy=True), re.DOTALL), replacement, value, everywhere)
 
-def _translated(pattern: str, *, greedy: bool) -> str:
-    """A regular expression for a pattern of `*`, `?` and backslash escapes."""
-    out, index = "", 0
-    while index < len(pattern):
-        char = pattern[index]
-        index += 1
-        if char == "\\" and index < len(pattern):
-            out += re.escape(pattern[index])
+    def _pattern(self, text: str) -> list[str | None]:
+        """A pattern's characters, None for `*` and "" for `?`; escapes are resolved."""
+        tokens: list[str | None] = []
+        index = 0
+        while index < len(text):
+            char = text[index]
             index += 1
-        elif char == "*":
-            out += ".*" if greedy else ".*?"
-        elif char == "?":
-            out += "."
+            if char == "*":
+                tokens.append(None)
+            elif char == "?":
+                tokens.append("")
+            elif char != self._escape:
+                tokens.append(char)
+            elif text[index : index + 1] in ("*", "?", "}", "/", self._escape):
+                tokens.append(text[index])
+                index += 1
+            else:
+                escaped = char + text[index : index + 1]
+                raise self._error(f"invalid pattern ({text}) in substitution: invalid escape '{escaped}'")
+        return tokens
+
+    def _error(self, message: str, remedy: str = "") -> DockerfileError:
+        word = self._text if len(self._text) <= 200 else self._text[:200] + "…"
+        return DockerfileError(f"{message} (in {word})", remedy=remedy or "close it, or escape what is meant as text")
+
+
+def _regex(pattern: list[str | None], *, greedy: bool) -> str:
+    """The regular expression of a pattern, made so that it never goes back over what a `*` but the last has taken.
+
+    That changes no result: the leftmost place for what stands between two stars is as good as any other.
+    """
+    parts: list[str] = [""]
+    for token in pattern:
+        if token is None:
+            parts.append("")
         else:
-            out += re.escape(char)
-    return out
+            parts[-1] += re.escape(token) if token else "."
+    first, *rest = parts
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>.*?{part})" for part in middle if part) + (".*" if greedy else ".*?") + last
 
 
-def _trimmed(value: str, pattern: str, *, at_end: bool, greedy: bool) -> str:
-    """`value` without the shortest (or longest) part at its beginning or end that matches."""
-    expression = re.compile(_translated(pattern, greedy=True), re.DOTALL)
-    lengths = range(len(value), -1, -1) if greedy else range(len(value) + 1)
-    for length in lengths:
-        part = value[len(value) - length :] if at_end else value[:length]
-        if expression.fullmatch(part):
-            return value[: len(value) - length] if at_end else value[length:]
-    return value
+def _substituted(expression: re.Pattern[str], replacement: str, value: str, everywhere: bool) -> str:
+    """Replace the first or every match; as in Go, a match of nothing right after another match does not count."""
+    out, end, last_match = "", 0, -1
+    for match in expression.finditer(value):
+        if match.start() == match.end() == last_match:
+            continue
+        out += value[end : match.start()] + replacement
+        end = last_match = match.end()
+        if not everywhere:
+            break
+    return out + value[end:]

@@ -1,194 +1,221 @@
 """From the bytes of a Dockerfile to logical lines: directives, comments, continuations, heredocs.
 
-dockerfile-parse gets each of these wrong somewhere, so this is done before it sees the text.
+dockerfile-parse gets each of these wrong somewhere, so this is done before it sees the text. Faults are collected.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from builder.dockerfile.words import split_words
+from builder.dockerfile.heredoc import Heredoc, Marker, find_markers
+from builder.dockerfile.words import json_words, split_flags
 from builder.errors import DockerfileError, Span
 
 MAX_LINE_BYTES = 65535  # BuildKit's
 DIRECTIVES = ("syntax", "escape", "check")
-HEREDOC_KEYWORDS = ("RUN", "COPY", "ADD")
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heredoc:
-    """A heredoc: `content` is its body with a newline at each line's end; `expand` unless its word was quoted."""
-
-    name: str
-    fd: int
-    expand: bool
-    strip_tabs: bool
-    content: str
-    raw: str  # the body as written, with the terminator
+ESCAPES = ("\\", "`")
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_WITH_HEREDOC = re.compile(r"(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogicalLine:
-    """One instruction: `text` with continuations joined and comments gone."""
+    """One instruction: `text` with continuations joined and comments gone, never blank.
+
+    `comments` are those directly above it, without `#`; `empty_lines` the numbers of blank lines inside it.
+    """
 
     text: str
     heredocs: tuple[Heredoc, ...]
+    span: Span
+    comments: tuple[str, ...] = ()
+    empty_lines: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """A parser directive, `# name=value`, and its line."""
+
+    value: str
     span: Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """A Dockerfile in logical lines. `blank_continuations`: lines with the fault NoEmptyContinuation."""
+    """A Dockerfile in logical lines, as far as it could be read, and what was wrong with the rest."""
 
     lines: tuple[LogicalLine, ...]
-    directives: Mapping[str, str]
+    directives: Mapping[str, Directive]
     escape: str
-    blank_continuations: tuple[int, ...] = field(default=())
+    errors: tuple[DockerfileError, ...]
 
 
-def read_lines(data: bytes, file: str) -> Lines:
-    """Split `data`; raises DockerfileError with a span."""
-    physical = _decode(data, file)
-    directives = _directives(physical, file)
-    escape = directives.get("escape", "\\")
-    if escape not in ("\\", "`"):
-        raise _at(file, 1, physical, f"invalid escape token '{escape}' does not match ` or \\", "use one of the two")
-    reader = _Reader(physical, file, escape)
+def read_lines(data: bytes, file: str, *, escape: str | None = None) -> Lines:
+    """Split `data`. With `escape` the text is an ONBUILD trigger, which has no directives of its own."""
+    reader = _Reader(data, file)
+    directives = reader.directives() if escape is None else {}
+    chosen = directives["escape"].value if "escape" in directives else escape or "\\"
+    lines = reader.read(chosen if chosen in ESCAPES else "\\")
     return Lines(
-        lines=tuple(reader.read()),
+        lines=lines,
         directives=directives,
-        escape=escape,
-        blank_continuations=tuple(reader.blanks),
+        escape=chosen if chosen in ESCAPES else "\\",
+        errors=tuple(sorted(reader.errors, key=lambda error: error.span.first_line if error.span else 0)),
     )
 
 
-def find_heredocs(text: str, escape: str) -> list[re.Match[str]]:
-    """The heredoc markers among the words of an instruction; none in JSON form."""
-    if "<<" not in text:
-        return []
-    found = (_HEREDOC.fullmatch(word) for word in split_words(text, escape))
-    return [match for match in found if match and match[3].strip("'\"")]
-
-
 class _Reader:
-    def __init__(self, physical: list[str], file: str, escape: str) -> None:
-        self._physical = physical
-        self._file = file
-        self._escape = escape
-        self._continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*$")
-        self._at = 0
-        self.blanks: list[int] = []
+    """Walks through the physical lines once; `_at` is the index of the next one."""
 
-    def read(self) -> list[LogicalLine]:
-        result = []
-        while self._at < len(self._physical):
-            line = self._physical[self._at]
-            if not line.strip() or line.lstrip().startswith("#"):
-                self._at += 1
+    def __init__(self, data: bytes, file: str) -> None:
+        self._file = file
+        # bytes that are no UTF-8 harm nobody in a comment, so they are only refused where they are used
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        self._physical = text.split("\n")
+        if not self._physical[-1]:
+            self._physical.pop()
+        self._at = 0
+        self.errors: list[DockerfileError] = []
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        for number, line in enumerate(self._physical, start=1):
+            if len(line) * 4 > MAX_LINE_BYTES and len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES:
+                message = f"dockerfile line greater than max allowed size of {MAX_LINE_BYTES}"
+                span = Span(file=self._file, first_line=number, last_line=number, text=line[:80] + "…")
+                self.errors.append(DockerfileError(message, span=span, remedy="split the line"))
+
+    def directives(self) -> dict[str, Directive]:
+        """`# key=value` lines at the very top; the first line that is none ends them."""
+        result: dict[str, Directive] = {}
+        for index, line in enumerate(self._physical):
+            if index == 0 and line.startswith("#!"):
                 continue
-            result.append(self._logical())
+            match = _DIRECTIVE.fullmatch(line.strip())
+            if not match or match[1].lower() not in DIRECTIVES:
+                break
+            key = match[1].lower()
+            if key in result:
+                self._fault(index, f"only one {key} parser directive can be used", "remove one of them")
+                continue
+            result[key] = Directive(value=match[2], span=self._span(index, index + 1))
+            if key == "escape" and match[2] not in ESCAPES:
+                self._fault(index, f"invalid escape token '{match[2]}' does not match ` or \\", "use one of the two")
         return result
 
-    def _logical(self) -> LogicalLine:
+    def read(self, escape: str) -> tuple[LogicalLine, ...]:
+        continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t\r]*\Z")
+        result: list[LogicalLine] = []
+        comments: list[str] = []
+        while self._at < len(self._physical):
+            line = self._physical[self._at].strip()
+            if line.startswith("#"):
+                comments.append(line[1:].strip())
+                self._at += 1
+            elif not line:
+                comments.clear()
+                self._at += 1
+            else:
+                logical = self._logical(continued, escape, tuple(comments))
+                comments.clear()
+                if logical:
+                    result.append(logical)
+        return tuple(result)
+
+    def _logical(self, continued: re.Pattern[str], escape: str, comments: tuple[str, ...]) -> LogicalLine | None:
+        """The instruction that begins here, with its heredocs; None when nothing remains of it or it is faulty."""
         first = self._at
-        text, more = self._cut(self._physical[self._at].lstrip())
-        self._at += 1
+        parts: list[str] = []
+        empty_lines: list[int] = []
+        more = True
         while more and self._at < len(self._physical):
-            line = self._physical[self._at]
+            line = self._physical[self._at].rstrip("\r")
             self._at += 1
-            if line.lstrip().startswith("#"):
+            if parts and line.lstrip().startswith("#"):
                 continue
             if not line.strip():
-                self.blanks.append(self._at)
+                empty_lines.append(self._at)
                 continue
-            part, more = self._cut(line)
-            text += part
-        heredocs = self._heredocs(text, first)
-        span = Span(
-            file=self._file,
-            first_line=first + 1,
-            last_line=self._at,
-            text="\n".join(self._physical[first : self._at]),
-        )
-        return LogicalLine(text=text.rstrip(), heredocs=heredocs, span=span)
+            match = continued.search(line)
+            parts.append(line[: match.start()] if match else line)
+            more = match is not None
+        text = "".join(parts).strip()
+        heredocs = self._heredocs(text, escape, first)
+        if not text or heredocs is None or not self._is_clean(first, text + "".join(body.raw for body in heredocs)):
+            return None
+        span = self._span(first, self._at)
+        return LogicalLine(text=text, heredocs=heredocs, span=span, comments=comments, empty_lines=tuple(empty_lines))
 
-    def _cut(self, line: str) -> tuple[str, bool]:
-        match = self._continued.search(line)
-        return (line[: match.start()], True) if match else (line, False)
-
-    def _heredocs(self, text: str, first: int) -> tuple[Heredoc, ...]:
-        words = text.split(None, 2)
-        if words and words[0].upper() == "ONBUILD":
-            words = words[1:]
-        if not words or words[0].upper() not in HEREDOC_KEYWORDS:
+    def _heredocs(self, text: str, escape: str, first: int) -> tuple[Heredoc, ...] | None:
+        """The bodies that follow the instruction, None when one does not end."""
+        match = _WITH_HEREDOC.match(text) if "<<" in text else None
+        if not match:
             return ()
-        rest = text[text.upper().index(words[0].upper()) + len(words[0]) :].strip()
-        if rest.startswith("["):
-            return ()
-        return tuple(self._body(match, first) for match in find_heredocs(rest, self._escape))
+        _, value = split_flags(text[match.end() :], escape)
+        try:
+            if json_words(value) is not None:
+                return ()
+        except DockerfileError:
+            return ()  # told when the instruction is read
+        shell = match[1].upper() == "RUN"
+        bodies: list[Heredoc] = []
+        for marker in find_markers(value, shell=shell):
+            body = self._body(marker, keep_returns=not shell)
+            if body is None:
+                self._fault(first, f'unterminated heredoc "{marker.name}"', f"end it with a line {marker.name}")
+                return None
+            bodies.append(body)
+        return tuple(bodies)
 
-    def _body(self, match: re.Match[str], first: int) -> Heredoc:
-        raw_name = match[3]
-        name = raw_name.replace("'", "").replace('"', "").replace("\\", "")
-        strip_tabs = match[2] == "-"
-        content, raw = "", ""
+    def _body(self, marker: Marker, *, keep_returns: bool) -> Heredoc | None:
+        """The lines up to the terminator. A carriage return is content for COPY and breaks any script of RUN."""
+        content: list[str] = []
+        raw: list[str] = []
         while self._at < len(self._physical):
             line = self._physical[self._at]
             self._at += 1
-            raw += f"{line}\n"
-            stripped = line.lstrip("\t") if strip_tabs else line
-            if stripped == name:
+            bare = line.rstrip("\r")
+            stripped = bare.lstrip("\t") if marker.strip_tabs else bare
+            if stripped == marker.name:
                 return Heredoc(
-                    name=name,
-                    fd=int(match[1] or 0),
-                    expand=raw_name == name,
-                    strip_tabs=strip_tabs,
-                    content=content,
-                    raw=raw,
+                    name=marker.name,
+                    fd=marker.fd,
+                    expand=marker.expand,
+                    strip_tabs=marker.strip_tabs,
+                    content="".join(content),
+                    raw="".join([*raw, bare, "\n"]),
                 )
-            content += f"{stripped}\n"
-        raise _at(self._file, first + 1, self._physical, f'unterminated heredoc "{name}"', f"end it by a line {name}")
+            kept = line if keep_returns else bare
+            raw.append(f"{kept}\n")
+            content.append(f"{kept.lstrip(chr(9)) if marker.strip_tabs else kept}\n")
+        return None
+
+    def _is_clean(self, first: int, used: str) -> bool:
+        """Whether `used`, of the lines from `first` on, is text that can be stored in an image."""
+        message, remedy = "", ""
+        if "\0" in used:
+            message, remedy = "the instruction contains a NUL byte", "save the Dockerfile as UTF-8 text"
+        elif not used.isascii() and not _is_unicode(used):
+            message, remedy = "the instruction is not UTF-8 text", "save the Dockerfile as UTF-8"
+        if message:
+            self.errors.append(DockerfileError(message, span=self._span(first, self._at), remedy=remedy))
+        return not message
+
+    def _span(self, first: int, end: int) -> Span:
+        """The lines from index `first` up to `end`; what is no UTF-8 is shown as question marks."""
+        text = "\n".join(line.rstrip("\r") for line in self._physical[first:end])
+        text = text if text.isascii() else text.encode("utf-8", "replace").decode()
+        return Span(file=self._file, first_line=first + 1, last_line=end, text=text)
+
+    def _fault(self, index: int, message: str, remedy: str) -> None:
+        self.errors.append(DockerfileError(message, span=self._span(index, index + 1), remedy=remedy))
 
 
-def _decode(data: bytes, file: str) -> list[str]:
+def _is_unicode(text: str) -> bool:
     try:
-        text = data.removeprefix(b"\xef\xbb\xbf").decode()
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        raise _at(file, line, [], "the Dockerfile is not UTF-8 text", "save it as UTF-8") from exc
-    if not data:
-        raise DockerfileError(f"the Dockerfile {file} cannot be empty", remedy="begin with FROM")
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    for number, content in enumerate(lines, start=1):
-        if len(content) > MAX_LINE_BYTES:
-            raise _at(
-                file, number, [], f"dockerfile line greater than max allowed size of {MAX_LINE_BYTES}", "split it"
-            )
-    if lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
-def _directives(physical: list[str], file: str) -> dict[str, str]:
-    """`# key=value` lines at the very top; the first line that is none ends them."""
-    result: dict[str, str] = {}
-    for number, line in enumerate(physical, start=1):
-        if number == 1 and line.startswith("#!"):
-            continue
-        match = _DIRECTIVE.fullmatch(line.strip())
-        if not match or match[1].lower() not in DIRECTIVES:
-            break
-        key = match[1].lower()
-        if key in result:
-            raise _at(file, number, physical, f"only one {key} parser directive can be used", "remove the second")
-        result[key] = match[2]
-    return result
-
-
-def _at(file: str, line: int, physical: list[str], message: str, remedy: str) -> DockerfileError:
-    text = physical[line - 1] if line <= len(physical) else ""
-    return DockerfileError(message, span=Span(file=file, first_line=line, last_line=line, text=text), remedy=remedy)
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,31 +1,31 @@
 """A Dockerfile as a list of instructions with flags, JSON form and heredocs. Owner of dockerfile-parse.
 
-lines.py repairs what that library cannot read; it then splits each logical line into keyword and value.
+lines.py repairs what that library cannot read (dockerfile reference, sections 1.1 to 1.4); it then gets one physical
+line per instruction and splits each into keyword and value. Arguments are checked by builder.instructions.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from builder.dockerfile.lines import Heredoc, Lines, LogicalLine, read_lines
+from builder.dockerfile.heredoc import Heredoc, find_markers
+from builder.dockerfile.lines import Directive, Lines, LogicalLine, read_lines
 from builder.dockerfile.suggest import did_you_mean
+from builder.dockerfile.words import json_words, split_flags
 from builder.errors import DockerfileError, DockerfileErrors, Span
 
-__all__ = ["Dockerfile", "Flag", "Heredoc", "Instruction", "parse", "parse_trigger"]
+__all__ = ["Directive", "Dockerfile", "Flag", "Heredoc", "Instruction", "parse", "parse_trigger"]
 
 KEYWORDS = (
     "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
     "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 )  # fmt: skip
 JSON_KEYWORDS = ("RUN", "CMD", "ENTRYPOINT", "SHELL", "COPY", "ADD", "VOLUME")
-NOT_IN_ONBUILD = ("ONBUILD", "FROM", "MAINTAINER")
-# Stands at the end of every line handed to dockerfile-parse, which would read a last backslash as a continuation.
+# Stands at the end of every line handed to dockerfile-parse: it reads a last backslash as a continuation, and drops a
+# keyword without arguments.
 END_MARK = "\ue000"
-_FLAG = re.compile(r"--([A-Za-z0-9][A-Za-z0-9-]*)(?:=(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,9 @@ class Flag:
 class Instruction:
     """One instruction as written; nothing is expanded.
 
-    `value` is the text after the flags, `raw` the text after the keyword, `json` the words of the JSON form or None.
+    `value` is the text after the flags, `raw` the text after the keyword, `json` the words of the JSON form or None,
+    `written` the keyword as it stands in the file, `comments` the lines directly above, `empty_lines` the numbers of
+    blank lines inside.
     """
 
     keyword: str
@@ -51,6 +53,9 @@ class Instruction:
     heredocs: tuple[Heredoc, ...]
     span: Span
     escape: str = "\\"
+    written: str = ""
+    comments: tuple[str, ...] = ()
+    empty_lines: tuple[int, ...] = ()
 
     @property
     def raw_with_heredocs(self) -> str:
@@ -59,27 +64,37 @@ class Instruction:
         return "\n".join([text, "".join(heredoc.raw for heredoc in self.heredocs)]) if self.heredocs else text
 
     @property
+    def value_without_heredocs(self) -> str:
+        """`value` without the heredoc markers; what COPY and ADD split into words."""
+        text, end = "", 0
+        for marker in find_markers(self.value, shell=self.keyword == "RUN") if self.heredocs else ():
+            text += self.value[end : marker.start]
+            end = marker.end
+        return text + self.value[end:]
+
+    @property
     def is_lone_heredoc(self) -> bool:
         """Whether the value is one heredoc marker and nothing else."""
-        return len(self.heredocs) == 1 and len(self.value.split()) == 1
+        return len(self.heredocs) == 1 and not self.value_without_heredocs.strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dockerfile:
-    """A parsed Dockerfile."""
+    """A parsed Dockerfile; `directives` are the values of syntax, escape and check, where given."""
 
     instructions: tuple[Instruction, ...]
     directives: Mapping[str, str]
     escape: str
     file: str
+    check: Directive | None = None  # the check directive with its place, for errors in it
 
 
 def parse(data: bytes, file: str) -> Dockerfile:
     """Parse a Dockerfile; all faults are raised together. Raises DockerfileError, DockerfileErrors."""
     lines = read_lines(data, file)
-    if not lines.lines:
-        raise DockerfileError(f"{file} has no instructions", remedy="begin with FROM")
-    errors: list[DockerfileError] = []
+    errors = list(lines.errors)
+    if not lines.lines and not errors:
+        raise _nothing_in(data, file)
     instructions = []
     for line, (keyword, value) in zip(lines.lines, _split(lines), strict=True):
         try:
@@ -87,38 +102,49 @@ def parse(data: bytes, file: str) -> Dockerfile:
         except DockerfileError as exc:
             errors.append(exc)
     if errors:
+        errors.sort(key=lambda error: error.span.first_line if error.span else 0)
         raise errors[0] if len(errors) == 1 else DockerfileErrors(errors)
-    return Dockerfile(instructions=tuple(instructions), directives=lines.directives, escape=lines.escape, file=file)
-
-
-def parse_trigger(text: str, file: str, span: Span) -> Instruction:
-    """Parse what stands after ONBUILD; raises DockerfileError at `span`."""
-    try:
-        lines = read_lines(text.encode(), file)
-        ((keyword, value),) = _split(lines)
-        result = _instruction(lines.lines[0], keyword, value, lines.escape)
-    except DockerfileError as exc:
-        raise DockerfileError(f"ONBUILD: {exc.message}", span=span, remedy=exc.remedy) from exc
-    except ValueError as exc:
-        raise DockerfileError("ONBUILD takes exactly one instruction", span=span, remedy="write one per line") from exc
-    if result.keyword == "ONBUILD":
-        raise DockerfileError(
-            "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", span=span, remedy="write one ONBUILD"
-        )
-    if result.keyword in NOT_IN_ONBUILD:
-        raise DockerfileError(
-            f"{result.keyword} isn't allowed as an ONBUILD trigger", span=span, remedy="use another instruction"
-        )
-    return Instruction(
-        keyword=result.keyword,
-        flags=result.flags,
-        value=result.value,
-        raw=result.raw,
-        json=result.json,
-        heredocs=result.heredocs,
-        span=span,
-        escape=result.escape,
+    return Dockerfile(
+        instructions=tuple(instructions),
+        directives={name: directive.value for name, directive in lines.directives.items()},
+        escape=lines.escape,
+        file=file,
+        check=lines.directives.get("check"),
     )
+
+
+def parse_trigger(text: str, file: str, span: Span, *, escape: str = "\\") -> Instruction:
+    """Parse what stands after ONBUILD; raises DockerfileError at `span`.
+
+    `escape` is that of the Dockerfile it stands in; the triggers of a base image are read with a backslash.
+    """
+    lines = read_lines(text.encode("utf-8", "surrogateescape"), file, escape=escape)
+    if lines.errors:
+        raise _in_trigger(lines.errors[0], span)
+    if len(lines.lines) != 1:
+        raise DockerfileError("ONBUILD takes exactly one instruction", span=span, remedy="write one per line")
+    ((keyword, value),) = _split(lines)
+    if keyword == "ONBUILD":
+        message = "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"
+        raise DockerfileError(message, span=span, remedy="write one ONBUILD")
+    if keyword in ("FROM", "MAINTAINER"):
+        message = f"{keyword} isn't allowed as an ONBUILD trigger"
+        raise DockerfileError(message, span=span, remedy="use another instruction")
+    try:
+        return replace(_instruction(lines.lines[0], keyword, value, escape), span=span)
+    except DockerfileError as exc:
+        raise _in_trigger(exc, span) from exc
+
+
+def _nothing_in(data: bytes, file: str) -> DockerfileError:
+    span = Span(file=file, first_line=1, last_line=1)
+    if not data.removeprefix(b"\xef\xbb\xbf"):
+        return DockerfileError("the Dockerfile cannot be empty", span=span, remedy="begin with FROM")
+    return DockerfileError("file with no instructions", span=span, remedy="begin with FROM")
+
+
+def _in_trigger(error: DockerfileError, span: Span) -> DockerfileError:
+    return DockerfileError(f"ONBUILD: {error.message}", span=span, remedy=error.remedy)
 
 
 def _split(lines: Lines) -> list[tuple[str, str]]:
@@ -131,79 +157,46 @@ def _split(lines: Lines) -> list[tuple[str, str]]:
 
 
 def _instruction(line: LogicalLine, keyword: str, raw: str, escape: str) -> Instruction:
+    written = line.text.split(None, 1)[0]
     if keyword not in KEYWORDS:
-        raise DockerfileError(
-            f"unknown instruction: {line.text.split()[0]}",
-            span=line.span,
-            remedy=did_you_mean(keyword, KEYWORDS) or "see the Dockerfile reference",
-        )
-    flags, value = _flags(raw, escape) if keyword != "ONBUILD" else ((), raw)
-    words = None
-    if keyword in JSON_KEYWORDS and not line.heredocs:
-        words = _json_form(value, line.span)
-    elif keyword == "HEALTHCHECK" and value[:4].upper() == "CMD ":
-        words = _json_form(value[4:].strip(), line.span)
+        remedy = did_you_mean(keyword, KEYWORDS) or f"the instructions are {', '.join(KEYWORDS)}"
+        raise DockerfileError(f"unknown instruction: {written}", span=line.span, remedy=remedy)
+    flags, value = split_flags(raw, escape)
+    if keyword == "ONBUILD":
+        _check_trigger(line, raw, escape)
+        flags, value = (), raw  # its flags are those of the trigger
     return Instruction(
         keyword=keyword,
-        flags=flags,
+        flags=tuple(Flag(name=name, value=text) for name, text in flags),
         value=value,
         raw=raw,
-        json=words,
+        json=_json(keyword, value, line),
         heredocs=line.heredocs,
         span=line.span,
         escape=escape,
+        written=written,
+        comments=line.comments,
+        empty_lines=line.empty_lines,
     )
 
 
-def _flags(raw: str, escape: str) -> tuple[tuple[Flag, ...], str]:
-    """The leading flags, and the text after them. Quotes in a value are removed; `--` alone ends the flags."""
-    flags: list[Flag] = []
-    rest = raw
-    while rest.startswith("--"):
-        word, value = _first_word(rest, escape)
-        if value == "--":
-            rest = rest[len(word) :].lstrip()
-            break
-        match = _FLAG.fullmatch(value)
-        if not match:
-            break
-        flags.append(Flag(name=match[1], value=match[2]))
-        rest = rest[len(word) :].lstrip()
-    return tuple(flags), rest
+def _check_trigger(line: LogicalLine, raw: str, escape: str) -> None:
+    """Tell the faults of a trigger with those of the file; one without text is told by its instruction class."""
+    if raw:
+        bodies = "".join(heredoc.raw for heredoc in line.heredocs)
+        parse_trigger(f"{raw}\n{bodies}", line.span.file, line.span, escape=escape)
 
 
-def _first_word(text: str, escape: str) -> tuple[str, str]:
-    """The first word as written, and without quotes and escapes."""
-    plain, quote, index = "", "", 0
-    while index < len(text):
-        char = text[index]
-        if not quote and char.isspace():
-            break
-        index += 1
-        if char == escape and quote != "'" and index < len(text):
-            plain += text[index]
-            index += 1
-        elif quote:
-            quote, plain = ("", plain) if char == quote else (quote, plain + char)
-        elif char in "'\"":
-            quote = char
-        else:
-            plain += char
-    return text[:index], plain
-
-
-def _json_form(value: str, span: Span) -> tuple[str, ...] | None:
-    """The words if `value` is a JSON array of strings; anything that is no JSON array is shell form."""
-    if not value.startswith("["):
+def _json(keyword: str, value: str, line: LogicalLine) -> tuple[str, ...] | None:
+    """The words of the JSON form, for the keywords that have one; heredocs only stand in the plain form."""
+    if keyword == "HEALTHCHECK":
+        kind, value = (*value.split(None, 1), "", "")[:2]
+        if kind.upper() != "CMD":
+            return None
+    elif keyword not in JSON_KEYWORDS or line.heredocs:
         return None
     try:
-        words = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    if not all(isinstance(word, str) for word in words):
-        raise DockerfileError(
-            "when using JSON array syntax, arrays must be comprised of strings only",
-            span=span,
-            remedy="put quotes around every element",
-        )
-    return tuple(words)
+        return json_words(value.strip())
+    except DockerfileError as exc:
+        exc.span = line.span
+        raise

@@ -1,10 +1,18 @@
-"""Split arguments into words, quotes kept: the forms of ENV, LABEL and ARG."""
+"""Split the text of an instruction: flags, the JSON form, quoted words, the pairs of ENV, LABEL and ARG.
+
+Nothing is expanded here; quotes and escapes stay in words, for expand.py to remove.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from builder.errors import DockerfileError
+
+_BLANKS = re.compile(r"[\t\v\f\r ]+")
 
 
 class NameValue(NamedTuple):
@@ -16,27 +24,39 @@ class NameValue(NamedTuple):
 
 def split_words(text: str, escape: str = "\\") -> list[str]:
     """Words separated by blanks outside quotes; quotes and escapes stay in them. An open quote runs to the end."""
-    words: list[str] = []
-    word, quote, index = "", "", 0
-    while index < len(text):
-        char = text[index]
-        index += 1
-        if not quote and char.isspace():
-            if word:
-                words.append(word)
-            word = ""
-            continue
-        word += char
-        if char == escape and quote != "'" and index < len(text):
-            word += text[index]
-            index += 1
-        elif quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-    if word:
-        words.append(word)
-    return words
+    return [text[start:end] for start, end in _word_spans(text, escape)]
+
+
+def split_flags(text: str, escape: str = "\\") -> tuple[tuple[tuple[str, str | None], ...], str]:
+    """The leading `--name[=value]` words without quotes, and the text after them; `--` alone ends the flags."""
+    flags: list[tuple[str, str | None]] = []
+    rest = text.lstrip()
+    while rest.startswith("--"):
+        _, end = next(_word_spans(rest, escape))
+        word = _unquoted(rest[:end], escape)
+        rest = rest[end:].lstrip()
+        if word == "--":
+            break
+        name, equals, value = word[2:].partition("=")
+        flags.append((name, value if equals else None))
+    return tuple(flags), rest
+
+
+def json_words(text: str) -> tuple[str, ...] | None:
+    """The words of a JSON array of strings, or None for the plain form; an array of others raises DockerfileError."""
+    if not text.startswith("["):
+        return None
+    try:
+        words = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    if not all(isinstance(word, str) for word in words):
+        raise DockerfileError(
+            "when using JSON array syntax, arrays must be comprised of strings only",
+            remedy="put double quotes around every element",
+        )
+    # "\ud800" is valid JSON, but no text that could be written anywhere
+    return tuple(word.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for word in words)
 
 
 def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[NameValue, ...]:
@@ -45,21 +65,27 @@ def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[Name
     if not words:
         raise DockerfileError(f"{keyword} requires at least one argument", remedy=f"write {keyword} NAME=VALUE")
     if "=" not in words[0]:
-        name, _, value = text.strip().partition(" ") if " " in text.strip() else text.strip().partition("\t")
-        if not value.strip():
+        name, *rest = _BLANKS.split(text.strip(), maxsplit=1)
+        if not rest:
             raise DockerfileError(f"{keyword} must have two arguments", remedy=f"write {keyword} NAME=VALUE")
-        return (NameValue(name, value.strip()),)
+        return (NameValue(name, rest[0]),)
     pairs = []
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise DockerfileError(
-                f'syntax error: can\'t find = in "{word}"', remedy="every word must be of the form NAME=VALUE"
+                f'syntax error - can\'t find = in "{word}"', remedy="every word must be of the form NAME=VALUE"
             )
         if not name:
             raise DockerfileError(f"{keyword} names can not be blank", remedy=f"write {keyword} NAME=VALUE")
         pairs.append(NameValue(name, value))
     return tuple(pairs)
+
+
+def is_legacy_form(text: str, escape: str = "\\") -> bool:
+    """Whether ENV or LABEL stands in the old form, `NAME the rest`."""
+    words = split_words(text, escape)
+    return bool(words) and "=" not in words[0]
 
 
 def parse_args(text: str, escape: str = "\\") -> tuple[tuple[str, str | None], ...]:
@@ -71,3 +97,47 @@ def parse_args(text: str, escape: str = "\\") -> tuple[tuple[str, str | None], .
             raise DockerfileError("ARG names can not be blank", remedy="write ARG NAME[=DEFAULT]")
         result.append((name, value if equals else None))
     return tuple(result)
+
+
+def _word_spans(text: str, escape: str) -> Iterator[tuple[int, int]]:
+    """Where words begin and end. An escape hides the character after it, but not in single quotes."""
+    start, quote, index = -1, "", 0
+    while index < len(text):
+        char = text[index]
+        if not quote and char.isspace():
+            if start >= 0:
+                yield start, index
+            start = -1
+        elif start < 0:
+            start = index
+        if char == escape and quote != "'":
+            index += 1
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        index += 1
+    if start >= 0:
+        yield start, len(text)
+
+
+def _unquoted(word: str, escape: str) -> str:
+    """`word` without its quotes and escapes; nothing is expanded."""
+    plain, quote, index = "", "", 0
+    while index < len(word):
+        char = word[index]
+        index += 1
+        if char == escape and quote != "'":
+            plain += word[index : index + 1]
+            index += 1
+        elif char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        else:
+            plain += char
+    return plain
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")

@@ -69,6 +69,7 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     except SetupError as exc:
         report_failure(reply, exc)
         os._exit(1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # they wait until there is a command to have them
     init = os.fork()
     if init == 0:
         try:
@@ -133,7 +134,8 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     os.close(error_writer)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
-    failure = read_all(errors)
+    failure = read_all(errors)  # ends when the command is executed, and with it the time of our own handlers in it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == command:
@@ -381,9 +383,8 @@ def bind(root_fd: int, host_path: str, path: str, *, read_only: bool, follow: bo
 
 def mount_item(root_fd: int, item: _Spec) -> None:
     path = item["path"].lstrip("/")
+    make_target(root_fd, path, item["kind"] == "tmpfs" or os.path.isdir(item["host_path"]))
     if item["kind"] == "bind":
-        if path.startswith("dev/"):
-            make_device_target(root_fd, path, os.path.isdir(item["host_path"]))
         bind(root_fd, item["host_path"], path, read_only=item["read_only"])
         return
     options: list[tuple[str, str | None]] = [("mode", f"{item['mode']:o}")]
@@ -393,22 +394,22 @@ def mount_item(root_fd: int, item: _Spec) -> None:
     put(root_fd, mount_fd, path)
 
 
-def make_device_target(root_fd: int, path: str, is_directory: bool) -> None:
-    """A mount point in /dev, which is ours and empty."""
+def make_target(root_fd: int, path: str, is_directory: bool) -> None:
+    """A mount point below another mount or in /dev; everywhere else the scaffold has it already."""
     parts = path.split("/")
-    directory = open_target(root_fd, parts[0], follow=False)
-    for part in parts[1:-1]:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(part, 0o755, dir_fd=directory)
-        below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-        os.close(directory)
-        directory = below
-    with contextlib.suppress(FileExistsError):
-        if is_directory:
-            os.mkdir(parts[-1], 0o755, dir_fd=directory)
-        else:
-            os.close(os.open(parts[-1], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=directory))
-    os.close(directory)
+    for count in range(1, len(parts) + 1):
+        try:
+            os.close(open_target(root_fd, "/".join(parts[:count]), follow=True))
+            continue
+        except FileNotFoundError:
+            parent = open_target(root_fd, "/".join(parts[: count - 1]) or ".", follow=True)
+        try:
+            if count < len(parts) or is_directory:
+                os.mkdir(parts[count - 1], 0o755, dir_fd=parent)
+            else:
+                os.close(os.open(parts[-1], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=parent))
+        finally:
+            os.close(parent)
 
 
 def mount_dev(spec: _Spec, root_fd: int) -> None:

@@ -122,6 +122,7 @@ def _serve(requests: socket.socket, parent: int) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
+    os.setsid()  # Ctrl-C is for the main process, which passes it on
     _close_others({0, 1, 2, requests.fileno()})
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end

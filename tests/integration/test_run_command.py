@@ -6,12 +6,14 @@ import os
 import re
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.minimal_image import base_files
 from tests.run_machine import Machine, wait_until
+from tests.servers import Registry
 
 pytestmark = pytest.mark.userns
 
@@ -287,3 +289,35 @@ def test_sandbox_dies_with_tiffin(machine: Machine) -> None:
     with pytest.raises(AssertionError):
         wait_until(lambda: len(list(beat.iterdir())) > count, seconds=0.5)
     assert machine.run("ps").returncode == 0
+
+
+@pytest.mark.network
+def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
+    name = f"{registry.host}/runs/{machine.identity.get('user', 'self')}:1"
+    assert machine.run("tag", "minimal", name).returncode == 0
+    assert machine.run("push", name).returncode == 0
+    fresh = replace(machine, folder=machine.folder / "fresh")
+    fresh.folder.mkdir()
+    machine.own(fresh.folder)
+    refused = fresh.run("run", "--rm", "--pull", "never", name, "true")
+    assert (refused.returncode, "no image is called" in refused.stderr) == (125, True)
+    done = fresh.run("run", "--rm", "--progress", "plain", name, "echo", "here")
+    assert (done.returncode, done.stdout) == (0, "here\n")
+    assert re.search(r"^pull [0-9a-f]{12} .* done$", done.stderr, re.MULTILINE)
+    again = fresh.run("run", "--rm", name, "echo", "again")
+    assert (again.stdout, again.stderr) == ("again\n", "")
+    assert fresh.left() == []
+
+
+def test_prune_keeps_the_layers_of_a_running_container(machine: Machine) -> None:
+    machine.make_image(base_files(), {"only/here": "still here"}, name="short-lived")
+    script = "echo up; read go; cat /only/here"
+    with machine.start(*("run", "--rm", "-i", "short-lived", "sh", "-c", script), stdin=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == "up\n"
+        assert machine.run("rmi", "short-lived").returncode == 0
+        assert machine.run("system", "prune", "-a", "-f").returncode == 0
+        print("go", file=process.stdin, flush=True)
+        assert process.stdout.read() == "still here"
+    assert process.returncode == 0
+    assert machine.left() == []
