@@ -59,7 +59,7 @@ def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
         ("FROM base\nCOPY readme other /target\n", "several sources need a directory"),
         ("RUN true\n", "no build stage in current context"),
         ("", "cannot be empty"),
-        ("# nothing\n", "has no instructions"),
+        ("# nothing\n", "no instructions"),
         ("ARG A=1\n", "contains no stages"),
     ],
 )
