@@ -202,7 +202,7 @@ def _decode(entry: Mapping[str, object]) -> Credentials | None:
     auth = entry.get("auth")
     if isinstance(auth, str) and auth:
         try:
-            username, _, password = base64.b64decode(auth).decode().partition(":")
+            username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return None
         return Credentials(username=username, password=password.rstrip("\0"))

@@ -1,0 +1,172 @@
+"""A registry in a thread, speaking enough of the distribution spec to misbehave in every way a test wants."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+USER, PASSWORD, TOKEN = "cook", "s3cret-word", "t0ken-word"
+
+
+@dataclass(slots=True)
+class Fake:
+    """The server's state and its switches."""
+
+    host: str = ""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    manifests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    log: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
+    auth: str = ""  # "basic", "bearer"
+    realm: str = ""  # of bearer; its own by default
+    fail: list[int] = field(default_factory=list)  # statuses for the next answers to anything
+    retry_after: str = "0"
+    redirect_to: str = ""  # blobs are at this origin
+    cut_after: list[int] = field(default_factory=list)  # the next blob answers end after so many bytes
+    ranges: bool = True
+    refuse_large: bool = False  # a PUT with a body gets 413
+    mounts: bool = True
+
+    def put(self, data: bytes) -> str:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.blobs[digest] = data
+        return digest
+
+    def seen(self, method: str, part: str) -> list[str]:
+        """The Authorization headers of requests of that kind."""
+        return [authorization for verb, path, authorization in self.log if verb == method and part in path]
+
+
+@contextlib.contextmanager
+def fake_registry(**switches: object) -> Iterator[Fake]:
+    """Serve on a loopback port until the block ends."""
+    fake = Fake(**switches)  # type: ignore[arg-type]
+    handler = type("Handler", (_Handler,), {"fake": fake})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    fake.host = f"127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    fake: Fake
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self, act: Callable[[], None]) -> None:
+        self.fake.log.append((self.command, self.path, self.headers.get("Authorization", "")))
+        if self.fake.fail:
+            return self._answer(self.fake.fail.pop(0), headers={"Retry-After": self.fake.retry_after})
+        if urlsplit(self.path).path != "/token" and not self._is_allowed():
+            return self._challenge()
+        return act()
+
+    def do_GET(self) -> None:
+        self._serve(self._get)
+
+    def do_HEAD(self) -> None:
+        self._serve(self._get)
+
+    def do_POST(self) -> None:
+        self._serve(self._post)
+
+    def do_PATCH(self) -> None:
+        self._serve(self._patch)
+
+    def do_PUT(self) -> None:
+        self._serve(self._put)
+
+    def log_message(self, *_: object) -> None:
+        return None
+
+    def _is_allowed(self) -> bool:
+        header = self.headers.get("Authorization", "")
+        basic = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        return {"": True, "basic": header == basic, "bearer": header == f"Bearer {TOKEN}"}[self.fake.auth]
+
+    def _challenge(self) -> None:
+        realm = self.fake.realm or f"http://{self.fake.host}/token"
+        kind = f'Bearer realm="{realm}",service="fake"' if self.fake.auth == "bearer" else 'Basic realm="fake"'
+        self._body()
+        self._answer(401, headers={"WWW-Authenticate": kind})
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _answer(self, status: int, data: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _get(self) -> None:
+        path = urlsplit(self.path).path
+        name = path.rsplit("/", 1)[-1]
+        if path == "/token":
+            return self._answer(200, json.dumps({"token": TOKEN, "expires_in": 60}).encode())
+        if "/manifests/" in path and name in self.fake.manifests:
+            data, media_type = self.fake.manifests[name]
+            return self._answer(200, data, {"Content-Type": media_type})
+        if "/blobs/" in path and self.fake.redirect_to:
+            return self._answer(307, headers={"Location": f"{self.fake.redirect_to}{path}?signature=s3cret"})
+        if "/blobs/" in path and name in self.fake.blobs:
+            return self._blob(self.fake.blobs[name])
+        return self._answer(200 if path == "/v2/" else 404)
+
+    def _blob(self, data: bytes) -> None:
+        start, status, headers = 0, 200, {}
+        wanted = self.headers.get("Range", "")
+        if wanted and self.fake.ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            status, headers = 206, {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+        if not self.fake.cut_after or self.command == "HEAD":
+            return self._answer(status, data[start:], headers)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start : start + self.fake.cut_after.pop(0)])
+        self.close_connection = True
+
+    def _post(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        digest = query.get("mount", [""])[0]
+        if digest in self.fake.blobs and self.fake.mounts:
+            self.fake.blobs[f"mounted:{digest}"] = b""
+            return self._answer(201)
+        self._body()
+        name = f"/upload/{len(self.fake.uploads)}"
+        self.fake.uploads[name] = b""
+        return self._answer(202, headers={"Location": name})
+
+    def _patch(self) -> None:
+        path = urlsplit(self.path).path
+        self.fake.uploads[path] += self._body()
+        self._answer(202, headers={"Location": path})
+
+    def _put(self) -> None:
+        parts = urlsplit(self.path)
+        body = self._body()
+        if "/manifests/" in parts.path:
+            self.fake.manifests[parts.path.rsplit("/", 1)[-1]] = (body, self.headers["Content-Type"])
+            return self._answer(201)
+        if body and self.fake.refuse_large:
+            return self._answer(413)
+        self.fake.put(self.fake.uploads[parts.path] + body)
+        return self._answer(201)

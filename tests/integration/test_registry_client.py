@@ -1,0 +1,222 @@
+"""The registry client against a registry that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
+from builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from builder.registry.auth import Credentials, DockerConfig, parse_challenge
+from builder.registry.client import RegistryClient
+from builder.registry.transport import RegistryOptions
+from cache.digest import Digest
+from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
+
+pytestmark = pytest.mark.network
+DATA = bytes(range(256)) * 4096
+
+
+def config(tmp_path: Path, document: dict[str, object] | None = None, path: str = "") -> DockerConfig:
+    (tmp_path / "config.json").write_text(json.dumps(document or {}))
+    return DockerConfig.load({"DOCKER_CONFIG": str(tmp_path), "PATH": path})
+
+
+def client(fake: Fake, tmp_path: Path) -> RegistryClient:
+    auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    return RegistryClient(fake.host, config(tmp_path, {"auths": {fake.host: {"auth": auth}}}), RegistryOptions())
+
+
+def descriptor(data: bytes = DATA) -> Descriptor:
+    return Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.of(data), size_bytes=len(data))
+
+
+def read(client: RegistryClient, wanted: Descriptor) -> bytes:
+    with client.get_blob("x", wanted) as stream:
+        return b"".join(iter(lambda: stream.read(70_000), b""))
+
+
+@pytest.mark.parametrize("auth", ["", "basic", "bearer"])
+def test_push_and_pull_with_every_kind_of_auth(tmp_path: Path, auth: str) -> None:
+    with fake_registry(auth=auth) as fake:
+        registry = client(fake, tmp_path)
+        totals: list[int] = []
+        outcome = registry.push_blob("x", descriptor(), lambda: io.BytesIO(DATA), progress=totals.append)
+        assert outcome == "uploaded" and totals[-1] == len(DATA)
+        assert registry.push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "exists"
+        assert read(registry, descriptor()) == DATA
+        registry.put_manifest("x", "tag", b"{}", OCI_MANIFEST)
+        assert registry.get_manifest("x", "tag").data == b"{}"
+
+
+def test_credentials_never_follow_a_redirect(tmp_path: Path) -> None:
+    with fake_registry() as store, fake_registry(auth="basic", redirect_to=f"http://{store.host}") as fake:
+        store.put(DATA)
+        assert read(client(fake, tmp_path), descriptor()) == DATA
+        assert any(fake.seen("GET", "/blobs/")) and set(store.seen("GET", "/blobs/")) == {""}
+
+
+def test_token_goes_to_the_registry_alone(tmp_path: Path) -> None:
+    with fake_registry() as store, fake_registry(auth="bearer", redirect_to=f"http://{store.host}") as fake:
+        store.put(DATA)
+        read(client(fake, tmp_path), descriptor())
+        assert f"Bearer {TOKEN}" in fake.seen("GET", "/blobs/")
+        assert not any(TOKEN in authorization for _, _, authorization in store.log)
+        assert fake.seen("GET", "/token")[0].startswith("Basic ")
+        fake.log.clear()
+        read_again = client(fake, tmp_path)
+        read(read_again, descriptor())
+        read(read_again, descriptor())
+        assert len(fake.seen("GET", "/token")) == 1, "a token is asked for once"
+
+
+def test_wrong_credentials_name_the_remedy_and_not_themselves(tmp_path: Path) -> None:
+    with fake_registry(auth="basic") as fake:
+        registry = RegistryClient(fake.host, config(tmp_path), RegistryOptions())
+        with pytest.raises(UnauthorizedError, match=r"access denied .401.*tiffin login") as caught:
+            registry.check_credentials(Credentials(username="x", password="very-secret"))
+        assert "very-secret" not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize("statuses", [[500], [503, 502], [429, 429, 429]])
+def test_passing_failures_are_tried_again(tmp_path: Path, statuses: list[int]) -> None:
+    with fake_registry(fail=statuses) as fake:
+        fake.put(DATA)
+        assert read(client(fake, tmp_path), descriptor()) == DATA
+
+
+def test_lasting_failures_are_told(tmp_path: Path) -> None:
+    with fake_registry(fail=[503] * 9) as fake, pytest.raises(RegistryError, match="answered 503"):
+        read(client(fake, tmp_path), descriptor())
+    with fake_registry() as fake, pytest.raises(NotInRegistryError, match="not found"):
+        client(fake, tmp_path).get_manifest("x", "nothing")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_cut_blob_is_resumed(tmp_path: Path, ranges: bool) -> None:
+    with fake_registry(cut_after=[300_000, 200_000], ranges=ranges) as fake:
+        fake.put(DATA)
+        assert read(client(fake, tmp_path), descriptor()) == DATA
+
+
+def test_blob_that_is_not_what_was_promised(tmp_path: Path) -> None:
+    with fake_registry() as fake:
+        wanted = descriptor()
+        fake.blobs[str(wanted.digest)] = DATA[:-1] + b"x"
+        with pytest.raises(CorruptError, match="wrong content"):
+            read(client(fake, tmp_path), wanted)
+        fake.blobs[str(wanted.digest)] = DATA + DATA
+        with pytest.raises(CorruptError, match="longer than"):
+            read(client(fake, tmp_path), wanted)
+
+
+def test_foreign_layer_is_not_fetched(tmp_path: Path) -> None:
+    foreign = Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.of(b""), size_bytes=1, urls=("http://192.0.2.1/",))
+    with fake_registry() as fake, pytest.raises(RegistryError, match="foreign"):
+        read(client(fake, tmp_path), foreign)
+
+
+def test_mount_and_its_refusal(tmp_path: Path) -> None:
+    with fake_registry() as fake:
+        digest = Digest.of(DATA)
+        fake.blobs[f"{digest}"] = DATA
+        registry = client(fake, tmp_path)
+        fake.blobs.pop(f"{digest}")
+        fake.mounts = False
+        assert registry.push_blob("y", descriptor(), lambda: io.BytesIO(DATA), mount_from=["x"]) == "uploaded"
+
+
+def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
+    with fake_registry(refuse_large=True) as fake:
+        assert client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "uploaded"
+        assert fake.blobs[str(Digest.of(DATA))] == DATA and fake.seen("PATCH", "/upload/")
+
+
+def test_schema_1_and_large_manifests_are_refused(tmp_path: Path) -> None:
+    with fake_registry() as fake:
+        fake.manifests["old"] = (b"{}", "application/vnd.docker.distribution.manifest.v1+prettyjws")
+        fake.manifests["big"] = (b" " * (5 << 20), OCI_MANIFEST)
+        registry = client(fake, tmp_path)
+        with pytest.raises(RegistryError, match="schema 1"):
+            registry.get_manifest("x", "old")
+        with pytest.raises(CorruptError, match="larger than"):
+            registry.get_manifest("x", "big")
+        with pytest.raises(CorruptError, match="wrong digest"):
+            fake.manifests[f"sha256:{'0' * 64}"] = (b"{}", OCI_MANIFEST)
+            registry.get_manifest("x", f"sha256:{'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("header", "scheme", "parameters"),
+    [
+        (
+            'Bearer realm="https://a/t",service="s",scope="a:b:c,d"',
+            "bearer",
+            {"realm": "https://a/t", "service": "s", "scope": "a:b:c,d"},
+        ),
+        ("basic Realm=x", "basic", {"realm": "x"}),
+        ('Bearer realm="a\\"b"', "bearer", {"realm": 'a"b'}),
+        ("", "", {}),
+    ],
+)
+def test_challenges(header: str, scheme: str, parameters: dict[str, str]) -> None:
+    challenge = parse_challenge(header)
+    assert (challenge.scheme, dict(challenge.parameters)) == (scheme, parameters)
+
+
+def helper(folder: Path, name: str, script: str) -> str:
+    path = folder / f"docker-credential-{name}"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return f"{folder}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"auths": {"h.io": {"auth": base64.b64encode(b"u:p:q").decode()}}}, ("u", "p:q", "")),
+        ({"auths": {"https://h.io/v2/": {"username": "u", "password": "p"}}}, ("u", "p", "")),
+        ({"auths": {"h.io": {"identitytoken": "tok"}}}, ("", "", "tok")),
+        ({"auths": {"h.io": {"auth": "!!"}}}, None),
+        ({"credsStore": "good"}, ("u2", "s2", "")),
+        ({"credHelpers": {"h.io": "token"}}, ("", "", "t3")),
+        ({"credHelpers": {"h.io": "none"}, "auths": {}}, None),
+    ],
+)
+def test_docker_config(tmp_path: Path, document: dict[str, object], expected: Sequence[str] | None) -> None:
+    helper(tmp_path, "good", 'echo \'{"Username":"u2","Secret":"s2"}\'')
+    helper(tmp_path, "token", 'echo \'{"Username":"<token>","Secret":"t3"}\'')
+    path = helper(tmp_path, "none", "echo credentials not found in native keychain; exit 1")
+    found = config(tmp_path, document, path).credentials_for("h.io")
+    actual = (found.username, found.password, found.identity_token) if found else None
+    assert actual == (tuple(expected) if expected else None)
+
+
+def test_helpers_that_fail_are_named_and_the_current_directory_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = helper(tmp_path, "bad", "echo boom >&2; exit 1")
+    with pytest.raises(UnauthorizedError, match="docker-credential-bad failed: boom"):
+        config(tmp_path, {"credsStore": "bad"}, path).credentials_for("h.io")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnauthorizedError, match="is not installed"):
+        config(tmp_path, {"credsStore": "bad"}, ".:relative").credentials_for("h.io")
+    with pytest.raises(UnauthorizedError, match="is not installed"):
+        config(tmp_path, {"credsStore": "../bad"}, path).credentials_for("h.io")
+
+
+def test_saved_credentials_keep_the_rest_of_the_file(tmp_path: Path) -> None:
+    before = config(tmp_path, {"auths": {"other": {"auth": "x"}}, "psFormat": "y"})
+    before.save("h.io", Credentials(username="u", password="p"))
+    path = tmp_path / "config.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    document = json.loads(path.read_text())
+    assert set(document["auths"]) == {"other", "h.io"} and document["psFormat"] == "y"
+    after = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)})
+    assert after.erase("h.io") and not after.erase("h.io")
