@@ -57,11 +57,12 @@ def read_lines(data: bytes, file: str, *, escape: str | None = None) -> Lines:
     reader = _Reader(data, file)
     directives = reader.directives() if escape is None else {}
     chosen = directives["escape"].value if "escape" in directives else escape or "\\"
-    lines = reader.read(chosen if chosen in ESCAPES else "\\")
+    # under a wrong escape nothing below would be read as it is meant
+    lines = reader.read(chosen) if chosen in ESCAPES else ()
     return Lines(
         lines=lines,
         directives=directives,
-        escape=chosen if chosen in ESCAPES else "\\",
+        escape=chosen,
         errors=tuple(sorted(reader.errors, key=lambda error: error.span.first_line if error.span else 0)),
     )
 
