@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,16 @@ class Snapshots:
         """The unpacked tree, complete, or None."""
         path = self._folder(diff_id) / f"fs.{self.flavor}"
         return path if self.flavor and path.is_dir() else None
+
+    def stack(self, diff_ids: Sequence[Digest]) -> list[Path] | None:
+        """The trees to mount for a stack of layers, bottom first; None if one is missing.
+
+        A layer that comes twice is kept where it is topmost only: there it says all that it said below, and an
+        overlay takes no directory twice.
+        """
+        topmost = dict.fromkeys(reversed(diff_ids))
+        trees = [self.fs(diff_id) for diff_id in reversed(topmost)]
+        return None if None in trees else [tree for tree in trees if tree is not None]
 
     def has_tree(self, diff_id: Digest) -> bool:
         """Whether it is unpacked: for this id map, or for any while none is chosen yet."""

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
     ("cache",),
-    ("builder.errors", "builder.events", "builder.version"),
+    ("builder.errors", "builder.events", "builder.options", "builder.version"),
     ("builder.oci",),
     ("builder.dockerfile", "builder.layer", "builder.sandbox", "builder.registry"),
     ("builder.image",),
@@ -20,7 +20,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
 )
 OWNERS = {
     "click": ("builder.cli", "builder.__main__"),
-    "requests": ("builder.registry.transport",),
+    "requests": ("builder.registry.transport", "builder.registry.download"),
     "zstandard": ("builder.layer.compress",),
     "zlib_ng": ("builder.layer.compress",),
     "rich": ("builder.cli.render_tty",),
@@ -29,7 +29,7 @@ OWNERS = {
 }
 
 # what runs between the fork of a sandbox and its command: these import nothing of ours but each other
-STANDALONE = ("builder.sandbox.enter", "builder.sandbox.kernel")
+STANDALONE = ("builder.sandbox.enter", "builder.sandbox.kernel", "builder.sandbox.mountkinds")
 
 
 def within(module: str, prefix: str) -> bool:

@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
+from builder.cli import build_options as options
 from builder.cli.output_spec import NEEDS_BLOBS, STDOUT, OutputSpec, parse_outputs
 from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from builder.image.remote import Remote
     from builder.layer.compress import Compression
     from builder.solver.build import Built
-    from builder.solver.plan import BaseImage, NamedContext
+    from builder.solver.recipe import BaseImage, NamedContext
+    from builder.solver.remote_sources import Access, RemoteSources
 
 MAX_DOCKERFILE_BYTES = 16 << 20
-EPOCH = "SOURCE_DATE_EPOCH"
 LATER_CONTEXTS = ("oci-layout://", "target:", "git://", "http://", "https://", "ssh://", "git@")
 
 
@@ -42,6 +43,19 @@ LATER_CONTEXTS = ("oci-layout://", "target:", "git://", "http://", "https://", "
 @click.option("--target", default="", metavar="STAGE", help="Stage to build (default: the last).")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Label of the image; repeatable.")
 @click.option("--annotation", "annotations", multiple=True, metavar="K=V", help="Annotation of the manifest.")
+@click.option(
+    "--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=NAME]", help="Secret for RUN; repeatable."
+)
+@click.option(
+    "--ssh", "ssh", multiple=True, metavar="default|ID[=SOCKET|KEY]", help="ssh agent or keys for RUN; repeatable."
+)
+@click.option("--add-host", "hosts", multiple=True, metavar="NAME:IP", help="Line of /etc/hosts in RUN; repeatable.")
+@click.option("--shm-size", metavar="SIZE", help="Size of /dev/shm in RUN.")
+@click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="Limit in RUN; repeatable.")
+@click.option(
+    "--allow", "allowed", multiple=True, metavar="ENTITLEMENT", help="Grant security.insecure or network.host."
+)
+@click.option("--no-cache-filter", "no_cache_stages", multiple=True, metavar="STAGES", help="Run these stages again.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
 @click.option("--push", is_flag=True, help="Push the image under its names.")
@@ -55,21 +69,21 @@ LATER_CONTEXTS = ("oci-layout://", "target:", "git://", "http://", "https://", "
 @progress_option
 @registry_options
 @click.pass_obj
-def command(session: Session, /, **options: object) -> None:
+def command(session: Session, /, **given: object) -> None:
     """Build an image from the Dockerfile and the files in CONTEXT."""
-    invocation = _Invocation(session, options)
+    invocation = _Invocation(session, given)
     for path in invocation.result_files():
         path.unlink(missing_ok=True)  # a stale result must not look like this one's
-    with make_renderer(quiet_if(bool(options["quiet"]), str(options["progress"]))) as sink:
+    with make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"]))) as sink:
         invocation.run(sink)
 
 
 class _Invocation:
     """One call of the command."""
 
-    def __init__(self, session: Session, options: Mapping[str, object]) -> None:
+    def __init__(self, session: Session, given: Mapping[str, object]) -> None:
         self._session = session
-        self._options = options
+        self._options = given
         self._remote: Remote | None = None
         self._layers: LayerStore | None = None
         self._sink: Renderer | None = None
@@ -104,9 +118,10 @@ class _Invocation:
 
     def run(self, sink: Renderer) -> None:
         from builder.dockerfile.parser import parse
+        from builder.instructions.ops import Surroundings
         from builder.solver.build import Request, Services, build
         from builder.solver.context import Contexts
-        from builder.solver.plan import DirectoryContext, Recipe
+        from builder.solver.recipe import DirectoryContext, Recipe
         from cache.local import LocalCache
 
         self._sink = sink
@@ -114,7 +129,7 @@ class _Invocation:
         context, file = self._context_and_file()
         dockerfile = parse(_read_dockerfile(file), str(self._options["file"] or file.name))
         contexts = self._named_contexts()
-        build_args = self._build_args()
+        build_args = options.build_args(self._many("build_args"), os.environ)
         self._layers = session.layers(self.remote)
         directories = {name: item.path for name, item in contexts.items() if isinstance(item, DirectoryContext)}
         request = Request(
@@ -123,28 +138,61 @@ class _Invocation:
                 platform=self._platform,
                 build_args=build_args,
                 target=self._text("target"),
-                labels=_pairs(self._many("labels"), "--label"),
+                labels=options.pairs(self._many("labels"), "--label", value_needed=False),
                 contexts=contexts,
-                network=self._text("network"),
+                surroundings=Surroundings(
+                    network=self._text("network"),
+                    hosts=options.hosts(self._many("hosts")),
+                    shm_bytes=options.shm_size(self._text("shm_size")),
+                    ulimits=options.ulimits(self._many("ulimits")),
+                    hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
+                ),
+                allowed=options.entitlements(self._many("allowed")),
             ),
             compression=self._compression(),
-            epoch=_epoch(build_args),
+            epoch=options.epoch(build_args),
             use_cache=not self._options["no_cache"],
-            annotations=_pairs(self._many("annotations"), "--annotation"),
+            uncached_stages=frozenset(
+                name.lower() for text in self._many("no_cache_stages") for name in text.split(",")
+            ),
+            annotations=options.pairs(self._many("annotations"), "--annotation"),
         )
+        secrets = options.secrets(self._many("secrets"))
+        stack = contextlib.ExitStack()
+
+        def open_sources() -> RemoteSources:
+            from builder.solver.remote_sources import RemoteSources
+
+            access = self._access(secrets)
+            return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
+
         services = Services(
             state=session.state,
             blobs=session.blobs,
             layers=self._layers,
             cache=LocalCache(session.table),
-            contexts=Contexts(context, directories, dockerfile=file, table=session.table),
+            contexts=Contexts(context, directories, dockerfile=file, table=session.table, remote=open_sources),
             sink=sink,
             resolve_image=self._resolve,
             enter=self._enter,
+            secrets=secrets,
+            agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,
         )
-        built = build(request, services)
+        with stack:
+            built = build(request, services)
         self._write_outputs(built)
         self._write_results(built)
+
+    def _access(self, secrets: Mapping[str, bytes]) -> Access:
+        from builder.solver.remote_sources import Access
+        from builder.version import VERSION
+
+        return Access(
+            secrets=secrets,
+            cert_file=self._text("cert"),
+            user_agent=f"tiffin/{VERSION}",
+            agent=os.environ.get("SSH_AUTH_SOCK", "") if "default" in self._many("ssh") else "",
+        )
 
     def remote(self) -> Remote:
         """Registries, made when first needed."""
@@ -160,7 +208,7 @@ class _Invocation:
 
     def _resolve(self, name: str, platform: Platform) -> BaseImage:
         """A base image: here whole, looked at before, or from its registry."""
-        from builder.solver.plan import BaseImage
+        from builder.solver.recipe import BaseImage
 
         reference = Reference.parse(name)
         store, image = self._session.store, None
@@ -193,10 +241,10 @@ class _Invocation:
         raise ContextError(f"{text} has no Dockerfile", remedy="create one, or name it with -f")
 
     def _named_contexts(self) -> dict[str, NamedContext]:
-        from builder.solver.plan import DirectoryContext, ImageContext
+        from builder.solver.recipe import DirectoryContext, ImageContext
 
         result: dict[str, NamedContext] = {}
-        for name, value in _pairs(self._many("contexts"), "--build-context").items():
+        for name, value in options.pairs(self._many("contexts"), "--build-context").items():
             if value.startswith("docker-image://"):
                 result[name] = ImageContext(reference=value.removeprefix("docker-image://"))
             elif value.startswith(LATER_CONTEXTS):
@@ -207,21 +255,6 @@ class _Invocation:
                 raise ContextError(f"--build-context {name}={value} is no directory", remedy="name an existing one")
             else:
                 result[name] = DirectoryContext(path=Path(value))
-        return result
-
-    def _build_args(self) -> dict[str, str]:
-        """NAME=VALUE, or NAME to take it from the environment if it is there."""
-        result: dict[str, str] = {}
-        for text in self._many("build_args"):
-            name, equals, value = text.partition("=")
-            if not name:
-                raise UsageError(f'--build-arg "{text}" has no name', remedy="write --build-arg NAME=VALUE")
-            if equals:
-                result[name] = value
-            elif name in os.environ:
-                result[name] = os.environ[name]
-        if EPOCH in os.environ:
-            result.setdefault(EPOCH, os.environ[EPOCH])
         return result
 
     def _compression(self) -> Compression | None:
@@ -325,25 +358,6 @@ def _read_dockerfile(path: Path) -> bytes:
     if len(data) > MAX_DOCKERFILE_BYTES:
         raise ContextError(f"{path} is larger than {MAX_DOCKERFILE_BYTES} bytes", remedy="it is no Dockerfile")
     return data
-
-
-def _pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or (not equals and flag != "--label"):
-            raise UsageError(f'{flag} "{text}" is no NAME=VALUE', remedy=f"write {flag} NAME=VALUE")
-        result[name] = value
-    return result
-
-
-def _epoch(build_args: Mapping[str, str]) -> int | None:
-    text = build_args.get(EPOCH, "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 11:
-        raise UsageError(f'{EPOCH} "{text}" is no time', remedy="give whole seconds since 1970")
-    return int(text)
 
 
 @contextlib.contextmanager

@@ -209,9 +209,8 @@ def _trees(session: Session, flavor: str, image: StoredImage, options: Mapping[s
     from cache.snapshots import BlobRef, Snapshots
 
     snapshots = Snapshots(session.state, flavor)
-    found = [snapshots.fs(diff_id) for diff_id in image.config.diff_ids]
-    trees = [tree for tree in found if tree is not None]
-    if len(trees) == len(found):
+    trees = snapshots.stack(image.config.diff_ids)
+    if trees is not None:
         return trees
 
     from builder.events import NullSink

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from builder.errors import UsageError
+from builder.options import csv_pairs, size_bytes, switch
 from builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
 
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway
 HARMLESS_OPTIONS = frozenset(("z", "Z", "cached", "delegated", "consistent", "private", "rprivate", "rbind"))
 HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "exec", "relatime"))
-_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TRUE, _FALSE = ("", "1", "true"), ("0", "false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +94,10 @@ def parse_tmpfs(text: str) -> Tmpfs:
 
 def parse_size(text: str) -> int:
     """Bytes, with a suffix k, m or g of powers of 1024; raises UsageError."""
-    match = _SIZE.fullmatch(text)
-    if not match:
-        raise UsageError(f'"{text}" is no size', remedy="write a number with k, m or g, such as 64m")
-    return int(match[1]) * _UNITS[match[2].lower()]
+    try:
+        return size_bytes(text)
+    except ValueError as exc:
+        raise UsageError(f'"{text}" is no size', remedy="write a number with k, m or g, such as 64m") from exc
 
 
 def ordered(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
@@ -140,21 +138,15 @@ def _existing_bind(source: str, path: str, read_only: bool, what: str, directory
 
 
 def _fields(text: str, what: str) -> dict[str, str]:
-    """Comma-separated NAME[=VALUE] with CSV quoting, as Docker reads it."""
-    items = [text]
-    if '"' in text:
-        import csv
-
-        items = next(csv.reader([text]), [])
-    else:
-        items = text.split(",")
     fields: dict[str, str] = {}
-    for item in items:
-        name, _, value = item.partition("=")
-        name = name.strip().lower()
-        if not name or name in fields:
-            raise UsageError(f'{what}: "{item}" is empty or given twice', remedy="write type=bind,source=…,target=…")
-        fields[name] = value
+    try:
+        pairs = csv_pairs(text)
+    except ValueError as exc:
+        raise UsageError(f"{what} has an empty item", remedy="write type=bind,source=…,target=…") from exc
+    for name, value in pairs:
+        if name in fields:
+            raise UsageError(f'{what}: "{name}" is given twice', remedy="keep one of them")
+        fields[name] = value or ""
     return fields
 
 
@@ -166,9 +158,10 @@ def _either(fields: dict[str, str], what: str, *names: str) -> str:
 
 
 def _flag(value: str, what: str) -> bool:
-    if value.lower() not in (*_TRUE, *_FALSE):
-        raise UsageError(f'{what}: "{value}" is neither true nor false', remedy="write readonly=true")
-    return value.lower() in _TRUE
+    try:
+        return switch(value)
+    except ValueError as exc:
+        raise UsageError(f'{what}: "{value}" is neither true nor false', remedy="write readonly=true") from exc
 
 
 def _volume_name(name: str, what: str) -> str:

@@ -73,7 +73,7 @@ class LayerStore:
             return None
 
     def ensure_snapshots(self, layers: Sequence[Layer]) -> list[Path]:
-        """Unpacked trees of `layers`, in their order; missing ones are unpacked side by side. Needs the namespace."""
+        """Unpacked trees to mount for `layers`; missing ones are unpacked side by side. Needs the namespace."""
         missing = [layer for layer in dict.fromkeys(layers) if self.snapshots.fs(layer[0]) is None]
         if len(missing) == 1:
             self._unpack(missing[0])
@@ -82,8 +82,9 @@ class LayerStore:
 
             with ThreadPoolExecutor(UNPACK_THREADS, "unpack") as pool:
                 list(pool.map(self._unpack, missing))
-        found = [self.snapshots.fs(diff_id) for diff_id, _ in layers]
-        return [path for path in found if path is not None]
+        trees = self.snapshots.stack([diff_id for diff_id, _ in layers])
+        assert trees is not None, "a layer was removed while it was needed"
+        return trees
 
     def ensure_blob(self, diff_id: Digest, compression: Compression) -> BlobRef:
         """A packed form of that compression; packed from the tree, or from another packed form."""

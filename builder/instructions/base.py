@@ -1,128 +1,26 @@
-"""What instructions are made of: operations (what a step does), origins (where its input lies), and the stage scope.
+"""What instructions share: the stage scope they change, and what they may ask of the whole build.
 
-An operation is a pure value. It says what it does and which parts of it belong in its cache key; it knows neither
-cache nor disk. An instruction class checks its arguments (`parse`), then changes a StageScope (`apply`).
+An instruction class checks its arguments (`parse`), then changes a StageScope (`apply`): configuration, history, and
+the operations of its steps (builder.instructions.ops).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Protocol, Self
 
 from builder.dockerfile.expand import Lexer
 from builder.dockerfile.parser import Instruction
-from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span
+from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
 from builder.oci.spec import Platform
-from cache.keys import KeyPart
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
 PROXY_ARGS = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextOrigin:
-    """A local directory: the build context (name "") or one given by --build-context."""
-
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageOrigin:
-    """The result of an earlier stage of the same Dockerfile."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOrigin:
-    """An image that is no stage; `name` is the reference as the plan resolved it."""
-
-    name: str
-
-
-Origin = ContextOrigin | StageOrigin | ImageOrigin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineFile:
-    """A file whose content stands in the Dockerfile (heredoc)."""
-
-    name: str
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOp:
-    """Run a command over the stage's file system. `proxies` reach the command but never a key or the history."""
-
-    argv: tuple[str, ...]
-    env: tuple[str, ...]
-    cwd: str
-    user: str
-    network: str
-    script: InlineFile | None = None  # a heredoc that begins with #!, run as a file
-    proxies: tuple[str, ...] = ()
-
-    def key_parts(self) -> tuple[KeyPart, ...]:
-        parts = [
-            KeyPart("op", "run"),
-            KeyPart("argv", _json(self.argv)),
-            KeyPart("env", _json(self.env)),
-            KeyPart("cwd", self.cwd),
-            KeyPart("user", self.user),
-            KeyPart("network", self.network),
-        ]
-        if self.script:
-            parts.append(KeyPart("script", self.script.data.decode("utf-8", "surrogateescape")))
-        return tuple(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOp:
-    """Copy paths of `origin` (and inline files) to `dest`; `extract` unpacks local archives as ADD does.
-
-    `sources` are as written after expansion; `dest` is absolute, a trailing slash kept as it means "a directory".
-    """
-
-    sources: tuple[str, ...]
-    dest: str
-    origin: Origin
-    inline: tuple[InlineFile, ...] = ()
-    chown: str = ""
-    chmod: str = ""
-    extract: bool = False
-
-    def key_parts(self) -> tuple[KeyPart, ...]:
-        """All but the content of the sources, which the solver adds."""
-        parts = [
-            KeyPart("op", "add" if self.extract else "copy"),
-            KeyPart("sources", _json(self.sources)),
-            KeyPart("dest", self.dest),
-            KeyPart("chown", self.chown),
-            KeyPart("chmod", self.chmod),
-        ]
-        parts += [KeyPart(f"heredoc {file.name}", file.data.decode("utf-8", "surrogateescape")) for file in self.inline]
-        return tuple(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkdirOp:
-    """Make the directory `path` (absolute) with missing parents, owned by `user`."""
-
-    path: str
-    user: str
-
-    def key_parts(self) -> tuple[KeyPart, ...]:
-        return (KeyPart("op", "workdir"), KeyPart("path", self.path), KeyPart("user", self.user))
-
-
-Op = RunOp | CopyOp | WorkdirOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +43,11 @@ class Step:
 class Planner(Protocol):
     """What instructions may ask of the whole build."""
 
-    def origin(self, name: str, span: Span) -> Origin:
-        """Where `--from=name` lies: a stage, a named context, an image. Raises DockerfileError."""
+    def origin(self, name: str, span: Span, *, mount_target: str = "") -> Origin:
+        """Where `--from=name` lies: a stage, a named context, an image. Raises DockerfileError.
+
+        `mount_target` says that it is for a mount there, for the error.
+        """
 
     def build_arg(self, name: str) -> str | None:
         """The value of --build-arg, if given; marks it as used."""
@@ -155,12 +56,19 @@ class Planner(Protocol):
         """The value of an ARG before the first FROM, or of a predefined one."""
 
     @property
+    def global_args(self) -> Mapping[str, str]:
+        """All of them that have a value."""
+
+    @property
     def proxies(self) -> Mapping[str, str]:
         """Proxy arguments given, in both cases of their names."""
 
     @property
-    def run_network(self) -> str:
-        """The network of RUN when the instruction does not say."""
+    def surroundings(self) -> Surroundings:
+        """What the command line says of every RUN."""
+
+    def check_allowed(self, entitlement: str, span: Span) -> None:
+        """Raises DockerfileError unless --allow gave `entitlement` (security.insecure)."""
 
 
 @dataclass(slots=True)
@@ -182,6 +90,11 @@ class StageScope:
         """Expand variables and remove quotes in one word; raises DockerfileError at `span`."""
         with at(span):
             return self.lexer.process_word(word, self.env)
+
+    def expand_reference(self, word: str, span: Span) -> str:
+        """Expand the name of a stage or image (`--from`): ARGs before the first FROM count too."""
+        with at(span):
+            return self.lexer.process_word(word, {**self.planner.global_args, **self.env})
 
     def configure(self, created_by: str, **changes: object) -> None:
         """Change the image configuration and note it in the history."""
@@ -231,38 +144,6 @@ class InstructionClass(Protocol):
         """Change `scope`; raises DockerfileError."""
 
 
-NO_FLAGS: Mapping[str, str] = MappingProxyType({})
-
-
-def flags_of(node: Instruction, *, known: Collection[str] = (), later: Collection[str] = ()) -> Mapping[str, str]:
-    """The flags of `node` by name, each at most once; `later` names the flags tiffin does not have yet."""
-    if not node.flags:
-        return NO_FLAGS
-    result: dict[str, str] = {}
-    for flag in node.flags:
-        if flag.name in later:
-            raise DockerfileError(
-                f"{node.keyword} --{flag.name} is not supported yet", span=node.span, remedy="leave the flag out"
-            )
-        if flag.name not in known:
-            raise DockerfileError(
-                f"unknown flag for {node.keyword}: --{flag.name}",
-                span=node.span,
-                remedy=did_you_mean(f"--{flag.name}", [f"--{name}" for name in (*known, *later)])
-                or f"{node.keyword} takes {', '.join(f'--{name}' for name in known) or 'no flags'}",
-            )
-        if flag.name in result:
-            raise DockerfileError(
-                f"{node.keyword} --{flag.name} is given twice", span=node.span, remedy="keep one of them"
-            )
-        if not flag.value:
-            raise DockerfileError(
-                f"{node.keyword} --{flag.name} needs a value", span=node.span, remedy=f"write --{flag.name}=VALUE"
-            )
-        result[flag.name] = flag.value
-    return result
-
-
 def go_words(words: Sequence[str]) -> str:
     """A list as Go's %q prints it: `["sh" "-c" "x"]`; the form of CMD and ENTRYPOINT in history."""
     return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
@@ -278,7 +159,3 @@ def absolute(path: str, workdir: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
-
-
-def _json(words: Sequence[str]) -> str:
-    return json.dumps(list(words), ensure_ascii=True, separators=(",", ":"))

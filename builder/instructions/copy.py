@@ -1,4 +1,4 @@
-"""COPY, ADD and WORKDIR: instructions that change files without running anything."""
+"""COPY and ADD: instructions that bring files in without running anything."""
 
 from __future__ import annotations
 
@@ -7,44 +7,47 @@ from dataclasses import dataclass
 
 from builder.dockerfile.heredoc import expand_body
 from builder.dockerfile.parser import Heredoc, Instruction
-from builder.errors import DockerfileError, Span
-from builder.instructions.base import (
-    ContextOrigin,
-    CopyOp,
-    InlineFile,
-    StageScope,
-    WorkdirOp,
-    absolute,
-    at,
-    flags_of,
-)
+from builder.errors import DockerfileError, Span, UsageError
+from builder.instructions.base import StageScope, absolute, at
+from builder.instructions.flags import flags_of
+from builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
+from builder.instructions.remote import filename_of, is_git, is_http, parse_git
 
-_URL = re.compile(r"(?:https?|ftp|git|ssh)://|git@[^/]+:|.+\.git(?:#.*)?$", re.IGNORECASE)
 _OCTAL = re.compile(r"0?[0-7]{1,4}")
 _SYMBOLIC = re.compile(
     r"[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:[-+=](?:[rwxXst]*|[ugo]))*(?:,[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:[-+=](?:[rwxXst]*|[ugo]))*)*"
 )
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """COPY and ADD `[flags] source… destination`; ADD also unpacks local archives."""
+    """COPY and ADD `[flags] source… destination`; ADD also fetches, and unpacks archives."""
 
     keyword: str
-    words: tuple[str, ...]  # sources, then the destination
+    words: tuple[str, ...]  # sources without heredocs, then the destination
     heredocs: tuple[Heredoc, ...]
     from_: str
     chown: str
     chmod: str
+    exclude: tuple[str, ...]
+    checksum: str
+    parents: bool
+    link: bool
+    keep_git_dir: bool
+    unpack: bool | None  # None: local archives only
     shown: str
     span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> Copy:
         is_add = node.keyword == "ADD"
-        known = ("chown", "chmod") if is_add else ("from", "chown", "chmod")
-        later = ("link", "exclude", "checksum", "keep-git-dir", "unpack") if is_add else ("link", "parents", "exclude")
-        flags = flags_of(node, known=known, later=later)
+        flags = flags_of(
+            node,
+            texts=("chown", "chmod", "checksum") if is_add else ("from", "chown", "chmod"),
+            lists=("exclude",),
+            switches=("link", "keep-git-dir", "unpack") if is_add else ("link", "parents"),
+        )
         words = node.json if node.json is not None else tuple(node.value.split())
         if len(words) < 2:
             raise DockerfileError(
@@ -53,53 +56,112 @@ class Copy:
                 span=node.span,
                 remedy=f"write {node.keyword} SOURCE… DESTINATION",
             )
-        if node.heredocs and words[-1].lstrip("0123456789").startswith("<<"):
-            raise DockerfileError(
-                f"{node.keyword} cannot accept a heredoc as a destination",
-                span=node.span,
-                remedy="name the destination last",
-            )
+        if node.heredocs:
+            if words[-1].lstrip("0123456789").startswith("<<"):
+                raise DockerfileError(
+                    f"{node.keyword} cannot accept a heredoc as a destination",
+                    span=node.span,
+                    remedy="name the destination last",
+                )
+            words = tuple(node.value_without_heredocs.split())
         return cls(
             keyword=node.keyword,
             words=words,
             heredocs=node.heredocs,
-            from_=flags.get("from", ""),
-            chown=flags.get("chown", ""),
-            chmod=flags.get("chmod", ""),
+            from_=flags.text("from"),
+            chown=flags.text("chown"),
+            chmod=flags.text("chmod"),
+            exclude=flags.all("exclude"),
+            checksum=flags.text("checksum"),
+            parents=bool(flags.is_on("parents")),
+            link=bool(flags.is_on("link")),
+            keep_git_dir=bool(flags.is_on("keep-git-dir")),
+            unpack=flags.is_on("unpack"),
             shown=f"{node.keyword} {node.raw.strip()}",
             span=node.span,
         )
 
     def apply(self, scope: StageScope) -> None:
-        *sources, dest = (scope.expand(word, self.span) for word in self._plain_words())
-        inline = tuple(self._inline(heredoc, scope) for heredoc in self.heredocs)
-        self._refuse_remote(sources)
+        *sources, dest = (scope.expand(word, self.span) for word in self.words)
         chmod = self._checked_mode(scope.expand(self.chmod, self.span)) if self.chmod else ""
         chown = scope.expand(self.chown, self.span) if self.chown else ""
         target = absolute(dest, scope.workdir)
         # "", ".", "./" and a trailing slash all say: this is a directory
         if target != "/" and (dest in ("", ".") or dest.endswith(("/", "/."))):
             target += "/"
-        origin = scope.planner.origin(scope.expand(self.from_, self.span), self.span) if self.from_ else ContextOrigin()
         op = CopyOp(
-            sources=tuple(sources),
+            sources=self._inputs(sources, scope),
             dest=target,
-            origin=origin,
-            inline=inline,
+            inline=tuple(self._inline(heredoc, scope) for heredoc in self.heredocs),
             chown=chown,
             chmod=chmod,
-            extract=self.keyword == "ADD",
+            exclude=tuple(scope.expand(pattern, self.span) for pattern in self.exclude),
+            parents=self.parents,
+            link=self.link,
+            is_add=self.keyword == "ADD",
         )
-        flags = [f"--chown={chown}"] * bool(chown) + [f"--chmod={chmod}"] * bool(chmod)
+        flags = ["--parents"] * self.parents + [f"--chown={chown}"] * bool(chown) + [f"--chmod={chmod}"] * bool(chmod)
         names = [f"<<{heredoc.name}" for heredoc in self.heredocs]
         created_by = " ".join([self.keyword, *flags, *sources, *names, dest]) + " # buildkit"
         scope.add_step(op, text=self.shown, created_by=created_by, span=self.span)
 
-    def _plain_words(self) -> list[str]:
-        """The words that are no heredoc markers."""
-        if not self.heredocs:
-            return list(self.words)
-        return [word for word in self.words if not re.fullmatch(r"\d*<<-?(['\"]?)[^<\s]+\1", word)]
+    def _inputs(self, sources: list[str], scope: StageScope) -> tuple[Input, ...]:
+        """The sources in order, neighbours of one origin together."""
+        local: Origin = ContextOrigin()
+        if self.from_:
+            local = scope.planner.origin(scope.expand_reference(self.from_, self.span), self.span)
+        self._check_checksum(sources)
+        result: list[Input] = []
+        for source in sources:
+            remote = None if self.from_ else self._remote(source, scope)
+            if remote is not None:
+                result.append(remote)
+                continue
+            unpack = self.keyword == "ADD" and self.unpack is not False
+            if result and result[-1].origin == local:
+                paths = (*result.pop().paths, source)
+            else:
+                paths = (source,)
+            result.append(Input(origin=local, paths=paths, unpack=unpack))
+        return tuple(result)
+
+    def _remote(self, source: str, scope: StageScope) -> Input | None:
+        """A source that lies on the network."""
+        if not (is_http(source) or is_git(source)):
+            return None
+        if self.keyword == "COPY":
+            raise DockerfileError(
+                f'source "{source}" can\'t be a URL or git reference for COPY', span=self.span, remedy="use ADD"
+            )
+        checksum = scope.expand(self.checksum, self.span)
+        if is_git(source):
+            try:
+                origin = parse_git(source, keep_git_dir=self.keep_git_dir, checksum=checksum)
+            except UsageError as exc:
+                raise DockerfileError(exc.message, span=self.span, remedy=exc.remedy) from exc
+            return Input(origin=origin, paths=("/",))
+        if checksum and not _SHA256.fullmatch(checksum):
+            raise DockerfileError(
+                f'invalid checksum "{checksum}"', span=self.span, remedy="write --checksum=sha256: and 64 digits"
+            )
+        name = filename_of(source)
+        return Input(
+            origin=UrlOrigin(url=source, filename=name, checksum=checksum),
+            paths=(re.sub(r"([*?\[\\])", r"\\\1", name),),
+            unpack=bool(self.unpack),
+        )
+
+    def _check_checksum(self, sources: list[str]) -> None:
+        if not self.checksum:
+            return
+        if len(sources) > 1:
+            raise DockerfileError(
+                "checksum can't be specified for multiple sources", span=self.span, remedy="use one ADD for each"
+            )
+        if not any(is_http(source) or is_git(source) for source in sources):
+            raise DockerfileError(
+                "checksum requires HTTP(S) or Git sources", span=self.span, remedy="leave --checksum out"
+            )
 
     def _inline(self, heredoc: Heredoc, scope: StageScope) -> InlineFile:
         content = heredoc.content
@@ -108,20 +170,6 @@ class Copy:
                 content = expand_body(content, scope.env)
         return InlineFile(name=heredoc.name, data=content.encode("utf-8", "surrogateescape"))
 
-    def _refuse_remote(self, sources: list[str]) -> None:
-        for source in sources:
-            if not _URL.match(source) or self.from_:
-                continue
-            if self.keyword == "COPY":
-                raise DockerfileError(
-                    f'source "{source}" can\'t be a URL or git reference for COPY', span=self.span, remedy="use ADD"
-                )
-            raise DockerfileError(
-                f'ADD of a URL or git repository ("{source}") is not supported yet',
-                span=self.span,
-                remedy="fetch it in a RUN step, or put it into the context",
-            )
-
     def _checked_mode(self, text: str) -> str:
         if _OCTAL.fullmatch(text) or (not text[:1].isdigit() and _SYMBOLIC.fullmatch(text)):
             return text
@@ -129,32 +177,4 @@ class Copy:
             f"invalid chmod parameter: '{text}'",
             span=self.span,
             remedy="it should be an octal string between 0 and 07777, or symbolic such as u=rwX,go=rX",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workdir:
-    """WORKDIR path: relative to the one before; makes it, owned by the current USER."""
-
-    text: str
-    span: Span
-
-    @classmethod
-    def parse(cls, node: Instruction) -> Workdir:
-        flags_of(node)
-        value = node.value.strip()
-        if not value:
-            raise DockerfileError("WORKDIR requires exactly one argument", span=node.span, remedy="write WORKDIR PATH")
-        return cls(text=value, span=node.span)
-
-    def apply(self, scope: StageScope) -> None:
-        path = absolute(scope.expand(self.text, self.span), scope.workdir)
-        if path == "/":
-            scope.configure("WORKDIR /", working_dir="/")
-            return
-        user = scope.config.user
-        scope.configure(f"WORKDIR {path}", working_dir=path)
-        scope.history.pop()  # the step's own entry takes its place
-        scope.add_step(
-            WorkdirOp(path=path, user=user), text=f"WORKDIR {path}", created_by=f"WORKDIR {path}", span=self.span
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from builder.dockerfile.parser import Instruction
 from builder.errors import DockerfileError, Span
-from builder.instructions.base import flags_of
+from builder.instructions.flags import flags_of
 
 SCRATCH = "scratch"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
@@ -24,7 +24,7 @@ class From:
 
     @classmethod
     def parse(cls, node: Instruction) -> From:
-        flags = flags_of(node, known=("platform",))
+        flags = flags_of(node, texts=("platform",))
         words = node.value.split()
         if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
             raise DockerfileError(
@@ -37,4 +37,4 @@ class From:
                 span=node.span,
                 remedy="use letters, digits, '-', '_' and '.'",
             )
-        return cls(image=words[0], platform=flags.get("platform", ""), name=name, span=node.span)
+        return cls(image=words[0], platform=flags.text("platform"), name=name, span=node.span)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from builder.instructions.base import InstructionClass
-from builder.instructions.copy import Copy, Workdir
+from builder.instructions.copy import Copy
 from builder.instructions.metadata import (
     Cmd,
     Entrypoint,
@@ -21,6 +21,7 @@ from builder.instructions.metadata import (
 )
 from builder.instructions.run import Run
 from builder.instructions.variables import Arg, Env, Label
+from builder.instructions.workdir import Workdir
 
 KEYWORDS: Mapping[str, type[InstructionClass]] = MappingProxyType(
     {

@@ -11,7 +11,8 @@ from typing import Self
 from builder.dockerfile.durations import format_duration, parse_duration
 from builder.dockerfile.parser import Instruction, parse_trigger
 from builder.errors import DockerfileError, Span
-from builder.instructions.base import StageScope, at, flags_of, go_words
+from builder.instructions.base import StageScope, at, go_words
+from builder.instructions.flags import flags_of
 from builder.oci.config import Healthcheck
 
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
@@ -118,7 +119,7 @@ class HealthcheckInstruction:
     @classmethod
     def parse(cls, node: Instruction) -> HealthcheckInstruction:
         names = ("interval", "timeout", "start-period", "start-interval", "retries")
-        flags = flags_of(node, known=names)
+        flags = flags_of(node, texts=names)
         kind, _, command = require_value(node).partition(" ")
         command = command.strip()
         if kind.upper() == "NONE":
@@ -136,7 +137,7 @@ class HealthcheckInstruction:
         test = ("CMD", *node.json) if node.json is not None else ("CMD-SHELL", command)
 
         def duration(name: str) -> int:
-            return cls._duration(node, name, flags[name]) if name in flags else 0
+            return cls._duration(node, name, flags.text(name)) if name in flags else 0
 
         return cls(
             healthcheck=Healthcheck(
@@ -145,7 +146,7 @@ class HealthcheckInstruction:
                 timeout_ns=duration("timeout"),
                 start_period_ns=duration("start-period"),
                 start_interval_ns=duration("start-interval"),
-                retries=cls._retries(node, flags["retries"]) if "retries" in flags else 0,
+                retries=cls._retries(node, flags.text("retries")) if "retries" in flags else 0,
             )
         )
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder.dockerfile.parser import Instruction
+from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span
-from builder.instructions.base import InlineFile, RunOp, StageScope, flags_of
+from builder.instructions.base import StageScope
+from builder.instructions.flags import flags_of
+from builder.instructions.mounts import MountFlag
+from builder.instructions.ops import InlineFile, RunMount, RunOp, SshMount
 
 NETWORKS = ("default", "host", "none")
+SECURITY = ("sandbox", "insecure")
+INSECURE = "security.insecure"  # what --allow must name
 SCRIPT_DIRECTORY = "/dev/pipes"  # where BuildKit shows a heredoc that is a script of its own
 
 
@@ -20,22 +26,32 @@ class Run:
     text: str  # shell form, with heredoc bodies where a shell must read them
     script: InlineFile | None
     shown: str
-    network: str | None
+    network: str
+    insecure: bool
+    mounts: tuple[MountFlag, ...]
     span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> Run:
-        flags = flags_of(node, known=("network",), later=("mount", "security", "device"))
-        network = flags.get("network")
-        if network is not None and network not in NETWORKS:
+        flags = flags_of(node, texts=("network", "security"), lists=("mount", "device"))
+        if "device" in flags:
             raise DockerfileError(
-                f'unknown network "{network}" in RUN --network', span=node.span, remedy=f"use {', '.join(NETWORKS)}"
+                "RUN --device needs a CDI runtime, which tiffin is not", span=node.span, remedy="leave the flag out"
             )
         value = node.value.strip()
         if not value and node.json is None:
             raise DockerfileError("RUN requires at least one argument", span=node.span, remedy="write RUN COMMAND")
         script, text = cls._heredoc(node)
-        return cls(words=node.json, text=text, script=script, shown=f"RUN {value}", network=network, span=node.span)
+        return cls(
+            words=node.json,
+            text=text,
+            script=script,
+            shown=f"RUN {node.raw.strip()}" if flags.all("mount") else f"RUN {value}",
+            network=_choice(node, "network", flags.text("network"), NETWORKS),
+            insecure=_choice(node, "security", flags.text("security"), SECURITY) == "insecure",
+            mounts=tuple(MountFlag.parse(item, node.span) for item in flags.all("mount")),
+            span=node.span,
+        )
 
     @staticmethod
     def _heredoc(node: Instruction) -> tuple[InlineFile | None, str]:
@@ -60,7 +76,10 @@ class Run:
 
     def apply(self, scope: StageScope) -> None:
         argv = self.argv(scope)
-        network = self.network or scope.planner.run_network
+        surroundings = scope.planner.surroundings
+        network = self.network or surroundings.network
+        if self.insecure:
+            scope.planner.check_allowed(INSECURE, self.span)
         op = RunOp(
             argv=argv,
             env=tuple(f"{name}={value}" for name, value in scope.env.items()),
@@ -69,8 +88,32 @@ class Run:
             network="host" if network == "default" else network,
             script=self.script,
             proxies=tuple(f"{name}={value}" for name, value in scope.planner.proxies.items() if name not in scope.env),
+            mounts=self._mounts(scope),
+            insecure=self.insecure,
+            surroundings=surroundings,
         )
         shown = [] if not scope.args else [f"|{len(scope.args)}"]
         for name in scope.args:
             shown.append(f"{name}={scope.env[name]}" if name in scope.env else name)
         scope.add_step(op, text=self.shown, created_by=" ".join(["RUN", *shown, *argv]) + " # buildkit", span=self.span)
+
+    def _mounts(self, scope: StageScope) -> tuple[RunMount, ...]:
+        mounts: list[RunMount] = []
+        for flag in self.mounts:
+            mount = flag.apply(scope, sum(isinstance(item, SshMount) for item in mounts))
+            if mount.target and any(item.target == mount.target for item in mounts):
+                raise DockerfileError(
+                    f"two mounts want {mount.target}", span=self.span, remedy="give one of them another target"
+                )
+            mounts.append(mount)
+        return tuple(mounts)
+
+
+def _choice(node: Instruction, flag: str, value: str, choices: tuple[str, ...]) -> str:
+    if value and value not in choices:
+        raise DockerfileError(
+            f'unknown {flag} "{value}" in RUN --{flag}',
+            span=node.span,
+            remedy=did_you_mean(value, choices) or f"use {', '.join(choices)}",
+        )
+    return value

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from builder.dockerfile.parser import Instruction
 from builder.dockerfile.words import NameValue, parse_args, parse_name_values
 from builder.errors import DockerfileError, Span
-from builder.instructions.base import StageScope, at, flags_of
+from builder.instructions.base import StageScope, at
+from builder.instructions.flags import flags_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

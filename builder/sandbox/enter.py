@@ -21,7 +21,7 @@ import termios
 from collections.abc import Iterator
 from typing import Any
 
-from builder.sandbox import kernel
+from builder.sandbox import kernel, mountkinds
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -177,7 +177,7 @@ def be_command(spec: _Spec, fds: list[int], error_writer: int) -> None:
             os.dup2(fd, number)
         if spec["tty"]:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        raise_limits()
+        set_limits(spec["ulimits"])
         go_to_directory(spec)
         become_user(spec)
         signal.set_wakeup_fd(-1)
@@ -207,12 +207,19 @@ def keep_only_standard(error_writer: int) -> None:
                 os.set_inheritable(fd, False)
 
 
-def raise_limits() -> None:
+def set_limits(ulimits: list[list[Any]]) -> None:
+    """Many open files by default; then what was asked for: name, soft and hard limit, -1 for none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = NOFILE_SOFT_LIMIT if hard == resource.RLIM_INFINITY else min(hard, NOFILE_SOFT_LIMIT)
     if soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for name, lower, upper in ulimits:
+        with step(f"set the limit {name}={lower}:{upper}"):
+            try:
+                resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (lower, upper))
+            except ValueError as exc:  # beyond the hard limit of whoever runs us
+                raise PermissionError(errno.EPERM, f"{exc}; this machine allows no more") from exc
 
 
 def go_to_directory(spec: _Spec) -> None:
@@ -293,14 +300,14 @@ def enter_root(spec: _Spec) -> None:
     with step("mount /dev"):
         mount_dev(spec, root_fd)
     with step("mount /proc"):
-        mount_proc(root_fd)
+        mount_proc(root_fd, unmasked=spec["unmasked"])
     mount_sys(spec, root_fd)
     for source, target in (("hosts", "etc/hosts"), ("resolv_conf", "etc/resolv.conf")):
         with step(f"mount /{target}"):
             bind(root_fd, f"{scratch}/{source}", target, read_only=False)
     for item in spec["mounts"]:
         with step(f"mount {item['path']}"):
-            mount_item(root_fd, item)
+            mount_item(root_fd, item, scratch)
     with step("enter the root"):
         if spec["hostname"]:
             kernel.sethostname(spec["hostname"].encode())
@@ -381,17 +388,10 @@ def bind(root_fd: int, host_path: str, path: str, *, read_only: bool, follow: bo
     put(root_fd, mount_fd, path, follow=follow)
 
 
-def mount_item(root_fd: int, item: _Spec) -> None:
+def mount_item(root_fd: int, item: _Spec, scratch: str) -> None:
     path = item["path"].lstrip("/")
-    make_target(root_fd, path, item["kind"] == "tmpfs" or os.path.isdir(item["host_path"]))
-    if item["kind"] == "bind":
-        bind(root_fd, item["host_path"], path, read_only=item["read_only"])
-        return
-    options: list[tuple[str, str | None]] = [("mode", f"{item['mode']:o}")]
-    if item["size_bytes"]:
-        options.append(("size", str(item["size_bytes"])))
-    mount_fd = kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV)
-    put(root_fd, mount_fd, path)
+    make_target(root_fd, path, mountkinds.is_directory(item))
+    put(root_fd, mountkinds.make(item, scratch), path)
 
 
 def make_target(root_fd: int, path: str, is_directory: bool) -> None:
@@ -444,7 +444,7 @@ def mount_dev(spec: _Spec, root_fd: int) -> None:
         put(root_fd, kernel.new_filesystem("mqueue", [], plain | kernel.ATTR_NODEV), "dev/mqueue", follow=False)
 
 
-def mount_proc(root_fd: int) -> None:
+def mount_proc(root_fd: int, *, unmasked: bool) -> None:
     """A fresh proc, or where the machine masks its own: that one, recursively."""
     attributes = kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
     try:
@@ -452,6 +452,8 @@ def mount_proc(root_fd: int) -> None:
     except PermissionError:
         mount_fd = kernel.clone_tree("/proc", recursive=True)
     put(root_fd, mount_fd, "proc", follow=False)
+    if unmasked:
+        return
     for name in READ_ONLY:
         with contextlib.suppress(FileNotFoundError):
             source = open_target(root_fd, f"proc/{name}", follow=False)

@@ -108,6 +108,12 @@ def clone_tree(path: str, *, recursive: bool, directory_fd: int = AT_FDCWD) -> i
     return _call(_OPEN_TREE, f"bind {path}", directory_fd, os.fsencode(path), flags)
 
 
+def clone_descriptor(descriptor: int) -> int:
+    """A detached copy of the mount at what `descriptor` (O_PATH) is: that file or directory and what is below."""
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH
+    return _call(_OPEN_TREE, "bind", descriptor, b"", flags)
+
+
 def set_attributes(mount_fd: int, attributes: int, *, recursive: bool) -> None:
     """Add mount attributes (read-only and the like) to a detached mount."""
     struct_mount_attr = struct.pack("<QQQQ", attributes, 0, 0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 # Docker's fourteen
 DEFAULT_CAPABILITIES = (
@@ -16,11 +16,12 @@ DEFAULT_TMPFS_MODE = 0o1777
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """Show `host_path` (file or directory) at `path`."""
+    """Show `host_path` (file or directory) at `path`; `source` is a path below it in which no link is followed."""
 
     host_path: str
     path: str
     read_only: bool = False
+    source: str = ""
     kind: str = "bind"
 
 
@@ -32,6 +33,33 @@ class Tmpfs:
     size_bytes: int = 0
     mode: int = DEFAULT_TMPFS_MODE
     kind: str = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Show `source` (relative) of a stack of directories, bottom first, at `path`; what is written is thrown away."""
+
+    path: str
+    lower_dirs: tuple[str, ...]
+    source: str
+    is_directory: bool
+    writable: bool = False
+    kind: str = "layers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretFile:
+    """A file at `path` that is in memory only; `data` in base64."""
+
+    path: str
+    data: str = field(repr=False)
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+    kind: str = "secret"
+
+
+Mount = Bind | Tmpfs | Layers | SecretFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +90,7 @@ class SandboxSpec:
     groups: tuple[int, ...] = ()
     hostname: str = ""
     network: str = "host"  # "host" or "none"
-    mounts: tuple[Bind | Tmpfs, ...] = ()
+    mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""
     resolv_conf: str = ""
@@ -72,6 +100,8 @@ class SandboxSpec:
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
+    unmasked: bool = False  # all of /proc as it is
+    ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
 
     def encode(self) -> bytes:
         """JSON, surrogates kept."""

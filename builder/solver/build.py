@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from builder.dockerfile.parser import Dockerfile
 from builder.events import Sink, Warned
 from builder.image.layers import LayerStore
-from builder.instructions.base import CopyOp, ImageOrigin, RunOp, StageOrigin
+from builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
 from builder.layer.compress import Compression
 from builder.oci.config import ImageConfig
 from builder.oci.spec import Manifest, Platform
 from builder.solver.context import Contexts
-from builder.solver.plan import BaseImage, Plan, Recipe, StagePlan, make_plan
+from builder.solver.plan import Plan, StagePlan, make_plan
+from builder.solver.recipe import BaseImage, Recipe
 from builder.solver.results import Chain, assemble_config, assemble_manifest, rfc3339
 from builder.solver.solve import Solver
 from builder.solver.stepkeys import StepKeys
@@ -27,6 +29,9 @@ from cache.backend import StepCache
 from cache.blobs import BlobStore
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
+
+if TYPE_CHECKING:
+    from builder.solver.ssh_agents import Agents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Request:
     compression: Compression | None
     epoch: int | None = None
     use_cache: bool = True
+    uncached_stages: frozenset[str] = frozenset()  # names of stages whose RUN, COPY and ADD are made again
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -53,6 +59,8 @@ class Services:
     sink: Sink
     resolve_image: Callable[[str, Platform], BaseImage]
     enter: Callable[[], None]
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    agents: Agents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +88,7 @@ def build(request: Request, services: Services) -> Built:
         state=services.state,
         sink=services.sink,
         use_cache=request.use_cache,
+        uncached_stages=request.uncached_stages,
     )
     solver.look_up(services.layers.has)
     services.contexts.save()
@@ -95,6 +104,8 @@ def build(request: Request, services: Services) -> Built:
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -> Chain:
     from builder.solver.execute import StepExecutor, Workshop
+    from builder.solver.execute_mounts import MountShop
+    from builder.solver.ssh_agents import Agents
 
     with ExitStack() as stack:
         runner = None
@@ -116,6 +127,13 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -
             contexts=services.contexts,
             sink=services.sink,
             runner=runner,
+            mounts=MountShop(
+                state=services.state,
+                layers=services.layers,
+                contexts=services.contexts,
+                secrets=services.secrets,
+                agents=services.agents or Agents({}),
+            ),
             compression=request.compression,
             epoch=request.epoch,
         )
@@ -131,11 +149,8 @@ def _reads_trees(plan: Plan, pending: list[tuple[StagePlan, int]]) -> bool:
         below = isinstance(stage.base, StageOrigin) and has_run(stage.base.index)
         return below or any(isinstance(step.op, RunOp) for step in stage.steps)
 
-    for stage, number in pending:
-        op = stage.steps[number].op
-        if isinstance(op, CopyOp) and isinstance(op.origin, StageOrigin) and has_run(op.origin.index):
-            return True
-    return False
+    origins = (origin for stage, number in pending for origin in stage.steps[number].op.origins())
+    return any(isinstance(origin, StageOrigin) and has_run(origin.index) for origin in origins)
 
 
 def _lacks_blob(chain: Chain, layers: LayerStore) -> bool:

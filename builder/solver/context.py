@@ -1,15 +1,21 @@
-"""The local directories a build reads: the context, the named ones, and the ignore file of each."""
+"""What a build reads from outside: the context, named directories (each with its ignore file), URLs, repositories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.dockerfile.ignore import IgnoreRules
 from builder.errors import ContextError
-from builder.solver.trees import DirectoryTree
+from builder.instructions.ops import ContextOrigin, GitOrigin, Origin, OutsideOrigin, UrlOrigin
+from builder.solver.trees import DirectoryTree, SourceTree
 from cache.filestat import StatTable
 from cache.local import Table
+
+if TYPE_CHECKING:
+    from builder.solver.remote_sources import RemoteSources
 
 IGNORE_NAME = ".dockerignore"
 MAX_IGNORE_BYTES = 1 << 20  # a list of patterns; more is a mistake
@@ -18,18 +24,52 @@ MAX_IGNORE_BYTES = 1 << 20  # a list of patterns; more is a mistake
 class Contexts:
     """Opens each directory once, on first use; `save` keeps the digests learned for the next build."""
 
-    def __init__(self, main: Path | None, named: Mapping[str, Path], *, dockerfile: Path | None, table: Table) -> None:
+    def __init__(
+        self,
+        main: Path | None,
+        named: Mapping[str, Path],
+        *,
+        dockerfile: Path | None,
+        table: Table,
+        remote: Callable[[], RemoteSources],
+    ) -> None:
+        self._make_remote = remote
+        self._made_remote: RemoteSources | None = None
         self._roots: dict[str, Path | None] = {"": main, **named}
         self._dockerfile = dockerfile
         self._table = table
-        self._trees: dict[str, DirectoryTree] = {}
+        self._trees: dict[OutsideOrigin, SourceTree] = {}
         self._stats: list[StatTable] = []
+        self._lock = threading.Lock()  # stages open trees side by side
 
-    def tree(self, name: str) -> DirectoryTree:
-        """The tree of the context called `name` ("" is the main one); raises ContextError."""
-        if name not in self._trees:
-            self._trees[name] = self._open(name)
-        return self._trees[name]
+    def tree(self, origin: OutsideOrigin) -> SourceTree:
+        """The files of `origin`; raises ContextError, and for remote ones RegistryError and BuildError."""
+        with self._lock:
+            if origin not in self._trees:
+                match origin:
+                    case ContextOrigin(name=name):
+                        self._trees[origin] = self._open(name)
+                    case UrlOrigin():
+                        self._trees[origin] = self._remote().file(origin)
+                    case GitOrigin():
+                        from builder.solver.remote_sources import git_tree
+
+                        self._trees[origin] = git_tree(self._remote(), origin)
+            return self._trees[origin]
+
+    def fresh(self, origin: Origin) -> SourceTree:
+        """The tree of a local directory as it is now."""
+        assert isinstance(origin, ContextOrigin), origin
+        return self._open(origin.name)
+
+    def commit(self, origin: GitOrigin) -> str:
+        """The commit that stands for the content of a repository."""
+        return self._remote().commit(origin)
+
+    def _remote(self) -> RemoteSources:
+        if self._made_remote is None:
+            self._made_remote = self._make_remote()
+        return self._made_remote
 
     def save(self) -> None:
         """Write what was learned; losing it costs time only."""

@@ -69,19 +69,22 @@ class Copier:
             result.append(Change(entry=planned.entry, open=planned.open))
         return result
 
-    def copy(self, tree: SourceTree, selected: Sequence[Selected], dest: str) -> None:
-        """Copy `selected` to `dest` (absolute; a trailing slash means a directory)."""
+    def copy(self, tree: SourceTree, selected: Sequence[Selected], dest: str, *, alone: bool = True) -> None:
+        """Copy `selected` to `dest` (absolute; a trailing slash means a directory). `alone`: these are all sources."""
         into_directory = dest.endswith("/")
-        files = [item for item in selected if item.entry.kind != "dir"]
-        if len(selected) > 1 and files and not into_directory and not self._is_directory(self._resolve(dest)):
+        several = len(selected) > 1 or not alone
+        files = [item for item in selected if item.entry.kind != "dir" and item.parents is None]
+        if several and files and not into_directory and not self._is_directory(self._resolve(dest)):
             raise BuildError(
                 f'several sources need a directory to go to, and "{dest}" is none',
                 span=self._span,
                 remedy=f'end the destination with a slash: "{dest}/"',
             )
         for item in selected:
-            if item.entry.kind == "dir":
-                self._copy_directory(tree, item.entry, self._resolve(dest))
+            if item.parents is not None:
+                self._copy_with_parents(tree, item, self._resolve(dest))
+            elif item.entry.kind == "dir":
+                self._copy_directory(tree, item, self._resolve(dest))
             else:
                 self._copy_file(tree, item, dest, into_directory)
 
@@ -149,8 +152,8 @@ class Copier:
         self._parents(target)
         return target
 
-    def _copy_directory(self, tree: SourceTree, source: Entry, target: str) -> None:
-        """Copy what `source` holds; an existing target keeps its mode and owner, a new one is plain."""
+    def _copy_directory(self, tree: SourceTree, item: Selected, target: str) -> None:
+        """Copy what the source holds; an existing target keeps its mode and owner, a new one is plain."""
         current = self._current(target) if target != ROOT else None
         if current is not None and current.kind != "dir":
             raise BuildError(
@@ -159,13 +162,31 @@ class Copier:
                 remedy="name another destination",
             )
         self.make_directory(target)
+        self._put_tree(tree, item, "" if target == ROOT else f"{target}/")
+
+    def _copy_with_parents(self, tree: SourceTree, item: Selected, target: str) -> None:
+        """Copy the source to the same path below `target`, its directories looking as they do at the source."""
+        self.make_directory(target)
         prefix = "" if target == ROOT else f"{target}/"
-        for relative, entry in walk(tree, source):
-            if not relative:
-                continue
-            opener = tree.opener(entry) if entry.kind == "file" else None
-            group = tree.link_group(entry) if entry.kind == "file" else None
-            self._put(prefix + relative, self._styled(entry), opener, group)
+        for relative, entry in item.parents or ():
+            self._put(prefix + relative, self._styled(entry), None, None)
+        if not item.name:
+            self._put_tree(tree, item, prefix)
+            return
+        self._put_entry(tree, prefix + item.name, item.entry)
+        if item.entry.kind == "dir":
+            self._put_tree(tree, item, f"{prefix}{item.name}/")
+
+    def _put_tree(self, tree: SourceTree, item: Selected, prefix: str) -> None:
+        """Everything below the source, but not itself."""
+        for relative, entry in walk(tree, item):
+            if relative:
+                self._put_entry(tree, prefix + relative, entry)
+
+    def _put_entry(self, tree: SourceTree, path: str, entry: Entry) -> None:
+        opener = tree.opener(entry) if entry.kind == "file" else None
+        group = tree.link_group(entry) if entry.kind == "file" else None
+        self._put(path, self._styled(entry), opener, group)
 
     def _put(self, path: str, entry: Entry, opener: Callable[[], BinaryIO] | None, group: Hashable) -> None:
         current = self._current(path)

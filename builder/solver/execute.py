@@ -13,7 +13,7 @@ from typing import BinaryIO
 from builder.errors import BuildError
 from builder.events import Sink
 from builder.image.layers import LayerStore
-from builder.instructions.base import ContextOrigin, CopyOp, RunOp, WorkdirOp
+from builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
 from builder.layer.changes import Change
 from builder.layer.compress import Compression
 from builder.layer.diff import diff_upper
@@ -22,12 +22,13 @@ from builder.layer.pack import pack_layer
 from builder.layer.treewrite import clamp_times
 from builder.layer.unpack import materialize
 from builder.solver.context import Contexts
-from builder.solver.execute_copy import Clock, check_unchanged, copy_changes, workdir_changes
+from builder.solver.execute_copy import Clock, Group, check_unchanged, copy_changes, workdir_changes
+from builder.solver.execute_mounts import MountShop
 from builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
 from builder.solver.members import Members
 from builder.solver.results import Chain, LayerRef, rfc3339
-from builder.solver.selecting import content_digest, select
 from builder.solver.solve import Executor, Job, Made
+from builder.solver.stepkeys import content_of, select_for
 from builder.solver.trees import LayerTree, SourceTree
 from cache.blobs import BlobStore
 from cache.digest import Digest
@@ -47,6 +48,7 @@ class Workshop:
     contexts: Contexts
     sink: Sink
     runner: Runner | None
+    mounts: MountShop
     compression: Compression | None
     epoch: int | None
 
@@ -75,12 +77,13 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             self._shop.runner.stop()
 
     def copied(self, job: Job) -> Mapping[str, str]:
-        op = job.stage.steps[job.number].op
-        if not isinstance(op, CopyOp) or job.sources is None or isinstance(op.origin, ContextOrigin):
-            return {}
-        tree = self._tree(job.sources)
-        selected = select(tree, op.sources, span=job.stage.steps[job.number].span)
-        return {"content": content_digest(tree, selected, with_owners=not op.chown)}
+        step = job.stage.steps[job.number]
+        kept = not (isinstance(step.op, CopyOp) and step.op.chown)
+        return {
+            f"content {number}": content_of(self._tree(job.sources[item.origin]), step, item, with_owners=kept)
+            for number, item in enumerate(step.op.inputs())
+            if item.origin in job.sources
+        }
 
     def execute(self, job: Job) -> Made:
         step = job.stage.steps[job.number]
@@ -113,14 +116,20 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 scratch=scratch,
                 span=job.stage.steps[job.number].span,
             )
-            runner.run(request, self._tree(job.chain))
+            trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
+            root = self._tree(job.chain)
+            with ExitStack() as stack:
+                mounted = self._shop.mounts.prepare(op, root, trees, scratch, stack, request.span)
+                runner.run(request, root, mounted)
+                self._shop.mounts.check(mounted, request.span)
             return self._keep_tree(job, diff_upper(upper), upper)
 
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 
     def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> Made:
         with self._shop.state.scratch("copy") as scratch:
-            changes = changes_of(scratch, self._tree(job.chain))
+            alone = stands_alone(job.stage.steps[job.number].op)
+            changes = changes_of(scratch, self._tree(() if alone else job.chain))
             if not job.needs_tree:
                 return self._keep_packed(job, changes)
             tree = scratch / "tree"
@@ -135,22 +144,15 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         step = job.stage.steps[job.number]
         op = step.op
         assert isinstance(op, CopyOp)
-        source: SourceTree | None = None
-        if isinstance(op.origin, ContextOrigin):
-            source = self._shop.contexts.tree(op.origin.name) if op.sources else None
-        elif job.sources is not None:
-            source = self._tree(job.sources)
-        selected = select(source, op.sources, span=step.span) if source is not None else []
-        return copy_changes(
-            op,
-            selected,
-            source,
-            root,
-            self._clock(),
-            keeps_owners=not isinstance(op.origin, ContextOrigin),
-            scratch=scratch,
-            span=step.span,
-        )
+        groups = []
+        for item in op.sources:
+            tree: SourceTree
+            if isinstance(item.origin, (StageOrigin, ImageOrigin)):
+                tree = self._tree(job.sources[item.origin])
+            else:
+                tree = self._shop.contexts.tree(item.origin)
+            groups.append(Group(tree=tree, selected=select_for(tree, step, item), unpack=item.unpack))
+        return copy_changes(op, groups, root, self._clock(), scratch=scratch, span=step.span)
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from builder.errors import BuildError, CorruptError, Span
 from builder.image.users import resolve_owner
-from builder.instructions.base import CopyOp, InlineFile, WorkdirOp
+from builder.instructions.ops import CopyOp, ImageOrigin, InlineFile, StageOrigin, WorkdirOp
 from builder.layer.changes import Change
 from builder.layer.compress import decompressor, sniff
 from builder.layer.index import Entry, LayerIndex
@@ -49,36 +49,50 @@ def workdir_changes(op: WorkdirOp, destination: LayerTree, clock: Clock, span: S
     return copier.changes()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Sources of one origin: the tree they lie in, and which of its paths they are."""
+
+    tree: SourceTree
+    selected: list[Selected]
+    unpack: bool
+
+
 def copy_changes(
     op: CopyOp,
-    selected: list[Selected],
-    source: SourceTree | None,
+    groups: Sequence[Group],
     destination: LayerTree,
     clock: Clock,
     *,
-    keeps_owners: bool,
     scratch: Path,
     span: Span,
 ) -> list[Change]:
-    """What COPY or ADD changes. `keeps_owners`: without --chown the source's owners stay (stages and images)."""
-    owner: tuple[int, int] | None = None if keeps_owners else (0, 0)
+    """What COPY or ADD changes. Without --chown the owners of stages and images stay; anything else becomes root's."""
+    owner: tuple[int, int] | None = (0, 0)
+    if any(isinstance(origin, (StageOrigin, ImageOrigin)) for origin in op.origins()):
+        owner = None
     if op.chown:
-        owner = resolve_owner(op.chown, destination.read_file, span=span)
+        owner = resolve_owner(op.chown, _nobody if op.link else destination.read_file, span=span)
     style = Style(owner=owner, chmod=op.chmod, now_ns=clock.stamp_ns, time_ns=clock.epoch_ns)
     copier = Copier(destination, style, span)
-    archives: list[Selected] = []
-    if op.extract and source is not None:
-        archives = [item for item in selected if _is_archive(source, item)]
-        for number, item in enumerate(archives):
-            entries = _archive_entries(source, item, scratch / f"archive-{number}", span)
+    alone = sum(len(group.selected) for group in groups) + len(op.inline) < 2
+    for number, group in enumerate(groups):
+        archives = [item for item in group.selected if group.unpack and _is_archive(group.tree, item)]
+        for count, item in enumerate(archives):
+            entries = _archive_entries(group.tree, item, scratch / f"archive-{number}-{count}", span)
             # an archive keeps its own owners unless --chown says otherwise
             copier.merge(op.dest, entries, owner=owner if op.chown else None)
-    plain = [item for item in selected if item not in archives]
-    if source is not None and plain:
-        copier.copy(source, plain, op.dest)
+        plain = [item for item in group.selected if item not in archives]
+        if plain:
+            copier.copy(group.tree, plain, op.dest, alone=alone)
     for file in op.inline:
         copier.add_file(file.name, op.dest, len(file.data), Digest.of(file.data).hex, _bytes_opener(file))
     return copier.changes()
+
+
+def _nobody(_: str) -> bytes | None:
+    """The passwd file of a layer that knows nothing of what is below it."""
+    return None
 
 
 def check_unchanged(changes: list[Change], index: LayerIndex, span: Span) -> None:

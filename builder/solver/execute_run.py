@@ -14,11 +14,13 @@ from pathlib import Path
 from builder.errors import BuildError, RunError, Span
 from builder.events import Sink, StepOutput
 from builder.image.users import resolve_user
-from builder.instructions.base import RunOp
+from builder.instructions.ops import RunOp
 from builder.instructions.run import SCRIPT_DIRECTORY
+from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import Launcher, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
-from builder.sandbox.spec import Bind, SandboxSpec, Stub
+from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from builder.solver.execute_mounts import Mounted
 from builder.solver.trees import LayerTree
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
@@ -50,9 +52,9 @@ class Runner:
         self._running: set[Running] = set()
         self._stopped = False
 
-    def run(self, request: RunRequest, root: LayerTree) -> None:
+    def run(self, request: RunRequest, root: LayerTree, mounted: Mounted) -> None:
         """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
-        spec = _spec(request, root)
+        spec = _spec(request, root, mounted)
         with ExitStack() as stack:
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, stdin)
@@ -117,22 +119,24 @@ class Runner:
         return tail
 
 
-def _spec(request: RunRequest, root: LayerTree) -> SandboxSpec:
+def _spec(request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec:
     op = request.op
+    around = op.surroundings
     user = resolve_user(op.user, root.read_file, span=request.span)
-    env = [*op.proxies, *op.env]
+    env = [*op.proxies, *op.env, *mounted.env]
     if not any(item.startswith("HOME=") for item in env):
         env.append(f"HOME={user.home}")
-    mounts = []
+    mounts = list(mounted.mounts)
     if op.script:
         script = request.scratch / "script"
         script.write_bytes(op.script.data)
         script.chmod(0o755)
         mounts.append(Bind(host_path=os.fspath(script), path=f"{SCRIPT_DIRECTORY}/{op.script.name}", read_only=True))
-    places = [("etc/hosts", False), ("etc/resolv.conf", False)]
+    hostname = around.hostname or HOSTNAME
+    places = [Stub(path=root.resolve(path), is_directory=False) for path in ("etc/hosts", "etc/resolv.conf")]
     return SandboxSpec(
         scratch_dir=os.fspath(request.scratch),
-        stubs=tuple(Stub(path=root.resolve(path), is_directory=kind) for path, kind in places),
+        stubs=(*places, *mounted.stubs),
         lower_dirs=tuple(os.fspath(path) for path in request.lower_dirs),
         upper_dir=os.fspath(request.upper),
         work_dir=os.fspath(request.work),
@@ -143,9 +147,13 @@ def _spec(request: RunRequest, root: LayerTree) -> SandboxSpec:
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,
-        hostname=HOSTNAME,
+        hostname=hostname,
         network=op.network,
         mounts=tuple(mounts),
-        hosts=hosts_file(HOSTNAME, ()),
+        hosts=hosts_file(hostname, around.hosts),
         resolv_conf=host_resolv_conf(network=op.network),
+        shm_size_bytes=around.shm_bytes or DEFAULT_SHM_BYTES,
+        capabilities=CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES,
+        unmasked=op.insecure,
+        ulimits=around.ulimits,
     )

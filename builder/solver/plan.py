@@ -7,72 +7,36 @@ reachable stages only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from builder.dockerfile.expand import Lexer
 from builder.dockerfile.parser import Dockerfile, Instruction, parse_trigger
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, DockerfileErrors, Span, UsageError
-from builder.instructions.base import (
-    DEFAULT_PATH,
-    PROXY_ARGS,
-    ContextOrigin,
-    CopyOp,
-    HistoryItem,
-    ImageOrigin,
-    InstructionClass,
-    Origin,
-    StageOrigin,
-    StageScope,
-    Step,
-    at,
-)
+from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, HistoryItem, InstructionClass, StageScope, Step, at
 from builder.instructions.from_ import SCRATCH, From
 from builder.instructions.keywords import KEYWORDS
+from builder.instructions.ops import (
+    ContextOrigin,
+    CopyOp,
+    ImageOrigin,
+    Input,
+    Origin,
+    StageOrigin,
+    Surroundings,
+)
 from builder.instructions.variables import Arg
-from builder.oci.config import ImageConfig, RunConfig
-from builder.oci.spec import Manifest, Platform
-from cache.digest import Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseImage:
-    """An image as a plan needs it: what it is, not its bytes."""
-
-    name: str
-    manifest: Manifest
-    config: ImageConfig
-    manifest_digest: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryContext:
-    """--build-context NAME=DIRECTORY."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageContext:
-    """--build-context NAME=docker-image://REFERENCE."""
-
-    reference: str
-
-
-NamedContext = DirectoryContext | ImageContext
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """What the user asked for, apart from the Dockerfile and the context themselves."""
-
-    platform: Platform
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    target: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
-    network: str = "default"
+from builder.oci.config import RunConfig
+from builder.oci.spec import Platform
+from builder.solver.recipe import (
+    BaseImage,
+    DirectoryContext,
+    ImageContext,
+    NamedContext,
+    Recipe,
+    RemoteContext,
+    StageContext,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,25 +192,35 @@ class _Planner:
         return result
 
     @property
-    def run_network(self) -> str:
-        return self._recipe.network
+    def global_args(self) -> Mapping[str, str]:
+        return self._globals
 
-    def origin(self, name: str, span: Span) -> Origin:
+    @property
+    def surroundings(self) -> Surroundings:
+        return self._recipe.surroundings
+
+    def check_allowed(self, entitlement: str, span: Span) -> None:
+        if entitlement not in self._recipe.allowed:
+            raise DockerfileError(
+                f"{entitlement} is not allowed", span=span, remedy=f"grant it with --allow {entitlement}"
+            )
+
+    def origin(self, name: str, span: Span, *, mount_target: str = "") -> Origin:
         """`--from=NAME`: a stage (by name or index), a named context, else an image."""
         here = self._current[-1]
         index = self._stage_index(name, before=here)
         if index is None and name.isdigit() and int(name) < len(self._stages):
             index = int(name)
             if index >= here:
-                raise self._too_late(name, span)
+                raise self._too_late(name, span, mount_target)
         context = self._recipe.contexts.get(name)
         if context is not None:
-            return self._from_context(name, context)
+            return self._from_context(name, context, span)
         if index is not None:
             self.stage(index)
             return StageOrigin(index=index)
         if self._stage_index(name, before=len(self._stages)) is not None:
-            raise self._too_late(name, span)
+            raise self._too_late(name, span, mount_target)
         near = did_you_mean(name, [stage.head.name for stage in self._stages[:here] if stage.head.name])
         if near:
             raise DockerfileError(f'no stage or context is named "{name}"', span=span, remedy=near)
@@ -321,7 +295,7 @@ class _Planner:
             )
         own_context = self._recipe.contexts.get(head.name) if head.name else None
         if own_context is not None:
-            return self._begin_from(self._from_context(head.name, own_context), platform, head)
+            return self._begin_from(self._from_context(head.name, own_context, head.span), platform, head)
         here = self._current[-1]
         index = self._stage_index(name, before=here)
         if index is not None:
@@ -332,12 +306,10 @@ class _Planner:
             return self._scope(platform, config, env), None
         context = self._recipe.contexts.get(name)
         if context is not None:
-            return self._begin_from(self._from_context(name, context), platform, head)
+            return self._begin_from(self._from_context(name, context, head.span), platform, head)
         later = self._stage_index(name, before=len(self._stages))
         if later == here:
-            raise DockerfileError(
-                f"circular dependency detected on stage: {name}", span=head.span, remedy="name another base"
-            )
+            raise self._circular(name, head.span)
         if later is not None:
             raise self._too_late(name, head.span)
         with at(head.span):
@@ -349,11 +321,11 @@ class _Planner:
     ) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
         if isinstance(origin, StageOrigin):
             return self._begin_from_stage(origin.index, platform)
-        if isinstance(origin, ContextOrigin):
+        if not isinstance(origin, ImageOrigin):
             config = RunConfig(env=(f"PATH={DEFAULT_PATH}",), working_dir="/")
             scope = self._scope(platform, config, {"PATH": DEFAULT_PATH})
-            op = CopyOp(sources=("/",), dest="/", origin=origin)
-            text = f"COPY --from={origin.name} / /"
+            op = CopyOp(sources=(Input(origin=origin, paths=("/",)),), dest="/")
+            text = f"COPY --from={head.name or head.image} / /"
             scope.add_step(op, text=text, created_by=f"{text} # buildkit", span=head.span)
             return scope, None
         image = self.images[origin.name]
@@ -395,10 +367,24 @@ class _Planner:
             self.images[key] = self._resolve_image(name, platform)
         return key
 
-    def _from_context(self, name: str, context: NamedContext) -> Origin:
-        if isinstance(context, DirectoryContext):
-            return ContextOrigin(name=name)
-        return ImageOrigin(name=self._image(context.reference, self._recipe.platform))
+    def _from_context(self, name: str, context: NamedContext, span: Span) -> Origin:
+        match context:
+            case DirectoryContext():
+                return ContextOrigin(name=name)
+            case RemoteContext(origin=origin):
+                return origin
+            case StageContext(stage=stage):
+                index = self._stage_index(stage, before=len(self._stages))
+                if index is None:
+                    raise UsageError(
+                        f"--build-context {name}=target:{stage}: no stage has that name", remedy="name one"
+                    )
+                if index in self._current:
+                    raise self._circular(stage, span)
+                self.stage(index)
+                return StageOrigin(index=index)
+            case ImageContext(reference=reference):
+                return ImageOrigin(name=self._image(reference, self._recipe.platform))
 
     def _stage_index(self, name: str, *, before: int) -> int | None:
         """The last stage of that name (case does not count) that stands before stage `before`."""
@@ -408,10 +394,16 @@ class _Planner:
                 return index
         return None
 
-    def _too_late(self, name: str, span: Span) -> DockerfileError:
-        current = self._stages[self._current[-1]].head.name or f"stage-{self._current[-1]}"
-        return DockerfileError(
-            f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"',
-            span=span,
-            remedy="move the stage up",
-        )
+    def _circular(self, name: str, span: Span) -> DockerfileError:
+        return DockerfileError(f"circular dependency detected on stage: {name}", span=span, remedy="name another base")
+
+    def _too_late(self, name: str, span: Span, mount_target: str = "") -> DockerfileError:
+        if mount_target:
+            message = (
+                f'cannot mount from stage "{name}" to "{mount_target}", '
+                "stage needs to be defined before current command"
+            )
+        else:
+            current = self._stages[self._current[-1]].head.name or f"stage-{self._current[-1]}"
+            message = f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"'
+        return DockerfileError(message, span=span, remedy="move the stage up")

@@ -19,7 +19,8 @@ from builder.oci.spec import (
     Manifest,
     chain_id,
 )
-from builder.solver.plan import BaseImage, StagePlan
+from builder.solver.plan import StagePlan
+from builder.solver.recipe import BaseImage
 from cache.digest import Digest
 from cache.snapshots import BlobRef
 

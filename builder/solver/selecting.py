@@ -3,44 +3,63 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from builder.dockerfile.glob import match_component
+from builder.dockerfile.glob import match_component, match_path
+from builder.dockerfile.ignore import IgnoreRules
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import BuildError, Span
+from builder.errors import BuildError, ContextError, Span
 from builder.layer.index import Entry, new_entry
 from builder.solver.trees import ROOT, DirectoryTree, SourceTree
 
 _WILDCARDS = frozenset("*?[\\")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """A path a source pattern means: `entry` is what is there, links followed; `name` is what it will be called."""
+    """A path a source pattern means: `entry` is what is there, links followed; `name` is what it will be called.
+
+    `hidden` are the --exclude patterns. With --parents `name` is the path below the pivot, and `parents` are the
+    directories on the way there, outermost first, by that path; else they are empty.
+    """
 
     name: str
     entry: Entry
-    contents_only: bool  # the pattern ended in a slash, so the directory's own mode does not count
+    contents_only: bool = False  # the pattern ended in a slash, so the directory's own mode does not count
+    hidden: IgnoreRules | None = None
+    parents: tuple[tuple[str, Entry], ...] | None = None
 
 
-def select(tree: SourceTree, patterns: Sequence[str], *, span: Span) -> list[Selected]:
-    """The paths `patterns` mean, in order; a literal that is not there is a BuildError, a wildcard may match nothing."""
-    return [selected for pattern in patterns for selected in _select(tree, pattern, span)]
+def select(
+    tree: SourceTree, patterns: Sequence[str], *, span: Span, exclude: Sequence[str] = (), parents: bool = False
+) -> list[Selected]:
+    """The paths `patterns` mean, in order; a literal that is not there is a BuildError, a wildcard may match nothing.
+
+    `exclude` counts from each source; a file is known to it by its name.
+    """
+    try:
+        hidden = IgnoreRules.of_lines(exclude, "--exclude") if exclude else None
+    except ContextError as exc:
+        raise BuildError(exc.message, span=span, remedy=exc.remedy) from exc
+    finder = _select_with_parents if parents else _select
+    result = []
+    for pattern in patterns:
+        for item in finder(tree, pattern, span):
+            if hidden is None or item.entry.kind == "dir" or not hidden.matches(item.name):
+                result.append(replace(item, hidden=hidden))
+    return result
 
 
 def _select(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
     parts = _clean(pattern)
-    literal = 0
-    while literal < len(parts) and not _WILDCARDS & set(parts[literal]):
-        literal += 1
+    literal = _literal_length(parts)
     ends_in_slash = pattern.endswith("/")
     if literal == len(parts):
-        path = tree.resolve("/".join(parts) or ROOT)
-        entry = _root_entry() if path == ROOT else tree.lookup(path)
-        if entry is None:
-            raise _not_found(tree, pattern, "/".join(parts), span)
-        yield Selected(name=parts[-1] if parts else "", entry=entry, contents_only=ends_in_slash)
+        entry, plain = _literal(tree, parts, pattern, span, follow_last=True)
+        yield Selected(name=plain[-1] if plain else "", entry=entry, contents_only=ends_in_slash)
         return
     start = tree.resolve("/".join(parts[:literal]) or ROOT)
     for path in _matches(tree, start, parts[literal:]):
@@ -48,6 +67,74 @@ def _select(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
         target = tree.lookup(tree.resolve(path))
         if target is not None:
             yield Selected(name=name, entry=target, contents_only=ends_in_slash)
+
+
+def _select_with_parents(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
+    """`--parents`: a pattern is looked for below its pivot (`/./`), `**` is any number of directories, links stay."""
+    above, pivot, below = pattern.lstrip("/").partition("/./")
+    if not pivot:
+        above, below = "", above
+    base = tree.resolve("/".join(_clean(above)) or ROOT)
+    parts = _clean(below)
+    literal = _literal_length(parts)
+    if literal == len(parts):
+        root = [] if base == ROOT else base.split("/")
+        entry, _ = _literal(tree, [*root, *parts], pattern, span, follow_last=False)
+        found: Iterable[Entry] = (entry,)
+    else:
+        start = "/".join(([] if base == ROOT else [base]) + parts[:literal]) or ROOT
+        found = _tree_matches(tree, start, "/".join(parts), strip=_strip(base))
+    for entry in found:
+        name = "" if entry.path == ROOT else entry.path[_strip(base) :]
+        yield Selected(name=name, entry=entry, parents=tuple(_way_to(tree, base, name)))
+
+
+def _way_to(tree: SourceTree, base: str, name: str) -> Iterator[tuple[str, Entry]]:
+    parts = name.split("/")
+    for count in range(1, len(parts)):
+        relative = "/".join(parts[:count])
+        entry = tree.lookup(relative if base == ROOT else f"{base}/{relative}")
+        if entry is not None:
+            yield relative, entry
+
+
+def _tree_matches(tree: SourceTree, start: str, pattern: str, *, strip: int) -> Iterator[Entry]:
+    """Entries at or below `start` whose path after `strip` characters matches; what a match holds comes with it."""
+    entry = _root_entry() if start == ROOT else tree.lookup(start)
+    if entry is None or entry.kind != "dir":
+        return
+    pending = list(reversed(tree.children(start)))
+    while pending:
+        child = pending.pop()
+        if match_path(pattern, child.path[strip:]):
+            yield child
+        elif child.kind == "dir":
+            pending += reversed(tree.children(child.path))
+
+
+def _strip(directory: str) -> int:
+    """How many characters stand before a path relative to `directory`."""
+    return 0 if directory == ROOT else len(directory) + 1
+
+
+def _literal_length(parts: Sequence[str]) -> int:
+    """How many components at the beginning are no patterns; a pattern that is only escaped counts as one."""
+    length = 0
+    while length < len(parts) and not _WILDCARDS & set(_ESCAPED.sub("", parts[length])):
+        length += 1
+    return length
+
+
+def _literal(
+    tree: SourceTree, parts: Sequence[str], pattern: str, span: Span, *, follow_last: bool
+) -> tuple[Entry, list[str]]:
+    """What a source without wildcards names, and its components without escapes."""
+    plain = [_ESCAPED.sub(r"\1", part) for part in parts]
+    path = tree.resolve("/".join(plain) or ROOT, follow_last=follow_last)
+    entry = _root_entry() if path == ROOT else tree.lookup(path)
+    if entry is None:
+        raise _not_found(tree, pattern, "/".join(plain), span)
+    return entry, plain
 
 
 def _clean(pattern: str) -> list[str]:
@@ -95,16 +182,23 @@ def _not_found(tree: SourceTree, pattern: str, path: str, span: Span) -> BuildEr
     )
 
 
-def walk(tree: SourceTree, entry: Entry) -> Iterator[tuple[str, Entry]]:
-    """`entry` as "" and everything below it by its path relative to it, parents first, sorted."""
+def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
+    """The selected entry as "" and everything below it by its path relative to it, parents first, sorted."""
+    entry = item.entry
     yield "", entry
     if entry.kind != "dir":
         return
-    strip = 0 if entry.path == ROOT else len(entry.path) + 1
+    strip = _strip(entry.path)
+    above = f"{item.name}/" if item.parents is not None and item.name else ""
     pending = list(reversed(tree.children(entry.path)))
     while pending:
         child = pending.pop()
-        yield child.path[strip:], child
+        relative = child.path[strip:]
+        path = above + relative
+        may_pass = child.kind == "dir" and item.hidden is not None and item.hidden.may_descend(path)
+        if item.hidden is not None and item.hidden.matches(path) and not may_pass:
+            continue
+        yield relative, child
         if child.kind == "dir":
             pending += reversed(tree.children(child.path))
 
@@ -113,8 +207,10 @@ def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owner
     """SHA-256 (hex) over what a copy of `selected` would bring: never times, owners only if they are kept."""
     hasher = hashlib.sha256()
     for item in selected:
-        _feed(hasher, "source", item.name if item.entry.kind != "dir" else "")
-        for relative, entry in walk(tree, item.entry):
+        _feed(hasher, "source", item.name if item.entry.kind != "dir" or item.parents is not None else "")
+        for relative, entry in item.parents or ():
+            _feed(hasher, relative, f"{entry.mode:o}", f"{entry.uid}:{entry.gid}" if with_owners else "")
+        for relative, entry in walk(tree, item):
             if relative == "" and entry.kind == "dir" and item.contents_only:
                 continue
             owner = f"{entry.uid}:{entry.gid}" if with_owners else ""

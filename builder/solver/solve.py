@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from builder.errors import BuildError, TiffinError
 from builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
-from builder.instructions.base import CopyOp, ImageOrigin, RunOp, StageOrigin
+from builder.instructions.base import Step
+from builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
 from builder.solver.plan import Plan, StagePlan
 from builder.solver.results import Chain, LayerRef, base_chain, chain_of
 from builder.solver.stepkeys import StepKeys
@@ -35,7 +36,7 @@ class Job:
     step_id: int
     needs_tree: bool
     for_target: bool  # the layer becomes part of the image
-    sources: Chain | None  # the layers COPY reads from, None for a local directory
+    sources: Mapping[Origin, Chain]  # the layers of each stage or image it reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,15 @@ class Solver:
     """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again."""
 
     def __init__(
-        self, *, plan: Plan, keys: StepKeys, cache: StepCache, state: StateDir, sink: Sink, use_cache: bool
+        self,
+        *,
+        plan: Plan,
+        keys: StepKeys,
+        cache: StepCache,
+        state: StateDir,
+        sink: Sink,
+        use_cache: bool,
+        uncached_stages: frozenset[str] = frozenset(),
     ) -> None:
         self._plan = plan
         self._keys = keys
@@ -87,6 +96,7 @@ class Solver:
         self._state = state
         self._sink = sink
         self._use_cache = use_cache
+        self._uncached = {index for index, stage in plan.stages.items() if stage.name in uncached_stages}
         self._records: dict[Digest, StepRecord] = {}
         self._forecasts: dict[int, _Forecast] = {}
         self._ids: dict[tuple[int, int], int] = {}
@@ -100,7 +110,8 @@ class Solver:
             for number in range(len(self._plan.stages[index].steps)):
                 self._ids[index, number] = len(self._ids) + 1
         if self._use_cache:
-            keys = [key for index in sorted(self._plan.stages) for key in self._keys.of_stage(index)]
+            cached = sorted(self._plan.stages.keys() - self._uncached)
+            keys = [key for index in cached for key in self._keys.of_stage(index)]
             found = self._cache.get_many(keys)
             self._records = {key: record for key, record in found.items() if has(record.diff_id)}
         for index in sorted(self._plan.stages):
@@ -142,8 +153,8 @@ class Solver:
         elif isinstance(stage.base, ImageOrigin):
             chain = base_chain(self._plan.images[stage.base.name])
         records: list[StepRecord] = []
-        for key in self._keys.of_stage(index):
-            record = self._valid(self._records.get(key), chain)
+        for step, key in zip(stage.steps, self._keys.of_stage(index), strict=True):
+            record = self._valid(self._records.get(key), step, chain)
             if record is None:
                 break
             records.append(record)
@@ -163,8 +174,9 @@ class Solver:
             if isinstance(stage.base, StageOrigin):
                 visit(stage.base.index)
             for step in stage.steps[forecast.hits :]:
-                if isinstance(step.op, CopyOp) and isinstance(step.op.origin, StageOrigin):
-                    visit(step.op.origin.index)
+                for origin in step.op.origins():
+                    if isinstance(origin, StageOrigin):
+                        visit(origin.index)
             order.append(index)
 
         visit(self._plan.target)
@@ -213,12 +225,12 @@ class Solver:
             assert isinstance(stage.base, StageOrigin)
             chain, first = self._result_of(stage.base.index, futures), 0
         for number in range(first, len(stage.steps)):
-            op = stage.steps[number].op
-            sources: Chain | None = None
-            if isinstance(op, CopyOp) and isinstance(op.origin, StageOrigin):
-                sources = self._result_of(op.origin.index, futures)
-            elif isinstance(op, CopyOp) and isinstance(op.origin, ImageOrigin):
-                sources = base_chain(self._plan.images[op.origin.name])
+            sources: dict[Origin, Chain] = {}
+            for origin in stage.steps[number].op.origins():
+                if isinstance(origin, StageOrigin):
+                    sources[origin] = self._result_of(origin.index, futures)
+                elif isinstance(origin, ImageOrigin):
+                    sources[origin] = base_chain(self._plan.images[origin.name])
             job = Job(
                 stage=stage,
                 number=number,
@@ -262,12 +274,12 @@ class Solver:
     def _second_look(self, job: Job, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest]:
         """Under the step's lock: another process may have made it, or its content may be known."""
         step = job.stage.steps[job.number]
-        content_key = self._keys.content(job.stage, step, chain_of(job.chain), executor.copied(job))
-        if not self._use_cache:
+        content_key = self._keys.content(job.stage, step, _below(step, job.chain), executor.copied(job))
+        if not self._use_cache or job.stage.index in self._uncached:
             return None, content_key
         found = self._cache.get_many([key, content_key])
         for candidate in (found.get(key), found.get(content_key)):
-            record = self._valid(candidate, job.chain)
+            record = self._valid(candidate, step, job.chain)
             if record is not None and executor.has(record.diff_id):
                 return record, content_key
         return None, content_key
@@ -284,7 +296,7 @@ class Solver:
         seconds = time.monotonic() - started
         record = StepRecord(
             diff_id=made.layer.diff_id,
-            parent_chain=chain_of(job.chain),
+            parent_chain=_below(job.stage.steps[job.number], job.chain),
             created=made.layer.created,
             seconds=seconds,
             parts=self._keys.parts(job.stage.index, job.number),
@@ -297,9 +309,9 @@ class Solver:
         self._sink.emit(StepFinished(step_id=job.step_id, seconds=seconds))
         return made.layer
 
-    def _valid(self, record: StepRecord | None, chain: Chain) -> StepRecord | None:
+    def _valid(self, record: StepRecord | None, step: Step, chain: Chain) -> StepRecord | None:
         """A record holds only over the very layers it was made on."""
-        return record if record is not None and record.parent_chain == chain_of(chain) else None
+        return record if record is not None and record.parent_chain == _below(step, chain) else None
 
     def _announce(self, index: int, number: int, record: StepRecord) -> None:
         self._sink.emit(StepCached(step_id=self._ids[index, number], name=self._plan.stages[index].label(number)))
@@ -307,6 +319,11 @@ class Solver:
 
 class _Canceled(BuildError):
     """A stage that could not go on because one it needs failed."""
+
+
+def _below(step: Step, chain: Chain) -> Digest:
+    """The ChainID of what a step's layer depends on."""
+    return chain_of(() if stands_alone(step.op) else chain)
 
 
 def _layer_of(record: StepRecord) -> LayerRef:

@@ -8,13 +8,16 @@ was rebuilt and came out the same. A base counts by its ChainID, so a base that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from builder.instructions.base import ContextOrigin, CopyOp, ImageOrigin, RunOp, StageOrigin, Step
+from builder.instructions.base import Step
+from builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
 from builder.oci.spec import chain_id
 from builder.solver.context import Contexts
 from builder.solver.plan import Plan, StagePlan
-from builder.solver.selecting import content_digest, select
+from builder.solver.selecting import Selected, content_digest, select
+from builder.solver.trees import SourceTree
 from cache.digest import Digest
 from cache.keys import KeyPart, step_key
 
@@ -28,19 +31,25 @@ class StepKeys:
         self._epoch = epoch
         self._parts: dict[tuple[int, int], tuple[KeyPart, ...]] = {}
         self._keys: dict[int, tuple[Digest, ...]] = {}
+        self._finals: dict[int, Digest] = {}
 
     def of_stage(self, index: int) -> tuple[Digest, ...]:
         """The definition keys of a stage's steps, in order."""
         if index not in self._keys:
             stage = self._plan.stages[index]
-            key = self.base(stage)
+            below = self.base(stage)
             keys = []
             for number, step in enumerate(stage.steps):
                 parts = (*self._common(stage, step), *self._inputs(step))
                 self._parts[index, number] = parts
-                key = step_key((KeyPart("parent", str(key)), *parts))
+                if stands_alone(step.op):
+                    key = step_key((KeyPart("parent", "none"), *parts))
+                    below = step_key((KeyPart("below", str(below)), KeyPart("link", str(key))))
+                else:
+                    key = below = step_key((KeyPart("parent", str(below)), *parts))
                 keys.append(key)
             self._keys[index] = tuple(keys)
+            self._finals[index] = below
         return self._keys[index]
 
     def parts(self, index: int, number: int) -> tuple[KeyPart, ...]:
@@ -49,9 +58,9 @@ class StepKeys:
         return self._parts[index, number]
 
     def final(self, index: int) -> Digest:
-        """The key of a stage's last step, or of its base if it has none."""
-        keys = self.of_stage(index)
-        return keys[-1] if keys else self.base(self._plan.stages[index])
+        """The key of a whole stage: of its last step and all below it."""
+        self.of_stage(index)
+        return self._finals[index]
 
     def base(self, stage: StagePlan) -> Digest:
         """The key of what a stage starts from."""
@@ -64,9 +73,7 @@ class StepKeys:
 
     def content(self, stage: StagePlan, step: Step, parent_chain: Digest, copied: Mapping[str, str]) -> Digest:
         """The content key of a step over `parent_chain`; `copied` holds the content digest of a stage's sources."""
-        parts = [*self._common(stage, step)]
-        if isinstance(step.op, CopyOp) and not isinstance(step.op.origin, StageOrigin):
-            parts += self._inputs(step)
+        parts = [*self._common(stage, step), *self._inputs(step, with_layers=False)]
         parts += [KeyPart(name, value) for name, value in copied.items()]
         return step_key((KeyPart("chain", str(parent_chain)), *parts))
 
@@ -78,16 +85,35 @@ class StepKeys:
             parts.append(KeyPart("epoch", str(self._epoch)))
         return tuple(parts)
 
-    def _inputs(self, step: Step) -> tuple[KeyPart, ...]:
-        op = step.op
-        if not isinstance(op, CopyOp) or not op.sources:
-            return ()
-        match op.origin:
-            case ContextOrigin(name=name):
-                tree = self._contexts.tree(name)
-                selected = select(tree, op.sources, span=step.span)
-                return (KeyPart("content", content_digest(tree, selected, with_owners=False)),)
-            case StageOrigin(index=index):
-                return (KeyPart("from", str(self.final(index))),)
-            case ImageOrigin(name=name):
-                return (KeyPart("from", str(chain_id(self._plan.images[name].config.diff_ids))),)
+    def _inputs(self, step: Step, *, with_layers: bool = True) -> list[KeyPart]:
+        """What stands for the content of the step's inputs; `with_layers` off leaves out stages and images."""
+        parts = []
+        for item in step.op.inputs():
+            match item.origin:
+                case StageOrigin() | ImageOrigin() if not with_layers:
+                    continue
+                case StageOrigin(index=index):
+                    parts.append(KeyPart("from", str(self.final(index))))
+                case ImageOrigin(name=name):
+                    parts.append(KeyPart("from", str(chain_id(self._plan.images[name].config.diff_ids))))
+                case GitOrigin() as git:
+                    options = f"{git.subdir} {git.keep_git_dir} {git.submodules}"
+                    parts.append(KeyPart("git", f"{self._contexts.commit(git)} {options}"))
+                case origin:
+                    tree = self._contexts.tree(origin)
+                    parts.append(KeyPart("content", content_of(tree, step, item, with_owners=False)))
+        return parts
+
+
+def content_of(tree: SourceTree, step: Step, item: Input, *, with_owners: bool) -> str:
+    """The digest of what `step` reads of `tree`."""
+    return content_digest(tree, select_for(tree, step, item), with_owners=with_owners)
+
+
+def select_for(tree: SourceTree, step: Step, item: Input) -> list[Selected]:
+    """The paths of `tree` that an input of `step` means."""
+    op = step.op
+    if isinstance(op, CopyOp):
+        return select(tree, item.paths, span=step.span, exclude=op.exclude, parents=op.parents)
+    paths = tuple(re.sub(r"([*?\[\\])", r"\\\1", path) for path in item.paths)  # a mount's source is no pattern
+    return select(tree, paths, span=step.span)

@@ -10,13 +10,13 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from builder.dockerfile.ignore import IgnoreRules
 from builder.errors import ContextError
-from builder.layer.index import Entry, LayerIndex, MergedTree
+from builder.layer.index import Entry, LayerIndex, MergedTree, new_entry
 from builder.layer.paths import resolve_links
 from cache.filestat import StatTable
 
@@ -87,6 +87,29 @@ class LayerTree:
             return stream.read()
 
 
+class FileTree:
+    """One file called `name`, whose content is at `path`; owned by root."""
+
+    def __init__(self, *, name: str, mode: int, size: int, mtime_ns: int, digest: str, path: Path) -> None:
+        self._path = path
+        self._entry = new_entry(name, "file", mode, mtime_ns=mtime_ns)._replace(size=size, digest=digest)
+
+    def lookup(self, path: str) -> Entry | None:
+        return self._entry if path == self._entry.path else None
+
+    def resolve(self, path: str, *, follow_last: bool = True) -> str:
+        return path
+
+    def children(self, path: str) -> Sequence[Entry]:
+        return [self._entry] if path == ROOT else []
+
+    def opener(self, entry: Entry) -> Opener:
+        return lambda: self._path.open("rb", buffering=0)
+
+    def link_group(self, entry: Entry) -> Hashable:
+        return None
+
+
 class DirectoryTree:
     """A directory of this machine (the build context) seen through its ignore rules.
 
@@ -94,7 +117,7 @@ class DirectoryTree:
     remembered, so a key and the copy made under it speak of the same files.
     """
 
-    def __init__(self, root: Path, rules: IgnoreRules | None, stats: StatTable, *, what: str) -> None:
+    def __init__(self, root: Path, rules: IgnoreRules | None, stats: StatTable | None, *, what: str) -> None:
         self._root = root
         self._rules = rules
         self._stats = stats
@@ -102,6 +125,8 @@ class DirectoryTree:
         self._listed: dict[str, list[Entry]] = {}
         self._entries: dict[str, Entry | None] = {}
         self._groups: dict[str, tuple[int, int]] = {}
+        self._owner = root.stat().st_uid
+        self._altered: list[str] = []  # paths that are shown otherwise than they are, or not at all
 
     def lookup(self, path: str) -> Entry | None:
         if path not in self._entries:
@@ -129,6 +154,27 @@ class DirectoryTree:
 
     def link_group(self, entry: Entry) -> Hashable:
         return self._groups.get(entry.path)
+
+    def host_path(self, path: str) -> Path | None:
+        """The place of `path` on this machine if everything there is shown as it is, else None. Lists it all."""
+        for _ in self._everything(path):
+            pass
+        prefix = "" if path == ROOT else f"{path}/"
+        if any(altered == path or altered.startswith(prefix) for altered in self._altered):
+            return None
+        return Path(self._host_path(path))
+
+    def _everything(self, path: str) -> Iterator[Entry]:
+        pending = [path]
+        while pending:
+            directory = pending.pop()
+            entry = self.lookup(directory) if directory != ROOT else None
+            if directory != ROOT and (entry is None or entry.kind != "dir"):
+                continue
+            for child in self.children(directory):
+                yield child
+                if child.kind == "dir":
+                    pending.append(child.path)
 
     def is_ignored(self, path: str) -> bool:
         """Whether the ignore rules hide a path that is there."""
@@ -159,6 +205,7 @@ class DirectoryTree:
                 for item in found:
                     child = prefix + item.name
                     if self._hidden(child, item):
+                        self._altered.append(child)
                         continue
                     entry = self._entry(child, item.stat(follow_symlinks=False))
                     if entry is not None:
@@ -177,6 +224,10 @@ class DirectoryTree:
         return not (item.is_dir(follow_symlinks=False) and self._rules.may_descend(path))
 
     def _entry(self, path: str, st: os.stat_result) -> Entry | None:
+        if st.st_uid != self._owner or not (
+            stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode) or stat.S_ISLNK(st.st_mode)
+        ):
+            self._altered.append(path)
         kind, size, link, digest = "file", 0, "", ""
         if stat.S_ISDIR(st.st_mode):
             kind = "dir"
@@ -210,7 +261,7 @@ class DirectoryTree:
         )
 
     def _digest(self, path: str, st: os.stat_result) -> str:
-        known = self._stats.lookup(path, st)
+        known = self._stats.lookup(path, st) if self._stats is not None else None
         if known is not None:
             return known
         try:
@@ -218,7 +269,8 @@ class DirectoryTree:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as exc:
             raise self._unreadable(path, exc) from exc
-        self._stats.record(path, st, digest)
+        if self._stats is not None:
+            self._stats.record(path, st, digest)
         return digest
 
     def _unreadable(self, path: str, exc: OSError) -> ContextError:

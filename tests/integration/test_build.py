@@ -275,3 +275,12 @@ def test_iidfile_and_metadata_file(tiffin: Run, base: str, context: Make, tmp_pa
     assert meta["containerimage.config.digest"] == done.stdout.strip()
     failed = tiffin("build", "--iidfile", tmp_path / "iid", context("FROM base\nRUN false\n"), check=False)
     assert failed.returncode == 1 and not (tmp_path / "iid").exists()
+
+
+def test_same_layer_twice(tiffin: Run, base: str, context: Make) -> None:
+    """Steps that change nothing, or the same, make one layer that stands in the chain several times."""
+    folder = context(
+        f"FROM {base}\nRUN true\nRUN true\nRUN true\nRUN touch -d @0 /f\nRUN rm /f\nRUN touch -d @0 /f && touch -d @0 /\nRUN test -e /f\n"
+    )
+    tiffin("build", "-t", "twice", folder)
+    assert tiffin("run", "--rm", "twice", "ls", "/f").stdout == "/f\n"

@@ -1,0 +1,99 @@
+"""Sources that lie on the network: http(s) URLs, and git repositories in BuildKit's notations."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from builder.dockerfile.suggest import did_you_mean
+from builder.errors import UsageError
+from builder.instructions.ops import GitOrigin
+from builder.options import switch
+
+_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^/].*")
+_SCHEMES = ("git://", "ssh://")
+_HTTP = ("http://", "https://")
+_FORGE = re.compile(r"github\.com/[^/]+/[^/#?]+.*")
+_REPOSITORY = re.compile(r"https?://[^#?]+\.git(?:[#?].*)?")
+_QUERY_KEYS = (
+    "ref", "tag", "branch", "commit", "checksum", "subdir", "keep-git-dir", "submodules",
+)  # fmt: skip
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+UNNAMED = "__unnamed__"  # BuildKit's name for a URL that ends in a slash
+
+
+def is_remote(text: str) -> bool:
+    """Whether `text` names something on the network."""
+    return is_http(text) or is_git(text)
+
+
+def is_http(text: str) -> bool:
+    """Whether `text` is an http(s) URL of a file."""
+    return text.lower().startswith(_HTTP) and not is_git(text)
+
+
+def is_git(text: str, *, context: bool = False) -> bool:
+    """Whether `text` is a git repository; a build `context` may also be written github.com/OWNER/REPOSITORY."""
+    lowered = text.lower()
+    return (
+        lowered.startswith(_SCHEMES)
+        or _REPOSITORY.fullmatch(text) is not None
+        or _SCP.fullmatch(text) is not None
+        or (context and _FORGE.fullmatch(text) is not None)
+    )
+
+
+def filename_of(url: str) -> str:
+    """What a file fetched from `url` is called."""
+    return unquote(urlsplit(url).path).rsplit("/", 1)[-1] or UNNAMED
+
+
+def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> GitOrigin:
+    """`URL#REF:SUBDIR` or `URL?ref=…&subdir=…`. Raises UsageError for a contradiction or an unknown key."""
+    url, _, fragment = text.partition("#")
+    ref, _, subdir = fragment.partition(":")
+    if _FORGE.fullmatch(url):
+        url = f"https://{url}"
+    url, question, query = url.partition("?")
+    fields = _query(text, query) if question else {}
+    if fields and fragment:
+        raise UsageError(f'"{text}" has both a fragment and a query', remedy="use one of them")
+    refs = {fields[name] for name in ("ref", "tag", "branch") if name in fields}
+    if len(refs) > 1:
+        raise UsageError(f'"{text}" names several references', remedy="keep one of ref, tag, branch")
+    for name, prefix in (("tag", "refs/tags/"), ("branch", "refs/heads/")):
+        if name in fields:
+            refs = {prefix + fields[name]}
+    commits = {value for value in (fields.get("commit"), fields.get("checksum"), checksum) if value}
+    if len(commits) > 1:
+        raise UsageError(f'"{text}" names several commits', remedy="keep one of commit, checksum")
+    commit = commits.pop() if commits else ""
+    if commit and not _COMMIT.fullmatch(commit):
+        raise UsageError(f'"{commit}" is no commit', remedy="give 7 to 64 hexadecimal digits")
+    try:
+        keep = switch(fields["keep-git-dir"]) if "keep-git-dir" in fields else keep_git_dir
+        submodules = switch(fields["submodules"]) if "submodules" in fields else True
+    except ValueError as exc:
+        raise UsageError(f'"{exc}" in "{text}" is neither true nor false', remedy="write true or false") from exc
+    return GitOrigin(
+        url=url,
+        ref=refs.pop() if refs else ref,
+        subdir=fields.get("subdir", subdir).strip("/"),
+        checksum=commit,
+        keep_git_dir=keep,
+        submodules=submodules,
+    )
+
+
+def _query(text: str, query: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _QUERY_KEYS:
+            raise UsageError(
+                f'unexpected query key "{name}" in "{text}"',
+                remedy=did_you_mean(name, _QUERY_KEYS) or f"the keys are {', '.join(_QUERY_KEYS)}",
+            )
+        if name in fields:
+            raise UsageError(f'"{name}" is given twice in "{text}"', remedy="keep one of them")
+        fields[name] = value
+    return fields

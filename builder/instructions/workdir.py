@@ -1,0 +1,39 @@
+"""WORKDIR: the directory of what follows, made if it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.dockerfile.parser import Instruction
+from builder.errors import DockerfileError, Span
+from builder.instructions.base import StageScope, absolute
+from builder.instructions.flags import flags_of
+from builder.instructions.ops import WorkdirOp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workdir:
+    """WORKDIR path: relative to the one before; makes it, owned by the current USER."""
+
+    text: str
+    span: Span
+
+    @classmethod
+    def parse(cls, node: Instruction) -> Workdir:
+        flags_of(node)
+        value = node.value.strip()
+        if not value:
+            raise DockerfileError("WORKDIR requires exactly one argument", span=node.span, remedy="write WORKDIR PATH")
+        return cls(text=value, span=node.span)
+
+    def apply(self, scope: StageScope) -> None:
+        path = absolute(scope.expand(self.text, self.span), scope.workdir)
+        if path == "/":
+            scope.configure("WORKDIR /", working_dir="/")
+            return
+        user = scope.config.user
+        scope.configure(f"WORKDIR {path}", working_dir=path)
+        scope.history.pop()  # the step's own entry takes its place
+        scope.add_step(
+            WorkdirOp(path=path, user=user), text=f"WORKDIR {path}", created_by=f"WORKDIR {path}", span=self.span
+        )

@@ -1,0 +1,43 @@
+"""Notations that several options share: comma-separated NAME=VALUE with CSV quoting, sizes, switches."""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(r"(\d+)([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
+
+
+def csv_pairs(text: str) -> list[tuple[str, str | None]]:
+    """The items of a comma-separated list as (lower-case name, value); None where there is no `=`. ValueError if empty."""
+    items = [text]
+    if '"' in text:
+        import csv
+
+        items = next(csv.reader([text]), [])
+    else:
+        items = text.split(",")
+    result: list[tuple[str, str | None]] = []
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not name.strip():
+            raise ValueError(item)
+        result.append((name.strip().lower(), value if equals else None))
+    return result
+
+
+def size_bytes(text: str) -> int:
+    """Bytes, with a suffix k, m, g or t of powers of 1024; raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError(text)
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def switch(text: str) -> bool:
+    """true, false, 1, 0, or nothing for true; raises ValueError."""
+    try:
+        return _SWITCH[text.lower()]
+    except KeyError as exc:
+        raise ValueError(text) from exc

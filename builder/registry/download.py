@@ -1,0 +1,151 @@
+"""Fetch a file behind an http(s) URL, again only if it changed (ETag, Last-Modified; RFC 9110 section 13)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from builder.errors import RegistryError
+
+CONNECT_TIMEOUT_SECONDS = 10
+READ_TIMEOUT_SECONDS = 60
+MAX_TRIES = 4
+MAX_REDIRECTS = 10
+BACK_OFF_SECONDS = 0.5
+CHUNK_BYTES = 1 << 20
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The answer. `modified_ns` since 1970, 0 when the server does not say; `etag` "" likewise."""
+
+    changed: bool  # False: what is remembered is still right, and nothing was written
+    etag: str = ""
+    modified: str = ""  # the header as it came
+    modified_ns: int = 0
+    media_type: str = ""
+
+
+def download(
+    url: str,
+    sink: BinaryIO,
+    *,
+    known: Fetched | None = None,
+    headers: Mapping[str, str] | None = None,
+    cert_file: str = "",
+    user_agent: str = "tiffin",
+) -> Fetched:
+    """Write what `url` holds to `sink`, an empty file that can seek. Raises RegistryError; no credentials are in it.
+
+    `headers` (credentials among them) go to the host of `url` only. `known` is the answer of the last time.
+    """
+    import requests
+
+    sent = {"User-Agent": user_agent, "Accept-Encoding": "identity", **(headers or {})}
+    if known is not None and known.etag:
+        sent["If-None-Match"] = known.etag
+    elif known is not None and known.modified:
+        sent["If-Modified-Since"] = known.modified
+    for number in range(1, MAX_TRIES + 1):
+        try:
+            with requests.Session() as session, _follow(session, url, sent, cert_file) as response:
+                if response.status_code in _RETRIED and number < MAX_TRIES:
+                    time.sleep(BACK_OFF_SECONDS * number)
+                    continue
+                return _receive(url, response, sink, known)
+        except requests.exceptions.SSLError as exc:
+            raise RegistryError(
+                f"cannot fetch {shown(url)}: its certificate is not trusted", remedy="give its CA with --registry-cert"
+            ) from exc
+        except (requests.exceptions.RequestException, OSError) as exc:
+            if number == MAX_TRIES:
+                raise RegistryError(
+                    f"cannot fetch {shown(url)}: {_reason(exc)}", remedy="check the URL and the network"
+                ) from exc
+            sink.seek(0)
+            sink.truncate()
+            time.sleep(BACK_OFF_SECONDS * number)
+    raise AssertionError("unreachable")
+
+
+def shown(url: str) -> str:
+    """A URL without credentials, for messages."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def _follow(session, url: str, headers: Mapping[str, str], cert_file: str):  # type: ignore[no-untyped-def]  # requests is imported late
+    """One request with its redirects; credentials stay with their host, and https does not become http."""
+    host = urlsplit(url).netloc
+    for _ in range(MAX_REDIRECTS):
+        own = dict(headers) if urlsplit(url).netloc == host else {"User-Agent": headers["User-Agent"]}
+        response = session.get(
+            url,
+            headers=own,
+            stream=True,
+            allow_redirects=False,
+            timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+            verify=cert_file or True,
+        )
+        if response.status_code not in _REDIRECTS or "Location" not in response.headers:
+            return response
+        target = urljoin(url, response.headers["Location"])
+        response.close()
+        if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+            raise RegistryError(
+                f"{shown(url)} leads away from https", remedy="use the URL it leads to, if you trust it"
+            )
+        url = target
+    raise RegistryError(f"{shown(url)} redirects too often", remedy="check the URL")
+
+
+def _receive(url: str, response, sink: BinaryIO, known: Fetched | None) -> Fetched:  # type: ignore[no-untyped-def]
+    if response.status_code == 304 and known is not None:
+        return Fetched(
+            changed=False,
+            etag=known.etag,
+            modified=known.modified,
+            modified_ns=known.modified_ns,
+            media_type=known.media_type,
+        )
+    if response.status_code != 200:
+        raise RegistryError(
+            f"cannot fetch {shown(url)}: the server answers {response.status_code} {response.reason}",
+            remedy="check the URL, or give credentials",
+        )
+    received = 0
+    for data in response.iter_content(CHUNK_BYTES):
+        sink.write(data)
+        received += len(data)
+    length = response.headers.get("Content-Length", "")
+    if length.isdigit() and int(length) != received:
+        raise OSError(f"{received} of {length} bytes came")
+    modified = response.headers.get("Last-Modified", "")
+    return Fetched(
+        changed=True,
+        etag=response.headers.get("ETag", ""),
+        modified=modified,
+        modified_ns=_nanoseconds(modified),
+        media_type=response.headers.get("Content-Type", ""),
+    )
+
+
+def _nanoseconds(text: str) -> int:
+    try:
+        return int(parsedate_to_datetime(text).timestamp()) * 1_000_000_000 if text else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _reason(exc: Exception) -> str:
+    """The last cause in a chain of wrapped errors, without addresses of objects or URLs with credentials."""
+    text = re.sub(r"<[^>]*>:?\s*", "", str(exc)).rsplit("Caused by", 1)[-1]
+    match = re.search(r"(\[Errno \d+\] [^')]+|timed out|Name or service not known|\d+ of \d+ bytes came)", text)
+    return match.group(1) if match else type(exc).__name__

@@ -1,0 +1,278 @@
+"""The mounts of a RUN step: from what the Dockerfile says to what the sandbox is given, for the time of the step."""
+
+from __future__ import annotations
+
+import base64
+import os
+import posixpath
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.errors import BuildError, ContextError, Span
+from builder.image.layers import LayerStore
+from builder.instructions.ops import (
+    BindMount,
+    CacheMount,
+    ImageOrigin,
+    Origin,
+    RunOp,
+    SecretMount,
+    SshMount,
+    StageOrigin,
+    TmpfsMount,
+)
+from builder.layer.changes import Change
+from builder.layer.index import Entry, new_entry
+from builder.layer.unpack import materialize
+from builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
+from builder.solver.context import Contexts
+from builder.solver.results import Chain
+from builder.solver.selecting import Selected, content_digest, walk
+from builder.solver.ssh_agents import Agents
+from builder.solver.trees import ROOT, DirectoryTree, LayerTree, SourceTree
+from cache.mounts import CacheMounts
+from cache.statedir import StateDir
+
+NEW_DIRECTORY_MODE = 0o755
+
+
+@dataclass(slots=True)
+class Mounted:
+    """What the sandbox is given: mounts (those below others after them), mount points, variables of secrets."""
+
+    mounts: list[Mount] = field(default_factory=list)
+    stubs: list[Stub] = field(default_factory=list)
+    env: list[str] = field(default_factory=list)
+    watched: list[tuple[BindMount, str]] = field(default_factory=list)  # shown in place: the digest they had
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountShop:
+    """Makes mounts. `secrets` by id; `agents` serves ssh keys."""
+
+    state: StateDir
+    layers: LayerStore
+    contexts: Contexts
+    secrets: Mapping[str, bytes]
+    agents: Agents
+
+    def prepare(
+        self,
+        op: RunOp,
+        root: LayerTree,
+        trees: Mapping[Origin, tuple[LayerTree, Chain]],
+        scratch: Path,
+        stack: ExitStack,
+        span: Span,
+    ) -> Mounted:
+        """Make what `op` mounts; `stack` holds it until the step is over. Raises BuildError, StoreError."""
+        result = Mounted()
+        caches = self._open_caches(op, trees, stack, span)
+        for number, mount in enumerate(op.mounts_by_target()):
+            made: Mount | None
+            place = scratch / f"input-{number}"
+            match mount:
+                case BindMount():
+                    made = self._bind(mount, trees, place, result, span)
+                case CacheMount():
+                    source = mount.source.strip("/") if mount.origin is None else ""
+                    made = Bind(
+                        host_path=os.fspath(caches[mount.id]),
+                        path=mount.target,
+                        read_only=mount.read_only,
+                        source=source,
+                    )
+                case TmpfsMount():
+                    made = Tmpfs(path=mount.target, size_bytes=mount.size_bytes)
+                case SecretMount():
+                    made = self._secret(mount, result, span)
+                case SshMount():
+                    made = self._ssh(mount, place, result, stack, span)
+            if made is not None:
+                result.mounts.append(made)
+                # the directories on the way exist as well; what is mounted below another mount is made there
+                result.stubs.append(Stub(path=root.resolve(made.path.strip("/")), is_directory=_is_directory(made)))
+        return result
+
+    def check(self, mounted: Mounted, span: Span) -> None:
+        """Fail if a directory that was shown in place is not what it was when the key was made."""
+        for mount, digest in mounted.watched:
+            tree = self.contexts.fresh(mount.origin)
+            try:
+                now = content_digest(tree, [_chosen(tree, mount.source, span)], with_owners=False)
+            except (BuildError, ContextError):
+                now = ""
+            if now != digest:
+                raise BuildError(
+                    f'what is mounted at "{mount.target}" changed while the step was running',
+                    span=span,
+                    remedy="build again when it is at rest",
+                )
+
+    # -- kinds -----------------------------------------------------------------------------------------------------
+
+    def _bind(
+        self,
+        mount: BindMount,
+        trees: Mapping[Origin, tuple[LayerTree, Chain]],
+        place: Path,
+        result: Mounted,
+        span: Span,
+    ) -> Mount:
+        if isinstance(mount.origin, (StageOrigin, ImageOrigin)):
+            tree, chain = trees[mount.origin]
+            chosen = _chosen(tree, mount.source, span)
+            lower_dirs = self.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in chain])
+            return Layers(
+                path=mount.target,
+                lower_dirs=tuple(os.fspath(path) for path in lower_dirs),
+                source=chosen.entry.path,
+                is_directory=chosen.entry.kind == "dir",
+                writable=mount.writable,
+            )
+        source = self.contexts.tree(mount.origin)
+        chosen = _chosen(source, mount.source, span)
+        is_directory = chosen.entry.kind == "dir"
+        host_path = None
+        if is_directory or not mount.writable:
+            host_path = source.host_path(chosen.entry.path) if isinstance(source, DirectoryTree) else None
+        if host_path is None:
+            _materialize(source, chosen, place)
+            host_path = place if is_directory else place / "file"
+        else:
+            result.watched.append((mount, content_digest(source, [chosen], with_owners=False)))
+        if mount.writable and is_directory:
+            return Layers(
+                path=mount.target, lower_dirs=(os.fspath(host_path),), source="", is_directory=True, writable=True
+            )
+        return Bind(host_path=os.fspath(host_path), path=mount.target, read_only=not mount.writable)
+
+    def _open_caches(
+        self, op: RunOp, trees: Mapping[Origin, tuple[LayerTree, Chain]], stack: ExitStack, span: Span
+    ) -> dict[str, Path]:
+        """The directory of each id, taken once and in one order, so that no two steps wait for each other."""
+        result: dict[str, Path] = {}
+        store = CacheMounts(self.state, self.layers.snapshots.flavor)
+        by_id: dict[str, list[CacheMount]] = {}
+        for mount in op.mounts:
+            if isinstance(mount, CacheMount):
+                by_id.setdefault(mount.id, []).append(mount)
+        for id_ in sorted(by_id):
+            first = by_id[id_][0]
+            modes = {mount.sharing for mount in by_id[id_]}
+            sharing = next(mode for mode in ("locked", "private", "shared") if mode in modes)
+
+            def fill(path: Path, mount: CacheMount = first) -> None:
+                self._fill_cache(mount, trees, path, span)
+
+            path = stack.enter_context(store.open(id_, sharing, fill))
+            _own(path, first)
+            result[id_] = path
+        return result
+
+    def _fill_cache(
+        self, mount: CacheMount, trees: Mapping[Origin, tuple[LayerTree, Chain]], path: Path, span: Span
+    ) -> None:
+        if mount.origin is None:
+            path.mkdir()
+            path.chmod(NEW_DIRECTORY_MODE)
+            return
+        source: SourceTree
+        if isinstance(mount.origin, (StageOrigin, ImageOrigin)):
+            source = trees[mount.origin][0]
+        else:
+            source = self.contexts.tree(mount.origin)
+        chosen = _chosen(source, mount.source, span)
+        if chosen.entry.kind != "dir":
+            raise BuildError(f'cache source "{mount.source}" is no directory', span=span, remedy="name a directory")
+        _materialize(source, chosen, path)
+
+    def _secret(self, mount: SecretMount, result: Mounted, span: Span) -> Mount | None:
+        value = self.secrets.get(mount.id)
+        if value is None:
+            if mount.required:
+                raise BuildError(
+                    f"secret {mount.id}: not found",
+                    span=span,
+                    remedy=f"give it with --secret id={mount.id},src=FILE or env=NAME",
+                )
+            return None
+        if mount.env:
+            result.env.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
+        if not mount.target:
+            return None
+        data = base64.b64encode(value).decode()
+        return SecretFile(path=mount.target, data=data, mode=mount.mode, uid=mount.uid, gid=mount.gid)
+
+    def _ssh(self, mount: SshMount, place: Path, result: Mounted, stack: ExitStack, span: Span) -> Mount | None:
+        socket = self.agents.listen(mount.id, place, stack)
+        if socket is None:
+            if mount.required:
+                raise BuildError(
+                    f'no ssh agent is called "{mount.id}"',
+                    span=span,
+                    remedy=f"give it with --ssh {mount.id} (and SSH_AUTH_SOCK), or --ssh {mount.id}=KEYFILE",
+                )
+            return None
+        os.chown(socket, mount.uid, mount.gid)
+        socket.chmod(mount.mode)
+        if not any(item.startswith("SSH_AUTH_SOCK=") for item in result.env):
+            result.env.append(f"SSH_AUTH_SOCK={mount.target}")
+        return Bind(host_path=os.fspath(socket), path=mount.target)
+
+
+def _is_directory(mount: Mount) -> bool:
+    match mount:
+        case Bind():
+            return bool(mount.source) or Path(mount.host_path).is_dir()
+        case Layers():
+            return mount.is_directory
+        case Tmpfs():
+            return True
+        case SecretFile():
+            return False
+
+
+def _chosen(tree: SourceTree, source: str, span: Span) -> Selected:
+    """What `source` (absolute in its tree) is, links followed."""
+    path = tree.resolve(source.strip("/") or ROOT)
+    if path == ROOT:
+        return Selected(name="", entry=new_entry(ROOT, "dir", NEW_DIRECTORY_MODE))
+    entry = tree.lookup(path)
+    if entry is None:
+        raise BuildError(f'mount source "{source}" not found', span=span, remedy="check source= and .dockerignore")
+    return Selected(name=posixpath.basename(path), entry=entry)
+
+
+def _materialize(tree: SourceTree, chosen: Selected, place: Path) -> None:
+    """Write a copy of `chosen` to `place`: a directory like it, or one that holds it as `file`."""
+    place.mkdir()
+    place.chmod(NEW_DIRECTORY_MODE)
+    changes: list[Change] = []
+    first: dict[object, str] = {}
+    for relative, entry in walk(tree, chosen):
+        if not relative and entry.kind == "dir":
+            continue
+        path = relative or "file"
+        group = tree.link_group(entry) if entry.kind == "file" else None
+        if group is not None and group in first:
+            changes.append(Change(entry._replace(path=path, kind="hardlink", link=first[group], size=0)))
+            continue
+        if group is not None:
+            first[group] = path
+        placed: Entry = entry._replace(path=path, offset=-1, opaque=False)
+        changes.append(Change(placed, tree.opener(entry) if entry.kind == "file" else None))
+    materialize(changes, place)
+
+
+def _own(path: Path, mount: CacheMount) -> None:
+    """Give the directory the owner and mode asked for, also one that another step made otherwise."""
+    st = path.stat()
+    uid = st.st_uid if mount.uid is None else mount.uid
+    gid = st.st_gid if mount.gid is None else mount.gid
+    if (st.st_uid, st.st_gid) != (uid, gid):
+        os.chown(path, uid, gid)
+    if mount.mode is not None and st.st_mode & 0o7777 != mount.mode:
+        path.chmod(mount.mode)

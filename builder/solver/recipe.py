@@ -1,0 +1,66 @@
+"""What the user asked for, and what it refers to: the values a plan is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.instructions.ops import GitOrigin, Surroundings, UrlOrigin
+from builder.oci.config import ImageConfig
+from builder.oci.spec import Manifest, Platform
+from cache.digest import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """An image as a plan needs it: what it is, not its bytes."""
+
+    name: str
+    manifest: Manifest
+    config: ImageConfig
+    manifest_digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryContext:
+    """--build-context NAME=DIRECTORY."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageContext:
+    """--build-context NAME=docker-image://REFERENCE."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """--build-context NAME=target:STAGE, a stage of the same Dockerfile."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteContext:
+    """--build-context NAME=URL: a git repository, or one file."""
+
+    origin: GitOrigin | UrlOrigin
+
+
+NamedContext = DirectoryContext | ImageContext | StageContext | RemoteContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What the user asked for, apart from the Dockerfile and the context themselves."""
+
+    platform: Platform
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    allowed: frozenset[str] = frozenset()

@@ -1,0 +1,192 @@
+"""ssh for RUN --mount=type=ssh: the user's agent passed on, or an agent of our own for key files.
+
+Each step gets a socket of its own, so that its owner and mode can be what the Dockerfile says. The agent protocol is
+draft-miller-ssh-agent; only listing and signing are served, whatever the real agent could do more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from builder.errors import UsageError
+
+FAILURE, IDENTITIES_ANSWER, SIGN_RESPONSE = 5, 12, 14
+REQUEST_IDENTITIES, SIGN_REQUEST = 11, 13
+RSA_SHA2_256, RSA_SHA2_512 = 2, 4  # flags of a sign request
+MAX_MESSAGE_BYTES = 256 << 10
+BACKLOG = 16
+Answer = Callable[[bytes], bytes]  # a request to its reply, both without length
+
+
+class Agents:
+    """The agents of --ssh by id."""
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = answers
+
+    def listen(self, id_: str, place: Path, stack: ExitStack) -> Path | None:
+        """A socket in the new directory `place` on which the agent `id_` answers until `stack` ends; None without one."""
+        answer = self._answers.get(id_)
+        if answer is None:
+            return None
+        place.mkdir()
+        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            server.bind(f"/proc/self/fd/{directory}/agent")  # a socket's path must be short
+        finally:
+            os.close(directory)
+        server.listen(BACKLOG)
+        thread = threading.Thread(target=_serve, args=(server, answer), daemon=True)
+        thread.start()
+
+        def close() -> None:
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            server.close()
+            thread.join()
+
+        stack.callback(close)
+        return place / "agent"
+
+
+def passed_on(path: str) -> Answer:
+    """An agent that asks the one listening at `path`."""
+
+    def answer(request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
+            agent.connect(path)
+            _send(agent, request)
+            return _receive(agent) or bytes([FAILURE])
+
+    return answer
+
+
+def of_keys(paths: Sequence[Path]) -> Answer:
+    """An agent that holds the keys in these files. Raises UsageError for one that cannot be used."""
+    keys = [_load(path) for path in paths]
+
+    def answer(request: bytes) -> bytes:
+        if request[:1] == bytes([REQUEST_IDENTITIES]):
+            listed = b"".join(_string(blob) + _string(comment) for blob, _, comment in keys)
+            return struct.pack(">BI", IDENTITIES_ANSWER, len(keys)) + listed
+        wanted, rest = _take(request[1:])
+        data, rest = _take(rest)
+        flags = struct.unpack(">I", rest[:4])[0] if len(rest) >= 4 else 0
+        for blob, key, _ in keys:
+            if blob == wanted:
+                return bytes([SIGN_RESPONSE]) + _string(_signature(key, data, flags))
+        return bytes([FAILURE])
+
+    return answer
+
+
+def _serve(server: socket.socket, answer: Answer) -> None:
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        threading.Thread(target=_converse, args=(connection, answer), daemon=True).start()
+
+
+def _converse(connection: socket.socket, answer: Answer) -> None:
+    with connection, suppress(OSError, struct.error):
+        while (request := _receive(connection)) is not None:
+            allowed = request[:1] in (bytes([REQUEST_IDENTITIES]), bytes([SIGN_REQUEST]))
+            _send(connection, answer(request) if allowed else bytes([FAILURE]))
+
+
+def _receive(connection: socket.socket) -> bytes | None:
+    """One message, None at the end; raises OSError for one that is too long."""
+    head = _exactly(connection, 4)
+    if head is None:
+        return None
+    size = struct.unpack(">I", head)[0]
+    if size > MAX_MESSAGE_BYTES:
+        raise OSError("message too long")
+    return _exactly(connection, size)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            return None
+        data += part
+    return data
+
+
+def _send(connection: socket.socket, message: bytes) -> None:
+    connection.sendall(_string(message))
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _take(data: bytes) -> tuple[bytes, bytes]:
+    size = struct.unpack(">I", data[:4])[0]
+    return data[4 : 4 + size], data[4 + size :]
+
+
+def _load(path: Path) -> tuple[bytes, Any, bytes]:
+    """The public blob, the private key, and a comment."""
+    try:
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            PublicFormat,
+            load_pem_private_key,
+            load_ssh_private_key,
+        )
+    except ImportError as exc:
+        raise UsageError(
+            f"--ssh with a key file ({path}) needs the Python package cryptography",
+            remedy="install tiffin[ssh], or give the socket of an agent",
+        ) from exc
+    import base64
+
+    try:
+        data = path.read_bytes()
+        loader = load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else load_pem_private_key
+        key = loader(data, password=None)
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    except (OSError, ValueError, TypeError) as exc:
+        raise UsageError(
+            f"cannot use the ssh key {path}: {type(exc).__name__}",
+            remedy="give a private key without passphrase, or an agent's socket",
+        ) from exc
+    return base64.b64decode(public.split()[1]), key, os.fsencode(path.name)
+
+
+def _signature(key: Any, data: bytes, flags: int) -> bytes:
+    """RFC 4253, 5656, 8332, 8709: the signature blob for this kind of key."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return _string(b"ssh-ed25519") + _string(key.sign(data))
+    if isinstance(key, rsa.RSAPrivateKey):
+        name = b"ssh-rsa"
+        algorithm: hashes.HashAlgorithm = hashes.SHA1()  # what a client that names no algorithm expects
+        if flags & RSA_SHA2_512:
+            name, algorithm = b"rsa-sha2-512", hashes.SHA512()
+        elif flags & RSA_SHA2_256:
+            name, algorithm = b"rsa-sha2-256", hashes.SHA256()
+        return _string(name) + _string(key.sign(data, padding.PKCS1v15(), algorithm))
+    curve = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[key.curve.key_size]
+    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(curve)))
+    return _string(b"ecdsa-sha2-nistp%d" % key.curve.key_size) + _string(_mpint(r) + _mpint(s))
+
+
+def _mpint(number: int) -> bytes:
+    return _string(number.to_bytes(number.bit_length() // 8 + 1, "big"))

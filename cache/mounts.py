@@ -1,0 +1,112 @@
+"""The directories behind RUN --mount=type=cache: they outlive builds, and never enter a layer or a key.
+
+    mounts/cache/HEX.FLAVOR[.N]/{fs/, id}     HEX names the id, FLAVOR the id map its owners were written under
+    mounts/cache/HEX.FLAVOR[.N].lock          held while a step uses it
+
+A directory holds whatever a step left there, also one that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache.errors import StoreError
+from cache.files import disk_errors, remove_tree
+from cache.statedir import StateDir
+
+MAX_PRIVATE = 1024  # directories of one id in use at once
+FOLDER = "cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMountInfo:
+    """One directory: the id it is for, and its place."""
+
+    id: str
+    path: Path
+
+
+class CacheMounts:
+    """The cache mounts of one state directory, as seen under one id map."""
+
+    def __init__(self, state: StateDir, flavor: str) -> None:
+        self._folder = state.mounts / FOLDER
+        self._flavor = flavor
+
+    @contextlib.contextmanager
+    def open(self, id_: str, sharing: str, fill: Callable[[Path], None]) -> Iterator[Path]:
+        """The directory of `id_` while the block runs; a new one is made by `fill`, given a path that does not exist.
+
+        `sharing`: "shared" lets any number in, "locked" waits until nobody else is, "private" takes another directory
+        where one is in use. Raises StoreError.
+        """
+        name = f"{hashlib.sha256(id_.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.{self._flavor}"
+        with disk_errors(self._folder):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+        if sharing == "shared":
+            place = self._folder / name
+            while True:
+                with _held(place, exclusive=False, wait=True):
+                    if (place / "fs").is_dir():
+                        yield place / "fs"
+                        return
+                with _held(place, exclusive=True, wait=True):
+                    self._make(place, id_, fill)
+        for number in range(MAX_PRIVATE):
+            place = self._folder / (f"{name}.{number}" if number else name)
+            with _held(place, exclusive=True, wait=sharing != "private") as held:
+                if held:
+                    self._make(place, id_, fill)
+                    yield place / "fs"
+                    return
+        raise StoreError(f'cache mount "{id_}" is in use {MAX_PRIVATE} times', remedy="use sharing=locked")
+
+    def list(self) -> list[CacheMountInfo]:
+        """All of them, of every id map."""
+        if not self._folder.is_dir():
+            return []
+        places = sorted(item for item in self._folder.iterdir() if item.is_dir() and (item / "id").is_file())
+        return [CacheMountInfo(id=(item / "id").read_text(errors="surrogateescape"), path=item) for item in places]
+
+    def remove(self, info: CacheMountInfo) -> bool:
+        """Remove one unless it is in use; files of other owners raise OSError."""
+        with _held(info.path, exclusive=True, wait=False) as held:
+            if held:
+                remove_tree(info.path)
+                info.path.with_name(info.path.name + ".lock").unlink(missing_ok=True)
+            return held
+
+    def _make(self, place: Path, id_: str, fill: Callable[[Path], None]) -> None:
+        if (place / "fs").is_dir():
+            return
+        with disk_errors(place):
+            remove_tree(place)
+            fresh = place.with_name(f".new-{place.name}")  # nobody else's: we hold the lock
+            remove_tree(fresh)
+            fresh.mkdir(mode=0o700)
+            fill(fresh / "fs")
+            (fresh / "id").write_text(id_, errors="surrogateescape")
+            fresh.rename(place)
+
+
+@contextlib.contextmanager
+def _held(place: Path, *, exclusive: bool, wait: bool) -> Iterator[bool]:
+    path = place.with_name(place.name + ".lock")
+    with disk_errors(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(fd, mode if wait else mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)
