@@ -8,9 +8,11 @@ was rebuilt and came out the same. A base counts by its ChainID, so a base that 
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from builder.errors import BuildError, RegistryError
 from builder.instructions.base import Step
 from builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
 from builder.oci.spec import chain_id
@@ -98,11 +100,22 @@ class StepKeys:
                     parts.append(KeyPart("from", str(chain_id(self._plan.images[name].config.diff_ids))))
                 case GitOrigin() as git:
                     options = f"{git.subdir} {git.keep_git_dir} {git.submodules}"
-                    parts.append(KeyPart("git", f"{self._contexts.commit(git)} {options}"))
+                    with _at(step):
+                        parts.append(KeyPart("git", f"{self._contexts.commit(git)} {options}"))
                 case origin:
-                    tree = self._contexts.tree(origin)
+                    with _at(step):
+                        tree = self._contexts.tree(origin)
                     parts.append(KeyPart("content", content_of(tree, step, item, with_owners=False)))
         return parts
+
+
+@contextlib.contextmanager
+def _at(step: Step) -> Iterator[None]:
+    """Say which step an error of the network belongs to."""
+    try:
+        yield
+    except (RegistryError, BuildError) as exc:
+        raise BuildError(exc.message, span=step.span, remedy=exc.remedy) from exc
 
 
 def content_of(tree: SourceTree, step: Step, item: Input, *, with_owners: bool) -> str:
