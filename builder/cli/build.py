@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from builder.cli import build_options as options
-from builder.cli.output_spec import NEEDS_BLOBS, STDOUT, OutputSpec, parse_outputs
+from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
-from builder.errors import ContextError, UsageError
-from builder.events import Noted
+from builder.errors import UsageError
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
 
 if TYPE_CHECKING:
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
+    from builder.image.store import StoredImage
     from builder.layer.compress import Compression
     from builder.solver.build import Built
-    from builder.solver.recipe import BaseImage, NamedContext
+    from builder.solver.recipe import BaseImage, NamedContext, Recipe
     from builder.solver.remote_sources import Access, RemoteSources
-
-MAX_DOCKERFILE_BYTES = 16 << 20
-LATER_CONTEXTS = ("oci-layout://", "target:", "git://", "http://", "https://", "ssh://", "git@")
 
 
 @click.command("build")
@@ -88,9 +84,7 @@ class _Invocation:
         self._layers: LayerStore | None = None
         self._sink: Renderer | None = None
         platforms = [part for text in self._many("platforms") for part in text.split(",") if part]
-        if len(platforms) > 1:
-            raise UsageError("several platforms at once are not supported yet", remedy="build one at a time")
-        self._platform = Platform.parse(platforms[0]) if platforms else Platform.local()
+        self._platforms = tuple(dict.fromkeys(map(Platform.parse, platforms))) or (Platform.local(),)
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
 
@@ -117,38 +111,69 @@ class _Invocation:
     # -- running -------------------------------------------------------------------------------------------------------
 
     def run(self, sink: Renderer) -> None:
-        from builder.dockerfile.parser import parse
-        from builder.instructions.ops import Surroundings
-        from builder.solver.build import Request, Services, build
-        from builder.solver.context import Contexts
-        from builder.solver.recipe import DirectoryContext, Recipe
-        from cache.local import LocalCache
+        from builder.cli.build_outputs import Outputs
 
         self._sink = sink
         session = self._session
-        context, file = self._context_and_file()
-        dockerfile = parse(_read_dockerfile(file), str(self._options["file"] or file.name))
-        contexts = self._named_contexts()
-        build_args = options.build_args(self._many("build_args"), os.environ)
         self._layers = session.layers(self.remote)
-        directories = {name: item.path for name, item in contexts.items() if isinstance(item, DirectoryContext)}
-        request = Request(
-            dockerfile=dockerfile,
-            recipe=Recipe(
-                platform=self._platform,
-                build_args=build_args,
-                target=self._text("target"),
-                labels=options.pairs(self._many("labels"), "--label", value_needed=False),
-                contexts=contexts,
-                surroundings=Surroundings(
-                    network=self._text("network"),
-                    hosts=options.hosts(self._many("hosts")),
-                    shm_bytes=options.shm_size(self._text("shm_size")),
-                    ulimits=options.ulimits(self._many("ulimits")),
-                    hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
-                ),
-                allowed=options.entitlements(self._many("allowed")),
+        with contextlib.ExitStack() as stack:
+            builds = self._builds(sink, self._layers, stack)
+            outputs = Outputs(
+                session=session,
+                layers=self._layers,
+                remote=self.remote,
+                sink=sink,
+                specs=self._outputs,
+                names=self._names,
+                builds=tuple(builds),
+                several=len(self._platforms) > 1,
+            )
+            outputs.write()
+            outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
+
+    def _builds(self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack) -> list[tuple[Platform, Built]]:
+        """Build for every platform, one after the other: what does not depend on the platform is then cached."""
+        from builder.cli.build_context import ContextOpener
+        from builder.dockerfile.parser import parse
+        from builder.solver.build import Request, Services, build
+        from builder.solver.context import Contexts
+        from cache.local import LocalCache
+
+        session = self._session
+        secrets = options.secrets(self._many("secrets"))
+
+        def open_sources() -> RemoteSources:
+            from builder.solver.remote_sources import RemoteSources
+
+            access = self._access(secrets)
+            return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
+
+        opener = ContextOpener(open_sources, lambda: stack.enter_context(session.state.scratch("context")))
+        main = opener.open(self._text("context"), self._text("file"))
+        named = opener.named(options.pairs(self._many("contexts"), "--build-context"))
+        build_args = options.build_args(self._many("build_args"), os.environ)
+        services = Services(
+            state=session.state,
+            blobs=session.blobs,
+            layers=layers,
+            cache=LocalCache(session.table),
+            contexts=Contexts(
+                main.root,
+                named.roots,
+                dockerfile=main.beside,
+                table=session.table,
+                remote=open_sources,
+                ignores=main.ignores,
             ),
+            sink=sink,
+            resolve_image=self._resolve,
+            enter=self._enter,
+            secrets=secrets,
+            agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,
+        )
+        request = Request(
+            dockerfile=parse(main.dockerfile, main.name),
+            recipe=self._recipe(build_args, named.contexts),
             compression=self._compression(),
             epoch=options.epoch(build_args),
             use_cache=not self._options["no_cache"],
@@ -157,31 +182,30 @@ class _Invocation:
             ),
             annotations=options.pairs(self._many("annotations"), "--annotation"),
         )
-        secrets = options.secrets(self._many("secrets"))
-        stack = contextlib.ExitStack()
+        return [
+            (platform, build(replace(request, recipe=replace(request.recipe, platform=platform)), services))
+            for platform in self._platforms
+        ]
 
-        def open_sources() -> RemoteSources:
-            from builder.solver.remote_sources import RemoteSources
+    def _recipe(self, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]) -> Recipe:
+        from builder.instructions.ops import Surroundings
+        from builder.solver.recipe import Recipe
 
-            access = self._access(secrets)
-            return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
-
-        services = Services(
-            state=session.state,
-            blobs=session.blobs,
-            layers=self._layers,
-            cache=LocalCache(session.table),
-            contexts=Contexts(context, directories, dockerfile=file, table=session.table, remote=open_sources),
-            sink=sink,
-            resolve_image=self._resolve,
-            enter=self._enter,
-            secrets=secrets,
-            agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,
+        return Recipe(
+            platform=self._platforms[0],
+            build_args=build_args,
+            target=self._text("target"),
+            labels=options.pairs(self._many("labels"), "--label", value_needed=False),
+            contexts=contexts,
+            surroundings=Surroundings(
+                network=self._text("network"),
+                hosts=options.hosts(self._many("hosts")),
+                shm_bytes=options.shm_size(self._text("shm_size")),
+                ulimits=options.ulimits(self._many("ulimits")),
+                hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
+            ),
+            allowed=options.entitlements(self._many("allowed")),
         )
-        with stack:
-            built = build(request, services)
-        self._write_outputs(built)
-        self._write_results(built)
 
     def _access(self, secrets: Mapping[str, bytes]) -> Access:
         from builder.solver.remote_sources import Access
@@ -208,10 +232,16 @@ class _Invocation:
 
     def _resolve(self, name: str, platform: Platform) -> BaseImage:
         """A base image: here whole, looked at before, or from its registry."""
+        from builder.cli.build_context import PREFIX_LAYOUT
         from builder.solver.recipe import BaseImage
 
-        reference = Reference.parse(name)
         store, image = self._session.store, None
+        if name.startswith(PREFIX_LAYOUT):
+            image = self._from_layout(name.removeprefix(PREFIX_LAYOUT), platform)
+            return BaseImage(
+                name=name, manifest=image.manifest, config=image.config, manifest_digest=image.descriptor.digest
+            )
+        reference = Reference.parse(name)
         if not self._options["pull"]:
             image = store.get(reference)
             if image is not None and image.config.platform.architecture != platform.architecture:
@@ -222,40 +252,18 @@ class _Invocation:
             name=str(reference), manifest=image.manifest, config=image.config, manifest_digest=image.descriptor.digest
         )
 
+    def _from_layout(self, text: str, platform: Platform) -> StoredImage:
+        """An image of an OCI layout directory, PATH[:TAG][@DIGEST]."""
+        from builder.image.archive import Loader
+
+        path, _, digest = text.partition("@")
+        tag = ""
+        if not Path(path).is_dir():
+            path, _, tag = path.rpartition(":")
+        loader = Loader(self._session.state, self._session.blobs, self._session.store)
+        return loader.find(Path(path), digest or tag, platform)
+
     # -- flags ---------------------------------------------------------------------------------------------------------
-
-    def _context_and_file(self) -> tuple[Path, Path]:
-        text = self._text("context")
-        if text == "-" or text.startswith(LATER_CONTEXTS):
-            raise UsageError(f'context "{text}" is not supported yet', remedy="give a directory")
-        context = Path(text)
-        if not context.is_dir():
-            raise ContextError(f"build context {text} is no directory", remedy="name an existing directory")
-        if self._options["file"]:
-            if self._text("file") == "-":
-                raise UsageError("a Dockerfile on stdin is not supported yet", remedy="give a file")
-            return context, Path(self._text("file"))
-        for name in ("Dockerfile", "dockerfile"):
-            if (context / name).exists():
-                return context, context / name
-        raise ContextError(f"{text} has no Dockerfile", remedy="create one, or name it with -f")
-
-    def _named_contexts(self) -> dict[str, NamedContext]:
-        from builder.solver.recipe import DirectoryContext, ImageContext
-
-        result: dict[str, NamedContext] = {}
-        for name, value in options.pairs(self._many("contexts"), "--build-context").items():
-            if value.startswith("docker-image://"):
-                result[name] = ImageContext(reference=value.removeprefix("docker-image://"))
-            elif value.startswith(LATER_CONTEXTS):
-                raise UsageError(
-                    f"--build-context {name}={value} is not supported yet", remedy="give a directory or docker-image://"
-                )
-            elif not Path(value).is_dir():
-                raise ContextError(f"--build-context {name}={value} is no directory", remedy="name an existing one")
-            else:
-                result[name] = DirectoryContext(path=Path(value))
-        return result
 
     def _compression(self) -> Compression | None:
         from builder.layer.compress import Compression
@@ -266,102 +274,3 @@ class _Invocation:
         if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
             raise UsageError("the outputs want different compressions", remedy="use one for all")
         return Compression(kind=specs[0].compression, level=specs[0].compression_level)
-
-    # -- results -------------------------------------------------------------------------------------------------------
-
-    def _write_outputs(self, built: Built) -> None:
-        for spec in self._outputs:
-            match spec.kind:
-                case "image":
-                    image = self._keep(built, spec)
-                    if spec.push:
-                        self._push(image, spec)
-                case "registry":
-                    self._push(self._keep(built, spec), spec)
-                case "oci" | "docker":
-                    self._save(built, spec)
-                case "tar" | "local":
-                    self._export(built, spec)
-
-    def _all_names(self, spec: OutputSpec) -> tuple[Reference, ...]:
-        return tuple(dict.fromkeys((*self._names, *(Reference.parse(name) for name in spec.names))))
-
-    def _bring_layers(self, built: Built) -> None:
-        """Layers of a base that nothing had to read yet."""
-        missing = [ref for ref in built.layer_refs if not self._session.blobs.has(ref.digest)]
-        if missing:
-            self.remote().fetch_all(missing)
-
-    def _keep(self, built: Built, spec: OutputSpec) -> object:
-        self._bring_layers(built)
-        return self._session.store.put(built.manifest_bytes, built.config_bytes, self._all_names(spec))
-
-    def _push(self, image: object, spec: OutputSpec) -> None:
-        from builder.image.store import StoredImage
-
-        assert isinstance(image, StoredImage)
-        for name in self._all_names(spec):
-            digest = self.remote().push(image, name)
-            self._note(f"pushed {name}@{digest}")
-
-    def _save(self, built: Built, spec: OutputSpec) -> None:
-        from builder.image.archive import Saved, output_file, save
-
-        self._bring_layers(built)
-        image = Saved(manifest=built.manifest_bytes, config=built.config_bytes, names=self._all_names(spec))
-        with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
-            save([image], self._session.blobs, sink, "docker" if spec.kind == "docker" else "oci")
-
-    def _export(self, built: Built, spec: OutputSpec) -> None:
-        from builder.image.archive import output_file
-        from builder.solver.export import export_directory, export_tar
-
-        assert self._layers is not None
-        if spec.kind == "local":
-            export_directory(built.chain, self._layers, self._session.state, Path(spec.dest))
-            return
-        with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
-            export_tar(built.chain, self._layers, self._session.state, sink)
-
-    def _write_results(self, built: Built) -> None:
-        from cache.digest import Digest
-
-        image_id = Digest.of(built.config_bytes)
-        if self._options["iidfile"]:
-            Path(self._text("iidfile")).write_text(str(image_id))
-        if self._options["metadata_file"]:
-            document: dict[str, object] = {"containerimage.config.digest": str(image_id)}
-            if built.manifest is not None:
-                document["containerimage.digest"] = str(Digest.of(built.manifest_bytes))
-                document["containerimage.descriptor"] = {
-                    "mediaType": built.manifest.media_type,
-                    "digest": str(Digest.of(built.manifest_bytes)),
-                    "size": len(built.manifest_bytes),
-                }
-            if self._names:
-                document["image.name"] = ",".join(str(name) for name in self._names)
-            Path(self._text("metadata_file")).write_text(json.dumps(document, indent=2) + "\n")
-        if not any(spec.dest == STDOUT for spec in self._outputs):
-            click.echo(str(image_id))
-
-    def _note(self, text: str) -> None:
-        assert self._sink is not None
-        self._sink.emit(Noted(message=text))
-
-
-def _read_dockerfile(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_DOCKERFILE_BYTES + 1)
-    except OSError as exc:
-        raise ContextError(f"cannot read Dockerfile {path}: {exc.strerror}", remedy="name it with -f") from exc
-    if len(data) > MAX_DOCKERFILE_BYTES:
-        raise ContextError(f"{path} is larger than {MAX_DOCKERFILE_BYTES} bytes", remedy="it is no Dockerfile")
-    return data
-
-
-@contextlib.contextmanager
-def _binary_output(dest: str):  # type: ignore[no-untyped-def]  # a guard with nothing to yield
-    if dest == STDOUT and sys.stdout.isatty():
-        raise UsageError("refusing to write an archive to a terminal", remedy="redirect stdout, or give dest=FILE")
-    yield

@@ -29,6 +29,8 @@ def command(
     """Upload IMAGE under its name, or under DESTINATION."""
     found = session.store.find(image)
     reference = Reference.parse(destination or image)
+    several = session.store.index_of(image)
     with make_renderer(quiet_if(quiet, progress)) as sink:
-        digest = session.remote(sink, insecure, cert).push(found, reference)
+        remote = session.remote(sink, insecure, cert)
+        digest = remote.push_index(several[1], several[0], reference) if several else remote.push(found, reference)
     click.echo(f"{reference.name}@{digest}")

@@ -100,7 +100,7 @@ def reset(session: Session, /, force: bool) -> None:
 
 
 def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
-    blobs: set[Digest] = set()
+    blobs: set[Digest] = set(session.store.index_digests())
     diff_ids = {Digest.parse(text) for state in Containers(session.state).states() for text in state.layers}
     for image in session.store.images():
         blobs |= {image.descriptor.digest, image.id, *(layer.digest for layer in image.manifest.layers)}

@@ -18,4 +18,8 @@ def command(session: Session, /, image: str, name: str) -> None:
     reference = Reference.parse(name)
     if reference.digest is not None:
         raise UsageError(f'"{name}" has a digest', remedy="a tag is a name without one")
-    session.store.tag(session.store.find(image), reference)
+    several = session.store.index_of(image)
+    if several:
+        session.store.put_index(several[0], [reference])
+    else:
+        session.store.tag(session.store.find(image), reference)

@@ -58,8 +58,18 @@ class Saved:
     names: tuple[Reference, ...]
 
 
-def save(images: Sequence[Saved], blobs: BlobStore, sink: Sink, form: Format) -> None:
-    """Write an archive; the same bytes for the same images. Raises StoreError for a layer that is not here."""
+def save(
+    images: Sequence[Saved],
+    blobs: BlobStore,
+    sink: Sink,
+    form: Format,
+    *,
+    index: tuple[Index, Sequence[Reference]] | None = None,
+) -> None:
+    """Write an archive; the same bytes for the same images. Raises StoreError for a layer that is not here.
+
+    `index` makes it an archive of one image for several platforms, under these names.
+    """
     writer = _Archive(sink)
     manifests: list[Descriptor] = []
     docker: list[dict[str, object]] = []
@@ -87,6 +97,11 @@ def save(images: Sequence[Saved], blobs: BlobStore, sink: Sink, form: Format) ->
                 "Layers": [f"blobs/sha256/{layer.digest.hex}" for layer in manifest.layers],
             }
         )
+    if index is not None:
+        data = index[0].encode()
+        writer.file(f"blobs/sha256/{Digest.of(data).hex}", data)
+        plain = Descriptor(media_type=index[0].media_type, digest=Digest.of(data), size_bytes=len(data))
+        manifests = [_named(plain, name) for name in index[1]] or [plain]
     writer.file("index.json", Index(manifests=tuple(manifests)).encode())
     if form == "docker":
         writer.file("manifest.json", json.dumps(docker, sort_keys=True, separators=(",", ":")).encode())
@@ -179,6 +194,24 @@ class Loader:
                 name = path or "stdin"
                 raise ImageError(f"{name} is no image archive: {exc}", remedy="give what docker save writes") from exc
 
+    def find(self, path: Path, selector: str, platform: Platform) -> StoredImage:
+        """One image of a layout directory by tag or digest ("" for the only one), brought here without a name."""
+        members = _Folder(path)
+        if not members.has("index.json"):
+            raise ImageError(f"{path} is no OCI image layout", remedy="name a directory with index.json")
+        index = Index.decode(members.read("index.json"))
+        found = [
+            item
+            for item in index.manifests
+            if not selector
+            or selector in (str(item.digest), item.annotations.get(ANNOTATION_REF_NAME, ""))
+            or any(name.tag == selector for name in _names_of(item))
+        ]
+        if not found or (len(found) > 1 and not selector):
+            known = ", ".join(item.annotations.get(ANNOTATION_REF_NAME, str(item.digest)) for item in index.manifests)
+            raise ImageError(f'{path} has no single image "{selector}"', remedy=f"it has {known or 'none'}")
+        return self._keep(members, self._pick(members, found[-1], platform), ())
+
     def _images(self, members: _Members) -> list[StoredImage]:
         if members.has("index.json") and members.has("oci-layout"):
             return self._layout(members)
@@ -198,13 +231,14 @@ class Loader:
             by_digest.setdefault(chosen.digest, []).extend(names)
         return [self._keep(members, descriptor, by_digest[digest]) for digest, descriptor in order.items()]
 
-    def _pick(self, members: _Members, descriptor: Descriptor) -> Descriptor:
+    def _pick(self, members: _Members, descriptor: Descriptor, platform: Platform | None = None) -> Descriptor:
+        platform = platform or Platform.local()
         if descriptor.media_type not in INDEX_TYPES:
             return descriptor
         inner = Index.decode(_verified(members, descriptor), descriptor.media_type)
-        chosen = inner.select(Platform.local())
+        chosen = inner.select(platform)
         if chosen is None:
-            raise ImageError(f"the archive has no image for {Platform.local()}", remedy="give one for this platform")
+            raise ImageError(f"the archive has no image for {platform}", remedy="give one for this platform")
         return chosen
 
     def _keep(self, members: _Members, descriptor: Descriptor, names: Sequence[Reference]) -> StoredImage:

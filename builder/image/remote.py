@@ -119,6 +119,20 @@ class Remote:
                     failure = exc
             raise failure
 
+    def push_index(self, images: Sequence[StoredImage], index: Index, reference: Reference) -> Digest:
+        """Push the images of an index by digest, then the index under the name; its digest."""
+        for image in images:
+            untagged = Reference(
+                registry=reference.registry,
+                repository=reference.repository,
+                tag="",
+                digest=image.descriptor.digest,
+            )
+            self.push(image, untagged)
+        data = index.encode()
+        client = self.client(reference.registry)
+        return client.put_manifest(reference.repository, reference.tag or str(Digest.of(data)), data, index.media_type)
+
     def push(self, image: StoredImage, reference: Reference) -> Digest:
         """Push an image under a name; the digest of its manifest. Blobs first, then the manifest."""
         client, repository = self.client(reference.registry), reference.repository

@@ -71,11 +71,12 @@ class ImageStore:
     def images(self) -> tuple[StoredImage, ...]:
         """All whole images, each once with all its names, newest first."""
         found: dict[Digest, StoredImage] = {}
-        for descriptor in self._index().manifests:
-            if descriptor.media_type in INDEX_TYPES:
+        for named in self._index().manifests:
+            descriptor = self._for_here(named)
+            if descriptor is None:
                 continue
             image = found.get(descriptor.digest) or self.load(descriptor)
-            name = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME)
+            name = named.annotations.get(ANNOTATION_CONTAINERD_NAME)
             names = (*image.names, Reference.parse(name)) if name else image.names
             found[descriptor.digest] = replace(image, names=names)
         return tuple(sorted(found.values(), key=lambda image: image.config.created, reverse=True))
@@ -101,10 +102,43 @@ class ImageStore:
             name = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME, "")
             if reference.digest is not None:
                 if descriptor.digest == reference.digest and name.startswith(f"{reference.name}:"):
-                    return self.load(descriptor)
+                    return self._load_for_here(descriptor)
             elif name == str(reference):
-                return replace(self.load(descriptor), names=(reference,))
+                image = self._load_for_here(descriptor)
+                return replace(image, names=(reference,)) if image else None
         return None
+
+    def index_of(self, text: str) -> tuple[Index, tuple[StoredImage, ...]] | None:
+        """The index the name `text` stands for and all its images; None where it is of one image, or of none."""
+        if _ID.fullmatch(text):
+            return None
+        name = str(Reference.parse(text))
+        for descriptor in self._index().manifests:
+            if _name_of(descriptor) == name and descriptor.media_type in INDEX_TYPES:
+                index = self._read_index(descriptor)
+                return index, tuple(self.load(replace(item, platform=None)) for item in index.manifests)
+        return None
+
+    def index_digests(self) -> frozenset[Digest]:
+        """The blobs that hold indexes."""
+        return frozenset(item.digest for item in self._index().manifests if item.media_type in INDEX_TYPES)
+
+    def _load_for_here(self, descriptor: Descriptor) -> StoredImage | None:
+        chosen = self._for_here(descriptor)
+        return self.load(chosen) if chosen else None
+
+    def _for_here(self, descriptor: Descriptor) -> Descriptor | None:
+        """The manifest behind a row of the index: of several platforms this machine's, else the first."""
+        if descriptor.media_type not in INDEX_TYPES:
+            return descriptor
+        index = self._read_index(descriptor)
+        chosen = index.select(Platform.local()) or next(iter(index.manifests), None)
+        if chosen is None:
+            return None
+        return replace(chosen, platform=None, annotations=descriptor.annotations)
+
+    def _read_index(self, descriptor: Descriptor) -> Index:
+        return Index.decode(self._blobs.read(descriptor.digest, MAX_DOCUMENT_BYTES), descriptor.media_type)
 
     def resolved(self, reference: Reference, platform: Platform) -> StoredImage | None:
         """A base image looked at before, or None; its layers may be elsewhere."""
@@ -154,6 +188,12 @@ class ImageStore:
         self._name(plain, names)
         return replace(self.load(plain), names=tuple(names))
 
+    def put_index(self, index: Index, names: Sequence[Reference]) -> None:
+        """Keep an index of images that are here under `names`."""
+        data = index.encode()
+        digest = self._blobs.put(data)
+        self._name(Descriptor(media_type=index.media_type, digest=digest, size_bytes=len(data)), names)
+
     def keep_resolved(self, reference: Reference, platform: Platform, manifest: bytes, config: bytes) -> StoredImage:
         """Keep what a base image is, without its layers."""
         self._blobs.put(config)
@@ -176,9 +216,15 @@ class ImageStore:
             self._write(rest)
 
     def remove(self, image: StoredImage) -> None:
-        """Forget an image and all its names; its blobs go when nothing else needs them (prune)."""
+        """Forget an image and all its names, with an index it is of; blobs go when nothing needs them (prune)."""
         with self._state.lock(INDEX_LOCK):
-            self._write([d for d in self._index().manifests if d.digest != image.descriptor.digest])
+            rows = self._index().manifests
+            gone = {image.descriptor.digest}
+            for row in rows:
+                if row.media_type in INDEX_TYPES:
+                    members = {item.digest for item in self._read_index(row).manifests}
+                    gone |= {row.digest, *members} if image.descriptor.digest in members else set()
+            self._write([row for row in rows if row.digest not in gone])
 
     def _name(self, descriptor: Descriptor, names: Sequence[Reference]) -> None:
         taken = {str(name) for name in names}

@@ -7,12 +7,13 @@ once and before it has threads. A build that has nothing to run never enters one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.parser import Dockerfile
+from builder.errors import BuildError
 from builder.events import Sink, Warned
 from builder.image.layers import LayerStore
 from builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
@@ -111,6 +112,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -
         runner = None
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
+            _check_platforms(pending)
             from builder.sandbox.launch import Launcher
             from builder.solver.execute_run import Runner
 
@@ -139,6 +141,21 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -
         )
         executor = stack.enter_context(StepExecutor(workshop))
         return solver.solve(executor)
+
+
+def _check_platforms(pending: Sequence[tuple[StagePlan, int]]) -> None:
+    """Say before anything runs that this machine cannot run what a RUN of a foreign platform needs."""
+    from builder.sandbox.binfmt import can_run
+
+    for stage, number in pending:
+        step, platform = stage.steps[number], stage.platform
+        if isinstance(step.op, RunOp) and not can_run(platform.architecture):
+            raise BuildError(
+                f"this machine cannot run programs for {platform}",
+                span=step.span,
+                remedy="register an interpreter with binfmt_misc (flag F; Debian: qemu-user-static), "
+                "or use FROM --platform=$BUILDPLATFORM",
+            )
 
 
 def _reads_trees(plan: Plan, pending: list[tuple[StagePlan, int]]) -> bool:

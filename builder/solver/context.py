@@ -21,22 +21,30 @@ IGNORE_NAME = ".dockerignore"
 MAX_IGNORE_BYTES = 1 << 20  # a list of patterns; more is a mistake
 
 
+Root = Path | SourceTree | Callable[[], SourceTree]  # a directory, files already at hand, or how to get them
+
+
 class Contexts:
-    """Opens each directory once, on first use; `save` keeps the digests learned for the next build."""
+    """Opens each directory once, on first use; `save` keeps the digests learned for the next build.
+
+    `dockerfile`: whose own ignore file beside it wins, if `ignores` says that ignore files count in the main context.
+    """
 
     def __init__(
         self,
-        main: Path | None,
-        named: Mapping[str, Path],
+        main: Root | None,
+        named: Mapping[str, Root],
         *,
         dockerfile: Path | None,
         table: Table,
         remote: Callable[[], RemoteSources],
+        ignores: bool = True,
     ) -> None:
         self._make_remote = remote
         self._made_remote: RemoteSources | None = None
-        self._roots: dict[str, Path | None] = {"": main, **named}
+        self._roots: dict[str, Root | None] = {"": main, **named}
         self._dockerfile = dockerfile
+        self._ignores = ignores
         self._table = table
         self._trees: dict[OutsideOrigin, SourceTree] = {}
         self._stats: list[StatTable] = []
@@ -76,17 +84,20 @@ class Contexts:
         for stats in self._stats:
             stats.save()
 
-    def _open(self, name: str) -> DirectoryTree:
+    def _open(self, name: str) -> SourceTree:
         root = self._roots[name]
         what = f'build context "{name}"' if name else "build context"
         if root is None:
             raise ContextError("this build has no context to copy from", remedy="give a directory instead of -")
+        if not isinstance(root, Path):
+            return root() if callable(root) else root
         if not root.is_dir():
             raise ContextError(f"{what} {root} is no directory", remedy="name an existing directory")
         resolved = root.resolve()
         stats = StatTable.load(self._table, str(resolved))
         self._stats.append(stats)
-        return DirectoryTree(resolved, self._rules(name, resolved), stats, what=what)
+        rules = self._rules(name, resolved) if name or self._ignores else None
+        return DirectoryTree(resolved, rules, stats, what=what)
 
     def _rules(self, name: str, root: Path) -> IgnoreRules | None:
         """`DOCKERFILE.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context."""

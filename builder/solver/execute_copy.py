@@ -117,16 +117,16 @@ def _is_archive(source: SourceTree, item: Selected) -> bool:
         head = stream.read(SNIFF_BYTES)
         kind = sniff(head)
         if kind == "none":
-            return _looks_like_tar(head)
+            return looks_like_tar(head)
         try:
             stream.seek(0)
             with decompressor(stream, kind) as plain:
-                return _looks_like_tar(plain.read(SNIFF_BYTES))
+                return looks_like_tar(plain.read(SNIFF_BYTES))
         except CorruptError:
             return False
 
 
-def _looks_like_tar(head: bytes) -> bool:
+def looks_like_tar(head: bytes) -> bool:
     """A tar header's checksum decides (old tars have no magic)."""
     if len(head) < SNIFF_BYTES or not head[0]:
         return False

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builder.image.layers import LayerStore
 from builder.layer.changes import Change
-from builder.layer.index import MergedTree, sort_key
+from builder.layer.index import MergedTree, new_entry, sort_key
 from builder.layer.pack import Sink, pack
 from builder.solver.members import Members
 from builder.solver.results import Chain
 from cache.digest import COPY_CHUNK_BYTES
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
+
+DIRECTORY_MODE = 0o755  # of the directory of a platform
 
 
 @contextlib.contextmanager
@@ -42,10 +44,22 @@ def merged_changes(chain: Chain, layers: LayerStore, state: StateDir) -> Iterato
         yield changes
 
 
-def export_tar(chain: Chain, layers: LayerStore, state: StateDir, sink: Sink) -> None:
-    """Write the file system as a tar, owners and all."""
-    with merged_changes(chain, layers, state) as changes:
-        pack(changes, sink)
+def export_tar(parts: Sequence[tuple[str, Chain]], layers: LayerStore, state: StateDir, sink: Sink) -> None:
+    """Write file systems as one tar, owners and all; each below its directory, "" for none."""
+    with contextlib.ExitStack() as stack:
+        everything: list[Change] = []
+        for directory, chain in parts:
+            changes = stack.enter_context(merged_changes(chain, layers, state))
+            everything += _below(directory, changes) if directory else changes
+        pack(everything, sink)
+
+
+def _below(directory: str, changes: Sequence[Change]) -> Iterator[Change]:
+    yield Change(new_entry(directory, "dir", DIRECTORY_MODE))
+    for change in changes:
+        entry = change.entry
+        link = f"{directory}/{entry.link}" if entry.kind == "hardlink" else entry.link
+        yield Change(entry._replace(path=f"{directory}/{entry.path}", link=link), change.open)
 
 
 def export_directory(chain: Chain, layers: LayerStore, state: StateDir, dest: Path) -> None:

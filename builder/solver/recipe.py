@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from builder.instructions.ops import GitOrigin, Surroundings, UrlOrigin
 from builder.oci.config import ImageConfig
@@ -24,14 +23,12 @@ class BaseImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryContext:
-    """--build-context NAME=DIRECTORY."""
-
-    path: Path
+    """--build-context NAME=DIRECTORY (or an archive): files that the solver's Contexts holds under that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageContext:
-    """--build-context NAME=docker-image://REFERENCE."""
+    """--build-context NAME=docker-image://REFERENCE, or NAME=oci-layout://PATH, which is its own reference."""
 
     reference: str
 

@@ -1,0 +1,173 @@
+"""What becomes of a finished build: images, indexes of several platforms, archives, directories, and the files of results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.cli.output_spec import STDOUT, OutputSpec
+from builder.cli.session import Session
+from builder.errors import UsageError
+from builder.events import Noted, Sink
+from builder.oci.reference import Reference
+from builder.oci.spec import Descriptor, Index, Platform
+from cache.digest import Digest
+
+if TYPE_CHECKING:
+    from builder.image.layers import LayerStore
+    from builder.image.remote import Remote
+    from builder.image.store import StoredImage
+    from builder.solver.build import Built
+
+LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Writes the outputs of one command. `builds`: one for each platform, in the order asked for."""
+
+    session: Session
+    layers: LayerStore
+    remote: Callable[[], Remote]
+    sink: Sink
+    specs: tuple[OutputSpec, ...]
+    names: tuple[Reference, ...]
+    builds: tuple[tuple[Platform, Built], ...]
+    several: bool  # an index is wanted, also of one platform
+
+    def write(self) -> None:
+        """Raises StoreError, RegistryError, UsageError."""
+        for spec in self.specs:
+            match spec.kind:
+                case "image" | "registry":
+                    images = self._keep(spec)
+                    if spec.push:
+                        self._push(images, spec)
+                case "oci" | "docker":
+                    self._save(spec)
+                case "tar" | "local":
+                    self._export(spec)
+
+    def image_id(self) -> Digest:
+        """The digest of the configuration; of several platforms, that of the index."""
+        if self.several:
+            return Digest.of(self.index().encode())
+        return Digest.of(self.builds[0][1].config_bytes)
+
+    def index(self) -> Index:
+        """The index of all platforms (image-spec image-index.md)."""
+        return Index(
+            manifests=tuple(
+                Descriptor(
+                    media_type=built.manifest.media_type,
+                    digest=Digest.of(built.manifest_bytes),
+                    size_bytes=len(built.manifest_bytes),
+                    platform=platform,
+                )
+                for platform, built in self.builds
+                if built.manifest is not None
+            )
+        )
+
+    def metadata(self) -> dict[str, object]:
+        """What --metadata-file holds, by buildx's names."""
+        document: dict[str, object] = {}
+        built = self.builds[0][1]
+        if not self.several:
+            document["containerimage.config.digest"] = str(Digest.of(built.config_bytes))
+        if built.manifest is not None:
+            data = self.index().encode() if self.several else built.manifest_bytes
+            media_type = self.index().media_type if self.several else built.manifest.media_type
+            document["containerimage.digest"] = str(Digest.of(data))
+            document["containerimage.descriptor"] = {
+                "mediaType": media_type,
+                "digest": str(Digest.of(data)),
+                "size": len(data),
+            }
+        if self.names:
+            document["image.name"] = ",".join(str(name) for name in self.names)
+        return document
+
+    def write_results(self, *, iidfile: str, metadata_file: str) -> None:
+        """--iidfile, --metadata-file, and the image id on stdout unless an output goes there."""
+        if iidfile:
+            Path(iidfile).write_text(str(self.image_id()))
+        if metadata_file:
+            Path(metadata_file).write_text(json.dumps(self.metadata(), indent=2) + "\n")
+        if not any(spec.dest == STDOUT for spec in self.specs):
+            click.echo(str(self.image_id()))
+
+    def _names(self, spec: OutputSpec) -> tuple[Reference, ...]:
+        return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))
+
+    def _bring_layers(self) -> None:
+        """Layers of a base that nothing had to read yet."""
+        refs = (ref for _, built in self.builds for ref in built.layer_refs)
+        missing = [ref for ref in refs if not self.session.blobs.has(ref.digest)]
+        if missing:
+            self.remote().fetch_all(missing)
+
+    def _keep(self, spec: OutputSpec) -> list[StoredImage]:
+        self._bring_layers()
+        store, names = self.session.store, self._names(spec)
+        images = [
+            store.put(built.manifest_bytes, built.config_bytes, () if self.several else names)
+            for _, built in self.builds
+        ]
+        if self.several:
+            store.put_index(self.index(), names)
+        return images
+
+    def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> None:
+        for name in self._names(spec):
+            if self.several:
+                digest = self.remote().push_index(images, self.index(), name)
+            else:
+                digest = self.remote().push(images[0], name)
+            self.sink.emit(Noted(message=f"pushed {name}@{digest}"))
+
+    def _save(self, spec: OutputSpec) -> None:
+        from builder.image.archive import Saved, output_file, save
+
+        if self.several and spec.kind == "docker":
+            raise UsageError("a docker archive holds one platform", remedy="use type=oci, or build one platform")
+        self._bring_layers()
+        names = self._names(spec)
+        images = [
+            Saved(manifest=built.manifest_bytes, config=built.config_bytes, names=() if self.several else names)
+            for _, built in self.builds
+        ]
+        index = (self.index(), names) if self.several else None
+        with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
+            save(images, self.session.blobs, sink, "docker" if spec.kind == "docker" else "oci", index=index)
+
+    def _export(self, spec: OutputSpec) -> None:
+        from builder.image.archive import output_file
+        from builder.solver.export import export_directory, export_tar
+
+        state = self.session.state
+        parts = [(_directory_of(platform) if self.several else "", built.chain) for platform, built in self.builds]
+        if spec.kind == "local":
+            for directory, chain in parts:
+                export_directory(chain, self.layers, state, Path(spec.dest) / directory)
+            return
+        with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
+            export_tar(parts, self.layers, state, sink)
+
+
+def _directory_of(platform: Platform) -> str:
+    return str(platform).replace("/", LOCAL_DIRECTORY_SEPARATOR)
+
+
+@contextlib.contextmanager
+def _binary_output(dest: str) -> Iterator[None]:
+    if dest == STDOUT and sys.stdout.isatty():
+        raise UsageError("refusing to write an archive to a terminal", remedy="redirect stdout, or give dest=FILE")
+    yield
