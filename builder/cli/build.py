@@ -52,6 +52,13 @@ if TYPE_CHECKING:
     "--allow", "allowed", multiple=True, metavar="ENTITLEMENT", help="Grant security.insecure or network.host."
 )
 @click.option("--no-cache-filter", "no_cache_stages", multiple=True, metavar="STAGES", help="Run these stages again.")
+@click.option("--squash", is_flag=True, help="Make one layer of all new ones.")
+@click.option(
+    "--commit",
+    type=click.Choice(["implicit", "explicit"]),
+    default="implicit",
+    help="Layers: one for each step, or up to each #!COMMIT at the end of an instruction.",
+)
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
 @click.option("--push", is_flag=True, help="Push the image under its names.")
@@ -181,11 +188,19 @@ class _Invocation:
                 name.lower() for text in self._many("no_cache_stages") for name in text.split(",")
             ),
             annotations=options.pairs(self._many("annotations"), "--annotation"),
+            layering=self._layering(),
         )
         return [
             (platform, build(replace(request, recipe=replace(request.recipe, platform=platform)), services))
             for platform in self._platforms
         ]
+
+    def _layering(self) -> str:
+        from builder.solver.results import COMMITS, ONE, STEPS
+
+        if self._options["squash"]:
+            return ONE
+        return COMMITS if self._options["commit"] == "explicit" else STEPS
 
     def _recipe(self, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]) -> Recipe:
         from builder.instructions.ops import Surroundings

@@ -17,6 +17,7 @@ MAX_LINE_BYTES = 65535  # BuildKit's
 DIRECTIVES = ("syntax", "escape", "check")
 ESCAPES = ("\\", "`")
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_COMMIT_MARK = re.compile(r"\s#!\s*COMMIT\s*\Z", re.IGNORECASE)
 _WITH_HEREDOC = re.compile(r"(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+", re.IGNORECASE)
 
 
@@ -32,6 +33,7 @@ class LogicalLine:
     span: Span
     comments: tuple[str, ...] = ()
     empty_lines: tuple[int, ...] = ()
+    commit: bool = False  # marked with #!COMMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +144,19 @@ class _Reader:
             match = continued.search(line)
             parts.append(line[: match.start()] if match else line)
             more = match is not None
-        text = "".join(parts).strip()
+        text, commit = _without_marker("".join(parts).strip())
         heredocs = self._heredocs(text, escape, first)
         if not text or heredocs is None or not self._is_clean(first, text + "".join(body.raw for body in heredocs)):
             return None
         span = self._span(first, self._at)
-        return LogicalLine(text=text, heredocs=heredocs, span=span, comments=comments, empty_lines=tuple(empty_lines))
+        return LogicalLine(
+            text=text,
+            heredocs=heredocs,
+            span=span,
+            comments=comments,
+            empty_lines=tuple(empty_lines),
+            commit=commit,
+        )
 
     def _heredocs(self, text: str, escape: str, first: int) -> tuple[Heredoc, ...] | None:
         """The bodies that follow the instruction, None when one does not end."""
@@ -212,6 +221,14 @@ class _Reader:
 
     def _fault(self, index: int, message: str, remedy: str) -> None:
         self.errors.append(DockerfileError(message, span=self._span(index, index + 1), remedy=remedy))
+
+
+def _without_marker(text: str) -> tuple[str, bool]:
+    """The instruction without Makisu's mark at its end, and whether it had one."""
+    if "#!" not in text:
+        return text, False
+    plain = _COMMIT_MARK.sub("", text)
+    return plain, plain != text
 
 
 def _is_unicode(text: str) -> bool:

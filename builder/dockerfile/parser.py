@@ -42,7 +42,7 @@ class Instruction:
 
     `value` is the text after the flags, `raw` the text after the keyword, `json` the words of the JSON form or None,
     `written` the keyword as it stands in the file, `comments` the lines directly above, `empty_lines` the numbers of
-    blank lines inside.
+    blank lines inside, `commit` whether Makisu's `#!COMMIT` stood at its end.
     """
 
     keyword: str
@@ -56,6 +56,7 @@ class Instruction:
     written: str = ""
     comments: tuple[str, ...] = ()
     empty_lines: tuple[int, ...] = ()
+    commit: bool = False
 
     @property
     def raw_with_heredocs(self) -> str:
@@ -177,6 +178,7 @@ def _instruction(line: LogicalLine, keyword: str, raw: str, escape: str) -> Inst
         written=written,
         comments=line.comments,
         empty_lines=line.empty_lines,
+        commit=line.commit,
     )
 
 

@@ -23,7 +23,7 @@ from builder.oci.spec import Manifest, Platform
 from builder.solver.context import Contexts
 from builder.solver.plan import Plan, StagePlan, make_plan
 from builder.solver.recipe import BaseImage, Recipe
-from builder.solver.results import Chain, assemble_config, assemble_manifest, rfc3339
+from builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
 from builder.solver.solve import Solver
 from builder.solver.stepkeys import StepKeys
 from cache.backend import StepCache
@@ -46,6 +46,7 @@ class Request:
     use_cache: bool = True
     uncached_stages: frozenset[str] = frozenset()  # names of stages whose RUN, COPY and ADD are made again
     annotations: Mapping[str, str] = field(default_factory=dict)
+    layering: str = STEPS  # what makes a layer: see grouping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,6 @@ def build(request: Request, services: Services) -> Built:
     chain = solver.cached_chain()
     if chain is not None:
         solver.announce_cached()
-        if request.compression is not None and _lacks_blob(chain, services.layers):
-            services.enter()
     else:
         chain = _execute(request, services, plan, solver)
     return _assemble(request, services, plan, chain)
@@ -136,7 +135,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -
                 secrets=services.secrets,
                 agents=services.agents or Agents({}),
             ),
-            compression=request.compression,
+            compression=request.compression if request.layering == STEPS else None,
             epoch=request.epoch,
         )
         executor = stack.enter_context(StepExecutor(workshop))
@@ -179,13 +178,31 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
     while isinstance(stages[0].base, StageOrigin):
         stages.insert(0, plan.stages[stages[0].base.index])
     origin = stages[0].base
+    ends = ends_of_groups(stages, request.layering)
+    if not all(ends):
+        from builder.solver.grouping import grouped
+
+        chain = grouped(
+            chain,
+            ends,
+            cache=services.cache,
+            layers=services.layers,
+            blobs=services.blobs,
+            state=services.state,
+            compression=request.compression,
+            enter=services.enter,
+        )
     base = plan.images[origin.name].config if isinstance(origin, ImageOrigin) else None
     epoch = "" if request.epoch is None else rfc3339(request.epoch)
-    config = assemble_config(stages, base, chain, labels=request.recipe.labels, now=rfc3339(time.time()), epoch=epoch)
+    config = assemble_config(
+        stages, base, chain, ends, labels=request.recipe.labels, now=rfc3339(time.time()), epoch=epoch
+    )
     config_bytes = config.encode()
     manifest: Manifest | None = None
     refs: list[BlobRef] = []
     if request.compression is not None:
+        if _lacks_blob(chain, services.layers):
+            services.enter()
         refs = [
             layer.blob
             if layer.base and layer.blob is not None

@@ -53,6 +53,7 @@ class StagePlan:
     history: tuple[HistoryItem, ...]
     env: Mapping[str, str]
     args: Mapping[str, str | None]
+    commits: frozenset[int] = frozenset()  # numbers of the steps up to which #!COMMIT asks for a layer
 
     def label(self, step_index: int) -> str:
         """`[name 2/5] RUN make`, as BuildKit numbers steps."""
@@ -76,7 +77,7 @@ class _Stage:
     """One stage as written: its FROM and its parsed instructions."""
 
     head: From
-    body: tuple[InstructionClass, ...]
+    body: tuple[tuple[InstructionClass, bool], ...]  # with whether #!COMMIT stands at its end
 
 
 ResolveImage = Callable[[str, Platform], BaseImage]
@@ -99,7 +100,7 @@ def _read(dockerfile: Dockerfile) -> tuple[list[Arg], list[_Stage]]:
     """Parse every instruction, telling all faults at once."""
     errors: list[DockerfileError] = []
     globals_: list[Arg] = []
-    heads: list[tuple[From | None, list[InstructionClass]]] = []
+    heads: list[tuple[From | None, list[tuple[InstructionClass, bool]]]] = []
     for node in dockerfile.instructions:
         try:
             _sort_in(node, globals_, heads)
@@ -114,14 +115,18 @@ def _read(dockerfile: Dockerfile) -> tuple[list[Arg], list[_Stage]]:
     return globals_, [_Stage(head=head, body=tuple(body)) for head, body in heads if head]
 
 
-def _sort_in(node: Instruction, globals_: list[Arg], heads: list[tuple[From | None, list[InstructionClass]]]) -> None:
+def _sort_in(
+    node: Instruction,
+    globals_: list[Arg],
+    heads: list[tuple[From | None, list[tuple[InstructionClass, bool]]]],
+) -> None:
     if node.keyword == "FROM":
         heads.append((None, []))  # so that what follows a faulty FROM is not said to stand before any
         heads[-1] = (From.parse(node), heads[-1][1])
         return
     parsed = KEYWORDS[node.keyword].parse(node)
     if heads:
-        heads[-1][1].append(parsed)
+        heads[-1][1].append((parsed, node.commit))
     elif isinstance(parsed, Arg):
         globals_.append(parsed)
     else:
@@ -265,8 +270,11 @@ class _Planner:
             first = len(scope.steps)
             KEYWORDS[node.keyword].parse(node).apply(scope)
             scope.steps[first:] = [replace(step, text=f"ONBUILD {step.text}") for step in scope.steps[first:]]
-        for instruction in stage.body:
+        commits = set()
+        for instruction, commit in stage.body:
             instruction.apply(scope)
+            if commit:
+                commits.add(len(scope.steps) - 1)
         self._current.pop()
         lone = len(self._stages) == 1
         self.planned[index] = StagePlan(
@@ -280,6 +288,7 @@ class _Planner:
             history=tuple(scope.history),
             env=dict(scope.env),
             args=dict(scope.args),
+            commits=frozenset(commits),
         )
         return self.planned[index]
 

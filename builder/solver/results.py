@@ -25,6 +25,7 @@ from cache.digest import Digest
 from cache.snapshots import BlobRef
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
+STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps
 _OCI_TYPE = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD}
 
 
@@ -65,16 +66,26 @@ def rfc3339(seconds: float) -> str:
     return f"{text}.{moment.microsecond:06d}Z".replace(".000000Z", "Z")
 
 
+def ends_of_groups(stages: Sequence[StagePlan], mode: str) -> tuple[bool, ...]:
+    """For each step of `stages` (lowest first) whether a layer of the image ends with it; the last one always does."""
+    if mode == STEPS:
+        return tuple(True for stage in stages for _ in stage.steps)
+    ends = [mode == COMMITS and number in stage.commits for stage in stages for number in range(len(stage.steps))]
+    return (*ends[:-1], True) if ends else ()
+
+
 def assemble_config(
     stages: Sequence[StagePlan],
     base: ImageConfig | None,
     chain: Chain,
+    ends: Sequence[bool],
     *,
     labels: Mapping[str, str],
     now: str,
     epoch: str,
 ) -> ImageConfig:
-    """The configuration of the image. `stages`: the target's chain of stages, lowest first; `chain` all its layers.
+    """The configuration of the image. `stages`: the target's chain of stages, lowest first; `chain` all its layers; `ends` for
+    each step whether a layer ends with it.
 
     A metadata entry takes the time of the layer before it, so that a rebuild from the cache gives the same bytes;
     before any layer it takes the base's time, or `now` for an image from nothing. `epoch` (RFC 3339) replaces all.
@@ -83,11 +94,11 @@ def assemble_config(
     moment = epoch or (base.created if base and base.created else "")
     own = [layer for layer in chain if not layer.base]
     fallback = moment or (own[0].created if own else now)
-    made = iter(own)
+    made, is_end = iter(own), iter(ends)
     entries = list(base.history) if base else []
     for stage in stages:
         for item in stage.history:
-            layer = next(made) if item.step is not None else None
+            layer = next(made) if item.step is not None and next(is_end) else None
             if layer is not None:
                 moment = epoch or layer.created
             entries.append(

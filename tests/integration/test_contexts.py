@@ -113,7 +113,8 @@ def test_stage_and_layout_as_named_contexts(tiffin: Run, base: str, context: Mak
     )
     words = ("--build-context", "other=target:real", "--build-context", f"lay=oci-layout://{layout}")
     assert set(listing(tiffin, *words, folder)) == {"from-stage", "passwd"}
-    done = tiffin("build", "--build-context", f"lay=oci-layout://{layout}:none", folder, check=False)
+    words = ("--build-context", "other=target:real", "--build-context", f"lay=oci-layout://{layout}:none")
+    done = tiffin("build", *words, folder, check=False)
     assert done.returncode == 1 and 'has no single image "none"; it has' in done.stderr
 
 

@@ -1,0 +1,98 @@
+"""Fewer layers than steps: `--squash` makes one of all new layers, `--commit explicit` one up to each `#!COMMIT`.
+
+Steps are run and cached one by one all the same; only the image has them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from builder.image.layers import LayerStore
+from builder.layer.changes import Change
+from builder.layer.compress import Compression
+from builder.layer.pack import pack_layer
+from builder.layer.squash import squashed
+from builder.solver.members import Members
+from builder.solver.results import Chain, LayerRef, chain_of
+from cache.backend import StepCache, StepRecord
+from cache.blobs import BlobStore
+from cache.keys import KeyPart, step_key
+from cache.statedir import StateDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def grouped(
+    chain: Chain,
+    ends: Sequence[bool],
+    *,
+    cache: StepCache,
+    layers: LayerStore,
+    blobs: BlobStore,
+    state: StateDir,
+    compression: Compression | None,
+    enter: Callable[[], None],
+) -> Chain:
+    """The layers of the image: those of the base as they are, new ones together up to each end."""
+    below = [layer for layer in chain if layer.base]
+    own = chain[len(below) :]
+    number = 0
+    numbers = []
+    for end in ends:
+        numbers.append(number)
+        number += end
+    result: list[LayerRef] = list(below)
+    for _, items in groupby(zip(numbers, own, strict=True), key=lambda item: item[0]):
+        group = tuple(layer for _, layer in items)
+        if len(group) == 1:
+            result.append(group[0])
+            continue
+        parent = chain_of(result)
+        parts = tuple(KeyPart("layer", str(layer.diff_id)) for layer in group)
+        key = step_key((KeyPart("op", "squash"), KeyPart("chain", str(parent)), *parts))
+        record = cache.get_many([key]).get(key)
+        if record is None or record.parent_chain != parent or not layers.has(record.diff_id):
+            enter()  # the trees of RUN steps have their owners' true ids
+            made = _one_layer(result, group, layers=layers, blobs=blobs, state=state, compression=compression)
+            record = StepRecord(
+                diff_id=made.diff_id,
+                parent_chain=parent,
+                created=made.created,
+                seconds=0.0,
+                parts=parts,
+                layer=made.blob,
+                empty=False,
+                description=f"{len(group)} layers as one",
+            )
+            cache.put(key, record)
+        result.append(LayerRef(diff_id=record.diff_id, blob=record.layer, created=group[-1].created))
+    return tuple(result)
+
+
+def _one_layer(
+    below: Sequence[LayerRef],
+    group: Chain,
+    *,
+    layers: LayerStore,
+    blobs: BlobStore,
+    state: StateDir,
+    compression: Compression | None,
+) -> LayerRef:
+    base = [layers.ensure_index(layer.diff_id, layer.blob) for layer in below]
+    own = [layers.ensure_index(layer.diff_id, layer.blob) for layer in group]
+    with state.scratch("squash") as scratch, Members(layers, scratch) as members:
+        changes = []
+        for entry, content in squashed(base, own):
+            opener = None
+            if content is not None:
+                opener = lambda layer=group[content.layer], source=content.entry: members.open(layer, source)  # noqa: E731
+            changes.append(Change(entry, opener))
+        packed = pack_layer(changes, blobs=blobs, compression=compression or Compression(kind="none"))
+    if not layers.snapshots.has_index(packed.diff_id):
+        layers.snapshots.write_index(packed.diff_id, packed.index.encode())
+    if packed.blob is not None:
+        layers.snapshots.add_blob(packed.diff_id, packed.blob)
+    return LayerRef(diff_id=packed.diff_id, blob=packed.blob, created=group[-1].created)
