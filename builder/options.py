@@ -41,3 +41,12 @@ def switch(text: str) -> bool:
         return _SWITCH[text.lower()]
     except KeyError as exc:
         raise ValueError(text) from exc
+
+
+def epoch_seconds(text: str) -> int | None:
+    """SOURCE_DATE_EPOCH: whole seconds since 1970, None for an empty text; raises ValueError."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 11:
+        raise ValueError(text)
+    return int(text)

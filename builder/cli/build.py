@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from builder.cli import build_options as options
+from builder.cli.annotations import Annotations
 from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--build-context", "contexts", multiple=True, metavar="NAME=DIR|docker-image://REF")
 @click.option("--target", default="", metavar="STAGE", help="Stage to build (default: the last).")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Label of the image; repeatable.")
-@click.option("--annotation", "annotations", multiple=True, metavar="K=V", help="Annotation of the manifest.")
+@click.option("--annotation", "annotations", multiple=True, metavar="[TYPE:]K=V", help="Annotation; repeatable.")
 @click.option(
     "--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=NAME]", help="Secret for RUN; repeatable."
 )
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     "--allow", "allowed", multiple=True, metavar="ENTITLEMENT", help="Grant security.insecure or network.host."
 )
 @click.option("--no-cache-filter", "no_cache_stages", multiple=True, metavar="STAGES", help="Run these stages again.")
+@click.option("--timestamp", metavar="SECONDS", help="Time of everything made, like SOURCE_DATE_EPOCH.")
+@click.option("--load", is_flag=True, help="Keep the image here, which is the default.")
+@click.option("--provenance", default="false", hidden=True)
+@click.option("--sbom", default="false", hidden=True)
 @click.option("--squash", is_flag=True, help="Make one layer of all new ones.")
 @click.option(
     "--commit",
@@ -92,6 +97,9 @@ class _Invocation:
         self._sink: Renderer | None = None
         platforms = [part for text in self._many("platforms") for part in text.split(",") if part]
         self._platforms = tuple(dict.fromkeys(map(Platform.parse, platforms))) or (Platform.local(),)
+        self._annotations = Annotations.parse(self._many("annotations"))
+        if self._annotations.need_index() and len(self._platforms) < 2:
+            raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
 
@@ -105,7 +113,12 @@ class _Invocation:
         return [Path(self._text(name)) for name in ("iidfile", "metadata_file") if self._options[name]]
 
     def _all_outputs(self) -> tuple[OutputSpec, ...]:
+        for name in ("provenance", "sbom"):
+            if self._text(name).lower() not in ("false", "0"):
+                raise UsageError(f"--{name} is not there: tiffin makes no attestations", remedy=f"use --{name}=false")
         outputs = parse_outputs(self._many("outputs"))
+        if self._options["load"] and not any(spec.kind == "image" for spec in outputs):
+            outputs = (*outputs, OutputSpec(kind="image"))
         if self._options["push"] and not any(spec.push for spec in outputs):
             outputs = (*outputs, OutputSpec(kind="registry", push=True))
         for spec in outputs:
@@ -134,6 +147,7 @@ class _Invocation:
                 names=self._names,
                 builds=tuple(builds),
                 several=len(self._platforms) > 1,
+                annotations=self._annotations,
             )
             outputs.write()
             outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
@@ -182,18 +196,32 @@ class _Invocation:
             dockerfile=parse(main.dockerfile, main.name),
             recipe=self._recipe(build_args, named.contexts),
             compression=self._compression(),
-            epoch=options.epoch(build_args),
+            epoch=self._epoch(build_args),
+            rewrites_times=all(spec.rewrites_times is not False for spec in self._outputs),
+            docker_types=any(not spec.oci_types for spec in self._outputs),
             use_cache=not self._options["no_cache"],
             uncached_stages=frozenset(
                 name.lower() for text in self._many("no_cache_stages") for name in text.split(",")
             ),
-            annotations=options.pairs(self._many("annotations"), "--annotation"),
             layering=self._layering(),
         )
-        return [
-            (platform, build(replace(request, recipe=replace(request.recipe, platform=platform)), services))
-            for platform in self._platforms
-        ]
+        builds = []
+        for platform in self._platforms:
+            recipe = replace(request.recipe, platform=platform)
+            annotations = self._annotations.of("manifest", platform)
+            builds.append((platform, build(replace(request, recipe=recipe, annotations=annotations), services)))
+        return builds
+
+    def _epoch(self, build_args: Mapping[str, str]) -> int | None:
+        """The time of everything made: from the output, --timestamp, or SOURCE_DATE_EPOCH; the Dockerfile may have one."""
+        given = {spec.epoch for spec in self._outputs if spec.epoch is not None}
+        if len(given) > 1:
+            raise UsageError("the outputs want different times", remedy="use one source-date-epoch for all")
+        if given:
+            return options.epoch(given.pop())
+        if self._options["timestamp"] is not None:
+            return options.epoch(self._text("timestamp"))
+        return options.epoch(build_args.get(options.EPOCH, ""))
 
     def _layering(self) -> str:
         from builder.solver.results import COMMITS, ONE, STEPS

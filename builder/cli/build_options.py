@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
-from builder.options import csv_pairs, size_bytes
+from builder.options import csv_pairs, epoch_seconds, size_bytes
 
 if TYPE_CHECKING:
     from builder.solver.ssh_agents import Agents
@@ -167,14 +167,12 @@ def entitlements(texts: Sequence[str]) -> frozenset[str]:
     return names
 
 
-def epoch(args: Mapping[str, str]) -> int | None:
+def epoch(text: str) -> int | None:
     """SOURCE_DATE_EPOCH in seconds, None when it is not set."""
-    text = args.get(EPOCH, "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 11:
-        raise UsageError(f'{EPOCH} "{text}" is no time', remedy="give whole seconds since 1970")
-    return int(text)
+    try:
+        return epoch_seconds(text)
+    except ValueError as exc:
+        raise UsageError(f'{EPOCH} "{text}" is no time', remedy="give whole seconds since 1970") from exc
 
 
 def _fields(text: str, flag: str, names: Sequence[str], *, bare: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from builder.cli.annotations import Annotations
 from builder.cli.output_spec import STDOUT, OutputSpec
 from builder.cli.session import Session
 from builder.errors import UsageError
@@ -40,7 +41,8 @@ class Outputs:
     specs: tuple[OutputSpec, ...]
     names: tuple[Reference, ...]
     builds: tuple[tuple[Platform, Built], ...]
-    several: bool  # an index is wanted, also of one platform
+    several: bool  # an index is wanted
+    annotations: Annotations
 
     def write(self) -> None:
         """Raises StoreError, RegistryError, UsageError."""
@@ -70,10 +72,12 @@ class Outputs:
                     digest=Digest.of(built.manifest_bytes),
                     size_bytes=len(built.manifest_bytes),
                     platform=platform,
+                    annotations=self.annotations.of("manifest-descriptor", platform),
                 )
                 for platform, built in self.builds
                 if built.manifest is not None
-            )
+            ),
+            annotations=self.annotations.of("index"),
         )
 
     def metadata(self) -> dict[str, object]:
@@ -128,13 +132,13 @@ class Outputs:
     def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> None:
         for name in self._names(spec):
             if self.several:
-                digest = self.remote().push_index(images, self.index(), name)
+                digest = self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
             else:
-                digest = self.remote().push(images[0], name)
-            self.sink.emit(Noted(message=f"pushed {name}@{digest}"))
+                digest = self.remote().push(images[0], name, by_digest=spec.by_digest)
+            self.sink.emit(Noted(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
 
     def _save(self, spec: OutputSpec) -> None:
-        from builder.image.archive import Saved, output_file, save
+        from builder.image.archive import Saved, output_file, save, save_directory
 
         if self.several and spec.kind == "docker":
             raise UsageError("a docker archive holds one platform", remedy="use type=oci, or build one platform")
@@ -145,6 +149,9 @@ class Outputs:
             for _, built in self.builds
         ]
         index = (self.index(), names) if self.several else None
+        if spec.is_directory:
+            save_directory(images, self.session.blobs, Path(spec.dest), index=index)
+            return
         with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
             save(images, self.session.blobs, sink, "docker" if spec.kind == "docker" else "oci", index=index)
 

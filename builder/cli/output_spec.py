@@ -11,12 +11,13 @@ from typing import Literal
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 
+_OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "image": ("name", "push", "compression", "compression-level"),
-        "registry": ("name", "compression", "compression-level"),
-        "oci": ("dest", "name", "compression", "compression-level"),
-        "docker": ("dest", "name", "compression", "compression-level"),
+        "image": ("name", "push", "push-by-digest", *_OF_IMAGES),
+        "registry": ("name", "push-by-digest", *_OF_IMAGES),
+        "oci": ("dest", "name", "tar", *_OF_IMAGES),
+        "docker": ("dest", "name", *_OF_IMAGES),
         "tar": ("dest",),
         "local": ("dest",),
         "cacheonly": (),
@@ -37,6 +38,11 @@ class OutputSpec:
     push: bool = False
     compression: Kind = "gzip"
     compression_level: int | None = None
+    by_digest: bool = False  # push without a tag
+    is_directory: bool = False  # an OCI layout instead of a tar of one
+    oci_types: bool = True  # False: Docker's media types
+    rewrites_times: bool | None = None  # None: as the default is
+    epoch: str | None = None  # source-date-epoch; "" for none
 
 
 def parse_output(text: str) -> OutputSpec:
@@ -61,6 +67,8 @@ def parse_output(text: str) -> OutputSpec:
     dest = fields.get("dest", "")
     if not dest and kind in ("tar", "local", "oci", "docker"):
         raise UsageError(f"--output type={kind} needs dest=PATH", remedy="add dest=, or dest=- for stdout")
+    if dest == STDOUT and kind == "oci" and not _flag(fields, "tar", default=True):
+        raise UsageError("a layout directory cannot go to stdout", remedy="leave tar=false out")
     if dest == STDOUT and kind == "local":
         raise UsageError("--output type=local cannot go to stdout", remedy="use type=tar,dest=-")
     return OutputSpec(
@@ -70,6 +78,11 @@ def parse_output(text: str) -> OutputSpec:
         push=_flag(fields, "push") or kind == "registry",
         compression=_compression(fields),
         compression_level=_level(fields),
+        by_digest=_flag(fields, "push-by-digest"),
+        is_directory=not _flag(fields, "tar", default=True),
+        oci_types=_oci_types(fields),
+        rewrites_times=_flag(fields, "rewrite-timestamp") if "rewrite-timestamp" in fields else None,
+        epoch=fields.get("source-date-epoch"),
     )
 
 
@@ -95,8 +108,15 @@ def _fields(text: str) -> dict[str, str]:
     return result
 
 
-def _flag(fields: Mapping[str, str], name: str) -> bool:
-    value = fields.get(name, "false").lower()
+def _oci_types(fields: Mapping[str, str]) -> bool:
+    wanted = _flag(fields, "oci-mediatypes", default=True)
+    if not wanted and fields.get("compression") == "zstd":
+        raise UsageError("oci-mediatypes=false has no type for zstd", remedy="use compression=gzip")
+    return wanted
+
+
+def _flag(fields: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    value = fields.get(name, str(default)).lower()
     if value not in ("true", "false"):
         raise UsageError(f"{name}={value} in --output is neither true nor false", remedy=f"write {name}=true")
     return value == "true"

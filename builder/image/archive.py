@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal, Protocol, cast
 from builder.errors import CorruptError, ImageError
 from builder.image.store import ImageStore, StoredImage
 from builder.layer.compress import decompressor, sniff
+from builder.layer.copyfile import copy_content
 from builder.layer.index import Entry, new_entry
 from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
 from builder.oci.config import ImageConfig
@@ -35,7 +36,7 @@ from builder.oci.spec import (
 from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.errors import StoreError
-from cache.files import disk_errors
+from cache.files import disk_errors, write_atomically
 from cache.statedir import StateDir
 
 Format = Literal["docker", "oci"]
@@ -70,7 +71,28 @@ def save(
 
     `index` makes it an archive of one image for several platforms, under these names.
     """
-    writer = _Archive(sink)
+    _write(_Archive(sink), images, blobs, form, index)
+
+
+def save_directory(
+    images: Sequence[Saved],
+    blobs: BlobStore,
+    path: Path,
+    *,
+    index: tuple[Index, Sequence[Reference]] | None = None,
+) -> None:
+    """Write an OCI image layout at `path`, into what is there."""
+    with disk_errors(path):
+        _write(_Directory(path), images, blobs, "oci", index)
+
+
+def _write(
+    writer: _Writer,
+    images: Sequence[Saved],
+    blobs: BlobStore,
+    form: Format,
+    index: tuple[Index, Sequence[Reference]] | None,
+) -> None:
     manifests: list[Descriptor] = []
     docker: list[dict[str, object]] = []
     written: set[Digest] = set()
@@ -125,6 +147,47 @@ def output_file(dest: str, stdout: BinaryIO) -> Iterator[Sink]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+class _Writer(Protocol):
+    """Takes the files of a layout."""
+
+    def directory(self, path: str) -> None: ...
+
+    def file(self, path: str, data: bytes) -> None: ...
+
+    def blob(self, digest: Digest, host_path: Path, size: int) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class _Directory:
+    """A directory; blobs first, so that the index never names what is not there."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def directory(self, path: str) -> None:
+        (self._root / path).mkdir(parents=True, exist_ok=True)
+
+    def file(self, path: str, data: bytes) -> None:
+        write_atomically(self._root / path, data)
+        (self._root / path).chmod(0o644)
+
+    def blob(self, digest: Digest, host_path: Path, size: int) -> None:
+        target = self._root / "blobs" / digest.algorithm / digest.hex
+        if target.exists():
+            return
+        temporary = target.with_name(f".{target.name}.part")
+        with host_path.open("rb", buffering=0) as source, temporary.open("wb", buffering=0) as sink:
+            copied = copy_content(source, sink.fileno(), size)
+        if copied != size:
+            temporary.unlink()
+            raise CorruptError(f"blob {digest} has another size than its manifest says", remedy="build it again")
+        temporary.replace(target)
+
+    def end(self) -> None:
+        """Nothing comes after the last file."""
 
 
 class _Archive:

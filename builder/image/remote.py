@@ -119,31 +119,26 @@ class Remote:
                     failure = exc
             raise failure
 
-    def push_index(self, images: Sequence[StoredImage], index: Index, reference: Reference) -> Digest:
+    def push_index(
+        self, images: Sequence[StoredImage], index: Index, reference: Reference, *, by_digest: bool = False
+    ) -> Digest:
         """Push the images of an index by digest, then the index under the name; its digest."""
         for image in images:
-            untagged = Reference(
-                registry=reference.registry,
-                repository=reference.repository,
-                tag="",
-                digest=image.descriptor.digest,
-            )
-            self.push(image, untagged)
+            self.push(image, reference, by_digest=True)
         data = index.encode()
-        client = self.client(reference.registry)
-        return client.put_manifest(reference.repository, reference.tag or str(Digest.of(data)), data, index.media_type)
+        selector = str(Digest.of(data)) if by_digest or not reference.tag else reference.tag
+        return self.client(reference.registry).put_manifest(reference.repository, selector, data, index.media_type)
 
-    def push(self, image: StoredImage, reference: Reference) -> Digest:
-        """Push an image under a name; the digest of its manifest. Blobs first, then the manifest."""
+    def push(self, image: StoredImage, reference: Reference, *, by_digest: bool = False) -> Digest:
+        """Push an image under a name, or `by_digest` only; the digest of its manifest. Blobs first, then the manifest."""
         client, repository = self.client(reference.registry), reference.repository
         descriptors = (image.manifest.config, *image.manifest.layers)
         unique = {descriptor.digest: _plain(descriptor) for descriptor in descriptors}
         with ThreadPoolExecutor(PARALLEL_TRANSFERS, "push") as pool:
             list(pool.map(partial(self._upload, client, reference), unique.values()))
         data = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
-        return client.put_manifest(
-            repository, reference.tag or str(image.descriptor.digest), data, image.manifest.media_type
-        )
+        selector = str(image.descriptor.digest) if by_digest or not reference.tag else reference.tag
+        return client.put_manifest(repository, selector, data, image.manifest.media_type)
 
     def _upload(self, client: RegistryClient, reference: Reference, descriptor: Descriptor) -> None:
         registry, repository = reference.registry, reference.repository

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.parser import Dockerfile
@@ -20,6 +20,7 @@ from builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
 from builder.layer.compress import Compression
 from builder.oci.config import ImageConfig
 from builder.oci.spec import Manifest, Platform
+from builder.options import epoch_seconds
 from builder.solver.context import Contexts
 from builder.solver.plan import Plan, StagePlan, make_plan
 from builder.solver.recipe import BaseImage, Recipe
@@ -47,6 +48,8 @@ class Request:
     uncached_stages: frozenset[str] = frozenset()  # names of stages whose RUN, COPY and ADD are made again
     annotations: Mapping[str, str] = field(default_factory=dict)
     layering: str = STEPS  # what makes a layer: see grouping
+    rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
+    docker_types: bool = False  # Docker's media types instead of OCI's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,10 @@ def build(request: Request, services: Services) -> Built:
     plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
     for name in plan.unused_build_args:
         services.sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
-    keys = StepKeys(plan, services.contexts, epoch=request.epoch)
+    if request.epoch is None and plan.epoch:
+        request = replace(request, epoch=_epoch_of(plan))
+    file_epoch = request.epoch if request.rewrites_times else None
+    keys = StepKeys(plan, services.contexts, epoch=file_epoch)
     solver = Solver(
         plan=plan,
         keys=keys,
@@ -98,11 +104,11 @@ def build(request: Request, services: Services) -> Built:
     if chain is not None:
         solver.announce_cached()
     else:
-        chain = _execute(request, services, plan, solver)
+        chain = _execute(request, services, plan, solver, file_epoch)
     return _assemble(request, services, plan, chain)
 
 
-def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -> Chain:
+def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
     from builder.solver.execute import StepExecutor, Workshop
     from builder.solver.execute_mounts import MountShop
     from builder.solver.ssh_agents import Agents
@@ -136,10 +142,20 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver) -
                 agents=services.agents or Agents({}),
             ),
             compression=request.compression if request.layering == STEPS else None,
-            epoch=request.epoch,
+            epoch=epoch,
         )
         executor = stack.enter_context(StepExecutor(workshop))
         return solver.solve(executor)
+
+
+def _epoch_of(plan: Plan) -> int | None:
+    """SOURCE_DATE_EPOCH as an ARG before the first FROM gives it."""
+    try:
+        return epoch_seconds(plan.epoch)
+    except ValueError as exc:
+        raise BuildError(
+            f'ARG SOURCE_DATE_EPOCH: "{plan.epoch}" is no time', remedy="give whole seconds since 1970"
+        ) from exc
 
 
 def _check_platforms(pending: Sequence[tuple[StagePlan, int]]) -> None:
@@ -209,7 +225,7 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
             else services.layers.ensure_blob(layer.diff_id, request.compression)
             for layer in chain
         ]
-        manifest = assemble_manifest(config_bytes, refs, annotations=request.annotations)
+        manifest = assemble_manifest(config_bytes, refs, annotations=request.annotations, docker=request.docker_types)
     return Built(
         config=config,
         config_bytes=config_bytes,

@@ -70,6 +70,7 @@ class Plan:
     images: Mapping[str, BaseImage]
     target: int
     unused_build_args: tuple[str, ...] = ()
+    epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,13 @@ def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImag
     planner.stage(target)
     used = planner.used_build_args
     unused = tuple(name for name in recipe.build_args if name not in used and not _is_predefined(name))
-    return Plan(stages=planner.planned, images=planner.images, target=target, unused_build_args=unused)
+    return Plan(
+        stages=planner.planned,
+        images=planner.images,
+        target=target,
+        unused_build_args=unused,
+        epoch=planner.global_arg("SOURCE_DATE_EPOCH") or "",
+    )
 
 
 def _read(dockerfile: Dockerfile) -> tuple[list[Arg], list[_Stage]]:

@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from builder.errors import ImageError
 from builder.oci.config import History, ImageConfig
 from builder.oci.spec import (
+    DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
     DOCKER_LAYER_ZSTD,
+    DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
     Descriptor,
     Manifest,
     chain_id,
@@ -121,13 +125,23 @@ def assemble_config(
     )
 
 
-def assemble_manifest(config: bytes, layers: Sequence[BlobRef], *, annotations: Mapping[str, str]) -> Manifest:
-    """An OCI manifest; a base's layers keep their bytes and get OCI's name for them."""
+def assemble_manifest(
+    config: bytes, layers: Sequence[BlobRef], *, annotations: Mapping[str, str], docker: bool = False
+) -> Manifest:
+    """A manifest with OCI's or Docker's names of types; a base's layers keep their bytes. Raises ImageError."""
+    names = {oci: docker_type for docker_type, oci in _OCI_TYPE.items()} if docker else _OCI_TYPE
+    if docker and (annotations or any(names.get(layer.media_type) == DOCKER_LAYER_ZSTD for layer in layers)):
+        raise ImageError(
+            "Docker's media types know no annotations and no zstd", remedy="leave oci-mediatypes=false out"
+        )
     return Manifest(
-        config=Descriptor(media_type=OCI_CONFIG, digest=Digest.of(config), size_bytes=len(config)),
+        media_type=DOCKER_MANIFEST if docker else OCI_MANIFEST,
+        config=Descriptor(
+            media_type=DOCKER_CONFIG if docker else OCI_CONFIG, digest=Digest.of(config), size_bytes=len(config)
+        ),
         layers=tuple(
             Descriptor(
-                media_type=_OCI_TYPE.get(layer.media_type, layer.media_type),
+                media_type=names.get(layer.media_type, layer.media_type),
                 digest=layer.digest,
                 size_bytes=layer.size_bytes,
             )

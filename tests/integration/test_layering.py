@@ -29,9 +29,7 @@ def files(tiffin: Run, folder: Path, out: Path, *words: str) -> list[tuple[objec
         return [(m.name, m.type, m.mode, m.uid, m.gid, m.size, m.linkname, m.mtime) for m in tar]
 
 
-@pytest.mark.parametrize(
-    ("words", "layers"), [(("--squash",), 1), (("--commit", "explicit"), 3), ((), 5)]
-)
+@pytest.mark.parametrize(("words", "layers"), [(("--squash",), 1), (("--commit", "explicit"), 3), ((), 5)])
 def test_fewer_layers_and_the_same_files(
     tiffin: Run, base: str, context: Make, tmp_path: Path, words: tuple[str, ...], layers: int
 ) -> None:

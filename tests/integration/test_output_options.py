@@ -1,0 +1,144 @@
+"""Times, annotations, media types and forms of outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.integration.test_build import listing
+from tests.servers import Registry
+
+Make = Callable[..., Path]
+
+
+def raw(registry: Registry, name: str) -> dict[str, object]:
+    words = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/{name}"]
+    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
+
+
+def created(tiffin: Run, name: str) -> set[str]:
+    image = json.loads(tiffin("inspect", name).stdout)[0]
+    lines = tiffin("history", "--format", "json", name).stdout.splitlines()
+    return {image["Created"], *(json.loads(line)["created"] for line in lines)}
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "env"),
+    [
+        (("--timestamp", "1000"), "FROM scratch\n", {}),
+        ((), "ARG SOURCE_DATE_EPOCH=1000\nFROM scratch\n", {}),
+        ((), "FROM scratch\n", {"SOURCE_DATE_EPOCH": "1000"}),
+        (("--build-arg", "SOURCE_DATE_EPOCH=1000"), "FROM scratch\n", {"SOURCE_DATE_EPOCH": "5"}),
+        (("-o", "type=image,source-date-epoch=1000"), "FROM scratch\n", {"SOURCE_DATE_EPOCH": "5"}),
+    ],
+)
+def test_where_the_time_comes_from(
+    tiffin: Run, context: Make, words: tuple[str, ...], text: str, env: dict[str, str]
+) -> None:
+    folder = context(f"{text}COPY Dockerfile /f\nLABEL a=b\n")
+    tiffin("build", "-t", "timed", *words, folder, env={**os.environ, **env})
+    assert created(tiffin, "timed") == {"1970-01-01T00:16:40Z"}
+
+
+def test_times_of_files_are_kept_when_told(tiffin: Run, context: Make) -> None:
+    folder = context("FROM scratch\nCOPY Dockerfile /f\n")
+    os.utime(folder / "Dockerfile", (500, 500))
+    env = {**os.environ, "SOURCE_DATE_EPOCH": "1000"}
+    tiffin("build", "-o", "type=image,rewrite-timestamp=false,name=kept", folder, env=env)
+    assert created(tiffin, "kept") == {"1970-01-01T00:16:40Z"}
+    (folder / "Dockerfile").write_text("FROM kept\n")
+    assert listing(tiffin, folder)["f"].mtime == 500
+
+
+@pytest.mark.parametrize("text", ["yesterday", "-5", "1e9"])
+def test_what_is_no_time(tiffin: Run, context: Make, text: str) -> None:
+    folder = context(f"ARG SOURCE_DATE_EPOCH={text}\nFROM scratch\n")
+    done = tiffin("build", folder, check=False)
+    assert done.returncode == 1 and f'"{text}" is no time; give whole seconds since 1970' in done.stderr
+    done = tiffin("build", "--timestamp", text, folder, check=False)
+    assert done.returncode == 2 and f'"{text}" is no time; give whole seconds since 1970' in done.stderr
+
+
+def test_annotations(tiffin: Run, context: Make, registry: Registry) -> None:
+    folder = context("FROM scratch\n")
+    one = f"{registry.host}/annotated:1"
+    tiffin("build", "--annotation", "a.b=c=d", "--annotation", "manifest:x=y:z", "--push", "-t", one, folder)
+    assert raw(registry, "annotated:1")["annotations"] == {"a.b": "c=d", "x": "y:z"}
+    two = f"{registry.host}/annotated:2"
+    tiffin(
+        "build", "--platform", "linux/amd64,linux/arm64", "--annotation", "index,manifest:k=v", "--annotation", "manifest-descriptor[linux/arm64]:only=arm",
+        "--push", "-t", two, folder,
+    )  # fmt: skip
+    index = raw(registry, "annotated:2")
+    assert index["annotations"] == {"k": "v"}
+    assert [item.get("annotations") for item in index["manifests"]] == [None, {"only": "arm"}]  # type: ignore[attr-defined]
+    for text, message in (
+        ("index:a=b", "index annotations need an image of several platforms"),
+        ("idnex:a=b", 'unknown type "idnex"; did you mean "index"?'),
+        ("=b", '--annotation "=b" is no KEY=VALUE'),
+    ):
+        done = tiffin("build", "--annotation", text, folder, check=False)
+        assert done.returncode == 2 and message in done.stderr
+
+
+def test_docker_media_types_and_push_by_digest(tiffin: Run, base: str, context: Make, registry: Registry) -> None:
+    folder = context(f"FROM {base}\nCOPY Dockerfile /f\n")
+    name = f"{registry.host}/typed:1"
+    tiffin("build", "-o", f"type=registry,oci-mediatypes=false,name={name}", folder)
+    manifest = raw(registry, "typed:1")
+    types = {
+        manifest["mediaType"],
+        manifest["config"]["mediaType"],
+        *(item["mediaType"] for item in manifest["layers"]),
+    }  # type: ignore[index,attr-defined]
+    assert types == {
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    }
+    done = tiffin("build", "-o", f"type=registry,push-by-digest=true,name={registry.host}/untagged", folder)
+    digest = done.stderr.rpartition("@")[2].split()[0]
+    assert raw(registry, f"untagged@{digest}")["layers"]
+    words = ["skopeo", "list-tags", "--tls-verify=false", f"docker://{registry.host}/untagged"]
+    tags = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert tags.returncode != 0 or not json.loads(tags.stdout)["Tags"]
+    done = tiffin("build", "-o", "type=image,oci-mediatypes=false,compression=zstd", folder, check=False)
+    assert done.returncode == 2 and "oci-mediatypes=false has no type for zstd" in done.stderr
+
+
+def test_layout_directory(tiffin: Run, context: Make, tmp_path: Path) -> None:
+    folder = context("FROM scratch\nCOPY Dockerfile /f\n")
+    for _ in range(2):
+        tiffin("build", "-t", "lay:1", "-o", f"type=oci,tar=false,dest={tmp_path / 'lay'}", folder)
+    words = ["skopeo", "inspect", f"oci:{tmp_path / 'lay'}"]
+    assert json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)["Layers"]
+    assert sorted(path.name for path in (tmp_path / "lay").iterdir()) == ["blobs", "index.json", "oci-layout"]
+    done = tiffin("build", "-o", "type=oci,tar=false,dest=-", folder, check=False)
+    assert done.returncode == 2 and "cannot go to stdout" in done.stderr
+
+
+def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> None:
+    folder = context("FROM scratch\nCOPY Dockerfile /f\n")
+    tiffin(
+        "build",
+        "--load",
+        "--provenance=false",
+        "--sbom=false",
+        "-t",
+        "loaded",
+        "-o",
+        f"type=tar,dest={tmp_path / 't'}",
+        folder,
+    )
+    assert "loaded" in tiffin("images").stdout
+    with tarfile.open(tmp_path / "t") as tar:
+        assert tar.getnames() == ["f"]
+    done = tiffin("build", "--provenance=mode=max", folder, check=False)
+    assert done.returncode == 2 and "tiffin makes no attestations; use --provenance=false" in done.stderr
