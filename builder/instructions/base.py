@@ -235,7 +235,10 @@ NO_FLAGS: Mapping[str, str] = MappingProxyType({})
 
 
 def flags_of(node: Instruction, *, known: Collection[str] = (), later: Collection[str] = ()) -> Mapping[str, str]:
-    """The flags of `node` by name, each at most once; `later` names the flags tiffin does not have yet."""
+    """The flags of `node` by name, each at most once and with a value, which may be empty: then it is as if not given.
+
+    `later` names the flags tiffin does not have yet.
+    """
     if not node.flags:
         return NO_FLAGS
     result: dict[str, str] = {}
@@ -255,7 +258,7 @@ def flags_of(node: Instruction, *, known: Collection[str] = (), later: Collectio
             raise DockerfileError(
                 f"{node.keyword} --{flag.name} is given twice", span=node.span, remedy="keep one of them"
             )
-        if not flag.value:
+        if flag.value is None:
             raise DockerfileError(
                 f"{node.keyword} --{flag.name} needs a value", span=node.span, remedy=f"write --{flag.name}=VALUE"
             )

@@ -26,7 +26,7 @@ class Run:
     @classmethod
     def parse(cls, node: Instruction) -> Run:
         flags = flags_of(node, known=("network",), later=("mount", "security", "device"))
-        network = flags.get("network")
+        network = flags.get("network") or None
         if network is not None and network not in NETWORKS:
             raise DockerfileError(
                 f'unknown network "{network}" in RUN --network', span=node.span, remedy=f"use {', '.join(NETWORKS)}"
@@ -72,5 +72,5 @@ class Run:
         )
         shown = [] if not scope.args else [f"|{len(scope.args)}"]
         for name in scope.args:
-            shown.append(f"{name}={scope.env[name]}" if name in scope.env else name)
+            shown.append(f"{name}={scope.env.get(name, '')}")
         scope.add_step(op, text=self.shown, created_by=" ".join(["RUN", *shown, *argv]) + " # buildkit", span=self.span)
