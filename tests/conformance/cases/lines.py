@@ -55,7 +55,7 @@ CASES = [
             "mixed-case-keywords": "From base As One\nEnv a=1\n",
             "tab-after-keyword": "FROM\tbase\nENV\ta=1\n",
             "form-feed-separates": "FROM base\nENV\fa=1\n",
-            "long-line": {"put": "FROM base\nENV a=" + "x" * 60000 + "\n"},
+            "long-line": "FROM base\n# " + "x" * 60000 + "\nENV a=1\n",
             "too-long-line": ("FROM base\nENV a=" + "x" * 66000 + "\n", "(?i)line greater than max|too long"),
             "unknown-keyword": ("FROM base\nFNTRYPOINT x\n", "(?i)unknown instruction: FNTRYPOINT"),
             "keyword-alone": {
