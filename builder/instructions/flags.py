@@ -55,6 +55,8 @@ def flags_of(
 ) -> Flags:
     """The flags of `node`: `texts` at most once, `lists` any number of times, `switches` with or without true/false.
 
+    An empty value is as if the flag was not given.
+
     Raises DockerfileError at the node's span.
     """
     if not node.flags:
@@ -81,8 +83,8 @@ def flags_of(
                     remedy=f"write {name}, {name}=true or {name}=false",
                 )
             result.switch(flag.name, _BOOLEANS[value])
-        elif not flag.value:
+        elif flag.value is None:
             raise DockerfileError(f"{node.keyword} {name} needs a value", span=node.span, remedy=f"write {name}=VALUE")
-        else:
+        elif flag.value:
             result.add(flag.name, flag.value)
     return result

@@ -53,7 +53,7 @@ class _Command:
     def argv(self, scope: StageScope) -> tuple[str, ...]:
         if self.words is not None:
             return self.words
-        return (*scope.shell, self.text) if self.text else ()
+        return (*scope.shell, self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Entrypoint(_Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expose:
-    """EXPOSE port[-port][/proto] …; expanded first, then split."""
+    """EXPOSE port[-port][/proto] …; sorted as written, then expanded, then split; the history keeps that order."""
 
     text: str
     span: Span
@@ -90,9 +90,9 @@ class Expose:
 
     def apply(self, scope: StageScope) -> None:
         words: list[str] = []
-        for word in self.text.split():
+        for word in sorted(self.text.split()):
             words += scope.expand(word, self.span).split()
-        ports = sorted({port for word in words for port in self._ports(word)})
+        ports = [port for word in words for port in self._ports(word)]
         both = tuple(sorted({*scope.config.exposed_ports, *ports}))
         scope.configure(f"EXPOSE [{' '.join(ports)}]", exposed_ports=both)
 
@@ -137,7 +137,7 @@ class HealthcheckInstruction:
         test = ("CMD", *node.json) if node.json is not None else ("CMD-SHELL", command)
 
         def duration(name: str) -> int:
-            return cls._duration(node, name, flags.text(name)) if name in flags else 0
+            return cls._duration(node, name, flags.text(name)) if flags.text(name) else 0
 
         return cls(
             healthcheck=Healthcheck(
@@ -146,7 +146,7 @@ class HealthcheckInstruction:
                 timeout_ns=duration("timeout"),
                 start_period_ns=duration("start-period"),
                 start_interval_ns=duration("start-interval"),
-                retries=cls._retries(node, flags.text("retries")) if "retries" in flags else 0,
+                retries=cls._retries(node, flags.text("retries")) if flags.text("retries") else 0,
             )
         )
 

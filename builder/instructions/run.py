@@ -94,7 +94,7 @@ class Run:
         )
         shown = [] if not scope.args else [f"|{len(scope.args)}"]
         for name in scope.args:
-            shown.append(f"{name}={scope.env[name]}" if name in scope.env else name)
+            shown.append(f"{name}={scope.env.get(name, '')}")
         scope.add_step(op, text=self.shown, created_by=" ".join(["RUN", *shown, *argv]) + " # buildkit", span=self.span)
 
     def _mounts(self, scope: StageScope) -> tuple[RunMount, ...]:

@@ -1,0 +1,92 @@
+"""tiffin's commands from a process that has its modules loaded: each runs in a fork, so nothing is shared but the imports.
+
+Run as a program it reads one JSON request a line (`argv`, `env`, `cwd`, `stdin`, `out`: paths of files) and answers with
+the exit code. `ForkServer` is the client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+COMMAND_SECONDS = 60
+LOADED = (
+    "builder.cli.build", "builder.cli.render", "builder.solver.build", "builder.solver.execute", "builder.solver.execute_run",
+    "builder.solver.execute_copy", "builder.image.archive", "builder.image.remote", "builder.image.layers",
+    "builder.sandbox.launch", "builder.sandbox.tiers", "builder.layer.unpack", "cache.local",
+)  # fmt: skip
+
+
+class ForkServer:
+    """Runs tiffin commands one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._out = folder
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        argv = [sys.executable, "-m", "tests.conformance.forkserver"]
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environ
+        )
+
+    def __enter__(self) -> ForkServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(COMMAND_SECONDS)
+
+    def run(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `tiffin ARGV` with exactly `env`."""
+        assert self._process.stdin and self._process.stdout
+        (self._out / "stdin").write_bytes(stdin)
+        request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd), "out": str(self._out)}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        code = int(self._process.stdout.readline())
+        texts = [(self._out / name).read_text(errors="replace") for name in ("stdout", "stderr")]
+        return subprocess.CompletedProcess(argv, code, *texts)
+
+
+def _serve() -> None:
+    import importlib
+
+    for name in LOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _become(json.loads(line))
+        _, status = os.waitpid(child, 0)
+        os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def _become(request: Mapping[str, object]) -> None:
+    from builder.__main__ import main
+
+    out = str(request["out"])
+    modes = {0: ("stdin", os.O_RDONLY), 1: ("stdout", os.O_WRONLY), 2: ("stderr", os.O_WRONLY)}
+    for fd, (name, flags) in modes.items():
+        opened = os.open(f"{out}/{name}", flags | (os.O_CREAT | os.O_TRUNC if fd else 0), 0o644)
+        os.dup2(opened, fd)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(request["env"])  # type: ignore[call-overload]  # JSON of ours: texts
+    os.chdir(str(request["cwd"]))
+    sys.argv = ["tiffin", *request["argv"]]  # type: ignore[misc]  # likewise
+    signal.alarm(COMMAND_SECONDS)  # ends a command that hangs
+    main()
+
+
+if __name__ == "__main__":
+    _serve()
