@@ -192,9 +192,9 @@ class Solver:
         futures: dict[int, Future[Chain]] = {}
         # every stage has a thread, so one that waits for another never keeps it from starting
         with ThreadPoolExecutor(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
-            for index in needed:
-                futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
             try:
+                for index in needed:
+                    futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
                 done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
             except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
                 executor.stop()
