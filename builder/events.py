@@ -5,6 +5,9 @@ A sink is handed down to whoever works; only cli/render.py turns events into tex
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,7 +82,15 @@ class Noted:
     message: str
 
 
-Event = StepStarted | StepCached | StepOutput | StepFinished | StepFailed | Transfer | Warned | Noted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEnded:
+    """A part of the work is over, in the thread that sends this; for profiles."""
+
+    name: str  # "plan", "diff and pack"
+    seconds: float
+
+
+Event = PhaseEnded | StepStarted | StepCached | StepOutput | StepFinished | StepFailed | Transfer | Warned | Noted
 
 
 class Sink(Protocol):
@@ -93,3 +104,13 @@ class NullSink:
 
     def emit(self, event: Event) -> None:
         return None
+
+
+@contextlib.contextmanager
+def phase(sink: Sink, name: str) -> Iterator[None]:
+    """Tell `sink` how long the block took."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        sink.emit(PhaseEnded(name=name, seconds=time.monotonic() - began))

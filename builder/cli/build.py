@@ -18,6 +18,7 @@ from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
 from builder.errors import UsageError
+from builder.events import phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
 
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="Print the image id only.")
 @click.option("--iidfile", type=click.Path(dir_okay=False), metavar="FILE", help="Write the image id to FILE.")
 @click.option("--metadata-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write digests as JSON to FILE.")
+@click.option(
+    "--profile", type=click.Path(dir_okay=False), metavar="FILE", help="Write where the time went (Chrome trace)."
+)
 @progress_option
 @registry_options
 @click.pass_obj
@@ -82,7 +86,12 @@ def command(session: Session, /, **given: object) -> None:
     invocation = _Invocation(session, given)
     for path in invocation.result_files():
         path.unlink(missing_ok=True)  # a stale result must not look like this one's
-    with make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"]))) as sink:
+    renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
+    if given["profile"]:
+        from builder.cli.profile import Profiler
+
+        renderer = Profiler(renderer, Path(str(given["profile"])))
+    with renderer as sink:
         invocation.run(sink)
 
 
@@ -149,7 +158,8 @@ class _Invocation:
                 several=len(self._platforms) > 1,
                 annotations=self._annotations,
             )
-            outputs.write()
+            with phase(sink, "outputs"):
+                outputs.write()
             outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
 
     def _builds(self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack) -> list[tuple[Platform, Built]]:

@@ -16,6 +16,7 @@ from builder.cli.renderer import Renderer
 from builder.events import (
     Event,
     Noted,
+    PhaseEnded,
     StepCached,
     StepFailed,
     StepFinished,
@@ -67,6 +68,8 @@ class JsonRenderer(Renderer):
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, PhaseEnded):
+            return
         kind = _CAPITAL.sub("_", type(event).__name__).lower()
         members: dict[str, object] = {name: getattr(event, name) for name in event.__slots__}
         with self._lock:
@@ -119,6 +122,8 @@ class PlainRenderer(Renderer):
                 return _warning(event)
             case Noted():
                 return _line(event.message)
+            case PhaseEnded():
+                return b""
 
     def _heading(self, step_id: int, name: str) -> bytes:
         """A step's first line, set off from the one before."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from builder.dockerfile.parser import Dockerfile
 from builder.errors import BuildError
-from builder.events import Sink, Warned
+from builder.events import Sink, Warned, phase
 from builder.image.layers import LayerStore
 from builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
 from builder.layer.compress import Compression
@@ -82,9 +82,11 @@ class Built:
 
 def build(request: Request, services: Services) -> Built:
     """Build; raises DockerfileError, BuildError, ContextError, SandboxError, RegistryError, StoreError."""
-    plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
+    sink = services.sink
+    with phase(sink, "plan"):
+        plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
     for name in plan.unused_build_args:
-        services.sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
+        sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
     if request.epoch is None and plan.epoch:
         request = replace(request, epoch=_epoch_of(plan))
     file_epoch = request.epoch if request.rewrites_times else None
@@ -94,18 +96,21 @@ def build(request: Request, services: Services) -> Built:
         keys=keys,
         cache=services.cache,
         state=services.state,
-        sink=services.sink,
+        sink=sink,
         use_cache=request.use_cache,
         uncached_stages=request.uncached_stages,
     )
-    solver.look_up(services.layers.has)
-    services.contexts.save()
+    with phase(sink, "keys and cache"):
+        solver.look_up(services.layers.has)
+        services.contexts.save()
     chain = solver.cached_chain()
     if chain is not None:
         solver.announce_cached()
     else:
-        chain = _execute(request, services, plan, solver, file_epoch)
-    return _assemble(request, services, plan, chain)
+        with phase(sink, "execute"):
+            chain = _execute(request, services, plan, solver, file_epoch)
+    with phase(sink, "assemble"):
+        return _assemble(request, services, plan, chain)
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
@@ -121,8 +126,9 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             from builder.sandbox.launch import Launcher
             from builder.solver.execute_run import Runner
 
-            services.enter()
-            launcher = Launcher.start()
+            with phase(services.sink, "enter the user namespace"):
+                services.enter()
+                launcher = Launcher.start()
             stack.callback(launcher.close)
             runner = Runner(launcher, services.sink)
         elif _reads_trees(plan, pending):

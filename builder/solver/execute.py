@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.errors import BuildError
-from builder.events import Sink
+from builder.events import Sink, phase
 from builder.image.layers import LayerStore
 from builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
 from builder.layer.changes import Change
@@ -101,7 +101,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     def _run(self, job: Job, op: RunOp) -> Made:
         runner = self._shop.runner
         assert runner is not None, "a RUN step was not foreseen"
-        lower_dirs = self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+        with phase(self._shop.sink, "unpack layers"):
+            lower_dirs = self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
         with self._shop.state.scratch("run") as scratch:
             upper, work = scratch / "upper", scratch / "work"
             for directory in (upper, work):
@@ -120,9 +121,11 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             root = self._tree(job.chain)
             with ExitStack() as stack:
                 mounted = self._shop.mounts.prepare(op, root, trees, scratch, stack, request.span)
-                runner.run(request, root, mounted)
+                with phase(self._shop.sink, "command"):
+                    runner.run(request, root, mounted)
                 self._shop.mounts.check(mounted, request.span)
-            return self._keep_tree(job, diff_upper(upper), upper)
+            with phase(self._shop.sink, "diff, pack and keep"):
+                return self._keep_tree(job, diff_upper(upper), upper)
 
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 
