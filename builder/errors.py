@@ -17,9 +17,9 @@ TiffinError (cache.errors)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cache.errors import CorruptError, DigestError, DiskFullError, StoreError, TiffinError, UsageError
+from cache.values import dataclass
 
 __all__ = [
     "BuildError",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

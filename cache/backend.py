@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from cache.digest import Digest
 from cache.errors import CorruptError
 from cache.keys import SCHEMA, KeyPart
 from cache.snapshots import BlobRef
+from cache.values import dataclass
 
 MAX_RECORD_BYTES = 4 << 20  # a RUN with a very long script; anything beyond is damage
 MAX_PART_CHARACTERS = 4096  # longer parts are kept shortened: they explain, they do not decide

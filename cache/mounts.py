@@ -13,12 +13,12 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from cache.errors import StoreError
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 MAX_PRIVATE = 1024  # directories of one id in use at once
 FOLDER = "cache"

@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cache.digest import Digest
 from cache.errors import CorruptError
 from cache.files import disk_errors, remove_tree, write_atomically
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 from builder.oci.spec import Platform
+from cache.values import dataclass
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _TYPE = r"[a-z-]+(?:\[[^\]]*\])?"

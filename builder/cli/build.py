@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +20,7 @@ from builder.errors import UsageError
 from builder.events import phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
+from cache.values import replace
 
 if TYPE_CHECKING:
     from builder.image.layers import LayerStore

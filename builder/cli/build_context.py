@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -12,6 +11,7 @@ from builder.errors import ContextError, UsageError
 from builder.instructions.ops import UrlOrigin
 from builder.instructions.remote import filename_of, is_git, is_http, parse_git
 from builder.solver.recipe import DirectoryContext, ImageContext, NamedContext, RemoteContext, StageContext
+from cache.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.solver.context import Root

@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from builder.events import Noted, Sink
 from builder.oci.reference import Reference
 from builder.oci.spec import Descriptor, Index, Platform
 from cache.digest import Digest
+from cache.values import dataclass
 
 if TYPE_CHECKING:
     from builder.image.layers import LayerStore

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
+from cache.values import dataclass
 
 _OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from cache.digest import Digest
 from cache.files import remove_tree
 from cache.local import LocalCache
 from cache.snapshots import Snapshots
+from cache.values import dataclass
 
 if TYPE_CHECKING:
     from builder.image.remote import Remote

@@ -14,12 +14,12 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
+from cache.values import dataclass, replace
 
 ROOT_MODE = 0o755
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's

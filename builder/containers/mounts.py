@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from builder.errors import UsageError
 from builder.options import csv_pairs, size_bytes, switch
 from builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
+from cache.values import dataclass
 
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway

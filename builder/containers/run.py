@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import ExitStatus, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from cache.values import dataclass
 
 if TYPE_CHECKING:
     from builder.containers.terminal import Terminal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.containers.container import Container
@@ -13,6 +12,7 @@ from builder.containers.rootfs import RootView
 from builder.sandbox.spec import Bind, Stub, Tmpfs
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 VOLUME_MODE = 0o755
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.dockerfile.expand import Lexer
+from cache.values import dataclass
 
 _MARKER = re.compile(r"(\d*)<<(-?)[ \t]*(?=[^\s<])")
 _SHELL_OPERATORS = "|&;()>"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from builder.dockerfile.glob import check_pattern, is_literal, match_component, match_path, path_regex
 from builder.errors import ContextError, DockerfileError
+from cache.values import dataclass
 
 _ANYWHERE = "**/"
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from builder.dockerfile.parser import Dockerfile, Instruction, parse_trigger
 from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.words import is_legacy_form, parse_args, parse_name_values, split_words
 from builder.errors import DockerfileError, Span
+from cache.values import dataclass, replace
 
 RESERVED_STAGE_NAMES = ("context", "scratch")
 ONCE_PER_STAGE = ("CMD", "ENTRYPOINT", "HEALTHCHECK")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from builder.dockerfile.heredoc import Heredoc, find_markers
 from builder.dockerfile.lines import Directive, Lines, LogicalLine, read_lines
 from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.words import json_words, split_flags
 from builder.errors import DockerfileError, DockerfileErrors, Span
+from cache.values import dataclass, replace
 
 __all__ = ["Directive", "Dockerfile", "Flag", "Heredoc", "Instruction", "parse", "parse_trigger"]
 

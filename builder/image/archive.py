@@ -6,7 +6,6 @@ import contextlib
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
 
@@ -38,6 +37,7 @@ from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.errors import StoreError
 from cache.files import disk_errors, write_atomically
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 Format = Literal["docker", "oci"]
 MAX_MEMBERS = 100_000

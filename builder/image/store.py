@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.errors import ImageError, ImageNotFoundError
@@ -30,6 +29,7 @@ from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.files import write_atomically
 from cache.statedir import StateDir
+from cache.values import dataclass, replace
 
 if TYPE_CHECKING:
     from cache.local import Table

@@ -6,9 +6,9 @@ A text that is digits is always a number, even if a user is called so (CVE-2016-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from builder.errors import BuildError, Span
+from cache.values import dataclass
 
 MAX_ID = (1 << 31) - 1  # beyond, kernels and files disagree on the sign
 ReadFile = Callable[[str], bytes | None]

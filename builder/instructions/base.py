@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 from builder.dockerfile.expand import Lexer
@@ -17,6 +16,7 @@ from builder.errors import DockerfileError, Span
 from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
 from builder.oci.spec import Platform
+from cache.values import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -98,7 +98,7 @@ class StageScope:
 
     def configure(self, created_by: str, **changes: object) -> None:
         """Change the image configuration and note it in the history."""
-        self.config = replace(self.config, **changes)  # type: ignore[arg-type]  # names are checked by replace
+        self.config = replace(self.config, **changes)
         self.history.append(HistoryItem(created_by=created_by))
 
     def note(self, created_by: str) -> None:

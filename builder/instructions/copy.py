@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from builder.dockerfile.heredoc import expand_body
 from builder.dockerfile.parser import Heredoc, Instruction
@@ -12,6 +11,7 @@ from builder.instructions.base import StageScope, absolute, at
 from builder.instructions.flags import flags_of
 from builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
 from builder.instructions.remote import filename_of, is_git, is_http, parse_git
+from cache.values import dataclass
 
 _OCTAL = re.compile(r"0?[0-7]{1,4}")
 _SYMBOLIC = re.compile(

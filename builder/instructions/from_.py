@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from builder.dockerfile.parser import Instruction
 from builder.errors import DockerfileError, Span
 from builder.instructions.flags import flags_of
+from cache.values import dataclass
 
 SCRATCH = "scratch"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")

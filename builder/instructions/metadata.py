@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Self
 
 from builder.dockerfile.durations import format_duration, parse_duration
@@ -14,6 +13,7 @@ from builder.errors import DockerfileError, Span
 from builder.instructions.base import StageScope, at, go_words
 from builder.instructions.flags import flags_of
 from builder.oci.config import Healthcheck
+from cache.values import dataclass, replace
 
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
 MAX_PORT = 65535

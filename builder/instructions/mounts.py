@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span
@@ -20,6 +19,7 @@ from builder.instructions.ops import (
     TmpfsMount,
 )
 from builder.options import csv_pairs, size_bytes, switch
+from cache.values import dataclass
 
 _ALIASES = {
     "dst": "target",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cache.keys import KeyPart
+from cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

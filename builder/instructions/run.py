@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from builder.dockerfile.parser import Instruction
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span
@@ -11,6 +9,7 @@ from builder.instructions.base import StageScope
 from builder.instructions.flags import flags_of
 from builder.instructions.mounts import MountFlag
 from builder.instructions.ops import InlineFile, RunMount, RunOp, SshMount
+from cache.values import dataclass
 
 NETWORKS = ("default", "host", "none")
 SECURITY = ("sandbox", "insecure")

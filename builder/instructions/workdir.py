@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from builder.dockerfile.parser import Instruction
 from builder.errors import DockerfileError, Span
 from builder.instructions.base import StageScope, absolute
 from builder.instructions.flags import flags_of
 from builder.instructions.ops import WorkdirOp
+from cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from builder.errors import BuildError
@@ -23,6 +22,7 @@ from builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from cache.blobs import BlobStore
 from cache.digest import Digest, HashingWriter
 from cache.snapshots import BlobRef
+from cache.values import dataclass
 
 CHUNK_BYTES = 1 << 20
 QUEUED_CHUNKS = 8

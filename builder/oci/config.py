@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from builder.oci.json_fields import Fields, canonical
 from builder.oci.spec import Platform
 from cache.digest import Digest
+from cache.values import dataclass, field
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 
 from builder.errors import ImageError
 from cache.digest import Digest
 from cache.errors import DigestError
+from cache.values import dataclass
 
 DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"

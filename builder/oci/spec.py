@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import platform as host
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from builder.errors import ImageError, UsageError
 from builder.oci.json_fields import Fields, canonical
 from cache.digest import Digest
+from cache.values import dataclass, field
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"

@@ -9,11 +9,11 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.errors import UnauthorizedError, UsageError
 from cache.files import write_atomically
+from cache.values import dataclass, field
 
 HUB_AUTH_KEY = "https://index.docker.io/v1/"  # where Docker keeps the credentials of docker.io
 HELPER_TIMEOUT_SECONDS = 60

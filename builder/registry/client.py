@@ -6,7 +6,6 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from urllib.parse import urlencode, urljoin
 
@@ -15,6 +14,7 @@ from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, De
 from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
 from cache.digest import Digest, VerifyingReader
+from cache.values import dataclass
 
 if TYPE_CHECKING:
     from builder.registry.transport import Response

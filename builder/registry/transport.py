@@ -13,12 +13,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
 from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_challenge
+from cache.values import dataclass
 
 if TYPE_CHECKING:
     import requests

@@ -12,11 +12,11 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from builder.errors import SandboxError
 from builder.sandbox import enter, kernel
 from builder.sandbox.spec import SandboxSpec
+from cache.values import dataclass
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_FDS = 5  # the spec, three standard descriptors, the reply socket

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+
+from cache.values import asdict, dataclass, field
 
 # Docker's fourteen
 DEFAULT_CAPABILITIES = (

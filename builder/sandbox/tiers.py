@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from builder.errors import SandboxError, UsageError
 from builder.sandbox import kernel, userns
+from cache.values import dataclass
 
 NAMES = ("range", "single", "chroot", "none")
 

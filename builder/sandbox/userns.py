@@ -10,10 +10,10 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from builder.errors import SandboxError
 from builder.sandbox import kernel
+from cache.values import dataclass
 
 HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7

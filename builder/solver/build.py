@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.parser import Dockerfile
@@ -31,6 +30,7 @@ from cache.backend import StepCache
 from cache.blobs import BlobStore
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
+from cache.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from builder.solver.ssh_agents import Agents

@@ -6,7 +6,6 @@ Pure but for the trees it asks. The order of rules is BuildKit's copy engine; se
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from builder.errors import BuildError, Span
@@ -15,6 +14,7 @@ from builder.layer.index import Entry, new_entry
 from builder.solver.modes import change_mode
 from builder.solver.selecting import Selected, walk
 from builder.solver.trees import ROOT, SourceTree
+from cache.values import dataclass
 
 NEW_DIRECTORY_MODE = 0o755  # whatever the umask; BuildKit's too
 INLINE_FILE_MODE = 0o644

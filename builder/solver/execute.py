@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +32,7 @@ from builder.solver.trees import LayerTree, SourceTree
 from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 NANOSECONDS = 1_000_000_000
 UNCOMPRESSED = Compression(kind="none")

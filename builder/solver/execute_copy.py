@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +19,7 @@ from builder.solver.members import open_packed
 from builder.solver.selecting import Selected
 from builder.solver.trees import LayerTree, SourceTree
 from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.values import dataclass
 
 SNIFF_BYTES = 512  # one tar block, which also holds every compression's magic
 TAR_MAGIC_OFFSET = 257

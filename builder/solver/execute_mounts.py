@@ -7,7 +7,6 @@ import os
 import posixpath
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.errors import BuildError, ContextError, Span
@@ -34,6 +33,7 @@ from builder.solver.ssh_agents import Agents
 from builder.solver.trees import ROOT, DirectoryTree, LayerTree, SourceTree
 from cache.mounts import CacheMounts
 from cache.statedir import StateDir
+from cache.values import dataclass, field
 
 NEW_DIRECTORY_MODE = 0o755
 

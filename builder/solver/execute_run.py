@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import BuildError, RunError, Span
@@ -22,6 +21,7 @@ from builder.sandbox.network import host_resolv_conf, hosts_file
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from builder.solver.execute_mounts import Mounted
 from builder.solver.trees import LayerTree
+from cache.values import dataclass
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
 READ_BYTES = 1 << 16

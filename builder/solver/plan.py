@@ -7,7 +7,6 @@ reachable stages only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from builder.dockerfile.expand import Lexer
 from builder.dockerfile.parser import Dockerfile, Instruction, parse_trigger
@@ -37,6 +36,7 @@ from builder.solver.recipe import (
     RemoteContext,
     StageContext,
 )
+from cache.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

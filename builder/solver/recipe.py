@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from builder.instructions.ops import GitOrigin, Surroundings, UrlOrigin
 from builder.oci.config import ImageConfig
 from builder.oci.spec import Manifest, Platform
 from cache.digest import Digest
+from cache.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

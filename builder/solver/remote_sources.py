@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.local import Table
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 URL_FILE_MODE = 0o600  # BuildKit's
 

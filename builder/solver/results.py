@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from builder.errors import ImageError
@@ -27,6 +26,7 @@ from builder.solver.plan import StagePlan
 from builder.solver.recipe import BaseImage
 from cache.digest import Digest
 from cache.snapshots import BlobRef
+from cache.values import dataclass, replace
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps

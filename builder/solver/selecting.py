@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from builder.dockerfile.glob import match_component, match_path
 from builder.dockerfile.ignore import IgnoreRules
@@ -13,6 +12,7 @@ from builder.dockerfile.suggest import did_you_mean
 from builder.errors import BuildError, ContextError, Span
 from builder.layer.index import Entry, new_entry
 from builder.solver.trees import ROOT, DirectoryTree, SourceTree
+from cache.values import dataclass, replace
 
 _WILDCARDS = frozenset("*?[\\")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

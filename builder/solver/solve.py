@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildError, TiffinError
@@ -21,6 +20,7 @@ from builder.solver.stepkeys import StepKeys
 from cache.backend import StepCache, StepRecord
 from cache.digest import Digest
 from cache.statedir import StateDir
+from cache.values import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
