@@ -74,6 +74,7 @@ class Warned:
 
     message: str
     where: str = ""  # "Dockerfile:12"
+    rule: str = ""  # of a build check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

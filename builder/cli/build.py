@@ -17,7 +17,7 @@ from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
 from builder.errors import UsageError
-from builder.events import phase
+from builder.events import Warned, phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
 from cache.values import replace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from builder.image.remote import Remote
     from builder.image.store import StoredImage
     from builder.layer.compress import Compression
-    from builder.solver.build import Built
+    from builder.solver.build import Built, Request, Services
     from builder.solver.recipe import BaseImage, NamedContext, Recipe
     from builder.solver.remote_sources import Access, RemoteSources
 
@@ -75,6 +75,10 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="Print the image id only.")
 @click.option("--iidfile", type=click.Path(dir_okay=False), metavar="FILE", help="Write the image id to FILE.")
 @click.option("--metadata-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write digests as JSON to FILE.")
+@click.option("--check", is_flag=True, help="Check the Dockerfile, build nothing; exit code 1 if something is found.")
+@click.option(
+    "--call", default="build", metavar="check|outline|targets[,format=json]", help="Tell of the Dockerfile instead."
+)
 @click.option(
     "--profile", type=click.Path(dir_okay=False), metavar="FILE", help="Write where the time went (Chrome trace)."
 )
@@ -141,12 +145,18 @@ class _Invocation:
 
     def run(self, sink: Renderer) -> None:
         from builder.cli.build_outputs import Outputs
+        from builder.cli.calls import parse_call
 
         self._sink = sink
         session = self._session
         self._layers = session.layers(self.remote)
+        call, as_json = parse_call("check" if self._options["check"] else self._text("call"))
         with contextlib.ExitStack() as stack:
-            builds = self._builds(sink, self._layers, stack)
+            request, services, source = self._prepared(sink, self._layers, stack)
+            if call != "build":
+                self._answer(call, as_json, request, services, source)
+                return
+            builds = self._builds(request, services)
             outputs = Outputs(
                 session=session,
                 layers=self._layers,
@@ -160,13 +170,50 @@ class _Invocation:
             )
             with phase(sink, "outputs"):
                 outputs.write()
+            findings = dict.fromkeys(found for _, built in builds for found in built.findings)
+            for found in findings:
+                where = f"{found.span.file}:{found.span.first_line}"
+                sink.emit(Warned(message=found.message, where=where, rule=found.rule))
             outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
 
-    def _builds(self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack) -> list[tuple[Platform, Built]]:
+    def _answer(self, call: str, as_json: bool, request: Request, services: Services, source: bytes) -> None:
+        """--check and --call."""
+        from builder.cli import calls
+        from builder.solver.checks import OVERRIDE, findings_of
+        from builder.solver.plan import make_plan
+
+        if call == "targets":
+            calls.show_targets(request.dockerfile, as_json=as_json)
+            return
+        recipe = replace(request.recipe, checks_only=call == "check")
+        plan = make_plan(request.dockerfile, recipe, services.resolve_image)
+        if call == "outline":
+            calls.show_outline(request.dockerfile, plan, as_json=as_json)
+            return
+        override = recipe.build_args.get(OVERRIDE)
+        _, found = findings_of(request.dockerfile, plan, services.contexts, override)
+        calls.show_check(found, source, as_json=as_json)
+        if found:
+            raise SystemExit(1)
+
+    def _builds(self, request: Request, services: Services) -> list[tuple[Platform, Built]]:
         """Build for every platform, one after the other: what does not depend on the platform is then cached."""
+        from builder.solver.build import build
+
+        builds = []
+        for platform in self._platforms:
+            recipe = replace(request.recipe, platform=platform)
+            annotations = self._annotations.of("manifest", platform)
+            builds.append((platform, build(replace(request, recipe=recipe, annotations=annotations), services)))
+        return builds
+
+    def _prepared(
+        self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack
+    ) -> tuple[Request, Services, bytes]:
+        """What to build, what to build it with, and the text of the Dockerfile."""
         from builder.cli.build_context import ContextOpener
         from builder.dockerfile.parser import parse
-        from builder.solver.build import Request, Services, build
+        from builder.solver.build import Request, Services
         from builder.solver.context import Contexts
         from cache.local import LocalCache
 
@@ -215,12 +262,7 @@ class _Invocation:
             ),
             layering=self._layering(),
         )
-        builds = []
-        for platform in self._platforms:
-            recipe = replace(request.recipe, platform=platform)
-            annotations = self._annotations.of("manifest", platform)
-            builds.append((platform, build(replace(request, recipe=recipe, annotations=annotations), services)))
-        return builds
+        return request, services, main.dockerfile
 
     def _epoch(self, build_args: Mapping[str, str]) -> int | None:
         """The time of everything made: from the output, --timestamp, or SOURCE_DATE_EPOCH; the Dockerfile may have one."""

@@ -52,7 +52,7 @@ class QuietRenderer(Renderer):
         self._stream = stream
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, Warned):
+        if isinstance(event, Warned) and not event.rule:
             _write(self._stream, _warning(event))
 
 
@@ -168,7 +168,8 @@ def _line(text: str) -> bytes:
 
 def _warning(event: Warned) -> bytes:
     where = f"{event.where}: " if event.where else ""
-    return _line(f"warning: {where}{event.message}")
+    rule = f"{event.rule}: " if event.rule else ""
+    return _line(f"warning: {where}{rule}{event.message}")
 
 
 def _binary(stream: TextIO) -> BinaryIO:

@@ -119,7 +119,8 @@ class LiveRenderer(Renderer):
                 return self._moved(event)
             case Warned():
                 where = f"{event.where}: " if event.where else ""
-                return Text.assemble(("warning: ", "yellow"), plain_line(where + event.message))
+                rule = f"{event.rule}: " if event.rule else ""
+                return Text.assemble(("warning: ", "yellow"), plain_line(where + rule + event.message))
             case Noted():
                 return Text(plain_line(event.message))
         return None

@@ -31,11 +31,11 @@ class Lexer:
     """`escape` is the Dockerfile's escape character, a backslash or a backtick."""
 
     def __init__(self, escape: str = "\\") -> None:
-        self._escape = escape
+        self.escape = escape
 
     def process_word(self, word: str, env: Mapping[str, str]) -> str:
         """The value of `word`, blanks included; raises DockerfileError without a span."""
-        if "$" not in word and "'" not in word and '"' not in word and self._escape not in word:
+        if "$" not in word and "'" not in word and '"' not in word and self.escape not in word:
             return word
         return self.expand(word, env).text
 
@@ -45,7 +45,7 @@ class Lexer:
 
     def expand(self, text: str, env: Mapping[str, str]) -> Expansion:
         """All there is to know of an expansion; raises as process_word does."""
-        return _Expander(text, env, self._escape).run()
+        return _Expander(text, env, self.escape).run()
 
     def expand_body(self, text: str, env: Mapping[str, str]) -> str:
         """Expand a heredoc's body: quotes are text, and a backslash (whatever the escape is) makes the next plain."""
@@ -286,3 +286,14 @@ def _substituted(expression: re.Pattern[str], replacement: str, value: str, ever
         if not everywhere:
             break
     return out + value[end:]
+
+
+_PLAIN_NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_NO_EXPANSION = re.compile(r"'[^']*'")
+
+
+def unset_names(word: str, env: Mapping[str, str], escape: str = "\\") -> list[str]:
+    """The variables `word` uses as they are, without a default or another operator, that `env` does not have."""
+    plain = _NO_EXPANSION.sub("", word.replace(f"{escape}$", "")) if '"' not in word else word.replace(f"{escape}$", "")
+    names = (match[1] or match[2] for match in _PLAIN_NAME.finditer(plain))
+    return [name for name in dict.fromkeys(names) if name not in env]

@@ -69,6 +69,11 @@ class IgnoreRules:
                 rules.append(rule)
         return cls(rules)
 
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether a pattern takes something back."""
+        return any(rule.negated for rule in self._rules)
+
     def matches(self, path: str) -> bool:
         """Whether `path` (relative to the root, clean) is ignored."""
         run = self._last_run(path)

@@ -7,29 +7,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 
+from builder.dockerfile import lint_extra
+from builder.dockerfile.lint_base import Check, Finding, LintWarning, Stage, finding, named, names_of, stages
 from builder.dockerfile.parser import Dockerfile, Instruction, parse_trigger
 from builder.dockerfile.suggest import did_you_mean
-from builder.dockerfile.words import is_legacy_form, parse_args, parse_name_values, split_words
+from builder.dockerfile.words import is_legacy_form, split_words
 from builder.errors import DockerfileError, Span
 from cache.values import dataclass, replace
 
 RESERVED_STAGE_NAMES = ("context", "scratch")
+EXPERIMENTAL = ("InvalidDefinitionDescription",)  # off until `# check=experimental=` names them
 ONCE_PER_STAGE = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
 TARGET_PLATFORM = re.compile(r"\$(TARGETPLATFORM|\{TARGETPLATFORM\})")
 SECRET = re.compile(r"(?:^|_)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE)
 NOT_SECRET = re.compile(r"(?:^|_)(?:public|file|version)(?:_|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LintWarning:
-    """One finding."""
-
-    rule: str
-    message: str
-    span: Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +81,20 @@ def lint(dockerfile: Dockerfile, options: CheckOptions) -> tuple[LintWarning, ..
         for check in CHECKS
         for instruction, warning in check(dockerfile)
         if not (options.skips(warning.rule) or _skipped_above(instruction, warning.rule))
+        and (warning.rule not in EXPERIMENTAL or options.experimental & {warning.rule, "all"})
     ]
     return tuple(sorted(found, key=lambda warning: warning.span.first_line))
+
+
+def filtered(dockerfile: Dockerfile, options: CheckOptions, found: Iterable[LintWarning]) -> tuple[LintWarning, ...]:
+    """Those of `found` (by checks that need values) that neither the options nor a comment skips, each once."""
+    nodes = {node.span: node for node in dockerfile.instructions}
+    return tuple(
+        warning
+        for warning in dict.fromkeys(found)
+        if not options.skips(warning.rule)
+        and not (warning.span in nodes and _skipped_above(nodes[warning.span], warning.rule))
+    )
 
 
 def _skipped_above(instruction: Instruction, rule: str) -> bool:
@@ -105,51 +110,20 @@ def _skipped_above(instruction: Instruction, rule: str) -> bool:
     return False
 
 
-Finding = tuple[Instruction, LintWarning]
-
-
-def _finding(node: Instruction, rule: str, message: str) -> Finding:
-    return node, LintWarning(rule=rule, message=message, span=node.span)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    """A stage as far as it matters here. `name` as written, "" for none."""
-
-    head: Instruction
-    words: tuple[str, ...]
-    body: tuple[Instruction, ...]
-
-    @property
-    def name(self) -> str:
-        return self.words[2] if len(self.words) == 3 else ""
-
-
-def _stages(dockerfile: Dockerfile) -> Iterator[_Stage]:
-    nodes = dockerfile.instructions
-    starts = [index for index, node in enumerate(nodes) if node.keyword == "FROM"]
-    for start, end in pairwise([*starts, len(nodes)]):
-        yield _Stage(head=nodes[start], words=tuple(nodes[start].value.split()), body=nodes[start + 1 : end])
-
-
-def _named(nodes: Iterable[Instruction], *keywords: str) -> Iterator[Instruction]:
-    return (node for node in nodes if node.keyword in keywords)
-
-
 def stage_name_casing(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for stage in _stages(dockerfile):
+    for stage in stages(dockerfile):
         if stage.name != stage.name.lower():
-            yield _finding(stage.head, "StageNameCasing", f"Stage name '{stage.name}' should be lowercase")
+            yield finding(stage.head, "StageNameCasing", f"Stage name '{stage.name}' should be lowercase")
 
 
 def from_as_casing(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for stage in _stages(dockerfile):
+    for stage in stages(dockerfile):
         written = stage.head.written
         keyword = stage.words[1] if len(stage.words) == 3 else ""
         differs = (written.islower() and not keyword.islower()) or (written.isupper() and not keyword.isupper())
         if keyword and differs:
             message = f"'{keyword}' and '{written}' keywords' casing do not match"
-            yield _finding(stage.head, "FromAsCasing", message)
+            yield finding(stage.head, "FromAsCasing", message)
 
 
 def no_empty_continuation(dockerfile: Dockerfile) -> Iterator[Finding]:
@@ -166,89 +140,89 @@ def consistent_instruction_casing(dockerfile: Dockerfile) -> Iterator[Finding]:
     for node in dockerfile.instructions:
         if node.written != (node.written.lower() if most_lower else node.written.upper()):
             message = f"Command '{node.written}' should match the case of the command majority ({casing})"
-            yield _finding(node, "ConsistentInstructionCasing", message)
+            yield finding(node, "ConsistentInstructionCasing", message)
 
 
 def duplicate_stage_name(dockerfile: Dockerfile) -> Iterator[Finding]:
     seen: set[str] = set()
-    for stage in _stages(dockerfile):
+    for stage in stages(dockerfile):
         name = stage.name.lower()
         if name and name in seen:
             message = f'Duplicate stage name "{name}", stage names should be unique'
-            yield _finding(stage.head, "DuplicateStageName", message)
+            yield finding(stage.head, "DuplicateStageName", message)
         seen.add(name)
 
 
 def reserved_stage_name(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for stage in _stages(dockerfile):
+    for stage in stages(dockerfile):
         if stage.name.lower() in RESERVED_STAGE_NAMES:
             message = f"'{stage.name.lower()}' is reserved and should not be used as a stage name"
-            yield _finding(stage.head, "ReservedStageName", message)
+            yield finding(stage.head, "ReservedStageName", message)
 
 
 def json_args_recommended(dockerfile: Dockerfile) -> Iterator[Finding]:
     with_shell: set[str] = set()  # stages that set SHELL, or stand on one that does
-    for stage in _stages(dockerfile):
-        if any(_named(stage.body, "SHELL")) or _base(stage) in with_shell:
+    for stage in stages(dockerfile):
+        if any(named(stage.body, "SHELL")) or _base(stage) in with_shell:
             with_shell |= {stage.name.lower()} - {""}
             continue
-        for node in _named(stage.body, "CMD", "ENTRYPOINT"):
+        for node in named(stage.body, "CMD", "ENTRYPOINT"):
             if node.json is None and node.value:
                 message = f"JSON arguments recommended for {node.keyword} to prevent unintended behavior related to OS signals"
-                yield _finding(node, "JSONArgsRecommended", message)
+                yield finding(node, "JSONArgsRecommended", message)
 
 
 def maintainer_deprecated(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for node in _named(dockerfile.instructions, "MAINTAINER"):
+    for node in named(dockerfile.instructions, "MAINTAINER"):
         message = "Maintainer instruction is deprecated in favor of using label"
-        yield _finding(node, "MaintainerDeprecated", message)
+        yield finding(node, "MaintainerDeprecated", message)
 
 
 def workdir_relative_path(dockerfile: Dockerfile) -> Iterator[Finding]:
     absolute: set[str] = set()  # stages that have an absolute WORKDIR, or stand on one that has
-    for stage in _stages(dockerfile):
+    for stage in stages(dockerfile):
         is_set = _base(stage) in absolute
-        for node in _named(stage.body, "WORKDIR"):
+        for node in named(stage.body, "WORKDIR"):
             path = node.value.strip("\"'")
             if path.startswith("/"):
                 is_set = True
             elif path and not is_set and not path.startswith("$"):  # what a variable holds is not known here
                 message = f'Relative workdir "{node.value}" can have unexpected results if the base image changes'
-                yield _finding(node, "WorkdirRelativePath", message)
+                yield finding(node, "WorkdirRelativePath", message)
         if is_set and stage.name:
             absolute.add(stage.name.lower())
 
 
 def multiple_instructions_disallowed(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for stage in _stages(dockerfile):
-        left = Counter(node.keyword for node in _named(stage.body, *ONCE_PER_STAGE))
-        for node in _named(stage.body, *ONCE_PER_STAGE):
+    for stage in stages(dockerfile):
+        left = Counter(node.keyword for node in named(stage.body, *ONCE_PER_STAGE))
+        for node in named(stage.body, *ONCE_PER_STAGE):
             left[node.keyword] -= 1
             if left[node.keyword]:
                 message = (
                     f"Multiple {node.keyword} instructions should not be used in the same stage "
                     "because only the last one will be used"
                 )
-                yield _finding(node, "MultipleInstructionsDisallowed", message)
+                yield finding(node, "MultipleInstructionsDisallowed", message)
 
 
 def legacy_key_value_format(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for node in _named(_with_triggers(dockerfile), "ENV", "LABEL"):
+    for node in named(_with_triggers(dockerfile), "ENV", "LABEL"):
         if is_legacy_form(node.value, node.escape):
             message = f'"{node.keyword} key=value" should be used instead of legacy "{node.keyword} key value" format'
-            yield _finding(node, "LegacyKeyValueFormat", message)
+            yield finding(node, "LegacyKeyValueFormat", message)
 
 
 def secrets_used_in_arg_or_env(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for node in _named(_with_triggers(dockerfile), "ARG", "ENV"):
-        for name in _names(node):
+    for node in named(_with_triggers(dockerfile), "ARG", "ENV"):
+        for name in names_of(node):
             if SECRET.search(name) and not NOT_SECRET.search(name):
                 message = f'Do not use ARG or ENV instructions for sensitive data ({node.keyword} "{name}")'
-                yield _finding(node, "SecretsUsedInArgOrEnv", message)
+                yield finding(node, "SecretsUsedInArgOrEnv", message)
 
 
 def from_platform_flag(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for stage in _stages(dockerfile):
+    for stage in stages(dockerfile):
         for flag in stage.head.flags:
             if flag.name != "platform" or not flag.value:
                 continue
@@ -256,27 +230,27 @@ def from_platform_flag(dockerfile: Dockerfile) -> Iterator[Finding]:
                 message = (
                     f"Setting platform to predefined {flag.value} in FROM is redundant as this is the default behavior"
                 )
-                yield _finding(stage.head, "RedundantTargetPlatform", message)
+                yield finding(stage.head, "RedundantTargetPlatform", message)
             elif "$" not in flag.value and not _is_named_for(stage, flag.value):
                 message = f'FROM --platform flag should not use constant value "{flag.value}"'
-                yield _finding(stage.head, "FromPlatformFlagConstDisallowed", message)
+                yield finding(stage.head, "FromPlatformFlagConstDisallowed", message)
 
 
 def expose_format(dockerfile: Dockerfile) -> Iterator[Finding]:
-    for node in _named(_with_triggers(dockerfile), "EXPOSE"):
+    for node in named(_with_triggers(dockerfile), "EXPOSE"):
         for word in split_words(node.value, node.escape):
             if "$" in word:
                 continue
             ports, _, protocol = word.partition("/")
             if protocol != protocol.lower():
                 message = f"Defined protocol '{word}' in EXPOSE instruction should be lowercase"
-                yield _finding(node, "ExposeProtoCasing", message)
+                yield finding(node, "ExposeProtoCasing", message)
             if ":" in ports:
                 message = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'"
-                yield _finding(node, "ExposeInvalidFormat", message)
+                yield finding(node, "ExposeInvalidFormat", message)
 
 
-CHECKS: Sequence[Callable[[Dockerfile], Iterator[Finding]]] = (
+CHECKS: Sequence[Check] = (
     stage_name_casing,
     from_as_casing,
     no_empty_continuation,
@@ -291,26 +265,17 @@ CHECKS: Sequence[Callable[[Dockerfile], Iterator[Finding]]] = (
     secrets_used_in_arg_or_env,
     from_platform_flag,
     expose_format,
+    *lint_extra.CHECKS,
 )
 
 
-def _base(stage: _Stage) -> str:
+def _base(stage: Stage) -> str:
     return stage.words[0].lower() if stage.words else ""
 
 
-def _is_named_for(stage: _Stage, platform: str) -> bool:
+def _is_named_for(stage: Stage, platform: str) -> bool:
     """Whether the stage's name tells that it is for one platform, by its system or architecture."""
     return any(part in stage.name.lower() for part in platform.lower().split("/") if part)
-
-
-def _names(node: Instruction) -> list[str]:
-    """The names an ARG or ENV sets; none when it is malformed, which its own class tells."""
-    try:
-        if node.keyword == "ARG":
-            return [name for name, _ in parse_args(node.value, node.escape)]
-        return [pair.name for pair in parse_name_values(node.value, node.keyword, node.escape)]
-    except DockerfileError:
-        return []
 
 
 def _with_triggers(dockerfile: Dockerfile) -> Iterator[Instruction]:

@@ -11,7 +11,6 @@ from typing import BinaryIO, cast
 from builder.errors import CorruptError, ImageError, RegistryError, StoreError, TiffinError
 from builder.events import Sink, Transfer
 from builder.image.store import ImageStore, StoredImage
-from builder.oci.config import ImageConfig
 from builder.oci.reference import Reference
 from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, Descriptor, Index, Manifest, Platform
 from builder.registry.auth import DockerConfig
@@ -72,7 +71,6 @@ class Remote:
         if not self._blobs.has(manifest.config.digest):
             self._download(client, repository, manifest.config)
         config = self._blobs.read(manifest.config.digest, manifest.config.size_bytes)
-        self._check_platform(ImageConfig.decode(config), reference, platform)
         return self._store.keep_resolved(reference, platform, data, config)
 
     def pull(self, reference: Reference, platform: Platform) -> StoredImage:
@@ -193,12 +191,6 @@ class Remote:
             known = ", ".join(sorted({str(m.platform) for m in index.manifests if m.platform})) or "none"
             raise ImageError(f"{reference} has no image for {platform}", remedy=f"it is there for {known}")
         return chosen
-
-    def _check_platform(self, config: ImageConfig, reference: Reference, platform: Platform) -> None:
-        if config.platform.architecture and config.platform.architecture != platform.architecture:
-            raise RegistryError(
-                f"{reference} is for {config.platform}, not for {platform}", remedy="name another image, or --platform"
-            )
 
 
 def _plain(descriptor: Descriptor) -> Descriptor:

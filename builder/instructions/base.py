@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
-from builder.dockerfile.expand import Lexer
+from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.parser import Instruction
+from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span
 from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
@@ -67,6 +68,9 @@ class Planner(Protocol):
     def surroundings(self) -> Surroundings:
         """What the command line says of every RUN."""
 
+    def found(self, rule: str, message: str, span: Span) -> None:
+        """Note the finding of a build check."""
+
     def check_allowed(self, entitlement: str, span: Span) -> None:
         """Raises DockerfileError unless --allow gave `entitlement` (security.insecure)."""
 
@@ -88,6 +92,9 @@ class StageScope:
 
     def expand(self, word: str, span: Span) -> str:
         """Expand variables and remove quotes in one word; raises DockerfileError at `span`."""
+        if "$" in word:
+            for name in unset_names(word, self.env, self.lexer.escape):
+                self.planner.found("UndefinedVar", undefined_variable(name, self.env), span)
         with at(span):
             return self.lexer.process_word(word, self.env)
 
@@ -131,6 +138,12 @@ class at:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DockerfileError) and error.span is None:
             error.span = self._span
+
+
+def undefined_variable(name: str, env: Mapping[str, str]) -> str:
+    """What the check UndefinedVar says."""
+    hint = did_you_mean(name, list(env))
+    return f"Usage of undefined variable '${name}'" + (f" ({hint})" if hint else "")
 
 
 class InstructionClass(Protocol):

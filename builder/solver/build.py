@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile
 from builder.errors import BuildError
 from builder.events import Sink, Warned, phase
@@ -20,6 +21,7 @@ from builder.layer.compress import Compression
 from builder.oci.config import ImageConfig
 from builder.oci.spec import Manifest, Platform
 from builder.options import epoch_seconds
+from builder.solver.checks import OVERRIDE, findings_of, refuse
 from builder.solver.context import Contexts
 from builder.solver.plan import Plan, StagePlan, make_plan
 from builder.solver.recipe import BaseImage, Recipe
@@ -78,6 +80,7 @@ class Built:
     manifest_bytes: bytes
     chain: Chain
     layer_refs: tuple[BlobRef, ...] = ()  # the packed layers of the manifest
+    findings: tuple[LintWarning, ...] = ()  # of build checks
 
 
 def build(request: Request, services: Services) -> Built:
@@ -89,6 +92,9 @@ def build(request: Request, services: Services) -> Built:
         sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
     if request.epoch is None and plan.epoch:
         request = replace(request, epoch=_epoch_of(plan))
+    options, found = findings_of(request.dockerfile, plan, services.contexts, request.recipe.build_args.get(OVERRIDE))
+    if options.error:
+        refuse(found)
     file_epoch = request.epoch if request.rewrites_times else None
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
     solver = Solver(
@@ -110,7 +116,7 @@ def build(request: Request, services: Services) -> Built:
         with phase(sink, "execute"):
             chain = _execute(request, services, plan, solver, file_epoch)
     with phase(sink, "assemble"):
-        return _assemble(request, services, plan, chain)
+        return replace(_assemble(request, services, plan, chain), findings=found)
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:

@@ -6,13 +6,15 @@ reachable stages only.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
-from builder.dockerfile.expand import Lexer
-from builder.dockerfile.parser import Dockerfile, Instruction, parse_trigger
+from builder.dockerfile.expand import Lexer, unset_names
+from builder.dockerfile.lint_base import LintWarning
+from builder.dockerfile.parser import Dockerfile, parse_trigger
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, DockerfileErrors, Span, UsageError
-from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, HistoryItem, InstructionClass, StageScope, Step, at
+from builder.errors import DockerfileError, Span, TiffinError, UsageError
+from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, HistoryItem, StageScope, Step, at
 from builder.instructions.from_ import SCRATCH, From
 from builder.instructions.keywords import KEYWORDS
 from builder.instructions.ops import (
@@ -26,7 +28,9 @@ from builder.instructions.ops import (
 )
 from builder.instructions.variables import Arg
 from builder.oci.config import RunConfig
+from builder.oci.reference import Reference
 from builder.oci.spec import Platform
+from builder.solver.reading import Stage, read_stages
 from builder.solver.recipe import (
     BaseImage,
     DirectoryContext,
@@ -70,15 +74,8 @@ class Plan:
     images: Mapping[str, BaseImage]
     target: int
     unused_build_args: tuple[str, ...] = ()
+    findings: tuple[LintWarning, ...] = ()  # of build checks that need values
     epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    """One stage as written: its FROM and its parsed instructions."""
-
-    head: From
-    body: tuple[tuple[InstructionClass, bool], ...]  # with whether #!COMMIT stands at its end
 
 
 ResolveImage = Callable[[str, Platform], BaseImage]
@@ -86,12 +83,15 @@ ResolveImage = Callable[[str, Platform], BaseImage]
 
 def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage) -> Plan:
     """Plan the build of `recipe.target`; raises DockerfileError(s), UsageError, and what `resolve_image` raises."""
-    globals_, stages = _read(dockerfile)
+    globals_, stages = read_stages(dockerfile)
     planner = _Planner(dockerfile, recipe, resolve_image, stages)
     for arg in globals_:
         planner.add_global(arg)
     target = planner.find_target()
     planner.stage(target)
+    if recipe.checks_only and not recipe.target:
+        for index in range(len(stages)):
+            planner.stage(index)
     used = planner.used_build_args
     unused = tuple(name for name in recipe.build_args if name not in used and not _is_predefined(name))
     return Plan(
@@ -99,49 +99,9 @@ def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImag
         images=planner.images,
         target=target,
         unused_build_args=unused,
+        findings=tuple(planner.findings),
         epoch=planner.global_arg("SOURCE_DATE_EPOCH") or "",
     )
-
-
-def _read(dockerfile: Dockerfile) -> tuple[list[Arg], list[_Stage]]:
-    """Parse every instruction, telling all faults at once."""
-    errors: list[DockerfileError] = []
-    globals_: list[Arg] = []
-    heads: list[tuple[From | None, list[tuple[InstructionClass, bool]]]] = []
-    for node in dockerfile.instructions:
-        try:
-            _sort_in(node, globals_, heads)
-        except DockerfileErrors as exc:
-            errors += exc.errors
-        except DockerfileError as exc:
-            errors.append(exc)
-    if errors:
-        raise errors[0] if len(errors) == 1 else DockerfileErrors(errors)
-    if not heads:
-        raise DockerfileError("dockerfile contains no stages to build", remedy="add a FROM instruction")
-    return globals_, [_Stage(head=head, body=tuple(body)) for head, body in heads if head]
-
-
-def _sort_in(
-    node: Instruction,
-    globals_: list[Arg],
-    heads: list[tuple[From | None, list[tuple[InstructionClass, bool]]]],
-) -> None:
-    if node.keyword == "FROM":
-        heads.append((None, []))  # so that what follows a faulty FROM is not said to stand before any
-        heads[-1] = (From.parse(node), heads[-1][1])
-        return
-    parsed = KEYWORDS[node.keyword].parse(node)
-    if heads:
-        heads[-1][1].append((parsed, node.commit))
-    elif isinstance(parsed, Arg):
-        globals_.append(parsed)
-    else:
-        raise DockerfileError(
-            f"no build stage in current context: {node.keyword} before the first FROM",
-            span=node.span,
-            remedy="only ARG may come before FROM",
-        )
 
 
 def _is_predefined(name: str) -> bool:
@@ -162,7 +122,7 @@ class _Planner:
     """Plans stages on demand, each once; the Planner protocol of builder.instructions.base."""
 
     def __init__(
-        self, dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, stages: Sequence[_Stage]
+        self, dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, stages: Sequence[Stage]
     ) -> None:
         self._dockerfile = dockerfile
         self._recipe = recipe
@@ -171,13 +131,16 @@ class _Planner:
         self._current: list[int] = []
         self.lexer = Lexer(dockerfile.escape)
         self.used_build_args: set[str] = set()
+        self.findings: list[LintWarning] = []
         self.planned: dict[int, StagePlan] = {}
         self.images: dict[str, BaseImage] = {}
+        self._defaults: dict[str, str] = {}  # the globals without --build-arg
         self._globals: dict[str, str] = {
             **_platform_args("TARGET", recipe.platform),
             **_platform_args("BUILD", Platform.local()),
             "TARGETSTAGE": recipe.target or "default",
         }
+        self._defaults.update(self._globals)
         for name in self._globals:
             if name in recipe.build_args:
                 self._globals[name] = recipe.build_args[name]
@@ -210,6 +173,9 @@ class _Planner:
     @property
     def surroundings(self) -> Surroundings:
         return self._recipe.surroundings
+
+    def found(self, rule: str, message: str, span: Span) -> None:
+        self.findings.append(LintWarning(rule=rule, message=message, span=span))
 
     def check_allowed(self, entitlement: str, span: Span) -> None:
         if entitlement not in self._recipe.allowed:
@@ -247,11 +213,37 @@ class _Planner:
         """Evaluate an ARG that stands before the first FROM."""
         for name, default in arg.pairs:
             value = self.build_arg(name)
+            if default is not None:
+                self._default_of(name, default)
             if value is None and default is not None:
                 with at(arg.span):
                     value = self.lexer.process_word(default, self._globals)
             if value is not None:
                 self._globals[name] = value
+
+    def _default_of(self, name: str, default: str) -> None:
+        with contextlib.suppress(DockerfileError):  # told, if it matters, where the value is needed
+            self._defaults[name] = self.lexer.process_word(default, self._defaults)
+
+    def _check_base_name(self, head: From) -> None:
+        """Build checks on FROM: arguments that are not declared, defaults that make no name."""
+        for word in (head.image, head.platform):
+            for name in unset_names(word, self._globals, self.lexer.escape):
+                hint = did_you_mean(name, list(self._globals))
+                self.found(
+                    "UndefinedArgInFrom",
+                    f"FROM argument '{name}' is not declared" + (f" ({hint})" if hint else ""),
+                    head.span,
+                )
+        if "$" not in head.image:
+            return
+        try:
+            name = self.lexer.process_word(head.image, self._defaults)
+            if name != SCRATCH and self._stage_index(name, before=len(self._stages)) is None:
+                Reference.parse(name)
+        except TiffinError:
+            message = f"Default value for ARG {head.image} results in empty or invalid base image name"
+            self.found("InvalidDefaultArgInFrom", message, head.span)
 
     def find_target(self) -> int:
         if not self._recipe.target:
@@ -299,9 +291,10 @@ class _Planner:
         )
         return self.planned[index]
 
-    def _begin(self, stage: _Stage) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
+    def _begin(self, stage: Stage) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
         """The scope a stage starts with, and its base."""
         head = stage.head
+        self._check_base_name(head)
         platform = self._platform(head)
         with at(head.span):
             name = self.lexer.process_word(head.image, self._globals)
@@ -330,6 +323,10 @@ class _Planner:
             raise self._too_late(name, head.span)
         with at(head.span):
             origin = ImageOrigin(name=self._image(name, platform))
+        actual = self.images[origin.name].config.platform
+        if actual.architecture and (actual.os, actual.architecture) != (platform.os, platform.architecture):
+            message = f'Base image {name} was pulled with platform "{actual}", expected "{platform}" for current build'
+            self.found("InvalidBaseImagePlatform", message, head.span)
         return self._begin_from(origin, platform, head)
 
     def _begin_from(

@@ -61,3 +61,4 @@ class Recipe:
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     surroundings: Surroundings = field(default_factory=Surroundings)
     allowed: frozenset[str] = frozenset()
+    checks_only: bool = False  # every stage is planned, nothing will be built

@@ -176,6 +176,10 @@ class DirectoryTree:
                 if child.kind == "dir":
                     pending.append(child.path)
 
+    def hides_for_good(self, path: str) -> bool:
+        """Whether an ignore file without exceptions (`!`) hides `path`, there or not."""
+        return bool(self._rules and path and not self._rules.has_exceptions and self._rules.matches(path))
+
     def is_ignored(self, path: str) -> bool:
         """Whether the ignore rules hide a path that is there."""
         return bool(self._rules and path != ROOT and self._rules.matches(path))

@@ -1,0 +1,136 @@
+"""--check, --call, and the warnings of a build."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, Run
+
+Make = Callable[..., Path]
+
+# one Dockerfile for each rule: the rule, the text, the line it is found on
+CASES = [
+    ("StageNameCasing", "FROM scratch AS Big\n", 1),
+    ("FromAsCasing", "FROM scratch as a\n", 1),
+    ("NoEmptyContinuation", "FROM scratch\nLABEL a=b \\\n\n  c=d\n", 3),
+    ("ConsistentInstructionCasing", "FROM scratch\nLABEL a=b\nlabel c=d\n", 3),
+    ("DuplicateStageName", "FROM scratch AS a\nFROM scratch AS a\n", 2),
+    ("ReservedStageName", "FROM scratch AS context\n", 1),
+    ("JSONArgsRecommended", "FROM scratch\nCMD run\n", 2),
+    ("MaintainerDeprecated", "FROM scratch\nMAINTAINER me\n", 2),
+    ("UndefinedArgInFrom", "ARG BASE=scratch\nFROM ${BASE}$BSAE\n", 2),
+    ("WorkdirRelativePath", "FROM scratch\nWORKDIR a\n", 2),
+    ("UndefinedVar", "FROM scratch\nENV fruit=apple\nCOPY Dockerfile /$friut\n", 3),
+    ("MultipleInstructionsDisallowed", 'FROM scratch\nCMD ["a"]\nCMD ["b"]\n', 2),
+    ("LegacyKeyValueFormat", "FROM scratch\nENV a b\n", 2),
+    ("RedundantTargetPlatform", "FROM --platform=$TARGETPLATFORM scratch\n", 1),
+    ("SecretsUsedInArgOrEnv", "FROM scratch\nARG API_TOKEN\n", 2),
+    ("InvalidDefaultArgInFrom", "ARG TAG\nFROM busybox:${TAG}\n", 2),
+    ("FromPlatformFlagConstDisallowed", "FROM --platform=linux/s390x scratch\n", 1),
+    ("CopyIgnoredFile", "FROM scratch\nCOPY hidden /\n", 2),
+    ("InvalidDefinitionDescription", "# check=experimental=all\n# other words\nFROM scratch AS a\n", 3),
+    ("ExposeProtoCasing", "FROM scratch\nEXPOSE 80/TCP\n", 2),
+    ("ExposeInvalidFormat", "FROM scratch\nEXPOSE 127.0.0.1:80:80\n", 2),
+    ("AptListsLeft", "FROM scratch\nRUN apt-get update && apt-get install -y curl\n", 2),
+    ("CopyAllBeforeInstall", "FROM scratch\nCOPY . /app\nRUN npm ci\n", 2),
+    ("ArgShadowsEnv", "FROM scratch\nENV a=1\nARG a=2\n", 3),
+    ("DoubleStarInCopySource", "FROM scratch\nCOPY a/**/b /\n", 2),
+]
+
+
+def check(tiffin: Run, folder: Path, *words: str) -> tuple[int, list[dict[str, object]]]:
+    done = tiffin("build", "--call", "check,format=json", *words, folder, check=False)
+    return done.returncode, json.loads(done.stdout)["warnings"] if done.stdout else [{"error": done.stderr}]
+
+
+@pytest.mark.parametrize(("rule", "text", "line"), CASES, ids=[case[0] for case in CASES])
+def test_each_rule(tiffin: Run, context: Make, rule: str, text: str, line: int) -> None:
+    args = ("--build-arg", "TAG=x") if rule == "InvalidDefaultArgInFrom" else ()
+    folder = context(text, **{".dockerignore": "hidden\n"})
+    if rule == "InvalidDefaultArgInFrom":  # the name must be one that is here
+        tiffin("build", "-t", "busybox:x", context("FROM scratch\n", name="base"))
+    if rule == "UndefinedArgInFrom":
+        text = text.replace("${BASE}$BSAE", "${BASE}")
+    code, found = check(tiffin, folder, *args)
+    hits = [item for item in found if item.get("ruleName") == rule]
+    assert code == 1 and hits, found
+    assert hits[0]["location"]["ranges"][0]["start"]["line"] == line  # type: ignore[index]
+    # a comment above the instruction, or the directive, leaves it out
+    if rule != "InvalidDefinitionDescription":
+        (folder / "Dockerfile").write_text(f"# check=skip={rule}\n{text}")
+        assert rule not in {item.get("ruleName") for item in check(tiffin, folder, *args)[1]}
+
+
+def test_base_of_another_platform(tiffin: Run, context: Make) -> None:
+    tiffin("build", "--platform", "linux/s390x", "-t", "other", context("FROM scratch\n", name="base"))
+    code, found = check(tiffin, context("FROM other\n"), "--platform", "linux/s390x")
+    assert (code, found) == (0, [])
+
+
+def test_nothing_found(tiffin: Run, context: Make) -> None:
+    folder = context('FROM scratch\nCOPY Dockerfile /\nCMD ["a"]\n')
+    done = tiffin("build", "--check", folder)
+    assert done.stdout == "Check complete, no warnings found.\n"
+    assert "warning" not in tiffin("build", folder).stderr
+
+
+def test_text_has_an_excerpt(tiffin: Run, context: Make) -> None:
+    done = tiffin("build", "--check", context("FROM scratch\nLABEL a=b\nCMD run\n"), check=False)
+    assert done.returncode == 1
+    assert "Check complete, 1 warning has been found!" in done.stdout
+    assert (
+        "Dockerfile:3\n--------------------\n   1 |     FROM scratch\n   2 |     LABEL a=b\n   3 | >>> CMD run\n"
+        in done.stdout
+    )
+
+
+def test_build_warns_and_error_refuses(tiffin: Run, context: Make) -> None:
+    folder = context("FROM scratch\nCOPY Dockerfile /\nCMD run\n")
+    done = tiffin("build", folder)
+    assert "warning: Dockerfile:3: JSONArgsRecommended: JSON arguments recommended for CMD" in done.stderr
+    assert tiffin("build", "-q", folder).stderr == ""
+    (folder / "Dockerfile").write_text("# check=error=true\nFROM scratch\nCOPY none /\nCMD run\n")
+    done = tiffin("build", folder, check=False)
+    assert done.returncode == 1 and "lint violation found for rules: JSONArgsRecommended" in done.stderr
+    done = tiffin("build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all", folder, check=False)
+    assert '"none" not found' in done.stderr
+
+
+def test_undefined_variable_names_the_nearest(tiffin: Run, context: Make) -> None:
+    _, found = check(tiffin, context("FROM scratch\nENV fruit=apple\nCOPY Dockerfile /$friut\n"))
+    assert found[0]["description"] == "Usage of undefined variable '$friut' (did you mean \"fruit\"?)"
+    text = "FROM scratch\nLABEL a=${x:-1} b='$y' c=\\$z d=$PATH e=\"${w+1}\"\n"
+    assert check(tiffin, context(text)) == (0, [])
+
+
+def test_targets_and_outline(tiffin: Run, context: Make) -> None:
+    folder = context(
+        "# one the first\nFROM scratch AS one\nFROM --platform=$BUILDPLATFORM one AS two\n# V a version\nARG V=3\n"
+        "RUN --mount=type=secret,id=s,required --mount=type=ssh --mount=type=cache,target=/c true\n"
+    )
+    targets = json.loads(tiffin("build", "--call", "targets,format=json", folder).stdout)["targets"]
+    assert [(t["name"], t["default"], t["description"], t["base"], t["platform"]) for t in targets] == [
+        ("one", False, "the first", "scratch", ""),
+        ("two", True, "", "one", "$BUILDPLATFORM"),
+    ]
+    outline = json.loads(tiffin("build", "--call", "outline,format=json", folder).stdout)
+    assert outline == {
+        "name": "two",
+        "args": [{"name": "V", "description": "a version", "value": "3"}],
+        "secrets": [{"name": "s", "required": True}],
+        "ssh": [{"name": "default", "required": False}],
+        "cache": [{"ID": "/c"}],
+    }
+    assert "TARGET: two" in tiffin("build", "--call", "outline", folder).stdout
+    done = tiffin("build", "--call", "chekc", folder, check=False)
+    assert done.returncode == 2 and 'did you mean "check"?' in done.stderr
+
+
+def test_documented_rules_are_the_tested_ones() -> None:
+    documented = set(re.findall(r"^\| (\w+) \|", (CHECKOUT / "docs/checks.md").read_text(), re.MULTILINE)) - {"rule"}
+    assert documented == {case[0] for case in CASES} | {"InvalidBaseImagePlatform"}
