@@ -250,7 +250,7 @@ class _Invocation:
             agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,
         )
         request = Request(
-            dockerfile=parse(main.dockerfile, main.name),
+            dockerfile=parse(main.dockerfile, main.name, keep_faults=True),
             recipe=self._recipe(build_args, named.contexts),
             compression=self._compression(),
             epoch=self._epoch(build_args),

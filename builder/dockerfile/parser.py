@@ -7,7 +7,7 @@ line per instruction and splits each into keyword and value. Arguments are check
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from builder.dockerfile.heredoc import Heredoc, find_markers
 from builder.dockerfile.lines import Directive, Lines, LogicalLine, read_lines
@@ -88,10 +88,14 @@ class Dockerfile:
     escape: str
     file: str
     check: Directive | None = None  # the check directive with its place, for errors in it
+    faults: tuple[DockerfileError, ...] = ()  # what could not be read; such instructions are left out
 
 
-def parse(data: bytes, file: str) -> Dockerfile:
-    """Parse a Dockerfile; all faults are raised together. Raises DockerfileError, DockerfileErrors."""
+def parse(data: bytes, file: str, *, keep_faults: bool = False) -> Dockerfile:
+    """Parse a Dockerfile; all faults are raised together. Raises DockerfileError, DockerfileErrors.
+
+    `keep_faults` leaves them to whoever reads the instructions, so that theirs are told at once with them.
+    """
     lines = read_lines(data, file)
     errors = list(lines.errors)
     if not lines.lines and not errors:
@@ -102,16 +106,22 @@ def parse(data: bytes, file: str) -> Dockerfile:
             instructions.append(_instruction(line, keyword, value, lines.escape))
         except DockerfileError as exc:
             errors.append(exc)
-    if errors:
-        errors.sort(key=lambda error: error.span.first_line if error.span else 0)
-        raise errors[0] if len(errors) == 1 else DockerfileErrors(errors)
+    if errors and not keep_faults:
+        raise together(errors)
     return Dockerfile(
         instructions=tuple(instructions),
         directives={name: directive.value for name, directive in lines.directives.items()},
         escape=lines.escape,
         file=file,
         check=lines.directives.get("check"),
+        faults=tuple(errors),
     )
+
+
+def together(errors: Sequence[DockerfileError]) -> DockerfileError | DockerfileErrors:
+    """One error for all of `errors`, in the order of lines."""
+    ordered = sorted(errors, key=lambda error: error.span.first_line if error.span else 0)
+    return ordered[0] if len(ordered) == 1 else DockerfileErrors(ordered)
 
 
 def parse_trigger(text: str, file: str, span: Span, *, escape: str = "\\") -> Instruction:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.lint_base import LintWarning
-from builder.dockerfile.parser import Dockerfile, parse_trigger
+from builder.dockerfile.parser import Dockerfile, parse_trigger, together
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span, TiffinError, UsageError
 from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, HistoryItem, StageScope, Step, at
@@ -92,6 +92,8 @@ def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImag
     if recipe.checks_only and not recipe.target:
         for index in range(len(stages)):
             planner.stage(index)
+    if planner.faults:
+        raise together(planner.faults)
     used = planner.used_build_args
     unused = tuple(name for name in recipe.build_args if name not in used and not _is_predefined(name))
     return Plan(
@@ -132,6 +134,7 @@ class _Planner:
         self.lexer = Lexer(dockerfile.escape)
         self.used_build_args: set[str] = set()
         self.findings: list[LintWarning] = []
+        self.faults: list[DockerfileError] = []
         self.planned: dict[int, StagePlan] = {}
         self.images: dict[str, BaseImage] = {}
         self._defaults: dict[str, str] = {}  # the globals without --build-arg
@@ -271,7 +274,10 @@ class _Planner:
             scope.steps[first:] = [replace(step, text=f"ONBUILD {step.text}") for step in scope.steps[first:]]
         commits = set()
         for instruction, commit in stage.body:
-            instruction.apply(scope)
+            try:
+                instruction.apply(scope)
+            except DockerfileError as exc:
+                self.faults.append(exc)
             if commit:
                 commits.add(len(scope.steps) - 1)
         self._current.pop()

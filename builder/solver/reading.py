@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.dockerfile.parser import Dockerfile, Instruction
+from builder.dockerfile.parser import Dockerfile, Instruction, together
 from builder.errors import DockerfileError, DockerfileErrors
 from builder.instructions.base import InstructionClass
 from builder.instructions.from_ import From
@@ -25,7 +25,7 @@ class Stage:
 
 def read_stages(dockerfile: Dockerfile) -> tuple[list[Arg], list[Stage]]:
     """Parse every instruction, telling all faults at once."""
-    errors: list[DockerfileError] = []
+    errors: list[DockerfileError] = [*dockerfile.faults]
     globals_: list[Arg] = []
     heads: list[tuple[From | None, Body]] = []
     for node in dockerfile.instructions:
@@ -36,7 +36,7 @@ def read_stages(dockerfile: Dockerfile) -> tuple[list[Arg], list[Stage]]:
         except DockerfileError as exc:
             errors.append(exc)
     if errors:
-        raise errors[0] if len(errors) == 1 else DockerfileErrors(errors)
+        raise together(errors)
     if not heads:
         raise DockerfileError("dockerfile contains no stages to build", remedy="add a FROM instruction")
     return globals_, [Stage(head=head, body=tuple(body)) for head, body in heads if head]
