@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import CHECKOUT
 from tests.run_machine import Machine, own_machine, users_machine
+from tests.servers import Registry
 from tests.unprivileged import Users
+
+BOOTSTRAP_SECONDS = 300
+CA_FILE = "etc/ssl/certs/ca-certificates.crt"
 
 
 @pytest.fixture(scope="module", params=["self", "user"])
@@ -20,3 +30,29 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         users: Users = request.getfixturevalue("users")
         with users_machine(users) as made:
             yield made
+
+
+@pytest.fixture(scope="session")
+def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Debian base in the registry, made from the machine's own package sources and trusting what the machine trusts."""
+    if os.getuid() != 0:
+        pytest.skip("bootstrapping Debian is set up for root")
+    folder = tmp_path_factory.mktemp("debian")
+    subprocess.run(
+        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(folder / "rootfs.tar")],
+        check=True,
+        capture_output=True,
+        timeout=BOOTSTRAP_SECONDS,
+    )
+    trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or f"/{CA_FILE}"
+    shutil.copy(trusted, folder / "ca.crt")
+    (folder / "Dockerfile").write_text(
+        f'FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /{CA_FILE}\nENV PIP_CERT=/{CA_FILE}\nCMD ["bash"]\n'
+    )
+    name = f"{registry.host}/debian:bookworm"
+    tool = [sys.executable, "-m", "builder", "--root", str(folder / "state")]
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    subprocess.run(
+        [*tool, "build", "-q", "--push", "-t", name, str(folder)], check=True, env=environ, capture_output=True
+    )
+    return name

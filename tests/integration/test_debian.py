@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import ssl
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -19,35 +17,7 @@ from tests.servers import Registry, free_port
 from tests.unprivileged import WITH_IDS, Users, interpreter
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("debian")]
-BOOTSTRAP_SECONDS = 300
 SERVE_SECONDS = 20
-CA_FILE = "etc/ssl/certs/ca-certificates.crt"
-
-
-@pytest.fixture(scope="module")
-def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Debian base in the registry, made from the machine's own package sources and trusting what the machine trusts."""
-    if os.getuid() != 0:
-        pytest.skip("bootstrapping Debian is set up for root")
-    folder = tmp_path_factory.mktemp("debian")
-    subprocess.run(
-        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(folder / "rootfs.tar")],
-        check=True,
-        capture_output=True,
-        timeout=BOOTSTRAP_SECONDS,
-    )
-    trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or f"/{CA_FILE}"
-    shutil.copy(trusted, folder / "ca.crt")
-    (folder / "Dockerfile").write_text(
-        f'FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /{CA_FILE}\nENV PIP_CERT=/{CA_FILE}\nCMD ["bash"]\n'
-    )
-    name = f"{registry.host}/debian:bookworm"
-    tool = [sys.executable, "-m", "builder", "--root", str(folder / "state")]
-    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    subprocess.run(
-        [*tool, "build", "-q", "--push", "-t", name, str(folder)], check=True, env=environ, capture_output=True
-    )
-    return name
 
 
 def test_service_is_built_pushed_and_served(users: Users, debian: str, registry: Registry) -> None:

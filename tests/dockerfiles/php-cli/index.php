@@ -1,0 +1,2 @@
+<?php
+echo "php ", json_encode(["lunch" => true]), "\n";

@@ -1,0 +1,1 @@
+puts "ruby #{ENV.fetch('RACK_ENV')} #{Process.uid.positive?}"
