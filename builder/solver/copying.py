@@ -142,7 +142,7 @@ class Copier:
     def _copy_file(self, tree: SourceTree, item: Selected, dest: str, into_directory: bool) -> None:
         target = self._file_target(item.name, dest, into_directory)
         opener = tree.opener(item.entry) if item.entry.kind == "file" else None
-        self._put(target, self._styled(item.entry), opener, tree.link_group(item.entry))
+        self._put(target, self._styled(item.entry), opener, None)
 
     def _file_target(self, name: str, dest: str, into_directory: bool) -> str:
         target = self._resolve(dest)
@@ -173,7 +173,7 @@ class Copier:
         if not item.name:
             self._put_tree(tree, item, prefix)
             return
-        self._put_entry(tree, prefix + item.name, item.entry)
+        self._put_entry(tree, item, prefix + item.name, item.entry)
         if item.entry.kind == "dir":
             self._put_tree(tree, item, f"{prefix}{item.name}/")
 
@@ -181,12 +181,13 @@ class Copier:
         """Everything below the source, but not itself."""
         for relative, entry in walk(tree, item):
             if relative:
-                self._put_entry(tree, prefix + relative, entry)
+                self._put_entry(tree, item, prefix + relative, entry)
 
-    def _put_entry(self, tree: SourceTree, path: str, entry: Entry) -> None:
+    def _put_entry(self, tree: SourceTree, item: Selected, path: str, entry: Entry) -> None:
+        """Put `entry` at `path`; names of one file stay one within what one source brings."""
         opener = tree.opener(entry) if entry.kind == "file" else None
-        group = tree.link_group(entry) if entry.kind == "file" else None
-        self._put(path, self._styled(entry), opener, group)
+        links = tree.link_group(entry) if entry.kind == "file" else None
+        self._put(path, self._styled(entry), opener, None if links is None else (id(item), links))
 
     def _put(self, path: str, entry: Entry, opener: Callable[[], BinaryIO] | None, group: Hashable) -> None:
         current = self._current(path)

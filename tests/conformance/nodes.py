@@ -2,7 +2,7 @@
 
 A table of files, as cases and bases give it, maps a path to text (a file of mode 0644) or to a table:
 `text`, `mode`, `uid`, `gid`, `mtime`, `link` (symlink), `hard` (hardlink to that path), `kind` (fifo, socket, char),
-`xattrs`, `size` (zeros), or `archive` (plain, gzip, bzip2, xz, zstd) of `members`. A path that ends in a slash is a directory.
+`xattrs`, `caps` (security.capability in hex), `size` (zeros), or `archive` (plain, gzip, bzip2, xz, zstd) of `members`. A path that ends in a slash is a directory.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FIXED_TIME = 1_577_880_000  # 2020-01-01 12:00 UTC: what every file of a context
 RECENT_TIME = 1_750_000_000  # from here on a time is "when the build ran" and no rule fixes it
 SHOWN_TEXT_BYTES = 80
 XATTR = "SCHILY.xattr."
+CAPABILITY = "security.capability"  # told in hex
 COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": lambda data: gzip.compress(data, mtime=0),
@@ -104,6 +105,7 @@ def _node(path: str, spec: object) -> Node:
         "archive",
         "members",
         "dev",
+        "caps",
     }
     assert set(spec) <= known, f"{path}: unknown {set(spec) - known}"
     kind = spec.get("kind") or _kind(path, spec)
@@ -120,7 +122,7 @@ def _node(path: str, spec: object) -> Node:
         data=data,
         target=spec.get("link") or spec.get("hard") or "",
         device=tuple(spec.get("dev", (1, 3))) if kind in ("char", "block") else (0, 0),
-        xattrs=spec.get("xattrs", {}),
+        xattrs={**spec.get("xattrs", {}), **({CAPABILITY: spec["caps"]} if "caps" in spec else {})},
     )
 
 
@@ -200,8 +202,12 @@ def _member(name: str, node: Node) -> tarfile.TarInfo:
     member.type, member.mode, member.uid, member.gid = _TYPES[node.kind], node.mode, node.uid, node.gid
     member.mtime, member.linkname, member.size = node.mtime, node.target, len(node.data)
     member.devmajor, member.devminor = node.device
-    member.pax_headers = {XATTR + key: value for key, value in node.xattrs.items()}
+    member.pax_headers = {XATTR + key: _encoded(key, value) for key, value in node.xattrs.items()}
     return member
+
+
+def _encoded(key: str, value: str) -> str:
+    return bytes.fromhex(value).decode("utf-8", "surrogateescape") if key == CAPABILITY else value
 
 
 def merge_layers(layers: Iterable[bytes], base: Mapping[str, Node] | None = None) -> dict[str, Node]:
@@ -254,7 +260,7 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Node:
         target=os.path.normpath(member.linkname).strip("/") if kind == "hard" else member.linkname,
         device=(member.devmajor, member.devminor) if kind in ("char", "block") else (0, 0),
         xattrs={
-            key.removeprefix(XATTR): value.encode("utf-8", "surrogateescape").hex() if "capability" in key else value
+            key.removeprefix(XATTR): value.encode("utf-8", "surrogateescape").hex() if CAPABILITY in key else value
             for key, value in member.pax_headers.items()
             if key.startswith(XATTR)
         },
