@@ -94,10 +94,13 @@ class Copier:
         target = self._file_target(name, dest, dest.endswith("/"))
         self._put(target, self._styled(entry), opener, None)
 
-    def make_directory(self, path: str) -> None:
-        """Bring the directory `path` (resolved, relative) and its parents into the layer: as they are, or new ones."""
+    def make_directory(self, path: str, *, chmod: str | None = None) -> None:
+        """Bring the directory `path` (resolved, relative) and its parents into the layer: as they are, or new ones.
+
+        `chmod` instead of the style's, for new ones.
+        """
         if path != ROOT:
-            self._parents(f"{path}/.")
+            self._parents(f"{path}/.", chmod)
 
     def merge(
         self,
@@ -108,7 +111,7 @@ class Copier:
     ) -> None:
         """Unpack an archive's entries (paths relative to `dest`) as ADD does; modes are the archive's, owners `owner`."""
         root = self._resolve(dest)
-        self.make_directory(root)
+        self.make_directory(root, chmod="")
         prefix = "" if root == ROOT else f"{root}/"
         for entry, opener in entries:
             path = self._destination.resolve(prefix + entry.path, follow_last=False)
@@ -118,7 +121,7 @@ class Copier:
                 placed = placed._replace(uid=owner[0], gid=owner[1])
             if self._style.time_ns is not None:
                 placed = placed._replace(mtime_ns=self._style.time_ns)
-            self._parents(path)
+            self._parents(path, "")
             self._out.pop(path, None)
             self._out[path] = _Planned(entry=placed, open=opener, group=None)
 
@@ -199,7 +202,7 @@ class Copier:
             raise BuildError(message, span=self._span, remedy="name another destination, or remove it in a RUN before")
         self._out[path] = _Planned(entry=entry._replace(path=path, offset=-1, opaque=False), open=opener, group=group)
 
-    def _parents(self, path: str) -> None:
+    def _parents(self, path: str, chmod: str | None = None) -> None:
         """Bring the parents of `path` into the layer: as they are, or new ones."""
         parts = path.split("/")[:-1]
         for count in range(1, len(parts) + 1):
@@ -213,14 +216,15 @@ class Copier:
                     span=self._span,
                     remedy="name another destination",
                 )
-            entry = existing if existing is not None else self._new_directory(parent)
+            entry = existing if existing is not None else self._new_directory(parent, chmod)
             self._out[parent] = _Planned(entry=entry._replace(path=parent, opaque=False), open=None, group=None)
 
-    def _new_directory(self, path: str) -> Entry:
+    def _new_directory(self, path: str, chmod: str | None) -> Entry:
         uid, gid = self._style.owner or (0, 0)
         mode = NEW_DIRECTORY_MODE
-        if self._style.chmod[:1].isdigit():  # symbolic modes leave new parents alone
-            mode = change_mode(self._style.chmod, mode, is_directory=True)
+        chmod = self._style.chmod if chmod is None else chmod
+        if chmod[:1].isdigit():  # symbolic modes leave new parents alone
+            mode = change_mode(chmod, mode, is_directory=True)
         return self.new_entry(path, "dir", mode)._replace(uid=uid, gid=gid)
 
     def _styled(self, entry: Entry) -> Entry:

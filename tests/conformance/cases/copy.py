@@ -193,7 +193,11 @@ CASES = [
             "numbers-on-scratch": {"dockerfile": "FROM scratch\nCOPY --chown=5:6 a.txt /x\n"},
             "passwd-of-that-moment": "RUN echo new:x:55:66::/:/bin/sh >>/etc/passwd\nCOPY --chown=new a.txt /x",
             "group-without-user": "COPY --chown=:5 a.txt /x",
-            "too-big": ("COPY --chown=99999999999:1 a.txt /x", "99999999999"),
+            "too-big": {
+                "put": "COPY --chown=99999999999:1 a.txt /x",
+                "error": "99999999999",
+                "stance": "an id must fit: BuildKit takes it for root",
+            },
         },
         context="tree",
         files={
@@ -225,9 +229,21 @@ CASES = [
             },
             "existing-directory": "COPY --chmod=711 sub /existingdir",
             "with-owner": {"put": "COPY --chown=1:2 --chmod=600 sub /x", **new_directory("dir 0600 1:2")},
-            "too-long": ("COPY --chmod=10000 a.txt /x", "(?i)invalid chmod parameter: '?10000"),
-            "no-octal": ("COPY --chmod=64a a.txt /x", "(?i)invalid chmod parameter: '?64a"),
-            "nine": ("COPY --chmod=649 a.txt /x", "(?i)invalid chmod parameter: '?649"),
+            "too-long": {
+                "put": "COPY --chmod=10000 a.txt /x",
+                "error": "(?i)invalid chmod parameter: '?10000",
+                "old": "any octal number was taken (test CopyInvalidChmod)",
+            },
+            "no-octal": {
+                "put": "COPY --chmod=64a a.txt /x",
+                "error": "(?i)invalid chmod parameter: '?64a",
+                "old": "any text was taken (test CopyInvalidChmod)",
+            },
+            "nine": {
+                "put": "COPY --chmod=649 a.txt /x",
+                "error": "(?i)invalid chmod parameter: '?649",
+                "old": "any text was taken (test CopyInvalidChmod)",
+            },
         },
         context="tree",
     ),
@@ -375,7 +391,11 @@ COPY --from=src /existingdir /x
                 "put": "t /x",
                 "files": {"t/old": {"text": "o", "mtime": 1}, "t/zero": {"text": "z", "mtime": 0}},
             },
-            "capability-is-not-in-a-context": {"put": "f /x", "files": {"f": "f"}},
+            "capability": {
+                "put": "f /x",
+                "files": {"f": {"text": "f", "caps": "0100000200200000000000000000000000000000"}},
+            },
+            "attribute-of-a-user": {"put": "f /x", "files": {"f": {"text": "f", "xattrs": {"user.note": "n"}}}},
             "deep": {"put": "d /x", "files": {f"{'d/' * 60}f": "deep"}},
             "many-hard-links": {
                 "put": "h /x",
