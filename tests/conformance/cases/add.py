@@ -107,7 +107,7 @@ CASES = [
             "climbing-names": {
                 "put": "a.tar /x/",
                 "files": {"a.tar": tar(**{"../../up": "u"})},
-                "error": r"(?i)cannot unpack.*\.\.",
+                "error": r"\.\./\.\./up",
                 "stance": "names that climb are a hostile archive's: BuildKit takes the dots away",
             },
             "hardlink-to-nothing": {
