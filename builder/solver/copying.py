@@ -94,10 +94,13 @@ class Copier:
         target = self._file_target(name, dest, dest.endswith("/"))
         self._put(target, self._styled(entry), opener, None)
 
-    def make_directory(self, path: str) -> None:
-        """Bring the directory `path` (resolved, relative) and its parents into the layer: as they are, or new ones."""
+    def make_directory(self, path: str, *, chmod: str | None = None) -> None:
+        """Bring the directory `path` (resolved, relative) and its parents into the layer: as they are, or new ones.
+
+        `chmod` instead of the style's, for new ones.
+        """
         if path != ROOT:
-            self._parents(f"{path}/.")
+            self._parents(f"{path}/.", chmod)
 
     def merge(
         self,
@@ -108,7 +111,7 @@ class Copier:
     ) -> None:
         """Unpack an archive's entries (paths relative to `dest`) as ADD does; modes are the archive's, owners `owner`."""
         root = self._resolve(dest)
-        self.make_directory(root)
+        self.make_directory(root, chmod="")
         prefix = "" if root == ROOT else f"{root}/"
         for entry, opener in entries:
             path = self._destination.resolve(prefix + entry.path, follow_last=False)
@@ -118,7 +121,7 @@ class Copier:
                 placed = placed._replace(uid=owner[0], gid=owner[1])
             if self._style.time_ns is not None:
                 placed = placed._replace(mtime_ns=self._style.time_ns)
-            self._parents(path)
+            self._parents(path, "")
             self._out.pop(path, None)
             self._out[path] = _Planned(entry=placed, open=opener, group=None)
 
@@ -142,7 +145,7 @@ class Copier:
     def _copy_file(self, tree: SourceTree, item: Selected, dest: str, into_directory: bool) -> None:
         target = self._file_target(item.name, dest, into_directory)
         opener = tree.opener(item.entry) if item.entry.kind == "file" else None
-        self._put(target, self._styled(item.entry), opener, tree.link_group(item.entry))
+        self._put(target, self._styled(item.entry), opener, None)
 
     def _file_target(self, name: str, dest: str, into_directory: bool) -> str:
         target = self._resolve(dest)
@@ -173,7 +176,7 @@ class Copier:
         if not item.name:
             self._put_tree(tree, item, prefix)
             return
-        self._put_entry(tree, prefix + item.name, item.entry)
+        self._put_entry(tree, item, prefix + item.name, item.entry)
         if item.entry.kind == "dir":
             self._put_tree(tree, item, f"{prefix}{item.name}/")
 
@@ -181,12 +184,13 @@ class Copier:
         """Everything below the source, but not itself."""
         for relative, entry in walk(tree, item):
             if relative:
-                self._put_entry(tree, prefix + relative, entry)
+                self._put_entry(tree, item, prefix + relative, entry)
 
-    def _put_entry(self, tree: SourceTree, path: str, entry: Entry) -> None:
+    def _put_entry(self, tree: SourceTree, item: Selected, path: str, entry: Entry) -> None:
+        """Put `entry` at `path`; names of one file stay one within what one source brings."""
         opener = tree.opener(entry) if entry.kind == "file" else None
-        group = tree.link_group(entry) if entry.kind == "file" else None
-        self._put(path, self._styled(entry), opener, group)
+        links = tree.link_group(entry) if entry.kind == "file" else None
+        self._put(path, self._styled(entry), opener, None if links is None else (id(item), links))
 
     def _put(self, path: str, entry: Entry, opener: Callable[[], BinaryIO] | None, group: Hashable) -> None:
         current = self._current(path)
@@ -198,7 +202,7 @@ class Copier:
             raise BuildError(message, span=self._span, remedy="name another destination, or remove it in a RUN before")
         self._out[path] = _Planned(entry=entry._replace(path=path, offset=-1, opaque=False), open=opener, group=group)
 
-    def _parents(self, path: str) -> None:
+    def _parents(self, path: str, chmod: str | None = None) -> None:
         """Bring the parents of `path` into the layer: as they are, or new ones."""
         parts = path.split("/")[:-1]
         for count in range(1, len(parts) + 1):
@@ -212,14 +216,15 @@ class Copier:
                     span=self._span,
                     remedy="name another destination",
                 )
-            entry = existing if existing is not None else self._new_directory(parent)
+            entry = existing if existing is not None else self._new_directory(parent, chmod)
             self._out[parent] = _Planned(entry=entry._replace(path=parent, opaque=False), open=None, group=None)
 
-    def _new_directory(self, path: str) -> Entry:
+    def _new_directory(self, path: str, chmod: str | None) -> Entry:
         uid, gid = self._style.owner or (0, 0)
         mode = NEW_DIRECTORY_MODE
-        if self._style.chmod[:1].isdigit():  # symbolic modes leave new parents alone
-            mode = change_mode(self._style.chmod, mode, is_directory=True)
+        chmod = self._style.chmod if chmod is None else chmod
+        if chmod[:1].isdigit():  # symbolic modes leave new parents alone
+            mode = change_mode(chmod, mode, is_directory=True)
         return self.new_entry(path, "dir", mode)._replace(uid=uid, gid=gid)
 
     def _styled(self, entry: Entry) -> Entry:

@@ -190,8 +190,14 @@ class _Planner:
         """`--from=NAME`: a stage (by name or index), a named context, else an image."""
         here = self._current[-1]
         index = self._stage_index(name, before=here)
-        if index is None and name.isdigit() and int(name) < len(self._stages):
+        if index is None and name.isascii() and name.isdigit():
             index = int(name)
+            if index >= len(self._stages):
+                raise DockerfileError(
+                    f"invalid stage index {name}",
+                    span=span,
+                    remedy=f"the stages before this one are 0 to {here - 1}" if here else "no stage is before this one",
+                )
             if index >= here:
                 raise self._too_late(name, span, mount_target)
         context = self._recipe.contexts.get(name)

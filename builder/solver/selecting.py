@@ -62,11 +62,18 @@ def _select(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
         yield Selected(name=plain[-1] if plain else "", entry=entry, contents_only=ends_in_slash)
         return
     start = tree.resolve("/".join(parts[:literal]) or ROOT)
+    if start != ROOT and tree.lookup(start) is None:
+        raise _not_found(tree, "/".join(parts[:literal]), "/".join(parts[:literal]), span)
     for path in _matches(tree, start, parts[literal:]):
         name = path.rsplit("/", 1)[-1]
         target = tree.lookup(tree.resolve(path))
-        if target is not None:
-            yield Selected(name=name, entry=target, contents_only=ends_in_slash)
+        if target is None:
+            raise BuildError(
+                f'"{path}", which "{pattern}" matches, is a link to what is not there: not found',
+                span=span,
+                remedy="remove the link, or leave it out by .dockerignore",
+            )
+        yield Selected(name=name, entry=target, contents_only=ends_in_slash)
 
 
 def _select_with_parents(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:

@@ -192,10 +192,9 @@ class DirectoryTree:
         return entry.link if entry and entry.kind == "symlink" else None
 
     def _stat(self, path: str) -> Entry | None:
-        if self.is_ignored(path):
-            return None
         try:
-            return self._entry(path, os.lstat(self._host_path(path)))
+            st = os.lstat(self._host_path(path))
+            return None if self._hidden(path, stat.S_ISDIR(st.st_mode)) else self._entry(path, st)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
@@ -208,7 +207,7 @@ class DirectoryTree:
             with os.scandir(self._host_path(path)) as found:
                 for item in found:
                     child = prefix + item.name
-                    if self._hidden(child, item):
+                    if self._hidden(child, item.is_dir(follow_symlinks=False)):
                         self._altered.append(child)
                         continue
                     entry = self._entry(child, item.stat(follow_symlinks=False))
@@ -221,11 +220,12 @@ class DirectoryTree:
             self._entries[entry.path] = entry
         return entries
 
-    def _hidden(self, path: str, item: os.DirEntry[str]) -> bool:
-        """Ignored, and not a directory below which something may be included again."""
-        if self._rules is None or not self._rules.matches(path):
+    def _hidden(self, path: str, is_directory: bool) -> bool:
+        """Ignored, and not a directory that holds something included again."""
+        if not self.is_ignored(path):
             return False
-        return not (item.is_dir(follow_symlinks=False) and self._rules.may_descend(path))
+        assert self._rules is not None
+        return not (is_directory and self._rules.may_descend(path) and self.children(path))
 
     def _entry(self, path: str, st: os.stat_result) -> Entry | None:
         if st.st_uid != self._owner or not (

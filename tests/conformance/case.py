@@ -122,7 +122,8 @@ def table(
             values = {"put": row[0], "error": row[1]}
         values |= row if isinstance(row, Mapping) else {}
         text = values.pop("dockerfile", dockerfile).replace("@@", values.pop("put", ""))
-        cases.append(Case(name=f"{name}-{key}", rule=rule, dockerfile=text, **{**common, **values}))
+        files = {**common.get("files", {}), **values.get("files", {})}
+        cases.append(Case(name=f"{name}-{key}", rule=rule, dockerfile=text, **{**common, **values, "files": files}))
     return cases
 
 

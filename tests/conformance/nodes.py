@@ -2,7 +2,7 @@
 
 A table of files, as cases and bases give it, maps a path to text (a file of mode 0644) or to a table:
 `text`, `mode`, `uid`, `gid`, `mtime`, `link` (symlink), `hard` (hardlink to that path), `kind` (fifo, socket, char),
-`xattrs`, `size` (zeros), or `archive` (plain, gzip, bzip2, xz, zstd) of `members`. A path that ends in a slash is a directory.
+`xattrs`, `caps` (security.capability in hex), `size` (zeros), `packed` (compressed text), or `archive` (plain, gzip, bzip2, xz, zstd) of `members`. A path that ends in a slash is a directory.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FIXED_TIME = 1_577_880_000  # 2020-01-01 12:00 UTC: what every file of a context
 RECENT_TIME = 1_750_000_000  # from here on a time is "when the build ran" and no rule fixes it
 SHOWN_TEXT_BYTES = 80
 XATTR = "SCHILY.xattr."
+CAPABILITY = "security.capability"  # told in hex
 COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": lambda data: gzip.compress(data, mtime=0),
@@ -104,11 +105,15 @@ def _node(path: str, spec: object) -> Node:
         "archive",
         "members",
         "dev",
+        "caps",
+        "packed",
     }
     assert set(spec) <= known, f"{path}: unknown {set(spec) - known}"
     kind = spec.get("kind") or _kind(path, spec)
     default = 0o755 if kind == "dir" else 0o777 if kind == "link" else 0o644
     data = str(spec.get("text", "")).encode() or bytes(int(spec.get("size", 0)))
+    if "packed" in spec:
+        data = COMPRESSORS[spec["packed"]](data)
     if "archive" in spec:
         data = COMPRESSORS[spec["archive"]](to_tar(read_table(spec["members"]), implied=False))
     return Node(
@@ -120,7 +125,7 @@ def _node(path: str, spec: object) -> Node:
         data=data,
         target=spec.get("link") or spec.get("hard") or "",
         device=tuple(spec.get("dev", (1, 3))) if kind in ("char", "block") else (0, 0),
-        xattrs=spec.get("xattrs", {}),
+        xattrs={**spec.get("xattrs", {}), **({CAPABILITY: spec["caps"]} if "caps" in spec else {})},
     )
 
 
@@ -165,7 +170,7 @@ def _write(path: Path, node: Node, folder: Path) -> None:
         case _:
             path.write_bytes(node.data)
     for name, value in node.xattrs.items():
-        os.setxattr(path, name, value.encode())
+        os.setxattr(path, name, bytes.fromhex(value) if name == CAPABILITY else value.encode())
 
 
 # -- to and from a tar -------------------------------------------------------------------------------------------------
@@ -180,7 +185,8 @@ def to_tar(nodes: Mapping[str, Node], *, implied: bool = True) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, node in nodes.items():
-            archive.addfile(_member(name, node), io.BytesIO(node.data))
+            told = replace(nodes[node.target], kind="hard", target=node.target) if node.target in nodes else node
+            archive.addfile(_member(name, told if node.kind == "hard" else node), io.BytesIO(node.data))
     return stream.getvalue()
 
 
@@ -198,10 +204,14 @@ _TYPES = {
 def _member(name: str, node: Node) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.mode, member.uid, member.gid = _TYPES[node.kind], node.mode, node.uid, node.gid
-    member.mtime, member.linkname, member.size = node.mtime, node.target, len(node.data)
+    member.mtime, member.linkname, member.size = node.mtime, node.target, 0 if node.kind == "hard" else len(node.data)
     member.devmajor, member.devminor = node.device
-    member.pax_headers = {XATTR + key: value for key, value in node.xattrs.items()}
+    member.pax_headers = {XATTR + key: _encoded(key, value) for key, value in node.xattrs.items()}
     return member
+
+
+def _encoded(key: str, value: str) -> str:
+    return bytes.fromhex(value).decode("utf-8", "surrogateescape") if key == CAPABILITY else value
 
 
 def merge_layers(layers: Iterable[bytes], base: Mapping[str, Node] | None = None) -> dict[str, Node]:
@@ -254,7 +264,7 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Node:
         target=os.path.normpath(member.linkname).strip("/") if kind == "hard" else member.linkname,
         device=(member.devmajor, member.devminor) if kind in ("char", "block") else (0, 0),
         xattrs={
-            key.removeprefix(XATTR): value.encode("utf-8", "surrogateescape").hex() if "capability" in key else value
+            key.removeprefix(XATTR): value.encode("utf-8", "surrogateescape").hex() if CAPABILITY in key else value
             for key, value in member.pax_headers.items()
             if key.startswith(XATTR)
         },

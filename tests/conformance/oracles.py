@@ -53,7 +53,9 @@ class BuildKit:
             )
             return {"error": _buildkit_error(done.stderr)}
         archive = work / "result.tar"
-        subprocess.run([*self.docker, "save", "-o", str(archive), "result"], check=True, capture_output=True)
+        save = [*self.docker, "save", "-o", str(archive), "result"]
+        done = subprocess.run(save, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{case.id}: {done.stderr}"
         return read_result(archive, bases)
 
 
@@ -85,7 +87,9 @@ class Buildah:
             return {"error": (lines or done.stderr.splitlines() or ["?"])[-1]}
         archive = work / "buildah.tar"
         push = [*self._command, "push", "-q", "localhost/result", f"docker-archive:{archive}"]
-        subprocess.run(push, check=True, capture_output=True, env=self._environ({}))
+        done = subprocess.run(push, capture_output=True, text=True, env=self._environ({}), check=False)
+        if done.returncode:
+            return {"error": done.stderr.strip()}
         result = read_result(archive, bases)
         result["config"].get("Labels", {}).pop("io.buildah.version", None)
         result["config"] = {key: value for key, value in result["config"].items() if value and key != "Hostname"}
