@@ -146,7 +146,9 @@ def write_folder(nodes: Mapping[str, Node], folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, node, folder)
-    for path in sorted(folder.rglob("*"), reverse=True):
+    # os.walk, as rglob of older Pythons asks where a link leads, also one that is too long to follow
+    paths = [Path(above) / name for above, folders, files in os.walk(folder) for name in (*folders, *files)]
+    for path in sorted(paths, reverse=True):
         node = nodes.get(str(path.relative_to(folder)), Node(kind="dir", mode=0o755))
         if node.kind != "link":
             path.chmod(node.mode)
