@@ -29,7 +29,7 @@ OWNERS = {
 }
 
 # what runs between the fork of a sandbox and its command: these import nothing of ours but each other
-STANDALONE = ("builder.sandbox.enter", "builder.sandbox.kernel", "builder.sandbox.mountkinds")
+STANDALONE = ("builder.sandbox.enter", "builder.sandbox.kernel", "builder.sandbox.mountkinds", "builder.sandbox.root")
 
 
 def within(module: str, prefix: str) -> bool:

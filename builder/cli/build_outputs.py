@@ -138,7 +138,7 @@ class Outputs:
             self.sink.emit(Noted(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
 
     def _save(self, spec: OutputSpec) -> None:
-        from builder.image.archive import Saved, output_file, save, save_directory
+        from builder.image.archive_write import Saved, output_file, save, save_directory
 
         if self.several and spec.kind == "docker":
             raise UsageError("a docker archive holds one platform", remedy="use type=oci, or build one platform")
@@ -156,7 +156,7 @@ class Outputs:
             save(images, self.session.blobs, sink, "docker" if spec.kind == "docker" else "oci", index=index)
 
     def _export(self, spec: OutputSpec) -> None:
-        from builder.image.archive import output_file
+        from builder.image.archive_write import output_file
         from builder.solver.export import export_directory, export_tar
 
         state = self.session.state

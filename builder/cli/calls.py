@@ -12,7 +12,7 @@ from builder.dockerfile.parser import Dockerfile
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import Span, UsageError
 from builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount
-from builder.solver.plan import Plan
+from builder.solver.planned import Plan
 
 CALLS = ("build", "check", "outline", "targets")
 DOCS = "https://docs.docker.com/reference/build-checks/"

@@ -8,7 +8,7 @@ import click
 
 from builder.cli.session import Session, is_terminal
 from builder.errors import UsageError
-from builder.image.archive import Format, Saved, output_file, save
+from builder.image.archive_write import Format, Saved, output_file, save
 
 
 @click.command("save")

@@ -1,4 +1,4 @@
-"""Images as one file: `docker save` archives that are OCI layouts too, and reading what docker, podman, skopeo write."""
+"""Images read from one file or directory: what docker, podman, buildah and skopeo write."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 from builder.errors import CorruptError, ImageError
 from builder.image.store import ImageStore, StoredImage
 from builder.layer.compress import decompressor, sniff
-from builder.layer.copyfile import copy_content
-from builder.layer.index import Entry, new_entry
-from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
 from builder.oci.config import ImageConfig
-from builder.oci.json_fields import Fields, canonical
+from builder.oci.json_fields import Fields
 from builder.oci.reference import Reference
 from builder.oci.spec import (
     ANNOTATION_CONTAINERD_NAME,
@@ -35,199 +32,11 @@ from builder.oci.spec import (
 from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.errors import StoreError
-from cache.files import disk_errors, write_atomically
+from cache.files import disk_errors
 from cache.statedir import StateDir
-from cache.values import dataclass
 
-Format = Literal["docker", "oci"]
 MAX_MEMBERS = 100_000
 _LAYER_TYPES = {"gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD, "none": OCI_LAYER}
-
-
-class Sink(Protocol):
-    """Where an archive goes."""
-
-    def write(self, data: bytes, /) -> object: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """An image to save, and the names it has in the archive."""
-
-    manifest: bytes
-    config: bytes
-    names: tuple[Reference, ...]
-
-
-def save(
-    images: Sequence[Saved],
-    blobs: BlobStore,
-    sink: Sink,
-    form: Format,
-    *,
-    index: tuple[Index, Sequence[Reference]] | None = None,
-) -> None:
-    """Write an archive; the same bytes for the same images. Raises StoreError for a layer that is not here.
-
-    `index` makes it an archive of one image for several platforms, under these names.
-    """
-    _write(_Archive(sink), images, blobs, form, index)
-
-
-def save_directory(
-    images: Sequence[Saved],
-    blobs: BlobStore,
-    path: Path,
-    *,
-    index: tuple[Index, Sequence[Reference]] | None = None,
-) -> None:
-    """Write an OCI image layout at `path`, into what is there."""
-    with disk_errors(path):
-        _write(_Directory(path), images, blobs, "oci", index)
-
-
-def _write(
-    writer: _Writer,
-    images: Sequence[Saved],
-    blobs: BlobStore,
-    form: Format,
-    index: tuple[Index, Sequence[Reference]] | None,
-) -> None:
-    manifests: list[Descriptor] = []
-    docker: list[dict[str, object]] = []
-    written: set[Digest] = set()
-    writer.directory("blobs")
-    writer.directory("blobs/sha256")
-    for image in images:
-        manifest = Manifest.decode(image.manifest)
-        for layer in manifest.layers:
-            if layer.digest not in written:
-                written.add(layer.digest)
-                writer.blob(layer.digest, blobs.path(layer.digest), layer.size_bytes)
-        for data in (image.config, image.manifest):
-            if Digest.of(data) not in written:
-                written.add(Digest.of(data))
-                writer.file(f"blobs/sha256/{Digest.of(data).hex}", data)
-        plain = Descriptor(
-            media_type=manifest.media_type, digest=Digest.of(image.manifest), size_bytes=len(image.manifest)
-        )
-        manifests += [_named(plain, name) for name in image.names] or [plain]
-        docker.append(
-            {
-                "Config": f"blobs/sha256/{manifest.config.digest.hex}",
-                "RepoTags": [name.familiar for name in image.names if name.tag],
-                "Layers": [f"blobs/sha256/{layer.digest.hex}" for layer in manifest.layers],
-            }
-        )
-    if index is not None:
-        data = index[0].encode()
-        writer.file(f"blobs/sha256/{Digest.of(data).hex}", data)
-        plain = Descriptor(media_type=index[0].media_type, digest=Digest.of(data), size_bytes=len(data))
-        manifests = [_named(plain, name) for name in index[1]] or [plain]
-    writer.file("index.json", Index(manifests=tuple(manifests)).encode())
-    if form == "docker":
-        writer.file("manifest.json", json.dumps(docker, sort_keys=True, separators=(",", ":")).encode())
-    writer.file("oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
-    writer.end()
-
-
-@contextlib.contextmanager
-def output_file(dest: str, stdout: BinaryIO) -> Iterator[Sink]:
-    """A file that appears whole at `dest`, or stdout for `-`."""
-    if dest == "-":
-        yield stdout
-        stdout.flush()
-        return
-    path = Path(dest)
-    temporary = path.with_name(f".{path.name}.part")
-    with disk_errors(path):
-        try:
-            with temporary.open("wb") as stream:
-                yield stream
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-class _Writer(Protocol):
-    """Takes the files of a layout."""
-
-    def directory(self, path: str) -> None: ...
-
-    def file(self, path: str, data: bytes) -> None: ...
-
-    def blob(self, digest: Digest, host_path: Path, size: int) -> None: ...
-
-    def end(self) -> None: ...
-
-
-class _Directory:
-    """A directory; blobs first, so that the index never names what is not there."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def directory(self, path: str) -> None:
-        (self._root / path).mkdir(parents=True, exist_ok=True)
-
-    def file(self, path: str, data: bytes) -> None:
-        write_atomically(self._root / path, data)
-        (self._root / path).chmod(0o644)
-
-    def blob(self, digest: Digest, host_path: Path, size: int) -> None:
-        target = self._root / "blobs" / digest.algorithm / digest.hex
-        if target.exists():
-            return
-        temporary = target.with_name(f".{target.name}.part")
-        with host_path.open("rb", buffering=0) as source, temporary.open("wb", buffering=0) as sink:
-            copied = copy_content(source, sink.fileno(), size)
-        if copied != size:
-            temporary.unlink()
-            raise CorruptError(f"blob {digest} has another size than its manifest says", remedy="build it again")
-        temporary.replace(target)
-
-    def end(self) -> None:
-        """Nothing comes after the last file."""
-
-
-class _Archive:
-    """A tar with nothing of this machine in it."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def directory(self, path: str) -> None:
-        self._sink.write(header(new_entry(path, "dir", 0o755), f"{path}/"))
-
-    def file(self, path: str, data: bytes) -> None:
-        self._sink.write(header(self._entry(path, len(data)), path) + data + padding(len(data)))
-
-    def blob(self, digest: Digest, host_path: Path, size: int) -> None:
-        path = f"blobs/{digest.algorithm}/{digest.hex}"
-        self._sink.write(header(self._entry(path, size), path))
-        left = size
-        with host_path.open("rb", buffering=0) as stream:
-            while data := stream.read(COPY_CHUNK_BYTES):
-                left -= len(data)
-                self._sink.write(data)
-        if left:
-            raise CorruptError(f"blob {digest} has another size than its manifest says", remedy="build it again")
-        self._sink.write(padding(size))
-
-    def end(self) -> None:
-        self._sink.write(END_OF_ARCHIVE)
-
-    def _entry(self, path: str, size: int) -> Entry:
-        return new_entry(path, "file", 0o644)._replace(size=size)
-
-
-def _named(plain: Descriptor, name: Reference) -> Descriptor:
-    return Descriptor(
-        media_type=plain.media_type,
-        digest=plain.digest,
-        size_bytes=plain.size_bytes,
-        annotations={ANNOTATION_CONTAINERD_NAME: str(name), ANNOTATION_REF_NAME: name.tag or name.familiar},
-    )
 
 
 class Loader:

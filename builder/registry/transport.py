@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
+from builder.registry.answers import detail, origin
 from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_challenge
 from cache.values import dataclass
 
@@ -30,7 +31,6 @@ MAX_TRIES = 5
 MAX_REDIRECTS = 5
 BACK_OFF_SECONDS = 0.5  # doubled each time, with jitter
 MAX_WAIT_SECONDS = 30.0
-MAX_ERROR_BYTES = 64 << 10
 MAX_TOKEN_BYTES = 1 << 20
 TOKEN_LIFE_SECONDS = 60  # the token spec's default
 RETRIED = frozenset({429, 500, 502, 503, 504})
@@ -129,7 +129,7 @@ class Transport:
     def _redirected(self, call: Call, authorization: str) -> requests.Response:
         url = self._absolute(call.url)
         for _ in range(MAX_REDIRECTS + 1):
-            same_origin = _origin(url) == _origin(self._base_url())
+            same_origin = origin(url) == origin(self._base_url())
             headers = dict(call.headers or {})
             if authorization and same_origin:
                 headers["Authorization"] = authorization
@@ -342,18 +342,18 @@ class Transport:
         if 200 <= status < 300 or status in call.allowed:
             return response
         with response:
-            detail = _detail(response)
+            words = detail(response.raw)
         what = call.what or f"{self.registry}"
         if status in (401, 403):
             raise UnauthorizedError(
-                f"{what}: access denied ({status}{detail})", remedy=f"run tiffin login {self.registry}"
+                f"{what}: access denied ({status}{words})", remedy=f"run tiffin login {self.registry}"
             )
         if status == 404:
-            raise NotInRegistryError(f"{what}: not found{detail}", remedy="check the name")
+            raise NotInRegistryError(f"{what}: not found{words}", remedy="check the name")
         if status == 429:
-            raise RegistryError(f"{what}: too many requests{detail}", remedy="wait, or log in for a higher limit")
+            raise RegistryError(f"{what}: too many requests{words}", remedy="wait, or log in for a higher limit")
         remedy = "try again later" if status >= 500 else "check the name and the registry"
-        raise RegistryError(f"{what}: the registry answered {status}{detail}", remedy=remedy)
+        raise RegistryError(f"{what}: the registry answered {status}{words}", remedy=remedy)
 
     def _tls_error(self, exc: Exception) -> RegistryError:
         text = str(exc)
@@ -386,19 +386,3 @@ class _Unreachable(Exception):
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _detail(response: requests.Response) -> str:
-    """The registry's own words (distribution-spec #error-codes), bounded."""
-    try:
-        data = response.raw.read(MAX_ERROR_BYTES, decode_content=True)
-        first = json.loads(data)["errors"][0]
-        text = str(first.get("message") or first.get("code") or "")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError):
-        return ""
-    return f": {' '.join(text.split())[:200]}" if text else ""

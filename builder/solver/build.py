@@ -23,7 +23,8 @@ from builder.oci.spec import Manifest, Platform
 from builder.options import epoch_seconds
 from builder.solver.checks import OVERRIDE, findings_of, refuse
 from builder.solver.context import Contexts
-from builder.solver.plan import Plan, StagePlan, make_plan
+from builder.solver.plan import make_plan
+from builder.solver.planned import Plan, StagePlan
 from builder.solver.recipe import BaseImage, Recipe
 from builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
 from builder.solver.solve import Solver

@@ -8,7 +8,7 @@ from builder.dockerfile.parser import Dockerfile
 from builder.errors import BuildError
 from builder.instructions.ops import ContextOrigin, CopyOp
 from builder.solver.context import Contexts
-from builder.solver.plan import Plan
+from builder.solver.planned import Plan
 from builder.solver.trees import DirectoryTree
 
 OVERRIDE = "BUILDKIT_DOCKERFILE_CHECK"  # the build argument that replaces `# check=`

@@ -14,7 +14,7 @@ from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile, parse_trigger, together
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span, TiffinError, UsageError
-from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, HistoryItem, StageScope, Step, at
+from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
 from builder.instructions.from_ import SCRATCH, From
 from builder.instructions.keywords import KEYWORDS
 from builder.instructions.ops import (
@@ -30,6 +30,7 @@ from builder.instructions.variables import Arg
 from builder.oci.config import RunConfig
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
+from builder.solver.planned import Plan, StagePlan
 from builder.solver.reading import Stage, read_stages
 from builder.solver.recipe import (
     BaseImage,
@@ -40,43 +41,7 @@ from builder.solver.recipe import (
     RemoteContext,
     StageContext,
 )
-from cache.values import dataclass, replace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagePlan:
-    """One reachable stage. `base` None is scratch."""
-
-    index: int
-    name: str  # as shown in progress; "" for a lone stage without a name
-    base: StageOrigin | ImageOrigin | None
-    platform: Platform
-    config: RunConfig
-    author: str
-    steps: tuple[Step, ...]
-    history: tuple[HistoryItem, ...]
-    env: Mapping[str, str]
-    args: Mapping[str, str | None]
-    commits: frozenset[int] = frozenset()  # numbers of the steps up to which #!COMMIT asks for a layer
-
-    def label(self, step_index: int) -> str:
-        """`[name 2/5] RUN make`, as BuildKit numbers steps."""
-        offset = 1 if isinstance(self.base, ImageOrigin) else 0
-        name = f"{self.name} " if self.name else ""
-        return f"[{name}{step_index + 1 + offset}/{len(self.steps) + offset}] {self.steps[step_index].text}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Reachable stages by index, in an order in which each comes after what it needs."""
-
-    stages: Mapping[int, StagePlan]
-    images: Mapping[str, BaseImage]
-    target: int
-    unused_build_args: tuple[str, ...] = ()
-    findings: tuple[LintWarning, ...] = ()  # of build checks that need values
-    epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM
-
+from cache.values import replace
 
 ResolveImage = Callable[[str, Platform], BaseImage]
 

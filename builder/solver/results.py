@@ -22,7 +22,7 @@ from builder.oci.spec import (
     Manifest,
     chain_id,
 )
-from builder.solver.plan import StagePlan
+from builder.solver.planned import StagePlan
 from builder.solver.recipe import BaseImage
 from cache.digest import Digest
 from cache.snapshots import BlobRef

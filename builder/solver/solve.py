@@ -14,7 +14,7 @@ from builder.errors import BuildError, TiffinError
 from builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
 from builder.instructions.base import Step
 from builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
-from builder.solver.plan import Plan, StagePlan
+from builder.solver.planned import Plan, StagePlan
 from builder.solver.results import Chain, LayerRef, base_chain, chain_of
 from builder.solver.stepkeys import StepKeys
 from cache.backend import StepCache, StepRecord

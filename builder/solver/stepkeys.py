@@ -17,7 +17,7 @@ from builder.instructions.base import Step
 from builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
 from builder.oci.spec import chain_id
 from builder.solver.context import Contexts
-from builder.solver.plan import Plan, StagePlan
+from builder.solver.planned import Plan, StagePlan
 from builder.solver.selecting import Selected, content_digest, select
 from builder.solver.trees import SourceTree
 from cache.digest import Digest
