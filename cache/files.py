@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -30,6 +31,23 @@ def disk_error(path: Path | str, exc: OSError) -> StoreError:
             f"no space left while writing {path}", remedy="free some space, or run tiffin system prune"
         )
     return StoreError(f"cannot use {path}: {exc.strerror}", remedy="check the path and its permissions")
+
+
+@contextlib.contextmanager
+def flocked(path: Path, *, shared: bool, blocking: bool) -> Iterator[bool]:
+    """Hold a flock on `path`, made if missing; yields False if it is busy and `blocking` is off. Ends with its holder."""
+    with disk_errors(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(fd, mode if blocking else mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

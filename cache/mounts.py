@@ -9,14 +9,13 @@ A directory holds whatever a step left there, also one that was killed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cache.errors import StoreError
-from cache.files import disk_errors, remove_tree
+from cache.files import disk_errors, flocked, remove_tree
 from cache.statedir import StateDir
 from cache.values import dataclass
 
@@ -95,18 +94,5 @@ class CacheMounts:
             fresh.rename(place)
 
 
-@contextlib.contextmanager
-def _held(place: Path, *, exclusive: bool, wait: bool) -> Iterator[bool]:
-    path = place.with_name(place.name + ".lock")
-    with disk_errors(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        try:
-            fcntl.flock(fd, mode if wait else mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(fd)
+def _held(place: Path, *, exclusive: bool, wait: bool) -> AbstractContextManager[bool]:
+    return flocked(place.with_name(place.name + ".lock"), shared=not exclusive, blocking=wait)

@@ -13,10 +13,11 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cache.errors import StoreError
-from cache.files import disk_error, remove_tree, write_atomically
+from cache.files import disk_error, flocked, remove_tree, write_atomically
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "tmp", "locks")
@@ -94,24 +95,9 @@ class StateDir:
         write_atomically(stamp, FORMAT.encode())
         return cls(root)
 
-    @contextlib.contextmanager
-    def lock(self, name: str, *, shared: bool = False, blocking: bool = True) -> Iterator[bool]:
-        """Hold the lock called `name`; yields False if it is busy and `blocking` is off."""
-        path = self.locks / _lock_file(name)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as exc:
-            raise disk_error(path, exc) from exc
-        try:
-            mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-            try:
-                fcntl.flock(fd, mode if blocking else mode | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(fd)
+    def lock(self, name: str, *, shared: bool = False, blocking: bool = True) -> AbstractContextManager[bool]:
+        """Hold the lock called `name`; gives False if it is busy and `blocking` is off."""
+        return flocked(self.locks / _lock_file(name), shared=shared, blocking=blocking)
 
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:

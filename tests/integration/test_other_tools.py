@@ -10,7 +10,6 @@ import struct
 import subprocess
 import tarfile
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from builder.oci.spec import OCI_INDEX, Platform
 from cache.digest import Digest
+from tests.conformance.oracles import running_buildkit
 from tests.conftest import Run
 from tests.servers import Registry
 
@@ -149,26 +149,8 @@ def test_podman(pushed: str, tmp_path: Path) -> None:
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Debian's docker with a daemon of its own."""
     folder = tmp_path_factory.mktemp("docker")
-    options = [
-        "--iptables=false",
-        "--bridge=none",
-        "--ip-forward=false",
-        "--ip-masq=false",
-        "--storage-driver=overlay2",
-    ]
-    places = [f"--data-root={folder}/d", f"--exec-root={folder}/e", f"--pidfile={folder}/pid", f"-H=unix://{folder}/s"]
-    with (folder / "log").open("wb") as log:
-        daemon = subprocess.Popen(["dockerd", *options, *places], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        while not (folder / "s").exists():
-            assert daemon.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-            time.sleep(0.1)
-        yield ["/usr/bin/docker", "-H", f"unix://{folder}/s"]
-    finally:
-        daemon.terminate()
-        daemon.wait(30)
-        subprocess.run(["umount", folder / "e/netns/default"], capture_output=True, check=False)  # the daemon leaves it
+    with running_buildkit(folder) as daemon:
+        yield list(daemon.docker)
 
 
 def test_docker_reads_what_we_push_and_save(docker: Sequence[str], tiffin: Run, pushed: str, tmp_path: Path) -> None:
