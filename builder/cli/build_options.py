@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,6 +109,10 @@ def _own_agent(name: str) -> Path:
 
 def hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """--add-host NAME:ADDRESS or NAME=ADDRESS; host-gateway is this machine."""
+    if not texts:
+        return ()
+    import ipaddress
+
     result = []
     for text in texts:
         separator = "=" if "=" in text else ":"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
+from builder.options import csv_pairs
 from cache.values import dataclass
 
 _OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
@@ -97,11 +97,13 @@ def parse_outputs(texts: Sequence[str]) -> tuple[OutputSpec, ...]:
 def _fields(text: str) -> dict[str, str]:
     """Comma-separated NAME=VALUE with CSV quoting, as buildx reads it."""
     result: dict[str, str] = {}
-    for item in next(csv.reader([text])):
-        name, equals, value = item.partition("=")
-        name = name.strip().lower()
-        if not equals or not name:
-            raise UsageError(f'"{item}" in --output {text} is no NAME=VALUE', remedy="write type=oci,dest=FILE")
+    try:
+        pairs = csv_pairs(text)
+    except ValueError as exc:
+        raise UsageError(f"--output {text} has an empty item", remedy="write type=oci,dest=FILE") from exc
+    for name, value in pairs:
+        if value is None:
+            raise UsageError(f'"{name}" in --output {text} is no NAME=VALUE', remedy="write type=oci,dest=FILE")
         if name in result:
             raise UsageError(f'"{name}" is given twice in --output {text}', remedy="keep one of them")
         result[name] = value

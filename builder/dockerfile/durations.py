@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from builder.errors import DockerfileError
 
@@ -15,6 +14,8 @@ _MAX_CHARS = 100  # no duration needs more; keeps the numbers small
 
 def parse_duration(text: str) -> int:
     """Nanoseconds; raises DockerfileError without a span."""
+    from fractions import Fraction
+
     sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if rest == "0":
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
@@ -45,6 +44,8 @@ def is_git(text: str, *, context: bool = False) -> bool:
 
 def filename_of(url: str) -> str:
     """What a file fetched from `url` is called."""
+    from urllib.parse import unquote, urlsplit
+
     return unquote(urlsplit(url).path).rsplit("/", 1)[-1] or UNNAMED
 
 
@@ -86,6 +87,8 @@ def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> G
 
 
 def _query(text: str, query: str) -> dict[str, str]:
+    from urllib.parse import parse_qsl
+
     fields: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _QUERY_KEYS:
