@@ -17,6 +17,7 @@ from builder.errors import UsageError
 from cache.digest import Digest
 from cache.files import remove_tree
 from cache.local import LocalCache
+from cache.mounts import CacheMounts
 from cache.snapshots import Snapshots
 from cache.values import dataclass
 
@@ -48,6 +49,7 @@ def df(session: Session, /) -> None:
         ["Images", str(len(images)), size_text(_size(session.state.images))],
         ["Containers", str(len(containers)), size_text(_size(session.state.containers))],
         ["Layers", str(len(list(Snapshots(session.state)))), size_text(_size(session.state.layers))],
+        ["Cache mounts", str(len(CacheMounts(session.state, "").list())), size_text(_size(session.state.mounts))],
         ["Step records", str(len(list(LocalCache(session.table).records()))), size_text(_size(session.state.cache))],
     ]
     print_table([["TYPE", "TOTAL", "SIZE"], *rows])
@@ -81,6 +83,10 @@ def prune(session: Session, /, everything: bool, force: bool) -> None:
         for name, record in list(cache.records()):
             if record.diff_id not in live.diff_ids:
                 cache.forget(name)
+        if everything:
+            mounts = CacheMounts(session.state, "")
+            for mount in mounts.list():
+                mounts.remove(mount)
     click.echo(f"Total reclaimed space: {size_text(max(0, before - _size(session.state.root)))}")
 
 

@@ -168,7 +168,7 @@ class MountShop:
                 self._fill_cache(mount, trees, path, span)
 
             path = stack.enter_context(store.open(id_, sharing, fill))
-            _own(path, first)
+            _own(path, first, span)
             result[id_] = path
         return result
 
@@ -216,7 +216,7 @@ class MountShop:
                     remedy=f"give it with --ssh {mount.id} (and SSH_AUTH_SOCK), or --ssh {mount.id}=KEYFILE",
                 )
             return None
-        os.chown(socket, mount.uid, mount.gid)
+        _give(socket, mount.uid, mount.gid, span)
         socket.chmod(mount.mode)
         if not any(item.startswith("SSH_AUTH_SOCK=") for item in result.env):
             result.env.append(f"SSH_AUTH_SOCK={mount.target}")
@@ -267,12 +267,23 @@ def _materialize(tree: SourceTree, chosen: Selected, place: Path) -> None:
     materialize(changes, place)
 
 
-def _own(path: Path, mount: CacheMount) -> None:
+def _give(path: Path, uid: int, gid: int, span: Span) -> None:
+    try:
+        os.chown(path, uid, gid)
+    except OSError as exc:
+        raise BuildError(
+            f"cannot give a mount to {uid}:{gid}: {exc.strerror}",
+            span=span,
+            remedy="the isolation tier has no such id (see tiffin info); leave uid and gid out",
+        ) from exc
+
+
+def _own(path: Path, mount: CacheMount, span: Span) -> None:
     """Give the directory the owner and mode asked for, also one that another step made otherwise."""
     st = path.stat()
     uid = st.st_uid if mount.uid is None else mount.uid
     gid = st.st_gid if mount.gid is None else mount.gid
     if (st.st_uid, st.st_gid) != (uid, gid):
-        os.chown(path, uid, gid)
+        _give(path, uid, gid, span)
     if mount.mode is not None and st.st_mode & 0o7777 != mount.mode:
         path.chmod(mount.mode)

@@ -279,3 +279,13 @@ def test_no_cache_filter_runs_one_stage_again(tiffin: Run, base: str, context: M
     again = tiffin("build", "--no-cache-filter", "TWO", folder).stderr
     assert again.count("CACHED") == 0 or "[one" in again
     assert "DONE" in again and "[two 3/3]" in again
+
+
+def test_prune_removes_cache_mounts(tiffin: Run, base: str, context: Make, root: Path) -> None:
+    text = f"FROM {base}\nRUN --mount=type=cache,target=/c,uid=1000 touch /c/f && chown 5 /c/f\n"
+    tiffin("build", context(text))
+    assert list((root / "mounts/cache").glob("*/fs/f"))
+    tiffin("system", "prune", "-f")
+    assert list((root / "mounts/cache").glob("*/fs/f"))
+    tiffin("system", "prune", "-f", "--all")
+    assert not list((root / "mounts/cache").iterdir())
