@@ -165,7 +165,7 @@ class _Invocation:
                 specs=self._outputs,
                 names=self._names,
                 builds=tuple(builds),
-                several=len(self._platforms) > 1,
+                several=len(self._platforms) > 1 or options.is_on(request.recipe.build_args, "BUILDKIT_MULTI_PLATFORM"),
                 annotations=self._annotations,
             )
             with phase(sink, "outputs"):
@@ -226,10 +226,14 @@ class _Invocation:
             access = self._access(secrets)
             return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
 
-        opener = ContextOpener(open_sources, lambda: stack.enter_context(session.state.scratch("context")))
+        build_args = options.build_args(self._many("build_args"), os.environ)
+        opener = ContextOpener(
+            open_sources,
+            lambda: stack.enter_context(session.state.scratch("context")),
+            keep_git_dir=options.is_on(build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
+        )
         main = opener.open(self._text("context"), self._text("file"))
         named = opener.named(options.pairs(self._many("contexts"), "--build-context"))
-        build_args = options.build_args(self._many("build_args"), os.environ)
         services = Services(
             state=session.state,
             blobs=session.blobs,

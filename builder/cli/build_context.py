@@ -46,9 +46,12 @@ class NamedContexts:
 class ContextOpener:
     """Opens contexts; `sources` reaches the network, `scratch` is a directory that lives as long as the build."""
 
-    def __init__(self, sources: Callable[[], RemoteSources], scratch: Callable[[], Path]) -> None:
+    def __init__(
+        self, sources: Callable[[], RemoteSources], scratch: Callable[[], Path], *, keep_git_dir: bool = False
+    ) -> None:
         self._sources = sources
         self._scratch = scratch
+        self._keep_git_dir = keep_git_dir
 
     def open(self, text: str, file: str) -> BuildContext:
         """The context `text` with the Dockerfile `file` ("" for the usual one). Raises ContextError, UsageError."""
@@ -102,7 +105,7 @@ class ContextOpener:
     def _root(self, text: str) -> tuple[Path, bool]:
         """The directory of a context, and whether ignore files count in it."""
         if is_git(text, context=True):
-            origin = parse_git(text)
+            origin = parse_git(text, keep_git_dir=self._keep_git_dir)
             return self._sources().checkout(origin), False
         if is_http(text):
             raise UsageError(f"{text} cannot be combined with -f {STDIN}", remedy="put the Dockerfile into the archive")

@@ -170,6 +170,11 @@ def entitlements(texts: Sequence[str]) -> frozenset[str]:
     return names
 
 
+def is_on(args: Mapping[str, str], name: str) -> bool:
+    """Whether a build argument that is one of BuildKit's switches is set to 1 or true."""
+    return args.get(name, "").lower() in ("1", "true")
+
+
 def epoch(text: str) -> int | None:
     """SOURCE_DATE_EPOCH in seconds, None when it is not set."""
     try:

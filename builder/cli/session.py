@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cache.blobs import BlobStore
     from cache.local import Table
 
+PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -149,7 +150,7 @@ def progress_option(command: _Command) -> _Command:
     """--progress, for commands that take time."""
     return click.option(
         "--progress",
-        type=click.Choice(["auto", "tty", "plain", "json", "quiet"]),
+        type=click.Choice(["auto", "tty", "plain", "json", "quiet", *PROGRESS_ALIASES]),
         default="auto",
         envvar="BUILDKIT_PROGRESS",
         help="How to show progress.",
@@ -158,7 +159,7 @@ def progress_option(command: _Command) -> _Command:
 
 def quiet_if(quiet: bool, progress: str) -> str:
     """-q wins over --progress."""
-    return "quiet" if quiet else progress
+    return "quiet" if quiet else PROGRESS_ALIASES.get(progress, progress)
 
 
 def is_terminal() -> bool:

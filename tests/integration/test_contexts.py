@@ -99,6 +99,9 @@ def test_git_context(tiffin: Run, context: Make, served: str, repository: Path) 
     archive = context("", name="out") / "o"
     tiffin("build", "--build-context", f"code={served}#v1", "-o", f"type=tar,dest={archive}", f"{served}#main:dir")
     assert unpacked(archive) == {"x", "x/Dockerfile", "x/g", "f"}
+    words = ("--build-context", f"code={served}#v1", "-f", "dir/Dockerfile", "-o", f"type=tar,dest={archive}")
+    tiffin("build", "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", *words, served)
+    assert "x/.git/HEAD" in unpacked(archive)
     done = tiffin("build", f"{served}#main", check=False)
     assert done.returncode == 1 and "has no Dockerfile" in done.stderr
 
@@ -157,6 +160,15 @@ def test_several_platforms(tiffin: Run, context: Make, registry: Registry, tmp_p
     tiffin("system", "prune", "-f")
     tiffin("push", f"{registry.host}/multi:2")
     tiffin("rmi", name)
+
+
+def test_index_of_one_platform(tiffin: Run, context: Make, tmp_path: Path) -> None:
+    folder = context("FROM scratch\n")
+    words = ("--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "--metadata-file", tmp_path / "meta", "--progress", "rawjson")
+    tiffin("build", *words, folder)
+    meta = json.loads((tmp_path / "meta").read_text())
+    assert meta["containerimage.descriptor"]["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    assert tiffin("build", "--progress", "none", folder).stderr == ""
 
 
 def test_outputs_of_several_platforms(tiffin: Run, context: Make, tmp_path: Path) -> None:
