@@ -20,7 +20,7 @@ _ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file",
+    "GIT_ALLOW_PROTOCOL": "http:https:ssh:git",  # a submodule may not name what lies on this machine
     "LC_ALL": "C",
 }
 
@@ -69,7 +69,7 @@ class Git:
 
     def _listed(self, origin: GitOrigin) -> str:
         wanted = origin.ref or "HEAD"
-        lines = self._run(["ls-remote", origin.url, wanted, f"{wanted}^{{}}"], origin).splitlines()
+        lines = self._run(["ls-remote", "--", origin.url, wanted, f"{wanted}^{{}}"], origin).splitlines()
         found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
         for name in (wanted, f"refs/heads/{wanted}", f"refs/tags/{wanted}"):
             for candidate in (f"{name}^{{}}", name):  # an annotated tag points at a commit
@@ -105,7 +105,7 @@ class Git:
             return done.stdout
         if not must:
             return None
-        reason = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("fatal:")), done.stderr)
+        reason = next((line for line in done.stderr.splitlines() if line.startswith("fatal:")), done.stderr)
         raise BuildError(
             f"cannot fetch {shown(origin.url)}: {reason.removeprefix('fatal: ').strip().replace(origin.url, shown(origin.url))}",
             remedy="check the URL and the credentials",
@@ -113,7 +113,7 @@ class Git:
 
     def _config(self, origin: GitOrigin) -> dict[str, str]:
         """Settings by environment, so that no credential is on a command line."""
-        settings = [("safe.directory", "*"), ("core.hooksPath", os.devnull), ("protocol.file.allow", "always")]
+        settings = [("safe.directory", "*"), ("core.hooksPath", os.devnull)]
         host = shown(origin.url).partition("://")[2].partition("/")[0]
         if host in self._headers:
             settings.append((f"http.{shown(origin.url)}.extraHeader", f"Authorization: {self._headers[host]}"))

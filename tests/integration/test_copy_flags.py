@@ -235,6 +235,7 @@ def repository(tmp_path: Path) -> Path:
     git(main, "commit", "-qm", "1")
     git(main, "tag", "-a", "v1", "-m", "v1")
     git(main, "submodule", "add", "-q", str(sub), "vendor")
+    git(main, "config", "-f", ".gitmodules", "submodule.vendor.url", "../sub.git")
     (main / "f").write_text("two")
     git(main, "add", ".")
     git(main, "commit", "-qm", "2")
@@ -298,6 +299,22 @@ def test_git(tiffin: Run, context: Make, served: str, repository: Path) -> None:
     )
     again = tiffin("build", folder).stderr
     assert again.count("DONE") >= 1 and "[1/4] ADD" in again
+
+
+def test_git_runs_nothing_and_reads_nothing_of_this_machine(
+    tiffin: Run, context: Make, served: str, repository: Path, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    done = tiffin("build", context(f"FROM scratch\nADD {served}#--upload-pack=touch\\ {canary} /\n"), check=False)
+    assert done.returncode == 1 and not canary.exists()
+    sub = repository.parent / "sub.git"
+    for words in (
+        ["config", "-f", ".gitmodules", "submodule.vendor.url", f"file://{sub}"],
+        ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "local"],
+    ):
+        subprocess.run(["git", "-C", str(repository), *words], check=True)
+    done = tiffin("build", context(f"FROM scratch\nADD {served} /\n"), check=False)
+    assert done.returncode == 1 and "transport 'file' not allowed" in done.stderr
 
 
 def test_git_errors(tiffin: Run, context: Make, served: str) -> None:

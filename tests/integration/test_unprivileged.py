@@ -54,6 +54,30 @@ def test_build_push_run(users: Users, folder: Path, registry: Registry, user: st
     assert [item.name for item in (state / "tmp").iterdir()] == []
 
 
+@pytest.mark.parametrize("user", [WITH_IDS, WITHOUT_IDS], ids=["range", "single"])
+def test_mounts_of_run(users: Users, folder: Path, user: str) -> None:
+    users.run(user, ["build", "-q", "-t", "base", folder / "base"])
+    (folder / "mounts").mkdir(exist_ok=True)
+    (folder / "mounts/secret").write_text("word")
+    (folder / "mounts/Dockerfile").write_text(
+        "FROM base AS other\nRUN echo o > /o\nFROM base\n"
+        "RUN --mount=target=/ctx --mount=type=bind,from=other,target=/oth,rw cat /ctx/secret /oth/o && touch /oth/new\n"
+        "RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t touch /c/f /t/f\n"
+        "RUN --mount=type=cache,target=/c --mount=type=secret,id=s test -e /c/f && cp /run/secrets/s /seen && stat -c %a%u /run/secrets/s\n"
+        "RUN --mount=target=/ctx,rw rm /ctx/secret\n"
+    )
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    words = ["--secret", f"id=s,src={folder / 'mounts/secret'}", "--progress", "plain"]
+    done = users.run(user, ["build", "-t", "mounted", *words, folder / "mounts"])
+    assert "4000" in done.stderr
+    assert users.run(user, ["run", "--rm", "mounted", "cat", "/seen"]).stdout == "word"
+    refused = "FROM base\nRUN --mount=type=cache,target=/d,uid=1000 true\n"
+    (folder / "mounts/Dockerfile").write_text(refused)
+    done = users.run(user, ["build", folder / "mounts"], check=False)
+    assert done.returncode == (0 if user == WITH_IDS else 1)
+    assert user == WITH_IDS or "cannot give a mount to 1000:0" in done.stderr
+
+
 def test_owners_are_real_with_a_range_and_refused_with_one_id(users: Users, folder: Path) -> None:
     (folder / "own").mkdir(exist_ok=True)
     (folder / "own/Dockerfile").write_text(
