@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -95,9 +96,9 @@ def interpreter() -> str:
 
 
 def _make_user(name: str) -> None:
+    """Make a user, WITHOUT_IDS without subordinate ids. Other test runs make users at the same time."""
     subprocess.run(["userdel", "-r", name], capture_output=True, check=False)
-    subprocess.run(["useradd", "-m", name], check=True, capture_output=True)
-    if name == WITHOUT_IDS:
-        for path in (Path("/etc/subuid"), Path("/etc/subgid")):
-            kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{name}:")]
-            path.write_text("".join(f"{line}\n" for line in kept))
+    none = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"] if name == WITHOUT_IDS else []
+    with (Path(tempfile.gettempdir()) / "tiffin-users.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["useradd", "-m", *none, name], check=True, capture_output=True)
