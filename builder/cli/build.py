@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,13 +23,14 @@ from builder.oci.spec import Platform
 from cache.values import replace
 
 if TYPE_CHECKING:
+    from builder.cli.cache_options import CacheSpec
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
-    from builder.image.store import StoredImage
     from builder.layer.compress import Compression
     from builder.solver.build import Built, Request, Services
-    from builder.solver.recipe import BaseImage, NamedContext, Recipe
+    from builder.solver.recipe import NamedContext, Recipe
     from builder.solver.remote_sources import Access, RemoteSources
+    from cache.backend import StepCache
 
 
 @click.command("build")
@@ -65,6 +66,10 @@ if TYPE_CHECKING:
     default="implicit",
     help="Layers: one for each step, or up to each #!COMMIT at the end of an instruction.",
 )
+@click.option(
+    "--cache-from", "cache_from", multiple=True, metavar="REF|type=…", help="Shared cache to use; repeatable."
+)
+@click.option("--cache-to", "cache_to", multiple=True, metavar="REF|type=…", help="Shared cache to fill; repeatable.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
 @click.option("--push", is_flag=True, help="Push the image under its names.")
@@ -113,6 +118,8 @@ class _Invocation:
         self._annotations = Annotations.parse(self._many("annotations"))
         if self._annotations.need_index() and len(self._platforms) < 2:
             raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
+        self._cache_from = _caches(self._many("cache_from"), "--cache-from")
+        self._cache_to = _caches(self._many("cache_to"), "--cache-to")
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
 
@@ -170,6 +177,9 @@ class _Invocation:
             )
             with phase(sink, "outputs"):
                 outputs.write()
+            if self._cache_to:
+                with phase(sink, "share the cache"):
+                    self._share(builds, self._layers, sink)
             findings = dict.fromkeys(found for _, built in builds for found in built.findings)
             for found in findings:
                 where = f"{found.span.file}:{found.span.first_line}"
@@ -211,11 +221,11 @@ class _Invocation:
         self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack
     ) -> tuple[Request, Services, bytes]:
         """What to build, what to build it with, and the text of the Dockerfile."""
+        from builder.cli.bases import Bases
         from builder.cli.build_context import ContextOpener
         from builder.dockerfile.parser import parse
         from builder.solver.build import Request, Services
         from builder.solver.context import Contexts
-        from cache.local import LocalCache
 
         session = self._session
         secrets = options.secrets(self._many("secrets"))
@@ -238,7 +248,7 @@ class _Invocation:
             state=session.state,
             blobs=session.blobs,
             layers=layers,
-            cache=LocalCache(session.table),
+            cache=self._cache(sink, layers),
             contexts=Contexts(
                 main.root,
                 named.roots,
@@ -248,7 +258,7 @@ class _Invocation:
                 ignores=main.ignores,
             ),
             sink=sink,
-            resolve_image=self._resolve,
+            resolve_image=Bases(session, self.remote, pull=bool(self._options["pull"])).resolve,
             enter=self._enter,
             secrets=secrets,
             agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,
@@ -265,8 +275,32 @@ class _Invocation:
                 name.lower() for text in self._many("no_cache_stages") for name in text.split(",")
             ),
             layering=self._layering(),
+            shares=frozenset(spec.mode for spec in self._cache_to),
         )
         return request, services, main.dockerfile
+
+    def _cache(self, sink: Renderer, layers: LayerStore) -> StepCache:
+        """The local cache, and the shared ones behind it."""
+        from cache.local import LocalCache
+
+        local = LocalCache(self._session.table)
+        if not self._cache_from:
+            return local
+        from builder.cli.cache_options import SharedCaches
+        from cache.backend import Tiered
+
+        shared = SharedCaches(self._session.blobs, layers, self.remote, sink)
+        return Tiered([local, *shared.sources(self._cache_from)])
+
+    def _share(self, builds: Sequence[tuple[Platform, Built]], layers: LayerStore, sink: Renderer) -> None:
+        """--cache-to."""
+        from builder.cli.cache_options import SharedCaches
+        from builder.layer.compress import Compression
+
+        shared = SharedCaches(self._session.blobs, layers, self.remote, sink)
+        compression = self._compression() or Compression(kind="gzip")
+        for _, built in builds:
+            shared.share(self._cache_to, built.records, compression, self._enter)
 
     def _epoch(self, build_args: Mapping[str, str]) -> int | None:
         """The time of everything made: from the output, --timestamp, or SOURCE_DATE_EPOCH; the Dockerfile may have one."""
@@ -329,39 +363,6 @@ class _Invocation:
         assert self._layers is not None
         self._session.enter(self._layers, self._text("isolation") or None)
 
-    def _resolve(self, name: str, platform: Platform) -> BaseImage:
-        """A base image: here whole, looked at before, or from its registry."""
-        from builder.cli.build_context import PREFIX_LAYOUT
-        from builder.solver.recipe import BaseImage
-
-        store, image = self._session.store, None
-        if name.startswith(PREFIX_LAYOUT):
-            image = self._from_layout(name.removeprefix(PREFIX_LAYOUT), platform)
-            return BaseImage(
-                name=name, manifest=image.manifest, config=image.config, manifest_digest=image.descriptor.digest
-            )
-        reference = Reference.parse(name)
-        if not self._options["pull"]:
-            image = store.get(reference)
-            if image is not None and image.config.platform.architecture != platform.architecture:
-                image = None
-            image = image or store.resolved(reference, platform)
-        image = image or self.remote().look_up(reference, platform)
-        return BaseImage(
-            name=str(reference), manifest=image.manifest, config=image.config, manifest_digest=image.descriptor.digest
-        )
-
-    def _from_layout(self, text: str, platform: Platform) -> StoredImage:
-        """An image of an OCI layout directory, PATH[:TAG][@DIGEST]."""
-        from builder.image.archive import Loader
-
-        path, _, digest = text.partition("@")
-        tag = ""
-        if not Path(path).is_dir():
-            path, _, tag = path.rpartition(":")
-        loader = Loader(self._session.state, self._session.blobs, self._session.store)
-        return loader.find(Path(path), digest or tag, platform)
-
     # -- flags ---------------------------------------------------------------------------------------------------------
 
     def _compression(self) -> Compression | None:
@@ -373,3 +374,11 @@ class _Invocation:
         if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
             raise UsageError("the outputs want different compressions", remedy="use one for all")
         return Compression(kind=specs[0].compression, level=specs[0].compression_level)
+
+
+def _caches(texts: Sequence[str], flag: str) -> tuple[CacheSpec, ...]:
+    if not texts:
+        return ()
+    from builder.cli.cache_options import parse_cache
+
+    return tuple(parse_cache(text, flag) for text in texts)

@@ -119,8 +119,15 @@ class Outputs:
             self.remote().fetch_all(missing)
 
     def _keep(self, spec: OutputSpec) -> list[StoredImage]:
-        self._bring_layers()
+        """The images in the local store. One that is only pushed stays out of it where a shared cache has its layers."""
         store, names = self.session.store, self._names(spec)
+        refs = [ref for _, built in self.builds for ref in built.layer_refs]
+        shared = {ref.digest for ref in self.layers.elsewhere.values()}
+        if spec.kind == "registry" and any(
+            ref.digest in shared and not self.session.blobs.has(ref.digest) for ref in refs
+        ):
+            return [store.unlisted(built.manifest_bytes, built.config_bytes) for _, built in self.builds]
+        self._bring_layers()
         images = [
             store.put(built.manifest_bytes, built.config_bytes, () if self.several else names)
             for _, built in self.builds

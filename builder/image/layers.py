@@ -32,6 +32,7 @@ class LayerStore:
         self._blobs = blobs
         self.snapshots = snapshots
         self._fetch = fetch
+        self.elsewhere: dict[Digest, BlobRef] = {}  # layers that a shared cache has, by DiffID
         self._lock = threading.Lock()  # guards _indexes
         self._indexes: dict[Digest, LayerIndex] = {}
 
@@ -40,8 +41,8 @@ class LayerStore:
         return self.has_blob(diff_id) or self.snapshots.has_tree(diff_id)
 
     def has_blob(self, diff_id: Digest) -> bool:
-        """Whether a packed form is here."""
-        return any(self._blobs.has(ref.digest) for ref in self.snapshots.blobs(diff_id))
+        """Whether a packed form is here, or can be had from a shared cache."""
+        return diff_id in self.elsewhere or any(self._blobs.has(ref.digest) for ref in self.snapshots.blobs(diff_id))
 
     def snapshot(self, diff_id: Digest) -> Path | None:
         """The unpacked tree if there is one."""
@@ -91,6 +92,9 @@ class LayerStore:
         for known in self.snapshots.blobs(diff_id):
             if LAYER_COMPRESSION.get(known.media_type) == compression.kind and self._blobs.has(known.digest):
                 return known
+        shared = self.elsewhere.get(diff_id)
+        if shared is not None and LAYER_COMPRESSION.get(shared.media_type) == compression.kind:
+            return shared
         with self.snapshots.lock(diff_id):
             tree = self.snapshots.fs(diff_id)
             ref = self._pack(diff_id, tree, compression) if tree else self._repack(diff_id, compression)
@@ -113,7 +117,8 @@ class LayerStore:
             yield cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer"))
 
     def _packed(self, diff_id: Digest, blob: BlobRef | None) -> BlobRef:
-        known = list(self.snapshots.blobs(diff_id)) + ([blob] if blob else [])
+        shared = self.elsewhere.get(diff_id)
+        known = [*self.snapshots.blobs(diff_id), *([blob] if blob else []), *([shared] if shared else [])]
         for ref in known:
             if self._blobs.has(ref.digest):
                 return ref

@@ -45,6 +45,7 @@ class Remote:
         self._environ = environ
         self._options = options
         self._clients: dict[str, RegistryClient] = {}
+        self.shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
 
     def client(self, registry: str) -> RegistryClient:
         """The client of one registry, made once."""
@@ -103,7 +104,7 @@ class Remote:
     def fetch(self, ref: BlobRef) -> None:
         """Bring one blob here from a repository known to have it; raises StoreError if none is known."""
         with self._state.lock(f"blob-{ref.digest.hex}"):
-            if self._blobs.has(ref.digest):
+            if self._blobs.has(ref.digest) or any(bring(ref) for bring in self.shared):
                 return
             descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
             failure: TiffinError = StoreError(
@@ -126,6 +127,18 @@ class Remote:
         data = index.encode()
         selector = str(Digest.of(data)) if by_digest or not reference.tag else reference.tag
         return self.client(reference.registry).put_manifest(reference.repository, selector, data, index.media_type)
+
+    def add_origin(self, digest: Digest, reference: Reference) -> None:
+        """Remember that a blob can be had from a repository."""
+        self._store.add_origin(digest, reference.registry, reference.repository)
+
+    def push_artifact(self, manifest: Manifest, reference: Reference) -> Digest:
+        """Push a manifest with its blobs, which are here or can be fetched; its digest."""
+        client = self.client(reference.registry)
+        unique = {item.digest: _plain(item) for item in (manifest.config, *manifest.layers)}
+        with ThreadPoolExecutor(PARALLEL_TRANSFERS, "push") as pool:
+            list(pool.map(partial(self._upload, client, reference), unique.values()))
+        return client.put_manifest(reference.repository, reference.selector, manifest.encode(), manifest.media_type)
 
     def push(self, image: StoredImage, reference: Reference, *, by_digest: bool = False) -> Digest:
         """Push an image under a name, or `by_digest` only; the digest of its manifest. Blobs first, then the manifest."""

@@ -188,6 +188,13 @@ class ImageStore:
         self._name(plain, names)
         return replace(self.load(plain), names=tuple(names))
 
+    def unlisted(self, manifest: bytes, config: bytes) -> StoredImage:
+        """An image that is only pushed: its documents are kept, its layers may be elsewhere."""
+        self._blobs.put(config)
+        digest = self._blobs.put(manifest)
+        media_type = Manifest.decode(manifest).media_type
+        return self.load(Descriptor(media_type=media_type, digest=digest, size_bytes=len(manifest)))
+
     def put_index(self, index: Index, names: Sequence[Reference]) -> None:
         """Keep an index of images that are here under `names`."""
         data = index.encode()

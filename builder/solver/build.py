@@ -29,8 +29,9 @@ from builder.solver.recipe import BaseImage, Recipe
 from builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
 from builder.solver.solve import Solver
 from builder.solver.stepkeys import StepKeys
-from cache.backend import StepCache
+from cache.backend import StepCache, StepRecord
 from cache.blobs import BlobStore
+from cache.digest import Digest
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
 from cache.values import dataclass, field, replace
@@ -52,6 +53,7 @@ class Request:
     annotations: Mapping[str, str] = field(default_factory=dict)
     layering: str = STEPS  # what makes a layer: see grouping
     rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
+    shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
     docker_types: bool = False  # Docker's media types instead of OCI's
 
 
@@ -82,6 +84,7 @@ class Built:
     chain: Chain
     layer_refs: tuple[BlobRef, ...] = ()  # the packed layers of the manifest
     findings: tuple[LintWarning, ...] = ()  # of build checks
+    records: Mapping[str, Mapping[Digest, StepRecord]] = field(default_factory=dict)  # by mode of Request.shares
 
 
 def build(request: Request, services: Services) -> Built:
@@ -117,7 +120,9 @@ def build(request: Request, services: Services) -> Built:
         with phase(sink, "execute"):
             chain = _execute(request, services, plan, solver, file_epoch)
     with phase(sink, "assemble"):
-        return replace(_assemble(request, services, plan, chain), findings=found)
+        built = _assemble(request, services, plan, chain)
+    records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
+    return replace(built, findings=found, records=records)
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:

@@ -100,6 +100,7 @@ class Solver:
         self._records: dict[Digest, StepRecord] = {}
         self._forecasts: dict[int, _Forecast] = {}
         self._ids: dict[tuple[int, int], int] = {}
+        self._results: dict[int, dict[Digest, StepRecord]] = {}
         self._target_stages = set(self._lineage(plan.target))
 
     # -- before anything runs --------------------------------------------------------------------------------------
@@ -116,6 +117,16 @@ class Solver:
             self._records = {key: record for key, record in found.items() if has(record.diff_id)}
         for index in sorted(self._plan.stages):
             self._forecasts[index] = self._forecast(index)
+
+    def results(self, *, all_stages: bool) -> dict[Digest, StepRecord]:
+        """The records of the steps that are done, by all their keys: of the target's lineage, or of every stage."""
+        found: dict[Digest, StepRecord] = {}
+        for index, forecast in self._forecasts.items():
+            if all_stages or index in self._target_stages:
+                keys = self._keys.of_stage(index)
+                found.update(zip(keys, forecast.records, strict=False))
+                found.update(self._results.get(index, {}))
+        return found
 
     def pending(self) -> list[tuple[StagePlan, int]]:
         """The steps that may have to run, by what is known now: stage and step index."""
@@ -268,6 +279,7 @@ class Solver:
             if record is not None:
                 self._announce(index, number, record)
                 self._cache.put(key, record)
+                self._results.setdefault(index, {})[key] = record
                 return _layer_of(record)
             return self._execute(job, (key, content_key), executor)
 
@@ -306,6 +318,7 @@ class Solver:
         )
         for key in keys:
             self._cache.put(key, record)
+            self._results.setdefault(job.stage.index, {})[key] = record
         self._sink.emit(StepFinished(step_id=job.step_id, seconds=seconds))
         return made.layer
 
