@@ -16,8 +16,8 @@ from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
-from builder.errors import UsageError
-from builder.events import Warned, phase
+from builder.errors import RegistryError, StoreError, UsageError
+from builder.events import Sink, Warned, phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
 from cache.values import replace
@@ -151,7 +151,6 @@ class _Invocation:
     # -- running -------------------------------------------------------------------------------------------------------
 
     def run(self, sink: Renderer) -> None:
-        from builder.cli.build_outputs import Outputs
         from builder.cli.calls import parse_call
 
         self._sink = sink
@@ -163,28 +162,42 @@ class _Invocation:
             if call != "build":
                 self._answer(call, as_json, request, services, source)
                 return
-            builds = self._builds(request, services)
-            outputs = Outputs(
-                session=session,
-                layers=self._layers,
-                remote=self.remote,
-                sink=sink,
-                specs=self._outputs,
-                names=self._names,
-                builds=tuple(builds),
-                several=len(self._platforms) > 1 or options.is_on(request.recipe.build_args, "BUILDKIT_MULTI_PLATFORM"),
-                annotations=self._annotations,
-            )
-            with phase(sink, "outputs"):
-                outputs.write()
-            if self._cache_to:
-                with phase(sink, "share the cache"):
-                    self._share(builds, self._layers, sink)
-            findings = dict.fromkeys(found for _, built in builds for found in built.findings)
-            for found in findings:
-                where = f"{found.span.file}:{found.span.first_line}"
-                sink.emit(Warned(message=found.message, where=where, rule=found.rule))
-            outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
+            try:
+                self._make(request, services)
+            except (StoreError, RegistryError) as exc:
+                if not self._layers.elsewhere:
+                    raise
+                sink.emit(Warned(message=f"building without shared caches, as one failed: {exc.message}"))
+                self._layers.elsewhere.clear()
+                self._make(request, replace(services, cache=self._local_cache()))
+
+    def _make(self, request: Request, services: Services) -> None:
+        """Build, write the outputs, share the cache, tell what was found."""
+        from builder.cli.build_outputs import Outputs
+
+        sink, layers = services.sink, services.layers
+        builds = self._builds(request, services)
+        outputs = Outputs(
+            session=self._session,
+            layers=layers,
+            remote=self.remote,
+            sink=sink,
+            specs=self._outputs,
+            names=self._names,
+            builds=tuple(builds),
+            several=len(self._platforms) > 1 or options.is_on(request.recipe.build_args, "BUILDKIT_MULTI_PLATFORM"),
+            annotations=self._annotations,
+        )
+        with phase(sink, "outputs"):
+            outputs.write()
+        if self._cache_to:
+            with phase(sink, "share the cache"):
+                self._share(builds, layers, sink)
+        findings = dict.fromkeys(found for _, built in builds for found in built.findings)
+        for found in findings:
+            where = f"{found.span.file}:{found.span.first_line}"
+            sink.emit(Warned(message=found.message, where=where, rule=found.rule))
+        outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
 
     def _answer(self, call: str, as_json: bool, request: Request, services: Services, source: bytes) -> None:
         """--check and --call."""
@@ -279,11 +292,14 @@ class _Invocation:
         )
         return request, services, main.dockerfile
 
-    def _cache(self, sink: Renderer, layers: LayerStore) -> StepCache:
-        """The local cache, and the shared ones behind it."""
+    def _local_cache(self) -> StepCache:
         from cache.local import LocalCache
 
-        local = LocalCache(self._session.table)
+        return LocalCache(self._session.table)
+
+    def _cache(self, sink: Renderer, layers: LayerStore) -> StepCache:
+        """The local cache, and the shared ones behind it."""
+        local = self._local_cache()
         if not self._cache_from:
             return local
         from builder.cli.cache_options import SharedCaches
@@ -292,7 +308,7 @@ class _Invocation:
         shared = SharedCaches(self._session.blobs, layers, self.remote, sink)
         return Tiered([local, *shared.sources(self._cache_from)])
 
-    def _share(self, builds: Sequence[tuple[Platform, Built]], layers: LayerStore, sink: Renderer) -> None:
+    def _share(self, builds: Sequence[tuple[Platform, Built]], layers: LayerStore, sink: Sink) -> None:
         """--cache-to."""
         from builder.cli.cache_options import SharedCaches
         from builder.layer.compress import Compression
