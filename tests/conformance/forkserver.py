@@ -6,8 +6,10 @@ the exit code. `ForkServer` is the client.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -16,11 +18,8 @@ from pathlib import Path
 from types import TracebackType
 
 COMMAND_SECONDS = 60
-LOADED = (
-    "builder.cli.build", "builder.cli.render", "builder.solver.build", "builder.solver.execute", "builder.solver.execute_run",
-    "builder.solver.execute_copy", "builder.image.archive", "builder.image.remote", "builder.image.layers",
-    "builder.sandbox.launch", "builder.sandbox.tiers", "builder.layer.unpack", "cache.local",
-)  # fmt: skip
+PACKAGES = ("builder", "cache")
+LAZY = ("dockerfile_parse", "diskcache", "sqlite3", "zlib_ng.zlib_ng", "zstandard")  # loaded by functions of ours
 
 
 class ForkServer:
@@ -28,10 +27,11 @@ class ForkServer:
 
     def __init__(self, folder: Path) -> None:
         self._out = folder
-        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        checkout = Path(__file__).parents[2]
+        environ = {**os.environ, "PYTHONPATH": str(checkout)}
         argv = [sys.executable, "-m", "tests.conformance.forkserver"]
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environ
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environ, cwd=checkout
         )
 
     def __enter__(self) -> ForkServer:
@@ -59,10 +59,10 @@ class ForkServer:
 
 
 def _serve() -> None:
-    import importlib
-
-    for name in LOADED:
-        importlib.import_module(name)
+    modules = [found.name for name in PACKAGES for found in pkgutil.walk_packages([name], f"{name}.")]
+    for name in (*modules, *LAZY):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

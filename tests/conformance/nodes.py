@@ -294,7 +294,9 @@ def _grouped(tree: dict[str, Node]) -> dict[str, Node]:
 
 def difference(tree: Mapping[str, Node], base: Mapping[str, Node]) -> dict[str, str]:
     """What a build changed: a line for each path that is new or other, "removed" for what is gone."""
-    told = {f"/{path}": node.line() for path, node in sorted(tree.items())}
-    known = {f"/{path}": node.line() for path, node in base.items()}
-    changed = {path: line for path, line in told.items() if known.get(path) != line}
-    return changed | {path: "removed" for path in sorted(known) if path not in told}
+    changed = {}
+    for path, node in sorted(tree.items()):
+        known = base.get(path)
+        if known is not node and (known is None or known.line() != node.line()):
+            changed[f"/{path}"] = node.line()
+    return changed | {f"/{path}": "removed" for path in sorted(base) if path not in tree}
