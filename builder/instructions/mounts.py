@@ -191,9 +191,9 @@ class MountFlag:
 
     def _target(self, fields: Mapping[str, str], scope: StageScope) -> str:
         target = fields.get("target", "")
-        if not target:
+        path = absolute(target, scope.workdir)  # without a target it covers the working directory
+        if path == "/" and not target:
             raise self._error(f"{fields.get('type', 'bind')} mounts need a target", "add target=PATH")
-        path = absolute(target, scope.workdir)
         if path == "/":
             raise self._error("a mount cannot cover /", "name a directory below it")
         return path

@@ -1,11 +1,12 @@
-"""What BuildKit words otherwise since the release Debian has (2020): only texts of the history, never a result."""
+"""What BuildKit does otherwise since the release Debian has (2020): texts of the history, and no mount point stays."""
 
 from __future__ import annotations
 
 import ast
 import json
+import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tests.conformance.images import Result
 
@@ -14,10 +15,30 @@ _HEALTH = re.compile(r'HEALTHCHECK &\{\[(.*)\] "(\S+)" "(\S+)" "(\S+)" (\'.*\')\
 
 def modern(result: Result, dockerfile: str) -> Result:
     """The result as today's BuildKit tells it."""
-    if "history" in result:
-        flags = dict(_copies(dockerfile))
-        return {**result, "history": [_entry(flags.get(text, text)) for text in result["history"]]}
-    return result
+    if "history" not in result:
+        return result
+    flags = dict(_copies(dockerfile))
+    history = [_entry(flags.get(text, text)) for text in result["history"]]
+    return {**result, "history": history, "tree": _without_stubs(result["tree"], dockerfile)}
+
+
+def _without_stubs(tree: Mapping[str, str], dockerfile: str) -> dict[str, str]:
+    """The tree without the empty files and directories that mounts of RUN left, and what was made to hold them."""
+    left = dict(tree)
+    folders = {"/", *re.findall(r"(?m)^WORKDIR (\S+)", dockerfile), *re.findall(r"mkdir (\S+)", dockerfile)}
+    workdir = next(iter(re.findall(r"(?m)^WORKDIR (\S+)", dockerfile)), "/")
+    for mount in re.findall(r"--mount=(\S+)", dockerfile):
+        options = dict(option.partition("=")[::2] for option in mount.split(","))
+        target = options.get("target") or options.get("dst") or options.get("destination") or ""
+        if options.get("type") == "secret" and not target:
+            target = f"/run/secrets/{options.get('id')}"
+        path = posixpath.normpath(posixpath.join(workdir, target))
+        while path not in folders and not any(name.startswith(path + "/") for name in left):
+            if path in left and not left[path].startswith("dir") and not left[path].endswith('""'):
+                break
+            left.pop(path, None)
+            path = posixpath.dirname(path)
+    return left
 
 
 def _copies(dockerfile: str) -> Iterator[tuple[str, str]]:

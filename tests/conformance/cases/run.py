@@ -44,7 +44,11 @@ CASES = [
             "not-found": ("RUN invalidcmd", r"/bin/sh -c invalidcmd[\s\S]*exit code: 127"),
             "exec-not-found": ('RUN ["/no/such/program"]', "(?i)/no/such/program.*(no such file|not found|127)"),
             "exec-not-executable": ('RUN ["/etc/passwd"]', "(?i)permission denied|126"),
-            "killed": ("RUN kill -9 $$", "(?i)exit code: 137"),
+            "killed": {
+                "put": "RUN kill -9 $$",
+                "error": "(?i)exit code: 137",
+                "stance": "process 1 is an init, so that the shell can be killed as anywhere else",
+            },
             "broken-shell": ('SHELL ["/nope", "-c"]\nRUN true', "(?i)/nope.*(no such file|not found|127)"),
         },
     ),
