@@ -167,7 +167,7 @@ CASES = [
                 "old": "empty mount points stay",
                 "expect": {
                     "tree_changes": dict.fromkeys(
-                        (f"/{path}" for path in ("dev", "etc", "etc/hosts", "etc/resolv.conf", "proc", "sys"))
+                        f"/{path}" for path in ("dev", "etc", "etc/hosts", "etc/resolv.conf", "proc", "sys")
                     )
                 },
             },
