@@ -18,7 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache.errors import CorruptError, DigestError, DiskFullError, StoreError, TiffinError, UsageError
+from cache.errors import (
+    CorruptError,
+    DigestError,
+    DiskFullError,
+    MissingBlobError,
+    StoreError,
+    TiffinError,
+    UsageError,
+)
 from cache.values import dataclass
 
 __all__ = [
@@ -31,6 +39,7 @@ __all__ = [
     "DockerfileErrors",
     "ImageError",
     "ImageNotFoundError",
+    "MissingBlobError",
     "NotInRegistryError",
     "RegistryError",
     "RunError",

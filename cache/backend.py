@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from cache.digest import Digest
@@ -77,33 +77,22 @@ class StepCache(Protocol):
     def put(self, key: Digest, record: StepRecord) -> None: ...
 
 
-class Null:
-    """Holds nothing."""
+class AtHand:
+    """Another cache without the records whose layer is not to be had (`has`); what is not, other caches may have."""
 
-    name = "none"
-
-    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
-        return {}
-
-    def put(self, key: Digest, record: StepRecord) -> None:
-        return None
-
-
-class ReadOnly:
-    """Another cache without its puts."""
-
-    def __init__(self, inner: StepCache) -> None:
+    def __init__(self, inner: StepCache, has: Callable[[Digest], bool]) -> None:
         self._inner = inner
+        self._has = has
 
     @property
     def name(self) -> str:
         return self._inner.name
 
     def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
-        return self._inner.get_many(keys)
+        return {key: record for key, record in self._inner.get_many(keys).items() if self._has(record.diff_id)}
 
     def put(self, key: Digest, record: StepRecord) -> None:
-        return None
+        self._inner.put(key, record)
 
 
 class Tiered:
@@ -111,6 +100,7 @@ class Tiered:
 
     def __init__(self, tiers: Sequence[StepCache]) -> None:
         self._tiers = tuple(tiers)
+        self._sources: dict[Digest, str] = {}
 
     @property
     def name(self) -> str:
@@ -124,9 +114,14 @@ class Tiered:
                 break
             for key, record in tier.get_many(missing).items():
                 found[key] = record
+                self._sources[key] = tier.name
                 for nearer in self._tiers[:number]:
                     nearer.put(key, record)
         return found
+
+    def source(self, key: Digest) -> str:
+        """The name of the cache that had a key."""
+        return self._sources.get(key, self._tiers[0].name)
 
     def put(self, key: Digest, record: StepRecord) -> None:
         for tier in self._tiers:

@@ -72,7 +72,7 @@ class BlobStore:
         with self._state.scratch("blob") as scratch:
             path = scratch / "data"
             with disk_errors(path):
-                stream = cast(BinaryIO, open(path, "xb", buffering=0))  # noqa: SIM115  # closed by the with below
+                stream = cast(BinaryIO, open(path, "xb"))  # noqa: SIM115  # closed by the with below
             with stream:
                 yield BlobWriter(self, stream, path, algorithm)
 

@@ -1,66 +1,110 @@
-"""A shared cache in a directory (a mounted volume, a folder that CI keeps): records.json and blobs/ALGORITHM/HEX.
+"""A shared cache in a directory (a mounted volume, a folder that CI keeps): records/HH/HEX and blobs/ALGORITHM/HEX.
 
-Files get their name last, so that any number of builders on any machines may read and write; of two that write the
-records at once one wins, and nobody reads half of them.
+Files get their name last, by a rename within their directory, which is safe on NFS too: any number of builders on any
+machines read and write at once, and nobody sees half a file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from cache.bundle import MAX_BUNDLE_BYTES, Bundle
+from cache.bounded import AbsentError
 from cache.digest import COPY_CHUNK_BYTES
-from cache.errors import StoreError
-from cache.files import disk_errors, write_atomically
+from cache.files import disk_errors
+from cache.shared import MAX_ROW_BYTES, UnavailableError
 from cache.snapshots import BlobRef
 
-RECORDS = "records.json"
+FILE_MODE = 0o644  # of other builders too
 
 
-class DirectoryBundles:
-    """The bundle of one directory."""
+class DirectoryStore:
+    """The rows and blobs of one directory (the SharedStore protocol). `ttl_seconds` 0: nothing is ever removed."""
 
-    def __init__(self, path: Path) -> None:
+    name = "dir"
+
+    def __init__(self, path: Path, ttl_seconds: float = 0) -> None:
         self._path = path
+        self._ttl = ttl_seconds
 
-    def load(self) -> Bundle | None:
-        """None where there is none yet; raises CorruptError, StoreError."""
+    @property
+    def place(self) -> str:
+        return str(self._path)
+
+    def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        if not self._path.is_dir():
+            raise AbsentError("it is not there yet", remedy="fill it with --cache-to")
+        rows = {}
+        for name in names:
+            try:
+                with self._row(name).open("rb") as stream:
+                    rows[name] = stream.read(MAX_ROW_BYTES + 1)
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                raise UnavailableError(f"cannot read it: {exc.strerror}", remedy="check its permissions") from exc
+        return rows
+
+    def write(self, rows: Mapping[str, bytes]) -> None:
+        for name, data in rows.items():
+            self._write(self._row(name), lambda sink, data=data: sink.write(data))  # type: ignore[misc]
+        if self._ttl:
+            self._expire()
+
+    def known(self, names: Sequence[str]) -> frozenset[str]:
+        return frozenset(name for name in names if self._row(name).exists())
+
+    def has_blob(self, ref: BlobRef) -> bool:
         try:
-            with (self._path / RECORDS).open("rb") as stream:
-                return Bundle.decode(stream.read(MAX_BUNDLE_BYTES + 1))
+            return self._blob(ref).stat().st_size == ref.size_bytes
+        except OSError:
+            return False
+
+    def read_blob(self, ref: BlobRef) -> BinaryIO | None:
+        try:
+            return cast(BinaryIO, self._blob(ref).open("rb", buffering=0))
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise StoreError(f"cannot read {self._path}: {exc.strerror}", remedy="check its permissions") from exc
+            raise UnavailableError(f"cannot read it: {exc.strerror}", remedy="check its permissions") from exc
 
-    def save(self, bundle: Bundle, open_blob: Callable[[BlobRef], BinaryIO]) -> None:
-        """Keep `bundle`, its layers first; `open_blob` gives the bytes of one that is not here."""
-        for _, ref in bundle.layers():
-            target = self._blob(ref)
-            if target.exists():
-                continue
-            with disk_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary = target.with_name(f".{target.name}-{os.urandom(4).hex()}")
-                try:
-                    with open_blob(ref) as source, temporary.open("xb", buffering=0) as sink:
-                        while data := source.read(COPY_CHUNK_BYTES):
-                            sink.write(data)
-                    temporary.replace(target)
-                finally:
-                    temporary.unlink(missing_ok=True)
-        write_atomically(self._path / RECORDS, bundle.encode())
-        (self._path / RECORDS).chmod(0o644)
+    def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
+        def copy(sink: BinaryIO) -> None:
+            with open_blob() as source:
+                while data := source.read(COPY_CHUNK_BYTES):
+                    sink.write(data)
 
-    def open(self, ref: BlobRef) -> BinaryIO | None:
-        """The bytes of a layer, unverified; None if it is not here."""
-        try:
-            return self._blob(ref).open("rb", buffering=0)
-        except OSError:
-            return None
+        self._write(self._blob(ref), copy)
+        return True
+
+    def _row(self, name: str) -> Path:
+        return self._path / "records" / name[:2] / name
 
     def _blob(self, ref: BlobRef) -> Path:
         return self._path / "blobs" / ref.digest.algorithm / ref.digest.hex
+
+    def _write(self, target: Path, fill: Callable[[BinaryIO], object]) -> None:
+        temporary = target.with_name(f".{target.name}-{os.urandom(4).hex()}")
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("xb") as sink:
+                    fill(cast(BinaryIO, sink))
+                    os.fchmod(sink.fileno(), FILE_MODE)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _expire(self) -> None:
+        """Remove what was not written for the time to live; what others removed meanwhile is gone as well."""
+        limit = time.time() - self._ttl
+        for folder in ("records", "blobs"):
+            for path in (self._path / folder).glob("*/*"):
+                try:
+                    if path.stat().st_mtime < limit:
+                        path.unlink()
+                except OSError:
+                    continue

@@ -4,6 +4,7 @@ TiffinError                 exit 1
 ├── UsageError              exit 2   a wrong flag or combination of flags
 └── StoreError              exit 1   the state directory or a cache
     ├── DigestError                  text that is no digest
+    ├── MissingBlobError             a layer that is nowhere, or came damaged
     ├── CorruptError                 bytes that do not have the promised digest, size or form
     └── DiskFullError                no space left on the device
 """
@@ -41,6 +42,12 @@ class DigestError(StoreError):
 
 class CorruptError(StoreError):
     """Bytes that do not have the digest, size or form promised for them."""
+
+
+class MissingBlobError(StoreError):
+    """A packed layer that is nowhere to be had; `digest` is its digest as text."""
+
+    digest = ""
 
 
 class DiskFullError(StoreError):

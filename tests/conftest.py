@@ -37,7 +37,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     """Nothing of the caller's reaches a test."""
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    (home / "auth.json").write_text("{}")
+    monkeypatch.setenv(
+        "REGISTRY_AUTH_FILE", str(home / "auth.json")
+    )  # skopeo: not the machine's, which it may not read
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
 
 

@@ -7,8 +7,6 @@ import os
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,28 +55,35 @@ def running_registry(
         server = subprocess.Popen(
             ["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log, env=environ
         )
-    try:
-        _wait(server, port, "https" if certificate else "http", folder / "log")
+    with ended(server):
+        wait_for_port(server, port, folder / "log")
         yield Registry(host=f"127.0.0.1:{port}", data=folder / "data")
+
+
+@contextlib.contextmanager
+def ended(server: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a server with the block."""
+    try:
+        yield
     finally:
         server.terminate()
-        server.wait(10)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
-def _wait(server: subprocess.Popen[bytes], port: int, scheme: str, log: Path) -> None:
+def wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Until the server takes connections."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         assert server.poll() is None, log.read_text()
         with contextlib.suppress(OSError):
-            if scheme == "https":
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with contextlib.suppress(urllib.error.HTTPError), opener.open(f"http://127.0.0.1:{port}/v2/", timeout=1):
-                return
+            socket.create_connection(("127.0.0.1", port), 1).close()
             return
         time.sleep(0.05)
-    raise AssertionError(f"docker-registry did not start: {log.read_text()}")
+    raise AssertionError(f"{server.args!r} did not start: {log.read_text()}")
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -20,11 +20,14 @@ LAYERS = (  # bottom first; names on one line may not import each other
 )
 OWNERS = {
     "click": ("builder.cli", "builder.__main__"),
-    "requests": ("builder.registry.transport", "builder.registry.download"),
+    "requests": ("builder.registry.transport", "builder.registry.download", "cache.http_store"),
     "zstandard": ("builder.layer.compress",),
     "zlib_ng": ("builder.layer.compress",),
     "rich": ("builder.cli.render_tty",),
     "diskcache": ("cache.local",),
+    "redis": ("cache.redis_store",),
+    "boto3": ("cache.s3_store",),
+    "botocore": ("cache.s3_store",),
     "dockerfile_parse": ("builder.dockerfile.parser",),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,14 +16,16 @@ from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
-from builder.errors import RegistryError, StoreError, UsageError
+from builder.errors import MissingBlobError, UsageError
 from builder.events import Sink, Warned, phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
+from cache.backend import AtHand, Tiered
+from cache.digest import Digest
 from cache.values import replace
 
 if TYPE_CHECKING:
-    from builder.cli.cache_options import CacheSpec
+    from builder.cli.shared_caches import SharedCaches
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
     from builder.layer.compress import Compression
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from builder.solver.recipe import NamedContext, Recipe
     from builder.solver.remote_sources import Access, RemoteSources
     from cache.backend import StepCache
+
+MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
 
 @click.command("build")
@@ -70,6 +74,14 @@ if TYPE_CHECKING:
     "--cache-from", "cache_from", multiple=True, metavar="REF|type=…", help="Shared cache to use; repeatable."
 )
 @click.option("--cache-to", "cache_to", multiple=True, metavar="REF|type=…", help="Shared cache to fill; repeatable.")
+@click.option(
+    "--cache-sign-key",
+    "sign_key",
+    type=click.Path(dir_okay=False),
+    envvar="TIFFIN_CACHE_SIGN_KEY",
+    metavar="FILE",
+    help="Sign step records, refuse those of others.",
+)
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
 @click.option("--push", is_flag=True, help="Push the image under its names.")
@@ -118,8 +130,7 @@ class _Invocation:
         self._annotations = Annotations.parse(self._many("annotations"))
         if self._annotations.need_index() and len(self._platforms) < 2:
             raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
-        self._cache_from = _caches(self._many("cache_from"), "--cache-from")
-        self._cache_to = _caches(self._many("cache_to"), "--cache-to")
+        self._shared: SharedCaches | None = None
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
 
@@ -162,14 +173,17 @@ class _Invocation:
             if call != "build":
                 self._answer(call, as_json, request, services, source)
                 return
-            try:
-                self._make(request, services)
-            except (StoreError, RegistryError) as exc:
-                if not self._layers.elsewhere:
-                    raise
-                sink.emit(Warned(message=f"building without shared caches, as one failed: {exc.message}"))
-                self._layers.elsewhere.clear()
-                self._make(request, replace(services, cache=self._local_cache()))
+            for _ in range(MAX_LOST_LAYERS):
+                try:
+                    self._make(request, services)
+                    return
+                except MissingBlobError as exc:
+                    if self._shared is None or not exc.digest or not self._shared.lose(Digest.parse(exc.digest)):
+                        raise
+                    sink.emit(Warned(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
+            sink.emit(Warned(message="shared caches lost too many layers; building without them"))
+            self._layers.elsewhere.clear()
+            self._make(request, replace(services, cache=Tiered([self._local_cache(self._layers)])))
 
     def _make(self, request: Request, services: Services) -> None:
         """Build, write the outputs, share the cache, tell what was found."""
@@ -190,9 +204,12 @@ class _Invocation:
         )
         with phase(sink, "outputs"):
             outputs.write()
-        if self._cache_to:
+        if self._shared is not None and self._shared.modes:
+            from builder.layer.compress import Compression
+
             with phase(sink, "share the cache"):
-                self._share(builds, layers, sink)
+                compression = self._compression() or Compression(kind="gzip")
+                self._shared.share([built for _, built in builds], compression, self._enter)
         findings = dict.fromkeys(found for _, built in builds for found in built.findings)
         for found in findings:
             where = f"{found.span.file}:{found.span.first_line}"
@@ -257,11 +274,13 @@ class _Invocation:
         )
         main = opener.open(self._text("context"), self._text("file"))
         named = opener.named(options.pairs(self._many("contexts"), "--build-context"))
+        shared = self._shared = self._open_shared(sink, layers)
         services = Services(
             state=session.state,
             blobs=session.blobs,
             layers=layers,
-            cache=self._cache(sink, layers),
+            cache=Tiered([self._local_cache(layers), *(shared.tiers if shared else ())]),
+            offer=shared.offer if shared else None,
             contexts=Contexts(
                 main.root,
                 named.roots,
@@ -288,35 +307,32 @@ class _Invocation:
                 name.lower() for text in self._many("no_cache_stages") for name in text.split(",")
             ),
             layering=self._layering(),
-            shares=frozenset(spec.mode for spec in self._cache_to),
+            shares=shared.modes if shared else frozenset(),
         )
         return request, services, main.dockerfile
 
-    def _local_cache(self) -> StepCache:
+    def _local_cache(self, layers: LayerStore) -> StepCache:
         from cache.local import LocalCache
 
-        return LocalCache(self._session.table)
+        return AtHand(LocalCache(self._session.table), layers.has)
 
-    def _cache(self, sink: Renderer, layers: LayerStore) -> StepCache:
-        """The local cache, and the shared ones behind it."""
-        local = self._local_cache()
-        if not self._cache_from:
-            return local
-        from builder.cli.cache_options import SharedCaches
-        from cache.backend import Tiered
+    def _open_shared(self, sink: Sink, layers: LayerStore) -> SharedCaches | None:
+        """The shared caches, if any is named by a flag, the environment or the configuration."""
+        specs = options.shared_caches(self._many("cache_from"), self._many("cache_to"), os.environ)
+        if not specs:
+            return None
+        from builder.cli.shared_caches import SharedCaches
+        from cache.sealing import sealer_of
 
-        shared = SharedCaches(self._session.blobs, layers, self.remote, sink)
-        return Tiered([local, *shared.sources(self._cache_from)])
-
-    def _share(self, builds: Sequence[tuple[Platform, Built]], layers: LayerStore, sink: Sink) -> None:
-        """--cache-to."""
-        from builder.cli.cache_options import SharedCaches
-        from builder.layer.compress import Compression
-
-        shared = SharedCaches(self._session.blobs, layers, self.remote, sink)
-        compression = self._compression() or Compression(kind="gzip")
-        for _, built in builds:
-            shared.share(self._cache_to, built.records, compression, self._enter)
+        return SharedCaches(
+            specs,
+            blobs=self._session.blobs,
+            layers=layers,
+            remote=self.remote,
+            sink=sink,
+            sealer=sealer_of(Path(self._text("sign_key")) if self._options["sign_key"] else None),
+            cert_file=self._text("cert"),
+        )
 
     def _epoch(self, build_args: Mapping[str, str]) -> int | None:
         """The time of everything made: from the output, --timestamp, or SOURCE_DATE_EPOCH; the Dockerfile may have one."""
@@ -390,11 +406,3 @@ class _Invocation:
         if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
             raise UsageError("the outputs want different compressions", remedy="use one for all")
         return Compression(kind=specs[0].compression, level=specs[0].compression_level)
-
-
-def _caches(texts: Sequence[str], flag: str) -> tuple[CacheSpec, ...]:
-    if not texts:
-        return ()
-    from builder.cli.cache_options import parse_cache
-
-    return tuple(parse_cache(text, flag) for text in texts)

@@ -12,6 +12,7 @@ from builder.errors import UsageError
 from builder.options import csv_pairs, epoch_seconds, size_bytes
 
 if TYPE_CHECKING:
+    from builder.cli.cache_options import CacheSpec
     from builder.solver.ssh_agents import Agents
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -207,3 +208,22 @@ def _file(path: Path, what: str) -> bytes:
             return stream.read(MAX_SECRET_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"{what}: cannot read {path}: {exc.strerror}", remedy="name a readable file") from exc
+
+
+def shared_caches(cache_from: Sequence[str], cache_to: Sequence[str], environ: Mapping[str, str]) -> list[CacheSpec]:
+    """The shared caches of the flags, then those of TIFFIN_CACHE and the configuration file; most builds have none."""
+    path = config_file(environ)
+    if not (cache_from or cache_to or environ.get("TIFFIN_CACHE") or path):
+        return []
+    from builder.cli.cache_options import caches_of
+
+    return caches_of(cache_from, cache_to, environ.get("TIFFIN_CACHE", ""), path)
+
+
+def config_file(environ: Mapping[str, str]) -> Path | None:
+    """$TIFFIN_CONFIG, which must exist, else tiffin/config.toml in the configuration directory (XDG base directories)."""
+    if environ.get("TIFFIN_CONFIG"):
+        return Path(environ["TIFFIN_CONFIG"])
+    home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
+    path = Path(home) / "tiffin/config.toml"
+    return path if home and path.exists() else None

@@ -1,177 +1,176 @@
-"""--cache-from and --cache-to, in buildx's notation: `type=registry,ref=…,mode=max`, `type=local,src=…|dest=…`, a bare ref."""
+"""Shared caches as users name them: --cache-from, --cache-to (buildx's notation), TIFFIN_CACHE, and the configuration file.
+
+    type=registry,ref=REF[,ttl=7d]            type=local,src=DIR|dest=DIR        type=dir,path=DIR[,ttl=7d]
+    type=redis,url=redis://…[,ttl=7d][,max-blob=8m][,layers=REF]                 type=http,url=https://…
+    type=s3,bucket=NAME[,region=…][,prefix=…][,endpoint_url=…][,use_path_style=true][,access_key_id=…,secret_access_key=…]
+
+and with each: mode=min|max, required=true, ignore-error=true, timeout=SECONDS, access=ro|wo|rw (not with the flags, which
+say it).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
 
+from builder.dockerfile.durations import parse_duration
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import TiffinError, UsageError
-from builder.events import Sink, Warned
-from builder.oci.reference import Reference
-from builder.options import csv_pairs
-from cache.values import dataclass, replace
+from builder.errors import DockerfileError, UsageError
+from builder.options import csv_pairs, size_bytes
+from cache.values import dataclass, field
 
-if TYPE_CHECKING:
-    from builder.image.layers import LayerStore
-    from builder.image.remote import Remote
-    from builder.layer.compress import Compression
-    from cache.backend import StepCache, StepRecord
-    from cache.blobs import BlobStore
-    from cache.bundle import Bundle
-    from cache.digest import Digest
-    from cache.snapshots import BlobRef
-
+COMMON = ("mode", "ignore-error", "required", "timeout", "access")
+S3_OPTIONS = ("region", "endpoint_url", "access_key_id", "secret_access_key", "session_token")
 TYPES: Mapping[str, tuple[str, ...]] = {
-    "registry": ("ref", "mode", "ignore-error"),
-    "local": ("src", "dest", "mode", "ignore-error"),
+    "registry": ("ref", "ttl"),
+    "local": ("src", "dest", "ttl"),
+    "dir": ("path", "ttl"),
+    "redis": ("url", "ttl", "max-blob", "layers"),
+    "http": ("url",),
+    "s3": ("bucket", "prefix", "use_path_style", *S3_OPTIONS),
 }
+PLACES = {"registry": "ref", "dir": "path", "redis": "url", "http": "url", "s3": "bucket"}
 MODES = ("min", "max")
+ACCESSES = ("ro", "wo", "rw")
+TIMEOUT_SECONDS = 5.0
+VARIABLE = "TIFFIN_CACHE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSpec:
-    """One shared cache. `place` is a reference or a path; `mode` "max" shares the steps of every stage."""
+    """One shared cache. `place` is a reference, path, address or bucket; `mode` "max" shares the steps of every stage."""
 
     kind: str
     place: str
+    reads: bool
+    writes: bool
     mode: str = "min"
-    ignore_error: bool = False
+    required: bool = False
+    timeout_seconds: float = TIMEOUT_SECONDS
+    ttl_seconds: float = 0
+    options: Mapping[str, str] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        return f"{self.kind} cache {self.place}"
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Equal for two that mean the same cache."""
+        return ("dir" if self.kind == "local" else self.kind), self.place
 
 
-def parse_cache(text: str, flag: str) -> CacheSpec:
-    """Read one value of `flag`; raises UsageError naming the part at fault."""
+def parse_cache(text: str, flag: str, access: str = "") -> CacheSpec:
+    """Read one value of `flag`; raises UsageError naming the part at fault. `access` is what the flag itself says."""
     if "=" not in text:
-        return CacheSpec(kind="registry", place=text)
+        return CacheSpec(kind="registry", place=text, reads=access != "wo", writes=access != "ro")
     fields: dict[str, str] = {}
     try:
         pairs = csv_pairs(text)
     except ValueError as exc:
-        raise UsageError(f"{flag} {text} has an empty item", remedy="write type=registry,ref=NAME") from exc
+        raise UsageError(f"{flag} {_shown(text)} has an empty item", remedy="write type=registry,ref=NAME") from exc
     for name, value in pairs:
         if value is None or name in fields:
-            raise UsageError(f'{flag} {text}: "{name}" has no value, or two', remedy="write type=registry,ref=NAME")
+            raise UsageError(f'{flag}: "{name}" has no value, or two', remedy="write type=registry,ref=NAME")
         fields[name] = value
+    return cache_of(fields, flag, access)
+
+
+def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
+    """The cache that options describe."""
     kind = fields.pop("type", "registry")
     if kind not in TYPES:
         raise UsageError(
             f'{flag}: unknown type "{kind}"', remedy=did_you_mean(kind, list(TYPES)) or f"use {', '.join(TYPES)}"
         )
+    allowed = (*TYPES[kind], *(name for name in COMMON if not (access and name == "access")))
     for name in fields:
-        if name not in TYPES[kind]:
+        if name not in allowed:
             raise UsageError(
                 f'{flag} type={kind} takes no "{name}"',
-                remedy=did_you_mean(name, TYPES[kind]) or f"it takes {', '.join(TYPES[kind])}",
+                remedy=did_you_mean(name, allowed) or f"it takes {', '.join(allowed)}",
             )
-    wanted = "ref" if kind == "registry" else ("src" if flag == "--cache-from" else "dest")
+    wanted = PLACES.get(kind) or ("src" if access == "ro" else "dest")
     if not fields.get(wanted):
         raise UsageError(f"{flag} type={kind} needs {wanted}=", remedy=f"add {wanted}=")
-    mode, ignore = fields.get("mode", "min"), fields.get("ignore-error", "false").lower()
-    if mode not in MODES or ignore not in ("true", "false"):
-        raise UsageError(f"{flag} {text}: mode or ignore-error is wrong", remedy="use mode=min|max, ignore-error=true")
-    return CacheSpec(kind=kind, place=fields[wanted], mode=mode, ignore_error=ignore == "true")
+    mode = _one_of(fields, "mode", MODES, flag)
+    _one_of(fields, "ignore-error", ("false", "true"), flag)  # an error costs a warning unless it is required=true
+    chosen = access or _one_of(fields, "access", ("rw", "ro", "wo"), flag)
+    rest = {name: value for name, value in fields.items() if name in TYPES[kind] and name not in (wanted, "ttl")}
+    return CacheSpec(
+        kind=kind,
+        place=fields[wanted],
+        reads=chosen != "wo",
+        writes=chosen != "ro",
+        mode=mode,
+        required=_one_of(fields, "required", ("false", "true"), flag) == "true",
+        timeout_seconds=_seconds(fields, "timeout", flag) or TIMEOUT_SECONDS,
+        ttl_seconds=_seconds(fields, "ttl", flag),
+        options=rest,
+    )
 
 
-class SharedCaches:
-    """The shared caches of one build. What cannot be read costs a warning; what cannot be written is an error."""
+def caches_of(
+    cache_from: Sequence[str], cache_to: Sequence[str], variable: str, config: Path | None
+) -> list[CacheSpec]:
+    """All shared caches of a command: those of the flags, of TIFFIN_CACHE, of the configuration file, in this order."""
+    return [
+        *(parse_cache(text, "--cache-from", "ro") for text in cache_from),
+        *(parse_cache(text, "--cache-to", "wo") for text in cache_to),
+        *(parse_cache(text, VARIABLE) for text in re.split(r"[;\s]+", variable) if text),
+        *(configured(config) if config is not None else ()),
+    ]
 
-    def __init__(self, blobs: BlobStore, layers: LayerStore, remote: Callable[[], Remote], sink: Sink) -> None:
-        self._blobs = blobs
-        self._layers = layers
-        self._remote = remote
-        self._sink = sink
 
-    def sources(self, specs: Sequence[CacheSpec]) -> list[StepCache]:
-        """The caches to ask after the local one; their layers are fetched when something reads them."""
-        from cache.bundle import BundleCache
+def configured(path: Path) -> list[CacheSpec]:
+    """The tables [[cache]] of a configuration file."""
+    import tomllib
 
-        found: list[StepCache] = []
-        for spec in specs:
-            try:
-                bundle = self._load(spec)
-            except TiffinError as exc:
-                self._sink.emit(Warned(message=f"{spec} cannot be used: {exc.message}"))
-                continue
-            if bundle is None:
-                self._sink.emit(Warned(message=f"{spec} is not there yet"))
-                continue
-            self._layers.elsewhere.update(bundle.layers())
-            found.append(BundleCache(spec.kind, bundle))
-        return found
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read {path}: {exc}", remedy="write TOML with tables [[cache]]") from exc
+    tables = document.pop("cache", [])
+    if document or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(f"{path} may hold tables [[cache]] only", remedy="take everything else out")
+    return [
+        cache_of({name: _text(value) for name, value in table.items()}, f"{path}, [[cache]] {number}")
+        for number, table in enumerate(tables, 1)
+    ]
 
-    def share(
-        self,
-        specs: Sequence[CacheSpec],
-        records: Mapping[str, Mapping[Digest, StepRecord]],
-        compression: Compression,
-        enter: Callable[[], None],
-    ) -> None:
-        """Write the records of a build, and the layers they name; raises RegistryError, StoreError."""
-        from cache.bundle import Bundle
 
-        for spec in specs:
-            mine = {}
-            for key, record in records[spec.mode].items():
-                if not self._layers.has_blob(record.diff_id):
-                    enter()
-                mine[key] = replace(record, layer=self._layers.ensure_blob(record.diff_id, compression))
-            try:
-                self._save(spec, Bundle(mine))
-            except TiffinError as exc:
-                if not spec.ignore_error:
-                    raise
-                self._sink.emit(Warned(message=f"{spec} was not written: {exc.message}"))
+def _one_of(fields: Mapping[str, str], name: str, allowed: Sequence[str], flag: str) -> str:
+    value = fields.get(name, allowed[0]).lower()
+    if value not in allowed:
+        raise UsageError(f"{flag}: {name}={value} is wrong", remedy=f"use {name}={'|'.join(allowed)}")
+    return value
 
-    def _load(self, spec: CacheSpec) -> Bundle | None:
-        if spec.kind == "registry":
-            from builder.image.cache_image import RegistryBundles
 
-            return RegistryBundles(self._remote(), self._blobs, Reference.parse(spec.place)).load()
-        from cache.directory import DirectoryBundles
+def _seconds(fields: Mapping[str, str], name: str, flag: str) -> float:
+    """Plain seconds, or a duration such as 90s, 12h, 7d."""
+    text = fields.get(name, "")
+    if not text:
+        return 0
+    try:
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        if match := re.fullmatch(r"(\d+)d", text):
+            return int(match[1]) * 86400
+        return parse_duration(text) / 1e9
+    except (ValueError, DockerfileError) as exc:
+        raise UsageError(f"{flag}: {name}={text} is no time", remedy=f"write {name}=7d or {name}=90s") from exc
 
-        directory = DirectoryBundles(Path(spec.place))
-        bundle = directory.load()
-        if bundle is not None:
-            self._remote().shared.append(lambda ref: self._take(directory.open(ref), ref))
-        return bundle
 
-    def _save(self, spec: CacheSpec, bundle: Bundle) -> None:
-        try:
-            before = self._load(spec)
-        except TiffinError as exc:
-            self._sink.emit(Warned(message=f"{spec} is begun anew: {exc.message}"))
-            before = None
-        merged = before.merged(bundle) if before is not None else bundle
-        if spec.kind == "registry":
-            from builder.image.cache_image import RegistryBundles
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
-            RegistryBundles(self._remote(), self._blobs, Reference.parse(spec.place)).save(merged)
-            return
-        from cache.directory import DirectoryBundles
 
-        DirectoryBundles(Path(spec.place)).save(merged, self._open)
+def _shown(text: str) -> str:
+    """An option without what may be a password."""
+    return re.sub(r"//[^@/,]*@", "//…@", re.sub(r"(secret\w*|\w*token)=[^,]*", r"\1=…", text))
 
-    def _open(self, ref: BlobRef) -> BinaryIO:
-        """The bytes of a layer, fetched if need be."""
-        if not self._blobs.has(ref.digest):
-            self._remote().fetch(ref)
-        return cast(BinaryIO, self._blobs.open(ref.digest))
 
-    def _take(self, stream: BinaryIO | None, ref: BlobRef) -> bool:
-        """Bring a layer of a directory here; wrong bytes are as if it was not there."""
-        if stream is None:
-            return False
-        from cache.digest import COPY_CHUNK_BYTES
-        from cache.errors import CorruptError
-
-        with stream, suppress(CorruptError), self._blobs.ingest(ref.digest.algorithm) as writer:
-            while data := stream.read(COPY_CHUNK_BYTES):
-                writer.write(data)
-            writer.commit(ref.digest, ref.size_bytes)
-            return True
-        return False
+def max_blob_bytes(spec: CacheSpec, default: int) -> int:
+    """The option max-blob, in bytes."""
+    text = spec.options.get("max-blob", "")
+    try:
+        return size_bytes(text) if text else default
+    except ValueError as exc:
+        raise UsageError(f"max-blob={text} is no size", remedy="write max-blob=8m") from exc

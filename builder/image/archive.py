@@ -54,7 +54,7 @@ class Loader:
         with self._state.scratch("load") as scratch:
             plain = scratch / "archive.tar"
             source = stdin if path is None else cast(BinaryIO, _open(path))
-            with disk_errors(plain), decompressor(source, "auto") as stream, plain.open("wb", buffering=0) as sink:
+            with disk_errors(plain), decompressor(source, "auto") as stream, plain.open("wb") as sink:
                 while data := stream.read(COPY_CHUNK_BYTES):
                     sink.write(data)
             if path is not None:

@@ -1,58 +1,119 @@
-"""A shared cache in a registry: an OCI artifact whose configuration is the bundle of records, its layers the steps' layers.
+"""A shared cache in a registry: an OCI artifact whose configuration is a bundle of rows, its layers the steps' layers.
 
 Plain manifests and blobs, so any registry does (docker-registry 2.8 among them), and one manifest answers for a whole build.
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, cast
+
 from builder.errors import NotInRegistryError
-from builder.image.remote import Remote
 from builder.oci.reference import Reference
 from builder.oci.spec import Descriptor, Manifest
-from cache.blobs import BlobStore
+from builder.registry.client import RegistryClient
+from cache.bounded import AbsentError
 from cache.bundle import MAX_BUNDLE_BYTES, Bundle
 from cache.digest import Digest
 from cache.errors import CorruptError
+from cache.paced import Paced
+from cache.snapshots import BlobRef
 
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
+RACES = 3  # tries to add rows while other builders do the same
 
 
-class RegistryBundles:
-    """The bundle under one reference."""
+class RegistryStore:
+    """The rows and blobs under one reference (the SharedStore protocol). `origins` gives other repositories of the same
+    registry that have a blob, to mount it from."""
 
-    def __init__(self, remote: Remote, blobs: BlobStore, reference: Reference) -> None:
-        self._remote = remote
-        self._blobs = blobs
-        self._reference = reference
+    name = "registry"
 
-    def load(self) -> Bundle | None:
-        """None where there is none yet; raises RegistryError, CorruptError. Its layers can be fetched from then on."""
-        client, repository = self._remote.client(self._reference.registry), self._reference.repository
+    def __init__(
+        self,
+        client: RegistryClient,
+        reference: Reference,
+        *,
+        timeout_seconds: float,
+        ttl_seconds: float = 0,
+        origins: Callable[[Digest], Sequence[str]] = lambda digest: (),
+    ) -> None:
+        self.place = str(reference)
+        self.reference = reference
+        self._client = client
+        self._repository = reference.repository
+        self._timeout = timeout_seconds
+        self._ttl = ttl_seconds
+        self._origins = origins
+
+    def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """All rows, in two requests."""
+        bundle = self._load()
+        if bundle is None:
+            raise AbsentError("it is not there yet", remedy="fill it with --cache-to")
+        return bundle.rows
+
+    def write(self, rows: Mapping[str, bytes]) -> None:
+        """Put a manifest with the rows that are there and these. Another builder's, put in between, are taken up."""
+        mine = Bundle(rows)
+        for _ in range(RACES):
+            try:
+                before = self._load()
+            except CorruptError:
+                before = None
+            merged = before.merged(mine, self._ttl) if before is not None else mine
+            digest = self._push(merged)
+            if self._client.head_manifest(self._repository, self.reference.selector) == digest:
+                return
+
+    def known(self, names: Sequence[str]) -> frozenset[str]:
         try:
-            fetched = client.get_manifest(repository, self._reference.selector)
+            bundle = self._load()
+        except CorruptError:
+            return frozenset()  # begun anew
+        return frozenset(names) & bundle.rows.keys() if bundle is not None else frozenset()
+
+    def has_blob(self, ref: BlobRef) -> bool:
+        return self._client.has_blob(self._repository, ref.digest)
+
+    def read_blob(self, ref: BlobRef) -> BinaryIO | None:
+        try:
+            response, _ = self._client.open_blob(self._repository, _descriptor(ref), 0)
+        except NotInRegistryError:
+            return None
+        return cast(BinaryIO, Paced(response.raw, response.close, self._timeout))
+
+    def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
+        sources = [name for name in self._origins(ref.digest) if name != self._repository]
+        self._client.push_blob(self._repository, _descriptor(ref), open_blob, mount_from=sources)
+        return True
+
+    def _load(self) -> Bundle | None:
+        """None where there is none yet; raises RegistryError, CorruptError. Rows whose layer is gone are left out."""
+        try:
+            fetched = self._client.get_manifest(self._repository, self.reference.selector)
         except NotInRegistryError:
             return None
         manifest = Manifest.decode(fetched.data, fetched.media_type)
         if manifest.config.media_type != CONFIG_TYPE or manifest.config.size_bytes > MAX_BUNDLE_BYTES:
-            raise CorruptError(f"{self._reference} is no tiffin cache", remedy="name another reference")
-        with client.get_blob(repository, manifest.config) as stream:
+            raise CorruptError(f"{self.reference} is no tiffin cache", remedy="name another reference")
+        with self._client.get_blob(self._repository, manifest.config) as stream:
             bundle = Bundle.decode(stream.read(MAX_BUNDLE_BYTES + 1))
-        there = {layer.digest for layer in manifest.layers}
-        for _, ref in bundle.layers():
-            if ref.digest in there:
-                self._remote.add_origin(ref.digest, self._reference)
-        return Bundle(
-            {key: record for key, record in bundle.records.items() if record.layer and record.layer.digest in there}
+        return bundle.only({layer.digest for layer in manifest.layers})
+
+    def _push(self, bundle: Bundle) -> Digest:
+        data = bundle.encode()
+        config = Descriptor(media_type=CONFIG_TYPE, digest=Digest.of(data), size_bytes=len(data))
+        self.write_blob(
+            BlobRef(media_type=CONFIG_TYPE, digest=config.digest, size_bytes=len(data)),
+            lambda: io.BytesIO(data),
+        )
+        manifest = Manifest(config=config, layers=tuple(_descriptor(ref) for ref in bundle.layers()))
+        return self._client.put_manifest(
+            self._repository, self.reference.selector, manifest.encode(), manifest.media_type
         )
 
-    def save(self, bundle: Bundle) -> None:
-        """Push layers that are not there, then the records; raises RegistryError, StoreError."""
-        data = bundle.encode()
-        self._blobs.put(data)
-        config = Descriptor(media_type=CONFIG_TYPE, digest=Digest.of(data), size_bytes=len(data))
-        layers = tuple(
-            Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
-            for _, ref in bundle.layers()
-        )
-        self._remote.push_artifact(Manifest(config=config, layers=layers), self._reference)
-        self._blobs.delete(config.digest)
+
+def _descriptor(ref: BlobRef) -> Descriptor:
+    return Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)

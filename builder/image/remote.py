@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO, cast
 
-from builder.errors import CorruptError, ImageError, RegistryError, StoreError, TiffinError
+from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
 from builder.events import Sink, Transfer
 from builder.image.store import ImageStore, StoredImage
 from builder.oci.reference import Reference
@@ -20,6 +20,7 @@ from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
+from cache.values import replace
 
 PARALLEL_TRANSFERS = 4
 EVENT_INTERVAL_SECONDS = 0.1
@@ -46,6 +47,15 @@ class Remote:
         self._options = options
         self._clients: dict[str, RegistryClient] = {}
         self.shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
+
+    def impatient_client(self, registry: str, seconds: float) -> RegistryClient:
+        """A client for what can be done without: it waits so long and tries twice."""
+        options = replace(self._options, timeout_seconds=seconds, tries=2)
+        return RegistryClient(registry, DockerConfig.load(self._environ), options)
+
+    def repositories(self, registry: str, digest: Digest) -> list[str]:
+        """Where in a registry a blob is known to be."""
+        return [repository for host, repository in self._store.origins(digest) if host == registry]
 
     def client(self, registry: str) -> RegistryClient:
         """The client of one registry, made once."""
@@ -107,16 +117,18 @@ class Remote:
             if self._blobs.has(ref.digest) or any(bring(ref) for bring in self.shared):
                 return
             descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
-            failure: TiffinError = StoreError(
-                f"blob {ref.digest} is in no known registry", remedy="pull or build its image again"
-            )
+            failure: TiffinError = StoreError("", remedy="pull or build its image again")
             for registry, repository in reversed(self._store.origins(ref.digest)):
                 try:
                     self._download(self.client(registry), repository, descriptor)
                     return
                 except (RegistryError, CorruptError) as exc:
                     failure = exc
-            raise failure
+            missing = MissingBlobError(
+                failure.message or f"blob {ref.digest} is in no known registry", remedy=failure.remedy
+            )
+            missing.digest = str(ref.digest)
+            raise missing from failure
 
     def push_index(
         self, images: Sequence[StoredImage], index: Index, reference: Reference, *, by_digest: bool = False
@@ -131,14 +143,6 @@ class Remote:
     def add_origin(self, digest: Digest, reference: Reference) -> None:
         """Remember that a blob can be had from a repository."""
         self._store.add_origin(digest, reference.registry, reference.repository)
-
-    def push_artifact(self, manifest: Manifest, reference: Reference) -> Digest:
-        """Push a manifest with its blobs, which are here or can be fetched; its digest."""
-        client = self.client(reference.registry)
-        unique = {item.digest: _plain(item) for item in (manifest.config, *manifest.layers)}
-        with ThreadPoolExecutor(PARALLEL_TRANSFERS, "push") as pool:
-            list(pool.map(partial(self._upload, client, reference), unique.values()))
-        return client.put_manifest(reference.repository, reference.selector, manifest.encode(), manifest.media_type)
 
     def push(self, image: StoredImage, reference: Reference, *, by_digest: bool = False) -> Digest:
         """Push an image under a name, or `by_digest` only; the digest of its manifest. Blobs first, then the manifest."""

@@ -41,11 +41,14 @@ Body = bytes | BinaryIO | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
-    """How to reach registries. `cert_file`: a PEM bundle to trust instead of the system's."""
+    """How to reach registries. `cert_file`: a PEM bundle to trust instead of the system's. `timeout_seconds` bounds every wait
+    for an answer, and `tries` how often one is asked for; the defaults are for images, which must come."""
 
     insecure_registries: tuple[str, ...] = ()
     cert_file: str = ""
     user_agent: str = "tiffin"
+    timeout_seconds: float = READ_TIMEOUT_SECONDS
+    tries: int = MAX_TRIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +90,8 @@ class Transport:
 
     def send(self, call: Call) -> requests.Response:
         """Send, with retries; the response streams and is the caller's to close. Raises RegistryError."""
-        for number in range(1, MAX_TRIES + 1):
-            last = number == MAX_TRIES
+        for number in range(1, self._options.tries + 1):
+            last = number == self._options.tries
             try:
                 response = self._authorized(call)
             except _Unreachable as exc:
@@ -155,7 +158,7 @@ class Transport:
                 data=body,
                 stream=True,
                 allow_redirects=False,
-                timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+                timeout=(self._connect_seconds(), self._options.timeout_seconds),
                 verify=self._options.cert_file or self._verify(),
             )
         except requests.exceptions.SSLError as exc:
@@ -221,8 +224,8 @@ class Transport:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # only asked whether it speaks TLS; the real connection verifies
         try:
-            with socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_SECONDS) as plain:
-                plain.settimeout(CONNECT_TIMEOUT_SECONDS)
+            with socket.create_connection((parts.hostname or "", port), self._connect_seconds()) as plain:
+                plain.settimeout(self._connect_seconds())
                 with context.wrap_socket(plain, server_hostname=parts.hostname):
                     return True
         except ssl.SSLError:
@@ -335,7 +338,10 @@ class Transport:
         seconds = BACK_OFF_SECONDS * 2 ** (number - 1) * (1 + random.random() / 4)
         if retry_after and retry_after.isdigit():
             seconds = max(seconds, float(retry_after))
-        self._sleep(min(seconds, MAX_WAIT_SECONDS))
+        self._sleep(min(seconds, MAX_WAIT_SECONDS, self._options.timeout_seconds))
+
+    def _connect_seconds(self) -> float:
+        return min(CONNECT_TIMEOUT_SECONDS, self._options.timeout_seconds)
 
     def _checked(self, call: Call, response: requests.Response) -> requests.Response:
         status = response.status_code

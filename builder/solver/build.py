@@ -27,9 +27,9 @@ from builder.solver.plan import make_plan
 from builder.solver.planned import Plan, StagePlan
 from builder.solver.recipe import BaseImage, Recipe
 from builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
-from builder.solver.solve import Solver
+from builder.solver.solve import Offer, Solver
 from builder.solver.stepkeys import StepKeys
-from cache.backend import StepCache, StepRecord
+from cache.backend import StepRecord, Tiered
 from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.snapshots import BlobRef
@@ -64,13 +64,14 @@ class Services:
     state: StateDir
     blobs: BlobStore
     layers: LayerStore
-    cache: StepCache
+    cache: Tiered
     contexts: Contexts
     sink: Sink
     resolve_image: Callable[[str, Platform], BaseImage]
     enter: Callable[[], None]
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     agents: Agents | None = None
+    offer: Offer | None = None  # told of each step that ran, while the build goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class Built:
     layer_refs: tuple[BlobRef, ...] = ()  # the packed layers of the manifest
     findings: tuple[LintWarning, ...] = ()  # of build checks
     records: Mapping[str, Mapping[Digest, StepRecord]] = field(default_factory=dict)  # by mode of Request.shares
+    question: tuple[Digest, ...] = ()  # the keys that a builder with an empty cache asks for, in order
 
 
 def build(request: Request, services: Services) -> Built:
@@ -109,6 +111,7 @@ def build(request: Request, services: Services) -> Built:
         sink=sink,
         use_cache=request.use_cache,
         uncached_stages=request.uncached_stages,
+        offer=services.offer,
     )
     with phase(sink, "keys and cache"):
         solver.look_up(services.layers.has)
@@ -122,7 +125,7 @@ def build(request: Request, services: Services) -> Built:
     with phase(sink, "assemble"):
         built = _assemble(request, services, plan, chain)
     records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
-    return replace(built, findings=found, records=records)
+    return replace(built, findings=found, records=records, question=tuple(solver.question))
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:

@@ -144,7 +144,7 @@ def _archive_entries(
     try:
         with (
             source.opener(item.entry)() as stream,
-            spool.open("xb", buffering=0) as sink,
+            spool.open("xb") as sink,
             decompressor(stream, "auto") as plain,
         ):
             while chunk := plain.read(COPY_CHUNK_BYTES):

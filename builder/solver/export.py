@@ -94,7 +94,7 @@ def _write(path: Path, dest: Path, change: Change) -> None:
     elif entry.kind == "fifo":
         os.mkfifo(path)
     elif entry.kind == "file":
-        with path.open("xb", buffering=0) as sink:
+        with path.open("xb") as sink:
             if change.open is not None:
                 with change.open() as source:
                     while data := source.read(COPY_CHUNK_BYTES):

@@ -94,7 +94,7 @@ class Members(AbstractContextManager["Members"]):
             if layer.diff_id not in self._spooled:
                 path = self._scratch / layer.diff_id.hex
                 hashed = HashingWriter()
-                with self._layers.open_tar(layer.diff_id, layer.blob) as source, path.open("xb", buffering=0) as sink:
+                with self._layers.open_tar(layer.diff_id, layer.blob) as source, path.open("xb") as sink:
                     while chunk := source.read(COPY_CHUNK_BYTES):
                         hashed.write(chunk)
                         sink.write(chunk)

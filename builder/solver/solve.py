@@ -7,7 +7,7 @@ definition key, so that no step runs twice on one state directory), then whateve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildError, TiffinError
@@ -17,7 +17,7 @@ from builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, st
 from builder.solver.planned import Plan, StagePlan
 from builder.solver.results import Chain, LayerRef, base_chain, chain_of
 from builder.solver.stepkeys import StepKeys
-from cache.backend import StepCache, StepRecord
+from cache.backend import StepRecord, Tiered
 from cache.digest import Digest
 from cache.statedir import StateDir
 from cache.values import dataclass
@@ -46,6 +46,9 @@ class Made:
     layer: LayerRef
     description: str
     is_empty: bool
+
+
+Offer = Callable[[Sequence[Digest], StepRecord, bool], None]  # keys, record, whether it is part of the image
 
 
 class Executor:
@@ -77,19 +80,21 @@ class _Forecast:
 
 
 class Solver:
-    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again."""
+    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again; `offer` is told of each step that ran."""
 
     def __init__(
         self,
         *,
         plan: Plan,
         keys: StepKeys,
-        cache: StepCache,
+        cache: Tiered,
         state: StateDir,
         sink: Sink,
         use_cache: bool,
         uncached_stages: frozenset[str] = frozenset(),
+        offer: Offer | None = None,
     ) -> None:
+        self._offer = offer or _keep_to_oneself
         self._plan = plan
         self._keys = keys
         self._cache = cache
@@ -102,6 +107,7 @@ class Solver:
         self._ids: dict[tuple[int, int], int] = {}
         self._results: dict[int, dict[Digest, StepRecord]] = {}
         self._target_stages = set(self._lineage(plan.target))
+        self.question: Sequence[Digest] = ()  # what a builder with nothing asks a cache for
 
     # -- before anything runs --------------------------------------------------------------------------------------
 
@@ -112,7 +118,7 @@ class Solver:
                 self._ids[index, number] = len(self._ids) + 1
         if self._use_cache:
             cached = sorted(self._plan.stages.keys() - self._uncached)
-            keys = [key for index in cached for key in self._keys.of_stage(index)]
+            keys = self.question = [key for index in cached for key in self._keys.of_stage(index)]
             found = self._cache.get_many(keys)
             self._records = {key: record for key, record in found.items() if has(record.diff_id)}
         for index in sorted(self._plan.stages):
@@ -145,8 +151,8 @@ class Solver:
     def announce_cached(self) -> None:
         """Report the steps of a fully cached build."""
         for index in self._lineage(self._plan.target):
-            for number, record in enumerate(self._forecasts[index].records):
-                self._announce(index, number, record)
+            for number, key in enumerate(self._keys.of_stage(index)):
+                self._announce(index, number, key)
 
     def _lineage(self, index: int) -> list[int]:
         """A stage and the stages it is built on, lowest first."""
@@ -230,8 +236,8 @@ class Solver:
         stage, forecast = self._plan.stages[index], self._forecasts[index]
         if forecast.chain is not None:
             chain, first = forecast.chain, forecast.hits
-            for number, record in enumerate(forecast.records):
-                self._announce(index, number, record)
+            for number, key in enumerate(self._keys.of_stage(index)[: forecast.hits]):
+                self._announce(index, number, key)
         else:
             assert isinstance(stage.base, StageOrigin)
             chain, first = self._result_of(stage.base.index, futures), 0
@@ -275,26 +281,29 @@ class Solver:
         index, number = job.stage.index, job.number
         key = self._keys.of_stage(index)[number]
         with self._state.lock(f"step-{key.hex}"):
-            record, content_key = self._second_look(job, key, executor)
+            record, found, content_key = self._second_look(job, key, executor)
             if record is not None:
-                self._announce(index, number, record)
+                self._announce(index, number, found)
                 self._cache.put(key, record)
                 self._results.setdefault(index, {})[key] = record
                 return _layer_of(record)
             return self._execute(job, (key, content_key), executor)
 
-    def _second_look(self, job: Job, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest]:
-        """Under the step's lock: another process may have made it, or its content may be known."""
+    def _second_look(self, job: Job, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest, Digest]:
+        """Under the step's lock: another process may have made it, or its content may be known.
+
+        Gives the record if there is one, the key it was found by, and the content key.
+        """
         step = job.stage.steps[job.number]
         content_key = self._keys.content(job.stage, step, _below(step, job.chain), executor.copied(job))
         if not self._use_cache or job.stage.index in self._uncached:
-            return None, content_key
+            return None, key, content_key
         found = self._cache.get_many([key, content_key])
-        for candidate in (found.get(key), found.get(content_key)):
-            record = self._valid(candidate, step, job.chain)
+        for candidate in (key, content_key):
+            record = self._valid(found.get(candidate), step, job.chain)
             if record is not None and executor.has(record.diff_id):
-                return record, content_key
-        return None, content_key
+                return record, candidate, content_key
+        return None, key, content_key
 
     def _execute(self, job: Job, keys: tuple[Digest, Digest], executor: Executor) -> LayerRef:
         name = job.stage.label(job.number)
@@ -319,6 +328,7 @@ class Solver:
         for key in keys:
             self._cache.put(key, record)
             self._results.setdefault(job.stage.index, {})[key] = record
+        self._offer(keys, record, job.for_target)
         self._sink.emit(StepFinished(step_id=job.step_id, seconds=seconds))
         return made.layer
 
@@ -326,8 +336,13 @@ class Solver:
         """A record holds only over the very layers it was made on."""
         return record if record is not None and record.parent_chain == _below(step, chain) else None
 
-    def _announce(self, index: int, number: int, record: StepRecord) -> None:
-        self._sink.emit(StepCached(step_id=self._ids[index, number], name=self._plan.stages[index].label(number)))
+    def _announce(self, index: int, number: int, key: Digest) -> None:
+        name, source = self._plan.stages[index].label(number), self._cache.source(key)
+        self._sink.emit(StepCached(step_id=self._ids[index, number], name=name, source=source))
+
+
+def _keep_to_oneself(keys: Sequence[Digest], record: StepRecord, for_target: bool) -> None:
+    return None
 
 
 class _Canceled(BuildError):

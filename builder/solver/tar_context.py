@@ -21,7 +21,7 @@ EMPTY_ARCHIVE = bytes(SNIFF_BYTES)  # tar writes nothing but zeros where there a
 def spooled(stream: BinaryIO, place: Path) -> Path:
     """Write `stream` to the new file `place`, decompressed if it is compressed."""
     packed = place.with_name(f"{place.name}.packed")
-    with disk_errors(place), packed.open("xb", buffering=0) as sink:
+    with disk_errors(place), packed.open("xb") as sink:
         while data := stream.read(COPY_CHUNK_BYTES):
             sink.write(data)
     with packed.open("rb") as source:
@@ -30,7 +30,7 @@ def spooled(stream: BinaryIO, place: Path) -> Path:
         if kind == "none":
             return packed
         try:
-            with disk_errors(place), decompressor(source, kind) as plain, place.open("xb", buffering=0) as sink:
+            with disk_errors(place), decompressor(source, kind) as plain, place.open("xb") as sink:
                 while data := plain.read(COPY_CHUNK_BYTES):
                     sink.write(data)
         except CorruptError as exc:

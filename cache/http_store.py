@@ -1,0 +1,201 @@
+"""A shared cache behind plain HTTP: GET, HEAD and PUT below one address, rows in ac/, blobs in cas/ (as Bazel's caches have it).
+
+nginx with WebDAV, bazel-remote (without its check of ac/), Apache, an artifact store: anything that keeps what was PUT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from cache.errors import UsageError
+from cache.paced import Paced
+from cache.shared import MAX_ROW_BYTES, UnavailableError
+from cache.snapshots import BlobRef
+
+if TYPE_CHECKING:
+    import requests
+
+PARALLEL_ROWS = 16
+RETRY_SECONDS = 0.2
+RETRIED = (429, 500, 502, 503, 504)
+
+
+class HttpStore:
+    """The rows and blobs below one address (the SharedStore protocol).
+
+    `timeout_seconds` bounds each answer; `token` is sent as a bearer token, a user in the address as Basic.
+    """
+
+    name = "http"
+
+    def __init__(self, url: str, *, timeout_seconds: float, token: str = "", cert_file: str = "") -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{place_of(url)} is no http address", remedy="write url=https://HOST/PATH")
+        self.place = place_of(url)
+        self._base = self.place.rstrip("/")
+        self._auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout = timeout_seconds
+        self._verify: bool | str = cert_file or True
+        self._is_loopback = _is_loopback(parts.hostname)
+        self._local = threading.local()
+
+    def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """One request for the rows of the very same question if it was asked before by a builder that stored the answer;
+        else one request per row, many at a time."""
+        import json
+
+        together = self._row(_together(names))
+        if together is not None:
+            try:
+                rows = json.loads(together)
+                return {name: rows[name].encode() for name in names if name in rows}
+            except (ValueError, TypeError, AttributeError):
+                pass  # no answer; the rows are asked one by one
+        with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
+            found = zip(names, pool.map(self._row, names), strict=True)
+            return {name: row for name, row in found if row is not None}
+
+    def write(self, rows: Mapping[str, bytes]) -> None:
+        with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
+            list(pool.map(lambda item: self._put(f"ac/{item[0]}", item[1]), rows.items()))
+
+    def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
+        """Keep the answer to one question as one document."""
+        import json
+
+        document = {name: rows[name].decode() for name in names if name in rows}
+        self._put(f"ac/{_together(names)}", json.dumps(document).encode())
+
+    def known(self, names: Sequence[str]) -> frozenset[str]:
+        with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
+            there = pool.map(lambda name: self._exists(f"ac/{name}"), names)
+            return frozenset(name for name, found in zip(names, there, strict=True) if found)
+
+    def has_blob(self, ref: BlobRef) -> bool:
+        return self._exists(_blob_path(ref))
+
+    def read_blob(self, ref: BlobRef) -> BinaryIO | None:
+        response = self._send("GET", _blob_path(ref))
+        if response.status_code == 404:
+            response.close()
+            return None
+        return cast(BinaryIO, Paced(response.raw, response.close, self._timeout))
+
+    def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
+        self._put(_blob_path(ref), open_blob)
+        return True
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _row(self, name: str) -> bytes | None:
+        with self._send("GET", f"ac/{name}") as response:
+            if response.status_code == 404:
+                return None
+            data: bytes = response.raw.read(MAX_ROW_BYTES + 1, decode_content=True)
+            return data
+
+    def _exists(self, path: str) -> bool:
+        with self._send("HEAD", path) as response:
+            return response.status_code == 200
+
+    def _put(self, path: str, body: bytes | Callable[[], BinaryIO]) -> None:
+        with self._send("PUT", path, body):
+            pass
+
+    def _send(self, method: str, path: str, body: bytes | Callable[[], BinaryIO] = b"") -> requests.Response:
+        """One request, and another try where the answer allows that; 404 is an answer. Raises UnavailableError."""
+        import requests
+
+        deadline = time.monotonic() + self._timeout
+        for again in (True, False):
+            try:
+                response = self._once(method, path, body)
+            except requests.exceptions.Timeout as exc:
+                raise UnavailableError(f"no answer within {self._timeout:g} s", remedy="is it running?") from exc
+            except (requests.exceptions.RequestException, OSError) as exc:
+                if not again or "refused" in str(exc):
+                    reason = "the connection was refused" if "refused" in str(exc) else "the connection broke"
+                    raise UnavailableError(reason, remedy="is it running?") from exc
+                time.sleep(RETRY_SECONDS)
+                continue
+            if response.status_code in (200, 201, 204, 404) and not (method == "PUT" and response.status_code == 404):
+                return response
+            wait = _wait(response)
+            response.close()
+            if not again or response.status_code not in RETRIED or time.monotonic() + wait > deadline:
+                raise UnavailableError(f"{method} was answered with {response.status_code}", remedy="check its set-up")
+            time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _once(self, method: str, path: str, body: bytes | Callable[[], BinaryIO]) -> requests.Response:
+        stream = body() if callable(body) else body
+        try:
+            return self._session().request(
+                method,
+                f"{self._base}/{path}",
+                data=stream or None,
+                headers={**self._headers, "Accept-Encoding": "identity"},
+                auth=self._auth,
+                stream=True,
+                allow_redirects=False,
+                timeout=self._timeout,
+                verify=self._verify,
+            )
+        finally:
+            if not isinstance(stream, bytes):
+                stream.close()
+
+    def _session(self) -> requests.Session:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            import requests
+
+            session = requests.Session()
+            session.trust_env = not self._is_loopback
+            if self._auth is None:
+                session.auth = _no_auth  # requests would read ~/.netrc
+            self._local.session = session
+        return session
+
+
+def place_of(url: str) -> str:
+    """An address without user, password and query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if not host:
+        return url.partition("?")[0].rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _blob_path(ref: BlobRef) -> str:
+    return f"cas/{ref.digest.hex}"
+
+
+def _together(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def _wait(response: requests.Response) -> float:
+    """Seconds to wait before another try."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else RETRY_SECONDS
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
