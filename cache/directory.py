@@ -48,6 +48,10 @@ class DirectoryStore:
                 raise UnavailableError(f"cannot read it: {exc.strerror}", remedy="check its permissions") from exc
         return rows
 
+    def names(self) -> list[str]:
+        """Of every row."""
+        return [path.name for path in (self._path / "records").glob("*/*") if not path.name.startswith(".")]
+
     def write(self, rows: Mapping[str, bytes]) -> None:
         for name, data in rows.items():
             self._write(self._row(name), lambda sink, data=data: sink.write(data))  # type: ignore[misc]

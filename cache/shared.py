@@ -89,6 +89,18 @@ class SharedCache:
                 result[key] = record
         return result
 
+    def everything(self) -> Mapping[Digest, StepRecord]:
+        """All records of a store that can tell what it holds."""
+        names = getattr(self.store, "names", None)
+        rows = self._guard.rows(lambda: self.store.read(names() if names is not None else ()))
+        self._rows.update(rows)
+        return self.get_many([Digest("sha256", name) for name in rows])
+
+    def records(self) -> list[StepRecord]:
+        """Every record that came so far, whatever it was asked for."""
+        opened = [self._opened(Digest("sha256", name)) for name in list(self._rows)]
+        return [record for record in opened if record is not None]
+
     def put(self, key: Digest, record: StepRecord) -> None:
         """Rows are written with their blobs, by an Uploader."""
 

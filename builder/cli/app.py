@@ -26,6 +26,7 @@ COMMANDS = {  # name: (module, short help)
     "logout": ("builder.cli.logout", "Log out from a registry."),
     "info": ("builder.cli.info", "Show what tiffin found on this machine."),
     "version": ("builder.cli.version", "Show the version."),
+    "cache": ("builder.cli.cache", "What the build cache holds, and sharing it."),
     "system": ("builder.cli.system", "Disk usage, prune, reset."),
 }
 

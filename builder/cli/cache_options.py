@@ -144,10 +144,12 @@ def _one_of(fields: Mapping[str, str], name: str, allowed: Sequence[str], flag: 
 
 
 def _seconds(fields: Mapping[str, str], name: str, flag: str) -> float:
-    """Plain seconds, or a duration such as 90s, 12h, 7d."""
     text = fields.get(name, "")
-    if not text:
-        return 0
+    return seconds_of(text, f"{flag}: {name}=") if text else 0
+
+
+def seconds_of(text: str, what: str) -> float:
+    """Plain seconds, or a duration such as 90s, 12h, 7d; raises UsageError beginning with `what`."""
     try:
         if re.fullmatch(r"\d+(\.\d+)?", text):
             return float(text)
@@ -155,7 +157,7 @@ def _seconds(fields: Mapping[str, str], name: str, flag: str) -> float:
             return int(match[1]) * 86400
         return parse_duration(text) / 1e9
     except (ValueError, DockerfileError) as exc:
-        raise UsageError(f"{flag}: {name}={text} is no time", remedy=f"write {name}=7d or {name}=90s") from exc
+        raise UsageError(f"{what}{text} is no time", remedy="write it as 7d, 12h or 90s") from exc
 
 
 def _text(value: object) -> str:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import click
 
+from builder.cli.plain_text import size_text
 from builder.dockerfile.lint_base import LintWarning, Stage, stages
 from builder.dockerfile.parser import Dockerfile
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import Span, UsageError
 from builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount
 from builder.solver.planned import Plan
+from builder.solver.report import Report
 
-CALLS = ("build", "check", "outline", "targets")
+CALLS = ("build", "check", "explain", "outline", "targets")
 DOCS = "https://docs.docker.com/reference/build-checks/"
 OWN = ("AptListsLeft", "CopyAllBeforeInstall", "ArgShadowsEnv", "DoubleStarInCopySource")
 CONTEXT_LINES = 2
@@ -32,6 +34,12 @@ def parse_call(text: str) -> tuple[str, bool]:
             raise UsageError(f'--call "{text}": "{option}" is unknown', remedy="use format=json or format=text")
         form = value
     return name, form == "json"
+
+
+def show_report(report: Report) -> None:
+    """Print what a build would do."""
+    for line in report.lines(size_text):
+        click.echo(line)
 
 
 def show_check(found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from builder.cli.plain_text import size_text
 from builder.errors import CorruptError, StoreError, TiffinError
 from builder.events import Noted, Sink, Warned
 from builder.oci.reference import Reference
+from builder.solver.solve import Watch
 from cache.backend import StepRecord
 from cache.bounded import Guard
 from cache.digest import COPY_CHUNK_BYTES, Digest
@@ -54,7 +55,7 @@ class _Shared:
         return f"{self.store.name} cache {self.store.place}"
 
 
-class SharedCaches:
+class SharedCaches(Watch):
     """All of them, nearest (first named) first. `remote` makes the registries' side, `enter` the namespace to pack in."""
 
     def __init__(
@@ -90,6 +91,10 @@ class SharedCaches:
         """Whose records are wanted in the end."""
         return frozenset(item.spec.mode for item in self._all if item.uploader is not None)
 
+    def records(self) -> list[StepRecord]:
+        """Every record that came from any of them so far."""
+        return [record for cache in self.tiers for record in cache.records()]
+
     def lose(self, digest: Digest) -> bool:
         """Do without a packed layer from now on; False if no shared cache said it had it."""
         if digest not in self._holders:
@@ -100,8 +105,8 @@ class SharedCaches:
             del self._layers.elsewhere[diff_id]
         return True
 
-    def offer(self, keys: Sequence[Digest], record: StepRecord, for_target: bool) -> None:
-        """Begin to bring up a layer just made; from any thread."""
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        """Begin to bring up a layer just made."""
         if record.layer is None or not self._blobs.has(record.layer.digest):
             return
         for item in self._all:
@@ -122,6 +127,16 @@ class SharedCaches:
             jobs.append((item, item.uploader, records, question))
         for item, uploader, records, question in jobs:  # these start threads: the namespace has been entered by now
             self._tell(item, uploader.finish(records, question))
+
+    def bring_up(self, records: Mapping[Digest, StepRecord], compression: Compression) -> None:
+        """Bring up these records and their layers; the namespace has been entered if that was needed."""
+        for item in self._all:
+            if item.uploader is not None:
+                self._tell(item, item.uploader.finish(self._packed(records, compression, lambda: None), ()))
+
+    def everything(self) -> Mapping[Digest, StepRecord]:
+        """All records of those that can tell what they hold."""
+        return {key: record for cache in self.tiers for key, record in cache.everything().items()}
 
     def _packed(
         self, records: Mapping[Digest, StepRecord], compression: Compression, enter: Callable[[], None]

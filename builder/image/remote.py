@@ -130,6 +130,13 @@ class Remote:
             missing.digest = str(ref.digest)
             raise missing from failure
 
+    def fetch_from(self, ref: BlobRef, registry: str, repository: str) -> None:
+        """Bring one blob here from that repository, once for all who ask; raises RegistryError, CorruptError."""
+        with self._state.lock(f"blob-{ref.digest.hex}"):
+            if not self._blobs.has(ref.digest):
+                descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
+                self._download(self.client(registry), repository, descriptor)
+
     def push_index(
         self, images: Sequence[StoredImage], index: Index, reference: Reference, *, by_digest: bool = False
     ) -> Digest:

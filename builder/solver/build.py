@@ -27,7 +27,7 @@ from builder.solver.plan import make_plan
 from builder.solver.planned import Plan, StagePlan
 from builder.solver.recipe import BaseImage, Recipe
 from builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
-from builder.solver.solve import Offer, Solver
+from builder.solver.solve import Solver, Watch
 from builder.solver.stepkeys import StepKeys
 from cache.backend import StepRecord, Tiered
 from cache.blobs import BlobStore
@@ -37,6 +37,8 @@ from cache.statedir import StateDir
 from cache.values import dataclass, field, replace
 
 if TYPE_CHECKING:
+    from builder.solver.explain import Explainer
+    from builder.solver.report import Report
     from builder.solver.ssh_agents import Agents
 
 
@@ -71,7 +73,9 @@ class Services:
     enter: Callable[[], None]
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     agents: Agents | None = None
-    offer: Offer | None = None  # told of each step that ran, while the build goes on
+    watches: Sequence[Watch] = ()  # told of each step, while the build goes on
+    keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
+    explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +90,49 @@ class Built:
     layer_refs: tuple[BlobRef, ...] = ()  # the packed layers of the manifest
     findings: tuple[LintWarning, ...] = ()  # of build checks
     records: Mapping[str, Mapping[Digest, StepRecord]] = field(default_factory=dict)  # by mode of Request.shares
+    report: Report | None = None  # where services had an explainer
     question: tuple[Digest, ...] = ()  # the keys that a builder with an empty cache asks for, in order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """A build before anything runs."""
+
+    request: Request
+    plan: Plan
+    solver: Solver
+    report: Report | None
+    findings: tuple[LintWarning, ...]
+    file_epoch: int | None
 
 
 def build(request: Request, services: Services) -> Built:
     """Build; raises DockerfileError, BuildError, ContextError, SandboxError, RegistryError, StoreError."""
+    looked = _look(request, services)
+    request, plan, solver, sink = looked.request, looked.plan, looked.solver, services.sink
+    chain = solver.cached_chain()
+    if chain is not None:
+        solver.announce_cached()
+    else:
+        with phase(sink, "execute"):
+            chain = _execute(request, services, plan, solver, looked.file_epoch)
+    with phase(sink, "assemble"):
+        built = _assemble(request, services, plan, chain)
+    records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
+    return replace(
+        built, findings=looked.findings, records=records, question=tuple(solver.question), report=looked.report
+    )
+
+
+def foresee(request: Request, services: Services) -> Report:
+    """What a build would do, as far as that is known before anything runs; `services` has an explainer."""
+    looked = _look(request, services)
+    assert looked.report is not None
+    looked.report.foresee(looked.solver)
+    return looked.report
+
+
+def _look(request: Request, services: Services) -> _Looked:
     sink = services.sink
     with phase(sink, "plan"):
         plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
@@ -103,6 +145,14 @@ def build(request: Request, services: Services) -> Built:
         refuse(found)
     file_epoch = request.epoch if request.rewrites_times else None
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
+    watches, report = list(services.watches), None
+    if services.explainer is not None:
+        from builder.solver.report import Report
+
+        report = Report(plan, keys, services.explainer())
+        watches.append(report)
+    if services.keep is not None:
+        watches.append(_Listings(keys, services.keep))
     solver = Solver(
         plan=plan,
         keys=keys,
@@ -111,21 +161,26 @@ def build(request: Request, services: Services) -> Built:
         sink=sink,
         use_cache=request.use_cache,
         uncached_stages=request.uncached_stages,
-        offer=services.offer,
+        watches=watches,
     )
     with phase(sink, "keys and cache"):
         solver.look_up(services.layers.has)
         services.contexts.save()
-    chain = solver.cached_chain()
-    if chain is not None:
-        solver.announce_cached()
-    else:
-        with phase(sink, "execute"):
-            chain = _execute(request, services, plan, solver, file_epoch)
-    with phase(sink, "assemble"):
-        built = _assemble(request, services, plan, chain)
-    records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
-    return replace(built, findings=found, records=records, question=tuple(solver.question))
+    return _Looked(request=request, plan=plan, solver=solver, report=report, findings=found, file_epoch=file_epoch)
+
+
+class _Listings(Watch):
+    """Keeps what the inputs of steps that ran held, so that a later build can name the file that changed."""
+
+    def __init__(self, keys: StepKeys, keep: Callable[[str, bytes], None]) -> None:
+        self._keys = keys
+        self._keep = keep
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        from builder.solver.explain import LISTING_PREFIX, MAX_LISTED, encode_listing
+
+        for digest, listing in self._keys.listings(index, number, MAX_LISTED).items():
+            self._keep(LISTING_PREFIX + digest, encode_listing(listing))
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:

@@ -229,6 +229,21 @@ def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owner
     return hasher.hexdigest()
 
 
+def listing_of(tree: SourceTree, selected: Sequence[Selected], limit: int) -> dict[str, str] | None:
+    """What a copy of `selected` would bring, by path: a short fingerprint each; None for more than `limit` paths."""
+    result: dict[str, str] = {}
+    for item in selected:
+        for relative, entry in walk(tree, item):
+            if relative == "" and entry.kind == "dir" and item.contents_only:
+                continue
+            if len(result) == limit:
+                return None
+            fields = (entry.kind, f"{entry.mode:o}", entry.link, entry.digest, repr(entry.xattrs))
+            data = "\n".join(fields).encode("utf-8", "surrogateescape")
+            result[entry.path] = hashlib.sha256(data).hexdigest()[:16]
+    return result
+
+
 def _feed(hasher: hashlib._Hash, *fields: str) -> None:
     """Length-framed, so that no two lists of fields give the same bytes."""
     for text in fields:

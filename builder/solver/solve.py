@@ -7,7 +7,7 @@ definition key, so that no step runs twice on one state directory), then whateve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildError, TiffinError
@@ -48,7 +48,14 @@ class Made:
     is_empty: bool
 
 
-Offer = Callable[[Sequence[Digest], StepRecord, bool], None]  # keys, record, whether it is part of the image
+class Watch:
+    """Is told where every step's result came from; from any thread."""
+
+    def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
+        """The cache called `source` had it."""
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        """It was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
 
 
 class Executor:
@@ -80,7 +87,7 @@ class _Forecast:
 
 
 class Solver:
-    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again; `offer` is told of each step that ran."""
+    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again; the `watches` are told of each step."""
 
     def __init__(
         self,
@@ -92,9 +99,9 @@ class Solver:
         sink: Sink,
         use_cache: bool,
         uncached_stages: frozenset[str] = frozenset(),
-        offer: Offer | None = None,
+        watches: Sequence[Watch] = (),
     ) -> None:
-        self._offer = offer or _keep_to_oneself
+        self._watches = watches
         self._plan = plan
         self._keys = keys
         self._cache = cache
@@ -151,8 +158,21 @@ class Solver:
     def announce_cached(self) -> None:
         """Report the steps of a fully cached build."""
         for index in self._lineage(self._plan.target):
-            for number, key in enumerate(self._keys.of_stage(index)):
-                self._announce(index, number, key)
+            self._announce_hits(index)
+
+    def foreseen(self) -> Iterator[tuple[int, int, StepRecord | None, str]]:
+        """Of each step that would be looked at, stage and step index, its record and the cache that has it, or None."""
+        for index in sorted({*self._needed(), *self._lineage(self._plan.target)}):
+            records, keys = self._forecasts[index].records, self._keys.of_stage(index)
+            for number, key in enumerate(keys):
+                record = records[number] if number < len(records) else None
+                yield index, number, record, self._cache.source(key)
+
+    def _announce_hits(self, index: int) -> None:
+        for number, (key, record) in enumerate(
+            zip(self._keys.of_stage(index), self._forecasts[index].records, strict=False)
+        ):
+            self._announce(index, number, key, record)
 
     def _lineage(self, index: int) -> list[int]:
         """A stage and the stages it is built on, lowest first."""
@@ -236,8 +256,7 @@ class Solver:
         stage, forecast = self._plan.stages[index], self._forecasts[index]
         if forecast.chain is not None:
             chain, first = forecast.chain, forecast.hits
-            for number, key in enumerate(self._keys.of_stage(index)[: forecast.hits]):
-                self._announce(index, number, key)
+            self._announce_hits(index)
         else:
             assert isinstance(stage.base, StageOrigin)
             chain, first = self._result_of(stage.base.index, futures), 0
@@ -283,7 +302,7 @@ class Solver:
         with self._state.lock(f"step-{key.hex}"):
             record, found, content_key = self._second_look(job, key, executor)
             if record is not None:
-                self._announce(index, number, found)
+                self._announce(index, number, found, record)
                 self._cache.put(key, record)
                 self._results.setdefault(index, {})[key] = record
                 return _layer_of(record)
@@ -328,7 +347,8 @@ class Solver:
         for key in keys:
             self._cache.put(key, record)
             self._results.setdefault(job.stage.index, {})[key] = record
-        self._offer(keys, record, job.for_target)
+        for watch in self._watches:
+            watch.ran(job.stage.index, job.number, keys, record, for_target=job.for_target)
         self._sink.emit(StepFinished(step_id=job.step_id, seconds=seconds))
         return made.layer
 
@@ -336,13 +356,11 @@ class Solver:
         """A record holds only over the very layers it was made on."""
         return record if record is not None and record.parent_chain == _below(step, chain) else None
 
-    def _announce(self, index: int, number: int, key: Digest) -> None:
+    def _announce(self, index: int, number: int, key: Digest, record: StepRecord) -> None:
         name, source = self._plan.stages[index].label(number), self._cache.source(key)
         self._sink.emit(StepCached(step_id=self._ids[index, number], name=name, source=source))
-
-
-def _keep_to_oneself(keys: Sequence[Digest], record: StepRecord, for_target: bool) -> None:
-    return None
+        for watch in self._watches:
+            watch.cached(index, number, record, source)
 
 
 class _Canceled(BuildError):

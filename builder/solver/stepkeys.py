@@ -18,7 +18,7 @@ from builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunO
 from builder.oci.spec import chain_id
 from builder.solver.context import Contexts
 from builder.solver.planned import Plan, StagePlan
-from builder.solver.selecting import Selected, content_digest, select
+from builder.solver.selecting import Selected, content_digest, listing_of, select
 from builder.solver.trees import SourceTree
 from cache.digest import Digest
 from cache.keys import KeyPart, step_key
@@ -59,10 +59,32 @@ class StepKeys:
         self.of_stage(index)
         return self._parts[index, number]
 
+    def listings(self, index: int, number: int, limit: int) -> dict[str, dict[str, str]]:
+        """What the local inputs of a step hold, by their content digest; inputs of more than `limit` paths are left out."""
+        step = self._plan.stages[index].steps[number]
+        digests = iter([part.value for part in self.parts(index, number) if part.name == "content"])
+        result = {}
+        for item in step.op.inputs():
+            if not isinstance(item.origin, (StageOrigin, ImageOrigin, GitOrigin)):
+                tree = self._contexts.tree(item.origin)
+                listing = listing_of(tree, select_for(tree, step, item), limit)
+                digest = next(digests)
+                if listing is not None:
+                    result[digest] = listing
+        return result
+
     def final(self, index: int) -> Digest:
         """The key of a whole stage: of its last step and all below it."""
         self.of_stage(index)
         return self._finals[index]
+
+    def start(self, stage: StagePlan) -> Digest | None:
+        """The ChainID of what a stage starts from, None if that is another stage."""
+        if isinstance(stage.base, StageOrigin):
+            return None
+        return chain_id(
+            self._plan.images[stage.base.name].config.diff_ids if isinstance(stage.base, ImageOrigin) else ()
+        )
 
     def base(self, stage: StagePlan) -> Digest:
         """The key of what a stage starts from."""

@@ -1,0 +1,115 @@
+"""tiffin cache export and import: all steps of this machine's cache, to a shared cache and from one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from builder.cli.cache_options import CacheSpec, parse_cache
+from builder.cli.pruning import reach_trees
+from builder.cli.render import make_renderer
+from builder.cli.session import Session, quiet_if, registry_options
+from builder.errors import StoreError, UsageError
+from builder.events import Noted, Sink
+from builder.layer.compress import Compression, Kind
+from cache.digest import Digest
+from cache.local import LocalCache
+from cache.sealing import sealer_of
+
+if TYPE_CHECKING:
+    from builder.cli.shared_caches import SharedCaches
+    from builder.image.layers import LayerStore
+    from builder.image.remote import Remote
+
+CANNOT_LIST = ("redis", "http", "s3")
+
+
+@click.command("export")
+@click.argument("destination", metavar="DIR|type=…")
+@click.option(
+    "--compression", type=click.Choice(["gzip", "zstd", "none"]), default="zstd", help="Of layers not packed yet."
+)
+@click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@registry_options
+@click.pass_obj
+def export_command(
+    session: Session, /, destination: str, compression: str, sign_key: str | None, quiet: bool,
+    insecure: tuple[str, ...], cert: str | None,
+) -> None:  # fmt: skip
+    """Bring every step of the local cache to a shared cache: a directory, or what --cache-to takes."""
+    spec = _spec(destination, "wo")
+    with make_renderer(quiet_if(quiet, "plain")) as sink:
+        shared, layers, _ = _open(session, spec, sink, sign_key, insecure, cert)
+        layers.snapshots.flavor = reach_trees(session)
+        records = {
+            Digest("sha256", name.partition(":")[2]): record
+            for name, record in LocalCache(session.table).records()
+            if layers.has(record.diff_id)
+        }
+        shared.bring_up(records, Compression(kind=cast("Kind", compression)))
+
+
+@click.command("import")
+@click.argument("source", metavar="DIR|type=…")
+@click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@registry_options
+@click.pass_obj
+def import_command(
+    session: Session, /, source: str, sign_key: str | None, quiet: bool, insecure: tuple[str, ...], cert: str | None
+) -> None:
+    """Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from names it."""
+    spec = _spec(source, "ro")
+    if spec.kind in CANNOT_LIST:
+        raise UsageError(
+            f"type={spec.kind} cannot tell what it holds",
+            remedy="use it with --cache-from, which asks for what it needs",
+        )
+    with make_renderer(quiet_if(quiet, "plain")) as sink:
+        shared, layers, remote = _open(session, spec, sink, sign_key, insecure, cert)
+        found = shared.everything()
+        if not found:
+            raise StoreError(f"{spec.kind} cache {spec.place} holds no steps", remedy="check the name")
+        remote().fetch_all([record.layer for record in found.values() if record.layer is not None])
+        cache = LocalCache(session.table)
+        for key, record in found.items():
+            if record.layer is not None and session.blobs.has(record.layer.digest):
+                layers.snapshots.add_blob(record.diff_id, record.layer)
+                cache.put(key, record)
+        sink.emit(Noted(message=f"brought {len(found)} records from {spec.kind} cache {spec.place}"))
+
+
+def _spec(text: str, access: str) -> CacheSpec:
+    if "=" in text:
+        return parse_cache(text, "the cache", access)
+    return CacheSpec(kind="dir", place=text, reads=access == "ro", writes=access == "wo", required=True)
+
+
+def _open(
+    session: Session, spec: CacheSpec, sink: Sink, sign_key: str | None, insecure: tuple[str, ...], cert: str | None
+) -> tuple[SharedCaches, LayerStore, Callable[[], Remote]]:
+    from builder.cli.shared_caches import SharedCaches
+    from cache.values import replace
+
+    made: list[Remote] = []
+
+    def remote() -> Remote:
+        if not made:
+            made.append(session.remote(sink, insecure, cert))
+        return made[0]
+
+    layers = session.layers(remote)
+    shared = SharedCaches(
+        [replace(spec, required=True)],
+        blobs=session.blobs,
+        layers=layers,
+        remote=remote,
+        sink=sink,
+        sealer=sealer_of(Path(sign_key) if sign_key else None),
+        cert_file=cert or "",
+    )
+    return shared, layers, remote

@@ -1,0 +1,89 @@
+"""What --explain tells: where each step's result came from, what that saved, and why the others ran."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from builder.instructions.ops import ImageOrigin
+from builder.solver.explain import MAX_LISTED, Explainer
+from builder.solver.planned import Plan
+from builder.solver.solve import Solver, Watch
+from builder.solver.stepkeys import StepKeys
+from cache.backend import StepRecord
+from cache.digest import Digest
+from cache.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where a result came from: a cache by name, or "" for the step itself, over the layers `below`."""
+
+    cache: str
+    size_bytes: int = 0
+    below: Digest | None = None
+
+
+class Report(Watch):
+    """Collects while a build goes on; `lines` tells it."""
+
+    def __init__(self, plan: Plan, keys: StepKeys, explainer: Explainer) -> None:
+        self._plan = plan
+        self._keys = keys
+        self._explainer = explainer
+        self._lock = threading.Lock()  # guards the next
+        self._sources: dict[tuple[int, int], _Source] = {}
+
+    def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
+        size = record.layer.size_bytes if record.layer is not None else 0
+        with self._lock:
+            self._sources[index, number] = _Source(cache=source, size_bytes=size)
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        with self._lock:
+            self._sources[index, number] = _Source(cache="", below=record.parent_chain)
+
+    def foresee(self, solver: Solver) -> None:
+        """Instead of a build: what is known before anything runs."""
+        for index, number, record, source in solver.foreseen():
+            if record is not None:
+                self.cached(index, number, record, source)
+            else:
+                self._sources[index, number] = _Source(cache="")
+
+    def lines(self, size_text: Callable[[int], str]) -> Iterator[str]:
+        """A line for each step of each stage, in the order of the Dockerfile; then the sum."""
+        from_caches: dict[str, int] = {}
+        ran = 0
+        for index, stage in sorted(self._plan.stages.items()):
+            for number in range(len(stage.steps)):
+                label = stage.label(number)
+                source = self._sources.get((index, number))
+                if source is None:
+                    yield f"{label}: not needed"
+                elif source.cache:
+                    from_caches[source.cache] = from_caches.get(source.cache, 0) + 1
+                    size = f", {size_text(source.size_bytes)} not made again" if source.size_bytes else ""
+                    yield f"{label}: hit in the {source.cache} cache{size}"
+                else:
+                    ran += 1
+                    yield f"{label}: miss, {'; '.join(self._reasons(index, number, source.below))}"
+        hits = ", ".join(f"{count} from the {name} cache" for name, count in from_caches.items())
+        yield f"{ran} steps missed" + (f", {hits}" if hits else "")
+
+    def _reasons(self, index: int, number: int, below: Digest | None) -> list[str]:
+        stage = self._plan.stages[index]
+        earlier = [self._sources.get((index, before)) for before in range(number)]
+        if below is None and any(source is not None and not source.cache for source in earlier):
+            return ["a step before it runs"]
+        if below is None:
+            below = self._keys.start(stage)
+        found = self._explainer.reasons(
+            stage.steps[number].text,
+            self._keys.parts(index, number),
+            below,
+            self._keys.listings(index, number, MAX_LISTED),
+        )
+        if found == ["what is below it changed"] and number == 0 and isinstance(stage.base, ImageOrigin):
+            return [f"the base image {stage.base.name} has other layers"]
+        return found

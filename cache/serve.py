@@ -1,0 +1,178 @@
+"""A read-only HTTP server over one state directory: rows under /ac/, packed layers under /cas/ and as registry v2 blobs.
+
+    GET /ac/HEX                                a step record, as --cache-from type=http reads it
+    GET|HEAD /cas/HEX                          a packed layer
+    GET|HEAD /v2/REPOSITORY/blobs/DIGEST?ns=REGISTRY[&size=N]   the same; one that is not here is fetched from REGISTRY once,
+                                               whoever asks for it meanwhile waits
+
+Nothing is ever written on a client's word: what comes from a registry is verified by its digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import FrameType
+from typing import BinaryIO, Protocol, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cache.backend import StepRecord
+from cache.blobs import BlobStore
+from cache.digest import Digest
+from cache.errors import DigestError, StoreError, TiffinError
+from cache.local import LocalCache
+from cache.sealing import Sealer
+from cache.snapshots import BlobRef
+
+_BLOB = re.compile(r"/v2/([a-z0-9._/-]+)/blobs/([a-z0-9]+:[0-9a-f]+)")
+_HEX = re.compile(r"/(ac|cas)/([0-9a-f]{64})")
+IDLE_SECONDS = 60
+MAX_FETCH_BYTES = 64 << 30
+
+
+class Fetch(Protocol):
+    """Brings a blob here from a repository of a registry; False where that is not allowed or failed."""
+
+    def __call__(self, ref: BlobRef, registry: str, repository: str) -> bool: ...
+
+
+class Shelf:
+    """What is offered."""
+
+    def __init__(self, *, blobs: BlobStore, cache: LocalCache, sealer: Sealer, fetch: Fetch) -> None:
+        self._blobs = blobs
+        self._cache = cache
+        self._sealer = sealer
+        self._fetch = fetch
+
+    def row(self, name: str) -> bytes | None:
+        """A sealed record whose layer is here packed."""
+        found: StepRecord | None = self._cache.get_many([Digest("sha256", name)]).get(Digest("sha256", name))
+        if found is None or found.layer is None or not self._blobs.has(found.layer.digest):
+            return None
+        return self._sealer.seal(name, found.encode())
+
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of a blob that is here."""
+        return self._blobs.size(digest)
+
+    def bring(self, digest: Digest, size: int, registry: str, repository: str) -> bool:
+        """Fetch a blob that is not here; at once for all who want it, by the lock of the blob."""
+        ref = BlobRef(media_type="application/octet-stream", digest=digest, size_bytes=size)
+        return self._fetch(ref, registry, repository) and self._blobs.has(digest)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The bytes of a blob."""
+        return cast(BinaryIO, self._blobs.path(digest).open("rb", buffering=0))
+
+
+def serve(shelf: Shelf, host: str, port: int, token: str, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises StoreError where it cannot listen."""
+
+    class Handler(_Handler):
+        pass
+
+    Handler.shelf, Handler.token = shelf, token
+    server_class = _Server6 if ":" in host else _Server
+    try:
+        server = server_class((host, port), Handler)
+    except OSError as exc:
+        raise StoreError(f"cannot listen on {host}:{port}: {exc.strerror}", remedy="use another --listen") from exc
+
+    def end(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    with server:
+        ready(f"http://{host}:{server.server_port}")
+        server.serve_forever(poll_interval=0.1)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(BaseHTTPRequestHandler):
+    shelf: Shelf
+    token = ""
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        if not self._is_allowed():
+            self._answer(401, b"", {"WWW-Authenticate": "Bearer"})
+            return
+        parts = urlsplit(self.path)
+        if parts.path in ("/v2", "/v2/"):
+            self._answer(200, b"{}", {})
+        elif match := _HEX.fullmatch(parts.path):
+            self._row(match[2]) if match[1] == "ac" else self._blob(Digest("sha256", match[2]))
+        elif match := _BLOB.fullmatch(unquote(parts.path)):
+            self._v2_blob(match[1], match[2], parse_qs(parts.query))
+        else:
+            self._answer(404, b"", {})
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+    def _is_allowed(self) -> bool:
+        if not self.token:
+            return True
+        given = self.headers.get("Authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode())
+
+    def _row(self, name: str) -> None:
+        try:
+            row = self.shelf.row(name)
+        except TiffinError:
+            row = None
+        self._answer(404 if row is None else 200, row or b"", {})
+
+    def _v2_blob(self, repository: str, text: str, query: dict[str, list[str]]) -> None:
+        try:
+            digest = Digest.parse(text)
+        except DigestError:
+            self._answer(400, b"", {})
+            return
+        registry, size = query.get("ns", [""])[0], query.get("size", [""])[0]
+        if self.shelf.size(digest) is None and self.command == "GET" and registry and size.isdigit():
+            self.shelf.bring(digest, min(int(size), MAX_FETCH_BYTES), registry, repository)
+        self._blob(digest)
+
+    def _blob(self, digest: Digest) -> None:
+        size = self.shelf.size(digest)
+        if size is None:
+            self._answer(404, b"", {})
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(size))
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Docker-Content-Digest", str(digest))
+        self.end_headers()
+        if self.command == "GET":
+            with contextlib.suppress(OSError), self.shelf.open(digest) as stream:
+                self.wfile.flush()
+                self.connection.sendfile(stream)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)

@@ -1,0 +1,116 @@
+"""tiffin cache: ls, du, prune, verify, export, import, serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, assert_nothing_left
+from tests.servers import Registry, free_port
+
+pytestmark = pytest.mark.userns
+Make = Callable[..., Path]
+TEXT = "FROM {base}\nCOPY src /src\nRUN cat /src > /app && echo {salt} >> /app\n"
+
+
+@pytest.fixture
+def built(tiffin: Run, context: Make, base: str) -> Path:
+    folder = context(TEXT.format(base=base, salt="x"), src="1\n")
+    tiffin("build", "-t", "app", folder)
+    return folder
+
+
+def on(root: Path, *words: str | Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """tiffin on another machine: another state directory."""
+    argv = [sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **env})
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_ls_and_du(tiffin: Run, built: Path) -> None:
+    rows = tiffin("cache", "ls").stdout.splitlines()
+    assert rows[0].split() == ["KEY", "CREATED", "SIZE", "TIME", "STEP"]
+    assert "RUN cat /src > /app && echo x >> /app" in rows[1] and "COPY src /src" in rows[2]
+    documents = [json.loads(line) for line in tiffin("cache", "ls", "--format", "json").stdout.splitlines()]
+    assert [item["key"] for item in documents] == tiffin("cache", "ls", "-q").stdout.split()
+    assert all(item["key"].startswith(row.split()[0]) for item, row in zip(documents, rows[1:], strict=True))
+    assert tiffin("cache", "du").stdout.splitlines()[1].split()[:3] == ["Step", "records", str(len(documents))]
+
+
+def test_prune_keeps_what_it_should(tiffin: Run, built: Path, base: str, context: Make) -> None:
+    for number in range(3):
+        tiffin("build", context(TEXT.format(base=base, salt=number), name=f"c{number}", src="1\n"))
+    steps = len(tiffin("cache", "ls", "-q").stdout.split())
+    tiffin("cache", "prune", "-f", "--older-than", "1h")
+    assert len(tiffin("cache", "ls", "-q").stdout.split()) == steps
+    tiffin("cache", "prune", "-f", "--keep", "2")
+    assert len(tiffin("cache", "ls", "-q").stdout.split()) <= 2
+    tiffin("cache", "prune", "-f", "--max-size", "1k")
+    assert tiffin("cache", "ls", "-q").stdout == ""
+    assert tiffin("run", "--rm", "app", "cat", "/app").stdout == "1\nx\n", "an image keeps its layers"
+    wrong = tiffin("cache", "prune", "-f", "--older-than", "soon", check=False)
+    assert wrong.returncode == 2 and "--older-than soon is no time" in wrong.stderr
+
+
+def test_verify_finds_damage(tiffin: Run, built: Path, root: Path) -> None:
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
+    blob = max((root / "images/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.write_bytes(b"x" + blob.read_bytes()[1:])
+    tree = next(path for path in (root / "layers").glob("*/fs.*") if (path / "app").exists())
+    (tree / "app").write_text("other")
+    found = tiffin("cache", "verify", check=False)
+    assert found.returncode == 1 and f"blob sha256:{blob.name}" in found.stdout and "was changed" in found.stdout
+    assert "2 damaged and removed" in tiffin("cache", "verify", "--repair").stdout
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
+
+
+@pytest.mark.parametrize("kind", ["directory", "registry"])
+def test_export_and_import(
+    tiffin: Run, built: Path, base: str, tmp_path: Path, registry: Registry, root: Path, kind: str
+) -> None:
+    place = str(tmp_path / "cache") if kind == "directory" else f"type=registry,ref={registry.host}/moved/cache:1"
+    tiffin("save", "-o", tmp_path / "base.tar", base)
+    assert "layers" in tiffin("cache", "export", place).stderr
+    other = tmp_path / "other"
+    on(other, "load", "-q", "-i", tmp_path / "base.tar")
+    assert "brought" in on(other, "cache", "import", place).stderr
+    assert " DONE " not in on(other, "build", "--progress", "plain", "-t", "app", built).stderr
+    assert on(other, "run", "--rm", "app", "cat", "/app").stdout == "1\nx\n"
+    assert_nothing_left(other)
+    for bad in ("type=redis,url=redis://127.0.0.1:1", str(tmp_path / "none")):
+        assert on(other, "cache", "import", bad, check=False).returncode in (1, 2)
+
+
+def test_serve_to_another_builder(tiffin: Run, built: Path, base: str, tmp_path: Path, root: Path) -> None:
+    tiffin("save", "-o", tmp_path / "base.tar", base)
+    other = tmp_path / "other"
+    on(other, "load", "-q", "-i", tmp_path / "base.tar")
+    port = free_port()
+    (tmp_path / "token").write_text("hushhush\n")
+    argv = [
+        *(sys.executable, "-m", "builder", "--root", str(root), "cache", "serve"),
+        *("--listen", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")),
+    ]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            assert server.stdout.readline() == f"serving on http://127.0.0.1:{port}\n"
+            place = ("--cache-from", f"type=http,url=http://127.0.0.1:{port}")
+            refused = on(other, "build", "--progress", "plain", *place, built)
+            assert "answered with 401" in refused.stderr and " DONE " in refused.stderr
+            on(other, "cache", "prune", "-f", "--keep", "0")
+            built.joinpath("src").write_text("1\n")
+            taken = on(other, "build", "--progress", "plain", "-t", "app", *place, built, TIFFIN_CACHE_TOKEN="hushhush")
+            assert "CACHED (http)" in taken.stderr and "hushhush" not in taken.stderr
+        finally:
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(10) == 0
+    assert on(other, "run", "--rm", "app", "cat", "/app", check=False).returncode in (0, 1)
