@@ -23,11 +23,11 @@ class BlobWriter:
     def __init__(self, store: BlobStore, stream: BinaryIO, path: Path, algorithm: str) -> None:
         self._store = store
         self._stream = stream
-        self._path = path
+        self.path = path
         self._hashed = HashingWriter(stream, algorithm=algorithm)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        with disk_errors(self._path):
+        with disk_errors(self.path):
             return self._hashed.write(data)
 
     def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> tuple[Digest, int]:
@@ -37,13 +37,13 @@ class BlobWriter:
             raise CorruptError(
                 f"blob {expected} came as {digest} with {size} bytes", remedy="the source sends wrong bytes; try again"
             )
-        with disk_errors(self._path):
+        with disk_errors(self.path):
             self._stream.flush()
             os.fsync(self._stream.fileno())
-            os.chmod(self._path, 0o644)
+            os.chmod(self.path, 0o644)
             target = self._store.path(digest)
             target.parent.mkdir(exist_ok=True)
-            os.rename(self._path, target)
+            os.rename(self.path, target)
         return digest, size
 
 

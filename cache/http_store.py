@@ -84,7 +84,11 @@ class HttpStore:
         return self._exists(_blob_path(ref))
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
-        response = self._send("GET", _blob_path(ref))
+        return self.open(_blob_path(ref))
+
+    def open(self, path: str) -> BinaryIO | None:
+        """What is at a path below the address, as a stream; None if there is nothing."""
+        response = self._send("GET", path)
         if response.status_code == 404:
             response.close()
             return None

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 import re
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cache.backend import StepRecord
 from cache.blobs import BlobStore
-from cache.digest import Digest
+from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.errors import DigestError, StoreError, TiffinError
 from cache.local import LocalCache
 from cache.sealing import Sealer
@@ -33,13 +35,55 @@ from cache.snapshots import BlobRef
 _BLOB = re.compile(r"/v2/([a-z0-9._/-]+)/blobs/([a-z0-9]+:[0-9a-f]+)")
 _HEX = re.compile(r"/(ac|cas)/([0-9a-f]{64})")
 IDLE_SECONDS = 60
+FOLLOW_SECONDS = 0.02  # between looks at a file that grows
 MAX_FETCH_BYTES = 64 << 30
 
 
 class Fetch(Protocol):
-    """Brings a blob here from a repository of a registry; False where that is not allowed or failed."""
+    """Brings a blob here from a repository of a registry; False where that is not allowed or failed. `begun` is told the file
+    that grows meanwhile."""
 
-    def __call__(self, ref: BlobRef, registry: str, repository: str) -> bool: ...
+    def __call__(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool: ...
+
+
+class Inflow:
+    """A blob on its way from a registry, for any number who want it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()  # guards both below
+        self.stream: BinaryIO | None = None
+        self.is_over = False
+
+    def begin(self, path: Path) -> None:
+        """The file that grows; kept open, for it will be renamed."""
+        with self.changed:
+            self.stream = cast(BinaryIO, path.open("rb", buffering=0))
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing more comes, whether it is whole or not."""
+        with self.changed:
+            self.is_over = True
+            self.changed.notify_all()
+
+    def follow(self, size: int) -> Iterator[bytes]:
+        """The bytes as they come, `size` of them unless it breaks off."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.stream is not None or self.is_over)
+        if self.stream is None:
+            return
+        done, fd = 0, self.stream.fileno()
+        while done < size:
+            was_over = self.is_over
+            data = os.pread(fd, COPY_CHUNK_BYTES, done)
+            if data:
+                done += len(data)
+                yield data
+            elif was_over:
+                return
+            else:
+                with self.changed:
+                    self.changed.wait(FOLLOW_SECONDS)
 
 
 class Shelf:
@@ -50,6 +94,8 @@ class Shelf:
         self._cache = cache
         self._sealer = sealer
         self._fetch = fetch
+        self._lock = threading.Lock()  # guards the next
+        self._inflows: dict[Digest, Inflow] = {}
 
     def row(self, name: str) -> bytes | None:
         """A sealed record whose layer is here packed."""
@@ -62,10 +108,26 @@ class Shelf:
         """Bytes of a blob that is here."""
         return self._blobs.size(digest)
 
-    def bring(self, digest: Digest, size: int, registry: str, repository: str) -> bool:
-        """Fetch a blob that is not here; at once for all who want it, by the lock of the blob."""
-        ref = BlobRef(media_type="application/octet-stream", digest=digest, size_bytes=size)
-        return self._fetch(ref, registry, repository) and self._blobs.has(digest)
+    def bring(self, digest: Digest, size: int, registry: str, repository: str) -> Inflow | None:
+        """A blob that is not here, on its way from a registry, once for all who want it; None where it may not be fetched."""
+        with self._lock:
+            inflow = self._inflows.get(digest)
+            if inflow is None:
+                inflow = self._inflows[digest] = Inflow()
+                ref = BlobRef(media_type="application/octet-stream", digest=digest, size_bytes=size)
+                arguments = (inflow, ref, registry, repository)
+                threading.Thread(target=self._flow, args=arguments, name="inflow", daemon=True).start()
+        with inflow.changed:
+            inflow.changed.wait_for(lambda: inflow.stream is not None or inflow.is_over)
+        return inflow if inflow.stream is not None else None
+
+    def _flow(self, inflow: Inflow, ref: BlobRef, registry: str, repository: str) -> None:
+        try:
+            self._fetch(ref, registry, repository, inflow.begin)
+        finally:
+            with self._lock:
+                self._inflows.pop(ref.digest, None)
+            inflow.end()
 
     def open(self, digest: Digest) -> BinaryIO:
         """The bytes of a blob."""
@@ -150,23 +212,42 @@ class _Handler(BaseHTTPRequestHandler):
             return
         registry, size = query.get("ns", [""])[0], query.get("size", [""])[0]
         if self.shelf.size(digest) is None and self.command == "GET" and registry and size.isdigit():
-            self.shelf.bring(digest, min(int(size), MAX_FETCH_BYTES), registry, repository)
+            length = min(int(size), MAX_FETCH_BYTES)
+            inflow = self.shelf.bring(digest, length, registry, repository)
+            if inflow is not None and self.shelf.size(digest) is None:
+                self._follow(inflow, digest, length)
+                return
         self._blob(digest)
+
+    def _follow(self, inflow: Inflow, digest: Digest, size: int) -> None:
+        """Pass on what comes; what breaks off is cut, and the client sees that it is short."""
+        self._begin_blob(digest, size)
+        sent = 0
+        try:
+            for data in inflow.follow(size):
+                self.wfile.write(data)
+                sent += len(data)
+        except OSError:
+            sent = -1  # the client is gone
+        self.close_connection = sent != size
 
     def _blob(self, digest: Digest) -> None:
         size = self.shelf.size(digest)
         if size is None:
             self._answer(404, b"", {})
             return
+        self._begin_blob(digest, size)
+        if self.command == "GET":
+            with contextlib.suppress(OSError), self.shelf.open(digest) as stream:
+                self.wfile.flush()
+                self.connection.sendfile(stream)
+
+    def _begin_blob(self, digest: Digest, size: int) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(size))
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Docker-Content-Digest", str(digest))
         self.end_headers()
-        if self.command == "GET":
-            with contextlib.suppress(OSError), self.shelf.open(digest) as stream:
-                self.wfile.flush()
-                self.connection.sendfile(stream)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

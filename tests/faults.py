@@ -21,6 +21,8 @@ class Proxy:
         self.after = 0
         self.seconds = 0.0
         self.connections = 0
+        self.sent_bytes = 0  # of answers, all together
+        self._lock = threading.Lock()  # guards the one above
         self._target = target
         self._ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -79,6 +81,8 @@ class Proxy:
                 return
             client.sendall(data)
             sent += len(data)
+            with self._lock:
+                self.sent_bytes += len(data)
 
 
 @contextlib.contextmanager

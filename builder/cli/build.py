@@ -49,6 +49,13 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
 )
 @click.option("--cache-to", "cache_to", multiple=True, metavar="REF|type=…", help="Shared cache to fill; repeatable.")
 @click.option(
+    "--cache-peer",
+    "cache_peers",
+    multiple=True,
+    metavar="URL|dns:NAME",
+    help="Builder to fetch layers from; repeatable.",
+)
+@click.option(
     "--cache-sign-key",
     "sign_key",
     type=click.Path(dir_okay=False),

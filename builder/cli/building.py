@@ -42,6 +42,7 @@ class Invocation:
     def __init__(self, session: Session, given: Mapping[str, object]) -> None:
         self._session = session
         self._options = given
+        session.cache_peers = self._many("cache_peers")
         self._remote: Remote | None = None
         self._layers: LayerStore | None = None
         self._sink: Renderer | None = None

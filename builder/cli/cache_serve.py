@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from builder.cli.session import Session, registry_options
+from builder.cli.session import CACHE_TOKEN_VARIABLE, Session, registry_options
 from builder.errors import TiffinError, UsageError
 from builder.events import Event
 from cache.local import LocalCache
 from cache.sealing import sealer_of
 from cache.serve import Shelf, serve
 from cache.snapshots import BlobRef
-
-TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"
 
 
 @click.command("serve")
@@ -42,12 +41,13 @@ def serve_command(
         raise UsageError(f"--listen {listen} is no HOST:PORT", remedy="write --listen 0.0.0.0:5050")
     token = _token(token_file, no_token=no_token)
     remote = session.remote(_Silent(), insecure, cert)
+    remote.peers = None  # a peer asks registries only
 
-    def fetch(ref: BlobRef, registry: str, repository: str) -> bool:
+    def fetch(ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool:
         if registry not in upstreams:
             return False
         try:
-            remote.fetch_from(ref, registry, repository)
+            remote.fetch_from(ref, registry, repository, begun)
         except TiffinError:
             return False
         return True
@@ -73,10 +73,10 @@ def _token(token_file: str | None, *, no_token: bool) -> str:
         if token:
             return token
         raise UsageError(f"{token_file} is empty", remedy="put a token into it: openssl rand -hex 32")
-    if os.environ.get(TOKEN_VARIABLE):
-        return os.environ[TOKEN_VARIABLE]
+    if os.environ.get(CACHE_TOKEN_VARIABLE):
+        return os.environ[CACHE_TOKEN_VARIABLE]
     token = secrets.token_urlsafe(24)
-    click.echo(f"clients must set {TOKEN_VARIABLE}={token}", err=True)
+    click.echo(f"clients must set {CACHE_TOKEN_VARIABLE}={token}", err=True)
     return token
 
 

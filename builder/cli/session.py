@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from builder.errors import SandboxError
+from builder.events import Warned
 from cache.statedir import StateDir
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from cache.local import Table
 
 PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
+CACHE_TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
+PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -41,6 +44,7 @@ class Session:
 
     def __init__(self, root: str | None) -> None:
         self._root = root
+        self.cache_peers: tuple[str, ...] = ()  # of --cache-peer
 
     @cached_property
     def state(self) -> StateDir:
@@ -93,9 +97,16 @@ class Session:
         from builder.version import VERSION
 
         options = RegistryOptions(insecure_registries=insecure, cert_file=cert or "", user_agent=f"tiffin/{VERSION}")
-        return Remote(
+        remote = Remote(
             state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
         )
+        names = (*self.cache_peers, *os.environ.get(PEERS_VARIABLE, "").split())
+        if names:
+            from cache.peers import Peers
+
+            token = os.environ.get(CACHE_TOKEN_VARIABLE, "")
+            remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)))
+        return remote
 
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:
         """The layers; blobs that are missing come through `remote`, made when first needed."""

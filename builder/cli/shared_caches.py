@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from builder.cli.cache_options import S3_OPTIONS, CacheSpec, max_blob_bytes
 from builder.cli.plain_text import size_text
+from builder.cli.session import CACHE_TOKEN_VARIABLE
 from builder.errors import CorruptError, StoreError, TiffinError
 from builder.events import Noted, Sink, Warned
 from builder.oci.reference import Reference
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from builder.layer.compress import Compression
     from builder.solver.build import Built
     from cache.blobs import BlobStore
-
-TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -253,7 +252,7 @@ class SharedCaches(Watch):
             return HttpStore(
                 spec.place,
                 timeout_seconds=spec.timeout_seconds,
-                token=os.environ.get(TOKEN_VARIABLE, ""),
+                token=os.environ.get(CACHE_TOKEN_VARIABLE, ""),
                 cert_file=self._cert_file,
             )
         from cache.s3_store import S3Store

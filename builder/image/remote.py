@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
@@ -18,6 +19,7 @@ from builder.registry.client import RegistryClient
 from builder.registry.transport import RegistryOptions
 from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.peers import Peers
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
 from cache.values import replace
@@ -46,6 +48,7 @@ class Remote:
         self._environ = environ
         self._options = options
         self._clients: dict[str, RegistryClient] = {}
+        self.peers: Peers | None = None  # other builders, asked before a registry
         self.shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
 
     def impatient_client(self, registry: str, seconds: float) -> RegistryClient:
@@ -114,11 +117,16 @@ class Remote:
     def fetch(self, ref: BlobRef) -> None:
         """Bring one blob here from a repository known to have it; raises StoreError if none is known."""
         with self._state.lock(f"blob-{ref.digest.hex}"):
-            if self._blobs.has(ref.digest) or any(bring(ref) for bring in self.shared):
+            if self._blobs.has(ref.digest):
+                return
+            origins = list(reversed(self._store.origins(ref.digest)))
+            if self.peers is not None and origins and self.peers.bring(ref, *origins[0], self._blobs):
+                return
+            if any(bring(ref) for bring in self.shared):
                 return
             descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
             failure: TiffinError = StoreError("", remedy="pull or build its image again")
-            for registry, repository in reversed(self._store.origins(ref.digest)):
+            for registry, repository in origins:
                 try:
                     self._download(self.client(registry), repository, descriptor)
                     return
@@ -130,12 +138,10 @@ class Remote:
             missing.digest = str(ref.digest)
             raise missing from failure
 
-    def fetch_from(self, ref: BlobRef, registry: str, repository: str) -> None:
-        """Bring one blob here from that repository, once for all who ask; raises RegistryError, CorruptError."""
-        with self._state.lock(f"blob-{ref.digest.hex}"):
-            if not self._blobs.has(ref.digest):
-                descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
-                self._download(self.client(registry), repository, descriptor)
+    def fetch_from(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> None:
+        """Bring one blob here from that repository; raises RegistryError, CorruptError. `begun` is told the file that grows."""
+        descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
+        self._download(self.client(registry), repository, descriptor, begun)
 
     def push_index(
         self, images: Sequence[StoredImage], index: Index, reference: Reference, *, by_digest: bool = False
@@ -181,12 +187,19 @@ class Remote:
         report(descriptor.size_bytes, True, {"exists": "already there", "mounted": "mounted"}.get(outcome, ""))
         self._store.add_origin(descriptor.digest, registry, repository)
 
-    def _download(self, client: RegistryClient, repository: str, descriptor: Descriptor) -> None:
+    def _download(
+        self,
+        client: RegistryClient,
+        repository: str,
+        descriptor: Descriptor,
+        begun: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         report = self._progress(f"pull {descriptor.digest}", f"pull {descriptor.digest.short}", descriptor.size_bytes)
         with (
             client.get_blob(repository, descriptor) as source,
             self._blobs.ingest(descriptor.digest.algorithm) as writer,
         ):
+            begun(writer.path)
             done = 0
             while data := source.read(COPY_CHUNK_BYTES):
                 writer.write(data)

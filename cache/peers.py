@@ -1,0 +1,119 @@
+"""Other builders as the first place to fetch a layer from: each layer has one of them that fetches it from the registry for all.
+
+A peer is a `tiffin cache serve`. Rendezvous hashing ranks the peers for each digest, the same way on every builder, so
+that all ask the same peer first; one that fails is not asked again by this process. Bytes are verified by their digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from cache.blobs import BlobStore
+from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.errors import CorruptError, UsageError
+from cache.http_store import HttpStore, place_of
+from cache.shared import UnavailableError
+from cache.snapshots import BlobRef
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+DEFAULT_PORT = 5050
+MIN_BYTES = 64 << 10  # smaller blobs cost less than the question
+STALL_SECONDS = 10.0  # a peer may itself be waiting for the registry
+
+
+class Peers:
+    """The peers named by `names`: addresses, or dns:NAME[:PORT] for all addresses a name has. `warn` is told of each that fails."""
+
+    def __init__(self, names: Sequence[str], token: str, warn: Callable[[str], None]) -> None:
+        self._names = tuple(names)
+        for name in self._names:
+            _check(name)
+        self._token = token
+        self._warn = warn
+        self._lock = threading.Lock()  # guards everything below
+        self._stores: dict[str, HttpStore] | None = None
+        self._failed: set[str] = set()
+
+    def bring(self, ref: BlobRef, registry: str, repository: str, blobs: BlobStore) -> bool:
+        """Bring a blob of a repository here from the best peer that has it or can get it; False if none did."""
+        if ref.size_bytes < MIN_BYTES:
+            return False
+        for address in ranked(self._addresses(), ref.digest):
+            if address in self._failed:
+                continue
+            path = f"v2/{repository}/blobs/{ref.digest}?ns={quote(registry)}&size={ref.size_bytes}"
+            try:
+                stream = self._store(address).open(path)
+                if stream is not None and not blobs.has(ref.digest):
+                    _keep(stream, ref, blobs)
+                if blobs.has(ref.digest):
+                    return True
+            except (UnavailableError, CorruptError) as exc:
+                with self._lock:
+                    self._failed.add(address)
+                self._warn(f"peer {place_of(address)} is left out: {exc.message}")
+        return False
+
+    def _store(self, address: str) -> HttpStore:
+        self._addresses()
+        assert self._stores is not None
+        return self._stores[address]
+
+    def _addresses(self) -> list[str]:
+        with self._lock:
+            if self._stores is None:
+                found = [address for name in self._names for address in _resolved(name, self._warn)]
+                self._stores = {
+                    address: HttpStore(address, timeout_seconds=STALL_SECONDS, token=self._token)
+                    for address in dict.fromkeys(found)
+                }
+            return list(self._stores)
+
+
+def ranked(addresses: Sequence[str], digest: Digest) -> list[str]:
+    """The addresses, the one responsible for `digest` first (rendezvous hashing)."""
+    return sorted(
+        addresses, key=lambda address: hashlib.sha256(f"{place_of(address)} {digest}".encode()).digest(), reverse=True
+    )
+
+
+def _keep(stream: BinaryIO, ref: BlobRef, blobs: BlobStore) -> None:
+    with stream, blobs.ingest(ref.digest.algorithm) as writer:
+        received = 0
+        while data := stream.read(COPY_CHUNK_BYTES):
+            received += len(data)
+            if received > ref.size_bytes:
+                raise CorruptError("it sends more than it should", remedy="it is not asked again")
+            writer.write(data)
+        writer.commit(ref.digest, ref.size_bytes)
+
+
+def _check(name: str) -> None:
+    if name.startswith("dns:") and name[4:]:
+        return
+    parts = urlsplit(name)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"--cache-peer {place_of(name)} is no peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
+
+
+def _resolved(name: str, warn: Callable[[str], None]) -> list[str]:
+    if not name.startswith("dns:"):
+        return [name.rstrip("/")]
+    host, _, port = name[4:].partition(":")
+    try:
+        found = socket.getaddrinfo(host, int(port or DEFAULT_PORT), type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        warn(f"no peer is called {host}")
+        return []
+    addresses = {str(item[4][0]) for item in found}
+    return sorted(
+        f"http://[{address}]:{port or DEFAULT_PORT}" if ":" in address else f"http://{address}:{port or DEFAULT_PORT}"
+        for address in addresses
+    )
