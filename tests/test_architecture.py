@@ -32,7 +32,14 @@ OWNERS = {
 }
 
 # what runs between the fork of a sandbox and its command: these import nothing of ours but each other
-STANDALONE = ("builder.sandbox.enter", "builder.sandbox.kernel", "builder.sandbox.mountkinds", "builder.sandbox.root")
+STANDALONE = (
+    "builder.sandbox.bpf",
+    "builder.sandbox.enter",
+    "builder.sandbox.kernel",
+    "builder.sandbox.mountkinds",
+    "builder.sandbox.root",
+    "builder.sandbox.syscalls",
+)
 
 
 def within(module: str, prefix: str) -> bool:

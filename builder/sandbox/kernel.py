@@ -24,11 +24,14 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 4, 24, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522
+SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL = 1, 2
+SECCOMP_FILTER_TSYNC, SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW = 1, 2, 4
+SECCOMP_FILTER_NEW_LISTENER, SECCOMP_FILTER_TSYNC_ESRCH, SECCOMP_FILTER_WAIT_KILLABLE_RECV = 8, 16, 32
 
 # numbers of the calls; from 424 on they are the same on every architecture
 _OLD = {
-    "x86_64": {"pivot_root": 155, "capset": 126},
-    "aarch64": {"pivot_root": 41, "capset": 91},
+    "x86_64": {"pivot_root": 155, "capset": 126, "seccomp": 317},
+    "aarch64": {"pivot_root": 41, "capset": 91, "seccomp": 277},
 }.get(os.uname().machine, {})
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _OPENAT2, _MOUNT_SETATTR = 437, 442
@@ -160,3 +163,16 @@ def set_capabilities(keep: frozenset[str]) -> None:
     data = struct.pack("<IIIIII", low, low, 0, high, high, 0)
     if "capset" in _OLD:
         _call(_OLD["capset"], "capset", header, data)
+
+
+def install_filter(program: bytes, flags: int = 0) -> int:
+    """Put this thread, and what it starts, under a seccomp filter (struct sock_filter as builder.sandbox.bpf assembles).
+
+    Needs CAP_SYS_ADMIN or no_new_privs. Returns the listener, which the caller closes, with
+    SECCOMP_FILTER_NEW_LISTENER; else 0. OSError: EBUSY where a listener is above already, EINVAL for an unknown flag.
+    """
+    if "seccomp" not in _OLD:
+        raise OSError(38, os.strerror(38), "seccomp")
+    buffer = ctypes.create_string_buffer(program, len(program))
+    descriptor = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))  # struct sock_fprog
+    return _call(_OLD["seccomp"], "seccomp", SECCOMP_SET_MODE_FILTER, flags, descriptor)
