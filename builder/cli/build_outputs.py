@@ -32,11 +32,14 @@ LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Writes the outputs of one command. `builds`: one for each platform, in the order asked for."""
+    """Writes the outputs of one command. `builds`: one for each platform, in the order asked for; `enter`: the user
+    namespace, from where layers that exist unpacked only can be read.
+    """
 
     session: Session
     layers: LayerStore
     remote: Callable[[], Remote]
+    enter: Callable[[], None]
     sink: Sink
     specs: tuple[OutputSpec, ...]
     names: tuple[Reference, ...]
@@ -164,8 +167,11 @@ class Outputs:
 
     def _export(self, spec: OutputSpec) -> None:
         from builder.image.archive_write import output_file
+        from builder.solver.build import lacks_blob
         from builder.solver.export import export_directory, export_tar
 
+        if any(lacks_blob(built.chain, self.layers) for _, built in self.builds):
+            self.enter()
         state = self.session.state
         parts = [(_directory_of(platform) if self.several else "", built.chain) for platform, built in self.builds]
         if spec.kind == "local":

@@ -116,6 +116,7 @@ class Invocation:
             session=self._session,
             layers=layers,
             remote=self.remote,
+            enter=self._enter,
             sink=sink,
             specs=self._outputs,
             names=self._names,

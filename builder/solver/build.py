@@ -16,7 +16,7 @@ from builder.dockerfile.parser import Dockerfile
 from builder.errors import BuildError
 from builder.events import Sink, Warned, phase
 from builder.image.layers import LayerStore
-from builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
+from builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
 from builder.layer.compress import Compression
 from builder.oci.config import ImageConfig
 from builder.oci.spec import Manifest, Platform
@@ -250,18 +250,24 @@ def _check_platforms(pending: Sequence[tuple[StagePlan, int]]) -> None:
 
 
 def _reads_trees(plan: Plan, pending: list[tuple[StagePlan, int]]) -> bool:
-    """Whether a pending COPY reads a stage with RUN steps: their layers exist unpacked only, with foreign owners."""
+    """Whether a pending COPY reads what RUN steps made, its source or the users of --chown: layers with foreign owners,
+    which exist unpacked only.
+    """
 
-    def has_run(index: int) -> bool:
-        stage = plan.stages[index]
-        below = isinstance(stage.base, StageOrigin) and has_run(stage.base.index)
+    def has_run(stage: StagePlan) -> bool:
+        below = isinstance(stage.base, StageOrigin) and has_run(plan.stages[stage.base.index])
         return below or any(isinstance(step.op, RunOp) for step in stage.steps)
 
-    origins = (origin for stage, number in pending for origin in stage.steps[number].op.origins())
-    return any(isinstance(origin, StageOrigin) and has_run(origin.index) for origin in origins)
+    def is_read(stage: StagePlan, op: Op) -> bool:
+        if isinstance(op, CopyOp) and op.chown and has_run(stage):
+            return True
+        return any(isinstance(origin, StageOrigin) and has_run(plan.stages[origin.index]) for origin in op.origins())
+
+    return any(is_read(stage, stage.steps[number].op) for stage, number in pending)
 
 
-def _lacks_blob(chain: Chain, layers: LayerStore) -> bool:
+def lacks_blob(chain: Chain, layers: LayerStore) -> bool:
+    """Whether a layer made here exists unpacked only, which is read from within the user namespace."""
     return any(not layer.base and not layers.has_blob(layer.diff_id) for layer in chain)
 
 
@@ -293,7 +299,7 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
     manifest: Manifest | None = None
     refs: list[BlobRef] = []
     if request.compression is not None:
-        if _lacks_blob(chain, services.layers):
+        if lacks_blob(chain, services.layers):
             services.enter()
         refs = [
             layer.blob

@@ -142,3 +142,23 @@ def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> 
         assert tar.getnames() == ["f"]
     done = tiffin("build", "--provenance=mode=max", folder, check=False)
     assert done.returncode == 2 and "tiffin makes no attestations; use --provenance=false" in done.stderr
+
+
+def test_cached_steps_serve_outputs_of_files(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
+    """What a RUN made exists unpacked only, until something asks for an image; another process has to reach it."""
+    folder = context(f"FROM {base}\nRUN mkdir /d && chown 7:8 /d && echo made > /d/f\n")
+    tiffin("build", "-o", f"type=local,dest={tmp_path}/one", folder)
+    again = tiffin("build", "-o", f"type=tar,dest={tmp_path}/two.tar", folder)
+    assert "CACHED" in again.stderr and "DONE" not in again.stderr
+    with tarfile.open(tmp_path / "two.tar") as tar:
+        assert (tar.getmember("d").uid, tar.getmember("d").gid) == (7, 8)
+    tiffin("build", "-o", f"type=local,dest={tmp_path}/three", folder)
+    assert (tmp_path / "one/d/f").read_text() == (tmp_path / "three/d/f").read_text() == "made\n"
+
+
+def test_owner_of_a_copy_may_come_from_a_cached_run(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
+    text = f"FROM {base}\nRUN echo cook:x:77:78::/:/bin/sh >> /etc/passwd\nCOPY --chown=cook f /f\n"
+    for content in ("one", "two"):
+        tiffin("build", "-o", f"type=tar,dest={tmp_path}/out.tar", context(text, f=content))
+    with tarfile.open(tmp_path / "out.tar") as tar:
+        assert (tar.getmember("f").uid, tar.getmember("f").gid) == (77, 78)
