@@ -102,9 +102,9 @@ def own_machine(folder: Path) -> Iterator[Machine]:
 
 
 @contextlib.contextmanager
-def users_machine(users: Users) -> Iterator[Machine]:
-    """As an unprivileged user with subordinate ids."""
-    entry = pwd.getpwnam(WITH_IDS)
+def users_machine(users: Users, user: str = WITH_IDS) -> Iterator[Machine]:
+    """As an unprivileged user, with subordinate ids unless another is named."""
+    entry = pwd.getpwnam(user)
     folder = Path(tempfile.mkdtemp(prefix="machine-", dir=entry.pw_dir))
     machine = Machine(
         folder=folder,

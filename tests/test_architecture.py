@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
     ("cache",),
-    ("builder.errors", "builder.events", "builder.options", "builder.version"),
+    ("builder.errors", "builder.events", "builder.options", "builder.programs", "builder.version"),
     ("builder.oci",),
     ("builder.dockerfile", "builder.layer", "builder.sandbox", "builder.registry"),
     ("builder.image",),

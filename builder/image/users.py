@@ -29,7 +29,7 @@ def resolve_user(text: str, read_file: ReadFile, *, span: Span | None = None) ->
     name, colon, group = text.partition(":")
     rows = _rows(read_file("etc/passwd"), 7)
     uid, row = _user(name or "0", rows, span)
-    gid = int(row[3]) if row and row[3].isdigit() else 0
+    gid = _checked(row[3], span) if row and row[3].isdigit() else 0
     home = row[5] if row and row[5] else "/"
     if colon and group:
         gid = _group(group, read_file, span)
@@ -38,8 +38,9 @@ def resolve_user(text: str, read_file: ReadFile, *, span: Span | None = None) ->
     if row:
         for entry in _rows(read_file("etc/group"), 4):
             members = entry[3].split(",")
-            if row[0] in members and entry[2].isdigit() and int(entry[2]) not in groups:
-                groups.append(int(entry[2]))
+            number = _number(entry[2])
+            if row[0] in members and number is not None and number not in groups:
+                groups.append(number)
     return User(uid=uid, gid=gid, groups=tuple(groups), home=home)
 
 
@@ -51,7 +52,7 @@ def resolve_owner(text: str, read_file: ReadFile, *, span: Span | None = None) -
         return uid, _group(group, read_file, span)
     if name.isdigit() or not row:
         return uid, uid
-    return uid, int(row[3]) if row[3].isdigit() else 0
+    return uid, _checked(row[3], span) if row[3].isdigit() else 0
 
 
 def _user(name: str, rows: list[list[str]], span: Span | None) -> tuple[int, list[str] | None]:
@@ -77,13 +78,19 @@ def _group(name: str, read_file: ReadFile, span: Span | None) -> int:
     return _checked(row[2], span)
 
 
+def _number(text: str) -> int | None:
+    """An id, or None for what the kernel could not take for one; `isdigit` alone also takes digits of other scripts."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID else None
+
+
 def _checked(text: str, span: Span | None) -> int:
-    if not text.isascii() or len(text) > 10 or int(text) > MAX_ID:
+    number = _number(text)
+    if number is None:
         raise BuildError(f"id {text[:20]} is out of range", span=span, remedy=f"use a number from 0 to {MAX_ID}")
-    return int(text)
+    return number
 
 
 def _rows(data: bytes | None, fields: int) -> list[list[str]]:
     text = (data or b"").decode("utf-8", "surrogateescape")
-    rows = (line.split(":") for line in text.splitlines() if line and not line.startswith("#"))
+    rows = (line.split(":") for line in text.split("\n") if line and not line.startswith("#"))
     return [row for row in rows if len(row) >= fields]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.errors import UnauthorizedError, UsageError
+from builder.programs import find_program
 from cache.files import write_atomically
 from cache.values import dataclass, field
 
@@ -157,7 +157,9 @@ class DockerConfig:
 
     def _run(self, helper: str, verb: str, text: str) -> str | None:
         """Run a helper; None when it has no credentials. It is never looked up in the current directory."""
-        program = _find(f"docker-credential-{helper}", self._search_path) if _HELPER_NAME.fullmatch(helper) else ""
+        program = (
+            find_program(f"docker-credential-{helper}", self._search_path) if _HELPER_NAME.fullmatch(helper) else ""
+        )
         if not program:
             raise UnauthorizedError(
                 f"docker-credential-{helper} is not installed", remedy="install it, or remove it from config.json"
@@ -176,14 +178,6 @@ class DockerConfig:
         raise UnauthorizedError(
             f"docker-credential-{helper} failed: {reason[0] if reason else done.returncode}", remedy="run it by hand"
         )
-
-
-def _find(name: str, search_path: str) -> str:
-    for folder in search_path.split(":"):
-        path = f"{folder}/{name}"
-        if folder.startswith("/") and os.access(path, os.X_OK):
-            return path
-    return ""
 
 
 def _keys(registry: str) -> tuple[str, ...]:

@@ -123,6 +123,8 @@ def _serve(requests: socket.socket, parent: int) -> None:
     if os.getppid() != parent:
         return
     os.setsid()  # Ctrl-C is for the main process, which passes it on
+    # no capability of a sandbox opens what is in /proc of us and of each init: the interpreter, descriptors, memory
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     _close_others({0, 1, 2, requests.fileno()})
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end

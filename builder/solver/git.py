@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import BuildError
 from builder.instructions.ops import GitOrigin
+from builder.programs import find_program, safe_path
 from builder.registry.download import shown
 from cache.files import remove_tree
 
@@ -83,12 +83,13 @@ class Git:
         return result
 
     def _try(self, arguments: Sequence[str], origin: GitOrigin, *, must: bool = False) -> str | None:
-        program = shutil.which("git")
-        if program is None:
+        program = find_program("git", os.environ.get("PATH", os.defpath))
+        if not program:
             raise BuildError(f"git is needed to fetch {shown(origin.url)}", remedy="install the package git")
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         env.update(_ENVIRONMENT)
         env.update(self._config(origin))
+        env["PATH"] = safe_path(env.get("PATH", os.defpath))  # git looks for ssh and its own helpers there
         if self._agent:
             env["SSH_AUTH_SOCK"] = self._agent
         env["GIT_SSH_COMMAND"] = "ssh -o BatchMode=yes"

@@ -1,0 +1,69 @@
+"""Fixtures of the attacks: grounds for each tier; what lies outside is compared after every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.ground import Ground, fingerprint, make_canary
+from tests.run_machine import own_machine, users_machine
+from tests.unprivileged import WITHOUT_IDS, Users
+
+TIERS = ("root", "range", "single")
+
+
+def _grounds(tier: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Ground]:
+    with ExitStack() as stack:
+        if tier == "root":
+            machine = stack.enter_context(own_machine(folder))
+        else:
+            users: Users = request.getfixturevalue("users")
+            user = () if tier == "range" else (WITHOUT_IDS,)
+            machine = stack.enter_context(users_machine(users, *user))
+        canary = make_canary(machine.folder)
+        machine.own(canary)
+        yield Ground(machine=machine, tier=tier, canary=canary)
+
+
+@pytest.fixture(scope="session")
+def _root_ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    yield from _grounds("root", request, tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture(scope="session")
+def _range_ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    yield from _grounds("range", request, tmp_path_factory.mktemp("range"))
+
+
+@pytest.fixture(scope="session")
+def _single_ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    yield from _grounds("single", request, tmp_path_factory.mktemp("single"))
+
+
+def _unharmed(ground: Ground) -> Iterator[Ground]:
+    before = fingerprint(ground.canary)
+    yield ground
+    ground.tidy()
+    assert fingerprint(ground.canary) == before, "an attack changed something outside"
+    assert ground.machine.left() == [], "an attack left something behind"
+
+
+@pytest.fixture
+def ground(_range_ground: Ground) -> Iterator[Ground]:
+    """The common place: an unprivileged user with subordinate ids."""
+    yield from _unharmed(_range_ground)
+
+
+@pytest.fixture
+def root_ground(_root_ground: Ground) -> Iterator[Ground]:
+    """Whoever runs the tests."""
+    yield from _unharmed(_root_ground)
+
+
+@pytest.fixture(params=TIERS)
+def each_ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """Each tier in turn."""
+    yield from _unharmed(request.getfixturevalue(f"_{request.param}_ground"))
