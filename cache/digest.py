@@ -38,9 +38,9 @@ class Digest:
         return cls(algorithm, hexdigest)
 
     @classmethod
-    def of(cls, data: bytes) -> Digest:
-        """The sha256 digest of `data`."""
-        return cls("sha256", hashlib.sha256(data).hexdigest())
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
+        """The digest of `data`."""
+        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"

@@ -20,7 +20,12 @@ LAYERS = (  # bottom first; names on one line may not import each other
 )
 OWNERS = {
     "click": ("builder.cli", "builder.__main__"),
-    "requests": ("builder.registry.transport", "builder.registry.download", "cache.http_store"),
+    "requests": (
+        "builder.registry.transport",
+        "builder.registry.guard",
+        "builder.registry.download",
+        "cache.http_store",
+    ),
     "zstandard": ("builder.layer.compress",),
     "zlib_ng": ("builder.layer.compress",),
     "rich": ("builder.cli.render_tty",),

@@ -13,7 +13,7 @@ from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryE
 from builder.events import Sink, Transfer
 from builder.image.store import ImageStore, StoredImage
 from builder.oci.reference import Reference
-from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, Descriptor, Index, Manifest, Platform
+from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, Platform
 from builder.registry.auth import DockerConfig
 from builder.registry.client import RegistryClient
 from builder.registry.transport import RegistryOptions
@@ -80,6 +80,10 @@ class Remote:
         unknown = [layer.media_type for layer in manifest.layers if layer.media_type not in LAYER_COMPRESSION]
         if unknown:
             raise ImageError(f"{reference} has a layer of type {unknown[0]}", remedy="it is no image tiffin can use")
+        if manifest.config.size_bytes > MAX_DOCUMENT_BYTES:
+            raise ImageError(
+                f"{reference} has a configuration of {manifest.config.size_bytes} bytes", remedy="it is no image"
+            )
         for descriptor in (manifest.config, *manifest.layers):
             self._store.add_origin(descriptor.digest, reference.registry, repository)
         if not self._blobs.has(manifest.config.digest):

@@ -12,10 +12,11 @@ import io
 import os
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from builder.errors import CorruptError, UsageError
+from builder.layer import zstd_frames
 from cache.values import dataclass
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ MAX_THREADS = 4
 RAW_DEFLATE, GZIP_WRAPPER = -15, 31  # zlib's window bits
 READ_BYTES = 1 << 17
 ZSTD_MAX_WINDOW_BYTES = 1 << 27  # what zstd itself accepts without being asked for more
+XZ_MAX_MEMORY_BYTES = 128 << 20  # xz -9 needs 65 MiB; a stream may ask for 4 GiB
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 
 
@@ -249,30 +251,57 @@ def _unzstd(source: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
     context = zstandard.ZstdDecompressor(max_window_size=ZSTD_MAX_WINDOW_BYTES)
-    data = source.read(READ_BYTES)
-    while data:
+    for parts in zstd_frames.frames(source):
         engine = context.decompressobj()
-        while True:
-            plain = engine.decompress(data)
+        for part in parts:
+            plain = engine.decompress(part)
             if plain:
                 yield plain
-            if engine.eof:
-                break
-            data = source.read(READ_BYTES)
-            if not data:
-                raise EOFError("it ends too early")
-        data = engine.unused_data or source.read(READ_BYTES)
+        if not engine.eof:
+            raise EOFError("it ends too early")
 
 
 def _unbz2(source: BinaryIO) -> Iterator[bytes]:
     import bz2
 
-    with bz2.BZ2File(source) as stream:
-        yield from _copy(stream)  # type: ignore[arg-type]  # reads like a file
+    return _streams(source, bz2.BZ2Decompressor)
 
 
 def _unxz(source: BinaryIO) -> Iterator[bytes]:
     import lzma
 
-    with lzma.LZMAFile(source) as stream:
-        yield from _copy(stream)  # type: ignore[arg-type]  # reads like a file
+    return _streams(source, lambda: lzma.LZMADecompressor(memlimit=XZ_MAX_MEMORY_BYTES))
+
+
+class _Engine(Protocol):
+    """A decompressor of the standard library."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _streams(source: BinaryIO, begin: Callable[[], _Engine]) -> Iterator[bytes]:
+    """One stream after the other; zeros that pad the last are no stream."""
+    data = source.read(READ_BYTES)
+    while data:
+        engine = begin()
+        while not engine.eof:
+            if not data and engine.needs_input:
+                data = source.read(READ_BYTES)
+                if not data:
+                    raise EOFError("it ends too early")
+            plain = engine.decompress(data, 8 * READ_BYTES)
+            data = b""
+            if plain:
+                yield plain
+        data = engine.unused_data or source.read(READ_BYTES)
+        while data and not data.strip(b"\0"):
+            data = source.read(READ_BYTES)

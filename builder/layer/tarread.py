@@ -25,7 +25,7 @@ from builder.layer.tarwrite import OPAQUE_NAME, WHITEOUT_PREFIX
 BLOCK_BYTES = 512
 READ_BYTES = 1 << 18  # asked of the stream at a time; whoever hashes behind it is worth calling then
 MAX_HEADER_BYTES = 1 << 20  # PAX records and long names of one entry, or of all entries together
-MAX_ENTRIES = 4_000_000  # a large distribution has 500,000 files
+MAX_ENTRIES = 2_000_000  # a large distribution has 500,000 files; the table of an entry takes up to a kilobyte
 MAX_PATH_BYTES = 4095  # the kernel's PATH_MAX without its NUL
 MAX_NAME_BYTES = 255  # of one component, on every file system Linux has
 MAX_FILE_BYTES = 1 << 43  # 8 TiB; a size beyond is a lie

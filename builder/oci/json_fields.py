@@ -26,7 +26,10 @@ class Fields:
     def decode(cls, data: bytes, what: str) -> Fields:
         """Decode `data`, which must be one JSON object; raises ImageError naming `what`."""
         try:
-            value = json.loads(data)
+            text = data.decode()
+            value = json.loads(text)
+            if "\\u" in text:  # half a surrogate pair is no character: such text could not be written again
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as exc:
             reason = "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
             raise ImageError(f"{what} is not JSON: {reason}", remedy="the source is damaged or no image") from exc

@@ -15,6 +15,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAX_PORT = (1 << 16) - 1
 MAX_REPOSITORY_LENGTH = 255  # distribution-spec, and every registry
 
 
@@ -42,7 +43,7 @@ class Reference:
         if colon and not _TAG.fullmatch(tag):
             raise _invalid(text, f'"{tag}" is no tag')
         registry, repository = _split_host(head + slash + name)
-        if not _HOST.fullmatch(registry):
+        if not _HOST.fullmatch(registry) or not _has_usable_port(registry):
             raise _invalid(text, f'"{registry}" is no host name')
         if not repository:
             raise _invalid(text, "the name is empty")
@@ -98,6 +99,12 @@ def _split_host(name: str) -> tuple[str, str]:
         host = DOCKER_HUB if first == "index.docker.io" else first
         return host, f"library/{rest}" if host == DOCKER_HUB and "/" not in rest else rest
     return DOCKER_HUB, name if slash else f"library/{name}" if name else ""
+
+
+def _has_usable_port(registry: str) -> bool:
+    """No port, or one that a server may listen on."""
+    port = registry.rpartition("]")[2].partition(":")[2]
+    return not port or (len(port) <= 5 and 0 < int(port) <= MAX_PORT)
 
 
 def _invalid(text: str, reason: str) -> ImageError:

@@ -1,10 +1,13 @@
-"""What URLs and answers of registries say."""
+"""What URLs and answers of registries say. Whatever a server sends, the errors are RegistryError and CorruptError."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from builder.errors import CorruptError, RegistryError
 
 MAX_ERROR_BYTES = 64 << 10
 
@@ -15,10 +18,50 @@ class Body(Protocol):
     def read(self, amt: int, *, decode_content: bool) -> bytes: ...
 
 
+class Answer(Protocol):
+    """A response that streams."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def raw(self) -> Body: ...
+
+
+def split(url: str) -> SplitResult:
+    """The parts of a URL, host and port among them valid."""
+    try:
+        parts = urlsplit(url)
+        if parts.port != 0 and parts.hostname is not None:
+            return parts
+    except ValueError:
+        pass
+    raise RegistryError(f'"{url[:200]}" is no usable address', remedy="the server that named it is misconfigured")
+
+
+def joined(base: str, url: str) -> str:
+    """`url`, which may be relative, as the answer of `base` means it."""
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return split(url).geturl()
+
+
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what credentials belong to."""
-    parts = urlsplit(url)
+    parts = split(url)
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def body_of(answer: Answer, limit_bytes: int, what: str) -> bytes:
+    """The whole body as it came, `limit_bytes` at most; we ask for no compression, which would have no limit."""
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RegistryError(f"{what} came as {encoding[:40]}, which was not asked for", remedy="the registry is broken")
+    data = answer.raw.read(limit_bytes + 1, decode_content=False)
+    if len(data) > limit_bytes:
+        raise CorruptError(f"{what} is larger than {limit_bytes} bytes", remedy="it is no image")
+    return data
 
 
 def detail(body: Body) -> str:
@@ -27,6 +70,6 @@ def detail(body: Body) -> str:
         data = body.read(MAX_ERROR_BYTES, decode_content=True)
         first = json.loads(data)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, RecursionError):
         return ""
     return f": {' '.join(text.split())[:200]}" if text else ""

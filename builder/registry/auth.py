@@ -74,7 +74,7 @@ class DockerConfig:
                 document = json.loads(stream.read(MAX_CONFIG_BYTES))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             document = {}
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise UsageError(f"cannot read {path}: {exc}", remedy="repair or remove it") from exc
         if not isinstance(document, dict):
             raise UsageError(f"{path} is no JSON object", remedy="repair or remove it")
@@ -147,7 +147,7 @@ class DockerConfig:
         try:
             document = json.loads(answer)
             username, secret = str(document["Username"]), str(document["Secret"])
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise UnauthorizedError(
                 f"docker-credential-{helper} gave an unreadable answer", remedy="check the helper, or remove it"
             ) from exc

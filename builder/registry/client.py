@@ -7,10 +7,12 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from builder.errors import CorruptError, NotInRegistryError, RegistryError
+from builder.oci.json_fields import Fields
 from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
+from builder.registry.answers import body_of, joined
 from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
 from cache.digest import Digest, VerifyingReader
@@ -51,17 +53,15 @@ class RegistryClient:
         """A manifest or index by tag or digest; raises NotInRegistryError, RegistryError, CorruptError."""
         response = self._transport.send(self._manifest_call("GET", repository, selector))
         with response:
-            data = response.raw.read(MAX_DOCUMENT_BYTES + 1, decode_content=True)
+            data = body_of(response, MAX_DOCUMENT_BYTES, f"the manifest of {self._name(repository, selector)}")
             media_type = response.headers.get("Content-Type", "").split(";")[0].strip()
             told = response.headers.get("Docker-Content-Digest", "")
         what = f"the manifest of {self._name(repository, selector)}"
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise CorruptError(f"{what} is larger than {MAX_DOCUMENT_BYTES} bytes", remedy="it is no image")
         if media_type.startswith(SCHEMA_1):
             raise RegistryError(f"{what} has schema 1", remedy="push the image again with a client of this decade")
-        digest = Digest.of(data)
-        wanted = selector if ":" in selector else told
-        if wanted.startswith("sha256:") and wanted != str(digest):
+        wanted = Digest.parse(selector) if ":" in selector else Digest.parse(told) if told else Digest.of(data)
+        digest = Digest.of(data, wanted.algorithm)
+        if wanted != digest:
             raise CorruptError(f"{what} has the wrong digest {digest} (not {wanted})", remedy="the registry is broken")
         if media_type not in (*MANIFEST_TYPES, *INDEX_TYPES):
             media_type = ""
@@ -97,15 +97,17 @@ class RegistryClient:
 
     def tags(self, repository: str) -> list[str]:
         """All tags of a repository."""
-        url, result = f"/v2/{repository}/tags/list", []
+        url = f"/v2/{repository}/tags/list"
+        result: list[str] = []
         for _ in range(MAX_TAGS_PAGES):
             call = Call(method="GET", url=url, scope=_scope(repository, "pull"), what=f"the tags of {repository}")
             with self._transport.send(call) as response:
-                result += [str(tag) for tag in response.json().get("tags") or []]
+                data = body_of(response, MAX_DOCUMENT_BYTES, call.what)
+                result += Fields.decode(data, call.what).texts("tags")
                 match = _NEXT.search(response.headers.get("Link", ""))
             if not match:
                 break
-            url = urljoin(url, match[1])
+            url = joined(url, match[1])
         return result
 
     # -- blobs ---------------------------------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ class RegistryClient:
     def _location(self, response: Response) -> str:
         if "Location" not in response.headers:
             raise RegistryError(f"{self.registry} gave no upload address", remedy="the registry is broken")
-        return urljoin(response.url, response.headers["Location"])
+        return joined(response.url, response.headers["Location"])
 
     def _upload(
         self,

@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
-from builder.registry.answers import detail, origin
+from builder.registry.answers import body_of, detail, joined, origin, split
 from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_challenge
+from builder.registry.guard import REMEDY, guard, is_private
 from cache.values import dataclass
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Transport:
 
     def _redirected(self, call: Call, authorization: str) -> requests.Response:
         url = self._absolute(call.url)
+        if origin(url) != origin(self._base_url()):  # an upload's Location, a list's next page
+            self._check_way(self._base_url(), url)
         for _ in range(MAX_REDIRECTS + 1):
             same_origin = origin(url) == origin(self._base_url())
             headers = dict(call.headers or {})
@@ -140,9 +143,9 @@ class Transport:
             response = self._raw(call.method, url, headers, body)
             if response.status_code not in REDIRECTS or "Location" not in response.headers:
                 return response
-            target = urljoin(url, response.headers["Location"])
+            target = joined(url, response.headers["Location"])
             response.close()
-            self._check_redirect(url, target)
+            self._check_way(url, target)
             url = target
         raise RegistryError(f"{self.registry} redirects without end", remedy="check its configuration")
 
@@ -154,7 +157,7 @@ class Transport:
             return session.request(
                 method,
                 url,
-                headers={**headers, "User-Agent": self._options.user_agent},
+                headers={"Accept-Encoding": "identity", **headers, "User-Agent": self._options.user_agent},
                 data=body,
                 stream=True,
                 allow_redirects=False,
@@ -188,6 +191,8 @@ class Transport:
             session = requests.Session()
             session.trust_env = not self._is_loopback()
             session.auth = _no_auth  # requests would read ~/.netrc
+            if not is_private(split(f"//{self.host}").hostname or ""):
+                guard(session, self.registry)
             self._local.session = session
         return session
 
@@ -236,31 +241,21 @@ class Transport:
     def _absolute(self, url: str) -> str:
         return url if "://" in url else self._base_url() + url
 
-    def _check_redirect(self, source: str, target: str) -> None:
-        parts = urlsplit(target)
+    def _check_way(self, source: str, target: str) -> None:
+        """From an address to one that its answer names."""
+        parts = split(target)
         if parts.scheme not in ("http", "https"):
-            raise RegistryError(f"{self.registry} redirects to a {parts.scheme} address", remedy="it is misconfigured")
-        if urlsplit(source).scheme == "https" and parts.scheme == "http":
+            raise RegistryError(f"{self.registry} leads to a {parts.scheme} address", remedy="it is misconfigured")
+        if split(source).scheme == "https" and parts.scheme == "http":
             raise RegistryError(
-                f"{self.registry} redirects from https to http ({parts.hostname})", remedy="it is misconfigured"
+                f"{self.registry} leads from https to http ({parts.hostname})", remedy="it is misconfigured"
             )
         self._check_address(parts.hostname or "")
 
     def _check_address(self, host: str) -> None:
         """A public registry must not send us to this machine's own network."""
-        if self._is_private(urlsplit(f"//{self.host}").hostname or ""):
-            return
-        if self._is_private(host):
-            raise RegistryError(
-                f"{self.registry} leads to the private address {host}", remedy="a public registry must not do that"
-            )
-
-    def _is_private(self, host: str) -> bool:
-        try:
-            found = socket.getaddrinfo(host, None)
-        except OSError:
-            return False
-        return any(not ipaddress.ip_address(str(item[4][0]).split("%")[0]).is_global for item in found if item[4])
+        if is_private(host) and not is_private(split(f"//{self.host}").hostname or ""):
+            raise RegistryError(f"{self.registry} leads to the private address {host}", remedy=REMEDY)
 
     # -- who ---------------------------------------------------------------------------------------------------------
 
@@ -289,7 +284,7 @@ class Transport:
     def _fetch_token(self, challenge: Challenge, scope: str) -> tuple[str, float]:
         """The token spec: GET with Basic, or POST with a refresh token."""
         realm = challenge.parameters.get("realm", "")
-        parts = urlsplit(realm)
+        parts = split(realm) if realm else urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UnauthorizedError(f"{self.registry} names no usable token service", remedy="it is misconfigured")
         if parts.scheme == "http" and urlsplit(self._base_url()).scheme == "https":
@@ -322,12 +317,12 @@ class Transport:
                 raise RegistryError(
                     f"the token service of {self.registry} answered {response.status_code}", remedy="try again later"
                 )
-            data = response.raw.read(MAX_TOKEN_BYTES, decode_content=True)
+            data = body_of(response, MAX_TOKEN_BYTES, f"the token of {self.registry}")
         try:
             document = json.loads(data)
             token = document.get("token") or document["access_token"]
             return str(token), float(document.get("expires_in") or TOKEN_LIFE_SECONDS)
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise RegistryError(
                 f"the token service of {self.registry} gave an unreadable answer", remedy="it is misconfigured"
             ) from exc

@@ -1,0 +1,71 @@
+"""Addresses a registry may not lead to: those of this machine and its own network, unless it is there itself.
+
+Names are looked up when an address is named, and again what a connection reached is compared: a name may resolve to
+another address the second time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import RegistryError
+
+if TYPE_CHECKING:
+    import requests
+
+REMEDY = "a server on the internet must not do that"
+
+
+def is_private(host: str) -> bool:
+    """Whether `host`, a name or an address, is loopback, link-local or of a private network. What is unknown is not."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return any(is_private_address(str(item[4][0])) for item in found if item[4])
+
+
+def is_private_address(text: str) -> bool:
+    """The same for an address; one of IPv6 that stands for one of IPv4 counts as that."""
+    address = ipaddress.ip_address(text.split("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return not address.is_global
+
+
+def guard(session: requests.Session, who: str) -> None:
+    """Let no connection of `session` but one to a proxy end at a private address; it raises RegistryError."""
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+    def checked(sock: Any) -> Any:
+        address = str(sock.getpeername()[0])
+        if is_private_address(address):
+            sock.close()
+            raise RegistryError(f"{who} leads to the private address {address}", remedy=REMEDY)
+        return sock
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> Any:
+            return checked(super()._new_conn())
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> Any:
+            return checked(super()._new_conn())
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)
+            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter())
