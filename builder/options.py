@@ -10,12 +10,18 @@ _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 
 def csv_pairs(text: str) -> list[tuple[str, str | None]]:
-    """The items of a comma-separated list as (lower-case name, value); None where there is no `=`. ValueError if empty."""
+    """The items of a comma-separated list as (lower-case name, value); None where there is no `=`.
+
+    Raises ValueError for an empty item, or one with a line's end in it.
+    """
     items = [text]
     if '"' in text:
         import csv
 
-        items = next(csv.reader([text]), [])
+        try:
+            items = next(csv.reader([text]), [])
+        except csv.Error as exc:
+            raise ValueError(text) from exc
     else:
         items = text.split(",")
     result: list[tuple[str, str | None]] = []

@@ -56,7 +56,12 @@ class LazyGroup(click.Group):
 
             hint = did_you_mean(args[0], list(COMMANDS))
             raise click.UsageError(f'unknown command "{args[0]}"' + (f"; {hint}" if hint else ""), ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and any("=" in word for word in rest):
+            from builder.cli.switches import plain_switches
+
+            rest = plain_switches(command, rest)
+        return name, command, rest
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

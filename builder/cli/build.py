@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from builder.cli.building import Invocation
+from builder.cli.docker_options import docker_options
 from builder.cli.render import make_renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
 
@@ -35,8 +36,6 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
 @click.option("--no-cache-filter", "no_cache_stages", multiple=True, metavar="STAGES", help="Run these stages again.")
 @click.option("--timestamp", metavar="SECONDS", help="Time of everything made, like SOURCE_DATE_EPOCH.")
 @click.option("--load", is_flag=True, help="Keep the image here, which is the default.")
-@click.option("--provenance", default="false", hidden=True)
-@click.option("--sbom", default="false", hidden=True)
 @click.option("--squash", is_flag=True, help="Make one layer of all new ones.")
 @click.option(
     "--commit",
@@ -81,6 +80,7 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
 @click.option(
     "--profile", type=click.Path(dir_okay=False), metavar="FILE", help="Write where the time went (Chrome trace)."
 )
+@docker_options
 @progress_option
 @registry_options
 @click.pass_obj

@@ -206,8 +206,9 @@ def _file(path: Path, what: str) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(MAX_SECRET_BYTES + 1)
-    except OSError as exc:
-        raise UsageError(f"{what}: cannot read {path}: {exc.strerror}", remedy="name a readable file") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise UsageError(f"{what}: cannot read {path}: {reason}", remedy="name a readable file") from exc
 
 
 def shared_caches(cache_from: Sequence[str], cache_to: Sequence[str], environ: Mapping[str, str]) -> list[CacheSpec]:

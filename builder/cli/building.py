@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from builder.cli import build_options as options
+from builder.cli import docker_options
 from builder.cli.annotations import Annotations
 from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.plain_text import size_text
@@ -52,6 +53,7 @@ class Invocation:
         if self._annotations.need_index() and len(self._platforms) < 2:
             raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
         self._shared: SharedCaches | None = None
+        self._remarks = docker_options.warnings_of(given)
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
 
@@ -65,9 +67,6 @@ class Invocation:
         return [Path(self._text(name)) for name in ("iidfile", "metadata_file") if self._options[name]]
 
     def _all_outputs(self) -> tuple[OutputSpec, ...]:
-        for name in ("provenance", "sbom"):
-            if self._text(name).lower() not in ("false", "0"):
-                raise UsageError(f"--{name} is not there: tiffin makes no attestations", remedy=f"use --{name}=false")
         outputs = parse_outputs(self._many("outputs"))
         if self._options["load"] and not any(spec.kind == "image" for spec in outputs):
             outputs = (*outputs, OutputSpec(kind="image"))
@@ -86,6 +85,8 @@ class Invocation:
         from builder.cli.calls import parse_call
 
         self._sink = sink
+        for message in self._remarks:
+            sink.emit(Warned(message=message))
         session = self._session
         self._layers = session.layers(self.remote)
         call, as_json = parse_call("check" if self._options["check"] else self._text("call"))
@@ -260,7 +261,11 @@ class Invocation:
 
     def _open_shared(self, sink: Sink, layers: LayerStore) -> SharedCaches | None:
         """The shared caches, if any is named by a flag, the environment or the configuration."""
-        specs = options.shared_caches(self._many("cache_from"), self._many("cache_to"), os.environ)
+        kept = docker_options.without_inline(self._many("cache_to"))
+        if len(kept) < len(self._many("cache_to")):
+            message = "--cache-to type=inline has no effect: an image holds no cache; use --cache-to REF"
+            sink.emit(Warned(message=message))
+        specs = options.shared_caches(self._many("cache_from"), kept, os.environ)
         if not specs:
             return None
         from builder.cli.shared_caches import SharedCaches
@@ -335,7 +340,7 @@ class Invocation:
 
     def _enter(self) -> None:
         assert self._layers is not None
-        self._session.enter(self._layers, self._text("isolation") or None)
+        self._session.enter(self._layers, self._text("isolation").removeprefix("default") or None)
 
     # -- flags ---------------------------------------------------------------------------------------------------------
 

@@ -140,8 +140,26 @@ def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> 
     assert "loaded" in tiffin("images").stdout
     with tarfile.open(tmp_path / "t") as tar:
         assert tar.getnames() == ["f"]
-    done = tiffin("build", "--provenance=mode=max", folder, check=False)
-    assert done.returncode == 2 and "tiffin makes no attestations; use --provenance=false" in done.stderr
+    quiet = ["--rm", "--force-rm=true", "--pull=false", "--isolation=default", "--attest=type=provenance,disabled=true"]
+    assert tiffin("build", *quiet, folder).stderr.count("warning:") == 0
+    loud = ["--builder=b", "-m", "1g", "--cpu-shares=2", "--compress", "--security-opt=a", "--cache-to=type=inline"]
+    told = tiffin("build", *loud, folder).stderr
+    for name in ("--builder", "--memory", "--cpu-shares", "--compress", "--security-opt", "--cache-to type=inline"):
+        assert f"warning: {name} has no effect: " in told
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--provenance=mode=max", "tiffin makes no attestations; use --provenance=false"),
+        ("--attest=type=sbom", "tiffin makes no attestations; use --sbom=false"),
+        ("--attest=type=other", 'type "other" is unknown; use type=provenance|sbom'),
+        ("--policy=a.rego", "tiffin evaluates no source policies; leave it out"),
+    ],
+)
+def test_what_is_not_there_is_refused_by_name(tiffin: Run, context: Make, flag: str, message: str) -> None:
+    done = tiffin("build", flag, context("FROM scratch\n"), check=False)
+    assert done.returncode == 2 and message in done.stderr and flag.partition("=")[0] in done.stderr
 
 
 def test_cached_steps_serve_outputs_of_files(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.dockerfile.expand import Lexer
@@ -14,10 +14,9 @@ from builder.dockerfile.lint import CheckOptions, lint
 from builder.dockerfile.parser import KEYWORDS, Dockerfile, parse, parse_trigger
 from builder.dockerfile.words import parse_args, parse_name_values, split_flags, split_words
 from builder.errors import ContextError, DockerfileError, DockerfileErrors, Span
+from tests.fuzz import fuzzing
 
-quick = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = fuzzing(150)
 
 PIECES = st.sampled_from(
     [
@@ -167,7 +166,7 @@ def plainly_ignored(lines: list[str], path: str) -> bool:
     return ignored
 
 
-@settings(quick, max_examples=400)
+@fuzzing(400)
 @given(
     st.lists(st.tuples(st.sampled_from(["", "", "!"]), PATTERN).map("".join), max_size=5),
     st.lists(PATH, min_size=1, max_size=4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.dockerfile.parser import parse
@@ -16,8 +16,9 @@ from builder.solver.plan import make_plan
 from builder.solver.planned import Plan
 from builder.solver.recipe import BaseImage, Recipe
 from cache.digest import Digest
+from tests.fuzz import fuzzing
 
-quick = settings(max_examples=200, deadline=None, derandomize=True)
+quick = fuzzing(200)
 WORDS = st.sampled_from(
     [
         "a", "b", "scratch", "base", "$A", "${A:-x}", "${B}", "'q'", '"d"', "/x", "/x/", ".", "..", "*", "[", "\\", "0", "1:2", "x=y",

@@ -1,0 +1,19 @@
+"""How hard Hypothesis looks: as each test says, or FUZZ_EXAMPLES random examples of each."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+
+def fuzzing(max_examples: int) -> settings:
+    """The same `max_examples` examples every time, unless FUZZ_EXAMPLES asks for another number of random ones."""
+    asked = os.environ.get("FUZZ_EXAMPLES", "")
+    return settings(
+        max_examples=int(asked or max_examples),
+        derandomize=not asked,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )

@@ -1,0 +1,94 @@
+"""Whatever stands in an option of the command line, it is read or refused with a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.cli import build_options, docker_options
+from builder.cli.annotations import Annotations
+from builder.cli.build import command
+from builder.cli.cache_options import parse_cache
+from builder.cli.output_spec import parse_output
+from builder.cli.switches import plain_switches
+from builder.errors import TiffinError
+from builder.oci.reference import Reference
+from builder.oci.spec import Platform
+from tests.fuzz import fuzzing
+
+PIECES = st.sampled_from(
+    [
+        "type", "id", "src", "env", "dest", "ref", "mode", "name", "index", "manifest", "nofile", "linux", "arm64", "=", "=", ",", ":", "[", "]", "/",
+        '"', "local", "oci", "docker", "registry", "image", "tar", "secret", "a", "1", "-1", "0x9", "-", "true", "false", "::1", "127.0.0.1", "host-gateway",
+        "compression", "gzip", "push", "@", "sha256:", ".", "..", "é", "\0", "\n", " ", "disabled", "provenance", "max", "ttl", "7d", "bucket", "s3",
+    ]
+)  # fmt: skip
+TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
+READERS: dict[str, Callable[[str], object]] = {
+    "--build-arg": lambda text: build_options.build_args([text], {}),
+    "--label": lambda text: build_options.pairs([text], "--label", value_needed=False),
+    "--secret": lambda text: build_options.secrets([text]),
+    "--ssh": lambda text: build_options.ssh_agents([text]),
+    "--add-host": lambda text: build_options.hosts([text]),
+    "--ulimit": lambda text: build_options.ulimits([text]),
+    "--shm-size": build_options.shm_size,
+    "--allow": lambda text: build_options.entitlements([text]),
+    "--timestamp": build_options.epoch,
+    "--output": parse_output,
+    "--cache-to": lambda text: parse_cache(text, "--cache-to", "wo"),
+    "--annotation": lambda text: Annotations.parse([text]),
+    "--platform": Platform.parse,
+    "--tag": Reference.parse,
+    "--attest": lambda text: docker_options.warnings_of({"docker_attest": (text,)}),
+    "--provenance": lambda text: docker_options.warnings_of({"docker_provenance": (text,)}),
+}
+
+
+@pytest.mark.parametrize("option", READERS)
+def test_option_is_read_or_refused(option: str) -> None:
+    @fuzzing(60)
+    @given(TEXTS)
+    def read(text: str) -> None:
+        try:
+            READERS[option](text)
+        except TiffinError as exc:
+            assert exc.message and exc.remedy, exc
+
+    read()
+
+
+WORDS = st.sampled_from(
+    ["--pull", "--pull=true", "--pull=false", "-q", "-t", "-qt", "-tname", "--tag", "--tag=--pull=false", "--", "x", ".", "--no-cache=1", "--rm=0", "--rm=maybe", "-c", "--nothing=true"]
+)  # fmt: skip
+
+
+@fuzzing(100)
+@given(st.lists(WORDS, max_size=6))
+def test_switches_are_rewritten_once_and_values_stay(words: Sequence[str]) -> None:
+    plain = plain_switches(command, words)
+    assert plain_switches(command, plain) == plain
+    assert [word for word in plain if word in (".", "x", "--tag")] == [w for w in words if w in (".", "x", "--tag")]
+
+
+def test_switches_of_docker() -> None:
+    def read(*words: str) -> list[str]:
+        return plain_switches(command, words)
+
+    assert read("--pull=true", "--no-cache=False", ".") == ["--pull", "."]
+    assert read("-t", "--pull=true", ".") == ["-t", "--pull=true", "."], "a value is no switch"
+    assert read("-qt", "--pull=true", ".") == ["-qt", "--pull=true", "."]
+    assert read("--", "--pull=true") == ["--", "--pull=true"]
+    assert read(".", "--pull=t") == [".", "--pull"]
+    assert read("--pull=always") == ["--pull=always"]
+
+
+def test_words_of_a_command_that_runs_are_its_own() -> None:
+    run = click.Command("run", params=[click.Option(["--rm"], is_flag=True), click.Option(["-e"])])
+    run.allow_interspersed_args = False
+    assert plain_switches(run, ["--rm=true", "-e", "a", "image", "x", "--rm=false"]) == [
+        "--rm", "-e", "a", "image", "x", "--rm=false",
+    ]  # fmt: skip
