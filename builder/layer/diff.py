@@ -124,9 +124,9 @@ def _entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | N
 
 def _with_attributes(entry: Entry, found: dict[str, bytes]) -> Entry:
     """`entry` with its attributes, and with what tiffin itself noted in some of them."""
-    uid, gid = xattrs.owner(found) or (entry.uid, entry.gid)
+    uid, gid = xattrs.owner(found, entry.kind) or (entry.uid, entry.gid)
     is_opaque = entry.kind == "dir" and found.get(xattrs.OVERLAY_OPAQUE) == b"y"
-    entry = entry._replace(uid=uid, gid=gid, xattrs=xattrs.from_tree(found), opaque=is_opaque)
+    entry = entry._replace(uid=uid, gid=gid, xattrs=xattrs.from_tree(found, entry.kind), opaque=is_opaque)
     device = xattrs.device(found) if entry.kind == "file" and not entry.size else None
     if device is None:
         return entry

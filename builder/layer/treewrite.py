@@ -21,6 +21,7 @@ from builder.layer import xattrs
 from builder.layer.copyfile import Readable, copy_content
 from builder.layer.directories import Directories, host_name
 from builder.layer.index import Entry
+from builder.ownerattrs import CAPABILITY, DEVICE, OWNER, device_text, link_record, owner_text
 from cache.files import disk_error
 
 ROOT_MODE = 0o755
@@ -133,8 +134,8 @@ class TreeWriter:
         except PermissionError:
             fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
             try:
-                device = xattrs.device_text(entry.kind, entry.major, entry.minor, entry.mode)
-                os.setxattr(fd, xattrs.DEVICE, device)
+                device = device_text(entry.kind, entry.major, entry.minor, entry.mode)
+                os.setxattr(fd, DEVICE, device)
                 _complete(fd, entry._replace(mode=0))
             finally:
                 os.close(fd)
@@ -213,25 +214,35 @@ def _complete(fd: int, entry: Entry, *, path: str | None = None) -> None:
             _keep_owner(target, entry)
     os.chmod(target, entry.mode)
     for name, value in entry.xattrs:
-        _set(target, name, value)
+        if name != CAPABILITY or xattrs.takes_user_attributes(entry.kind):
+            _set(target, name, value)
     os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
 
 
 def _complete_symlink(name: bytes, parent: int, entry: Entry) -> None:
+    path = b"/proc/self/fd/%d/%b" % (parent, name)
     if entry.uid or entry.gid:
-        # an owner the id map cannot hold is lost here: a symlink takes no user attributes
-        with contextlib.suppress(OSError):
+        try:
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno not in _UNMAPPED:
+                raise
+            _keep_owner(path, entry)
     for key, value in entry.xattrs:
-        with contextlib.suppress(OSError):
-            os.setxattr(b"/proc/self/fd/%d/%b" % (parent, name), host_name(key), value, follow_symlinks=False)
+        if key != CAPABILITY:
+            with contextlib.suppress(OSError):
+                os.setxattr(path, host_name(key), value, follow_symlinks=False)
     os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
 
 
-def _keep_owner(target: int | str, entry: Entry) -> None:
+def _keep_owner(target: int | str | bytes, entry: Entry) -> None:
     """The id map has no such id: keep it beside the inode."""
-    with contextlib.suppress(OSError):  # fifos and devices take no user attributes
-        os.setxattr(target, xattrs.OWNER, f"{entry.uid}:{entry.gid}".encode())
+    with contextlib.suppress(OSError):  # a file system without attributes, and a user without CAP_SETFCAP
+        if entry.kind in ("symlink", "fifo"):
+            record = link_record(entry.uid, entry.gid)
+            os.setxattr(target, CAPABILITY, record, follow_symlinks=entry.kind != "symlink")
+        else:
+            os.setxattr(target, OWNER, owner_text(entry.uid, entry.gid))
 
 
 def _set(target: int | str, name: str, value: bytes) -> None:

@@ -9,35 +9,28 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from builder.ownerattrs import (
+    CAPABILITY,
+    DEVICE,
+    OWN_PREFIX,
+    OWNER,
+    Device,
+    parse_device,
+    parse_link_record,
+    parse_owner,
+)
 
 OVERLAY_PREFIX = "user.overlay."
 OVERLAY_OPAQUE = "user.overlay.opaque"
-OWN_PREFIX = "user.tiffin."
-OWNER = OWN_PREFIX + "owner"  # "uid:gid" of an inode whose owner the id map cannot hold
-DEVICE = OWN_PREFIX + "device"  # "c 1:3 0666": an empty file of mode 000 that stands for a device node
-CAPABILITY = "security.capability"
 _CAP_V3, _CAP_V2, _CAP_MASK = 0x03000000, 0x02000000, 0xFF000000
 _CAP_V3_BYTES, _CAP_V2_BYTES = 24, 20
 _FOREIGN = (OVERLAY_PREFIX, OWN_PREFIX, "trusted.", "system.")
 _NONE = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)
-_OWNER = re.compile(rb"(\d{1,10}):(\d{1,10})")
-_DEVICE = re.compile(rb"([bc]) (\d{1,7}):(\d{1,7})(?: ([0-7]{1,5}))?")
-NO_ID = (1 << 32) - 1  # what chown takes for "leave it"
 
 Attributes = tuple[tuple[str, bytes], ...]
-
-
-class Device(NamedTuple):
-    """What a placeholder stands for; `kind` as an entry has it."""
-
-    kind: str
-    major: int
-    minor: int
-    mode: int
 
 
 def is_foreign(name: str) -> bool:
@@ -64,10 +57,12 @@ def read_all(path: bytes) -> dict[str, bytes]:
     return result
 
 
-def from_tree(found: Mapping[str, bytes]) -> Attributes:
+def from_tree(found: Mapping[str, bytes], kind: str) -> Attributes:
     """What of an inode's attributes belongs in a layer, sorted. An overlay inside escapes its own; that is undone."""
     result = {}
     for name, value in found.items():
+        if name == CAPABILITY and not takes_user_attributes(kind):
+            continue
         if name.startswith(OVERLAY_PREFIX + "overlay."):
             result[OVERLAY_PREFIX + name[len(OVERLAY_PREFIX + "overlay.") :]] = value
         elif not is_foreign(name):
@@ -86,30 +81,21 @@ def from_layer(found: Mapping[str, bytes]) -> Attributes:
     )
 
 
-def owner(found: Mapping[str, bytes]) -> tuple[int, int] | None:
+def owner(found: Mapping[str, bytes], kind: str) -> tuple[int, int] | None:
     """The owner kept beside an inode; None if there is none, or none that makes sense."""
-    match = _OWNER.fullmatch(found.get(OWNER, b""))
-    if match is None:
-        return None
-    uid, gid = int(match[1]), int(match[2])
-    return (uid, gid) if max(uid, gid) < NO_ID else None
+    if takes_user_attributes(kind):
+        return parse_owner(found.get(OWNER, b""))
+    return parse_link_record(found.get(CAPABILITY, b""))
 
 
 def device(found: Mapping[str, bytes]) -> Device | None:
     """The device an empty file stands for; None if it is a file, or the attribute makes no sense."""
-    match = _DEVICE.fullmatch(found.get(DEVICE, b""))
-    if match is None:
-        return None
-    kind = "char" if match[1] == b"c" else "block"
-    major, minor = int(match[2]), int(match[3])
-    if kind == "char" and major == minor == 0:  # that would be a whiteout
-        return None
-    return Device(kind, major, minor, int(match[4] or b"0", 8) & 0o7777)
+    return parse_device(found.get(DEVICE, b""))
 
 
-def device_text(kind: str, major: int, minor: int, mode: int) -> bytes:
-    """The value of DEVICE for a device node."""
-    return f"{'c' if kind == 'char' else 'b'} {major}:{minor} {mode:04o}".encode()
+def takes_user_attributes(kind: str) -> bool:
+    """Whether inodes of the kind an entry has may carry attributes of users; on others a capability means nothing."""
+    return kind in ("file", "dir")
 
 
 def _without_root_id(value: bytes) -> bytes:

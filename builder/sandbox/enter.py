@@ -19,6 +19,7 @@ import termios
 from typing import Any
 
 from builder.sandbox import kernel
+from builder.sandbox.emulation import supervisor
 from builder.sandbox.root import SetupError, enter_root, step
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
@@ -96,6 +97,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
     forget_arguments()
+    owners = supervisor.Channel() if supervisor.is_needed() else None
     enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()
@@ -103,11 +105,15 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     command = os.fork()
     if command == 0:
         os.close(errors)
-        be_command(spec, fds, error_writer)
+        be_command(spec, fds, error_writer, owners)
     os.close(error_writer)
+    if owners is not None:
+        owners.serve(command, lambda reason: give_up(reply, reason))
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
     failure = read_all(errors)  # ends when the command is executed, and with it the time of our own handlers in it
+    if owners is not None:
+        owners.settle(frozenset(spec["capabilities"]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     while True:
         pid, status = os.waitpid(-1, 0)
@@ -118,6 +124,12 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     else:
         report(reply, status=os.waitstatus_to_exitcode(status))
     os._exit(0)
+
+
+def give_up(reply: socket.socket, reason: str) -> None:
+    """End the sandbox, as nobody can answer its system calls any more."""
+    report(reply, error="keep the owners of the sandbox's files", reason=reason, errno=0)
+    os._exit(1)
 
 
 def forget_arguments() -> None:
@@ -142,7 +154,7 @@ def read_all(fd: int) -> bytes:
     return data
 
 
-def be_command(spec: _Spec, fds: list[int], error_writer: int) -> None:
+def be_command(spec: _Spec, fds: list[int], error_writer: int, owners: supervisor.Channel | None) -> None:
     """Become the command; what fails before is told through `error_writer`. Never returns."""
     try:
         os.setsid()
@@ -151,6 +163,9 @@ def be_command(spec: _Spec, fds: list[int], error_writer: int) -> None:
         if spec["tty"]:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         set_limits(spec["ulimits"])
+        if owners is not None:
+            with step("watch over the owners of files"):
+                owners.enter(fds[2])
         go_to_directory(spec)
         become_user(spec)
         signal.set_wakeup_fd(-1)

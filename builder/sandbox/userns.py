@@ -62,7 +62,7 @@ def plan_range() -> IdMap | None:
 def plan_single() -> IdMap:
     """The map every process may write: its own id becomes root."""
     uid, gid = os.getuid(), os.getgid()
-    return IdMap(tier="single", tag=f"single-{uid}", uids=((0, uid, 1),), gids=((0, gid, 1),), helpers=None)
+    return IdMap(tier="single", tag=f"one-{uid}", uids=((0, uid, 1),), gids=((0, gid, 1),), helpers=None)
 
 
 def why_no_range() -> str:

@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_samples import archive, file, make, pax, plain, raw, scan, tar_of
 
+from builder import ownerattrs
 from builder.errors import BuildError, CorruptError, ImageError, StoreError
-from builder.layer import xattrs
 from builder.layer.changes import Change
 from builder.layer.diff import diff_upper
 from builder.layer.index import Entry, new_entry, sort_key
@@ -179,7 +179,7 @@ def test_attribute_of_an_overlay_inside_is_unescaped_and_never_put_on_a_tree(tmp
 )
 def test_placeholders_of_devices(tree: Path, value: bytes, expected: tuple[str, int, int, int] | None) -> None:
     (tree / "null").touch()
-    os.setxattr(tree / "null", xattrs.DEVICE, value)
+    os.setxattr(tree / "null", ownerattrs.DEVICE, value)
     if IS_ROOT:  # who can read attributes nobody else may
         (tree / "null").chmod(0)
     mode = stat.S_IMODE(os.lstat(tree / "null").st_mode)
@@ -191,7 +191,7 @@ def test_placeholders_of_devices(tree: Path, value: bytes, expected: tuple[str, 
 
 def test_placeholder_that_was_written_to_is_a_file(tree: Path) -> None:
     (tree / "null").write_text("data")
-    os.setxattr(tree / "null", xattrs.DEVICE, b"c 1:3 0666")
+    os.setxattr(tree / "null", ownerattrs.DEVICE, b"c 1:3 0666")
     assert diff_upper(tree)[0].entry.kind == "file"
 
 
@@ -200,7 +200,7 @@ def test_placeholder_that_was_written_to_is_a_file(tree: Path) -> None:
 )
 def test_owner_beside_an_inode(tree: Path, value: bytes, expected: tuple[int, int] | None) -> None:
     (tree / "f").touch()
-    os.setxattr(tree / "f", xattrs.OWNER, value)
+    os.setxattr(tree / "f", ownerattrs.OWNER, value)
     entry = diff_upper(tree)[0].entry
     assert (entry.uid, entry.gid) == (expected or (os.geteuid(), os.lstat(tree / "f").st_gid))
 

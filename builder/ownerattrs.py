@@ -1,0 +1,85 @@
+"""How an inode keeps an owner, or a device node, that the kernel would not hold: as attributes of its own.
+
+So the record survives rename, link and copy-up, and goes with the inode. Layers never carry these attributes. Files and
+directories take `user.` attributes; symlinks and fifos only `security.` ones, and of those a user namespace may set just
+the capability: it means nothing to the kernel there, so an owner is kept in its four words. Stands alone like
+builder.sandbox.enter, which imports it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+OWN_PREFIX = "user.tiffin."
+OWNER = OWN_PREFIX + "owner"  # "uid:gid" of a file, directory or placeholder
+DEVICE = OWN_PREFIX + "device"  # "c 1:3 0666": an empty file of mode 000 that stands for a device node
+CAPABILITY = "security.capability"
+CAP_REVISION_2 = 0x02000000
+NO_ID = (1 << 32) - 1  # what chown takes for "leave it"
+_LINK = struct.Struct("<IIIII")  # struct vfs_cap_data: magic, permitted and inheritable, low words then high words
+_MARK = 0x6E666974  # "tifn"
+_MAX_DEVICE = 1 << 24
+
+
+class Device(NamedTuple):
+    """What a placeholder stands for; `kind` is "char" or "block"."""
+
+    kind: str
+    major: int
+    minor: int
+    mode: int
+
+
+def owner_text(uid: int, gid: int) -> bytes:
+    """The value of OWNER."""
+    return b"%d:%d" % (uid, gid)
+
+
+def parse_owner(value: bytes) -> tuple[int, int] | None:
+    """The owner in a value of OWNER; None if it makes no sense."""
+    first, colon, second = value.partition(b":")
+    uid, gid = _number(first, NO_ID), _number(second, NO_ID)
+    return (uid, gid) if colon and uid is not None and gid is not None else None
+
+
+def link_record(uid: int, gid: int) -> bytes:
+    """The value of CAPABILITY on a symlink or fifo that belongs to somebody."""
+    return _LINK.pack(CAP_REVISION_2, uid, _MARK, gid, _MARK)
+
+
+def parse_link_record(value: bytes) -> tuple[int, int] | None:
+    """The owner in a value of CAPABILITY on a symlink or fifo; None if it is no record of ours."""
+    if len(value) < _LINK.size:
+        return None
+    _, uid, mark, gid, second = _LINK.unpack_from(value)  # another namespace sees revision 3, a word longer
+    return (uid, gid) if mark == second == _MARK and max(uid, gid) < NO_ID else None
+
+
+def device_text(kind: str, major: int, minor: int, mode: int) -> bytes:
+    """The value of DEVICE for a device node."""
+    return f"{'c' if kind == 'char' else 'b'} {major}:{minor} {mode:04o}".encode()
+
+
+def parse_device(value: bytes) -> Device | None:
+    """The device in a value of DEVICE; None if it makes no sense, or would be a whiteout."""
+    words = value.split(b" ")
+    kind = {b"c": "char", b"b": "block"}.get(words[0])
+    if kind is None or len(words) not in (2, 3):
+        return None
+    first, _, second = words[1].partition(b":")
+    major, minor = _number(first, _MAX_DEVICE), _number(second, _MAX_DEVICE)
+    mode = _number(words[2], 0o10000, 8) if len(words) == 3 else 0
+    if major is None or minor is None or mode is None or (kind == "char" and major == minor == 0):
+        return None
+    return Device(kind, major, minor, mode)
+
+
+def _number(text: bytes, limit: int, base: int = 10) -> int | None:
+    if not text.isdigit() or len(text) > 10:
+        return None
+    try:
+        number = int(text, base)
+    except ValueError:
+        return None
+    return number if number < limit else None

@@ -1,0 +1,120 @@
+"""Which system calls a supervisor is asked about: the seccomp filter of a sandbox that has one id.
+
+Only what must be: a call that is not listed costs nothing (the kernel remembers filters' constant answers). Calls of
+another ABI than the machine's own go to the kernel as they are; x32, which nobody ships, does not exist here.
+Stands alone like enter.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from builder.sandbox import bpf, syscalls
+from builder.sandbox.emulation.process import RLIMIT_LOCKS
+
+# asked about whatever their arguments
+ALWAYS = (
+    "chown", "lchown", "fchown", "fchownat",
+    "stat", "lstat", "fstat", "newfstatat", "statx",
+    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
+    "getuid", "getgid", "geteuid", "getegid", "getresuid", "getresgid", "getgroups", "capget", "capset",
+    "mkdir", "mkdirat", "symlink", "symlinkat", "mknod", "mknodat", "creat", "openat2",
+    "execve", "execveat", "chroot", "pivot_root", "setns", "listxattr", "llistxattr", "flistxattr",
+)  # fmt: skip
+OPENS = {"open": 1, "openat": 2}  # by the argument that has the flags
+CREATING = 0o100 | 0o20000000  # O_CREAT, __O_TMPFILE (asm-generic/fcntl.h; x86 and arm64 agree)
+CLONE_NEWNS = 0x00020000
+PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 7, 8, 24, 38, 47
+PR_SET_DUMPABLE = 4
+SOL_SOCKET, SO_PEERCRED = 1, 17
+# what bypasses the filter, or hides its arguments from it; programs fall back to older calls
+ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3", "listxattrat")
+
+
+def owner_filter() -> bytes:
+    """The filter that asks a supervisor about everything to do with owners and credentials."""
+    program = _native()
+    targets = dict.fromkeys(ALWAYS, "ask") | dict.fromkeys(ABSENT, "absent")
+    targets |= {name: name for name in (*OPENS, "prctl", "unshare", "clone", "setrlimit", "prlimit64", "getsockopt")}
+    _dispatch(program, targets)
+    for name, position in OPENS.items():
+        _when_bits(program, name, position, CREATING)
+    for name in ("unshare", "clone"):
+        _when_bits(program, name, 0, CLONE_NEWNS)
+    _look_at_prctl(program)
+    _keep_hands_off_the_limit(program)
+    program.label("getsockopt")
+    program.load(bpf.argument(1))
+    program.if_equal(SOL_SOCKET, otherwise="allow")
+    program.load(bpf.argument(2))
+    program.if_equal(SO_PEERCRED, then="ask", otherwise="allow")
+    return _answers(program)
+
+
+def device_filter() -> bytes:
+    """The filter that asks about device nodes alone: a user namespace with true owners lacks nothing else."""
+    program = _native()
+    _dispatch(program, {"mknod": "mknod", "mknodat": "mknodat"})
+    for name, position in (("mknod", 1), ("mknodat", 2)):
+        program.label(name)
+        program.load(bpf.argument(position))
+        program.mask(0o170000)
+        program.if_equal(0o020000, then="ask")
+        program.if_equal(0o060000, then="ask", otherwise="allow")
+    return _answers(program)
+
+
+def _native() -> bpf.Program:
+    program = bpf.Program()
+    program.load(bpf.ARCH)
+    program.if_equal(syscalls.AUDIT_ARCHES[os.uname().machine], otherwise="allow")
+    program.load(bpf.NUMBER)
+    if os.uname().machine == "x86_64":
+        program.if_greater_equal(syscalls.X32_BIT, then="absent")
+    return program
+
+
+def _dispatch(program: bpf.Program, targets: dict[str, str]) -> None:
+    program.dispatch({syscalls.NATIVE[name]: to for name, to in targets.items() if name in syscalls.NATIVE}, "allow")
+
+
+def _when_bits(program: bpf.Program, name: str, position: int, bits: int) -> None:
+    program.label(name)
+    program.load(bpf.argument(position))
+    program.if_any_bit(bits, then="ask", otherwise="allow")
+
+
+def _look_at_prctl(program: bpf.Program) -> None:
+    """A process that is not dumpable could not be answered: that wish is granted in words only."""
+    program.label("prctl")
+    program.load(bpf.argument(0))
+    for option in (PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT):
+        program.if_equal(option, then="ask")
+    program.if_equal(PR_SET_DUMPABLE, then="done", otherwise="allow")
+
+
+def _keep_hands_off_the_limit(program: bpf.Program) -> None:
+    """The limit that says who a process is (see process.py) only seems to be set."""
+    program.label("setrlimit")
+    program.load(bpf.argument(0))
+    program.if_equal(RLIMIT_LOCKS, then="done", otherwise="allow")
+    program.label("prlimit64")
+    program.load(bpf.argument(1))
+    program.if_equal(RLIMIT_LOCKS, otherwise="allow")
+    for high in (False, True):
+        program.load(bpf.argument(2, high=high))
+        program.if_equal(0, otherwise="done")
+    program.jump("allow")
+
+
+def _answers(program: bpf.Program) -> bytes:
+    for label, action in (
+        ("ask", bpf.RET_USER_NOTIF),
+        ("absent", bpf.errno_action(errno.ENOSYS)),
+        ("done", bpf.errno_action(0)),
+        ("allow", bpf.RET_ALLOW),
+    ):
+        program.label(label)
+        program.answer(action)
+    return program.assemble()

@@ -1,0 +1,165 @@
+"""Answers to calls that make an inode: it belongs to who makes it, or to the group of a set-group-ID directory.
+
+What root makes elsewhere is root's without a record, and the kernel makes it. Stands alone like enter.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from builder import ownerattrs
+from builder.sandbox.emulation import process
+from builder.sandbox.emulation.credentials import CAP_MKNOD
+from builder.sandbox.emulation.inodes import Record, remove
+from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from builder.sandbox.emulation.process import AT_FDCWD
+
+_MAX_LINKS = 40  # the kernel's MAXSYMLINKS
+_CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+_TMPFILE = 0o20000000  # __O_TMPFILE
+_MODE = 0o7777
+_OPEN_HOW_BYTES = 24
+_Arguments = tuple[int, ...]
+
+
+class Creation:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self.handlers: dict[str, Handler] = {
+            "open": lambda tid, a: self._open(tid, AT_FDCWD, a[0], signed(a[1]), a[2]),
+            "openat": lambda tid, a: self._open(tid, a[0], a[1], signed(a[2]), a[3]),
+            "creat": lambda tid, a: self._open(tid, AT_FDCWD, a[0], _CREAT_FLAGS, a[1]),
+            "openat2": self._openat2,
+            "mkdir": lambda tid, a: self._mkdir(tid, AT_FDCWD, a[0], a[1]),
+            "mkdirat": lambda tid, a: self._mkdir(tid, a[0], a[1], a[2]),
+            "symlink": lambda tid, a: self._symlink(tid, a[0], AT_FDCWD, a[1]),
+            "symlinkat": lambda tid, a: self._symlink(tid, a[0], a[1], a[2]),
+            "mknod": lambda tid, a: self._mknod(tid, AT_FDCWD, a[0], a[1], a[2]),
+            "mknodat": lambda tid, a: self._mknod(tid, a[0], a[1], a[2], a[3]),
+        }
+
+    def _owner(self, tid: int, directory: bytes) -> Record | None:
+        """Who what is made in `directory` will belong to; None if it needs no record."""
+        credentials = self._caller.processes.credentials(tid)
+        group = self._caller.inodes.inherited_group(directory)
+        if group is None and not (credentials.fsuid or credentials.fsgid):
+            return None
+        return Record(credentials.fsuid, credentials.fsgid if group is None else group)
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def _open(self, tid: int, directory: int, address: int, flags: int, mode: int) -> Answer:
+        if flags & os.O_PATH:
+            return CONTINUE
+        path = self._caller.path(tid, directory, address, follow=True)
+        owner = self._owner(tid, path if flags & _TMPFILE else _parent(path))
+        if owner is None:
+            return CONTINUE
+        mode &= _MODE & ~process.umask(tid)
+        self._caller.check()
+        fd = self._create(path, flags, mode)
+        if fd is None:
+            return CONTINUE
+        try:
+            self._caller.inodes.write(b"self/fd/%d" % fd, owner, follow=True)
+            return self._caller.give_descriptor(fd, close_on_exec=bool(flags & os.O_CLOEXEC))
+        finally:
+            os.close(fd)
+
+    def _create(self, path: bytes, flags: int, mode: int) -> int | None:
+        """The new file, open; None if something is there already, which the kernel opens."""
+        if flags & _TMPFILE:
+            return os.open(path, flags, mode)
+        for _ in range(_MAX_LINKS):
+            try:
+                return os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            except FileExistsError:
+                if flags & (os.O_EXCL | os.O_NOFOLLOW) or not _is_dangling(path):
+                    return None
+                path = os.path.join(_parent(path), os.readlink(path))
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+    def _openat2(self, tid: int, arguments: _Arguments) -> Answer:
+        """As openat where no other way to resolve the path is asked for."""
+        directory, address, how, size, *_ = arguments
+        if size < _OPEN_HOW_BYTES:
+            return CONTINUE
+        flags, mode, resolve = struct.unpack("=QQQ", self._caller.memory.read(tid, how, _OPEN_HOW_BYTES))
+        if resolve or not flags & (os.O_CREAT | _TMPFILE):
+            return CONTINUE
+        return self._open(tid, directory, address, flags, mode)
+
+    # -- others -------------------------------------------------------------------------------------------------------
+
+    def _mkdir(self, tid: int, directory: int, address: int, mode: int) -> Answer:
+        path = self._caller.path(tid, directory, address, follow=False)
+        owner = self._owner(tid, _parent(path.rstrip(b"/")))
+        if owner is None:
+            return CONTINUE
+        mode &= _MODE & ~process.umask(tid)
+        self._caller.check()
+        os.mkdir(path, mode)
+        return self._record(path, owner, is_directory=True)
+
+    def _symlink(self, tid: int, target: int, directory: int, address: int) -> Answer:
+        path = self._caller.path(tid, directory, address, follow=False)
+        owner = self._owner(tid, _parent(path))
+        if owner is None:
+            return CONTINUE
+        text = self._caller.memory.read_string(tid, target)
+        self._caller.check()
+        os.symlink(text, path)
+        return self._record(path, owner)
+
+    def _mknod(self, tid: int, directory: int, address: int, mode: int, number: int) -> Answer:
+        kind = stat.S_IFMT(mode & 0xFFFF) or stat.S_IFREG
+        number &= 0xFFFFFFFF
+        is_device = kind in (stat.S_IFCHR, stat.S_IFBLK)
+        if is_device and kind == stat.S_IFCHR and not number:
+            return CONTINUE  # a whiteout; the overlay refuses it
+        if is_device and not self._caller.processes.credentials(tid).can(CAP_MKNOD):
+            return -errno.EPERM
+        path = self._caller.path(tid, directory, address, follow=False)
+        owner = self._owner(tid, _parent(path))
+        if owner is None and not is_device:
+            return CONTINUE
+        mode &= _MODE & ~process.umask(tid)
+        self._caller.check()
+        if is_device:
+            make_placeholder(path)
+            device = device_of(kind, number, mode)
+            return self._record(path, (owner or Record(0, 0))._replace(device=device))
+        os.mknod(path, kind | mode)
+        assert owner is not None
+        return self._record(path, owner)
+
+    def _record(self, path: bytes, owner: Record, *, is_directory: bool = False) -> Answer:
+        try:
+            self._caller.inodes.write(path, owner, follow=False)
+        except OSError:
+            remove(path, is_directory=is_directory)
+            raise
+        return 0
+
+
+def make_placeholder(path: bytes) -> None:
+    """The empty file of mode 000 that stands for a device node."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0))
+
+
+def device_of(kind: int, number: int, mode: int) -> ownerattrs.Device:
+    """The device that mknod(2) describes."""
+    name = "char" if kind == stat.S_IFCHR else "block"
+    return ownerattrs.Device(name, os.major(number), os.minor(number), mode)
+
+
+def _parent(path: bytes) -> bytes:
+    directory, slash, _ = path.rpartition(b"/")
+    return directory or slash
+
+
+def _is_dangling(path: bytes) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)

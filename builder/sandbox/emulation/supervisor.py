@@ -1,0 +1,115 @@
+"""The supervisor of a sandbox: its init answers, in a thread, what the filter asks about the command and its children.
+
+It has the sandbox's root, user namespace and file capabilities, and nothing the command could not do itself; it is the
+ancestor of all it answers for, and when it fails the sandbox ends. Stands alone like enter.py: nothing is imported
+after the root is entered.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import socket
+from collections.abc import Callable
+
+from builder.sandbox import kernel, syscalls
+from builder.sandbox.emulation import calls
+from builder.sandbox.emulation.creation import Creation
+from builder.sandbox.emulation.credentials import Credentials
+from builder.sandbox.emulation.identity import Identity
+from builder.sandbox.emulation.inodes import Inodes
+from builder.sandbox.emulation.notification import Caller, Handler
+from builder.sandbox.emulation.owners import Owners
+from builder.sandbox.emulation.process import Memory, Processes
+
+# what recording owners takes, all of it over files of the sandbox's one id
+NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
+NESTED = (
+    b"tiffin: this machine supervises system calls already (tiffin in a tiffin?): owners are left to that supervisor\n"
+)
+_READY, _REFUSED = b"r", b"x"
+Fail = Callable[[str], None]  # told the reason, ends the sandbox
+
+
+def is_needed() -> bool:
+    """Whether the user namespace has but one id, so that the kernel cannot hold other owners."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return sum(int(line.split()[2]) for line in file) == 1
+
+
+def is_known_machine() -> bool:
+    return bool(syscalls.NATIVE)
+
+
+class Channel:
+    """Between the init of a sandbox and its command, before the command is executed."""
+
+    def __init__(self) -> None:
+        self._of_init, self._of_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._caller: Caller | None = None
+
+    def enter(self, stderr: int) -> None:
+        """In the command: put this process under the filter and wait until somebody answers. OSError: the kernel refuses."""
+        self._of_init.close()
+        try:
+            listener = _listen()
+        except OSError as exc:
+            self._of_command.send(_REFUSED)
+            if exc.errno != errno.EBUSY:
+                raise
+            os.write(stderr, NESTED)
+            return
+        socket.send_fds(self._of_command, [_READY], [listener])
+        os.close(listener)
+        if self._of_command.recv(1) != _READY:
+            raise OSError(errno.EPIPE, "the supervisor of owners is gone")
+        self._of_command.close()
+
+    def serve(self, command: int, fail: Fail) -> None:
+        """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused."""
+        self._of_command.close()
+        data, descriptors, _, _ = socket.recv_fds(self._of_init, 1, 1)
+        if data != _READY:
+            return
+        kernel.prctl(
+            kernel.PR_SET_DUMPABLE, 0
+        )  # the command, with as many capabilities, may not look into this process
+        os.chdir("/proc")
+        os.umask(0)
+        processes = Processes(Credentials())
+        processes.set_credentials(command, processes.initial)
+        self._caller = caller = Caller(descriptors[0], Memory(), processes, Inodes())
+        _thread.start_new_thread(_answer, (caller, fail))
+        self._of_init.send(_READY)
+        self._of_init.close()
+
+    def settle(self, keep: frozenset[str]) -> None:
+        """In init: the command is executed and has the capabilities `keep`; from now on its supervisor has no others."""
+        if self._caller is not None:
+            self._caller.first = lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES)
+
+
+def _listen() -> int:
+    """Install the filter; a signal that does not kill leaves a call alone that is being answered (Linux 5.19)."""
+    program = calls.owner_filter()
+    try:
+        flags = kernel.SECCOMP_FILTER_NEW_LISTENER | kernel.SECCOMP_FILTER_WAIT_KILLABLE_RECV
+        return kernel.install_filter(program, flags)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+    return kernel.install_filter(program, kernel.SECCOMP_FILTER_NEW_LISTENER)
+
+
+def _answer(caller: Caller, fail: Fail) -> None:
+    try:
+        caller.serve(handlers_of(caller))
+    except BaseException as exc:
+        fail(f"{type(exc).__name__}: {exc}")
+
+
+def handlers_of(caller: Caller) -> dict[int, Handler]:
+    """What answers each system call of this machine, by number."""
+    by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
+    return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
