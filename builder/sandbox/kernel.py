@@ -34,7 +34,7 @@ _OLD = {
     "aarch64": {"pivot_root": 41, "capset": 91, "seccomp": 277},
 }.get(os.uname().machine, {})
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
-_OPENAT2, _MOUNT_SETATTR = 437, 442
+_OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR = 437, 438, 442
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -135,6 +135,11 @@ def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) ->
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if follow else RESOLVE_NO_SYMLINKS)
     how = struct.pack("<QQQ", flags | os.O_CLOEXEC, 0, resolve)
     return _call(_OPENAT2, path, root_fd, os.fsencode(path), how, len(how))
+
+
+def copy_descriptor(pidfd: int, descriptor: int) -> int:
+    """A copy of another process's descriptor, closed when this one executes; the caller closes it."""
+    return _call(_PIDFD_GETFD, "pidfd_getfd", pidfd, descriptor, 0)
 
 
 def overwrite(address: int, size_bytes: int, text: bytes) -> None:

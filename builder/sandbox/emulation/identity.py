@@ -19,7 +19,7 @@ from builder.sandbox.emulation.calls import (
 )
 from builder.sandbox.emulation.credentials import Credentials
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
-from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, unpack_words
+from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
 
 _MAX_GROUPS = 65536  # NGROUPS_MAX
 _CAPABILITY_VERSIONS = (0x20080522, 0x20071026)  # both with two words per set
@@ -42,6 +42,7 @@ class Identity:
             "getresuid": lambda tid, a: self._tell(tid, a, of(tid)[0:3]),
             "getresgid": lambda tid, a: self._tell(tid, a, of(tid)[4:7]),
             "getgroups": self._getgroups,
+            "getsockopt": self._peer,
             "setuid": self._changing(rules.set_user, 1),
             "setgid": self._changing(rules.set_group, 1),
             "setreuid": self._changing(rules.set_real_and_effective_user, 2),
@@ -112,6 +113,19 @@ class Identity:
         if groups:
             self._caller.write(tid, arguments[1], struct.pack(f"={len(groups)}I", *groups))
         return len(groups)
+
+    def _peer(self, tid: int, arguments: _Arguments) -> Answer:
+        """SO_PEERCRED, which servers trust more than names: the ids that the process at the other end has now."""
+        fd, _, _, buffer, size_at, _ = arguments
+        try:
+            pid = peer_of(tid, signed(fd))
+            peer = self._processes.credentials(pid)
+        except OSError:
+            return CONTINUE
+        size = min(unpack_words(self._caller.memory.read(tid, size_at, 4))[0], UCRED.size)
+        self._caller.write(tid, buffer, UCRED.pack(pid, peer.euid, peer.egid)[:size])
+        self._caller.write(tid, size_at, struct.pack("=I", size))
+        return 0
 
     # -- capabilities -------------------------------------------------------------------------------------------------
 

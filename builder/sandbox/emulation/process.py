@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import resource
+import socket
 import struct
 
 from builder.sandbox import kernel
@@ -21,6 +22,7 @@ RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x400, 0x1000
 PATH_MAX = 4096
 _PAGE = 4096
+UCRED = struct.Struct("=iII")  # struct ucred
 _OWN_LINKS = {b"stdin": b"0", b"stdout": b"1", b"stderr": b"2"}  # of /dev, into /proc/self/fd
 
 
@@ -120,6 +122,19 @@ class Processes:
             self._known.append(credentials)
         hard = resource.prlimit(tid, RLIMIT_LOCKS)[1]
         resource.prlimit(tid, RLIMIT_LOCKS, (number, hard))
+
+
+def peer_of(tid: int, descriptor: int) -> int:
+    """Who is at the other end of a local socket of the process: struct ucred's pid. OSError as getsockopt has it."""
+    pidfd = os.pidfd_open(thread_group(tid))
+    try:
+        fd = kernel.copy_descriptor(pidfd, descriptor)
+    finally:
+        os.close(pidfd)
+    with socket.socket(fileno=fd) as copy:
+        data = copy.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    pid: int = UCRED.unpack(data)[0]
+    return pid
 
 
 def own_path(tid: int, path: bytes) -> bytes:

@@ -52,6 +52,7 @@ class Channel:
     def enter(self, stderr: int) -> None:
         """In the command: put this process under the filter and wait until somebody answers. OSError: the kernel refuses."""
         self._of_init.close()
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
             listener = _listen()
         except OSError as exc:
@@ -72,9 +73,6 @@ class Channel:
         data, descriptors, _, _ = socket.recv_fds(self._of_init, 1, 1)
         if data != _READY:
             return
-        kernel.prctl(
-            kernel.PR_SET_DUMPABLE, 0
-        )  # the command, with as many capabilities, may not look into this process
         os.chdir("/proc")
         os.umask(0)
         processes = Processes(Credentials())
