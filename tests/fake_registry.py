@@ -7,9 +7,11 @@ import contextlib
 import hashlib
 import http.server
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 USER, PASSWORD, TOKEN = "cook", "s3cret-word", "t0ken-word"
@@ -26,8 +28,15 @@ class Fake:
     log: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
     auth: str = ""  # "basic", "bearer"
     realm: str = ""  # of bearer; its own by default
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)  # more headers of a manifest, by its tag
     fail: list[int] = field(default_factory=list)  # statuses for the next answers to anything
     retry_after: str = "0"
+    certificate: tuple[Path, Path] | None = None  # and its key: it speaks TLS
+    address: str = "127.0.0.1"  # where it listens
+    upload_at: str = ""  # uploads go to this origin
+    tags: list[str] = field(default_factory=list)
+    link: str = ""  # a list of tags goes on there
+    token_answer: bytes = b""  # instead of a token
     redirect_to: str = ""  # blobs are at this origin
     cut_after: list[int] = field(default_factory=list)  # the next blob answers end after so many bytes
     ranges: bool = True
@@ -49,8 +58,12 @@ def fake_registry(**switches: object) -> Iterator[Fake]:
     """Serve on a loopback port until the block ends."""
     fake = Fake(**switches)  # type: ignore[arg-type]
     handler = type("Handler", (_Handler,), {"fake": fake})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    fake.host = f"127.0.0.1:{server.server_address[1]}"
+    server = http.server.ThreadingHTTPServer((fake.address, 0), handler)
+    if fake.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*fake.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    fake.host = f"{fake.address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -118,10 +131,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         name = path.rsplit("/", 1)[-1]
         if path == "/token":
-            return self._answer(200, json.dumps({"token": TOKEN, "expires_in": 60}).encode())
+            token = json.dumps({"token": TOKEN, "expires_in": 60}).encode()
+            return self._answer(200, self.fake.token_answer or token)
+        if path.endswith("/tags/list"):
+            headers = {"Link": self.fake.link} if self.fake.link else {}
+            return self._answer(200, json.dumps({"tags": self.fake.tags}).encode(), headers)
         if "/manifests/" in path and name in self.fake.manifests:
             data, media_type = self.fake.manifests[name]
-            return self._answer(200, data, {"Content-Type": media_type})
+            return self._answer(200, data, {"Content-Type": media_type, **self.fake.headers.get(name, {})})
         if "/blobs/" in path and self.fake.redirect_to:
             return self._answer(307, headers={"Location": f"{self.fake.redirect_to}{path}?signature=s3cret"})
         if "/blobs/" in path and name in self.fake.blobs:
@@ -153,7 +170,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._body()
         name = f"/upload/{len(self.fake.uploads)}"
         self.fake.uploads[name] = b""
-        return self._answer(202, headers={"Location": name})
+        return self._answer(202, headers={"Location": self.fake.upload_at + name})
 
     def _patch(self) -> None:
         path = urlsplit(self.path).path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import tarfile
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -12,6 +13,9 @@ from typing import BinaryIO, Protocol, cast
 from builder.errors import CorruptError, ImageError
 from builder.image.store import ImageStore, StoredImage
 from builder.layer.compress import decompressor, sniff
+from builder.layer.index import Entry
+from builder.layer.slices import FileSlice
+from builder.layer.tarread import read_layer
 from builder.oci.config import ImageConfig
 from builder.oci.json_fields import Fields
 from builder.oci.reference import Reference
@@ -36,6 +40,7 @@ from cache.files import disk_errors
 from cache.statedir import StateDir
 
 MAX_MEMBERS = 100_000
+MAX_MEMBER_LINKS = 4
 _LAYER_TYPES = {"gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD, "none": OCI_LAYER}
 
 
@@ -60,11 +65,13 @@ class Loader:
             if path is not None:
                 source.close()
             try:
-                with tarfile.open(plain, "r:") as tar:  # only its list of members and their bytes: nothing is extracted
-                    return self._images(_Tar(tar))
-            except (tarfile.TarError, EOFError) as exc:
+                members = _Tar(plain)
+            except (CorruptError, ImageError) as exc:
                 name = path or "stdin"
-                raise ImageError(f"{name} is no image archive: {exc}", remedy="give what docker save writes") from exc
+                raise ImageError(
+                    f"{name} is no image archive: {exc.message}", remedy="give what docker save writes"
+                ) from exc
+            return self._images(members)
 
     def find(self, path: Path, selector: str, platform: Platform) -> StoredImage:
         """One image of a layout directory by tag or digest ("" for the only one), brought here without a name."""
@@ -133,7 +140,7 @@ class Loader:
         """manifest.json: a list of {Config, RepoTags, Layers}."""
         try:
             entries = json.loads(members.read("manifest.json"))
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ImageError("manifest.json in the archive is not JSON", remedy="save the image again") from exc
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ImageError("manifest.json in the archive is no list", remedy="save the image again")
@@ -170,13 +177,17 @@ class _Members(Protocol):
 
 
 class _Tar:
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
-        self._members: dict[str, tarfile.TarInfo] = {}
-        for count, member in enumerate(tar):
-            if count > MAX_MEMBERS:
-                raise ImageError(f"the archive has more than {MAX_MEMBERS} members", remedy="it is no image")
-            self._members[member.name.removeprefix("./")] = member
+    """A plain tar, read from where it lies; nothing is extracted."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._members: dict[str, Entry] = {}
+        with path.open("rb", buffering=0) as stream:
+            for item in read_layer(cast(BinaryIO, stream)):
+                if isinstance(item, tuple):
+                    if len(self._members) == MAX_MEMBERS:
+                        raise ImageError(f"it has more than {MAX_MEMBERS} members", remedy="it is no image")
+                    self._members[item[0].path] = item[0]
 
     def has(self, path: str) -> bool:
         return path in self._members
@@ -191,20 +202,20 @@ class _Tar:
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         member = self._resolve(path)
-        stream = self._tar.extractfile(member) if member is not None and member.isfile() else None
-        if stream is None:
+        if member is None or member.kind != "file" or (member.size and member.offset < 0):
             raise ImageError(f"{path} is missing from the archive", remedy="save the image again")
-        with stream:
-            yield cast(BinaryIO, stream)
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        with io.BufferedReader(FileSlice(fd, max(member.offset, 0), member.size), COPY_CHUNK_BYTES) as stream:
+            yield stream
 
-    def _resolve(self, path: str) -> tarfile.TarInfo | None:
+    def _resolve(self, path: str) -> Entry | None:
         """docker before 25 writes a layer once and links to it; only links to members count."""
         member = self._members.get(path)
-        for _ in range(4):
-            if member is None or not (member.issym() or member.islnk()):
+        for _ in range(MAX_MEMBER_LINKS):
+            if member is None or member.kind not in ("symlink", "hardlink"):
                 return member
-            target = member.linkname
-            if member.issym():
+            target = member.link
+            if member.kind == "symlink":
                 parts = path.split("/")[:-1]
                 for part in target.split("/"):
                     parts = parts[:-1] if part == ".." else [*parts, part]

@@ -19,6 +19,7 @@ from cache.statedir import StateDir
 
 UNPACK_THREADS = 4
 ROOT_MODE = 0o755
+MAX_MOUNTED_LAYERS = 499  # the kernel stacks 500 (OVL_MAX_STACK), and one is of mount points
 Layer = tuple[Digest, BlobRef | None]  # a DiffID, and a packed form if one is known
 
 
@@ -75,7 +76,13 @@ class LayerStore:
 
     def ensure_snapshots(self, layers: Sequence[Layer]) -> list[Path]:
         """Unpacked trees to mount for `layers`; missing ones are unpacked side by side. Needs the namespace."""
-        missing = [layer for layer in dict.fromkeys(layers) if self.snapshots.fs(layer[0]) is None]
+        distinct = dict.fromkeys(layers)
+        if len(distinct) > MAX_MOUNTED_LAYERS:
+            raise ImageError(
+                f"it has {len(layers)} layers, {len(distinct)} of them different, and {MAX_MOUNTED_LAYERS} can be mounted",
+                remedy="make it of fewer: build it again with --squash",
+            )
+        missing = [layer for layer in distinct if self.snapshots.fs(layer[0]) is None]
         if len(missing) == 1:
             self._unpack(missing[0])
         elif missing:

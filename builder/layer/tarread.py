@@ -25,6 +25,7 @@ from builder.layer.tarwrite import OPAQUE_NAME, WHITEOUT_PREFIX
 BLOCK_BYTES = 512
 READ_BYTES = 1 << 18  # asked of the stream at a time; whoever hashes behind it is worth calling then
 MAX_HEADER_BYTES = 1 << 20  # PAX records and long names of one entry, or of all entries together
+MAX_SHARED_BYTES = 16 << 20  # of all global headers together
 MAX_ENTRIES = 2_000_000  # a large distribution has 500,000 files; the table of an entry takes up to a kilobyte
 MAX_PATH_BYTES = 4095  # the kernel's PATH_MAX without its NUL
 MAX_NAME_BYTES = 255  # of one component, on every file system Linux has
@@ -143,6 +144,7 @@ class _Reader:
         self._source = source
         self._pending: _Pending | None = None
         self._shared: dict[str, bytes] = {}  # of global headers
+        self._shared_bytes = 0  # read of global headers, however little they say
         self._hole_bytes = 0
 
     def entries(self) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
@@ -175,7 +177,9 @@ class _Reader:
         self._source.skip(-size % BLOCK_BYTES)
         if kind == b"g":
             self._shared.update(pax_records(data))
-            if sum(len(key) + len(value) for key, value in self._shared.items()) > MAX_HEADER_BYTES:
+            self._shared_bytes += size
+            kept = sum(len(key) + len(value) for key, value in self._shared.items())
+            if kept > MAX_HEADER_BYTES or self._shared_bytes > MAX_SHARED_BYTES:
                 raise CorruptError("a layer's tar has global headers without end", remedy=_HOSTILE)
             return
         pending = self._pending = self._pending or _Pending()

@@ -165,6 +165,7 @@ class Manifest:
         actual = _media_type_of(fields, media_type, OCI_MANIFEST)
         if actual not in MANIFEST_TYPES:
             raise ImageError(f'manifest has media type "{actual}"', remedy="only OCI and Docker schema 2 are images")
+        _check_schema(fields)
         if fields.has("manifests"):  # CVE-2021-41190: one document must not be both
             raise ImageError("document is both a manifest and an index", remedy="the source is hostile or damaged")
         return cls(
@@ -201,6 +202,7 @@ class Index:
         actual = _media_type_of(fields, media_type, OCI_INDEX)
         if actual not in INDEX_TYPES:
             raise ImageError(f'index has media type "{actual}"', remedy="expected an OCI index or a manifest list")
+        _check_schema(fields)
         if fields.has("layers") or fields.has("config"):
             raise ImageError("document is both a manifest and an index", remedy="the source is hostile or damaged")
         return cls(
@@ -237,6 +239,15 @@ class Index:
         if len(self.manifests) == 1 and self.manifests[0].platform is None:
             return self.manifests[0]
         return None
+
+
+def _check_schema(fields: Fields) -> None:
+    """Every document read here is of schema version 2; some builders leave it out."""
+    version = fields.integer("schemaVersion", 2)
+    if version != 2:
+        raise ImageError(
+            f"{fields.path} has schema version {version}", remedy="push the image again with a newer client"
+        )
 
 
 def _media_type_of(fields: Fields, told: str, default: str) -> str:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from builder.errors import RegistryError
+from builder.registry.answers import joined, split
+from builder.registry.guard import REMEDY, is_private
 from cache.values import dataclass
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -96,8 +98,10 @@ def _follow(session, url: str, headers: Mapping[str, str], cert_file: str):  # t
         )
         if response.status_code not in _REDIRECTS or "Location" not in response.headers:
             return response
-        target = urljoin(url, response.headers["Location"])
+        target = joined(url, response.headers["Location"])
         response.close()
+        if is_private(split(target).hostname or "") and not is_private(split(url).hostname or ""):
+            raise RegistryError(f"{shown(url)} leads to the private address {split(target).hostname}", remedy=REMEDY)
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RegistryError(
                 f"{shown(url)} leads away from https", remedy="use the URL it leads to, if you trust it"

@@ -320,8 +320,10 @@ class Transport:
             data = body_of(response, MAX_TOKEN_BYTES, f"the token of {self.registry}")
         try:
             document = json.loads(data)
-            token = document.get("token") or document["access_token"]
-            return str(token), float(document.get("expires_in") or TOKEN_LIFE_SECONDS)
+            token = str(document.get("token") or document["access_token"])
+            if not token.isascii() or not token.isprintable():
+                raise ValueError("no text for a header")
+            return token, float(document.get("expires_in") or TOKEN_LIFE_SECONDS)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise RegistryError(
                 f"the token service of {self.registry} gave an unreadable answer", remedy="it is misconfigured"

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,12 @@ class Ground:
     tier: str
     canary: Path
     made: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, folder: Path) -> Ground:
+        """A ground in an existing directory, of whoever runs the tests."""
+        machine = Machine(folder=folder, python=sys.executable, env={**os.environ, "HOME": str(folder)})
+        return cls(machine=machine, tier="root", canary=folder)
 
     @property
     def state(self) -> Path:
