@@ -97,7 +97,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
     forget_arguments()
-    owners = supervisor.Channel() if supervisor.is_needed() else None
+    owners = supervisor.channel()
     enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()

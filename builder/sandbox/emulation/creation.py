@@ -55,7 +55,7 @@ class Creation:
         if flags & os.O_PATH:
             return CONTINUE
         path = self._caller.path(tid, directory, address, follow=True)
-        owner = self._owner(tid, path if flags & _TMPFILE else _parent(path))
+        owner = self._owner(tid, path if flags & _TMPFILE else parent_of(path))
         if owner is None:
             return CONTINUE
         mode &= _MODE & ~process.umask(tid)
@@ -79,7 +79,7 @@ class Creation:
             except FileExistsError:
                 if flags & (os.O_EXCL | os.O_NOFOLLOW) or not _is_dangling(path):
                     return None
-                path = os.path.join(_parent(path), os.readlink(path))
+                path = os.path.join(parent_of(path), os.readlink(path))
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
     def _openat2(self, tid: int, arguments: _Arguments) -> Answer:
@@ -96,7 +96,7 @@ class Creation:
 
     def _mkdir(self, tid: int, directory: int, address: int, mode: int) -> Answer:
         path = self._caller.path(tid, directory, address, follow=False)
-        owner = self._owner(tid, _parent(path.rstrip(b"/")))
+        owner = self._owner(tid, parent_of(path.rstrip(b"/")))
         if owner is None:
             return CONTINUE
         mode &= _MODE & ~process.umask(tid)
@@ -106,7 +106,7 @@ class Creation:
 
     def _symlink(self, tid: int, target: int, directory: int, address: int) -> Answer:
         path = self._caller.path(tid, directory, address, follow=False)
-        owner = self._owner(tid, _parent(path))
+        owner = self._owner(tid, parent_of(path))
         if owner is None:
             return CONTINUE
         text = self._caller.memory.read_string(tid, target)
@@ -123,7 +123,7 @@ class Creation:
         if is_device and not self._caller.processes.credentials(tid).can(CAP_MKNOD):
             return -errno.EPERM
         path = self._caller.path(tid, directory, address, follow=False)
-        owner = self._owner(tid, _parent(path))
+        owner = self._owner(tid, parent_of(path))
         if owner is None and not is_device:
             return CONTINUE
         mode &= _MODE & ~process.umask(tid)
@@ -156,7 +156,8 @@ def device_of(kind: int, number: int, mode: int) -> ownerattrs.Device:
     return ownerattrs.Device(name, os.major(number), os.minor(number), mode)
 
 
-def _parent(path: bytes) -> bytes:
+def parent_of(path: bytes) -> bytes:
+    """The directory in which the last name of `path` is."""
     directory, slash, _ = path.rpartition(b"/")
     return directory or slash
 

@@ -199,21 +199,31 @@ def _inside(tid: int, directory: int) -> bytes:
 
 
 def umask(tid: int) -> int:
-    return _status(tid, b"Umask:", 8)
+    return int(_status(tid, b"Umask:"), 8)
 
 
 def thread_group(tid: int) -> int:
-    return _status(tid, b"Tgid:", 10)
+    return int(_status(tid, b"Tgid:"))
 
 
-def _status(tid: int, field: bytes, base: int) -> int:
+def effective_capabilities(tid: int) -> int:
+    """As the kernel has them."""
+    return int(_status(tid, b"CapEff:"), 16)
+
+
+def file_system_ids(tid: int) -> tuple[int, int]:
+    """The ids that what the thread makes belongs to, as the kernel has them."""
+    return int(_status(tid, b"\nUid:").split()[3]), int(_status(tid, b"\nGid:").split()[3])
+
+
+def _status(tid: int, field: bytes) -> bytes:
     fd = os.open(b"%d/status" % tid, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(fd, 4096)
+        data = os.read(fd, _PAGE)
     finally:
         os.close(fd)
     start = data.index(field) + len(field)
-    return int(data[start : data.index(b"\n", start)], base)
+    return data[start : data.index(b"\n", start)]
 
 
 def unpack_words(data: bytes) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from builder.sandbox import kernel, syscalls
 from builder.sandbox.emulation import calls
 from builder.sandbox.emulation.creation import Creation
 from builder.sandbox.emulation.credentials import Credentials
+from builder.sandbox.emulation.devices import Devices
 from builder.sandbox.emulation.identity import Identity
 from builder.sandbox.emulation.inodes import Inodes
 from builder.sandbox.emulation.notification import Caller, Handler
@@ -28,24 +29,25 @@ NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FO
 NESTED = (
     b"tiffin: this machine supervises system calls already (tiffin in a tiffin?): owners are left to that supervisor\n"
 )
+_INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
 Fail = Callable[[str], None]  # told the reason, ends the sandbox
 
 
-def is_needed() -> bool:
-    """Whether the user namespace has but one id, so that the kernel cannot hold other owners."""
+def channel() -> Channel | None:
+    """What this user namespace needs a supervisor for: owners where it has one id, else device nodes, which it lacks."""
+    if not syscalls.NATIVE or os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE:
+        return None
     with open("/proc/self/uid_map", encoding="ascii") as file:
-        return sum(int(line.split()[2]) for line in file) == 1
-
-
-def is_known_machine() -> bool:
-    return bool(syscalls.NATIVE)
+        has_one_id = sum(int(line.split()[2]) for line in file) == 1
+    return Channel(with_owners=has_one_id)
 
 
 class Channel:
     """Between the init of a sandbox and its command, before the command is executed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_owners: bool) -> None:
+        self._with_owners = with_owners
         self._of_init, self._of_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._caller: Caller | None = None
 
@@ -54,12 +56,13 @@ class Channel:
         self._of_init.close()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
-            listener = _listen()
+            listener = _listen(calls.owner_filter() if self._with_owners else calls.device_filter())
         except OSError as exc:
             self._of_command.send(_REFUSED)
             if exc.errno != errno.EBUSY:
                 raise
-            os.write(stderr, NESTED)
+            if self._with_owners:
+                os.write(stderr, NESTED)
             return
         socket.send_fds(self._of_command, [_READY], [listener])
         os.close(listener)
@@ -76,21 +79,29 @@ class Channel:
         os.chdir("/proc")
         os.umask(0)
         processes = Processes(Credentials())
-        processes.set_credentials(command, processes.initial)
+        if self._with_owners:
+            processes.set_credentials(command, processes.initial)
         self._caller = caller = Caller(descriptors[0], Memory(), processes, Inodes())
-        _thread.start_new_thread(_answer, (caller, fail))
+        _thread.start_new_thread(_answer, (caller, self._handlers(caller), fail))
         self._of_init.send(_READY)
         self._of_init.close()
 
     def settle(self, keep: frozenset[str]) -> None:
         """In init: the command is executed and has the capabilities `keep`; from now on its supervisor has no others."""
-        if self._caller is not None:
+        if self._caller is not None and self._with_owners:
             self._caller.first = lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES)
 
+    def _handlers(self, caller: Caller) -> dict[int, Handler]:
+        """What answers each system call of this machine, by number."""
+        if self._with_owners:
+            by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
+        else:
+            by_name = Devices(caller).handlers
+        return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
 
-def _listen() -> int:
+
+def _listen(program: bytes) -> int:
     """Install the filter; a signal that does not kill leaves a call alone that is being answered (Linux 5.19)."""
-    program = calls.owner_filter()
     try:
         flags = kernel.SECCOMP_FILTER_NEW_LISTENER | kernel.SECCOMP_FILTER_WAIT_KILLABLE_RECV
         return kernel.install_filter(program, flags)
@@ -100,14 +111,8 @@ def _listen() -> int:
     return kernel.install_filter(program, kernel.SECCOMP_FILTER_NEW_LISTENER)
 
 
-def _answer(caller: Caller, fail: Fail) -> None:
+def _answer(caller: Caller, handlers: dict[int, Handler], fail: Fail) -> None:
     try:
-        caller.serve(handlers_of(caller))
+        caller.serve(handlers)
     except BaseException as exc:
         fail(f"{type(exc).__name__}: {exc}")
-
-
-def handlers_of(caller: Caller) -> dict[int, Handler]:
-    """What answers each system call of this machine, by number."""
-    by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
-    return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}

@@ -1,0 +1,48 @@
+"""Answers to mknod where owners are true and only device nodes are refused, as in any user namespace.
+
+An empty file stands for the node, as builder.layer unpacks one. Stands alone like enter.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from builder.sandbox.emulation import process
+from builder.sandbox.emulation.creation import device_of, make_placeholder, parent_of
+from builder.sandbox.emulation.credentials import CAP_MKNOD
+from builder.sandbox.emulation.inodes import Record, remove
+from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
+from builder.sandbox.emulation.process import AT_FDCWD
+
+_MODE = 0o7777
+
+
+class Devices:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self.handlers: dict[str, Handler] = {
+            "mknod": lambda tid, a: self._mknod(tid, AT_FDCWD, a[0], a[1], a[2]),
+            "mknodat": lambda tid, a: self._mknod(tid, a[0], a[1], a[2], a[3]),
+        }
+
+    def _mknod(self, tid: int, directory: int, address: int, mode: int, number: int) -> Answer:
+        kind, number = stat.S_IFMT(mode & 0xFFFF), number & 0xFFFFFFFF
+        if kind == stat.S_IFCHR and not number:
+            return CONTINUE  # a whiteout; the overlay refuses it
+        if not process.effective_capabilities(tid) >> CAP_MKNOD & 1:
+            return -errno.EPERM
+        path = self._caller.path(tid, directory, address, follow=False)
+        uid, gid = process.file_system_ids(tid)
+        mode &= _MODE & ~process.umask(tid)
+        self._caller.check()
+        make_placeholder(path)
+        try:
+            inherits = os.stat(parent_of(path)).st_mode & stat.S_ISGID
+            os.chown(path, uid, -1 if inherits else gid, follow_symlinks=False)
+            self._caller.inodes.write(path, Record(0, 0, device_of(kind, number, mode)), follow=False)
+        except OSError:
+            remove(path, is_directory=False)
+            raise
+        return 0
