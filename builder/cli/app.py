@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
+from builder.cli.groups import LazyGroup
 from builder.version import VERSION
 
 COMMANDS = {  # name: (module, short help)
@@ -29,42 +28,18 @@ COMMANDS = {  # name: (module, short help)
     "cache": ("builder.cli.cache", "What the build cache holds, and sharing it."),
     "system": ("builder.cli.system", "Disk usage, prune, reset."),
 }
+MANAGEMENT = {  # docker's other names of the same commands
+    "image": ("builder.cli.management", "image", ""),
+    "container": ("builder.cli.management", "container", ""),
+    "builder": ("builder.cli.management", "builder", ""),
+    "buildx": ("builder.cli.management", "buildx", ""),
+}
+LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.items()} | MANAGEMENT
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from builder.dockerfile.suggest import did_you_mean
-
-            hint = did_you_mean(args[0], list(COMMANDS))
-            raise click.UsageError(f'unknown command "{args[0]}"' + (f"; {hint}" if hint else ""), ctx)
-        name, command, rest = super().resolve_command(ctx, args)
-        if command is not None and any("=" in word for word in rest):
-            from builder.cli.switches import plain_switches
-
-            rest = plain_switches(command, rest)
-        return name, command, rest
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, lazy=LAZY, hidden_names=tuple(MANAGEMENT), context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--root", metavar="DIR", envvar="TIFFIN_ROOT", help="State directory.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(VERSION, "-v", "--version", prog_name="tiffin", message="%(prog)s version %(version)s")

@@ -163,7 +163,7 @@ class Outputs:
             save_directory(images, self.session.blobs, Path(spec.dest), index=index)
             return
         with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
-            save(images, self.session.blobs, sink, "docker" if spec.kind == "docker" else "oci", index=index)
+            save(images, self.session.blobs, sink, index=index)
 
     def _export(self, spec: OutputSpec) -> None:
         from builder.image.archive_write import output_file

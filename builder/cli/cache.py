@@ -16,7 +16,8 @@ from builder.cli.building import Invocation
 from builder.cli.cache_move import export_command, import_command
 from builder.cli.cache_options import seconds_of
 from builder.cli.cache_serve import serve_command
-from builder.cli.images import age_text, print_table
+from builder.cli.formats import age_text, print_table
+from builder.cli.groups import Group
 from builder.cli.plain_text import size_text
 from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk
 from builder.cli.render import make_renderer
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 SHORT_TEXT = 60
 
 
-@click.group("cache")
+@click.group("cache", cls=Group)
 def command() -> None:
     """The build cache: what it holds, why a step misses, sharing it."""
 

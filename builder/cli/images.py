@@ -2,110 +2,124 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
+from builder.cli.formats import age_text, created_text, filters_of, format_option, match_labels, show_rows, timestamp
 from builder.cli.plain_text import size_text
 from builder.cli.session import Session
-from builder.image.store import StoredImage
+from builder.dockerfile.glob import match_path
+from builder.errors import ImageError, UsageError
+from builder.image.store import ImageStore, StoredImage
 from builder.oci.reference import Reference
 
-HEADINGS = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
-_AGES = (
-    (365 * 86400, "year"),
-    (30 * 86400, "month"),
-    (7 * 86400, "week"),
-    (86400, "day"),
-    (3600, "hour"),
-    (60, "minute"),
-)
+HEADINGS = {
+    "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT", "Size": "SIZE",
+}  # fmt: skip
+FILTERS = ("dangling", "label", "reference", "before", "since")
+NONE = "<none>"
 
 
 @click.command("images")
 @click.argument("name", required=False)
+@click.option("-a", "--all", "everything", is_flag=True, help="All images, which is the default: there are no others.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 @click.option("--no-trunc", is_flag=True, help="Print whole ids.")
 @click.option("--digests", is_flag=True, help="Print manifest digests.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="Such as dangling=true; repeatable."
+)
+@format_option()
 @click.pass_obj
-def command(session: Session, /, name: str | None, quiet: bool, no_trunc: bool, digests: bool, form: str) -> None:
-    """List the images here, or those of the repository NAME."""
-    rows = []
-    for image in session.store.images():
-        for reference in image.names or (None,):
-            if name is None or (reference is not None and _matches(reference, name)):
-                rows.append((image, reference))
+def command(
+    session: Session,
+    /,
+    name: str | None,
+    everything: bool,
+    quiet: bool,
+    no_trunc: bool,
+    digests: bool,
+    filters: tuple[str, ...],
+    form: str,
+) -> None:
+    """List the images here, or those of NAME, in which * stands for anything."""
+    chosen = list(_chosen(session.store, filters_of(filters, FILTERS), name))
     if quiet:
-        for identity in dict.fromkeys(_id(image, no_trunc) for image, _ in rows):
+        for identity in dict.fromkeys(_id(image, no_trunc) for image, _ in chosen):
             click.echo(identity)
-    elif form == "json":
-        for image, reference in rows:
-            click.echo(json.dumps(_document(image, reference)))
-    else:
-        _table(rows, no_trunc, digests)
+        return
+    columns = ["Repository", "Tag", *(["Digest"] if digests else []), "ID", "CreatedSince", "Size"]
+    show_rows([_row(image, reference, no_trunc) for image, reference in chosen], form, columns, HEADINGS)
 
 
-def _matches(reference: Reference, name: str) -> bool:
-    wanted = Reference.parse(name)
-    return reference.name == wanted.name and (":" not in name.rsplit("/", 1)[-1] or reference.tag == wanted.tag)
+def _chosen(
+    store: ImageStore, filters: Mapping[str, Sequence[str]], name: str | None
+) -> Iterator[tuple[StoredImage, Reference | None]]:
+    """Images by name; one with several names comes several times."""
+    dangling = {_flag(text) for text in filters.get("dangling", ())}
+    limits = {kind: [_created(store.find(text)) for text in filters.get(kind, ())] for kind in ("before", "since")}
+    for image in store.images():
+        created = _created(image)
+        if not (
+            all(created < limit for limit in limits["before"])
+            and all(created > limit for limit in limits["since"])
+            and match_labels(image.config.config.labels, filters.get("label", ()))
+            and dangling <= {not image.names}
+        ):
+            continue
+        for reference in image.names or (None,):
+            patterns = filters.get("reference", ())
+            if (name is None or _matches(reference, name)) and (
+                not patterns or any(_matches(reference, pattern) for pattern in patterns)
+            ):
+                yield image, reference
 
 
-def _table(rows: list[tuple[StoredImage, Reference | None]], no_trunc: bool, digests: bool) -> None:
-    headings = list(HEADINGS)
-    if digests:
-        headings.insert(2, "DIGEST")
-    lines = [headings]
-    for image, reference in rows:
-        line = [*_name(reference), _id(image, no_trunc), age_text(image.config.created), size_text(image.size_bytes)]
-        if digests:
-            line.insert(2, str(image.descriptor.digest))
-        lines.append(line)
-    print_table(lines)
+def _matches(reference: Reference | None, pattern: str) -> bool:
+    """Whether the familiar name, with or without its tag, is that of `pattern`."""
+    if reference is None:
+        return False
+    repository, tag = _name(reference)
+    with contextlib.suppress(ImageError):  # a pattern need not be a name
+        if reference == Reference.parse(pattern):
+            return True
+    return match_path(pattern, repository) or match_path(pattern, f"{repository}:{tag}")
 
 
-def print_table(lines: list[list[str]]) -> None:
-    """Columns as wide as they need to be."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        click.echo("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def _created(image: StoredImage) -> float:
+    return timestamp(image.config.created) or 0.0
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false", "1", "0"):
+        raise UsageError(f'--filter dangling="{text}"', remedy="write dangling=true or dangling=false")
+    return text in ("true", "1")
 
 
 def _name(reference: Reference | None) -> tuple[str, str]:
     if reference is None:
-        return "<none>", "<none>"
+        return NONE, NONE
     repository = reference.familiar.rsplit("@", 1)[0]
     if reference.tag:
         repository = repository.removesuffix(f":{reference.tag}")
-    return repository, reference.tag or "<none>"
+    return repository, reference.tag or NONE
 
 
 def _id(image: StoredImage, whole: bool) -> str:
     return str(image.id) if whole else image.id.short
 
 
-def age_text(created: str) -> str:
-    """ "3 days ago", from an RFC 3339 time."""
-    try:
-        moment = datetime.fromisoformat(created[:19]).replace(tzinfo=UTC)
-    except ValueError:
-        return "N/A"
-    seconds = int((datetime.now(UTC) - moment).total_seconds())
-    for size, unit in _AGES:
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
-
-
-def _document(image: StoredImage, reference: Reference | None) -> dict[str, object]:
+def _row(image: StoredImage, reference: Reference | None, no_trunc: bool) -> dict[str, object]:
     repository, tag = _name(reference)
     return {
         "Repository": repository,
         "Tag": tag,
-        "ID": str(image.id),
+        "ID": _id(image, no_trunc),
         "Digest": str(image.descriptor.digest),
-        "CreatedAt": image.config.created,
-        "Size": image.size_bytes,
+        "CreatedSince": age_text(image.config.created),
+        "CreatedAt": created_text(image.config.created),
+        "Size": size_text(image.size_bytes),
     }

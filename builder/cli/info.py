@@ -14,7 +14,7 @@ from builder.version import VERSION
 
 
 @click.command("info")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@click.option("-f", "--format", "form", default="text", metavar="text|json|TEMPLATE", help="Go template.")
 @click.pass_obj
 def command(session: Session, /, form: str) -> None:
     """Show where things are, and which isolation this machine allows and why not more."""
@@ -22,8 +22,8 @@ def command(session: Session, /, form: str) -> None:
 
     reports = tiers.probe()
     chosen = next((report.name for report in reports if report.usable), "none")
-    if form == "json":
-        document = {
+    if form != "text":
+        document: dict[str, object] = {
             "version": VERSION,
             "root": str(session.state.root),
             "platform": str(Platform.local()),
@@ -31,9 +31,19 @@ def command(session: Session, /, form: str) -> None:
             "python": platform.python_version(),
             "uid": os.getuid(),
             "isolation": chosen,
+            "ServerVersion": VERSION,  # docker's names for what scripts ask it
+            "OSType": Platform.local().os,
+            "Architecture": platform.machine(),
+            "NCPU": os.cpu_count(),
+            "DockerRootDir": str(session.state.root),
             "tiers": [{"name": r.name, "usable": r.usable, "reason": r.reason, "remedy": r.remedy} for r in reports],
         }
-        click.echo(json.dumps(document, indent=2))
+        if form == "json":
+            click.echo(json.dumps(document, indent=2))
+            return
+        from builder.cli.template import Template
+
+        click.echo(Template(form).render(document))
         return
     click.echo(f"version:    {VERSION}")
     click.echo(f"root:       {session.state.root}")

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 
 import click
 
-from builder.cli.session import Session
-from builder.errors import UsageError
+from builder.cli.session import Session, each
+from builder.containers.container import Containers, ContainerState
+from builder.errors import ImageError, ImageNotFoundError, UsageError
 from builder.image.store import StoredImage
 
-_FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.[A-Za-z0-9_]+)+|\.)\s*\}\}")
+JSON = "json"
 
 
 @click.command("inspect")
-@click.argument("images", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("-f", "--format", "form", metavar="TEMPLATE", help="Such as {{.Id}} or {{json .Config}}.")
+@click.option("--type", "kind", type=click.Choice(["image", "container"]), help="Of images or containers alone.")
 @click.pass_obj
-def command(session: Session, /, images: tuple[str, ...], form: str | None) -> None:
-    """Show IMAGES as a JSON array, with docker's member names."""
-    documents = [document_of(session.store.find(text), session) for text in images]
-    if form is None:
+def command(session: Session, /, names: tuple[str, ...], form: str | None, kind: str | None) -> None:
+    """Show images and containers as a JSON array, with docker's member names."""
+    documents: list[Mapping[str, object]] = []
+    failure: ImageError | None = None
+    try:
+        each(names, lambda name: documents.append(_document(session, name, kind)))
+    except ImageError as exc:  # what was found is shown all the same
+        failure = exc
+    if form is None or form == JSON:
         click.echo(json.dumps(documents, indent=4))
-        return
-    for document in documents:
-        click.echo(_rendered(document, form))
+    else:
+        from builder.cli.template import Template
+
+        template = Template(form)
+        for document in documents:
+            click.echo(template.render(_for_templates(document)))
+    if failure is not None:
+        raise failure
+
+
+def _document(session: Session, name: str, kind: str | None) -> dict[str, object]:
+    """Of the container of that name, else the image; raises ImageNotFoundError."""
+    if kind != "image":
+        containers = Containers(session.state)
+        try:
+            found = containers.find(name)
+            return _document_of_container(found, alive=containers.is_alive(found.id))
+        except (ImageNotFoundError, UsageError):
+            if kind == "container":
+                raise
+    return document_of(session.store.find(name), session)
 
 
 def document_of(image: StoredImage, session: Session) -> dict[str, object]:
@@ -51,18 +75,38 @@ def document_of(image: StoredImage, session: Session) -> dict[str, object]:
     }
 
 
-def _rendered(document: Mapping[str, object], template: str) -> str:
-    return _FIELD.sub(lambda match: _field(document, match[2], bool(match[1]), template), template)
+def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, object]:
+    """docker inspect's document of a container, as far as tiffin knows of it."""
+    from builder.solver.results import rfc3339
+
+    return {
+        "Id": state.id,
+        "Created": rfc3339(state.created),
+        "Path": state.command[0],
+        "Args": list(state.command[1:]),
+        "State": {
+            "Status": "running" if alive else "exited" if state.exit_code is not None else "dead",
+            "Running": alive,
+            "Dead": not alive and state.exit_code is None,
+            "Pid": state.pid if alive else 0,
+            "ExitCode": state.exit_code or 0,
+        },
+        "Image": state.image_id,
+        "Name": f"/{state.name}",
+        "Config": {"Image": state.image},
+    }
 
 
-def _field(document: Mapping[str, object], path: str, as_json: bool, template: str) -> str:
-    value: object = document
-    for name in path.split("."):
-        if not name:
-            continue
-        if not isinstance(value, Mapping):
-            raise UsageError(f'no member "{name}" for --format {template}', remedy="see tiffin inspect without it")
-        value = value.get(name)
-    if as_json or isinstance(value, dict | list):
-        return json.dumps(value)
-    return "" if value is None else str(value)
+def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The document with what docker's templates find though JSON leaves it out: members that are not set."""
+    from builder.cli.template_values import NIL_LIST, NIL_MAP
+
+    config = document["Config"]
+    assert isinstance(config, Mapping)
+    unset: dict[str, object] = {
+        **dict.fromkeys(("User", "WorkingDir", "StopSignal", "Domainname", "Hostname"), ""),
+        **dict.fromkeys(("Env", "Cmd", "Entrypoint", "OnBuild", "Shell"), NIL_LIST),
+        **dict.fromkeys(("Labels", "Volumes", "ExposedPorts"), NIL_MAP),
+        "Healthcheck": None,
+    }
+    return {**document, "Config": {**unset, **config}}

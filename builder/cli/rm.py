@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
-from builder.cli.session import Session
+from builder.cli.session import Session, each
 from builder.containers.container import Containers
+from builder.errors import ImageNotFoundError, UsageError
 
 
 @click.command("rm")
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
-@click.option("-f", "--force", is_flag=True, help="Kill it if it runs.")
+@click.option("-f", "--force", is_flag=True, help="Kill it if it runs; a missing one is no error.")
+@click.option("-v", "--volumes", is_flag=True, help="With the volumes that have no name, which go in any case.")
 @click.pass_obj
-def command(session: Session, /, names: tuple[str, ...], force: bool) -> None:
+def command(session: Session, /, names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers by name or id."""
     containers = Containers(session.state)
-    states = [containers.find(name) for name in names]
     if force:
-        for state in states:
-            if containers.is_alive(state.id):
-                containers.kill(state)
+        for name in names:
+            with contextlib.suppress(ImageNotFoundError, UsageError):  # told below
+                state = containers.find(name)
+                if containers.is_alive(state.id):
+                    containers.kill(state)
     session.become_root(None)
-    for name, state in zip(names, states, strict=True):
-        containers.remove(state)
+
+    def remove(name: str) -> None:
+        containers.remove(containers.find(name))
         click.echo(name)
+
+    each(names, remove, ignored=ImageNotFoundError if force else ())

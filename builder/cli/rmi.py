@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.session import Session
+from builder.cli.session import Session, each
+from builder.containers.container import Containers, ContainerState
 from builder.errors import ImageError, ImageNotFoundError
+from builder.image.store import StoredImage
 from builder.oci.reference import Reference
 
 
 @click.command("rmi")
 @click.argument("images", nargs=-1, required=True)
-@click.option("-f", "--force", is_flag=True, help="Remove all names of an image given by id; missing is no error.")
+@click.option("-f", "--force", is_flag=True, help="Remove all names of an image given by id, and images of containers.")
+@click.option("--no-prune", is_flag=True, hidden=True, help="There are no untagged parents.")
 @click.pass_obj
-def command(session: Session, /, images: tuple[str, ...], force: bool) -> None:
+def command(session: Session, /, images: tuple[str, ...], force: bool, no_prune: bool) -> None:
     """Remove names, and images that have none left. `tiffin system prune` frees their space."""
-    for text in images:
-        try:
-            _remove(session, text, force)
-        except ImageNotFoundError:
-            if not force:
-                raise
+    each(images, lambda text: _remove(session, text, force), ignored=ImageNotFoundError if force else ())
 
 
 def _remove(session: Session, text: str, force: bool) -> None:
@@ -33,7 +31,20 @@ def _remove(session: Session, text: str, force: bool) -> None:
         return
     if by_id and len(whole.names) > 1 and not force:
         raise ImageError(f"image {text} has several names", remedy="remove them one by one, or use --force")
+    _check_unused(session, text, whole, force)
     for name in whole.names:
         click.echo(f"Untagged: {name.familiar}")
     session.store.remove(image)
     click.echo(f"Deleted: {image.id}")
+
+
+def _check_unused(session: Session, text: str, image: StoredImage, force: bool) -> None:
+    """An image of a container goes by force only, of one that runs not at all; raises ImageError."""
+    containers = Containers(session.state)
+    users: list[ContainerState] = [state for state in containers.states() if state.image_id == str(image.id)]
+    alive = next((state for state in users if containers.is_alive(state.id)), None)
+    if alive is not None:
+        raise ImageError(f"image {text} is used by the running container {alive.name}", remedy="end that first")
+    if users and not force:
+        name = users[0].name
+        raise ImageError(f"image {text} is used by container {name}", remedy=f"tiffin rm {name} first, or use --force")

@@ -38,8 +38,14 @@ REFUSED = {  # options of Docker's that are refused by name: (takes a value, why
 NEW_PRIVILEGES = ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true")
 
 
+class OwnUsageError(click.UsageError):
+    exit_code = EXIT_OWN_FAILURE
+
+
 class RunCommand(click.Command):
     """Docker's exit code for every failure of our own, wrong usage included: others are the command's."""
+
+    usage_error = OwnUsageError
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
@@ -47,11 +53,7 @@ class RunCommand(click.Command):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as exc:
-            raise _OwnUsageError(exc.format_message(), exc.ctx) from exc
-
-
-class _OwnUsageError(click.UsageError):
-    exit_code = EXIT_OWN_FAILURE
+            raise OwnUsageError(exc.format_message(), exc.ctx) from exc
 
 
 def refused_options(command: click.Command) -> click.Command:

@@ -8,16 +8,15 @@ import click
 
 from builder.cli.session import Session, is_terminal
 from builder.errors import UsageError
-from builder.image.archive_write import Format, Saved, output_file, save
+from builder.image.archive_write import Saved, output_file, save
 
 
 @click.command("save")
 @click.argument("images", nargs=-1, required=True)
 @click.option("-o", "--output", "output", default="-", metavar="FILE", help="File to write (default: stdout).")
-@click.option("--format", "form", type=click.Choice(["docker", "oci"]), default="docker", help="Archive format.")
 @click.pass_obj
-def command(session: Session, /, images: tuple[str, ...], output: str, form: Format) -> None:
-    """Save IMAGES to one archive, which docker, podman and skopeo can load."""
+def command(session: Session, /, images: tuple[str, ...], output: str) -> None:
+    """Save IMAGES to one archive: an OCI layout that docker load reads too."""
     if output == "-" and is_terminal():
         raise UsageError("refusing to write an archive to a terminal", remedy="use -o FILE")
     chosen = []
@@ -31,4 +30,4 @@ def command(session: Session, /, images: tuple[str, ...], output: str, form: For
             )
         )
     with output_file(output, sys.stdout.buffer) as sink:
-        save(chosen, session.blobs, sink, form)
+        save(chosen, session.blobs, sink)

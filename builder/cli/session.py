@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from builder.errors import SandboxError
+from builder.errors import SandboxError, TiffinError
 from builder.events import Warned
 from cache.statedir import StateDir
 
@@ -166,6 +166,24 @@ def progress_option(command: _Command) -> _Command:
         envvar="BUILDKIT_PROGRESS",
         help="How to show progress.",
     )(command)
+
+
+def each(
+    names: Sequence[str], do: Callable[[str], None], *, ignored: type[TiffinError] | tuple[type[TiffinError], ...] = ()
+) -> None:
+    """Do it for every name, also after one failed; errors are told one by one, and the last one is raised."""
+    failure: TiffinError | None = None
+    for name in names:
+        try:
+            do(name)
+        except ignored:
+            continue
+        except TiffinError as exc:
+            if failure is not None:
+                click.echo(f"error: {failure}", err=True)
+            failure = exc
+    if failure is not None:
+        raise failure
 
 
 def quiet_if(quiet: bool, progress: str) -> str:

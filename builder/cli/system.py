@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli.images import print_table
+from builder.cli.formats import print_table
+from builder.cli.groups import Group
 from builder.cli.plain_text import size_text
 from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk
 from builder.cli.session import Session
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     pass
 
 
-@click.group("system")
+@click.group("system", cls=Group)
 def command() -> None:
     """Disk usage, prune, reset."""
 

@@ -8,6 +8,16 @@ from builder.version import VERSION
 
 
 @click.command("version")
-def command() -> None:
+@click.option("-f", "--format", "form", metavar="json|TEMPLATE", help="Go template, such as {{.Client.Version}}.")
+def command(form: str | None) -> None:
     """Show the version."""
-    click.echo(f"tiffin version {VERSION}")
+    if form is None:
+        click.echo(f"tiffin version {VERSION}")
+        return
+    from builder.cli.template import Template
+    from builder.oci.spec import Platform
+
+    system, _, architecture = str(Platform.local()).partition("/")
+    half = {"Version": VERSION, "Os": system, "Arch": architecture}
+    document = {"Client": half, "Server": half}  # there is no daemon: one program is both
+    click.echo(Template("{{json .}}" if form == "json" else form).render(document))

@@ -1,4 +1,4 @@
-"""Images written as one file or directory: OCI layouts, which with a manifest.json are what docker load reads too."""
+"""Images written as one file or directory: OCI layouts; an archive of one has a manifest.json too, for docker load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Protocol
 
 from builder.errors import CorruptError
 from builder.layer.copyfile import copy_content
@@ -19,8 +19,6 @@ from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.files import disk_errors, write_atomically
 from cache.values import dataclass
-
-Format = Literal["docker", "oci"]
 
 
 class Sink(Protocol):
@@ -42,7 +40,6 @@ def save(
     images: Sequence[Saved],
     blobs: BlobStore,
     sink: Sink,
-    form: Format,
     *,
     index: tuple[Index, Sequence[Reference]] | None = None,
 ) -> None:
@@ -50,7 +47,7 @@ def save(
 
     `index` makes it an archive of one image for several platforms, under these names.
     """
-    _write(_Archive(sink), images, blobs, form, index)
+    _write(_Archive(sink), images, blobs, index)
 
 
 def save_directory(
@@ -62,14 +59,13 @@ def save_directory(
 ) -> None:
     """Write an OCI image layout at `path`, into what is there."""
     with disk_errors(path):
-        _write(_Directory(path), images, blobs, "oci", index)
+        _write(_Directory(path), images, blobs, index)
 
 
 def _write(
     writer: _Writer,
     images: Sequence[Saved],
     blobs: BlobStore,
-    form: Format,
     index: tuple[Index, Sequence[Reference]] | None,
 ) -> None:
     manifests: list[Descriptor] = []
@@ -104,7 +100,7 @@ def _write(
         plain = Descriptor(media_type=index[0].media_type, digest=Digest.of(data), size_bytes=len(data))
         manifests = [_named(plain, name) for name in index[1]] or [plain]
     writer.file("index.json", Index(manifests=tuple(manifests)).encode())
-    if form == "docker":
+    if isinstance(writer, _Archive) and index is None:  # for docker load, which before version 25 reads nothing else
         writer.file("manifest.json", json.dumps(docker, sort_keys=True, separators=(",", ":")).encode())
     writer.file("oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
     writer.end()

@@ -108,7 +108,7 @@ def test_git_context(tiffin: Run, context: Make, served: str, repository: Path) 
 
 def test_stage_and_layout_as_named_contexts(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
     layout = tmp_path / "layout"
-    tiffin("save", "--format", "oci", "-o", tmp_path / "base.tar", base)
+    tiffin("save", "-o", tmp_path / "base.tar", base)
     subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{tmp_path / 'base.tar'}", f"oci:{layout}:latest"], check=True)
     folder = context(
         "FROM scratch AS real\nCOPY Dockerfile /from-stage\nFROM lay AS l\nFROM scratch\n"

@@ -26,7 +26,7 @@ def raw(registry: Registry, name: str) -> dict[str, object]:
 def created(tiffin: Run, name: str) -> set[str]:
     image = json.loads(tiffin("inspect", name).stdout)[0]
     lines = tiffin("history", "--format", "json", name).stdout.splitlines()
-    return {image["Created"], *(json.loads(line)["created"] for line in lines)}
+    return {image["Created"], *(json.loads(line)["CreatedAt"] for line in lines)}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""docker's groups of the same commands: image, container, builder, buildx; and what has its place only there."""
+
+from __future__ import annotations
+
+import click
+
+from builder.cli.groups import LazyGroup
+from builder.cli.session import Session
+
+
+def _named(*names: str, **renamed: str) -> dict[str, tuple[str, str, str]]:
+    """Commands of the top level by their own names, and by others (`ls="images"`)."""
+    from builder.cli.app import COMMANDS
+
+    wanted = {name: name for name in names} | renamed
+    return {name: (COMMANDS[target][0], "command", COMMANDS[target][1]) for name, target in wanted.items()}
+
+
+@click.group(
+    cls=LazyGroup,
+    hidden_names=("list", "remove"),
+    lazy={
+        **_named("build", "pull", "push", "inspect", "history", "tag", "save", "load"),
+        **_named(ls="images", list="images", rm="rmi", remove="rmi"),
+        "prune": ("builder.cli.management", "image_prune", "Remove images without a name, or that no container uses."),
+    },
+)
+def image() -> None:
+    """Images."""
+
+
+@click.group(
+    cls=LazyGroup,
+    hidden_names=("list", "ps", "remove"),
+    lazy={
+        **_named("run", "ps", "rm", "inspect", ls="ps", list="ps", remove="rm"),
+        "prune": ("builder.cli.management", "container_prune", "Remove containers that ended."),
+    },
+)
+def container() -> None:
+    """Containers."""
+
+
+@click.group(cls=LazyGroup, lazy={**_named("build"), "prune": ("builder.cli.cache", "prune", "Remove build cache.")})
+def builder() -> None:
+    """Builds."""
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        **_named("build", "version"),
+        "du": ("builder.cli.cache", "du", "Show what the build cache takes."),
+        "prune": ("builder.cli.cache", "prune", "Remove build cache."),
+    },
+)
+def buildx() -> None:
+    """Builds, by the name of docker's plugin."""
+
+
+@click.command("prune")
+@click.option("-a", "--all", "everything", is_flag=True, help="All images that no container uses.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def image_prune(session: Session, /, everything: bool, force: bool) -> None:
+    """Remove images without a name, or with --all those that no container uses."""
+    from builder.cli.plain_text import size_text
+    from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk
+    from builder.cli.system import confirm
+    from builder.containers.container import Containers
+
+    confirm(force, "Remove all images that no container uses?" if everything else "Remove images without a name?")
+    reach_trees(session)
+    before = size_on_disk(session.state.root)
+    used = {state.image_id for state in Containers(session.state).states()}
+    for item in session.store.images():
+        if str(item.id) not in used and (everything or not item.names):
+            session.store.remove(item)
+            click.echo(f"deleted: {item.id}")
+    remove_unneeded(session, keep_records=True)
+    click.echo(f"Total reclaimed space: {size_text(max(0, before - size_on_disk(session.state.root)))}")
+
+
+@click.command("prune")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def container_prune(session: Session, /, force: bool) -> None:
+    """Remove containers that ended."""
+    from builder.cli.pruning import reach_trees
+    from builder.cli.system import confirm
+    from builder.containers.container import Containers
+
+    confirm(force, "Remove all containers that ended?")
+    reach_trees(session)
+    Containers(session.state).sweep(stopped=True)

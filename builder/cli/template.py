@@ -1,0 +1,292 @@
+"""Go templates as docker's --format has them (text/template): fields, pipelines, if, range, with, variables, functions.
+
+What it does not know is refused by name. Values are what JSON knows, and Nil.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from builder.cli.template_values import MISSING, Nil, call, is_true, print_value
+from builder.errors import UsageError
+from cache.values import dataclass
+
+_OPEN, _CLOSE = "{{", "}}"
+_TOKEN = re.compile(
+    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | (?P<number>-?\d+) | (?P<field>(?:\.[A-Za-z_]\w*)+)
+    | (?P<variable>\$\w*) | (?P<word>[A-Za-z_]\w*) | (?P<mark>:=|=|[|(),.]) )""",
+    re.VERBOSE,
+)
+MAPS_OF_USERS = ("Labels", "Annotations", "ExposedPorts", "Volumes")  # any name may be asked of them
+Value = object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Term:
+    """An operand, and the fields taken from it."""
+
+    kind: str  # dot, variable, literal, function, pipeline
+    value: object
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pipeline:
+    commands: tuple[tuple[_Term, ...], ...]
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Node:
+    """Text, an action, or a block of one of the keywords with its two branches."""
+
+    kind: str  # text, action, if, range, with
+    text: str = ""
+    pipeline: _Pipeline | None = None
+    body: tuple[_Node, ...] = ()
+    otherwise: tuple[_Node, ...] = ()
+
+
+class Template:
+    """A parsed template; raises UsageError for what it cannot be."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._pieces = _split(text)
+        self._position = 0
+        self._nodes, end = self._block()
+        if end:
+            raise self._error(f"unexpected {{{{{end}}}}}")
+
+    def render(self, document: Value) -> str:
+        """The text for a document; raises UsageError for a member it has not."""
+        result: list[str] = []
+        self._run(self._nodes, document, {"$": document}, result)
+        return "".join(result)
+
+    # -- parsing ---------------------------------------------------------------------------------------------------
+
+    def _error(self, reason: str) -> UsageError:
+        return UsageError(f"--format {self._text}: {reason}", remedy="see docs/differences.md for what templates know")
+
+    def _block(self) -> tuple[tuple[_Node, ...], str]:
+        """Nodes up to the end, an `end` or an `else`, which is returned."""
+        nodes: list[_Node] = []
+        while self._position < len(self._pieces):
+            is_action, text = self._pieces[self._position]
+            self._position += 1
+            if not is_action:
+                nodes.append(_Node(kind="text", text=text))
+                continue
+            word, _, rest = text.partition(" ")
+            if text == "end" or word == "else":
+                return tuple(nodes), text
+            if word in ("if", "range", "with"):
+                nodes.append(self._keyword(word, rest))
+            elif not text.startswith("/*"):
+                nodes.append(_Node(kind="action", pipeline=self._pipeline(text)))
+        return tuple(nodes), ""
+
+    def _keyword(self, word: str, rest: str) -> _Node:
+        pipeline = self._pipeline(rest)
+        body, end = self._block()
+        otherwise: tuple[_Node, ...] = ()
+        if end.startswith("else if "):
+            return _Node(
+                kind=word, pipeline=pipeline, body=body, otherwise=(self._keyword("if", end.removeprefix("else if ")),)
+            )
+        if end == "else":
+            otherwise, end = self._block()
+        if end != "end":
+            raise self._error(f"{{{{{word}}}}} without {{{{end}}}}")
+        return _Node(kind=word, pipeline=pipeline, body=body, otherwise=otherwise)
+
+    def _pipeline(self, text: str) -> _Pipeline:
+        tokens, position = [], 0
+        while position < len(text.rstrip()):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise self._error(f'cannot read "{text[position:].strip()}"')
+            tokens.append(_Token(kind=str(match.lastgroup), text=match[str(match.lastgroup)]))
+            position = match.end()
+        pipeline = self._terms(tokens)
+        if tokens:
+            raise self._error(f'unexpected "{tokens[0].text}"')
+        return pipeline
+
+    def _terms(self, tokens: list[_Token]) -> _Pipeline:
+        """Commands up to the end or a closing parenthesis; takes what it reads from `tokens`."""
+        variables: list[str] = []
+        marks = [token.text for token in tokens[:4]]
+        if len(marks) > 1 and marks[1] in (":=", "="):
+            variables, tokens[:2] = [marks[0]], []
+        elif len(marks) == 4 and marks[1] == "," and marks[3] == ":=":
+            variables, tokens[:4] = [marks[0], marks[2]], []
+        commands: list[tuple[_Term, ...]] = []
+        terms: list[_Term] = []
+        while tokens and tokens[0].text != ")":
+            token = tokens.pop(0)
+            if token.kind == "mark" and token.text == "|":
+                commands.append(tuple(terms))
+                terms = []
+            else:
+                terms.append(self._term(token, tokens))
+        commands.append(tuple(terms))
+        if not all(commands):
+            raise self._error("an empty command")
+        return _Pipeline(commands=tuple(commands), variables=tuple(variables))
+
+    def _term(self, token: _Token, tokens: list[_Token]) -> _Term:
+        match token.kind:
+            case "field":
+                return _Term(kind="dot", value=None, fields=tuple(token.text[1:].split(".")))
+            case "variable":
+                return _Term(kind="variable", value=token.text, fields=self._fields(tokens))
+            case "string":
+                quoted = token.text
+                text = quoted[1:-1] if quoted[0] == "`" else json.loads(quoted, strict=False)
+                return _Term(kind="literal", value=text)
+            case "number":
+                return _Term(kind="literal", value=int(token.text))
+            case "word" if token.text in ("true", "false", "nil"):
+                return _Term(kind="literal", value={"true": True, "false": False}.get(token.text))
+            case "word":
+                return _Term(kind="function", value=token.text)
+            case _ if token.text == ".":
+                return _Term(kind="dot", value=None)
+            case _ if token.text == "(":
+                inner = self._terms(tokens)
+                if not tokens or tokens.pop(0).text != ")":
+                    raise self._error("a parenthesis is not closed")
+                return _Term(kind="pipeline", value=inner, fields=self._fields(tokens))
+        raise self._error(f'unexpected "{token.text}"')
+
+    @staticmethod
+    def _fields(tokens: list[_Token]) -> tuple[str, ...]:
+        return tuple(tokens.pop(0).text[1:].split(".")) if tokens and tokens[0].kind == "field" else ()
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def _run(self, nodes: Sequence[_Node], dot: Value, names: dict[str, Value], out: list[str]) -> None:
+        for node in nodes:
+            if node.pipeline is None:
+                out.append(node.text)
+                continue
+            value = self._value(node.pipeline, dot, names)
+            match node.kind:
+                case "action":
+                    self._bind(node.pipeline, names, value)
+                    out.append("" if node.pipeline.variables else print_value(value))
+                case "range":
+                    self._range(node, value, dot, names, out)
+                case kind:
+                    inner = dict(names)
+                    self._bind(node.pipeline, inner, value)
+                    branch = node.body if is_true(value) else node.otherwise
+                    self._run(branch, value if kind == "with" and is_true(value) else dot, inner, out)
+
+    def _range(self, node: _Node, value: Value, dot: Value, names: dict[str, Value], out: list[str]) -> None:
+        assert node.pipeline is not None
+        items: list[tuple[Value, Value]] = []
+        if isinstance(value, Mapping):
+            items = sorted(value.items())
+        elif isinstance(value, list | tuple):
+            items = list(enumerate(value))
+        elif value is not None and not isinstance(value, Nil):
+            raise self._error(f"cannot range over {print_value(value)}")
+        for key, item in items:
+            given = (key, item) if len(node.pipeline.variables) == 2 else (item,)
+            self._run(node.body, item, names | dict(zip(node.pipeline.variables, given, strict=False)), out)
+        if not items:
+            self._run(node.otherwise, dot, names, out)
+
+    @staticmethod
+    def _bind(pipeline: _Pipeline, names: dict[str, Value], value: Value) -> None:
+        for name in pipeline.variables:
+            names[name] = value
+
+    def _value(self, pipeline: _Pipeline, dot: Value, names: Mapping[str, Value]) -> Value:
+        value: Value = MISSING
+        for terms in pipeline.commands:
+            passed = () if value is MISSING else (value,)
+            if terms[0].kind == "function":
+                arguments = [self._operand(term, dot, names) for term in terms[1:]]
+                value = self._call(str(terms[0].value), (*arguments, *passed))
+            elif len(terms) > 1 or passed:
+                raise self._error("arguments are given to what is no function")
+            else:
+                value = self._operand(terms[0], dot, names)
+        return value
+
+    def _call(self, name: str, arguments: Sequence[Value]) -> Value:
+        try:
+            return call(name, arguments)
+        except KeyError as exc:
+            raise self._error(f'function "{name}" is not supported') from exc
+        except (TypeError, ValueError, IndexError) as exc:
+            raise self._error(f"error calling {name}: {exc}") from exc
+
+    def _operand(self, term: _Term, dot: Value, names: Mapping[str, Value]) -> Value:
+        value: Value
+        match term.kind:
+            case "dot":
+                value = dot
+            case "variable":
+                if term.value not in names:
+                    raise self._error(f'undefined variable "{term.value}"')
+                value = names[str(term.value)]
+            case "pipeline":
+                value = self._value(cast(_Pipeline, term.value), dot, names)
+            case "function":
+                value = self._call(str(term.value), ())
+            case _:
+                value = term.value
+        before = ""
+        for name in term.fields:
+            value = self._field(value, name, before)
+            before = name
+        return value
+
+    def _field(self, value: Value, name: str, before: str) -> Value:
+        if before in MAPS_OF_USERS and (isinstance(value, Mapping | Nil) or value is None):
+            return value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
+        if not isinstance(value, Mapping):
+            raise self._error(f'there is no "{name}" in {print_value(value)}')
+        if name not in value:
+            raise self._error(f'there is no "{name}"; there are {", ".join(sorted(value))}')
+        return cast(Value, value[name])
+
+
+def _split(text: str) -> list[tuple[bool, str]]:
+    """Text and actions in order, as (is an action, its text)."""
+    pieces: list[tuple[bool, str]] = []
+    position, trims = 0, False
+    while True:
+        start = text.find(_OPEN, position)
+        plain = text[position : start if start >= 0 else len(text)]
+        plain = plain.lstrip() if trims else plain
+        if start < 0:
+            pieces.append((False, plain))
+            return pieces
+        end = text.find(_CLOSE, start)
+        if end < 0:
+            raise UsageError(f"--format {text}: an action is not closed", remedy="write {{ … }}")
+        action = text[start + 2 : end]
+        if re.match(r"-\s", action):
+            action, plain = action[1:], plain.rstrip()
+        trims = bool(re.search(r"\s-$", action))
+        action = action[:-1] if trims else action
+        pieces += [
+            (False, plain),
+            (True, " ".join(action.split()) if '"' not in action and "`" not in action else action.strip()),
+        ]
+        position = end + 2
