@@ -50,6 +50,7 @@ STANDALONE = (
     "builder.sandbox.emulation",
     "builder.sandbox.enter",
     "builder.sandbox.kernel",
+    "builder.sandbox.leftovers",
     "builder.sandbox.mountkinds",
     "builder.sandbox.root",
     "builder.sandbox.syscalls",

@@ -68,7 +68,7 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
 @click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Platform of the image.")
 @click.option("--network", type=click.Choice(["default", "host", "none"]), default="default", help="Network of RUN.")
 @click.option("-o", "--output", "outputs", multiple=True, metavar="type=…,dest=…", help="What to make; repeatable.")
-@click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single.")
+@click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single, chroot, proot, none.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image id only.")
 @click.option("--iidfile", type=click.Path(dir_okay=False), metavar="FILE", help="Write the image id to FILE.")
 @click.option("--metadata-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write digests as JSON to FILE.")

@@ -39,7 +39,7 @@ class Outputs:
     session: Session
     layers: LayerStore
     remote: Callable[[], Remote]
-    enter: Callable[[], None]
+    enter: Callable[[], object]
     sink: Sink
     specs: tuple[OutputSpec, ...]
     names: tuple[Reference, ...]

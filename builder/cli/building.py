@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
     from builder.layer.compress import Compression
+    from builder.sandbox.isolation import Isolation
     from builder.solver.build import Built, Request, Services
     from builder.solver.explain import Explainer
     from builder.solver.recipe import NamedContext, Recipe
@@ -338,9 +339,9 @@ class Invocation:
             self._remote = self._session.remote(self._sink, self._many("insecure"), cert)
         return self._remote
 
-    def _enter(self) -> None:
+    def _enter(self) -> Isolation:
         assert self._layers is not None
-        self._session.enter(self._layers, self._text("isolation").removeprefix("default") or None)
+        return self._session.enter(self._layers, self._text("isolation").removeprefix("default") or None)
 
     # -- flags ---------------------------------------------------------------------------------------------------------
 

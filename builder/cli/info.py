@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,31 +13,51 @@ from builder.cli.session import Session
 from builder.oci.spec import Platform
 from builder.version import VERSION
 
+if TYPE_CHECKING:
+    from builder.sandbox.tiers import TierReport
+
 
 @click.command("info")
 @click.option("-f", "--format", "form", default="text", metavar="text|json|TEMPLATE", help="Go template.")
 @click.pass_obj
 def command(session: Session, /, form: str) -> None:
     """Show where things are, and which isolation this machine allows and why not more."""
-    from builder.sandbox import tiers
+    from builder.sandbox import lifting, tiers
 
-    reports = tiers.probe()
-    chosen = next((report.name for report in reports if report.usable), "none")
+    with session.state.scratch("probe") as place:
+        reports = tiers.probe(place)
+    chosen = tiers.best(reports).name
+    about = {
+        "version": VERSION,
+        "root": str(session.state.root),
+        "platform": str(Platform.local()),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "uid": os.getuid(),
+        "isolation": chosen,
+    }
+    lifts = lifting.advice(reports)
     if form != "text":
+        tier_list = [
+            {
+                "name": report.name,
+                "usable": report.usable,
+                "reason": report.reason,
+                "remedy": report.remedy,
+                "limits": report.limits(),
+            }
+            for report in reports
+        ]
+        lift_list = [{"what": lift.what, "text": lift.text} for lift in lifts]
         document: dict[str, object] = {
-            "version": VERSION,
-            "root": str(session.state.root),
-            "platform": str(Platform.local()),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "uid": os.getuid(),
-            "isolation": chosen,
+            **about,
             "ServerVersion": VERSION,  # docker's names for what scripts ask it
             "OSType": Platform.local().os,
             "Architecture": platform.machine(),
             "NCPU": os.cpu_count(),
             "DockerRootDir": str(session.state.root),
-            "tiers": [{"name": r.name, "usable": r.usable, "reason": r.reason, "remedy": r.remedy} for r in reports],
+            "tiers": tier_list,
+            "lifts": lift_list,
         }
         if form == "json":
             click.echo(json.dumps(document, indent=2))
@@ -45,13 +66,19 @@ def command(session: Session, /, form: str) -> None:
 
         click.echo(Template(form).render(document))
         return
-    click.echo(f"version:    {VERSION}")
-    click.echo(f"root:       {session.state.root}")
-    click.echo(f"platform:   {Platform.local()}")
-    click.echo(f"kernel:     {platform.release()}")
-    click.echo(f"python:     {platform.python_version()}")
-    click.echo(f"uid:        {os.getuid()}")
-    click.echo(f"isolation:  {chosen}")
+    for name, value in about.items():
+        click.echo(f"{name + ':':<11} {value}")
     for report in reports:
-        state = "works" if report.usable else f"no: {report.reason}" + (f"; {report.remedy}" if report.remedy else "")
-        click.echo(f"  {report.name:<8}  {state}")
+        click.echo(f"  {report.name:<8}  {_state(report)}")
+        for limit in report.limits():
+            click.echo(f"  {'':<8}  but {limit}")
+    for lift in lifts:
+        click.echo(f"\n{lift.what}:")
+        for line in lift.text.splitlines():
+            click.echo(f"    {line}")
+
+
+def _state(report: TierReport) -> str:
+    if not report.usable:
+        return f"no: {report.reason}" + (f"; {report.remedy}" if report.remedy else "")
+    return f"works{': ' + report.reason if report.reason else ''}"

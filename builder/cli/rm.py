@@ -25,7 +25,7 @@ def command(session: Session, /, names: tuple[str, ...], force: bool, volumes: b
                 state = containers.find(name)
                 if containers.is_alive(state.id):
                     containers.kill(state)
-    session.become_root(None)
+    session.isolate(None)
 
     def remove(name: str) -> None:
         containers.remove(containers.find(name))

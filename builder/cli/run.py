@@ -15,9 +15,11 @@ from builder.cli.session import Session, progress_option, registry_options
 from builder.errors import ImageNotFoundError, TiffinError, UsageError
 
 if TYPE_CHECKING:
+    from builder.containers.container import Container
     from builder.containers.run import Wishes
     from builder.image.remote import Remote
     from builder.image.store import StoredImage
+    from builder.sandbox.isolation import Isolation
 
 EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
 HOST_NETWORK_ONLY = "a container has this machine's own network: its ports are open here without it"
@@ -97,7 +99,7 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
-@click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single.")
+@click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single, chroot, proot.")
 @progress_option
 @registry_options
 @click.argument("image")
@@ -126,19 +128,20 @@ def _maybe(options: Mapping[str, object], name: str) -> str | None:
 
 
 def _run(session: Session, options: Mapping[str, object]) -> int:
-    from builder.containers.run import command_of
+    from builder.containers.run import check_wishes, command_of
 
     wishes = _wishes(options)
     if wishes.tty and options["interactive"] and not os.isatty(0):
         raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
     image = _find(session, options) or _pull(session, options)
     command_of(image.config.config, wishes)  # fail before anything is made
-    flavor = session.become_root(_maybe(options, "isolation"))
-    return _run_in_namespace(session, flavor, image, wishes, options)
+    isolation = session.become_root(_maybe(options, "isolation"))
+    check_wishes(wishes, isolation)
+    return _run_in_namespace(session, isolation, image, wishes, options)
 
 
 def _run_in_namespace(
-    session: Session, flavor: str, image: StoredImage, wishes: Wishes, options: Mapping[str, object]
+    session: Session, isolation: Isolation, image: StoredImage, wishes: Wishes, options: Mapping[str, object]
 ) -> int:
     from builder.containers.container import Containers
     from builder.containers.rootfs import RootView
@@ -162,7 +165,7 @@ def _run_in_namespace(
                     remove=bool(options["remove"]),
                 )
             )
-            trees = _trees(session, flavor, image, options)
+            trees = _trees(session, isolation, image, options, container)
         root = RootView(trees)
         user = resolve_user(wishes.user or image.config.config.user, root.read_file)
         mounted = prepare_mounts(
@@ -190,7 +193,14 @@ def _run_in_namespace(
             user=user,
             mounted=mounted,
             console=terminal.path if terminal else "",
+            isolation=isolation,
         )
+        if spec.root_dir:
+            from builder.sandbox.standins import StandIns, furnish
+
+            aside = container.folder / "aside"
+            aside.mkdir()
+            spec = furnish(spec, stack.enter_context(StandIns(container.upper, aside)))
         running = launcher.run(spec, stdin=fds[0], stdout=fds[1], stderr=fds[2])
         forwarder.to(running)
         status = attend(running, terminal)
@@ -206,12 +216,17 @@ def _null(stack: ExitStack) -> int:
     return fd
 
 
-def _trees(session: Session, flavor: str, image: StoredImage, options: Mapping[str, object]) -> Sequence[Path]:
-    """The unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing."""
+def _trees(
+    session: Session, isolation: Isolation, image: StoredImage, options: Mapping[str, object], container: Container
+) -> Sequence[Path]:
+    """The unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
+
+    Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
+    """
     from cache.snapshots import BlobRef, Snapshots
 
-    snapshots = Snapshots(session.state, flavor)
-    trees = snapshots.stack(image.config.diff_ids)
+    snapshots = Snapshots(session.state, isolation.flavor)
+    trees = snapshots.stack(image.config.diff_ids) if isolation.overlay else None
     if trees is not None:
         return trees
 
@@ -221,13 +236,16 @@ def _trees(session: Session, flavor: str, image: StoredImage, options: Mapping[s
         return session.remote(NullSink(), _many(options, "insecure"), _maybe(options, "cert"))
 
     layers = session.layers(remote)
-    layers.snapshots.flavor = flavor
-    return layers.ensure_snapshots(
-        [
-            (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
-            for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
-        ]
-    )
+    layers.snapshots.flavor = isolation.flavor
+    wanted = [
+        (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
+        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
+    ]
+    if isolation.overlay:
+        return layers.ensure_snapshots(wanted)
+    for layer in wanted:
+        layers.add_to_root(layer, container.upper)
+    return [container.upper]
 
 
 def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
     from builder.image.store import ImageStore
+    from builder.sandbox.isolation import Isolation
     from cache.blobs import BlobStore
     from cache.local import Table
 
@@ -45,6 +46,7 @@ class Session:
     def __init__(self, root: str | None) -> None:
         self._root = root
         self.cache_peers: tuple[str, ...] = ()  # of --cache-peer
+        self._isolation: Isolation | None = None  # once chosen
 
     @cached_property
     def state(self) -> StateDir:
@@ -66,7 +68,7 @@ class Session:
         child = os.fork()
         if child == 0:
             try:
-                self.become_root(None)
+                self.isolate(None)
                 containers.sweep(stopped=False)
             finally:
                 os._exit(0)
@@ -115,32 +117,45 @@ class Session:
 
         return LayerStore(self.state, self.blobs, Snapshots(self.state), lambda ref: remote().fetch(ref))
 
-    def enter(self, layers: LayerStore, isolation: str | None) -> None:
-        """Enter the user namespace of the best tier; from then on unpacked trees are at hand."""
-        if not layers.snapshots.flavor:
-            layers.snapshots.flavor = self.become_root(isolation)
+    def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
+        """Choose the best tier and enter its user namespace, once; from then on its unpacked trees are at hand."""
+        if self._isolation is None:
+            self._isolation = self.isolate(isolation)
+            layers.snapshots.flavor = self._isolation.flavor
+        return self._isolation
 
-    def become_root(self, isolation: str | None) -> str:
-        """Enter the user namespace of the best tier; returns its tag, the flavor of its trees. Raises SandboxError."""
+    def become_root(self, isolation: str | None) -> Isolation:
+        """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
+        found = self.isolate(isolation)
+        if found.tier == "none":
+            raise SandboxError(
+                f"a command needs a sandbox, and this machine allows none ({found.refusal})", remedy=found.remedy
+            )
+        return found
+
+    def isolate(self, isolation: str | None) -> Isolation:
+        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands."""
         from builder.cli.tier_memory import TierMemory
         from builder.sandbox import userns
 
         forced = isolation or os.environ.get("TIFFIN_ISOLATION") or None
         memory = TierMemory(self.state.locks / "tier")
-        id_map = None if forced else memory.recall()
-        if id_map is None:
+        found = None if forced else memory.recall()
+        if found is None:
             from builder.sandbox import tiers
 
-            id_map = tiers.choose(forced)
+            with self.state.scratch("probe") as place:
+                found = tiers.choose(forced, place)
             if not forced:
-                memory.remember(id_map)
-        try:
-            userns.enter(id_map)
-        except SandboxError:
-            memory.forget()
-            raise
+                memory.remember(found)
+        if found.id_map is not None:
+            try:
+                userns.enter(found.id_map)
+            except SandboxError:
+                memory.forget()
+                raise
         self.state.sweep()
-        return id_map.tag
+        return found
 
 
 def registry_options(command: _Command) -> _Command:

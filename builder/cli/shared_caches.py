@@ -112,7 +112,7 @@ class SharedCaches(Watch):
             if item.uploader is not None and (for_target or item.spec.mode == "max"):
                 item.uploader.offer(record.layer)
 
-    def share(self, builds: Sequence[Built], compression: Compression, enter: Callable[[], None]) -> None:
+    def share(self, builds: Sequence[Built], compression: Compression, enter: Callable[[], object]) -> None:
         """Bring up everything that is not there yet; raises StoreError for a required cache that failed."""
         jobs = []
         for item in self._all:
@@ -138,7 +138,7 @@ class SharedCaches(Watch):
         return {key: record for cache in self.tiers for key, record in cache.everything().items()}
 
     def _packed(
-        self, records: Mapping[Digest, StepRecord], compression: Compression, enter: Callable[[], None]
+        self, records: Mapping[Digest, StepRecord], compression: Compression, enter: Callable[[], object]
     ) -> dict[Digest, StepRecord]:
         """The records with a packed layer each."""
         if any(not self._layers.has_blob(record.diff_id) for record in records.values()):

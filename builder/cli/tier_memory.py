@@ -1,6 +1,6 @@
-"""Remember which tier of isolation was found to work: trying it costs a child process every time.
+"""Remember which tier of isolation was found to work: trying it costs child processes every time.
 
-The note holds for one boot, one user and one user namespace; in any other situation it is as if there were none.
+The note holds for one boot, one user, one container and its rights; in any other situation it is as if there were none.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.sandbox.userns import IdMap
+    from builder.sandbox.isolation import Isolation
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+RIGHTS = ("CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:")  # of /proc/self/status
+YES, NO = "yes", "no"
 
 
 class TierMemory:
@@ -22,24 +24,30 @@ class TierMemory:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def recall(self) -> IdMap | None:
-        """The id map of the tier that worked before, or None."""
+    def recall(self) -> Isolation | None:
+        """The tier that worked before, or None. That none worked is not remembered."""
         from builder.sandbox import userns
+        from builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
 
         try:
-            tier, _, situation = self._path.read_text().partition(" ")
-        except (OSError, UnicodeDecodeError):
+            tier, overlay, own_pids, situation = self._path.read_text().split(" ", 3)
+        except (OSError, ValueError):
             return None
         if not situation or situation != _situation():
             return None
-        id_map = userns.plan_range() if tier == "range" else userns.plan_single()
-        return id_map if id_map is not None and id_map.tier == tier else None
+        if tier == CHROOT:
+            return Isolation(tier=CHROOT)
+        id_map = {RANGE: userns.plan_range, SINGLE: userns.plan_single}.get(tier, lambda: None)()
+        if id_map is None:
+            return None
+        return Isolation(tier=tier, id_map=id_map, overlay=overlay == YES, own_pids=own_pids == YES)
 
-    def remember(self, id_map: IdMap) -> None:
+    def remember(self, isolation: Isolation) -> None:
         """Note that it works here and now."""
+        words = (isolation.tier, *(YES if has else NO for has in (isolation.overlay, isolation.own_pids)))
         temporary = self._path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
-            temporary.write_text(f"{id_map.tier} {_situation()}")
+            temporary.write_text(f"{' '.join(words)} {_situation()}")
             temporary.replace(self._path)
 
     def forget(self) -> None:
@@ -50,6 +58,9 @@ class TierMemory:
 def _situation() -> str:
     """What the answer depends on, "" if it cannot be told."""
     try:
-        return f"{Path(BOOT_ID).read_text().strip()} {os.getuid()} {Path('/proc/self/ns/user').readlink()}"
-    except OSError:
+        namespaces = [str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("user", "mnt")]
+        status = Path("/proc/self/status").read_text(errors="replace").splitlines()
+        rights = [line.split()[1] for line in status if line.startswith(RIGHTS)]
+        return " ".join([Path(BOOT_ID).read_text().strip(), str(os.getuid()), *namespaces, *rights])
+    except (OSError, IndexError):
         return ""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from builder.containers.container import SHORT_ID_LENGTH, Container
 from builder.containers.environment import Variable, environment
-from builder.containers.mounts import Mount
+from builder.containers.mounts import Mount, Volume
 from builder.containers.rootfs import RootView
 from builder.containers.volumes import Mounted
 from builder.errors import SandboxError, UsageError
 from builder.image.users import User
 from builder.oci.config import RunConfig
+from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import ExitStatus, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
@@ -72,17 +73,23 @@ def make_spec(
     trees: Sequence[Path],
     user: User,
     mounted: Mounted,
+    isolation: Isolation,
     console: str = "",
 ) -> SandboxSpec:
     """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console."""
     hostname = wishes.hostname or container.state.id[:SHORT_ID_LENGTH]
     own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
-    mounts = [*mounted.mounts, *([Bind(host_path=console, path="/dev/console")] if console else [])]
+    mounts = list(mounted.mounts)
+    if console and isolation.has_mounts:
+        mounts.append(Bind(host_path=console, path="/dev/console"))
     return SandboxSpec(
         scratch_dir=os.fspath(container.scratch),
-        lower_dirs=tuple(os.fspath(tree) for tree in trees),
-        upper_dir=os.fspath(container.upper),
-        work_dir=os.fspath(container.work),
+        lower_dirs=tuple(os.fspath(tree) for tree in trees) if isolation.overlay else (),
+        upper_dir=os.fspath(container.upper) if isolation.overlay else "",
+        work_dir=os.fspath(container.work) if isolation.overlay else "",
+        root_dir="" if isolation.overlay else os.fspath(container.upper),
+        tier=isolation.tier,
+        own_pids=isolation.own_pids,
         argv=command_of(config, wishes),
         env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),
         cwd="/" + (wishes.workdir or config.working_dir).lstrip("/"),
@@ -99,9 +106,29 @@ def make_spec(
         tty=wishes.tty,
         volatile=container.state.remove,
         shm_size_bytes=wishes.shm_size_bytes,
-        capabilities=wishes.capabilities,
+        capabilities=isolation.allowed(wishes.capabilities),
         no_new_privs=wishes.no_new_privs,
     )
+
+
+def check_wishes(wishes: Wishes, isolation: Isolation) -> None:
+    """Refuse what this isolation cannot give. Raises UsageError."""
+    if isolation.has_mounts:
+        return
+    for wish, is_wished in (
+        ("mounts of this machine's files", any(_is_shown(mount) for mount in wishes.mounts)),
+        ("--read-only", wishes.read_only),
+    ):
+        if is_wished:
+            raise UsageError(
+                f"isolation {isolation.tier} has no mounts, and so no {wish}",
+                remedy="see tiffin info for what lifts it",
+            )
+
+
+def _is_shown(mount: Mount) -> bool:
+    """Whether the mount shows files that are elsewhere."""
+    return isinstance(mount, Bind) or (isinstance(mount, Volume) and bool(mount.name))
 
 
 def choose_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:

@@ -94,6 +94,26 @@ class LayerStore:
         assert trees is not None, "a layer was removed while it was needed"
         return trees
 
+    def add_to_root(self, layer: Layer, root: Path) -> None:
+        """Put a layer on top of what the plain directory `root` holds; for machines that mount no overlay."""
+        from builder.layer.rootdir import merge_layer
+        from builder.layer.unpack import unpack
+
+        diff_id, blob = layer
+        if self.snapshots.fs(diff_id) is not None and not self.has_blob(diff_id):
+            blob = self.ensure_blob(diff_id, Compression(kind="none"))
+        ref = self._packed(diff_id, blob)
+        with self._state.scratch("unpack") as scratch:
+            tree = scratch / "tree"
+            tree.mkdir()
+            tree.chmod(ROOT_MODE)
+            with self.open_tar(diff_id, ref) as tar, _told_of(diff_id):
+                index = unpack(tar, tree, whiteouts=False)
+            if not self.snapshots.has_index(diff_id):
+                self.snapshots.write_index(diff_id, index.encode())
+            self.snapshots.add_blob(diff_id, ref)
+            merge_layer(tree, index, root)
+
     def ensure_blob(self, diff_id: Digest, compression: Compression) -> BlobRef:
         """A packed form of that compression; packed from the tree, or from another packed form."""
         for known in self.snapshots.blobs(diff_id):
@@ -145,11 +165,8 @@ class LayerStore:
                 tree = scratch / "tree"
                 tree.mkdir()
                 tree.chmod(ROOT_MODE)
-                with self.open_tar(diff_id, ref) as tar:
-                    try:
-                        index = unpack(tar, tree)
-                    except (CorruptError, ImageError) as exc:
-                        raise type(exc)(f"layer {diff_id}: {exc.message}", remedy=exc.remedy) from exc
+                with self.open_tar(diff_id, ref) as tar, _told_of(diff_id):
+                    index = unpack(tar, tree)
                 if not self.snapshots.has_index(diff_id):
                     self.snapshots.write_index(diff_id, index.encode())
                 self.snapshots.add_blob(diff_id, ref)
@@ -176,3 +193,12 @@ class LayerStore:
                     pump.write(data)
             digest, size = writer.commit()
         return BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)
+
+
+@contextlib.contextmanager
+def _told_of(diff_id: Digest) -> Iterator[None]:
+    """Name the layer in errors about its content."""
+    try:
+        yield
+    except (CorruptError, ImageError) as exc:
+        raise type(exc)(f"layer {diff_id}: {exc.message}", remedy=exc.remedy) from exc

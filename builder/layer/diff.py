@@ -56,10 +56,11 @@ def diff_upper(upper: Path) -> list[Change]:
                 continue
             found.append((entry, inode))
     found.sort(key=lambda item: sort_key(item[0].path))
-    return _changes(found, directories)
+    return linked_changes(found, directories)
 
 
-def _changes(found: list[tuple[Entry, tuple[int, int] | None]], directories: Directories) -> list[Change]:
+def linked_changes(found: list[tuple[Entry, tuple[int, int] | None]], directories: Directories) -> list[Change]:
+    """Sorted entries, each with its inode if it has several names, as changes that read below `directories`."""
     first: dict[tuple[int, int], Entry] = {}
     changes = []
     for entry, inode in found:
@@ -82,20 +83,25 @@ def _list(directories: Directories, path: str) -> list[tuple[Entry, tuple[int, i
         for item in items:
             st = item.stat(follow_symlinks=False)
             name = os.fsencode(item.name)
-            entry = _entry(prefix + image_name(name), st, fd, name)
+            entry = read_entry(prefix + image_name(name), st, fd, name)
             if entry is None:
                 continue
-            if len(host_name(entry.path)) > MAX_PATH_BYTES:
-                raise BuildError(
-                    f'the path "{entry.path[:60]}…" of {len(entry.path)} characters is too long for a layer',
-                    remedy="make the step remove it",
-                )
-            has_names = st.st_nlink > 1 and entry.kind not in ("dir", "whiteout")
-            result.append((entry, (st.st_dev, st.st_ino) if has_names else None))
+            result.append((entry, inode_of(entry, st)))
     return result
 
 
-def _entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
+def inode_of(entry: Entry, st: os.stat_result) -> tuple[int, int] | None:
+    """The inode of what has more names than one, else None. Raises BuildError for a name that is too long."""
+    if len(host_name(entry.path)) > MAX_PATH_BYTES:
+        raise BuildError(
+            f'the path "{entry.path[:60]}…" of {len(entry.path)} characters is too long for a layer',
+            remedy="make the step remove it",
+        )
+    return (st.st_dev, st.st_ino) if st.st_nlink > 1 and entry.kind not in ("dir", "whiteout") else None
+
+
+def read_entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
+    """What is called `name` in the open directory `parent`; None for what a layer cannot have."""
     kind = _KINDS.get(stat.S_IFMT(st.st_mode))
     if kind is None:  # a socket: nothing is left of it when its process is gone
         return None

@@ -34,10 +34,14 @@ _NO_LINK = (errno.ENOENT, errno.EMLINK, errno.ENOTDIR, errno.ELOOP)
 
 
 class TreeWriter:
-    """Writes into `root`, an empty directory. Used as a context manager; `finish` completes the directories."""
+    """Writes into `root`, an empty directory. Used as a context manager; `finish` completes the directories.
 
-    def __init__(self, root: Path) -> None:
+    Without `whiteouts` nothing is written of what a layer hides: the tree is not for an overlay.
+    """
+
+    def __init__(self, root: Path, *, whiteouts: bool = True) -> None:
         self._root = root
+        self._whiteouts = whiteouts
         self._made: dict[str, Entry] = {}  # directories
         self._opaque: list[str] = []
         try:
@@ -64,8 +68,10 @@ class TreeWriter:
         """
         try:
             parent, _, last = entry.path.rpartition("/")
-            if replaces is not None:
+            if replaces is not None and (self._whiteouts or replaces.kind != "whiteout"):
                 self._remove(replaces)
+            if entry.kind == "whiteout" and not self._whiteouts:
+                return
             if entry.kind == "dir":
                 self._made[entry.path] = entry
                 if not merges:
@@ -89,6 +95,8 @@ class TreeWriter:
     def finish(self) -> None:
         """Complete the directories, deepest first, as making what they hold changed their times."""
         opaque = {*self._opaque, *(path for path, entry in self._made.items() if entry.opaque)}
+        if not self._whiteouts:
+            opaque.clear()
         for path in sorted(self._made, key=lambda path: path.count("/"), reverse=True):
             entry = self._made[path]
             parent, _, last = path.rpartition("/")

@@ -37,13 +37,14 @@ def index_layer(stream: BinaryIO) -> LayerIndex:
     return table.index()
 
 
-def unpack(stream: BinaryIO, root: Path) -> LayerIndex:
+def unpack(stream: BinaryIO, root: Path, *, whiteouts: bool = True) -> LayerIndex:
     """Unpack into `root`, an empty directory, as an overlay lower; returns the table of contents.
 
+    Without `whiteouts` what the layer hides is in the table only: builder.layer.rootdir merges such trees.
     Raises CorruptError and ImageError for bad layers, StoreError for the disk; `root` is then half done.
     """
     table = LayerTable()
-    with read_ahead(stream) as ahead, TreeWriter(root) as writer:
+    with read_ahead(stream) as ahead, TreeWriter(root, whiteouts=whiteouts) as writer:
         for item in read_layer(ahead):
             if isinstance(item, Opaque):
                 table.hide_lower(item.path)

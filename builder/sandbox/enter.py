@@ -20,6 +20,7 @@ from typing import Any
 
 from builder.sandbox import kernel
 from builder.sandbox.emulation import supervisor
+from builder.sandbox.leftovers import kill_descendants
 from builder.sandbox.root import SetupError, enter_root, step
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
@@ -27,19 +28,20 @@ FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
 )
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
+WITHOUT_NAMESPACES = ("chroot", "proot")
+REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
 INIT_NAME = b"tiffin-init"  # what ps shows in the sandbox
 _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 
 def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     """Be the runner of one sandbox: make namespaces, start its init, pass signals on. Never returns."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if spec["own_pids"]:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:  # lives on when its parent dies, as it has to end what the command started
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     try:
-        with step("make namespaces"):
-            flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-            if spec["network"] == "none":
-                flags |= kernel.CLONE_NEWNET
-            kernel.unshare(flags)
+        make_namespaces(spec)
     except SetupError as exc:
         report_failure(reply, exc)
         os._exit(1)
@@ -55,10 +57,27 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
         os._exit(1)
     for fd in fds:
         os.close(fd)
-    pass_signals(init, reply)
+    pass_signals(init, reply, reaps=not spec["own_pids"])
+    if not spec["own_pids"]:
+        kill_descendants()
+    os._exit(0)
 
 
-def pass_signals(init: int, reply: socket.socket) -> None:
+def make_namespaces(spec: _Spec) -> None:
+    """New namespaces, as far as the tier has them; those that only make things neater may be refused."""
+    if spec["network"] == "none":
+        with step("make a network of its own"):
+            kernel.unshare(kernel.CLONE_NEWNET)
+    if spec["tier"] in WITHOUT_NAMESPACES:
+        return
+    for flag in (kernel.CLONE_NEWIPC, kernel.CLONE_NEWUTS):
+        with contextlib.suppress(OSError):
+            kernel.unshare(flag)
+    with step("make namespaces"):
+        kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec["own_pids"] else 0))
+
+
+def pass_signals(init: int, reply: socket.socket, *, reaps: bool) -> None:
     """Forward signals asked for over `reply` until init ends; its end of the line means the parent is gone."""
     import select  # builder's own root is still the root here
 
@@ -67,16 +86,26 @@ def pass_signals(init: int, reply: socket.socket) -> None:
     poller.register(pidfd, select.POLLIN)
     poller.register(reply, select.POLLIN)
     while True:
-        ready = dict(poller.poll())
+        ready = dict(poller.poll(REAP_MILLISECONDS if reaps else None))
+        if reaps:
+            reap(init)
         if pidfd in ready:
-            os.waitpid(init, 0)
-            os._exit(0)
+            break
+        if reply.fileno() not in ready:
+            continue
         data = reply.recv(16)
         with contextlib.suppress(ProcessLookupError):
             os.kill(init, int(data) if data else signal.SIGKILL)
         if not data:
-            os.waitpid(init, 0)
-            os._exit(0)
+            break
+    os.waitpid(init, 0)
+
+
+def reap(init: int) -> None:
+    """Reap orphans of the command that have ended, but not `init`, whose end the caller waits for."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != init:
+            os.waitpid(found.si_pid, 0)
 
 
 def report(reply: socket.socket, **message: object) -> None:
@@ -97,8 +126,14 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
     forget_arguments()
-    owners = supervisor.channel()
-    enter_root(spec)
+    owners = None
+    if spec["tier"] == "chroot":
+        with step("enter the root"):
+            os.chroot(spec["root_dir"])
+            os.chdir("/")
+    elif spec["tier"] != "proot":
+        owners = supervisor.channel()
+        enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
@@ -166,8 +201,13 @@ def be_command(spec: _Spec, fds: list[int], error_writer: int, owners: superviso
         if owners is not None:
             with step("watch over the owners of files"):
                 owners.enter(fds[2])
-        go_to_directory(spec)
-        become_user(spec)
+        if spec["tier"] == "proot":  # which does both, in its own way
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        else:
+            go_to_directory(spec)
+            become_user(spec)
+        if not spec["own_pids"]:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):

@@ -53,16 +53,20 @@ def enter_root(spec: _Spec) -> None:
     root = f"{scratch}/root"
     with step("prepare mount points"):
         os.mkdir(root)
-        make_scaffold(f"{scratch}/scaffold", spec["stubs"])
+        if not spec["root_dir"]:
+            make_scaffold(f"{scratch}/scaffold", spec["stubs"])
         for name in ("hosts", "resolv_conf"):
             with open(f"{scratch}/{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(spec[name])
-    mount_overlay(spec, root)
+    if spec["root_dir"]:
+        mount_copy(spec, root)
+    else:
+        mount_overlay(spec, root)
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with step("mount /dev"):
         mount_dev(spec, root_fd)
     with step("mount /proc"):
-        mount_proc(root_fd, unmasked=spec["unmasked"])
+        mount_proc(root_fd, fresh=spec["own_pids"], unmasked=spec["unmasked"])
     mount_sys(spec, root_fd)
     for source, target in (("hosts", "etc/hosts"), ("resolv_conf", "etc/resolv.conf")):
         with step(f"mount /{target}"):
@@ -72,7 +76,8 @@ def enter_root(spec: _Spec) -> None:
             mount_item(root_fd, item, scratch)
     with step("enter the root"):
         if spec["hostname"]:
-            kernel.sethostname(spec["hostname"].encode())
+            with contextlib.suppress(PermissionError):  # where the machine refuses a name of its own
+                kernel.sethostname(spec["hostname"].encode())
         if spec["network"] == "none":
             loopback_up()
         change_root(root_fd)
@@ -90,6 +95,18 @@ def make_scaffold(path: str, stubs: list[_Spec]) -> None:
             os.makedirs(f"{path}/{name}", 0o755, exist_ok=True)
         elif not os.path.lexists(f"{path}/{name}"):
             os.close(os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+
+
+def mount_copy(spec: _Spec, root: str) -> None:
+    """A root that is on disk as a whole."""
+    with step("mount the root"):
+        mount_fd = kernel.clone_tree(spec["root_dir"], recursive=False)
+        if spec["read_only_root"]:
+            kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=False)
+        target = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        kernel.attach(mount_fd, target, root)
+        os.close(mount_fd)
+        os.close(target)
 
 
 def mount_overlay(spec: _Spec, root: str) -> None:
@@ -185,6 +202,8 @@ def mount_dev(spec: _Spec, root_fd: int) -> None:
     )
     dev = open_target(root_fd, "dev", follow=False)
     for name in DEVICES:
+        if not os.path.exists(f"/dev/{name}"):
+            continue
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=dev))
         bind(root_fd, f"/dev/{name}", f"dev/{name}", read_only=False, follow=False)
     for name, target in (
@@ -206,12 +225,12 @@ def mount_dev(spec: _Spec, root_fd: int) -> None:
         put(root_fd, kernel.new_filesystem("mqueue", [], plain | kernel.ATTR_NODEV), "dev/mqueue", follow=False)
 
 
-def mount_proc(root_fd: int, *, unmasked: bool) -> None:
-    """A fresh proc, or where the machine masks its own: that one, recursively."""
+def mount_proc(root_fd: int, *, fresh: bool, unmasked: bool) -> None:
+    """A fresh proc, or where there is no pid namespace, as the machine masks its own: that one, recursively."""
     attributes = kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
-    try:
+    if fresh:
         mount_fd = kernel.new_filesystem("proc", [], attributes)
-    except PermissionError:
+    else:
         mount_fd = kernel.clone_tree("/proc", recursive=True)
     put(root_fd, mount_fd, "proc", follow=False)
     if unmasked:

@@ -75,7 +75,7 @@ class Stub:
 class SandboxSpec:
     """One run. All host paths absolute; `lower_dirs` bottom first; `upper_dir` "" makes the root read-only.
 
-    `scratch_dir` is an existing empty directory for mount points and generated files, on the file system of
+    `root_dir` is a whole root on disk, in the place of `lower_dirs`; mount points are then there already. `scratch_dir` is an existing empty directory for mount points and generated files, on the file system of
     `upper_dir` and `work_dir`.
     """
 
@@ -85,6 +85,9 @@ class SandboxSpec:
     work_dir: str
     argv: tuple[str, ...]
     env: tuple[str, ...]
+    root_dir: str = ""
+    tier: str = "range"  # "chroot" and "proot" have no namespaces, and so no mounts
+    own_pids: bool = True  # a pid namespace, which needs a fresh /proc
     cwd: str = "/"
     uid: int = 0
     gid: int = 0

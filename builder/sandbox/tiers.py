@@ -1,15 +1,22 @@
-"""Which tiers of isolation this machine allows, found out by trying each in a child (design section 4)."""
+"""Which tiers of isolation this machine allows, found out by doing each in a forked child (design section 4)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from builder.errors import SandboxError, UsageError
-from builder.sandbox import kernel, userns
+from builder.sandbox import kernel, proot, userns
+from builder.sandbox.isolation import CHROOT, NAMES, NONE, PROOT, RANGE, SINGLE, Isolation
+from cache.files import remove_tree
 from cache.values import dataclass
 
-NAMES = ("range", "single", "chroot", "none")
+OVERLAY, OWN_PIDS = "overlay", "pids"  # what a child found to work
+SYSTEM_ID = 33  # an id that is not root's: www-data, as every distribution has it
+CHROOT_REMEDY = "run as uid 0 with the capabilities a container runtime gives by default"
+RUN_REMEDY = "allow user namespaces, or build a Dockerfile without RUN; tiffin info shows what would lift it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,93 +27,182 @@ class TierReport:
     usable: bool
     reason: str = ""
     remedy: str = ""
+    isolation: Isolation | None = None  # where it works
+
+    def limits(self) -> tuple[str, ...]:
+        """What is less than it could be where it works."""
+        return self.isolation.limits() if self.isolation is not None else ()
 
 
-def probe() -> tuple[TierReport, ...]:
-    """Every tier, best first."""
-    return (_range(), _single(), *_without_namespaces())
+def probe(directory: Path) -> tuple[TierReport, ...]:
+    """Every tier, best first. Overlays are tried in `directory`, a temporary one beside the state."""
+    return tuple(_report(name, directory) for name in NAMES)
 
 
-def choose(forced: str | None) -> userns.IdMap:
-    """The id map of the best tier that works, or of the one forced; raises SandboxError saying why none does."""
-    if forced is not None and forced not in NAMES:
-        raise UsageError(f'unknown isolation "{forced}"', remedy=f"use one of {', '.join(NAMES)}")
+def best(reports: Sequence[TierReport]) -> TierReport:
+    """The tier that is taken without --isolation."""
+    return next(report for report in reports if report.usable and report.name != PROOT)
+
+
+def choose(forced: str | None, directory: Path) -> Isolation:
+    """The best tier that works, NONE where none does; raises SandboxError for a forced one that does not."""
+    if forced is not None:
+        if forced not in NAMES:
+            raise UsageError(f'unknown isolation "{forced}"', remedy=f"use one of {', '.join(NAMES)}")
+        report = _report(forced, directory)
+        if report.isolation is None:
+            raise SandboxError(f"isolation {forced} does not work here: {report.reason}", remedy=report.remedy)
+        if forced == NONE:
+            return Isolation(tier=NONE, refusal="--isolation none was asked for", remedy="leave it out")
+        return report.isolation
     refused = []
-    for name, try_it in (("range", _range), ("single", _single)):
-        if forced not in (None, name):
-            continue
-        report = try_it()
-        if report.usable:
-            id_map = userns.plan_range() if name == "range" else userns.plan_single()
-            assert id_map is not None
-            return id_map
-        refused.append(report)
-    if not refused:
-        refused = [report for report in _without_namespaces() if report.name == forced]
-    reasons = "; ".join(f"{report.name}: {report.reason}" for report in refused)
-    raise SandboxError(f"RUN needs a sandbox, and this machine allows none ({reasons})", remedy=refused[-1].remedy)
+    for name in (RANGE, SINGLE, CHROOT):
+        report = _report(name, directory)
+        if report.isolation is not None:
+            return report.isolation
+        refused.append(f"{name}: {report.reason}")
+    return Isolation(tier=NONE, refusal="; ".join(refused), remedy=RUN_REMEDY)
 
 
-def _range() -> TierReport:
-    id_map = userns.plan_range()
-    if id_map is None:
-        reason = userns.why_no_range()
-        return TierReport(name="range", usable=False, reason=reason, remedy="install uidmap and give the user subuids")
-    return _tried("range", id_map)
+def _report(name: str, directory: Path) -> TierReport:
+    match name:
+        case "range":
+            id_map = userns.plan_range()
+            if id_map is None:
+                remedy = "install uidmap and give the user subuids, or run as root with CAP_SETUID and CAP_SETGID"
+                return TierReport(name=name, usable=False, reason=userns.why_no_range(), remedy=remedy)
+            return _namespaces(name, id_map, directory)
+        case "single":
+            return _namespaces(name, userns.plan_single(), directory)
+        case "chroot":
+            return _chroot(directory)
+        case "proot":
+            return _proot()
+        case _:
+            reason = "COPY, ADD and metadata; RUN needs one of the tiers above"
+            return TierReport(name=NONE, usable=True, reason=reason, isolation=Isolation(tier=NONE))
 
 
-def _single() -> TierReport:
-    return _tried("single", userns.plan_single())
+def _namespaces(name: str, id_map: userns.IdMap, directory: Path) -> TierReport:
+    """Enter the namespace in a child and mount there: some machines allow the first and not the second."""
 
-
-def _without_namespaces() -> tuple[TierReport, ...]:
-    remedy = "allow user namespaces, or build a Dockerfile without RUN"
-    return (
-        TierReport(name="chroot", usable=False, reason="tiffin does not run commands in a chroot yet", remedy=remedy),
-        TierReport(
-            name="none",
-            usable=False,
-            reason="COPY, ADD and metadata always work; RUN needs one of the tiers above",
-            remedy=remedy,
-        ),
-    )
-
-
-def _tried(name: str, id_map: userns.IdMap) -> TierReport:
-    """Enter the namespace in a child and mount something there: some machines allow the first and not the second."""
-
-    def attempt() -> None:
+    def attempt(place: str) -> str:
         userns.enter(id_map)
         try:
-            kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+            kernel.unshare(kernel.CLONE_NEWNS)
             os.close(kernel.new_filesystem("tmpfs", [], 0))
         except OSError as exc:
             raise SandboxError(f"mounts are refused: {exc.strerror}", remedy=userns.unshare_remedy()) from exc
+        return " ".join([*([OVERLAY] if _has_overlay(place) else []), *([OWN_PIDS] if _has_own_pids() else [])])
 
-    failure = _in_child(attempt)
-    if failure is None:
-        return TierReport(name=name, usable=True)
+    found, failure = _in_child(attempt, directory)
+    if found is None:
+        return _failed(name, failure)
+    words = found.split()
+    isolation = Isolation(tier=name, id_map=id_map, overlay=OVERLAY in words, own_pids=OWN_PIDS in words)
+    return TierReport(name=name, usable=True, isolation=isolation)
+
+
+def _has_overlay(place: str) -> bool:
+    """Whether an overlay with its upper directory in `place` can be mounted, and keeps whiteouts."""
+    for part in ("lower", "upper", "work"):
+        os.mkdir(f"{place}/{part}")
+    options: list[tuple[str, str | None]] = [("source", "tiffin"), ("userxattr", None)]
+    options += [("lowerdir", f"{place}/lower"), ("upperdir", f"{place}/upper"), ("workdir", f"{place}/work")]
+    try:
+        os.close(kernel.new_filesystem("overlay", options, 0))
+        os.mknod(f"{place}/lower/whiteout", 0o020000, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _has_own_pids() -> bool:
+    """Whether a new pid namespace gets a /proc of its own: refused where the machine's is masked."""
+
+    def mount_proc() -> None:
+        os.close(kernel.new_filesystem("proc", [], kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC))
+
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+    except OSError:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            mount_proc()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _chroot(directory: Path) -> TierReport:
+    """Own a directory's files as others do, enter it, become another user."""
+
+    def attempt(place: str) -> str:
+        if os.geteuid() != 0:
+            raise SandboxError(f"uid {os.geteuid()} is not root", remedy=CHROOT_REMEDY)
+        attempts: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("give files away", lambda: os.chown(place, SYSTEM_ID, SYSTEM_ID)),
+            ("chroot", lambda: os.chroot(place)),
+            ("set groups", lambda: os.setgroups([SYSTEM_ID])),
+            ("become another user", lambda: os.setresuid(SYSTEM_ID, SYSTEM_ID, SYSTEM_ID)),
+        )
+        for what, act in attempts:
+            try:
+                act()
+            except OSError as exc:
+                raise SandboxError(f"root may not {what}: {exc.strerror}", remedy=CHROOT_REMEDY) from exc
+        return ""
+
+    found, failure = _in_child(attempt, directory)
+    if found is None:
+        return _failed(CHROOT, failure)
+    return TierReport(name=CHROOT, usable=True, isolation=Isolation(tier=CHROOT))
+
+
+def _proot() -> TierReport:
+    """Only ever by --isolation: its root is a pretence that does not remember owners."""
+    program = proot.find()
+    if not program:
+        return TierReport(
+            name=PROOT, usable=False, reason="proot is not installed", remedy="install it (Debian package proot)"
+        )
+    failure = proot.try_out(program)
+    if failure:
+        return TierReport(name=PROOT, usable=False, reason=failure, remedy="allow ptrace")
+    reason = "only with --isolation proot: slow, and what is chowned is forgotten"
+    return TierReport(name=PROOT, usable=True, reason=reason, isolation=Isolation(tier=PROOT))
+
+
+def _failed(name: str, failure: str) -> TierReport:
     reason, _, remedy = failure.partition("\n")
     return TierReport(name=name, usable=False, reason=reason, remedy=remedy)
 
 
-def _in_child(attempt: Callable[[], None]) -> str | None:
-    """Run `attempt` in a forked child; None if it came through, else its message and remedy on two lines."""
+def _in_child(attempt: Callable[[str], str], directory: Path) -> tuple[str | None, str]:
+    """Run `attempt` on a new directory in a forked child: what it found, or None with message and remedy on two lines."""
+    place = tempfile.mkdtemp(prefix="probe-", dir=directory)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            attempt()
-            status = 0
-        except SandboxError as exc:
-            os.write(writer, f"{exc.message}\n{exc.remedy}".encode())
-        except OSError as exc:
-            os.write(writer, f"{exc.strerror}\n{userns.unshare_remedy()}".encode())
+            try:
+                text = attempt(place)
+                status = 0
+            except SandboxError as exc:
+                text = f"{exc.message}\n{exc.remedy}"
+            except OSError as exc:
+                text = f"{exc.strerror}\n{userns.unshare_remedy()}"
+            os.write(writer, text.encode())
         finally:
             os._exit(status)
     os.close(writer)
     with open(reader, "rb") as stream:
         text = stream.read().decode()
-    _, status = os.waitpid(pid, 0)
-    return None if status == 0 else text or "the attempt failed"
+    status = os.waitpid(pid, 0)[1]
+    remove_tree(Path(place))  # overlay's work directory is of mode 0
+    return (text, "") if status == 0 else (None, text or "the attempt failed")

@@ -41,7 +41,7 @@ def plan_id_map() -> IdMap:
 def plan_range() -> IdMap | None:
     """A map of many ids, or None: no CAP_SETUID, and no newuidmap or no line in /etc/subuid."""
     uid, gid = os.getuid(), os.getgid()
-    capabilities = _effective_capabilities()
+    capabilities = effective_capabilities()
     if capabilities >> CAP_SETUID_BIT & 1 and capabilities >> CAP_SETGID_BIT & 1:
         uids, gids = _own_ids("/proc/self/uid_map"), _own_ids("/proc/self/gid_map")
         if uid == 0 and sum(count for _, _, count in uids) >= MIN_RANGE:
@@ -171,7 +171,8 @@ def _wait_single_threaded() -> None:
         time.sleep(0.001)
 
 
-def _effective_capabilities() -> int:
+def effective_capabilities() -> int:
+    """The process's own, a bit for each."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         for line in file:
             if line.startswith("CapEff:"):

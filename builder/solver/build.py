@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile
 from builder.errors import BuildError
-from builder.events import Sink, Warned, phase
+from builder.events import Noted, Sink, Warned, phase
 from builder.image.layers import LayerStore
 from builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
 from builder.layer.compress import Compression
@@ -37,6 +37,7 @@ from cache.statedir import StateDir
 from cache.values import dataclass, field, replace
 
 if TYPE_CHECKING:
+    from builder.sandbox.isolation import Isolation
     from builder.solver.explain import Explainer
     from builder.solver.report import Report
     from builder.solver.ssh_agents import Agents
@@ -61,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What a build works with. `enter` makes the process able to hold root directories, once."""
+    """What a build works with. `enter` makes the process able to hold root directories, once, and says how far it is."""
 
     state: StateDir
     blobs: BlobStore
@@ -70,7 +71,7 @@ class Services:
     contexts: Contexts
     sink: Sink
     resolve_image: Callable[[str, Platform], BaseImage]
-    enter: Callable[[], None]
+    enter: Callable[[], Isolation]
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     agents: Agents | None = None
     watches: Sequence[Watch] = ()  # told of each step, while the build goes on
@@ -184,25 +185,33 @@ class _Listings(Watch):
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
+    from builder.sandbox.isolation import NONE, Isolation
     from builder.solver.execute import StepExecutor, Workshop
     from builder.solver.execute_mounts import MountShop
     from builder.solver.ssh_agents import Agents
 
     with ExitStack() as stack:
-        runner = None
+        runner = roots = None
+        isolation = Isolation(tier=NONE)
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
             _check_platforms(pending)
             from builder.sandbox.launch import Launcher
+            from builder.solver.copied_roots import CopiedRoots
             from builder.solver.execute_run import Runner
 
             with phase(services.sink, "enter the user namespace"):
-                services.enter()
+                isolation = services.enter()
+                _check_isolation(pending, isolation)
                 launcher = Launcher.start()
             stack.callback(launcher.close)
-            runner = Runner(launcher, services.sink)
+            for limit in isolation.limits():
+                services.sink.emit(Noted(message=f"isolation {isolation.tier}: {limit}"))
+            runner = Runner(launcher, services.sink, isolation)
+            if not isolation.overlay:
+                roots = stack.enter_context(closing(CopiedRoots(services.state, services.layers)))
         elif _reads_trees(plan, pending):
-            services.enter()
+            isolation = services.enter()
         workshop = Workshop(
             state=services.state,
             blobs=services.blobs,
@@ -210,12 +219,14 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             contexts=services.contexts,
             sink=services.sink,
             runner=runner,
+            roots=roots,
             mounts=MountShop(
                 state=services.state,
                 layers=services.layers,
                 contexts=services.contexts,
                 secrets=services.secrets,
                 agents=services.agents or Agents({}),
+                isolation=isolation,
             ),
             compression=request.compression if request.layering == STEPS else None,
             epoch=epoch,
@@ -232,6 +243,18 @@ def _epoch_of(plan: Plan) -> int | None:
         raise BuildError(
             f'ARG SOURCE_DATE_EPOCH: "{plan.epoch}" is no time', remedy="give whole seconds since 1970"
         ) from exc
+
+
+def _check_isolation(pending: Sequence[tuple[StagePlan, int]], isolation: Isolation) -> None:
+    """Say before anything is made that no RUN can run here."""
+    if isolation.tier != "none":
+        return
+    first = next(stage.steps[number] for stage, number in pending if isinstance(stage.steps[number].op, RunOp))
+    raise BuildError(
+        f"RUN needs a sandbox, and this machine allows none ({isolation.refusal})",
+        span=first.span,
+        remedy=isolation.remedy,
+    )
 
 
 def _check_platforms(pending: Sequence[tuple[StagePlan, int]]) -> None:

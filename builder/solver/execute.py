@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,11 +18,15 @@ from builder.layer.compress import Compression
 from builder.layer.diff import diff_upper
 from builder.layer.index import LayerIndex
 from builder.layer.pack import pack_layer
+from builder.layer.scan import diff_scans, drop_unused, scan
 from builder.layer.treewrite import clamp_times
 from builder.layer.unpack import materialize
+from builder.sandbox.spec import SandboxSpec
+from builder.sandbox.standins import StandIns, furnish
 from builder.solver.context import Contexts
+from builder.solver.copied_roots import CopiedRoot, CopiedRoots
 from builder.solver.execute_copy import Clock, Group, check_unchanged, copy_changes, workdir_changes
-from builder.solver.execute_mounts import MountShop
+from builder.solver.execute_mounts import Mounted, MountShop
 from builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
 from builder.solver.members import Members
 from builder.solver.results import Chain, LayerRef, rfc3339
@@ -32,7 +36,7 @@ from builder.solver.trees import LayerTree, SourceTree
 from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.statedir import StateDir
-from cache.values import dataclass
+from cache.values import dataclass, replace
 
 NANOSECONDS = 1_000_000_000
 UNCOMPRESSED = Compression(kind="none")
@@ -48,6 +52,7 @@ class Workshop:
     contexts: Contexts
     sink: Sink
     runner: Runner | None
+    roots: CopiedRoots | None  # where layers cannot be mounted over each other
     mounts: MountShop
     compression: Compression | None
     epoch: int | None
@@ -101,31 +106,56 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     def _run(self, job: Job, op: RunOp) -> Made:
         runner = self._shop.runner
         assert runner is not None, "a RUN step was not foreseen"
-        with phase(self._shop.sink, "unpack layers"):
-            lower_dirs = self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
-        with self._shop.state.scratch("run") as scratch:
+        with self._shop.state.scratch("run") as scratch, ExitStack() as stack:
+            span = job.stage.steps[job.number].span
+            request = RunRequest(op=op, step_id=job.step_id, scratch=scratch, span=span)
+            if self._shop.roots is not None:
+                with phase(self._shop.sink, "copy layers"):
+                    copied = stack.enter_context(self._shop.roots.take(job.chain))
+                return self._run_copied(job, replace(request, root_dir=copied.path), copied)
+            with phase(self._shop.sink, "unpack layers"):
+                lower_dirs = self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
             upper, work = scratch / "upper", scratch / "work"
             for directory in (upper, work):
                 directory.mkdir()
                 directory.chmod(ROOT_MODE)
-            request = RunRequest(
-                op=op,
-                step_id=job.step_id,
-                lower_dirs=lower_dirs,
-                upper=upper,
-                work=work,
-                scratch=scratch,
-                span=job.stage.steps[job.number].span,
-            )
-            trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
-            root = self._tree(job.chain)
-            with ExitStack() as stack:
-                mounted = self._shop.mounts.prepare(op, root, trees, scratch, stack, request.span)
-                with phase(self._shop.sink, "command"):
-                    runner.run(request, root, mounted)
-                self._shop.mounts.check(mounted, request.span)
+            request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
+            with self._mounted(job, request) as (spec, mounted), phase(self._shop.sink, "command"):
+                runner.run(request, spec)
+                self._shop.mounts.check(mounted, span)
             with phase(self._shop.sink, "diff, pack and keep"):
                 return self._keep_tree(job, diff_upper(upper), upper)
+
+    def _run_copied(self, job: Job, request: RunRequest, copied: CopiedRoot) -> Made:
+        """Run in a root of its own, and find out what changed by looking before and after."""
+        runner, sink = self._shop.runner, self._shop.sink
+        assert runner is not None
+        aside = request.scratch / "aside"
+        aside.mkdir()
+        with self._mounted(job, request) as (spec, mounted), StandIns(copied.path, aside) as places:
+            spec = furnish(spec, places)
+            with phase(sink, "scan"):
+                before = scan(copied.path, places.places)
+            with phase(sink, "command"):
+                runner.run(request, spec)
+                self._shop.mounts.check(mounted, request.span)
+            with phase(sink, "diff, pack and keep"):
+                after = scan(copied.path, places.places)
+                for found in (before, after):
+                    drop_unused(found, places.made)
+                made = self._keep_packed(job, diff_scans(copied.path, before, after))
+        copied.accept(made.layer.diff_id)
+        return made
+
+    @contextmanager
+    def _mounted(self, job: Job, request: RunRequest) -> Iterator[tuple[SandboxSpec, Mounted]]:
+        """The sandbox of a step, and what is mounted there for its time."""
+        assert self._shop.runner is not None
+        trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
+        root = self._tree(job.chain)
+        with ExitStack() as stack:
+            mounted = self._shop.mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
+            yield self._shop.runner.spec(request, root, mounted), mounted
 
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 
@@ -133,7 +163,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         with self._shop.state.scratch("copy") as scratch:
             alone = stands_alone(job.stage.steps[job.number].op)
             changes = changes_of(scratch, self._tree(() if alone else job.chain))
-            if not job.needs_tree:
+            if not job.needs_tree or self._shop.roots is not None:
                 return self._keep_packed(job, changes)
             tree = scratch / "tree"
             tree.mkdir()

@@ -25,6 +25,7 @@ from builder.instructions.ops import (
 from builder.layer.changes import Change
 from builder.layer.index import Entry, new_entry
 from builder.layer.unpack import materialize
+from builder.sandbox.isolation import Isolation
 from builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
 from builder.solver.context import Contexts
 from builder.solver.results import Chain
@@ -50,13 +51,17 @@ class Mounted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountShop:
-    """Makes mounts. `secrets` by id; `agents` serves ssh keys."""
+    """Makes mounts. `secrets` by id; `agents` serves ssh keys.
+
+    What `isolation` cannot mount is copied: layers where overlays are refused, everything where all mounts are.
+    """
 
     state: StateDir
     layers: LayerStore
     contexts: Contexts
     secrets: Mapping[str, bytes]
     agents: Agents
+    isolation: Isolation
 
     def prepare(
         self,
@@ -124,6 +129,8 @@ class MountShop:
         if isinstance(mount.origin, (StageOrigin, ImageOrigin)):
             tree, chain = trees[mount.origin]
             chosen = _chosen(tree, mount.source, span)
+            if not self.isolation.overlay:
+                return _copy(tree, chosen, mount, place)
             lower_dirs = self.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in chain])
             return Layers(
                 path=mount.target,
@@ -136,6 +143,8 @@ class MountShop:
         chosen = _chosen(source, mount.source, span)
         is_directory = chosen.entry.kind == "dir"
         host_path = None
+        if not self.isolation.has_mounts or (mount.writable and not self.isolation.overlay):
+            return _copy(source, chosen, mount, place)
         if is_directory or not mount.writable:
             host_path = source.host_path(chosen.entry.path) if isinstance(source, DirectoryTree) else None
         if host_path is None:
@@ -167,6 +176,8 @@ class MountShop:
             def fill(path: Path, mount: CacheMount = first) -> None:
                 self._fill_cache(mount, trees, path, span)
 
+            if not self.isolation.has_mounts and sharing == "shared":
+                sharing = "locked"  # it is moved into the step's root, and can only be in one
             path = stack.enter_context(store.open(id_, sharing, fill))
             _own(path, first, span)
             result[id_] = path
@@ -265,6 +276,13 @@ def _materialize(tree: SourceTree, chosen: Selected, place: Path) -> None:
         placed: Entry = entry._replace(path=path, offset=-1, opaque=False)
         changes.append(Change(placed, tree.opener(entry) if entry.kind == "file" else None))
     materialize(changes, place)
+
+
+def _copy(tree: SourceTree, chosen: Selected, mount: BindMount, place: Path) -> Bind:
+    """A copy that is thrown away with the step."""
+    _materialize(tree, chosen, place)
+    host_path = place if chosen.entry.kind == "dir" else place / "file"
+    return Bind(host_path=os.fspath(host_path), path=mount.target, read_only=not mount.writable)
 
 
 def _give(path: Path, uid: int, gid: int, span: Span) -> None:

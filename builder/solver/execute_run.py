@@ -15,6 +15,7 @@ from builder.events import Sink, StepOutput
 from builder.image.users import resolve_user
 from builder.instructions.ops import RunOp
 from builder.instructions.run import SCRIPT_DIRECTORY
+from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import Launcher, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
@@ -31,30 +32,35 @@ ROOT_MODE = 0o755
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A RUN step ready to go. `lower_dirs` bottom first; `upper` and `work` exist, are empty, on one file system."""
+    """A RUN step ready to go, over `lower_dirs` (bottom first; `upper` and `work` exist and are empty) or in `root_dir`."""
 
     op: RunOp
     step_id: int
-    lower_dirs: Sequence[Path]
-    upper: Path
-    work: Path
     scratch: Path
     span: Span
+    lower_dirs: Sequence[Path] = ()
+    upper: Path | None = None
+    work: Path | None = None
+    root_dir: Path | None = None
 
 
 class Runner:
     """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""
 
-    def __init__(self, launcher: Launcher, sink: Sink) -> None:
+    def __init__(self, launcher: Launcher, sink: Sink, isolation: Isolation) -> None:
         self._launcher = launcher
         self._sink = sink
+        self.isolation = isolation
         self._lock = threading.Lock()  # guards _running and _stopped
         self._running: set[Running] = set()
         self._stopped = False
 
-    def run(self, request: RunRequest, root: LayerTree, mounted: Mounted) -> None:
+    def spec(self, request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec:
+        """The sandbox of a step."""
+        return _spec(request, root, mounted, self.isolation)
+
+    def run(self, request: RunRequest, spec: SandboxSpec) -> None:
         """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
-        spec = _spec(request, root, mounted)
         with ExitStack() as stack:
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, stdin)
@@ -119,7 +125,7 @@ class Runner:
         return tail
 
 
-def _spec(request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec:
+def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Isolation) -> SandboxSpec:
     op = request.op
     around = op.surroundings
     user = resolve_user(op.user, root.read_file, span=request.span)
@@ -138,8 +144,11 @@ def _spec(request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec
         scratch_dir=os.fspath(request.scratch),
         stubs=(*places, *mounted.stubs),
         lower_dirs=tuple(os.fspath(path) for path in request.lower_dirs),
-        upper_dir=os.fspath(request.upper),
-        work_dir=os.fspath(request.work),
+        upper_dir=os.fspath(request.upper or ""),
+        work_dir=os.fspath(request.work or ""),
+        root_dir=os.fspath(request.root_dir or ""),
+        tier=isolation.tier,
+        own_pids=isolation.own_pids,
         volatile=True,
         argv=op.argv,
         env=tuple(env),
@@ -153,7 +162,7 @@ def _spec(request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec
         hosts=hosts_file(hostname, around.hosts),
         resolv_conf=host_resolv_conf(network=op.network),
         shm_size_bytes=around.shm_bytes or DEFAULT_SHM_BYTES,
-        capabilities=CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES,
+        capabilities=isolation.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES),
         unmasked=op.insecure,
         ulimits=around.ulimits,
     )

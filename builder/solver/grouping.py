@@ -34,7 +34,7 @@ def grouped(
     blobs: BlobStore,
     state: StateDir,
     compression: Compression | None,
-    enter: Callable[[], None],
+    enter: Callable[[], object],
 ) -> Chain:
     """The layers of the image: those of the base as they are, new ones together up to each end."""
     below = [layer for layer in chain if layer.base]

@@ -1,0 +1,61 @@
+"""End what a run left without a pid namespace of its own: processes. Stands alone like enter.py.
+
+The runner is the reaper of everything that its command started (PR_SET_CHILD_SUBREAPER), so whatever a daemon does to
+detach itself, it stays a descendant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+KILL_SECONDS = 10.0  # a process that does not die in that time is stuck in the kernel
+PAUSE_SECONDS = 0.002
+PARENT, GROUP = 1, 2  # fields of /proc/PID/stat after the name
+
+
+def kill_descendants() -> None:
+    """Kill and reap until this process has no child."""
+    deadline = time.monotonic() + KILL_SECONDS
+    own_group = os.getpgrp()
+    while has_children() and time.monotonic() < deadline:
+        found = descendants(os.getpid())
+        # a whole group at once: no fork in it can escape between the look and the kill
+        for group in {group for _, group in found} - {own_group, 0, 1}:
+            with contextlib.suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
+        for pid, _ in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(PAUSE_SECONDS)
+
+
+def has_children() -> bool:
+    """Reap what has ended; whether anything is left."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+
+
+def descendants(ancestor: int) -> list[tuple[int, int]]:
+    """Every process below `ancestor` with its process group."""
+    parents: dict[int, list[tuple[int, int]]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+                parents.setdefault(int(fields[PARENT]), []).append((int(name), int(fields[GROUP])))
+    result: list[tuple[int, int]] = []
+    pending = [ancestor]
+    while pending:
+        children = parents.get(pending.pop(), [])
+        result += children
+        pending += [pid for pid, _ in children]
+    return result

@@ -1,0 +1,91 @@
+"""What would give this machine a better tier, as text to paste: an AppArmor profile, a sysctl, pod settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from builder.sandbox.isolation import CHROOT, RANGE, SINGLE
+from builder.sandbox.tiers import TierReport
+from cache.values import dataclass
+
+APPARMOR = """# /etc/apparmor.d/tiffin, then: apparmor_parser -r /etc/apparmor.d/tiffin
+abi <abi/4.0>,
+profile tiffin {program} flags=(unconfined) {{
+  userns,
+}}"""
+SUBIDS = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}    # as root, with package uidmap"
+POD_PROFILE = """securityContext:            # of the container; tiffin then runs in tier {tier}
+  seccompProfile:
+    type: Localhost           # allowed by the Pod Security Standard "restricted"
+    localhostProfile: tiffin.json   # the runtime's default, and: {calls}"""
+CALLS = "unshare clone setns mount umount2 pivot_root open_tree move_mount fsopen fsconfig fsmount mount_setattr sethostname"
+POD_USERS = """spec:
+  hostUsers: false            # and for a fresh /proc, in the container's securityContext:
+  # procMount: Unmasked"""
+POD_ROOT = """securityContext:            # of the container; tiffin then runs in tier chroot
+  runAsUser: 0
+  allowPrivilegeEscalation: true"""
+POD_VOLUME = """volumes: [{name: state, emptyDir: {}}]
+volumeMounts: [{name: state, mountPath: /var/lib/tiffin}]    # and TIFFIN_ROOT=/var/lib/tiffin"""
+SYSCTLS = (
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
+)
+APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+FILTERED = "2"  # of Seccomp in /proc/self/status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lift:
+    """Something to change, and how."""
+
+    what: str
+    text: str
+
+
+def advice(reports: Sequence[TierReport]) -> list[Lift]:
+    """What would help, most useful first; nothing where the best tier works without limits."""
+    usable = {report.name: report for report in reports if report.usable}
+    best = usable.get(RANGE) or usable.get(SINGLE)
+    result = []
+    if best is None:
+        result += _for_namespaces()
+        if CHROOT not in usable:
+            result.append(Lift(what="A pod that runs as root gets tier chroot", text=POD_ROOT))
+    elif best.isolation is not None:
+        if not best.isolation.overlay:
+            result.append(Lift(what="A volume for the state directory, so that layers are mounted", text=POD_VOLUME))
+        if not best.isolation.own_pids:
+            result.append(Lift(what="A pod with a user namespace of its own", text=POD_USERS))
+    if RANGE not in usable and SINGLE in usable and os.getuid() != 0:
+        result.append(Lift(what="Subordinate ids give tier range", text=SUBIDS.format(user=os.getuid())))
+    return result
+
+
+def _for_namespaces() -> list[Lift]:
+    result = []
+    if _read(APPARMOR_SWITCH) == "1":
+        text = APPARMOR.format(program=os.path.realpath(sys.executable))
+        result.append(Lift(what="AppArmor forbids user namespaces; a profile allows them", text=text))
+    for path, bad, setting in SYSCTLS:
+        if _read(path) == bad:
+            result.append(Lift(what="A sysctl forbids user namespaces", text=f"sysctl -w {setting}    # as root"))
+    if _is_filtered():
+        tier = RANGE if os.getuid() == 0 else SINGLE
+        text = POD_PROFILE.format(tier=tier, calls=CALLS)
+        result.append(Lift(what="A seccomp profile forbids user namespaces; another allows them", text=text))
+    return result
+
+
+def _is_filtered() -> bool:
+    return any(line.split()[1:] == [FILTERED] for line in _read("/proc/self/status").splitlines() if "Seccomp:" in line)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,282 @@
+"""What a run needs in a root directory on disk: put there before it, taken out after it, without a trace.
+
+Where nothing can be mounted, files and directories stand in for /proc, /dev, /etc/resolv.conf and the mounts of a step;
+what the image has there is kept aside meanwhile. Where mounts work, only mount points that are missing are made.
+
+Nothing of a run is alive before and after it, so no path changes between look and use; links of its making lead
+nowhere, as every parent is opened inside the root (openat2).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.errors import SandboxError
+from builder.sandbox import kernel, proot
+from builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
+from cache.files import disk_errors, remove_tree
+from cache.values import dataclass, replace
+
+DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+PROC_FILES = (  # those that say the same to every process
+    "cmdline", "cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys/fs/file-max",
+    "sys/kernel/cap_last_cap", "sys/kernel/hostname", "sys/kernel/ngroups_max", "sys/kernel/osrelease",
+    "sys/kernel/ostype", "sys/kernel/pid_max", "sys/kernel/random/boot_id", "sys/kernel/threads-max",
+    "sys/net/core/somaxconn", "sys/vm/max_map_count", "sys/vm/overcommit_memory",
+)  # fmt: skip
+SYS_FILES = tuple(f"devices/system/cpu/{name}" for name in ("online", "possible", "present"))
+MOUNTS = b"rootfs / rootfs rw 0 0\n"
+MAX_FILE_BYTES = 1 << 20
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Something put into the root at `path`, which leads through no link. `source`: moved in, and goes back there."""
+
+    path: str
+    aside: Path | None  # where what was there before is
+    source: Path | None = None
+
+
+class StandIns:
+    """The stand-ins of one run in `root`. A context manager: leaving it takes them out. `aside` is an empty directory."""
+
+    def __init__(self, root: Path, aside: Path) -> None:
+        self.root = root
+        self._aside = aside
+        self._places: list[_Place] = []
+        self.made: list[str] = []  # directories on the way to a place
+        self._root_fd = os.open(root, _DIRECTORY)
+
+    def __enter__(self) -> StandIns:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            with disk_errors(self.root):
+                for place in reversed(self._places):
+                    self._take_out(place)
+                for path in reversed(self.made):
+                    self._remove_made(path)
+        finally:
+            os.close(self._root_fd)
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The paths that are not the image's for now."""
+        return frozenset(place.path for place in self._places)
+
+    # -- putting in ------------------------------------------------------------------------------------------------
+
+    def directory(self, path: str, mode: int = 0o755) -> str:
+        """An empty directory; returns its true path in the root."""
+        with self._cleared(path) as (parent, name, place):
+            os.mkdir(name, mode, dir_fd=parent)
+            os.chmod(name, mode, dir_fd=parent)
+        return place
+
+    def file(self, path: str, data: bytes, mode: int = 0o644, *, uid: int = 0, gid: int = 0) -> None:
+        """A file with `data`."""
+        with self._cleared(path) as (parent, name, _):
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            with open(fd, "wb") as stream:
+                stream.write(data)
+                if (uid, gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(fd, uid, gid)
+                os.fchmod(fd, mode)
+
+    def move_in(self, path: str, source: Path) -> None:
+        """Something of the state directory; it goes back in the end, as the run left it."""
+        with self._cleared(path, source) as (parent, name, _):
+            os.rename(source, name, dst_dir_fd=parent)
+
+    def mount_point(self, path: str, *, is_directory: bool) -> None:
+        """Something to mount on, unless there is something already."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.close(kernel.open_in_root(self._root_fd, path, os.O_PATH))
+            return
+        if is_directory:
+            self.directory(path)
+        else:
+            self.file(path, b"")
+
+    @contextlib.contextmanager
+    def _cleared(self, path: str, source: Path | None = None) -> Iterator[tuple[int, str, str]]:
+        """The parent of `path`, made if need be, in which the name is free; its times stay what they were."""
+        with disk_errors(f"{self.root}/{path}"):
+            parent_path, _, name = path.strip("/").rpartition("/")
+            parent = self._open_parent(parent_path)
+            try:
+                with _times_kept(parent):
+                    true_parent = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), os.path.realpath(self.root))
+                    place = name if true_parent == "." else f"{true_parent}/{name}"
+                    aside = self._put_aside(parent, name)
+                    self._places.append(_Place(path=place, aside=aside, source=source))
+                    yield parent, name, place
+            finally:
+                os.close(parent)
+
+    def _put_aside(self, parent: int, name: str) -> Path | None:
+        aside = self._aside / f"{len(self._places)}"
+        try:
+            os.rename(name, aside, src_dir_fd=parent)
+        except FileNotFoundError:
+            return None
+        return aside
+
+    def _open_parent(self, path: str) -> int:
+        """Open a directory inside the root, links followed there; make what is missing."""
+        fd = os.dup(self._root_fd)
+        done = ""
+        for part in filter(None, path.split("/")):
+            done = f"{done}/{part}" if done else part
+            try:
+                below = kernel.open_in_root(self._root_fd, done, _DIRECTORY)
+            except FileNotFoundError:
+                try:
+                    with _times_kept(fd):
+                        os.mkdir(part, 0o755, dir_fd=fd)
+                except FileExistsError as exc:
+                    raise SandboxError(
+                        f'"{done}" in the image is a link to nothing, and the step needs a directory there',
+                        remedy="make the directory in an earlier step",
+                    ) from exc
+                below = kernel.open_in_root(self._root_fd, done, _DIRECTORY)
+                self.made.append(os.path.relpath(os.readlink(f"/proc/self/fd/{below}"), os.path.realpath(self.root)))
+            os.close(fd)
+            fd = below
+        return fd
+
+    # -- taking out ------------------------------------------------------------------------------------------------
+
+    def _take_out(self, place: _Place) -> None:
+        parent_path, _, name = place.path.rpartition("/")
+        try:
+            parent = kernel.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return  # the run removed the directory: with it went what was there before
+        try:
+            with _times_kept(parent):
+                if place.source is not None:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(name, place.source, src_dir_fd=parent)
+                remove_tree(Path(f"/proc/self/fd/{parent}/{name}"))
+                if place.aside is not None:
+                    os.rename(place.aside, name, dst_dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _remove_made(self, path: str) -> None:
+        parent_path, _, name = path.rpartition("/")
+        with contextlib.suppress(OSError):  # the run put something there, or removed it
+            parent = kernel.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
+            try:
+                with _times_kept(parent):
+                    os.rmdir(name, dir_fd=parent)
+            finally:
+                os.close(parent)
+
+
+@contextlib.contextmanager
+def _times_kept(directory: int) -> Iterator[None]:
+    st = os.fstat(directory)
+    yield
+    os.utime(directory, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
+def furnish(spec: SandboxSpec, places: StandIns) -> SandboxSpec:
+    """Put into the root what `spec` needs there; the spec as it then runs. Raises SandboxError, StoreError."""
+    match spec.tier:
+        case "chroot":
+            _stand_in_system(places)
+            _stand_in_files(spec, places)
+            for mount in spec.mounts:
+                _stand_in(mount, places)
+            return replace(spec, mounts=())
+        case "proot":
+            for name in ("dev", "proc", "sys"):
+                places.mount_point(name, is_directory=True)
+            _stand_in_files(spec, places)
+            for mount in spec.mounts:
+                _stand_in(mount, places)
+            argv = proot.command(spec.root_dir, spec.argv, cwd=spec.cwd, uid=spec.uid, gid=spec.gid)
+            env = (*spec.env, f"PROOT_TMP_DIR={spec.scratch_dir}")  # for its loader: /tmp may be read-only
+            return replace(spec, mounts=(), argv=argv, env=env)
+        case _:
+            for name in ("dev", "proc", "sys"):
+                places.mount_point(name, is_directory=True)
+            for name in ("etc/hosts", "etc/resolv.conf"):
+                places.mount_point(name, is_directory=False)
+            for stub in spec.stubs:
+                places.mount_point(stub.path, is_directory=stub.is_directory)
+            return spec
+
+
+def _stand_in_system(places: StandIns) -> None:
+    """/dev, /proc and /sys as far as they can be had."""
+    dev = places.directory("dev")
+    for name, (major, minor) in DEVICES.items():
+        _make_device(f"{places.root}/{dev}/{name}", major, minor)
+    for name in ("pts", "mqueue"):
+        (places.root / dev / name).mkdir(mode=0o755)
+    shm = places.root / dev / "shm"
+    shm.mkdir()
+    shm.chmod(0o1777)
+    for top, names in (("proc", PROC_FILES), ("sys", SYS_FILES)):
+        folder = places.root / places.directory(top)
+        for name in names:
+            _copy_file(Path(f"/{top}/{name}"), folder / name)
+    proc = places.root / "proc"
+    (proc / "mounts").write_bytes(MOUNTS)
+
+
+def _stand_in_files(spec: SandboxSpec, places: StandIns) -> None:
+    places.file("etc/hosts", spec.hosts.encode("utf-8", "surrogateescape"))
+    places.file("etc/resolv.conf", spec.resolv_conf.encode("utf-8", "surrogateescape"))
+
+
+def _make_device(path: str, major: int, minor: int) -> None:
+    """A node where that is allowed and one can open it; for /dev/null else a plain file, which takes what is written."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        os.chmod(path, 0o666)
+        if not path.endswith("/tty"):  # there is none to open
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return
+    except PermissionError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    if path.endswith("/null"):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.chmod(path, 0o666)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    with contextlib.suppress(OSError):  # what this machine does not show is not there
+        with source.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def _stand_in(mount: Mount, places: StandIns) -> None:
+    path = mount.path.strip("/")
+    match mount:
+        case Tmpfs():
+            places.directory(path, mount.mode)
+        case SecretFile():
+            places.file(path, base64.b64decode(mount.data), mount.mode, uid=mount.uid, gid=mount.gid)
+        case Bind():
+            source = Path(mount.host_path, mount.source) if mount.source else Path(mount.host_path)
+            places.move_in(path, source)
+        case Layers():
+            raise AssertionError("layers are copied where there are no mounts")
