@@ -82,7 +82,7 @@ def test_owners_are_the_same_with_a_range_and_with_one_id(users: Users, folder: 
     (folder / "own").mkdir(exist_ok=True)
     (folder / "own/Dockerfile").write_text(
         "FROM base\nCOPY --chown=1000:1001 Dockerfile /c\nRUN chown 33:34 /c && stat -c %u:%g /c\n"
-        "USER app\nRUN id -u > /tmp/id && mkdir /tmp/dir\n"
+        "USER app\nRUN id -u > /tmp/id && mkdir /tmp/dir && mkdir -p /tmp/a/b\n"
     )
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
     for user in (WITH_IDS, WITHOUT_IDS):

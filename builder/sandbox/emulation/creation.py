@@ -95,6 +95,8 @@ class Creation:
     # -- others -------------------------------------------------------------------------------------------------------
 
     def _mkdir(self, tid: int, directory: int, address: int, mode: int) -> Answer:
+        if not self._caller.memory.read_string(tid, address).strip(b"/"):
+            return CONTINUE  # the root directory, which `mkdir -p` begins with, or nothing: neither has a parent
         path = self._caller.path(tid, directory, address, follow=False)
         owner = self._owner(tid, parent_of(path.rstrip(b"/")))
         if owner is None:
