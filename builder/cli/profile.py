@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from builder.events import (
 )
 from cache.files import disk_errors
 
+KIB = 1024  # the unit of ru_maxrss
 MICROSECONDS = 1_000_000
 FIRST_TRANSFER_TRACK = 1_000_000  # beyond the numbers of threads
 
@@ -43,7 +45,8 @@ class Profiler(Renderer):
 
     def __exit__(self, *error: object) -> None:
         self._inner.__exit__(*error)
-        document = {"traceEvents": self._events, "displayTimeUnit": "ms"}
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+        document = {"traceEvents": self._events, "displayTimeUnit": "ms", "otherData": {"peak_bytes": peak_bytes}}
         with disk_errors(self._path):
             self._path.write_text(json.dumps(document))
 

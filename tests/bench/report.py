@@ -7,15 +7,51 @@ import json
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.engines import Sample
-from tests.bench.workloads import Workload, cores
+from tests.bench.measuring import Sample
+from tests.bench.workloads import Workload
 
 Results = Mapping[str, Mapping[str, Sequence[Sample]]]  # workload -> engine -> samples
 OURS = "tiffin"
 WORSE = 1.25  # a ratio that grew by more than a quarter is a regression
 MIB = 1 << 20
+PHASES_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How much longer a larger workload may take than a smaller one; `at_most` None: it is only told."""
+
+    small: str
+    large: str
+    at_most: float | None = None
+
+
+GROWTHS = (
+    Growth(small="tiny-10k", large="tiny-200k", at_most=1.2),
+    Growth(small="grow-10k", large="grow-50k"),
+    Growth(small="grow-10k", large="grow-100k"),
+    Growth(small="grow-10k", large="grow-200k"),
+    Growth(small="steps-10", large="steps-50"),
+    Growth(small="steps-10", large="steps-200"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What was measured on, in general words, and the versions of what was compared."""
+
+    kernel: str
+    processor: str
+    cores: int
+    memory_gib: int
+    versions: Mapping[str, str]
+
+    def line(self) -> str:
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{self.cores} cores ({self.processor}), {self.memory_gib} GiB, Linux {self.kernel}; {versions}"
 
 
 def median(samples: Sequence[Sample]) -> float:
@@ -31,59 +67,135 @@ def ratios(engines: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
     return {**found, "best": max(found.values())} if found else {}
 
 
-def table(results: Results, workloads: Sequence[Workload]) -> str:
-    """A Markdown table: medians and spreads in seconds, ratios with their targets, our peak memory."""
-    names = [OURS, *sorted({name for engines in results.values() for name in engines} - {OURS})]
+def peak_mib(engines: Mapping[str, Sequence[Sample]]) -> int:
+    """The most memory that tiffin took in any round, rounded up."""
+    return -(-max((sample.peak_bytes for sample in engines.get(OURS, ())), default=0) // MIB)
+
+
+def verdicts(workload: Workload, engines: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """One text for each target of a workload that could be checked; one that was missed says so."""
+    target, found = workload.target, ratios(engines)
+    texts = [
+        f"{limit:g}x {name}: {_verdict(found[name], limit, 'x')}"
+        for name, limit in target.ratios.items()
+        if name in found
+    ]
+    if OURS in engines:
+        if target.seconds is not None:
+            texts.append(f"{target.seconds:g} s: {_verdict(median(engines[OURS]), target.seconds, ' s')}")
+        peak = peak_mib(engines)
+        if peak >= target.peak_mib:
+            texts.append(f"{target.peak_mib} MiB: missed")
+    return texts
+
+
+def _verdict(value: float, limit: float, unit: str) -> str:
+    return "met" if value <= limit else f"missed ({value:.2f}{unit})"
+
+
+def table(results: Results, workloads: Sequence[Workload], machine: Machine) -> str:
+    """Markdown: medians and spreads in seconds, ratios with their targets, memory, growth, where the time went."""
+    names = _names(results)
     lines = [
-        f"| workload | {' | '.join(names)} | ratio to the best | target | peak MiB |",
+        f"Machine: {machine.line()}.",
+        "",
+        "Median of all rounds in seconds (fastest–slowest); engines took turns.",
+        "",
+        f"| workload | {' | '.join(names)} | tiffin to the best | targets | tiffin's peak MiB |",
         f"|---|{'---|' * len(names)}---|---|---|",
     ]
     for workload in workloads:
         engines = results.get(workload.name)
-        if not engines:
-            continue
-        cells = [_cell(engines[name]) if name in engines else "" for name in names]
-        found = ratios(engines)
-        targets = [
-            f"{limit:g}x {name}: {'met' if found[name] <= limit else f'missed ({found[name]:.2f}x)'}"
-            for name, limit in workload.target.items()
-            if name in found
-        ]
-        best = f"{found['best']:.2f}x" if found else ""
-        peak = max((sample.peak_bytes for sample in engines.get(OURS, ())), default=0) // MIB
-        lines.append(f"| {workload.title} | {' | '.join(cells)} | {best} | {'; '.join(targets)} | {peak} |")
-    return "\n".join(lines) + "\n"
+        if engines:
+            cells = [_cell(engines[name]) if name in engines else "" for name in names]
+            found = ratios(engines)
+            best = f"{found['best']:.2f}x" if found else ""
+            told = "; ".join(verdicts(workload, engines))
+            lines.append(f"| {workload.title} | {' | '.join(cells)} | {best} | {told} | {peak_mib(engines) or ''} |")
+    return "\n".join([*lines, *_growth_lines(results), *_phase_lines(results, workloads)]) + "\n"
 
 
-def document(results: Results) -> dict[str, object]:
-    """Everything, for --compare and for the page."""
+def _names(results: Results) -> list[str]:
+    return [OURS, *sorted({name for engines in results.values() for name in engines} - {OURS})]
+
+
+def _cell(samples: Sequence[Sample]) -> str:
+    seconds = [sample.seconds for sample in samples]
+    return f"{median(samples):.3f} ({min(seconds):.3f}–{max(seconds):.3f})"
+
+
+def growths(results: Results) -> list[tuple[Growth, float]]:
+    """The factors that could be told."""
+    found = []
+    for growth in GROWTHS:
+        small, large = (results.get(name, {}).get(OURS) for name in (growth.small, growth.large))
+        if small and large:
+            found.append((growth, median(large) / median(small)))
+    return found
+
+
+def _growth_lines(results: Results) -> list[str]:
+    lines = []
+    for growth, factor in growths(results):
+        told = (
+            "" if growth.at_most is None else f" (at most {growth.at_most:g}x: {_verdict(factor, growth.at_most, 'x')})"
+        )
+        lines.append(f"- {growth.large} takes {factor:.2f}x the time of {growth.small}{told}")
+    return ["", "How tiffin's time grows:", "", *lines] if lines else []
+
+
+def _phase_lines(results: Results, workloads: Sequence[Workload]) -> list[str]:
+    """Where tiffin's time went in the last round, from its --profile; phases of parallel steps add up."""
+    lines = []
+    for workload in workloads:
+        samples = results.get(workload.name, {}).get(OURS)
+        if samples and samples[-1].phases:
+            longest = sorted(samples[-1].phases.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
+            told = ", ".join(f"{name} {seconds:.3f}" for name, seconds in longest)
+            lines.append(f"- {workload.name}: {told}; CPU {samples[-1].cpu_seconds:.2f}")
+    return ["", "Where tiffin's time went, in seconds:", "", *lines] if lines else []
+
+
+def document(results: Results, machine: Machine) -> dict[str, object]:
+    """Everything, for --compare."""
     return {
-        "machine": {"system": platform.platform(), "cores": cores(), "python": platform.python_version()},
+        "machine": machine.line(),
         "seconds": {
             name: {engine: [round(s.seconds, 4) for s in samples] for engine, samples in engines.items()}
             for name, engines in results.items()
         },
-        "peak_bytes": {
-            name: max((s.peak_bytes for s in engines.get(OURS, ())), default=0) for name, engines in results.items()
+        "cpu_seconds": {
+            name: [round(s.cpu_seconds, 3) for s in engines.get(OURS, ())] for name, engines in results.items()
         },
-        "ratios": {name: ratios(engines) for name, engines in results.items()},
+        "peak_mib": {name: peak_mib(engines) for name, engines in results.items()},
+        "ratios": {
+            name: {engine: round(ratio, 4) for engine, ratio in ratios(engines).items()}
+            for name, engines in results.items()
+        },
+        "growth": {f"{growth.large}/{growth.small}": round(factor, 4) for growth, factor in growths(results)},
     }
 
 
 def regressions(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
-    """One line for each ratio to another engine that grew by more than a quarter."""
+    """One line for each ratio (to another engine, or of growth) that grew by more than a quarter."""
     lines = []
-    new, old = now["ratios"], before["ratios"]
-    assert isinstance(new, dict) and isinstance(old, dict)
-    for workload in sorted(new.keys() & old.keys()):
-        for engine in sorted(new[workload].keys() & old[workload].keys()):
-            was, is_ = old[workload][engine], new[workload][engine]
-            if is_ > was * WORSE:
-                lines.append(f"{workload}: {is_:.2f}x {engine}, was {was:.2f}x")
+    new, old = _ratios_of(now), _ratios_of(before)
+    for name in sorted(new.keys() & old.keys()):
+        if new[name] > old[name] * WORSE:
+            lines.append(f"{name}: {new[name]:.2f}x, was {old[name]:.2f}x")
     return lines
 
 
-def page(results: Results, workloads: Sequence[Workload]) -> str:
+def _ratios_of(run: Mapping[str, object]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    by_workload, growth = run["ratios"], run.get("growth", {})
+    assert isinstance(by_workload, dict) and isinstance(growth, dict)
+    for workload, engines in by_workload.items():
+        found.update({f"{workload}, tiffin to {engine}": ratio for engine, ratio in engines.items()})
+    return {**found, **{f"growth {name}": factor for name, factor in growth.items()}}
+
+
+def page(results: Results, workloads: Sequence[Workload], machine: Machine) -> str:
     """An HTML page with a bar for each median; whiskers span all rounds."""
     rows = []
     for workload in workloads:
@@ -93,31 +205,44 @@ def page(results: Results, workloads: Sequence[Workload]) -> str:
         longest = max(sample.seconds for samples in engines.values() for sample in samples)
         rows.append(f"<h2>{html.escape(workload.title)}</h2>")
         for name, samples in sorted(engines.items(), key=lambda item: item[0] != OURS):
-            seconds = [sample.seconds for sample in samples]
-            width, low, high = (100 * value / longest for value in (median(samples), min(seconds), max(seconds)))
-            colour = "#2a7" if name == OURS else "#999"
-            rows.append(
-                f'<div class=row><span class=name>{html.escape(name)}</span><svg viewBox="0 0 120 10" '
-                f'preserveAspectRatio="none"><rect width="{width:.2f}" height="10" fill="{colour}"/>'
-                f'<path d="M{low:.2f} 5H{high:.2f}" stroke="#000" stroke-width=".6"/></svg>'
-                f"<span>{median(samples):.3f} s</span></div>"
-            )
+            rows.append(_bar(name, samples, longest))
     style = ".row{display:flex;gap:1em;align-items:center}.name{width:6em}svg{width:60%;height:1.2em}body{font-family:sans-serif}"
     head = f"<!doctype html><meta charset=utf-8><title>tiffin beside others</title><style>{style}</style>"
-    machine = html.escape(f"{platform.platform()}, {cores()} cores; medians, the line spans all rounds")
-    return f"{head}<h1>tiffin beside others</h1><p>{machine}</p>{''.join(rows)}\n"
+    told = html.escape(f"{machine.line()}. Medians; the line spans all rounds.")
+    return f"{head}<h1>tiffin beside others</h1><p>{told}</p>{''.join(rows)}\n"
 
 
-def write(path: Path, results: Results, workloads: Sequence[Workload]) -> None:
+def _bar(name: str, samples: Sequence[Sample], longest: float) -> str:
+    seconds = [sample.seconds for sample in samples]
+    width, low, high = (100 * value / longest for value in (median(samples), min(seconds), max(seconds)))
+    colour = "#2a7" if name == OURS else "#999"
+    return (
+        f'<div class=row><span class=name>{html.escape(name)}</span><svg viewBox="0 0 120 10" '
+        f'preserveAspectRatio="none"><rect width="{width:.2f}" height="10" fill="{colour}"/>'
+        f'<path d="M{low:.2f} 5H{high:.2f}" stroke="#000" stroke-width=".6"/></svg>'
+        f"<span>{median(samples):.3f} s</span></div>\n"
+    )
+
+
+def write(path: Path, results: Results, workloads: Sequence[Workload], machine: Machine) -> None:
     """By the suffix: .json, .html, else Markdown."""
     if path.suffix == ".json":
-        path.write_text(json.dumps(document(results), indent=2) + "\n")
+        path.write_text(json.dumps(document(results, machine), indent=2) + "\n")
     elif path.suffix == ".html":
-        path.write_text(page(results, workloads))
+        path.write_text(page(results, workloads, machine))
     else:
-        path.write_text(table(results, workloads))
+        path.write_text(table(results, workloads, machine))
 
 
-def _cell(samples: Sequence[Sample]) -> str:
-    seconds = [sample.seconds for sample in samples]
-    return f"{median(samples):.3f} ({min(seconds):.3f}–{max(seconds):.3f})"
+def this_machine(versions: Mapping[str, str]) -> Machine:
+    """The machine as /proc tells; nothing that names it."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
+    memory = Path("/proc/meminfo").read_text().split()
+    return Machine(
+        kernel=".".join(platform.release().split(".")[:2]),
+        processor=models[0] if models else platform.machine(),
+        cores=max(1, len(models)),
+        memory_gib=round(int(memory[1]) / (1 << 20)),
+        versions=versions,
+    )

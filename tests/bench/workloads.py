@@ -2,79 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.engines import Engine, Sample, measured
-from tests.unprivileged import Users
+from tests.bench.engines import Engine, Python, Tiffin
+from tests.bench.lab import Lab
+from tests.bench.measuring import Sample, measured
 
-SMALL_FILE = 600
-BIG_FILE = 1 << 30
+BIG_FILE_BYTES = 1 << 30
+MAX_PEAK_MIB = 120  # of every workload
 
 
-@dataclass(slots=True)
-class Lab:
-    """The place of a benchmark: a folder all can read, a registry, base images in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """At most these ratios, by engine (`best` is the fastest of the others), seconds, and memory of tiffin."""
 
-    folder: Path
-    users: Users
-    host: str
-    checkout: Path
-    scale: float = 1.0  # of the numbers of files and bytes
-    debian: str = ""
-
-    def context(self, name: str, dockerfile: str) -> Path:
-        """A new build context."""
-        path = self.folder / name
-        path.mkdir(parents=True)
-        (path / "Dockerfile").write_text(dockerfile)
-        return path
-
-    def files(self, path: Path, count: int, size: int = SMALL_FILE, *, fanout: int = 100) -> None:
-        """Many small files below `path`, no two alike."""
-        for number in range(count):
-            file = path / f"d{number % fanout}/e{number // fanout % fanout}/f{number}"
-            if number < fanout * fanout:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            line = f"{path.name} {number}\n".encode()
-            file.write_bytes(line * (size // len(line) + 1))
-
-    def opened(self, path: Path) -> Path:
-        """`path`, readable by all."""
-        subprocess.run(["chmod", "-R", "a+rX", str(path)], check=True)
-        return path
-
-    def count(self, full: int) -> int:
-        return max(10, int(full * self.scale))
-
-    def image(self, name: str, context: Path) -> str:
-        """Build and push an image for all engines."""
-        reference = f"{self.host}/{name}"
-        tool = [sys.executable, "-m", "builder", "--root", str(self.folder / "state"), "build", "-q", "--push"]
-        subprocess.run([*tool, "-t", reference, str(context)], check=True, cwd=self.checkout, stdout=subprocess.DEVNULL)
-        return reference
-
-    def time(
-        self,
-        engine: Engine,
-        context: Path,
-        image: str,
-        *,
-        push: bool = False,
-        args: Mapping[str, str] | None = None,
-    ) -> Sample:
-        """One build."""
-        name = f"{self.host}/{image}-{engine.name}:1"
-        return measured(self.users, engine.build(context, name, args or {}, push=push))
-
-    def name_of(self, engine: Engine, image: str) -> str:
-        return f"{self.host}/{image}-{engine.name}:1"
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    peak_mib: int = MAX_PEAK_MIB
 
 
 class Workload(Protocol):
@@ -87,8 +35,11 @@ class Workload(Protocol):
     def title(self) -> str: ...
 
     @property
-    def target(self) -> Mapping[str, float]:
-        """At most this ratio, by engine; `best` is the fastest of the others."""
+    def target(self) -> Target: ...
+
+    @property
+    def rounds(self) -> int:
+        """How often it is done unless the caller says."""
 
     def prepare(self, lab: Lab) -> None: ...
 
@@ -102,7 +53,8 @@ class Base:
 
     name: str
     title: str
-    target: Mapping[str, float] = field(default_factory=dict)
+    rounds: int
+    target: Target = field(default_factory=Target)
     path: Path = Path()
 
 
@@ -116,55 +68,71 @@ COPY --from=build /out /out
 COPY src/d0 /srv
 CMD ["true"]
 """
+COLD, WARM, CHANGE, SHARED = "cold", "warm", "change", "shared"
 
 
+@dataclass(slots=True, kw_only=True)
 class Service(Base):
-    """A service of two stages: nothing changed, cold, or one of many files changed."""
+    """A service of two stages: cold; nothing changed; one of many files changed; from a shared cache on an empty disk."""
 
-    def __init__(self, name: str, title: str, target: Mapping[str, float], *, files: int, mode: str) -> None:
-        super().__init__(name, title, target)
-        self._files = files
-        self._mode = mode
+    files: int
+    mode: str
 
     def prepare(self, lab: Lab) -> None:
         self.path = lab.context(self.name, SERVICE)
-        lab.files(self.path / "src", lab.count(self._files), 3000)
+        lab.files(self.path / "src", lab.count(self.files), 3000)
         lab.opened(self.path)
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
-        args = {"BASE": lab.debian}
-        if engine.name == "kaniko" and self._mode == "warm":
+        args, pushes = {"BASE": lab.debian}, self.mode != WARM
+        if self.mode == WARM and not engine.remembers:
             return None
-        engine.reset()
-        if self._mode == "cold":
-            return lab.time(engine, self.path, self.name, push=True, args=args)
-        lab.time(engine, self.path, self.name, push=self._mode == "change", args=args)
-        if self._mode == "change":
+        if self.mode == SHARED:
+            if number == 0:
+                engine.reset()
+                if lab.time(engine, self.path, self.name, args=args, push=True, cache="cache", fills=True) is None:
+                    return None
+            engine.reset()
+            lab.forget_pushed()
+            return lab.time(engine, self.path, self.name, args=args, push=True, cache="cache")
+        if self.mode == COLD or number == 0:
+            engine.reset()
+            lab.forget_pushed()
+        if self.mode != COLD and number == 0:
+            lab.time(engine, self.path, self.name, push=pushes, args=args)
+        if self.mode == CHANGE:
             (self.path / "src/d1/e0/f1").write_text(f"changed {engine.name} {number}")
-        return lab.time(engine, self.path, self.name, push=self._mode == "change", args=args)
+        return lab.time(engine, self.path, self.name, push=pushes, args=args)
 
 
-class TinyRuns(Base):
-    """Three tiny RUNs over a base of many files."""
+@dataclass(slots=True, kw_only=True)
+class Runs(Base):
+    """RUN steps that are new in each round, over a base with `files` more files."""
 
-    def __init__(self, name: str, title: str, target: Mapping[str, float], *, files: int) -> None:
-        super().__init__(name, title, target)
-        self._files = files
+    script: str
+    steps: int
+    files: int = 0
+    only_ours: bool = False
 
     def prepare(self, lab: Lab) -> None:
-        base = lab.context(f"{self.name}-base", f"FROM {lab.debian}\nCOPY files /files\n")
-        lab.files(base / "files", lab.count(self._files))
-        image = lab.image(f"{self.name}-base:1", lab.opened(base))
-        runs = "".join(f"RUN echo $NONCE {number} > /tiny{number}\n" for number in range(3))
+        image = lab.debian
+        if self.files:
+            base = lab.context(f"{self.name}-base", f"FROM {lab.debian}\nCOPY files /files\n")
+            lab.files(base / "files", lab.count(self.files))
+            image = lab.image(f"{self.name}-base:1", lab.opened(base))
+        runs = "".join(f"RUN {self.script.format(number=number)}\n" for number in range(self.steps))
         self.path = lab.opened(lab.context(self.name, f"FROM {image}\nARG NONCE\n{runs}"))
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+        if self.only_ours and not isinstance(engine, Tiffin):
+            return None
         if number == 0:
             engine.reset()
             lab.time(engine, self.path, self.name, args={"NONCE": "first"})
         return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
 
 
+@dataclass(slots=True, kw_only=True)
 class BigLayer(Base):
     """One large file, half of it compressible, built and pushed."""
 
@@ -172,16 +140,17 @@ class BigLayer(Base):
         self.path = lab.context(self.name, "FROM scratch\nCOPY big /big\n")
         source = random.Random(1)
         with (self.path / "big").open("wb") as stream:
-            for _ in range(lab.count(BIG_FILE) >> 20):
+            for _ in range(lab.count(BIG_FILE_BYTES) >> 20):
                 stream.write(source.randbytes(1 << 19) + b"compressible " * ((1 << 19) // 13))
         lab.opened(self.path)
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
         engine.reset()
-        _forget_pushed(lab)
+        lab.forget_pushed()
         return lab.time(engine, self.path, self.name, push=True)
 
 
+@dataclass(slots=True, kw_only=True)
 class RunTrue(Base):
     """`run --rm IMAGE true`."""
 
@@ -195,10 +164,11 @@ class RunTrue(Base):
         if number == 0:
             engine.reset()
             lab.time(engine, self.path, self.name)
-            measured(lab.users, commands)
-        return measured(lab.users, commands)
+            measured(lab.place, commands)
+        return measured(lab.place, commands)
 
 
+@dataclass(slots=True, kw_only=True)
 class Stages(Base):
     """Four stages that sleep two seconds each."""
 
@@ -214,6 +184,7 @@ class Stages(Base):
         return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
 
 
+@dataclass(slots=True, kw_only=True)
 class CopyOnly(Base):
     """Files onto a remote base, cold, pushed."""
 
@@ -224,53 +195,42 @@ class CopyOnly(Base):
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
         engine.reset()
+        lab.forget_pushed()
         (self.path / "src/d0/e0/f0").write_text(f"{engine.name} {number}")
         return lab.time(engine, self.path, self.name, push=True)
 
 
-class AptInstall(Base):
-    """apt-get install of real packages; the package source is the machine's own."""
-
-    def prepare(self, lab: Lab) -> None:
-        install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends git gcc libc6-dev python3 vim"
-        env = "ENV DEBIAN_FRONTEND=noninteractive\n"
-        self.path = lab.opened(lab.context(self.name, f"FROM {lab.debian}\n{env}ARG NONCE\nRUN {install}\n"))
-
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
-        if number == 0:
-            engine.reset()
-        return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
-
-
+@dataclass(slots=True, kw_only=True)
 class ManyFiles(Base):
-    """A context like node_modules."""
+    """A context of many files, like node_modules."""
 
-    def __init__(self, name: str, title: str, target: Mapping[str, float], *, files: int, warm: bool) -> None:
-        super().__init__(name, title, target)
-        self._files = files
-        self._warm = warm
+    files: int
+    warm: bool = False
+    only_ours: bool = False
 
     def prepare(self, lab: Lab) -> None:
         self.path = lab.context(self.name, "FROM scratch\nCOPY node_modules /app/node_modules\n")
-        lab.files(self.path / "node_modules", lab.count(self._files))
+        lab.files(self.path / "node_modules", lab.count(self.files))
         lab.opened(self.path)
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
-        if engine.name == "kaniko" and self._warm:
+        if (self.warm and not engine.remembers) or (self.only_ours and not isinstance(engine, Tiffin)):
             return None
-        if not self._warm or number == 0:
+        if not self.warm or number == 0:
             engine.reset()
-        if self._warm and number == 0:
+        if self.warm and number == 0:
             lab.time(engine, self.path, self.name)
         return lab.time(engine, self.path, self.name)
 
 
+@dataclass(slots=True, kw_only=True)
 class CopyFrom(Base):
     """Many files from one stage to another."""
 
+    files: int
+
     def prepare(self, lab: Lab) -> None:
-        count = lab.count(20_000)
-        make = f"mkdir -p /t && cd /t && seq {count} | split -l 1 -a 4 - f"
+        make = f"mkdir -p /t && cd /t && seq {lab.count(self.files)} | split -l 1 -a 4 - f"
         text = f"FROM {lab.debian} AS a\nRUN {make}\nFROM {lab.debian}\nARG NONCE\nRUN echo $NONCE > /n\nCOPY --from=a /t /t\n"
         self.path = lab.opened(lab.context(self.name, text))
 
@@ -281,10 +241,11 @@ class CopyFrom(Base):
         return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
 
 
+@dataclass(slots=True, kw_only=True)
 class Pull(Base):
     """Pull an image of ten layers and run something in it."""
 
-    image = ""
+    image: str = ""
 
     def prepare(self, lab: Lab) -> None:
         layers = "".join(f"COPY l{number} /l{number}\n" for number in range(10))
@@ -298,71 +259,69 @@ class Pull(Base):
         if not commands:
             return None
         engine.reset()
-        return measured(lab.users, commands)
+        return measured(lab.place, commands)
 
 
-class Growth(Base):
-    """How the time grows: `count` files copied, or `count` RUN steps."""
+@dataclass(slots=True, kw_only=True)
+class StartUp(Base):
+    """A command that does nothing, beside `python3 -c pass`."""
 
-    def __init__(self, name: str, title: str, *, count: int, steps: bool) -> None:
-        super().__init__(name, title)
-        self._count = count
-        self._steps = steps
+    word: str
 
     def prepare(self, lab: Lab) -> None:
-        if self._steps:
-            runs = "".join(f"RUN echo $NONCE {number} > /s{number}\n" for number in range(self._count))
-            self.path = lab.opened(lab.context(self.name, f"FROM {lab.debian}\nARG NONCE\n{runs}"))
-            return
-        self.path = lab.context(self.name, "FROM scratch\nCOPY files /files\n")
-        lab.files(self.path / "files", lab.count(self._count))
-        lab.opened(self.path)
+        """It needs nothing."""
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
-        if engine.name != "tiffin":
+        if not isinstance(engine, (Tiffin, Python)):
             return None
-        if not self._steps or number == 0:
-            engine.reset()
-        return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"} if self._steps else {})
+        return measured(lab.place, [engine.start(self.word)])
 
 
-def _forget_pushed(lab: Lab) -> None:
-    """Let no engine find the blobs of another one in the registry."""
-    repositories = lab.folder / "registry/data/docker/registry/v2/repositories"
-    for path in repositories.glob("*-*"):
-        if any(path.name.endswith(f"-{name}") for name in ("tiffin", "buildah", "docker", "buildkit", "kaniko")):
-            subprocess.run(["rm", "-rf", str(path)], check=True)
+def _best(limit: float, **more: int) -> Target:
+    return Target(ratios={"best": limit}, **more)
 
 
 def all_workloads() -> Sequence[Workload]:
     """Every row, in the table's order."""
+    install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends git gcc libc6-dev python3 vim"
+    apt, tiny = f"export DEBIAN_FRONTEND=noninteractive; {install}", "echo $NONCE {number} > /tiny{number}"
+    warm = Target(ratios={"buildah": 0.25, "docker": 1.0, "buildkit": 1.0})
     rows: list[Workload] = [
-        Service(
-            "nothing", "nothing changed", {"buildah": 0.25, "docker": 1.0, "buildkit": 1.0}, files=2000, mode="warm"
-        ),
-        Service("cold", "cold build and push", {"best": 0.6}, files=2000, mode="cold"),
-        Service("change", "one of 10,000 files changed", {"best": 0.5}, files=10_000, mode="change"),
-        TinyRuns("tiny", "three tiny RUNs over 100,000 files", {"best": 0.3}, files=100_000),
-        TinyRuns("tiny-10k", "the same over 10,000 files", {}, files=10_000),
-        TinyRuns("tiny-200k", "the same over 200,000 files", {}, files=200_000),
-        BigLayer("big", "a layer of 1 GiB, pushed", {"best": 0.5}),
-        RunTrue("run", "run true", {"buildah": 0.2, "docker": 0.25}),
-        Stages("stages", "four stages of sleep 2", {}),
-        CopyOnly("copy", "COPY onto a remote base, cold, pushed", {"best": 0.1}),
-        AptInstall("apt", "apt-get install", {"best": 0.8}),
-        ManyFiles("files", "100,000 files, cold", {"best": 0.5}, files=100_000, warm=False),
-        ManyFiles("files-warm", "100,000 files, nothing changed", {"best": 0.2}, files=100_000, warm=True),
-        CopyFrom("copy-from", "COPY --from of 20,000 files", {}),
-        Pull("pull", "pull ten layers and run", {"best": 0.7}),
+        Service("nothing", "nothing changed", 9, warm, files=2000, mode=WARM),
+        Service("cold", "cold build and push", 5, _best(0.6), files=2000, mode=COLD),
+        Service("change", "one of 10,000 files changed, pushed", 5, _best(0.5), files=10_000, mode=CHANGE),
+        Runs("tiny", "three tiny RUNs over 100,000 files", 5, _best(0.3), script=tiny, steps=3, files=100_000),
+        BigLayer("big", "a layer of 1 GiB, pushed", 3, _best(0.5, peak_mib=100)),
+        RunTrue("run", "run true", 9, Target(ratios={"buildah": 0.2, "docker": 0.25})),
+        Stages("stages", "four stages of sleep 2", 3, Target(seconds=2.6)),
+        CopyOnly("copy", "COPY onto a remote base, cold, pushed", 5, _best(0.1)),
+        Runs("apt", "apt-get install", 3, _best(0.8), script=apt, steps=1),
+        ManyFiles("files", "100,000 files, cold", 3, _best(0.5), files=100_000),
+        ManyFiles("files-warm", "100,000 files, nothing changed", 5, _best(0.2), files=100_000, warm=True),
+        CopyFrom("copy-from", "COPY --from of 20,000 files", 3, files=20_000),
+        Pull("pull", "pull ten layers and run", 3, _best(0.7)),
+        Service("shared", "shared cache on an empty disk, pushed", 3, files=2000, mode=SHARED),
+        StartUp("help", "tiffin --help", 15, Target(ratios={"python": 3.0}), word="--help"),
+        StartUp("version", "tiffin version", 15, Target(ratios={"python": 3.0}), word="version"),
     ]
     rows += [
-        Growth(f"grow-{count}", f"COPY of {count:,} files", count=count, steps=False)
+        Runs(
+            f"tiny-{count // 1000}k",
+            f"three tiny RUNs over {count:,} files",
+            5,
+            script=tiny,
+            steps=3,
+            files=count,
+            only_ours=True,
+        )
+        for count in (10_000, 200_000)
+    ]
+    rows += [
+        ManyFiles(f"grow-{count // 1000}k", f"COPY of {count:,} files", 2, files=count, only_ours=True)
         for count in (10_000, 50_000, 100_000, 200_000)
     ]
-    rows += [Growth(f"steps-{count}", f"{count} RUN steps", count=count, steps=True) for count in (10, 50, 200)]
+    rows += [
+        Runs(f"steps-{count}", f"{count} RUN steps", 2, script=tiny, steps=count, only_ours=True)
+        for count in (10, 50, 200)
+    ]
     return rows
-
-
-def cores() -> int:
-    """How many processors there are."""
-    return os.cpu_count() or 1
