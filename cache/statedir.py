@@ -20,7 +20,7 @@ from cache.errors import StoreError
 from cache.files import disk_error, flocked, remove_tree, write_atomically
 
 FORMAT = "tiffin 1\n"
-FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "tmp", "locks")
+FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,100}")
 LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
 
@@ -35,6 +35,7 @@ class StateDir:
         self.cache = root / "cache"
         self.mounts = root / "mounts"
         self.containers = root / "containers"
+        self.filters = root / "filters"  # seccomp filters that were made once
         self.tmp = root / "tmp"
         self.locks = root / "locks"
 

@@ -33,6 +33,9 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
 @click.option(
     "--allow", "allowed", multiple=True, metavar="ENTITLEMENT", help="Grant security.insecure or network.host."
 )
+@click.option(
+    "--security-opt", "security", multiple=True, metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges."
+)
 @click.option("--no-cache-filter", "no_cache_stages", multiple=True, metavar="STAGES", help="Run these stages again.")
 @click.option("--timestamp", metavar="SECONDS", help="Time of everything made, like SOURCE_DATE_EPOCH.")
 @click.option("--load", is_flag=True, help="Keep the image here, which is the default.")

@@ -301,9 +301,11 @@ class Invocation:
         return COMMITS if self._options["commit"] == "explicit" else STEPS
 
     def _recipe(self, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]) -> Recipe:
+        from builder.cli.security_options import parse_security
         from builder.instructions.ops import Surroundings
         from builder.solver.recipe import Recipe
 
+        security = parse_security(self._many("security"), Path.cwd())
         return Recipe(
             platform=self._platforms[0],
             build_args=build_args,
@@ -316,6 +318,9 @@ class Invocation:
                 shm_bytes=options.shm_size(self._text("shm_size")),
                 ulimits=options.ulimits(self._many("ulimits")),
                 hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
+                seccomp=security.seccomp,
+                no_new_privs=security.no_new_privs,
+                unmasked=security.unmasked,
             ),
             allowed=options.entitlements(self._many("allowed")),
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from builder.cli.security_options import parse_security
 from builder.cli.session import Session, progress_option, registry_options
 from builder.errors import ImageNotFoundError, TiffinError, UsageError
 
@@ -31,13 +32,11 @@ REFUSED = {  # options of Docker's that are refused by name: (takes a value, why
     ("--cpus",): (True, "limits are not supported yet"),
     ("--pids-limit",): (True, "limits are not supported yet"),
     ("--ulimit",): (True, "limits are not supported yet"),
-    ("--privileged",): (False, "a rootless container cannot have more than its user has"),
     ("--device",): (True, "give a device as a mount, such as -v /dev/fuse:/dev/fuse"),
     ("--gpus",): (True, "devices are given as mounts"),
     ("--restart",): (True, "containers in the background are not supported yet"),
     ("--link",): (True, "containers share this machine's network"),
 }
-NEW_PRIVILEGES = ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true")
 
 
 class OwnUsageError(click.UsageError):
@@ -95,7 +94,10 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
 @click.option("--cap-add", "cap_add", multiple=True, metavar="NAME", help="Add a capability; repeatable.")
 @click.option("--cap-drop", "cap_drop", multiple=True, metavar="NAME", help="Drop a capability; repeatable.")
-@click.option("--security-opt", "security", multiple=True, metavar="OPTION", help="no-new-privileges.")
+@click.option(
+    "--security-opt", "security", multiple=True, metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges."
+)
+@click.option("--privileged", is_flag=True, help="All that the user has: every capability, no filter, all of /proc.")
 @click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
@@ -149,6 +151,7 @@ def _run_in_namespace(
     from builder.containers.volumes import prepare_mounts
     from builder.image.users import resolve_user
     from builder.sandbox.launch import Launcher
+    from builder.sandbox.seccomp import filter_for
 
     with ExitStack() as stack:
         launcher = stack.enter_context(Launcher.start())  # before there are threads
@@ -192,6 +195,7 @@ def _run_in_namespace(
             trees=trees,
             user=user,
             mounted=mounted,
+            seccomp=filter_for(wishes.seccomp, wishes.capabilities, session.state.filters),
             console=terminal.path if terminal else "",
             isolation=isolation,
         )
@@ -282,13 +286,13 @@ def _wishes(options: Mapping[str, object]) -> Wishes:
     from builder.containers.environment import parse_host, parse_variables
     from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
     from builder.containers.run import Wishes, choose_capabilities
+    from builder.sandbox.seccomp import UNCONFINED
 
     if options["network"] not in ("host", "none"):
         raise UsageError(f'--network "{options["network"]}" is not supported', remedy="use host or none")
-    for text in _many(options, "security"):
-        if text not in NEW_PRIVILEGES:
-            raise UsageError(f"--security-opt {text} is not supported yet", remedy="leave it out")
     directory = str(Path.cwd())
+    security = parse_security(_many(options, "security"), Path.cwd())
+    privileged = bool(options["privileged"])
     mounts = [parse_volume(text, directory=directory) for text in _many(options, "volumes")]
     mounts += [parse_mount(text, directory=directory) for text in _many(options, "mounts")]
     mounts += [parse_tmpfs(text) for text in _many(options, "tmpfs")]
@@ -308,6 +312,10 @@ def _wishes(options: Mapping[str, object]) -> Wishes:
         read_only=bool(options["read_only"]),
         tty=bool(options["tty"]),
         shm_size_bytes=parse_size(str(options["shm_size"])),
-        capabilities=choose_capabilities(_many(options, "cap_add"), _many(options, "cap_drop")),
-        no_new_privs=bool(options["security"]),
+        capabilities=choose_capabilities(
+            (*_many(options, "cap_add"), *(("ALL",) if privileged else ())), _many(options, "cap_drop")
+        ),
+        no_new_privs=security.no_new_privs,
+        seccomp=UNCONFINED if privileged else security.seccomp,
+        unmasked=privileged or security.unmasked,
     )

@@ -22,6 +22,7 @@ from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import ExitStatus, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
+from builder.sandbox.seccomp import Filter
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from cache.values import dataclass
 
@@ -51,6 +52,8 @@ class Wishes:
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
+    seccomp: str = ""  # as in builder.sandbox.seccomp
+    unmasked: bool = False
 
 
 def command_of(config: RunConfig, wishes: Wishes) -> tuple[str, ...]:
@@ -74,6 +77,7 @@ def make_spec(
     user: User,
     mounted: Mounted,
     isolation: Isolation,
+    seccomp: Filter,
     console: str = "",
 ) -> SandboxSpec:
     """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console."""
@@ -108,6 +112,9 @@ def make_spec(
         shm_size_bytes=wishes.shm_size_bytes,
         capabilities=isolation.allowed(wishes.capabilities),
         no_new_privs=wishes.no_new_privs,
+        seccomp=seccomp.text,
+        seccomp_flags=seccomp.flags,
+        unmasked=wishes.unmasked,
     )
 
 

@@ -165,6 +165,9 @@ class Surroundings:
     shm_bytes: int = 0
     ulimits: tuple[tuple[str, int, int], ...] = ()
     hostname: str = ""
+    seccomp: str = ""  # as in builder.sandbox.seccomp; what is forbidden makes a step fail, or not
+    no_new_privs: bool = False
+    unmasked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

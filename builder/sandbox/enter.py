@@ -6,6 +6,7 @@ but through a descriptor below its root.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import fcntl
@@ -201,18 +202,20 @@ def be_command(spec: _Spec, fds: list[int], error_writer: int, owners: superviso
         if owners is not None:
             with step("watch over the owners of files"):
                 owners.enter(fds[2])
-        if spec["tier"] == "proot":  # which does both, in its own way
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        else:
+        if spec["tier"] != "proot":
             go_to_directory(spec)
-            become_user(spec)
-        if not spec["own_pids"]:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        if spec["tier"] == "proot":  # which enters the directory and emulates the user in its own way
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        else:
+            become_user(spec)
+            drop_privileges(spec)
+        if not spec["own_pids"]:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         keep_only_standard(error_writer)
         execute(spec, error_writer)
     except SetupError as exc:
@@ -228,6 +231,11 @@ def tell(fd: int, **message: object) -> None:
 
 def keep_only_standard(error_writer: int) -> None:
     """Everything but 0, 1, 2 closes when the command starts."""
+    try:
+        kernel.close_on_exec(3)
+        return
+    except OSError:  # an old kernel, or a profile around us
+        pass
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 1024)):
         fd = int(name)
         if fd > 2 and fd != error_writer:
@@ -265,7 +273,7 @@ def go_to_directory(spec: _Spec) -> None:
 
 
 def become_user(spec: _Spec) -> None:
-    """Groups, bounding set, ids, capabilities: in the order in which each is still allowed."""
+    """Groups, bounding set, ids: in the order in which each is still allowed. What is permitted stays for now."""
     keep = frozenset(spec["capabilities"])
     uid, gid, groups = spec["uid"], spec["gid"], spec["groups"]
     with step(f"become user {uid}:{gid}"):
@@ -275,11 +283,31 @@ def become_user(spec: _Spec) -> None:
             if set(groups) - {gid}:
                 raise
         kernel.drop_bounding(keep)
+        kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)  # execve clears it
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
-        kernel.set_capabilities(keep if uid == 0 else frozenset())
+
+
+def drop_privileges(spec: _Spec) -> None:
+    """Capabilities and the seccomp filter. Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes after it."""
+    keep = frozenset(spec["capabilities"]) if spec["uid"] == 0 else frozenset()
+    program = base64.b64decode(spec["seccomp"])
+    with step("drop capabilities"):
         if spec["no_new_privs"]:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        elif program:
+            with unless_chroot(spec):
+                kernel.set_capabilities(keep | {"SYS_ADMIN"})
+    if program:
+        with step("install the seccomp filter"), unless_chroot(spec):
+            kernel.install_filter(program, spec["seccomp_flags"])
+    with step("drop capabilities"):
+        kernel.set_capabilities(keep)
+
+
+def unless_chroot(spec: _Spec) -> contextlib.AbstractContextManager[None]:
+    """Root of a pod lacks what this needs; there the pod's own filter has to do."""
+    return contextlib.suppress(PermissionError) if spec["tier"] == "chroot" else contextlib.nullcontext()
 
 
 def execute(spec: _Spec, error_writer: int) -> None:

@@ -21,7 +21,8 @@ MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
 FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC = 1, 1
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 4, 24, 38, 47
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
+PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 PR_SET_CHILD_SUBREAPER = 36
 CAPABILITY_VERSION_3 = 0x20080522
@@ -35,7 +36,8 @@ _OLD = {
     "aarch64": {"pivot_root": 41, "capset": 91, "seccomp": 277},
 }.get(os.uname().machine, {})
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
-_OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR = 437, 438, 442
+_CLOSE_RANGE, _OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR = 436, 437, 438, 442
+CLOSE_RANGE_CLOEXEC = 4
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -141,6 +143,11 @@ def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) ->
 def copy_descriptor(pidfd: int, descriptor: int) -> int:
     """A copy of another process's descriptor, closed when this one executes; the caller closes it."""
     return _call(_PIDFD_GETFD, "pidfd_getfd", pidfd, descriptor, 0)
+
+
+def close_on_exec(first: int) -> None:
+    """Close `first` and every descriptor above it when another program is executed."""
+    _call(_CLOSE_RANGE, "close_range", first, (1 << 32) - 1, CLOSE_RANGE_CLOEXEC)
 
 
 def overwrite(address: int, size_bytes: int, text: bytes) -> None:

@@ -104,6 +104,8 @@ class SandboxSpec:
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
+    seccomp: str = ""  # struct sock_filter in base64; "" is no filter
+    seccomp_flags: int = 0
     unmasked: bool = False  # all of /proc as it is
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
 

@@ -12,7 +12,7 @@ AUDIT_ARCH_I386, AUDIT_ARCH_ARM = 0x40000003, 0x40000028
 X32_BIT = 0x40000000  # set in the number of a call of the x32 ABI, which shares AUDIT_ARCH_X86_64
 
 
-def _numbered(text: str) -> dict[str, int]:
+def numbered(text: str) -> dict[str, int]:
     """A table from runs of names: `NUMBER:` and the names from that number on."""
     table: dict[str, int] = {}
     number = 0
@@ -25,7 +25,7 @@ def _numbered(text: str) -> dict[str, int]:
     return table
 
 
-X86_64 = _numbered(
+X86_64 = numbered(
     """
     0: read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask
     rt_sigreturn ioctl pread64 pwrite64 readv writev access pipe select sched_yield mremap msync mincore madvise
@@ -67,7 +67,7 @@ X86_64 = _numbered(
     """
 )
 
-AARCH64 = _numbered(
+AARCH64 = numbered(
     """
     0: io_setup io_destroy io_submit io_cancel io_getevents setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr
     listxattr llistxattr flistxattr removexattr lremovexattr fremovexattr getcwd lookup_dcookie eventfd2 epoll_create1
@@ -104,7 +104,7 @@ AARCH64 = _numbered(
     """
 )
 
-I386 = _numbered(
+I386 = numbered(
     """
     0: restart_syscall exit fork read write open close waitpid creat link unlink execve chdir time mknod chmod lchown
     break oldstat lseek getpid mount umount setuid getuid stime ptrace alarm oldfstat pause utime stty gtty access

@@ -207,7 +207,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             stack.callback(launcher.close)
             for limit in isolation.limits():
                 services.sink.emit(Noted(message=f"isolation {isolation.tier}: {limit}"))
-            runner = Runner(launcher, services.sink, isolation)
+            runner = Runner(launcher, services.sink, isolation, services.state.filters)
             if not isolation.overlay:
                 roots = stack.enter_context(closing(CopiedRoots(services.state, services.layers)))
         elif _reads_trees(plan, pending):

@@ -19,6 +19,7 @@ from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import Launcher, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
+from builder.sandbox.seccomp import UNCONFINED, filter_for
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from builder.solver.execute_mounts import Mounted
 from builder.solver.trees import LayerTree
@@ -47,8 +48,9 @@ class RunRequest:
 class Runner:
     """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""
 
-    def __init__(self, launcher: Launcher, sink: Sink, isolation: Isolation) -> None:
+    def __init__(self, launcher: Launcher, sink: Sink, isolation: Isolation, filters: Path) -> None:
         self._launcher = launcher
+        self._filters = filters  # where seccomp filters are kept
         self._sink = sink
         self.isolation = isolation
         self._lock = threading.Lock()  # guards _running and _stopped
@@ -57,7 +59,7 @@ class Runner:
 
     def spec(self, request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec:
         """The sandbox of a step."""
-        return _spec(request, root, mounted, self.isolation)
+        return _spec(request, root, mounted, self.isolation, self._filters)
 
     def run(self, request: RunRequest, spec: SandboxSpec) -> None:
         """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
@@ -125,7 +127,7 @@ class Runner:
         return tail
 
 
-def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Isolation) -> SandboxSpec:
+def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Isolation, filters: Path) -> SandboxSpec:
     op = request.op
     around = op.surroundings
     user = resolve_user(op.user, root.read_file, span=request.span)
@@ -140,6 +142,8 @@ def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Iso
         mounts.append(Bind(host_path=os.fspath(script), path=f"{SCRIPT_DIRECTORY}/{op.script.name}", read_only=True))
     hostname = around.hostname or HOSTNAME
     places = [Stub(path=root.resolve(path), is_directory=False) for path in ("etc/hosts", "etc/resolv.conf")]
+    capabilities = isolation.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES)
+    seccomp = filter_for(UNCONFINED if op.insecure else around.seccomp, capabilities, filters)
     return SandboxSpec(
         scratch_dir=os.fspath(request.scratch),
         stubs=(*places, *mounted.stubs),
@@ -162,7 +166,10 @@ def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Iso
         hosts=hosts_file(hostname, around.hosts),
         resolv_conf=host_resolv_conf(network=op.network),
         shm_size_bytes=around.shm_bytes or DEFAULT_SHM_BYTES,
-        capabilities=isolation.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES),
-        unmasked=op.insecure,
+        capabilities=capabilities,
+        no_new_privs=around.no_new_privs,
+        seccomp=seccomp.text,
+        seccomp_flags=seccomp.flags,
+        unmasked=op.insecure or around.unmasked,
         ulimits=around.ulimits,
     )

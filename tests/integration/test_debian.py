@@ -56,7 +56,19 @@ def test_own_image_builds_others(users: Users, debian: str, busybox: Path) -> No
         "tiffin build -q -t base /src/busybox && tiffin build -q -t hello --build-arg BASE=base /src/examples/hello"
         " && tiffin run --rm hello"
     )
-    inner = ["run", "--rm", "--tmpfs", "/var/lib/tiffin", "-v", f"{source}:/src:ro", "--entrypoint", "sh", "tiffin"]
+    inner = [
+        "run",
+        "--rm",
+        "--security-opt",
+        "seccomp=unconfined",
+        "--tmpfs",
+        "/var/lib/tiffin",
+        "-v",
+        f"{source}:/src:ro",
+        "--entrypoint",
+        "sh",
+        "tiffin",
+    ]
     assert "Hello from the lunch box." in users.run(WITH_IDS, [*inner, "-c", script]).stdout
 
 
