@@ -27,7 +27,6 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, str]] = {
     "memory": ("-m", NO_LIMITS),
     "memory-swap": ("", NO_LIMITS),
     "resource": ("", NO_LIMITS),
-    "security-opt": ("", "RUN has the usual confinement; RUN --security=insecure has less"),
 }
 # Switches: what they say is so anyhow, unless it is the contrary.
 ALWAYS: Mapping[str, bool] = {"rm": True, "force-rm": True, "disable-content-trust": True, "compress": False}

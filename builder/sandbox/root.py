@@ -22,6 +22,7 @@ MASKED = (
     "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list",
     "timer_stats",
 )  # fmt: skip
+MASKED_SYS = ("firmware", "devices/virtual/powercap")
 READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
@@ -270,6 +271,9 @@ def mount_sys(spec: _Spec, root_fd: int) -> None:
             mount_fd = kernel.clone_tree("/sys", recursive=True)
             kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=True)
         put(root_fd, mount_fd, "sys", follow=False)
+        for name in () if spec["unmasked"] else MASKED_SYS:
+            with contextlib.suppress(FileNotFoundError):
+                mask(root_fd, f"sys/{name}")
 
 
 def loopback_up() -> None:

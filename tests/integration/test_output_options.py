@@ -142,9 +142,9 @@ def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> 
         assert tar.getnames() == ["f"]
     quiet = ["--rm", "--force-rm=true", "--pull=false", "--isolation=default", "--attest=type=provenance,disabled=true"]
     assert tiffin("build", *quiet, folder).stderr.count("warning:") == 0
-    loud = ["--builder=b", "-m", "1g", "--cpu-shares=2", "--compress", "--security-opt=a", "--cache-to=type=inline"]
+    loud = ["--builder=b", "-m", "1g", "--cpu-shares=2", "--compress", "--cache-to=type=inline"]
     told = tiffin("build", *loud, folder).stderr
-    for name in ("--builder", "--memory", "--cpu-shares", "--compress", "--security-opt", "--cache-to type=inline"):
+    for name in ("--builder", "--memory", "--cpu-shares", "--compress", "--cache-to type=inline"):
         assert f"warning: {name} has no effect: " in told
 
 
