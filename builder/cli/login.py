@@ -39,6 +39,8 @@ def command(
         if not username:
             raise UsageError("--password-stdin needs --username", remedy="add -u NAME")
         password = sys.stdin.readline().rstrip("\r\n")
+    if not (username and password is not None) and not sys.stdin.isatty():
+        raise UsageError("stdin is no terminal to ask for a user and a password", remedy="use -u and --password-stdin")
     username = username or click.prompt("Username", err=True)
     if password is None:
         password = click.prompt("Password", hide_input=True, err=True)
@@ -47,4 +49,5 @@ def command(
     options = RegistryOptions(insecure_registries=insecure, cert_file=cert or "")
     RegistryClient(registry, config, options).check_credentials(credentials)
     where = config.save(registry, credentials)
-    click.echo(f"Login succeeded; credentials are kept in {where}", err=True)
+    click.echo(f"credentials are kept in {where}", err=True)
+    click.echo("Login Succeeded")

@@ -14,6 +14,6 @@ def command(registry: str) -> None:
     from builder.registry.auth import DockerConfig
 
     if DockerConfig.load(os.environ).erase(registry):
-        click.echo(f"Removed the credentials for {registry}", err=True)
+        click.echo(f"Removing login credentials for {registry}")
     else:
-        click.echo(f"Not logged in to {registry}", err=True)
+        click.echo(f"Not logged in to {registry}")

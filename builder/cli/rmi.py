@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from builder.cli.session import Session, each
-from builder.containers.container import Containers, ContainerState
+from builder.containers.container import Containers
 from builder.errors import ImageError, ImageNotFoundError
 from builder.image.store import StoredImage
 from builder.oci.reference import Reference
@@ -31,20 +31,19 @@ def _remove(session: Session, text: str, force: bool) -> None:
         return
     if by_id and len(whole.names) > 1 and not force:
         raise ImageError(f"image {text} has several names", remedy="remove them one by one, or use --force")
-    _check_unused(session, text, whole, force)
+    if not force:
+        _check_unused(session, text, whole)
     for name in whole.names:
         click.echo(f"Untagged: {name.familiar}")
     session.store.remove(image)
     click.echo(f"Deleted: {image.id}")
 
 
-def _check_unused(session: Session, text: str, image: StoredImage, force: bool) -> None:
-    """An image of a container goes by force only, of one that runs not at all; raises ImageError."""
-    containers = Containers(session.state)
-    users: list[ContainerState] = [state for state in containers.states() if state.image_id == str(image.id)]
-    alive = next((state for state in users if containers.is_alive(state.id)), None)
-    if alive is not None:
-        raise ImageError(f"image {text} is used by the running container {alive.name}", remedy="end that first")
-    if users and not force:
-        name = users[0].name
-        raise ImageError(f"image {text} is used by container {name}", remedy=f"tiffin rm {name} first, or use --force")
+def _check_unused(session: Session, text: str, image: StoredImage) -> None:
+    """Raises ImageError for an image of a container; its layers stay in any case while the container is here."""
+    for state in Containers(session.state).states():
+        if state.image_id == str(image.id):
+            raise ImageError(
+                f"image {text} is used by container {state.name}",
+                remedy=f"tiffin rm {state.name} first, or use --force",
+            )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from builder.cli.docker_run_options import docker_run_options, remarks, write_id
 from builder.cli.security_options import parse_security
-from builder.cli.session import Session, progress_option, registry_options
+from builder.cli.session import Session, progress_option, quiet_if, registry_options
 from builder.errors import ImageNotFoundError, TiffinError, UsageError
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
 @click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single, chroot, proot.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress of a pull.")
+@docker_run_options
 @progress_option
 @registry_options
 @click.argument("image")
@@ -135,6 +138,8 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
     wishes = _wishes(options)
     if wishes.tty and options["interactive"] and not os.isatty(0):
         raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
+    for remark in remarks(options):
+        click.echo(f"warning: {remark}", err=True)
     image = _find(session, options) or _pull(session, options)
     command_of(image.config.config, wishes)  # fail before anything is made
     isolation = session.become_root(_maybe(options, "isolation"))
@@ -169,8 +174,10 @@ def _run_in_namespace(
                 )
             )
             trees = _trees(session, isolation, image, options, container)
+        write_id(options, container.state.id)
         root = RootView(trees)
-        user = resolve_user(wishes.user or image.config.config.user, root.read_file)
+        user_text = wishes.user or image.config.config.user
+        user = resolve_user(user_text, root.read_file, further=_many(options, "groups"))
         mounted = prepare_mounts(
             wishes.mounts,
             image.config.config.volumes,
@@ -272,14 +279,16 @@ def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None
 
 def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
     from builder.cli.render import make_renderer
+    from builder.events import Noted
     from builder.oci.reference import Reference
     from builder.oci.spec import Platform
 
     name, wanted = str(options["image"]), _maybe(options, "platform")
-    platform = Platform.parse(wanted) if wanted else Platform.local()
-    with make_renderer(str(options["progress"])) as sink:
+    platform, reference = Platform.parse(wanted) if wanted else Platform.local(), Reference.parse(name)
+    with make_renderer(quiet_if(bool(options["quiet"]), str(options["progress"]))) as sink:
+        sink.emit(Noted(message=f"image {name} is not here; pulling it"))
         remote = session.remote(sink, _many(options, "insecure"), _maybe(options, "cert"))
-        return remote.pull(Reference.parse(name), platform)
+        return remote.pull(reference, platform)
 
 
 def _wishes(options: Mapping[str, object]) -> Wishes:

@@ -17,16 +17,21 @@ from cache.values import dataclass
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway
 HARMLESS_OPTIONS = frozenset(("z", "Z", "cached", "delegated", "consistent", "private", "rprivate", "rbind"))
+NOCOPY = "nocopy"  # of a volume: it begins empty
 HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "exec", "relatime"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A directory of tiffin's own at `path`; `name` "" makes it the container's, and it goes with it."""
+    """A directory of tiffin's own at `path`; `name` "" makes it the container's, and it goes with it.
+
+    `copies`: a new one is filled with what the image has there.
+    """
 
     name: str
     path: str
     read_only: bool = False
+    copies: bool = True
 
 
 Mount = Bind | Tmpfs | Volume
@@ -40,11 +45,14 @@ def parse_volume(text: str, *, directory: str) -> Mount:
         raise UsageError(f"{what} is no HOST:PATH[:ro]", remedy="write -v /on/host:/in/container")
     if len(parts) == 1:
         return Volume(name="", path=_target(parts[0], what))
-    read_only = _volume_options(parts[2] if len(parts) == 3 else "", what)
+    options = [option for option in (parts[2] if len(parts) == 3 else "").split(",") if option]
     source, path = parts[0], _target(parts[1], what)
-    if source.startswith(("/", "./", "../")) or source in (".", ".."):
+    is_bind = source.startswith(("/", "./", "../")) or source in (".", "..")
+    copies = is_bind or NOCOPY not in options
+    read_only = _is_read_only([option for option in options if is_bind or option != NOCOPY], what)
+    if is_bind:
         return Bind(host_path=os.path.normpath(os.path.join(directory, source)), path=path, read_only=read_only)
-    return Volume(name=_volume_name(source, what), path=path, read_only=read_only)
+    return Volume(name=_volume_name(source, what), path=path, read_only=read_only, copies=copies)
 
 
 def parse_mount(text: str, *, directory: str) -> Mount:
@@ -66,7 +74,9 @@ def parse_mount(text: str, *, directory: str) -> Mount:
         size, mode = parse_size(fields.pop("tmpfs-size", "0")), _mode(fields.pop("tmpfs-mode", ""))
         result = Tmpfs(path=path, size_bytes=size, mode=mode)
     elif kind == "volume":
-        result = Volume(name=_volume_name(source, what) if source else "", path=path, read_only=read_only)
+        name = _volume_name(source, what) if source else ""
+        copies = not _flag(fields.pop("volume-nocopy", "false"), what)
+        result = Volume(name=name, path=path, read_only=read_only, copies=copies)
     else:
         if fields.get("bind-propagation", "rprivate") in ("private", "rprivate"):
             fields.pop("bind-propagation", None)
@@ -116,10 +126,10 @@ def parent_of(mount: Mount, others: Iterable[Mount]) -> Mount | None:
     return max(above, key=lambda other: len(other.path), default=None)
 
 
-def _volume_options(text: str, what: str) -> bool:
+def _is_read_only(options: Sequence[str], what: str) -> bool:
     """Whether the options of -v make it read-only."""
     read_only = False
-    for option in filter(None, text.split(",")):
+    for option in options:
         if option == "ro":
             read_only = True
         elif option != "rw" and option not in HARMLESS_OPTIONS:

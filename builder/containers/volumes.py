@@ -50,7 +50,7 @@ def prepare_mounts(
             case Volume(name=""):
                 host = _own_volume(container, number, place, mount, root) if read_only_root else None
             case Volume():
-                source = named_volume(state, mount.name, place, root)
+                source = named_volume(state, mount, place, root)
                 host = Bind(host_path=os.fspath(source), path=mount.path, read_only=mount.read_only)
             case Bind():
                 host = _bind(mount)
@@ -63,18 +63,18 @@ def prepare_mounts(
     return Mounted(mounts=tuple(result), stubs=tuple(stubs))
 
 
-def named_volume(state: StateDir, name: str, place: str, root: RootView) -> Path:
+def named_volume(state: StateDir, volume: Volume, place: str, root: RootView) -> Path:
     """The directory of a volume; made from what the image has at `place` if it is new."""
     volumes = state.mounts / "volumes"
-    path = volumes / name
+    path = volumes / volume.name
     if path.is_dir():
         return path
-    with state.lock(f"volume-{name}"), disk_errors(path):
+    with state.lock(f"volume-{volume.name}"), disk_errors(path):
         volumes.mkdir(mode=0o700, exist_ok=True)
         if not path.is_dir():
-            fresh = volumes / f".new-{name}"  # nobody else's: we hold the lock
+            fresh = volumes / f".new-{volume.name}"  # nobody else's: we hold the lock
             remove_tree(fresh)
-            _fill(fresh, place, root)
+            _fill(fresh, place, root, copies=volume.copies)
             fresh.rename(path)
     return path
 
@@ -83,12 +83,12 @@ def _own_volume(container: Container, number: int, place: str, mount: Volume, ro
     path = container.volumes / str(number)
     with disk_errors(path):
         container.volumes.mkdir(mode=0o700, exist_ok=True)
-        _fill(path, place, root)
+        _fill(path, place, root, copies=mount.copies)
     return Bind(host_path=os.fspath(path), path=mount.path, read_only=mount.read_only)
 
 
-def _fill(path: Path, place: str, root: RootView) -> None:
-    if root.is_directory(place):
+def _fill(path: Path, place: str, root: RootView, *, copies: bool) -> None:
+    if copies and root.is_directory(place):
         root.copy_out(place, path)
     else:
         path.mkdir()

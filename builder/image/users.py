@@ -5,7 +5,7 @@ A text that is digits is always a number, even if a user is called so (CVE-2016-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from builder.errors import BuildError, Span
 from cache.values import dataclass
@@ -24,16 +24,19 @@ class User:
     home: str
 
 
-def resolve_user(text: str, read_file: ReadFile, *, span: Span | None = None) -> User:
-    """`USER[:GROUP]` as a process runs; "" is root. Raises BuildError for unknown names and ids out of range."""
+def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (), span: Span | None = None) -> User:
+    """`USER[:GROUP]` as a process runs, with `further` groups; "" is root. Raises BuildError for unknown names and ids
+    out of range.
+    """
     name, colon, group = text.partition(":")
     rows = _rows(read_file("etc/passwd"), 7)
     uid, row = _user(name or "0", rows, span)
     gid = _checked(row[3], span) if row and row[3].isdigit() else 0
     home = row[5] if row and row[5] else "/"
+    added = [_group(one, read_file, span) for one in further]
     if colon and group:
         gid = _group(group, read_file, span)
-        return User(uid=uid, gid=gid, groups=(gid,), home=home)
+        return User(uid=uid, gid=gid, groups=tuple(dict.fromkeys((gid, *added))), home=home)
     groups = [gid]
     if row:
         for entry in _rows(read_file("etc/group"), 4):
@@ -41,7 +44,7 @@ def resolve_user(text: str, read_file: ReadFile, *, span: Span | None = None) ->
             number = _number(entry[2])
             if row[0] in members and number is not None and number not in groups:
                 groups.append(number)
-    return User(uid=uid, gid=gid, groups=tuple(groups), home=home)
+    return User(uid=uid, gid=gid, groups=tuple(dict.fromkeys((*groups, *added))), home=home)
 
 
 def resolve_owner(text: str, read_file: ReadFile, *, span: Span | None = None) -> tuple[int, int]:

@@ -6,14 +6,15 @@ the operations of its steps (builder.instructions.ops).
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, Self
 
 from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.parser import Instruction
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, Span
+from builder.errors import BuildError, DockerfileError, ImageError, RegistryError, Span
 from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
 from builder.oci.spec import Platform
@@ -138,6 +139,16 @@ class at:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DockerfileError) and error.span is None:
             error.span = self._span
+
+
+@contextlib.contextmanager
+def resolving(name: str, span: Span) -> Iterator[None]:
+    """Tell which image, and where it is asked for, when it cannot be had."""
+    try:
+        yield
+    except (ImageError, RegistryError) as exc:
+        what = "" if name in exc.message else f"image {name}: "
+        raise BuildError(what + exc.message, span=span, remedy=exc.remedy) from exc
 
 
 def undefined_variable(name: str, env: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile, parse_trigger, together
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, Span, TiffinError, UsageError
-from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
+from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at, resolving
 from builder.instructions.from_ import SCRATCH, From
 from builder.instructions.keywords import KEYWORDS
 from builder.instructions.ops import (
@@ -178,8 +178,7 @@ class _Planner:
             raise DockerfileError(f'no stage or context is named "{name}"', span=span, remedy=near)
         if not name:
             raise DockerfileError("--from= names nothing", span=span, remedy="give a stage, a context or an image")
-        with at(span):
-            return ImageOrigin(name=self._image(name, self._recipe.platform))
+        return ImageOrigin(name=self._image(name, self._recipe.platform, span))
 
     # -- planning ------------------------------------------------------------------------------------------------
 
@@ -298,8 +297,7 @@ class _Planner:
             raise self._circular(name, head.span)
         if later is not None:
             raise self._too_late(name, head.span)
-        with at(head.span):
-            origin = ImageOrigin(name=self._image(name, platform))
+        origin = ImageOrigin(name=self._image(name, platform, head.span))
         actual = self.images[origin.name].config.platform
         if actual.architecture and (actual.os, actual.architecture) != (platform.os, platform.architecture):
             message = f'Base image {name} was pulled with platform "{actual}", expected "{platform}" for current build'
@@ -350,11 +348,12 @@ class _Planner:
         except UsageError as exc:
             raise DockerfileError(exc.message, span=head.span, remedy=exc.remedy) from exc
 
-    def _image(self, name: str, platform: Platform) -> str:
+    def _image(self, name: str, platform: Platform, span: Span) -> str:
         """Resolve an image once per platform; returns its key in `images`."""
         key = name if platform == self._recipe.platform else f"{name} ({platform})"
         if key not in self.images:
-            self.images[key] = self._resolve_image(name, platform)
+            with resolving(name, span):
+                self.images[key] = self._resolve_image(name, platform)
         return key
 
     def _from_context(self, name: str, context: NamedContext, span: Span) -> Origin:
@@ -374,7 +373,7 @@ class _Planner:
                 self.stage(index)
                 return StageOrigin(index=index)
             case ImageContext(reference=reference):
-                return ImageOrigin(name=self._image(reference, self._recipe.platform))
+                return ImageOrigin(name=self._image(reference, self._recipe.platform, span))
 
     def _stage_index(self, name: str, *, before: int) -> int | None:
         """The last stage of that name (case does not count) that stands before stage `before`."""

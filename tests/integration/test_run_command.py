@@ -138,6 +138,25 @@ def test_user(user: str, wanted: str, machine: Machine) -> None:
     assert " ".join(shown) == wanted
 
 
+def test_further_groups(machine: Machine) -> None:
+    done = machine.output("-u", "alice", "--group-add", "www", "--group-add", "77", "minimal", "id", "-G")
+    assert done == "1000 10 33 44 77\n"
+    assert 'no group is called "x"' in machine.run("run", "--rm", "--group-add", "x", "minimal", "true").stderr
+
+
+def test_container_id_is_written_once(machine: Machine) -> None:
+    path = machine.folder / "cid"
+    assert machine.output("--cidfile", path, "minimal", "hostname").strip() == path.read_text()[:12]
+    again = machine.run("run", "--rm", "--cidfile", path, "minimal", "true")
+    assert (again.returncode, f"--cidfile {path} exists" in again.stderr) == (125, True)
+    assert machine.left() == []
+
+
+def test_options_without_effect_are_told(machine: Machine) -> None:
+    done = machine.run("run", "--rm", "--expose", "80", "-a", "stdout", "--health-cmd", "true", "minimal", "true")
+    assert (done.returncode, done.stderr) == (0, "warning: --health-cmd has no effect: no health check is run\n")
+
+
 def test_user_may_open_the_streams_again(machine: Machine) -> None:
     words = ["run", "--rm", "-u", "alice", "minimal", "sh", "-c", "echo a >/dev/stdout; echo b >/dev/stderr"]
     pipes_of_the_user = ["sh", "-c", '{ "$@" | cat; } 2>&1 | cat', "sh", *machine.argv(*words)]
@@ -315,7 +334,9 @@ def test_prune_keeps_the_layers_of_a_running_container(machine: Machine) -> None
     with machine.start(*("run", "--rm", "-i", "short-lived", "sh", "-c", script), stdin=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == "up\n"
-        assert machine.run("rmi", "short-lived").returncode == 0
+        refused = machine.run("rmi", "short-lived")
+        assert (refused.returncode, "is used by container" in refused.stderr) == (1, True)
+        assert machine.run("rmi", "-f", "short-lived").returncode == 0
         assert machine.run("system", "prune", "-a", "-f").returncode == 0
         print("go", file=process.stdin, flush=True)
         assert process.stdout.read() == "still here"

@@ -109,6 +109,7 @@ def test_named_volume_is_filled_once_and_kept(machine: Machine) -> None:
     machine.make_image(base_files(), {"home/alice/page": "second\n"}, name="seeded")
     assert machine.output("-v", "data:/home/alice:ro", "seeded", "cat", "/home/alice/page") == "first\n"
     assert machine.output("--mount", "source=data,target=/elsewhere", "minimal", "ls", "/elsewhere") == "made\npage\n"
+    assert machine.output("-v", "empty:/home/alice:nocopy", "seeded", "ls", "/home/alice") == ""
     assert machine.left() == []
 
 

@@ -23,6 +23,7 @@ from builder.sandbox.spec import Bind, Tmpfs
         (".:/b", Bind(host_path="/here", path="/b")),
         ("data:/b", Volume(name="data", path="/b")),
         ("data:/b:ro", Volume(name="data", path="/b", read_only=True)),
+        ("data:/b:ro,nocopy", Volume(name="data", path="/b", read_only=True, copies=False)),
         ("/b", Volume(name="", path="/b")),
         ("/a://b", Bind(host_path="/a", path="/b")),
     ],
@@ -67,6 +68,8 @@ def test_bad_volume_option_is_refused(text: str, reason: str) -> None:
         ("type=volume,source=data,target=/b", Volume(name="data", path="/b")),
         ("source=data,target=/b,ro", Volume(name="data", path="/b", read_only=True)),
         ("type=volume,target=/b", Volume(name="", path="/b")),
+        ("src=data,dst=/b,volume-nocopy", Volume(name="data", path="/b", copies=False)),
+        ("src=data,dst=/b,volume-nocopy=false", Volume(name="data", path="/b")),
     ],
 )
 def test_mount_option(text: str, wanted: Mount) -> None:
@@ -88,7 +91,7 @@ def test_mount_option(text: str, wanted: Mount) -> None:
         ("type=tmpfs,source=/etc,target=/b", "no source"),
         ("type=tmpfs,target=/b,tmpfs-size=x", "no size"),
         ("type=tmpfs,target=/b,tmpfs-mode=9", "no octal mode"),
-        ("type=volume,target=/b,volume-nocopy", '"volume-nocopy" is not supported'),
+        ("type=volume,target=/b,volume-driver=x", '"volume-driver" is not supported'),
     ],
 )
 def test_bad_mount_option_is_refused(text: str, reason: str) -> None:
