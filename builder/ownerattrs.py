@@ -8,6 +8,9 @@ builder.sandbox.enter, which imports it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import struct
 from typing import NamedTuple
 
@@ -73,6 +76,22 @@ def parse_device(value: bytes) -> Device | None:
     if major is None or minor is None or mode is None or (kind == "char" and major == minor == 0):
         return None
     return Device(kind, major, minor, mode)
+
+
+def give(target: int | str | bytes | os.PathLike[str], uid: int, gid: int) -> None:
+    """Make what is not a symlink belong to somebody, by a record where the id map has no such id."""
+    try:
+        os.chown(target, uid, gid)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        try:
+            os.setxattr(target, OWNER, owner_text(uid, gid))
+        except PermissionError:  # a socket or fifo
+            os.setxattr(target, CAPABILITY, link_record(uid, gid))
+    else:
+        with contextlib.suppress(OSError):
+            os.removexattr(target, OWNER)
 
 
 def _number(text: bytes, limit: int, base: int = 10) -> int | None:

@@ -145,8 +145,8 @@ def _copy_metadata(source: str, st: os.stat_result, target: Path) -> None:
     os.chown(target, st.st_uid, st.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(st.st_mode):
         os.chmod(target, stat.S_IMODE(st.st_mode))
-        for name in os.listxattr(source, follow_symlinks=False):
-            if not name.startswith(BOOKKEEPING_PREFIX):
-                with contextlib.suppress(OSError):  # an attribute of a security module this namespace may not set
-                    os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+    for name in os.listxattr(source, follow_symlinks=False):
+        if not name.startswith(BOOKKEEPING_PREFIX):
+            with contextlib.suppress(OSError):  # an attribute of a security module this namespace may not set
+                os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
     os.utime(target, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)

@@ -10,6 +10,7 @@ import base64
 import os
 from typing import Any
 
+from builder import ownerattrs
 from builder.sandbox import kernel
 
 _Item = dict[str, Any]  # the decoded JSON of a mount of a SandboxSpec
@@ -84,7 +85,7 @@ def _secret(item: _Item, scratch: str) -> int:
     data = base64.b64decode(item["data"])
     while data:
         data = data[os.write(fd, data) :]
-    os.fchown(fd, item["uid"], item["gid"])
+    ownerattrs.give(fd, item["uid"], item["gid"])
     os.fchmod(fd, item["mode"])
     os.close(fd)
     mount_fd = kernel.clone_tree("secret", recursive=False, directory_fd=root)

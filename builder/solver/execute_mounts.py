@@ -25,6 +25,7 @@ from builder.instructions.ops import (
 from builder.layer.changes import Change
 from builder.layer.index import Entry, new_entry
 from builder.layer.unpack import materialize
+from builder.ownerattrs import give
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
 from builder.solver.context import Contexts
@@ -287,7 +288,7 @@ def _copy(tree: SourceTree, chosen: Selected, mount: BindMount, place: Path) -> 
 
 def _give(path: Path, uid: int, gid: int, span: Span) -> None:
     try:
-        os.chown(path, uid, gid)
+        give(path, uid, gid)
     except OSError as exc:
         raise BuildError(
             f"cannot give a mount to {uid}:{gid}: {exc.strerror}",
@@ -301,7 +302,7 @@ def _own(path: Path, mount: CacheMount, span: Span) -> None:
     st = path.stat()
     uid = st.st_uid if mount.uid is None else mount.uid
     gid = st.st_gid if mount.gid is None else mount.gid
-    if (st.st_uid, st.st_gid) != (uid, gid):
+    if (mount.uid, mount.gid) != (None, None):
         _give(path, uid, gid, span)
     if mount.mode is not None and st.st_mode & 0o7777 != mount.mode:
         path.chmod(mount.mode)
