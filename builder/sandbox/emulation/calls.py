@@ -32,12 +32,12 @@ SOL_SOCKET, SO_PEERCRED = 1, 17
 ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3", "listxattrat")
 
 
-def owner_filter() -> bytes:
+def owner_filter(machine: str = os.uname().machine) -> bytes:
     """The filter that asks a supervisor about everything to do with owners and credentials."""
-    program = _native()
+    program = _native(machine)
     targets = dict.fromkeys(ALWAYS, "ask") | dict.fromkeys(ABSENT, "absent")
     targets |= {name: name for name in (*OPENS, "prctl", "unshare", "clone", "setrlimit", "prlimit64", "getsockopt")}
-    _dispatch(program, targets)
+    _dispatch(program, machine, targets)
     for name, position in OPENS.items():
         _when_bits(program, name, position, CREATING)
     for name in ("unshare", "clone"):
@@ -52,10 +52,10 @@ def owner_filter() -> bytes:
     return _answers(program)
 
 
-def device_filter() -> bytes:
+def device_filter(machine: str = os.uname().machine) -> bytes:
     """The filter that asks about device nodes alone: a user namespace with true owners lacks nothing else."""
-    program = _native()
-    _dispatch(program, {"mknod": "mknod", "mknodat": "mknodat"})
+    program = _native(machine)
+    _dispatch(program, machine, {"mknod": "mknod", "mknodat": "mknodat"})
     for name, position in (("mknod", 1), ("mknodat", 2)):
         program.label(name)
         program.load(bpf.argument(position))
@@ -65,18 +65,19 @@ def device_filter() -> bytes:
     return _answers(program)
 
 
-def _native() -> bpf.Program:
+def _native(machine: str) -> bpf.Program:
     program = bpf.Program()
     program.load(bpf.ARCH)
-    program.if_equal(syscalls.AUDIT_ARCHES[os.uname().machine], otherwise="allow")
+    program.if_equal(syscalls.AUDIT_ARCHES[machine], otherwise="allow")
     program.load(bpf.NUMBER)
-    if os.uname().machine == "x86_64":
+    if machine == "x86_64":
         program.if_greater_equal(syscalls.X32_BIT, then="absent")
     return program
 
 
-def _dispatch(program: bpf.Program, targets: dict[str, str]) -> None:
-    program.dispatch({syscalls.NATIVE[name]: to for name, to in targets.items() if name in syscalls.NATIVE}, "allow")
+def _dispatch(program: bpf.Program, machine: str, targets: dict[str, str]) -> None:
+    numbers = syscalls.TABLES[machine]
+    program.dispatch({numbers[name]: to for name, to in targets.items() if name in numbers}, "allow")
 
 
 def _when_bits(program: bpf.Program, name: str, position: int, bits: int) -> None:

@@ -1,0 +1,236 @@
+"""What a supervisor of one id answers, as values: credentials, the filter, records, paths."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder import ownerattrs
+from builder.sandbox import bpf, syscalls
+from builder.sandbox.emulation import calls, creation, devices, identity, inodes, notification, owners, process
+from builder.sandbox.emulation import credentials as rules
+from builder.sandbox.emulation.credentials import ALL_CAPABILITIES, Credentials
+from tests.unit.sandbox.interpreter import call, run
+
+ROOT = Credentials()
+USER = rules.set_users(rules.set_groups_of_ids(ROOT, 5, 5, 5), 1000, 1000, 1000)
+SETUID_PROGRAM = rules.executed(USER, 0, None, None)
+
+
+def test_becoming_a_user_takes_every_capability() -> None:
+    assert (USER.permitted, USER.effective, USER.fsuid, USER.fsgid) == (0, 0, 1000, 5)
+    with pytest.raises(PermissionError):
+        rules.set_user(USER, 0)
+    with pytest.raises(PermissionError):
+        rules.set_supplementary(USER, ())
+
+
+def test_effective_user_comes_and_goes() -> None:
+    away = rules.set_users(ROOT, -1, 33, -1)
+    assert (away.effective, away.permitted, away.fsuid) == (0, ALL_CAPABILITIES, 33)
+    back = rules.set_users(away, -1, 0, -1)
+    assert back == ROOT
+    assert rules.set_file_system_user(ROOT, 33).can(rules.CAP_SETUID)
+    assert not rules.set_file_system_user(ROOT, 33).can(rules.CAP_CHOWN)
+    assert rules.set_file_system_user(USER, 7) == USER
+
+
+def test_kept_capabilities_last_to_the_next_program() -> None:
+    kept = rules.set_users(ROOT._replace(keep_capabilities=True), 9, 9, 9)
+    assert (kept.permitted, kept.effective) == (ALL_CAPABILITIES, 0)
+    assert rules.executed(kept, None, None, None).permitted == 0
+    raised = rules.set_capabilities(kept, 1 << rules.CAP_SETUID, kept.permitted, kept.permitted)
+    assert rules.set_user(raised, 12).ruid == 12
+
+
+def test_set_id_program_and_back() -> None:
+    assert (SETUID_PROGRAM.ruid, SETUID_PROGRAM.euid, SETUID_PROGRAM.suid) == (1000, 0, 0)
+    assert SETUID_PROGRAM.effective == ALL_CAPABILITIES
+    dropped = rules.set_user(SETUID_PROGRAM, 1000)
+    assert dropped == USER
+    grouped = rules.executed(USER, None, 42, None)
+    assert (grouped.rgid, grouped.egid, grouped.fsgid, grouped.effective) == (5, 42, 42, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "expected"),
+    [
+        (rules.set_real_and_effective_user, (1000, 0), (1000, 0, 0)),
+        (rules.set_real_and_effective_user, (-1, 1000), (1000, 1000, 0)),
+        (rules.set_real_and_effective_user, (0, 1000), (0, 1000, 1000)),
+        (rules.set_users, (-1, 1000, -1), (1000, 1000, 0)),
+    ],
+    ids=["both", "effective-is-real", "swapped", "resuid"],
+)
+def test_saved_user(change: Callable[..., Credentials], arguments: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    new = change(SETUID_PROGRAM, *arguments)
+    assert (new.ruid, new.euid, new.suid) == expected
+
+
+def test_capabilities_are_never_gained() -> None:
+    less = rules.set_capabilities(ROOT, 0b1, 0b11, 0)
+    with pytest.raises(PermissionError):
+        rules.set_capabilities(less, 0b100, 0b100, 0)
+    with pytest.raises(PermissionError):
+        rules.set_capabilities(less, 0b10, 0b1, 0)
+    bounded = ROOT._replace(bounding=0b111)
+    assert rules.executed(bounded, None, None, None).effective == 0b111
+    given_by_file = rules.executed(USER._replace(bounding=0b11), None, None, (0b110, 0, True))
+    assert (given_by_file.permitted, given_by_file.effective) == (0b10, 0b10)
+
+
+def test_no_id_is_an_error() -> None:
+    for change in (rules.set_user, rules.set_group):
+        with pytest.raises(OSError, match="no such id") as caught:
+            change(ROOT, -1)
+        assert caught.value.errno == errno.EINVAL
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+IDS = st.integers(0, ownerattrs.NO_ID - 1)
+
+
+@given(IDS, IDS)
+def test_owners_survive_both_records(uid: int, gid: int) -> None:
+    assert ownerattrs.parse_owner(ownerattrs.owner_text(uid, gid)) == (uid, gid)
+    record = ownerattrs.link_record(uid, gid)
+    assert ownerattrs.parse_link_record(record) == (uid, gid)
+    assert ownerattrs.parse_link_record(record + struct.pack("<I", 1000)) == (uid, gid)  # as another namespace sees it
+
+
+@given(st.binary(max_size=40))
+def test_hostile_records_are_read_or_refused(value: bytes) -> None:
+    for parse in (ownerattrs.parse_owner, ownerattrs.parse_link_record):
+        found = parse(value)
+        assert found is None or max(found) < ownerattrs.NO_ID
+    device = ownerattrs.parse_device(value)
+    assert device is None or device.mode <= 0o7777
+
+
+def test_capability_is_no_record() -> None:
+    assert ownerattrs.parse_link_record(struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)) is None
+    assert ownerattrs.parse_link_record(b"") is None
+
+
+# -- the filter ------------------------------------------------------------------------------------------------------
+
+MACHINES = tuple(syscalls.TABLES)
+
+
+def answer(machine: str, name: str, *arguments: int) -> int:
+    number = syscalls.TABLES[machine][name]
+    return run(calls.owner_filter(machine), call(number, *arguments, arch=syscalls.AUDIT_ARCHES[machine]))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_filter_asks_about_owners_alone(machine: str) -> None:
+    asked = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.RET_USER_NOTIF}
+    assert asked == {name for name in calls.ALWAYS if name in syscalls.TABLES[machine]}
+    absent = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.errno_action(errno.ENOSYS)}
+    assert absent == set(calls.ABSENT)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_filter_looks_at_arguments(machine: str) -> None:
+    ask, allow, done = bpf.RET_USER_NOTIF, bpf.RET_ALLOW, bpf.errno_action(0)
+    for arguments, expected in (
+        (("openat", 0, 0, os.O_RDONLY | os.O_CLOEXEC), allow),
+        (("openat", 0, 0, os.O_WRONLY | 0o100), ask),
+        (("openat", 0, 0, 0o20000000), ask),
+        (("clone", 17), allow),
+        (("clone", 0x20000 | 17), ask),
+        (("unshare", 0x10000000), allow),
+        (("unshare", 0x10020000), ask),
+        (("prctl", 38, 1), ask),
+        (("prctl", 15), allow),
+        (("prctl", 4, 0), done),
+        (("setrlimit", 7), allow),
+        (("setrlimit", 10), done),
+        (("prlimit64", 0, 10, 0, 1), allow),
+        (("prlimit64", 0, 10, 1 << 33, 0), done),
+        (("prlimit64", 0, 7, 1, 0), allow),
+        (("getsockopt", 3, 1, 17), ask),
+        (("getsockopt", 3, 1, 4), allow),
+    ):
+        name, *values = arguments
+        assert answer(machine, str(name), *map(int, values)) == expected, arguments
+
+
+def test_other_abis() -> None:
+    number = syscalls.X86_64["chown"]
+    code = calls.owner_filter("x86_64")
+    assert run(code, call(number, arch=syscalls.AUDIT_ARCH_I386)) == bpf.RET_ALLOW
+    x32 = call(syscalls.X32_BIT | number, arch=syscalls.AUDIT_ARCH_X86_64)
+    assert run(code, x32) == bpf.errno_action(errno.ENOSYS)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_device_filter_asks_about_devices_alone(machine: str) -> None:
+    number, arch = syscalls.TABLES[machine]["mknodat"], syscalls.AUDIT_ARCHES[machine]
+    code = calls.device_filter(machine)
+    answers = {kind: run(code, call(number, 0, 0, kind | 0o644, arch=arch)) for kind in (0o10000, 0o20000, 0o60000)}
+    assert answers == {0o10000: bpf.RET_ALLOW, 0o20000: bpf.RET_USER_NOTIF, 0o60000: bpf.RET_USER_NOTIF}
+    assert run(code, call(syscalls.TABLES[machine]["fchown"], arch=arch)) == bpf.RET_ALLOW
+
+
+def test_everything_asked_about_is_answered() -> None:
+    processes = process.Processes(ROOT)
+    caller = notification.Caller(-1, process.Memory(), processes, inodes.Inodes())
+    handled = {
+        *owners.Owners(caller).handlers,
+        *creation.Creation(caller).handlers,
+        *identity.Identity(caller).handlers,
+    }
+    examined = {*calls.OPENS, "prctl", "unshare", "clone", "getsockopt"}
+    assert handled == {*calls.ALWAYS, *examined}
+    assert set(devices.Devices(caller).handlers) == {"mknod", "mknodat"}
+
+
+# -- paths -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"/etc/passwd", b"/etc/passwd"),
+        (b"f", b"7/cwd/f"),
+        (b"/proc/self/fd/3", b"/proc/7/fd/3"),
+        (b"/proc/selfish", b"/proc/selfish"),
+        (b"/proc/thread-self/cwd", b"/proc/7/cwd"),
+        (b"/dev/fd/4", b"/proc/7/fd/4"),
+        (b"/dev/stderr", b"/proc/7/fd/2"),
+        (b"/dev/stdx", b"/dev/stdx"),
+    ],
+)
+def test_paths_mean_what_they_mean_to_the_caller(path: bytes, expected: bytes) -> None:
+    assert process.located(7, process.AT_FDCWD, path) == expected
+
+
+def test_paths_below_descriptors() -> None:
+    assert process.located(7, 5, b"f") == b"7/fd/5/f"
+    assert process.located(7, 5, b"/f") == b"/f"
+
+
+def test_memory_of_a_process() -> None:
+    import ctypes
+
+    memory = process.Memory()
+    own = ctypes.create_string_buffer(b"word\0and more", 5000)
+    address = ctypes.addressof(own)
+    assert memory.read_string(os.getpid(), address) == b"word"
+    memory.write(os.getpid(), address + 5, b"new")
+    assert memory.read(os.getpid(), address, 9) == b"word\0new "
+    long = ctypes.create_string_buffer(b"x" * 4095 + b"\0", 5000)
+    assert memory.read_string(os.getpid(), ctypes.addressof(long)) == b"x" * 4095
+    endless = ctypes.create_string_buffer(b"x" * 9000)
+    with pytest.raises(OSError, match="too long"):
+        memory.read_string(os.getpid(), ctypes.addressof(endless))
+    with pytest.raises(OSError, match="Bad address"):
+        memory.read_string(os.getpid(), 1)
