@@ -29,10 +29,6 @@ REFUSED = {  # options of Docker's that are refused by name: (takes a value, why
     ("-d", "--detach"): (False, "containers in the background are not supported yet"),
     ("-p", "--publish"): (True, HOST_NETWORK_ONLY),
     ("-P", "--publish-all"): (False, HOST_NETWORK_ONLY),
-    ("-m", "--memory"): (True, "limits are not supported yet"),
-    ("--cpus",): (True, "limits are not supported yet"),
-    ("--pids-limit",): (True, "limits are not supported yet"),
-    ("--ulimit",): (True, "limits are not supported yet"),
     ("--device",): (True, "give a device as a mount, such as -v /dev/fuse:/dev/fuse"),
     ("--gpus",): (True, "devices are given as mounts"),
     ("--restart",): (True, "containers in the background are not supported yet"),
@@ -99,6 +95,11 @@ def refused_options(command: click.Command) -> click.Command:
     "--security-opt", "security", multiple=True, metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges."
 )
 @click.option("--privileged", is_flag=True, help="All that the user has: every capability, no filter, all of /proc.")
+@click.option("-m", "--memory", default="", metavar="SIZE", help="Memory it may use.")
+@click.option("--memory-swap", "swap", default="", metavar="SIZE", help="Memory and swap together; -1 for no limit.")
+@click.option("--cpus", default="", metavar="NUMBER", help="Processors it may use, such as 1.5.")
+@click.option("--pids-limit", "pids", type=int, default=0, metavar="NUMBER", help="Processes and threads it may have.")
+@click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="Limit; repeatable.")
 @click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
@@ -133,6 +134,7 @@ def _maybe(options: Mapping[str, object], name: str) -> str | None:
 
 
 def _run(session: Session, options: Mapping[str, object]) -> int:
+    from builder.containers.limits import begin_in_scope
     from builder.containers.run import check_wishes, command_of
 
     wishes = _wishes(options)
@@ -140,6 +142,7 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
         raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
     for remark in remarks(options):
         click.echo(f"warning: {remark}", err=True)
+    begin_in_scope(wishes.limits, os.environ)
     image = _find(session, options) or _pull(session, options)
     command_of(image.config.config, wishes)  # fail before anything is made
     isolation = session.become_root(_maybe(options, "isolation"))
@@ -151,6 +154,7 @@ def _run_in_namespace(
     session: Session, isolation: Isolation, image: StoredImage, wishes: Wishes, options: Mapping[str, object]
 ) -> int:
     from builder.containers.container import Containers
+    from builder.containers.limits import confine
     from builder.containers.rootfs import RootView
     from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec
     from builder.containers.volumes import prepare_mounts
@@ -194,6 +198,9 @@ def _run_in_namespace(
             terminal = stack.enter_context(Terminal(interactive=interactive))
             fds = (terminal.inner,) * 3
         give_streams(fds, user, terminal)
+        confinement = confine(container, wishes.limits)
+        if confinement.warning:
+            click.echo(f"warning: {confinement.warning}", err=True)
         spec = make_spec(
             container,
             image.config.config,
@@ -202,6 +209,7 @@ def _run_in_namespace(
             trees=trees,
             user=user,
             mounted=mounted,
+            confinement=confinement,
             seccomp=filter_for(wishes.seccomp, wishes.capabilities, session.state.filters),
             console=terminal.path if terminal else "",
             isolation=isolation,
@@ -292,7 +300,9 @@ def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
 
 
 def _wishes(options: Mapping[str, object]) -> Wishes:
+    from builder.cli.build_options import ulimits as parse_ulimits
     from builder.containers.environment import parse_host, parse_variables
+    from builder.containers.limits import parse_limits
     from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
     from builder.containers.run import Wishes, choose_capabilities
     from builder.sandbox.seccomp import UNCONFINED
@@ -327,4 +337,11 @@ def _wishes(options: Mapping[str, object]) -> Wishes:
         no_new_privs=security.no_new_privs,
         seccomp=UNCONFINED if privileged else security.seccomp,
         unmasked=privileged or security.unmasked,
+        ulimits=parse_ulimits(_many(options, "ulimits")),
+        limits=parse_limits(
+            memory=str(options["memory"]),
+            swap=str(options["swap"]),
+            cpus=str(options["cpus"]),
+            pids=cast("int", options["pids"]),
+        ),
     )

@@ -13,7 +13,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
@@ -24,6 +24,7 @@ from cache.values import dataclass, replace
 ROOT_MODE = 0o755
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
 FOLDERS_LOCK = "containers"  # taken before a container's own
+GROUPS = "groups"  # the file with the paths of a container's control groups
 SHORT_ID_LENGTH = 12
 KILL_WAIT_SECONDS = 10.0  # for a killed container's process to let go
 _LEFT = (
@@ -91,6 +92,11 @@ class Container:
     def volumes(self) -> Path:
         return self.folder / "volumes"
 
+    def hold_groups(self, paths: Sequence[str]) -> None:
+        """Note the control groups of the container, which are removed with it, by whoever finds it dead too."""
+        with disk_errors(self.folder):
+            (self.folder / GROUPS).write_text("\n".join(paths), encoding="utf-8", errors="surrogateescape")
+
     def finish(self, exit_code: int) -> None:
         """Write down how it ended."""
         _write(self.folder, replace(self.state, exit_code=exit_code, finished=time.time()))
@@ -126,6 +132,7 @@ class Containers:
             yield container
         finally:
             try:
+                _release_groups(container.folder)
                 if remove:
                     remove_tree(container.folder)
                 else:
@@ -180,6 +187,7 @@ class Containers:
             if not free:
                 raise UsageError(f"container {state.name} is running", remedy="end it first, or add --force")
             with disk_errors(folder):
+                _release_groups(folder)
                 remove_tree(folder)
 
     def sweep(self, *, stopped: bool) -> int:
@@ -210,6 +218,7 @@ class Containers:
             with _try_lock(folder) as free:
                 if not free:
                     continue
+                _release_groups(folder)
                 try:
                     state = _read(folder)
                 except CorruptError:
@@ -263,6 +272,19 @@ def _try_lock(folder: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(fd)
+
+
+def _release_groups(folder: Path) -> None:
+    """Remove the control groups of a container whose processes have ended."""
+    path = folder / GROUPS
+    try:
+        paths = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:
+        return
+    from builder.sandbox.cgroup import remove_groups
+
+    if remove_groups([line for line in paths if line]):
+        path.unlink(missing_ok=True)
 
 
 def _read(folder: Path) -> ContainerState | None:

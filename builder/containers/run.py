@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from builder.containers.container import SHORT_ID_LENGTH, Container
 from builder.containers.environment import Variable, environment
+from builder.containers.limits import Confinement
 from builder.containers.mounts import Mount, Volume
 from builder.containers.rootfs import RootView
 from builder.containers.volumes import Mounted
 from builder.errors import SandboxError, UsageError
 from builder.image.users import User
 from builder.oci.config import RunConfig
+from builder.sandbox.cgroup import Limits
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import ExitStatus, Running
@@ -53,6 +55,8 @@ class Wishes:
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
     seccomp: str = ""  # as in builder.sandbox.seccomp
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    limits: Limits = Limits()
     unmasked: bool = False
 
 
@@ -76,6 +80,7 @@ def make_spec(
     trees: Sequence[Path],
     user: User,
     mounted: Mounted,
+    confinement: Confinement,
     isolation: Isolation,
     seccomp: Filter,
     console: str = "",
@@ -115,6 +120,9 @@ def make_spec(
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,
         unmasked=wishes.unmasked,
+        ulimits=(*wishes.ulimits, *confinement.ulimits),
+        groups_of_control=confinement.groups,
+        processors=confinement.processors,
     )
 
 

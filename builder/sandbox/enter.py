@@ -128,6 +128,8 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     os.umask(0o022)
     forget_arguments()
     owners = None
+    with step("open the control group"):
+        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["groups_of_control"]]
     if spec["tier"] == "chroot":
         with step("enter the root"):
             os.chroot(spec["root_dir"])
@@ -141,7 +143,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     command = os.fork()
     if command == 0:
         os.close(errors)
-        be_command(spec, fds, error_writer, owners)
+        be_command(spec, fds, error_writer, owners, groups)
     os.close(error_writer)
     if owners is not None:
         owners.serve(command, lambda reason: give_up(reply, reason))
@@ -190,15 +192,20 @@ def read_all(fd: int) -> bytes:
     return data
 
 
-def be_command(spec: _Spec, fds: list[int], error_writer: int, owners: supervisor.Channel | None) -> None:
+def be_command(
+    spec: _Spec, fds: list[int], error_writer: int, owners: supervisor.Channel | None, groups: list[int]
+) -> None:
     """Become the command; what fails before is told through `error_writer`. Never returns."""
     try:
+        join_groups(groups)
         os.setsid()
         for number, fd in enumerate(fds[:3]):
             os.dup2(fd, number)
         if spec["tty"]:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         set_limits(spec["ulimits"])
+        if spec["processors"]:
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec["processors"]])
         if owners is not None:
             with step("watch over the owners of files"):
                 owners.enter(fds[2])
@@ -223,6 +230,17 @@ def be_command(spec: _Spec, fds: list[int], error_writer: int, owners: superviso
     except BaseException as exc:
         tell(error_writer, error="start the command", reason=str(exc), errno=0)
     os._exit(1)
+
+
+def join_groups(groups: list[int]) -> None:
+    """Enter the control groups, and see them as the roots of their trees where that is allowed."""
+    with step("enter the control group"):
+        for fd in groups:
+            os.write(fd, b"0")
+            os.close(fd)
+    if groups:
+        with contextlib.suppress(OSError):
+            kernel.unshare(kernel.CLONE_NEWCGROUP)
 
 
 def tell(fd: int, **message: object) -> None:

@@ -108,6 +108,8 @@ class SandboxSpec:
     seccomp_flags: int = 0
     unmasked: bool = False  # all of /proc as it is
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
+    groups_of_control: tuple[str, ...] = ()  # directories of control groups the command goes into
+    processors: int = 0  # how many the command may use; 0 is all
 
     def encode(self) -> bytes:
         """JSON, surrogates kept."""
