@@ -15,6 +15,6 @@ def find_program(name: str, search_path: str) -> str:
     """The absolute path of the program `name` (no slash in it), "" if it is nowhere."""
     for folder in safe_path(search_path).split(":"):
         path = Path(f"{folder}/{name}")
-        if folder and path.is_file() and os.access(path, os.X_OK):
+        if folder and os.access(path, os.X_OK) and path.is_file():
             return os.fspath(path)
     return ""

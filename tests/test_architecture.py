@@ -49,6 +49,7 @@ STANDALONE = (
     "builder.sandbox.bpf",
     "builder.sandbox.emulation",
     "builder.sandbox.enter",
+    "builder.sandbox.inroot",
     "builder.sandbox.kernel",
     "builder.sandbox.leftovers",
     "builder.sandbox.mountkinds",

@@ -75,7 +75,7 @@ class ContextOpener:
                 return BuildContext(root=root, dockerfile=_limited(stream, file), name=file, ignores=ignores)
         root, ignores = self._root(text)
         assert isinstance(root, Path)
-        path = Path(file) if file and ignores else _dockerfile_in(root, file, text)
+        path = Path(file) if file and ignores else _dockerfile_in(root, file, text, foreign=not ignores)
         return BuildContext(
             root=root, dockerfile=_read(path), name=file or path.name, beside=path if ignores else None, ignores=ignores
         )
@@ -148,13 +148,13 @@ class ContextOpener:
         return fetch
 
 
-def _dockerfile_in(root: Path, file: str, shown: str) -> Path:
+def _dockerfile_in(root: Path, file: str, shown: str, *, foreign: bool) -> Path:
     """The Dockerfile of a directory, never one a link leads out to where the directory is foreign."""
     for name in (file,) if file else DOCKERFILE_NAMES:
         if (root / name).exists():
             path = (root / name).resolve()
-            if file and not path.is_relative_to(root.resolve()):
-                raise ContextError(f"{file} leads out of {shown}", remedy="name a file of the repository")
+            if foreign and not path.is_relative_to(root.resolve()):
+                raise ContextError(f"{name} leads out of {shown}", remedy="name a file of the repository")
             return root / name
     raise ContextError(f"{shown} has no {file or 'Dockerfile'}", remedy="create one, or name it with -f")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from builder.layer.paths import ROOT
@@ -60,6 +61,16 @@ class Directories:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self._lock:
             return os.open(host_name(name), flags, dir_fd=self.descriptor(parent))
+
+    @contextlib.contextmanager
+    def reopened(self, path: str) -> Iterator[int]:
+        """The directory `path` by a descriptor of its own for the block. Safe to call from several threads."""
+        with self._lock:
+            fd = os.dup(self.descriptor(path))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def forget(self, path: str) -> None:
         """Close what is kept open at `path` and below, as it is about to go."""

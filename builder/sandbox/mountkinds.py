@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from builder import ownerattrs
-from builder.sandbox import kernel
+from builder.sandbox import inroot, kernel
 
 _Item = dict[str, Any]  # the decoded JSON of a mount of a SandboxSpec
 
@@ -43,7 +43,7 @@ def make(item: _Item, scratch: str) -> int:
 def _bind(item: _Item) -> int:
     if item["source"]:  # below a directory that a sandbox may write: no link of its making leads out
         directory = os.open(item["host_path"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        source = kernel.open_in_root(directory, item["source"], os.O_PATH, follow=False)
+        source = inroot.open_in_root(directory, item["source"], os.O_PATH, follow=False)
         os.close(directory)
         mount_fd = kernel.clone_descriptor(source)
         os.close(source)
@@ -69,7 +69,7 @@ def _layers(item: _Item, scratch: str) -> int:
     if item["source"] in ("", "."):
         return overlay
     target = _attach(overlay, f"{place}/root")
-    source = kernel.open_in_root(target, item["source"], os.O_PATH)
+    source = inroot.open_in_root(target, item["source"], os.O_PATH)
     os.close(target)
     mount_fd = kernel.clone_descriptor(source)
     os.close(source)

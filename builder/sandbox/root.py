@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from builder.sandbox import kernel, mountkinds
+from builder.sandbox import inroot, kernel, mountkinds
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED = (
@@ -148,7 +148,7 @@ def mount_overlay_old(spec: _Spec, lowers: list[str], root: str, attributes: int
 
 def open_target(root_fd: int, path: str, *, follow: bool) -> int:
     """The place to mount on, as an O_PATH descriptor below the root."""
-    return kernel.open_in_root(root_fd, path, os.O_PATH, follow=follow)
+    return inroot.open_in_root(root_fd, path, os.O_PATH, follow=follow)
 
 
 def put(root_fd: int, mount_fd: int, path: str, *, follow: bool = True) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.errors import SandboxError
-from builder.sandbox import kernel, proot
+from builder.sandbox import inroot, proot
 from builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
 from cache.files import disk_errors, remove_tree
 from cache.values import dataclass, replace
@@ -100,7 +100,7 @@ class StandIns:
     def mount_point(self, path: str, *, is_directory: bool) -> None:
         """Something to mount on, unless there is something already."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.close(kernel.open_in_root(self._root_fd, path, os.O_PATH))
+            os.close(inroot.open_in_root(self._root_fd, path, os.O_PATH))
             return
         if is_directory:
             self.directory(path)
@@ -138,7 +138,7 @@ class StandIns:
         for part in filter(None, path.split("/")):
             done = f"{done}/{part}" if done else part
             try:
-                below = kernel.open_in_root(self._root_fd, done, _DIRECTORY)
+                below = inroot.open_in_root(self._root_fd, done, _DIRECTORY)
             except FileNotFoundError:
                 try:
                     with _times_kept(fd):
@@ -148,7 +148,7 @@ class StandIns:
                         f'"{done}" in the image is a link to nothing, and the step needs a directory there',
                         remedy="make the directory in an earlier step",
                     ) from exc
-                below = kernel.open_in_root(self._root_fd, done, _DIRECTORY)
+                below = inroot.open_in_root(self._root_fd, done, _DIRECTORY)
                 self.made.append(os.path.relpath(os.readlink(f"/proc/self/fd/{below}"), os.path.realpath(self.root)))
             os.close(fd)
             fd = below
@@ -159,7 +159,7 @@ class StandIns:
     def _take_out(self, place: _Place) -> None:
         parent_path, _, name = place.path.rpartition("/")
         try:
-            parent = kernel.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
+            parent = inroot.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
         except OSError as exc:
             if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
@@ -178,7 +178,7 @@ class StandIns:
     def _remove_made(self, path: str) -> None:
         parent_path, _, name = path.rpartition("/")
         with contextlib.suppress(OSError):  # the run put something there, or removed it
-            parent = kernel.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
+            parent = inroot.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
             try:
                 with _times_kept(parent):
                     os.rmdir(name, dir_fd=parent)

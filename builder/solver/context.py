@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,8 +108,9 @@ class Contexts:
             candidates.insert(0, self._dockerfile.with_name(self._dockerfile.name + IGNORE_NAME))
         for path in candidates:
             try:
-                with path.open("rb") as stream:
-                    data = stream.read(MAX_IGNORE_BYTES + 1)
+                # a fifo of that name would be waited for
+                with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+                    data = stream.read(MAX_IGNORE_BYTES + 1) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else b""
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as exc:

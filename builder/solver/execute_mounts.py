@@ -143,21 +143,17 @@ class MountShop:
         source = self.contexts.tree(mount.origin)
         chosen = _chosen(source, mount.source, span)
         is_directory = chosen.entry.kind == "dir"
-        host_path = None
         if not self.isolation.has_mounts or (mount.writable and not self.isolation.overlay):
             return _copy(source, chosen, mount, place)
-        if is_directory or not mount.writable:
-            host_path = source.host_path(chosen.entry.path) if isinstance(source, DirectoryTree) else None
-        if host_path is None:
-            _materialize(source, chosen, place)
-            host_path = place if is_directory else place / "file"
-        else:
+        can_be_shown = is_directory or not mount.writable
+        if can_be_shown and isinstance(source, DirectoryTree) and source.is_plain(chosen.entry.path):
             result.watched.append((mount, content_digest(source, [chosen], with_owners=False)))
+            return _in_place(mount, source, chosen.entry)
+        _materialize(source, chosen, place)
+        host_path = os.fspath(place if is_directory else place / "file")
         if mount.writable and is_directory:
-            return Layers(
-                path=mount.target, lower_dirs=(os.fspath(host_path),), source="", is_directory=True, writable=True
-            )
-        return Bind(host_path=os.fspath(host_path), path=mount.target, read_only=not mount.writable)
+            return Layers(path=mount.target, lower_dirs=(host_path,), source="", is_directory=True, writable=True)
+        return Bind(host_path=host_path, path=mount.target, read_only=not mount.writable)
 
     def _open_caches(
         self, op: RunOp, trees: Mapping[Origin, tuple[LayerTree, Chain]], stack: ExitStack, span: Span
@@ -235,10 +231,18 @@ class MountShop:
         return Bind(host_path=os.fspath(socket), path=mount.target)
 
 
+def _in_place(mount: BindMount, source: DirectoryTree, entry: Entry) -> Mount:
+    """Show a part of a context where it lies; the way to it is walked when it is mounted, and no link on it followed."""
+    root, path = os.fspath(source.root), "" if entry.path == ROOT else entry.path
+    if mount.writable:
+        return Layers(path=mount.target, lower_dirs=(root,), source=path, is_directory=True, writable=True)
+    return Bind(host_path=root, path=mount.target, read_only=True, source=path)
+
+
 def _is_directory(mount: Mount) -> bool:
     match mount:
         case Bind():
-            return bool(mount.source) or Path(mount.host_path).is_dir()
+            return Path(mount.host_path, mount.source).is_dir()
         case Layers():
             return mount.is_directory
         case Tmpfs():

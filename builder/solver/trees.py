@@ -16,12 +16,14 @@ from typing import BinaryIO, Protocol
 
 from builder.dockerfile.ignore import IgnoreRules
 from builder.errors import ContextError
+from builder.layer.directories import Directories, host_name, image_name
 from builder.layer.index import Entry, LayerIndex, MergedTree, new_entry
 from builder.layer.paths import resolve_links
 from cache.filestat import StatTable
 
 Opener = Callable[[], BinaryIO]
 ROOT = "."
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_SMALL_FILE_BYTES = 10 << 20  # passwd and group; the limit BuildKit uses
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -113,12 +115,14 @@ class FileTree:
 class DirectoryTree:
     """A directory of this machine (the build context) seen through its ignore rules.
 
+    It is read by descriptors, no link followed: whatever happens to it meanwhile, nothing beside it is read for it.
     Owners are 0:0 whoever owns the files; sockets are empty files; devices are left out. What was listed once is
     remembered, so a key and the copy made under it speak of the same files.
     """
 
     def __init__(self, root: Path, rules: IgnoreRules | None, stats: StatTable | None, *, what: str) -> None:
         self._root = root
+        self._directories = Directories(root)
         self._rules = rules
         self._stats = stats
         self._what = what
@@ -142,27 +146,30 @@ class DirectoryTree:
         return self._listed[path]
 
     def opener(self, entry: Entry) -> Opener:
-        host_path = self._host_path(entry.path)
+        parent, _, name = entry.path.rpartition("/")
 
         def open_file() -> BinaryIO:
-            if stat.S_ISSOCK(os.lstat(host_path).st_mode):
-                return io.BytesIO()
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            return os.fdopen(os.open(host_path, flags), "rb", buffering=0)
+            with self._directories.reopened(parent) as fd:
+                if stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode):
+                    return io.BytesIO()
+                return os.fdopen(os.open(host_name(name), _READ, dir_fd=fd), "rb", buffering=0)
 
         return open_file
 
     def link_group(self, entry: Entry) -> Hashable:
         return self._groups.get(entry.path)
 
-    def host_path(self, path: str) -> Path | None:
-        """The place of `path` on this machine if everything there is shown as it is, else None. Lists it all."""
+    @property
+    def root(self) -> Path:
+        """The place of the tree on this machine."""
+        return self._root
+
+    def is_plain(self, path: str) -> bool:
+        """Whether everything at `path` is shown as it is on this machine. Lists it all."""
         for _ in self._everything(path):
             pass
         prefix = "" if path == ROOT else f"{path}/"
-        if any(altered == path or altered.startswith(prefix) for altered in self._altered):
-            return None
-        return Path(self._host_path(path))
+        return not any(altered == path or altered.startswith(prefix) for altered in self._altered)
 
     def _everything(self, path: str) -> Iterator[Entry]:
         pending = [path]
@@ -184,17 +191,16 @@ class DirectoryTree:
         """Whether the ignore rules hide a path that is there."""
         return bool(self._rules and path != ROOT and self._rules.matches(path))
 
-    def _host_path(self, path: str) -> str:
-        return os.fspath(self._root) if path == ROOT else f"{self._root}/{path}"
-
     def _link_text(self, path: str) -> str | None:
         entry = self.lookup(path)
         return entry.link if entry and entry.kind == "symlink" else None
 
     def _stat(self, path: str) -> Entry | None:
+        parent, _, name = path.rpartition("/")
         try:
-            st = os.lstat(self._host_path(path))
-            return None if self._hidden(path, stat.S_ISDIR(st.st_mode)) else self._entry(path, st)
+            with self._directories.reopened(parent) as fd:
+                st = os.stat(host_name(name), dir_fd=fd, follow_symlinks=False)
+                return None if self._hidden(path, stat.S_ISDIR(st.st_mode)) else self._entry(path, st, fd)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
@@ -204,13 +210,13 @@ class DirectoryTree:
         prefix = "" if path == ROOT else f"{path}/"
         entries = []
         try:
-            with os.scandir(self._host_path(path)) as found:
+            with self._directories.reopened(path) as fd, os.scandir(fd) as found:
                 for item in found:
-                    child = prefix + item.name
+                    child = prefix + image_name(os.fsencode(item.name))
                     if self._hidden(child, item.is_dir(follow_symlinks=False)):
                         self._altered.append(child)
                         continue
-                    entry = self._entry(child, item.stat(follow_symlinks=False))
+                    entry = self._entry(child, item.stat(follow_symlinks=False), fd)
                     if entry is not None:
                         entries.append(entry)
         except OSError as exc:
@@ -227,7 +233,7 @@ class DirectoryTree:
         assert self._rules is not None
         return not (is_directory and self._rules.may_descend(path) and self.children(path))
 
-    def _entry(self, path: str, st: os.stat_result) -> Entry | None:
+    def _entry(self, path: str, st: os.stat_result, parent: int) -> Entry | None:
         if st.st_uid != self._owner or not (
             stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode) or stat.S_ISLNK(st.st_mode)
         ):
@@ -236,9 +242,9 @@ class DirectoryTree:
         if stat.S_ISDIR(st.st_mode):
             kind = "dir"
         elif stat.S_ISLNK(st.st_mode):
-            kind, link = "symlink", os.fspath(Path(self._host_path(path)).readlink())
+            kind, link = "symlink", image_name(os.readlink(host_name(path.rpartition("/")[2]), dir_fd=parent))
         elif stat.S_ISREG(st.st_mode):
-            size, digest = st.st_size, self._digest(path, st)
+            size, digest = st.st_size, self._digest(path, st, parent)
             if st.st_nlink > 1:
                 self._groups[path] = (st.st_dev, st.st_ino)
         elif stat.S_ISFIFO(st.st_mode):
@@ -264,12 +270,13 @@ class DirectoryTree:
             opaque=False,
         )
 
-    def _digest(self, path: str, st: os.stat_result) -> str:
+    def _digest(self, path: str, st: os.stat_result, parent: int) -> str:
         known = self._stats.lookup(path, st) if self._stats is not None else None
         if known is not None:
             return known
         try:
-            with Path(self._host_path(path)).open("rb", buffering=0) as stream:
+            name = host_name(path.rpartition("/")[2])
+            with os.fdopen(os.open(name, _READ, dir_fd=parent), "rb", buffering=0) as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as exc:
             raise self._unreadable(path, exc) from exc

@@ -15,7 +15,7 @@ import resource
 import socket
 import struct
 
-from builder.sandbox import kernel
+from builder.sandbox import inroot, kernel
 from builder.sandbox.emulation.credentials import Credentials
 
 RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
@@ -175,11 +175,11 @@ def located_elsewhere(tid: int, directory: int, path: bytes, *, follow: bool) ->
         parent, _, name = stripped.rpartition(b"/")
         if name in (b"", b".", b"..") or follow:
             try:
-                return _through(kernel.open_in_root(root, os.fsdecode(inside) or "/", os.O_PATH))
+                return _through(inroot.open_in_root(root, os.fsdecode(inside) or "/", os.O_PATH))
             except FileNotFoundError:
                 if name in (b"", b".", b".."):
                     raise
-        path_of_parent, fd = _through(kernel.open_in_root(root, os.fsdecode(parent) or "/", os.O_PATH))
+        path_of_parent, fd = _through(inroot.open_in_root(root, os.fsdecode(parent) or "/", os.O_PATH))
         return path_of_parent + b"/" + name, fd
     finally:
         os.close(root)
