@@ -6,6 +6,7 @@ import click
 
 from builder.cli.render import make_renderer
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
+from builder.events import Warned
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
 
@@ -32,6 +33,9 @@ def command(
     wanted = Platform.parse(platform) if platform else Platform.local()
     with make_renderer(quiet_if(quiet, progress)) as sink:
         pulled = session.remote(sink, insecure, cert).pull(reference, wanted)
+        actual = pulled.config.platform
+        if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
+            sink.emit(Warned(message=f"{reference} is for {actual}, not for {wanted}"))
     if not quiet:
         click.echo(f"Digest: {pulled.descriptor.digest}", err=True)
     click.echo(str(reference))

@@ -14,7 +14,7 @@ import click
 from builder.cli.docker_run_options import docker_run_options, remarks, write_id
 from builder.cli.security_options import parse_security
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
-from builder.errors import ImageNotFoundError, TiffinError, UsageError
+from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
 
 if TYPE_CHECKING:
     from builder.containers.container import Container
@@ -294,9 +294,15 @@ def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
     name, wanted = str(options["image"]), _maybe(options, "platform")
     platform, reference = Platform.parse(wanted) if wanted else Platform.local(), Reference.parse(name)
     with make_renderer(quiet_if(bool(options["quiet"]), str(options["progress"]))) as sink:
-        sink.emit(Noted(message=f"image {name} is not here; pulling it"))
+        if options["pull"] != "always":
+            sink.emit(Noted(message=f"image {name} is not here; pulling it"))
         remote = session.remote(sink, _many(options, "insecure"), _maybe(options, "cert"))
-        return remote.pull(reference, platform)
+        image = remote.pull(reference, platform)
+    if wanted and image.config.platform.architecture != platform.architecture:
+        raise ImageError(
+            f"{name} is for {image.config.platform}, not for {platform}", remedy="leave out --platform, or name another"
+        )
+    return image
 
 
 def _wishes(options: Mapping[str, object]) -> Wishes:

@@ -50,6 +50,13 @@ ANNOTATION_CONTAINERD_NAME = "io.containerd.image.name"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+# Go's names, which OCI uses; one of another name can be written with its system
+ARCHITECTURES = (
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """Operating system and architecture, in Go's words, normalised (`amd64`, `arm64`, `arm/v7`)."""
@@ -60,14 +67,17 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read `OS/ARCH[/VARIANT]`, `ARCH` or `local`; raises UsageError."""
+        """Read `OS/ARCH[/VARIANT]`, `ARCH[/VARIANT]` or `local`; raises UsageError."""
         if text == "local":
             return cls.local()
         parts = text.lower().split("/")
         if not 1 <= len(parts) <= 3 or not all(parts):
             raise UsageError(f'invalid platform "{text}"', remedy="write OS/ARCH[/VARIANT], such as linux/amd64")
+        without_os = cls.normal("linux", parts[0], *parts[1:2])
+        if len(parts) < 3 and without_os.architecture in ARCHITECTURES:
+            return without_os
         if len(parts) == 1:
-            parts = ["linux", parts[0]]
+            raise UsageError(f'"{text}" is no known architecture', remedy="write OS/ARCH, such as linux/amd64")
         return cls.normal(*parts)
 
     @classmethod
