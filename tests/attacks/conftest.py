@@ -63,6 +63,12 @@ def root_ground(_root_ground: Ground) -> Iterator[Ground]:
     yield from _unharmed(_root_ground)
 
 
+@pytest.fixture
+def single_ground(_single_ground: Ground) -> Iterator[Ground]:
+    """An unprivileged user with one id, whose owners are emulated."""
+    yield from _unharmed(_single_ground)
+
+
 @pytest.fixture(params=TIERS)
 def each_ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """Each tier in turn."""

@@ -1,0 +1,267 @@
+"""What programs do to the supervisor that answers their calls about owners: it neither dies, nor lies, nor helps them."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.ownerattrs import CAPABILITY, OWNER, link_record
+from builder.sandbox.emulation.supervisor import NEEDED_CAPABILITIES
+from builder.sandbox.kernel import CAPABILITIES
+from tests.attacks.ground import Ground
+from tests.run_machine import wait_until
+
+pytestmark = [pytest.mark.userns, pytest.mark.attack("T35"), pytest.mark.xdist_group("users")]
+HOST_PROGRAMS = ("-v", "/usr:/usr:ro", "-v", "/lib:/lib:ro", "-v", "/lib64:/lib64:ro")
+END_SECONDS = 20  # a step whose supervisor is gone ends long before, also on a busy machine
+PREAMBLE = "import ctypes, errno, mmap, os, random, signal, struct, sys, threading, time\n"
+
+FORKS = """
+running, n = 0, 0
+def reap():
+    status = os.wait()[1]
+    assert status == 0, status
+while n < 1000:
+    n += 1
+    if os.fork() == 0:
+        os.setgroups([n]); os.setresgid(n, n, n); os.setresuid(n, n, n)
+        inner = os.fork()
+        if inner == 0:
+            right = os.getresuid() == os.getresgid() == (n, n, n) and os.getgroups() == [n]
+            try:
+                os.setuid(0)
+            except PermissionError:
+                os._exit(0 if right else 1)
+            os._exit(2)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
+    running += 1
+    if running == 30:
+        reap()
+        running -= 1
+while running:
+    reap()
+    running -= 1
+assert os.getresuid() == (0, 0, 0)
+print("same")
+"""
+
+THREADS = """
+wrong = []
+def work(n):
+    path = f"/tmp/{n}"
+    for i in range(100):
+        open(path, "w").close()
+        os.chown(path, n, i)
+        st = os.stat(path)
+        if (st.st_uid, st.st_gid) != (n, i):
+            wrong.append((n, i, st))
+for turn in range(6):
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 13)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+print("same" if not wrong else wrong[:3])
+"""
+
+KILLED = """
+open("/tmp/f", "w").close()
+for turn in range(100):
+    pid = os.fork()
+    if pid == 0:
+        def call():
+            while True:
+                os.chown("/tmp/f", 5, 6); os.stat("/tmp/f"); os.setgroups([1, 2]); open(f"/tmp/x{turn}", "w").close()
+        for _ in range(3):
+            threading.Thread(target=call).start()
+        call()
+    time.sleep(random.random() / 100)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+os.chown("/tmp/f", 7, 8)
+print("same" if os.stat("/tmp/f").st_uid == 7 else "other")
+"""
+
+MEMORY = """
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.argtypes = [ctypes.c_long] * 7
+page = mmap.mmap(-1, 8192)
+hole = ctypes.addressof(ctypes.c_char.from_buffer(page)) + 4096
+libc.munmap.argtypes = [ctypes.c_long, ctypes.c_long]
+assert libc.munmap(hole, 4096) == 0
+ctypes.memset(hole - 4096, 120, 4096)  # a path without an end
+numbers = dict(stat=4, lstat=6, chown=92, getgroups=115, setgroups=116, getresuid=118, capget=125, newfstatat=262, statx=332,
+               mkdir=83, symlink=88, mknod=133, openat=257, execve=59, llistxattr=195)
+if os.uname().machine == "aarch64":
+    numbers = dict(getgroups=158, setgroups=159, getresuid=148, capget=90, newfstatat=79, statx=291, execve=221, llistxattr=12)
+for name, number in numbers.items():
+    for address in (0, 1, hole - 3, hole, -4096, 2**63 - 1):
+        first = -100 if name in ("newfstatat", "statx", "openat") else 5 if "groups" in name else address
+        result = libc.syscall(number, first, address, 0o100 if name == "openat" else address, 0, address, 0)
+        assert result < 0, (name, address, result)
+        assert ctypes.get_errno() in (errno.EFAULT, errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG, errno.ERANGE), (name, ctypes.get_errno())
+def unmap():
+    for _ in range(3000):
+        area = mmap.mmap(-1, 4096); area.write(b"/tmp\\0"); places.append(area)
+        while len(places) > 2:
+            places.pop(0).close()
+places = []
+thread = threading.Thread(target=unmap); thread.start()
+while thread.is_alive():
+    try:
+        libc.syscall(numbers["newfstatat"], -100, ctypes.addressof(ctypes.c_char.from_buffer(places[0])), hole - 4096, 0, 0, 0)
+    except (IndexError, ValueError, BufferError):
+        pass
+os.mkdir("/tmp/d"); os.chown("/tmp/d", 3, 4)
+print("same" if os.stat("/tmp/d").st_gid == 4 else "other")
+"""
+
+RACES = """
+os.mkdir("/tmp/a"); open("/tmp/a/f", "w").close()
+places = ["/proc/1/root", "/proc/1/cwd", "../../../../../..", "/proc/self/root", "/dev", "/proc/1/fd", "a"]
+stop = threading.Event()
+def swap():
+    while not stop.is_set():
+        for place in places:
+            try:
+                os.symlink(place, "/tmp/new"); os.rename("/tmp/new", "/tmp/link")
+            except OSError:
+                pass
+thread = threading.Thread(target=swap); thread.start()
+for n in range(2000):
+    for act in (
+        lambda: os.chown("/tmp/link/f", 5, n), lambda: os.chown("/tmp/link", 6, n, follow_symlinks=False),
+        lambda: os.stat("/tmp/link/f"), lambda: os.mkdir("/tmp/link/made"), lambda: os.mknod("/tmp/link/dev", 0o20600, 259),
+    ):
+        try:
+            act()
+        except OSError:
+            pass
+stop.set(); thread.join()
+os.chown("/tmp/a/f", 1, 2)
+print("same" if os.stat("/tmp/a/f").st_uid == 1 else "other")
+"""
+
+
+def ran(ground: Ground, program: str, *options: str) -> str:
+    """What a Python program prints in a container with one id."""
+    folder = ground.context("FROM scratch\n", {"program.py": PREAMBLE + program})
+    words = (*HOST_PROGRAMS, "-v", f"{folder}/program.py:/program.py:ro", *options)
+    done = ground.run("run", "--rm", *words, "minimal", ground.machine.python, "-I", "/program.py")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "program", [FORKS, THREADS, KILLED, MEMORY, RACES], ids=["forks", "threads", "killed", "memory", "races"]
+)
+def test_supervisor_survives(single_ground: Ground, program: str) -> None:
+    assert ran(single_ground, program) == "same\n"
+
+
+def test_supervisor_has_no_more_rights_than_it_needs(single_ground: Ground) -> None:
+    program = """
+os.getuid()
+for task in sorted(map(int, os.listdir("/proc/1/task")))[1:]:
+    print(*(line.split()[1] for line in open(f"/proc/1/task/{task}/status") if line.startswith(("CapEff", "CapPrm"))))
+print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapPrm"))))
+try:
+    open("/proc/1/mem", "rb")
+except PermissionError:
+    print("closed")
+"""
+    supervisor, own, last = ran(single_ground, program, "--cap-drop=ALL", "--cap-add=SETUID").splitlines()
+    needed = sum(1 << CAPABILITIES.index(name) for name in NEEDED_CAPABILITIES)
+    setuid = 1 << CAPABILITIES.index("SETUID")
+    assert [int(word, 16) for word in own.split()] == [setuid, setuid]
+    assert [int(word, 16) for word in supervisor.split()] == [setuid | needed, setuid | needed]
+    assert last == "closed"
+
+
+def test_step_ends_when_its_supervisor_is_killed(single_ground: Ground) -> None:
+    running = single_ground.machine.start(
+        "run", "--rm", "minimal", "sh", "-c", "while :; do stat /bin >/dev/null; done"
+    )
+
+    def inits() -> list[int]:
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_init(pid, single_ground)]
+
+    wait_until(inits, seconds=END_SECONDS)
+    time.sleep(0.2)
+    os.kill(inits()[0], signal.SIGKILL)
+    assert running.wait(END_SECONDS) == 128 + signal.SIGKILL
+    wait_until(lambda: not inits(), seconds=END_SECONDS)
+    for stream in (running.stdout, running.stderr):
+        assert stream is not None
+        stream.close()
+
+
+def _is_init(pid: int, ground: Ground) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        same = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)
+        owner = same is not None and int(same[1]) == ground.machine.identity["user"]
+        return owner and Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"tiffin-init")
+    except OSError:
+        return False
+
+
+def test_records_in_a_layer_are_ignored(single_ground: Ground) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, kind, attribute, value in (
+            ("file", tarfile.REGTYPE, OWNER, b"33:33"),
+            ("dir", tarfile.DIRTYPE, OWNER, b"33:33"),
+            ("link", tarfile.SYMTYPE, CAPABILITY, link_record(33, 33)),
+            ("fifo", tarfile.FIFOTYPE, CAPABILITY, link_record(33, 33)),
+            ("node", tarfile.REGTYPE, "user.tiffin.device", b"c 1:3 0666"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mode = kind, "file" if kind == tarfile.SYMTYPE else "", 0o755
+            member.pax_headers = {f"SCHILY.xattr.{attribute}": value.decode("utf-8", "surrogateescape")}
+            archive.addfile(member)
+    shown = single_ground.output(
+        "FROM minimal\nADD evil.tar /\nRUN stat -c '%n %u:%g %F' /file /dir /link /fifo /node\n",
+        files={"evil.tar": stream.getvalue()},
+    )
+    for name, kind in (
+        ("file", "regular empty file"),
+        ("dir", "directory"),
+        ("link", "symbolic link"),
+        ("fifo", "fifo"),
+        ("node", "regular empty file"),
+    ):
+        assert f"/{name} 0:0 {kind}\n" in shown, shown
+
+
+def test_records_are_neither_seen_nor_kept_as_attributes(single_ground: Ground) -> None:
+    program = """
+open("/tmp/f", "w").close(); os.chown("/tmp/f", 5, 6); os.setxattr("/tmp/f", "user.other", b"x")
+os.symlink("f", "/tmp/l"); os.chown("/tmp/l", 7, 8, follow_symlinks=False)
+fd = os.open("/tmp/f", os.O_RDONLY)
+print(os.listxattr("/tmp/f"), os.listxattr(fd), os.listxattr("/tmp/l", follow_symlinks=False))
+"""
+    assert ran(single_ground, program) == "['user.other'] ['user.other'] []\n"
+
+
+def test_another_supervisor_is_told_and_left_in_charge(single_ground: Ground) -> None:
+    """tiffin in a tiffin with one id: the inner one's RUN has the outer one's emulation."""
+    code = single_ground.machine.env["PYTHONPATH"]
+    first = code.partition(":")[0]  # the other part is below it
+    dockerfile = "FROM minimal\nRUN touch /f && chown 3:4 /f && ln -s f /l && chown -h 5:6 /l && stat -c %u:%g /f /l\n"
+    folder = single_ground.context(dockerfile)
+    copy = f"cp -r {single_ground.machine.state}/images /inner/ && "
+    inner = f"{copy} {single_ground.machine.python} -m builder --root /inner build --progress=plain /context 2>&1"
+    mounts = [f"{first}:{first}:ro", f"{folder}:/context:ro", f"{single_ground.state}:{single_ground.state}:ro"]
+    words = [word for mount in mounts for word in ("-v", mount)]
+    environ = ["-e", f"PYTHONPATH={code}", "-e", "HOME=/tmp", "--tmpfs", "/inner"]
+    options = ["--cap-add=ALL", "--security-opt", "seccomp=unconfined"]
+    done = single_ground.run("run", "--rm", *HOST_PROGRAMS, *words, *environ, *options, "minimal", "sh", "-c", inner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("supervises system calls already") == 1
+    assert " 3:4\n" in done.stdout and " 5:6\n" in done.stdout
