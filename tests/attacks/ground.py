@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.conformance.forkserver import ForkServer
 from tests.run_machine import Machine
 
 PRECIOUS = "precious-canary-content"
@@ -26,6 +27,7 @@ class Ground:
     tier: str
     canary: Path
     made: list[Path] = field(default_factory=list)
+    server: ForkServer | None = None  # runs commands without starting an interpreter for each
 
     @classmethod
     def of(cls, folder: Path) -> Ground:
@@ -58,7 +60,13 @@ class Ground:
         self, *words: str | Path, env: Mapping[str, str] | None = None, input: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """tiffin to its end, whatever that is; never an error it did not foresee."""
-        done = self.machine.run(*words, env=env, input=input)
+        if self.server is None:
+            done = self.machine.run(*words, env=env, input=input)
+        else:
+            argv = self.machine.argv(*words)[3:]
+            more = {**self.machine.env, **(env or {})}
+            done = self.server.run(argv, cwd=self.machine.folder, env=more, stdin=(input or "").encode())
+            assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode != INTERNAL and "internal error" not in done.stderr, done.stderr
         return done
 

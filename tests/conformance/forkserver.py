@@ -25,13 +25,18 @@ LAZY = ("dockerfile_parse", "diskcache", "sqlite3", "zlib_ng.zlib_ng", "zstandar
 class ForkServer:
     """Runs tiffin commands one after the other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, argv: Sequence[str] = (), **options: object) -> None:
+        """`argv` and `options` (of Popen) start it otherwise than as whoever runs the tests."""
         self._out = folder
         checkout = Path(__file__).parents[2]
-        environ = {**os.environ, "PYTHONPATH": str(checkout)}
-        argv = [sys.executable, "-m", "tests.conformance.forkserver"]
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environ, cwd=checkout
+        own: dict[str, object] = {"env": {**os.environ, "PYTHONPATH": str(checkout)}, "cwd": checkout}
+        self._process = subprocess.Popen(  # type: ignore[call-overload]
+            list(argv) or [sys.executable, "-m", "tests.conformance.forkserver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            **(options or own),
         )
 
     def __enter__(self) -> ForkServer:
