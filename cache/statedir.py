@@ -12,6 +12,7 @@ import hashlib
 import os
 import pwd
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -41,7 +42,11 @@ class StateDir:
 
     @staticmethod
     def default_root(environ: Mapping[str, str]) -> Path:
-        """$TIFFIN_ROOT, else $XDG_DATA_HOME/tiffin, else ~/.local/share/tiffin; raises StoreError without a home."""
+        """$TIFFIN_ROOT, else $XDG_DATA_HOME/tiffin, else ~/.local/share/tiffin, else a directory for temporary files.
+
+        Without a home, as an arbitrary uid in a container has none, it is tiffin-UID in $TMPDIR, /var/tmp or /tmp, which
+        must be ours alone. Raises StoreError.
+        """
         if environ.get("TIFFIN_ROOT"):
             return Path(environ["TIFFIN_ROOT"])
         if environ.get("XDG_DATA_HOME"):
@@ -53,7 +58,7 @@ class StateDir:
             except KeyError:
                 home = ""
         if not home or home == "/":
-            raise StoreError("no home directory for the state directory", remedy="set TIFFIN_ROOT to a writable path")
+            return _homeless_root(environ)
         return Path(home) / ".local/share/tiffin"
 
     @classmethod
@@ -146,6 +151,22 @@ class StateDir:
             return 0
         finally:
             os.close(fd)
+
+
+def _homeless_root(environ: Mapping[str, str]) -> Path:
+    """A directory of this user alone among others' temporary ones; what somebody else put there is refused."""
+    for parent in (environ.get("TMPDIR", ""), "/var/tmp", "/tmp"):
+        if not os.path.isabs(parent) or not os.access(parent, os.W_OK | os.X_OK):
+            continue
+        path = Path(parent) / f"tiffin-{os.getuid()}"
+        with disk_errors(path):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+            st = path.lstat()
+        if not stat.S_ISDIR(st.st_mode) or st.st_uid != os.getuid() or st.st_mode & 0o077:
+            raise StoreError(f"{path} is not this user's alone", remedy="set TIFFIN_ROOT to a writable path")
+        return path
+    raise StoreError("no home directory for the state directory", remedy="set TIFFIN_ROOT to a writable path")
 
 
 def _lock_file(name: str) -> str:
