@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cache.errors import StoreError
-from cache.files import disk_error, flocked, remove_tree, write_atomically
+from cache.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builder.sandbox.kernel import CAPABILITIES
+from builder.sandbox.lifting import CALLS
 from builder.sandbox.spec import DEFAULT_CAPABILITIES
 from tests.pods import Pod
 
@@ -30,8 +31,17 @@ PODS = (
         environ={},
     ),
     Pod(
-        name="restricted, Unconfined",
-        settings=f"{RESTRICTED}, and a `Localhost` profile that allows unshare and mount, or `Unconfined`",
+        name="restricted, Localhost",
+        settings=f"{RESTRICTED}, and the `Localhost` profile that `tiffin info` describes: still *restricted*",
+        uid=ARBITRARY_UID,
+        capabilities=(),
+        no_new_privs=True,
+        allowed_calls=tuple(CALLS.split()),
+        environ={},
+    ),
+    Pod(
+        name="drop ALL, Unconfined",
+        settings=f"{RESTRICTED}, `Unconfined`",
         uid=ARBITRARY_UID,
         capabilities=(),
         no_new_privs=True,

@@ -44,6 +44,7 @@ class Pod:
     uid: int = 0
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     filtered: bool = True
+    allowed_calls: tuple[str, ...] = ()  # beyond the profile, as in a Localhost profile
     masked: bool = True
     own_users: bool = False
     no_new_privs: bool = False
@@ -74,6 +75,8 @@ def profile_of(pod: Pod) -> dict[str, object]:
         if "amd64" not in includes.get("arches", ["amd64"]):
             continue
         rules.append({key: rule[key] for key in ("names", "action", "args", "errnoRet") if key in rule})
+    if pod.allowed_calls:
+        rules.append({"names": list(pod.allowed_calls), "action": "SCMP_ACT_ALLOW"})
     architectures = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
     return {
         "defaultAction": document["defaultAction"],
@@ -177,10 +180,8 @@ class Node:
             path.mkdir(parents=True)
         for path in (home, folder / "volume", folder / "upper"):
             os.chown(path, owner, owner)
-        for path in (folder, *folder.parents):  # a pod with ids of its own has to come by
-            path.chmod(path.stat().st_mode | 0o011)
-            if path == self._folder:
-                break
+        for path in (folder, self._folder):  # a pod with ids of its own has to come by
+            path.chmod(0o711)
         options = f"lowerdir=/,upperdir={folder}/upper,workdir={folder}/work"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, folder / "rootfs"], check=True)
         try:

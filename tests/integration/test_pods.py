@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from builder.sandbox.userns import effective_capabilities
 from tests.conftest import CHECKOUT
 from tests.minimal_image import write_image
 from tests.pod_kinds import PODS
@@ -52,7 +54,7 @@ for state in $STATES; do
     echo "run $?"; tail -n1 /volume/out
     tiffin run --rm $REGISTRY/run:reference cat /tmp/seen > /volume/out 2>&1; echo "started $?"; tail -n2 /volume/out | tr '\\n' ' '; echo
     tiffin info --format '{{.DockerRootDir}}' > /volume/out
-    echo "left $(ls $(cat /volume/out)/tmp) $(grep -a -l 4321 /proc/[0-9]*/cmdline 2>/dev/null | grep -v /$$/)"
+    echo "left $(ls $(cat /volume/out)/tmp) $(grep -a -l '[4]321' /proc/[0-9]*/cmdline 2>/dev/null)"
 done
 """
 
@@ -107,7 +109,8 @@ def look(
     known: dict[str, dict[str, Seen]] = {
         "reference": {"own": Seen(tier="", limits=(), runs=True, started=True, left="", **images)}
     }
-    node = Node(folder, users.code)
+    place = Path(tempfile.mkdtemp(prefix="tiffin-node-"))  # the folders of pytest are closed to others
+    node = Node(place, users.code)
 
     def build_in(pod: Pod) -> dict[str, Seen]:
         if pod.name not in known:
@@ -123,12 +126,14 @@ def look(
         return known[pod.name]
 
     yield lambda pod: known["reference"] if pod is REFERENCE else build_in(pod)
+    shutil.rmtree(place)
 
 
 REFERENCE = Pod(name="reference", settings="")
 
 
 def _seen(lines: list[str]) -> Seen:
+    lines = [line for line in lines if line]
     info = json.loads(lines[0])
     tier = next(tier for tier in info["tiers"] if tier["name"] == info["isolation"])
     assert lines[1] == "copied 0", lines
@@ -160,14 +165,13 @@ def test_pod(look: Callable[[Pod], dict[str, Seen]], pod: Pod) -> None:
 
 def test_documented_table(look: Callable[[Pod], dict[str, Seen]], pytestconfig: pytest.Config) -> None:
     """docs/isolation.md says what was seen."""
-    if effective_capabilities().bit_count() < FULL_CAPABILITIES:
-        pytest.skip("this machine cannot make a privileged pod")
     text = DOCUMENT.read_text()
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     expected = before + BEGIN + table(look) + END + after
     if pytestconfig.getoption("--update-golden"):
         DOCUMENT.write_text(expected)
+        return
     assert text == expected, "run ci/isolation-table and look at what changed"
 
 
