@@ -60,6 +60,11 @@ class BuildKit:
     socket: Path
     name: str = "buildkit"
 
+    @property
+    def docker(self) -> list[str]:
+        """The client, connected with the daemon."""
+        return [*self.inside, "/usr/bin/docker", "-H", f"unix://{self.socket}"]
+
     def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         """A request of Docker's API."""
         with contextlib.closing(_SocketConnection(self.socket)) as connection:
@@ -175,8 +180,10 @@ def make_newest_root(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_buildkit(folder: Path, root: Path) -> Iterator[BuildKit]:
-    """The docker daemon of `root` with its state in `folder`, ended with the block; `folder` holds the cases too."""
+def running_buildkit(folder: Path, root: Path | None = None) -> Iterator[BuildKit]:
+    """The docker daemon of `root` (None: of this machine) with its state in `folder`, ended with the block; `folder`
+    holds the cases too.
+    """
     options = [
         "--iptables=false",
         "--ip6tables=false",
@@ -187,6 +194,7 @@ def running_buildkit(folder: Path, root: Path) -> Iterator[BuildKit]:
     ]
     places = [f"--data-root={folder}/d", f"--exec-root={folder}/e", f"--pidfile={folder}/pid", f"-H=unix://{folder}/s"]
     enter = ["unshare", "--mount", "--propagation=private", "sh", "-c", _ENTER, "enter", str(root), str(folder)]
+    enter = enter if root else []
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen([*enter, "dockerd", *options, *places], stdout=log, stderr=log)
     try:
@@ -195,7 +203,7 @@ def running_buildkit(folder: Path, root: Path) -> Iterator[BuildKit]:
             assert daemon.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
             time.sleep(0.1)
         inside = ["nsenter", f"--target={daemon.pid}", "--mount", f"--root=/proc/{daemon.pid}/root"]
-        yield BuildKit(inside=inside, socket=folder / "s")
+        yield BuildKit(inside=inside if root else [], socket=folder / "s")
     finally:
         daemon.terminate()
         daemon.wait(START_SECONDS)

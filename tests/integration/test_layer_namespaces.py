@@ -3,65 +3,46 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.unprivileged import WITH_IDS, Users, interpreter
+
 pytestmark = pytest.mark.userns
-REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("layer_round_trip.py")
-USER = "tiffin-layer-test"
+Program = Callable[[Sequence[str], str], "subprocess.CompletedProcess[str]"]
 
 
-def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    return subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=120)
-
-
-@pytest.fixture(scope="module")
-def as_user() -> Iterator[list[str]]:
-    """What to put before a command so that an unprivileged user runs it."""
+@pytest.fixture
+def program(request: pytest.FixtureRequest) -> Program:
+    """Runs the script, with the words that go before the interpreter and the ids it may use, as an unprivileged user."""
     if os.geteuid() != 0:
-        yield []
-        return
-    if run("useradd", "-m", USER).returncode not in (0, 9):
-        pytest.skip("useradd does not work here")
-    try:
-        prefix = ["runuser", "-u", USER, "--"]
-        if run(*prefix, sys.executable, "-c", "import builder.layer.diff").returncode:
-            pytest.skip("an unprivileged user may not read this checkout or this python")
-        yield prefix
-    finally:
-        run("userdel", "-r", USER)
+        return lambda prefix, ids: _run([*prefix, sys.executable, str(SCRIPT), ids])
+    users: Users = request.getfixturevalue("users")
+    script = shutil.copy(SCRIPT, users.code)
+    os.chmod(script, 0o644)
+    return lambda prefix, ids: users.program(WITH_IDS, [*prefix, interpreter(), script, ids])
 
 
-def round_trip(prefix: list[str], ids: str) -> None:
-    done = run(*prefix, sys.executable, str(SCRIPT), ids)
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+
+
+def check(done: subprocess.CompletedProcess[str]) -> None:
     assert done.stdout.strip() == "ok", done.stderr[-3000:]
 
 
 def test_layers_of_root() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    round_trip(["unshare", "--mount"], "many")
+    check(_run(["unshare", "--mount", sys.executable, str(SCRIPT), "many"]))
 
 
-def test_layers_with_a_range_of_ids(as_user: list[str]) -> None:
-    prefix = [*as_user, "unshare", "--user", "--mount", "--map-root-user", "--map-auto"]
-    if run(*prefix, "true").returncode:
-        pytest.skip("no range of ids: newuidmap or /etc/subuid is missing, or user namespaces are refused")
-    round_trip(prefix, "many")
-
-
-def test_layers_with_a_single_id(as_user: list[str]) -> None:
-    prefix = [*as_user, "unshare", "--user", "--mount", "--map-root-user"]
-    if run(*prefix, "true").returncode:
-        pytest.skip("user namespaces are refused")
-    round_trip(prefix, "one")
+@pytest.mark.parametrize(("ids", "maps"), [("many", ["--map-auto"]), ("one", [])], ids=["range", "single"])
+def test_layers_of_users(program: Program, ids: str, maps: list[str]) -> None:
+    check(program(["unshare", "--user", "--mount", "--map-root-user", *maps], ids))

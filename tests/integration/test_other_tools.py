@@ -162,6 +162,11 @@ def test_docker_reads_what_we_push_and_save(docker: Sequence[str], tiffin: Run, 
     tiffin("save", pushed, "-o", tmp_path / "saved.tar")
     assert pushed in sh(*docker, "load", "-i", tmp_path / "saved.tar")
     assert sh(*docker, "run", "--rm", "--network=host", pushed) == "made\n"
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again/Dockerfile").write_text(f"FROM {pushed}\n")
+    tiffin("build", "-t", "again:1", "-o", f"type=oci,dest={tmp_path}/oci.tar", tmp_path / "again")
+    assert "again:1" in sh(*docker, "load", "-i", tmp_path / "oci.tar")
+    assert sh(*docker, "run", "--rm", "--network=host", "again:1") == "made\n"
 
 
 def test_we_read_what_docker_pushes_and_saves(
