@@ -144,7 +144,12 @@ class Uploader:
                 except queue.Empty:
                     self._threads -= 1
                     return
-            there = not self._failure and self._bring_up(ref)
+            try:
+                there = not self._failure and self._bring_up(ref)
+            except RuntimeError:  # the program ends, and no thread can be started any more: nobody waits for this one
+                if not self._failure:
+                    raise
+                return
             with self._lock:
                 self._state[ref.digest] = there
                 self._idle.notify_all()
