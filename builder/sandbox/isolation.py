@@ -22,6 +22,7 @@ class Isolation:
     tier: str
     id_map: IdMap | None = None
     overlay: bool = False  # layers are mounted over each other; else each run gets a copied root
+    unsupervised: str = ""  # why owners are not emulated under SINGLE, "" where they are
     own_pids: bool = False  # a pid namespace with a /proc of its own; else what a run leaves is looked for and killed
     refusal: str = ""
     remedy: str = ""
@@ -48,6 +49,8 @@ class Isolation:
     def limits(self) -> tuple[str, ...]:
         """What is less than it could be, in words; nothing for a machine that refuses nothing."""
         found = []
+        if self.unsupervised:
+            found.append(self.unsupervised)
         if self.tier in (RANGE, SINGLE):
             if not self.overlay:
                 found.append(

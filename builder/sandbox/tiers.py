@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder.errors import SandboxError, UsageError
 from builder.sandbox import kernel, proot, userns
+from builder.sandbox.emulation import supervisor
 from builder.sandbox.isolation import CHROOT, NAMES, NONE, PROOT, RANGE, SINGLE, Isolation
 from cache.files import remove_tree
 from cache.values import dataclass
@@ -93,14 +94,23 @@ def _namespaces(name: str, id_map: userns.IdMap, directory: Path) -> TierReport:
             os.close(kernel.new_filesystem("tmpfs", [], 0))
         except OSError as exc:
             raise SandboxError(f"mounts are refused: {exc.strerror}", remedy=userns.unshare_remedy()) from exc
-        return " ".join([*([OVERLAY] if _has_overlay(place) else []), *([OWN_PIDS] if _has_own_pids() else [])])
+        words = " ".join([*([OVERLAY] if _has_overlay(place) else []), *([OWN_PIDS] if _has_own_pids() else [])])
+        return f"{words}\n{supervisor.why_not() if name == SINGLE else ''}"
 
     found, failure = _in_child(attempt, directory)
     if found is None:
         return _failed(name, failure)
-    words = found.split()
-    isolation = Isolation(tier=name, id_map=id_map, overlay=OVERLAY in words, own_pids=OWN_PIDS in words)
-    return TierReport(name=name, usable=True, isolation=isolation)
+    text, _, unsupervised = found.partition("\n")
+    words = text.split()
+    isolation = Isolation(
+        tier=name,
+        id_map=id_map,
+        overlay=OVERLAY in words,
+        own_pids=OWN_PIDS in words,
+        unsupervised=unsupervised,
+    )
+    reason = "owners, ids and devices are emulated" if name == SINGLE and not unsupervised else ""
+    return TierReport(name=name, usable=True, reason=reason, isolation=isolation)
 
 
 def _has_overlay(place: str) -> bool:

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from builder.sandbox import kernel, syscalls
+from builder.sandbox import bpf, kernel, syscalls
 from builder.sandbox.emulation import calls
 from builder.sandbox.emulation.creation import Creation
 from builder.sandbox.emulation.credentials import Credentials
@@ -26,9 +26,8 @@ from builder.sandbox.emulation.process import Memory, Processes
 
 # what recording owners takes, all of it over files of the sandbox's one id
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
-NESTED = (
-    b"tiffin: this machine supervises system calls already (tiffin in a tiffin?): owners are left to that supervisor\n"
-)
+NESTED = "this machine supervises system calls already (tiffin in a tiffin?): owners are left to that supervisor"
+REFUSED = "this machine refuses to supervise system calls: chown and setuid to others than root fail"
 _INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
 Fail = Callable[[str], None]  # told the reason, ends the sandbox
@@ -52,17 +51,18 @@ class Channel:
         self._caller: Caller | None = None
 
     def enter(self, stderr: int) -> None:
-        """In the command: put this process under the filter and wait until somebody answers. OSError: the kernel refuses."""
+        """In the command: put this process under the filter and wait until somebody answers.
+
+        Where the kernel refuses, one line on `stderr` says what that means.
+        """
         self._of_init.close()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
             listener = _listen(calls.owner_filter() if self._with_owners else calls.device_filter())
         except OSError as exc:
             self._of_command.send(_REFUSED)
-            if exc.errno != errno.EBUSY:
-                raise
             if self._with_owners:
-                os.write(stderr, NESTED)
+                os.write(stderr, f"tiffin: {_reason(exc)}\n".encode())
             return
         socket.send_fds(self._of_command, [_READY], [listener])
         os.close(listener)
@@ -98,6 +98,23 @@ class Channel:
         else:
             by_name = Devices(caller).handlers
         return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
+
+
+def why_not() -> str:
+    """Try it, in a process that ends soon: why owners are not emulated here, "" where they can be."""
+    if not syscalls.NATIVE:
+        return f"system calls of {os.uname().machine} are not known: chown and setuid to others than root fail"
+    program = bpf.Program()
+    program.answer(bpf.RET_ALLOW)
+    try:
+        os.close(_listen(program.assemble()))
+    except OSError as exc:
+        return _reason(exc)
+    return ""
+
+
+def _reason(error: OSError) -> str:
+    return NESTED if error.errno == errno.EBUSY else f"{REFUSED} ({error.strerror})"
 
 
 def _listen(program: bytes) -> int:
