@@ -114,15 +114,16 @@ class Tiered:
                 break
             for key, record in tier.get_many(missing).items():
                 found[key] = record
-                self._sources[key] = tier.name
+                self._sources.setdefault(key, tier.name)  # asked again, a nearer one has it from there
                 for nearer in self._tiers[:number]:
                     nearer.put(key, record)
         return found
 
     def source(self, key: Digest) -> str:
-        """The name of the cache that had a key."""
+        """The name of the cache that had a key first."""
         return self._sources.get(key, self._tiers[0].name)
 
     def put(self, key: Digest, record: StepRecord) -> None:
+        self._sources.pop(key, None)
         for tier in self._tiers:
             tier.put(key, record)

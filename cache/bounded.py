@@ -31,16 +31,20 @@ class AbsentError(StoreError):
 class Guard:
     """Bounds what one shared cache may cost. After a failure its rows are none, and nothing more is asked.
 
-    `what` names the cache in the one warning that `warn` is told; the failure of one that is `required` is an error.
+    `what` names the cache in the one warning that `warn` is told; the failure of one that is `required` is an error, and
+    one that `begins` here may be absent.
     """
 
-    def __init__(self, what: str, seconds: float, warn: Callable[[str], None], *, required: bool = False) -> None:
+    def __init__(
+        self, what: str, seconds: float, warn: Callable[[str], None], *, required: bool = False, begins: bool = False
+    ) -> None:
         self.what = what
         self.seconds = seconds
         self.failed = ""  # why, once it has failed
         self._is_absent = False
         self._warn = warn
         self._required = required
+        self._begins = begins
         self._told: set[str] = set()
 
     def rows(self, question: Callable[[], Rows]) -> Rows:
@@ -51,7 +55,8 @@ class Guard:
             return bounded(question, self.seconds)
         except AbsentError as exc:
             self._is_absent = True
-            self.tell(exc.message)
+            if not self._begins:
+                self.tell(exc.message)
             return {}
         except TiffinError as exc:
             self.failed = exc.message

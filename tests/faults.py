@@ -16,7 +16,7 @@ class Proxy:
     """`mode`: "" passes everything on; "hang" takes and says nothing; "reset" cuts after `after` bytes of answers; "drip" sends a
     byte a second; "delay" waits `seconds` before each answer; or an HTTP status line with headers to answer with."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str) -> None:
         self.mode = ""
         self.after = 0
         self.seconds = 0.0
@@ -25,7 +25,7 @@ class Proxy:
         self._lock = threading.Lock()  # guards the one above
         self._target = target
         self._ended = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -86,9 +86,9 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def faulty(target: int) -> Iterator[Proxy]:
-    """A proxy to a port."""
-    proxy = Proxy(target)
+def faulty(target: int, host: str = "127.0.0.1") -> Iterator[Proxy]:
+    """A proxy to a port of this machine, at an address of it."""
+    proxy = Proxy(target, host)
     try:
         yield proxy
     finally:

@@ -175,6 +175,7 @@ class SharedCaches(Watch):
                 spec.timeout_seconds,
                 lambda text: self._sink.emit(Warned(message=text)),
                 required=spec.required,
+                begins=spec.writes,
             )
             item.cache = SharedCache(store, guard, self._sealer, lambda ref, diff_id: self._found(store, ref, diff_id))
         if spec.writes:

@@ -109,6 +109,7 @@ class Solver:
         self._sink = sink
         self._use_cache = use_cache
         self._uncached = {index for index, stage in plan.stages.items() if stage.name in uncached_stages}
+        self._known = {index: self._known_steps(index) for index in sorted(plan.stages)}
         self._records: dict[Digest, StepRecord] = {}
         self._forecasts: dict[int, _Forecast] = {}
         self._ids: dict[tuple[int, int], int] = {}
@@ -124,8 +125,8 @@ class Solver:
             for number in range(len(self._plan.stages[index].steps)):
                 self._ids[index, number] = len(self._ids) + 1
         if self._use_cache:
-            cached = sorted(self._plan.stages.keys() - self._uncached)
-            keys = self.question = [key for index in cached for key in self._keys.of_stage(index)]
+            stages = sorted(self._plan.stages)
+            keys = self.question = [key for index in stages for key in self._keys.of_stage(index)[: self._known[index]]]
             found = self._cache.get_many(keys)
             self._records = {key: record for key, record in found.items() if has(record.diff_id)}
         for index in sorted(self._plan.stages):
@@ -190,13 +191,26 @@ class Solver:
         elif isinstance(stage.base, ImageOrigin):
             chain = base_chain(self._plan.images[stage.base.name])
         records: list[StepRecord] = []
-        for step, key in zip(stage.steps, self._keys.of_stage(index), strict=True):
+        for step, key in zip(stage.steps[: self._known[index]], self._keys.of_stage(index), strict=False):
             record = self._valid(self._records.get(key), step, chain)
             if record is None:
                 break
             records.append(record)
             chain = (*chain, _layer_of(record))
         return _Forecast(chain=chain, hits=len(records), records=records)
+
+    def _known_steps(self, index: int) -> int:
+        """How many steps of a stage may be found by their definition: not what reads a stage that is to be made anew."""
+        stage = self._plan.stages[index]
+        if index in self._uncached or (isinstance(stage.base, StageOrigin) and self._is_renewed(stage.base.index)):
+            return 0
+        for number, step in enumerate(stage.steps):
+            if any(isinstance(origin, StageOrigin) and self._is_renewed(origin.index) for origin in step.op.origins()):
+                return number
+        return len(stage.steps)
+
+    def _is_renewed(self, index: int) -> bool:
+        return index in self._uncached or self._known_steps(index) < len(self._plan.stages[index].steps)
 
     def _needed(self) -> list[int]:
         """Stages that must do something, each after those it needs."""
@@ -317,8 +331,9 @@ class Solver:
         content_key = self._keys.content(job.stage, step, _below(step, job.chain), executor.copied(job))
         if not self._use_cache or job.stage.index in self._uncached:
             return None, key, content_key
-        found = self._cache.get_many([key, content_key])
-        for candidate in (key, content_key):
+        candidates = (key, content_key) if job.number < self._known[job.stage.index] else (content_key,)
+        found = self._cache.get_many(candidates)
+        for candidate in candidates:
             record = self._valid(found.get(candidate), step, job.chain)
             if record is not None and executor.has(record.diff_id):
                 return record, candidate, content_key

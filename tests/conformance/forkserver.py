@@ -6,6 +6,7 @@ the exit code. `ForkServer` is the client.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +28,8 @@ class ForkServer:
     """Runs tiffin commands one after the other."""
 
     def __init__(self, folder: Path, argv: Sequence[str] = (), **options: object) -> None:
-        """`argv` and `options` (of Popen) start it otherwise than as whoever runs the tests."""
+        """`argv` (of this program; arguments are modules to load too) and `options` (of Popen) start it otherwise than as whoever runs
+        the tests."""
         self._out = folder
         checkout = Path(__file__).parents[2]
         own: dict[str, object] = {"env": {**os.environ, "PYTHONPATH": str(checkout)}, "cwd": checkout}
@@ -51,12 +54,12 @@ class ForkServer:
         self._process.wait(COMMAND_SECONDS)
 
     def run(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes = b""
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes = b"", umask: int = 0o022
     ) -> subprocess.CompletedProcess[str]:
         """Run `tiffin ARGV` with exactly `env`."""
         assert self._process.stdin and self._process.stdout
         (self._out / "stdin").write_bytes(stdin)
-        request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd), "out": str(self._out)}
+        request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd), "out": str(self._out), "umask": umask}
         self._process.stdin.write(json.dumps(request) + "\n")
         code = int(self._process.stdout.readline())
         texts = [(self._out / name).read_text(errors="replace") for name in ("stdout", "stderr")]
@@ -65,9 +68,10 @@ class ForkServer:
 
 def _serve() -> None:
     modules = [found.name for name in PACKAGES for found in pkgutil.walk_packages([name], f"{name}.")]
-    for name in (*modules, *LAZY):
+    for name in (*modules, *LAZY, *sys.argv[1:]):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+    gc.freeze()  # a fork need not copy what is never collected
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -88,9 +92,20 @@ def _become(request: Mapping[str, object]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])  # type: ignore[call-overload]  # JSON of ours: texts
     os.chdir(str(request["cwd"]))
+    os.umask(int(str(request["umask"])))
     sys.argv = ["tiffin", *request["argv"]]  # type: ignore[misc]  # likewise
     signal.alarm(COMMAND_SECONDS)  # ends a command that hangs
-    main()
+    code = 1
+    try:
+        main()
+    except SystemExit as exc:
+        code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # taking down an interpreter with so many modules costs more than most commands
 
 
 if __name__ == "__main__":

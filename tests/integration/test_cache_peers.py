@@ -1,4 +1,4 @@
-"""Builders that fetch layers from each other: the registry sends a layer about once, however many want it."""
+"""Builders on hosts of their own that fetch layers from each other: the registry sends a layer about once, however many want it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ import pytest
 
 from tests.conftest import Run, assert_nothing_left
 from tests.faults import Proxy, faulty
-from tests.servers import Registry, free_port
+from tests.hosts import Host, Network, network_of
+from tests.servers import Registry
 
-pytestmark = pytest.mark.userns
+pytestmark = [
+    pytest.mark.userns,
+    pytest.mark.network,
+    pytest.mark.skipif(os.getuid() != 0, reason="only root makes network namespaces"),
+]
 Make = Callable[..., Path]
-LAYER_BYTES = 60 << 20
+LAYER_BYTES = int(os.environ.get("TIFFIN_PEER_LAYER_MIB", "60")) << 20
+PORT = 5050
+PATIENCE = 300
 BUILDERS = 4
 TOKEN = "hushhush"
 
@@ -34,31 +41,42 @@ def image(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> str:
     return name
 
 
-def on(root: Path, *words: str | Path, peers: str = "") -> subprocess.CompletedProcess[str]:
-    with starting(root, *words, peers=peers) as process:
-        _, errors = process.communicate(timeout=100)
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with network_of(BUILDERS) as made:
+        yield made
+
+
+def on(root: Path, *words: str | Path, peers: str = "", host: Host | None = None) -> subprocess.CompletedProcess[str]:
+    with starting(root, *words, peers=peers, host=host) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     return subprocess.CompletedProcess(words, 0, "", errors)
 
 
-def starting(root: Path, *words: str | Path, peers: str = "") -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
-    env = {**os.environ, "TIFFIN_CACHE_TOKEN": TOKEN, "TIFFIN_CACHE_PEERS": peers}
+def starting(
+    root: Path, *words: str | Path, peers: str = "", host: Host | None = None, token: str = TOKEN
+) -> subprocess.Popen[str]:
+    """tiffin, on a host of its own."""
+    argv = [*(host.prefix if host else ()), sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+    env = {**os.environ, "TIFFIN_CACHE_TOKEN": token, "TIFFIN_CACHE_PEERS": peers}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 @contextlib.contextmanager
-def fleet(folder: Path, upstream: str) -> Iterator[tuple[list[Path], list[subprocess.Popen[str]], str]]:
-    """State directories, each with a server; the servers; and the names of all as peers."""
+def fleet(
+    folder: Path, network: Network, upstream: str
+) -> Iterator[tuple[list[Path], list[subprocess.Popen[str]], str]]:
+    """A state directory with a server on each host; the servers; and the names of all as peers."""
     roots, servers, addresses = [], [], []
     try:
-        for number in range(BUILDERS):
+        for number, host in enumerate(network.hosts):
             roots.append(folder / f"state{number}")
-            address = f"127.0.0.1:{free_port()}"
-            servers.append(starting(roots[-1], "cache", "serve", "--listen", address, "--upstream", upstream))
+            words = ("cache", "serve", "--listen", f"0.0.0.0:{PORT}", "--upstream", upstream)
+            servers.append(starting(roots[-1], *words, "--insecure-registry", upstream, host=host))
             stdout = servers[-1].stdout
-            assert stdout is not None and stdout.readline() == f"serving on http://{address}\n"
-            addresses.append(f"http://{address}")
+            assert stdout is not None and stdout.readline() == f"serving on http://0.0.0.0:{PORT}\n"
+            addresses.append(f"http://{host.address}:{PORT}")
         yield roots, servers, " ".join(addresses)
     finally:
         for server in servers:
@@ -68,32 +86,43 @@ def fleet(folder: Path, upstream: str) -> Iterator[tuple[list[Path], list[subpro
                 server.communicate(timeout=20)
 
 
-def through(proxy: Proxy, image: str) -> str:
+def pulls_of(roots: list[Path], network: Network, name: str, peers: str) -> list[subprocess.Popen[str]]:
+    """Every host pulls at once."""
+    words = ("pull", "-q", "--insecure-registry", name.split("/")[0], name)
+    return [starting(root, *words, peers=peers, host=host) for root, host in zip(roots, network.hosts, strict=True)]
+
+
+def through(proxy: Proxy, network: Network, image: str) -> str:
     """The image by the address of the proxy."""
-    return f"127.0.0.1:{proxy.port}/{image.split('/', 1)[1]}"
+    return f"{network.gateway}:{proxy.port}/{image.split('/', 1)[1]}"
 
 
-def test_the_registry_sends_a_layer_once(image: str, registry: Registry, tmp_path: Path) -> None:
-    with faulty(int(registry.host.split(":")[1])) as proxy:
-        name = through(proxy, image)
-        with fleet(tmp_path, name.split("/")[0]) as (roots, _, peers):
-            pulls = [starting(root, "pull", "-q", name, peers=peers) for root in roots]
-            results = [(pull.communicate(timeout=100)[1], pull.returncode) for pull in pulls]
+def test_the_registry_sends_a_layer_once(
+    image: str, registry: Registry, network: Network, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with faulty(int(registry.host.split(":")[1]), network.gateway) as proxy:
+        name = through(proxy, network, image)
+        with fleet(tmp_path, network, name.split("/")[0]) as (roots, _, peers):
+            pulls = pulls_of(roots, network, name, peers)
+            results = [(pull.communicate(timeout=PATIENCE)[1], pull.returncode) for pull in pulls]
             assert [code for _, code in results] == [0] * BUILDERS, results
             assert "left out" not in "".join(text for text, _ in results)
         assert LAYER_BYTES <= proxy.sent_bytes < 1.3 * LAYER_BYTES
+        record_property("layers the registry sent", proxy.sent_bytes / LAYER_BYTES)
     for root in roots:
         assert any(path.stat().st_size > LAYER_BYTES for path in (root / "images/blobs/sha256").iterdir())
         assert_nothing_left(root)
 
 
-def test_others_finish_when_a_peer_is_killed(image: str, registry: Registry, tmp_path: Path) -> None:
+def test_others_finish_when_a_peer_is_killed(
+    image: str, registry: Registry, network: Network, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """The peer responsible for the layer dies while it passes the layer on."""
-    with faulty(int(registry.host.split(":")[1])) as proxy:
+    with faulty(int(registry.host.split(":")[1]), network.gateway) as proxy:
         proxy.mode, proxy.seconds = "delay", 0.005
-        name = through(proxy, image)
-        with fleet(tmp_path, name.split("/")[0]) as (roots, servers, peers):
-            pulls = [starting(root, "pull", "-q", name, peers=peers) for root in roots]
+        name = through(proxy, network, image)
+        with fleet(tmp_path, network, name.split("/")[0]) as (roots, servers, peers):
+            pulls = pulls_of(roots, network, name, peers)
             while not any(path.stat().st_size > 1 << 20 for root in roots for path in root.glob("tmp/blob-*/data")):
                 assert any(pull.poll() is None for pull in pulls)
             busiest = max(
@@ -102,23 +131,22 @@ def test_others_finish_when_a_peer_is_killed(image: str, registry: Registry, tmp
             )
             servers[busiest].kill()
             proxy.mode = ""
-            results = [(pull.communicate(timeout=100)[1], pull.returncode) for pull in pulls]
+            results = [(pull.communicate(timeout=PATIENCE)[1], pull.returncode) for pull in pulls]
             assert [code for _, code in results] == [0] * BUILDERS, results
             assert "left out" in "".join(text for text, _ in results)
         assert proxy.sent_bytes < 3 * LAYER_BYTES
+        record_property("layers the registry sent", proxy.sent_bytes / LAYER_BYTES)
     for root in roots:
         assert any(path.stat().st_size > LAYER_BYTES for path in (root / "images/blobs/sha256").iterdir())
 
 
-def test_strangers_get_nothing(image: str, registry: Registry, tmp_path: Path, tiffin: Run) -> None:
+def test_strangers_get_nothing(image: str, registry: Registry, network: Network, tmp_path: Path, tiffin: Run) -> None:
     """A peer fetches from the registries it was told of only, and answers nobody without its token."""
-    with fleet(tmp_path, "registry.invalid") as (roots, _, peers):
+    with fleet(tmp_path, network, "registry.invalid") as (roots, _, peers):
         done = on(tmp_path / "other", "pull", image, peers=peers)
         assert "left out" not in done.stderr
         assert not any(path.stat().st_size > LAYER_BYTES for path in roots[0].glob("images/blobs/sha256/*"))
-        argv = [sys.executable, "-m", "builder", "--root", str(tmp_path / "third"), "pull", image]
-        env = {**os.environ, "TIFFIN_CACHE_PEERS": peers, "TIFFIN_CACHE_TOKEN": "wrong"}
-        refused = subprocess.run(argv, capture_output=True, text=True, env=env, check=True)
-        assert refused.stderr.count("is left out: GET was answered with 401") == BUILDERS
+        refused = starting(tmp_path / "third", "pull", image, peers=peers, token="wrong")
+        assert refused.communicate(timeout=PATIENCE)[1].count("is left out: GET was answered with 401") == BUILDERS
     wrong = tiffin("build", "--cache-peer", "ftp://u:hush@x", ".", check=False)
     assert wrong.returncode == 2 and "--cache-peer ftp://x is no peer" in wrong.stderr

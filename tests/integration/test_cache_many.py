@@ -1,0 +1,141 @@
+"""Eight builders at once, on one state directory and on one shared cache, also while random ones are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cache_servers import running_nginx, running_redis
+from tests.conftest import Run, assert_nothing_left
+from tests.servers import Registry
+
+pytestmark = [pytest.mark.userns, pytest.mark.slow]
+Make = Callable[..., Path]
+BUILDERS = 8
+PATIENCE = 120  # seconds; a deadlock
+LOGGED = "RUN --mount=type=cache,id=log,target=/log"
+TEXT = f"""FROM {{base}} AS one
+{LOGGED} sleep 0.2 && head -c 50000 /dev/urandom > /one && echo one >> /log/runs
+FROM {{base}} AS two
+COPY src /src
+{LOGGED} cat /src > /two && sleep 0.1 && echo two >> /log/runs
+FROM two AS three
+{LOGGED} cat /two > /three && echo three >> /log/runs
+FROM {{base}}
+COPY --from=one /one /one
+COPY --from=three /three /three
+{LOGGED} cat /three > /four && echo four >> /log/runs
+ARG WHO=none
+LABEL who=$WHO
+CMD ["cat", "/four"]
+"""
+STEPS = ("one", "two", "three", "four")
+
+
+@pytest.fixture
+def remote_base(tiffin: Run, base: str, registry: Registry) -> str:
+    name = f"{registry.host}/many/base:1"
+    tiffin("tag", base, name)
+    tiffin("push", name)
+    return name
+
+
+@pytest.fixture(params=["registry", "redis", "http", "dir"])
+def place(request: pytest.FixtureRequest, registry: Registry, tmp_path: Path) -> Iterator[str]:
+    """A shared cache of each kind."""
+    with contextlib.ExitStack() as stack:
+        texts: dict[str, Callable[[], str]] = {
+            "registry": lambda: f"type=registry,ref={registry.host}/many/cache:{os.urandom(4).hex()}",
+            "redis": lambda: f"type=redis,url={stack.enter_context(running_redis(tmp_path)).url}",
+            "http": lambda: f"type=http,url={stack.enter_context(running_nginx(tmp_path)).url}",
+            "dir": lambda: f"type=dir,path={tmp_path}/cache",
+        }
+        yield texts[request.param]()
+
+
+def start(root: Path, folder: Path, place: str, number: int) -> subprocess.Popen[str]:
+    argv = [
+        *(sys.executable, "-m", "builder", "--root", str(root), "build", "--progress", "plain", "-t", f"app{number}"),
+        *("--build-arg", f"WHO={number}", "--cache-from", place, "--cache-to", f"{place},mode=max", str(folder)),
+    ]
+    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(builders: list[subprocess.Popen[str]]) -> list[str]:
+    """What each told on stderr; all must end well, and in time."""
+    deadline = time.monotonic() + PATIENCE
+    told = [builder.communicate(timeout=max(1.0, deadline - time.monotonic()))[1] for builder in builders]
+    assert [builder.returncode for builder in builders] == [0] * len(builders), told
+    assert not any("warning: " in text or "Traceback" in text for text in told), told
+    return told
+
+
+def runs(root: Path) -> Counter[str]:
+    """How often each step was executed on a state directory."""
+    (log,) = root.glob("mounts/cache/*/fs/runs")
+    return Counter(log.read_text().split())
+
+
+def assert_whole(root: Path, folder: Path, place: str, fresh: Path) -> None:
+    """The state directory and the shared cache are undamaged, and a builder with nothing runs nothing."""
+    tool = [sys.executable, "-m", "builder", "--root", str(root)]
+    verified = subprocess.run([*tool, "cache", "verify"], capture_output=True, text=True, check=False)
+    assert verified.returncode == 0 and verified.stdout.endswith(" 0 damaged\n"), verified
+    assert subprocess.run([*tool, "run", "--rm", "app0"], capture_output=True, text=True).stdout == "s\n"
+    (told,) = finish([start(fresh, folder, place, 0)])
+    assert " DONE " not in told and "CACHED (" in told
+    shown = subprocess.run([*tool[:-1], str(fresh), "run", "--rm", "app0"], capture_output=True, text=True)
+    assert shown.stdout == "s\n", shown.stderr
+    for state in (root, fresh):
+        assert_nothing_left(state)
+
+
+def test_one_state_directory(root: Path, context: Make, remote_base: str, place: str, tmp_path: Path) -> None:
+    folder = context(TEXT.format(base=remote_base), src="s\n")
+    finish([start(root, folder, place, number) for number in range(BUILDERS)])
+    assert runs(root) == dict.fromkeys(STEPS, 1), "a step ran twice"
+    assert_whole(root, folder, place, tmp_path / "fresh")
+
+
+def test_one_shared_cache(context: Make, remote_base: str, place: str, tmp_path: Path) -> None:
+    folder = context(TEXT.format(base=remote_base), src="s\n")
+    roots = [tmp_path / f"state{number}" for number in range(BUILDERS)]
+    finish([start(root, folder, place, number) for number, root in enumerate(roots)])
+    assert all(count == 1 for root in roots if list(root.glob("mounts/cache/*/fs")) for count in runs(root).values())
+    assert_whole(roots[0], folder, place, tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_ones_are_killed(
+    root: Path, context: Make, remote_base: str, registry: Registry, tmp_path: Path, seed: int
+) -> None:
+    """Eight builders on two state directories; each that is killed is begun again."""
+    chance = random.Random(seed)
+    folder = context(TEXT.format(base=remote_base), src="s\n")
+    texts = (f"type=dir,path={tmp_path}/cache", f"type=registry,ref={registry.host}/many/killed:{seed}")
+    place = texts[seed % 2]
+    roots = [root, tmp_path / "second"]
+    builders = [start(roots[number % 2], folder, place, number) for number in range(BUILDERS)]
+    killed = 0
+    for _ in range(BUILDERS):
+        time.sleep(chance.uniform(0.05, 0.5))
+        number = chance.randrange(BUILDERS)
+        if builders[number].poll() is None:
+            builders[number].send_signal(signal.SIGKILL)
+            killed += 1
+        builders[number].communicate(timeout=PATIENCE)
+        builders[number] = start(roots[number % 2], folder, place, number)
+    finish(builders)
+    for state in roots:
+        assert set(runs(state)) <= set(STEPS) and all(count <= 1 + killed for count in runs(state).values())
+    assert_whole(root, folder, place, tmp_path / "fresh")
