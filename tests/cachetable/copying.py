@@ -155,6 +155,7 @@ FILES_MISS = [
         runs="/src+",
     ),
     Case(name="target of a link", change=lambda s: s.link("src/link", "b"), runs="/src+"),
+    Case(name="target of a link, by ./", change=lambda s: s.link("src/link", "./a"), runs="/src+"),
     Case(name="target of a link that is not there", change=lambda s: s.link("src/link", "nowhere"), runs="/src+"),
     Case(
         name="link becomes a file",
