@@ -27,6 +27,7 @@ LIBRARIES = (
     "botocore.endpoint",
     "botocore.handlers",
 )  # what the clients of caches import when needed
+FORK_SERVER = (sys.executable, "-m", "tests.conformance.forkserver", *LIBRARIES)
 APPLETS = ("sh", "cat", "grep")
 KINDS = ("registry", "redis", "http", "s3", "dir")
 _LINE = re.compile(r"^\[[^]]*\] (.*?): (miss, .*|hit in the (.*) cache.*|not needed)$", re.DOTALL)
