@@ -27,6 +27,7 @@ class Fake:
     uploads: dict[str, bytes] = field(default_factory=dict)
     log: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
     auth: str = ""  # "basic", "bearer"
+    password: str = PASSWORD
     realm: str = ""  # of bearer; its own by default
     headers: dict[str, dict[str, str]] = field(default_factory=dict)  # more headers of a manifest, by its tag
     fail: list[int] = field(default_factory=list)  # statuses for the next answers to anything
@@ -106,7 +107,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _is_allowed(self) -> bool:
         header = self.headers.get("Authorization", "")
-        basic = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        basic = "Basic " + base64.b64encode(f"{USER}:{self.fake.password}".encode()).decode()
         return {"": True, "basic": header == basic, "bearer": header == f"Bearer {TOKEN}"}[self.fake.auth]
 
     def _challenge(self) -> None:

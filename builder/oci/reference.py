@@ -34,6 +34,11 @@ class Reference:
         rest, digest = text, None
         if "@" in rest:
             rest, _, digest_text = rest.partition("@")
+            if "/" in digest_text:  # not shown, as it may be a password
+                raise ImageError(
+                    "an image reference holds no user or password",
+                    remedy="run tiffin login, and leave out what is before @",
+                )
             try:
                 digest = Digest.parse(digest_text)
             except DigestError as exc:

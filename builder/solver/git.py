@@ -106,7 +106,8 @@ class Git:
             return done.stdout
         if not must:
             return None
-        reason = next((line for line in done.stderr.splitlines() if line.startswith("fatal:")), done.stderr)
+        said = next((line for line in done.stderr.splitlines() if line.startswith("fatal:")), done.stderr)
+        reason = said.strip() or f"git ended with code {done.returncode}"
         raise BuildError(
             f"cannot fetch {shown(origin.url)}: {reason.removeprefix('fatal: ').strip().replace(origin.url, shown(origin.url))}",
             remedy="check the URL and the credentials",
