@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.build_context import PREFIX_LAYOUT
 from builder.cli.session import Session
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
-from builder.solver.recipe import BaseImage
+from builder.solver.recipe import PREFIX_LAYOUT, BaseImage
 
 if TYPE_CHECKING:
     from builder.image.remote import Remote

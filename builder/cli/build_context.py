@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from builder.errors import ContextError, UsageError
 from builder.instructions.ops import UrlOrigin
 from builder.instructions.remote import filename_of, is_git, is_http, parse_git
-from builder.solver.recipe import DirectoryContext, ImageContext, NamedContext, RemoteContext, StageContext
+from builder.solver.recipe import (
+    PREFIX_LAYOUT,
+    DirectoryContext,
+    ImageContext,
+    NamedContext,
+    RemoteContext,
+    StageContext,
+)
 from cache.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 MAX_DOCKERFILE_BYTES = 16 << 20
 DOCKERFILE_NAMES = ("Dockerfile", "dockerfile")
-PREFIX_IMAGE, PREFIX_LAYOUT, PREFIX_STAGE = "docker-image://", "oci-layout://", "target:"
+PREFIX_IMAGE, PREFIX_STAGE = "docker-image://", "target:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -101,7 +102,7 @@ def make_spec(
         own_pids=isolation.own_pids,
         argv=command_of(config, wishes),
         env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),
-        cwd="/" + (wishes.workdir or config.working_dir).lstrip("/"),
+        cwd=posixpath.normpath("/" + (wishes.workdir or config.working_dir).lstrip("/")),
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,

@@ -54,20 +54,17 @@ class IgnoreRules:
     @classmethod
     def parse(cls, text: str, file: str) -> IgnoreRules:
         """Read an ignore file; raises ContextError naming file, line and pattern."""
-        return cls.of_lines(text.removeprefix("\ufeff").split("\n"), file)
+        rules = []
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+            if not line.startswith("#"):
+                rules += _rules(line.strip(), number, file)
+        return cls(rules)
 
     @classmethod
-    def of_lines(cls, lines: Iterable[str], file: str) -> IgnoreRules:
-        """The rules of these lines (or --exclude values); raises ContextError naming `file`, line and pattern."""
-        rules = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                rule = None if line.startswith("#") else _parse_line(line.strip(), number)
-            except DockerfileError as exc:
-                raise ContextError(f"{file}:{number}: {exc.message}", remedy=exc.remedy) from exc
-            if rule is not None:
-                rules.append(rule)
-        return cls(rules)
+    def of_patterns(cls, patterns: Iterable[str], flag: str) -> IgnoreRules:
+        """The rules of --exclude: no comments, and a leading slash matches nothing; raises ContextError naming `flag`."""
+        rules = [rule for text in patterns for rule in _rules(text.strip(), 0, flag)]
+        return cls([rule for rule in rules if not rule.written.lstrip("! ").startswith("/")])
 
     @property
     def has_exceptions(self) -> bool:
@@ -127,6 +124,17 @@ class IgnoreRules:
             assert match.lastindex is not None
             run = max(run, self._groups[match.lastindex - 1])
         return run
+
+
+def _rules(line: str, number: int, file: str) -> list[IgnoreRule]:
+    """The rule of a line, if it has one."""
+    try:
+        rule = _parse_line(line, number)
+    except DockerfileError as exc:
+        raise ContextError(
+            f"{file}:{number}: {exc.message}" if number else f"{file}: {exc.message}", remedy=exc.remedy
+        ) from exc
+    return [] if rule is None else [rule]
 
 
 def _parse_line(line: str, number: int) -> IgnoreRule | None:

@@ -94,8 +94,6 @@ class _Reader:
         """`# key=value` lines at the very top; the first line that is none ends them."""
         result: dict[str, Directive] = {}
         for index, line in enumerate(self._physical):
-            if index == 0 and line.startswith("#!"):
-                continue
             match = _DIRECTIVE.fullmatch(line.strip())
             if not match or match[1].lower() not in DIRECTIVES:
                 break
@@ -195,7 +193,7 @@ class _Reader:
                     expand=marker.expand,
                     strip_tabs=marker.strip_tabs,
                     content="".join(content),
-                    raw="".join([*raw, bare, "\n"]),
+                    raw="".join([*raw, marker.name, "\n"]),
                 )
             kept = line if keep_returns else bare
             raw.append(f"{kept}\n")

@@ -169,6 +169,10 @@ def _split(lines: Lines) -> list[tuple[str, str]]:
 
 def _instruction(line: LogicalLine, keyword: str, raw: str, escape: str) -> Instruction:
     written = line.text.split(None, 1)[0]
+    apart = line.text[len(written) : len(written) + 1]
+    if not apart.isascii():
+        remedy = f"put a plain space in place of U+{ord(apart):04X} after {written}"
+        raise DockerfileError(f"unknown instruction: {line.text[:40]}", span=line.span, remedy=remedy)
     if keyword not in KEYWORDS:
         remedy = did_you_mean(keyword, KEYWORDS) or f"the instructions are {', '.join(KEYWORDS)}"
         raise DockerfileError(f"unknown instruction: {written}", span=line.span, remedy=remedy)

@@ -48,11 +48,11 @@ def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (),
 
 
 def resolve_owner(text: str, read_file: ReadFile, *, span: Span | None = None) -> tuple[int, int]:
-    """`USER[:GROUP]` as --chown: a number alone is also the group, a name alone brings its primary group."""
+    """`USER[:GROUP]` as --chown: a number alone is also the group, a name alone its primary one; `USER:` is group 0."""
     name, colon, group = text.partition(":")
     uid, row = _user(name or "0", _rows(read_file("etc/passwd"), 7) if not name.isdigit() else [], span)
-    if colon and group:
-        return uid, _group(group, read_file, span)
+    if colon:
+        return uid, _group(group, read_file, span) if group else 0
     if name.isdigit() or not row:
         return uid, uid
     return uid, _checked(row[3], span) if row[3].isdigit() else 0

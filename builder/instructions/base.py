@@ -6,15 +6,13 @@ the operations of its steps (builder.instructions.ops).
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
 from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.parser import Instruction
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import BuildError, DockerfileError, ImageError, RegistryError, Span
+from builder.errors import DockerfileError, Span
 from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
 from builder.oci.spec import Platform
@@ -124,7 +122,8 @@ class StageScope:
 
     @property
     def workdir(self) -> str:
-        return self.config.working_dir or "/"
+        """Where RUN runs and relative paths begin: cleaned, as the configuration need not be."""
+        return absolute(self.config.working_dir, "/")
 
 
 class at:
@@ -139,16 +138,6 @@ class at:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DockerfileError) and error.span is None:
             error.span = self._span
-
-
-@contextlib.contextmanager
-def resolving(name: str, span: Span) -> Iterator[None]:
-    """Tell which image, and where it is asked for, when it cannot be had."""
-    try:
-        yield
-    except (ImageError, RegistryError) as exc:
-        what = "" if name in exc.message else f"image {name}: "
-        raise BuildError(what + exc.message, span=span, remedy=exc.remedy) from exc
 
 
 def undefined_variable(name: str, env: Mapping[str, str]) -> str:
@@ -170,7 +159,32 @@ class InstructionClass(Protocol):
 
 def go_words(words: Sequence[str]) -> str:
     """A list as Go's %q prints it: `["sh" "-c" "x"]`; the form of CMD and ENTRYPOINT in history."""
-    return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+    return "[" + " ".join(f'"{"".join(map(_go_character, word))}"' for word in words) + "]"
+
+
+_GO_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+}
+
+
+def _go_character(char: str) -> str:
+    """A character in Go's double quotes (strconv.Quote)."""
+    if char in _GO_ESCAPES:
+        return _GO_ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def absolute(path: str, workdir: str) -> str:

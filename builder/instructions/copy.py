@@ -64,6 +64,13 @@ class Copy:
                     remedy="name the destination last",
                 )
             words = tuple(node.value_without_heredocs.split())
+        for heredoc in node.heredocs:
+            if "/" in heredoc.name:
+                raise DockerfileError(
+                    f'a heredoc makes a file of its name, and "{heredoc.name}" has a slash',
+                    span=node.span,
+                    remedy="write the directory into the destination",
+                )
         return cls(
             keyword=node.keyword,
             words=words,

@@ -22,9 +22,9 @@ SIGNALS = frozenset(
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
         "VTALRM", "PROF", "WINCH", "IO", "POLL", "PWR", "SYS", "RTMIN", "RTMAX",
+        *(f"RTMIN+{n}" for n in range(1, 16)), *(f"RTMAX-{n}" for n in range(1, 15)),
     )
 )  # fmt: skip
-MAX_SIGNAL = 64
 
 
 def require_value(node: Instruction, *, exactly_one: bool = False) -> str:
@@ -123,14 +123,14 @@ class HealthcheckInstruction:
         kind, _, command = require_value(node).partition(" ")
         command = command.strip()
         if kind.upper() == "NONE":
-            if command or flags:
+            if command:
                 raise DockerfileError("HEALTHCHECK NONE takes no arguments", span=node.span, remedy="leave them out")
             return cls(healthcheck=Healthcheck(test=("NONE",)))
         if kind.upper() != "CMD":
             raise DockerfileError(
                 f'unknown type "{kind}" in HEALTHCHECK', span=node.span, remedy="write HEALTHCHECK CMD … or NONE"
             )
-        if not command:
+        if not command or node.json == ():
             raise DockerfileError(
                 "missing command after HEALTHCHECK CMD", span=node.span, remedy="write HEALTHCHECK CMD COMMAND"
             )
@@ -156,7 +156,7 @@ class HealthcheckInstruction:
             value = parse_duration(text)
         if value < 0 or 0 < value < MIN_HEALTH_NS:
             raise DockerfileError(
-                f"HEALTHCHECK --{name}={text} is too short", span=node.span, remedy="give 0 or at least 1ms"
+                f"HEALTHCHECK --{name}={text} cannot be less than 1ms", span=node.span, remedy="give 0 or at least 1ms"
             )
         return value
 
@@ -224,7 +224,11 @@ class Shell:
     @classmethod
     def parse(cls, node: Instruction) -> Shell:
         flags_of(node)
-        if not node.json:
+        if node.json == ():
+            raise DockerfileError(
+                "SHELL requires at least one argument", span=node.span, remedy='write SHELL ["executable", "argument"]'
+            )
+        if node.json is None:
             raise DockerfileError(
                 "SHELL requires the arguments to be in JSON form",
                 span=node.span,
@@ -251,8 +255,8 @@ class StopSignal:
     def apply(self, scope: StageScope) -> None:
         signal = scope.expand(self.text, self.span)
         name = signal.upper().removeprefix("SIG")
-        known = name in SIGNALS or re.fullmatch(r"RTM(IN\+|AX-)\d{1,2}", name)
-        if not known and not (signal.isascii() and signal.isdigit() and 0 < int(signal) <= MAX_SIGNAL):
+        is_number = re.fullmatch(r"0*[1-9][0-9]{0,8}", signal)  # whether the kernel knows it, a run will tell
+        if name not in SIGNALS and not is_number:
             raise DockerfileError(
                 f'invalid signal "{signal}" in STOPSIGNAL',
                 span=self.span,
@@ -275,8 +279,6 @@ class User:
 
     def apply(self, scope: StageScope) -> None:
         user = scope.expand(self.text, self.span)
-        if not user:
-            raise DockerfileError(f'USER "{self.text}" expands to nothing', span=self.span, remedy="set the variable")
         scope.configure(f"USER {user}", user=user)
 
 

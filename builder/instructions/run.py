@@ -70,7 +70,7 @@ class Run:
         if self.words is not None:
             return self.words
         if self.script:
-            return (f"{SCRIPT_DIRECTORY}/{self.script.name}",)
+            return (*scope.shell, f"{SCRIPT_DIRECTORY}/{self.script.name}")
         return (*scope.shell, self.text)
 
     def apply(self, scope: StageScope) -> None:

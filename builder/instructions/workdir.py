@@ -26,13 +26,15 @@ class Workdir:
         return cls(text=value, span=node.span)
 
     def apply(self, scope: StageScope) -> None:
-        path = absolute(scope.expand(self.text, self.span), scope.workdir)
+        text = scope.expand(self.text, self.span)
+        path = absolute(text, scope.workdir)
+        told = text if text.startswith("/") else path  # an absolute path is told as it was written
         if path == "/":
-            scope.configure("WORKDIR /", working_dir="/")
+            scope.configure(f"WORKDIR {told}", working_dir=told)
             return
         user = scope.config.user
-        scope.configure(f"WORKDIR {path}", working_dir=path)
+        scope.configure(f"WORKDIR {told}", working_dir=told)
         scope.history.pop()  # the step's own entry takes its place
         scope.add_step(
-            WorkdirOp(path=path, user=user), text=f"WORKDIR {path}", created_by=f"WORKDIR {path}", span=self.span
+            WorkdirOp(path=path, user=user), text=f"WORKDIR {told}", created_by=f"WORKDIR {told}", span=self.span
         )

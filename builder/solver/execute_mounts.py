@@ -206,6 +206,8 @@ class MountShop:
                     span=span,
                     remedy=f"give it with --secret id={mount.id},src=FILE or env=NAME",
                 )
+            if mount.env:
+                result.env.append(f"{mount.env}=")  # as BuildKit: set, so that `set -u` passes
             return None
         if mount.env:
             result.env.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")

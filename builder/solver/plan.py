@@ -7,14 +7,14 @@ reachable stages only.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile, parse_trigger, together
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, Span, TiffinError, UsageError
-from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at, resolving
+from builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
+from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
 from builder.instructions.from_ import SCRATCH, From
 from builder.instructions.keywords import KEYWORDS
 from builder.instructions.ops import (
@@ -30,10 +30,10 @@ from builder.instructions.variables import Arg
 from builder.oci.config import RunConfig
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
+from builder.solver.base_images import BaseImages, ResolveImage
 from builder.solver.planned import Plan, StagePlan
 from builder.solver.reading import Stage, read_stages
 from builder.solver.recipe import (
-    BaseImage,
     DirectoryContext,
     ImageContext,
     NamedContext,
@@ -42,8 +42,6 @@ from builder.solver.recipe import (
     StageContext,
 )
 from cache.values import replace
-
-ResolveImage = Callable[[str, Platform], BaseImage]
 
 
 def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage) -> Plan:
@@ -63,7 +61,7 @@ def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImag
     unused = tuple(name for name in recipe.build_args if name not in used and not _is_predefined(name))
     return Plan(
         stages=planner.planned,
-        images=planner.images,
+        images=planner.images.table,
         target=target,
         unused_build_args=unused,
         findings=tuple(planner.findings),
@@ -93,7 +91,6 @@ class _Planner:
     ) -> None:
         self._dockerfile = dockerfile
         self._recipe = recipe
-        self._resolve_image = resolve_image
         self._stages = stages
         self._current: list[int] = []
         self.lexer = Lexer(dockerfile.escape)
@@ -101,7 +98,7 @@ class _Planner:
         self.findings: list[LintWarning] = []
         self.faults: list[DockerfileError] = []
         self.planned: dict[int, StagePlan] = {}
-        self.images: dict[str, BaseImage] = {}
+        self.images = BaseImages(resolve_image, recipe.platform)
         self._defaults: dict[str, str] = {}  # the globals without --build-arg
         self._globals: dict[str, str] = {
             **_platform_args("TARGET", recipe.platform),
@@ -178,7 +175,7 @@ class _Planner:
             raise DockerfileError(f'no stage or context is named "{name}"', span=span, remedy=near)
         if not name:
             raise DockerfileError("--from= names nothing", span=span, remedy="give a stage, a context or an image")
-        return ImageOrigin(name=self._image(name, self._recipe.platform, span))
+        return self.images.origin(name, self._recipe.platform, span)
 
     # -- planning ------------------------------------------------------------------------------------------------
 
@@ -292,17 +289,22 @@ class _Planner:
         context = self._recipe.contexts.get(name)
         if context is not None:
             return self._begin_from(self._from_context(name, context, head.span), platform, head)
-        later = self._stage_index(name, before=len(self._stages))
-        if later == here:
-            raise self._circular(name, head.span)
-        if later is not None:
-            raise self._too_late(name, head.span)
-        origin = ImageOrigin(name=self._image(name, platform, head.span))
-        actual = self.images[origin.name].config.platform
+        origin = self._from_image(name, platform, head)
+        actual = self.images.table[origin.name].config.platform
         if actual.architecture and (actual.os, actual.architecture) != (platform.os, platform.architecture):
             message = f'Base image {name} was pulled with platform "{actual}", expected "{platform}" for current build'
             self.found("InvalidBaseImagePlatform", message, head.span)
         return self._begin_from(origin, platform, head)
+
+    def _from_image(self, name: str, platform: Platform, head: From) -> ImageOrigin:
+        """An image; it may be called as this stage or a later one is (`FROM alpine AS alpine`)."""
+        try:
+            return self.images.origin(name, platform, head.span)
+        except BuildError as exc:
+            later = self._stage_index(name, before=len(self._stages))
+            if later is None:
+                raise
+            raise (self._circular if later == self._current[-1] else self._too_late)(name, head.span) from exc
 
     def _begin_from(
         self, origin: Origin, platform: Platform, head: From
@@ -316,7 +318,7 @@ class _Planner:
             text = f"COPY --from={head.name or head.image} / /"
             scope.add_step(op, text=text, created_by=f"{text} # buildkit", span=head.span)
             return scope, None
-        image = self.images[origin.name]
+        image = self.images.table[origin.name]
         env = dict(item.partition("=")[::2] for item in image.config.config.env)
         env.setdefault("PATH", DEFAULT_PATH)
         config = replace(image.config.config, env=tuple(f"{name}={value}" for name, value in env.items()))
@@ -348,14 +350,6 @@ class _Planner:
         except UsageError as exc:
             raise DockerfileError(exc.message, span=head.span, remedy=exc.remedy) from exc
 
-    def _image(self, name: str, platform: Platform, span: Span) -> str:
-        """Resolve an image once per platform; returns its key in `images`."""
-        key = name if platform == self._recipe.platform else f"{name} ({platform})"
-        if key not in self.images:
-            with resolving(name, span):
-                self.images[key] = self._resolve_image(name, platform)
-        return key
-
     def _from_context(self, name: str, context: NamedContext, span: Span) -> Origin:
         match context:
             case DirectoryContext():
@@ -373,7 +367,7 @@ class _Planner:
                 self.stage(index)
                 return StageOrigin(index=index)
             case ImageContext(reference=reference):
-                return ImageOrigin(name=self._image(reference, self._recipe.platform, span))
+                return self.images.origin(reference, self._recipe.platform, span)
 
     def _stage_index(self, name: str, *, before: int) -> int | None:
         """The last stage of that name (case does not count) that stands before stage `before`."""

@@ -10,6 +10,8 @@ from builder.oci.spec import Manifest, Platform
 from cache.digest import Digest
 from cache.values import dataclass, field
 
+PREFIX_LAYOUT = "oci-layout://"  # of a named context that is an image of an OCI layout
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseImage:

@@ -41,7 +41,7 @@ def select(
     `exclude` counts from each source; a file is known to it by its name.
     """
     try:
-        hidden = IgnoreRules.of_lines(exclude, "--exclude") if exclude else None
+        hidden = IgnoreRules.of_patterns(exclude, "--exclude") if exclude else None
     except ContextError as exc:
         raise BuildError(exc.message, span=span, remedy=exc.remedy) from exc
     finder = _select_with_parents if parents else _select

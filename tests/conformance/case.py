@@ -31,7 +31,7 @@ class Case:
     env, stdin    environment and standard input of the build command
     error         the build must fail with a message in which this regular expression is found
     stance        why tiffin differs from BuildKit on purpose; `expect` or `error` then says how
-    old           what Debian's BuildKit (of 2020) lacks or does otherwise; `expect` then gives the reference's facts
+    old           what the newest BuildKit of Debian cannot show, lacks or does otherwise; `expect` then gives the reference's facts
     expect        config, history, tree: replaces what the oracle said; `config_changes` and `tree_changes` replace
                   single keys (None takes one away), `history_changes` entries by their text
     no_oracle     no other builder is asked (with `stance` or `old`)

@@ -161,7 +161,7 @@ def _buildkit_error(stderr: str) -> str:
 
 
 NEWEST_SUITE = "sid"  # its docker.io is at most months behind
-_PACKAGES = "docker.io,docker-cli,docker-buildx,git,iptables,ca-certificates"
+_PACKAGES = "docker.io,docker-cli,docker-buildx,git,iptables,ca-certificates,xz-utils"
 # $1 is the root, $2 a folder that is in it by the same name; the rest is the daemon's command
 _ENTER = """
 mkdir -p "$1$2" && mount --bind "$1" "$1" && mount -t proc proc "$1/proc" && mount --rbind /sys "$1/sys" && mount --rbind /dev "$1/dev" &&

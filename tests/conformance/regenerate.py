@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.conformance.case import HERE, Case, areas, bases, load, read_expected
 from tests.conformance.images import Base, Result, write_base
+from tests.conformance.modern import modern
 from tests.conformance.oracles import Oracle, make_newest_root, prepared_buildah, running_buildkit
 from tests.conformance.servers import serving_files
 
@@ -75,7 +76,7 @@ def _ask(case: Case, oracles: Sequence[Oracle], folder: Path, known: Sequence[Ba
     for oracle in oracles:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             result = oracle.build(case, case.write(Path(place), http), known)
-        told = result if oracle.name == "buildkit" else {"told": _difference(answer["buildkit"], result)}
+        told = modern(result) if oracle.name == "buildkit" else {"told": _difference(answer["buildkit"], result)}
         answer[oracle.name] = told
     sys.stderr.write(f"{case.id}: {answer['buildkit'].get('error', 'built')}; buildah {answer.get('buildah')}\n")
     return answer

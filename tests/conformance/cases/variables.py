@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.conformance.case import table
-
-CONFIG = {"Cmd": ["/bin/sh"]}
-
-
-def value(text: str) -> dict[str, Any]:
-    """What `ENV r=…` must leave after `ENV s=value e= p=/usr/local/bin/tool.tar.gz`."""
-    history = f"ENV s=value e= p={PATH_VALUE}  (empty)"
-    return {
-        "old": "the operator is of 2023 or later",
-        "no_oracle": True,
-        "expect": {
-            "config": CONFIG | {"Env": ["PATH=/bin", "s=value", "e=", f"p={PATH_VALUE}", f"r={text}"]},
-            "history": [history, f"ENV r={text}  (empty)"],
-        },
-    }
-
 
 PATH_VALUE = "/usr/local/bin/tool.tar.gz"
 
 
-def told(was: str, now: str, mark: str = "  (empty)") -> dict[str, Any]:
-    """A row whose history has one entry worded otherwise today: the value in force is told."""
-    changes = {f"{was}{mark}": f"{now}{mark}"}
-    return {"old": "the history tells the value in force", "expect": {"history_changes": changes}}
-
-
-RUN = " # buildkit"
 CASES = [
     *table(
         "operator",
@@ -52,30 +27,30 @@ CASES = [
             "alternative-empty": "[${e:+w}]",
             "alternative-unset": "[${u:+w}]",
             "alternative-nested": "${s:+x${s}y}",
-            "dash-unset": {"put": "${u-w}", **value("w")},
-            "dash-empty": {"put": "[${e-w}]", **value("[]")},
-            "plus-empty": {"put": "[${e+w}]", **value("[w]")},
-            "plus-unset": {"put": "[${u+w}]", **value("[]")},
-            "question-set": {"put": "${s:?m}", **value("value")},
-            "question-empty-is-set": {"put": "[${e?m}]", **value("[]")},
+            "dash-unset": "${u-w}",
+            "dash-empty": "[${e-w}]",
+            "plus-empty": "[${e+w}]",
+            "plus-unset": "[${u+w}]",
+            "question-set": "${s:?m}",
+            "question-empty-is-set": "[${e?m}]",
             "question-unset": ("${u:?'no u here'}", "u: no u here"),
             "question-empty": ("${e:?'no e here'}", "e: no e here"),
             "question-without-colon": ("${u?gone}", "u: gone"),
             "question-message-expands": ("${u:?'not '$s}", "u: not value"),
-            "prefix-shortest": {"put": "${p#*/}", **value("usr/local/bin/tool.tar.gz")},
-            "prefix-longest": {"put": "${p##*/}", **value("tool.tar.gz")},
-            "suffix-shortest": {"put": "${p%.*}", **value("/usr/local/bin/tool.tar")},
-            "suffix-longest": {"put": "${p%%.*}", **value("/usr/local/bin/tool")},
-            "prefix-no-match": {"put": "${p#nothing}", **value(PATH_VALUE)},
-            "suffix-question-mark": {"put": "${s%u?}", **value("val")},
-            "prefix-variable-pattern": {"put": "${p#/usr/$u}", **value("local/bin/tool.tar.gz")},
-            "pattern-escaped-star": {"put": r"${s#\*}", **value("value")},
-            "replace-first": {"put": "${p/o/0}", **value("/usr/l0cal/bin/tool.tar.gz")},
-            "replace-all": {"put": "${p//o/0}", **value("/usr/l0cal/bin/t00l.tar.gz")},
-            "replace-with-nothing": {"put": "${s//a/}", **value("vlue")},
-            "replace-glob": {"put": "${p/l*n/X}", **value("/usr/X/tool.tar.gz")},
-            "replace-slash": {"put": r"${p//\//_}", **value("_usr_local_bin_tool.tar.gz")},
-            "replace-with-variable": {"put": "${s/l/$s}", **value("vavalueue")},
+            "prefix-shortest": "${p#*/}",
+            "prefix-longest": "${p##*/}",
+            "suffix-shortest": "${p%.*}",
+            "suffix-longest": "${p%%.*}",
+            "prefix-no-match": "${p#nothing}",
+            "suffix-question-mark": "${s%u?}",
+            "prefix-variable-pattern": "${p#/usr/$u}",
+            "pattern-escaped-star": r"${s#\*}",
+            "replace-first": "${p/o/0}",
+            "replace-all": "${p//o/0}",
+            "replace-with-nothing": "${s//a/}",
+            "replace-glob": "${p/l*n/X}",
+            "replace-slash": r"${p//\//_}",
+            "replace-with-variable": "${s/l/$s}",
             "unsupported-assign": ("${u:=w}", r"unsupported modifier \(:?=\) in substitution"),
             "unsupported-substring": ("${s:1:2}", r"unsupported modifier \(:?1\) in substitution"),
             "unsupported-assign-without-colon": ("${u=w}", r"(?i)unsupported modifier|bad substitution|missing ':'"),
@@ -148,34 +123,14 @@ CASES = [
         {
             "default": "ARG x=1",
             "no-default": "ARG x",
-            "build-arg": {"put": "ARG x", "flags": ["--build-arg", "x=flag"], **told("ARG x", "ARG x=flag")},
-            "build-arg-beats-default": {
-                "put": "ARG x=1",
-                "flags": ["--build-arg", "x=flag"],
-                **told("ARG x=1", "ARG x=flag"),
-            },
-            "build-arg-empty": {"put": "ARG x=1", "flags": ["--build-arg", "x="], **told("ARG x=1", "ARG x=")},
-            "build-arg-from-environment": {
-                "put": "ARG x=1",
-                "flags": ["--build-arg", "x"],
-                "env": {"x": "client"},
-                **told("ARG x=1", "ARG x=client"),
-            },
+            "build-arg": {"put": "ARG x", "flags": ["--build-arg", "x=flag"]},
+            "build-arg-beats-default": {"put": "ARG x=1", "flags": ["--build-arg", "x=flag"]},
+            "build-arg-empty": {"put": "ARG x=1", "flags": ["--build-arg", "x="]},
+            "build-arg-from-environment": {"put": "ARG x=1", "flags": ["--build-arg", "x"], "env": {"x": "client"}},
             "build-arg-from-environment-unset": {"put": "ARG x=1", "flags": ["--build-arg", "x"]},
             "build-arg-undeclared": {"put": "LABEL l=$x", "flags": ["--build-arg", "x=flag"]},
-            "build-arg-last-wins": {
-                "put": "ARG x",
-                "flags": ["--build-arg", "x=1", "--build-arg", "x=2"],
-                **told("ARG x", "ARG x=2"),
-            },
-            "several-on-a-line": {
-                "put": "ARG a=1 x=$a b",
-                "old": "later defaults of a line see earlier ones (test MultiArgs)",
-                "expect": {
-                    "config_changes": {"Env": ["PATH=/bin", "A=base", "B=two words", "r=1"]},
-                    "history": ["ARG a=1 x=1 b  (empty)", "ENV r=1  (empty)"],
-                },
-            },
+            "build-arg-last-wins": {"put": "ARG x", "flags": ["--build-arg", "x=1", "--build-arg", "x=2"]},
+            "several-on-a-line": "ARG a=1 x=$a b",
             "several-lines": "ARG a=1\nARG b=$a$a\nARG x=${b}!",
             "quoted-default": "ARG x=\"a b\" y='$A'",
             "default-expands-env": "ARG x=$A",
@@ -186,19 +141,12 @@ CASES = [
             "env-after-arg-wins": "ARG x=arg\nENV x=env",
             "arg-after-env-wins": "ENV x=env\nARG x=arg\nRUN echo $x >/tmp/x",
             "arg-without-default-after-env": "ENV x=env\nARG x",
-            "build-arg-after-env": {
-                "put": "ENV x=env\nARG x",
-                "flags": ["--build-arg", "x=flag"],
-                **told("ARG x", "ARG x=flag"),
-            },
+            "build-arg-after-env": {"put": "ENV x=env\nARG x", "flags": ["--build-arg", "x=flag"]},
             "in-run": 'ARG x=1 y\nRUN echo "$x-${y-unset}" >/tmp/x; env | grep -c ^y= >>/tmp/x || true',
             "empty-default-is-set": "ARG x=\nRUN env | grep ^x= >/tmp/x",
             "env-shown-in-run-history": "ARG x=1 y=2\nENV x=env\nRUN true",
             "unset-in-run-history": "ARG x\nARG z=1\nRUN true",
-            "order-of-run-history": {
-                "put": "ARG b=1\nARG a=2\nARG b=3\nRUN true",
-                **told("RUN |3 b=3 a=2 b=3 /bin/sh -ec true", "RUN |2 b=3 a=2 /bin/sh -ec true", RUN),
-            },
+            "order-of-run-history": "ARG b=1\nARG a=2\nARG b=3\nRUN true",
             "values-with-spaces-in-history": "ARG x='a b'\nRUN true",
             "not-in-config": "ARG SECRET_THING=1",
             "question-mark": ("ARG x=${FOO:?'foo missing'}", "FOO: foo missing"),
@@ -218,12 +166,11 @@ CASES = [
             "several-on-a-line": "ARG a=ba b=${a}se\nFROM $b\n",
             "quoted": "ARG a=\"ba\"'se'\nFROM $a\n",
             "not-in-stage": "ARG a=1\nFROM base\nENV r=[$a]\n",
-            "redeclared": {"put": "ARG a=1\nFROM base\nARG a\nENV r=[$a]\n", **told("ARG a", "ARG a=1")},
+            "redeclared": "ARG a=1\nFROM base\nARG a\nENV r=[$a]\n",
             "redeclared-with-default": "ARG a=1\nFROM base\nARG a=2\nENV r=[$a]\n",
             "redeclared-with-build-arg": {
                 "put": "ARG a=1\nFROM base\nARG a=2\nENV r=[$a]\n",
                 "flags": ["--build-arg", "a=3"],
-                **told("ARG a=2", "ARG a=3"),
             },
             "default-in-from": "FROM ${img:-base}\n",
             "stage-arg-not-in-from": (
@@ -232,27 +179,15 @@ CASES = [
             ),
             "env-not-in-from": ("FROM base\nENV img=base\nFROM $img\n", r"(?i)base name \(\$img\) should not be blank"),
             "blank-from": ("ARG img\nFROM $img\n", r"(?i)base name \(\$img\) should not be blank"),
-            "question-mark": {
-                "put": 'ARG FOO=${FOO:?"custom error"}\nFROM base\n',
-                "error": "FOO: custom error",
-                "old": "an error of a global default was not told (test GlobalArgErrors)",
-            },
+            "question-mark": ('ARG FOO=${FOO:?"custom error"}\nFROM base\n', "FOO: custom error"),
             "question-mark-with-build-arg": {
                 "put": 'ARG FOO=${FOO:?"custom error"}\nFROM base\n',
                 "flags": ["--build-arg", "FOO=x"],
             },
-            "prefix-in-from": {
-                "put": "ARG image=idlebase\nFROM ${image#idle}\n",
-                "old": "the operator is of 2023",
-                "no_oracle": True,
-                "expect": {"config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}},
-            },
+            "prefix-in-from": "ARG image=idlebase\nFROM ${image#idle}\n",
             "inherited-by-child-stage": "FROM base AS one\nARG a=1\nFROM one\nENV r=[$a]\n",
             "not-inherited-by-other-stage": "FROM base AS one\nARG a=1\nFROM base\nENV r=[$a]\n",
-            "child-stage-run-history": {
-                "put": "FROM base AS one\nARG a=1\nFROM one\nRUN true\n",
-                **told("RUN /bin/sh -c true", "RUN |1 a=1 /bin/sh -c true", RUN),
-            },
+            "child-stage-run-history": "FROM base AS one\nARG a=1\nFROM one\nRUN true\n",
             "env-before-from": ("ENV a=1\nFROM base\n", "(?i)no build stage in current context"),
         },
     ),
@@ -273,53 +208,22 @@ CASES = [
             "proxy-declared": {
                 "put": "ARG FTP_PROXY\nRUN echo $FTP_PROXY >/out\nENV r=$FTP_PROXY\n",
                 "flags": ["--build-arg", "FTP_PROXY=p"],
-                **told("ARG FTP_PROXY", "ARG FTP_PROXY=p"),
             },
             "platform-needs-arg": "ENV r=[$TARGETOS]\n",
-            "platform-target": {
-                "put": "ARG TARGETPLATFORM\nENV r=$TARGETPLATFORM\n",
-                **told("ARG TARGETPLATFORM", "ARG TARGETPLATFORM=linux/amd64"),
-            },
-            "platform-target-parts": {
-                "put": "ARG TARGETOS TARGETARCH TARGETVARIANT\nENV r=$TARGETOS,$TARGETARCH,[$TARGETVARIANT]\n",
-                **told("ARG TARGETOS TARGETARCH TARGETVARIANT", "ARG TARGETOS=linux TARGETARCH=amd64 TARGETVARIANT="),
-            },
-            "platform-build": {
-                "put": "ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT\nENV r=$BUILDPLATFORM,$BUILDOS,$BUILDARCH,[$BUILDVARIANT]\n",
-                **told(
-                    "ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT",
-                    "ARG BUILDPLATFORM=linux/amd64 BUILDOS=linux BUILDARCH=amd64 BUILDVARIANT=",
-                ),
-            },
+            "platform-target": "ARG TARGETPLATFORM\nENV r=$TARGETPLATFORM\n",
+            "platform-target-parts": "ARG TARGETOS TARGETARCH TARGETVARIANT\nENV r=$TARGETOS,$TARGETARCH,[$TARGETVARIANT]\n",
+            "platform-build": "ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT\nENV r=$BUILDPLATFORM,$BUILDOS,$BUILDARCH,[$BUILDVARIANT]\n",
             "platform-default-shadows": "ARG TARGETARCH=mine\nENV r=$TARGETARCH\n",
             "platform-build-arg": {
                 "put": "ARG TARGETARCH\nENV r=$TARGETARCH\n",
                 "flags": ["--build-arg", "TARGETARCH=other"],
-                **told("ARG TARGETARCH", "ARG TARGETARCH=other"),
             },
-            "platform-in-run": {
-                "put": "ARG TARGETARCH\nRUN echo $TARGETARCH >/out\n",
-                **told("ARG TARGETARCH", "ARG TARGETARCH=amd64"),
-            },
+            "platform-in-run": "ARG TARGETARCH\nRUN echo $TARGETARCH >/out\n",
             "platform-in-from": {"dockerfile": "FROM --platform=$BUILDPLATFORM base\nRUN true\n"},
-            "target-stage": {
-                "put": "ARG TARGETSTAGE\nENV r=[$TARGETSTAGE]\n",
-                "old": "TARGETSTAGE is of 2023",
-                "no_oracle": True,
-                "expect": {
-                    "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin", "r=[default]"]},
-                    "history": ["ARG TARGETSTAGE=default  (empty)", "ENV r=[default]  (empty)"],
-                },
-            },
+            "target-stage": "ARG TARGETSTAGE\nENV r=[$TARGETSTAGE]\n",
             "target-stage-named": {
                 "dockerfile": "FROM base AS one\nARG TARGETSTAGE\nENV r=[$TARGETSTAGE]\nFROM base\n",
                 "flags": ["--target", "one"],
-                "old": "TARGETSTAGE is of 2023",
-                "no_oracle": True,
-                "expect": {
-                    "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin", "r=[one]"]},
-                    "history": ["ARG TARGETSTAGE=one  (empty)", "ENV r=[one]  (empty)"],
-                },
             },
         },
     ),
@@ -330,14 +234,8 @@ CASES = [
         {
             "copy-dest": "COPY a.txt ${d}/$e/",
             "copy-source": "ENV f=a\nCOPY ${f}.txt /x",
-            "copy-chown": {
-                "put": "COPY --chown=$n:${n} a.txt /x",
-                **told("COPY a.txt /x", "COPY --chown=1000:1000 a.txt /x", RUN),
-            },
-            "copy-chown-arg": {
-                "put": "ARG o=7:8\nCOPY --chown=$o a.txt /x",
-                **told("COPY a.txt /x", "COPY --chown=7:8 a.txt /x", RUN),
-            },
+            "copy-chown": "COPY --chown=$n:${n} a.txt /x",
+            "copy-chown-arg": "ARG o=7:8\nCOPY --chown=$o a.txt /x",
             "copy-json": 'COPY ["a.txt", "$d/x"]',
             "copy-space-in-value-is-one-word": "ENV s='with space.txt'\nCOPY $s /x",
             "copy-space-in-dest": "ENV s='/to there'\nCOPY a.txt $s",

@@ -86,7 +86,7 @@ def test_instruction_after_a_heredoc_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("RUN cat <<-E > x\n\ta\n\tE\n", "cat <<-E > x\n\ta\n\tE\n"),
+        ("RUN cat <<-E > x\n\ta\n\tE\n", "cat <<-E > x\n\ta\nE\n"),  # the end as BuildKit writes it
         ("RUN --network=none cat <<A <<'B'\n1\nA\n$2\nB\n", "cat <<A <<'B'\n1\nA\n$2\nB\n"),
         ("RUN a\n", "a"),
         ("ONBUILD RUN --network=none cat <<E\n1\nE\n", "RUN --network=none cat <<E\n1\nE\n"),

@@ -86,7 +86,7 @@ DIRECTIVES = {
         {"syntax": "docker/dockerfile:1", "check": "skip=A;error=true", "escape": "\\"},
         [("RUN", "a")],
     ),
-    "after a shebang": ("#!/usr/bin/env x\n# escape=`\nRUN a", {"escape": "`"}, [("RUN", "a")]),
+    "after a shebang": ("#!/usr/bin/env x\n# escape=`\nRUN a", {}, [("RUN", "a")]),
     "after a comment": ("# hi\n# escape=`\nRUN a \\\n b", {}, [("RUN", "a  b")]),
     "after an unknown key": ("# foo=1\n# escape=`\nRUN a \\\n b", {}, [("RUN", "a  b")]),
     "after a blank line": ("\n# escape=`\nRUN a \\\n b", {}, [("RUN", "a  b")]),
