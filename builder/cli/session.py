@@ -115,7 +115,9 @@ class Session:
         from builder.image.layers import LayerStore
         from cache.snapshots import Snapshots
 
-        return LayerStore(self.state, self.blobs, Snapshots(self.state), lambda ref: remote().fetch(ref))
+        return LayerStore(
+            self.state, self.blobs, Snapshots(self.state), lambda ref, follower: remote().fetch(ref, follower)
+        )
 
     def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
         """Choose the best tier and enter its user namespace, once; from then on its unpacked trees are at hand."""

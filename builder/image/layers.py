@@ -5,30 +5,32 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from builder.errors import CorruptError, ImageError, StoreError
+from builder.errors import CorruptError, ImageError, StoreError, TiffinError
+from builder.image.arriving import Arriving, Follower
 from builder.layer.compress import Compression, compressor, decompressor
 from builder.layer.index import LayerIndex
 from builder.oci.spec import LAYER_COMPRESSION
 from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
+from cache.files import remove_tree
 from cache.snapshots import BlobRef, Snapshots
 from cache.statedir import StateDir
 
 UNPACK_THREADS = 4
 ROOT_MODE = 0o755
 MAX_MOUNTED_LAYERS = 499  # the kernel stacks 500 (OVL_MAX_STACK), and one is of mount points
+Fetch = Callable[[BlobRef, Follower | None], None]  # brings a blob here, or raises
 Layer = tuple[Digest, BlobRef | None]  # a DiffID, and a packed form if one is known
 
 
 class LayerStore:
-    """The layers of one state directory; thread-safe. `fetch` brings a missing blob here, or raises."""
+    """The layers of one state directory; thread-safe. `fetch` brings a missing blob here."""
 
-    def __init__(
-        self, state: StateDir, blobs: BlobStore, snapshots: Snapshots, fetch: Callable[[BlobRef], None]
-    ) -> None:
+    def __init__(self, state: StateDir, blobs: BlobStore, snapshots: Snapshots, fetch: Fetch) -> None:
         self._state = state
         self._blobs = blobs
         self.snapshots = snapshots
@@ -59,9 +61,11 @@ class LayerStore:
         if index is None:
             from builder.layer.unpack import index_layer
 
-            with self.snapshots.lock(diff_id), self.open_tar(diff_id, blob) as tar:
-                index = index_layer(tar)
-                self.snapshots.write_index(diff_id, index.encode())
+            with self.snapshots.lock(diff_id):
+                index = self._read_index(diff_id)  # another may have made it meanwhile
+                if index is None:
+                    index = self._consume(diff_id, self._packed(diff_id, blob), index_layer)
+                    self.snapshots.write_index(diff_id, index.encode())
         with self._lock:
             self._indexes[diff_id] = index
         return index
@@ -131,13 +135,13 @@ class LayerStore:
     def bring(self, ref: BlobRef) -> BlobRef:
         """Make sure that a blob is here."""
         if not self._blobs.has(ref.digest):
-            self._fetch(ref)
+            self._fetch(ref, None)
         return ref
 
     @contextlib.contextmanager
     def open_tar(self, diff_id: Digest, blob: BlobRef | None) -> Iterator[BinaryIO]:
         """The layer's plain tar; the last read checks the DiffID. Fetches the blob if it is not here."""
-        ref = self._packed(diff_id, blob)
+        ref = self.bring(self._packed(diff_id, blob))
         path = self._blobs.path(ref.digest)
         kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
         with path.open("rb", buffering=0) as raw, decompressor(cast(BinaryIO, raw), kind) as plain:
@@ -151,7 +155,24 @@ class LayerStore:
                 return ref
         if blob is None and not known:
             raise StoreError(f"layer {diff_id} is not in the store", remedy="build or pull its image again")
-        return self.bring(blob or known[0])
+        return blob or known[0]
+
+    def _consume(self, diff_id: Digest, ref: BlobRef, consume: Callable[[BinaryIO], LayerIndex]) -> LayerIndex:
+        """Give the layer's plain tar to `consume`, while it arrives if it is not here.
+
+        Returns only once the blob is here and verified. A fetch that had to begin anew is consumed again from the store.
+        """
+        if not self._blobs.has(ref.digest):
+            arriving = Arriving(partial(self._fetch, ref), self._blobs.path(ref.digest))
+            kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
+            try:
+                with arriving as raw, decompressor(raw, kind) as plain:
+                    return consume(cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer")))
+            except TiffinError:
+                if not (arriving.restarted and self._blobs.has(ref.digest)):
+                    raise
+        with self.open_tar(diff_id, ref) as tar:
+            return consume(tar)
 
     def _unpack(self, layer: Layer) -> None:
         from builder.layer.unpack import unpack
@@ -163,10 +184,15 @@ class LayerStore:
                 return
             with self._state.scratch("unpack") as scratch:
                 tree = scratch / "tree"
-                tree.mkdir()
-                tree.chmod(ROOT_MODE)
-                with self.open_tar(diff_id, ref) as tar, _told_of(diff_id):
-                    index = unpack(tar, tree)
+
+                def unpack_anew(tar: BinaryIO) -> LayerIndex:
+                    remove_tree(tree)
+                    tree.mkdir()
+                    tree.chmod(ROOT_MODE)
+                    return unpack(tar, tree)
+
+                with _told_of(diff_id):
+                    index = self._consume(diff_id, ref, unpack_anew)
                 if not self.snapshots.has_index(diff_id):
                     self.snapshots.write_index(diff_id, index.encode())
                 self.snapshots.add_blob(diff_id, ref)

@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
 from builder.events import Sink, Transfer
+from builder.image.arriving import Follower
 from builder.image.store import ImageStore, StoredImage
 from builder.oci.reference import Reference
 from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, Platform
@@ -118,8 +119,11 @@ class Remote:
             with ThreadPoolExecutor(PARALLEL_TRANSFERS, "pull") as pool:
                 list(pool.map(self.fetch, missing))
 
-    def fetch(self, ref: BlobRef) -> None:
-        """Bring one blob here from a repository known to have it; raises StoreError if none is known."""
+    def fetch(self, ref: BlobRef, follower: Follower | None = None) -> None:
+        """Bring one blob here from a repository known to have it; raises StoreError if none is known.
+
+        A `follower` is told of what comes from a registry, not of what comes from elsewhere.
+        """
         with self._state.lock(f"blob-{ref.digest.hex}"):
             if self._blobs.has(ref.digest):
                 return
@@ -132,7 +136,7 @@ class Remote:
             failure: TiffinError = StoreError("", remedy="pull or build its image again")
             for registry, repository in origins:
                 try:
-                    self._download(self.client(registry), repository, descriptor)
+                    self._download(self.client(registry), repository, descriptor, follower)
                     return
                 except (RegistryError, CorruptError) as exc:
                     failure = exc
@@ -145,7 +149,7 @@ class Remote:
     def fetch_from(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> None:
         """Bring one blob here from that repository; raises RegistryError, CorruptError. `begun` is told the file that grows."""
         descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
-        self._download(self.client(registry), repository, descriptor, begun)
+        self._download(self.client(registry), repository, descriptor, _BegunOnly(begun))
 
     def push_index(
         self, images: Sequence[StoredImage], index: Index, reference: Reference, *, by_digest: bool = False
@@ -196,19 +200,22 @@ class Remote:
         client: RegistryClient,
         repository: str,
         descriptor: Descriptor,
-        begun: Callable[[Path], None] = lambda path: None,
+        follower: Follower | None = None,
     ) -> None:
         report = self._progress(f"pull {descriptor.digest}", f"pull {descriptor.digest.short}", descriptor.size_bytes)
         with (
             client.get_blob(repository, descriptor) as source,
             self._blobs.ingest(descriptor.digest.algorithm) as writer,
         ):
-            begun(writer.path)
+            if follower is not None:
+                follower.begun(writer.path)
             done = 0
             while data := source.read(COPY_CHUNK_BYTES):
                 writer.write(data)
                 done += len(data)
                 report(done, False, "")
+                if follower is not None:
+                    follower.progressed()
             writer.commit(descriptor.digest, descriptor.size_bytes)
         report(descriptor.size_bytes, True, "")
 
@@ -232,6 +239,16 @@ class Remote:
             known = ", ".join(sorted({str(m.platform) for m in index.manifests if m.platform})) or "none"
             raise ImageError(f"{reference} has no image for {platform}", remedy=f"it is there for {known}")
         return chosen
+
+
+class _BegunOnly:
+    """A follower that is only told the file."""
+
+    def __init__(self, begun: Callable[[Path], None]) -> None:
+        self.begun = begun
+
+    def progressed(self) -> None:
+        """It watches the file itself."""
 
 
 def _plain(descriptor: Descriptor) -> Descriptor:

@@ -113,8 +113,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 with phase(self._shop.sink, "copy layers"):
                     copied = stack.enter_context(self._shop.roots.take(job.chain))
                 return self._run_copied(job, replace(request, root_dir=copied.path), copied)
-            with phase(self._shop.sink, "unpack layers"):
-                lower_dirs = self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+            lower_dirs = self._trees_below(job)
             upper, work = scratch / "upper", scratch / "work"
             for directory in (upper, work):
                 directory.mkdir()
@@ -157,13 +156,20 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             mounted = self._shop.mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
             yield self._shop.runner.spec(request, root, mounted), mounted
 
+    def _trees_below(self, job: Job) -> list[Path]:
+        with phase(self._shop.sink, "unpack layers"):
+            return self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 
     def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> Made:
         with self._shop.state.scratch("copy") as scratch:
             alone = stands_alone(job.stage.steps[job.number].op)
+            needs_tree = job.needs_tree and self._shop.roots is None
+            if needs_tree:  # one pass over the layers below gives both what a RUN will mount and their tables
+                self._trees_below(job)
             changes = changes_of(scratch, self._tree(() if alone else job.chain))
-            if not job.needs_tree or self._shop.roots is not None:
+            if not needs_tree:
                 return self._keep_packed(job, changes)
             tree = scratch / "tree"
             tree.mkdir()

@@ -24,15 +24,15 @@ from pathlib import Path
 
 from tests.bench import report
 from tests.bench.disk import own_file_system
+from tests.bench.dockerd import running_docker
 from tests.bench.engines import Buildah, BuildKit, Docker, Engine, Kaniko, Other, Python, Tiffin
 from tests.bench.lab import Lab
 from tests.bench.measuring import Place, Sample
 from tests.bench.workloads import Workload, all_workloads
-from tests.conformance.oracles import running_buildkit
 from tests.servers import running_registry
-from tests.unprivileged import WITH_IDS, Users, interpreter
+from tests.unprivileged import WITH_IDS, Users
 
-NEEDED = ("buildah", "podman", "runc", "dockerd", "docker-registry", "mmdebstrap", "mkfs.ext4")
+NEEDED = ("buildah", "podman", "runc", "dockerd", "docker-registry", "mmdebstrap", "mkfs.ext4", "setpriv")
 ENGINES = ("tiffin", "buildah", "docker", "buildkit", "kaniko", "other", "python")
 END_SECONDS = 10
 
@@ -98,8 +98,6 @@ def _prepared(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tup
     folder.chmod(0o755)
     folder = stack.enter_context(own_file_system(folder))
     users = stack.enter_context(Users.prepared(checkout))
-    # as pip installs it; the user cannot write beside the code
-    subprocess.run([interpreter(), "-m", "compileall", "-q", str(users.code)], check=True)
     (folder / "registry").mkdir()
     registry = stack.enter_context(running_registry(folder / "registry"))
     place = Place(folder=folder, users=users)
@@ -112,7 +110,7 @@ def _prepared(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tup
 
 
 def _engines(place: Place, stack: contextlib.ExitStack, wanted: list[str]) -> list[Engine]:
-    engines: list[Engine] = [Tiffin(place=place), Python()]
+    engines: list[Engine] = [Tiffin(place=place), Python(place=place)]
     if "buildah" in wanted:
         buildah = Buildah(place=place)
         buildah.prepare()
@@ -121,7 +119,7 @@ def _engines(place: Place, stack: contextlib.ExitStack, wanted: list[str]) -> li
     if "docker" in wanted or (kaniko and "kaniko" in wanted):
         folder = place.folder / "docker"
         folder.mkdir()
-        docker = stack.enter_context(running_buildkit(folder)).docker
+        docker = stack.enter_context(running_docker(folder))
         engines.append(Docker(place=place, docker=docker))
         if kaniko:
             engines.append(Kaniko(place=place, docker=docker, image=kaniko))

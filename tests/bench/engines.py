@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.measuring import Command, Place, measured, python_command
+from tests.bench.measuring import Command, Place, measured
 
 STORAGE_CONF = '[storage]\ndriver = "overlay"\n'
 KEPT_CACHE = "cache"  # the tag of shared caches
@@ -63,7 +63,7 @@ class Tiffin:
 
     @property
     def _tool(self) -> list[str]:
-        return [*python_command(), "-m", "builder"]
+        return [self.place.python, "-m", "builder"]
 
     def reset(self) -> None:
         measured(self.place, [Command(argv=[*self._tool, "system", "reset", "-f"])])
@@ -248,6 +248,7 @@ class Other(_BuildsOnly):
 class Python(_BuildsOnly):
     """`python3 -c pass`: what a command that starts is compared with."""
 
+    place: Place
     name: str = "python"
     remembers: bool = False
 
@@ -258,4 +259,4 @@ class Python(_BuildsOnly):
         return []
 
     def start(self, word: str) -> Command:
-        return Command(argv=[*python_command(), "-c", "pass"])
+        return Command(argv=[self.place.python, "-c", "pass"])
