@@ -1,0 +1,100 @@
+"""Programs see, and make, the same with one id as with a range of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from tests.run_machine import Machine, users_machine, wait_until
+from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
+END_SECONDS = 20
+
+CASES = {
+    "chown": "touch f g; ln -s f l; chown 3:4 f; chown :5 g; chown -h 6:7 l; chmod 6755 g; chown 8 g; mv f h; ln h i",
+    "copies": "touch f; chown 3:4 f; ln -s f l; chown -h 5:6 l; mkfifo p; chown 7:8 p; cp -a . /w2; tar c . | tar xC /w3",
+    "edit in place": "echo a > f; chown 3:4 f; sed -i s/a/b/ f; touch g; install -o 5 -g 6 -m 4711 g h",
+    "set-group-ID directory": "chgrp 50 .; chmod 2775 .; touch f; mkdir d; mkdir -p e/e; ln -s f l; mkfifo p; touch g; chown 0:0 g",
+    "user": "chown alice .; su alice -c 'touch f; mkdir d; ln -s f l; mkfifo p; ln f h; echo x > d/f; ln -s new n; echo x > n'",
+    "user in a set-group-ID directory": "chown alice:video .; chmod 2777 .; su alice -c 'touch f; mkdir d; ln -s f l'",
+    "mask": "chown alice .; su alice -c 'umask 027; touch f; mkdir d; umask 0; mkdir -m 1777 e; touch g'",
+    "what a user may not": (
+        "touch f g; chown alice f .; su alice -c 'chown 33 f; chgrp 33 f; chgrp 44 f; chown 1000:10 f; chgrp 44 g; "
+        "mknod n c 1 3; su -c id www < /dev/null' 2>&1 | sed s/su:.*/su/"
+    ),
+    "ids": "id; su alice -c id; su www -c 'id; id -u; id -G'; su alice -c 'sh -c \"id -g\"'; setpriv --dump 2>/dev/null | head -0",
+    "another root": (
+        "mkdir -p bin d; cp /bin/busybox bin; touch t; ln -s /t l; ln -s /d e; chroot . /bin/busybox sh -c "
+        "'busybox chown 5:6 /l; busybox chown -h 7:8 /l; cd /e; busybox touch f; busybox chown 1:2 f ../d; "
+        "busybox mkdir -p /d/x; busybox stat -c %u:%g /l /e/f f'"
+    ),
+    "descriptors": "touch f; chown 3:4 f; stat -L -c %u:%g /dev/stdin < f; stat -L -c %u:%g /proc/self/fd/3 3< f; exec 4> g; stat -c %u g",
+    "working directory of a user": "stat -c %u:%g .",
+    "attributes": "touch f; chown 3:4 f; chmod 0 f; mv f ..; mv ../f g; rm -f g; touch g; stat -c %u g; mkdir d; chown 9 d; rmdir d; mkdir d",
+}
+SHOW = "cd /; for f in w w2 w3; do find $f; done | sort | xargs stat -c '%n %u:%g %a %F %h'"
+
+
+@pytest.fixture(scope="module")
+def machines(users: Users) -> Iterator[Mapping[str, Machine]]:
+    with ExitStack() as stack:
+        yield {user: stack.enter_context(users_machine(users, user)) for user in (WITH_IDS, WITHOUT_IDS)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_programs_see_the_same(machines: Mapping[str, Machine], case: str) -> None:
+    script = f"umask 022; mkdir /w2 /w3; cd /w; {CASES[case]}\n{SHOW}"
+    shown = {}
+    for user, machine in machines.items():
+        options = ["-u", "alice", "-w", "/w/made"] if case.startswith("working") else ["-w", "/w"]
+        if case.startswith("working"):
+            script = "cd /w/made; stat -c %u:%g . ..; touch f; stat -c %u:%g f; id"
+        done = machine.run("run", "--rm", *options, "minimal", "sh", "-c", script)
+        shown[user] = done.stdout + done.stderr
+    assert shown[WITH_IDS] == shown[WITHOUT_IDS]
+    assert len(shown[WITH_IDS].splitlines()) > 3
+
+
+def test_devices_are_seen_with_one_id(machines: Mapping[str, Machine]) -> None:
+    """With a range an empty file stands for the node until the step is over."""
+    script = "mknod /n c 1 3; chmod 666 /n; chown 0:5 /n; stat -c '%F %a %u:%g %t:%T' /n; test -c /n && echo node"
+    assert machines[WITHOUT_IDS].output("minimal", "sh", "-c", script) == ("character special file 666 0:5 1:3\nnode\n")
+    done = machines[WITHOUT_IDS].run("run", "--rm", "--cap-drop=MKNOD", "minimal", "mknod", "/n", "c", "1", "3")
+    assert "Operation not permitted" in done.stderr
+
+
+def test_dropped_capabilities_count(machines: Mapping[str, Machine]) -> None:
+    for machine in machines.values():
+        done = machine.run(
+            "run", "--rm", "--cap-drop=CHOWN", "minimal", "sh", "-c", "touch /f; chown 3 /f; stat -c %u /f"
+        )
+        assert done.stdout == "0\n" and "Operation not permitted" in done.stderr
+        done = machine.run("run", "--rm", "--cap-drop=SETUID", "minimal", "su", "alice", "-c", "id -u")
+        assert done.returncode != 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_step_leaves_nothing(machines: Mapping[str, Machine], number: signal.Signals) -> None:
+    machine = machines[WITHOUT_IDS]
+    context = machine.folder / "context"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text("FROM minimal\nRUN while :; do stat /bin; chown 3 /srv; done\n")
+    machine.own(context)
+    running = machine.start("build", "--no-cache", "--progress=plain", context, process_group=0)
+    assert running.stderr is not None and running.stdout is not None
+    while "regular file" not in (line := running.stderr.readline()) and "directory" not in line:
+        assert line, "the step did not start"
+    began = time.monotonic()
+    os.killpg(running.pid, number)
+    running.stderr.read()
+    assert running.wait(END_SECONDS) in (130, 143)
+    assert time.monotonic() - began < END_SECONDS
+    for stream in (running.stdout, running.stderr):
+        stream.close()
+    wait_until(lambda: not machine.left(), seconds=END_SECONDS)
