@@ -98,7 +98,7 @@ def test_missing_things(tiffin: Run, base: str, context: Make, tmp_path: Path) -
 
 def test_registry_down_and_missing_base(tiffin: Run, registry: Registry, context: Make, base: str) -> None:
     down = f"127.0.0.1:{free_port()}"
-    assert f"{down} refused the connection; is the registry running?" in error_of(
+    assert f"Dockerfile:1: image {down}/x: {down} refused the connection; is the registry running?" in error_of(
         tiffin("build", context(f"FROM {down}/x\n"), check=False)
     )
     assert "not found" in error_of(tiffin("build", context(f"FROM {registry.host}/x:y\n"), check=False))
@@ -116,7 +116,10 @@ def test_registry_that_wants_credentials(
         assert "access denied (401" in error_of(tiffin("push", name, check=False))
         wrong = tiffin("login", "-u", "cook", "--password-stdin", server.host, input="wrong\n", check=False)
         assert "access denied" in error_of(wrong)
-        tiffin("login", "-u", "cook", "--password-stdin", server.host, input="s3cret-word\n")
+        asked = tiffin("login", server.host, input="", check=False)
+        assert "no terminal to ask" in error_of(asked, 2)
+        done = tiffin("login", "-u", "cook", "--password-stdin", server.host, input="s3cret-word\n")
+        assert done.stdout == "Login Succeeded\n"
         pushed = tiffin("push", name)
         assert pushed.stdout.startswith(f"{server.host}/base@sha256:")
         tiffin("logout", server.host)
