@@ -17,7 +17,7 @@ from cache.values import dataclass
 OVERLAY, OWN_PIDS = "overlay", "pids"  # what a child found to work
 SYSTEM_ID = 33  # an id that is not root's: www-data, as every distribution has it
 CHROOT_REMEDY = "run as uid 0 with the capabilities a container runtime gives by default"
-RUN_REMEDY = "allow user namespaces, or build a Dockerfile without RUN; tiffin info shows what would lift it"
+RUN_REMEDY = "or build a Dockerfile without RUN; tiffin info shows what would lift it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +56,15 @@ def choose(forced: str | None, directory: Path) -> Isolation:
         if forced == NONE:
             return Isolation(tier=NONE, refusal="--isolation none was asked for", remedy="leave it out")
         return report.isolation
-    refused = []
+    refused, remedy = [], ""
     for name in (RANGE, SINGLE, CHROOT):
         report = _report(name, directory)
         if report.isolation is not None:
             return report.isolation
         refused.append(f"{name}: {report.reason}")
-    return Isolation(tier=NONE, refusal="; ".join(refused), remedy=RUN_REMEDY)
+        if name == SINGLE:  # the tier that needs least
+            remedy = report.remedy.partition(";")[0]
+    return Isolation(tier=NONE, refusal="; ".join(refused), remedy=f"{remedy}; {RUN_REMEDY}")
 
 
 def _report(name: str, directory: Path) -> TierReport:
