@@ -284,3 +284,21 @@ def test_same_layer_twice(tiffin: Run, base: str, context: Make) -> None:
     )
     tiffin("build", "-t", "twice", folder)
     assert tiffin("run", "--rm", "twice", "ls", "/f").stdout == "/f\n"
+
+
+def test_steps_are_named_as_buildkit_names_them(tiffin: Run, base: str, context: Callable[..., Path]) -> None:
+    """An image as base counts as a step, scratch and stages do not; metadata does not; a lone stage has no name."""
+    lines = [
+        "FROM scratch AS one",
+        "COPY f /a",
+        "WORKDIR /x",
+        "FROM one AS two",
+        "ENV a=1",
+        "COPY f /b",
+        f"FROM {base}",
+    ]
+    several = context("\n".join([*lines, "COPY --from=two /b /c", "ADD f /d", ""]), f="f")
+    told = [line.split("] ")[0] for line in tiffin("build", several).stderr.splitlines() if " [" in line]
+    assert sorted(told) == ["#1 [one 1/2", "#2 [one 2/2", "#3 [two 1/1", "#4 [stage-2 2/3", "#5 [stage-2 3/3"]
+    lone = context(f"FROM {base}\nENV a=1\nCOPY f /x/\n", f="f")
+    assert "#1 [2/2] COPY f /x/" in tiffin("build", lone).stderr
