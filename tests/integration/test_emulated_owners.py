@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -59,6 +60,66 @@ def test_programs_see_the_same(machines: Mapping[str, Machine], case: str) -> No
         shown[user] = done.stdout + done.stderr
     assert shown[WITH_IDS] == shown[WITHOUT_IDS]
     assert len(shown[WITH_IDS].splitlines()) > 3
+
+
+PROGRAM = """
+import os, shutil, socket, struct, sys
+def alice(*argv):
+    return os.popen(f"su alice -c '{' '.join(argv)}' 2>&1").read().strip()
+me, asks = sys.executable, "-I -c \\"import os; print(os.getresuid(), os.getresgid(), os.getgroups())\\""
+shutil.copy(me, "/set-id"); os.chown("/set-id", 33, 33); os.chmod("/set-id", 0o6755)
+print("program", alice("/set-id", asks))
+os.chmod("/set-id", 0o2705)
+print("group without x", alice("/set-id", asks))
+with open("/script", "w") as file:
+    file.write(f"#!{me} -I\\nimport os; print(os.getresuid())\\n")
+os.chmod("/script", 0o4755)
+print("script", alice("/script"))
+print("foreign", alice("/foreign", asks))
+server = socket.socket(socket.AF_UNIX); server.bind("/tmp/s"); os.chmod("/tmp/s", 0o777); server.listen()
+if os.fork() == 0:
+    os.setgroups([]); os.setresgid(5, 5, 5); os.setresuid(4, 4, 4)
+    client = socket.socket(socket.AF_UNIX); client.connect("/tmp/s"); client.recv(1); os._exit(0)
+peer = server.accept()[0]
+print("peer", struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1:])
+peer.send(b"x"); os.wait()
+os.mkdir("/tmp/linked"); os.chmod("/tmp", 0o3777); os.chown("/tmp", -1, 77)
+fd = os.open("/tmp", os.O_RDWR | os.O_TMPFILE, 0o640); os.chown(fd, 8, -1)
+print("unnamed", os.fstat(fd).st_uid, os.fstat(fd).st_gid, oct(os.fstat(fd).st_mode))
+os.seteuid(33); open("/tmp/effective", "w").close(); print("effective", os.stat("/tmp/effective").st_uid, os.getuid())
+os.seteuid(0)
+handle = os.open("/tmp/effective", os.O_PATH)
+os.chown(f"/proc/self/fd/{handle}", 11, 12); print("handle", os.fstat(handle).st_gid)
+try:
+    os.chown("/tmp/none", 1, 1)
+except OSError as exc:
+    print(exc.strerror)
+os.setresuid(9, 9, 9)
+for call in (lambda: os.setuid(0), lambda: os.setgroups([1]), lambda: os.chown("/tmp/linked", 9, 9), lambda: os.setgid(3)):
+    try:
+        print(call())
+    except OSError as exc:
+        print(exc.strerror)
+"""
+
+
+def test_programs_that_ask_closely(machines: Mapping[str, Machine]) -> None:
+    """Set-id programs and scripts, peers of sockets, files without a name, ids that come and go."""
+    shown = {}
+    for user, machine in machines.items():
+        (machine.folder / "program.py").write_text(PROGRAM)
+        (machine.folder / "program.py").chmod(0o644)
+        foreign = machine.folder / "foreign"  # of the machine's root, whom neither namespace knows
+        shutil.copy(machine.python, foreign)
+        foreign.chmod(0o4755)
+        mounts = [f"{machine.folder}/{name}:/{name}:ro" for name in ("program.py", "foreign")]
+        mounts += [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64") if os.path.exists(path)]
+        words = [word for mount in mounts for word in ("-v", mount)]
+        shown[user] = machine.output(*words, "minimal", machine.python, "-I", "/program.py")
+    assert shown[WITH_IDS] == shown[WITHOUT_IDS]
+    assert "program (1000, 33, 33) (1000, 33, 33)" in shown[WITHOUT_IDS]
+    assert "script (1000, 1000, 1000)" in shown[WITHOUT_IDS] and "foreign (1000, 1000, 1000)" in shown[WITHOUT_IDS]
+    assert "peer (4, 5)" in shown[WITHOUT_IDS]
 
 
 def test_devices_are_seen_with_one_id(machines: Mapping[str, Machine]) -> None:

@@ -206,13 +206,17 @@ class Identity:
         old = self._processes.credentials(tid)
         owner = group = file_capabilities = None
         if not old.no_new_privs and (found.st_mode & 0o6000 or old.ruid or old.euid):
-            owner, group, file_capabilities = self._privileges(path, found.st_mode)
+            owner, group, file_capabilities = self._privileges(path, found)
         self._set(tid, old, rules.executed(old, owner, group, file_capabilities))
         return CONTINUE
 
-    def _privileges(self, path: bytes, mode: int) -> tuple[int | None, int | None, tuple[int, int, bool] | None]:
+    def _privileges(
+        self, path: bytes, found: os.stat_result
+    ) -> tuple[int | None, int | None, tuple[int, int, bool] | None]:
         """What set-id bits and capabilities of an executable give: nothing to a script, or where mounts say so."""
-        capabilities = _file_capabilities(path)
+        mode, capabilities = found.st_mode, _file_capabilities(path)
+        if found.st_uid or found.st_gid:  # somebody's whom this namespace does not know, as in a volume
+            return None, None, None
         if not (mode & 0o6000 or capabilities) or os.statvfs(path).f_flag & os.ST_NOSUID or _is_script(path):
             return None, None, None
         record = self._caller.inodes.record(path, follow=True)

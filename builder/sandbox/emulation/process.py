@@ -121,7 +121,10 @@ class Processes:
             number = self._numbers[credentials] = len(self._known)
             self._known.append(credentials)
         hard = resource.prlimit(tid, RLIMIT_LOCKS)[1]
-        resource.prlimit(tid, RLIMIT_LOCKS, (number, hard))
+        try:
+            resource.prlimit(tid, RLIMIT_LOCKS, (number, hard))
+        except ValueError as exc:  # the machine's own limit is that small
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from exc
 
 
 def peer_of(tid: int, descriptor: int) -> int:
