@@ -45,7 +45,7 @@ class CacheMounts:
         `sharing`: "shared" lets any number in, "locked" waits until nobody else is, "private" takes another directory
         where one is in use. Raises StoreError.
         """
-        name = f"{hashlib.sha256(id_.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.{self._flavor}"
+        name = self._name(id_)
         with disk_errors(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
         if sharing == "shared":
@@ -66,6 +66,16 @@ class CacheMounts:
                     return
         raise StoreError(f'cache mount "{id_}" is in use {MAX_PRIVATE} times', remedy="use sharing=locked")
 
+    @contextlib.contextmanager
+    def find(self, id_: str) -> Iterator[Path | None]:
+        """The directory of `id_` with nobody else in it while the block runs; None if there is none, or somebody is."""
+        place = self._folder / self._name(id_)
+        if not (place / "fs").is_dir():
+            yield None
+            return
+        with _held(place, exclusive=True, wait=False) as held:
+            yield place / "fs" if held and (place / "fs").is_dir() else None
+
     def list(self) -> list[CacheMountInfo]:
         """All of them, of every id map."""
         if not self._folder.is_dir():
@@ -80,6 +90,9 @@ class CacheMounts:
                 remove_tree(info.path)
                 info.path.with_name(info.path.name + ".lock").unlink(missing_ok=True)
             return held
+
+    def _name(self, id_: str) -> str:
+        return f"{hashlib.sha256(id_.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.{self._flavor}"
 
     def _make(self, place: Path, id_: str, fill: Callable[[Path], None]) -> None:
         if (place / "fs").is_dir():

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import BinaryIO
 
 from cache.backend import StepRecord
@@ -74,13 +75,18 @@ class Uploader:
         if self._may_begin():
             self._submit(ref)
 
-    def finish(self, records: Mapping[Digest, StepRecord], question: Sequence[Digest]) -> Uploaded:
-        """Bring up what is not there yet: the layers of `records` (each has one), then their rows.
+    def finish(
+        self,
+        records: Mapping[Digest, StepRecord],
+        question: Sequence[Digest],
+        renewed: Mapping[Digest, StepRecord] = MappingProxyType({}),
+    ) -> Uploaded:
+        """Bring up what is not there yet: the layers of `records` (each has one), then their rows; `renewed` in any case.
 
         `question` are the keys that another builder will ask for together.
         """
         try:
-            absent = self._absent(records)
+            absent = {**self._absent(records), **renewed}
             refs = {record.layer.digest: record.layer for record in absent.values() if record.layer}
             for ref in refs.values():
                 self._submit(ref)

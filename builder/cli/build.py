@@ -65,6 +65,13 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
     metavar="FILE",
     help="Sign step records, refuse those of others.",
 )
+@click.option(
+    "--cache-mounts",
+    "cache_mounts",
+    multiple=True,
+    metavar="ID",
+    help="Cache mount to share with --cache-from and --cache-to; repeatable.",
+)
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
 @click.option("--push", is_flag=True, help="Push the image under its names.")

@@ -25,6 +25,7 @@ from cache.values import replace
 
 if TYPE_CHECKING:
     from builder.cli.shared_caches import SharedCaches
+    from builder.cli.shared_mounts import SharedMounts
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
     from builder.layer.compress import Compression
@@ -54,6 +55,7 @@ class Invocation:
         if self._annotations.need_index() and len(self._platforms) < 2:
             raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
         self._shared: SharedCaches | None = None
+        self._mounts: SharedMounts | None = None
         self._remarks = docker_options.warnings_of(given)
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
@@ -133,7 +135,10 @@ class Invocation:
 
             with phase(sink, "share the cache"):
                 compression = self._compression() or Compression(kind="gzip")
-                self._shared.share([built for _, built in builds], compression, self._enter)
+                if self._mounts is not None:
+                    self._enter()
+                mounts = self._mounts.records() if self._mounts is not None else {}
+                self._shared.share([built for _, built in builds], compression, self._enter, mounts)
         for _, built in builds:
             if built.report is not None:
                 for line in built.report.lines(size_text):
@@ -217,6 +222,7 @@ class Invocation:
         main = opener.open(self._text("context"), self._text("file"))
         named = opener.named(options.pairs(self._many("contexts"), "--build-context"))
         shared = self._shared = self._open_shared(sink, layers)
+        mounts = self._mounts = self._open_mounts(sink, layers)
         services = Services(
             state=session.state,
             blobs=session.blobs,
@@ -237,6 +243,7 @@ class Invocation:
             resolve_image=Bases(session, self.remote, pull=bool(self._options["pull"])).resolve,
             enter=self._enter,
             secrets=secrets,
+            fill_cache=mounts.fill if mounts else lambda id_, path: False,
             agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,
         )
         request = Request(
@@ -280,6 +287,20 @@ class Invocation:
             sink=sink,
             sealer=sealer_of(Path(self._text("sign_key")) if self._options["sign_key"] else None),
             cert_file=self._text("cert"),
+        )
+
+    def _open_mounts(self, sink: Sink, layers: LayerStore) -> SharedMounts | None:
+        """The cache mounts that are shared."""
+        ids = [part for text in self._many("cache_mounts") for part in text.split(",") if part]
+        if not ids:
+            return None
+        if self._shared is None:
+            raise UsageError("--cache-mounts needs a shared cache", remedy="add --cache-from or --cache-to")
+        from builder.cli.shared_mounts import SharedMounts
+
+        session = self._session
+        return SharedMounts(
+            ids, shared=self._shared, layers=layers, blobs=session.blobs, state=session.state, sink=sink
         )
 
     def _epoch(self, build_args: Mapping[str, str]) -> int | None:

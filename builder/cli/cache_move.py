@@ -12,6 +12,7 @@ from builder.cli.cache_options import CacheSpec, parse_cache
 from builder.cli.pruning import reach_trees
 from builder.cli.render import make_renderer
 from builder.cli.session import Session, quiet_if, registry_options
+from builder.cli.shared_mounts import SharedMounts, is_mount
 from builder.errors import StoreError, UsageError
 from builder.events import Noted, Sink
 from builder.layer.compress import Compression, Kind
@@ -33,11 +34,12 @@ CANNOT_LIST = ("redis", "http", "s3")
     "--compression", type=click.Choice(["gzip", "zstd", "none"]), default="zstd", help="Of layers not packed yet."
 )
 @click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
+@click.option("--cache-mounts", "ids", multiple=True, metavar="ID", help="Cache mount to bring too; repeatable.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 @registry_options
 @click.pass_obj
 def export_command(
-    session: Session, /, destination: str, compression: str, sign_key: str | None, quiet: bool,
+    session: Session, /, destination: str, compression: str, sign_key: str | None, ids: tuple[str, ...], quiet: bool,
     insecure: tuple[str, ...], cert: str | None,
 ) -> None:  # fmt: skip
     """Bring every step of the local cache to a shared cache: a directory, or what --cache-to takes."""
@@ -50,18 +52,21 @@ def export_command(
             for name, record in LocalCache(session.table).records()
             if layers.has(record.diff_id)
         }
-        shared.bring_up(records, Compression(kind=cast("Kind", compression)))
+        mounts = _mounts(ids, session, shared, layers, sink)
+        shared.bring_up(records, Compression(kind=cast("Kind", compression)), mounts.records())
 
 
 @click.command("import")
 @click.argument("source", metavar="DIR|type=…")
 @click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
+@click.option("--cache-mounts", "ids", multiple=True, metavar="ID", help="Cache mount to bring too; repeatable.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 @registry_options
 @click.pass_obj
 def import_command(
-    session: Session, /, source: str, sign_key: str | None, quiet: bool, insecure: tuple[str, ...], cert: str | None
-) -> None:
+    session: Session, /, source: str, sign_key: str | None, ids: tuple[str, ...], quiet: bool,
+    insecure: tuple[str, ...], cert: str | None,
+) -> None:  # fmt: skip
     """Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from names it."""
     spec = _spec(source, "ro")
     if spec.kind in CANNOT_LIST:
@@ -71,7 +76,7 @@ def import_command(
         )
     with make_renderer(quiet_if(quiet, "plain")) as sink:
         shared, layers, remote = _open(session, spec, sink, sign_key, insecure, cert)
-        found = shared.everything()
+        found = {key: record for key, record in shared.everything().items() if not is_mount(record)}
         if not found:
             raise StoreError(f"{spec.kind} cache {spec.place} holds no steps", remedy="check the name")
         remote().fetch_all([record.layer for record in found.values() if record.layer is not None])
@@ -80,6 +85,8 @@ def import_command(
             if record.layer is not None and session.blobs.has(record.layer.digest):
                 layers.snapshots.add_blob(record.diff_id, record.layer)
                 cache.put(key, record)
+        if ids:
+            _mounts(ids, session, shared, layers, sink).fetch()
         sink.emit(Noted(message=f"brought {len(found)} records from {spec.kind} cache {spec.place}"))
 
 
@@ -87,6 +94,14 @@ def _spec(text: str, access: str) -> CacheSpec:
     if "=" in text:
         return parse_cache(text, "the cache", access)
     return CacheSpec(kind="dir", place=text, reads=access == "ro", writes=access == "wo", required=True)
+
+
+def _mounts(
+    ids: tuple[str, ...], session: Session, shared: SharedCaches, layers: LayerStore, sink: Sink
+) -> SharedMounts:
+    if ids:
+        session.enter(layers, None)
+    return SharedMounts(ids, shared=shared, layers=layers, blobs=session.blobs, state=session.state, sink=sink)
 
 
 def _open(

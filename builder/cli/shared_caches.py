@@ -112,8 +112,14 @@ class SharedCaches(Watch):
             if item.uploader is not None and (for_target or item.spec.mode == "max"):
                 item.uploader.offer(record.layer)
 
-    def share(self, builds: Sequence[Built], compression: Compression, enter: Callable[[], object]) -> None:
-        """Bring up everything that is not there yet; raises StoreError for a required cache that failed."""
+    def share(
+        self,
+        builds: Sequence[Built],
+        compression: Compression,
+        enter: Callable[[], object],
+        mounts: Mapping[Digest, StepRecord],
+    ) -> None:
+        """Bring up everything that is not there yet, and the cache mounts; raises StoreError for a required cache that failed."""
         jobs = []
         for item in self._all:
             if item.uploader is None or item.failed:
@@ -125,13 +131,15 @@ class SharedCaches(Watch):
                 question += built.question
             jobs.append((item, item.uploader, records, question))
         for item, uploader, records, question in jobs:  # these start threads: the namespace has been entered by now
-            self._tell(item, uploader.finish(records, question))
+            self._tell(item, uploader.finish(records, question, mounts))
 
-    def bring_up(self, records: Mapping[Digest, StepRecord], compression: Compression) -> None:
-        """Bring up these records and their layers; the namespace has been entered if that was needed."""
+    def bring_up(
+        self, records: Mapping[Digest, StepRecord], compression: Compression, mounts: Mapping[Digest, StepRecord]
+    ) -> None:
+        """Bring up these records and their layers, and the cache mounts; the namespace has been entered if that was needed."""
         for item in self._all:
             if item.uploader is not None:
-                self._tell(item, item.uploader.finish(self._packed(records, compression, lambda: None), ()))
+                self._tell(item, item.uploader.finish(self._packed(records, compression, lambda: None), (), mounts))
 
     def everything(self) -> Mapping[Digest, StepRecord]:
         """All records of those that can tell what they hold."""

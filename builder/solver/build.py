@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.lint_base import LintWarning
@@ -73,6 +74,7 @@ class Services:
     resolve_image: Callable[[str, Platform], BaseImage]
     enter: Callable[[], Isolation]
     secrets: Mapping[str, bytes] = field(default_factory=dict)
+    fill_cache: Callable[[str, Path], bool] = lambda id_, path: False  # of a new cache mount: see MountShop
     agents: Agents | None = None
     watches: Sequence[Watch] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
@@ -226,6 +228,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
                 contexts=services.contexts,
                 secrets=services.secrets,
                 agents=services.agents or Agents({}),
+                fill_cache=services.fill_cache,
                 isolation=isolation,
             ),
             compression=request.compression if request.layering == STEPS else None,

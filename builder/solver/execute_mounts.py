@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class MountShop:
     secrets: Mapping[str, bytes]
     agents: Agents
     isolation: Isolation
+    fill_cache: Callable[[str, Path], bool]  # make the directory of a cache mount's id of what is known of it elsewhere
 
     def prepare(
         self,
@@ -171,7 +172,8 @@ class MountShop:
             sharing = next(mode for mode in ("locked", "private", "shared") if mode in modes)
 
             def fill(path: Path, mount: CacheMount = first) -> None:
-                self._fill_cache(mount, trees, path, span)
+                if not self.fill_cache(mount.id, path):
+                    self._fill_cache(mount, trees, path, span)
 
             if not self.isolation.has_mounts and sharing == "shared":
                 sharing = "locked"  # it is moved into the step's root, and can only be in one
