@@ -72,9 +72,12 @@ class BlobStore:
         with self._state.scratch("blob") as scratch:
             path = scratch / "data"
             with disk_errors(path):
-                stream = cast(BinaryIO, open(path, "xb"))  # noqa: SIM115  # closed by the with below
-            with stream:
+                stream = cast(BinaryIO, open(path, "xb"))  # noqa: SIM115  # closed below
+            try:
                 yield BlobWriter(self, stream, path, algorithm)
+            finally:
+                with disk_errors(path):  # what is still in the buffer is written now
+                    stream.close()
 
     def put(self, data: bytes) -> Digest:
         """Store a small document; returns its digest."""

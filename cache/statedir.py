@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import pwd
 import re
@@ -83,7 +84,7 @@ class StateDir:
     @classmethod
     def _create(cls, root: Path, stamp: Path) -> StateDir:
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(root)
             known = {folder.split("/")[0] for folder in FOLDERS}
             strangers = {item.name for item in root.iterdir() if not item.name.startswith(".")} - known - {"format"}
             if strangers:
@@ -91,7 +92,7 @@ class StateDir:
                     f"{root} holds other files ({min(strangers)})", remedy="use an empty directory as --root"
                 )
             for folder in FOLDERS:
-                (root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_private(root / folder)
         except OSError as exc:
             raise StoreError(
                 f"cannot make the state directory {root}: {exc.strerror}",
@@ -167,6 +168,14 @@ def _homeless_root(environ: Mapping[str, str]) -> Path:
             raise StoreError(f"{path} is not this user's alone", remedy="set TIFFIN_ROOT to a writable path")
         return path
     raise StoreError("no home directory for the state directory", remedy="set TIFFIN_ROOT to a writable path")
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory and those above it that are missing, all of them the owner's alone whatever the umask allows."""
+    missing = list(itertools.takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
 
 
 def _lock_file(name: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from builder.errors import CorruptError
 from builder.layer.copyfile import copy_content
@@ -16,7 +16,7 @@ from builder.oci.json_fields import canonical
 from builder.oci.reference import Reference
 from builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest
 from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
 from cache.files import disk_errors, write_atomically
 from cache.values import dataclass
 
@@ -180,13 +180,10 @@ class _Archive:
     def blob(self, digest: Digest, host_path: Path, size: int) -> None:
         path = f"blobs/{digest.algorithm}/{digest.hex}"
         self._sink.write(header(self._entry(path, size), path))
-        left = size
         with host_path.open("rb", buffering=0) as stream:
-            while data := stream.read(COPY_CHUNK_BYTES):
-                left -= len(data)
+            reader = VerifyingReader(cast(BinaryIO, stream), digest, size)
+            while data := reader.read(COPY_CHUNK_BYTES):
                 self._sink.write(data)
-        if left:
-            raise CorruptError(f"blob {digest} has another size than its manifest says", remedy="build it again")
         self._sink.write(padding(size))
 
     def end(self) -> None:
