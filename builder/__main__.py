@@ -31,9 +31,7 @@ def main() -> NoReturn:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
             signal.signal(number, _end)
     try:
-        from builder.cli.app import app
-
-        app(prog_name="tiffin", standalone_mode=False)
+        _run(sys.argv[1:])
         code = 0
     except BaseException as exc:
         if is_debug(sys.argv[1:]) and not isinstance(exc, SystemExit):
@@ -45,6 +43,18 @@ def main() -> NoReturn:
     if "sqlite3" in sys.modules:
         sys.exit(code)  # databases are closed in order
     os._exit(code)  # taking the interpreter apart would take as long as a small command
+
+
+def _run(arguments: Sequence[str]) -> None:
+    from builder.cli.front import answer
+
+    text = answer(arguments)
+    if text is not None:
+        sys.stdout.write(f"{text}\n")
+        return
+    from builder.cli.app import app
+
+    app(prog_name="tiffin", standalone_mode=False)
 
 
 def is_debug(arguments: Sequence[str]) -> bool:

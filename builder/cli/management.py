@@ -10,7 +10,7 @@ from builder.cli.session import Session
 
 def _named(*names: str, **renamed: str) -> dict[str, tuple[str, str, str]]:
     """Commands of the top level by their own names, and by others (`ls="images"`)."""
-    from builder.cli.app import COMMANDS
+    from builder.cli.front import COMMANDS
 
     wanted = {name: name for name in names} | renamed
     return {name: (COMMANDS[target][0], "command", COMMANDS[target][1]) for name, target in wanted.items()}

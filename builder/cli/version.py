@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from builder.cli.front import VERSION_TEXT
 from builder.version import VERSION
 
 
@@ -12,7 +13,7 @@ from builder.version import VERSION
 def command(form: str | None) -> None:
     """Show the version."""
     if form is None:
-        click.echo(f"tiffin version {VERSION}")
+        click.echo(VERSION_TEXT)
         return
     from builder.cli.template import Template
     from builder.oci.spec import Platform

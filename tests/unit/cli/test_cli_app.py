@@ -14,10 +14,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import builder.__main__ as program
-from builder.cli.app import COMMANDS
+from builder.cli.app import app
 from builder.cli.errors import describe
+from builder.cli.front import COMMANDS, answer
 from builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
 
 OURS = ("builder", "cache")
@@ -35,20 +37,32 @@ def run(*words: str, env: dict[str, str] | None = None, **options: object) -> su
     )
 
 
-def test_help_imports_no_command_and_no_library_but_click() -> None:
+def test_help_imports_no_command_and_no_library() -> None:
     code = (
         "import sys, json\nbefore = set(sys.modules)\nsys.argv = ['tiffin', '--help']\n"
         "import builder.__main__ as m, os\nm.os._exit = lambda code: None\nm.main()\n"
         "print(json.dumps(sorted(set(sys.modules) - before)), file=sys.stderr)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # readline sets it
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     loaded = json.loads(result.stderr)
     libraries = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names - set(OURS)
-    assert {name for name in libraries if not name.startswith("__editable__")} == {"click"}
+    assert not {name for name in libraries if not name.startswith("__editable__")}
     assert not {f"builder.cli.{name}" for name in COMMANDS} & set(loaded)
     for name, (_, text) in COMMANDS.items():
         assert f"{name} " in result.stdout
         assert text in result.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",), ("version",), ("--version",), ("-v",)])
+def test_what_is_answered_without_click_is_what_click_answers(words: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(app, words, prog_name="tiffin", env={"COLUMNS": "80"})
+    assert (told.exit_code, told.output) == (0, f"{answer(words)}\n")
+    assert run(*words).stdout == told.output
+
+
+def test_narrow_terminals_have_lines_broken_by_click() -> None:
+    assert max(map(len, run("--help", env={"COLUMNS": "60"}).stdout.splitlines())) <= 60
 
 
 @pytest.mark.parametrize("name", COMMANDS)

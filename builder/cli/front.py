@@ -1,0 +1,76 @@
+"""The commands by name, and the answers that are asked for most and need nothing: `tiffin --help` and `tiffin version`.
+
+click takes longer to import than Python to start. A test holds these answers against click's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from builder.version import VERSION
+
+ABOUT = "Build, move and run container images: no daemon, no root."
+VERSION_TEXT = f"tiffin version {VERSION}"
+COLUMNS = 80  # click breaks lines for narrower terminals
+COMMANDS = {  # name: (module, short help)
+    "build": ("builder.cli.build", "Build an image from a Dockerfile."),
+    "run": ("builder.cli.run", "Run a command in a new container."),
+    "ps": ("builder.cli.ps", "List containers."),
+    "rm": ("builder.cli.rm", "Remove containers."),
+    "pull": ("builder.cli.pull", "Download an image from a registry."),
+    "push": ("builder.cli.push", "Upload an image to a registry."),
+    "images": ("builder.cli.images", "List images."),
+    "tag": ("builder.cli.tag", "Give an image another name."),
+    "rmi": ("builder.cli.rmi", "Remove images."),
+    "inspect": ("builder.cli.inspect", "Show what images are, as JSON."),
+    "history": ("builder.cli.history", "Show how an image was made."),
+    "save": ("builder.cli.save", "Save images to an archive."),
+    "load": ("builder.cli.load", "Load images from an archive."),
+    "login": ("builder.cli.login", "Log in to a registry."),
+    "logout": ("builder.cli.logout", "Log out from a registry."),
+    "info": ("builder.cli.info", "Show what tiffin found on this machine."),
+    "version": ("builder.cli.version", "Show the version."),
+    "cache": ("builder.cli.cache", "What the build cache holds, and sharing it."),
+    "system": ("builder.cli.system", "Disk usage, prune, reset."),
+}
+OPTIONS = {
+    "--root DIR": "State directory.",
+    "--debug": "Show tracebacks.",
+    "-v, --version": "Show the version and exit.",
+    "-h, --help": "Show this message and exit.",
+}
+
+
+def answer(arguments: Sequence[str]) -> str | None:
+    """What to print for a question that is easily answered; None for all others."""
+    match list(arguments):
+        case ["version" | "--version" | "-v"]:
+            return VERSION_TEXT
+        case [] | ["--help" | "-h" | "help"] if _is_wide():
+            return help_text()
+        case _:
+            return None
+
+
+def help_text() -> str:
+    """The help of the program, as click writes it."""
+    commands = {name: text for name, (_, text) in COMMANDS.items()}
+    sections = (("Options", OPTIONS), ("Commands", commands))
+    return "\n\n".join(
+        ["Usage: tiffin [OPTIONS] COMMAND [ARGS]...", f"  {ABOUT}", *(_section(*section) for section in sections)]
+    )
+
+
+def _section(title: str, rows: dict[str, str]) -> str:
+    width = max(map(len, rows)) + 2
+    return "\n".join([f"{title}:", *(f"  {name:{width}}{text}" for name, text in rows.items())])
+
+
+def _is_wide() -> bool:
+    if "COLUMNS" in os.environ:
+        return False
+    try:
+        return os.get_terminal_size().columns >= COLUMNS
+    except OSError:  # no terminal
+        return True
