@@ -7,7 +7,7 @@ is expanded whether it is needed or not.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from builder.errors import DockerfileError
 from cache.values import dataclass
@@ -292,7 +292,7 @@ _PLAIN_NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _NO_EXPANSION = re.compile(r"'[^']*'")
 
 
-def unset_names(word: str, env: Mapping[str, str], escape: str = "\\") -> list[str]:
+def unset_names(word: str, env: Container[str], escape: str = "\\") -> list[str]:
     """The variables `word` uses as they are, without a default or another operator, that `env` does not have."""
     plain = _NO_EXPANSION.sub("", word.replace(f"{escape}$", "")) if '"' not in word else word.replace(f"{escape}$", "")
     names = (match[1] or match[2] for match in _PLAIN_NAME.finditer(plain))

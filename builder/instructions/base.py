@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.parser import Instruction
-from builder.dockerfile.suggest import did_you_mean
+from builder.dockerfile.suggest import nearest
 from builder.errors import DockerfileError, Span
 from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
@@ -92,7 +92,7 @@ class StageScope:
     def expand(self, word: str, span: Span) -> str:
         """Expand variables and remove quotes in one word; raises DockerfileError at `span`."""
         if "$" in word:
-            for name in unset_names(word, self.env, self.lexer.escape):
+            for name in unset_names(word, {**self.args, **self.env}, self.lexer.escape):
                 self.planner.found("UndefinedVar", undefined_variable(name, self.env), span)
         with at(span):
             return self.lexer.process_word(word, self.env)
@@ -142,8 +142,8 @@ class at:
 
 def undefined_variable(name: str, env: Mapping[str, str]) -> str:
     """What the check UndefinedVar says."""
-    hint = did_you_mean(name, list(env))
-    return f"Usage of undefined variable '${name}'" + (f" ({hint})" if hint else "")
+    near = nearest(name, list(env))
+    return f"Usage of undefined variable '${name}'" + (f" (did you mean ${near}?)" if near else "")
 
 
 class InstructionClass(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from builder.dockerfile.expand import Lexer, unset_names
 from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile, parse_trigger, together
-from builder.dockerfile.suggest import did_you_mean
+from builder.dockerfile.suggest import did_you_mean, nearest
 from builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
 from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
 from builder.instructions.from_ import SCRATCH, From
@@ -199,10 +199,10 @@ class _Planner:
         """Build checks on FROM: arguments that are not declared, defaults that make no name."""
         for word in (head.image, head.platform):
             for name in unset_names(word, self._globals, self.lexer.escape):
-                hint = did_you_mean(name, list(self._globals))
+                near = nearest(name, list(self._globals))
                 self.found(
                     "UndefinedArgInFrom",
-                    f"FROM argument '{name}' is not declared" + (f" ({hint})" if hint else ""),
+                    f"FROM argument '{name}' is not declared" + (f" (did you mean {near}?)" if near else ""),
                     head.span,
                 )
         if "$" not in head.image:

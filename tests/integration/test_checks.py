@@ -103,8 +103,8 @@ def test_build_warns_and_error_refuses(tiffin: Run, context: Make) -> None:
 
 def test_undefined_variable_names_the_nearest(tiffin: Run, context: Make) -> None:
     _, found = check(tiffin, context("FROM scratch\nENV fruit=apple\nCOPY Dockerfile /$friut\n"))
-    assert found[0]["description"] == "Usage of undefined variable '$friut' (did you mean \"fruit\"?)"
-    text = "FROM scratch\nLABEL a=${x:-1} b='$y' c=\\$z d=$PATH e=\"${w+1}\"\n"
+    assert found[0]["description"] == "Usage of undefined variable '$friut' (did you mean $fruit?)"
+    text = "FROM scratch\nARG none\nLABEL n=$none\nLABEL a=${x:-1} b='$y' c=\\$z d=$PATH e=\"${w+1}\"\n"
     assert check(tiffin, context(text)) == (0, [])
 
 
