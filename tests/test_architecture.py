@@ -47,12 +47,15 @@ OWNERS = {
 STANDALONE = (
     "builder.ownerattrs",
     "builder.sandbox.bpf",
+    "builder.sandbox.connector",
     "builder.sandbox.emulation",
     "builder.sandbox.enter",
     "builder.sandbox.inroot",
     "builder.sandbox.kernel",
     "builder.sandbox.leftovers",
     "builder.sandbox.mountkinds",
+    "builder.sandbox.network",
+    "builder.sandbox.portproxy",
     "builder.sandbox.root",
     "builder.sandbox.syscalls",
 )

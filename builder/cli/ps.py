@@ -15,9 +15,9 @@ from builder.solver.results import rfc3339
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
-    "Status": "STATUS", "State": "STATE", "Names": "NAMES",
+    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES",
 }  # fmt: skip
-COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Names")
+COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 MAX_COMMAND_LENGTH = 20  # Docker's
 
 
@@ -64,6 +64,7 @@ def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object
         "CreatedAt": created_text(rfc3339(state.created)),
         "Status": _status(state, alive),
         "State": _state(state, alive),
+        "Ports": ", ".join(state.ports) if alive else "",
         "Names": state.name,
     }
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from builder.cli.confinement_options import confinement, confinement_options
 from builder.cli.docker_run_options import docker_run_options, remarks, write_id
-from builder.cli.security_options import parse_security
 from builder.cli.session import Session, progress_option, quiet_if, registry_options
 from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
 
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from builder.sandbox.isolation import Isolation
 
 EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
-HOST_NETWORK_ONLY = "a container has this machine's own network: its ports are open here without it"
 REFUSED = {  # options of Docker's that are refused by name: (takes a value, why)
     ("-d", "--detach"): (False, "containers in the background are not supported yet"),
-    ("-p", "--publish"): (True, HOST_NETWORK_ONLY),
-    ("-P", "--publish-all"): (False, HOST_NETWORK_ONLY),
     ("--device",): (True, "give a device as a mount, such as -v /dev/fuse:/dev/fuse"),
     ("--gpus",): (True, "devices are given as mounts"),
     ("--restart",): (True, "containers in the background are not supported yet"),
@@ -83,28 +80,17 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory.")
 @click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="User to run as.")
 @click.option("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
-@click.option("--network", "--net", "network", default="host", metavar="host|none", help="Network (default: host).")
 @click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
 @click.option("-h", "--hostname", default="", metavar="NAME", help="Host name.")
 @click.option("--name", default="", metavar="NAME", help="Name of the container.")
 @click.option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
 @click.option("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
-@click.option("--cap-add", "cap_add", multiple=True, metavar="NAME", help="Add a capability; repeatable.")
-@click.option("--cap-drop", "cap_drop", multiple=True, metavar="NAME", help="Drop a capability; repeatable.")
-@click.option(
-    "--security-opt", "security", multiple=True, metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges."
-)
-@click.option("--privileged", is_flag=True, help="All that the user has: every capability, no filter, all of /proc.")
-@click.option("-m", "--memory", default="", metavar="SIZE", help="Memory it may use.")
-@click.option("--memory-swap", "swap", default="", metavar="SIZE", help="Memory and swap together; -1 for no limit.")
-@click.option("--cpus", default="", metavar="NUMBER", help="Processors it may use, such as 1.5.")
-@click.option("--pids-limit", "pids", type=int, default=0, metavar="NUMBER", help="Processes and threads it may have.")
-@click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="Limit; repeatable.")
 @click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
 @click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single, chroot, proot.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress of a pull.")
+@confinement_options
 @docker_run_options
 @progress_option
 @registry_options
@@ -156,7 +142,7 @@ def _run_in_namespace(
     from builder.containers.container import Containers
     from builder.containers.limits import confine
     from builder.containers.rootfs import RootView
-    from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec
+    from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec, network_of
     from builder.containers.volumes import prepare_mounts
     from builder.image.users import resolve_user
     from builder.sandbox.launch import Launcher
@@ -166,6 +152,9 @@ def _run_in_namespace(
         launcher = stack.enter_context(Launcher.start())  # before there are threads
         interactive = bool(options["interactive"])
         forwarder = stack.enter_context(forwarded_signals())
+        network = network_of(wishes, image.config.config)
+        if network.warning:
+            click.echo(f"warning: {network.warning}", err=True)
         with session.state.lock("prune", shared=True):  # from now on prune sees which layers the container has
             container = stack.enter_context(
                 Containers(session.state).create(
@@ -175,6 +164,7 @@ def _run_in_namespace(
                     layers=tuple(str(diff_id) for diff_id in image.config.diff_ids),
                     name=str(options["name"]),
                     remove=bool(options["remove"]),
+                    ports=tuple(map(str, network.ports)),
                 )
             )
             trees = _trees(session, isolation, image, options, container)
@@ -198,9 +188,9 @@ def _run_in_namespace(
             terminal = stack.enter_context(Terminal(interactive=interactive))
             fds = (terminal.inner,) * 3
         give_streams(fds, user, terminal)
-        confinement = confine(container, wishes.limits)
-        if confinement.warning:
-            click.echo(f"warning: {confinement.warning}", err=True)
+        limited = confine(container, wishes.limits)
+        if limited.warning:
+            click.echo(f"warning: {limited.warning}", err=True)
         spec = make_spec(
             container,
             image.config.config,
@@ -209,7 +199,8 @@ def _run_in_namespace(
             trees=trees,
             user=user,
             mounted=mounted,
-            confinement=confinement,
+            confinement=limited,
+            network=network,
             seccomp=filter_for(wishes.seccomp, wishes.capabilities, session.state.filters),
             console=terminal.path if terminal else "",
             isolation=isolation,
@@ -306,18 +297,11 @@ def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
 
 
 def _wishes(options: Mapping[str, object]) -> Wishes:
-    from builder.cli.build_options import ulimits as parse_ulimits
     from builder.containers.environment import parse_host, parse_variables
-    from builder.containers.limits import parse_limits
     from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
-    from builder.containers.run import Wishes, choose_capabilities
-    from builder.sandbox.seccomp import UNCONFINED
+    from builder.containers.run import Wishes
 
-    if options["network"] not in ("host", "none"):
-        raise UsageError(f'--network "{options["network"]}" is not supported', remedy="use host or none")
     directory = str(Path.cwd())
-    security = parse_security(_many(options, "security"), Path.cwd())
-    privileged = bool(options["privileged"])
     mounts = [parse_volume(text, directory=directory) for text in _many(options, "volumes")]
     mounts += [parse_mount(text, directory=directory) for text in _many(options, "mounts")]
     mounts += [parse_tmpfs(text) for text in _many(options, "tmpfs")]
@@ -331,23 +315,10 @@ def _wishes(options: Mapping[str, object]) -> Wishes:
         mounts=ordered(mounts),
         workdir=workdir,
         user=str(options["user"]),
-        network=str(options["network"]),
         hostname=str(options["hostname"]),
         hosts=tuple(parse_host(text) for text in _many(options, "hosts")),
         read_only=bool(options["read_only"]),
         tty=bool(options["tty"]),
         shm_size_bytes=parse_size(str(options["shm_size"])),
-        capabilities=choose_capabilities(
-            (*_many(options, "cap_add"), *(("ALL",) if privileged else ())), _many(options, "cap_drop")
-        ),
-        no_new_privs=security.no_new_privs,
-        seccomp=UNCONFINED if privileged else security.seccomp,
-        unmasked=privileged or security.unmasked,
-        ulimits=parse_ulimits(_many(options, "ulimits")),
-        limits=parse_limits(
-            memory=str(options["memory"]),
-            swap=str(options["swap"]),
-            cpus=str(options["cpus"]),
-            pids=cast("int", options["pids"]),
-        ),
+        **confinement(options),
     )

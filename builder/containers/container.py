@@ -51,6 +51,7 @@ class ContainerState:
     remove: bool
     pid: int
     pid_started: str  # with the pid namespace: tells the process from a later one of that number
+    ports: tuple[str, ...] = ()  # as ps shows them
     exit_code: int | None = None
     finished: float = 0.0
 
@@ -63,7 +64,8 @@ class ContainerState:
         """Raises CorruptError for anything else."""
         try:
             members = json.loads(data)
-            members["command"], members["layers"] = tuple(members["command"]), tuple(members["layers"])
+            for name in ("command", "layers", "ports"):
+                members[name] = tuple(members.get(name, ()))
             return cls(**members)
         except (ValueError, TypeError, KeyError) as exc:
             raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc
@@ -110,7 +112,15 @@ class Containers:
 
     @contextlib.contextmanager
     def create(
-        self, *, image: str, image_id: str, command: tuple[str, ...], layers: tuple[str, ...], name: str, remove: bool
+        self,
+        *,
+        image: str,
+        image_id: str,
+        command: tuple[str, ...],
+        layers: tuple[str, ...],
+        name: str,
+        remove: bool,
+        ports: tuple[str, ...] = (),
     ) -> Iterator[Container]:
         """Make a container; with `remove` nothing of it stays at the end. Raises UsageError for a name in use."""
         if name and not NAME.fullmatch(name):
@@ -124,6 +134,7 @@ class Containers:
             layers=layers,
             created=time.time(),
             remove=remove,
+            ports=ports,
             pid=os.getpid(),
             pid_started=_process_start(os.getpid()),
         )

@@ -15,6 +15,7 @@ from builder.containers.container import SHORT_ID_LENGTH, Container
 from builder.containers.environment import Variable, environment
 from builder.containers.limits import Confinement
 from builder.containers.mounts import Mount, Volume
+from builder.containers.published import Network, Port
 from builder.containers.rootfs import RootView
 from builder.containers.volumes import Mounted
 from builder.errors import SandboxError, UsageError
@@ -47,7 +48,10 @@ class Wishes:
     mounts: tuple[Mount, ...] = ()
     workdir: str = ""
     user: str = ""
-    network: str = "host"
+    network: str = "host"  # or none, private
+    network_tool: str = ""
+    publish_all: bool = False
+    ports: tuple[Port, ...] = ()
     hostname: str = ""
     hosts: tuple[tuple[str, str], ...] = ()
     read_only: bool = False
@@ -72,6 +76,17 @@ def command_of(config: RunConfig, wishes: Wishes) -> tuple[str, ...]:
     return argv
 
 
+def network_of(wishes: Wishes, config: RunConfig) -> Network:
+    """The network of a container and what connects it. Raises SandboxError."""
+    if wishes.network != "private" and not wishes.ports and not wishes.publish_all:
+        return Network(kind=wishes.network)
+    from builder.containers.networks import connect
+    from builder.containers.ports import parse_ports
+
+    exposed = parse_ports(config.exposed_ports) if wishes.publish_all else ()
+    return connect(wishes.network, wishes.network_tool, (*wishes.ports, *exposed))
+
+
 def make_spec(
     container: Container,
     config: RunConfig,
@@ -82,6 +97,7 @@ def make_spec(
     user: User,
     mounted: Mounted,
     confinement: Confinement,
+    network: Network,
     isolation: Isolation,
     seccomp: Filter,
     console: str = "",
@@ -107,11 +123,12 @@ def make_spec(
         gid=user.gid,
         groups=user.groups,
         hostname=hostname,
-        network=wishes.network,
+        network=network.kind,
+        connector=network.connector,
         mounts=tuple(mounts),
         stubs=(*own, *mounted.stubs),
         hosts=hosts_file(hostname, wishes.hosts),
-        resolv_conf=host_resolv_conf(network=wishes.network),
+        resolv_conf=host_resolv_conf(network=network.kind, forwarder=network.forwarder),
         read_only_root=wishes.read_only,
         tty=wishes.tty,
         volatile=container.state.remove,

@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import termios
 from typing import Any
@@ -28,6 +29,8 @@ NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loo
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
 )
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
 WITHOUT_NAMESPACES = ("chroot", "proot")
 REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
@@ -41,8 +44,16 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     else:  # lives on when its parent dies, as it has to end what the command started
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    connector = None
     try:
+        if spec["connector"]:
+            from builder.sandbox import connector as connectors
+
+            connector = connectors.start(spec)
         make_namespaces(spec)
+        if connector:
+            with step("connect the network of the sandbox"):
+                connector.attach()
     except SetupError as exc:
         report_failure(reply, exc)
         os._exit(1)
@@ -59,6 +70,8 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     for fd in fds:
         os.close(fd)
     pass_signals(init, reply, reaps=not spec["own_pids"])
+    if connector:
+        connector.close()
     if not spec["own_pids"]:
         kill_descendants()
     os._exit(0)
@@ -66,9 +79,12 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
 
 def make_namespaces(spec: _Spec) -> None:
     """New namespaces, as far as the tier has them; those that only make things neater may be refused."""
-    if spec["network"] == "none":
+    if spec["network"] != "host":
         with step("make a network of its own"):
             kernel.unshare(kernel.CLONE_NEWNET)
+            loopback_up()
+        with contextlib.suppress(OSError), open(UNPRIVILEGED_PORTS, "w") as file:  # as in Docker: any user may listen
+            file.write("0")
     if spec["tier"] in WITHOUT_NAMESPACES:
         return
     for flag in (kernel.CLONE_NEWIPC, kernel.CLONE_NEWUTS):
@@ -76,6 +92,13 @@ def make_namespaces(spec: _Spec) -> None:
             kernel.unshare(flag)
     with step("make namespaces"):
         kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec["own_pids"] else 0))
+
+
+def loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack_from("16sh", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
 def pass_signals(init: int, reply: socket.socket, *, reaps: bool) -> None:

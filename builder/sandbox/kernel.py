@@ -73,6 +73,11 @@ def unshare(flags: int) -> None:
     _check(LIBC.unshare(ctypes.c_int(flags)), "unshare")
 
 
+def setns(descriptor: int, kind: int) -> None:
+    """Enter the namespace of `kind` (CLONE_NEW…) that `descriptor` is."""
+    _check(LIBC.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+
+
 def prctl(option: int, argument: int = 0, second: int = 0) -> None:
     _check(LIBC.prctl(ctypes.c_int(option), *(ctypes.c_ulong(value) for value in (argument, second, 0, 0))), "prctl")
 

@@ -8,16 +8,23 @@ RESOLV_CONF = "/etc/resolv.conf"
 SYSTEMD_UPSTREAM = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
 STUB_ADDRESS = "127.0.0.53"
 MAX_BYTES = 1 << 20
+PASTA_FORWARDER, SLIRP_FORWARDER = "169.254.1.1", "10.0.2.3"  # inside, they ask the name servers of the machine
 
 
-def host_resolv_conf(*, network: str) -> str:
-    """The machine's name servers as a sandbox reaches them: loopback ones only with the machine's own network."""
+def host_resolv_conf(*, network: str, forwarder: str = "") -> str:
+    """The machine's name servers as a sandbox reaches them: loopback ones only with the machine's own network.
+
+    Where none is left, `forwarder` serves.
+    """
     text = _read(RESOLV_CONF)
     if network == "host":
         return text
     if STUB_ADDRESS in text:
         text = _read(SYSTEMD_UPSTREAM) or text
-    return "".join(line for line in text.splitlines(keepends=True) if not _is_loopback_server(line))
+    lines = [line for line in text.splitlines(keepends=True) if not _is_loopback_server(line)]
+    if forwarder and not any(line.startswith("nameserver") for line in lines):
+        lines.append(f"nameserver {forwarder}\n")
+    return "".join(lines)
 
 
 def hosts_file(hostname: str, extra: Sequence[tuple[str, str]]) -> str:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import socket
 import stat
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +21,6 @@ MASKED = (
 )  # fmt: skip
 MASKED_SYS = ("firmware", "devices/virtual/powercap")
 READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 
@@ -79,8 +75,6 @@ def enter_root(spec: _Spec) -> None:
         if spec["hostname"]:
             with contextlib.suppress(PermissionError):  # where the machine refuses a name of its own
                 kernel.sethostname(spec["hostname"].encode())
-        if spec["network"] == "none":
-            loopback_up()
         change_root(root_fd)
 
 
@@ -264,7 +258,7 @@ def mount_sys(spec: _Spec, root_fd: int) -> None:
     attributes = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
     with contextlib.suppress(OSError):
         try:
-            if spec["network"] != "none":
+            if spec["network"] == "host":
                 raise PermissionError
             mount_fd = kernel.new_filesystem("sysfs", [], attributes)
         except PermissionError:
@@ -274,13 +268,6 @@ def mount_sys(spec: _Spec, root_fd: int) -> None:
         for name in () if spec["unmasked"] else MASKED_SYS:
             with contextlib.suppress(FileNotFoundError):
                 mask(root_fd, f"sys/{name}")
-
-
-def loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack_from("16sh", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
 def change_root(root_fd: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from cache.values import asdict, dataclass, field
 
@@ -93,7 +94,8 @@ class SandboxSpec:
     gid: int = 0
     groups: tuple[int, ...] = ()
     hostname: str = ""
-    network: str = "host"  # "host" or "none"
+    network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
+    connector: Mapping[str, object] | None = None  # of builder.sandbox.connector: name, path, ports
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""

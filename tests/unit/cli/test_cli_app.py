@@ -106,7 +106,7 @@ def test_wrong_usage_is_one_line(words: list[str], code: int, text: str) -> None
     assert result.stderr.replace('"', "'") == text.replace('"', "'")
 
 
-@pytest.mark.parametrize("option", ["-d", "--publish=80:80", "-P", "--gpus=all"])
+@pytest.mark.parametrize("option", ["-d", "--gpus=all", "--link=a:b", "--device=/dev/fuse"])
 def test_options_that_are_not_done_are_refused_by_name(option: str) -> None:
     result = run("run", option, "image")
     assert result.returncode == 125
