@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,7 +156,10 @@ def _answer(server: socket.socket, text: bytes) -> None:
         while True:
             connection, _ = server.accept()
             with connection:
+                connection.settimeout(10)
+                connection.recv(4096)
                 connection.sendall(text)
+                time.sleep(0.3)  # pasta of 2023 loses what is sent and closed at once
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -163,8 +167,8 @@ def test_private_network_reaches_out_but_not_this_machines_loopback(
     tool: str, roots: Machine, outer_server: int
 ) -> None:
     script = f"""
-        nc -w 5 {OUTER_ADDRESS} {outer_server} </dev/null
-        for host in {LOOPBACK_INSIDE[tool]}; do nc -w 2 $host {outer_server} </dev/null; done
+        echo hello | nc -w 9 {OUTER_ADDRESS} {outer_server}
+        for host in {LOOPBACK_INSIDE[tool]}; do echo hello | nc -w 2 $host {outer_server}; done
         ls /sys/class/net | wc -l; cat /proc/sys/net/ipv4/ip_unprivileged_port_start
     """
     assert roots.output("--network", tool, "minimal", "sh", "-c", script).split() == ["outside", "2", "0"]
