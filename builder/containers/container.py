@@ -65,7 +65,7 @@ class ContainerState:
         try:
             members = json.loads(data)
             for name in ("command", "layers", "ports"):
-                members[name] = tuple(members.get(name, ()))
+                members[name] = tuple(members[name]) if name in members else ()
             return cls(**members)
         except (ValueError, TypeError, KeyError) as exc:
             raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc
