@@ -246,6 +246,10 @@ def listing_of(tree: SourceTree, selected: Sequence[Selected], limit: int) -> di
 
 def _feed(hasher: hashlib._Hash, *fields: str) -> None:
     """Length-framed, so that no two lists of fields give the same bytes."""
+    framed = "".join([f"{len(text)}:{text}" for text in fields])
+    if framed.isascii():
+        hasher.update(framed.encode())
+        return
     for text in fields:
         data = text.encode("utf-8", "surrogateescape")
         hasher.update(b"%d:" % len(data))

@@ -11,6 +11,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -25,6 +26,8 @@ Opener = Callable[[], BinaryIO]
 ROOT = "."
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_SMALL_FILE_BYTES = 10 << 20  # passwd and group; the limit BuildKit uses
+_PLAIN = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})  # shown as they are
+_PATH = itemgetter(0)  # of an Entry
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
@@ -207,13 +210,14 @@ class DirectoryTree:
             raise self._unreadable(path, exc) from exc
 
     def _list(self, path: str) -> list[Entry]:
-        prefix = "" if path == ROOT else f"{path}/"
+        prefix, rules = "" if path == ROOT else f"{path}/", self._rules
         entries = []
         try:
             with self._directories.reopened(path) as fd, os.scandir(fd) as found:
                 for item in found:
-                    child = prefix + image_name(os.fsencode(item.name))
-                    if self._hidden(child, item.is_dir(follow_symlinks=False)):
+                    name = item.name
+                    child = prefix + (name if name.isascii() else image_name(os.fsencode(name)))
+                    if rules is not None and self._hidden(child, item.is_dir(follow_symlinks=False)):
                         self._altered.append(child)
                         continue
                     entry = self._entry(child, item.stat(follow_symlinks=False), fd)
@@ -221,9 +225,8 @@ class DirectoryTree:
                         entries.append(entry)
         except OSError as exc:
             raise self._unreadable(path, exc) from exc
-        entries.sort(key=lambda entry: entry.path)
-        for entry in entries:
-            self._entries[entry.path] = entry
+        entries.sort(key=_PATH)
+        self._entries.update(zip(map(_PATH, entries), entries, strict=True))
         return entries
 
     def _hidden(self, path: str, is_directory: bool) -> bool:
@@ -234,41 +237,26 @@ class DirectoryTree:
         return not (is_directory and self._rules.may_descend(path) and self.children(path))
 
     def _entry(self, path: str, st: os.stat_result, parent: int) -> Entry | None:
-        if st.st_uid != self._owner or not (
-            stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode) or stat.S_ISLNK(st.st_mode)
-        ):
+        form, permissions = stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode)
+        if st.st_uid != self._owner or form not in _PLAIN:
             self._altered.append(path)
         kind, size, link, digest = "file", 0, "", ""
-        if stat.S_ISDIR(st.st_mode):
-            kind = "dir"
-        elif stat.S_ISLNK(st.st_mode):
-            kind, link = "symlink", image_name(os.readlink(host_name(path.rpartition("/")[2]), dir_fd=parent))
-        elif stat.S_ISREG(st.st_mode):
+        if form == stat.S_IFREG:
             size, digest = st.st_size, self._digest(path, st, parent)
             if st.st_nlink > 1:
                 self._groups[path] = (st.st_dev, st.st_ino)
-        elif stat.S_ISFIFO(st.st_mode):
+        elif form == stat.S_IFDIR:
+            kind = "dir"
+        elif form == stat.S_IFLNK:
+            kind, permissions = "symlink", 0o777
+            link = image_name(os.readlink(host_name(path.rpartition("/")[2]), dir_fd=parent))
+        elif form == stat.S_IFIFO:
             kind = "fifo"
-        elif stat.S_ISSOCK(st.st_mode):
+        elif form == stat.S_IFSOCK:
             digest = _EMPTY_SHA256
         else:
             return None
-        return Entry(
-            path=path,
-            kind=kind,
-            mode=0o777 if kind == "symlink" else stat.S_IMODE(st.st_mode),
-            uid=0,
-            gid=0,
-            size=size,
-            mtime_ns=st.st_mtime_ns,
-            link=link,
-            xattrs=(),
-            major=0,
-            minor=0,
-            digest=digest,
-            offset=-1,
-            opaque=False,
-        )
+        return Entry(path, kind, permissions, 0, 0, size, st.st_mtime_ns, link, (), 0, 0, digest, -1, False)
 
     def _digest(self, path: str, st: os.stat_result, parent: int) -> str:
         known = self._stats.lookup(path, st) if self._stats is not None else None
