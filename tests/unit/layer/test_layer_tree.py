@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -203,6 +204,39 @@ def test_owner_beside_an_inode(tree: Path, value: bytes, expected: tuple[int, in
     os.setxattr(tree / "f", ownerattrs.OWNER, value)
     entry = diff_upper(tree)[0].entry
     assert (entry.uid, entry.gid) == (expected or (os.geteuid(), os.lstat(tree / "f").st_gid))
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE])
+def test_records_of_owners_are_never_taken_from_a_layer(tree: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("x")
+    member.type, member.linkname, member.mode = kind, "y" if kind == tarfile.SYMTYPE else "", 0o755
+    member.uid, member.gid = os.geteuid(), os.getegid()
+    record = ownerattrs.link_record(33, 33).decode("utf-8", "surrogateescape")
+    taken = {} if kind in (tarfile.REGTYPE, tarfile.DIRTYPE) else {"SCHILY.xattr.security.capability": record}
+    member.pax_headers = {
+        "SCHILY.xattr.user.tiffin.owner": "33:33",
+        "SCHILY.xattr.user.tiffin.device": "c 1:3",
+        **taken,
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    unpack(io.BytesIO(stream.getvalue()), tree)
+    assert os.listxattr(tree / "x", follow_symlinks=False) == []
+    entry = diff_upper(tree)[0].entry
+    assert (entry.uid, entry.gid, entry.xattrs) == (os.geteuid(), os.getegid(), ())
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs CAP_SETFCAP")
+@pytest.mark.parametrize("kind", ["symlink", "fifo"])
+def test_owner_kept_beside_what_takes_no_attributes_of_users(tree: Path, kind: str) -> None:
+    if kind == "symlink":
+        (tree / "x").symlink_to("y")
+    else:
+        os.mkfifo(tree / "x")
+    os.setxattr(tree / "x", ownerattrs.CAPABILITY, ownerattrs.link_record(33, 44), follow_symlinks=False)
+    entry = diff_upper(tree)[0].entry
+    assert (entry.uid, entry.gid, entry.xattrs) == (33, 44, ())
 
 
 # -- content ---------------------------------------------------------------------------------------------------------
