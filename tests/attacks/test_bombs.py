@@ -218,6 +218,7 @@ def test_archives_with_headers_of_a_gibibyte(tiffin: Run, tmp_path: Path) -> Non
 
 @pytest.mark.attack("T10")
 @pytest.mark.userns
+@pytest.mark.xdist_group("attacks")
 def test_ten_thousand_layers(root_ground: Ground) -> None:
     """More layers than any kernel mounts: COPY works, RUN says how many there may be."""
     distinct = [{f"f{number}": b"x"} for number in range(520)]

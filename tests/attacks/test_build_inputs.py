@@ -17,7 +17,7 @@ from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.conftest import CHECKOUT
 from tests.minimal_image import base_files
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 Files = dict[str, bytes | str | None]
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.attacks.ground import Ground
 from tests.minimal_image import base_files
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 PROGRAMS = (
     "git", "xz", "unxz", "gzip", "unpigz", "pigz", "zstd", "bzip2", "tar", "newuidmap", "newgidmap", "unshare", "mount",
     "docker-credential-evil", "pasta", "slirp4netns", "ssh", "python3", "sh", "systemd-run", "getent", "ldconfig", "cp", "uname",

@@ -10,7 +10,7 @@ import pytest
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.minimal_image import base_files
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 TARGETS = [
     "/link/x", "/link", "/link/file", "/abs", "/up/x", "/dangling", "/dangling/x", "/loop", "/loop/x", "/proc/self/fd/9/x", "/proc/self/cwd/x",
     "/proc/1/root/x", "/proc/sys/kernel/x", "/sys/x", "/dev/x", "/dev/shm/x", "/etc/passwd", "/etc/passwd/x", "/bin/busybox/x", "/tmp/../../../x",

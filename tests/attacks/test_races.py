@@ -258,6 +258,7 @@ def test_removal_removes_nothing_else(arena: Path) -> None:
 
 @pytest.mark.attack("T5", "T14")
 @pytest.mark.userns
+@pytest.mark.xdist_group("attacks")
 def test_whole_builds_under_a_racer(ground: Ground) -> None:
     """The context is swapped while builds copy it and bind it: what lies outside is never in an image."""
     ground.machine.make_image(base_files(), name="minimal", config={"Env": ["PATH=/bin"]})
@@ -276,6 +277,7 @@ def test_whole_builds_under_a_racer(ground: Ground) -> None:
 
 @pytest.mark.attack("T5")
 @pytest.mark.userns
+@pytest.mark.xdist_group("attacks")
 def test_whole_commands_without_openat2(root_ground: Ground) -> None:
     """Under a seccomp profile older than openat2 sandboxes are made by our own walk."""
     links: dict[str, bytes | str | None] = {"inside": "-> /srv", "out": f"-> ../../..{root_ground.canary}"}

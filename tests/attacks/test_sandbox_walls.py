@@ -15,7 +15,7 @@ import pytest
 from tests.attacks.ground import PRECIOUS, Ground, error_of
 from tests.minimal_image import base_files
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 DOCKER_CAPABILITIES = 0x00000000A80425FB
 VARIABLE = "CANARY_OF_THE_HOST"
 

@@ -19,7 +19,7 @@ from tests.attacks.ground import Ground, error_of
 from tests.fake_registry import PASSWORD, USER, fake_registry
 from tests.minimal_image import base_files
 
-pytestmark = [pytest.mark.userns, pytest.mark.network]
+pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("attacks")]
 CANARY = "c4nary-of-a-s3cret"
 ENCODED = base64.b64encode(f"{USER}:{CANARY}".encode()).decode()
 

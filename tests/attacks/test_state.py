@@ -47,6 +47,7 @@ def reachable(folder: Path) -> list[str]:
 @pytest.mark.attack("T30")
 @pytest.mark.userns
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.xdist_group("attacks")
 def test_umask_decides_nothing(users: Users, umask: int) -> None:
     """CVE-2021-41091: the store is its owner's alone; what is built is the same under any umask."""
     home = users.home(WITH_IDS)
@@ -92,6 +93,7 @@ def test_umask_decides_nothing(users: Users, umask: int) -> None:
 
 
 @pytest.mark.attack("T30")
+@pytest.mark.xdist_group("attacks")
 def test_no_predictable_names_in_tmp(root_ground: Ground, tmp_path: Path) -> None:
     """Nothing is written below /tmp but what was asked for."""
     trace = tmp_path / "trace"
@@ -152,6 +154,7 @@ CHANGES = {
 @pytest.mark.attack("T21")
 @pytest.mark.userns
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.xdist_group("attacks")
 def test_builds_that_differ_share_nothing_wrong(root_ground: Ground, name: str) -> None:
     """CVE-2024-24557: an instruction that is not in the key lets one Dockerfile poison another."""
     first, second = CHANGES[name]
@@ -179,6 +182,7 @@ def base() -> dict[str, bytes | str | None]:
 
 @pytest.mark.attack("T21")
 @pytest.mark.userns
+@pytest.mark.xdist_group("attacks")
 def test_pulled_images_are_no_cache(root_ground: Ground) -> None:
     """An image that claims to be the result of a step is not taken for it."""
     step = "RUN echo honest > /result"
@@ -437,6 +441,7 @@ def test_full_at_every_size(small: Callable[[int], Path]) -> None:
 
 @pytest.mark.attack("T20")
 @pytest.mark.userns
+@pytest.mark.xdist_group("attacks")
 def test_every_blob_damaged_in_turn(root_ground: Ground) -> None:
     """Other bytes of the same length, and other lengths, under every name of the store: refused, or made anew."""
     root_ground.output("FROM minimal\nCOPY Dockerfile /x\nRUN true\n", "-t", "damaged")

@@ -198,6 +198,7 @@ def lying(upstream: str, fault: str) -> Iterator[str]:
         ("wrong-manifest", "has the wrong digest"),
     ],
 )
+@pytest.mark.attack("T20")
 def test_lying_registries(tiffin: Run, root: Path, registry: Registry, base: str, fault: str, message: str) -> None:
     tiffin("push", base, f"{registry.host}/liar:1")
     layers = json.loads(tiffin("inspect", base).stdout)[0]["Manifest"]["Layers"]

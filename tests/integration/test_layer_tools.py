@@ -214,6 +214,7 @@ ABOVE = [
 ]
 
 
+@pytest.mark.attack("T36")
 def test_umoci_unpacks_what_was_packed(tmp_path: Path) -> None:
     """umoci reads with Go's archive/tar, as docker and containerd do."""
     needs("umoci")

@@ -107,6 +107,7 @@ def check_directory(root: Path) -> None:
     assert os.getxattr(root / "own/cap", "security.capability") == CAP_NET_RAW_V2
 
 
+@pytest.mark.attack("T36")
 def test_skopeo_and_umoci(pushed: str, tmp_path: Path) -> None:
     document = json.loads(sh("skopeo", "inspect", "--tls-verify=false", f"docker://{pushed}"))
     assert document["Architecture"] == Platform.local().architecture and len(document["Layers"]) == 3

@@ -55,6 +55,7 @@ def test_push_and_pull_with_every_kind_of_auth(tmp_path: Path, auth: str) -> Non
         assert registry.get_manifest("x", "tag").data == b"{}"
 
 
+@pytest.mark.attack("T27")
 def test_credentials_never_follow_a_redirect(tmp_path: Path) -> None:
     with fake_registry() as store, fake_registry(auth="basic", redirect_to=f"http://{store.host}") as fake:
         store.put(DATA)
@@ -62,6 +63,7 @@ def test_credentials_never_follow_a_redirect(tmp_path: Path) -> None:
         assert any(fake.seen("GET", "/blobs/")) and set(store.seen("GET", "/blobs/")) == {""}
 
 
+@pytest.mark.attack("T27")
 def test_token_goes_to_the_registry_alone(tmp_path: Path) -> None:
     with fake_registry() as store, fake_registry(auth="bearer", redirect_to=f"http://{store.host}") as fake:
         store.put(DATA)
@@ -76,6 +78,7 @@ def test_token_goes_to_the_registry_alone(tmp_path: Path) -> None:
         assert len(fake.seen("GET", "/token")) == 1, "a token is asked for once"
 
 
+@pytest.mark.attack("T24")
 def test_wrong_credentials_name_the_remedy_and_not_themselves(tmp_path: Path) -> None:
     with fake_registry(auth="basic") as fake:
         registry = RegistryClient(fake.host, config(tmp_path), RegistryOptions())
@@ -105,6 +108,7 @@ def test_cut_blob_is_resumed(tmp_path: Path, ranges: bool) -> None:
         assert read(client(fake, tmp_path), descriptor()) == DATA
 
 
+@pytest.mark.attack("T20")
 def test_blob_that_is_not_what_was_promised(tmp_path: Path) -> None:
     with fake_registry() as fake:
         wanted = descriptor()
@@ -116,6 +120,7 @@ def test_blob_that_is_not_what_was_promised(tmp_path: Path) -> None:
             read(client(fake, tmp_path), wanted)
 
 
+@pytest.mark.attack("T27")
 def test_foreign_layer_is_not_fetched(tmp_path: Path) -> None:
     foreign = Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.of(b""), size_bytes=1, urls=("http://192.0.2.1/",))
     with fake_registry() as fake, pytest.raises(RegistryError, match="foreign"):
@@ -138,6 +143,7 @@ def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
         assert fake.blobs[str(Digest.of(DATA))] == DATA and fake.seen("PATCH", "/upload/")
 
 
+@pytest.mark.attack("T10", "T29")
 def test_schema_1_and_large_manifests_are_refused(tmp_path: Path) -> None:
     with fake_registry() as fake:
         fake.manifests["old"] = (b"{}", "application/vnd.docker.distribution.manifest.v1+prettyjws")
@@ -198,6 +204,7 @@ def test_docker_config(tmp_path: Path, document: dict[str, object], expected: Se
     assert actual == (tuple(expected) if expected else None)
 
 
+@pytest.mark.attack("T12")
 def test_helpers_that_fail_are_named_and_the_current_directory_is_not_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

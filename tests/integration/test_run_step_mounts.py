@@ -48,6 +48,7 @@ def test_bind_shows_the_context_read_only(tiffin: Run, base: str, context: Make)
     assert changed(tiffin, base, folder) == set()
 
 
+@pytest.mark.attack("T17")
 def test_writes_to_a_bind_are_thrown_away(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
         f"FROM {base}\nRUN --mount=target=/src,rw echo changed > /src/a && rm /src/b && ls /src > /list\n"
@@ -127,6 +128,7 @@ def test_locked_cache_mounts_wait_and_private_ones_do_not_share(tiffin: Run, bas
         )
 
 
+@pytest.mark.attack("T16")
 def test_link_in_a_cache_mount_leads_nowhere(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
         f"FROM {base}\nRUN --mount=type=cache,target=/c,id=x ln -s /etc /c/sel && mkdir /c/real && echo in > /c/real/f\n"
@@ -240,6 +242,7 @@ def test_agent_survives_a_client_that_talks_nonsense(tmp_path: Path) -> None:
     assert not any("_serve" in thread.name for thread in threading.enumerate())
 
 
+@pytest.mark.attack("T18")
 def test_stubs_leave_no_trace_and_what_the_command_makes_stays(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
         f"FROM {base}\nRUN --mount=type=tmpfs,target=/var/deep/t --mount=type=secret,id=x,target=/run/s true\n"

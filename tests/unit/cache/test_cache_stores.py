@@ -55,6 +55,7 @@ def record(text: str = "x") -> StepRecord:
     )
 
 
+@pytest.mark.attack("T30")
 def test_open_makes_private_folders_and_keeps_a_foreign_directory(tmp_path: Path) -> None:
     state = StateDir.open(tmp_path / "deep/state")
     assert state.root.stat().st_mode & 0o777 == 0o700
@@ -99,6 +100,7 @@ def test_sweep_takes_the_dead_and_leaves_the_living(state: StateDir) -> None:
     assert list(state.tmp.iterdir()) == []
 
 
+@pytest.mark.attack("T18")
 def test_remove_tree_opens_closed_directories_and_follows_nothing(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -209,6 +211,7 @@ def test_tiers_fill_the_nearer() -> None:
     assert near.held == {KEY: record()}
 
 
+@pytest.mark.attack("T12")
 def test_planted_pickle_is_never_loaded(state: StateDir, table: Table, tmp_path: Path, warnings: list[str]) -> None:
     """Whoever can write the database must not be able to run code with it."""
 

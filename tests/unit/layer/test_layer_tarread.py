@@ -1,4 +1,4 @@
-"""Hostile, damaged and foreign tars: T1, T2, T3, T6, T9, T10 and T11 of the security notes."""
+"""Hostile, damaged and foreign tars."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from builder.layer import tarread
 from builder.layer.index import LayerIndex
 from builder.layer.tarwrite import END_OF_ARCHIVE
 from builder.layer.unpack import index_layer, unpack
+
+pytestmark = pytest.mark.attack("T1", "T2", "T3", "T6", "T9", "T10", "T11")
 
 
 def both(tmp_path: Path, tar: bytes) -> LayerIndex:
@@ -48,7 +50,7 @@ def tar(*members: bytes) -> bytes:
     return archive(*members).getvalue()
 
 
-# -- names (T1, T6) --------------------------------------------------------------------------------------------------
+# -- names --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

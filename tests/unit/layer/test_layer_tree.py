@@ -415,9 +415,10 @@ def test_reading_ahead_gives_all_bytes_in_order() -> None:
         assert ahead.read(7) == b""
 
 
-# -- a racer (T5) ----------------------------------------------------------------------------------------------------
+# -- a racer ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("T5")
 def test_racing_symlink_leads_nothing_out_of_the_root(tmp_path: Path) -> None:
     """A thread swaps directories of the tree for links to a canary while they are filled and completed."""
     canary = tmp_path / "canary"
