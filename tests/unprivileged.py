@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ WITH_IDS, WITHOUT_IDS = f"tiffin-{os.getpid()}-ids", f"tiffin-{os.getpid()}-plai
 # what the tests' own environment has beyond what tiffin needs to run
 NOT_COPIED = ("mypy*", "ruff*", "pytest*", "_pytest", "hypothesis*", "xdist", "pip*", "setuptools*", "__pycache__")
 TIMEOUT_SECONDS = 300
+TRIES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,4 +103,8 @@ def _make_user(name: str) -> None:
     none = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"] if name == WITHOUT_IDS else []
     with (Path(tempfile.gettempdir()) / "tiffin-users.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(["useradd", "-m", *none, name], check=True, capture_output=True)
+        for number in range(TRIES):  # whoever else changes /etc/passwd takes a lock that useradd does not wait for
+            done = subprocess.run(["useradd", "-m", *none, name], check=number + 1 == TRIES, capture_output=True)
+            if done.returncode == 0:
+                break
+            time.sleep(0.5)
