@@ -18,7 +18,7 @@ _QUERY_KEYS = (
     "ref", "tag", "branch", "commit", "checksum", "subdir", "keep-git-dir", "submodules",
 )  # fmt: skip
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
-UNNAMED = "__unnamed__"  # BuildKit's name for a URL that ends in a slash
+UNNAMED = "__unnamed__"  # BuildKit's name for a URL without a path
 
 
 def is_remote(text: str) -> bool:
@@ -46,7 +46,7 @@ def filename_of(url: str) -> str:
     """What a file fetched from `url` is called."""
     from urllib.parse import unquote, urlsplit
 
-    return unquote(urlsplit(url).path).rsplit("/", 1)[-1] or UNNAMED
+    return unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1] or UNNAMED
 
 
 def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> GitOrigin:

@@ -139,3 +139,8 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 def _entry(item: Mapping[str, Any]) -> str:
     comment = "" if item.get("comment") == COMMENT else f"  [{item.get('comment', '')}]"
     return str(item["created_by"]) + ("  (empty)" if item.get("empty_layer") else "") + comment
+
+
+def placed(result: Result, http: str) -> Result:
+    """The result with `{http}` for the file server's address, which is another each time."""
+    return cast(Result, json.loads(json.dumps(result).replace(http, "{http}")))

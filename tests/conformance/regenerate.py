@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from tests.conformance.case import HERE, Case, areas, bases, load, read_expected
-from tests.conformance.images import Base, Result, write_base
+from tests.conformance.images import Base, Result, placed, write_base
 from tests.conformance.modern import modern
 from tests.conformance.oracles import Oracle, make_newest_root, prepared_buildah, running_buildkit
 from tests.conformance.servers import serving_files
@@ -75,7 +75,7 @@ def _ask(case: Case, oracles: Sequence[Oracle], folder: Path, known: Sequence[Ba
     answer = dict(old)
     for oracle in oracles:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            result = oracle.build(case, case.write(Path(place), http), known)
+            result = placed(oracle.build(case, case.write(Path(place), http), known), http)
         told = modern(result) if oracle.name == "buildkit" else {"told": _difference(answer["buildkit"], result)}
         answer[oracle.name] = told
     sys.stderr.write(f"{case.id}: {answer['buildkit'].get('error', 'built')}; buildah {answer.get('buildah')}\n")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conformance.case import Case, areas, bases, load, read_expected
 from tests.conformance.forkserver import ForkServer
-from tests.conformance.images import Base, Result, read_result, write_base
+from tests.conformance.images import Base, Result, placed, read_result, write_base
 from tests.conformance.servers import serving_files
 from tests.conftest import assert_nothing_left
 
@@ -75,7 +75,7 @@ def test_case(kitchen: Kitchen, name: str, tmp_path: Path) -> None:
     case = CASES[name]
     oracle = EXPECTED[case.area].get(case.name, {}).get("buildkit")
     expected = case.expected(oracle)
-    result = kitchen.build(case, tmp_path)
+    result = placed(kitchen.build(case, tmp_path), kitchen.http)
     if "error" in expected:
         assert "error" in result, f"{case.rule}: it must fail with {expected['error']}"
         assert re.search(expected["error"], result["error"]), f"{case.rule}: {result['error']}"
