@@ -63,6 +63,7 @@ def confinement(options: Mapping[str, object]) -> dict[str, Any]:
     return {
         **_network(options),
         "capabilities": choose_capabilities(added, _many(options, "cap_drop")),
+        "privileged": privileged,
         "no_new_privs": security.no_new_privs,
         "seccomp": UNCONFINED if privileged else security.seccomp,
         "unmasked": privileged or security.unmasked,

@@ -63,6 +63,7 @@ class Wishes:
     ulimits: tuple[tuple[str, int, int], ...] = ()
     limits: Limits = Limits()
     unmasked: bool = False
+    privileged: bool = False
 
 
 def command_of(config: RunConfig, wishes: Wishes) -> tuple[str, ...]:
@@ -138,6 +139,7 @@ def make_spec(
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,
         unmasked=wishes.unmasked,
+        scoped=not wishes.privileged,
         ulimits=(*wishes.ulimits, *confinement.ulimits),
         groups_of_control=confinement.groups,
         processors=confinement.processors,

@@ -336,9 +336,14 @@ def drop_privileges(spec: _Spec) -> None:
     with step("drop capabilities"):
         if spec["no_new_privs"]:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        elif program:
+        elif program or spec["scoped"]:
             with unless_chroot(spec):
                 kernel.set_capabilities(keep | {"SYS_ADMIN"})
+    if spec["scoped"]:
+        with step("restrict the scope of sockets"), unless_chroot(spec):
+            # with a pid namespace there is nobody else to signal but process 1, and that may be
+            signals = 0 if spec["own_pids"] else kernel.LANDLOCK_SCOPE_SIGNAL
+            kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | signals)
     if program:
         with step("install the seccomp filter"), unless_chroot(spec):
             kernel.install_filter(program, spec["seccomp_flags"])

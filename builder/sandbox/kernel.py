@@ -39,6 +39,9 @@ _OLD = {
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _CLOSE_RANGE, _OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR = 436, 437, 438, 442
 CLOSE_RANGE_CLOEXEC = 4
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
+LANDLOCK_CREATE_RULESET_VERSION, LANDLOCK_WITH_SCOPES = 1, 6  # the ABI that has them is of Linux 6.12
+LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET, LANDLOCK_SCOPE_SIGNAL = 1, 2
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -154,6 +157,26 @@ def copy_descriptor(pidfd: int, descriptor: int) -> int:
 def close_on_exec(first: int) -> None:
     """Close `first` and every descriptor above it when another program is executed."""
     _call(_CLOSE_RANGE, "close_range", first, (1 << 32) - 1, CLOSE_RANGE_CLOEXEC)
+
+
+def restrict_scope(scopes: int) -> bool:
+    """Keep this process, and what it starts, to abstract sockets or signals (LANDLOCK_SCOPE_…) among themselves.
+
+    Needs CAP_SYS_ADMIN or no_new_privs. False where the kernel has no such thing.
+    """
+    try:
+        version = _call(_LANDLOCK_CREATE_RULESET, "landlock", None, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    except OSError:
+        return False
+    if version < LANDLOCK_WITH_SCOPES:
+        return False
+    attributes = struct.pack("<QQQ", 0, 0, scopes)  # no files, no ports
+    ruleset = _call(_LANDLOCK_CREATE_RULESET, "landlock", attributes, len(attributes), 0)
+    try:
+        _call(_LANDLOCK_RESTRICT_SELF, "landlock", ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return True
 
 
 def overwrite(address: int, size_bytes: int, text: bytes) -> None:

@@ -109,6 +109,7 @@ class SandboxSpec:
     seccomp: str = ""  # struct sock_filter in base64; "" is no filter
     seccomp_flags: int = 0
     unmasked: bool = False  # all of /proc as it is
+    scoped: bool = True  # no abstract sockets of this machine, where Landlock can see to it
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
     groups_of_control: tuple[str, ...] = ()  # directories of control groups the command goes into
     processors: int = 0  # how many the command may use; 0 is all

@@ -171,5 +171,6 @@ def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Iso
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,
         unmasked=op.insecure or around.unmasked,
+        scoped=not op.insecure,
         ulimits=around.ulimits,
     )
