@@ -14,7 +14,8 @@ BUFFER = 1 << 16
 
 class Proxy:
     """`mode`: "" passes everything on; "hang" takes and says nothing; "reset" cuts after `after` bytes of answers; "drip" sends a
-    byte a second; "delay" waits `seconds` before each answer; or an HTTP status line with headers to answer with."""
+    byte a second; "delay" waits `seconds` before each answer, "slow" before each
+    piece of one; or an HTTP status line with headers to answer with."""
 
     def __init__(self, target: int, host: str) -> None:
         self.mode = ""
@@ -22,6 +23,7 @@ class Proxy:
         self.seconds = 0.0
         self.connections = 0
         self.sent_bytes = 0  # of answers, all together
+        self.turns = 0  # answers: how often the server began to speak after the client had
         self._lock = threading.Lock()  # guards the one above
         self._target = target
         self._ended = threading.Event()
@@ -55,20 +57,27 @@ class Proxy:
                 client.sendall(self.mode.encode() + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
             with socket.create_connection(("127.0.0.1", self._target)) as server:
-                up = threading.Thread(target=self._up, args=(client, server), daemon=True)
+                spoke = threading.Event()
+                up = threading.Thread(target=self._up, args=(client, server, spoke), daemon=True)
                 up.start()
-                self._down(server, client)
+                self._down(server, client, spoke)
 
-    def _up(self, client: socket.socket, server: socket.socket) -> None:
+    def _up(self, client: socket.socket, server: socket.socket, spoke: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(BUFFER):
+                spoke.set()
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 
-    def _down(self, server: socket.socket, client: socket.socket) -> None:
+    def _down(self, server: socket.socket, client: socket.socket, spoke: threading.Event) -> None:
         sent = 0
         while data := server.recv(BUFFER):
-            if self.mode == "delay":
+            begins = spoke.is_set()
+            spoke.clear()
+            if begins:
+                with self._lock:
+                    self.turns += 1
+            if (self.mode == "delay" and begins) or self.mode == "slow":
                 time.sleep(self.seconds)
             if self.mode == "drip":
                 for number in range(len(data)):

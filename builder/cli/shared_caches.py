@@ -206,7 +206,7 @@ class SharedCaches(Watch):
             holders.append(store)
             reference = getattr(store, "reference", None)
             if reference is not None:  # a registry: a push can mount it
-                self._remote().add_origin(ref.digest, reference)
+                self._remote().add_cached(ref.digest, reference)
         self._layers.elsewhere[diff_id] = ref
         return True
 

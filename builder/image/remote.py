@@ -51,6 +51,7 @@ class Remote:
         self._clients: dict[str, RegistryClient] = {}
         self.peers: Peers | None = None  # other builders, asked before a registry
         self.shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
+        self._cached: set[tuple[Digest, str, str]] = set()  # blobs those bring from a registry, impatiently
 
     def impatient_client(self, registry: str, seconds: float) -> RegistryClient:
         """A client for what can be done without: it waits so long and tries twice."""
@@ -135,6 +136,8 @@ class Remote:
             descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
             failure: TiffinError = StoreError("", remedy="pull or build its image again")
             for registry, repository in origins:
+                if (ref.digest, registry, repository) in self._cached:
+                    continue
                 try:
                     self._download(self.client(registry), repository, descriptor, follower)
                     return
@@ -161,8 +164,9 @@ class Remote:
         selector = str(Digest.of(data)) if by_digest or not reference.tag else reference.tag
         return self.client(reference.registry).put_manifest(reference.repository, selector, data, index.media_type)
 
-    def add_origin(self, digest: Digest, reference: Reference) -> None:
-        """Remember that a blob can be had from a repository."""
+    def add_cached(self, digest: Digest, reference: Reference) -> None:
+        """Remember that a blob can be had from a repository, which `shared` asks: a push may mount it from there."""
+        self._cached.add((digest, reference.registry, reference.repository))
         self._store.add_origin(digest, reference.registry, reference.repository)
 
     def push(self, image: StoredImage, reference: Reference, *, by_digest: bool = False) -> Digest:

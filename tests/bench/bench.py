@@ -76,7 +76,7 @@ def _arguments(names: list[str]) -> argparse.Namespace:
 def _run(workloads: Sequence[Workload], arguments: argparse.Namespace) -> report.Results:
     results: dict[str, dict[str, list[Sample]]] = {}
     with contextlib.ExitStack() as stack:
-        lab, engines = _prepared(stack, arguments)
+        lab, engines = prepared(stack, arguments)
         for workload in workloads:
             workload.prepare(lab)
             for number in range(arguments.rounds or workload.rounds):
@@ -92,7 +92,7 @@ def _run(workloads: Sequence[Workload], arguments: argparse.Namespace) -> report
     return results
 
 
-def _prepared(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tuple[Lab, list[Engine]]:
+def prepared(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tuple[Lab, list[Engine]]:
     checkout = Path(__file__).parents[2]
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
     folder.chmod(0o755)
@@ -105,7 +105,7 @@ def _prepared(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tup
     engines = _engines(place, stack, arguments.engines.split(","))
     stack.enter_context(_ended_processes(users))
     lab = Lab(place=place, host=registry.host, registry_data=registry.data, checkout=checkout, scale=arguments.scale)
-    lab.debian = _push_debian(lab, arguments.rootfs)
+    lab.debian = push_debian(lab, arguments.rootfs)
     return lab, engines
 
 
@@ -156,7 +156,7 @@ def _owner(process: Path) -> int:
     return -1
 
 
-def _push_debian(lab: Lab, rootfs: Path | None) -> str:
+def push_debian(lab: Lab, rootfs: Path | None) -> str:
     """A Debian of the machine's own package sources, with its certificates."""
     context = lab.context("debian", "FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /etc/ssl/certs/ca-certificates.crt\n")
     if rootfs is not None:

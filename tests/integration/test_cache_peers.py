@@ -119,7 +119,7 @@ def test_others_finish_when_a_peer_is_killed(
 ) -> None:
     """The peer responsible for the layer dies while it passes the layer on."""
     with faulty(int(registry.host.split(":")[1]), network.gateway) as proxy:
-        proxy.mode, proxy.seconds = "delay", 0.005
+        proxy.mode, proxy.seconds = "slow", 0.005
         name = through(proxy, network, image)
         with fleet(tmp_path, network, name.split("/")[0]) as (roots, servers, peers):
             pulls = pulls_of(roots, network, name, peers)

@@ -1,0 +1,132 @@
+"""What a shared cache of any kind holds, to look at and to damage: behind its back, as failing disks and strangers do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from tests.cache_servers import BUCKET
+
+
+class Contents(Protocol):
+    """Rows and blobs by the name the store gives them."""
+
+    def rows(self) -> Iterator[str]: ...
+
+    def blobs(self) -> Iterator[str]: ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def put(self, name: str, data: bytes) -> None: ...
+
+
+class FileContents:
+    """Files below a folder: of a directory, of nginx, of a registry (whose rows are one document among its blobs)."""
+
+    def __init__(self, rows: Path | None, blobs: Path, pattern: str) -> None:
+        self._rows = rows
+        self._blobs = blobs
+        self._pattern = pattern
+
+    def rows(self) -> Iterator[str]:
+        if self._rows is not None:
+            yield from (os.fspath(path) for path in sorted(self._rows.rglob("*")) if path.is_file())
+            return
+        yield from (name for name in self._all() if self.get(name).startswith(b'{"records"'))
+
+    def blobs(self) -> Iterator[str]:
+        yield from (name for name in self._all() if not self.get(name).startswith(b"{"))
+
+    def _all(self) -> list[str]:
+        return [os.fspath(path) for path in sorted(self._blobs.glob(self._pattern)) if path.is_file()]
+
+    def get(self, name: str) -> bytes:
+        return Path(name).read_bytes()
+
+    def put(self, name: str, data: bytes) -> None:
+        Path(name).write_bytes(data)
+
+
+class RedisContents:
+    """The keys of one Redis."""
+
+    def __init__(self, url: str) -> None:
+        import redis
+
+        self._client = redis.Redis.from_url(url)
+
+    def rows(self) -> Iterator[str]:
+        return self._names("tiffin:step:*")
+
+    def blobs(self) -> Iterator[str]:
+        return self._names("tiffin:blob:*")
+
+    def _names(self, pattern: str) -> Iterator[str]:
+        yield from sorted(key.decode() for key in self._client.scan_iter(pattern))
+
+    def get(self, name: str) -> bytes:
+        value = self._client.get(name)
+        assert isinstance(value, bytes)
+        return value
+
+    def put(self, name: str, data: bytes) -> None:
+        self._client.set(name, data)
+
+
+class S3Contents:
+    """The objects below a prefix."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        import boto3
+
+        self._client = boto3.client(
+            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+        )
+        self._prefix = prefix
+
+    def rows(self) -> Iterator[str]:
+        return self._names("ac/")
+
+    def blobs(self) -> Iterator[str]:
+        return self._names("cas/")
+
+    def _names(self, folder: str) -> Iterator[str]:
+        found = self._client.list_objects_v2(Bucket=BUCKET, Prefix=self._prefix + folder)
+        yield from (item["Key"] for item in found.get("Contents", ()))
+
+    def get(self, name: str) -> bytes:
+        data: bytes = self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+        return data
+
+    def put(self, name: str, data: bytes) -> None:
+        self._client.put_object(Bucket=BUCKET, Key=name, Body=data)
+
+
+def damage(contents: Contents, kind: str) -> Callable[[], None]:
+    """Damage everything of one kind; what is returned mends it."""
+    names = [*(contents.blobs() if kind in BLOB_DAMAGES else contents.rows())]
+    assert names, "nothing is there to damage"
+    before = {name: contents.get(name) for name in names}
+    change = {**BLOB_DAMAGES, **ROW_DAMAGES}[kind]
+    for name, data in before.items():
+        contents.put(name, change(data))
+
+    def mend() -> None:
+        for name, data in before.items():
+            contents.put(name, data)
+
+    return mend
+
+
+BLOB_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "wrong bytes": lambda data: b"x" * len(data),
+    "truncated layer": lambda data: data[: len(data) // 2],
+    "longer layer": lambda data: data + b"x",
+}
+ROW_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated record": lambda data: data[:-9],
+    "foreign schema": lambda data: data.replace(b'"schema":1', b'"schema":9'),
+    "no record at all": lambda data: b"<html>",
+}
