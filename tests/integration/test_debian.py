@@ -28,7 +28,9 @@ def test_service_is_built_pushed_and_served(users: Users, debian: str, registry:
     build = ["build", "-t", name, "--build-arg", f"BASE={debian}", "--build-arg", f"PORT={port}"]
     users.run(WITH_IDS, [*build, "--push", source])
     again = users.run(WITH_IDS, [*build, source])
-    assert "DONE" not in again.stderr
+    assert "DONE" not in again.stderr and "warning" not in again.stderr
+    template = "{{index .Config.Healthcheck.Test 1}}"
+    check = users.run(WITH_IDS, ["inspect", "-f", template, name]).stdout.strip()
     entry = users.home(WITH_IDS).stat()
     environ = {"HOME": str(users.home(WITH_IDS)), "PATH": os.environ["PATH"]}
     environ["PYTHONPATH"] = f"{users.code}:{users.code / 'site'}"
@@ -37,9 +39,11 @@ def test_service_is_built_pushed_and_served(users: Users, debian: str, registry:
     try:
         assert b"rice" in _get(f"http://127.0.0.1:{port}/menu.html")
         assert b"tiffin" in _get(f"http://127.0.0.1:{port}/")
+        users.run(WITH_IDS, ["run", "--rm", name, "sh", "-c", check])
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(20)
+    assert users.run(WITH_IDS, ["run", "--rm", name, "sh", "-c", check], check=False).returncode == 1
     owner = users.run(WITH_IDS, ["run", "--rm", name, "stat", "-c", "%U:%G", "/srv/www/menu.html"]).stdout
     assert owner == "www-data:www-data\n"
 
