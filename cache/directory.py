@@ -59,13 +59,24 @@ class DirectoryStore:
             self._expire()
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
-        return frozenset(name for name in names if self._row(name).exists())
+        return frozenset(name for name in names if self._row(name).exists() and self._renew(self._row(name)))
 
     def has_blob(self, ref: BlobRef) -> bool:
         try:
-            return self._blob(ref).stat().st_size == ref.size_bytes
+            return self._blob(ref).stat().st_size == ref.size_bytes and self._renew(self._blob(ref))
         except OSError:
             return False
+
+    def _renew(self, path: Path) -> bool:
+        """Begin the time to live of a file anew; False if another builder just removed it."""
+        if self._ttl:
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return False
+            except OSError:
+                return True  # another builder's file: it lives as long as that one says
+        return True
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
         try:
@@ -103,7 +114,7 @@ class DirectoryStore:
                 temporary.unlink(missing_ok=True)
 
     def _expire(self) -> None:
-        """Remove what was not written for the time to live; what others removed meanwhile is gone as well."""
+        """Remove what was not written or found in use for the time to live; what others removed meanwhile is gone as well."""
         limit = time.time() - self._ttl
         for folder in ("records", "blobs"):
             for path in (self._path / folder).glob("*/*"):

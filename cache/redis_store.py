@@ -62,11 +62,11 @@ class RedisStore:
                 self._layers.write(large)
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
-        there = self._ask(lambda pipe: [pipe.exists(_row(name)) for name in names])
+        there = self._ask(lambda pipe: [self._renew(pipe, _row(name)) for name in names])
         return frozenset(name for name, found in zip(names, there, strict=True) if found)
 
     def has_blob(self, ref: BlobRef) -> bool:
-        if bool(self._ask(lambda pipe: [pipe.exists(_blob(ref))])[0]):
+        if bool(self._ask(lambda pipe: [self._renew(pipe, _blob(ref))])[0]):
             return True
         return self._layers is not None and self._layers.has_blob(ref)
 
@@ -83,6 +83,10 @@ class RedisStore:
             data = stream.read()
         self._ask(lambda pipe: [pipe.set(_blob(ref), data, ex=self._ttl)])
         return True
+
+    def _renew(self, pipe: Any, key: str) -> object:
+        """Ask whether a key is there; its time to live begins anew."""
+        return pipe.expire(key, self._ttl) if self._ttl else pipe.exists(key)
 
     def _is_large(self, row: bytes) -> bool:
         return bool(json.loads(row)["layer"]["size"] > self._max_blob)
@@ -135,15 +139,30 @@ def _connect(url: str, seconds: float) -> Any:
             ]
             service, _, database = parts.path.strip("/").partition("/")
             sentinel = redis.Sentinel(hosts, sentinel_kwargs=options, **options)  # type: ignore[no-untyped-call]
+            sentinel.discover_master = _one_at_a_time(sentinel.discover_master)  # type: ignore[method-assign]
             login = {"username": parts.username or None, "password": parts.password}
             return sentinel.master_for(service, db=int(database or 0), **login)  # type: ignore[no-untyped-call]
-        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+        lost = (
+            redis.exceptions.ConnectionError,
+        )  # an idle connection the server closed; a time limit is no such thing
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1, supported_errors=lost), **options)
     except ValueError as exc:
         raise UsageError(
             f"{place_of(url)} is no address of Redis", remedy="write url=redis://HOST:PORT/DATABASE"
         ) from exc
     except redis.exceptions.RedisError as exc:
         raise UnavailableError("the connection failed", remedy="is it running?") from exc
+
+
+def _one_at_a_time(ask: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Sentinel's list of sentinels is reordered while it is walked, which threads must not do at once."""
+    lock = threading.Lock()
+
+    def guarded(name: str) -> Any:
+        with lock:
+            return ask(name)
+
+    return guarded
 
 
 def _row(name: str) -> str:
