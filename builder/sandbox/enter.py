@@ -22,8 +22,8 @@ from typing import Any
 
 from builder.sandbox import kernel
 from builder.sandbox.emulation import supervisor
-from builder.sandbox.leftovers import kill_descendants
-from builder.sandbox.root import SetupError, enter_root, step
+from builder.sandbox.leftovers import kill_descendants, wait_for_tracer
+from builder.sandbox.root import SetupError, enter_root, loopback_up, step
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 FORWARDED = tuple(
@@ -155,6 +155,8 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["groups_of_control"]]
     if spec["tier"] == "chroot":
         with step("enter the root"):
+            if spec["network"] == "none":
+                loopback_up()
             os.chroot(spec["root_dir"])
             os.chdir("/")
     elif spec["tier"] != "proot":
@@ -176,10 +178,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     if owners is not None:
         owners.settle(frozenset(spec["capabilities"]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == command:
-            break
+    status = wait_for_tracer(command) if spec["tier"] == "proot" else wait_for(command)
     if failure:
         report(reply, **json.loads(failure))
     else:
@@ -191,6 +190,14 @@ def give_up(reply: socket.socket, reason: str) -> None:
     """End the sandbox, as nobody can answer its system calls any more."""
     report(reply, error="keep the owners of the sandbox's files", reason=reason, errno=0)
     os._exit(1)
+
+
+def wait_for(command: int) -> int:
+    """Reap everything until `command` has ended; its wait status."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == command:
+            return status
 
 
 def forget_arguments() -> None:

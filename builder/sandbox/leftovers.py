@@ -13,6 +13,7 @@ import time
 
 KILL_SECONDS = 10.0  # a process that does not die in that time is stuck in the kernel
 PAUSE_SECONDS = 0.002
+TRACER_PAUSE_SECONDS = 0.05
 PARENT, GROUP = 1, 2  # fields of /proc/PID/stat after the name
 
 
@@ -32,6 +33,23 @@ def kill_descendants() -> None:
         time.sleep(PAUSE_SECONDS)
 
 
+def wait_for_tracer(tracer: int) -> int:
+    """Wait for a program that runs a command and then waits for all the command left: that is killed. The wait status.
+
+    The command is the tracer's only child, as orphans go to the runner. PRoot before 5.3 has no option for this.
+    """
+    while True:
+        pid, status = os.waitpid(tracer, os.WNOHANG)
+        if pid:
+            return status
+        others = [other for other, _ in descendants(os.getppid()) if other not in (tracer, os.getpid())]
+        if others and not descendants(tracer):
+            for other in others:
+                with contextlib.suppress(OSError):
+                    os.kill(other, signal.SIGKILL)
+        time.sleep(TRACER_PAUSE_SECONDS)
+
+
 def has_children() -> bool:
     """Reap what has ended; whether anything is left."""
     while True:
@@ -45,13 +63,7 @@ def has_children() -> bool:
 
 def descendants(ancestor: int) -> list[tuple[int, int]]:
     """Every process below `ancestor` with its process group."""
-    parents: dict[int, list[tuple[int, int]]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-                parents.setdefault(int(fields[PARENT]), []).append((int(name), int(fields[GROUP])))
+    parents = _by_parent()
     result: list[tuple[int, int]] = []
     pending = [ancestor]
     while pending:
@@ -59,3 +71,15 @@ def descendants(ancestor: int) -> list[tuple[int, int]]:
         result += children
         pending += [pid for pid, _ in children]
     return result
+
+
+def _by_parent() -> dict[int, list[tuple[int, int]]]:
+    """The children of each process."""
+    parents: dict[int, list[tuple[int, int]]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+                parents.setdefault(int(fields[PARENT]), []).append((int(name), int(fields[GROUP])))
+    return parents

@@ -20,9 +20,9 @@ def find() -> str:
     return which("proot", path=SEARCH_PATH) or ""
 
 
-def try_out(program: str) -> str:
+def try_out() -> str:
     """Run a command that does nothing; why it failed, "" if it did not."""
-    argv = [program, "-0", sys.executable, "-I", "-S", "-c", ""]
+    argv = command("/", [sys.executable, "-I", "-S", "-c", ""], cwd="/", uid=0, gid=0)
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=TRY_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as exc:
@@ -32,7 +32,7 @@ def try_out(program: str) -> str:
 
 def command(root: str, argv: Sequence[str], *, cwd: str, uid: int, gid: int) -> tuple[str, ...]:
     """The command that runs `argv` in `root` as `uid`, as far as the program sees."""
-    words = [find(), "--kill-on-exit", "-r", root, "-w", cwd, "-i", f"{uid}:{gid}"]
+    words = [find(), "-r", root, "-w", cwd, "-i", f"{uid}:{gid}"]
     for path in BOUND:
         words += ["-b", path]
     return (*words, *argv)

@@ -177,12 +177,11 @@ def _chroot(directory: Path) -> TierReport:
 
 def _proot() -> TierReport:
     """Only ever by --isolation: its root is a pretence that does not remember owners."""
-    program = proot.find()
-    if not program:
+    if not proot.find():
         return TierReport(
             name=PROOT, usable=False, reason="proot is not installed", remedy="install it (Debian package proot)"
         )
-    failure = proot.try_out(program)
+    failure = proot.try_out()
     if failure:
         return TierReport(name=PROOT, usable=False, reason=failure, remedy="allow ptrace")
     reason = "only with --isolation proot: slow, and what is chowned is forgotten"
