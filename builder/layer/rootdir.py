@@ -25,15 +25,15 @@ def merge_layer(tree: Path, index: LayerIndex, root: Path) -> None:
     with disk_errors(root):
         _hide(index, root)
         with Directories(tree) as new, Directories(root) as old:
-            finished: list[str] = []
+            finished: list[tuple[str, os.stat_result]] = []
             pending = [ROOT]
             while pending:
                 path = pending.pop()
-                finished.append(path)
+                finished.append((path, os.fstat(new.descriptor(path))))  # before its times change, too
                 pending += _merge_directory(new, old, path)
             # times last, as moving things in changes them; deepest first
-            for path in reversed(finished[1:]):
-                _take_over(new.descriptor(path), old.descriptor(path))
+            for path, st in reversed(finished[1:]):
+                _take_over(st, new.descriptor(path), old.descriptor(path))
 
 
 def _hide(index: LayerIndex, root: Path) -> None:
@@ -94,9 +94,8 @@ def _move(name: bytes, source: int, target: int, *, is_directory: bool) -> None:
     os.chmod(name, stat.S_IMODE(before.st_mode), dir_fd=target)
 
 
-def _take_over(source: int, target: int) -> None:
+def _take_over(st: os.stat_result, source: int, target: int) -> None:
     """Owner, mode, attributes and times of a directory that was merged."""
-    st = os.fstat(source)
     os.fchown(target, st.st_uid, st.st_gid)
     os.fchmod(target, stat.S_IMODE(st.st_mode))
     new, old = (xattrs.read_all(b"/proc/self/fd/%d/." % fd) for fd in (source, target))

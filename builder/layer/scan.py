@@ -62,8 +62,11 @@ def drop_unused(found: Scan, made: Iterable[str]) -> None:
             found.pop(path, None)
 
 
-def diff_scans(root: Path, before: Scan, after: Scan) -> list[Change]:
-    """The changes between two scans of `root`, sorted. They open their files below it, which must stay meanwhile."""
+def diff_scans(root: Path, before: Scan, after: Scan, *, owner: tuple[int, int] = (0, 0)) -> list[Change]:
+    """The changes between two scans of `root`, sorted. They open their files below it, which must stay meanwhile.
+
+    What belongs to `owner`, the uid and gid that stood for root, is root's in the layer.
+    """
     changed = {path for path, mark in after.items() if before.get(path) != mark}
     removed = [path for path in before.keys() - after.keys() if _is_kept_directory(after, path.rpartition("/")[0])]
     for path in [*changed, *removed]:
@@ -77,6 +80,8 @@ def diff_scans(root: Path, before: Scan, after: Scan) -> list[Change]:
         st = os.lstat(host_name(name), dir_fd=fd)
         entry = read_entry(path, st, fd, host_name(name))
         if entry is not None:
+            if (entry.uid, entry.gid) == owner:
+                entry = entry._replace(uid=0, gid=0)
             found.append((entry, inode_of(entry, st)))
     found.sort(key=lambda item: sort_key(item[0].path))
     return linked_changes(found, directories)

@@ -88,7 +88,7 @@ class StandIns:
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
             with open(fd, "wb") as stream:
                 stream.write(data)
-                if (uid, gid) != (os.geteuid(), os.getegid()):
+                if os.geteuid() == 0:  # PRoot shows everything as root's
                     os.fchown(fd, uid, gid)
                 os.fchmod(fd, mode)
 

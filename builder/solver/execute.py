@@ -21,6 +21,7 @@ from builder.layer.pack import pack_layer
 from builder.layer.scan import diff_scans, drop_unused, scan
 from builder.layer.treewrite import clamp_times
 from builder.layer.unpack import materialize
+from builder.sandbox.isolation import PROOT
 from builder.sandbox.spec import SandboxSpec
 from builder.sandbox.standins import StandIns, furnish
 from builder.solver.context import Contexts
@@ -142,7 +143,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 after = scan(copied.path, places.places)
                 for found in (before, after):
                     drop_unused(found, places.made)
-                made = self._keep_packed(job, diff_scans(copied.path, before, after))
+                owner = (os.geteuid(), os.getegid()) if runner.isolation.tier == PROOT else (0, 0)
+                made = self._keep_packed(job, diff_scans(copied.path, before, after, owner=owner))
         copied.accept(made.layer.diff_id)
         return made
 
