@@ -23,7 +23,7 @@ from typing import Any
 from builder.sandbox import kernel
 from builder.sandbox.emulation import supervisor
 from builder.sandbox.leftovers import kill_descendants, wait_for_tracer
-from builder.sandbox.root import SetupError, enter_root, loopback_up, step
+from builder.sandbox.root import SetupError, enter_root, step
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 FORWARDED = tuple(
@@ -155,8 +155,6 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["groups_of_control"]]
     if spec["tier"] == "chroot":
         with step("enter the root"):
-            if spec["network"] == "none":
-                loopback_up()
             os.chroot(spec["root_dir"])
             os.chdir("/")
     elif spec["tier"] != "proot":
