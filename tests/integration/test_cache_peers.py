@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ Make = Callable[..., Path]
 LAYER_BYTES = int(os.environ.get("TIFFIN_PEER_LAYER_MIB", "60")) << 20
 PORT = 5050
 PATIENCE = 300
+LOG = logging.getLogger(__name__)  # --log-cli-level=INFO shows figures
 BUILDERS = 4
 TOKEN = "hushhush"
 
@@ -97,9 +99,7 @@ def through(proxy: Proxy, network: Network, image: str) -> str:
     return f"{network.gateway}:{proxy.port}/{image.split('/', 1)[1]}"
 
 
-def test_the_registry_sends_a_layer_once(
-    image: str, registry: Registry, network: Network, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_registry_sends_a_layer_once(image: str, registry: Registry, network: Network, tmp_path: Path) -> None:
     with faulty(int(registry.host.split(":")[1]), network.gateway) as proxy:
         name = through(proxy, network, image)
         with fleet(tmp_path, network, name.split("/")[0]) as (roots, _, peers):
@@ -108,15 +108,13 @@ def test_the_registry_sends_a_layer_once(
             assert [code for _, code in results] == [0] * BUILDERS, results
             assert "left out" not in "".join(text for text, _ in results)
         assert LAYER_BYTES <= proxy.sent_bytes < 1.3 * LAYER_BYTES
-        record_property("layers the registry sent", proxy.sent_bytes / LAYER_BYTES)
+        LOG.info("the registry sent %.3f layers", proxy.sent_bytes / LAYER_BYTES)
     for root in roots:
         assert any(path.stat().st_size > LAYER_BYTES for path in (root / "images/blobs/sha256").iterdir())
         assert_nothing_left(root)
 
 
-def test_others_finish_when_a_peer_is_killed(
-    image: str, registry: Registry, network: Network, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_others_finish_when_a_peer_is_killed(image: str, registry: Registry, network: Network, tmp_path: Path) -> None:
     """The peer responsible for the layer dies while it passes the layer on."""
     with faulty(int(registry.host.split(":")[1]), network.gateway) as proxy:
         proxy.mode, proxy.seconds = "slow", 0.005
@@ -135,7 +133,7 @@ def test_others_finish_when_a_peer_is_killed(
             assert [code for _, code in results] == [0] * BUILDERS, results
             assert "left out" in "".join(text for text, _ in results)
         assert proxy.sent_bytes < 3 * LAYER_BYTES
-        record_property("layers the registry sent", proxy.sent_bytes / LAYER_BYTES)
+        LOG.info("the registry sent %.3f layers", proxy.sent_bytes / LAYER_BYTES)
     for root in roots:
         assert any(path.stat().st_size > LAYER_BYTES for path in (root / "images/blobs/sha256").iterdir())
 
