@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from builder.containers.rootfs import RootView
 from builder.errors import BuildError
 from builder.events import Sink, phase
 from builder.image.layers import LayerStore
@@ -153,7 +154,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         """The sandbox of a step, and what is mounted there for its time."""
         assert self._shop.runner is not None
         trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
-        root = self._tree(job.chain)
+        # looked at on disk: the tables of large layers take longer to load than such a step
+        root = RootView([request.root_dir] if request.root_dir else request.lower_dirs)
         with ExitStack() as stack:
             mounted = self._shop.mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
             yield self._shop.runner.spec(request, root, mounted), mounted

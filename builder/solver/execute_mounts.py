@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from builder.containers.rootfs import RootView
 from builder.errors import BuildError, ContextError, Span
 from builder.image.layers import LayerStore
 from builder.instructions.ops import (
@@ -68,7 +69,7 @@ class MountShop:
     def prepare(
         self,
         op: RunOp,
-        root: LayerTree,
+        root: RootView,
         trees: Mapping[Origin, tuple[LayerTree, Chain]],
         scratch: Path,
         stack: ExitStack,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from builder.containers.rootfs import RootView
 from builder.errors import BuildError, RunError, Span
 from builder.events import Sink, StepOutput
 from builder.image.users import resolve_user
@@ -22,7 +23,6 @@ from builder.sandbox.network import host_resolv_conf, hosts_file
 from builder.sandbox.seccomp import UNCONFINED, filter_for
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from builder.solver.execute_mounts import Mounted
-from builder.solver.trees import LayerTree
 from cache.values import dataclass
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
@@ -57,7 +57,7 @@ class Runner:
         self._running: set[Running] = set()
         self._stopped = False
 
-    def spec(self, request: RunRequest, root: LayerTree, mounted: Mounted) -> SandboxSpec:
+    def spec(self, request: RunRequest, root: RootView, mounted: Mounted) -> SandboxSpec:
         """The sandbox of a step."""
         return _spec(request, root, mounted, self.isolation, self._filters)
 
@@ -127,7 +127,7 @@ class Runner:
         return tail
 
 
-def _spec(request: RunRequest, root: LayerTree, mounted: Mounted, isolation: Isolation, filters: Path) -> SandboxSpec:
+def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isolation, filters: Path) -> SandboxSpec:
     op = request.op
     around = op.surroundings
     user = resolve_user(op.user, root.read_file, span=request.span)

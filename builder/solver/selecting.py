@@ -220,8 +220,16 @@ def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owner
         for relative, entry in walk(tree, item):
             if relative == "" and entry.kind == "dir" and item.contents_only:
                 continue
-            owner = f"{entry.uid}:{entry.gid}" if with_owners else ""
-            _feed(hasher, relative, entry.kind, f"{entry.mode:o}", owner, entry.link, entry.digest)
+            mode, owner = f"{entry.mode:o}", f"{entry.uid}:{entry.gid}" if with_owners else ""
+            kind, link, digest = entry.kind, entry.link, entry.digest
+            text = (  # what _feed makes of these, for very many files
+                f"{len(relative)}:{relative}{len(kind)}:{kind}{len(mode)}:{mode}{len(owner)}:{owner}"
+                f"{len(link)}:{link}{len(digest)}:{digest}"
+            )
+            if text.isascii():
+                hasher.update(text.encode())
+            else:
+                _feed(hasher, relative, kind, mode, owner, link, digest)
             if entry.xattrs:
                 _feed(hasher, *(f"{name}={value.hex()}" for name, value in entry.xattrs))
             if entry.kind in ("char", "block"):
@@ -246,10 +254,6 @@ def listing_of(tree: SourceTree, selected: Sequence[Selected], limit: int) -> di
 
 def _feed(hasher: hashlib._Hash, *fields: str) -> None:
     """Length-framed, so that no two lists of fields give the same bytes."""
-    framed = "".join([f"{len(text)}:{text}" for text in fields])
-    if framed.isascii():
-        hasher.update(framed.encode())
-        return
     for text in fields:
         data = text.encode("utf-8", "surrogateescape")
         hasher.update(b"%d:" % len(data))

@@ -11,6 +11,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -149,15 +150,14 @@ class DirectoryTree:
         return self._listed[path]
 
     def opener(self, entry: Entry) -> Opener:
-        parent, _, name = entry.path.rpartition("/")
+        return partial(self._open, entry.path)  # a quarter of a closure's memory, for very many files
 
-        def open_file() -> BinaryIO:
-            with self._directories.reopened(parent) as fd:
-                if stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode):
-                    return io.BytesIO()
-                return os.fdopen(os.open(host_name(name), _READ, dir_fd=fd), "rb", buffering=0)
-
-        return open_file
+    def _open(self, path: str) -> BinaryIO:
+        parent, _, name = path.rpartition("/")
+        with self._directories.reopened(parent) as fd:
+            if stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode):
+                return io.BytesIO()
+            return os.fdopen(os.open(host_name(name), _READ, dir_fd=fd), "rb", buffering=0)
 
     def link_group(self, entry: Entry) -> Hashable:
         return self._groups.get(entry.path)

@@ -246,14 +246,59 @@ def test_stat_table_trusts_only_what_is_the_same_and_old(table: Table, tmp_path:
     first = StatTable.load(table, "dir")
     st = old.stat()
     aged = os.stat_result((*st[:7], st[7], 1, 1), {"st_mtime_ns": 10**9, "st_ctime_ns": 10**9})
-    first.record("old", aged, "d1")
-    first.record("new", new.stat(), "d2")  # as young as the table: it may change again unseen
+    first.record("old", aged, "d1" * 32)
+    first.record("new", new.stat(), "d2" * 32)  # as young as the table: it may change again unseen
     first.save()
     second = StatTable.load(table, "dir")
-    assert second.lookup("old", aged) == "d1"
+    assert second.lookup("old", aged) == "d1" * 32
     assert second.lookup("new", new.stat()) is None
     assert second.lookup("old", st) is None
     assert StatTable.load(table, "other").lookup("old", aged) is None
+
+
+def aged(number: int) -> os.stat_result:
+    return os.stat_result(
+        (0o644, number, 1, 1, 0, 0, number, 0, -5, 1), {"st_mtime_ns": -5 * 10**9, "st_ctime_ns": number}
+    )
+
+
+def digest_of(number: int) -> str:
+    return f"{number:064x}"
+
+
+def test_stat_table_keeps_what_most_builds_do_not_ask_for(table: Table) -> None:
+    first = StatTable.load(table, "dir")
+    names = {f"ä/{number}\udcff": number for number in range(100)}
+    for name, number in names.items():
+        first.record(name, aged(number), digest_of(number))
+    first.save()
+    second = StatTable.load(table, "dir")
+    assert [second.lookup(name, aged(number)) for name, number in names.items()] == [digest_of(n) for n in range(100)]
+    assert second.lookup(next(iter(names)), aged(7)) is None
+    part = StatTable.load(table, "dir")  # a build of a small part that learns something
+    part.record("new", aged(100), digest_of(100))
+    part.save()
+    third = StatTable.load(table, "dir")
+    assert all(third.lookup(name, aged(number)) == digest_of(number) for name, number in names.items())
+    assert third.lookup("new", aged(100)) == digest_of(100)
+    third.record("newer", aged(101), digest_of(101))
+    third._valid[0] = 0  # as if one file were gone
+    third.save()
+    last = StatTable.load(table, "dir")
+    assert last.lookup(next(iter(names)), aged(0)) is None
+    assert last.lookup("newer", aged(101)) == digest_of(101)
+
+
+def test_a_damaged_stat_table_is_nothing(table: Table) -> None:
+    first = StatTable.load(table, "dir")
+    for number in range(3):
+        first.record(f"f{number}", aged(number), digest_of(number))
+    first.save()
+    data = table.get("stat:dir")
+    assert data is not None
+    for damaged in (data[:-1], data + b"x", data[:20], b"\0" + data[1:], data[:16] + b"\0" + data[17:], b"[1,2]", b""):
+        table.set("stat:dir", damaged)
+        assert StatTable.load(table, "dir").lookup("f1", aged(1)) is None, damaged
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_write_is_told(tmp_path: Path) -> None:
