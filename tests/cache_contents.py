@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -127,6 +128,6 @@ BLOB_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 ROW_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated record": lambda data: data[:-9],
-    "foreign schema": lambda data: data.replace(b'"schema":1', b'"schema":9'),
+    "foreign schema": lambda data: re.sub(rb'(schema\\*":)1', rb"\g<1>9", data),  # also of rows in a document
     "no record at all": lambda data: b"<html>",
 }

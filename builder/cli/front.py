@@ -68,9 +68,9 @@ def _section(title: str, rows: dict[str, str]) -> str:
 
 
 def _is_wide() -> bool:
-    if "COLUMNS" in os.environ:
-        return False
+    columns = os.environ.get("COLUMNS", "0")
     try:
-        return os.get_terminal_size().columns >= COLUMNS
+        width = int(columns) if columns.isdecimal() else 0
+        return (width or os.get_terminal_size().columns or COLUMNS) >= COLUMNS
     except OSError:  # no terminal
         return True

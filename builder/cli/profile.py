@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import threading
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from builder.events import (
 )
 from cache.files import disk_errors
 
-KIB = 1024  # the unit of ru_maxrss
+KIB = 1024  # the unit of VmHWM
 MICROSECONDS = 1_000_000
 FIRST_TRANSFER_TRACK = 1_000_000  # beyond the numbers of threads
 
@@ -45,8 +44,7 @@ class Profiler(Renderer):
 
     def __exit__(self, *error: object) -> None:
         self._inner.__exit__(*error)
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
-        document = {"traceEvents": self._events, "displayTimeUnit": "ms", "otherData": {"peak_bytes": peak_bytes}}
+        document = {"traceEvents": self._events, "displayTimeUnit": "ms", "otherData": {"peak_bytes": _peak_bytes()}}
         with disk_errors(self._path):
             self._path.write_text(json.dumps(document))
 
@@ -86,3 +84,9 @@ class Profiler(Renderer):
                 "tid": track,
             }
         )
+
+
+def _peak_bytes() -> int:
+    """The most memory this process had; ru_maxrss would count what its parent had when it was started."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM:")), 0)

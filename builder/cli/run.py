@@ -133,6 +133,8 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
     command_of(image.config.config, wishes)  # fail before anything is made
     isolation = session.become_root(_maybe(options, "isolation"))
     check_wishes(wishes, isolation)
+    if isolation.unsupervised:
+        click.echo(f"warning: isolation {isolation.tier}: {isolation.unsupervised}", err=True)
     return _run_in_namespace(session, isolation, image, wishes, options)
 
 

@@ -236,7 +236,7 @@ def be_command(
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec["processors"]])
         if owners is not None:
             with step("watch over the owners of files"):
-                owners.enter(fds[2])
+                owners.enter()
         if spec["tier"] != "proot":
             go_to_directory(spec)
         signal.set_wakeup_fd(-1)

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def newcomer(
         (folder / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
     home = tmp_path_factory.mktemp("newcomer") if request.param == "root" else users.home(request.param)
     for place in (folder, *folder.parents):
-        if place.owner() == "root" and place.is_relative_to(tmp_path_factory.getbasetemp().parent):
-            place.chmod(place.stat().st_mode | 0o011)
+        if place.owner() == "root" and place.is_relative_to(tempfile.gettempdir()):
+            place.chmod(place.stat().st_mode | 0o011)  # pytest's own folder, too: others may come by
     checkout = home / "checkout"
     shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns(*NOT_COPIED))
     entry = pwd.getpwnam(request.param)

@@ -50,19 +50,14 @@ class Channel:
         self._of_init, self._of_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._caller: Caller | None = None
 
-    def enter(self, stderr: int) -> None:
-        """In the command: put this process under the filter and wait until somebody answers.
-
-        Where the kernel refuses, one line on `stderr` says what that means.
-        """
+    def enter(self) -> None:
+        """In the command: put this process under the filter and wait until somebody answers; not where it is refused."""
         self._of_init.close()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
             listener = _listen(calls.owner_filter() if self._with_owners else calls.device_filter())
-        except OSError as exc:
+        except OSError:  # what that means was told when the tier was chosen
             self._of_command.send(_REFUSED)
-            if self._with_owners:
-                os.write(stderr, f"tiffin: {_reason(exc)}\n".encode())
             return
         socket.send_fds(self._of_command, [_READY], [listener])
         os.close(listener)
@@ -109,12 +104,8 @@ def why_not() -> str:
     try:
         os.close(_listen(program.assemble()))
     except OSError as exc:
-        return _reason(exc)
+        return NESTED if exc.errno == errno.EBUSY else f"{REFUSED} ({exc.strerror})"
     return ""
-
-
-def _reason(error: OSError) -> str:
-    return NESTED if error.errno == errno.EBUSY else f"{REFUSED} ({error.strerror})"
 
 
 def _listen(program: bytes) -> int:

@@ -55,7 +55,10 @@ def test_help_imports_no_command_and_no_library() -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",), ("version",), ("--version",), ("-v",)])
-def test_what_is_answered_without_click_is_what_click_answers(words: tuple[str, ...]) -> None:
+def test_what_is_answered_without_click_is_what_click_answers(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # readline sets it
     told = CliRunner().invoke(app, words, prog_name="tiffin", env={"COLUMNS": "80"})
     assert (told.exit_code, told.output) == (0, f"{answer(words)}\n")
     assert run(*words).stdout == told.output
