@@ -88,5 +88,5 @@ class Profiler(Renderer):
 
 def _peak_bytes() -> int:
     """The most memory this process had; ru_maxrss would count what its parent had when it was started."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+    with Path("/proc/self/status").open(encoding="ascii", errors="replace") as file:
         return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM:")), 0)
