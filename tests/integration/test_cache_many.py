@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +25,8 @@ pytestmark = [pytest.mark.userns, pytest.mark.slow]
 Make = Callable[..., Path]
 BUILDERS = 8
 PATIENCE = 120  # seconds; a deadlock
+KILL_SECONDS = float(os.environ.get("TIFFIN_KILL_SECONDS", "0"))
+LOG = logging.getLogger(__name__)  # --log-cli-level=INFO shows figures
 LOGGED = "RUN --mount=type=cache,id=log,target=/log"
 TEXT = f"""FROM {{base}} AS one
 {LOGGED} sleep 0.2 && head -c 50000 /dev/urandom > /one && echo one >> /log/runs
@@ -86,15 +90,19 @@ def runs(root: Path) -> Counter[str]:
     return Counter(log.read_text().split())
 
 
+def on(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "builder", "--root", str(root), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
 def assert_whole(root: Path, folder: Path, place: str, fresh: Path) -> None:
     """The state directory and the shared cache are undamaged, and a builder with nothing runs nothing."""
-    tool = [sys.executable, "-m", "builder", "--root", str(root)]
-    verified = subprocess.run([*tool, "cache", "verify"], capture_output=True, text=True, check=False)
+    verified = on(root, "cache", "verify")
     assert verified.returncode == 0 and verified.stdout.endswith(" 0 damaged\n"), verified
-    assert subprocess.run([*tool, "run", "--rm", "app0"], capture_output=True, text=True).stdout == "s\n"
+    assert on(root, "run", "--rm", "app0").stdout == "s\n"
     (told,) = finish([start(fresh, folder, place, 0)])
     assert " DONE " not in told and "CACHED (" in told
-    shown = subprocess.run([*tool[:-1], str(fresh), "run", "--rm", "app0"], capture_output=True, text=True)
+    shown = on(fresh, "run", "--rm", "app0")
     assert shown.stdout == "s\n", shown.stderr
     for state in (root, fresh):
         assert_nothing_left(state)
@@ -115,27 +123,53 @@ def test_one_shared_cache(context: Make, remote_base: str, place: str, tmp_path:
     assert_whole(roots[0], folder, place, tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_ones_are_killed(
-    root: Path, context: Make, remote_base: str, registry: Registry, tmp_path: Path, seed: int
-) -> None:
-    """Eight builders on two state directories; each that is killed is begun again."""
-    chance = random.Random(seed)
-    folder = context(TEXT.format(base=remote_base), src="s\n")
-    texts = (f"type=dir,path={tmp_path}/cache", f"type=registry,ref={registry.host}/many/killed:{seed}")
-    place = texts[seed % 2]
-    roots = [root, tmp_path / "second"]
-    builders = [start(roots[number % 2], folder, place, number) for number in range(BUILDERS)]
+@pytest.mark.parametrize(("states", "place"), [(1, "registry"), (BUILDERS, "dir")], indirect=["place"])
+def test_random_ones_are_killed(context: Make, remote_base: str, place: str, tmp_path: Path, states: int) -> None:
+    """Eight builders on one or eight state directories; each that is killed is begun again. What one has kept is never made
+    again in its state directory. TIFFIN_KILL_SECONDS: go on for so long, with another program each time."""
+    chance = random.Random(states)
+    roots = [tmp_path / f"state{number}" for number in range(states)]
+    until, number, killed = time.monotonic() + KILL_SECONDS, 0, 0
+    while not number or time.monotonic() < until:
+        folder = context(TEXT.format(base=remote_base).replace("sleep", f": {number}; sleep"), src="s\n")
+        told, kills = killing_round(chance, roots, folder, place)
+        killed += kills
+        for root, texts in told.items():
+            assert max(done_in(texts).values(), default=1) == 1, "a step that was kept was made again"
+            assert "warning: " not in "".join(texts) and "Traceback" not in "".join(texts), texts
+            verified = on(root, "cache", "verify")
+            assert verified.returncode == 0 and verified.stdout.endswith(" 0 damaged\n"), verified
+        assert_whole(roots[0], folder, place, tmp_path / f"fresh{number}")
+        number += 1
+    LOG.info("%d builders were killed in %d rounds", killed, number)
+    assert killed, "nobody was killed"
+
+
+def killing_round(
+    chance: random.Random, roots: list[Path], folder: Path, place: str
+) -> tuple[dict[Path, list[str]], int]:
+    """Builders of which random ones are killed and begun again until all ended well; what they told, and how many were."""
+    told: dict[Path, list[str]] = {root: [] for root in roots}
+    builders = [start(roots[number % len(roots)], folder, place, number) for number in range(BUILDERS)]
     killed = 0
-    for _ in range(BUILDERS):
-        time.sleep(chance.uniform(0.05, 0.5))
+    for _ in range(2 * BUILDERS):
+        time.sleep(chance.uniform(0.05, 0.4))
         number = chance.randrange(BUILDERS)
-        if builders[number].poll() is None:
-            builders[number].send_signal(signal.SIGKILL)
-            killed += 1
-        builders[number].communicate(timeout=PATIENCE)
-        builders[number] = start(roots[number % 2], folder, place, number)
-    finish(builders)
-    for state in roots:
-        assert set(runs(state)) <= set(STEPS) and all(count <= 1 + killed for count in runs(state).values())
-    assert_whole(root, folder, place, tmp_path / "fresh")
+        if builders[number].poll() is not None:
+            continue
+        builders[number].send_signal(signal.SIGKILL)
+        killed += 1
+        told[roots[number % len(roots)]].append(builders[number].communicate(timeout=PATIENCE)[1])
+        builders[number] = start(roots[number % len(roots)], folder, place, number)
+    for number, text in enumerate(finish(builders)):
+        told[roots[number % len(roots)]].append(text)
+    return told, killed
+
+
+def done_in(texts: list[str]) -> Counter[str]:
+    """How often each step was kept, by what builders told."""
+    done: Counter[str] = Counter()
+    for text in texts:
+        names = dict(re.findall(r"^#(\d+) (\[[^]]*\] .*)$", text, re.MULTILINE))
+        done.update(names[number] for number in re.findall(r"^#(\d+) DONE ", text, re.MULTILINE))
+    return done
