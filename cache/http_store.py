@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from cache.connections import Connections, read_out
 from cache.errors import UsageError
 from cache.paced import Paced
 from cache.shared import MAX_ROW_BYTES, UnavailableError
@@ -45,8 +45,7 @@ class HttpStore:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout_seconds
         self._verify: bool | str = cert_file or True
-        self._is_loopback = _is_loopback(parts.hostname)
-        self._local = threading.local()
+        self._connections = Connections(trust_env=not _is_loopback(parts.hostname))
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """One request for the rows of the very same question if it was asked before by a builder that stored the answer;
@@ -90,7 +89,7 @@ class HttpStore:
         """What is at a path below the address, as a stream; None if there is nothing."""
         response = self._send("GET", path)
         if response.status_code == 404:
-            response.close()
+            read_out(response)
             return None
         return cast(BinaryIO, Paced(response.raw, response.close, self._timeout))
 
@@ -103,17 +102,18 @@ class HttpStore:
     def _row(self, name: str) -> bytes | None:
         with self._send("GET", f"ac/{name}") as response:
             if response.status_code == 404:
+                read_out(response)
                 return None
             data: bytes = response.raw.read(MAX_ROW_BYTES + 1, decode_content=True)
             return data
 
     def _exists(self, path: str) -> bool:
-        with self._send("HEAD", path) as response:
-            return response.status_code == 200
+        response = self._send("HEAD", path)
+        read_out(response)
+        return response.status_code == 200
 
     def _put(self, path: str, body: bytes | Callable[[], BinaryIO]) -> None:
-        with self._send("PUT", path, body):
-            pass
+        read_out(self._send("PUT", path, body))
 
     def _send(self, method: str, path: str, body: bytes | Callable[[], BinaryIO] = b"") -> requests.Response:
         """One request, and another try where the answer allows that; 404 is an answer. Raises UnavailableError."""
@@ -134,7 +134,7 @@ class HttpStore:
             if response.status_code in (200, 201, 204, 404) and not (method == "PUT" and response.status_code == 404):
                 return response
             wait = _wait(response)
-            response.close()
+            read_out(response)
             if not again or response.status_code not in RETRIED or time.monotonic() + wait > deadline:
                 raise UnavailableError(f"{method} was answered with {response.status_code}", remedy="check its set-up")
             time.sleep(wait)
@@ -143,7 +143,7 @@ class HttpStore:
     def _once(self, method: str, path: str, body: bytes | Callable[[], BinaryIO]) -> requests.Response:
         stream = body() if callable(body) else body
         try:
-            return self._session().request(
+            return self._connections.session().request(
                 method,
                 f"{self._base}/{path}",
                 data=stream or None,
@@ -157,18 +157,6 @@ class HttpStore:
         finally:
             if not isinstance(stream, bytes):
                 stream.close()
-
-    def _session(self) -> requests.Session:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            import requests
-
-            session = requests.Session()
-            session.trust_env = not self._is_loopback
-            if self._auth is None:
-                session.auth = _no_auth  # requests would read ~/.netrc
-            self._local.session = session
-        return session
 
 
 def place_of(url: str) -> str:
@@ -199,7 +187,3 @@ def _wait(response: requests.Response) -> float:
     """Seconds to wait before another try."""
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdigit() else RETRY_SECONDS
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request

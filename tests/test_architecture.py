@@ -31,6 +31,7 @@ OWNERS = {
         "builder.registry.transport",
         "builder.registry.guard",
         "builder.registry.download",
+        "cache.connections",
         "cache.http_store",
     ),
     "zstandard": ("builder.layer.compress",),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -16,7 +18,7 @@ from builder.image.store import ImageStore, StoredImage
 from builder.oci.reference import Reference
 from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, Platform
 from builder.registry.auth import DockerConfig
-from builder.registry.client import RegistryClient
+from builder.registry.client import Outcome, RegistryClient
 from builder.registry.transport import RegistryOptions
 from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
@@ -26,6 +28,7 @@ from cache.statedir import StateDir
 from cache.values import replace
 
 PARALLEL_TRANSFERS = 4
+PARALLEL_QUESTIONS = 16  # whether a blob is there, or to mount it: round trips without bytes
 EVENT_INTERVAL_SECONDS = 0.1
 
 
@@ -170,19 +173,31 @@ class Remote:
         self._store.add_origin(digest, reference.registry, reference.repository)
 
     def push(self, image: StoredImage, reference: Reference, *, by_digest: bool = False) -> Digest:
-        """Push an image under a name, or `by_digest` only; the digest of its manifest. Blobs first, then the manifest."""
-        client, repository = self.client(reference.registry), reference.repository
+        """Push an image under a name, or `by_digest` only; the digest of its manifest. Blobs first, then the manifest.
+
+        Where the repository has the manifest under any name, there is nothing to ask about its blobs.
+        """
+        client, repository, digest = self.client(reference.registry), reference.repository, image.descriptor.digest
         descriptors = (image.manifest.config, *image.manifest.layers)
         unique = {descriptor.digest: _plain(descriptor) for descriptor in descriptors}
-        with ThreadPoolExecutor(PARALLEL_TRANSFERS, "push") as pool:
-            list(pool.map(partial(self._upload, client, reference), unique.values()))
-        data = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
-        selector = str(image.descriptor.digest) if by_digest or not reference.tag else reference.tag
+        data = self._blobs.read(digest, image.descriptor.size_bytes)
+        selector = str(digest) if by_digest or not reference.tag else reference.tag
+        if client.has_manifest(repository, digest):
+            with suppress(RegistryError):  # should it lack a blob all the same
+                client.put_manifest(repository, selector, data, image.manifest.media_type)
+                for descriptor in unique.values():
+                    self._pushed(descriptor, reference, "exists")
+                return digest
+        with ThreadPoolExecutor(PARALLEL_QUESTIONS, "push") as pool:
+            slots = threading.BoundedSemaphore(PARALLEL_TRANSFERS)
+            list(pool.map(partial(self._upload, client, reference, slots), unique.values()))
         return client.put_manifest(repository, selector, data, image.manifest.media_type)
 
-    def _upload(self, client: RegistryClient, reference: Reference, descriptor: Descriptor) -> None:
+    def _upload(
+        self, client: RegistryClient, reference: Reference, slots: threading.BoundedSemaphore, descriptor: Descriptor
+    ) -> None:
         registry, repository = reference.registry, reference.repository
-        report = self._progress(f"push {descriptor.digest}", f"push {descriptor.digest.short}", descriptor.size_bytes)
+        report = self._push_report(descriptor)
         ref = BlobRef(media_type=descriptor.media_type, digest=descriptor.digest, size_bytes=descriptor.size_bytes)
         sources = [
             other for host, other in self._store.origins(descriptor.digest) if host == registry and other != repository
@@ -194,10 +209,23 @@ class Remote:
             return cast(BinaryIO, self._blobs.path(descriptor.digest).open("rb", buffering=0))
 
         outcome = client.push_blob(
-            repository, descriptor, opener, mount_from=sources, progress=lambda done: report(done, False, "")
+            repository,
+            descriptor,
+            opener,
+            mount_from=sources,
+            progress=lambda done: report(done, False, ""),
+            uploading=slots,
         )
-        report(descriptor.size_bytes, True, {"exists": "already there", "mounted": "mounted"}.get(outcome, ""))
-        self._store.add_origin(descriptor.digest, registry, repository)
+        self._pushed(descriptor, reference, outcome)
+
+    def _pushed(self, descriptor: Descriptor, reference: Reference, outcome: Outcome) -> None:
+        """Tell that a blob is in the repository of a reference, and remember it."""
+        note = {"exists": "already there", "mounted": "mounted"}.get(outcome, "")
+        self._push_report(descriptor)(descriptor.size_bytes, True, note)
+        self._store.add_origin(descriptor.digest, reference.registry, reference.repository)
+
+    def _push_report(self, descriptor: Descriptor) -> Callable[[int, bool, str], None]:
+        return self._progress(f"push {descriptor.digest}", f"push {descriptor.digest.short}", descriptor.size_bytes)
 
     def _download(
         self,

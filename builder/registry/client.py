@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from urllib.parse import urlencode
 
@@ -16,7 +17,7 @@ from builder.registry.answers import body_of, joined
 from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
 from cache.digest import Digest, VerifyingReader
-from cache.values import dataclass
+from cache.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.registry.transport import Response
@@ -28,6 +29,7 @@ UPLOAD_CHUNK_BYTES = 64 << 20  # of a chunked upload, used when a registry refus
 CHUNKED_WHEN = frozenset({411, 413})
 MAX_TAGS_PAGES = 1000
 Outcome = Literal["exists", "mounted", "uploaded"]
+_ANYTIME: AbstractContextManager[object] = contextlib.nullcontext()
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="?next"?')
 
 
@@ -75,6 +77,13 @@ class RegistryClient:
         except NotInRegistryError:
             return None
         return Digest.parse(told) if told else self.get_manifest(repository, selector).digest
+
+    def has_manifest(self, repository: str, digest: Digest) -> bool:
+        """Whether a repository has a manifest, and so everything it names."""
+        call = self._manifest_call("HEAD", repository, str(digest))
+        call = replace(call, scope=_scope(repository, "pull,push"), allowed=frozenset({404}))
+        with self._transport.send(call) as response:
+            return response.status_code < 300
 
     def put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Digest:
         """Push a manifest or index; its blobs must be there."""
@@ -162,21 +171,24 @@ class RegistryClient:
         *,
         mount_from: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
+        uploading: AbstractContextManager[object] = _ANYTIME,
     ) -> Outcome:
-        """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives."""
+        """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives, within
+        `uploading`. Mounting is tried first: it takes no longer than the question whether it is needed."""
+        location, sources = "", list(mount_from)
+        if sources:
+            location = self._begin(repository, descriptor.digest, sources.pop(0))
+            if not location:
+                return "mounted"
         if self.has_blob(repository, descriptor.digest):
             return "exists"
-        location = ""
-        for source in mount_from or ("",):
+        for source in sources:
             location = self._begin(repository, descriptor.digest, source)
             if not location:
                 return "mounted"
-        try:
+        with uploading:
+            location = location or self._begin(repository, descriptor.digest, "")
             self._upload(repository, descriptor, location, opener, progress)
-        except RegistryError as exc:
-            if getattr(exc, "status", 0) not in CHUNKED_WHEN:
-                raise
-            self._upload_chunks(repository, descriptor, opener, progress)
         return "uploaded"
 
     def check_credentials(self, credentials: Credentials) -> None:

@@ -11,9 +11,10 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
+from cache.connections import KEPT_CONNECTIONS
 
 if TYPE_CHECKING:
-    import requests
+    from requests.adapters import BaseAdapter
 
 REMEDY = "a server on the internet must not do that"
 
@@ -35,8 +36,8 @@ def is_private_address(text: str) -> bool:
     return not address.is_global
 
 
-def guard(session: requests.Session, who: str) -> None:
-    """Let no connection of `session` but one to a proxy end at a private address; it raises RegistryError."""
+def guarded_adapter(who: str) -> BaseAdapter:
+    """What opens connections for requests; one, but to a proxy, that ends at a private address raises RegistryError."""
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -67,5 +68,4 @@ def guard(session: requests.Session, who: str) -> None:
             super().init_poolmanager(*args, **options)
             self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, Adapter())
+    return Adapter(pool_maxsize=KEPT_CONNECTIONS)

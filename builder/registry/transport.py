@@ -19,12 +19,14 @@ from urllib.parse import urlencode, urlsplit
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
 from builder.registry.answers import body_of, detail, joined, origin, split
 from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_challenge
-from builder.registry.guard import REMEDY, guard, is_private
+from builder.registry.guard import REMEDY, guarded_adapter, is_private
+from cache.connections import Connections, plain_adapter, read_out
 from cache.values import dataclass
 
 if TYPE_CHECKING:
     import requests
     from requests import Response as Response
+    from requests.adapters import BaseAdapter
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
@@ -81,13 +83,14 @@ class Transport:
         self._options = options
         self._sleep = sleep
         self._lock = threading.Lock()  # guards everything below; nothing is taken or sent under it
-        self._local = threading.local()
         self._tokens: dict[str, tuple[str, float]] = {}
         self._challenge: Challenge | None = None
         self._credentials: Credentials | None = None
         self._asked = False
         self.host = HUB_HOST if registry == "docker.io" else registry
         self._base = ""
+        # proxies of the environment count, but loopback goes direct
+        self._connections = Connections(self._adapter, trust_env=not self._is_loopback())
 
     def send(self, call: Call) -> requests.Response:
         """Send, with retries; the response streams and is the caller's to close. Raises RegistryError."""
@@ -103,7 +106,7 @@ class Transport:
             if response.status_code not in RETRIED or last:
                 return self._checked(call, response)
             retry_after = response.headers.get("Retry-After")
-            response.close()
+            read_out(response)
             self._wait(number, retry_after)
         raise AssertionError("unreachable")
 
@@ -127,7 +130,7 @@ class Transport:
         authorization = self._authorization(call.scope)
         if not authorization:
             return response
-        response.close()
+        read_out(response)
         return self._redirected(call, authorization)
 
     def _redirected(self, call: Call, authorization: str) -> requests.Response:
@@ -144,7 +147,7 @@ class Transport:
             if response.status_code not in REDIRECTS or "Location" not in response.headers:
                 return response
             target = joined(url, response.headers["Location"])
-            response.close()
+            read_out(response)
             self._check_way(url, target)
             url = target
         raise RegistryError(f"{self.registry} redirects without end", remedy="check its configuration")
@@ -152,9 +155,9 @@ class Transport:
     def _raw(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> requests.Response:
         import requests
 
-        session = self._session()
+        session = self._connections.session()
         try:
-            return session.request(
+            response = session.request(
                 method,
                 url,
                 headers={"Accept-Encoding": "identity", **headers, "User-Agent": self._options.user_agent},
@@ -164,6 +167,9 @@ class Transport:
                 timeout=(self._connect_seconds(), self._options.timeout_seconds),
                 verify=self._options.cert_file or self._verify(),
             )
+            if method == "HEAD" or response.headers.get("Content-Length") == "0":
+                read_out(response)  # there is no more to come
+            return response
         except requests.exceptions.SSLError as exc:
             raise self._tls_error(exc) from exc
         except requests.exceptions.ConnectionError as exc:
@@ -182,19 +188,10 @@ class Transport:
                 return os.environ[name]
         return True
 
-    def _session(self) -> requests.Session:
-        """One session per thread; environment proxies count, but loopback goes direct."""
-        session = getattr(self._local, "session", None)
-        if session is None:
-            import requests
-
-            session = requests.Session()
-            session.trust_env = not self._is_loopback()
-            session.auth = _no_auth  # requests would read ~/.netrc
-            if not is_private(split(f"//{self.host}").hostname or ""):
-                guard(session, self.registry)
-            self._local.session = session
-        return session
+    def _adapter(self) -> BaseAdapter:
+        if is_private(split(f"//{self.host}").hostname or ""):
+            return plain_adapter()
+        return guarded_adapter(self.registry)
 
     def _is_loopback(self) -> bool:
         host = urlsplit(f"//{self.host}").hostname or ""
@@ -385,7 +382,3 @@ class _Unreachable(Exception):
         self.message = message
         self.remedy = remedy
         self.again = again
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
