@@ -109,14 +109,8 @@ class StateDir:
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:
         """A new directory below tmp/, removed at the end. A lock file beside it tells sweep() that it is in use."""
-        name = f"{prefix}-{os.urandom(8).hex()}"
-        lock_path, path = self.tmp / f"{name}.lock", self.tmp / name
+        path, lock_path, fd = self._scratch_lock(prefix)
         try:
-            fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as exc:
-            raise disk_error(lock_path, exc) from exc
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             try:
                 path.mkdir(mode=0o700)
             except OSError as exc:
@@ -128,6 +122,20 @@ class StateDir:
             if not path.exists():
                 lock_path.unlink(missing_ok=True)
             os.close(fd)
+
+    def _scratch_lock(self, prefix: str) -> tuple[Path, Path, int]:
+        """A new name below tmp/, its lock file, and the descriptor that holds the lock."""
+        while True:
+            path = self.tmp / f"{prefix}-{os.urandom(8).hex()}"
+            lock_path = path.with_name(f"{path.name}.lock")
+            try:
+                fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except OSError as exc:
+                raise disk_error(lock_path, exc) from exc
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return path, lock_path, fd
+            os.close(fd)  # another process swept it away before it was locked
 
     def sweep(self) -> int:
         """Remove what dead processes left in tmp/; returns how many entries went. What resists is left for later."""

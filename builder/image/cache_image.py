@@ -1,11 +1,14 @@
 """A shared cache in a registry: an OCI artifact whose configuration is a bundle of rows, its layers the steps' layers.
 
-Plain manifests and blobs, so any registry does (docker-registry 2.8 among them), and one manifest answers for a whole build.
+Plain manifests and blobs, so any registry does (docker-registry 2.8 among them), and one manifest answers for a whole build:
+it carries its configuration.
 """
 
 from __future__ import annotations
 
+import base64
 import io
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, cast
 
@@ -21,6 +24,8 @@ from cache.paced import Paced
 from cache.snapshots import BlobRef
 
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
+EMBEDDED = "vnd.tiffin.cache.v1.config"  # an annotation: the configuration by zlib, in base64
+MAX_EMBEDDED_BYTES = 1 << 20  # registries take manifests of 4 MiB, and the layers need room too
 RACES = 3  # tries to add rows while other builders do the same
 
 
@@ -48,7 +53,7 @@ class RegistryStore:
         self._origins = origins
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """All rows, in two requests."""
+        """All rows, in one request, or two where they are many."""
         bundle = self._load()
         if bundle is None:
             raise AbsentError("it is not there yet", remedy="fill it with --cache-to")
@@ -98,9 +103,11 @@ class RegistryStore:
         manifest = Manifest.decode(fetched.data, fetched.media_type)
         if manifest.config.media_type != CONFIG_TYPE or manifest.config.size_bytes > MAX_BUNDLE_BYTES:
             raise CorruptError(f"{self.reference} is no tiffin cache", remedy="name another reference")
-        with self._client.get_blob(self._repository, manifest.config) as stream:
-            bundle = Bundle.decode(stream.read(MAX_BUNDLE_BYTES + 1))
-        return bundle.only({layer.digest for layer in manifest.layers})
+        data = _embedded(manifest)
+        if data is None:
+            with self._client.get_blob(self._repository, manifest.config) as stream:
+                data = stream.read(MAX_BUNDLE_BYTES + 1)
+        return Bundle.decode(data).only({layer.digest for layer in manifest.layers})
 
     def _push(self, bundle: Bundle) -> Digest:
         data = bundle.encode()
@@ -109,10 +116,25 @@ class RegistryStore:
             BlobRef(media_type=CONFIG_TYPE, digest=config.digest, size_bytes=len(data)),
             lambda: io.BytesIO(data),
         )
-        manifest = Manifest(config=config, layers=tuple(_descriptor(ref) for ref in bundle.layers()))
+        text = base64.b64encode(zlib.compress(data)).decode()
+        manifest = Manifest(
+            config=config,
+            layers=tuple(_descriptor(ref) for ref in bundle.layers()),
+            annotations={EMBEDDED: text} if len(text) <= MAX_EMBEDDED_BYTES else {},
+        )
         return self._client.put_manifest(
             self._repository, self.reference.selector, manifest.encode(), manifest.media_type
         )
+
+
+def _embedded(manifest: Manifest) -> bytes | None:
+    """The configuration, where the manifest holds it as well: one request less. None if it does not, or holds another."""
+    try:
+        packed = base64.b64decode(manifest.annotations.get(EMBEDDED, ""), validate=True)
+        data = zlib.decompressobj().decompress(packed, manifest.config.size_bytes + 1)
+    except (ValueError, zlib.error):
+        return None
+    return data if Digest.of(data, manifest.config.digest.algorithm) == manifest.config.digest else None
 
 
 def _descriptor(ref: BlobRef) -> Descriptor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import sqlite3
@@ -98,6 +99,21 @@ def test_sweep_takes_the_dead_and_leaves_the_living(state: StateDir) -> None:
         assert state.sweep() == 1
         assert live.exists() and not dead.exists()
     assert list(state.tmp.iterdir()) == []
+
+
+def test_what_is_swept_before_it_is_locked_is_not_used(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its directory has no lock file, and stays for ever should the process die."""
+    real, turns = fcntl.flock, [state.sweep]
+
+    def flock(fd: int, operation: int) -> None:
+        if turns:
+            assert turns.pop()() == 1
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with state.scratch("live") as live:
+        assert live.with_name(f"{live.name}.lock").exists()
+    assert list(state.tmp.iterdir()) == [] and not turns
 
 
 @pytest.mark.attack("T18")
