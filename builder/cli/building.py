@@ -15,7 +15,7 @@ from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.plain_text import size_text
 from builder.cli.renderer import Renderer
 from builder.cli.session import Session
-from builder.errors import MissingBlobError, UsageError
+from builder.errors import DockerfileError, MissingBlobError, UsageError
 from builder.events import Noted, Sink, Warned, phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
@@ -173,11 +173,18 @@ class Invocation:
             calls.show_targets(request.dockerfile, as_json=as_json)
             return
         recipe = replace(request.recipe, checks_only=call == "check")
-        plan = make_plan(request.dockerfile, recipe, services.resolve_image)
+        override = recipe.build_args.get(OVERRIDE)
+        try:
+            plan = make_plan(request.dockerfile, recipe, services.resolve_image)
+        except DockerfileError as exc:
+            if call != "check" or not as_json:
+                raise
+            _, found = findings_of(request.dockerfile, None, services.contexts, override)
+            calls.show_check(found, source, as_json=True, error=exc)
+            raise SystemExit(1) from None
         if call == "outline":
             calls.show_outline(request.dockerfile, plan, as_json=as_json)
             return
-        override = recipe.build_args.get(OVERRIDE)
         _, found = findings_of(request.dockerfile, plan, services.contexts, override)
         calls.show_check(found, source, as_json=as_json)
         if found:

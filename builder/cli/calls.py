@@ -11,14 +11,42 @@ from builder.cli.plain_text import size_text
 from builder.dockerfile.lint_base import LintWarning, Stage, stages
 from builder.dockerfile.parser import Dockerfile
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import Span, UsageError
+from builder.errors import DockerfileError, DockerfileErrors, Span, UsageError
 from builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount
 from builder.solver.planned import Plan
 from builder.solver.report import Report
 
 CALLS = ("build", "check", "explain", "outline", "targets")
-DOCS = "https://docs.docker.com/reference/build-checks/"
+DOCS = "https://docs.docker.com/go/dockerfile/rule/"
 OWN = ("AptListsLeft", "CopyAllBeforeInstall", "ArgShadowsEnv", "DoubleStarInCopySource")
+DESCRIPTIONS = {
+    "StageNameCasing": "The name of a stage is in lower case",
+    "FromAsCasing": "FROM and AS are in the same case",
+    "NoEmptyContinuation": "A continued instruction has no empty line inside",
+    "ConsistentInstructionCasing": "The keywords of all instructions are in the same case",
+    "DuplicateStageName": "The names of stages are unique",
+    "ReservedStageName": "No stage has a reserved name",
+    "JSONArgsRecommended": "CMD and ENTRYPOINT are in JSON form, so that signals reach the program",
+    "MaintainerDeprecated": "MAINTAINER is deprecated in favour of a label",
+    "UndefinedArgInFrom": "FROM uses declared ARGs only",
+    "WorkdirRelativePath": "A relative WORKDIR follows an absolute one, as the base image may change",
+    "UndefinedVar": "A variable is defined before its use",
+    "MultipleInstructionsDisallowed": "A stage has one CMD, ENTRYPOINT and HEALTHCHECK, as only the last is used",
+    "LegacyKeyValueFormat": "Names and values are separated by an equals sign",
+    "InvalidBaseImagePlatform": "The base image is for the platform that is built",
+    "RedundantTargetPlatform": "FROM does not set the platform that is its default",
+    "SecretsUsedInArgOrEnv": "ARG and ENV hold no secrets",
+    "InvalidDefaultArgInFrom": "FROM has a valid name with the defaults of its ARGs",
+    "FromPlatformFlagConstDisallowed": "The platform of FROM is not a constant",
+    "CopyIgnoredFile": "COPY and ADD name no file that .dockerignore excludes",
+    "InvalidDefinitionDescription": "The comment above a stage or an ARG begins with its name",
+    "ExposeProtoCasing": "The protocol in EXPOSE is in lower case",
+    "ExposeInvalidFormat": "EXPOSE has neither an address nor a port of the host",
+    "AptListsLeft": "The package lists of apt-get are removed in the step that fetched them",
+    "CopyAllBeforeInstall": "Dependencies are installed before the whole context is copied",
+    "ArgShadowsEnv": "No ARG follows an ENV of the same name",
+    "DoubleStarInCopySource": "A source with ** has --parents, as it is like * without",
+}
 CONTEXT_LINES = 2
 
 
@@ -42,22 +70,28 @@ def show_report(report: Report) -> None:
         click.echo(line)
 
 
-def show_check(found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool) -> None:
-    """Print the findings of build checks."""
+def show_check(
+    found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool, error: DockerfileError | None = None
+) -> None:
+    """Print the findings of build checks; JSON also has the error that ended them."""
     text = dockerfile.decode("utf-8", "replace").splitlines()
     if as_json:
         warnings = [
             {
                 "ruleName": item.rule,
-                "description": item.message,
+                "description": DESCRIPTIONS[item.rule],
                 "url": _url(item.rule),
                 "detail": item.message,
                 "location": _location(item.span),
             }
             for item in found
         ]
-        sources = [{"filename": name} for name in dict.fromkeys(item.span.file for item in found)]
-        click.echo(json.dumps({"warnings": warnings, "sources": sources}, indent=2))
+        faults = _spans(error) if error else []
+        files = dict.fromkeys(span.file for span in [*(item.span for item in found), *faults])
+        document: dict[str, object] = {"warnings": warnings, "sources": [{"filename": name} for name in files]}
+        if error:
+            document["buildError"] = {"message": str(error), "location": _location(*faults)}
+        click.echo(json.dumps(document, indent=2))
         return
     count = len(found)
     if not count:
@@ -179,6 +213,14 @@ def _url(rule: str) -> str:
     return f"{DOCS}{words.replace('j-s-o-n', 'json')}/"
 
 
-def _location(span: Span) -> dict[str, object]:
-    start, end = {"line": span.first_line, "character": 0}, {"line": span.last_line, "character": 0}
-    return {"sourceIndex": 0, "ranges": [{"start": start, "end": end}]}
+def _spans(error: DockerfileError) -> list[Span]:
+    every = error.errors if isinstance(error, DockerfileErrors) else (error,)
+    return [item.span for item in every if item.span is not None]
+
+
+def _location(*spans: Span) -> dict[str, object]:
+    ranges = [
+        {"start": {"line": span.first_line, "character": 0}, "end": {"line": span.last_line, "character": 0}}
+        for span in spans
+    ]
+    return {"sourceIndex": 0, "ranges": ranges}

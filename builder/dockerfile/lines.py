@@ -25,14 +25,15 @@ _WITH_HEREDOC = re.compile(r"(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+", re.IGNORECASE)
 class LogicalLine:
     """One instruction: `text` with continuations joined and comments gone, never blank.
 
-    `comments` are those directly above it, without `#`; `empty_lines` the numbers of blank lines inside it.
+    `comments` are those directly above it, without `#`; `empty_until` the last line of a
+    continuation with a blank line inside, 0 without one.
     """
 
     text: str
     heredocs: tuple[Heredoc, ...]
     span: Span
     comments: tuple[str, ...] = ()
-    empty_lines: tuple[int, ...] = ()
+    empty_until: int = 0
     commit: bool = False  # marked with #!COMMIT
 
 
@@ -129,7 +130,7 @@ class _Reader:
         """The instruction that begins here, with its heredocs; None when nothing remains of it or it is faulty."""
         first = self._at
         parts: list[str] = []
-        empty_lines: list[int] = []
+        has_empty = False
         more = True
         while more and self._at < len(self._physical):
             line = self._physical[self._at].rstrip("\r")
@@ -137,11 +138,12 @@ class _Reader:
             if parts and line.lstrip().startswith("#"):
                 continue
             if not line.strip():
-                empty_lines.append(self._at)
+                has_empty = True
                 continue
             match = continued.search(line)
             parts.append(line[: match.start()] if match else line)
             more = match is not None
+        empty_until = self._at if has_empty else 0
         text, commit = _without_marker("".join(parts).strip())
         heredocs = self._heredocs(text, escape, first)
         if not text or heredocs is None or not self._is_clean(first, text + "".join(body.raw for body in heredocs)):
@@ -152,7 +154,7 @@ class _Reader:
             heredocs=heredocs,
             span=span,
             comments=comments,
-            empty_lines=tuple(empty_lines),
+            empty_until=empty_until,
             commit=commit,
         )
 

@@ -128,7 +128,7 @@ def from_as_casing(dockerfile: Dockerfile) -> Iterator[Finding]:
 
 def no_empty_continuation(dockerfile: Dockerfile) -> Iterator[Finding]:
     for node in dockerfile.instructions:
-        for line in node.empty_lines:
+        if line := node.empty_until:  # BuildKit tells the end of the continuation, once
             span = Span(file=node.span.file, first_line=line, last_line=line)
             yield node, LintWarning(rule="NoEmptyContinuation", message="Empty continuation line", span=span)
 

@@ -41,8 +41,8 @@ class Instruction:
     """One instruction as written; nothing is expanded.
 
     `value` is the text after the flags, `raw` the text after the keyword, `json` the words of the JSON form or None,
-    `written` the keyword as it stands in the file, `comments` the lines directly above, `empty_lines` the numbers of
-    blank lines inside, `commit` whether Makisu's `#!COMMIT` stood at its end.
+    `written` the keyword as it stands in the file, `comments` the lines directly above, `empty_until` the last line of a
+    continuation with a blank line inside (0: no blank line), `commit` whether Makisu's `#!COMMIT` stood at its end.
     """
 
     keyword: str
@@ -55,7 +55,7 @@ class Instruction:
     escape: str = "\\"
     written: str = ""
     comments: tuple[str, ...] = ()
-    empty_lines: tuple[int, ...] = ()
+    empty_until: int = 0
     commit: bool = False
 
     @property
@@ -191,7 +191,7 @@ def _instruction(line: LogicalLine, keyword: str, raw: str, escape: str) -> Inst
         escape=escape,
         written=written,
         comments=line.comments,
-        empty_lines=line.empty_lines,
+        empty_until=line.empty_until,
         commit=line.commit,
     )
 

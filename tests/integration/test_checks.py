@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.cli.calls import DESCRIPTIONS
 from tests.conftest import CHECKOUT, Run
 
 Make = Callable[..., Path]
@@ -17,7 +18,7 @@ Make = Callable[..., Path]
 CASES = [
     ("StageNameCasing", "FROM scratch AS Big\n", 1),
     ("FromAsCasing", "FROM scratch as a\n", 1),
-    ("NoEmptyContinuation", "FROM scratch\nLABEL a=b \\\n\n  c=d\n", 3),
+    ("NoEmptyContinuation", "FROM scratch\nLABEL a=b \\\n\n  c=d\n", 4),
     ("ConsistentInstructionCasing", "FROM scratch\nLABEL a=b\nlabel c=d\n", 3),
     ("DuplicateStageName", "FROM scratch AS a\nFROM scratch AS a\n", 2),
     ("ReservedStageName", "FROM scratch AS context\n", 1),
@@ -66,6 +67,24 @@ def test_each_rule(tiffin: Run, context: Make, rule: str, text: str, line: int) 
         assert rule not in {item.get("ruleName") for item in check(tiffin, folder, *args)[1]}
 
 
+def test_every_rule_is_described() -> None:
+    told = re.findall(r"^\| (\w+) \|", (CHECKOUT / "docs/checks.md").read_text(), re.MULTILINE)
+    assert set(DESCRIPTIONS) == set(told) - {"rule"}
+
+
+def test_json_tells_the_error_that_ends_a_check(tiffin: Run, context: Make) -> None:
+    folder = context("FROM scratch as a\nFOO x\nRUN --mout=type=cache true\n")
+    done = tiffin("build", "--call", "check,format=json", folder, check=False)
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [item["ruleName"] for item in told["warnings"]] == ["FromAsCasing"]
+    assert told["warnings"][0]["description"] == DESCRIPTIONS["FromAsCasing"]
+    assert told["warnings"][0]["url"] == "https://docs.docker.com/go/dockerfile/rule/from-as-casing/"
+    assert "FOO" in told["buildError"]["message"] and "--mout" in told["buildError"]["message"]
+    assert [item["start"]["line"] for item in told["buildError"]["location"]["ranges"]] == [2, 3]
+    assert told["sources"] == [{"filename": "Dockerfile"}]
+
+
 def test_base_of_another_platform(tiffin: Run, context: Make) -> None:
     tiffin("build", "--platform", "linux/s390x", "-t", "other", context("FROM scratch\n", name="base"))
     code, found = check(tiffin, context("FROM other\n"), "--platform", "linux/s390x")
@@ -103,7 +122,7 @@ def test_build_warns_and_error_refuses(tiffin: Run, context: Make) -> None:
 
 def test_undefined_variable_names_the_nearest(tiffin: Run, context: Make) -> None:
     _, found = check(tiffin, context("FROM scratch\nENV fruit=apple\nCOPY Dockerfile /$friut\n"))
-    assert found[0]["description"] == "Usage of undefined variable '$friut' (did you mean $fruit?)"
+    assert found[0]["detail"] == "Usage of undefined variable '$friut' (did you mean $fruit?)"
     text = "FROM scratch\nARG none\nLABEL n=$none\nLABEL a=${x:-1} b='$y' c=\\$z d=$PATH e=\"${w+1}\"\n"
     assert check(tiffin, context(text)) == (0, [])
 

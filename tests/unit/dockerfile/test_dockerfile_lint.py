@@ -137,7 +137,7 @@ def test_places() -> None:
     assert rules(text) == [
         (2, "StageNameCasing"),
         (2, "ConsistentInstructionCasing"),
-        (4, "NoEmptyContinuation"),
+        (5, "NoEmptyContinuation"),
         (6, "WorkdirRelativePath"),
         (7, "MultipleInstructionsDisallowed"),
         (9, "LegacyKeyValueFormat"),

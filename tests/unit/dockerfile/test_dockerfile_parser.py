@@ -68,7 +68,7 @@ def test_spans_hold_the_original_lines() -> None:
     assert (first.span.first_line, first.span.last_line) == (1, 1)
     assert (second.span.first_line, second.span.last_line) == (3, 6)
     assert second.span.text == "RUN x \\\n# c\n\n y"
-    assert second.empty_lines == (5,)
+    assert (second.empty_until, first.empty_until) == (6, 0)
     assert (third.span.first_line, third.span.last_line) == (7, 9)
     assert str(third.span) == "F:7"
 
