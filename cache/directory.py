@@ -109,6 +109,8 @@ class DirectoryStore:
                 with temporary.open("xb") as sink:
                     fill(cast(BinaryIO, sink))
                     os.fchmod(sink.fileno(), FILE_MODE)
+                    sink.flush()
+                    os.fsync(sink.fileno())  # else a crash of the machine may leave the name without the bytes
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)

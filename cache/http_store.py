@@ -5,7 +5,6 @@ nginx with WebDAV, bazel-remote (without its check of ac/), Apache, an artifact 
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from cache.answers import MIN_QUESTION, answer, answered, question_name
 from cache.connections import Connections, read_out
 from cache.errors import UsageError
 from cache.paced import Paced
@@ -49,19 +49,14 @@ class HttpStore:
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """One request for the rows of the very same question if it was asked before by a builder that stored the answer;
-        else one request per row, many at a time."""
-        import json
-
-        together = self._row(_together(names))
-        if together is not None:
-            try:
-                rows = json.loads(together)
-                return {name: rows[name].encode() for name in names if name in rows}
-            except (ValueError, TypeError, AttributeError):
-                pass  # no answer; the rows are asked one by one
-        with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
-            found = zip(names, pool.map(self._row, names), strict=True)
-            return {name: row for name, row in found if row is not None}
+        those it lacks by one request each, many at a time."""
+        rows = answered(self._row(question_name(names)), names) if len(names) >= MIN_QUESTION else {}
+        missing = [name for name in names if name not in rows]
+        if missing:
+            with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
+                found = zip(missing, pool.map(self._row, missing), strict=True)
+                rows.update((name, row) for name, row in found if row is not None)
+        return rows
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
@@ -69,10 +64,7 @@ class HttpStore:
 
     def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
         """Keep the answer to one question as one document."""
-        import json
-
-        document = {name: rows[name].decode() for name in names if name in rows}
-        self._put(f"ac/{_together(names)}", json.dumps(document).encode())
+        self._put(f"ac/{question_name(names)}", answer(names, rows))
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
@@ -177,10 +169,6 @@ def _is_loopback(host: str) -> bool:
 
 def _blob_path(ref: BlobRef) -> str:
     return f"cas/{ref.digest.hex}"
-
-
-def _together(names: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def _wait(response: requests.Response) -> float:

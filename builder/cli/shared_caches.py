@@ -21,6 +21,7 @@ from builder.solver.solve import Watch
 from cache.backend import StepRecord
 from cache.bounded import Guard
 from cache.digest import COPY_CHUNK_BYTES, Digest
+from cache.files import disk_errors
 from cache.sealing import Sealer
 from cache.shared import SharedCache, SharedStore
 from cache.snapshots import BlobRef
@@ -233,7 +234,9 @@ class SharedCaches(Watch):
         """The bytes of a packed layer to bring up, fetched if need be; what takes them checks them."""
         if not self._blobs.has(ref.digest):
             self._remote().fetch(ref)
-        return cast(BinaryIO, self._blobs.path(ref.digest).open("rb", buffering=0))
+        path = self._blobs.path(ref.digest)
+        with disk_errors(path):  # it may have been pruned meanwhile
+            return cast(BinaryIO, path.open("rb", buffering=0))
 
     # -- stores --------------------------------------------------------------------------------------------------------
 

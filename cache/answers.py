@@ -1,0 +1,32 @@
+"""The answer to a whole question as one more row: one request where a store has a request for each row.
+
+A question is the keys of a build, so the next builder of the same asks the same. The answer may be older than the rows:
+what it lacks is asked for row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+MIN_QUESTION = 4  # rows; fewer are asked for at once
+
+
+def question_name(names: Sequence[str]) -> str:
+    """The name of the row that answers for all of `names`."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def answer(names: Sequence[str], rows: Mapping[str, bytes]) -> bytes:
+    """The rows of a question as one."""
+    return json.dumps({name: rows[name].decode() for name in names if name in rows}).encode()
+
+
+def answered(data: bytes | None, names: Sequence[str]) -> dict[str, bytes]:
+    """The rows that an answer has; nothing where it is none."""
+    try:
+        rows = json.loads(data or b"{}")
+        return {name: rows[name].encode() for name in names if name in rows}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
