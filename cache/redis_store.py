@@ -6,6 +6,7 @@ redis+sentinel://HOST:PORT[,HOST:PORT…]/SERVICE[/DATABASE] for Sentinel. All r
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -145,13 +146,21 @@ def _connect(url: str, seconds: float) -> Any:
         lost = (
             redis.exceptions.ConnectionError,
         )  # an idle connection the server closed; a time limit is no such thing
-        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1, supported_errors=lost), **options)
+        retry = Retry(NoBackoff(), 1, supported_errors=lost)
+        return redis.Redis.from_url(url, retry=retry, **options, **_without_greeting(redis.Redis))
     except ValueError as exc:
         raise UsageError(
             f"{place_of(url)} is no address of Redis", remedy="write url=redis://HOST:PORT/DATABASE"
         ) from exc
     except redis.exceptions.RedisError as exc:
         raise UnavailableError("the connection failed", remedy="is it running?") from exc
+
+
+def _without_greeting(client: Any) -> dict[str, Any]:
+    """Options so that nothing is said before the first question: each greeting costs a round trip."""
+    names = inspect.signature(client).parameters
+    told = ("driver_info",) if "driver_info" in names else ("lib_name", "lib_version")
+    return {"protocol": 2, **dict.fromkeys(told)}
 
 
 def _one_at_a_time(ask: Callable[[str], Any]) -> Callable[[str], Any]:

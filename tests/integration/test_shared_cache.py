@@ -16,6 +16,7 @@ import pytest
 
 from tests.cache_servers import BUCKET, S3_OPTIONS, CacheServer, running_nginx, running_redis, running_s3
 from tests.conftest import Run, assert_nothing_left
+from tests.faults import faulty
 from tests.servers import Registry
 
 pytestmark = pytest.mark.userns
@@ -246,3 +247,27 @@ def test_error_of_writing(root: Path, context: Make, tmp_path: Path) -> None:
     place = f"type=local,dest={tmp_path}/file/below"
     assert "was not filled" in build(root, "--cache-to", place, folder).stderr
     assert build(root, "--cache-to", f"{place},required=true", folder, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "most"), [("registry", 2), ("redis", 1), ("http", 1), ("s3", 1)], indirect=["place"]
+)  # a registry on loopback is asked for TLS first
+def test_one_question_for_a_whole_build(
+    root: Path,
+    context: Make,
+    remote_base: str,
+    servers: dict[str, CacheServer],
+    tmp_path: Path,
+    place: Place,
+    most: int,
+) -> None:
+    steps = "".join(f"RUN echo {number} > /step{number}\n" for number in range(12))
+    folder = context(f"FROM {remote_base}\nRUN echo {uuid.uuid4()}\n{steps}")
+    build(root, "--cache-to", f"{place('to')},mode=max", folder)
+    text, kind = place("from"), kind_of(place("from"))
+    port = servers[kind].port if kind in servers else int(remote_base.split("/")[0].split(":")[1])
+    with faulty(port) as proxy:
+        far = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{proxy.port}")
+        done = build(tmp_path / "b", "--cache-from", far, "-o", "type=cacheonly", folder)
+        assert " DONE " not in done.stderr and "warning" not in done.stderr, done.stderr
+        assert 1 <= proxy.turns <= most
