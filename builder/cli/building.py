@@ -181,7 +181,7 @@ class Invocation:
                 raise
             _, found = findings_of(request.dockerfile, None, services.contexts, override)
             calls.show_check(found, source, as_json=True, error=exc)
-            raise SystemExit(1) from None
+            raise
         if call == "outline":
             calls.show_outline(request.dockerfile, plan, as_json=as_json)
             return

@@ -288,12 +288,12 @@ def _substituted(expression: re.Pattern[str], replacement: str, value: str, ever
     return out + value[end:]
 
 
-_PLAIN_NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_NAME_USED = re.compile(r"\$(?:\{([A-Za-z_]\w*)|([A-Za-z_]\w*))", re.ASCII)
 _NO_EXPANSION = re.compile(r"'[^']*'")
 
 
 def unset_names(word: str, env: Container[str], escape: str = "\\") -> list[str]:
-    """The variables `word` uses as they are, without a default or another operator, that `env` does not have."""
+    """The variables `word` uses, with an operator or without, that `env` does not have; BuildKit tells of all."""
     plain = _NO_EXPANSION.sub("", word.replace(f"{escape}$", "")) if '"' not in word else word.replace(f"{escape}$", "")
-    names = (match[1] or match[2] for match in _PLAIN_NAME.finditer(plain))
+    names = (match[1] or match[2] for match in _NAME_USED.finditer(plain))
     return [name for name in dict.fromkeys(names) if name not in env]

@@ -97,6 +97,13 @@ class StageScope:
         with at(span):
             return self.lexer.process_word(word, self.env)
 
+    def shown(self, text: str) -> str:
+        """A whole instruction as progress names it: expanded as one word, as BuildKit does, or as written if that fails."""
+        try:
+            return self.lexer.process_word(text, self.env)
+        except DockerfileError:
+            return text
+
     def expand_reference(self, word: str, span: Span) -> str:
         """Expand the name of a stage or image (`--from`): ARGs before the first FROM count too."""
         with at(span):

@@ -110,7 +110,7 @@ class Copy:
         flags = ["--parents"] * self.parents + [f"--chown={chown}"] * bool(chown) + [f"--chmod={chmod}"] * bool(chmod)
         names = [f"<<{heredoc.name}" for heredoc in self.heredocs]
         created_by = " ".join([self.keyword, *flags, *sources, *names, dest]) + " # buildkit"
-        scope.add_step(op, text=self.shown, created_by=created_by, span=self.span)
+        scope.add_step(op, text=scope.shown(self.shown), created_by=created_by, span=self.span)
 
     def _inputs(self, sources: list[str], scope: StageScope) -> tuple[Input, ...]:
         """The sources in order, neighbours of one origin together."""
