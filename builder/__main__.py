@@ -52,6 +52,10 @@ def _run(arguments: Sequence[str]) -> None:
     if text is not None:
         sys.stdout.write(f"{text}\n")
         return
+    from builder.cli.quick import answered
+
+    if answered(arguments):
+        return
     from builder.cli.app import app
 
     app(prog_name="tiffin", standalone_mode=False)
@@ -87,28 +91,21 @@ def _open_standard_streams() -> None:
 
 def _tell(exc: BaseException) -> int:
     """Print an error on stderr, in one line where it fits one; the exit code."""
-    import click
-
     from builder.errors import TiffinError
 
+    if "click" in sys.modules:
+        code = _tell_of_click(exc)
+        if code is not None:
+            return code
     match exc:
         case SystemExit():
             return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else EXIT_FAILED
-        case KeyboardInterrupt() | click.Abort():
+        case KeyboardInterrupt():
             _print("error: interrupted")
             return EXIT_INTERRUPTED
         case Ended():
             _print(f"error: ended by {signal.Signals(exc.number).name}")
             return EXIT_SIGNAL + exc.number
-        case click.exceptions.Exit():
-            return exc.exit_code
-        case click.UsageError():
-            where = exc.ctx.command_path if exc.ctx else "tiffin"
-            _print(f"error: {exc.format_message().rstrip('.')}; see {where} --help")
-            return exc.exit_code
-        case click.ClickException():
-            _print(f"error: {exc.format_message()}")
-            return exc.exit_code
         case BrokenPipeError():
             return EXIT_FAILED
         case TiffinError():
@@ -126,6 +123,27 @@ def _tell(exc: BaseException) -> int:
             _print(f"error: internal error ({type(exc).__name__}: {exc}); run again with tiffin --debug and report it")
             return getattr(exc, "exit_code", EXIT_INTERNAL)
     return getattr(exc, "exit_code", EXIT_FAILED)
+
+
+def _tell_of_click(exc: BaseException) -> int | None:
+    """The same for what click raises; None for anything else."""
+    import click
+
+    match exc:
+        case click.Abort():
+            _print("error: interrupted")
+            return EXIT_INTERRUPTED
+        case click.exceptions.Exit():
+            return exc.exit_code
+        case click.UsageError():
+            where = exc.ctx.command_path if exc.ctx else "tiffin"
+            _print(f"error: {exc.format_message().rstrip('.')}; see {where} --help")
+            return exc.exit_code
+        case click.ClickException():
+            _print(f"error: {exc.format_message()}")
+            return exc.exit_code
+        case _:
+            return None
 
 
 def _print(text: str) -> None:

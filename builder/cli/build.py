@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from builder.cli.building import Invocation
+from builder.cli.building import build
+from builder.cli.common_options import progress_option, registry_options
 from builder.cli.docker_options import docker_options
-from builder.cli.render import make_renderer
-from builder.cli.session import Session, progress_option, quiet_if, registry_options
+from builder.cli.session import Session
 
 
 @click.command("build")
@@ -96,13 +94,4 @@ from builder.cli.session import Session, progress_option, quiet_if, registry_opt
 @click.pass_obj
 def command(session: Session, /, **given: object) -> None:
     """Build an image from the Dockerfile and the files in CONTEXT."""
-    invocation = Invocation(session, given)
-    for path in invocation.result_files():
-        path.unlink(missing_ok=True)  # a stale result must not look like this one's
-    renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
-    if given["profile"]:
-        from builder.cli.profile import Profiler
-
-        renderer = Profiler(renderer, Path(str(given["profile"])))
-    with renderer as sink:
-        invocation.run(sink)
+    build(session, given)

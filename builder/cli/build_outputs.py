@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from builder.cli.annotations import Annotations
+from builder.cli.console import say
 from builder.cli.output_spec import STDOUT, OutputSpec
 from builder.cli.session import Session
 from builder.errors import UsageError
@@ -109,7 +108,7 @@ class Outputs:
         if metadata_file:
             Path(metadata_file).write_text(json.dumps(self.metadata(), indent=2) + "\n")
         if not any(spec.dest == STDOUT for spec in self.specs):
-            click.echo(str(self.image_id()))
+            say(str(self.image_id()))
 
     def _names(self, spec: OutputSpec) -> tuple[Reference, ...]:
         return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from builder.cli import build_options as options
-from builder.cli import docker_options
+from builder.cli import docker_words
 from builder.cli.annotations import Annotations
 from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.plain_text import size_text
-from builder.cli.renderer import Renderer
+from builder.cli.render import make_renderer
+from builder.cli.renderer import Renderer, quiet_if
 from builder.cli.session import Session
 from builder.errors import DockerfileError, MissingBlobError, UsageError
 from builder.events import Noted, Sink, Warned, phase
@@ -56,7 +57,7 @@ class Invocation:
             raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
         self._shared: SharedCaches | None = None
         self._mounts: SharedMounts | None = None
-        self._remarks = docker_options.warnings_of(given)
+        self._remarks = docker_words.warnings_of(given)
         self._names = tuple(Reference.parse(text) for text in self._many("tags"))
         self._outputs = self._all_outputs()
 
@@ -276,7 +277,7 @@ class Invocation:
 
     def _open_shared(self, sink: Sink, layers: LayerStore) -> SharedCaches | None:
         """The shared caches, if any is named by a flag, the environment or the configuration."""
-        kept = docker_options.without_inline(self._many("cache_to"))
+        kept = docker_words.without_inline(self._many("cache_to"))
         if len(kept) < len(self._many("cache_to")):
             message = "--cache-to type=inline has no effect: an image holds no cache; use --cache-to REF"
             sink.emit(Warned(message=message))
@@ -387,3 +388,17 @@ class Invocation:
         if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
             raise UsageError("the outputs want different compressions", remedy="use one for all")
         return Compression(kind=specs[0].compression, level=specs[0].compression_level)
+
+
+def build(session: Session, given: Mapping[str, object]) -> None:
+    """What `tiffin build` does. `given`: its options by name."""
+    invocation = Invocation(session, given)
+    for path in invocation.result_files():
+        path.unlink(missing_ok=True)  # a stale result must not look like this one's
+    renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
+    if given["profile"]:
+        from builder.cli.profile import Profiler
+
+        renderer = Profiler(renderer, Path(str(given["profile"])))
+    with renderer as sink:
+        invocation.run(sink)

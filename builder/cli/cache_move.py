@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from builder.cli.cache_options import CacheSpec, parse_cache
+from builder.cli.common_options import registry_options
 from builder.cli.pruning import reach_trees
 from builder.cli.render import make_renderer
-from builder.cli.session import Session, quiet_if, registry_options
+from builder.cli.renderer import quiet_if
+from builder.cli.session import Session
 from builder.cli.shared_mounts import SharedMounts, is_mount
 from builder.errors import StoreError, UsageError
 from builder.events import Noted, Sink

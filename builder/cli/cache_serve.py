@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from builder.cli.session import CACHE_TOKEN_VARIABLE, Session, registry_options
+from builder.cli.common_options import registry_options
+from builder.cli.session import CACHE_TOKEN_VARIABLE, Session
 from builder.errors import TiffinError, UsageError
 from builder.events import Event
 from cache.local import LocalCache

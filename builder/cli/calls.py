@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import click
-
+from builder.cli.console import say
 from builder.cli.plain_text import size_text
 from builder.dockerfile.lint_base import LintWarning, Stage, stages
 from builder.dockerfile.parser import Dockerfile
@@ -67,7 +66,7 @@ def parse_call(text: str) -> tuple[str, bool]:
 def show_report(report: Report) -> None:
     """Print what a build would do."""
     for line in report.lines(size_text):
-        click.echo(line)
+        say(line)
 
 
 def show_check(
@@ -91,16 +90,16 @@ def show_check(
         document: dict[str, object] = {"warnings": warnings, "sources": [{"filename": name} for name in files]}
         if error:
             document["buildError"] = {"message": str(error), "location": _location(*faults)}
-        click.echo(json.dumps(document, indent=2))
+        say(json.dumps(document, indent=2))
         return
     count = len(found)
     if not count:
-        click.echo("Check complete, no warnings found.")
+        say("Check complete, no warnings found.")
         return
-    click.echo(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
+    say(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
     for item in found:
         url = _url(item.rule)
-        click.echo(f"\nWARNING: {item.rule}{f' - {url}' if url else ''}\n{item.message}\n{excerpt(item.span, text)}")
+        say(f"\nWARNING: {item.rule}{f' - {url}' if url else ''}\n{item.message}\n{excerpt(item.span, text)}")
 
 
 def excerpt(span: Span, lines: Sequence[str]) -> str:
@@ -129,7 +128,7 @@ def show_targets(dockerfile: Dockerfile, *, as_json: bool) -> None:
         for stage in every
     ]
     if as_json:
-        click.echo(json.dumps({"targets": rows, "sources": [dockerfile.file]}, indent=2))
+        say(json.dumps({"targets": rows, "sources": [dockerfile.file]}, indent=2))
         return
     _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
 
@@ -166,9 +165,9 @@ def show_outline(dockerfile: Dockerfile, plan: Plan, *, as_json: bool) -> None:
             "ssh": ssh,
             "cache": [{"ID": name} for name in caches],
         }
-        click.echo(json.dumps(document, indent=2))
+        say(json.dumps(document, indent=2))
         return
-    click.echo(f"TARGET: {target.name or 'default'}\n")
+    say(f"TARGET: {target.name or 'default'}\n")
     _table(("BUILD ARG", "VALUE", "DESCRIPTION"), [(a["name"], a["value"], a["description"]) for a in args])
     for title, rows in (("SECRET", secrets), ("SSH", ssh)):
         _table((title, "REQUIRED"), [(str(row["name"]), "true" if row["required"] else "") for row in rows])
@@ -201,8 +200,8 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(len(str(row[column])) for row in (titles, *rows)) for column in range(len(titles))]
     for row in (titles, *rows):
-        click.echo("   ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo()
+        say("   ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    say("")
 
 
 def _url(rule: str) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import click
-
-from builder.cli.security_options import parse_security
 
 _Decorated = Callable[..., Any]
 _OPTIONS = (
@@ -48,47 +45,3 @@ def confinement_options(command: _Decorated) -> _Decorated:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def confinement(options: Mapping[str, object]) -> dict[str, Any]:
-    """The members of Wishes that these options decide. Raises UsageError."""
-    from builder.cli.build_options import ulimits
-    from builder.containers.limits import parse_limits
-    from builder.containers.run import choose_capabilities
-    from builder.sandbox.seccomp import UNCONFINED
-
-    security = parse_security(_many(options, "security"), Path.cwd())
-    privileged = bool(options["privileged"])
-    added = (*_many(options, "cap_add"), *(("ALL",) if privileged else ()))
-    return {
-        **_network(options),
-        "capabilities": choose_capabilities(added, _many(options, "cap_drop")),
-        "privileged": privileged,
-        "no_new_privs": security.no_new_privs,
-        "seccomp": UNCONFINED if privileged else security.seccomp,
-        "unmasked": privileged or security.unmasked,
-        "ulimits": ulimits(_many(options, "ulimits")),
-        "limits": parse_limits(
-            memory=str(options["memory"]),
-            swap=str(options["swap"]),
-            cpus=str(options["cpus"]),
-            pids=cast("int", options["pids"]),
-        ),
-    }
-
-
-def _network(options: Mapping[str, object]) -> dict[str, Any]:
-    text, publish = cast("str | None", options["network"]), _many(options, "publish")
-    everything = bool(options["publish_all"])
-    if text in (None, "host", "none") and not publish and not everything:
-        return {"network": text or "host"}
-    from builder.containers.networks import choose_kind
-    from builder.containers.ports import parse_ports
-
-    ports = parse_ports(publish)
-    kind, tool = choose_kind(text, publishes=bool(ports) or everything)
-    return {"network": kind, "network_tool": tool, "ports": ports, "publish_all": everything}
-
-
-def _many(options: Mapping[str, object], name: str) -> tuple[str, ...]:
-    return cast("tuple[str, ...]", options[name])

@@ -1,101 +1,22 @@
-"""Options of `docker build` that scripts pass and that change nothing here: taken, with a word where one was asked for.
-
-What would make another result is refused by name instead.
-"""
+"""Options of `docker build` that scripts pass and that change nothing here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from builder.errors import UsageError
-from builder.options import csv_pairs, switch
-
-_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-NO_LIMITS = "RUN is not limited; limit the process that calls tiffin"
-# name: (further spelling, why it has no effect)
-WITHOUT_EFFECT: Mapping[str, tuple[str, str]] = {
-    "builder": ("", "there is one builder, and it needs no instance"),
-    "cgroup-parent": ("", "RUN stays in the control group of the caller"),
-    "cpu-period": ("", NO_LIMITS),
-    "cpu-quota": ("", NO_LIMITS),
-    "cpu-shares": ("-c", NO_LIMITS),
-    "cpuset-cpus": ("", NO_LIMITS),
-    "cpuset-mems": ("", NO_LIMITS),
-    "memory": ("-m", NO_LIMITS),
-    "memory-swap": ("", NO_LIMITS),
-    "resource": ("", NO_LIMITS),
-}
-# Switches: what they say is so anyhow, unless it is the contrary.
-ALWAYS: Mapping[str, bool] = {"rm": True, "force-rm": True, "disable-content-trust": True, "compress": False}
-ATTESTATIONS = ("provenance", "sbom")
+from builder.cli.docker_words import ALWAYS, ATTESTATIONS, WITHOUT_EFFECT, field_of
 
 
 def docker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options, which no help text lists."""
     for name, (short, _) in WITHOUT_EFFECT.items():
         spelling = [short] if short else []
-        command = click.option(f"--{name}", *spelling, _field(name), multiple=True, hidden=True)(command)
+        command = click.option(f"--{name}", *spelling, field_of(name), multiple=True, hidden=True)(command)
     for name in ALWAYS:
-        command = click.option(f"--{name}/--no-{name}", _field(name), default=None, hidden=True)(command)
+        command = click.option(f"--{name}/--no-{name}", field_of(name), default=None, hidden=True)(command)
     for name in (*ATTESTATIONS, "attest", "policy"):
-        command = click.option(f"--{name}", _field(name), multiple=True, hidden=True)(command)
+        command = click.option(f"--{name}", field_of(name), multiple=True, hidden=True)(command)
     return command
-
-
-def _field(name: str) -> str:
-    return "docker_" + name.replace("-", "_")
-
-
-def warnings_of(given: Mapping[str, object]) -> list[str]:
-    """What to say of options without effect; raises UsageError for those that cannot be left out in silence."""
-    for name in ATTESTATIONS:
-        for text in _texts(given, name):
-            if not _is_off(text):
-                raise _no_attestations(f"--{name}={text}", name)
-    for text in _texts(given, "attest"):
-        _check_attest(text)
-    if _texts(given, "policy"):
-        raise UsageError("--policy is not there: tiffin evaluates no source policies", remedy="leave it out")
-    found = [f"--{name} has no effect: {reason}" for name, (_, reason) in WITHOUT_EFFECT.items() if _texts(given, name)]
-    if given.get(_field("compress")):
-        found.append("--compress has no effect: the context is not sent anywhere")
-    if given.get(_field("rm")) is False:
-        found.append("--rm=false has no effect: no step leaves a container behind")
-    return found
-
-
-def without_inline(cache_to: Sequence[str]) -> list[str]:
-    """The values of --cache-to but type=inline, which images of tiffin do not hold."""
-    return [text for text in cache_to if "type=inline" not in text.split(",")]
-
-
-def _texts(given: Mapping[str, object], name: str) -> Sequence[str]:
-    value = given.get(_field(name))
-    return value if isinstance(value, tuple) else ()
-
-
-def _is_off(text: str) -> bool:
-    try:
-        return not switch(text)
-    except ValueError:
-        return False
-
-
-def _check_attest(text: str) -> None:
-    """--attest type=KIND,disabled=true is what --KIND=false is."""
-    try:
-        fields = dict(csv_pairs(text))
-    except ValueError as exc:
-        raise UsageError(f"--attest {text} has an empty item", remedy="write type=provenance,disabled=true") from exc
-    kind = fields.get("type") or ""
-    if kind not in ATTESTATIONS:
-        raise UsageError(f'--attest {text}: type "{kind}" is unknown', remedy=f"use type={'|'.join(ATTESTATIONS)}")
-    if "disabled" not in fields or _is_off(fields["disabled"] or ""):
-        raise _no_attestations(f"--attest {text}", kind)
-
-
-def _no_attestations(option: str, kind: str) -> UsageError:
-    return UsageError(f"{option} is not there: tiffin makes no attestations", remedy=f"use --{kind}=false")

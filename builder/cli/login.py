@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from builder.cli.session import Session, registry_options
+from builder.cli.common_options import registry_options
+from builder.cli.session import Session
 from builder.errors import UsageError
 
 

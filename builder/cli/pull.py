@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from builder.cli.common_options import progress_option, registry_options
 from builder.cli.render import make_renderer
-from builder.cli.session import Session, progress_option, quiet_if, registry_options
+from builder.cli.renderer import quiet_if
+from builder.cli.session import Session
 from builder.events import Warned
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 
 from builder.events import Event, Sink
 
+PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
+
 
 class Renderer(Sink, AbstractContextManager["Renderer"]):
     """A sink that may hold a terminal; used in `with`."""
@@ -15,3 +17,8 @@ class Renderer(Sink, AbstractContextManager["Renderer"]):
 
     def __exit__(self, *_: object) -> None:
         return None
+
+
+def quiet_if(quiet: bool, progress: str) -> str:
+    """What make_renderer takes: -q wins over --progress."""
+    return "quiet" if quiet else PROGRESS_ALIASES.get(progress, progress)

@@ -1,4 +1,4 @@
-"""What commands share: the stores, opened when first needed, and the options that reach registries."""
+"""What commands share: the stores, opened when first needed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import click
-
+from builder.cli.console import tell
 from builder.errors import SandboxError, TiffinError
 from builder.events import Warned
 from cache.statedir import StateDir
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
     from cache.blobs import BlobStore
     from cache.local import Table
 
-PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
 CACHE_TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
 PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _LazyTable:
@@ -84,7 +81,7 @@ class Session:
     def table(self) -> Table:
         from cache.local import Table
 
-        return Table(self.state, lambda text: click.echo(f"warning: {text}", err=True))
+        return Table(self.state, lambda text: tell(f"warning: {text}"))
 
     @cached_property
     def store(self) -> ImageStore:
@@ -160,31 +157,6 @@ class Session:
         return found
 
 
-def registry_options(command: _Command) -> _Command:
-    """The options of every command that talks to registries."""
-    for option in (
-        click.option(
-            "--registry-cert", "cert", type=click.Path(exists=True, dir_okay=False), help="PEM file to trust."
-        ),
-        click.option(
-            "--insecure-registry", "insecure", multiple=True, metavar="HOST", help="Allow plain http to HOST."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def progress_option(command: _Command) -> _Command:
-    """--progress, for commands that take time."""
-    return click.option(
-        "--progress",
-        type=click.Choice(["auto", "tty", "plain", "json", "quiet", *PROGRESS_ALIASES]),
-        default="auto",
-        envvar="BUILDKIT_PROGRESS",
-        help="How to show progress.",
-    )(command)
-
-
 def each(
     names: Sequence[str], do: Callable[[str], None], *, ignored: type[TiffinError] | tuple[type[TiffinError], ...] = ()
 ) -> None:
@@ -197,15 +169,10 @@ def each(
             continue
         except TiffinError as exc:
             if failure is not None:
-                click.echo(f"error: {failure}", err=True)
+                tell(f"error: {failure}")
             failure = exc
     if failure is not None:
         raise failure
-
-
-def quiet_if(quiet: bool, progress: str) -> str:
-    """-q wins over --progress."""
-    return "quiet" if quiet else PROGRESS_ALIASES.get(progress, progress)
 
 
 def is_terminal() -> bool:

@@ -7,6 +7,7 @@ its runner, which ends everything in the sandbox.
 from __future__ import annotations
 
 import array
+import gc
 import json
 import os
 import signal
@@ -119,6 +120,7 @@ class Launcher:
 
 def _serve(requests: socket.socket, parent: int) -> None:
     """The server: a fork per request."""
+    gc.freeze()  # what the main process dropped (sockets of a pull) would close its descriptor's number, ours by then
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return

@@ -321,7 +321,7 @@ def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
     refused = fresh.run("run", "--rm", "--pull", "never", name, "true")
     assert (refused.returncode, "no image is called" in refused.stderr) == (125, True)
     done = fresh.run("run", "--rm", "--progress", "plain", name, "echo", "here")
-    assert (done.returncode, done.stdout) == (0, "here\n")
+    assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
     assert re.search(r"^pull [0-9a-f]{12} .* done$", done.stderr, re.MULTILINE)
     again = fresh.run("run", "--rm", name, "echo", "again")
     assert (again.stdout, again.stderr) == ("again\n", "")

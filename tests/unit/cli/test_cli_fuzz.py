@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cli import build_options, docker_options
+from builder.cli import build_options, docker_words
 from builder.cli.annotations import Annotations
 from builder.cli.build import command
 from builder.cli.cache_options import parse_cache
@@ -43,8 +43,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "--annotation": lambda text: Annotations.parse([text]),
     "--platform": Platform.parse,
     "--tag": Reference.parse,
-    "--attest": lambda text: docker_options.warnings_of({"docker_attest": (text,)}),
-    "--provenance": lambda text: docker_options.warnings_of({"docker_provenance": (text,)}),
+    "--attest": lambda text: docker_words.warnings_of({"docker_attest": (text,)}),
+    "--provenance": lambda text: docker_words.warnings_of({"docker_provenance": (text,)}),
 }
 
 

@@ -1,0 +1,37 @@
+"""Options of several commands: registries and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from builder.cli.renderer import PROGRESS_ALIASES
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def registry_options(command: _Command) -> _Command:
+    """The options of every command that talks to registries."""
+    for option in (
+        click.option(
+            "--registry-cert", "cert", type=click.Path(exists=True, dir_okay=False), help="PEM file to trust."
+        ),
+        click.option(
+            "--insecure-registry", "insecure", multiple=True, metavar="HOST", help="Allow plain http to HOST."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def progress_option(command: _Command) -> _Command:
+    """--progress, for commands that take time."""
+    return click.option(
+        "--progress",
+        type=click.Choice(["auto", "tty", "plain", "json", "quiet", *PROGRESS_ALIASES]),
+        default="auto",
+        envvar="BUILDKIT_PROGRESS",
+        help="How to show progress.",
+    )(command)

@@ -1,0 +1,212 @@
+"""What `tiffin run` does: an image found or pulled, a container of it, its command attended to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.console import tell
+from builder.cli.renderer import quiet_if
+from builder.cli.session import Session
+from builder.cli.wishes import many, maybe, remarks, wishes_of, write_id
+from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
+
+if TYPE_CHECKING:
+    from builder.containers.container import Container
+    from builder.containers.run import Wishes
+    from builder.image.remote import Remote
+    from builder.image.store import StoredImage
+    from builder.sandbox.isolation import Isolation
+
+EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
+
+
+def run(session: Session, options: Mapping[str, object]) -> int:
+    """What `tiffin run` does; the exit code. `options`: its options by name. Errors of ours have Docker's code for them."""
+    try:
+        return _run(session, options)
+    except TiffinError as exc:
+        exc.exit_code = EXIT_OWN_FAILURE
+        raise
+
+
+def _run(session: Session, options: Mapping[str, object]) -> int:
+    from builder.containers.limits import begin_in_scope
+    from builder.containers.run import check_wishes, command_of
+
+    wishes = wishes_of(options)
+    if wishes.tty and options["interactive"] and not os.isatty(0):
+        raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
+    for remark in remarks(options):
+        tell(f"warning: {remark}")
+    begin_in_scope(wishes.limits, os.environ)
+    image = _find(session, options) or _pull(session, options)
+    command_of(image.config.config, wishes)  # fail before anything is made
+    isolation = session.become_root(maybe(options, "isolation"))
+    check_wishes(wishes, isolation)
+    if isolation.unsupervised:
+        tell(f"warning: isolation {isolation.tier}: {isolation.unsupervised}")
+    return _run_in_namespace(session, isolation, image, wishes, options)
+
+
+def _run_in_namespace(
+    session: Session, isolation: Isolation, image: StoredImage, wishes: Wishes, options: Mapping[str, object]
+) -> int:
+    from builder.containers.container import Containers
+    from builder.containers.limits import confine
+    from builder.containers.rootfs import RootView
+    from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec, network_of
+    from builder.containers.volumes import prepare_mounts
+    from builder.image.users import resolve_user
+    from builder.sandbox.launch import Launcher
+    from builder.sandbox.seccomp import filter_for
+
+    with ExitStack() as stack:
+        launcher = stack.enter_context(Launcher.start())  # before there are threads
+        interactive = bool(options["interactive"])
+        forwarder = stack.enter_context(forwarded_signals())
+        network = network_of(wishes, image.config.config)
+        if network.warning:
+            tell(f"warning: {network.warning}")
+        with session.state.lock("prune", shared=True):  # from now on prune sees which layers the container has
+            container = stack.enter_context(
+                Containers(session.state).create(
+                    image=str(options["image"]),
+                    image_id=str(image.id),
+                    command=command_of(image.config.config, wishes),
+                    layers=tuple(str(diff_id) for diff_id in image.config.diff_ids),
+                    name=str(options["name"]),
+                    remove=bool(options["remove"]),
+                    ports=tuple(map(str, network.ports)),
+                )
+            )
+            trees = _trees(session, isolation, image, options, container)
+        write_id(options, container.state.id)
+        root = RootView(trees)
+        user_text = wishes.user or image.config.config.user
+        user = resolve_user(user_text, root.read_file, further=many(options, "groups"))
+        mounted = prepare_mounts(
+            wishes.mounts,
+            image.config.config.volumes,
+            state=session.state,
+            container=container,
+            root=root,
+            read_only_root=wishes.read_only,
+        )
+        terminal = None
+        fds = (0 if interactive else _null(stack), 1, 2)
+        if wishes.tty:
+            from builder.containers.terminal import Terminal
+
+            terminal = stack.enter_context(Terminal(interactive=interactive))
+            fds = (terminal.inner,) * 3
+        give_streams(fds, user, terminal)
+        limited = confine(container, wishes.limits)
+        if limited.warning:
+            tell(f"warning: {limited.warning}")
+        spec = make_spec(
+            container,
+            image.config.config,
+            wishes,
+            root=root,
+            trees=trees,
+            user=user,
+            mounted=mounted,
+            confinement=limited,
+            network=network,
+            seccomp=filter_for(wishes.seccomp, wishes.capabilities, session.state.filters),
+            console=terminal.path if terminal else "",
+            isolation=isolation,
+        )
+        if spec.root_dir:
+            from builder.sandbox.standins import StandIns, furnish
+
+            aside = container.folder / "aside"
+            aside.mkdir()
+            spec = furnish(spec, stack.enter_context(StandIns(container.upper, aside)))
+        running = launcher.run(spec, stdin=fds[0], stdout=fds[1], stderr=fds[2])
+        forwarder.to(running)
+        status = attend(running, terminal)
+        container.finish(status.code)
+    if status.message:
+        tell(f"error: {status.message}; check the command and the image's PATH")
+    return status.code
+
+
+def _null(stack: ExitStack) -> int:
+    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _trees(
+    session: Session, isolation: Isolation, image: StoredImage, options: Mapping[str, object], container: Container
+) -> Sequence[Path]:
+    """The unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
+
+    Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
+    """
+    from cache.snapshots import BlobRef, Snapshots
+
+    snapshots = Snapshots(session.state, isolation.flavor)
+    trees = snapshots.stack(image.config.diff_ids) if isolation.overlay else None
+    if trees is not None:
+        return trees
+
+    from builder.events import NullSink
+
+    def remote() -> Remote:
+        return session.remote(NullSink(), many(options, "insecure"), maybe(options, "cert"))
+
+    layers = session.layers(remote)
+    layers.snapshots.flavor = isolation.flavor
+    wanted = [
+        (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
+        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
+    ]
+    if isolation.overlay:
+        return layers.ensure_snapshots(wanted)
+    for layer in wanted:
+        layers.add_to_root(layer, container.upper)
+    return [container.upper]
+
+
+def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None:
+    if options["pull"] == "always":
+        return None
+    try:
+        image = session.store.find(str(options["image"]))
+    except ImageNotFoundError:
+        if options["pull"] == "never":
+            raise
+        return None
+    wanted = maybe(options, "platform")
+    if wanted:
+        from builder.oci.spec import Platform
+
+        if image.config.platform.architecture != Platform.parse(wanted).architecture:
+            return None
+    return image
+
+
+def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
+    from builder.cli.render import make_renderer
+    from builder.events import Noted
+    from builder.oci.reference import Reference
+    from builder.oci.spec import Platform
+
+    name, wanted = str(options["image"]), maybe(options, "platform")
+    platform, reference = Platform.parse(wanted) if wanted else Platform.local(), Reference.parse(name)
+    with make_renderer(quiet_if(bool(options["quiet"]), str(options["progress"]))) as sink:
+        if options["pull"] != "always":
+            sink.emit(Noted(message=f"image {name} is not here; pulling it"))
+        remote = session.remote(sink, many(options, "insecure"), maybe(options, "cert"))
+        image = remote.pull(reference, platform)
+    if wanted and image.config.platform.architecture != platform.architecture:
+        raise ImageError(
+            f"{name} is for {image.config.platform}, not for {platform}", remedy="leave out --platform, or name another"
+        )
+    return image

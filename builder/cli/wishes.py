@@ -1,0 +1,139 @@
+"""What the options of `tiffin run` ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from builder.cli.security_options import parse_security
+from builder.errors import UsageError
+from cache.files import disk_errors
+
+if TYPE_CHECKING:
+    from builder.containers.run import Wishes
+
+NO_HEALTH_CHECKS = "no health check is run"
+NO_LOG = "what the command prints goes where this command prints, and is kept nowhere"
+# name: (further spelling, whether it takes a value, why it has no effect; "" where nothing needs to be said)
+WITHOUT_EFFECT: Mapping[str, tuple[str, bool, str]] = {
+    "attach": ("-a", True, ""),  # stdout and stderr are attached, stdin is with -i
+    "disable-content-trust": ("", False, ""),
+    "domainname": ("", True, "the host name stands alone"),
+    "expose": ("", True, ""),
+    "health-cmd": ("", True, NO_HEALTH_CHECKS),
+    "health-interval": ("", True, NO_HEALTH_CHECKS),
+    "health-retries": ("", True, NO_HEALTH_CHECKS),
+    "health-start-period": ("", True, NO_HEALTH_CHECKS),
+    "health-timeout": ("", True, NO_HEALTH_CHECKS),
+    "log-driver": ("", True, NO_LOG),
+    "log-opt": ("", True, NO_LOG),
+    "no-healthcheck": ("", False, ""),
+    "oom-kill-disable": ("", False, "the kernel decides whom it ends"),
+    "oom-score-adj": ("", True, "the kernel decides whom it ends"),
+    "stop-timeout": ("", True, ""),
+}
+
+
+def many(options: Mapping[str, object], name: str) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", options[name])
+
+
+def maybe(options: Mapping[str, object], name: str) -> str | None:
+    return cast("str | None", options[name])
+
+
+def wishes_of(options: Mapping[str, object]) -> Wishes:
+    """Raises UsageError."""
+    from builder.containers.environment import parse_host, parse_variables
+    from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+    from builder.containers.run import Wishes
+
+    directory = str(Path.cwd())
+    mounts = [parse_volume(text, directory=directory) for text in many(options, "volumes")]
+    mounts += [parse_mount(text, directory=directory) for text in many(options, "mounts")]
+    mounts += [parse_tmpfs(text) for text in many(options, "tmpfs")]
+    workdir = str(options["workdir"])
+    if workdir and not workdir.startswith("/"):
+        raise UsageError(f'--workdir "{workdir}" is no absolute path', remedy="begin it with /")
+    return Wishes(
+        command=many(options, "words"),
+        entrypoint=maybe(options, "entrypoint"),
+        variables=parse_variables(many(options, "env"), many(options, "env_files"), os.environ),
+        mounts=ordered(mounts),
+        workdir=workdir,
+        user=str(options["user"]),
+        hostname=str(options["hostname"]),
+        hosts=tuple(parse_host(text) for text in many(options, "hosts")),
+        read_only=bool(options["read_only"]),
+        tty=bool(options["tty"]),
+        shm_size_bytes=parse_size(str(options["shm_size"])),
+        **_confinement(options),
+    )
+
+
+def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
+    """The members of Wishes that these options decide. Raises UsageError."""
+    from builder.cli.build_options import ulimits
+    from builder.containers.limits import parse_limits
+    from builder.containers.run import choose_capabilities
+    from builder.sandbox.seccomp import UNCONFINED
+
+    security = parse_security(many(options, "security"), Path.cwd())
+    privileged = bool(options["privileged"])
+    added = (*many(options, "cap_add"), *(("ALL",) if privileged else ()))
+    return {
+        **_network(options),
+        "capabilities": choose_capabilities(added, many(options, "cap_drop")),
+        "privileged": privileged,
+        "no_new_privs": security.no_new_privs,
+        "seccomp": UNCONFINED if privileged else security.seccomp,
+        "unmasked": privileged or security.unmasked,
+        "ulimits": ulimits(many(options, "ulimits")),
+        "limits": parse_limits(
+            memory=str(options["memory"]),
+            swap=str(options["swap"]),
+            cpus=str(options["cpus"]),
+            pids=cast("int", options["pids"]),
+        ),
+    }
+
+
+def _network(options: Mapping[str, object]) -> dict[str, Any]:
+    text, publish = cast("str | None", options["network"]), many(options, "publish")
+    everything = bool(options["publish_all"])
+    if text in (None, "host", "none") and not publish and not everything:
+        return {"network": text or "host"}
+    from builder.containers.networks import choose_kind
+    from builder.containers.ports import parse_ports
+
+    ports = parse_ports(publish)
+    kind, tool = choose_kind(text, publishes=bool(ports) or everything)
+    return {"network": kind, "network_tool": tool, "ports": ports, "publish_all": everything}
+
+
+def field_of(name: str) -> str:
+    return "docker_" + name.replace("-", "_")
+
+
+def remarks(given: Mapping[str, object]) -> list[str]:
+    """What to say of options without effect."""
+    return [
+        f"--{name} has no effect: {reason}"
+        for name, (_, _, reason) in WITHOUT_EFFECT.items()
+        if reason and given.get(field_of(name))
+    ]
+
+
+def write_id(given: Mapping[str, object], identity: str) -> None:
+    """--cidfile: a file that must not be there yet; raises UsageError, StoreError."""
+    path = cast("str | None", given["cidfile"])
+    if path is None:
+        return
+    with disk_errors(Path(path)):
+        try:
+            with Path(path).open("x") as stream:
+                stream.write(identity)
+        except FileExistsError as exc:
+            raise UsageError(f"--cidfile {path} exists", remedy="remove it, or name another") from exc

@@ -1,0 +1,112 @@
+"""Command lines read without click are read as click reads them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.cli.app import app
+from builder.cli.groups import plain_flags
+from builder.cli.quick import parse
+from builder.cli.quick_table import LINES
+from tests.unit.cli import quick_table
+
+
+def by_click(name: str, words: Sequence[str]) -> dict[str, object] | None:
+    """The options of the command; None where click refuses the line or answers it itself."""
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    try:
+        context = click.Context(command, info_name=name)
+        return command.make_context(name, plain_flags(command, words, context)).params
+    except (click.ClickException, click.exceptions.Exit):
+        return None
+
+
+def test_the_table_is_what_click_says() -> None:
+    assert quick_table.TARGET.read_text() == quick_table.made(), "run python -m tests.unit.cli.quick_table"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("run", "--rm busybox true"),
+        ("run", "-it --rm -e A=b -e C --env=D= -v /a:/b:ro --name x image sh -c --rm"),
+        ("run", "--network none -w /x --pull=never image -- a -b --help"),
+        ("run", "--rm - x"),
+        ("build", "."),
+        ("build", "-t a -t b:c --build-arg X=1 dir --target one -q --no-cache -f -"),
+        ("build", "--rm --no-compress -o type=oci,dest=x - --progress plain"),
+    ],
+)
+def test_common_lines_need_no_click(name: str, words: str) -> None:
+    options = parse(name, words.split(), {})
+    assert options is not None and options == by_click(name, words.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("run", ""),
+        ("run", "--help"),
+        ("run", "-e"),
+        ("run", "-eA=b image"),
+        ("run", "-e=A=b image"),
+        ("run", "--rm=false image"),
+        ("run", "--pull sometimes image"),
+        ("run", "--pids-limit 5 image"),
+        ("run", "-d image"),
+        ("run", "-ix image"),
+        ("run", "-- image"),
+        ("build", ""),
+        ("build", "a b"),
+        ("build", "--tags x ."),
+        ("build", "--iidfile /f ."),
+        ("pull", "x"),
+        ("", "x"),
+    ],
+)
+def test_click_reads_the_others(name: str, words: str) -> None:
+    assert parse(name, words.split(), {}) is None
+
+
+def test_variables_that_stand_for_options_are_left_to_click() -> None:
+    assert parse("run", ["x"], {"BUILDKIT_PROGRESS": "plain"}) is None
+    assert parse("run", ["x"], {"BUILDKIT_PROGRESS": ""}) is not None
+
+
+WORDS = st.sampled_from(
+    ["", "-", "--", "a", "a=b", "-x", "--no-such", "--rm=true", "-it", "-qt", "always", "plain", "=", "--="]
+)
+
+
+@pytest.mark.parametrize("name", LINES)
+@settings(max_examples=500, deadline=None)
+@given(data=st.data())
+def test_every_line_is_read_as_click_reads_it(name: str, data: st.DataObject) -> None:
+    line = LINES[name]
+    options = st.sampled_from([*line.flags, *line.texts])
+    joined = st.builds("{}={}".format, options, WORDS)
+    words = data.draw(st.lists(options | options | joined | WORDS, max_size=8))
+    found = parse(name, words, {})
+    assert found is None or found == by_click(name, words)
+
+
+def test_simple_commands_import_no_click(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    code = (
+        "import sys, json\nimport builder.__main__ as m\nm.os._exit = sys.exit = lambda code: None\nm.main()\n"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stdout)"
+    )
+    for words in (["build", "-q", "-t", "x", str(tmp_path)], ["run", "--rm", "--pull", "never", "nothere"]):
+        argv = [sys.executable, "-c", code, "--root", str(tmp_path / "state"), *words]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        assert "click" not in json.loads(done.stdout.splitlines()[-1]), words
