@@ -67,9 +67,6 @@ class Invocation:
     def _text(self, name: str) -> str:
         return str(self._options[name] or "")
 
-    def result_files(self) -> list[Path]:
-        return [Path(self._text(name)) for name in ("iidfile", "metadata_file") if self._options[name]]
-
     def _all_outputs(self) -> tuple[OutputSpec, ...]:
         outputs = parse_outputs(self._many("outputs"))
         if self._options["load"] and not any(spec.kind == "image" for spec in outputs):
@@ -393,8 +390,8 @@ class Invocation:
 def build(session: Session, given: Mapping[str, object]) -> None:
     """What `tiffin build` does. `given`: its options by name."""
     invocation = Invocation(session, given)
-    for path in invocation.result_files():
-        path.unlink(missing_ok=True)  # a stale result must not look like this one's
+    for path in filter(None, (given["iidfile"], given["metadata_file"])):
+        Path(str(path)).unlink(missing_ok=True)  # a stale result must not look like this one's
     renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
     if given["profile"]:
         from builder.cli.profile import Profiler
