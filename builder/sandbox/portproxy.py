@@ -65,6 +65,7 @@ class Connection:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client, self.server = client, server
         self.connected = False
+        self.forgotten = False
         self.there, self.back = Pipe(client, server), Pipe(server, client)
 
     def wanted(self, sock: socket.socket) -> int:
@@ -117,6 +118,8 @@ class Proxy:
         client.close()
 
     def _go_on(self, connection: Connection) -> None:
+        if connection.forgotten:  # with the event of its other end, in the same round
+            return
         try:
             if not connection.connected:
                 code = connection.server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -145,6 +148,7 @@ class Proxy:
                 self._selector.register(sock, events, connection)
 
     def _forget(self, connection: Connection) -> None:
+        connection.forgotten = True
         for sock in (connection.client, connection.server):
             if sock in self._selector.get_map():
                 self._selector.unregister(sock)

@@ -112,6 +112,21 @@ def test_a_client_that_vanishes_does_not_harm_others(published: Published) -> No
     inside_second.close()
 
 
+def test_both_ends_that_vanish_at_once_do_not_end_the_proxy(published: Published) -> None:
+    """Their events come in one round: the second is about a connection that is closed."""
+    for _ in range(50):
+        pairs = [published.connected() for _ in range(10)]
+        for sock in (end for pair in pairs for end in pair):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        for sock in (end for pair in pairs for end in pair):
+            sock.close()
+    client, inside = published.connected()
+    send_all(client, b"still here")
+    assert read_all(inside) == b"still here"
+    client.close()
+    inside.close()
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
