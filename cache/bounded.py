@@ -78,14 +78,14 @@ def bounded(question: Callable[[], Rows], seconds: float) -> Rows:
 
 
 def in_thread(question: Callable[[], _Answer], seconds: float) -> _Answer:
-    """The answer of `question`, in a thread that is left behind after `seconds`; raises its TiffinError, or StoreError."""
+    """The answer of `question`, in a thread that is left behind after `seconds`; raises its error, or StoreError."""
     answers: list[_Answer] = []
-    errors: list[TiffinError] = []
+    errors: list[Exception] = []
 
     def ask() -> None:
         try:
             answers.append(question())
-        except TiffinError as exc:
+        except Exception as exc:  # whatever it is: raised where the answer is waited for
             errors.append(exc)
 
     thread = threading.Thread(target=ask, name="shared cache", daemon=True)

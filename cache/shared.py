@@ -71,6 +71,7 @@ class SharedCache:
         self._found = found
         self._rows: dict[str, bytes] = {}  # came without being asked for
         self._absent: set[str] = set()
+        self.refused: set[Digest] = set()  # keys of rows that are malformed, or whose layer was lost
 
     @property
     def name(self) -> str:
@@ -85,8 +86,12 @@ class SharedCache:
         result = {}
         for key in keys:
             record = self._opened(key)
-            if record is not None and record.layer is not None and self._found(record.layer, record.diff_id):
+            if record is None or record.layer is None:
+                continue
+            if self._found(record.layer, record.diff_id):
                 result[key] = record
+            else:
+                self.refused.add(key)
         return result
 
     def everything(self) -> Mapping[Digest, StepRecord]:
@@ -113,6 +118,7 @@ class SharedCache:
         except (CorruptError, DigestError) as exc:
             del self._rows[key.hex]
             self._absent.add(key.hex)
+            self.refused.add(key)
             self._guard.tell(f"refused a record: {exc.message}")
             return None
         return record

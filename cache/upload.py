@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -43,7 +44,8 @@ class Uploaded:
 class Uploader:
     """Fills one store. `open_blob` gives the bytes of a packed layer; `may_begin` tells whether threads are allowed yet.
 
-    `doubted` holds the digests of blobs that came damaged or not at all: they are written even where they seem to be.
+    `doubted` holds the digests of blobs that came damaged or not at all, `refused` the keys of rows that did: they are
+    written even where they seem to be.
     `seconds` bounds the wait for an answer.
     """
 
@@ -53,7 +55,8 @@ class Uploader:
         sealer: Sealer,
         open_blob: Callable[[BlobRef], BinaryIO],
         may_begin: Callable[[], bool],
-        doubted: set[Digest],
+        doubted: AbstractSet[Digest],
+        refused: AbstractSet[Digest],
         seconds: float,
     ) -> None:
         self._seconds = seconds
@@ -62,6 +65,7 @@ class Uploader:
         self._open = open_blob
         self._may_begin = may_begin
         self._doubted = doubted
+        self._refused = refused
         self._lock = threading.Lock()  # guards everything below but the queue
         self._queue: queue.SimpleQueue[BlobRef] = queue.SimpleQueue()
         self._threads = 0
@@ -111,7 +115,9 @@ class Uploader:
         return {
             key: record
             for key, record in records.items()
-            if key.hex not in known or (record.layer is not None and record.layer.digest in self._doubted)
+            if key.hex not in known
+            or key in self._refused
+            or (record.layer is not None and record.layer.digest in self._doubted)
         }
 
     def _write(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from builder.image.cache_image import EMBEDDED
 from tests.cache_servers import BUCKET
 
 
@@ -24,23 +25,20 @@ class Contents(Protocol):
 
 
 class FileContents:
-    """Files below a folder: of a directory, of nginx, of a registry (whose rows are one document among its blobs)."""
+    """Files below a folder: of a directory, of nginx."""
 
-    def __init__(self, rows: Path | None, blobs: Path, pattern: str) -> None:
+    def __init__(self, rows: Path, blobs: Path, pattern: str) -> None:
         self._rows = rows
         self._blobs = blobs
         self._pattern = pattern
 
     def rows(self) -> Iterator[str]:
-        if self._rows is not None:
-            yield from (os.fspath(path) for path in sorted(self._rows.rglob("*")) if path.is_file())
-            return
-        yield from (name for name in self._all() if self.get(name).startswith(b'{"records"'))
+        yield from (os.fspath(path) for path in sorted(self._rows.rglob("*")) if path.is_file())
 
     def blobs(self) -> Iterator[str]:
-        yield from (name for name in self._all() if not self.get(name).startswith(b"{"))
+        yield from (name for name in self.all() if not self.get(name).startswith(b"{"))
 
-    def _all(self) -> list[str]:
+    def all(self) -> list[str]:
         return [os.fspath(path) for path in sorted(self._blobs.glob(self._pattern)) if path.is_file()]
 
     def get(self, name: str) -> bytes:
@@ -48,6 +46,19 @@ class FileContents:
 
     def put(self, name: str, data: bytes) -> None:
         Path(name).write_bytes(data)
+
+
+class RegistryContents(FileContents):
+    """Of a registry, whose rows are one document among its blobs, and a copy of it in the manifest."""
+
+    def __init__(self, blobs: Path) -> None:
+        super().__init__(blobs, blobs, "*/*/data")
+
+    def rows(self) -> Iterator[str]:
+        for name in self.all():
+            data = self.get(name)
+            if data.startswith(b'{"records"') or EMBEDDED.encode() in data:
+                yield name
 
 
 class RedisContents:
@@ -128,6 +139,7 @@ BLOB_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 ROW_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated record": lambda data: data[:-9],
-    "foreign schema": lambda data: re.sub(rb'(schema\\*":)1', rb"\g<1>9", data),  # also of rows in a document
+    # also of rows in a document; of a manifest the rows are packed
+    "foreign schema": lambda data: re.sub(rb'(schema\\*":)1', rb"\g<1>9", data).replace(EMBEDDED.encode(), b"x"),
     "no record at all": lambda data: b"<html>",
 }

@@ -194,6 +194,7 @@ class SharedCaches(Watch):
                 self._bytes,
                 lambda: bool(self._layers.snapshots.flavor) and not item.failed,
                 self._lost,
+                item.cache.refused if item.cache else frozenset(),
                 spec.timeout_seconds,
             )
         return item
