@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final, NoReturn
 
 from cache.errors import CorruptError, DigestError
 
@@ -17,19 +16,38 @@ _HEX = re.compile(r"[0-9a-f]+")
 COPY_CHUNK_BYTES = 1 << 20  # large enough that Python's share of a copy vanishes, small enough for constant memory
 
 
-@dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """`ALGORITHM:HEX`, checked when made, so it is safe in a path or a URL."""
+    """`ALGORITHM:HEX`, checked when made, so it is safe in a path or a URL. A value: it never changes, and has an order.
 
-    algorithm: str
-    hex: str
+    Written out, because there are very many, and `dataclasses` takes longer to import than a small command to run.
+    """
 
-    def __post_init__(self) -> None:
-        if HEX_LENGTH.get(self.algorithm) != len(self.hex) or not _HEX.fullmatch(self.hex):
+    __slots__ = ("algorithm", "hex")
+    algorithm: Final[str]  # type: ignore[misc]  # set past the lock below
+    hex: Final[str]  # type: ignore[misc]
+
+    def __init__(self, algorithm: str, hex: str) -> None:
+        if HEX_LENGTH.get(algorithm) != len(hex) or not _HEX.fullmatch(hex):
             raise DigestError(
-                f'invalid digest "{self.algorithm}:{self.hex}"',
-                remedy="expected sha256: and 64 lower-case hex digits",
+                f'invalid digest "{algorithm}:{hex}"', remedy="expected sha256: and 64 lower-case hex digits"
             )
+        object.__setattr__(self, "algorithm", algorithm)
+        object.__setattr__(self, "hex", hex)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a digest cannot be changed: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Digest) and self.hex == other.hex and self.algorithm == other.algorithm
+
+    def __hash__(self) -> int:
+        return hash((self.algorithm, self.hex))
+
+    def __lt__(self, other: Digest) -> bool:
+        return (self.algorithm, self.hex) < (other.algorithm, other.hex)
+
+    def __repr__(self) -> str:
+        return f"Digest({self.algorithm!r}, {self.hex!r})"
 
     @classmethod
     def parse(cls, text: str) -> Digest:

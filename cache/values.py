@@ -10,7 +10,6 @@ equality by class and members, hashing where frozen.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
@@ -95,7 +94,7 @@ def asdict(value: object) -> Any:
 
 def _own_fields(cls: type) -> list[Field]:
     found = []
-    for name, annotation in inspect.get_annotations(cls).items():
+    for name, annotation in cls.__annotations__.items():
         if str(annotation).startswith("ClassVar"):
             continue
         given = cls.__dict__.get(name, _MISSING)

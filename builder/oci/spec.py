@@ -6,7 +6,7 @@ The image configuration is in builder.oci.config.
 from __future__ import annotations
 
 import hashlib
-import platform as host
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -103,7 +103,8 @@ class Platform:
     @classmethod
     def local(cls) -> Platform:
         """The platform of this machine."""
-        return cls.normal("linux", {"armv7l": "armhf", "armv6l": "armel"}.get(host.machine(), host.machine().lower()))
+        machine = os.uname().machine
+        return cls.normal("linux", {"armv7l": "armhf", "armv6l": "armel"}.get(machine, machine.lower()))
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Platform:
