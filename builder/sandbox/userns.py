@@ -152,15 +152,15 @@ def _fork_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: in
                 status = 0
             else:
                 both = ((id_map.helpers[0], id_map.uids), (id_map.helpers[1], id_map.gids))
-                status = max(_spawn(helper, target, extents) for helper, extents in both)
+                pids = [_spawn(helper, target, extents) for helper, extents in both]  # side by side
+                status = max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
     finally:
         os._exit(status)
 
 
 def _spawn(helper: str, target: int, extents: Sequence[Extent]) -> int:
     numbers = [str(number) for extent in extents for number in extent]
-    pid = os.posix_spawn(helper, [helper, str(target), *numbers], {})
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.posix_spawn(helper, [helper, str(target), *numbers], {})
 
 
 def _wait_single_threaded() -> None:
