@@ -82,16 +82,16 @@ class ImageStore:
         return tuple(sorted(found.values(), key=lambda image: image.config.created, reverse=True))
 
     def find(self, text: str) -> StoredImage:
-        """By name, name@digest, or (abbreviated) id; raises ImageNotFoundError."""
-        images = self.images()
+        """By name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
+        image = self.get(Reference.parse(text))  # reads that image alone, however many there are
         match = _ID.fullmatch(text)
-        if match:
+        if image is None and match:
+            images = self.images()
             hits = [i for i in images if i.id.hex.startswith(match[1]) or i.descriptor.digest.hex.startswith(match[1])]
             if len(hits) > 1:
                 raise ImageError(f'"{text}" is the beginning of several image ids', remedy="write more of it")
             if hits:
                 return hits[0]
-        image = self.get(Reference.parse(text))
         if image is None:
             raise ImageNotFoundError(f'no image is called "{text}"', remedy="see tiffin images, or pull it")
         return image

@@ -1,0 +1,65 @@
+"""Images by name and id."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.errors import ImageNotFoundError
+from builder.image.store import ImageStore
+from cache.blobs import BlobStore
+from cache.digest import Digest
+from cache.local import Table
+from cache.statedir import StateDir
+from tests.minimal_image import write_image
+
+COUNT = 20
+
+
+class CountingBlobs(BlobStore):
+    """Remembers what was read."""
+
+    def __init__(self, state: StateDir) -> None:
+        super().__init__(state)
+        self.reads: list[Digest] = []
+
+    def read(self, digest: Digest, limit: int) -> bytes:
+        self.reads.append(digest)
+        return super().read(digest, limit)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> CountingBlobs:
+    return CountingBlobs(StateDir.open(tmp_path / "state"))
+
+
+@pytest.fixture
+def store(tmp_path: Path, blobs: CountingBlobs) -> Iterator[ImageStore]:
+    state = StateDir.open(tmp_path / "state")
+    for number in range(COUNT):
+        write_image(state.root, name=f"docker.io/library/i{number}:latest", config={"Labels": {"n": str(number)}})
+    with contextlib.closing(Table(state, pytest.fail)) as table:
+        yield ImageStore(state, blobs, table)
+
+
+def test_one_of_many_is_found_without_reading_the_others(store: ImageStore, blobs: CountingBlobs) -> None:
+    image = store.find("i7")
+    assert dict(image.config.config.labels) == {"n": "7"}
+    assert len(blobs.reads) == 2  # its manifest and its configuration
+
+
+def test_a_name_goes_before_an_id_that_begins_like_it(store: ImageStore, tmp_path: Path) -> None:
+    by_id = store.find("i3").id.hex[:12]
+    assert store.find(by_id).id == store.find("i3").id
+    write_image(tmp_path / "state", name=f"docker.io/library/{by_id}:latest", config={"Labels": {"n": "named"}})
+    assert dict(store.find(by_id).config.config.labels) == {"n": "named"}
+    assert store.find(f"sha256:{store.find('i3').id.hex}").id == store.find("i3").id
+
+
+def test_what_is_not_there_is_told(store: ImageStore) -> None:
+    for text in ("i99", "0123456789ab"):
+        with pytest.raises(ImageNotFoundError, match=f'no image is called "{text}"'):
+            store.find(text)
