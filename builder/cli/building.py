@@ -137,12 +137,10 @@ class Invocation:
                     self._enter()
                 mounts = self._mounts.records() if self._mounts is not None else {}
                 self._shared.share([built for _, built in builds], compression, self._enter, mounts)
-        for _, built in builds:
-            if built.report is not None:
-                for line in built.report.lines(size_text):
-                    sink.emit(Noted(message=line))
-        findings = dict.fromkeys(found for _, built in builds for found in built.findings)
-        for found in findings:
+        reports = [built.report for _, built in builds if built.report is not None]
+        for line in (line for report in reports for line in report.lines(size_text)):
+            sink.emit(Noted(message=line))
+        for found in dict.fromkeys(found for _, built in builds for found in built.findings):
             where = f"{found.span.file}:{found.span.first_line}"
             sink.emit(Warned(message=found.message, where=where, rule=found.rule))
         outputs.write_results(iidfile=self._text("iidfile"), metadata_file=self._text("metadata_file"))
