@@ -1,6 +1,6 @@
 """Open paths below a root that nothing in them leads out of. Stands alone like enter.py.
 
-openat2 does it in one call. Where a seccomp profile is older than that call, the path is walked: each name is opened
+openat2 does it in one call. Where a seccomp profile is older than that call, or the kernel lost a race, the path is walked: each name is opened
 without following it, relative to the one before, and links are read and followed by us.
 """
 
@@ -21,7 +21,7 @@ def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) ->
     try:
         return kernel.open_in_root(root_fd, path, flags, follow=follow)
     except OSError as exc:
-        if exc.errno != errno.ENOSYS:
+        if exc.errno not in (errno.ENOSYS, errno.EAGAIN):  # the second: something was renamed or mounted meanwhile
             raise
     return walk_in_root(root_fd, path, flags, follow=follow)
 
