@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import io
 import os
 import struct
@@ -315,3 +316,25 @@ def test_filter_takes_openat2_away() -> None:
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout == "38\nTrue\n"
+
+
+@pytest.mark.attack("T5")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EAGAIN])
+def test_a_path_is_walked_where_the_kernel_does_not_say(
+    arena: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """EAGAIN: something was renamed or mounted while the kernel looked at a path with "..", as on any busy machine."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(inroot.kernel, "open_in_root", refuse)
+    (arena / "tree/sub").mkdir()
+    (arena / "tree/link").symlink_to("../../sub")
+    root_fd = os.open(arena / "tree", os.O_PATH | os.O_DIRECTORY)
+    try:
+        fd = inroot.open_in_root(root_fd, "link", os.O_PATH)
+        assert os.readlink(f"/proc/self/fd/{fd}") == str(arena / "tree/sub")
+        os.close(fd)
+    finally:
+        os.close(root_fd)
