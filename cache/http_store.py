@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from cache.answers import MIN_QUESTION, answer, answered, question_name
+from cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
 from cache.connections import Connections, read_out
 from cache.errors import UsageError
 from cache.paced import Paced
@@ -22,7 +22,6 @@ from cache.snapshots import BlobRef
 if TYPE_CHECKING:
     import requests
 
-PARALLEL_ROWS = 16
 RETRY_SECONDS = 0.2
 RETRIED = (429, 500, 502, 503, 504)
 
@@ -50,13 +49,7 @@ class HttpStore:
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """One request for the rows of the very same question if it was asked before by a builder that stored the answer;
         those it lacks by one request each, many at a time."""
-        rows = answered(self._row(question_name(names)), names) if len(names) >= MIN_QUESTION else {}
-        missing = [name for name in names if name not in rows]
-        if missing:
-            with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
-                found = zip(missing, pool.map(self._row, missing), strict=True)
-                rows.update((name, row) for name, row in found if row is not None)
-        return rows
+        return read_rows(names, self._row)
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:

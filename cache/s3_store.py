@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
-from cache.answers import MIN_QUESTION, answer, answered, question_name
+from cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
 from cache.errors import UsageError
 from cache.http_store import place_of
 from cache.paced import Paced
 from cache.shared import MAX_ROW_BYTES, UnavailableError
 from cache.snapshots import BlobRef
 
-PARALLEL_ROWS = 16
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
@@ -43,13 +42,7 @@ class S3Store:
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """One request where a builder stored the answer to this question, else one for each row, many at a time."""
-        rows = answered(self._read(question_name(names)), names) if len(names) >= MIN_QUESTION else {}
-        missing = [name for name in names if name not in rows]
-        if missing:
-            with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
-                found = zip(missing, pool.map(self._read, missing), strict=True)
-                rows.update((name, row) for name, row in found if row is not None)
-        return rows
+        return read_rows(names, self._read)
 
     def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
         """Keep the answer to one question as one object."""

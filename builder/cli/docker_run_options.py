@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from builder.cli.wishes import WITHOUT_EFFECT, field_of
+from builder.cli.docker_words import field_of
+from builder.cli.wishes import WITHOUT_EFFECT
 
 
 def docker_run_options(command: Callable[..., Any]) -> Callable[..., Any]:

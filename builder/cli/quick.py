@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.cli.quick_table import Line
+    from builder.cli.quick_line import Line
 
 
 def answered(arguments: Sequence[str]) -> bool:

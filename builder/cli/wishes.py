@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from builder.cli.docker_words import field_of
 from builder.cli.security_options import parse_security
 from builder.errors import UsageError
 from cache.files import disk_errors
@@ -111,10 +112,6 @@ def _network(options: Mapping[str, object]) -> dict[str, Any]:
     ports = parse_ports(publish)
     kind, tool = choose_kind(text, publishes=bool(ports) or everything)
     return {"network": kind, "network_tool": tool, "ports": ports, "publish_all": everything}
-
-
-def field_of(name: str) -> str:
-    return "docker_" + name.replace("-", "_")
 
 
 def remarks(given: Mapping[str, object]) -> list[str]:

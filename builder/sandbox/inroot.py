@@ -1,7 +1,7 @@
 """Open paths below a root that nothing in them leads out of. Stands alone like enter.py.
 
-openat2 does it in one call. Where a seccomp profile is older than that call, or the kernel lost a race, the path is walked: each name is opened
-without following it, relative to the one before, and links are read and followed by us.
+openat2 does it in one call. Where a seccomp profile is older than that call, or the kernel lost a race, the path is
+walked: each name is opened without following it, relative to the one before, and links are read and followed by us.
 """
 
 from __future__ import annotations
