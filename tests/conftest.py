@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Registry, running_registry
-from tests.unprivileged import Users
+from tests.unprivileged import Users, has_ids, reclaim
 
 CHECKOUT = Path(__file__).parent.parent
 CLEARED = (
@@ -24,6 +24,7 @@ CLEARED = (
     "BUILDKIT_PROGRESS",
     "XDG_DATA_HOME",
 )
+SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")
 TIMEOUT_SECONDS = 300
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -34,10 +35,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """A shell's background jobs ignore these, which tiffin would respect, and what tests send would not arrive."""
+    """Signals that a shell's background jobs ignore would be ignored by tiffin too, and what tests send would not arrive.
+    Servers and tools of Debian are where a user's PATH may not lead.
+    """
+    os.environ["PATH"] = os.pathsep.join((os.environ["PATH"], *SYSTEM_PROGRAMS))
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """pytest itself cannot remove what has owners of the user's subordinate ids."""
+    factory: pytest.TempPathFactory | None = getattr(session.config, "_tmp_path_factory", None)
+    if factory is not None and has_ids():
+        reclaim(factory.getbasetemp())
 
 
 @pytest.fixture(autouse=True)

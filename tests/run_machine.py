@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.minimal_image import Files, write_image
-from tests.unprivileged import WITH_IDS, Users, interpreter
+from tests.unprivileged import WITH_IDS, Users, interpreter, remove_folder
 
 TIMEOUT_SECONDS = 60
 
@@ -104,24 +102,19 @@ def own_machine(folder: Path) -> Iterator[Machine]:
 @contextlib.contextmanager
 def users_machine(users: Users, user: str = WITH_IDS) -> Iterator[Machine]:
     """As an unprivileged user, with subordinate ids unless another is named."""
-    entry = pwd.getpwnam(user)
-    folder = Path(tempfile.mkdtemp(prefix="machine-", dir=entry.pw_dir))
+    folder = Path(tempfile.mkdtemp(prefix="machine-", dir=users.home(user)))
     machine = Machine(
         folder=folder,
         python=interpreter(),
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": f"{users.code}:{users.code / 'site'}",
-        },
-        identity={"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []},
+        env={**users.environ(user), "HOME": str(folder)},
+        identity=users.identity(user),
     )
     try:
         write_image(machine.state)
         machine.own(folder)
         yield machine
     finally:
-        shutil.rmtree(folder)
+        remove_folder(folder)
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = 10) -> None:

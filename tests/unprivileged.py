@@ -1,4 +1,7 @@
-"""Run tiffin as users who are not root: one with subordinate ids, one without. Root makes them; they go at the end."""
+"""Run tiffin as users who are not root: one with subordinate ids, one without. Root makes them; they go at the end.
+
+Who is not root is both of them, as far as his own ids serve.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from builder.sandbox.userns import plan_range
 
 # of this process alone, as several test runs may share a machine
 WITH_IDS, WITHOUT_IDS = f"tiffin-{os.getpid()}-ids", f"tiffin-{os.getpid()}-plain"
@@ -27,32 +32,29 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Users:
-    """`code` is a world-readable copy of tiffin and what it imports."""
+    """`code` is a world-readable copy of tiffin and what it imports, `homes` has a directory of each user's own."""
 
     code: Path
+    homes: Mapping[str, Path]
 
     @classmethod
     @contextlib.contextmanager
     def prepared(cls, checkout: Path) -> Iterator[Users]:
-        """Make the users and the copy; skips when not run by root, who alone can."""
-        if os.getuid() != 0:
-            pytest.skip("only root can become another user")
+        """Make the copy and, as root, the users."""
         code = Path(tempfile.mkdtemp(prefix="tiffin-code-"))
-        made = []
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(remove_folder, code)
             for package in ("builder", "cache"):
                 shutil.copytree(checkout / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
             site = Path(pytest.__file__).parent.parent
             shutil.copytree(site, code / "site", ignore=shutil.ignore_patterns(*NOT_COPIED))
             subprocess.run(["chmod", "-R", "a+rX", str(code)], check=True)
-            for name in (WITH_IDS, WITHOUT_IDS):
-                made.append(name)
-                _make_user(name)
-            yield cls(code=code)
-        finally:
-            for name in made:
-                subprocess.run(["userdel", "-r", name], capture_output=True, check=False)
-            shutil.rmtree(code)
+            yield cls(code=code, homes={name: stack.enter_context(_home(name)) for name in _names()})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The users there are: both, but for a caller without subordinate ids."""
+        return tuple(self.homes)
 
     def run(
         self, user: str, words: Sequence[str | Path], *, check: bool = True, **environ: str
@@ -65,28 +67,64 @@ class Users:
 
     def program(self, user: str, argv: Sequence[str], **environ: str) -> subprocess.CompletedProcess[str]:
         """Run any program as `user`."""
-        entry = pwd.getpwnam(user)
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
             list(argv),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
-            user=entry.pw_uid,
-            group=entry.pw_gid,
-            extra_groups=[],
-            cwd=entry.pw_dir,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": entry.pw_dir,
-                "PYTHONPATH": f"{self.code}:{self.code / 'site'}",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                **environ,
-            },
+            cwd=self.home(user),
+            env={**self.environ(user), **environ},
+            **self.identity(user),
         )
+        return done
+
+    def environ(self, user: str) -> dict[str, str]:
+        """The whole environment of a process of `user`."""
+        alone = {"TIFFIN_ISOLATION": "single"} if user == WITHOUT_IDS and has_ids() else {}
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home(user)),
+            "PYTHONPATH": f"{self.code}:{self.code / 'site'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **alone,
+        }
+
+    def identity(self, user: str) -> dict[str, object]:
+        """What makes a process of subprocess one of `user`."""
+        if os.getuid() != 0:
+            return {}
+        entry = pwd.getpwnam(user)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def own(self, user: str, path: Path) -> None:
+        """Give `user` what the test made."""
+        if os.getuid() == 0:
+            entry = pwd.getpwnam(user)
+            subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", str(path)], check=True)
 
     def home(self, user: str) -> Path:
-        return Path(pwd.getpwnam(user).pw_dir)
+        if user not in self.homes:
+            pytest.skip("whoever runs the tests has no subordinate ids (newuidmap, /etc/subuid, /etc/subgid)")
+        return self.homes[user]
+
+
+def has_ids() -> bool:
+    """Whether whoever runs the tests has subordinate ids, and is not root."""
+    return os.getuid() != 0 and plan_range() is not None
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a directory, what belongs to subordinate ids too."""
+    if has_ids():
+        reclaim(folder)
+    shutil.rmtree(folder)
+
+
+def reclaim(folder: Path) -> None:
+    """Make the files that belong to the caller's subordinate ids the caller's own."""
+    own = ["unshare", "--user", "--map-root-user", "--map-auto", "chown", "-R", "--no-dereference", "0:0", str(folder)]
+    subprocess.run(own, check=True)
 
 
 def interpreter() -> str:
@@ -95,6 +133,27 @@ def interpreter() -> str:
         if all(os.stat(parent).st_mode & 0o001 for parent in (candidate, *Path(candidate).parents)):
             return candidate
     raise AssertionError("no Python that other users may run")
+
+
+def _names() -> tuple[str, ...]:
+    return (WITH_IDS, WITHOUT_IDS) if os.getuid() == 0 or has_ids() else (WITHOUT_IDS,)
+
+
+@contextlib.contextmanager
+def _home(name: str) -> Iterator[Path]:
+    """The home of a user made for the time, or a directory that serves the caller for one."""
+    if os.getuid() != 0:
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        try:
+            yield folder
+        finally:
+            remove_folder(folder)
+        return
+    try:
+        _make_user(name)
+        yield Path(pwd.getpwnam(name).pw_dir)
+    finally:
+        subprocess.run(["userdel", "-r", name], capture_output=True, check=False)
 
 
 def _make_user(name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.cachetable.lab import KINDS, Lab, open_lab
 from tests.cachetable.scene import Case, World, steps
 from tests.conftest import assert_nothing_left
 from tests.servers import Registry
+from tests.unprivileged import remove_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network]
 TABLE: list[tuple[World, Case]] = [
@@ -31,7 +31,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, registry: Registry, busybox: P
         yield made
         for state in folder.glob("asks-*"):
             assert_nothing_left(state)
-    shutil.rmtree(folder)
+    remove_folder(folder)
 
 
 @pytest.mark.parametrize("number", range(len(TABLE)), ids=[f"{world.name}: {case.name}" for world, case in TABLE])
@@ -47,7 +47,7 @@ def test_case(lab: Lab, number: int) -> None:
     root = lab.folder / f"state-{number}"
     assert lab.build(KINDS[number % len(KINDS)], scene, root) == steps(world, case.runs)
     assert_nothing_left(root)
-    shutil.rmtree(root)
+    remove_folder(root)
 
 
 def test_the_table_is_large() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tests.conformance.forkserver import ForkServer
 from tests.conformance.images import Base, Result, placed, read_result, write_base
 from tests.conformance.servers import serving_files
 from tests.conftest import assert_nothing_left
+from tests.unprivileged import remove_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network]
 CASES = {case.id: case for area in areas() for case in load(area)}
@@ -67,7 +67,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
         http = stack.enter_context(serving_files())
         yield Kitchen(server=server, state=state, bases=known, http=http, home=home)
     assert_nothing_left(state)
-    shutil.rmtree(folder)
+    remove_folder(folder)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -31,11 +30,8 @@ def test_service_is_built_pushed_and_served(users: Users, debian: str, registry:
     assert "DONE" not in again.stderr and "warning" not in again.stderr
     template = "{{index .Config.Healthcheck.Test 1}}"
     check = users.run(WITH_IDS, ["inspect", "-f", template, name]).stdout.strip()
-    entry = users.home(WITH_IDS).stat()
-    environ = {"HOME": str(users.home(WITH_IDS)), "PATH": os.environ["PATH"]}
-    environ["PYTHONPATH"] = f"{users.code}:{users.code / 'site'}"
     argv = [interpreter(), "-m", "builder", "run", "--rm", name]
-    server = subprocess.Popen(argv, env=environ, user=entry.st_uid, group=entry.st_gid, extra_groups=[], cwd="/")
+    server = subprocess.Popen(argv, env=users.environ(WITH_IDS), cwd="/", **users.identity(WITH_IDS))  # type: ignore[call-overload]
     try:
         assert b"rice" in _get(f"http://127.0.0.1:{port}/menu.html")
         assert b"tiffin" in _get(f"http://127.0.0.1:{port}/")

@@ -37,7 +37,7 @@ def folder(users: Users, busybox: Path, tmp_path_factory: pytest.TempPathFactory
     (path / "app/f").write_text("file\n")
     subprocess.run(["chmod", "-R", "a+rX", str(path)], check=True)
     yield path
-    for user in (WITH_IDS, WITHOUT_IDS):
+    for user in users.names:
         users.run(user, ["system", "reset", "-f"])
 
 
