@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import ended, free_port, wait_for_port
+from tests.servers import free_port, serving
 
 BUCKET = "layers"
 S3_OPTIONS = "region=us-east-1,use_path_style=true,access_key_id=test,secret_access_key=test"
@@ -68,11 +68,6 @@ def running_s3(folder: Path) -> Iterator[CacheServer]:
         yield CacheServer(url=url, port=port, data=folder, process=process)
 
 
-@contextlib.contextmanager
-def _serving(argv: list[str], folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(argv: list[str], folder: Path, port: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     environ = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ)
-    with ended(process):
-        wait_for_port(process, port, folder / "log")
-        yield process
+    return serving(argv, port, folder / "log", environ)

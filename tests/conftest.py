@@ -36,12 +36,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """Signals that a shell's background jobs ignore would be ignored by tiffin too, and what tests send would not arrive.
-    Servers and tools of Debian are where a user's PATH may not lead.
+    SIGTERM, like an interrupt, ends fixtures properly. Servers and tools of Debian are where a user's PATH may not lead.
     """
     os.environ["PATH"] = os.pathsep.join((os.environ["PATH"], *SYSTEM_PROGRAMS))
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    for number in (signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: object, own: int = os.getpid()) -> None:
+    if os.getpid() == own:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_DFL)  # a child that a test forked
+    os.kill(os.getpid(), number)
 
 
 @pytest.hookimpl(tryfirst=True)

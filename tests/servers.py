@@ -7,11 +7,13 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 20
+# before a server's words: it ends with the process of the tests, however that ends
+TIED = ("setpriv", "--pdeathsig", "TERM", "--")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +53,32 @@ def running_registry(
         lines.append(f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}")
     (folder / "config.yml").write_text("\n".join(lines) + "\n")
     environ = {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"}
-    with (folder / "log").open("wb") as log:
+    with serving(["docker-registry", "serve", str(folder / "config.yml")], port, folder / "log", environ):
+        yield Registry(host=f"127.0.0.1:{port}", data=folder / "data")
+
+
+@contextlib.contextmanager
+def running_git(folder: Path, log: Path) -> Iterator[str]:
+    """Serve the repositories in `folder`, whoever owns them: yields `git://127.0.0.1:PORT`."""
+    port = free_port()
+    options = ["--reuseaddr", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={folder}"]
+    trust = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    with serving(["git", "daemon", *options, str(folder)], port, log, {**os.environ, **trust}):
+        yield f"git://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def serving(
+    argv: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that listens on `port`, until the end of the block or of the tests."""
+    with log.open("wb") as sink:
         server = subprocess.Popen(
-            ["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log, env=environ
+            [*TIED, *argv], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environ, start_new_session=True
         )
     with ended(server):
-        wait_for_port(server, port, folder / "log")
-        yield Registry(host=f"127.0.0.1:{port}", data=folder / "data")
+        wait_for_port(server, port, log)
+        yield server
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import pytest
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.conftest import CHECKOUT
 from tests.minimal_image import base_files
+from tests.servers import running_git
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 Files = dict[str, bytes | str | None]
@@ -384,27 +385,10 @@ def repository(ground: Ground) -> Iterator[str]:
     for hook in ("post-checkout", "post-merge", "reference-transaction"):
         (work / ".git/hooks" / hook).write_text(f"#!/bin/sh\ntouch {work}/ran\n")
         (work / ".git/hooks" / hook).chmod(0o755)
-    from tests.servers import free_port, wait_for_port
-
-    port = free_port()
-    log = work / "daemon.log"
-    with log.open("wb") as sink:
-        options = ["--reuseaddr", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={work.parent}"]
-        environ = {
-            **os.environ,
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
-        }
-        daemon = subprocess.Popen(
-            ["git", "daemon", *options, str(work.parent)], stderr=sink, env=environ, start_new_session=True
-        )
     try:
-        wait_for_port(daemon, port, log)
-        yield f"git://127.0.0.1:{port}/repository"
+        with running_git(work.parent, work / "daemon.log") as address:
+            yield f"{address}/repository"
     finally:
-        os.killpg(daemon.pid, 15)
-        daemon.wait()
         ran = (work / "ran").exists()
         shutil.rmtree(work)
         assert not ran, "a program named by a repository was run"

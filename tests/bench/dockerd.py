@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.servers import TIED
+
 START_SECONDS = 30
 # no network of its own: builds and runs use the machine's
 OPTIONS = ("--iptables=false", "--bridge=none", "--ip-forward=false", "--ip-masq=false", "--storage-driver=overlay2")
@@ -18,7 +20,7 @@ def running_docker(folder: Path) -> Iterator[Sequence[str]]:
     """The words of Debian's client (another on PATH may be newer and lack a part) to a daemon whose state is in `folder`; it ends with the block."""
     places = [f"--data-root={folder}/d", f"--exec-root={folder}/e", f"--pidfile={folder}/pid", f"-H=unix://{folder}/s"]
     with (folder / "log").open("wb") as log:
-        daemon = subprocess.Popen(["dockerd", *OPTIONS, *places], stdout=log, stderr=log)
+        daemon = subprocess.Popen([*TIED, "dockerd", *OPTIONS, *places], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not (folder / "s").exists():

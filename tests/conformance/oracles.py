@@ -18,6 +18,7 @@ from typing import Protocol
 
 from tests.conformance.case import Case
 from tests.conformance.images import Base, Result, read_result
+from tests.servers import TIED
 
 START_SECONDS = 30
 BUILD_SECONDS = 120
@@ -196,7 +197,7 @@ def running_buildkit(folder: Path, root: Path | None = None) -> Iterator[BuildKi
     enter = ["unshare", "--mount", "--propagation=private", "sh", "-c", _ENTER, "enter", str(root), str(folder)]
     enter = enter if root else []
     with (folder / "log").open("wb") as log:
-        daemon = subprocess.Popen([*enter, "dockerd", *options, *places], stdout=log, stderr=log)
+        daemon = subprocess.Popen([*TIED, *enter, "dockerd", *options, *places], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not (folder / "s").exists():

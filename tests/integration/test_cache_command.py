@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, assert_nothing_left
-from tests.servers import Registry, free_port
+from tests.servers import TIED, Registry, free_port
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]
@@ -96,7 +96,7 @@ def test_serve_to_another_builder(tiffin: Run, built: Path, base: str, tmp_path:
     port = free_port()
     (tmp_path / "token").write_text("hushhush\n")
     argv = [
-        *(sys.executable, "-m", "builder", "--root", str(root), "cache", "serve"),
+        *(*TIED, sys.executable, "-m", "builder", "--root", str(root), "cache", "serve"),
         *("--listen", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")),
     ]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Run, assert_nothing_left
 from tests.faults import Proxy, faulty
 from tests.hosts import Host, Network, network_of
-from tests.servers import Registry
+from tests.servers import TIED, Registry
 
 pytestmark = [
     pytest.mark.userns,
@@ -61,7 +61,16 @@ def starting(
     root: Path, *words: str | Path, peers: str = "", host: Host | None = None, token: str = TOKEN
 ) -> subprocess.Popen[str]:
     """tiffin, on a host of its own."""
-    argv = [*(host.prefix if host else ()), sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+    argv = [
+        *TIED,
+        *(host.prefix if host else ()),
+        sys.executable,
+        "-m",
+        "builder",
+        "--root",
+        str(root),
+        *map(str, words),
+    ]
     env = {**os.environ, "TIFFIN_CACHE_TOKEN": token, "TIFFIN_CACHE_PEERS": peers}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 

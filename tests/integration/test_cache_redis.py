@@ -15,7 +15,7 @@ import redis
 
 from tests.cache_servers import CacheServer, running_redis
 from tests.conftest import assert_nothing_left
-from tests.servers import ended, free_port, make_certificate, wait_for_port
+from tests.servers import free_port, make_certificate, serving
 
 pytestmark = pytest.mark.network
 Make = Callable[..., Path]
@@ -96,10 +96,7 @@ def test_sentinel(context: Make, tmp_path: Path) -> None:
             f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor caches 127.0.0.1 {master.port} 1\n"
             "sentinel auth-pass caches hushhush\n"
         )
-        with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen(["redis-server", str(conf), "--sentinel"], stdout=log, stderr=log)
-        with ended(process):
-            wait_for_port(process, port, tmp_path / "log")
+        with serving(["redis-server", str(conf), "--sentinel"], port, tmp_path / "log"):
             url = f"redis+sentinel://:hushhush@127.0.0.1:9,127.0.0.1:{port}/caches/3"
             assert_shared(context, tmp_path, f'type=redis,"url={url}",timeout=30')
         with contextlib.closing(redis.Redis(port=master.port, db=3, password="hushhush")) as client:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.integration.test_build import listing
+from tests.servers import running_git
 
 Make = Callable[..., Path]
 TREE = {"a/b/one.txt": "1", "a/b/two.png": "2", "a/c/d/three.txt": "3", "top.txt": "t", "top.png": "p"}
@@ -245,29 +246,8 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def served(repository: Path) -> Iterator[str]:
     """The repository's git:// URL, up to its name."""
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    command = [
-        "git",
-        "daemon",
-        "--reuseaddr",
-        "--listen=127.0.0.1",
-        f"--port={port}",
-        "--export-all",
-        f"--base-path={repository.parent}",
-        str(repository.parent),
-    ]
-    daemon = subprocess.Popen(command, stderr=subprocess.PIPE)
-    url = f"git://127.0.0.1:{port}/main.git"
-    while subprocess.run(["git", "ls-remote", url], capture_output=True).returncode:
-        assert daemon.poll() is None
-    yield url
-    daemon.terminate()
-    daemon.wait()
-    daemon.stderr.close()  # type: ignore[union-attr]
+    with running_git(repository.parent, repository.parent / "daemon.log") as address:
+        yield f"{address}/main.git"
 
 
 def test_git(tiffin: Run, context: Make, served: str, repository: Path) -> None:

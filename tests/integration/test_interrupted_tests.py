@@ -1,0 +1,116 @@
+"""Tests that are interrupted, or killed, leave no server running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.run_machine import wait_until
+
+pytestmark = pytest.mark.network
+SECONDS = 30  # a worker of xdist takes five to notice
+WAITING = """
+    import os
+    import subprocess
+    import time
+
+    from tests.cache_servers import running_nginx, running_redis
+    from tests.servers import running_git, running_registry
+
+
+    def test_that_does_not_end(tmp_path):
+        (tmp_path / "nginx").mkdir()
+        with (
+            running_registry(tmp_path),
+            running_redis(tmp_path),
+            running_nginx(tmp_path / "nginx"),
+            running_git(tmp_path, tmp_path / "git.log"),
+        ):
+            with open(os.environ["SAID"] + ".part", "w") as file:
+                file.write(str(tmp_path))
+            os.rename(os.environ["SAID"] + ".part", os.environ["SAID"])
+            time.sleep(1000)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """pytest in the midst of a test with servers, which name `folder` as argument or are in it."""
+
+    process: subprocess.Popen[bytes]
+    said: Path
+
+    @property
+    def folder(self) -> str:
+        return self.said.read_text()
+
+    def servers(self) -> dict[int, str]:
+        """Names of the programs that run."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                words, place = Path(f"/proc/{pid}/cmdline").read_bytes(), os.readlink(f"/proc/{pid}/cwd")
+                if os.fsencode(self.folder) in words or place.startswith(self.folder):
+                    found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        return found
+
+
+@contextlib.contextmanager
+def started(folder: Path, *words: str) -> Iterator[Session]:
+    folder.mkdir()
+    (folder / "test_waiting.py").write_text(textwrap.dedent(WAITING))
+    said = folder / "said"
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={folder}",
+    ]
+    environ = {**os.environ, "SAID": str(said), "PYTHONPATH": str(CHECKOUT)}
+    for name in [name for name in environ if name.startswith("PYTEST_")]:
+        del environ[name]
+    with (folder / "log").open("wb") as log:
+        argv += [f"--basetemp={folder / 'tmp'}", *words, str(folder / "test_waiting.py")]
+        process = subprocess.Popen(argv, stdout=log, stderr=log, env=environ, cwd=folder)
+    session = Session(process=process, said=said)
+    try:
+        yield session
+    finally:
+        process.kill()
+        process.wait()
+        for pid in session.servers() if said.exists() else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_no_server_is_left(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    with contextlib.ExitStack() as stack:
+        sessions = {
+            number: stack.enter_context(started(tmp_path / number.name, *workers))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+        }
+        for number, session in sessions.items():
+            wait_until(session.said.exists, seconds=SECONDS)
+            assert {"docker-registry", "redis-server", "nginx", "git-daemon"} <= {*session.servers().values()}
+            session.process.send_signal(number)
+        for number, session in sessions.items():
+            wait_until(lambda session=session: not session.servers(), seconds=SECONDS)
+            assert session.process.wait(SECONDS) == (
+                -number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED
+            )
