@@ -27,6 +27,7 @@ class Ended(BaseException):
 def main() -> NoReturn:
     """Entry point."""
     _open_standard_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where a parent ignores it the kernel reaps what we wait for
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
             signal.signal(number, _end)

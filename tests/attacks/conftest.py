@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,14 @@ TIERS = ("root", "range", "single")
 
 def _grounds(tier: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Ground]:
     with ExitStack() as stack:
-        if tier == "root":
+        if tier in ("root", "chroot"):
             machine = stack.enter_context(own_machine(folder))
         else:
             users: Users = request.getfixturevalue("users")
             user = () if tier == "range" else (WITHOUT_IDS,)
             machine = stack.enter_context(users_machine(users, *user))
+        if tier == "chroot":
+            machine = replace(machine, env={**machine.env, "TIFFIN_ISOLATION": tier})
         canary = make_canary(machine.folder)
         machine.own(canary)
         place = machine.folder / "fork"
@@ -50,6 +54,13 @@ def _range_ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def _single_ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     yield from _grounds("single", request, tmp_path_factory.mktemp("single"))
+
+
+@pytest.fixture(scope="session")
+def _chroot_ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    if os.getuid() != 0:
+        pytest.skip("a chroot takes root")
+    yield from _grounds("chroot", request, tmp_path_factory.mktemp("chroot"))
 
 
 def _unharmed(ground: Ground) -> Iterator[Ground]:
@@ -81,4 +92,10 @@ def single_ground(_single_ground: Ground) -> Iterator[Ground]:
 @pytest.fixture(params=TIERS)
 def each_ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """Each tier in turn."""
+    yield from _unharmed(request.getfixturevalue(f"_{request.param}_ground"))
+
+
+@pytest.fixture(params=(*TIERS, "chroot"))
+def every_ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """Each tier, and root confined by a chroot alone."""
     yield from _unharmed(request.getfixturevalue(f"_{request.param}_ground"))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from pathlib import Path
 
 import pytest
 
-from builder.sandbox import kernel
 from builder.sandbox.root import MASKED, READ_ONLY
-from tests.run_machine import Machine, own_machine
+from tests.run_machine import Machine
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("seccomp")]
 
@@ -132,41 +129,3 @@ def test_masked_and_read_only_paths(machine: Machine) -> None:
     for option in ("--privileged", "--security-opt=systempaths=unconfined"):
         done = machine.run("run", "--rm", option, "minimal", "sh", "-c", "grep -c ' /proc/interrupts ' /proc/mounts")
         assert done.stdout.split() == ["0"], done.stderr
-
-
-def test_abstract_sockets_of_this_machine_are_out_of_reach(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """CVE-2020-15257: with the machine's own network their names are visible; Landlock keeps them shut."""
-    if not has_scopes():
-        pytest.skip("the kernel has no Landlock scopes (Linux 6.12)")
-    name = f"tiffin-test-{os.getpid()}"
-    inside = (
-        "import socket\n"
-        "def reach(name):\n"
-        "    with socket.socket(socket.AF_UNIX) as client: client.connect(name)\n"
-        "own = socket.socket(socket.AF_UNIX); own.bind('\\0' + 'own-of-the-container'); own.listen()\n"
-        "reach('\\0own-of-the-container')\n"
-        f"try: reach('\\0{name}'); print('reached')\n"
-        "except PermissionError: print('refused')\n"
-    )
-    with own_machine(tmp_path_factory.mktemp("scopes")) as machine, socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"\0{name}")
-        server.listen()
-        words = ["-v", "/:/machine:ro", "minimal", "chroot", "/machine", "/usr/bin/python3", "-c", inside]
-        assert machine.output(*words).strip() == "refused"
-        assert machine.output("--privileged", *words).strip() == "reached"
-
-
-def has_scopes() -> bool:
-    """Whether a process may be put into a scope, tried in a child."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if _try_scope() else 1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def _try_scope() -> bool:
-    try:
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        return kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET)
-    except OSError:
-        return False

@@ -148,6 +148,12 @@ def test_hardlink_is_resolved_in_the_root_not_the_working_directory(
     refused(refused_in, tar(raw("h", "hardlink", link="f")))
 
 
+@pytest.mark.parametrize("link", ["./d/f", "/d/f", "d//f", "d/./f", "d/f/"])
+def test_hardlink_names_are_cleaned_as_those_of_entries(tmp_path: Path, link: str) -> None:
+    both(tmp_path, tar(raw("./d/f", data=b"x"), raw("./h", "hardlink", link=link)))
+    assert (tmp_path / "tree/h").samefile(tmp_path / "tree/d/f")
+
+
 def test_hardlink_to_a_symlink_is_the_symlink(tmp_path: Path) -> None:
     target = tmp_path / "host"
     target.write_text("host")

@@ -1,0 +1,328 @@
+"""What is around every command, exactly and on each tier: credentials, filter, signals, descriptors, calls; a careless caller.
+
+Looked at from outside where a look from inside would be one of what the walls hide (in a chroot there is no /proc).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from builder.sandbox import kernel
+from builder.sandbox.kernel import CAPABILITIES
+from builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tests.attacks.ground import Ground
+from tests.minimal_image import base_files
+from tests.pods import bounding_set
+from tests.raw_program import Call, raw_program
+from tests.run_machine import wait_until
+
+pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
+NONE = f"{0:016x}"
+EPERM, ENOENT, ENOSYS, ECONNREFUSED = 1, 2, 38, 111
+CLONE_FS = 0x200
+UNIX_ADDRESS = socket.AF_UNIX.to_bytes(2, "little") + b"\0"  # what follows is an abstract name
+ENTRIES = ("RUN", "run")
+NAMELESS = ("/memfd:", "/dev/null")
+NAMES = (
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
+    "Seccomp_filters",
+    "SigBlk",
+    "SigIgn",
+    "Umask",
+    "Groups",
+    "NSpid",
+    "NSsid",
+)
+
+
+def capability_mask(ground: Ground) -> str:
+    """Docker's fourteen, in a chroot without the one that leads out of it."""
+    names = [name for name in DEFAULT_CAPABILITIES if ground.tier != "chroot" or name != "SYS_CHROOT"]
+    return f"{sum(1 << CAPABILITIES.index(name) for name in names):016x}"
+
+
+# -- a command that waits, looked at from outside --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A command of a step or a container that sleeps; `tiffin` started it, `above` are its parents below that."""
+
+    pid: int
+    tiffin: int
+    above: Sequence[int]
+
+    @property
+    def status(self) -> dict[str, str]:
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        found = dict(line.split(":", 1) for line in text.splitlines())
+        return {name: " ".join(found[name].split()) for name in NAMES}
+
+
+def careless(ground: Ground) -> list[str]:
+    """What starts tiffin with every capability inheritable and ambient, as old container runtimes did (CVE-2022-24769)."""
+    own = bounding_set()
+    names = ",".join(f"+{name.lower()}" for number, name in enumerate(CAPABILITIES) if own >> number & 1)
+    identity = ground.machine.identity
+    user = [f"--reuid={identity['user']}", f"--regid={identity['group']}", "--clear-groups"] if identity else []
+    return ["setpriv", *user, f"--inh-caps={names}", f"--ambient-caps={names}"]
+
+
+def spoil() -> None:
+    """The rest of what a careless parent hands down."""
+    os.umask(0)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGALRM, signal.SIGTERM})
+
+
+@contextlib.contextmanager
+def held(ground: Ground, entry: str, *options: str, fds: Sequence[int] = (), user: str = "") -> Iterator[Held]:
+    mark = f"9{os.getpid():06d}{time.monotonic_ns() % 1000:03d}"  # seconds
+    if entry == "RUN":
+        dockerfile = "FROM minimal\n" + (f"USER {user}\n" if user else "") + f'RUN ["sleep", "{mark}"]\n'
+        words = ["build", "--no-cache", "--progress=plain", *options, str(ground.context(dockerfile))]
+    else:
+        words = ["run", "--rm", *options, *(("-u", user) if user else ()), "minimal", "sleep", mark]
+    environment = {key: value for key, value in ground.machine.options().items() if key in ("env", "cwd")}
+    process = subprocess.Popen(  # type: ignore[call-overload]
+        [*careless(ground), *ground.machine.argv(*words)],
+        **environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=fds,
+        preexec_fn=spoil,
+    )
+    try:
+        wait_until(lambda: process.poll() is not None or sleepers(mark), seconds=30)
+        found = sleepers(mark)
+        assert len(found) == 1, "the command did not start"
+        yield Held(pid=found[0], tiffin=process.pid, above=between(process.pid, found[0]))
+    finally:
+        for pid in sleepers(mark):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def sleepers(mark: str) -> list[int]:
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == f"sleep\0{mark}\0".encode():
+                found.append(int(pid))
+    return found
+
+
+def between(top: int, pid: int) -> list[int]:
+    """The processes between `top` and `pid`."""
+    result = []
+    while True:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        if pid in (top, 1, 0):
+            assert pid == top, "the command is no descendant of tiffin"
+            return result
+        result.append(pid)
+
+
+@pytest.mark.attack("T32")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_credentials_are_exactly_these(every_ground: Ground, entry: str) -> None:
+    """Whatever tiffin's caller has and ignores, a command has Docker's capabilities, a filter, and signals that work."""
+    own = capability_mask(every_ground)
+    supervised = every_ground.tier != "chroot"  # owners or devices
+    wanted = {
+        "CapInh": NONE,
+        "CapPrm": own,
+        "CapEff": own,
+        "CapBnd": own,
+        "CapAmb": NONE,
+        "NoNewPrivs": "0",
+        "Seccomp": "2",
+        "Seccomp_filters": str(1 + int(supervised)),
+        "SigBlk": NONE,
+        "SigIgn": NONE,
+        "Umask": "0022",
+    }
+    with held(every_ground, entry) as command:
+        status = command.status
+        assert {name: status[name] for name in wanted} == wanted
+        if every_ground.tier != "chroot":
+            assert status["NSpid"].split()[1:] == ["2"], "the command sees other processes than its own"
+        assert status["NSsid"].split()[-1] == status["NSpid"].split()[-1], "the command is in the session of tiffin"
+    wanted |= {"CapPrm": NONE, "CapEff": NONE}
+    if every_ground.tier != "single":  # whose kernel knows one user
+        with held(every_ground, entry, user="33") as command:
+            status = command.status
+            assert {name: status[name] for name in wanted} == wanted, "a user keeps what root had"
+
+
+@pytest.mark.attack("T32")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_no_new_privileges(every_ground: Ground, entry: str) -> None:
+    with held(every_ground, entry, "--security-opt=no-new-privileges") as command:
+        assert command.status["NoNewPrivs"] == "1"
+        assert command.status["Seccomp"] == "2"
+
+
+@pytest.mark.attack("T31")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may look at the descriptors of tiffin's own processes")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_no_process_of_a_sandbox_holds_a_file_of_the_machine(every_ground: Ground, entry: str) -> None:
+    """The command has its three streams; what is above it, which it may get at one day, has nothing to be had."""
+    with (
+        (every_ground.canary / "file").open("r+") as canary,
+        held(every_ground, entry, fds=[canary.fileno()]) as command,
+    ):
+        assert targets(command.tiffin)[canary.fileno()] == canary.name, "the canary was not handed down"
+        assert sorted(targets(command.pid)) == [0, 1, 2]
+        assert len(command.above) == 3, "there is no init, runner and launcher above the command"
+        for pid in command.above:
+            opened = [path for fd, path in targets(pid).items() if fd > 2]
+            named = [path for path in opened if path.startswith("/") and not path.startswith(NAMELESS)]
+            assert named == [], f"{pid} of {command.above} holds files of the machine"
+
+
+def targets(pid: int) -> dict[int, str]:
+    """What the descriptors of a process are."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
+
+
+# -- calls -----------------------------------------------------------------------------------------------------------
+
+FORBIDDEN: dict[str, tuple[Call, int]] = {
+    "add_key": (("add_key", (0, 0, 0, 0, 0)), EPERM),
+    "bpf": (("bpf", (999, 0, 0)), EPERM),
+    "clone": (("clone", (kernel.CLONE_NEWUSER | CLONE_FS, 0, 0, 0, 0)), EPERM),
+    "clone3": (("clone3", (0, 0)), ENOSYS),  # so that a C library tries clone, whose flags a filter can see
+    "io_uring": (("io_uring_setup", (0, 0)), EPERM),
+    "kcmp": (("kcmp", (-1, -1, 0, 0, 0)), EPERM),
+    "keyctl": (("keyctl", (0, -2, 0)), EPERM),
+    "open_tree": (("open_tree", (-1, 0, 0)), EPERM),
+    "perf": (("perf_event_open", (0, 0, -1, -1, -1)), EPERM),
+    "personality": (("personality", (0x1234,)), EPERM),
+    "pidfd_getfd": (("pidfd_getfd", (-1, -1, 0)), EPERM),
+    "setns": (("setns", (-1, 0)), EPERM),
+    "unshare": (("unshare", (1,)), EPERM),
+    "userfaultfd": (("userfaultfd", (-1,)), EPERM),
+}
+
+
+def errnos(ground: Ground, entry: str, calls: dict[str, Sequence[Call]], *options: str) -> dict[str, int]:
+    """The errno of the last call of each program, 0 for success."""
+    programs: dict[str, bytes | str | None] = {f"bin/raw-{name}": raw_program(*row) for name, row in calls.items()}
+    ground.machine.make_image(base_files(), programs, name="raw", config={"Env": ["PATH=/bin"]})
+    script = 'for name in /bin/raw-*; do $name; echo "result ${name#/bin/raw-} $?."; done'
+    if entry == "RUN":
+        text = ground.output(f"FROM raw\nRUN {script}\n", *options)
+    else:
+        done = ground.run("run", "--rm", *options, "raw", "sh", "-c", script)
+        assert done.returncode == 0, done.stderr
+        text = done.stdout
+    found = {name: int(number) for name, number in re.findall(r"result (\w+) (\d+)\.", text)}
+    assert found.keys() == calls.keys(), text
+    return found
+
+
+@pytest.mark.attack("T32")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_calls_that_the_filter_alone_forbids(every_ground: Ground, entry: str) -> None:
+    """Each has another errno without the filter, as none of them gets as far as to need a capability."""
+    calls = {name: (call,) for name, (call, _) in FORBIDDEN.items()}
+    wanted = {name: number for name, (_, number) in FORBIDDEN.items()}
+    assert errnos(every_ground, entry, calls) == wanted
+    if every_ground.tier == "single":
+        del calls["clone3"]  # the filter of the supervisor refuses it, too
+    without = errnos(every_ground, entry, calls, "--security-opt=seccomp=unconfined")
+    assert {name for name, number in without.items() if number == wanted[name]} == set(), "the calls prove nothing"
+
+
+@pytest.mark.attack("T23")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_root_in_the_root_leads_nowhere(every_ground: Ground, entry: str) -> None:
+    """The oldest way out of a chroot: another one below the working directory, and then up."""
+    path = os.fsencode(every_ground.canary / "file")
+    way = [
+        ("mkdirat", (-100, b"/tmp/below", 0o755)),
+        ("chroot", (b"/tmp/below",)),
+        ("chdir", (b"/".join([b".."] * 40),)),
+        ("chroot", (b".",)),
+    ]
+    calls: dict[str, Sequence[Call]] = {
+        "root": (*way, ("openat", (-100, path, os.O_RDWR))),  # type: ignore[dict-item]  # a list of calls is one of calls
+        "here": (("openat", (-100, path, os.O_RDWR)),),
+        "above": (("openat", (-100, b"../" * 40 + path[1:], os.O_RDWR)),),
+    }
+    assert errnos(every_ground, entry, calls) == dict.fromkeys(calls, ENOENT), "a command got out of its root"
+    if every_ground.tier == "chroot":  # whatever is asked for: with that capability it would
+        assert errnos(every_ground, "run", calls, "--cap-add=SYS_CHROOT") == dict.fromkeys(calls, ENOENT)
+
+
+@pytest.mark.attack("T32")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_abstract_sockets_of_the_machine_are_out_of_reach(every_ground: Ground, entry: str) -> None:
+    """CVE-2020-15257: with the machine's own network their names are visible; Landlock keeps them shut."""
+    if not has_scopes():
+        pytest.skip("the kernel has no Landlock scopes (Linux 6.12)")
+    name = f"tiffin-{os.getpid()}-{every_ground.tier}-{entry}".encode()
+
+    def reach(name: bytes) -> Call:
+        address = UNIX_ADDRESS + name
+        return "connect", (3, address, len(address))
+
+    opened: Call = ("socket", (socket.AF_UNIX, socket.SOCK_STREAM, 0))
+    own: Sequence[Call] = (
+        opened,
+        ("bind", (3, UNIX_ADDRESS + b"own", 6)),
+        ("listen", (3, 1)),
+        opened,
+        ("connect", (4, UNIX_ADDRESS + b"own", 6)),
+    )
+    calls: dict[str, Sequence[Call]] = {
+        "host": (opened, reach(name)),
+        "nobody": (opened, reach(name + b"-not")),
+        "own": own,
+    }
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(b"\0" + name)
+        server.listen()
+        assert errnos(every_ground, entry, calls) == {"host": EPERM, "nobody": ECONNREFUSED, "own": 0}
+        if entry == "run":
+            assert errnos(every_ground, entry, calls, "--privileged")["host"] == 0, "the calls prove nothing"
+
+
+def has_scopes() -> bool:
+    """Whether a process may be put into a scope, tried in a child."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _try_scope() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _try_scope() -> bool:
+    try:
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        return kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET)
+    except OSError:
+        return False
