@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.minimal_image import Files, write_image
+from tests.servers import TIED
 from tests.unprivileged import WITH_IDS, Users, interpreter, remove_folder
 
 TIMEOUT_SECONDS = 60
@@ -63,7 +64,7 @@ class Machine:
     def start(self, *words: str | Path, **options: object) -> subprocess.Popen[str]:
         """Run tiffin in the background, with pipes."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.argv(*words), **{**pipes, **self.options(), **options})  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen([*TIED, *self.argv(*words)], **{**pipes, **self.options(), **options})  # type: ignore[call-overload,no-any-return]
 
     def make_image(self, *layers: Files, name: str, config: Mapping[str, object] | None = None) -> str:
         """Another image in the state directory."""

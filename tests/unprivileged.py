@@ -115,16 +115,20 @@ def has_ids() -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a directory, what belongs to subordinate ids too."""
-    if has_ids():
-        reclaim(folder)
-    shutil.rmtree(folder)
+    """Remove a directory, also what belongs to the caller's subordinate ids or is closed to himself."""
+    _as_root_of_a_namespace("rm", "-rf", str(folder))
 
 
 def reclaim(folder: Path) -> None:
-    """Make the files that belong to the caller's subordinate ids the caller's own."""
-    own = ["unshare", "--user", "--map-root-user", "--map-auto", "chown", "-R", "--no-dereference", "0:0", str(folder)]
-    subprocess.run(own, check=True)
+    """Make such files the caller's own, for others to remove."""
+    _as_root_of_a_namespace("chown", "-R", "--no-dereference", "0:0", str(folder))
+    _as_root_of_a_namespace("chmod", "-R", "u+rwX", str(folder))
+
+
+def _as_root_of_a_namespace(*argv: str) -> None:
+    ids = ["--map-auto"] if has_ids() else []
+    become = ["unshare", "--user", "--map-root-user", *ids] if os.getuid() != 0 else []
+    subprocess.run([*become, *argv], check=True)
 
 
 def interpreter() -> str:

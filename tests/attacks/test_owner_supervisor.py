@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import re
 import signal
 import tarfile
 import time
@@ -189,26 +189,36 @@ def test_step_ends_when_its_supervisor_is_killed(single_ground: Ground) -> None:
     )
 
     def inits() -> list[int]:
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_init(pid, single_ground)]
+        return [pid for pid in descendants(running.pid) if command_of(pid).startswith(b"tiffin-init")]
 
     wait_until(inits, seconds=END_SECONDS)
     time.sleep(0.2)
+    family = descendants(running.pid)
     os.kill(inits()[0], signal.SIGKILL)
     assert running.wait(END_SECONDS) == 128 + signal.SIGKILL
-    wait_until(lambda: not inits(), seconds=END_SECONDS)
+    wait_until(lambda: not any(map(command_of, family)), seconds=END_SECONDS)
     for stream in (running.stdout, running.stderr):
         assert stream is not None
         stream.close()
 
 
-def _is_init(pid: int, ground: Ground) -> bool:
+def descendants(ancestor: int) -> list[int]:
+    parents = {}
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    found = [ancestor]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def command_of(pid: int) -> bytes:
+    """Empty when it ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        same = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)
-        owner = same is not None and int(same[1]) == ground.machine.identity["user"]
-        return owner and Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"tiffin-init")
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def test_records_in_a_layer_are_ignored(single_ground: Ground) -> None:
