@@ -227,6 +227,7 @@ def mount_proc(root_fd: int, *, fresh: bool, unmasked: bool) -> None:
         mount_fd = kernel.new_filesystem("proc", [], attributes)
     else:
         mount_fd = kernel.clone_tree("/proc", recursive=True)
+        kernel.set_attributes(mount_fd, attributes, recursive=True)
     put(root_fd, mount_fd, "proc", follow=False)
     if unmasked:
         return
@@ -263,7 +264,7 @@ def mount_sys(spec: _Spec, root_fd: int) -> None:
             mount_fd = kernel.new_filesystem("sysfs", [], attributes)
         except PermissionError:
             mount_fd = kernel.clone_tree("/sys", recursive=True)
-            kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=True)
+            kernel.set_attributes(mount_fd, attributes, recursive=True)
         put(root_fd, mount_fd, "sys", follow=False)
         for name in () if spec["unmasked"] else MASKED_SYS:
             with contextlib.suppress(FileNotFoundError):

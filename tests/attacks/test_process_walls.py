@@ -29,10 +29,11 @@ from tests.run_machine import wait_until
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 NONE = f"{0:016x}"
-EPERM, ENOENT, ENOSYS, ECONNREFUSED = 1, 2, 38, 111
+EPERM, ENOENT, ESRCH, ENOSYS, ECONNREFUSED = 1, 2, 3, 38, 111
 CLONE_FS = 0x200
 UNIX_ADDRESS = socket.AF_UNIX.to_bytes(2, "little") + b"\0"  # what follows is an abstract name
 ENTRIES = ("RUN", "run")
+NAMESPACES = ("user", "mnt", "pid", "ipc", "uts", "net")
 NAMELESS = ("/memfd:", "/dev/null")
 NAMES = (
     "CapInh",
@@ -74,6 +75,15 @@ class Held:
         text = Path(f"/proc/{self.pid}/status").read_text()
         found = dict(line.split(":", 1) for line in text.splitlines())
         return {name: " ".join(found[name].split()) for name in NAMES}
+
+    @property
+    def namespaces(self) -> set[str]:
+        """Those that are not the machine's."""
+        return {
+            name
+            for name in NAMESPACES
+            if os.readlink(f"/proc/{self.pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+        }
 
 
 def careless(ground: Ground) -> list[str]:
@@ -167,6 +177,8 @@ def test_credentials_are_exactly_these(every_ground: Ground, entry: str) -> None
         if every_ground.tier != "chroot":
             assert status["NSpid"].split()[1:] == ["2"], "the command sees other processes than its own"
         assert status["NSsid"].split()[-1] == status["NSpid"].split()[-1], "the command is in the session of tiffin"
+        own_namespaces = set() if every_ground.tier == "chroot" else {"user", "mnt", "pid", "ipc", "uts"}
+        assert command.namespaces == own_namespaces
     wanted |= {"CapPrm": NONE, "CapEff": NONE}
     if every_ground.tier != "single":  # whose kernel knows one user
         with held(every_ground, entry, user="33") as command:
@@ -180,6 +192,17 @@ def test_no_new_privileges(every_ground: Ground, entry: str) -> None:
     with held(every_ground, entry, "--security-opt=no-new-privileges") as command:
         assert command.status["NoNewPrivs"] == "1"
         assert command.status["Seccomp"] == "2"
+
+
+@pytest.mark.attack("T32")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_without_a_network_there_is_none_of_the_machine(every_ground: Ground, entry: str) -> None:
+    with held(every_ground, entry, "--network=none") as command:
+        assert "net" in command.namespaces
+        devices = [
+            line.split(":")[0].strip() for line in Path(f"/proc/{command.pid}/net/dev").read_text().splitlines()[2:]
+        ]
+        assert devices == ["lo"]
 
 
 @pytest.mark.attack("T31")
@@ -310,6 +333,17 @@ def test_abstract_sockets_of_the_machine_are_out_of_reach(every_ground: Ground, 
         assert errnos(every_ground, entry, calls) == {"host": EPERM, "nobody": ECONNREFUSED, "own": 0}
         if entry == "run":
             assert errnos(every_ground, entry, calls, "--privileged")["host"] == 0, "the calls prove nothing"
+
+
+@pytest.mark.attack("T32")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_processes_of_the_machine_get_no_signals(every_ground: Ground, entry: str) -> None:
+    """With a pid namespace they are not there; root in a chroot sees them and is kept off by Landlock."""
+    if every_ground.tier == "chroot" and not has_scopes():
+        pytest.skip("the kernel has no Landlock scopes (Linux 6.12)")
+    calls: dict[str, Sequence[Call]] = {"kill": (("kill", (os.getpid(), 0)),), "init": (("kill", (1, 0)),)}
+    wanted = {"kill": EPERM, "init": EPERM} if every_ground.tier == "chroot" else {"kill": ESRCH, "init": 0}
+    assert errnos(every_ground, entry, calls) == wanted
 
 
 def has_scopes() -> bool:

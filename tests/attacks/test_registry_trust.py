@@ -221,6 +221,18 @@ def test_https_is_never_left_for_http(tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.attack("T28")
+def test_download_over_https_never_continues_over_http(tmp_path: Path) -> None:
+    """ADD of an https URL: what comes over plain http may be anybody's."""
+    pair = make_certificate(tmp_path)
+    with fake_registry() as stranger, fake_registry(certificate=pair) as fake:
+        stranger.put(DATA)
+        fake.redirect_to = f"http://{stranger.host}"
+        with pytest.raises(RegistryError, match="leads away from https"):
+            download(f"https://{fake.host}/v2/x/blobs/{Digest.of(DATA)}", io.BytesIO(), cert_file=str(pair[0]))
+        assert fake.log and not stranger.log, "https was left for http"
+
+
+@pytest.mark.attack("T28")
 def test_certificates_are_verified(tmp_path: Path) -> None:
     pair = make_certificate(tmp_path)
     with fake_registry(certificate=pair) as fake:

@@ -149,8 +149,13 @@ def test_masked_and_read_only_paths(each_ground: Ground) -> None:
         "echo 1 > /sys/kernel/uevent_helper && echo WRITTEN uevent_helper; true"
     )
     before = Path("/proc/sys/kernel/core_pattern").read_text()
-    done = each_ground.run("run", "--rm", "minimal", "sh", "-c", script)
-    assert done.returncode == 0 and done.stdout == "", f"masked or read-only paths are not: {done.stdout[:500]}"
+    for network in ("host", "none"):  # with a network of its own a sandbox has a /sys of its own
+        done = each_ground.run("run", "--rm", f"--network={network}", "minimal", "sh", "-c", script)
+        assert done.returncode == 0 and done.stdout == "", f"masked or read-only paths are not: {done.stdout[:500]}"
+        done = each_ground.run("run", "--rm", f"--network={network}", "minimal", "cat", "/proc/mounts")
+        options = {fields[1]: set(fields[3].split(",")) for fields in map(str.split, done.stdout.splitlines())}
+        assert options["/sys"] >= {"ro", "nosuid", "nodev", "noexec"}, "as Docker mounts it"
+        assert options["/proc"] >= {"nosuid", "nodev", "noexec"}
     shown = each_ground.output(f"FROM minimal\nRUN {script}\n").replace(script, "")
     assert "WRITTEN" not in shown
     # what is mounted there cannot be taken away

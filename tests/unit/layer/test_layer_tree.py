@@ -473,6 +473,29 @@ def test_directory_swapped_for_a_link_is_an_error(tmp_path: Path, tree: Path, mo
     assert scan(canary) == before, "a write went through a symlink"
 
 
+@pytest.mark.parametrize("kind", ["file", "dir", "symlink", "hardlink", "fifo", "whiteout"])
+@pytest.mark.parametrize("planted", ["canary", "canary/f", "nothing"])
+def test_nothing_is_written_through_a_link_planted_at_its_name(
+    tmp_path: Path, tree: Path, kind: str, planted: str
+) -> None:
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    (canary / "f").write_text("precious")
+    before = scan(tmp_path / "canary")
+    entry = new_entry("planted", kind, 0o666)  # type: ignore[arg-type]  # one of the kinds
+    entry = entry._replace(link="f") if kind in ("symlink", "hardlink") else entry
+    with pytest.raises((StoreError, ImageError)), TreeWriter(tree) as writer:
+        writer.put(file("f").entry)
+        (tree / "planted").symlink_to(tmp_path / planted)
+        if kind == "file":
+            writer.put(file("planted", data=b"data").entry, io.BytesIO(b"data"))
+        else:
+            writer.put(entry)
+        writer.finish()
+    assert scan(canary) == before, "a write went through a symlink"
+    assert not (tmp_path / "nothing").exists(), "a write went through a symlink"
+
+
 # -- laws over generated layers --------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["a", "b", "a-b", "a.b", "caf\u00e9", "\udcff", "x" * 120, "\U0001f600", "sp ace", "\n"])

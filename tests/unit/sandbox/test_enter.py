@@ -20,19 +20,26 @@ for fd in range(1024):
     except OSError:
         pass
 """
+SPEC = {
+    "tier": "proot",
+    "own_pids": True,
+    "tty": False,
+    "ulimits": [],
+    "processors": 0,
+    "env": [],
+}  # what takes no privileges
 
 
 def open_in_a_command() -> set[int]:
-    """What a program has open that is executed after `keep_only_standard`."""
+    """What a program has open that `be_command` becomes."""
     output, output_writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.dup2(output_writer, 1)
-            reader, writer = os.pipe2(os.O_CLOEXEC)
-            os.set_inheritable(reader, True)
-            enter.keep_only_standard(writer)
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM])
+            _, error_writer = os.pipe2(os.O_CLOEXEC)
+            argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
+            null = os.open(os.devnull, os.O_RDWR)
+            enter.be_command({**SPEC, "argv": argv}, [null, output_writer, null], error_writer, None, [])
         finally:
             os._exit(1)
     os.close(output_writer)
