@@ -25,6 +25,7 @@ class Fake:
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    begun: int = 0  # uploads
     log: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
     auth: str = ""  # "basic", "bearer"
     password: str = PASSWORD
@@ -40,6 +41,7 @@ class Fake:
     token_answer: bytes = b""  # instead of a token
     redirect_to: str = ""  # blobs are at this origin
     cut_after: list[int] = field(default_factory=list)  # the next blob answers end after so many bytes
+    keep: list[int] = field(default_factory=list)  # so much of the next bodies of uploads arrives, and no answer leaves
     ranges: bool = True
     refuse_large: bool = False  # a PUT with a body gets 413
     mounts: bool = True
@@ -144,7 +146,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(307, headers={"Location": f"{self.fake.redirect_to}{path}?signature=s3cret"})
         if "/blobs/" in path and name in self.fake.blobs:
             return self._blob(self.fake.blobs[name])
+        if path in self.fake.uploads:
+            return self._answer(204, headers=self._progress(path))
         return self._answer(200 if path == "/v2/" else 404)
+
+    def _progress(self, path: str) -> dict[str, str]:
+        return {"Location": path, "Range": f"0-{max(0, len(self.fake.uploads[path]) - 1)}"}
 
     def _blob(self, data: bytes) -> None:
         start, status, headers = 0, 200, {}
@@ -169,14 +176,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.fake.blobs[f"mounted:{digest}"] = b""
             return self._answer(201)
         self._body()
-        name = f"/upload/{len(self.fake.uploads)}"
+        self.fake.begun += 1
+        name = f"/upload/{self.fake.begun}"
         self.fake.uploads[name] = b""
         return self._answer(202, headers={"Location": self.fake.upload_at + name})
 
+    def _arrives(self, path: str, body: bytes) -> bool:
+        """Add to an upload; whether an answer may leave."""
+        kept = self.fake.keep.pop(0) if body and self.fake.keep else -1
+        self.fake.uploads[path] += body if kept < 0 else body[:kept]
+        self.close_connection = kept >= 0
+        return kept < 0 or len(body) <= kept
+
     def _patch(self) -> None:
         path = urlsplit(self.path).path
-        self.fake.uploads[path] += self._body()
-        self._answer(202, headers={"Location": path})
+        first = int(self.headers["Content-Range"].partition("-")[0])
+        body = self._body()
+        if first != len(self.fake.uploads[path]):
+            return self._answer(416)
+        if self._arrives(path, body) and not self.close_connection:
+            self._answer(202, headers=self._progress(path))
+        return None
 
     def _put(self) -> None:
         parts = urlsplit(self.path)
@@ -186,5 +206,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(201)
         if body and self.fake.refuse_large:
             return self._answer(413)
-        self.fake.put(self.fake.uploads[parts.path] + body)
-        return self._answer(201)
+        if parts.path not in self.fake.uploads:
+            return self._answer(404)
+        if not self._arrives(parts.path, body):
+            return None
+        data = self.fake.uploads.pop(parts.path)
+        (wanted,) = parse_qs(parts.query)["digest"]
+        if wanted != "sha256:" + hashlib.sha256(data).hexdigest():
+            return self._answer(400)
+        self.fake.put(data)
+        return None if self.close_connection else self._answer(201)

@@ -21,10 +21,11 @@ class Proxy:
         self.mode = ""
         self.after = 0
         self.seconds = 0.0
+        self.cut_after = -1  # bytes of questions, all together, after which one connection breaks; -1 for never
         self.connections = 0
         self.sent_bytes = 0  # of answers, all together
         self.turns = 0  # answers: how often the server began to speak after the client had
-        self._lock = threading.Lock()  # guards the one above
+        self._lock = threading.Lock()  # guards the counts above
         self._target = target
         self._ended = threading.Event()
         self._listener = socket.create_server((host, 0))
@@ -67,7 +68,17 @@ class Proxy:
             while data := client.recv(BUFFER):
                 spoke.set()
                 server.sendall(data)
+                if self._is_cut(len(data)):
+                    for end in (client, server):
+                        end.shutdown(socket.SHUT_RDWR)
             server.shutdown(socket.SHUT_WR)
+
+    def _is_cut(self, passed: int) -> bool:
+        with self._lock:
+            if self.cut_after < 0:
+                return False
+            self.cut_after = max(-1, self.cut_after - passed)
+            return self.cut_after < 0
 
     def _down(self, server: socket.socket, client: socket.socket, spoke: threading.Event) -> None:
         sent = 0

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
-from urllib.parse import urlencode
 
 from builder.errors import CorruptError, NotInRegistryError, RegistryError
 from builder.oci.json_fields import Fields
@@ -16,6 +15,7 @@ from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, De
 from builder.registry.answers import body_of, joined
 from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
+from builder.registry.upload import Upload, question, scope
 from cache.digest import Digest, VerifyingReader
 from cache.values import dataclass, replace
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 ACCEPTED = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
 SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 CHUNK_BYTES = 1 << 20
-UPLOAD_CHUNK_BYTES = 64 << 20  # of a chunked upload, used when a registry refuses one large request
-CHUNKED_WHEN = frozenset({411, 413})
 MAX_TAGS_PAGES = 1000
 Outcome = Literal["exists", "mounted", "uploaded"]
 _ANYTIME: AbstractContextManager[object] = contextlib.nullcontext()
@@ -81,7 +79,7 @@ class RegistryClient:
     def has_manifest(self, repository: str, digest: Digest) -> bool:
         """Whether a repository has a manifest, and so everything it names."""
         call = self._manifest_call("HEAD", repository, str(digest))
-        call = replace(call, scope=_scope(repository, "pull,push"), allowed=frozenset({404}))
+        call = replace(call, scope=scope(repository, "pull,push"), allowed=frozenset({404}))
         with self._transport.send(call) as response:
             return response.status_code < 300
 
@@ -91,7 +89,7 @@ class RegistryClient:
         call = Call(
             method="PUT",
             url=f"/v2/{repository}/manifests/{selector}",
-            scope=_scope(repository, "pull,push"),
+            scope=scope(repository, "pull,push"),
             headers={"Content-Type": media_type},
             body=lambda: data,
             what=f"pushing {self._name(repository, selector)}",
@@ -109,7 +107,7 @@ class RegistryClient:
         url = f"/v2/{repository}/tags/list"
         result: list[str] = []
         for _ in range(MAX_TAGS_PAGES):
-            call = Call(method="GET", url=url, scope=_scope(repository, "pull"), what=f"the tags of {repository}")
+            call = Call(method="GET", url=url, scope=scope(repository, "pull"), what=f"the tags of {repository}")
             with self._transport.send(call) as response:
                 data = body_of(response, MAX_DOCUMENT_BYTES, call.what)
                 result += Fields.decode(data, call.what).texts("tags")
@@ -123,14 +121,7 @@ class RegistryClient:
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Whether a blob is in a repository."""
-        call = Call(
-            method="HEAD",
-            url=f"/v2/{repository}/blobs/{digest}",
-            scope=_scope(repository, "pull,push"),
-            what=f"blob {digest} of {self.registry}/{repository}",
-            allowed=frozenset({404}),
-        )
-        with self._transport.send(call) as response:
+        with self._transport.send(question(self.registry, repository, digest)) as response:
             return response.status_code < 300
 
     @contextlib.contextmanager
@@ -151,7 +142,7 @@ class RegistryClient:
         call = Call(
             method="GET",
             url=f"/v2/{repository}/blobs/{descriptor.digest}",
-            scope=_scope(repository, "pull"),
+            scope=scope(repository, "pull"),
             headers={"Range": f"bytes={offset}-", "Accept-Encoding": "identity"}
             if offset
             else {"Accept-Encoding": "identity"},
@@ -175,20 +166,22 @@ class RegistryClient:
     ) -> Outcome:
         """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives, within
         `uploading`. Mounting is tried first: it takes no longer than the question whether it is needed."""
+        upload = Upload(
+            transport=self._transport, repository=repository, descriptor=descriptor, opener=opener, progress=progress
+        )
         location, sources = "", list(mount_from)
         if sources:
-            location = self._begin(repository, descriptor.digest, sources.pop(0))
+            location = upload.begin(sources.pop(0))
             if not location:
                 return "mounted"
-        if self.has_blob(repository, descriptor.digest):
+        if upload.is_there():
             return "exists"
         for source in sources:
-            location = self._begin(repository, descriptor.digest, source)
+            location = upload.begin(source)
             if not location:
                 return "mounted"
         with uploading:
-            location = location or self._begin(repository, descriptor.digest, "")
-            self._upload(repository, descriptor, location, opener, progress)
+            upload.send(location or upload.begin())
         return "uploaded"
 
     def check_credentials(self, credentials: Credentials) -> None:
@@ -197,146 +190,17 @@ class RegistryClient:
         with self._transport.send(Call(method="GET", url="/v2/", what=self.registry)):
             return
 
-    # -- uploads -------------------------------------------------------------------------------------------------------
-
-    def _begin(self, repository: str, digest: Digest, source: str) -> str:
-        """Start an upload, or mount from `source`: the upload's location, "" if the blob was mounted."""
-        query = "?" + urlencode({"mount": str(digest), "from": source}) if source else ""
-        scope = _scope(repository, "pull,push") + (f" {_scope(source, 'pull')}" if source else "")
-        call = Call(
-            method="POST",
-            url=f"/v2/{repository}/blobs/uploads/{query}",
-            scope=scope,
-            headers={"Content-Length": "0"},
-            what=f"pushing to {self.registry}/{repository}",
-        )
-        with self._transport.send(call) as response:
-            if response.status_code == 201:
-                return ""
-            return self._location(response)
-
-    def _location(self, response: Response) -> str:
-        if "Location" not in response.headers:
-            raise RegistryError(f"{self.registry} gave no upload address", remedy="the registry is broken")
-        return joined(response.url, response.headers["Location"])
-
-    def _upload(
-        self,
-        repository: str,
-        descriptor: Descriptor,
-        location: str,
-        opener: Callable[[], BinaryIO],
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        """POST then PUT (distribution-spec #post-then-put). A failed try begins with a new upload."""
-        state = {"url": location, "used": False}
-
-        def body() -> BinaryIO:
-            return cast(BinaryIO, _Reported(opener(), descriptor.size_bytes, progress))
-
-        for number in range(1, MAX_TRIES + 1):
-            url = str(state["url"])
-            separator = "&" if "?" in url else "?"
-            call = Call(
-                method="PUT",
-                url=f"{url}{separator}{urlencode({'digest': str(descriptor.digest)})}",
-                scope=_scope(repository, "pull,push"),
-                headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size_bytes)},
-                body=body,
-                what=f"pushing blob {descriptor.digest} to {self.registry}/{repository}",
-                allowed=frozenset({404, 411, 413}),
-            )
-            with self._transport.send(call) as response:
-                status = response.status_code
-            if status < 300:
-                return
-            if status in CHUNKED_WHEN:
-                self._upload_chunks(repository, descriptor, opener, progress)
-                return
-            if number == MAX_TRIES:
-                break
-            state["url"] = self._begin(repository, descriptor.digest, "")
-        raise RegistryError(
-            f"pushing blob {descriptor.digest} to {self.registry}/{repository} failed", remedy="try again later"
-        )
-
-    def _upload_chunks(
-        self,
-        repository: str,
-        descriptor: Descriptor,
-        opener: Callable[[], BinaryIO],
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        """PATCH in chunks (distribution-spec #pushing-a-blob-in-chunks)."""
-        url, offset = self._begin(repository, descriptor.digest, ""), 0
-        with opener() as stream:
-            while chunk := stream.read(UPLOAD_CHUNK_BYTES):
-                data = chunk
-                call = Call(
-                    method="PATCH",
-                    url=url,
-                    scope=_scope(repository, "pull,push"),
-                    headers={
-                        "Content-Type": "application/octet-stream",
-                        "Content-Range": f"{offset}-{offset + len(data) - 1}",
-                        "Content-Length": str(len(data)),
-                    },
-                    body=lambda data=data: data,  # type: ignore[misc]  # bound now, on purpose
-                    what=f"pushing blob {descriptor.digest} to {self.registry}/{repository}",
-                )
-                with self._transport.send(call) as response:
-                    url = self._location(response)
-                offset += len(data)
-                if progress:
-                    progress(offset)
-        separator = "&" if "?" in url else "?"
-        call = Call(
-            method="PUT",
-            url=f"{url}{separator}{urlencode({'digest': str(descriptor.digest)})}",
-            scope=_scope(repository, "pull,push"),
-            headers={"Content-Length": "0"},
-            what=f"pushing blob {descriptor.digest} to {self.registry}/{repository}",
-        )
-        self._transport.send(call).close()
-
     def _manifest_call(self, method: str, repository: str, selector: str) -> Call:
         return Call(
             method=method,
             url=f"/v2/{repository}/manifests/{selector}",
-            scope=_scope(repository, "pull"),
+            scope=scope(repository, "pull"),
             headers={"Accept": ACCEPTED},
             what=self._name(repository, selector),
         )
 
     def _name(self, repository: str, selector: str) -> str:
         return f"{self.registry}/{repository}{'@' if ':' in selector else ':'}{selector}"
-
-
-def _scope(repository: str, actions: str) -> str:
-    return f"repository:{repository}:{actions}"
-
-
-class _Reported:
-    """A body of known length that reports how far it is. No io class: requests would ask it where it stands."""
-
-    def __init__(self, stream: BinaryIO, size_bytes: int, progress: Callable[[int], None] | None) -> None:
-        self._stream = stream
-        self._size = size_bytes
-        self._progress = progress
-        self._done = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.read(CHUNK_BYTES), b"")
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(max(size, CHUNK_BYTES) if size > 0 else -1)
-        self._done += len(data)
-        if self._progress:
-            self._progress(self._done)
-        return data
 
 
 class _Resuming(io.RawIOBase):

@@ -56,13 +56,15 @@ class RegistryOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request. `body` is called anew for every try."""
+    """One request. `body` is called anew for every try; `again` gives what to send after one that failed, where that is not the
+    same."""
 
     method: str
     url: str  # absolute, or a path below the registry
     scope: str = ""  # "repository:NAME:pull,push"
     headers: Mapping[str, str] | None = None
     body: Callable[[], Body] | None = None
+    again: Callable[[], Call] | None = None
     what: str = ""  # for errors: "manifest of host/repo:tag"
     allowed: frozenset[int] = frozenset()  # statuses beyond 2xx that are answers, not failures
 
@@ -101,13 +103,14 @@ class Transport:
             except _Unreachable as exc:
                 if last or not exc.again:
                     raise RegistryError(exc.message, remedy=exc.remedy) from exc
-                self._wait(number, None)
-                continue
-            if response.status_code not in RETRIED or last:
-                return self._checked(call, response)
-            retry_after = response.headers.get("Retry-After")
-            read_out(response)
+                retry_after = None
+            else:
+                if response.status_code not in RETRIED or last:
+                    return self._checked(call, response)
+                retry_after = response.headers.get("Retry-After")
+                read_out(response)
             self._wait(number, retry_after)
+            call = call.again() if call.again else call
         raise AssertionError("unreachable")
 
     def use(self, credentials: Credentials) -> None:

@@ -69,7 +69,7 @@ def test_credentials_go_to_their_origin_alone(tmp_path: Path, auth: str, way: st
             assert pull(registry, descriptor()) == DATA
         elif way == "upload":
             fake.upload_at = url
-            stranger.uploads["/upload/0"] = b""
+            stranger.uploads["/upload/1"] = b""
             registry.push_blob("x", descriptor(b"other"), lambda: io.BytesIO(b"other"))
         elif way == "next":
             fake.tags, fake.link = ["a"], f"<{url}/v2/x/tags/list?n=2>; rel=next"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from builder.registry.client import RegistryClient
 from builder.registry.transport import RegistryOptions
 from cache.digest import Digest
 from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
+from tests.faults import faulty
+from tests.servers import Registry
 
 pytestmark = pytest.mark.network
 DATA = bytes(range(256)) * 4096
@@ -141,6 +144,33 @@ def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
     with fake_registry(refuse_large=True) as fake:
         assert client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "uploaded"
         assert fake.blobs[str(Digest.of(DATA))] == DATA and fake.seen("PATCH", "/upload/")
+
+
+@pytest.mark.parametrize("kept", [0, 300_000, len(DATA)])
+def test_upload_that_breaks_is_not_gone_on_with_blindly(tmp_path: Path, kept: int) -> None:
+    with fake_registry(keep=[kept]) as fake:
+        client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+        assert fake.begun == (1 if kept == len(DATA) else 2), "what arrived is not sent again"
+
+
+@pytest.mark.parametrize("kept", [0, 70_000, 100_000])
+def test_chunk_that_breaks_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr("builder.registry.upload.UPLOAD_CHUNK_BYTES", 100_000)
+    with fake_registry(refuse_large=True, keep=[100_000, 100_000, kept]) as fake:
+        client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+
+
+def test_real_registry_over_a_connection_that_breaks(tmp_path: Path, registry: Registry) -> None:
+    """docker-registry keeps what came of a request, and adds the next to it."""
+    data = os.urandom(8 << 20)
+    with faulty(int(registry.host.rpartition(":")[2])) as proxy:
+        proxy.cut_after = 5 << 20
+        pushing = RegistryClient(f"127.0.0.1:{proxy.port}", config(tmp_path), RegistryOptions())
+        assert pushing.push_blob("broken/way", descriptor(data), lambda: io.BytesIO(data)) == "uploaded"
+        assert proxy.cut_after < 0, "nothing was cut"
+        assert pushing.has_blob("broken/way", Digest.of(data))
 
 
 @pytest.mark.attack("T10", "T29")
