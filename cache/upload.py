@@ -7,6 +7,7 @@ the build goes on.
 from __future__ import annotations
 
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from cache.values import dataclass
 
 PARALLEL_UPLOADS = 4
 TRIES = 2
+PAUSE_SECONDS = 0.5  # between them, and by chance up to twice that
 ROUND_TRIPS = 4  # that writing rows may take
 MIN_FINISH_SECONDS = 30.0
 MIN_BYTES_PER_SECOND = 1 << 20  # what a cache must take on average, before the build goes on without it
@@ -182,6 +184,8 @@ class Uploader:
             except TiffinError as exc:
                 if number == TRIES - 1:
                     self._fail(exc.message)
+                else:
+                    time.sleep(random.uniform(PAUSE_SECONDS, 2 * PAUSE_SECONDS))
         return False
 
     def _wait(self, size_bytes: int) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
+import random
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, cast
 
-from builder.errors import NotInRegistryError
+from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
 from builder.oci.reference import Reference
 from builder.oci.spec import Descriptor, Manifest
 from builder.registry.client import RegistryClient
@@ -26,7 +28,8 @@ from cache.snapshots import BlobRef
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
 EMBEDDED = "vnd.tiffin.cache.v1.config"  # an annotation: the configuration by zlib, in base64
 MAX_EMBEDDED_BYTES = 1 << 20  # registries take manifests of 4 MiB, and the layers need room too
-RACES = 3  # tries to add rows while other builders do the same
+RACES = 6  # tries to add rows while other builders do the same
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0  # between them, by chance: those who met part
 
 
 class RegistryStore:
@@ -61,16 +64,26 @@ class RegistryStore:
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         """Put a manifest with the rows that are there and these. Another builder's, put in between, are taken up."""
-        mine = Bundle(rows)
-        for _ in range(RACES):
+        for number in range(RACES):
+            if number:
+                time.sleep(random.uniform(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS))
             try:
-                before = self._load()
-            except CorruptError:
-                before = None
-            merged = before.merged(mine, self._ttl) if before is not None else mine
-            digest = self._push(merged)
-            if self._client.head_manifest(self._repository, self.reference.selector) == digest:
-                return
+                if self._add(Bundle(rows)):
+                    return
+            except UnauthorizedError:
+                raise
+            except RegistryError:  # docker-registry says 400 and 500 while another writes the link it reads
+                if number == RACES - 1:
+                    raise
+
+    def _add(self, mine: Bundle) -> bool:
+        """Put a manifest with these rows too; whether no other replaced it at once."""
+        try:
+            before = self._load()
+        except CorruptError:
+            before = None
+        digest = self._push(before.merged(mine, self._ttl) if before is not None else mine)
+        return self._client.head_manifest(self._repository, self.reference.selector) == digest
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
         try:

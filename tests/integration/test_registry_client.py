@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
-from builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from builder.image.cache_image import RegistryStore
+from builder.oci.reference import Reference
+from builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
 from builder.registry.auth import Credentials, DockerConfig, parse_challenge
 from builder.registry.client import RegistryClient
 from builder.registry.transport import RegistryOptions
+from cache.bundle import Bundle
 from cache.digest import Digest
 from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
 from tests.faults import faulty
@@ -257,3 +260,14 @@ def test_saved_credentials_keep_the_rest_of_the_file(tmp_path: Path) -> None:
     assert set(document["auths"]) == {"other", "h.io"} and document["psFormat"] == "y"
     after = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)})
     assert after.erase("h.io") and not after.erase("h.io")
+
+
+@pytest.mark.parametrize("statuses", [[500] * 4, [404, 400], [404, 404, 202, 400]])
+def test_rows_are_added_to_a_tag_that_others_write(tmp_path: Path, statuses: list[int]) -> None:
+    """docker-registry answers 400 and 500 to who reads a link while another writes it."""
+    with fake_registry(fail=statuses) as fake:
+        registry = RegistryClient(fake.host, config(tmp_path), RegistryOptions(tries=2))
+        store = RegistryStore(registry, Reference.parse(f"{fake.host}/x:cache"), timeout_seconds=5)
+        store.write({"a": b"1"})
+        manifest = Manifest.decode(*fake.manifests["cache"])
+        assert Bundle.decode(fake.blobs[str(manifest.config.digest)]).rows == {"a": b"1"}
