@@ -22,8 +22,11 @@ pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.
 SCRIPT = r"""
 set -e
 export DEBIAN_FRONTEND=noninteractive
+mkdir -p /etc/postgresql-common/createcluster.d  # all of them share the network: one port would serve one of them
+echo "listen_addresses = ''" > /etc/postgresql-common/createcluster.d/local.conf
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends openssh-server cron man-db postgresql sudo libcap2-bin >/dev/null
+grep -qx "listen_addresses = ''" /etc/postgresql/15/main/postgresql.conf
 useradd -m -s /bin/bash alice
 useradd -r -d /srv/app svc
 mkdir -p /srv/app/data; echo x > /srv/app/data/f; ln -s f /srv/app/data/l; mkfifo /srv/app/fifo
@@ -100,7 +103,7 @@ def in_plain_chroot(base: Path, folder: Path) -> Path:
     for name in ("resolv.conf", "hosts"):
         (root / "etc" / name).write_bytes(Path("/etc", name).read_bytes())
     enter = 'mount --bind "$1" "$1" && cd "$1" && mkdir -p proc dev && mount -t proc proc proc && mount --rbind /dev dev && '
-    enter += "exec chroot . bash /script.sh"
+    enter += "exec chroot . bash -x /script.sh"
     environ = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
     environ |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     own = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter, "sh", str(root)]
