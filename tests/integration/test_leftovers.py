@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +37,13 @@ MASKED = [
 TIERS = {
     "range": ((), "range"),
     "range-masked": (MASKED, "range"),
+    "range-copied": ((), "range"),
     "single": ((), "single"),
     "single-masked": (MASKED, "single"),
     "chroot": ((), "chroot"),
+    "proot": ((), "proot"),
 }
+COPIED = "range-copied"  # the state lies on overlayfs, so each stage has a copied root
 # stubborn in every way: a session of its own, deaf to signals, with output kept open and children of its own
 DAEMONS = "(trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM HUP INT; sleep MARK & while :; do sleep 0.05; done' &) ; (setsid sleep MARK &)"
 
@@ -96,14 +101,28 @@ def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tier]:
     if os.getuid() != 0:
         pytest.skip("making file systems and control groups takes root")
     prefix, name = TIERS[request.param]
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", disk], check=True)
-    try:
+    with small_disk(tmp_path / "disk", overlay=request.param == COPIED) as disk:
         write_image(disk / "state")
         yield Tier(prefix=prefix, name=name, state=disk / "state", mark=f"9{os.getpid():07d}")  # seconds
-    finally:
-        subprocess.run(["umount", disk], check=True)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, *, overlay: bool = False) -> Iterator[Path]:
+    """A small file system of its own, or an overlay on one."""
+    place.mkdir()
+    with contextlib.ExitStack() as stack:
+        mount(stack, place, "-t", "tmpfs", "-o", f"size={DISK}")
+        if overlay:
+            for name in ("lower", "upper", "work", "merged"):
+                (place / name).mkdir()
+            parts = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
+            mount(stack, place / "merged", "-t", "overlay", "-o", parts)
+        yield place / "merged" if overlay else place
+
+
+def mount(stack: contextlib.ExitStack, place: Path, *words: str) -> None:
+    subprocess.run(["mount", *words, "none", place], check=True)
+    stack.callback(subprocess.run, ["umount", place], check=True)
 
 
 @pytest.fixture
@@ -120,6 +139,67 @@ def few_pids() -> Iterator[Path]:
     finally:
         wait_until(lambda: not (group / "cgroup.procs").read_text())
         group.rmdir()
+
+
+@pytest.fixture
+def none_tier(tmp_path: Path) -> Iterator[Tier]:
+    """Where no command can be run."""
+    if os.getuid() != 0:
+        pytest.skip("making file systems takes root")
+    with small_disk(tmp_path / "disk") as disk:
+        write_image(disk / "state")
+        yield Tier(prefix=(), name="none", state=disk / "state", mark=f"9{os.getpid():07d}")
+
+
+@contextlib.contextmanager
+def stalled_server() -> Iterator[tuple[str, threading.Event]]:
+    """The URL of a file that never comes to its end, and what tells that it has begun."""
+    begun, over = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + bytes(1 << 20))
+                begun.set()
+                over.wait(TIMEOUT_SECONDS)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/file", begun
+        over.set()
+        server.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_build_without_run_that_is_ended(none_tier: Tier, tmp_path: Path, number: signal.Signals) -> None:
+    context = tmp_path / "c"
+    context.mkdir()
+    with stalled_server() as (url, begun):
+        (context / "Dockerfile").write_text(f"FROM minimal\nCOPY Dockerfile /a\nADD {url} /b\n")
+        process = none_tier.start(context)
+        assert begun.wait(TIMEOUT_SECONDS)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert "Traceback" not in err
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), err
+    if number == signal.SIGKILL:  # the next command removes what nobody holds
+        (context / "Dockerfile").write_text("FROM minimal\nCOPY Dockerfile /a\n")
+        assert none_tier.build(context).returncode == 0
+    none_tier.check()
+
+
+def test_a_build_without_run_on_a_full_disk(none_tier: Tier, tmp_path: Path) -> None:
+    context = none_tier.context(tmp_path / "c", "true")
+    (context / "Dockerfile").write_text("FROM minimal\nCOPY big /big\n")
+    (context / "big").write_bytes(os.urandom(60 << 20))
+    done = none_tier.build(context)
+    assert done.returncode == 1
+    assert "error: no space left while writing" in done.stderr
+    none_tier.check()
+    (context / "big").write_bytes(b"small")
+    assert none_tier.build(context).returncode == 0
+    none_tier.check()
 
 
 def test_daemons_that_ignore_signals_end_with_the_step(tier: Tier, tmp_path: Path) -> None:
