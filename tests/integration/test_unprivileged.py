@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -52,6 +53,37 @@ def test_build_push_run(users: Users, folder: Path, registry: Registry, user: st
     assert "DONE" not in again.stderr
     state = users.home(user) / ".local/share/tiffin"
     assert [item.name for item in (state / "tmp").iterdir()] == []
+
+
+def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Registry) -> None:
+    """No namespace is made. Owners of the base and those that COPY says stay; what a RUN chowns is root's."""
+    forced = {"TIFFIN_ISOLATION": "proot"}
+    users.run(WITHOUT_IDS, ["build", "-q", "-t", "base", folder / "base"])
+    name = f"{registry.host}/proot:1"
+    users.run(WITHOUT_IDS, ["build", "--push", "-t", name, folder / "app"], **forced)
+    assert users.run(WITHOUT_IDS, ["run", "--rm", name]).stdout == "x\nfile\nmore\n0\n"
+    assert users.run(WITHOUT_IDS, ["run", "--rm", name], **forced).stdout == "x\nfile\nmore\n0\n"
+    assert "DONE" not in users.run(WITHOUT_IDS, ["build", "-t", name, folder / "app"], **forced).stderr
+    (folder / "proot").mkdir(exist_ok=True)
+    (folder / "proot/Dockerfile").write_text(
+        "FROM base\nCOPY --chown=33:34 Dockerfile /copied\n"
+        "RUN --mount=type=cache,target=/c --mount=type=secret,id=s touch /c/f /made && chown 5:6 /made && cat /run/secrets/s > /seen\n"
+        "USER app\nRUN id -u > /tmp/id; readlink /proc/self/ns/user > /tmp/ns; (setsid sleep 4321 &) ; exit 0\n"
+    )
+    (folder / "proot/secret").write_text("word\n")
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    secret = ["--secret", f"id=s,src={folder / 'proot/secret'}"]
+    users.run(WITHOUT_IDS, ["build", "-t", "made", *secret, folder / "proot"], **forced)
+    look = ["run", "--rm", "-u", "0", "made"]
+    owners = users.run(WITHOUT_IDS, [*look, "stat", "-c", "%u:%g", "/copied", "/made", "/etc/passwd"]).stdout
+    assert owners.split() == ["33:34", "0:0", "0:0"]
+    shown = users.run(WITHOUT_IDS, [*look, "cat", "/seen", "/tmp/id", "/tmp/ns"]).stdout.split()
+    assert shown == ["word", "1000", os.readlink("/proc/self/ns/user")]
+    assert users.run(WITHOUT_IDS, [*look, "ls", "/c", "/run/secrets/s"], check=False).returncode == 1
+    failed = users.run(WITHOUT_IDS, ["run", "--rm", "made", "sh", "-c", "exit 7"], check=False, **forced)
+    assert failed.returncode == 7
+    left = subprocess.run(["pgrep", "-f", "sleep 4321"], capture_output=True, check=False)
+    assert left.returncode == 1, "a daemon of a RUN lives on"
 
 
 @pytest.mark.parametrize("user", [WITH_IDS, WITHOUT_IDS], ids=["range", "single"])
