@@ -418,3 +418,36 @@ def test_hostile_repositories(ground: Ground, repository: str) -> None:
         done = ground.build(f"FROM minimal\n{step}\n")
         assert PRECIOUS not in done.stderr, f"{step} reads a file of the host"
         assert done.returncode == 0 or error_of(done)
+
+
+@pytest.mark.attack("T19", "T22")
+def test_no_configuration_of_git_counts(ground: Ground, repository: str) -> None:
+    """Neither files of the user's nor variables run hooks, or say where to fetch from or to."""
+    witness = ground.machine.folder / "hook-ran"
+    settings = "[core]\n\thooksPath = {0}/hooks\n[init]\n\ttemplateDir = {0}/template\n"
+    hook = f"#!/bin/sh\ntouch {witness}\n"
+    files = {"hooks/post-checkout": hook, "template/hooks/post-checkout": hook}
+    home = ground.context("", files)
+    for name in files:
+        (home / name).chmod(0o755)
+    for place in (home / ".gitconfig", home / "git/config"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(settings.format(home))
+    ground.machine.own(home)
+    one = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": f"{home}/hooks"}
+    for env in (
+        {"HOME": str(home)},
+        {"XDG_CONFIG_HOME": str(home)},
+        {"GIT_CONFIG_SYSTEM": f"{home}/.gitconfig"},
+        {"GIT_TEMPLATE_DIR": f"{home}/template"},
+        {"GIT_CONFIG_PARAMETERS": f"'core.hookspath'='{home}/hooks'"},
+        {"GIT_DIR": f"{home}/elsewhere", "GIT_WORK_TREE": f"{home}/tree"},
+        {"GIT_OBJECT_DIRECTORY": f"{home}/objects"},
+        {"GIT_INDEX_FILE": f"{home}/index"},
+        one,
+    ):
+        before = sorted(path.name for path in home.iterdir())
+        done = ground.run("build", "--no-cache", "--progress=plain", f"{repository}/.git#main:sub", env=env)
+        assert done.returncode == 0, (env, done.stderr)
+        assert not witness.exists(), f"{env} has a program run"
+        assert sorted(path.name for path in home.iterdir()) == before, f"{env} says where git writes"

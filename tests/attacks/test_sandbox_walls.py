@@ -199,6 +199,19 @@ def test_images_whose_mount_points_are_links_or_files(ground: Ground, name: str,
     assert done.stdout == "ran\n" if done.returncode == 0 else error_of(done)
 
 
+@pytest.mark.attack("T25")
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_kernel_file_systems_are_not_mounted_elsewhere(each_ground: Ground, name: str) -> None:
+    """CVE-2019-19921: a /proc that is a link had its masks mounted where nobody looks for them."""
+    files: dict[str, bytes | str | None] = {name: "-> elsewhere", "elsewhere": None}
+    each_ground.machine.make_image(base_files(), files, name="elsewhere", config={"Env": ["PATH=/bin"]})
+    done = each_ground.run("run", "--rm", "elsewhere", "cat", "/proc/mounts")
+    assert done.returncode == 0 or error_of(done)
+    assert "/elsewhere" not in done.stdout, f"/{name} was mounted where a link of the image leads"
+    if name != "sys":  # without which a command can be run
+        assert done.returncode != 0 and f"mount /{name}" in error_of(done)
+
+
 WORKDIRS = [*(f"/proc/self/fd/{number}" for number in range(3, 10)), "/proc/self/fd/4/../..", "/proc/self/cwd", "/proc/1/root", "/proc/self/root/..",
             "/link", "/link/below", "/up/../../..", "/bin/busybox", "/loop", "relative/../../../x", "/" + "d" * 300]  # fmt: skip
 
