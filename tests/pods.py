@@ -25,6 +25,10 @@ MASKED = (
     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
     "/sys/devices/virtual/powercap",
 )  # fmt: skip
+# starts a program with a directory of /proc covered, as a runtime does it: the kernel then refuses a fresh /proc
+MASKED_PROC = (
+    "unshare", "-m", "--propagation", "private", "sh", "-c", 'mount -t tmpfs -o ro none /proc/irq && exec "$@"', "sh",
+)  # fmt: skip
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 PROFILE = Path(__file__).parent.parent / "builder/sandbox/seccomp.json"  # in Docker's format, and with what it allows
 SUBORDINATE = 300000  # where the ids of a pod with a user namespace begin

@@ -21,9 +21,9 @@ import pytest
 from builder.sandbox import kernel
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tests.attacks.ground import Ground
+from tests.attacks.ground import PRECIOUS, Ground
 from tests.minimal_image import base_files
-from tests.pods import bounding_set
+from tests.pods import MASKED_PROC, bounding_set
 from tests.raw_program import Call, raw_program
 from tests.run_machine import wait_until
 
@@ -234,6 +234,34 @@ def targets(pid: int) -> dict[int, str]:
         with contextlib.suppress(FileNotFoundError):
             found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
     return found
+
+
+@pytest.mark.attack("T22", "T31")
+@pytest.mark.skipif(os.getuid() != 0, reason="masking /proc as a container runtime does takes root")
+@pytest.mark.parametrize("options", [(), ("--cap-add=ALL",)], ids=["usual", "every capability"])
+@pytest.mark.parametrize("tier", ["range", "single"])
+def test_processes_of_the_machine_are_seen_but_closed(root_ground: Ground, tier: str, options: tuple[str, ...]) -> None:
+    """Where /proc is masked, a sandbox shows the machine's own: numbers, and nothing of what is in them."""
+    script = (
+        "for place in /proc/[0-9]*; do echo $place; tr '\\0' '\\n' < $place/environ; "
+        f"cat $place/root/{root_ground.canary}/file $place/cwd/canary/file; ls -l $place/fd $place/exe; done 2>/dev/null"
+    )
+    words = ("run", "--rm", f"--isolation={tier}", *options, "minimal", "sh", "-c", script)
+    env = {"CANARY_OF_THE_HOST": PRECIOUS}
+    with (root_ground.canary / "file").open() as canary:
+        done = subprocess.run(
+            [*MASKED_PROC, *root_ground.machine.argv(*words)],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[canary.fileno()],
+            timeout=60,
+            **root_ground.machine.options(**env),  # type: ignore[call-overload]
+        )
+    assert done.returncode == 0, done.stderr
+    assert f"/proc/{os.getpid()}\n" in done.stdout, "the machine's own /proc is not shown"
+    assert PRECIOUS not in done.stdout, "a command reads what tiffin has"
+    assert str(root_ground.canary) not in done.stdout, "a command sees paths of the machine"
 
 
 # -- calls -----------------------------------------------------------------------------------------------------------

@@ -17,29 +17,19 @@ import pytest
 
 from tests.conftest import assert_nothing_left
 from tests.minimal_image import write_image
+from tests.pods import MASKED_PROC
 from tests.run_machine import wait_until
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("leftovers")]
 TIMEOUT_SECONDS = 120
 MAX_PIDS = 100
 DISK = "48m"
-# a directory of /proc covered, as a container runtime does it: the kernel then refuses a fresh /proc
-MASKED = [
-    "unshare",
-    "-m",
-    "--propagation",
-    "private",
-    "sh",
-    "-c",
-    'mount -t tmpfs -o ro none /proc/irq && exec "$@"',
-    "sh",
-]
 TIERS = {
     "range": ((), "range"),
-    "range-masked": (MASKED, "range"),
+    "range-masked": (MASKED_PROC, "range"),
     "range-copied": ((), "range"),
     "single": ((), "single"),
-    "single-masked": (MASKED, "single"),
+    "single-masked": (MASKED_PROC, "single"),
     "chroot": ((), "chroot"),
     "proot": ((), "proot"),
 }
