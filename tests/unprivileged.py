@@ -125,6 +125,19 @@ def reclaim(folder: Path) -> None:
     _as_root_of_a_namespace("chmod", "-R", "u+rwX", str(folder))
 
 
+@contextlib.contextmanager
+def readable(folder: Path) -> Iterator[Path]:
+    """The directory, or a copy of it where some files are the caller's subordinate ids' alone."""
+    if not has_ids():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="tiffin-copy-") as place:
+        copy = Path(place) / folder.name
+        _as_root_of_a_namespace("cp", "-a", str(folder), str(copy))
+        reclaim(copy)
+        yield copy
+
+
 def _as_root_of_a_namespace(*argv: str) -> None:
     ids = ["--map-auto"] if has_ids() else []
     become = ["unshare", "--user", "--map-root-user", *ids] if os.getuid() != 0 else []

@@ -16,6 +16,11 @@ _OPTIONS = (
         "-p", "--publish", "publish", multiple=True, metavar="[IP:]HOST:PORT[/udp]", help="Publish a port; repeatable."
     ),
     click.option("-P", "--publish-all", "publish_all", is_flag=True, help="Publish every port the image exposes."),
+    click.option("--dns", "dns", multiple=True, metavar="ADDRESS", help="Name server; repeatable."),
+    click.option("--dns-search", "dns_search", multiple=True, metavar="DOMAIN", help="Search domain; repeatable."),
+    click.option(
+        "--dns-option", "--dns-opt", "dns_options", multiple=True, metavar="OPTION", help="Of resolv.conf; repeatable."
+    ),
     click.option("--cap-add", "cap_add", multiple=True, metavar="NAME", help="Add a capability; repeatable."),
     click.option("--cap-drop", "cap_drop", multiple=True, metavar="NAME", help="Drop a capability; repeatable."),
     click.option(

@@ -18,6 +18,7 @@ COMMANDS = {  # name: (module, short help)
     "run": ("builder.cli.run", "Run a command in a new container."),
     "ps": ("builder.cli.ps", "List containers."),
     "rm": ("builder.cli.rm", "Remove containers."),
+    "export": ("builder.cli.export", "Write the file system of a container as a tar."),
     "pull": ("builder.cli.pull", "Download an image from a registry."),
     "push": ("builder.cli.push", "Upload an image to a registry."),
     "images": ("builder.cli.images", "List images."),

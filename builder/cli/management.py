@@ -33,7 +33,7 @@ def image() -> None:
     cls=LazyGroup,
     hidden_names=("list", "ps", "remove"),
     lazy={
-        **_named("run", "ps", "rm", "inspect", ls="ps", list="ps", remove="rm"),
+        **_named("run", "ps", "rm", "export", "inspect", ls="ps", list="ps", remove="rm"),
         "prune": ("builder.cli.management", "container_prune", "Remove containers that ended."),
     },
 )

@@ -15,7 +15,7 @@ from builder.solver.results import rfc3339
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
-    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES",
+    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS",
 }  # fmt: skip
 COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 MAX_COMMAND_LENGTH = 20  # Docker's
@@ -25,14 +25,16 @@ MAX_COMMAND_LENGTH = 20  # Docker's
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that ended.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 @click.option("--no-trunc", is_flag=True, help="Print whole ids and commands.")
-@click.option("-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="name=, id=, status=; repeatable.")
+@click.option(
+    "-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="name=, id=, status=, label=; repeatable."
+)
 @format_option()
 @click.pass_obj
 def command(
     session: Session, /, everything: bool, quiet: bool, no_trunc: bool, filters: tuple[str, ...], form: str
 ) -> None:
     """List the containers that run."""
-    wanted = filters_of(filters, ("name", "id", "status"))
+    wanted = filters_of(filters, ("name", "id", "status", "label"))
     containers = Containers(session.state)
     rows = [(state, containers.is_alive(state.id)) for state in containers.states()]
     rows = [row for row in rows if (row[1] or everything or "status" in wanted) and _is_wanted(*row, wanted)]
@@ -49,7 +51,13 @@ def _is_wanted(state: ContainerState, alive: bool, wanted: Mapping[str, list[str
         any(text in state.name for text in wanted.get("name", [""]))
         and any(state.id.startswith(text) for text in wanted.get("id", [""]))
         and _state(state, alive) in wanted.get("status", [_state(state, alive)])
+        and all(_has_label(state, text) for text in wanted.get("label", []))
     )
+
+
+def _has_label(state: ContainerState, text: str) -> bool:
+    name, equals, value = text.partition("=")
+    return name in state.labels and (not equals or state.labels[name] == value)
 
 
 def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object]:
@@ -66,6 +74,7 @@ def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object
         "State": _state(state, alive),
         "Ports": ", ".join(state.ports) if alive else "",
         "Names": state.name,
+        "Labels": ",".join(f"{name}={value}" for name, value in sorted(state.labels.items())),
     }
 
 

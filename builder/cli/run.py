@@ -76,6 +76,8 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
 @click.option("-h", "--hostname", default="", metavar="NAME", help="Host name.")
 @click.option("--name", default="", metavar="NAME", help="Name of the container.")
+@click.option("-l", "--label", "labels", multiple=True, metavar="K[=V]", help="Label of the container; repeatable.")
+@click.option("--label-file", "label_files", multiple=True, metavar="FILE", help="File of K[=V] lines; repeatable.")
 @click.option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
 @click.option("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
 @click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")

@@ -81,6 +81,7 @@ def _run_in_namespace(
                     name=str(options["name"]),
                     remove=bool(options["remove"]),
                     ports=tuple(map(str, network.ports)),
+                    labels=wishes.labels,
                 )
             )
             trees = _trees(session, isolation, image, options, container)

@@ -47,8 +47,9 @@ def maybe(options: Mapping[str, object], name: str) -> str | None:
 
 def wishes_of(options: Mapping[str, object]) -> Wishes:
     """Raises UsageError."""
-    from builder.containers.environment import parse_host, parse_variables
+    from builder.containers.environment import parse_host, parse_labels, parse_variables
     from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+    from builder.containers.resolver import parse_resolver
     from builder.containers.run import Wishes
 
     directory = str(Path.cwd())
@@ -67,6 +68,8 @@ def wishes_of(options: Mapping[str, object]) -> Wishes:
         user=str(options["user"]),
         hostname=str(options["hostname"]),
         hosts=tuple(parse_host(text) for text in many(options, "hosts")),
+        labels=parse_labels(many(options, "labels"), many(options, "label_files")),
+        resolver=parse_resolver(many(options, "dns"), many(options, "dns_search"), many(options, "dns_options")),
         read_only=bool(options["read_only"]),
         tty=bool(options["tty"]),
         shm_size_bytes=parse_size(str(options["shm_size"])),

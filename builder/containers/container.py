@@ -13,13 +13,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
-from cache.values import dataclass, replace
+from cache.values import dataclass, field, replace
 
 ROOT_MODE = 0o755
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
@@ -52,6 +52,7 @@ class ContainerState:
     pid: int
     pid_started: str  # with the pid namespace: tells the process from a later one of that number
     ports: tuple[str, ...] = ()  # as ps shows them
+    labels: Mapping[str, str] = field(default_factory=dict)
     exit_code: int | None = None
     finished: float = 0.0
 
@@ -121,6 +122,7 @@ class Containers:
         name: str,
         remove: bool,
         ports: tuple[str, ...] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> Iterator[Container]:
         """Make a container; with `remove` nothing of it stays at the end. Raises UsageError for a name in use."""
         if name and not NAME.fullmatch(name):
@@ -135,6 +137,7 @@ class Containers:
             created=time.time(),
             remove=remove,
             ports=ports,
+            labels=labels or {},
             pid=os.getpid(),
             pid_started=_process_start(os.getpid()),
         )
@@ -171,6 +174,10 @@ class Containers:
         if not hits or not text:
             raise ImageNotFoundError(f'no container is called "{text}"', remedy="see tiffin ps -a")
         return hits[0]
+
+    def upper(self, identity: str) -> Path:
+        """What was changed in it; where layers are not mounted, the whole root."""
+        return self._folder(identity) / "upper"
 
     def is_alive(self, identity: str) -> bool:
         """Whether a process holds it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import UsageError
@@ -28,26 +28,33 @@ def parse_variables(texts: Sequence[str], files: Sequence[str], environ: Mapping
 
 
 def read_file(name: str, environ: Mapping[str, str]) -> list[Variable]:
-    """The lines of an --env-file: NAME=VALUE as it stands, no quotes, no expansion; # begins a comment line."""
+    """The lines of an --env-file: NAME=VALUE as it stands, no quotes, no expansion; # begins a comment line.
+
+    A name alone has the value it has in `environ`, or is left out.
+    """
+    return [
+        (variable, environ[variable] if value is None else value)
+        for variable, value in _lines(name, "--env-file")
+        if value is not None or variable in environ
+    ]
+
+
+def _lines(name: str, option: str) -> Iterator[tuple[str, str | None]]:
+    """Names and values of a file; None for a name alone."""
     try:
         text = Path(name).read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except OSError as exc:
-        raise UsageError(f"cannot read --env-file {name}: {exc.strerror}", remedy="name a readable file") from exc
+        raise UsageError(f"cannot read {option} {name}: {exc.strerror}", remedy="name a readable file") from exc
     except UnicodeDecodeError as exc:
-        raise UsageError(f"--env-file {name} is not UTF-8", remedy="convert it") from exc
-    result: list[Variable] = []
+        raise UsageError(f"{option} {name} is not UTF-8", remedy="convert it") from exc
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.removesuffix("\r").lstrip()
         if not line or line.startswith("#"):
             continue
         variable, equals, value = line.partition("=")
         if not variable or any(character.isspace() for character in variable):
-            raise UsageError(f'line {number} of --env-file {name}: "{variable}" is no name', remedy="write NAME=VALUE")
-        if equals:
-            result.append((variable, value))
-        elif variable in environ:
-            result.append((variable, environ[variable]))
-    return result
+            raise UsageError(f'line {number} of {option} {name}: "{variable}" is no name', remedy="write NAME=VALUE")
+        yield variable, value if equals else None
 
 
 def environment(
@@ -80,6 +87,19 @@ def parse_host(text: str) -> tuple[str, str]:
     if not name or any(character.isspace() for character in name) or not is_address(address):
         raise UsageError(f'--add-host "{text}" is no NAME:ADDRESS', remedy="write --add-host db:127.0.0.1")
     return name, address
+
+
+def parse_labels(texts: Sequence[str], files: Sequence[str]) -> dict[str, str]:
+    """--label-file lines, then -l; a name alone has an empty value. Raises UsageError."""
+    result: dict[str, str] = {}
+    for name in files:
+        result |= {label: value or "" for label, value in _lines(name, "--label-file")}
+    for text in texts:
+        label, _, value = text.partition("=")
+        if not label:
+            raise UsageError(f'--label "{text}" has no name', remedy="write --label NAME=VALUE")
+        result[label] = value
+    return result
 
 
 def is_address(text: str) -> bool:

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Sequence
 from builder.errors import UsageError
 from builder.options import csv_pairs, size_bytes, switch
 from builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
-from cache.values import dataclass
+from cache.values import dataclass, replace
 
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway
-HARMLESS_OPTIONS = frozenset(("z", "Z", "cached", "delegated", "consistent", "private", "rprivate", "rbind"))
+HARMLESS_OPTIONS = frozenset(("z", "Z", "cached", "delegated", "consistent", "rbind"))
+PRIVATE = frozenset(("private", "rprivate"))  # as mounts are anyhow
+FOLLOWING = frozenset(("slave", "rslave"))  # one sort: a bind mount always comes with what is below it
+SHARED = frozenset(("shared", "rshared"))
 NOCOPY = "nocopy"  # of a volume: it begins empty
 HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "exec", "relatime"))
 
@@ -49,9 +52,15 @@ def parse_volume(text: str, *, directory: str) -> Mount:
     source, path = parts[0], _target(parts[1], what)
     is_bind = source.startswith(("/", "./", "../")) or source in (".", "..")
     copies = is_bind or NOCOPY not in options
-    read_only = _is_read_only([option for option in options if is_bind or option != NOCOPY], what)
+    propagation = [option for option in options if option in PRIVATE | FOLLOWING | SHARED]
+    follows = _is_following(propagation, what)
+    known = [*propagation, *(() if is_bind else (NOCOPY,))]
+    read_only = _is_read_only([option for option in options if option not in known], what)
     if is_bind:
-        return Bind(host_path=os.path.normpath(os.path.join(directory, source)), path=path, read_only=read_only)
+        host_path = os.path.normpath(os.path.join(directory, source))
+        return Bind(host_path=host_path, path=path, read_only=read_only, follows=follows)
+    if follows:
+        raise UsageError(f"{what}: a named volume has no mounts below it to follow", remedy="leave the option out")
     return Volume(name=_volume_name(source, what), path=path, read_only=read_only, copies=copies)
 
 
@@ -78,9 +87,11 @@ def parse_mount(text: str, *, directory: str) -> Mount:
         copies = not _flag(fields.pop("volume-nocopy", "false"), what)
         result = Volume(name=name, path=path, read_only=read_only, copies=copies)
     else:
-        if fields.get("bind-propagation", "rprivate") in ("private", "rprivate"):
-            fields.pop("bind-propagation", None)
-        result = _existing_bind(source, path, read_only, what, directory)
+        propagation = fields.pop("bind-propagation", "rprivate")
+        if propagation not in PRIVATE | FOLLOWING | SHARED:
+            raise UsageError(f'{what}: unknown bind-propagation "{propagation}"', remedy="use rprivate or rslave")
+        follows = _is_following([propagation], what)
+        result = replace(_existing_bind(source, path, read_only, what, directory), follows=follows)
     if fields:
         raise UsageError(f'{what}: "{min(fields)}" is not supported', remedy="leave it out")
     return result
@@ -135,6 +146,18 @@ def _is_read_only(options: Sequence[str], what: str) -> bool:
         elif option != "rw" and option not in HARMLESS_OPTIONS:
             raise UsageError(f'{what}: option "{option}" is not supported', remedy="use ro or rw")
     return read_only
+
+
+def _is_following(propagation: Sequence[str], what: str) -> bool:
+    """Whether mounts of the machine are to be seen; raises UsageError for what a namespace without root cannot do."""
+    if len(propagation) > 1:
+        raise UsageError(f"{what}: {propagation[0]} and {propagation[1]} exclude each other", remedy="keep one of them")
+    if SHARED.intersection(propagation):
+        raise UsageError(
+            f"{what}: {propagation[0]} is not supported: mounts of a container never reach the machine",
+            remedy="use rslave, for mounts of the machine to reach the container",
+        )
+    return bool(FOLLOWING.intersection(propagation))
 
 
 def _existing_bind(source: str, path: str, read_only: bool, what: str, directory: str) -> Bind:

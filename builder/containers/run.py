@@ -6,7 +6,7 @@ import contextlib
 import os
 import posixpath
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from builder.containers.environment import Variable, environment
 from builder.containers.limits import Confinement
 from builder.containers.mounts import Mount, Volume
 from builder.containers.published import Network, Port
+from builder.containers.resolver import Resolver
 from builder.containers.rootfs import RootView
 from builder.containers.volumes import Mounted
 from builder.errors import SandboxError, UsageError
@@ -28,7 +29,7 @@ from builder.sandbox.launch import ExitStatus, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
 from builder.sandbox.seccomp import Filter
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from cache.values import dataclass
+from cache.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.containers.terminal import Terminal
@@ -53,7 +54,9 @@ class Wishes:
     publish_all: bool = False
     ports: tuple[Port, ...] = ()
     hostname: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     hosts: tuple[tuple[str, str], ...] = ()
+    resolver: Resolver = Resolver()
     read_only: bool = False
     tty: bool = False
     shm_size_bytes: int = DEFAULT_SHM_BYTES
@@ -129,7 +132,7 @@ def make_spec(
         mounts=tuple(mounts),
         stubs=(*own, *mounted.stubs),
         hosts=hosts_file(hostname, wishes.hosts),
-        resolv_conf=host_resolv_conf(network=network.kind, forwarder=network.forwarder),
+        resolv_conf=wishes.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
         read_only_root=wishes.read_only,
         tty=wishes.tty,
         volatile=container.state.remove,

@@ -12,7 +12,7 @@ from builder.containers.rootfs import RootView
 from builder.sandbox.spec import Bind, Stub, Tmpfs
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
-from cache.values import dataclass
+from cache.values import dataclass, replace
 
 VOLUME_MODE = 0o755
 
@@ -101,4 +101,4 @@ def _bind(mount: Bind) -> Bind:
     if not path.exists():
         with disk_errors(path):
             path.mkdir(parents=True)
-    return Bind(host_path=os.path.realpath(path), path=mount.path, read_only=mount.read_only)
+    return replace(mount, host_path=os.path.realpath(path))

@@ -13,7 +13,7 @@ CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_MOVE = 1, 2, 4, 8, 0x1000, 0x2000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+MS_REC, MS_PRIVATE, MS_SLAVE = 0x4000, 1 << 18, 1 << 19
 MNT_DETACH = 2
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -133,6 +133,13 @@ def set_attributes(mount_fd: int, attributes: int, *, recursive: bool) -> None:
     """Add mount attributes (read-only and the like) to a detached mount."""
     struct_mount_attr = struct.pack("<QQQQ", attributes, 0, 0, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    _call(_MOUNT_SETATTR, "mount_setattr", mount_fd, b"", flags, struct_mount_attr, len(struct_mount_attr))
+
+
+def make_slave(mount_fd: int) -> None:
+    """Let mounts made where a detached mount and those below it were copied from appear in it, and none the other way."""
+    struct_mount_attr = struct.pack("<QQQQ", 0, 0, MS_SLAVE, 0)
+    flags = AT_EMPTY_PATH | AT_RECURSIVE
     _call(_MOUNT_SETATTR, "mount_setattr", mount_fd, b"", flags, struct_mount_attr, len(struct_mount_attr))
 
 

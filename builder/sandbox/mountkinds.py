@@ -49,6 +49,8 @@ def _bind(item: _Item) -> int:
         os.close(source)
     else:
         mount_fd = kernel.clone_tree(item["host_path"], recursive=True)
+    if item["follows"]:
+        kernel.make_slave(mount_fd)
     if item["read_only"]:
         kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=True)
     return mount_fd

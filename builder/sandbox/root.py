@@ -44,6 +44,8 @@ def step(what: str) -> Iterator[None]:
 
 def enter_root(spec: _Spec) -> None:
     """Mount everything and make it the root."""
+    with step("follow mounts of this machine"):
+        followed = {item["path"]: mountkinds.make(item, "") for item in spec["mounts"] if item.get("follows")}
     with step("make mounts private"):
         kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     scratch = spec["scratch_dir"]
@@ -70,7 +72,7 @@ def enter_root(spec: _Spec) -> None:
             bind(root_fd, f"{scratch}/{source}", target, read_only=False)
     for item in spec["mounts"]:
         with step(f"mount {item['path']}"):
-            mount_item(root_fd, item, scratch)
+            mount_item(root_fd, item, scratch, followed.get(item["path"]))
     with step("enter the root"):
         if spec["hostname"]:
             with contextlib.suppress(PermissionError):  # where the machine refuses a name of its own
@@ -162,10 +164,11 @@ def bind(root_fd: int, host_path: str, path: str, *, read_only: bool, follow: bo
     put(root_fd, mount_fd, path, follow=follow)
 
 
-def mount_item(root_fd: int, item: _Spec, scratch: str) -> None:
+def mount_item(root_fd: int, item: _Spec, scratch: str, made: int | None) -> None:
+    """Mount an item; `made` is its mount if there is one already."""
     path = item["path"].lstrip("/")
     make_target(root_fd, path, mountkinds.is_directory(item))
-    put(root_fd, mountkinds.make(item, scratch), path)
+    put(root_fd, mountkinds.make(item, scratch) if made is None else made, path)
 
 
 def make_target(root_fd: int, path: str, is_directory: bool) -> None:

@@ -18,12 +18,16 @@ DEFAULT_TMPFS_MODE = 0o1777
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """Show `host_path` (file or directory) at `path`; `source` is a path below it in which no link is followed."""
+    """Show `host_path` (file or directory) at `path`; `source` is a path below it in which no link is followed.
+
+    `follows`: what the machine mounts below `host_path` while the sandbox runs appears in it, too (MS_SLAVE).
+    """
 
     host_path: str
     path: str
     read_only: bool = False
     source: str = ""
+    follows: bool = False
     kind: str = "bind"
 
 

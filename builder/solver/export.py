@@ -9,7 +9,8 @@ from pathlib import Path
 
 from builder.image.layers import LayerStore
 from builder.layer.changes import Change
-from builder.layer.index import MergedTree, new_entry, sort_key
+from builder.layer.index import MergedTree, new_entry
+from builder.layer.merged import merged_changes
 from builder.layer.pack import Sink, pack
 from builder.solver.members import Members
 from builder.solver.results import Chain
@@ -21,27 +22,11 @@ DIRECTORY_MODE = 0o755  # of the directory of a platform
 
 
 @contextlib.contextmanager
-def merged_changes(chain: Chain, layers: LayerStore, state: StateDir) -> Iterator[list[Change]]:
+def changes_of(chain: Chain, layers: LayerStore, state: StateDir) -> Iterator[list[Change]]:
     """Every path of the stack of layers as a change over nothing."""
     tree = MergedTree([layers.ensure_index(layer.diff_id, layer.blob) for layer in chain])
     with state.scratch("export") as scratch, Members(layers, scratch) as members:
-        changes = []
-        first: dict[tuple[int, str], str] = {}
-        for located in sorted(tree.walk(), key=lambda item: sort_key(item.entry.path)):
-            target = tree.target(located)
-            key = (target.layer, target.entry.path)
-            path = located.entry.path
-            if located.entry.kind in ("file", "hardlink") and first.setdefault(key, path) != path:
-                link = target.entry._replace(path=path, kind="hardlink", link=first[key], size=0)
-                changes.append(Change(link))
-                continue
-            entry = target.entry._replace(path=path, opaque=False)
-            layer = chain[target.layer]
-            opener = None
-            if entry.kind == "file" and entry.size:
-                opener = lambda layer=layer, source=target.entry: members.open(layer, source)  # noqa: E731
-            changes.append(Change(entry, opener))
-        yield changes
+        yield merged_changes(tree, lambda found: lambda: members.open(chain[found.layer], found.entry))
 
 
 def export_tar(parts: Sequence[tuple[str, Chain]], layers: LayerStore, state: StateDir, sink: Sink) -> None:
@@ -49,7 +34,7 @@ def export_tar(parts: Sequence[tuple[str, Chain]], layers: LayerStore, state: St
     with contextlib.ExitStack() as stack:
         everything: list[Change] = []
         for directory, chain in parts:
-            changes = stack.enter_context(merged_changes(chain, layers, state))
+            changes = stack.enter_context(changes_of(chain, layers, state))
             everything += _below(directory, changes) if directory else changes
         pack(everything, sink)
 
@@ -67,7 +52,7 @@ def export_directory(chain: Chain, layers: LayerStore, state: StateDir, dest: Pa
     with disk_errors(dest):
         dest.mkdir(parents=True, exist_ok=True)
         directories = []
-        with merged_changes(chain, layers, state) as changes:
+        with changes_of(chain, layers, state) as changes:
             for change in changes:
                 entry, path = change.entry, dest / change.entry.path
                 if entry.kind == "dir":

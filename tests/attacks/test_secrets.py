@@ -18,6 +18,7 @@ import pytest
 from tests.attacks.ground import Ground, error_of
 from tests.fake_registry import PASSWORD, USER, fake_registry
 from tests.minimal_image import base_files
+from tests.unprivileged import readable
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("attacks")]
 CANARY = "c4nary-of-a-s3cret"
@@ -46,6 +47,11 @@ def unpacked(data: bytes) -> Iterator[bytes]:
 
 def places(folder: Path) -> list[str]:
     """The files below `folder` that hold the secret, by name or content."""
+    with readable(folder) as copy:
+        return _places(copy)
+
+
+def _places(folder: Path) -> list[str]:
     found = []
     for path in folder.rglob("*"):
         if CANARY in path.name:

@@ -138,6 +138,44 @@ def test_user(user: str, wanted: str, machine: Machine) -> None:
     assert " ".join(shown) == wanted
 
 
+def test_given_name_servers(machine: Machine) -> None:
+    given = ("--dns", "192.0.2.53", "--dns", "2001:db8::53", "--dns-search", "kitchen.example", "--dns-opt", "ndots:2")
+    assert machine.output(*given, "minimal", "cat", "/etc/resolv.conf").splitlines()[-4:] == [
+        "nameserver 192.0.2.53",
+        "nameserver 2001:db8::53",
+        "search kitchen.example",
+        "options ndots:2",
+    ]
+    assert machine.left() == []
+
+
+def test_mounts_of_the_machine_arrive_where_they_are_followed(machine: Machine) -> None:
+    """A machine in small: namespaces whose mounts are shared, as systemd makes them."""
+    place = machine.folder / "followed"
+    place.mkdir()
+    machine.own(place)
+    inside = "echo ready; read go; cat /slave/sub/seen; cat /private/sub/seen; echo done"
+    volumes = ("-v", f"{place}:/slave:rslave", "-v", f"{place}:/private")
+    script = f"""
+        mount -t tmpfs shared {place} && mkdir {place}/sub && mkfifo {place}/in {place}/out
+        "$@" < {place}/in > {place}/out & exec 3> {place}/in 4< {place}/out
+        read line <&4 && mount -t tmpfs late {place}/sub && echo arrived > {place}/sub/seen
+        echo go >&3; cat <&4; wait $!
+    """
+    become = ["unshare", "--user", "--map-root-user", "--mount", "--propagation=shared", "sh", "-c", script, "sh"]
+    done = subprocess.run(
+        [*become, *machine.argv("run", "--rm", "-i", *volumes, "minimal", "sh", "-c", inside)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        **machine.options(TIFFIN_ISOLATION="single"),  # type: ignore[call-overload]
+    )
+    assert done.stdout == "arrived\ndone\n", done.stderr
+    assert "/private/sub/seen" in done.stderr and "/slave" not in done.stderr
+    assert machine.left() == []
+
+
 def test_further_groups(machine: Machine) -> None:
     done = machine.output("-u", "alice", "--group-add", "www", "--group-add", "77", "minimal", "id", "-G")
     assert done == "1000 10 33 44 77\n"
@@ -266,6 +304,16 @@ def test_without_rm_the_container_stays_until_removed(machine: Machine) -> None:
     assert (again.returncode, again.stderr.count("in use")) == (125, 1)
     assert machine.run("rm", "kept").stdout == "kept\n"
     assert machine.left() == []
+
+
+def test_labels_are_kept_and_looked_for(machine: Machine) -> None:
+    machine.run("run", "--name", "labelled", "-l", "course=main", "--label", "hot", "minimal", "true")
+    listed = ("ps", "-aq", "--filter", "label=hot", "--filter")
+    assert machine.run(*listed, "label=course=main").stdout.count("\n") == 1
+    assert machine.run(*listed, "label=course=dessert").stdout == ""
+    form = machine.run("ps", "-a", "--filter", "name=labelled", "--format", "{{.Labels}}").stdout
+    assert form == "course=main,hot=\n"
+    assert machine.run("rm", "labelled").returncode == 0
 
 
 def test_running_container_is_listed_and_removed_by_force(machine: Machine) -> None:

@@ -98,9 +98,9 @@ def test_version(option: str) -> None:
         (["biuld"], 2, 'error: unknown command "biuld"; did you mean "build"?; see tiffin --help\n'),
         (["qqqqqq"], 2, 'error: unknown command "qqqqqq"; see tiffin --help\n'),
         (["images", "--qqq"], 2, "error: No such option '--qqq'; see tiffin images --help\n"),
-        (["--nosuch"], 2, "error: No such option '--nosuch'; see tiffin --help\n"),
+        (["--zzz"], 2, "error: No such option '--zzz'; see tiffin --help\n"),
         (["run"], 125, "error: Missing argument 'IMAGE'; see tiffin run --help\n"),
-        (["run", "--nosuch", "x"], 125, "error: No such option '--nosuch'; see tiffin run --help\n"),
+        (["run", "--zzz", "x"], 125, "error: No such option '--zzz'; see tiffin run --help\n"),
     ],
 )
 def test_wrong_usage_is_one_line(words: list[str], code: int, text: str) -> None:

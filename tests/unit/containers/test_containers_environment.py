@@ -1,4 +1,4 @@
-"""-e, --env-file and --add-host follow Docker's rules."""
+"""-e, --env-file, --label, --add-host and --dns follow Docker's rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.containers.environment import DEFAULT_PATH, environment, parse_host, parse_variables
+from builder.containers.environment import (
+    DEFAULT_PATH,
+    environment,
+    parse_host,
+    parse_labels,
+    parse_variables,
+)
+from builder.containers.resolver import parse_resolver
 from builder.errors import UsageError
 
 ENVIRON = {"FROM_HOST": "host", "EMPTY": ""}
@@ -108,3 +115,53 @@ def test_add_host(text: str, wanted: tuple[str, str]) -> None:
 def test_bad_add_host_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no NAME:ADDRESS"):
         parse_host(text)
+
+
+def test_labels(tmp_path: Path) -> None:
+    file = tmp_path / "labels"
+    file.write_text("# what it is\na=1\nb=x y\nalone\n")
+    assert parse_labels(["b=2", "c=d=e", "bare"], [str(file)]) == {
+        "a": "1", "b": "2", "alone": "", "c": "d=e", "bare": ""
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="no name"):
+        parse_labels(["=x"], [])
+    with pytest.raises(UsageError, match="cannot read --label-file"):
+        parse_labels([], [str(tmp_path / "none")])
+
+
+OWN = "# the machine's\nnameserver 192.0.2.1\nnameserver 192.0.2.2\ndomain old.example\noptions edns0"
+
+
+@pytest.mark.parametrize(
+    ("servers", "search", "options", "wanted"),
+    [
+        ((), (), (), OWN),
+        (
+            ("192.0.2.9", "2001:db8::1"), (), (),
+            "# the machine's\ndomain old.example\noptions edns0\nnameserver 192.0.2.9\nnameserver 2001:db8::1\n",
+        ),
+        (
+            (), ("a.example", "b.example"), (),
+            "# the machine's\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions edns0\nsearch a.example b.example\n",
+        ),
+        ((), (".",), (), "# the machine's\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions edns0\n"),
+        (
+            (), (), ("ndots:2", "rotate"),
+            "# the machine's\nnameserver 192.0.2.1\nnameserver 192.0.2.2\ndomain old.example\noptions ndots:2 rotate\n",
+        ),
+    ],
+    ids=["nothing", "servers", "search", "no search", "options"],
+)  # fmt: skip
+def test_given_lines_take_the_place_of_the_machines(
+    servers: tuple[str, ...], search: tuple[str, ...], options: tuple[str, ...], wanted: str
+) -> None:
+    assert parse_resolver(servers, search, options).applied(OWN) == wanted
+
+
+@pytest.mark.parametrize(
+    ("servers", "search", "reason"),
+    [(("dns.example",), (), "is no address"), (("",), (), "is no address"), ((), ("a b",), "not one word")],
+)
+def test_bad_name_servers_are_refused(servers: tuple[str, ...], search: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        parse_resolver(servers, search, ())

@@ -1,0 +1,27 @@
+"""The merged view of stacked layers as one: every path a change over nothing, for a tar or a directory of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from builder.layer.changes import Change
+from builder.layer.index import Located, MergedTree, sort_key
+
+Opener = Callable[[], BinaryIO]
+
+
+def merged_changes(tree: MergedTree, opener_of: Callable[[Located], Opener | None]) -> list[Change]:
+    """All paths, sorted; names of one file become hardlinks to the first. `opener_of` is asked for files that are not empty."""
+    changes = []
+    first: dict[tuple[int, str], str] = {}
+    for located in sorted(tree.walk(), key=lambda item: sort_key(item.entry.path)):
+        target = tree.target(located)
+        key = (target.layer, target.entry.path)
+        path = located.entry.path
+        if located.entry.kind in ("file", "hardlink") and first.setdefault(key, path) != path:
+            changes.append(Change(target.entry._replace(path=path, kind="hardlink", link=first[key], size=0)))
+            continue
+        entry = target.entry._replace(path=path, opaque=False)
+        changes.append(Change(entry, opener_of(target) if entry.kind == "file" and entry.size else None))
+    return changes

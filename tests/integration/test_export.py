@@ -1,0 +1,84 @@
+"""tiffin export: the file system of a container as a tar, as docker export has it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import tarfile
+from collections.abc import Iterator
+
+import pytest
+
+from tests.run_machine import Machine, wait_until
+
+pytestmark = pytest.mark.userns
+CHANGE = (
+    "rm /etc/group; echo new > /tmp/new; chown 5:6 /tmp/new; chmod 4755 /tmp/new; ln /tmp/new /tmp/again; "
+    "ln -s new /tmp/link; mkdir /vol/kept; echo x > /named/away; mknod /tmp/pipe p"
+)
+
+
+@pytest.fixture
+def kept(machine: Machine) -> Iterator[str]:
+    words = ("--name", "kept", "-v", "/vol", "-v", "exported:/named", "minimal", "sh", "-c", CHANGE)
+    done = machine.run("run", *words)
+    assert done.returncode == 0, done.stderr
+    yield "kept"
+    assert machine.run("rm", "kept").returncode == 0
+
+
+def test_file_system_is_written_with_owners_and_links(machine: Machine, kept: str) -> None:
+    target = machine.folder / "kept.tar"
+    assert machine.run("export", "-o", target, kept).stdout == ""
+    with tarfile.open(target) as tar:
+        members = {member.name.rstrip("/"): member for member in tar}
+        file = members["tmp/again"]
+        assert (file.uid, file.gid, file.mode) == (5, 6, 0o4755)
+        content = tar.extractfile(file)
+        assert content is not None and content.read() == b"new\n"
+    assert "etc/passwd" in members and "bin/busybox" in members, "what the image has"
+    assert "etc/group" not in members, "what was removed"
+    assert members["tmp/new"].islnk() and members["tmp/new"].linkname == "tmp/again"
+    assert members["tmp/link"].linkname == "new" and members["tmp/pipe"].isfifo()
+    assert members["vol/kept"].isdir(), "a volume without a name is the container's"
+    assert not {name for name in members if name.startswith(("named/", "proc/", "sys/", "dev/")) or "wh." in name}
+    first = subprocess.run(machine.argv("export", kept), capture_output=True, check=True, **machine.options())  # type: ignore[call-overload]
+    assert first.stdout == target.read_bytes(), "stdout has the same"
+    assert not list(machine.folder.glob("*.part"))
+
+
+def test_running_container_is_exported(machine: Machine) -> None:
+    with machine.start(
+        "run", "--rm", "--name", "busy", "-i", "minimal", "sh", "-c", "echo up > /up; read x", stdin=-1
+    ) as run:
+        assert run.stdin is not None
+        target = machine.folder / "busy.tar"
+        listed = ("export", "-o", target, "busy")
+
+        def is_up() -> bool:
+            if machine.run(*listed).returncode != 0:
+                return False
+            with tarfile.open(target) as tar:
+                return "up" in tar.getnames()
+
+        wait_until(is_up, seconds=20)
+        run.stdin.close()
+        assert run.wait(20) in (0, 1)
+    assert machine.left() == []
+
+
+def test_what_cannot_be_exported_is_told(machine: Machine, kept: str) -> None:
+    done = machine.run("export", "nothere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == 'error: no container is called "nothere"; see tiffin ps -a\n'
+    done = machine.run("export", "-o", machine.folder / "no/such/file", kept)
+    assert done.returncode == 1 and "no/such/file" in done.stderr and done.stderr.count("\n") == 1
+    outer, inner = pty.openpty()
+    try:
+        options = {**machine.options(), "stdout": inner, "stderr": subprocess.PIPE, "text": True}
+        refused = subprocess.run(machine.argv("export", kept), check=False, **options)  # type: ignore[call-overload]
+    finally:
+        os.close(inner)
+        os.close(outer)
+    assert refused.returncode != 0 and "refusing to write an archive to a terminal; use -o FILE" in refused.stderr
