@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+
+from cache.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 EXIT_FAILED = 1
 EXIT_INTERNAL = 70  # sysexits.h: an internal software error
 EXIT_SIGNAL = 128  # shells add the signal's number
 EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
+GARBAGE_THRESHOLD = 50_000  # objects; the default of 700 looks through what imports make again and again
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # they end a command as Ctrl-C does: through every `with` and `finally`
 
 
@@ -26,6 +32,7 @@ class Ended(BaseException):
 
 def main() -> NoReturn:
     """Entry point."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     _open_standard_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where a parent ignores it the kernel reaps what we wait for
     for number in ENDING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
+from cache.typed import Protocol
 from cache.values import dataclass
 
 

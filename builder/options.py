@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"(\d+)([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = r"(\d+)([bkmgt]?)(?:i?b)?"
 MAX_SIZE_BYTES, MAX_DIGITS = (1 << 63) - 1, 19
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
@@ -36,7 +36,7 @@ def csv_pairs(text: str) -> list[tuple[str, str | None]]:
 
 def size_bytes(text: str) -> int:
     """Bytes, with a suffix k, m, g or t of powers of 1024; raises ValueError."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not match or len(match[1]) > MAX_DIGITS:
         raise ValueError(text)
     size = int(match[1]) * _UNITS[match[2].lower()]

@@ -9,12 +9,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from cache.digest import Digest, HashingWriter, VerifyingReader
 from cache.errors import CorruptError, StoreError
 from cache.files import disk_errors
 from cache.statedir import StateDir
+from cache.typed import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 class BlobWriter:
@@ -72,7 +75,7 @@ class BlobStore:
         with self._state.scratch("blob") as scratch:
             path = scratch / "data"
             with disk_errors(path):
-                stream = cast(BinaryIO, open(path, "xb"))  # noqa: SIM115  # closed below
+                stream = cast("BinaryIO", open(path, "xb"))  # noqa: SIM115  # closed below
             try:
                 yield BlobWriter(self, stream, path, algorithm)
             finally:
@@ -94,7 +97,7 @@ class BlobStore:
             stream = open(self.path(digest), "rb", buffering=0)  # noqa: SIM115  # the reader closes it
         except FileNotFoundError as exc:
             raise StoreError(f"blob {digest} is not in the store", remedy="pull its image again") from exc
-        return VerifyingReader(cast(BinaryIO, stream), digest, os.fstat(stream.fileno()).st_size)
+        return VerifyingReader(cast("BinaryIO", stream), digest, os.fstat(stream.fileno()).st_size)
 
     def read(self, digest: Digest, limit_bytes: int) -> bytes:
         """A small blob, verified; raises CorruptError if it is larger than `limit_bytes`."""

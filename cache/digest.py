@@ -5,14 +5,15 @@ image-spec descriptor.md#digests. sha256 and sha512 are accepted; sha256 is what
 
 from __future__ import annotations
 
-import hashlib
-import re
-from typing import BinaryIO, Final, NoReturn
-
 from cache.errors import CorruptError, DigestError
+from cache.hashing import hasher
+from cache.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import BinaryIO, Final, NoReturn
 
 HEX_LENGTH = {"sha256": 64, "sha512": 128}
-_HEX = re.compile(r"[0-9a-f]+")
+_HEX_DIGITS = "0123456789abcdef"
 COPY_CHUNK_BYTES = 1 << 20  # large enough that Python's share of a copy vanishes, small enough for constant memory
 
 
@@ -27,7 +28,7 @@ class Digest:
     hex: Final[str]  # type: ignore[misc]
 
     def __init__(self, algorithm: str, hex: str) -> None:
-        if HEX_LENGTH.get(algorithm) != len(hex) or not _HEX.fullmatch(hex):
+        if HEX_LENGTH.get(algorithm) != len(hex) or hex.strip(_HEX_DIGITS):
             raise DigestError(
                 f'invalid digest "{algorithm}:{hex}"', remedy="expected sha256: and 64 lower-case hex digits"
             )
@@ -58,7 +59,9 @@ class Digest:
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
         """The digest of `data`."""
-        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+        hashed = hasher(algorithm, len(data))
+        hashed.update(data)
+        return cls(algorithm, hashed.hexdigest())
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
@@ -75,7 +78,7 @@ class HashingWriter:
     def __init__(self, sink: BinaryIO | None = None, *, algorithm: str = "sha256") -> None:
         self._sink = sink
         self._algorithm = algorithm
-        self._hash = hashlib.new(algorithm)
+        self._hash = hasher(algorithm)
         self.size_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
@@ -103,7 +106,7 @@ class VerifyingReader:
         self._digest = digest
         self._size_bytes = size_bytes
         self._what = what
-        self._hash = hashlib.new(digest.algorithm)
+        self._hash = hasher(digest.algorithm, size_bytes)
         self._done = False
         self.read_bytes = 0
 

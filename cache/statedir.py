@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import itertools
 import os
 import pwd
@@ -20,10 +19,11 @@ from pathlib import Path
 
 from cache.errors import StoreError
 from cache.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
+from cache.hashing import short_sha256
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")
-_SAFE = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_SAFE = r"[A-Za-z0-9_-]{1,100}"
 LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
 
 
@@ -189,5 +189,5 @@ def _make_private(path: Path) -> None:
 def _lock_file(name: str) -> str:
     """A bounded set of file names; the words before the first dash keep kinds of locks apart."""
     kind = name.split("-", 1)[0]
-    bucket = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % LOCK_BUCKETS
-    return f"{kind if _SAFE.fullmatch(kind) else 'other'}-{bucket:03x}"
+    bucket = int(short_sha256(name.encode())[:8], 16) % LOCK_BUCKETS
+    return f"{kind if re.fullmatch(_SAFE, kind) else 'other'}-{bucket:03x}"

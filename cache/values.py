@@ -11,10 +11,15 @@ equality by class and members, hashing where frozen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform
 
-_T = TypeVar("_T")
-_Class = TypeVar("_Class", bound=type)
+from cache.typed import TYPE_CHECKING, dataclass_transform
+
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
+    _Class = TypeVar("_Class", bound=type)
+
 _FIELDS = "__value_fields__"
 _MISSING = object()
 

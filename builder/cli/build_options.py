@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 from builder.options import csv_pairs, epoch_seconds, size_bytes
+from cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from builder.cli.cache_options import CacheSpec

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+from cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from builder.cli.quick_line import Line

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from cache.values import dataclass
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Line:
     """One command: its only argument, and where that ends the options the name of what follows it.
 
     `flags` give a member its value, `texts` take one; a default that is a tuple collects. `variables` of the environment

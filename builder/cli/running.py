@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from builder.cli.console import tell
 from builder.cli.renderer import quiet_if
 from builder.cli.session import Session
 from builder.cli.wishes import many, maybe, remarks, wishes_of, write_id
 from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
+from cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from builder.containers.container import Container
@@ -45,11 +45,16 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
     begin_in_scope(wishes.limits, os.environ)
     image = _find(session, options) or _pull(session, options)
     command_of(image.config.config, wishes)  # fail before anything is made
-    isolation = session.become_root(maybe(options, "isolation"))
+    isolation = session.become_root(maybe(options, "isolation"), _load)
     check_wishes(wishes, isolation)
     if isolation.unsupervised:
         tell(f"warning: isolation {isolation.tier}: {isolation.unsupervised}")
     return _run_in_namespace(session, isolation, image, wishes, options)
+
+
+def _load() -> None:
+    """Import what the rest of the way takes, while there is nothing else to do."""
+    import cache.snapshots  # noqa: F401
 
 
 def _run_in_namespace(
@@ -65,7 +70,7 @@ def _run_in_namespace(
     from builder.sandbox.seccomp import filter_for
 
     with ExitStack() as stack:
-        launcher = stack.enter_context(Launcher.start())  # before there are threads
+        launcher = stack.enter_context(Launcher.start(once=isolation.own_pids))  # before there are threads
         interactive = bool(options["interactive"])
         forwarder = stack.enter_context(forwarded_signals())
         network = network_of(wishes, image.config.config)

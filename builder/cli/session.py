@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from builder.cli.console import tell
 from builder.errors import SandboxError, TiffinError
 from builder.events import Warned
 from cache.statedir import StateDir
+from cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from builder.events import Sink
     from builder.image.layers import LayerStore
     from builder.image.remote import Remote
@@ -123,17 +125,18 @@ class Session:
             layers.snapshots.flavor = self._isolation.flavor
         return self._isolation
 
-    def become_root(self, isolation: str | None) -> Isolation:
+    def become_root(self, isolation: str | None, meanwhile: Callable[[], None]) -> Isolation:
         """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
-        found = self.isolate(isolation)
+        found = self.isolate(isolation, meanwhile)
         if found.tier == "none":
             raise SandboxError(
                 f"a command needs a sandbox, and this machine allows none ({found.refusal})", remedy=found.remedy
             )
         return found
 
-    def isolate(self, isolation: str | None) -> Isolation:
-        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands."""
+    def isolate(self, isolation: str | None, meanwhile: Callable[[], None] = lambda: None) -> Isolation:
+        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` may run
+        while that is waited for."""
         from builder.cli.tier_memory import TierMemory
         from builder.sandbox import userns
 
@@ -149,7 +152,7 @@ class Session:
                 memory.remember(found)
         if found.id_map is not None:
             try:
-                userns.enter(found.id_map)
+                userns.enter(found.id_map, meanwhile)
             except SandboxError:
                 memory.forget()
                 raise

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from builder.sandbox.isolation import Isolation

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from builder.cli.docker_words import field_of
 from builder.cli.security_options import parse_security
 from builder.errors import UsageError
 from cache.files import disk_errors
+from cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from builder.containers.run import Wishes
 
 NO_HEALTH_CHECKS = "no health check is run"

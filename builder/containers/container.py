@@ -22,7 +22,7 @@ from cache.statedir import StateDir
 from cache.values import dataclass, field, replace
 
 ROOT_MODE = 0o755
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
+NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
 FOLDERS_LOCK = "containers"  # taken before a container's own
 GROUPS = "groups"  # the file with the paths of a container's control groups
 SHORT_ID_LENGTH = 12
@@ -125,7 +125,7 @@ class Containers:
         labels: Mapping[str, str] | None = None,
     ) -> Iterator[Container]:
         """Make a container; with `remove` nothing of it stays at the end. Raises UsageError for a name in use."""
-        if name and not NAME.fullmatch(name):
+        if name and not re.fullmatch(NAME, name):
             raise UsageError(f'invalid container name "{name}"', remedy="use letters, digits, '_', '.' and '-'")
         state = ContainerState(
             id=os.urandom(32).hex(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -104,6 +103,8 @@ def parse_labels(texts: Sequence[str], files: Sequence[str]) -> dict[str, str]:
 
 def is_address(text: str) -> bool:
     """Whether `text` is an IPv4 or IPv6 address."""
+    import socket
+
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, text)

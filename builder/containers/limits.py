@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import socket
 import sys
 from collections.abc import Mapping
 
@@ -101,6 +100,8 @@ def begin_in_scope(limits: Limits, environ: Mapping[str, str]) -> None:
 
 def has_user_manager(environ: Mapping[str, str]) -> bool:
     """Whether systemd runs for this user and answers."""
+    import socket
+
     directory = environ.get("XDG_RUNTIME_DIR", "")
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.connect(f"{directory}/systemd/private")

@@ -14,7 +14,7 @@ from builder.options import csv_pairs, size_bytes, switch
 from builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
 from cache.values import dataclass, replace
 
-VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # Docker's
+VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway
 HARMLESS_OPTIONS = frozenset(("z", "Z", "cached", "delegated", "consistent", "rbind"))
 PRIVATE = frozenset(("private", "rprivate"))  # as mounts are anyhow
@@ -198,7 +198,7 @@ def _flag(value: str, what: str) -> bool:
 
 
 def _volume_name(name: str, what: str) -> str:
-    if not VOLUME_NAME.fullmatch(name):
+    if not re.fullmatch(VOLUME_NAME, name):
         raise UsageError(f'{what}: "{name}" is neither a path nor a volume name', remedy="begin a path with / or ./")
     return name
 

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from builder.containers.container import SHORT_ID_LENGTH, Container
 from builder.containers.environment import Variable, environment
@@ -29,6 +28,7 @@ from builder.sandbox.launch import ExitStatus, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
 from builder.sandbox.seccomp import Filter
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from cache.typed import TYPE_CHECKING
 from cache.values import dataclass, field
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from builder.errors import ImageError, ImageNotFoundError
 from builder.oci.config import ImageConfig
@@ -29,6 +28,7 @@ from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.files import write_atomically
 from cache.statedir import StateDir
+from cache.typed import TYPE_CHECKING
 from cache.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MIN_ID_LENGTH = 4  # of an abbreviated image id
 INDEX_LOCK = "images"
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_ID = r"(?:sha256:)?([0-9a-f]{4,64})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class ImageStore:
     def find(self, text: str) -> StoredImage:
         """By name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
         image = self.get(Reference.parse(text))  # reads that image alone, however many there are
-        match = _ID.fullmatch(text)
+        match = re.fullmatch(_ID, text)
         if image is None and match:
             images = self.images()
             hits = [i for i in images if i.id.hex.startswith(match[1]) or i.descriptor.digest.hex.startswith(match[1])]
@@ -110,7 +110,7 @@ class ImageStore:
 
     def index_of(self, text: str) -> tuple[Index, tuple[StoredImage, ...]] | None:
         """The index the name `text` stands for and all its images; None where it is of one image, or of none."""
-        if _ID.fullmatch(text):
+        if re.fullmatch(_ID, text):
             return None
         name = str(Reference.parse(text))
         for descriptor in self._index().manifests:

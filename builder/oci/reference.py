@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from builder.errors import ImageError
@@ -12,9 +11,9 @@ from cache.values import dataclass
 
 DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 MAX_PORT = (1 << 16) - 1
 MAX_REPOSITORY_LENGTH = 255  # distribution-spec, and every registry
 
@@ -45,15 +44,15 @@ class Reference:
                 raise _invalid(text, f'"{digest_text}" is no digest') from exc
         head, slash, tail = rest.rpartition("/")
         name, colon, tag = tail.partition(":")
-        if colon and not _TAG.fullmatch(tag):
+        if colon and not re.fullmatch(_TAG, tag):
             raise _invalid(text, f'"{tag}" is no tag')
         registry, repository = _split_host(head + slash + name)
-        if not _HOST.fullmatch(registry) or not _has_usable_port(registry):
+        if registry != DOCKER_HUB and not (re.fullmatch(_HOST, registry) and _has_usable_port(registry)):
             raise _invalid(text, f'"{registry}" is no host name')
         if not repository:
             raise _invalid(text, "the name is empty")
         for component in repository.split("/"):
-            if not _COMPONENT.fullmatch(component):
+            if not re.fullmatch(_COMPONENT, component):
                 capitals = component != component.lower()
                 hint = "repository names are lower case" if capitals else f'"{component}" is no name'
                 raise _invalid(text, hint)
@@ -86,6 +85,8 @@ class Reference:
         host = self.registry.rsplit(":", 1)[0] if not self.registry.endswith("]") else self.registry
         if host == "localhost" or host.endswith(".localhost"):
             return True
+        import ipaddress
+
         try:
             return ipaddress.ip_address(host.strip("[]")).is_loopback
         except ValueError:

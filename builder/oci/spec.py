@@ -5,7 +5,6 @@ The image configuration is in builder.oci.config.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from builder.errors import ImageError, UsageError
 from builder.oci.json_fields import Fields, canonical
 from cache.digest import Digest
+from cache.hashing import short_sha256
 from cache.values import dataclass, field
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -276,5 +276,5 @@ def chain_id(diff_ids: Sequence[Digest]) -> Digest:
         return Digest.of(b"")
     result = diff_ids[0]
     for diff_id in diff_ids[1:]:
-        result = Digest("sha256", hashlib.sha256(f"{result} {diff_id}".encode()).hexdigest())
+        result = Digest("sha256", short_sha256(f"{result} {diff_id}".encode()))
     return result

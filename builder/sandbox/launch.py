@@ -12,12 +12,16 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from builder.errors import SandboxError
-from builder.sandbox import enter, kernel
+from builder.sandbox import kernel
 from builder.sandbox.spec import SandboxSpec
+from cache.typed import TYPE_CHECKING
 from cache.values import dataclass
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_FDS = 5  # the spec, three standard descriptors, the reply socket
@@ -71,15 +75,18 @@ class Launcher:
         self._pid = pid
 
     @classmethod
-    def start(cls) -> Launcher:
-        """Fork the server. The process must still have only one thread."""
+    def start(cls, *, once: bool = False) -> Launcher:
+        """Fork the server. The process must still have only one thread.
+
+        `once`: there will be one run, with a pid namespace of its own, so the server makes that sandbox itself.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
                 ours.close()
-                _serve(theirs, parent)
+                _serve(theirs, parent, once=once)
             finally:
                 os._exit(1)
         theirs.close()
@@ -118,8 +125,8 @@ class Launcher:
         self.close()
 
 
-def _serve(requests: socket.socket, parent: int) -> None:
-    """The server: a fork per request."""
+def _serve(requests: socket.socket, parent: int, *, once: bool) -> None:
+    """The server: a fork per request, or none for the only one."""
     gc.freeze()  # what the main process dropped (sockets of a pull) would close its descriptor's number, ours by then
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -131,6 +138,8 @@ def _serve(requests: socket.socket, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    from builder.sandbox import enter  # beside the main process, which does without
+
     while True:
         data, ancillary, _, _ = requests.recvmsg(16, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
         if not data:
@@ -139,22 +148,24 @@ def _serve(requests: socket.socket, parent: int) -> None:
         for _, _, raw in ancillary:
             fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
         server = os.getpid()
-        if os.fork() == 0:
+        if once or os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _run_request(list(fds), server)
+            _run_request(list(fds), parent if once else server, enter.run)
         for fd in fds:
             os.close(fd)
 
 
-def _run_request(fds: Sequence[int], server: int) -> None:
+def _run_request(
+    fds: Sequence[int], parent: int, run: Callable[[dict[str, Any], list[int], socket.socket], None]
+) -> None:
     try:
         memory, *standard, reply_fd = fds
         os.lseek(memory, 0, os.SEEK_SET)
         with open(memory, "rb") as stream:
             spec = json.loads(stream.read())
-        if os.getppid() == server:
-            enter.run(spec, standard, socket.socket(fileno=reply_fd))
+        if os.getppid() == parent:
+            run(spec, standard, socket.socket(fileno=reply_fd))
     finally:
         os._exit(1)
 

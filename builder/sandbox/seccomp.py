@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from builder.errors import SandboxError, StoreError, UsageError
 from cache.files import write_atomically
+from cache.hashing import short_sha256
 from cache.values import dataclass
 
 UNCONFINED = "unconfined"
@@ -51,7 +51,7 @@ def filter_for(choice: str, capabilities: Sequence[str], kept: Path) -> Filter:
     data = _read(path)
     release, machine = os.uname().release, os.uname().machine
     parts = (FORMAT, data, " ".join(sorted(capabilities)).encode(), release.encode(), machine.encode())
-    digest = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()
+    digest = short_sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts))
     with contextlib.suppress(OSError):
         found = (kept / digest).read_bytes()
         return Filter(program=found[_FLAGS_BYTES:], flags=int.from_bytes(found[:_FLAGS_BYTES], "big"))

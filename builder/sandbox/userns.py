@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from builder.errors import SandboxError
 from builder.sandbox import kernel
@@ -78,8 +78,11 @@ def why_no_range() -> str:
     return "the kernel refused the map"
 
 
-def enter(id_map: IdMap) -> None:
-    """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back."""
+def enter(id_map: IdMap, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back.
+
+    `meanwhile` runs while others write the map, as nobody in particular: it may read, and starts no thread.
+    """
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
     target = os.getpid()
@@ -97,6 +100,7 @@ def enter(id_map: IdMap) -> None:
     if helper:
         os.write(ready_writer, b"x")
         os.close(ready_writer)
+        meanwhile()
         if os.waitpid(helper, 0)[1] != 0:
             raise SandboxError(
                 "the id map was refused",

@@ -99,7 +99,8 @@ def assert_whole(root: Path, folder: Path, place: str, fresh: Path) -> None:
     """The state directory and the shared cache are undamaged, and a builder with nothing runs nothing."""
     verified = on(root, "cache", "verify")
     assert verified.returncode == 0 and verified.stdout.endswith(" 0 damaged\n"), verified
-    assert on(root, "run", "--rm", "app0").stdout == "s\n"
+    ran = on(root, "run", "--rm", "app0")
+    assert ran.stdout == "s\n", ran.stderr
     (told,) = finish([start(fresh, folder, place, 0)])
     assert " DONE " not in told and "CACHED (" in told
     shown = on(fresh, "run", "--rm", "app0")
