@@ -125,7 +125,7 @@ class Session:
             layers.snapshots.flavor = self._isolation.flavor
         return self._isolation
 
-    def become_root(self, isolation: str | None, meanwhile: Callable[[], None]) -> Isolation:
+    def become_root(self, isolation: str | None, meanwhile: Callable[[], None] = lambda: None) -> Isolation:
         """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
         found = self.isolate(isolation, meanwhile)
         if found.tier == "none":
