@@ -26,7 +26,7 @@ def command(session: Session, /, form: str) -> None:
 
     with session.state.scratch("probe") as place:
         reports = tiers.probe(place)
-    chosen = tiers.best(reports).name
+    chosen = os.environ.get("TIFFIN_ISOLATION") or tiers.best(reports).name
     about = {
         "version": VERSION,
         "root": str(session.state.root),

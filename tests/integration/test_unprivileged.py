@@ -45,6 +45,7 @@ def folder(users: Users, busybox: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize(("user", "tier"), [(WITH_IDS, "range"), (WITHOUT_IDS, "single")], ids=["range", "single"])
 def test_build_push_run(users: Users, folder: Path, registry: Registry, user: str, tier: str) -> None:
     assert json.loads(users.run(user, ["info", "--format", "json"]).stdout)["isolation"] == tier
+    assert users.run(user, ["info", "-f", "{{.isolation}}"], TIFFIN_ISOLATION="none").stdout == "none\n"
     users.run(user, ["build", "-q", "-t", "base", folder / "base"])
     name = f"{registry.host}/{tier}:1"
     users.run(user, ["build", "--push", "-t", name, folder / "app"])
