@@ -81,12 +81,6 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "bzip2", zeros(bzip2.compress, bzip2.flush, BOMB_BYTES // 4)
     xz = lzma.LZMACompressor(preset=1)
     yield "xz", zeros(xz.compress, xz.flush)
-    greedy = lzma.LZMACompressor(
-        filters=[
-            {"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 8}
-        ]
-    )
-    yield "xz", greedy.compress(b"x") + greedy.flush()
 
 
 def drain(kind: str, blob: bytes) -> None:
@@ -102,6 +96,23 @@ def test_ratio_of_compression() -> None:
         grown, ended = growth_of(lambda kind=kind, blob=blob: drain(kind, blob))  # type: ignore[misc]
         assert ended in ("nothing", "CorruptError")
         assert grown < BOUND_BYTES, f"{len(blob)} bytes of {kind} took {grown >> 20} MiB of memory"
+
+
+@pytest.mark.attack("T10")
+def test_memory_a_stream_asks_for() -> None:
+    """A few bytes whose header wants a window of gibibytes: refused, whether it would be touched or not."""
+    filters = [
+        {"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 8}
+    ]
+    xz = lzma.compress(b"x", filters=filters)
+    window = (28 - 10) << 3  # 2**28, in a frame with one block, of the byte x
+    zstd = b"\x28\xb5\x2f\xfd\0" + bytes([window]) + (1 << 3 | 1).to_bytes(3, "little") + b"x"
+    for kind, blob in (("xz", xz), ("zstd", zstd)):
+        with pytest.raises(CorruptError):
+            drain(kind, blob)
+    small = zstd.replace(bytes([window]), bytes([0]), 1)
+    drain("xz", lzma.compress(b"x"))
+    drain("zstd", small)
 
 
 def header(name: str, kind: bytes, size: int) -> bytes:

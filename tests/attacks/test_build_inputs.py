@@ -418,6 +418,11 @@ def test_hostile_repositories(ground: Ground, repository: str) -> None:
         done = ground.build(f"FROM minimal\n{step}\n")
         assert PRECIOUS not in done.stderr, f"{step} reads a file of the host"
         assert done.returncode == 0 or error_of(done)
+    for outside in ("out", "up", "..", "../..", "sub/../..", "/etc"):
+        done = ground.build(f"FROM minimal\nADD {plain}#main:{outside} /x\nRUN ls -R /x; cat /x/file\n")
+        assert f'has no directory "{outside.strip(chr(47))}"' in error_of(done), (
+            f"{outside} of a repository is not below it"
+        )
 
 
 @pytest.mark.attack("T19", "T22")
@@ -425,6 +430,7 @@ def test_no_configuration_of_git_counts(ground: Ground, repository: str) -> None
     """Neither files of the user's nor variables run hooks, or say where to fetch from or to."""
     witness = ground.machine.folder / "hook-ran"
     settings = "[core]\n\thooksPath = {0}/hooks\n[init]\n\ttemplateDir = {0}/template\n"
+    settings += '[url "ssh://127.0.0.1:9/"]\n\tinsteadOf = git://\n[fetch]\n\tunpackLimit = x\n'
     hook = f"#!/bin/sh\ntouch {witness}\n"
     files = {"hooks/post-checkout": hook, "template/hooks/post-checkout": hook}
     home = ground.context("", files)

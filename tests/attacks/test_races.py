@@ -188,6 +188,28 @@ def test_both_walkers_find_the_same(arena: Path, follow: bool) -> None:
         os.close(root_fd)
 
 
+@pytest.mark.attack("T4", "T5")
+@pytest.mark.parametrize("swapped", ["link", "fifo"])
+def test_a_file_of_a_context_swapped_after_it_was_listed(tmp_path: Path, swapped: str) -> None:
+    """What the name means by the time of the copy is neither followed nor waited for."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "file").write_text("harmless")
+    (tmp_path / "canary").write_text(PRECIOUS)
+    tree = DirectoryTree(context, None, None, what="build context")
+    entry = tree.lookup("file")
+    assert entry is not None
+    (context / "file").unlink()
+    if swapped == "link":
+        (context / "file").symlink_to(tmp_path / "canary")
+        with pytest.raises(OSError, match="symbolic links"):
+            tree.opener(entry)()
+    else:
+        os.mkfifo(context / "file")
+        with tree.opener(entry)() as stream:
+            assert stream.read() == b""
+
+
 @pytest.mark.attack("T5")
 def test_contexts_are_read_without_links(arena: Path) -> None:
     """CVE-2024-11218: a directory of the context is a link to another when it is listed, hashed, copied."""

@@ -57,6 +57,23 @@ def test_times_of_files_are_kept_when_told(tiffin: Run, context: Make) -> None:
     assert listing(tiffin, folder)["f"].mtime == 500
 
 
+@pytest.mark.attack("T1")
+def test_local_output_is_not_led_out_by_what_is_there(tiffin: Run, context: Make, tmp_path: Path) -> None:
+    """A destination others can write to: its links are replaced by what the image has, not followed."""
+    outside, dest = tmp_path / "outside", tmp_path / "dest"
+    outside.mkdir()
+    dest.mkdir()
+    (outside / "f").write_text("precious")
+    (dest / "d").symlink_to(outside)
+    (dest / "g").symlink_to(outside / "f")
+    (dest / "l").symlink_to(outside / "f")
+    os.link(outside / "f", dest / "h")
+    files = {"d/f": "new", "d/more": "new", "g": "new", "h": "new", "l/below": "new"}
+    tiffin("build", "-o", f"type=local,dest={dest}", context("FROM scratch\nCOPY . /\n", **files))
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"f": "precious"}
+    assert {name: (dest / name).read_text() for name in files} == files
+
+
 @pytest.mark.parametrize("text", ["yesterday", "-5", "1e9"])
 def test_what_is_no_time(tiffin: Run, context: Make, text: str) -> None:
     folder = context(f"ARG SOURCE_DATE_EPOCH={text}\nFROM scratch\n")

@@ -247,8 +247,10 @@ def test_helpers_that_fail_are_named_and_the_current_directory_is_not_searched(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnauthorizedError, match="is not installed"):
         config(tmp_path, {"credsStore": "bad"}, ".:relative").credentials_for("h.io")
-    with pytest.raises(UnauthorizedError, match="is not installed"):
-        config(tmp_path, {"credsStore": "../bad"}, path).credentials_for("h.io")
+    (tmp_path / "docker-credential-x").mkdir()
+    for name in ("../bad", "x/../docker-credential-bad"):  # the second is there
+        with pytest.raises(UnauthorizedError, match="is not installed"):
+            config(tmp_path, {"credsStore": name}, path).credentials_for("h.io")
 
 
 def test_saved_credentials_keep_the_rest_of_the_file(tmp_path: Path) -> None:

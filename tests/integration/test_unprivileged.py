@@ -69,7 +69,7 @@ def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Regi
     (folder / "proot/Dockerfile").write_text(
         "FROM base\nCOPY --chown=33:34 Dockerfile /copied\n"
         "RUN --mount=type=cache,target=/c --mount=type=secret,id=s touch /c/f /made && chown 5:6 /made && cat /run/secrets/s > /seen\n"
-        "USER app\nRUN id -u > /tmp/id; readlink /proc/self/ns/user > /tmp/ns; (setsid sleep 4321 &) ; exit 0\n"
+        "USER app\nRUN id -u > /tmp/id; readlink /proc/self/ns/user > /tmp/ns; grep NoNewPrivs /proc/self/status > /tmp/no-new; (setsid sleep 4321 &) ; exit 0\n"
     )
     (folder / "proot/secret").write_text("word\n")
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
@@ -78,8 +78,8 @@ def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Regi
     look = ["run", "--rm", "-u", "0", "made"]
     owners = users.run(WITHOUT_IDS, [*look, "stat", "-c", "%u:%g", "/copied", "/made", "/etc/passwd"]).stdout
     assert owners.split() == ["33:34", "0:0", "0:0"]
-    shown = users.run(WITHOUT_IDS, [*look, "cat", "/seen", "/tmp/id", "/tmp/ns"]).stdout.split()
-    assert shown == ["word", "1000", os.readlink("/proc/self/ns/user")]
+    shown = users.run(WITHOUT_IDS, [*look, "cat", "/seen", "/tmp/id", "/tmp/ns", "/tmp/no-new"]).stdout.split()
+    assert shown == ["word", "1000", os.readlink("/proc/self/ns/user"), "NoNewPrivs:", "1"]
     assert users.run(WITHOUT_IDS, [*look, "ls", "/c", "/run/secrets/s"], check=False).returncode == 1
     failed = users.run(WITHOUT_IDS, ["run", "--rm", "made", "sh", "-c", "exit 7"], check=False, **forced)
     assert failed.returncode == 7
