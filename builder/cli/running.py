@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from builder.cli.console import tell
 from builder.cli.renderer import quiet_if
 from builder.cli.session import Session
-from builder.cli.wishes import many, maybe, remarks, wishes_of, write_id
+from builder.cli.wishes import LIMITS, many, maybe, remarks, wishes_of, write_id
 from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
 from cache.typed import TYPE_CHECKING
 
@@ -34,27 +35,27 @@ def run(session: Session, options: Mapping[str, object]) -> int:
 
 
 def _run(session: Session, options: Mapping[str, object]) -> int:
-    from builder.containers.limits import begin_in_scope
-    from builder.containers.run import check_wishes, command_of
-
-    wishes = wishes_of(options)
-    if wishes.tty and options["interactive"] and not os.isatty(0):
+    if options["tty"] and options["interactive"] and not os.isatty(0):
         raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
     for remark in remarks(options):
         tell(f"warning: {remark}")
-    begin_in_scope(wishes.limits, os.environ)
-    image = _find(session, options) or _pull(session, options)
-    command_of(image.config.config, wishes)  # fail before anything is made
-    isolation = session.become_root(maybe(options, "isolation"), _load)
-    check_wishes(wishes, isolation)
+    wishes = cache(lambda: wishes_of(options))
+    if any(options[name] for name in LIMITS):
+        from builder.containers.limits import begin_in_scope
+
+        begin_in_scope(wishes().limits, os.environ)
+    image = _find(session, options)
+    if image is None:
+        wishes()  # what is wrong with the line is told before anything moves
+        image = _pull(session, options)
+    isolation = session.become_root(maybe(options, "isolation"), meanwhile=wishes)
+    from builder.containers.run import check_wishes, command_of
+
+    command_of(image.config.config, wishes())  # fail before anything is made
+    check_wishes(wishes(), isolation)
     if isolation.unsupervised:
         tell(f"warning: isolation {isolation.tier}: {isolation.unsupervised}")
-    return _run_in_namespace(session, isolation, image, wishes, options)
-
-
-def _load() -> None:
-    """Import what the rest of the way takes, while there is nothing else to do."""
-    import cache.snapshots  # noqa: F401
+    return _run_in_namespace(session, isolation, image, wishes(), options)
 
 
 def _run_in_namespace(

@@ -125,7 +125,7 @@ class Session:
             layers.snapshots.flavor = self._isolation.flavor
         return self._isolation
 
-    def become_root(self, isolation: str | None, meanwhile: Callable[[], None] = lambda: None) -> Isolation:
+    def become_root(self, isolation: str | None, meanwhile: Callable[[], object] = lambda: None) -> Isolation:
         """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
         found = self.isolate(isolation, meanwhile)
         if found.tier == "none":
@@ -134,7 +134,7 @@ class Session:
             )
         return found
 
-    def isolate(self, isolation: str | None, meanwhile: Callable[[], None] = lambda: None) -> Isolation:
+    def isolate(self, isolation: str | None, meanwhile: Callable[[], object] = lambda: None) -> Isolation:
         """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` may run
         while that is waited for."""
         from builder.cli.tier_memory import TierMemory

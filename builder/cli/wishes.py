@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NO_HEALTH_CHECKS = "no health check is run"
 NO_LOG = "what the command prints goes where this command prints, and is kept nowhere"
+LIMITS = ("memory", "swap", "cpus", "pids")  # options of control groups
 # name: (further spelling, whether it takes a value, why it has no effect; "" where nothing needs to be said)
 WITHOUT_EFFECT: Mapping[str, tuple[str, bool, str]] = {
     "attach": ("-a", True, ""),  # stdout and stderr are attached, stdin is with -i

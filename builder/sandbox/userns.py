@@ -78,30 +78,35 @@ def why_no_range() -> str:
     return "the kernel refused the map"
 
 
-def enter(id_map: IdMap, meanwhile: Callable[[], None] = lambda: None) -> None:
+def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back.
 
-    `meanwhile` runs while others write the map, as nobody in particular: it may read, and starts no thread.
+    `meanwhile` runs once on the way, while setuid helpers write the map if they do; it starts no thread.
     """
+    if id_map.helpers is None:
+        meanwhile()
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
-    target = os.getpid()
-    needs_helper = id_map.tier == "range"
-    helper = _fork_mapper(id_map, target, ready_reader, ready_writer) if needs_helper else 0
+    needs_mapper = id_map.tier == "range"
+    mapper = _fork_mapper(id_map, os.getpid(), ready_reader, ready_writer) if needs_mapper else 0
     os.close(ready_reader)
     try:
         kernel.unshare(kernel.CLONE_NEWUSER)
     except OSError as exc:
-        if helper:
-            os.kill(helper, signal.SIGKILL)
-            os.waitpid(helper, 0)
+        if mapper:
+            os.kill(mapper, signal.SIGKILL)
+            os.waitpid(mapper, 0)
         os.close(ready_writer)
         raise SandboxError(f"user namespaces are refused: {exc.strerror}", remedy=unshare_remedy()) from exc
-    if helper:
+    if mapper:
         os.write(ready_writer, b"x")
         os.close(ready_writer)
-        meanwhile()
-        if os.waitpid(helper, 0)[1] != 0:
+        try:
+            if id_map.helpers is not None:
+                meanwhile()
+        finally:
+            _, status = os.waitpid(mapper, 0)
+        if status != 0:
             raise SandboxError(
                 "the id map was refused",
                 remedy="check the user's lines in /etc/subuid and /etc/subgid, and that newuidmap is setuid",
