@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import CHECKOUT, Run
 from tests.minimal_image import base_files
 from tests.run_machine import Machine, wait_until
 from tests.servers import Registry
@@ -390,3 +393,24 @@ def test_prune_keeps_the_layers_of_a_running_container(machine: Machine) -> None
         assert process.stdout.read() == "still here"
     assert process.returncode == 0
     assert machine.left() == []
+
+
+def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -> None:
+    """Importing any of these takes longer than what they would do here."""
+    tiffin("run", "--rm", base, "true")  # finds the tier
+    code = (
+        "import sys, json\nimport builder.__main__ as m\nm.os._exit = sys.exit = lambda code: None\nm.main()\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    argv = [sys.executable, "-S", "-c", code, "--root", str(root), "run", "--rm", base, "true"]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    )
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    heavy = ("click", "typing", "_hashlib", "subprocess", "sqlite3", "requests", "ssl", "builder.sandbox.enter")
+    assert [name for name in heavy if name in loaded] == []
+
+
+def test_mistakes_are_told_though_they_are_looked_for_while_the_namespace_is_made(tiffin: Run, base: str) -> None:
+    done = tiffin("run", "--rm", "-v", "relative:relative", base, "true", check=False)
+    assert done.returncode == 125 and "relative" in done.stderr
