@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import struct
 import subprocess
 import tarfile
@@ -21,6 +20,7 @@ from cache.digest import Digest
 from tests.conformance.oracles import running_buildkit
 from tests.conftest import Run
 from tests.servers import Registry
+from tests.unprivileged import remove_folder
 
 pytestmark = [
     pytest.mark.userns,
@@ -143,8 +143,9 @@ def test_podman(pushed: str, tmp_path: Path) -> None:
         check_tar((tmp_path / "export.tar").read_bytes())
     finally:
         subprocess.run([*podman, "rm", "-af"], capture_output=True, check=False)
+        subprocess.run([*podman, "system", "migrate"], capture_output=True, check=False)  # a user's keeps a process
         subprocess.run(["umount", "-R", f"{place}/p/overlay"], capture_output=True, check=False)
-        shutil.rmtree(place)
+        remove_folder(Path(place))
 
 
 @pytest.fixture(scope="module")
