@@ -26,7 +26,7 @@ mkdir -p /etc/postgresql-common/createcluster.d  # all of them share the network
 echo "listen_addresses = ''" > /etc/postgresql-common/createcluster.d/local.conf
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends openssh-server cron man-db postgresql sudo libcap2-bin >/dev/null
-grep -qx "listen_addresses = ''" /etc/postgresql/15/main/postgresql.conf
+grep -q "^listen_addresses = ''" /etc/postgresql/15/main/postgresql.conf
 useradd -m -s /bin/bash alice
 useradd -r -d /srv/app svc
 mkdir -p /srv/app/data; echo x > /srv/app/data/f; ln -s f /srv/app/data/l; mkfifo /srv/app/fifo
