@@ -1,7 +1,7 @@
-"""A shared cache in a directory (a mounted volume, a folder that CI keeps): records/HH/HEX and blobs/ALGORITHM/HEX.
+"""A shared cache in a directory (a mounted volume, a folder that CI keeps): records/HH/HEX, blobs/ALGORITHM/HEX, tmp.
 
-Files get their name last, by a rename within their directory, which is safe on NFS too: any number of builders on any
-machines read and write at once, and nobody sees half a file.
+Files get their name last, by a rename from tmp, which is safe on NFS too: any number of builders on any machines read and
+write at once, and nobody sees half a file. What a killed one leaves in tmp goes a day later.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cache.files import disk_errors
 from cache.shared import MAX_ROW_BYTES, UnavailableError
 from cache.snapshots import BlobRef
 
+LEFT_SECONDS = 24 * 3600  # nobody writes a file for so long
 FILE_MODE = 0o644  # of other builders too
 
 
@@ -29,6 +30,7 @@ class DirectoryStore:
     def __init__(self, path: Path, ttl_seconds: float = 0) -> None:
         self._path = path
         self._ttl = ttl_seconds
+        self._is_swept = False
 
     @property
     def place(self) -> str:
@@ -50,13 +52,13 @@ class DirectoryStore:
 
     def names(self) -> list[str]:
         """Of every row."""
-        return [path.name for path in (self._path / "records").glob("*/*") if not path.name.startswith(".")]
+        return [path.name for path in (self._path / "records").glob("*/*")]
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         for name, data in rows.items():
             self._write(self._row(name), lambda sink, data=data: sink.write(data))  # type: ignore[misc]
         if self._ttl:
-            self._expire()
+            self._remove(("records/*/*", "blobs/*/*"), self._ttl)
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
         return frozenset(name for name in names if self._row(name).exists() and self._renew(self._row(name)))
@@ -102,9 +104,13 @@ class DirectoryStore:
         return self._path / "blobs" / ref.digest.algorithm / ref.digest.hex
 
     def _write(self, target: Path, fill: Callable[[BinaryIO], object]) -> None:
-        temporary = target.with_name(f".{target.name}-{os.urandom(4).hex()}")
+        temporary = self._path / "tmp" / f"{target.name}-{os.urandom(4).hex()}"
         with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (target.parent, temporary.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not self._is_swept:
+                self._is_swept = True
+                self._remove(("tmp/*",), LEFT_SECONDS)
             try:
                 with temporary.open("xb") as sink:
                     fill(cast(BinaryIO, sink))
@@ -115,11 +121,11 @@ class DirectoryStore:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def _expire(self) -> None:
-        """Remove what was not written or found in use for the time to live; what others removed meanwhile is gone as well."""
-        limit = time.time() - self._ttl
-        for folder in ("records", "blobs"):
-            for path in (self._path / folder).glob("*/*"):
+    def _remove(self, patterns: Sequence[str], seconds: float) -> None:
+        """What was neither written nor found in use for so long; what others removed meanwhile is gone as well."""
+        limit = time.time() - seconds
+        for pattern in patterns:
+            for path in self._path.glob(pattern):
                 try:
                     if path.stat().st_mtime < limit:
                         path.unlink()

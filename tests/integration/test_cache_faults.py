@@ -265,9 +265,19 @@ def test_directory_on_a_full_disk(root: Path, context: Make, base: str, tmp_path
     limited = ["sh", "-c", 'trap "" XFSZ; ulimit -f 200; exec "$@"', "sh", *argv]
     done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0 and "was not filled" in done.stderr, done.stderr
-    left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.name.startswith(".")]
-    assert left == []
+    assert list((tmp_path / "cache/tmp").iterdir()) == []
     for path in (tmp_path / "cache/records").glob("*/*"):
         layer = json.loads(path.read_text())["layer"]
         blob = tmp_path / "cache/blobs/sha256" / layer["digest"].removeprefix("sha256:")
         assert blob.stat().st_size == layer["size"], "a record without its layer"
+
+
+def test_what_a_killed_builder_left_in_a_directory_goes(root: Path, context: Make, base: str, tmp_path: Path) -> None:
+    left, fresh = (tmp_path / "cache/tmp" / name for name in ("of-last-week", "of-now"))
+    left.parent.mkdir(parents=True)
+    for path in (left, fresh):
+        path.write_bytes(b"half a layer")
+    long_ago = time.time() - 7 * 24 * 3600
+    os.utime(left, (long_ago, long_ago))
+    build(root, "--cache-to", f"type=dir,path={tmp_path}/cache", context(TEXT.format(base=base, salt="x"), src="1\n"))
+    assert list(left.parent.iterdir()) == [fresh] and list((tmp_path / "cache/records").glob("*/*"))
