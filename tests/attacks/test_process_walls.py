@@ -220,7 +220,7 @@ def test_no_process_of_a_sandbox_holds_a_file_of_the_machine(every_ground: Groun
     ):
         assert targets(command.tiffin)[canary.fileno()] == canary.name, "the canary was not handed down"
         assert sorted(targets(command.pid)) == [0, 1, 2]
-        assert len(command.above) == 3, "there is no init, runner and launcher above the command"
+        assert len(command.above) >= 2, "there is no init and runner above the command"
         for pid in command.above:
             opened = [path for fd, path in targets(pid).items() if fd > 2]
             named = [path for path in opened if path.startswith("/") and not path.startswith(NAMELESS)]
