@@ -114,6 +114,11 @@ def has_ids() -> bool:
     return os.getuid() != 0 and plan_range() is not None
 
 
+def has_one_id() -> bool:
+    """Whether whoever runs the tests gets a namespace with one id, where the kernel enforces no permissions of others."""
+    return os.getuid() != 0 and not has_ids()
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a directory, also what belongs to the caller's subordinate ids or is closed to himself."""
     _as_root_of_a_namespace("rm", "-rf", str(folder))

@@ -18,10 +18,12 @@ from tests.conformance.forkserver import ForkServer
 from tests.conformance.images import Base, Result, placed, read_result, write_base
 from tests.conformance.servers import serving_files
 from tests.conftest import assert_nothing_left
-from tests.unprivileged import remove_folder
+from tests.unprivileged import has_one_id, remove_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network]
 CASES = {case.id: case for area in areas() for case in load(area)}
+# what the kernel refuses a user, but not where it knows one id alone: docs/ownership.md
+ENFORCED = ("run-environment-user-may-not", "run-environment-capabilities-of-user")
 EXPECTED = {area: read_expected(area) for area in areas()}
 
 
@@ -72,6 +74,8 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(kitchen: Kitchen, name: str, tmp_path: Path) -> None:
+    if name in ENFORCED and has_one_id():
+        pytest.skip("with one id (no subordinate ids) permissions are not enforced: docs/ownership.md")
     case = CASES[name]
     oracle = EXPECTED[case.area].get(case.name, {}).get("buildkit")
     expected = case.expected(oracle)
