@@ -124,6 +124,13 @@ def remove_folder(folder: Path) -> None:
     _as_root_of_a_namespace("rm", "-rf", str(folder))
 
 
+def give_away(folder: Path, uid: int) -> None:
+    """Make another the owner of a directory and all in it: `uid`, or that one of the caller's subordinate ids."""
+    if has_one_id():
+        pytest.skip("only root, or who has subordinate ids, gives files away")
+    _as_root_of_a_namespace("chown", "-R", f"{uid}:{uid}", str(folder))
+
+
 def reclaim(folder: Path) -> None:
     """Make such files the caller's own, for others to remove."""
     _as_root_of_a_namespace("chown", "-R", "--no-dereference", "0:0", str(folder))

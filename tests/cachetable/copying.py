@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import tarfile
 
 from tests.cachetable.scene import Case, Scene, World
+from tests.unprivileged import give_away
 
 WORLD = World(
     name="copy",
@@ -89,7 +89,7 @@ def _same_time(scene: Scene) -> None:
 
 
 def _owned_by(scene: Scene, uid: int) -> None:
-    subprocess.run(["chown", "-R", f"{uid}:{uid}", str(scene.folder)], check=True)
+    give_away(scene.folder, uid)
 
 
 FILES_HIT = [
