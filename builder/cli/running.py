@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from builder.image.remote import Remote
     from builder.image.store import StoredImage
     from builder.sandbox.isolation import Isolation
+    from builder.sandbox.launch import Launcher
 
 EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
 
@@ -48,18 +49,34 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
     if image is None:
         wishes()  # what is wrong with the line is told before anything moves
         image = _pull(session, options)
-    isolation = session.become_root(maybe(options, "isolation"), meanwhile=wishes)
-    from builder.containers.run import check_wishes, command_of
+    from builder.sandbox.launch import Launcher
 
-    command_of(image.config.config, wishes())  # fail before anything is made
-    check_wishes(wishes(), isolation)
-    if isolation.unsupervised:
-        tell(f"warning: isolation {isolation.tier}: {isolation.unsupervised}")
-    return _run_in_namespace(session, isolation, image, wishes(), options)
+    with ExitStack() as stack:
+        launchers = []  # one, begun as early as can be: what it imports, it imports beside this process
+
+        def begin(found: Isolation) -> None:
+            launchers.append(stack.enter_context(Launcher.start(once=found.own_pids)))
+            wishes()
+
+        isolation = session.become_root(maybe(options, "isolation"), meanwhile=begin)
+        if not launchers:
+            begin(isolation)
+        from builder.containers.run import check_wishes, command_of
+
+        command_of(image.config.config, wishes())  # fail before anything is made
+        check_wishes(wishes(), isolation)
+        if isolation.unsupervised:
+            tell(f"warning: isolation {isolation.tier}: {isolation.unsupervised}")
+        return _run_in_namespace(session, isolation, launchers[0], image, wishes(), options)
 
 
 def _run_in_namespace(
-    session: Session, isolation: Isolation, image: StoredImage, wishes: Wishes, options: Mapping[str, object]
+    session: Session,
+    isolation: Isolation,
+    launcher: Launcher,
+    image: StoredImage,
+    wishes: Wishes,
+    options: Mapping[str, object],
 ) -> int:
     from builder.containers.container import Containers
     from builder.containers.limits import confine
@@ -67,11 +84,9 @@ def _run_in_namespace(
     from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec, network_of
     from builder.containers.volumes import prepare_mounts
     from builder.image.users import resolve_user
-    from builder.sandbox.launch import Launcher
     from builder.sandbox.seccomp import filter_for
 
     with ExitStack() as stack:
-        launcher = stack.enter_context(Launcher.start(once=isolation.own_pids))  # before there are threads
         interactive = bool(options["interactive"])
         forwarder = stack.enter_context(forwarded_signals())
         network = network_of(wishes, image.config.config)

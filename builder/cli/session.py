@@ -125,7 +125,9 @@ class Session:
             layers.snapshots.flavor = self._isolation.flavor
         return self._isolation
 
-    def become_root(self, isolation: str | None, meanwhile: Callable[[], object] = lambda: None) -> Isolation:
+    def become_root(
+        self, isolation: str | None, meanwhile: Callable[[Isolation], object] = lambda _: None
+    ) -> Isolation:
         """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
         found = self.isolate(isolation, meanwhile)
         if found.tier == "none":
@@ -134,9 +136,9 @@ class Session:
             )
         return found
 
-    def isolate(self, isolation: str | None, meanwhile: Callable[[], object] = lambda: None) -> Isolation:
-        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` may run
-        while that is waited for."""
+    def isolate(self, isolation: str | None, meanwhile: Callable[[Isolation], object] = lambda _: None) -> Isolation:
+        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` is for
+        builder.sandbox.userns.enter; it does not run where there is no namespace to enter."""
         from builder.cli.tier_memory import TierMemory
         from builder.sandbox import userns
 
@@ -152,7 +154,7 @@ class Session:
                 memory.remember(found)
         if found.id_map is not None:
             try:
-                userns.enter(found.id_map, meanwhile)
+                userns.enter(found.id_map, lambda: meanwhile(found))
             except SandboxError:
                 memory.forget()
                 raise

@@ -81,10 +81,9 @@ def why_no_range() -> str:
 def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back.
 
-    `meanwhile` runs once on the way, while setuid helpers write the map if they do; it starts no thread.
+    `meanwhile` runs once in the namespace, while setuid helpers write the map if they do: until then ids mean nothing.
+    It may fork, and starts no thread.
     """
-    if id_map.helpers is None:
-        meanwhile()
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
     needs_mapper = id_map.tier == "range"
@@ -100,20 +99,18 @@ def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None
         raise SandboxError(f"user namespaces are refused: {exc.strerror}", remedy=unshare_remedy()) from exc
     if mapper:
         os.write(ready_writer, b"x")
-        os.close(ready_writer)
-        try:
-            if id_map.helpers is not None:
-                meanwhile()
-        finally:
-            _, status = os.waitpid(mapper, 0)
-        if status != 0:
-            raise SandboxError(
-                "the id map was refused",
-                remedy="check the user's lines in /etc/subuid and /etc/subgid, and that newuidmap is setuid",
-            )
-    else:
-        os.close(ready_writer)
+    os.close(ready_writer)
+    if not mapper:
         write_maps(id_map, "self", deny_setgroups=True)
+    try:
+        meanwhile()
+    finally:
+        status = os.waitpid(mapper, 0)[1] if mapper else 0
+    if status != 0:
+        raise SandboxError(
+            "the id map was refused",
+            remedy="check the user's lines in /etc/subuid and /etc/subgid, and that newuidmap is setuid",
+        )
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
