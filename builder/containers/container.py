@@ -101,8 +101,9 @@ class Container:
             (self.folder / GROUPS).write_text("\n".join(paths), encoding="utf-8", errors="surrogateescape")
 
     def finish(self, exit_code: int) -> None:
-        """Write down how it ended."""
-        _write(self.folder, replace(self.state, exit_code=exit_code, finished=time.time()))
+        """Write down how it ended, unless it goes now."""
+        if not self.state.remove:
+            _write(self.folder, replace(self.state, exit_code=exit_code, finished=time.time()))
 
 
 class Containers:
