@@ -81,8 +81,8 @@ def why_no_range() -> str:
 def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back.
 
-    `meanwhile` runs once in the namespace, while setuid helpers write the map if they do: until then ids mean nothing.
-    It may fork, and starts no thread.
+    `meanwhile` runs once in the namespace, while setuid helpers write the map if they do; it may fork, and starts no thread.
+    A process that needs none has rights over files of others, which count only when the map is there.
     """
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
@@ -102,18 +102,27 @@ def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None
     os.close(ready_writer)
     if not mapper:
         write_maps(id_map, "self", deny_setgroups=True)
-    try:
+    elif id_map.helpers is None:
+        _check_map(mapper)
+    else:
+        try:
+            meanwhile()
+        finally:
+            _check_map(mapper)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    if id_map.helpers is None:
         meanwhile()
-    finally:
-        status = os.waitpid(mapper, 0)[1] if mapper else 0
-    if status != 0:
+
+
+def _check_map(mapper: int) -> None:
+    """Wait until the map is written; raises SandboxError if it is not."""
+    if os.waitpid(mapper, 0)[1] != 0:
         raise SandboxError(
             "the id map was refused",
             remedy="check the user's lines in /etc/subuid and /etc/subgid, and that newuidmap is setuid",
         )
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
 def write_maps(id_map: IdMap, pid: str, *, deny_setgroups: bool) -> None:
