@@ -402,8 +402,9 @@ def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -
     """Importing any of these takes longer than what they would do here."""
     tiffin("run", "--rm", base, "true")  # finds the tier
     code = (
-        "import sys, json\nimport builder.__main__ as m\nm.os._exit = sys.exit = lambda code: None\nm.main()\n"
-        "print(json.dumps(sorted(sys.modules)))"
+        "import json, os, sys\nimport builder.__main__ as m\nparent, leave = os.getpid(), os._exit\n"
+        "def end(code):\n    if os.getpid() == parent:\n        print(json.dumps(sorted(sys.modules)), flush=True)\n    leave(code)\n"
+        "os._exit = end\nm.main()\n"
     )
     argv = [sys.executable, "-S", "-c", code, "--root", str(root), "run", "--rm", base, "true"]
     done = subprocess.run(
