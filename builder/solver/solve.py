@@ -237,22 +237,29 @@ class Solver:
 
     def solve(self, executor: Executor) -> Chain:
         """Run what is missing; all layers of the target. The first error stops every stage and is raised."""
-        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+        from concurrent.futures import ThreadPoolExecutor
+        from queue import SimpleQueue
 
         needed = self._needed()
         futures: dict[int, Future[Chain]] = {}
+        ended: SimpleQueue[Future[Chain]] = SimpleQueue()
         # every stage has a thread, so one that waits for another never keeps it from starting
         with ThreadPoolExecutor(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
             try:
                 for index in needed:
                     futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
-                done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+                    futures[index].add_done_callback(ended.put)
+                for _ in (
+                    needed
+                ):  # no wait() of futures: interrupted as it begins, it keeps locks that the threads need to end
+                    if ended.get().exception():
+                        break
             except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
                 executor.stop()
                 raise
-            if any(future.exception() for future in done):
+            if any(future.done() and future.exception() for future in futures.values()):
                 executor.stop()
-                wait(futures.values())
+                pool.shutdown()
                 raise self._cause(futures)
         if self._plan.target in futures:
             return futures[self._plan.target].result()
