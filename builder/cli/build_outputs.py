@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.annotations import Annotations
 from builder.cli.console import say
 from builder.cli.output_spec import STDOUT, OutputSpec
-from builder.cli.session import Session
+from builder.cli.session import Session, refuse_terminal
 from builder.errors import UsageError
 from builder.events import Noted, Sink
 from builder.oci.reference import Reference
@@ -161,7 +160,8 @@ class Outputs:
         if spec.is_directory:
             save_directory(images, self.session.blobs, Path(spec.dest), index=index)
             return
-        with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
+        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
+        with output_file(spec.dest, sys.stdout.buffer) as sink:
             save(images, self.session.blobs, sink, index=index)
 
     def _export(self, spec: OutputSpec) -> None:
@@ -177,16 +177,10 @@ class Outputs:
             for directory, chain in parts:
                 export_directory(chain, self.layers, state, Path(spec.dest) / directory)
             return
-        with _binary_output(spec.dest), output_file(spec.dest, sys.stdout.buffer) as sink:
+        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
+        with output_file(spec.dest, sys.stdout.buffer) as sink:
             export_tar(parts, self.layers, state, sink)
 
 
 def _directory_of(platform: Platform) -> str:
     return str(platform).replace("/", LOCAL_DIRECTORY_SEPARATOR)
-
-
-@contextlib.contextmanager
-def _binary_output(dest: str) -> Iterator[None]:
-    if dest == STDOUT and sys.stdout.isatty():
-        raise UsageError("refusing to write an archive to a terminal", remedy="redirect stdout, or give dest=FILE")
-    yield

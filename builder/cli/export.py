@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from builder.cli.session import Session, is_terminal
-from builder.errors import ImageError, UsageError
+from builder.cli.session import Session, refuse_terminal
+from builder.errors import ImageError
 
 
 @click.command("export")
@@ -22,8 +22,7 @@ def command(session: Session, /, name: str, output: str) -> None:
     from cache.digest import Digest
     from cache.snapshots import Snapshots
 
-    if output == "-" and is_terminal():
-        raise UsageError("refusing to write an archive to a terminal", remedy="use -o FILE")
+    refuse_terminal(output)
     containers = Containers(session.state)
     with session.state.lock("prune", shared=True):
         state = containers.find(name)

@@ -6,8 +6,7 @@ import sys
 
 import click
 
-from builder.cli.session import Session, is_terminal
-from builder.errors import UsageError
+from builder.cli.session import Session, refuse_terminal
 from builder.image.archive_write import Saved, output_file, save
 
 
@@ -17,8 +16,7 @@ from builder.image.archive_write import Saved, output_file, save
 @click.pass_obj
 def command(session: Session, /, images: tuple[str, ...], output: str) -> None:
     """Save IMAGES to one archive: an OCI layout that docker load reads too."""
-    if output == "-" and is_terminal():
-        raise UsageError("refusing to write an archive to a terminal", remedy="use -o FILE")
+    refuse_terminal(output)
     chosen = []
     for text in images:
         image = session.store.find(text)

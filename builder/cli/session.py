@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from builder.cli.console import tell
-from builder.errors import SandboxError, TiffinError
+from builder.errors import SandboxError, TiffinError, UsageError
 from builder.events import Warned
 from cache.statedir import StateDir
 from cache.typed import TYPE_CHECKING, cast
@@ -180,6 +180,7 @@ def each(
         raise failure
 
 
-def is_terminal() -> bool:
-    """Whether stdout is a terminal, where binary output would do harm."""
-    return sys.stdout.isatty()
+def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
+    """Raise UsageError if an archive's `output` is "-", stdout, and that is a terminal, where it would do harm."""
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("refusing to write an archive to a terminal", remedy=remedy)

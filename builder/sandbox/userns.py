@@ -81,8 +81,8 @@ def why_no_range() -> str:
 def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back.
 
-    `meanwhile` runs once in the namespace, while setuid helpers write the map if they do; it may fork, and starts no thread.
-    A process that needs none has rights over files of others, which count only when the map is there.
+    `meanwhile` runs once in the namespace; it may fork, and starts no thread. It runs while setuid helpers write the map. Where none
+    are needed it runs when the map is there: such a process may have rights over files of others, which count only then.
     """
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)

@@ -249,15 +249,12 @@ class Solver:
                 for index in needed:
                     futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
                     futures[index].add_done_callback(ended.put)
-                for _ in (
-                    needed
-                ):  # no wait() of futures: interrupted as it begins, it keeps locks that the threads need to end
-                    if ended.get().exception():
-                        break
+                # no wait() of futures: interrupted as it begins, it keeps locks that the threads need to end
+                failed = any(ended.get().exception() for _ in needed)
             except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
                 executor.stop()
                 raise
-            if any(future.done() and future.exception() for future in futures.values()):
+            if failed:
                 executor.stop()
                 pool.shutdown()
                 raise self._cause(futures)
