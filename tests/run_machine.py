@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.minimal_image import Files, write_image
 from tests.servers import TIED
-from tests.unprivileged import WITH_IDS, Users, interpreter, remove_folder
+from tests.unprivileged import Users, interpreter, remove_folder
 
 TIMEOUT_SECONDS = 60
 
@@ -101,8 +101,9 @@ def own_machine(folder: Path) -> Iterator[Machine]:
 
 
 @contextlib.contextmanager
-def users_machine(users: Users, user: str = WITH_IDS) -> Iterator[Machine]:
-    """As an unprivileged user, with subordinate ids unless another is named."""
+def users_machine(users: Users, user: str | None = None) -> Iterator[Machine]:
+    """As an unprivileged user, with subordinate ids if there are any unless another is named."""
+    user = user or users.usual
     folder = Path(tempfile.mkdtemp(prefix="machine-", dir=users.home(user)))
     machine = Machine(
         folder=folder,

@@ -56,6 +56,11 @@ class Users:
         """The users there are: both, but for a caller without subordinate ids."""
         return tuple(self.homes)
 
+    @property
+    def usual(self) -> str:
+        """Who has subordinate ids; where nobody has, the one without."""
+        return self.names[0]
+
     def run(
         self, user: str, words: Sequence[str | Path], *, check: bool = True, **environ: str
     ) -> subprocess.CompletedProcess[str]:
@@ -96,6 +101,10 @@ class Users:
             return {}
         entry = pwd.getpwnam(user)
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def name(self, user: str) -> str:
+        """As the system calls the user."""
+        return user if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
     def own(self, user: str, path: Path) -> None:
         """Give `user` what the test made."""
@@ -139,8 +148,8 @@ def reclaim(folder: Path) -> None:
 
 @contextlib.contextmanager
 def readable(folder: Path) -> Iterator[Path]:
-    """The directory, or a copy of it where some files are the caller's subordinate ids' alone."""
-    if not has_ids():
+    """The directory, or a copy of it where some files may be the caller's subordinate ids' alone, or closed to himself."""
+    if os.getuid() == 0:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="tiffin-copy-") as place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Sequence
 
@@ -60,8 +61,16 @@ def advice(reports: Sequence[TierReport]) -> list[Lift]:
         if not best.isolation.own_pids:
             result.append(Lift(what="A pod with a user namespace of its own", text=POD_USERS))
     if RANGE not in usable and SINGLE in usable and os.getuid() != 0:
-        result.append(Lift(what="Subordinate ids give tier range", text=SUBIDS.format(user=os.getuid())))
+        result.append(Lift(what="Subordinate ids give tier range", text=SUBIDS.format(user=_user())))
     return result
+
+
+def _user() -> str:
+    """The user's name as usermod takes it; a number where there is none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _for_namespaces() -> list[Lift]:

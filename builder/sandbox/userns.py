@@ -150,7 +150,7 @@ def unshare_remedy() -> str:
                     return f"the administrator has to change sysctl {name}; see tiffin info"
         except OSError:
             continue
-    return "a seccomp or AppArmor profile forbids them; allow unshare and mount, or build without RUN"
+    return "a seccomp or AppArmor profile, or a chroot that tiffin is in, forbids them; allow unshare and mount, or build without RUN"
 
 
 def _fork_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: int) -> int:

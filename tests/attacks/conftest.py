@@ -15,7 +15,7 @@ from tests.attacks.ground import Ground, fingerprint, make_canary
 from tests.conformance.forkserver import ForkServer
 from tests.conftest import CHECKOUT
 from tests.run_machine import own_machine, users_machine
-from tests.unprivileged import WITHOUT_IDS, Users, has_one_id
+from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users, has_one_id
 
 TIERS = ("root", "range", "single")
 
@@ -26,8 +26,8 @@ def _grounds(tier: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
             machine = stack.enter_context(own_machine(folder))
         else:
             users: Users = request.getfixturevalue("users")
-            user = () if tier == "range" else (WITHOUT_IDS,)
-            machine = stack.enter_context(users_machine(users, *user))
+            user = WITH_IDS if tier == "range" else WITHOUT_IDS
+            machine = stack.enter_context(users_machine(users, user))
         if tier == "chroot":
             machine = replace(machine, env={**machine.env, "TIFFIN_ISOLATION": tier})
         canary = make_canary(machine.folder)
@@ -73,9 +73,10 @@ def _unharmed(ground: Ground) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def ground(_range_ground: Ground) -> Iterator[Ground]:
-    """The common place: an unprivileged user with subordinate ids."""
-    yield from _unharmed(_range_ground)
+def ground(request: pytest.FixtureRequest, users: Users) -> Iterator[Ground]:
+    """The common place: an unprivileged user with subordinate ids, or with one id where nobody has more."""
+    tier = "range" if users.usual == WITH_IDS else "single"
+    yield from _unharmed(request.getfixturevalue(f"_{tier}_ground"))
 
 
 @pytest.fixture

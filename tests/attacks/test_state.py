@@ -27,7 +27,7 @@ from cache.statedir import StateDir
 from tests.attacks.ground import Ground, error_of
 from tests.conftest import CHECKOUT
 from tests.minimal_image import base_files, write_image
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users, interpreter, remove_folder
+from tests.unprivileged import WITHOUT_IDS, Users, has_ids, interpreter, remove_folder
 
 # -- permissions (T30) -----------------------------------------------------------------------------------------------
 
@@ -49,7 +49,7 @@ def reachable(folder: Path) -> list[str]:
 @pytest.mark.xdist_group("attacks")
 def test_umask_decides_nothing(users: Users, umask: int) -> None:
     """CVE-2021-41091: the store is its owner's alone; what is built is the same under any umask."""
-    home = users.home(WITH_IDS)
+    home = users.home(users.usual)
     place = home / f"umask-{umask:o}"
     place.mkdir()
     (place / "context").mkdir()
@@ -58,18 +58,18 @@ def test_umask_decides_nothing(users: Users, umask: int) -> None:
     (place / "context/Dockerfile").write_text(
         "FROM minimal\nCOPY file /made/\nRUN umask; touch /by-run && mkdir /d && chmod 4755 /by-run && stat -c %a /by-run /d /made\n"
     )
-    users.own(WITH_IDS, place)
+    users.own(users.usual, place)
     place.chmod(0o755)
     state = place / "a/b/state"
     script = f'umask {umask:04o}; exec "$@"'
 
     def tiffin(*words: str | Path) -> subprocess.CompletedProcess[str]:
         argv = ["sh", "-c", script, "sh", interpreter(), "-m", "builder", "--root", str(state), *map(str, words)]
-        return users.program(WITH_IDS, argv, SOURCE_DATE_EPOCH="1700000000")
+        return users.program(users.usual, argv, SOURCE_DATE_EPOCH="1700000000")
 
     assert tiffin("images").returncode == 0
     write_image(state)
-    users.own(WITH_IDS, state / "images")
+    users.own(users.usual, state / "images")
     done = tiffin(
         "build", "--no-cache", "--progress=plain", "--iidfile", place / "iid", "-t", "umasked", place / "context"
     )
@@ -95,7 +95,7 @@ def test_umask_decides_nothing(users: Users, umask: int) -> None:
 
 @pytest.mark.attack("T30")
 @pytest.mark.xdist_group("attacks")
-@pytest.mark.skipif(os.getuid() != 0, reason="only root's id maps are written under strace: newuidmap is set-uid")
+@pytest.mark.skipif(has_ids(), reason="newuidmap, which is set-uid, writes no id maps under strace")
 def test_no_predictable_names_in_tmp(root_ground: Ground, tmp_path: Path) -> None:
     """Nothing is written below /tmp but what was asked for."""
     trace = tmp_path / "trace"

@@ -19,7 +19,7 @@ import pytest
 from tests.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
 from tests.conftest import CHECKOUT, assert_nothing_left
 from tests.servers import Registry
-from tests.unprivileged import WITH_IDS, Users
+from tests.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("debian")]
 SOURCE = CHECKOUT / "tests/integration/service"
@@ -55,7 +55,7 @@ class Fleet:
 
     def build_elsewhere(self, root: Path, context: Path, words: Sequence[str]) -> str:
         """By a user without privileges."""
-        return self.users.run(WITH_IDS, ["--root", root, "build", *self.words(words, context)]).stderr
+        return self.users.run(self.users.usual, ["--root", root, "build", *self.words(words, context)]).stderr
 
     def words(self, words: Sequence[str], context: Path) -> list[str | Path]:
         return ["--progress", "plain", "--build-arg", f"BASE={self.base}", *words, context]
@@ -125,7 +125,7 @@ def change(context: Path) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_others_do_only_what_changed(fleet: Fleet, registry: Registry, way: str) -> None:
-    users, root = fleet.users, fleet.users.home(WITH_IDS) / f"state-{way}"
+    users, root = fleet.users, fleet.users.home(fleet.users.usual) / f"state-{way}"
     context = copied(users, f"elsewhere-{way}")
     sources = [word for kind in WAYS[way] for word in ("--cache-from", fleet.caches[kind])]
     name = f"{fleet.name}-{way}"
@@ -145,7 +145,7 @@ def test_others_do_only_what_changed(fleet: Fleet, registry: Registry, way: str)
     assert len(ran) == len(expected) and "warning: " not in told, told
     if way == "tiered":  # the program came from the directory: nothing else has it
         assert "CACHED (redis)" in told or "CACHED (registry)" in told, told
-    shown = users.run(WITH_IDS, ["--root", root, "run", "--rm", "changed"])
+    shown = users.run(users.usual, ["--root", root, "run", "--rm", "changed"])
     assert shown.stdout == "2 plates xn--kche-0ra\n"
     assert_nothing_left(root)
-    users.run(WITH_IDS, ["--root", root, "system", "reset", "-f"])
+    users.run(users.usual, ["--root", root, "system", "reset", "-f"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Registry
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users, has_ids
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 DOCKERFILE = """FROM base AS a
@@ -44,7 +44,10 @@ def folder(users: Users, busybox: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize(("user", "tier"), [(WITH_IDS, "range"), (WITHOUT_IDS, "single")], ids=["range", "single"])
 def test_build_push_run(users: Users, folder: Path, registry: Registry, user: str, tier: str) -> None:
-    assert json.loads(users.run(user, ["info", "--format", "json"]).stdout)["isolation"] == tier
+    info = json.loads(users.run(user, ["info", "--format", "json"]).stdout)
+    assert info["isolation"] == tier
+    lifts = [lift["text"].split("#")[0].split()[-1] for lift in info["lifts"] if "usermod" in lift["text"]]
+    assert lifts == ([users.name(user)] if tier == "single" and not has_ids() else [])
     assert users.run(user, ["info", "-f", "{{.isolation}}"], TIFFIN_ISOLATION="none").stdout == "none\n"
     users.run(user, ["build", "-q", "-t", "base", folder / "base"])
     name = f"{registry.host}/{tier}:1"

@@ -444,7 +444,9 @@ def test_racing_symlink_leads_nothing_out_of_the_root(tmp_path: Path) -> None:
     racer = threading.Thread(target=swap)
     racer.start()
     try:
-        for number in range(30):
+        for number in range(300):
+            if number >= 30 and swapped > 100:  # on a busy machine the racer is late
+                break
             current[0] = tmp_path / f"tree-{number}"
             current[0].mkdir()
             with contextlib.suppress(StoreError, ImageError):  # what a disturbed tree deserves
