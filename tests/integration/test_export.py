@@ -7,10 +7,13 @@ import pty
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.run_machine import Machine, wait_until
+from tests.integration.test_leftovers import small_disk
+from tests.run_machine import Machine, own_machine, wait_until
 
 pytestmark = pytest.mark.userns
 CHANGE = (
@@ -46,6 +49,28 @@ def test_file_system_is_written_with_owners_and_links(machine: Machine, kept: st
     first = subprocess.run(machine.argv("export", kept), capture_output=True, check=True, **machine.options())  # type: ignore[call-overload]
     assert first.stdout == target.read_bytes(), "stdout has the same"
     assert not list(machine.folder.glob("*.part"))
+
+
+@pytest.mark.parametrize("tier", ["range", "chroot"])
+def test_copied_root_is_exported(tmp_path: Path, tier: str) -> None:
+    """On overlayfs, and without mounts, a container has a copy of its image: what was removed and owned is the same."""
+    if os.getuid() != 0:
+        pytest.skip("making file systems takes root")
+    with small_disk(tmp_path / "disk", overlay=True) as disk, own_machine(disk) as own:
+        machine = replace(own, env={**own.env, "TIFFIN_ISOLATION": tier})
+        assert "layers are copied" in machine.run("info").stdout
+        assert machine.run("run", "--name", "kept", "minimal", "sh", "-c", CHANGE.split("; mkdir")[0]).returncode == 0
+        target = tmp_path / "kept.tar"
+        assert machine.run("export", "-o", target, "kept").returncode == 0
+        with tarfile.open(target) as tar:
+            members = {member.name.rstrip("/"): member for member in tar}
+        file = members["tmp/again"]
+        assert (file.uid, file.gid, file.mode, file.size) == (5, 6, 0o4755, len("new\n"))
+        assert members["tmp/new"].linkname == "tmp/again" and members["tmp/link"].linkname == "new"
+        assert "bin/busybox" in members and "etc/passwd" in members and "etc/group" not in members
+        assert not {name for name in members if name.startswith(("proc/", "sys/", "dev/")) or "wh." in name}
+        assert machine.run("rm", "kept").returncode == 0
+        assert machine.left() == []
 
 
 def test_running_container_is_exported(machine: Machine) -> None:
