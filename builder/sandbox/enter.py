@@ -22,7 +22,7 @@ from typing import Any
 
 from builder.sandbox import kernel
 from builder.sandbox.emulation import supervisor
-from builder.sandbox.leftovers import kill_descendants, wait_for_tracer
+from builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
 from builder.sandbox.root import SetupError, enter_root, step
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
@@ -69,11 +69,14 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
         os._exit(1)
     for fd in fds:
         os.close(fd)
-    pass_signals(init, reply, reaps=not spec["own_pids"])
+    reaped: set[int] = set()
+    pass_signals(init, reply, None if spec["own_pids"] else reaped)
     if connector:
         connector.close()
     if not spec["own_pids"]:
-        kill_descendants()
+        kill_descendants(reaped)
+        if spec["tier"] == "proot":
+            remove_loaders(reaped)
     os._exit(0)
 
 
@@ -101,8 +104,11 @@ def loopback_up() -> None:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def pass_signals(init: int, reply: socket.socket, *, reaps: bool) -> None:
-    """Forward signals asked for over `reply` until init ends; its end of the line means the parent is gone."""
+def pass_signals(init: int, reply: socket.socket, reaped: set[int] | None) -> None:
+    """Forward signals asked for over `reply` until init ends; its end of the line means the parent is gone.
+
+    Without a pid namespace orphans are reaped meanwhile: `reaped` has which.
+    """
     import select  # builder's own root is still the root here
 
     pidfd = os.pidfd_open(init)
@@ -110,9 +116,9 @@ def pass_signals(init: int, reply: socket.socket, *, reaps: bool) -> None:
     poller.register(pidfd, select.POLLIN)
     poller.register(reply, select.POLLIN)
     while True:
-        ready = dict(poller.poll(REAP_MILLISECONDS if reaps else None))
-        if reaps:
-            reap(init)
+        ready = dict(poller.poll(REAP_MILLISECONDS if reaped is not None else None))
+        if reaped is not None:
+            reap(init, reaped)
         if pidfd in ready:
             break
         if reply.fileno() not in ready:
@@ -125,11 +131,12 @@ def pass_signals(init: int, reply: socket.socket, *, reaps: bool) -> None:
     os.waitpid(init, 0)
 
 
-def reap(init: int) -> None:
+def reap(init: int, reaped: set[int]) -> None:
     """Reap orphans of the command that have ended, but not `init`, whose end the caller waits for."""
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != init:
             os.waitpid(found.si_pid, 0)
+            reaped.add(found.si_pid)
 
 
 def report(reply: socket.socket, **message: object) -> None:
@@ -176,7 +183,11 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     if owners is not None:
         owners.settle(frozenset(spec["capabilities"]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    status = wait_for_tracer(command) if spec["tier"] == "proot" else wait_for(command)
+    if spec["tier"] == "proot":
+        status = wait_for_tracer(command)
+        remove_loaders({command})
+    else:
+        status = wait_for(command)
     if failure:
         report(reply, **json.loads(failure))
     else:

@@ -14,14 +14,15 @@ import time
 KILL_SECONDS = 10.0  # a process that does not die in that time is stuck in the kernel
 PAUSE_SECONDS = 0.002
 TRACER_PAUSE_SECONDS = 0.05
+LOADERS = "/tmp"  # where those versions write, whatever the environment says
 PARENT, GROUP = 1, 2  # fields of /proc/PID/stat after the name
 
 
-def kill_descendants() -> None:
-    """Kill and reap until this process has no child."""
+def kill_descendants(reaped: set[int]) -> None:
+    """Kill and reap until this process has no child; adds which they were."""
     deadline = time.monotonic() + KILL_SECONDS
     own_group = os.getpgrp()
-    while has_children() and time.monotonic() < deadline:
+    while has_children(reaped) and time.monotonic() < deadline:
         found = descendants(os.getpid())
         # a whole group at once: no fork in it can escape between the look and the kill
         for group in {group for _, group in found} - {own_group, 0, 1}:
@@ -31,6 +32,16 @@ def kill_descendants() -> None:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(PAUSE_SECONDS)
+
+
+def remove_loaders(tracers: set[int]) -> None:
+    """What PRoot before 5.2 leaves in /tmp when it is killed."""
+    for name in os.listdir(LOADERS) if os.path.isdir(LOADERS) else ():
+        first, _, rest = name.partition("-")
+        pid = rest.partition("-")[0]
+        if first == "prooted" and pid.isdigit() and int(pid) in tracers:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{LOADERS}/{name}")
 
 
 def wait_for_tracer(tracer: int) -> int:
@@ -50,7 +61,7 @@ def wait_for_tracer(tracer: int) -> int:
         time.sleep(TRACER_PAUSE_SECONDS)
 
 
-def has_children() -> bool:
+def has_children(reaped: set[int]) -> bool:
     """Reap what has ended; whether anything is left."""
     while True:
         try:
@@ -59,6 +70,7 @@ def has_children() -> bool:
             return False
         if pid == 0:
             return True
+        reaped.add(pid)
 
 
 def descendants(ancestor: int) -> list[tuple[int, int]]:

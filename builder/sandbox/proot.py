@@ -5,13 +5,16 @@ It pretends to be root and forgets what was chowned; it is slow, and used only w
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from shutil import which
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"  # never $PATH: what is found runs every command
 TRY_SECONDS = 20
+TEMPORARY = "PROOT_TMP_DIR"  # in the environment: where its loader lies
 BOUND = ("/dev", "/proc", "/sys")
 
 
@@ -20,11 +23,12 @@ def find() -> str:
     return which("proot", path=SEARCH_PATH) or ""
 
 
-def try_out() -> str:
-    """Run a command that does nothing; why it failed, "" if it did not."""
+def try_out(directory: Path) -> str:
+    """Run a command that does nothing, with temporary files in `directory`; why it failed, "" if it did not."""
     argv = command("/", [sys.executable, "-I", "-S", "-c", ""], cwd="/", uid=0, gid=0)
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=TRY_SECONDS)
+        environ = {**os.environ, TEMPORARY: os.fspath(directory)}
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=TRY_SECONDS, env=environ)
     except (OSError, subprocess.TimeoutExpired) as exc:
         return f"proot failed: {exc}"
     return "" if done.returncode == 0 else f"proot failed: {(done.stderr.splitlines() or ['no reason given'])[-1]}"

@@ -209,7 +209,7 @@ def furnish(spec: SandboxSpec, places: StandIns) -> SandboxSpec:
             for mount in spec.mounts:
                 _stand_in(mount, places)
             argv = proot.command(spec.root_dir, spec.argv, cwd=spec.cwd, uid=spec.uid, gid=spec.gid)
-            env = (*spec.env, f"PROOT_TMP_DIR={spec.scratch_dir}")  # for its loader: /tmp may be read-only
+            env = (*spec.env, f"{proot.TEMPORARY}={spec.scratch_dir}")  # /tmp may be read-only
             return replace(spec, mounts=(), argv=argv, env=env)
         case _:
             for name in ("dev", "proc", "sys"):

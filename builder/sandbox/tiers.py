@@ -80,7 +80,7 @@ def _report(name: str, directory: Path) -> TierReport:
         case "chroot":
             return _chroot(directory)
         case "proot":
-            return _proot()
+            return _proot(directory)
         case _:
             reason = "COPY, ADD and metadata; RUN needs one of the tiers above"
             return TierReport(name=NONE, usable=True, reason=reason, isolation=Isolation(tier=NONE))
@@ -175,13 +175,13 @@ def _chroot(directory: Path) -> TierReport:
     return TierReport(name=CHROOT, usable=True, isolation=Isolation(tier=CHROOT))
 
 
-def _proot() -> TierReport:
+def _proot(directory: Path) -> TierReport:
     """Only ever by --isolation: its root is a pretence that does not remember owners."""
     if not proot.find():
         return TierReport(
             name=PROOT, usable=False, reason="proot is not installed", remedy="install it (Debian package proot)"
         )
-    failure = proot.try_out()
+    failure = proot.try_out(directory)
     if failure:
         return TierReport(name=PROOT, usable=False, reason=failure, remedy="allow ptrace")
     reason = "only with --isolation proot: slow, and what is chowned is forgotten"

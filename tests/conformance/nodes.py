@@ -31,12 +31,17 @@ XATTR = "SCHILY.xattr."
 CAPABILITY = "security.capability"  # told in hex
 COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
-    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "gzip": lambda data: _with_system(gzip.compress(data, mtime=0)),
     "bzip2": bz2.compress,
     "xz": lzma.compress,
     "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
 }
 Table = Mapping[str, object]
+
+
+def _with_system(data: bytes) -> bytes:
+    """gzip with one system in its header, which Pythons write differently (RFC 1952 section 2.3, OS)."""
+    return data[:9] + b"\x03" + data[10:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,8 @@ class Tier:
     prefix: Sequence[str]
     name: str
     state: Path
-    mark: str
+    mark: str  # also a number of seconds
+    loaders: frozenset[Path] = frozenset()  # those of PRoot that were there before
 
     def start(self, context: Path, **options: object) -> subprocess.Popen[str]:
         tool = [sys.executable, "-m", "builder", "--root", str(self.state), "build", "--isolation", self.name]
@@ -83,6 +84,14 @@ class Tier:
     def check(self) -> None:
         assert self.marked() == []
         assert_nothing_left(self.state)
+        if self.name == "proot":
+            assert loaders() <= self.loaders, "PRoot's loader is left in /tmp"
+
+
+def loaders() -> frozenset[Path]:
+    """Files of PRoots that have ended."""
+    found = Path("/tmp").glob("prooted-*")
+    return frozenset(path for path in found if not Path("/proc", path.name.split("-")[1]).exists())
 
 
 @pytest.fixture(params=TIERS)
@@ -93,7 +102,7 @@ def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tier]:
     prefix, name = TIERS[request.param]
     with small_disk(tmp_path / "disk", overlay=request.param == COPIED) as disk:
         write_image(disk / "state")
-        yield Tier(prefix=prefix, name=name, state=disk / "state", mark=f"9{os.getpid():07d}")  # seconds
+        yield Tier(prefix=prefix, name=name, state=disk / "state", mark=f"9{os.getpid():07d}", loaders=loaders())
 
 
 @contextlib.contextmanager
