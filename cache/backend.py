@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from cache.snapshots import BlobRef
 from cache.values import dataclass
 
 MAX_RECORD_BYTES = 4 << 20  # a RUN with a very long script; anything beyond is damage
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"  # RFC 3339
 MAX_PART_CHARACTERS = 4096  # longer parts are kept shortened: they explain, they do not decide
 
 
@@ -52,17 +54,20 @@ class StepRecord:
             value = json.loads(data)
             if value["schema"] != SCHEMA or not isinstance(value["empty"], bool):
                 raise ValueError("another schema")
+            seconds = float(value["seconds"])
+            if not 0 <= seconds < float("inf") or not re.fullmatch(_TIME, value["created"]):
+                raise ValueError("times that are none")
             return cls(
                 diff_id=Digest.parse(value["diffId"]),
                 parent_chain=Digest.parse(value["parentChain"]),
-                created=str(value["created"]),
-                seconds=float(value["seconds"]),
+                created=value["created"],
+                seconds=seconds,
                 parts=tuple(KeyPart(str(name), str(text)) for name, text in value["parts"]),
                 layer=BlobRef.from_json(value["layer"]) if value["layer"] else None,
                 empty=value["empty"],
                 description=str(value["description"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
             raise CorruptError(f"a step record is malformed: {exc}", remedy="it is ignored") from exc
 
 

@@ -6,9 +6,12 @@ write at once, and nobody sees half a file. What a killed one leaves in tmp goes
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -42,7 +45,7 @@ class DirectoryStore:
         rows = {}
         for name in names:
             try:
-                with self._row(name).open("rb") as stream:
+                with _open(self._row(name)) as stream:
                     rows[name] = stream.read(MAX_ROW_BYTES + 1)
             except FileNotFoundError:
                 continue
@@ -58,7 +61,7 @@ class DirectoryStore:
         for name, data in rows.items():
             self._write(self._row(name), lambda sink, data=data: sink.write(data))  # type: ignore[misc]
         if self._ttl:
-            self._remove(("records/*/*", "blobs/*/*"), self._ttl)
+            self._remove(("records", "blobs"), self._ttl)
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
         return frozenset(name for name in names if self._row(name).exists() and self._renew(self._row(name)))
@@ -82,7 +85,7 @@ class DirectoryStore:
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
         try:
-            return cast(BinaryIO, self._blob(ref).open("rb", buffering=0))
+            return _open(self._blob(ref))
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -104,30 +107,58 @@ class DirectoryStore:
         return self._path / "blobs" / ref.digest.algorithm / ref.digest.hex
 
     def _write(self, target: Path, fill: Callable[[BinaryIO], object]) -> None:
-        temporary = self._path / "tmp" / f"{target.name}-{os.urandom(4).hex()}"
-        with disk_errors(target):
-            for folder in (target.parent, temporary.parent):
-                folder.mkdir(parents=True, exist_ok=True)
+        temporary = f"{target.name}-{os.urandom(4).hex()}"
+        with (
+            disk_errors(target),
+            self._folder(target.parent) as place,
+            self._folder(self._path / "tmp") as other,
+        ):
             if not self._is_swept:
                 self._is_swept = True
-                self._remove(("tmp/*",), LEFT_SECONDS)
+                self._remove(("tmp",), LEFT_SECONDS)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             try:
-                with temporary.open("xb") as sink:
+                with os.fdopen(os.open(temporary, flags, FILE_MODE, dir_fd=other), "wb") as sink:
                     fill(cast(BinaryIO, sink))
                     os.fchmod(sink.fileno(), FILE_MODE)
                     sink.flush()
                     os.fsync(sink.fileno())  # else a crash of the machine may leave the name without the bytes
-                temporary.replace(target)
+                os.replace(temporary, target.name, src_dir_fd=other, dst_dir_fd=place)
             finally:
-                temporary.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=other)
 
-    def _remove(self, patterns: Sequence[str], seconds: float) -> None:
+    @contextlib.contextmanager
+    def _folder(self, path: Path) -> Iterator[int]:
+        """A directory of the cache, made if it is missing; a link that another builder put in its place is refused."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in path.relative_to(self._path).parts:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=fd)
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                above, fd = fd, os.open(name, flags, dir_fd=fd)
+                os.close(above)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _remove(self, folders: Sequence[str], seconds: float) -> None:
         """What was neither written nor found in use for so long; what others removed meanwhile is gone as well."""
         limit = time.time() - seconds
-        for pattern in patterns:
-            for path in self._path.glob(pattern):
-                try:
-                    if path.stat().st_mtime < limit:
-                        path.unlink()
-                except OSError:
-                    continue
+        for folder in folders:
+            for _, _, names, fd in os.fwalk(self._path / folder):  # which follows no link
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        if os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < limit:
+                            os.unlink(name, dir_fd=fd)
+
+
+def _open(path: Path) -> BinaryIO:
+    """A file to read; a fifo in its place would be waited for. Raises OSError."""
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return cast(BinaryIO, stream)
+    stream.close()
+    raise FileNotFoundError(errno.ENOENT, "no file", str(path))

@@ -89,7 +89,7 @@ class HttpStore:
             if response.status_code == 404:
                 read_out(response)
                 return None
-            data: bytes = response.raw.read(MAX_ROW_BYTES + 1, decode_content=True)
+            data: bytes = response.raw.read(MAX_ROW_BYTES + 1, decode_content=False)  # packed it has no limit
             return data
 
     def _exists(self, path: str) -> bool:

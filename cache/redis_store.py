@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from cache.errors import UsageError
 from cache.http_store import place_of
-from cache.shared import SharedStore, UnavailableError
+from cache.shared import MAX_ROW_BYTES, SharedStore, UnavailableError
 from cache.snapshots import BlobRef
 
 MAX_BLOB_BYTES = 8 << 20
@@ -52,8 +52,8 @@ class RedisStore:
         self._pid = 0
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        values = self._ask(lambda pipe: [pipe.get(_row(name)) for name in names])
-        return {name: value for name, value in zip(names, values, strict=True) if isinstance(value, bytes)}
+        values = self._ask(lambda pipe: [pipe.getrange(_row(name), 0, MAX_ROW_BYTES) for name in names])
+        return {name: value for name, value in zip(names, values, strict=True) if value}  # b"" where there is none
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         self._ask(lambda pipe: [pipe.set(_row(name), data, ex=self._ttl) for name, data in rows.items()])
@@ -72,8 +72,9 @@ class RedisStore:
         return self._layers is not None and self._layers.has_blob(ref)
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
-        data = self._ask(lambda pipe: [pipe.get(_blob(ref))])[0] if ref.size_bytes <= self._max_blob else None
-        if isinstance(data, bytes):
+        is_small = ref.size_bytes <= self._max_blob
+        data = self._ask(lambda pipe: [pipe.getrange(_blob(ref), 0, ref.size_bytes)])[0] if is_small else b""
+        if data:
             return io.BytesIO(data)
         return self._layers.read_blob(ref) if self._layers is not None else None
 

@@ -33,6 +33,7 @@ from cache.sealing import Sealer
 from cache.snapshots import BlobRef
 
 _BLOB = re.compile(r"/v2/([a-z0-9._/-]+)/blobs/([a-z0-9]+:[0-9a-f]+)")
+_SIZE = r"[0-9]{1,20}"
 _HEX = re.compile(r"/(ac|cas)/([0-9a-f]{64})")
 IDLE_SECONDS = 60
 FOLLOW_SECONDS = 0.02  # between looks at a file that grows
@@ -176,7 +177,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_allowed():
             self._answer(401, b"", {"WWW-Authenticate": "Bearer"})
             return
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:  # brackets around what is no address
+            self._answer(400, b"", {})
+            return
         if parts.path in ("/v2", "/v2/"):
             self._answer(200, b"{}", {})
         elif match := _HEX.fullmatch(parts.path):
@@ -211,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400, b"", {})
             return
         registry, size = query.get("ns", [""])[0], query.get("size", [""])[0]
-        if self.shelf.size(digest) is None and self.command == "GET" and registry and size.isdigit():
+        if self.shelf.size(digest) is None and self.command == "GET" and registry and re.fullmatch(_SIZE, size):
             length = min(int(size), MAX_FETCH_BYTES)
             inflow = self.shelf.bring(digest, length, registry, repository)
             if inflow is not None and self.shelf.size(digest) is None:

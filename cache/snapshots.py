@@ -35,7 +35,7 @@ class BlobRef:
         """Raises CorruptError for anything of another form."""
         if isinstance(value, dict):
             media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-            if isinstance(media_type, str) and isinstance(digest, str) and isinstance(size, int):
+            if isinstance(media_type, str) and isinstance(digest, str) and isinstance(size, int) and size >= 0:
                 return cls(media_type=media_type, digest=Digest.parse(digest), size_bytes=size)
         raise CorruptError("a record of a packed layer is malformed", remedy="run tiffin system prune")
 

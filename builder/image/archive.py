@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -229,7 +230,7 @@ class _Folder:
         self._root = root
 
     def has(self, path: str) -> bool:
-        return (self._root / path).is_file()
+        return (self._root / path).is_file()  # what it leads to counts when it is opened
 
     def read(self, path: str) -> bytes:
         with self.open(path) as stream:
@@ -238,10 +239,16 @@ class _Folder:
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         try:
-            stream = (self._root / path).open("rb")
-        except OSError as exc:
+            target = (self._root / path).resolve(strict=True)
+            if not target.is_relative_to(self._root.resolve()):
+                raise ImageError(f"{path} leads out of {self._root}", remedy="the layout is hostile, or copy it whole")
+            # a fifo would be waited for
+            stream = os.fdopen(os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        except (OSError, RuntimeError, ValueError) as exc:
             raise ImageError(f"{path} is missing from {self._root}", remedy="give a whole OCI layout") from exc
         with stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise ImageError(f"{path} in {self._root} is no file", remedy="give a whole OCI layout")
             yield stream
 
 

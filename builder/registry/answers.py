@@ -67,7 +67,7 @@ def body_of(answer: Answer, limit_bytes: int, what: str) -> bytes:
 def detail(body: Body) -> str:
     """The registry's own words (distribution-spec #error-codes), bounded."""
     try:
-        data = body.read(MAX_ERROR_BYTES, decode_content=True)
+        data = body.read(MAX_ERROR_BYTES, decode_content=False)
         first = json.loads(data)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, RecursionError):

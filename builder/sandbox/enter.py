@@ -157,6 +157,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
     forget_arguments()
+    forget_streams()
     owners = None
     with step("open the control group"):
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["groups_of_control"]]
@@ -216,6 +217,14 @@ def forget_arguments() -> None:
     for start, end, text in ((int(fields[45]), int(fields[46]), INIT_NAME), (int(fields[47]), int(fields[48]), b"")):
         if 0 < start < end:
             kernel.overwrite(start, end - start, text)
+
+
+def forget_streams() -> None:
+    """Put /dev/null in the place of tiffin's own streams: links in the sandbox's /proc lead there."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
 
 
 def forward(pid: int, number: int) -> None:

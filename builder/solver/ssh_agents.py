@@ -22,6 +22,7 @@ REQUEST_IDENTITIES, SIGN_REQUEST = 11, 13
 RSA_SHA2_256, RSA_SHA2_512 = 2, 4  # flags of a sign request
 MAX_MESSAGE_BYTES = 256 << 10
 BACKLOG = 16
+MAX_CONNECTIONS = 64  # at a time on one socket; each costs a thread and two descriptors of ours
 Answer = Callable[[bytes], bytes]  # a request to its reply, both without length
 
 
@@ -89,16 +90,21 @@ def of_keys(paths: Sequence[Path]) -> Answer:
 
 
 def _serve(server: socket.socket, answer: Answer) -> None:
+    slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
     while True:
         try:
             connection, _ = server.accept()
         except OSError:
             return
-        threading.Thread(target=_converse, args=(connection, answer), daemon=True).start()
+        if slots.acquire(blocking=False):
+            threading.Thread(target=_converse, args=(connection, answer, slots), daemon=True).start()
+        else:
+            connection.close()
 
 
-def _converse(connection: socket.socket, answer: Answer) -> None:
-    with connection, suppress(OSError, struct.error):
+def _converse(connection: socket.socket, answer: Answer, slots: threading.BoundedSemaphore) -> None:
+    with ExitStack() as stack, connection, suppress(OSError, struct.error):
+        stack.callback(slots.release)
         while (request := _receive(connection)) is not None:
             allowed = request[:1] in (bytes([REQUEST_IDENTITIES]), bytes([SIGN_REQUEST]))
             _send(connection, answer(request) if allowed else bytes([FAILURE]))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
+import subprocess
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +151,9 @@ print("same" if os.stat("/tmp/a/f").st_uid == 1 else "other")
 """
 
 
+SHOWS_LINKS = "FROM minimal\nRUN for n in 0 1 2; do chown 5:6 /proc/1/fd/$n; done; true\n"
+
+
 def ran(ground: Ground, program: str, *options: str) -> str:
     """What a Python program prints in a container with one id."""
     folder = ground.context("FROM scratch\n", {"program.py": PREAMBLE + program})
@@ -181,6 +187,73 @@ except PermissionError:
     assert [int(word, 16) for word in own.split()] == [setuid, setuid]
     assert [int(word, 16) for word in supervisor.split()] == [setuid | needed, setuid | needed]
     assert last == "closed"
+
+
+OWN_LINKS = """
+os.symlink("/proc/self/exe", "/tmp/exe"); os.symlink("/proc/self/fd/2", "/tmp/stderr")
+for path in ("/proc/1/exe", "/proc/1/task/1/exe", "/proc/self/root/proc/1/exe", "/tmp/exe", "/proc/1/fd/2", "/tmp/stderr"):
+    try:
+        os.chown(path, 5, 6)
+    except PermissionError:
+        print(path)
+"""
+
+
+def test_links_in_proc_do_not_lead_to_what_the_supervisor_has(single_ground: Ground) -> None:
+    """In /proc of itself it finds its own program and streams, files of the machine that may be the user's."""
+    machine = single_ground.machine
+    program = machine.folder / "python"
+    shutil.copy(machine.python, program)
+    log = machine.folder / "log"
+    log.touch()
+    machine.own(program)
+    machine.own(log)
+    folder = single_ground.context("FROM scratch\n", {"program.py": PREAMBLE + OWN_LINKS})
+    words = (
+        *HOST_PROGRAMS,
+        "-v",
+        f"{folder}/program.py:/program.py:ro",
+        "minimal",
+        machine.python,
+        "-I",
+        "/program.py",
+    )
+    # stderr of tiffin is a file, that of the command a pipe
+    argv = replace(machine, python=str(program)).argv("build", "--progress=plain", single_ground.context(SHOWS_LINKS))
+    with log.open("w") as stream:
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=stream, check=True, **machine.options())  # type: ignore[call-overload]
+    done = replace(machine, python=str(program)).run("run", "--rm", *words)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) >= {"/proc/1/exe", "/proc/1/task/1/exe", "/proc/self/root/proc/1/exe", "/tmp/exe"}
+    assert os.listxattr(program) == os.listxattr(log) == [], "a command changed a file of the machine"
+    program.unlink()
+    log.unlink()
+
+
+MEMORY_OF_INIT = """
+def kibibytes():
+    return int(next(line for line in open("/proc/1/status") if line.startswith("VmRSS")).split()[1])
+before = kibibytes()
+refused = []
+try:
+    for n in range(200):
+        os.setgroups([n * 100000 + k for k in range(60000)])
+except OSError as exc:
+    refused.append(errno.errorcode[exc.errno])
+try:
+    for n in range(100000):
+        reader, writer = os.pipe()
+        os.fchown(reader, 5, n)
+        os.close(reader); os.close(writer)
+except OSError as exc:
+    refused.append(errno.errorcode[exc.errno])
+print(*refused, kibibytes() - before < 100 << 10)
+"""
+
+
+def test_a_command_does_not_fill_the_memory_of_its_supervisor(single_ground: Ground) -> None:
+    """What it remembers for the command is in no control group of the command's."""
+    assert ran(single_ground, MEMORY_OF_INIT) == "ENOMEM ENOSPC True\n"
 
 
 def test_step_ends_when_its_supervisor_is_killed(single_ground: Ground) -> None:
@@ -275,3 +348,11 @@ def test_another_supervisor_is_told_and_left_in_charge(single_ground: Ground) ->
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("supervises system calls already") == 1
     assert " 3:4\n" in done.stdout and " 5:6\n" in done.stdout
+
+
+def test_capabilities_of_another_namespace_make_no_devices(ground: Ground) -> None:
+    """With true owners only device nodes are answered for; who made himself root of a namespace is nobody in ours."""
+    script = "unshare -Ur sh -c 'grep CapEff /proc/self/status; mknod /etc/node c 1 3'; ls /etc"
+    done = ground.run("run", "--rm", "-u", "33", "--security-opt", "seccomp=unconfined", "minimal", "sh", "-c", script)
+    assert "CapEff:\t000001ff" in done.stdout, done.stdout + done.stderr
+    assert "node" not in done.stdout, "a user made a file where he may not write"

@@ -33,6 +33,8 @@ class Devices:
             return CONTINUE  # a whiteout; the overlay refuses it
         if not process.effective_capabilities(tid) >> CAP_MKNOD & 1:
             return -errno.EPERM
+        if os.readlink(b"%d/ns/user" % tid) != os.readlink(b"self/ns/user"):
+            return -errno.EPERM  # what it may in a namespace of its own says nothing about our files
         path = self._caller.path(tid, directory, address, follow=False)
         uid, gid = process.file_system_ids(tid)
         mode &= _MODE & ~process.umask(tid)

@@ -20,6 +20,7 @@ from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
 
 _LIST_BYTES = 4096
 _VALUE_BYTES = 64
+MAX_ELSEWHERE = 1 << 16  # records in memory; pipes need them, too, and there is no end to pipes
 _OWNER, _DEVICE = ownerattrs.OWNER.encode(), ownerattrs.DEVICE.encode()
 _OWN_PREFIX, _CAPABILITY = ownerattrs.OWN_PREFIX.encode(), ownerattrs.CAPABILITY.encode()
 _STAT_BYTES, _STATX_BYTES = 256, 256
@@ -137,7 +138,10 @@ class Inodes:
             if exc.errno not in _NO_ATTRIBUTES:
                 raise
             if record.uid or record.gid or record.device:
-                self._elsewhere[self._identity(path, follow)] = record
+                identity = self._identity(path, follow)
+                if len(self._elsewhere) == MAX_ELSEWHERE and identity not in self._elsewhere:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from exc
+                self._elsewhere[identity] = record
                 return
         self._elsewhere.pop(self._identity(path, follow), None)
 

@@ -52,6 +52,8 @@ class Caller:
         self._listener = listener
         self._number = 0
         self._opened: list[int] = []  # closed when the call is answered
+        program = os.stat("/proc/self/exe")
+        self._own_program = program.st_dev, program.st_ino
 
     def path(self, tid: int, directory: int, address: int, *, flags: int = 0, follow: bool) -> bytes:
         """Where the path at `address` leads, for the supervisor's own use."""
@@ -68,6 +70,18 @@ class Caller:
             self._opened.append(fd)
             return found
         return process.located(tid, directory, path)
+
+    def held(self, path: bytes, *, follow: bool) -> bytes:
+        """The inode `path` leads to now, as a path that leads to it whatever is put in its place.
+
+        Links in /proc lead the supervisor to what it has itself; the one thing of the machine among that is its program.
+        """
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+        self._opened.append(fd)
+        st = os.fstat(fd)
+        if (st.st_dev, st.st_ino) == self._own_program:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return b"self/fd/%d" % fd
 
     def check(self) -> None:
         """Raise Gone unless the thread still waits: only then its number is its own, and what was read is of it."""

@@ -61,9 +61,10 @@ class Owners:
             if not owns or uid not in (-1, record.uid) or not (gid in (-1, record.gid) or credentials.is_in_group(gid)):
                 return -errno.EPERM
         self._caller.check()
-        real_chown(path, uid, gid, follow=follow)
+        held = self._caller.held(path, follow=follow)
+        real_chown(held, uid, gid, follow=True)
         new = record._replace(uid=record.uid if uid < 0 else uid, gid=record.gid if gid < 0 else gid)
-        self._inodes.write(path, new, follow=follow)
+        self._inodes.write(held, new, follow=True)
         return 0
 
     # -- stat: whatever goes wrong here the kernel tells better ----------------------------------------------------------

@@ -21,6 +21,7 @@ from builder.sandbox.emulation.credentials import Credentials
 RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x400, 0x1000
 PATH_MAX = 4096
+MAX_CREDENTIALS, MAX_GROUPS_KEPT = 1 << 16, 1 << 20  # different ones in a sandbox; they are never forgotten
 _PAGE = 4096
 UCRED = struct.Struct("=iII")  # struct ucred
 _OWN_LINKS = {b"stdin": b"0", b"stdout": b"1", b"stderr": b"2"}  # of /dev, into /proc/self/fd
@@ -108,6 +109,7 @@ class Processes:
     def __init__(self, initial: Credentials) -> None:
         self.initial = initial
         self._known: list[Credentials] = []
+        self._groups_kept = 0  # in all of them
         self._numbers: dict[Credentials, int] = {}
 
     def credentials(self, tid: int) -> Credentials:
@@ -118,8 +120,13 @@ class Processes:
     def set_credentials(self, tid: int, credentials: Credentials) -> None:
         number = self._numbers.get(credentials)
         if number is None:
+            if len(self._known) == MAX_CREDENTIALS or self._groups_kept + len(credentials.groups) > MAX_GROUPS_KEPT:
+                raise OSError(
+                    errno.ENOMEM, os.strerror(errno.ENOMEM)
+                )  # whoever makes up so many means to fill our memory
             number = self._numbers[credentials] = len(self._known)
             self._known.append(credentials)
+            self._groups_kept += len(credentials.groups)
         hard = resource.prlimit(tid, RLIMIT_LOCKS)[1]
         try:
             resource.prlimit(tid, RLIMIT_LOCKS, (number, hard))
