@@ -33,6 +33,7 @@ class Ended(BaseException):
 def main() -> NoReturn:
     """Entry point."""
     gc.set_threshold(GARBAGE_THRESHOLD)
+    _speak_utf8()
     _open_standard_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where a parent ignores it the kernel reaps what we wait for
     for number in ENDING:
@@ -83,6 +84,12 @@ def is_debug(arguments: Sequence[str]) -> bool:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     raise Ended(number)
+
+
+def _speak_utf8() -> None:
+    """Begin again where the locale would have names of files and texts in another encoding (PEP 540)."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _open_standard_streams() -> None:
@@ -166,7 +173,9 @@ def _flushed(code: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
+        except OSError as exc:
+            if not code and not isinstance(exc, BrokenPipeError) and stream is sys.stdout:
+                _print(f"error: cannot write to stdout: {exc.strerror}; free some space, or redirect it elsewhere")
             code = code or EXIT_FAILED
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again
     return code

@@ -19,6 +19,8 @@ from cache.typed import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+REPAIR = "run tiffin cache verify --repair, which forgets what is damaged"
+
 
 class BlobWriter:
     """A blob being written; `commit` gives it its name, without it nothing stays."""
@@ -96,8 +98,9 @@ class BlobStore:
         try:
             stream = open(self.path(digest), "rb", buffering=0)  # noqa: SIM115  # the reader closes it
         except FileNotFoundError as exc:
-            raise StoreError(f"blob {digest} is not in the store", remedy="pull its image again") from exc
-        return VerifyingReader(cast("BinaryIO", stream), digest, os.fstat(stream.fileno()).st_size)
+            raise StoreError(f"blob {digest} is not in the store", remedy=f"pull its image again, or {REPAIR}") from exc
+        size_bytes = os.fstat(stream.fileno()).st_size
+        return VerifyingReader(cast("BinaryIO", stream), digest, size_bytes, remedy=f"the store is damaged: {REPAIR}")
 
     def read(self, digest: Digest, limit_bytes: int) -> bytes:
         """A small blob, verified; raises CorruptError if it is larger than `limit_bytes`."""

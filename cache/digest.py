@@ -101,11 +101,20 @@ class VerifyingReader:
     Closing is the caller's business (`close` closes `source`).
     """
 
-    def __init__(self, source: BinaryIO, digest: Digest, size_bytes: int | None, *, what: str = "blob") -> None:
+    def __init__(
+        self,
+        source: BinaryIO,
+        digest: Digest,
+        size_bytes: int | None,
+        *,
+        what: str = "blob",
+        remedy: str = "the source sends wrong bytes; try again or use another source",
+    ) -> None:
         self._source = source
         self._digest = digest
         self._size_bytes = size_bytes
         self._what = what
+        self._remedy = remedy
         self._hash = hasher(digest.algorithm, size_bytes)
         self._done = False
         self.read_bytes = 0
@@ -120,7 +129,7 @@ class VerifyingReader:
             if self._size_bytes is not None and self.read_bytes > self._size_bytes:
                 raise CorruptError(
                     f"{self._what} {self._digest} is longer than the promised {self._size_bytes} bytes",
-                    remedy="the source sends wrong bytes; try again or use another source",
+                    remedy=self._remedy,
                 )
         elif size and not self._done:
             self._verify()
@@ -137,7 +146,7 @@ class VerifyingReader:
         if actual != str(self._digest):
             raise CorruptError(
                 f"{self._what} {self._digest} has the wrong content ({actual})",
-                remedy="the source sends wrong bytes; try again or use another source",
+                remedy=self._remedy,
             )
 
     def close(self) -> None:

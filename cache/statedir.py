@@ -7,6 +7,7 @@ blob locks, then the lock of the image list; a holder of a later one takes no ea
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -69,6 +70,9 @@ class StateDir:
         stamp = root / "format"
         try:
             if stamp.read_text() == FORMAT:
+                for folder in FOLDERS:
+                    if not os.path.isdir(root / folder):
+                        cls._restore(root / folder)
                 return cls(root)
             raise StoreError(f"{root} has another format", remedy="use another --root, or the tiffin that made it")
         except FileNotFoundError:
@@ -80,6 +84,16 @@ class StateDir:
                 remedy="set --root or TIFFIN_ROOT to a writable path",
             ) from exc
         return cls._create(root, stamp)
+
+    @staticmethod
+    def _restore(folder: Path) -> None:
+        """Make a directory that somebody removed; raises StoreError."""
+        try:
+            _make_private(folder)
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        except OSError as exc:
+            raise StoreError(f"cannot use {folder}: {exc.strerror}", remedy="remove or repair it") from exc
 
     @classmethod
     def _create(cls, root: Path, stamp: Path) -> StateDir:

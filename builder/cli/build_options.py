@@ -25,6 +25,15 @@ ENTITLEMENTS = ("network.host", "security.insecure")
 HOST_GATEWAY = "host-gateway"
 
 
+def is_text(text: str) -> bool:
+    """Whether an argument is UTF-8: Python keeps other bytes as lone surrogates, which no document can hold."""
+    try:
+        text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
 def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict[str, str]:
     """NAME=VALUE options by name; the last of a name wins."""
     result: dict[str, str] = {}
@@ -32,6 +41,8 @@ def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict
         name, equals, value = text.partition("=")
         if not name or (not equals and value_needed):
             raise UsageError(f'{flag} "{text}" is no NAME=VALUE', remedy=f"write {flag} NAME=VALUE")
+        if not text.isascii() and not is_text(text):
+            raise UsageError(f"{flag} {name}: the value is not UTF-8 text", remedy="write it in UTF-8")
         result[name] = value
     return result
 
@@ -176,12 +187,12 @@ def is_on(args: Mapping[str, str], name: str) -> bool:
     return args.get(name, "").lower() in ("1", "true")
 
 
-def epoch(text: str) -> int | None:
-    """SOURCE_DATE_EPOCH in seconds, None when it is not set."""
+def epoch(text: str, what: str = EPOCH) -> int | None:
+    """SOURCE_DATE_EPOCH (or what else gave the time) in seconds, None when it is not set."""
     try:
         return epoch_seconds(text)
     except ValueError as exc:
-        raise UsageError(f'{EPOCH} "{text}" is no time', remedy="give whole seconds since 1970") from exc
+        raise UsageError(f'{what} "{text}" is no time', remedy="give whole seconds since 1970") from exc
 
 
 def _fields(text: str, flag: str, names: Sequence[str], *, bare: str) -> dict[str, str]:

@@ -314,7 +314,7 @@ class Invocation:
         if given:
             return options.epoch(given.pop())
         if self._options["timestamp"] is not None:
-            return options.epoch(self._text("timestamp"))
+            return options.epoch(self._text("timestamp"), "--timestamp")
         return options.epoch(build_args.get(options.EPOCH, ""))
 
     def _layering(self) -> str:

@@ -144,6 +144,9 @@ def verify(session: Session, /, repair: bool) -> None:
             click.echo(f"layer {diff_id}: {problem}")
             if repair:
                 snapshots.remove(diff_id)
+    for name in session.store.broken(forget=repair):
+        damaged += 1
+        click.echo(f"image {name}: its manifest or configuration is lost; pull or build it again")
     click.echo(f"{checked} checked, {damaged} damaged{' and removed' if repair and damaged else ''}")
     if damaged and not repair:
         raise SystemExit(1)

@@ -40,6 +40,8 @@ def command(
         if not username:
             raise UsageError("--password-stdin needs --username", remedy="add -u NAME")
         password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise UsageError("stdin has no password", remedy="write it to stdin, as in: … < FILE")
     if not (username and password is not None) and not sys.stdin.isatty():
         raise UsageError("stdin is no terminal to ask for a user and a password", remedy="use -u and --password-stdin")
     username = username or click.prompt("Username", err=True)

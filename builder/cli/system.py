@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -91,5 +92,12 @@ def reset(session: Session, /, force: bool) -> None:
 
 
 def confirm(force: bool, question: str) -> None:
-    if not force:
+    if force:
+        return
+    try:
         click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)  # ends the line of the question
+        raise UsageError("nobody confirmed: stdin has no answer", remedy="use --force") from None

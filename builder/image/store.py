@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from builder.errors import ImageError, ImageNotFoundError
+from builder.errors import ImageError, ImageNotFoundError, StoreError, TiffinError
 from builder.oci.config import ImageConfig
 from builder.oci.reference import Reference
 from builder.oci.spec import (
@@ -233,6 +233,20 @@ class ImageStore:
                     gone |= {row.digest, *members} if image.descriptor.digest in members else set()
             self._write([row for row in rows if row.digest not in gone])
 
+    def broken(self, *, forget: bool) -> list[str]:
+        """Names (or digests) of images whose documents are lost or damaged; they go from the list if asked to."""
+        found, rest = [], []
+        with self._state.lock(INDEX_LOCK):
+            for row in self._index().manifests:
+                try:
+                    self._load_for_here(row)
+                    rest.append(row)
+                except TiffinError:
+                    found.append(_name_of(row) or str(row.digest))
+            if found and forget:
+                self._write(rest)
+        return found
+
     def _name(self, descriptor: Descriptor, names: Sequence[Reference]) -> None:
         taken = {str(name) for name in names}
         plain = replace(descriptor, annotations={})
@@ -256,7 +270,12 @@ class ImageStore:
             data = (self._state.images / "index.json").read_bytes()
         except FileNotFoundError:
             return Index(manifests=())
-        return Index.decode(data)
+        try:
+            return Index.decode(data)
+        except ImageError as exc:
+            path = self._state.images / "index.json"
+            remedy = "restore it; or remove it, which forgets the names of all images"
+            raise StoreError(f"{path} is damaged: {exc.message}", remedy=remedy) from exc
 
     def _write(self, manifests: Sequence[Descriptor]) -> None:
         write_atomically(self._state.images / "index.json", Index(manifests=tuple(manifests)).encode())

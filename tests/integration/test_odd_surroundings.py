@@ -1,0 +1,105 @@
+"""What goes wrong around a command: a damaged state directory, a full or closed stream, another locale, a silent stdin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.integration.test_bad_inputs import error_of
+
+pytestmark = pytest.mark.userns
+Make = Callable[..., Path]
+LATIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # what Python 3.15 no longer knows
+
+
+def test_damaged_documents_are_told_and_forgotten(tiffin: Run, root: Path, busybox: Path, base: str) -> None:
+    """One image that is damaged must not stand in the way of all others for ever."""
+    tiffin("tag", base, "other")
+    whole = tiffin("inspect", "-f", "{{.Id}}", base).stdout.strip()
+    (root / "images/blobs/sha256" / whole.removeprefix("sha256:")).write_text("{}")
+    for words in (["images"], ["inspect", base], ["run", "--rm", base]):
+        code = 125 if words[0] == "run" else 1
+        assert "run tiffin cache verify --repair" in error_of(tiffin(*words, check=False), code)
+    found = tiffin("cache", "verify", check=False)
+    assert found.returncode == 1 and "image docker.io/library/other:latest: " in found.stdout, found.stdout
+    tiffin("cache", "verify", "--repair")
+    assert tiffin("images", "-q").stdout == ""
+    tiffin("build", "-q", "-t", base, busybox)
+    assert len(tiffin("images", "-q").stdout.split()) == 1
+
+
+def test_damaged_list_of_images_is_named(tiffin: Run, root: Path, base: str) -> None:
+    (root / "images/index.json").write_text("{")
+    line = error_of(tiffin("images", check=False))
+    assert f"{root}/images/index.json is damaged: " in line and "or remove it" in line
+    (root / "images/index.json").unlink()
+    assert tiffin("images", "-q").stdout == ""
+
+
+def test_folders_that_were_removed_are_made_again(tiffin: Run, root: Path, busybox: Path) -> None:
+    tiffin("build", "-q", busybox)
+    for name in ("locks", "tmp", "containers"):
+        (root / name).rmdir() if name != "locks" else shutil.rmtree(root / name)
+    tiffin("build", "-q", "-t", "base", busybox)
+    (root / "tmp").rmdir()
+    (root / "tmp").write_text("")
+    try:
+        assert f"cannot use {root}/tmp: Not a directory" in error_of(tiffin("run", "base", check=False), 125)
+    finally:
+        (root / "tmp").unlink()
+        (root / "tmp").mkdir()
+
+
+def test_output_that_is_lost_is_an_error(root: Path, tiffin: Run, busybox: Path) -> None:
+    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "-q", str(busybox)]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environ)
+    assert "cannot write to stdout: No space left on device" in error_of(done)
+
+
+def test_names_are_utf8_in_any_locale(tiffin: Run, context: Make, base: str, tmp_path: Path) -> None:
+    """And bytes that are not are kept as they are."""
+    folder = context(f"FROM {base}\nCOPY ö /ö\nRUN test -e /ö/b*\nLABEL size=groß\n", "dïr", **{"ö/a": "x"})
+    (folder / os.fsdecode(b"\xc3\xb6/b\xff")).write_text("x")
+    environ = {**os.environ, **LATIN}
+    tiffin("build", "-t", "tiff", folder, env=environ)
+    assert tiffin("inspect", "-f", "{{.Config.Labels.size}}", "tiff", env=environ).stdout == "groß\n"
+    tiffin("build", "-o", f"type=local,dest={tmp_path / 'out'}", folder, env=environ)
+    assert sorted(os.listdir(os.fsencode(tmp_path / "out/ö"))) == [b"a", b"b\xff"]
+    (folder / "Dockerfile").write_text(f"FROM {base}\nCOPY ü /\n")
+    assert '"ü" not found' in error_of(tiffin("build", folder, check=False, env=environ))
+    for flag in ("--label", "--build-arg", "--annotation"):
+        line = error_of(tiffin("build", flag, os.fsdecode(b"A=\xff"), folder, check=False), 2)
+        assert line == f"error: {flag} A: the value is not UTF-8 text; write it in UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["system", "reset"], "nobody confirmed: stdin has no answer; use --force"),
+        (["login", "-u", "me", "--password-stdin", "127.0.0.1:1"], "stdin has no password; write it to stdin"),
+    ],
+    ids=["confirm", "password"],
+)
+def test_silent_stdin(tiffin: Run, words: list[str], message: str) -> None:
+    assert message in error_of(tiffin(*words, check=False, stdin=subprocess.DEVNULL), 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--timestamp", "soon"], '--timestamp "soon" is no time'),
+        (["--ssh", "default=/proc/self/mem"], "cannot use the ssh key /proc/self/mem: Input/output error"),
+    ],
+    ids=["timestamp", "ssh"],
+)
+def test_flags_name_themselves(tiffin: Run, busybox: Path, words: list[str], message: str) -> None:
+    assert message in error_of(tiffin("build", *words, busybox, check=False), 2)
