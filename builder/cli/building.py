@@ -101,8 +101,11 @@ class Invocation:
                     self._make(request, services)
                     return
                 except MissingBlobError as exc:
-                    if self._shared is None or not exc.digest or not self._shared.lose(Digest.parse(exc.digest)):
+                    digest = Digest.parse(exc.digest) if exc.digest else None
+                    if self._shared is None or digest is None or digest not in self._layers.hearsay:
                         raise
+                    if not self._shared.lose(digest):  # again: what was kept of its records is no better
+                        break
                     sink.emit(Warned(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
             sink.emit(Warned(message="shared caches lost too many layers; building without them"))
             self._layers.elsewhere.clear()

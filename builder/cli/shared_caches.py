@@ -210,6 +210,7 @@ class SharedCaches(Watch):
             if reference is not None:  # a registry: a push can mount it
                 self._remote().add_cached(ref.digest, reference)
         self._layers.elsewhere[diff_id] = ref
+        self._layers.hearsay.add(ref.digest)
         return True
 
     def _bring(self, ref: BlobRef) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from builder.errors import CorruptError, ImageError, StoreError, TiffinError
+from builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
 from builder.image.arriving import Arriving, Follower
 from builder.layer.compress import Compression, compressor, decompressor
 from builder.layer.index import LayerIndex
@@ -36,6 +36,7 @@ class LayerStore:
         self.snapshots = snapshots
         self._fetch = fetch
         self.elsewhere: dict[Digest, BlobRef] = {}  # layers that a shared cache has, by DiffID
+        self.hearsay: set[Digest] = set()  # packed layers that a shared cache says are layers
         self._lock = threading.Lock()  # guards _indexes
         self._indexes: dict[Digest, LayerIndex] = {}
 
@@ -144,7 +145,11 @@ class LayerStore:
         ref = self.bring(self._packed(diff_id, blob))
         path = self._blobs.path(ref.digest)
         kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
-        with path.open("rb", buffering=0) as raw, decompressor(cast(BinaryIO, raw), kind) as plain:
+        with (
+            self._as_lost(diff_id, ref),
+            path.open("rb", buffering=0) as raw,
+            decompressor(cast(BinaryIO, raw), kind) as plain,
+        ):
             yield cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer"))
 
     def _packed(self, diff_id: Digest, blob: BlobRef | None) -> BlobRef:
@@ -166,13 +171,25 @@ class LayerStore:
             arriving = Arriving(partial(self._fetch, ref), self._blobs.path(ref.digest))
             kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
             try:
-                with arriving as raw, decompressor(raw, kind) as plain:
+                with self._as_lost(diff_id, ref), arriving as raw, decompressor(raw, kind) as plain:
                     return consume(cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer")))
             except TiffinError:
                 if not (arriving.restarted and self._blobs.has(ref.digest)):
                     raise
         with self.open_tar(diff_id, ref) as tar:
             return consume(tar)
+
+    @contextlib.contextmanager
+    def _as_lost(self, diff_id: Digest, ref: BlobRef) -> Iterator[None]:
+        """What a shared cache has for a layer and is not that layer is as if it had nothing: the step is made again."""
+        try:
+            yield
+        except (CorruptError, ImageError) as exc:
+            if ref.digest not in self.hearsay:
+                raise
+            lost = MissingBlobError(f"layer {diff_id}: {exc.message}", remedy=exc.remedy)
+            lost.digest = str(ref.digest)
+            raise lost from exc
 
     def _unpack(self, layer: Layer) -> None:
         from builder.layer.unpack import unpack

@@ -37,7 +37,6 @@ GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, u
 MAX_THREADS = 4
 RAW_DEFLATE, GZIP_WRAPPER = -15, 31  # zlib's window bits
 READ_BYTES = 1 << 17
-ZSTD_MAX_WINDOW_BYTES = 1 << 27  # what zstd itself accepts without being asked for more
 XZ_MAX_MEMORY_BYTES = 128 << 20  # xz -9 needs 65 MiB; a stream may ask for 4 GiB
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 
@@ -283,7 +282,7 @@ def _gunzip(source: BinaryIO) -> Iterator[bytes]:
 def _unzstd(source: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
-    context = zstandard.ZstdDecompressor(max_window_size=ZSTD_MAX_WINDOW_BYTES)
+    context = zstandard.ZstdDecompressor()  # takes windows of 128 MiB at most
     for parts in zstd_frames.frames(source):
         engine = context.decompressobj()
         for part in parts:

@@ -60,7 +60,7 @@ def pax_records(data: bytes) -> dict[str, bytes]:
         length = decimal(data[position:space]) if space > 0 else 0
         end = position + length
         equals = data.find(b"=", space, end)
-        if length < 5 or end > len(data) or equals < 0 or data[end - 1 : end] != b"\n":
+        if length < 5 or equals < 0 or data[end - 1 : end] != b"\n":
             raise CorruptError("a layer's tar has a malformed PAX header", remedy=_AGAIN)
         key, value = text(data[space + 1 : equals]), data[equals + 1 : end - 1]
         if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):

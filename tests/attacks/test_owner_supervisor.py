@@ -151,7 +151,7 @@ print("same" if os.stat("/tmp/a/f").st_uid == 1 else "other")
 """
 
 
-SHOWS_LINKS = "FROM minimal\nRUN for n in 0 1 2; do chown 5:6 /proc/1/fd/$n; done; true\n"
+SHOWS_LINKS = "FROM minimal\nRUN for n in 0 1 2; do ln -s /proc/self/fd/$n /tmp/$n; chown 5:6 /tmp/$n; done; true\n"
 
 
 def ran(ground: Ground, program: str, *options: str) -> str:

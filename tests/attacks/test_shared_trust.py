@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError, DigestError, StoreError
+from builder.errors import CorruptError, DigestError, StoreError, UsageError
 from builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
 from cache.backend import StepRecord
 from cache.blobs import BlobStore
@@ -28,11 +28,13 @@ from cache.http_store import HttpStore
 from cache.keys import SCHEMA
 from cache.peers import Peers
 from cache.redis_store import RedisStore
+from cache.sealing import sealer_of
 from cache.shared import MAX_ROW_BYTES
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.cache_servers import running_redis
+from tests.run_machine import own_machine
 from tests.servers import TIED, ended
 
 ZEROS = "0" * 64
@@ -121,6 +123,7 @@ def test_peers_that_send_something_else_are_left_out(tmp_path: Path, sent: bytes
         for _ in range(2):
             assert not peers.bring(ref(), "registry.invalid", "x", BlobStore(state))
         assert len(seen) == len(said) == 1, "a peer that lied is asked again"
+        assert len(sent) <= len(DATA) or "sends more than it should" in said[0], "it was read to its end"
     assert not BlobStore(state).has(ref().digest)
     assert not list(state.tmp.iterdir())
 
@@ -164,6 +167,61 @@ def test_a_served_cache_bears_with_any_question(root_ground: Ground) -> None:
     assert said == b"", f"a question ended in a traceback: {said.decode()}"
     for stream in (server.stdout, server.stderr):
         stream.close()
+
+
+LIES = {
+    "parent": {"parentChain": f"sha256:{ZEROS}"},
+    "content": {"diffId": f"sha256:{ZEROS}"},
+    "size": {"size": 77},
+    "digest": {"digest": f"sha256:{ZEROS}"},
+    "type": {"mediaType": "application/x-evil"},
+    "compression": {"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd"},
+}
+
+
+@pytest.mark.attack("T20", "T21")
+@pytest.mark.parametrize("lie", LIES)
+def test_records_that_lie_never_become_an_image(tmp_path: Path, lie: str) -> None:
+    """Well-formed, and not true: of other layers, of other content, of another size or form."""
+    shared = tmp_path / "shared"
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/Dockerfile").write_text("FROM minimal\nRUN echo right > /made\nRUN cat /made > /again\n")
+    with own_machine(tmp_path / "a") as first, own_machine(tmp_path / "b") as second:
+        made = first.run("build", "-q", "--cache-to", f"type=dir,path={shared},mode=max", tmp_path / "context")
+        assert made.returncode == 0, made.stderr
+        rows = list((shared / "records").glob("*/*"))
+        for path in rows:
+            row = json.loads(path.read_bytes())
+            for name, value in LIES[lie].items():
+                (row if name in row else row["layer"])[name] = value
+            path.write_text(json.dumps(row))
+        archive = tmp_path / "image.tar"
+        words = ("-t", "made", "-o", f"type=docker,dest={archive}", "--cache-from", f"type=dir,path={shared}")
+        done = second.run("build", "--progress=plain", *words, tmp_path / "context")
+        assert rows and done.returncode == 0, done.stderr
+        with own_machine(tmp_path / "c") as third:
+            assert third.run("load", "-i", archive).returncode == 0
+            assert third.output("made", "cat", "/again") == "right\n"
+        assert not first.left() and not second.left()
+
+
+@pytest.mark.attack("T20")
+def test_signatures_are_of_one_kind_and_one_name(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"x" * 15)
+    with pytest.raises(UsageError, match="shorter than"):
+        sealer_of(key)
+    key.write_bytes(b"x" * 16)
+    sealer = sealer_of(key)
+    row = sealer.seal("name", b"{}")
+    assert sealer.open("name", row) == b"{}"
+    for name, other in (
+        ("name2", row),
+        ("name", row.replace(b"hmac-sha256:", b"ed25519:")),
+        ("name", row.replace(b"{", b'{"a":1,')),
+    ):
+        with pytest.raises(CorruptError):
+            sealer.open(name, other)
 
 
 # -- directories -----------------------------------------------------------------------------------------------------

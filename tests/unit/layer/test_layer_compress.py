@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import io
+import lzma
 import random
 
 import pytest
+import zstandard
 
+from builder.errors import CorruptError
 from builder.layer import compress
-from builder.layer.compress import GZIP_BLOCK_BYTES, GZIP_PIECE_BYTES, Compression, compressor
+from builder.layer.compress import GZIP_BLOCK_BYTES, GZIP_PIECE_BYTES, Compression, compressor, decompressor
 
 RANDOM = random.Random(1).randbytes(3 * GZIP_BLOCK_BYTES)
 TEXT = b"".join(b"line %d of a file\n" % number for number in range(150_000))
@@ -56,3 +60,15 @@ def test_what_is_dense_is_stored_and_nothing_else() -> None:
     assert len(packed(encoded)) < len(encoded) * 0.8
     dense = (1 << 21) // (1 << 18) * GZIP_PIECE_BYTES
     assert dense < len(packed(MIXED)) < dense * 1.2
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
+def test_streams_that_are_cut_off_are_damaged(kind: str) -> None:
+    """Not shorter: who adds an archive has no digest to compare."""
+    pack = {"gzip": gzip.compress, "zstd": zstandard.compress, "bzip2": bz2.compress, "xz": lzma.compress}[kind]
+    whole = pack(RANDOM[:100_000])
+    with decompressor(io.BytesIO(whole), "auto") as stream:
+        assert stream.read() == RANDOM[:100_000]
+    for length in (len(whole) - 1, len(whole) // 2, 20):
+        with decompressor(io.BytesIO(whole[:length]), "auto") as stream, pytest.raises(CorruptError):
+            stream.read()

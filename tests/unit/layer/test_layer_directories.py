@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from builder.layer.directories import MAX_OPEN, Directories
+from cache.files import remove_tree
 
 
 def test_links_are_never_followed(tmp_path: Path) -> None:
@@ -52,3 +53,12 @@ def test_descriptors_are_closed_with_their_owner(tmp_path: Path) -> None:
         directories.descriptor("d/d/nowhere/x")
     directories.close()
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_trees_with_links_to_directories_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "out/kept").mkdir(parents=True)
+    (tmp_path / "tree/a/b").mkdir(parents=True)
+    for place in ("tree", "tree/a", "tree/a/b"):
+        (tmp_path / place / "link").symlink_to(tmp_path / "out")
+    remove_tree(tmp_path / "tree")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and (tmp_path / "out/kept").is_dir()

@@ -154,11 +154,12 @@ KEPT = {"a": "755 7", "a/1": "one", "a/sub": "755 7", "a/sub/2": "two", "b": "b"
         ([text("a", "now a file")], {"a": "now a file", "b": "b", "l": "-> a"}),
         ([folder("b"), text("b/c", "c")], KEPT | {"b": "755 7", "b/c": "c"}),
         ([folder("l"), text("l/1", "not through the link")], KEPT | {"l": "755 7", "l/1": "not through the link"}),
+        ([folder("l", opaque=True), text("l/1", "one")], KEPT | {"l": "755 7", "l/1": "one"}),
         ([gone("missing"), folder("n"), gone("n/missing")], KEPT | {"n": "755 7"}),
         ([folder("a"), link("a/sub", "/etc")], {name: kept for name, kept in KEPT.items() if name != "a/sub/2"} | {"a/sub": "-> /etc"}),
     ],
     ids=["nothing", "add", "remove", "remove-directory", "opaque", "file-over-directory", "directory-over-file",
-         "directory-over-link", "nothing-to-remove", "link-over-directory"],
+         "directory-over-link", "opaque-over-link", "nothing-to-remove", "link-over-directory"],
 )  # fmt: skip
 def test_merged_root(tmp_path: Path, upper: list[Change], expected: dict[str, str]) -> None:
     assert merged(tmp_path, LOWER, upper) == expected

@@ -13,7 +13,7 @@ import pytest
 from layer_samples import archive, extension, patched, pax, raw, scan
 
 from builder.errors import CorruptError, ImageError, TiffinError
-from builder.layer import tarread
+from builder.layer import tarread, tarsparse
 from builder.layer.index import LayerIndex
 from builder.layer.tarwrite import END_OF_ARCHIVE
 from builder.layer.unpack import index_layer, unpack
@@ -55,7 +55,7 @@ def tar(*members: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/../../canary/file", "..", "/..", "a/..", "a\0b/../c", "", ".wh.", "a/.wh..", ".wh...", "x" * 256,
+    ["../x", "a/../../canary/file", "..", "/..", "a/..", "a\0b/../c", "a\0b", "", ".wh.", "a/.wh..", ".wh...", "x" * 256,
      "/".join(["abcdefgh"] * 500)],
 )  # fmt: skip
 def test_hostile_names_are_refused(tmp_path: Path, name: str) -> None:
@@ -303,10 +303,36 @@ def test_pax_times(text: bytes, expected: int) -> None:
         pytest.param(raw("a", records=b"9 pathxx\n"), id="PAX record without value"),
         pytest.param(extension(b"x", pax(path=b"a")), id="PAX header of nothing"),
         pytest.param(raw("s", "symlink", link="x" * 100, records=pax(linkpath=b"y" * 5000)), id="symlink too long"),
+        pytest.param(raw("s", "symlink", link="x", records=pax(linkpath=b"y\0z")), id="symlink with NUL"),
+        pytest.param(raw("h") + raw("h", "hardlink", link="h"), id="hardlink to itself"),
+        pytest.param(raw("h", "hardlink", link="."), id="hardlink to the root"),
+        pytest.param(raw("a", records=b"%s=x\n" % (b"9" * 5000 + b" path")), id="PAX length of 5000 digits"),
+        pytest.param(raw("a", records=pax(uid=b"0" * 5000)), id="PAX number of 5000 digits"),
     ],
 )
 def test_damaged_archives_are_refused(tmp_path: Path, member: bytes) -> None:
     refused(tmp_path, tar(member))
+
+
+@pytest.mark.parametrize("size", [-512, tarread.MAX_FILE_BYTES + 1])
+def test_sizes_beyond_any_file_are_refused_for_what_they_are(size: int) -> None:
+    """CVE-2025-8194: a negative one leads back to what was read before."""
+    member = (
+        patched(raw("a"), 124, b"\x80" + bytes(3) + size.to_bytes(8, "big"))
+        if size > 0
+        else patched(raw("a"), 124, size.to_bytes(12, "big", signed=True))
+    )
+    with pytest.raises(CorruptError, match=f"claims {size} bytes"):
+        index_layer(archive(member))
+
+
+def test_a_mode_is_permissions_alone() -> None:
+    assert index_layer(archive(patched(raw("a"), 100, b"7777777\0"))).entries[0].mode == 0o7777
+
+
+def test_attributes_without_a_name_are_dropped(tmp_path: Path) -> None:
+    records = pax(**{"SCHILY__xattr__": b"y", "SCHILY__xattr__user__a\0b": b"y", "SCHILY__xattr__user__kept": b"y"})
+    assert both(tmp_path, tar(raw("d/", "dir", records=records))).entries[0].xattrs == (("user.kept", b"y"),)
 
 
 def test_truncation_anywhere_is_an_error_or_a_shorter_whole() -> None:
@@ -353,6 +379,46 @@ def sparse_map(*numbers: int) -> bytes:
 )
 def test_sparse_bombs_are_refused(tmp_path: Path, records: bytes) -> None:
     refused(tmp_path, tar(raw("a", data=b"x" * 512, records=records)))
+
+
+@pytest.mark.parametrize("form", ["count", "map", "extended"])
+def test_sparse_files_of_too_many_parts(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(tarsparse, "MAX_PARTS", 100)
+    monkeypatch.setattr(tarsparse, "MAX_MAP_BYTES", 4400)
+    records = pax(GNU__sparse__major=b"1", GNU__sparse__minor=b"0", GNU__sparse__realsize=b"1000")
+    if form == "count":
+        member = raw("a", data=b"101\n" + b"0\n" * 508, records=records)
+    elif form == "map":
+        member = raw("a", data=b"9" * 5120, records=records)
+    else:
+        header = patched(patched(raw("a"), 156, b"S"), 482, b"\1")
+        member = (
+            header
+            + (b"00000000000\0" * 42)[:504]
+            + (b"\1" + bytes(7))
+            + ((b"00000000001\0" * 42)[:504] + b"\1" + bytes(7)) * 12
+        )
+    with pytest.raises(CorruptError, match="too many parts"):
+        index_layer(archive(member))
+
+
+def test_sparse_parts_beyond_the_file_are_refused() -> None:
+    records = pax(GNU__sparse__map=sparse_map(1000, 512), GNU__sparse__size=b"1000")
+    with pytest.raises(CorruptError, match="malformed sparse"):
+        index_layer(archive(raw("a", data=b"x" * 512, records=records)))
+
+
+def test_directory_with_links_is_replaced(tmp_path: Path) -> None:
+    """What a link in it leads to is neither entered nor removed."""
+    (tmp_path / "out").mkdir()
+    members = (
+        raw("d/", "dir"),
+        raw("d/l", "symlink", link=str(tmp_path / "out")),
+        raw("d/e/", "dir"),
+        raw("d/e/l", "symlink", link="/"),
+    )
+    assert [entry.kind for entry in both(tmp_path, tar(*members, raw("d", data=b"x"))).entries] == ["file"]
+    assert (tmp_path / "out").is_dir()
 
 
 def test_sparse_map_without_end_is_refused(tmp_path: Path) -> None:
