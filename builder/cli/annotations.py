@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from builder.cli.build_options import need_text
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 from builder.oci.spec import Platform
@@ -36,7 +37,7 @@ class Annotations:
     def parse(cls, texts: Sequence[str]) -> Annotations:
         """Raises UsageError naming the annotation at fault."""
         found: list[Annotation] = []
-        for text in texts:
+        for text in need_text(texts, "--annotation"):
             match = _PREFIX.fullmatch(text.partition("=")[0])
             kinds, pair = (match[1], text[len(match[1]) + 1 :]) if match else ("manifest", text)
             key, equals, value = pair.partition("=")

@@ -25,24 +25,24 @@ ENTITLEMENTS = ("network.host", "security.insecure")
 HOST_GATEWAY = "host-gateway"
 
 
-def is_text(text: str) -> bool:
-    """Whether an argument is UTF-8: Python keeps other bytes as lone surrogates, which no document can hold."""
-    try:
-        text.encode()
-        return True
-    except UnicodeEncodeError:
-        return False
+def need_text(texts: Sequence[str], flag: str) -> Sequence[str]:
+    """NAME=VALUE options that are UTF-8: Python keeps other bytes as lone surrogates, which no document can hold."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            name = ascii(text.partition("=")[0]).strip("'")
+            raise UsageError(f"{flag} {name}: the value is not UTF-8 text", remedy="write it in UTF-8") from exc
+    return texts
 
 
 def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict[str, str]:
     """NAME=VALUE options by name; the last of a name wins."""
     result: dict[str, str] = {}
-    for text in texts:
+    for text in texts if flag == "--build-context" else need_text(texts, flag):  # which may be a path
         name, equals, value = text.partition("=")
         if not name or (not equals and value_needed):
             raise UsageError(f'{flag} "{text}" is no NAME=VALUE', remedy=f"write {flag} NAME=VALUE")
-        if not text.isascii() and not is_text(text):
-            raise UsageError(f"{flag} {name}: the value is not UTF-8 text", remedy="write it in UTF-8")
         result[name] = value
     return result
 
@@ -58,6 +58,7 @@ def build_args(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
             result[name] = value
         elif name in environ:
             result[name] = environ[name]
+        need_text([f"{name}={result.get(name, '')}"], "--build-arg")
     if EPOCH in environ:
         result.setdefault(EPOCH, environ[EPOCH])
     return result

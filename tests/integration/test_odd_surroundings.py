@@ -76,6 +76,7 @@ def test_names_are_utf8_in_any_locale(tiffin: Run, context: Make, base: str, tmp
     assert sorted(os.listdir(os.fsencode(tmp_path / "out/ö"))) == [b"a", b"b\xff"]
     (folder / "Dockerfile").write_text(f"FROM {base}\nCOPY ü /\n")
     assert '"ü" not found' in error_of(tiffin("build", folder, check=False, env=environ))
+    (folder / "Dockerfile").write_text(f"FROM {base}\nARG A\n")
     for flag in ("--label", "--build-arg", "--annotation"):
         line = error_of(tiffin("build", flag, os.fsdecode(b"A=\xff"), folder, check=False), 2)
         assert line == f"error: {flag} A: the value is not UTF-8 text; write it in UTF-8"
