@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -11,6 +12,8 @@ import socket
 import subprocess
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,9 +22,13 @@ from pathlib import Path
 import pytest
 
 from builder.errors import CorruptError, DigestError, StoreError, UsageError
+from builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
+from builder.oci.spec import Descriptor, Manifest
 from builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
-from cache.backend import StepRecord
+from cache.backend import MAX_RECORD_BYTES, StepRecord
 from cache.blobs import BlobStore
+from cache.bounded import _by_child, bounded
+from cache.bundle import Bundle
 from cache.digest import Digest
 from cache.directory import DirectoryStore
 from cache.http_store import HttpStore
@@ -297,7 +304,70 @@ def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
     assert "is no file" in error_of(root_ground.run("load", "-i", hostile))
 
 
+@pytest.mark.attack("T10", "T11")
+def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a registry's cache in one document, and once more in the manifest that names it."""
+    row = dict(RECORD)
+    data = Bundle({ZEROS: json.dumps(row).encode()}).encode()
+    assert set(Bundle.decode(data).rows) == {ZEROS} and not Bundle.decode(data).only({Digest.of(b"other")}).rows
+    for damaged in (b"", b"[]", b"[" * 100000, data[:-1], data.replace(b'"records"', b'"rec"')):
+        with pytest.raises(CorruptError):
+            Bundle.decode(damaged)
+    config = Descriptor(media_type=CONFIG_TYPE, digest=Digest.of(data), size_bytes=len(data))
+    for text, expected in (
+        (zlib.compress(data), data),
+        (zlib.compress(data + b" "), None),
+        (zlib.compress(bytes(1 << 28)), None),
+        (b"nothing packed", None),
+    ):
+        annotations = {EMBEDDED: base64.b64encode(text).decode()}
+        tracemalloc.start()
+        assert _embedded(Manifest(config=config, layers=(), annotations=annotations)) == expected
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20, "a bomb was unpacked"
+        tracemalloc.stop()
+    monkeypatch.setattr("cache.bundle.MAX_BUNDLE_BYTES", 100)
+    with pytest.raises(CorruptError, match="larger than 100 bytes"):
+        Bundle.decode(data)
+
+
+@pytest.mark.attack("T10")
+def test_answers_of_a_cache_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child that asks may send on what it was sent; and a record is no book."""
+    monkeypatch.setattr("cache.bounded.MAX_ANSWER_BYTES", 1 << 20)
+    assert len(bounded(lambda: {ZEROS: bytes(1000)}, 10)[ZEROS]) == 1000
+    with pytest.raises(StoreError):
+        _by_child(lambda: {ZEROS: b"x" * (2 << 20)}, 10)
+    with pytest.raises(CorruptError):
+        StepRecord.decode(json.dumps({**RECORD, "description": "x" * MAX_RECORD_BYTES}).encode())
+
+
 # -- clients of an agent ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.attack("T24")
+def test_an_agent_is_asked_for_names_and_signatures_alone(tmp_path: Path) -> None:
+    """Whatever the user's own agent does besides: add keys, remove them, lock itself, load a library."""
+    asked: list[int] = []
+
+    def answer(request: bytes) -> bytes:
+        asked.append(request[0])
+        return b"\x06"
+
+    with ExitStack() as stack:
+        path = Agents({"k": answer}).listen("k", tmp_path / "a", stack)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            for number in range(256):
+                client.sendall(b"\0\0\0\1" + bytes([number]))
+                assert client.recv(5) == b"\0\0\0\1" + (b"\x06" if number in (11, 13) else b"\x05")
+        with socket.socket(
+            socket.AF_UNIX
+        ) as client:  # a length beyond any message ends it, without waiting for so much
+            client.settimeout(10)
+            client.connect(str(path))
+            client.sendall((1 << 20).to_bytes(4, "big"))
+            assert client.recv(1) == b""
+    assert asked == [11, 13]
 
 
 @pytest.mark.attack("T10")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError
+from builder.errors import CorruptError, MissingBlobError
 from builder.image.arriving import Follower
 from builder.image.layers import LayerStore
 from builder.layer.changes import Change
@@ -76,3 +76,16 @@ def test_nothing_is_kept_of_a_layer_that_is_not_what_it_should_be(tmp_path: Path
         layers.ensure_index(REF.digest, REF)
     assert not blobs.has(REF.digest)
     assert layers.snapshots.read_index(REF.digest) is None
+
+
+def test_a_blob_that_is_here_and_no_such_layer_is_never_read_to_its_end(tmp_path: Path) -> None:
+    """Verified by its own digest it is; a record said that it is another layer."""
+    layers, blobs = store_of(tmp_path)
+    blobs.put(EVIL)
+    ref = BlobRef(media_type=OCI_LAYER, digest=Digest.of(EVIL), size_bytes=len(EVIL))
+    with pytest.raises(CorruptError, match="wrong content"), layers.open_tar(REF.digest, ref) as tar:
+        assert tar.read()
+    layers.hearsay.add(ref.digest)
+    with pytest.raises(MissingBlobError) as caught, layers.open_tar(REF.digest, ref) as tar:
+        assert tar.read()
+    assert caught.value.digest == str(ref.digest), "a shared cache that lied is not told from a damaged store"
