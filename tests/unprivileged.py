@@ -41,8 +41,9 @@ class Users:
     @contextlib.contextmanager
     def prepared(cls, checkout: Path) -> Iterator[Users]:
         """Make the copy and, as root, the users."""
-        code = Path(tempfile.mkdtemp(prefix="tiffin-code-"))
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_alive())
+            code = Path(tempfile.mkdtemp(prefix=f"tiffin-{os.getpid()}-code-"))
             stack.callback(remove_folder, code)
             for package in ("builder", "cache"):
                 shutil.copytree(checkout / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -152,7 +153,7 @@ def readable(folder: Path) -> Iterator[Path]:
     if os.getuid() == 0:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="tiffin-copy-") as place:
+    with tempfile.TemporaryDirectory(prefix=f"tiffin-{os.getpid()}-copy-") as place:
         copy = Path(place) / folder.name
         _as_root_of_a_namespace("cp", "-a", str(folder), str(copy))
         reclaim(copy)
@@ -171,6 +172,34 @@ def interpreter() -> str:
         if all(os.stat(parent).st_mode & 0o001 for parent in (candidate, *Path(candidate).parents)):
             return candidate
     raise AssertionError("no Python that other users may run")
+
+
+@contextlib.contextmanager
+def _alive() -> Iterator[None]:
+    """Hold this run's lock, and remove what runs left that were killed: whose lock is free has ended."""
+    places = Path(tempfile.gettempdir())
+    for lock in places.glob("tiffin-*.alive"):
+        with contextlib.suppress(OSError), lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _sweep(lock.name.removesuffix(".alive"))
+            lock.unlink()
+    with (places / f"tiffin-{os.getpid()}.alive").open("w") as own:
+        fcntl.flock(own, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            Path(own.name).unlink(missing_ok=True)
+
+
+def _sweep(run: str) -> None:
+    """The users and directories of a run, called tiffin-PID."""
+    if os.getuid() == 0:
+        for entry in pwd.getpwall():
+            if entry.pw_name.startswith(f"{run}-"):
+                subprocess.run(["userdel", "-r", "-f", entry.pw_name], capture_output=True, check=False)
+    for folder in Path(tempfile.gettempdir()).glob(f"{run}-*"):
+        if folder.stat().st_uid == os.getuid():
+            remove_folder(folder)
 
 
 def _names() -> tuple[str, ...]:

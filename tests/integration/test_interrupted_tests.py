@@ -1,9 +1,10 @@
-"""Tests that are interrupted, or killed, leave no server running."""
+"""Tests that are interrupted, or killed, leave no server running, and for the next run no user and no directory."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from tests.conftest import CHECKOUT
 from tests.run_machine import wait_until
+from tests.servers import TIED
 
 pytestmark = pytest.mark.network
 SECONDS = 30  # a worker of xdist takes five to notice
@@ -114,3 +116,47 @@ def test_no_server_is_left(tmp_path: Path, workers: tuple[str, ...]) -> None:
             assert session.process.wait(SECONDS) == (
                 -number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED
             )
+
+
+PREPARED = """
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from tests.unprivileged import Users
+
+shutil.copytree = lambda *words, **options: None  # it is the places that count here
+with Users.prepared(Path(sys.argv[1])) as users:
+    made = map(users.name, users.names) if os.getuid() == 0 else ()
+    print(users.code, *made, *users.homes.values(), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    """But nothing of one that goes on."""
+    (tmp_path / "tmp").mkdir()
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TMPDIR": str(tmp_path / "tmp")}
+
+    def prepared() -> tuple[subprocess.Popen[str], list[str]]:
+        argv = [*TIED, sys.executable, "-c", PREPARED, str(tmp_path)]
+        run = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
+        stack.callback(run.communicate)
+        assert run.stdout is not None
+        return run, run.stdout.readline().split()
+
+    def there(names: list[str]) -> list[str]:
+        users = {entry.pw_name for entry in pwd.getpwall()}
+        return [name for name in names if (Path(name).exists() if "/" in name else name in users)]
+
+    with contextlib.ExitStack() as stack:
+        killed, left = prepared()
+        _, others = prepared()
+        killed.kill()
+        killed.wait()
+        assert there(left) == left and len(left) >= 2
+        _, own = prepared()
+        assert there(left) == []
+        assert there(others) == others and there(own) == own
+    assert {item.name for item in (tmp_path / "tmp").iterdir()} <= {"tiffin-users.lock"}
