@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import requests
 
 RETRY_SECONDS = 0.2
+UNAUTHORIZED = 401
 RETRIED = (429, 500, 502, 503, 504)
 
 
@@ -121,7 +122,9 @@ class HttpStore:
             wait = _wait(response)
             read_out(response)
             if not again or response.status_code not in RETRIED or time.monotonic() + wait > deadline:
-                raise UnavailableError(f"{method} was answered with {response.status_code}", remedy="check its set-up")
+                hint = " (is TIFFIN_CACHE_TOKEN what it printed?)" if response.status_code == UNAUTHORIZED else ""
+                text = f"{method} was answered with {response.status_code}{hint}"
+                raise UnavailableError(text, remedy="check its set-up")
             time.sleep(wait)
         raise AssertionError("unreachable")
 

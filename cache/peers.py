@@ -57,8 +57,10 @@ class Peers:
                     return True
             except (UnavailableError, CorruptError) as exc:
                 with self._lock:
+                    told = address in self._failed  # by a thread that asked at the same time
                     self._failed.add(address)
-                self._warn(f"peer {place_of(address)} is left out: {exc.message}")
+                if not told:
+                    self._warn(f"peer {place_of(address)} is left out: {exc.message}")
         return False
 
     def _store(self, address: str) -> HttpStore:

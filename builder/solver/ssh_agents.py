@@ -167,10 +167,20 @@ def _load(path: Path) -> tuple[bytes, Any, bytes]:
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     except (OSError, ValueError, TypeError) as exc:
         raise UsageError(
-            f"cannot use the ssh key {path}: {exc.strerror if isinstance(exc, OSError) else type(exc).__name__}",
+            f"cannot use the ssh key {path}: {_reason(exc)}",
             remedy="give a private key without passphrase, or an agent's socket",
         ) from exc
     return base64.b64decode(public.split()[1]), key, os.fsencode(path.name)
+
+
+def _reason(exc: Exception) -> str:
+    match exc:
+        case OSError():
+            return exc.strerror or str(exc)
+        case TypeError():  # what cryptography raises
+            return "it has a passphrase"
+        case _:
+            return "it is no private key"
 
 
 def _signature(key: Any, data: bytes, flags: int) -> bytes:

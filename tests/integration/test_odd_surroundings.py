@@ -104,3 +104,11 @@ def test_silent_stdin(tiffin: Run, words: list[str], message: str) -> None:
 )
 def test_flags_name_themselves(tiffin: Run, busybox: Path, words: list[str], message: str) -> None:
     assert message in error_of(tiffin("build", *words, busybox, check=False), 2)
+
+
+def test_ssh_key_that_cannot_be_used(tiffin: Run, busybox: Path, tmp_path: Path) -> None:
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "word", "-f", str(tmp_path / "key")]
+    subprocess.run(make, check=True)
+    for name, reason in {"key": "it has a passphrase", "key.pub": "it is no private key"}.items():
+        line = error_of(tiffin("build", "--ssh", f"default={tmp_path / name}", busybox, check=False), 2)
+        assert f"{name}: {reason}; give a private key" in line
