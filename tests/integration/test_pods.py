@@ -44,7 +44,18 @@ USER www
 RUN --mount=from=first,source=/hard,target=/hard cat /hard > /tmp/seen && id -u >> /tmp/seen
 """
 SCRIPT = """
-export SOURCE_DATE_EPOCH=1700000000
+export SOURCE_DATE_EPOCH=1700000000 CANARY_OF_THE_POD=precious
+echo > /volume/canary; exec 9< /volume/canary
+WALLS='
+[ ! -e /volume ] || echo /volume
+for place in /proc/[0-9]*; do
+    ! tr "\\0" "\\n" < $place/environ | grep CANARY_OF_THE_POD || echo $place/environ
+    [ ! -e $place/root/volume ] && [ ! -e $place/cwd/volume ] || echo $place/root
+    ! ls -l $place/fd | grep volume/canary || echo $place/fd
+done
+! mount -t tmpfs none /tmp || echo mount
+! unshare -U true || echo unshare
+echo end'
 for state in $STATES; do
     [ $state = own ] || export TIFFIN_ROOT=/volume/state
     echo "== $state"
@@ -54,8 +65,10 @@ for state in $STATES; do
     tiffin build -q --push -t $REGISTRY/run:$TAG --secret id=s,src=/files/secret /files/run > /volume/out 2>&1
     echo "run $?"; tail -n1 /volume/out
     tiffin run --rm $REGISTRY/run:reference cat /tmp/seen > /volume/out 2>&1; echo "started $?"; tail -n2 /volume/out | tr '\\n' ' '; echo
+    tiffin run --rm -u 0 $REGISTRY/run:reference sh -c "$WALLS" > /volume/walls 2> /volume/out
     tiffin info --format '{{.DockerRootDir}}' > /volume/out
     echo "left $(ls $(cat /volume/out)/tmp) $(grep -a -l '[4]321' /proc/[0-9]*/cmdline 2>/dev/null)"
+    echo "walls $(tr '\\n' ' ' < /volume/walls)"
 done
 """
 
@@ -71,6 +84,7 @@ class Seen:
     run: str
     started: bool
     left: str
+    walls: str = ""  # what a container saw or did of the pod, and that it looked to the end
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +162,7 @@ def _seen(lines: list[str]) -> Seen:
         run=lines[4],
         started=lines[5] == "started 0",
         left=lines[7].removeprefix("left").strip(),
+        walls=lines[8].removeprefix("walls").strip(),
     )
 
 
@@ -159,11 +174,12 @@ def test_pod(look: Callable[[Pod], dict[str, Seen]], pod: Pod) -> None:
         assert seen.copied == reference.copied
         assert seen.left == ""
         if seen.tier == "none":
-            assert not seen.runs and not seen.started
+            assert not seen.runs and not seen.started and not seen.walls
             assert seen.run.startswith("error: Dockerfile:2: RUN needs a sandbox, and this machine allows none")
         else:
             assert seen.run == reference.run
             assert seen.started
+            assert seen.walls == "end", "a container reaches into its pod"
 
 
 def test_documented_table(look: Callable[[Pod], dict[str, Seen]], pytestconfig: pytest.Config) -> None:
