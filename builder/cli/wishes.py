@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,8 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, bool, str]] = {
     "stop-timeout": ("", True, ""),
 }
 
+HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
+
 
 def many(options: Mapping[str, object], name: str) -> tuple[str, ...]:
     return cast("tuple[str, ...]", options[name])
@@ -69,7 +72,7 @@ def wishes_of(options: Mapping[str, object]) -> Wishes:
         mounts=ordered(mounts),
         workdir=workdir,
         user=str(options["user"]),
-        hostname=str(options["hostname"]),
+        hostname=_hostname(str(options["hostname"])),
         hosts=tuple(parse_host(text) for text in many(options, "hosts")),
         labels=parse_labels(many(options, "labels"), many(options, "label_files")),
         resolver=parse_resolver(many(options, "dns"), many(options, "dns_search"), many(options, "dns_options")),
@@ -140,3 +143,12 @@ def write_id(given: Mapping[str, object], identity: str) -> None:
                 stream.write(identity)
         except FileExistsError as exc:
             raise UsageError(f"--cidfile {path} exists", remedy="remove it, or name another") from exc
+
+
+def _hostname(text: str) -> str:
+    """A name that the kernel and /etc/hosts take."""
+    if not re.fullmatch(HOSTNAME, text):
+        raise UsageError(
+            f'--hostname "{text}" is no host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"
+        )
+    return text

@@ -127,7 +127,9 @@ class Containers:
     ) -> Iterator[Container]:
         """Make a container; with `remove` nothing of it stays at the end. Raises UsageError for a name in use."""
         if name and not re.fullmatch(NAME, name):
-            raise UsageError(f'invalid container name "{name}"', remedy="use letters, digits, '_', '.' and '-'")
+            raise UsageError(
+                f'invalid container name "{name}"', remedy="use two or more letters, digits, '_', '.' and '-'"
+            )
         state = ContainerState(
             id=os.urandom(32).hex(),
             name=name,

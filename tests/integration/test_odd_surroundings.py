@@ -106,6 +106,13 @@ def test_flags_name_themselves(tiffin: Run, busybox: Path, words: list[str], mes
     assert message in error_of(tiffin("build", *words, busybox, check=False), 2)
 
 
+@pytest.mark.parametrize("name", ["a b", "x" * 65, os.fsdecode(b"\xff"), "a\n1.2.3.4 b"], ids=range(4))
+def test_hostname_that_is_none(tiffin: Run, base: str, name: str) -> None:
+    """It would become a line of /etc/hosts."""
+    done = tiffin("run", "--rm", "-h", name, base, "true", check=False)
+    assert done.returncode == 125 and "is no host name; use at most 64 letters" in done.stderr
+
+
 def test_ssh_key_that_cannot_be_used(tiffin: Run, busybox: Path, tmp_path: Path) -> None:
     make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "word", "-f", str(tmp_path / "key")]
     subprocess.run(make, check=True)
