@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.run_machine import Machine, own_machine, wait_until
+from tests.servers import free_port
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("networks")]
 
@@ -96,8 +97,13 @@ def answered(port: int) -> bytes:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_published_port_through_a_tool(tool: str, roots: Machine) -> None:
-    with serving(roots, "--network", tool, "-p", "127.0.0.1::80") as (port, process):
+    hidden = free_port()  # of the container's alone
+    server = f"80 -h / & httpd -f -p {hidden}"
+    with serving(roots, "--network", tool, "-p", "127.0.0.1::80", port=server) as (port, process):
         assert answered(port) == b"lunch\n"
+        for number, address in ((hidden, "127.0.0.1"), (port, "127.0.0.2")):
+            with pytest.raises(OSError):  # not published, and not there
+                fetched(number, address)
         assert any(name.startswith(("pasta", "passt") if tool == "pasta" else tool) for name in helpers(roots))
         process.terminate()
         assert process.wait(20) == 143
@@ -174,7 +180,7 @@ def test_private_network_reaches_out_but_not_this_machines_loopback(
             [ ! -s /answer ] || break
         done
         cat /answer
-        for host in {LOOPBACK_INSIDE[tool]}; do echo hello | timeout 3 nc $host {outer_server}; done
+        for host in {LOOPBACK_INSIDE[tool]} $(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'); do echo hello | timeout 3 nc $host {outer_server}; done
         ls /sys/class/net | wc -l; cat /proc/sys/net/ipv4/ip_unprivileged_port_start
     """
     assert roots.output("--network", tool, "minimal", "sh", "-c", script).split() == ["outside", "2", "0"]
