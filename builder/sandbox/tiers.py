@@ -104,6 +104,8 @@ def _namespaces(name: str, id_map: userns.IdMap, directory: Path) -> TierReport:
         return _failed(name, failure)
     text, _, unsupervised = found.partition("\n")
     words = text.split()
+    if OVERLAY not in words and _is_noexec(directory):
+        return _without_programs(name)
     isolation = Isolation(
         tier=name,
         id_map=id_map,
@@ -172,6 +174,8 @@ def _chroot(directory: Path) -> TierReport:
     found, failure = _in_child(attempt, directory)
     if found is None:
         return _failed(CHROOT, failure)
+    if _is_noexec(directory):
+        return _without_programs(CHROOT)
     return TierReport(name=CHROOT, usable=True, isolation=Isolation(tier=CHROOT))
 
 
@@ -181,11 +185,23 @@ def _proot(directory: Path) -> TierReport:
         return TierReport(
             name=PROOT, usable=False, reason="proot is not installed", remedy="install it (Debian package proot)"
         )
+    if _is_noexec(directory):
+        return _without_programs(PROOT)
     failure = proot.try_out(directory)
     if failure:
         return TierReport(name=PROOT, usable=False, reason=failure, remedy="allow ptrace")
     reason = "only with --isolation proot: slow, and what is chowned is forgotten"
     return TierReport(name=PROOT, usable=True, reason=reason, isolation=Isolation(tier=PROOT))
+
+
+def _is_noexec(directory: Path) -> bool:
+    """Whether no program there may be run: Docker mounts --tmpfs so. A mounted overlay has its own flags."""
+    return bool(os.statvfs(directory).f_flag & os.ST_NOEXEC)
+
+
+def _without_programs(name: str) -> TierReport:
+    reason = "the state directory is mounted noexec, so that no program runs from it"
+    return TierReport(name=name, usable=False, reason=reason, remedy="mount it with exec, as in --tmpfs DIR:exec")
 
 
 def _failed(name: str, failure: str) -> TierReport:

@@ -119,3 +119,18 @@ def test_ssh_key_that_cannot_be_used(tiffin: Run, busybox: Path, tmp_path: Path)
     for name, reason in {"key": "it has a passphrase", "key.pub": "it is no private key"}.items():
         line = error_of(tiffin("build", "--ssh", f"default={tmp_path / name}", busybox, check=False), 2)
         assert f"{name}: {reason}; give a private key" in line
+
+
+@pytest.mark.parametrize("tier", ["chroot", "proot"])
+def test_state_on_noexec_is_told(busybox: Path, tmp_path: Path, tier: str) -> None:
+    """As Docker mounts a --tmpfs: where no overlay is mounted over it, no step could run a program."""
+    if tier == "chroot" and os.getuid() != 0:
+        pytest.skip("a chroot takes root")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "Dockerfile").write_text("FROM base\nRUN true\n")
+    words = f"{sys.executable} -m builder --root {tmp_path / 'state'}"
+    build = f"{words} build -q -t base {busybox} && {words} build --isolation {tier} {tmp_path}"
+    own = ["unshare", *(["--user", "--map-root-user"] if os.getuid() != 0 else []), "--mount", "sh", "-c"]
+    script = f"mount -t tmpfs -o noexec tmpfs {tmp_path / 'state'} && {build}"
+    line = error_of(subprocess.run([*own, script], capture_output=True, text=True, check=False))
+    assert "the state directory is mounted noexec" in line and "--tmpfs DIR:exec" in line
