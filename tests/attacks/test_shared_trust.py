@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError, DigestError, StoreError, UsageError
+from builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
+from builder.image.archive import _Tar
 from builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
 from builder.oci.spec import Descriptor, Manifest
 from builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
@@ -302,6 +303,31 @@ def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
     blob.unlink()
     os.mkfifo(blob)
     assert "is no file" in error_of(root_ground.run("load", "-i", hostile))
+
+
+@pytest.mark.attack("T10", "T20")
+def test_archives_are_what_their_digests_say(
+    root_ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, folder = tmp_path / "image.tar", tmp_path / "layout"
+    folder.mkdir()
+    assert root_ground.run("save", "-o", saved, "minimal").returncode == 0
+    subprocess.run(["tar", "-xf", saved, "-C", folder], check=True)
+    with own_machine(tmp_path / "empty") as machine:
+        shutil.rmtree(machine.state)
+        for blob in (folder / "blobs/sha256").iterdir():
+            data = blob.read_bytes()
+            blob.chmod(0o644)
+            blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+            assert error_of(machine.run("load", "-i", folder)), f"a damaged {blob.name} is taken"
+            assert machine.run("images", "-q").stdout == ""
+            blob.write_bytes(data)
+        assert machine.run("load", "-i", folder).returncode == 0
+    for limit, match in (("MAX_MEMBERS", "more than 2 members"), ("MAX_DOCUMENT_BYTES", "too large")):
+        monkeypatch.setattr(f"builder.image.archive.{limit}", 2)
+        with pytest.raises(ImageError, match=match):
+            _Tar(saved).read("index.json")
+        monkeypatch.undo()
 
 
 @pytest.mark.attack("T10", "T11")

@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -234,3 +235,36 @@ def test_memory_of_a_process() -> None:
         memory.read_string(os.getpid(), ctypes.addressof(endless))
     with pytest.raises(OSError, match="Bad address"):
         memory.read_string(os.getpid(), 1)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda caller, place: owners.Owners(caller)._give(os.getpid(), place + b"/file", 5, 6, follow=True),
+        lambda caller, place: caller.write(os.getpid(), 0, b"x"),
+        lambda caller, place: identity.Identity(caller)._set(os.getpid(), ROOT, USER),
+    ],
+    ids=["chown", "memory", "credentials"],
+)
+def test_nothing_is_done_for_a_thread_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[notification.Caller, bytes], object]
+) -> None:
+    """Its number, its memory and its descriptors may be those of another by then."""
+    (tmp_path / "file").touch()
+    done: list[object] = []
+    processes = process.Processes(ROOT)
+    monkeypatch.setattr(process.Processes, "set_credentials", lambda *arguments: done.append(arguments))
+    monkeypatch.setattr(process.Memory, "write", lambda *arguments: done.append(arguments))
+    monkeypatch.setattr(owners, "real_chown", lambda *arguments, **options: done.append(arguments))
+    with (tmp_path / "file").open() as nobody, pytest.raises(notification.Gone):
+        act(notification.Caller(nobody.fileno(), process.Memory(), processes, inodes.Inodes()), os.fsencode(tmp_path))
+    assert not done and not os.listxattr(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", calls.ABSENT)
+def test_what_goes_round_the_filter_does_not_exist(name: str) -> None:
+    number = syscalls.TABLES["x86_64"].get(name)
+    assert number is not None, name
+    assert run(calls.owner_filter("x86_64"), call(number, arch=syscalls.AUDIT_ARCHES["x86_64"])) == bpf.errno_action(
+        errno.ENOSYS
+    )
