@@ -261,7 +261,7 @@ def test_nothing_is_done_for_a_thread_that_is_gone(
     assert not done and not os.listxattr(tmp_path / "file")
 
 
-@pytest.mark.parametrize("name", calls.ABSENT)
+@pytest.mark.parametrize("name", ["io_uring_setup", "io_uring_enter", "io_uring_register", "clone3", "listxattrat"])
 def test_what_goes_round_the_filter_does_not_exist(name: str) -> None:
     number = syscalls.TABLES["x86_64"].get(name)
     assert number is not None, name
