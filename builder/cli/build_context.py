@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MAX_DOCKERFILE_BYTES = 16 << 20
-DOCKERFILE_NAMES = ("Dockerfile", "dockerfile")
+DOCKERFILE_NAMES = ("Dockerfile", "dockerfile", "Containerfile")  # the last is podman's and buildah's
 PREFIX_IMAGE, PREFIX_STAGE = "docker-image://", "target:"
 
 

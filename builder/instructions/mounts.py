@@ -37,6 +37,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "ssh": ("id", "required", "mode", "uid", "gid"),
 }
 _SWITCHES = ("ro", "rw", "required")
+# buildah's, for hosts with SELinux: nothing here carries labels that a sandbox would need changed
+_RELABELLING = ("z", "Z", "relabel")
 _ALL_KEYS = sorted({*_COMMON, *_ALIASES, *(key for keys in _KEYS.values() for key in keys)})
 SHARING = ("shared", "private", "locked")
 SECRETS = "/run/secrets"
@@ -63,10 +65,12 @@ class MountFlag:
                 f'RUN --mount="{text}" has an empty item', span=span, remedy="write --mount=type=TYPE,target=PATH"
             ) from exc
         for written, value in pairs:
+            if written in _RELABELLING:
+                continue
             name = _ALIASES.get(written, written)
             if name not in _ALL_KEYS:
                 raise DockerfileError(
-                    f"unexpected key '{written}' in '{written}={value or ''}'",
+                    f"unexpected key '{written}' in '{written if value is None else f'{written}={value}'}'",
                     span=span,
                     remedy=did_you_mean(written, _ALL_KEYS) or f"the keys are {', '.join(_ALL_KEYS)}",
                 )

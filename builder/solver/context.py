@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from builder.solver.remote_sources import RemoteSources
 
 IGNORE_NAME = ".dockerignore"
+OTHER_IGNORE_NAME = ".containerignore"  # podman's and buildah's
 MAX_IGNORE_BYTES = 1 << 20  # a list of patterns; more is a mistake
 
 
@@ -102,8 +103,8 @@ class Contexts:
         return DirectoryTree(resolved, rules, stats, what=what)
 
     def _rules(self, name: str, root: Path) -> IgnoreRules | None:
-        """`DOCKERFILE.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context."""
-        candidates = [root / IGNORE_NAME]
+        """`DOCKERFILE.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context, that over `.containerignore`."""
+        candidates = [root / IGNORE_NAME, root / OTHER_IGNORE_NAME]
         if not name and self._dockerfile is not None:
             candidates.insert(0, self._dockerfile.with_name(self._dockerfile.name + IGNORE_NAME))
         for path in candidates:

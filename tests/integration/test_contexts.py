@@ -56,6 +56,21 @@ def test_archive_on_stdin(root: Path, context: Make, tmp_path: Path, pack: Calla
     assert unpacked(tmp_path / "o") == {"x", "x/.dockerignore", "x/Dockerfile", "x/a", "x/a/b", "x/link"}
 
 
+@pytest.mark.parametrize(("docker", "copied"), [(False, {"Containerfile", "b"}), (True, {"Dockerfile", "a"})])
+def test_names_of_podman_serve_where_those_of_docker_are_not_there(
+    root: Path, tiffin: Run, tmp_path: Path, docker: bool, copied: set[str]
+) -> None:
+    names = {"Containerfile": "FROM scratch\nCOPY . /\n", ".containerignore": "a\n.*\n", "a": "1", "b": "2"}
+    if docker:
+        names |= {"Dockerfile": "FROM scratch\nCOPY . /\n", ".dockerignore": "b\n.*\nContainerfile\n"}
+    folder = tmp_path / "c"
+    folder.mkdir()
+    for name, text in names.items():
+        (folder / name).write_text(text)
+    tiffin("build", "-o", f"type=tar,dest={tmp_path / 'o'}", folder)
+    assert unpacked(tmp_path / "o") == copied
+
+
 def test_archive_on_stdin_with_another_dockerfile(root: Path, context: Make, tmp_path: Path) -> None:
     folder = context("FROM nowhere\n", **{"sub/My.file": "FROM scratch\nCOPY sub /y/\n"})
     done = piped(root, archive_of(folder), "-f", "sub/My.file", "-o", f"type=tar,dest={tmp_path / 'o'}", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,20 @@ def test_mount_flags_are_read_or_refused(text: str) -> None:
     if '"' not in text:  # what was read, written again, reads the same
         again = ",".join(f"{name}={value}" for name, value in flag.fields)
         assert MountFlag.parse(again, span).fields == flag.fields
+
+
+def test_what_selinux_needs_of_mounts_changes_none() -> None:
+    span = Span(file="F", first_line=1, last_line=1)
+    plain = MountFlag.parse("type=cache,target=/c", span).fields
+    for text in ("type=cache,target=/c,z", "Z,type=cache,target=/c", "type=cache,relabel=shared,target=/c"):
+        assert MountFlag.parse(text, span).fields == plain
+
+
+def test_an_unknown_key_of_a_mount_is_told_as_written() -> None:
+    span = Span(file="F", first_line=1, last_line=1)
+    for text, told in (("x", "'x' in 'x'"), ("x=", "'x' in 'x='"), ("x=1", "'x' in 'x=1'")):
+        with pytest.raises(DockerfileError, match=f"unexpected key {told};"):
+            MountFlag.parse(f"target=/c,{text}", span)
 
 
 @quick
