@@ -12,7 +12,8 @@ import contextlib
 import errno
 import os
 import struct
-from typing import NamedTuple
+
+from cache.values import dataclass
 
 OWN_PREFIX = "user.tiffin."
 OWNER = OWN_PREFIX + "owner"  # "uid:gid" of a file, directory or placeholder
@@ -25,7 +26,8 @@ _MARK = 0x6E666974  # "tifn"
 _MAX_DEVICE = 1 << 24
 
 
-class Device(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Device:
     """What a placeholder stands for; `kind` is "char" or "block"."""
 
     kind: str
@@ -59,9 +61,9 @@ def parse_link_record(value: bytes) -> tuple[int, int] | None:
     return (uid, gid) if mark == second == _MARK and max(uid, gid) < NO_ID else None
 
 
-def device_text(kind: str, major: int, minor: int, mode: int) -> bytes:
+def device_text(device: Device) -> bytes:
     """The value of DEVICE for a device node."""
-    return f"{'c' if kind == 'char' else 'b'} {major}:{minor} {mode:04o}".encode()
+    return f"{'c' if device.kind == 'char' else 'b'} {device.major}:{device.minor} {device.mode:04o}".encode()
 
 
 def parse_device(value: bytes) -> Device | None:

@@ -54,11 +54,14 @@ STANDALONE = (
     "builder.sandbox.inroot",
     "builder.sandbox.kernel",
     "builder.sandbox.leftovers",
+    "builder.sandbox.messages",
     "builder.sandbox.mountkinds",
     "builder.sandbox.network",
     "builder.sandbox.portproxy",
     "builder.sandbox.root",
     "builder.sandbox.syscalls",
+    "cache.typed",
+    "cache.values",
 )
 
 

@@ -21,7 +21,7 @@ from builder.layer import xattrs
 from builder.layer.copyfile import Readable, copy_content
 from builder.layer.directories import Directories, host_name
 from builder.layer.index import Entry
-from builder.ownerattrs import CAPABILITY, DEVICE, OWNER, device_text, link_record, owner_text
+from builder.ownerattrs import CAPABILITY, DEVICE, OWNER, Device, device_text, link_record, owner_text
 from cache.files import disk_error
 
 ROOT_MODE = 0o755
@@ -142,7 +142,7 @@ class TreeWriter:
         except PermissionError:
             fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
             try:
-                device = device_text(entry.kind, entry.major, entry.minor, entry.mode)
+                device = device_text(Device(entry.kind, entry.major, entry.minor, entry.mode))
                 os.setxattr(fd, DEVICE, device)
                 _complete(fd, entry._replace(mode=0))
             finally:

@@ -14,17 +14,21 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
 from builder.sandbox import kernel, portproxy
 from builder.sandbox.network import PASTA_FORWARDER
+from cache.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 MTU = "65520"
 API_SOCKET = "slirp4netns.sock"
 READY_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 4096
 UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
-_Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 
 class Connector:

@@ -14,16 +14,21 @@ import json
 import os
 import resource
 import signal
-import socket
 import struct
 import sys
 import termios
-from typing import Any
 
 from builder.sandbox import kernel
 from builder.sandbox.emulation import supervisor
 from builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
+from builder.sandbox.messages import Socket
 from builder.sandbox.root import SetupError, enter_root, step
+from cache.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 FORWARDED = tuple(
@@ -35,10 +40,9 @@ EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
 WITHOUT_NAMESPACES = ("chroot", "proot")
 REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
 INIT_NAME = b"tiffin-init"  # what ps shows in the sandbox
-_Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 
-def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
+def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
     """Be the runner of one sandbox: make namespaces, start its init, pass signals on. Never returns."""
     if spec["own_pids"]:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -77,6 +81,7 @@ def run(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
         kill_descendants(reaped)
         if spec["tier"] == "proot":
             remove_loaders(reaped)
+    reply.close()  # nothing runs any more: who waits for that need not wait for the end of this interpreter
     os._exit(0)
 
 
@@ -98,13 +103,15 @@ def make_namespaces(spec: _Spec) -> None:
 
 
 def loopback_up() -> None:
+    import socket  # the root is still the one outside
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack_from("16sh", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def pass_signals(init: int, reply: socket.socket, reaped: set[int] | None) -> None:
+def pass_signals(init: int, reply: Socket, reaped: set[int] | None) -> None:
     """Forward signals asked for over `reply` until init ends; its end of the line means the parent is gone.
 
     Without a pid namespace orphans are reaped meanwhile: `reaped` has which.
@@ -139,12 +146,12 @@ def reap(init: int, reaped: set[int]) -> None:
             reaped.add(found.si_pid)
 
 
-def report(reply: socket.socket, **message: object) -> None:
+def report(reply: Socket, **message: object) -> None:
     with contextlib.suppress(OSError):
         reply.send(json.dumps(message).encode())
 
 
-def report_failure(reply: socket.socket, exc: SetupError) -> None:
+def report_failure(reply: Socket, exc: SetupError) -> None:
     where = f" ({exc.error.filename})" if exc.error.filename else ""
     report(reply, error=exc.step + where, reason=exc.error.strerror or str(exc.error), errno=exc.error.errno or 0)
 
@@ -152,7 +159,7 @@ def report_failure(reply: socket.socket, exc: SetupError) -> None:
 # -- init ------------------------------------------------------------------------------------------------------------
 
 
-def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
+def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
     """Be process 1: make the root, start the command, reap, and tell how the command ended."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
@@ -196,7 +203,7 @@ def be_init(spec: _Spec, fds: list[int], reply: socket.socket) -> None:
     os._exit(0)
 
 
-def give_up(reply: socket.socket, reason: str) -> None:
+def give_up(reply: Socket, reason: str) -> None:
     """End the sandbox, as nobody can answer its system calls any more."""
     report(reply, error="keep the owners of the sandbox's files", reason=reason, errno=0)
     os._exit(1)

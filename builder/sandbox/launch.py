@@ -6,16 +6,14 @@ its runner, which ends everything in the sandbox.
 
 from __future__ import annotations
 
-import array
 import gc
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 
 from builder.errors import SandboxError
-from builder.sandbox import kernel
+from builder.sandbox import kernel, messages
 from builder.sandbox.spec import SandboxSpec
 from cache.typed import TYPE_CHECKING
 from cache.values import dataclass
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_REPLY_BYTES = 1 << 16
+MAX_REQUEST_BYTES = 16
 MAX_FDS = 5  # the spec, three standard descriptors, the reply socket
 
 
@@ -38,7 +37,7 @@ class ExitStatus:
 class Running:
     """A command in a sandbox. One thread waits; any may kill."""
 
-    def __init__(self, reply: socket.socket) -> None:
+    def __init__(self, reply: messages.Socket) -> None:
         self._reply = reply
 
     def wait(self) -> ExitStatus:
@@ -70,7 +69,7 @@ class Running:
 class Launcher:
     """Talks to the server; thread-safe. Close it, or use it as a context manager."""
 
-    def __init__(self, server: socket.socket, pid: int) -> None:
+    def __init__(self, server: messages.Socket, pid: int) -> None:
         self._server = server
         self._pid = pid
 
@@ -80,7 +79,7 @@ class Launcher:
 
         `once`: there will be one run, with a pid namespace of its own, so the server makes that sandbox itself.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = messages.pair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -94,13 +93,12 @@ class Launcher:
 
     def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> Running:
         """Start a sandbox with these descriptors, which stay the caller's."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = messages.pair()
         memory = os.memfd_create("spec", os.MFD_CLOEXEC)
         try:
             with open(memory, "wb", closefd=False) as stream:
                 stream.write(spec.encode())
-            fds = array.array("i", [memory, stdin, stdout, stderr, theirs.fileno()])
-            self._server.sendmsg([b"run"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+            messages.send(self._server, b"run", [memory, stdin, stdout, stderr, theirs.fileno()])
         except OSError as exc:
             ours.close()
             raise SandboxError(f"the sandbox server is gone: {exc.strerror}", remedy="run the command again") from exc
@@ -125,7 +123,7 @@ class Launcher:
         self.close()
 
 
-def _serve(requests: socket.socket, parent: int, *, once: bool) -> None:
+def _serve(requests: messages.Socket, parent: int, *, once: bool) -> None:
     """The server: a fork per request, or none for the only one."""
     gc.freeze()  # what the main process dropped (sockets of a pull) would close its descriptor's number, ours by then
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -141,23 +139,20 @@ def _serve(requests: socket.socket, parent: int, *, once: bool) -> None:
     from builder.sandbox import enter  # beside the main process, which does without
 
     while True:
-        data, ancillary, _, _ = requests.recvmsg(16, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
+        data, fds = messages.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)
         if not data:
             return
-        fds = array.array("i")
-        for _, _, raw in ancillary:
-            fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
         server = os.getpid()
         if once or os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _run_request(list(fds), parent if once else server, enter.run)
+            _run_request(fds, parent if once else server, enter.run)
         for fd in fds:
             os.close(fd)
 
 
 def _run_request(
-    fds: Sequence[int], parent: int, run: Callable[[dict[str, Any], list[int], socket.socket], None]
+    fds: Sequence[int], parent: int, run: Callable[[dict[str, Any], list[int], messages.Socket], None]
 ) -> None:
     try:
         memory, *standard, reply_fd = fds
@@ -165,7 +160,7 @@ def _run_request(
         with open(memory, "rb") as stream:
             spec = json.loads(stream.read())
         if os.getppid() == parent:
-            run(spec, standard, socket.socket(fileno=reply_fd))
+            run(spec, standard, messages.Socket(fileno=reply_fd))
     finally:
         os._exit(1)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import Any
 
 from builder import ownerattrs
 from builder.sandbox import inroot, kernel
+from cache.typed import TYPE_CHECKING
 
-_Item = dict[str, Any]  # the decoded JSON of a mount of a SandboxSpec
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Item = dict[str, Any]  # the decoded JSON of a mount of a SandboxSpec
 
 
 def is_directory(item: _Item) -> bool:

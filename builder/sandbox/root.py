@@ -10,9 +10,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
 
 from builder.sandbox import inroot, kernel, mountkinds
+from cache.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED = (
@@ -21,7 +26,6 @@ MASKED = (
 )  # fmt: skip
 MASKED_SYS = ("firmware", "devices/virtual/powercap")
 READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-_Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 
 class SetupError(Exception):

@@ -411,8 +411,26 @@ def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -
         argv, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}
     )
     loaded = json.loads(done.stdout.splitlines()[-1])
-    heavy = ("click", "typing", "_hashlib", "subprocess", "sqlite3", "requests", "ssl", "builder.sandbox.enter")
+    heavy = (
+        "click",
+        "typing",
+        "socket",
+        "urllib.parse",
+        "_hashlib",
+        "subprocess",
+        "sqlite3",
+        "requests",
+        "ssl",
+        "builder.sandbox.enter",
+    )
     assert [name for name in heavy if name in loaded] == []
+
+
+def test_what_makes_a_sandbox_without() -> None:
+    code = "import sys, builder.sandbox.launch, builder.sandbox.enter; print(*sys.modules)"
+    argv = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(CHECKOUT)})
+    assert {"typing", "socket", "subprocess", "selectors", "dataclasses"} & set(done.stdout.split()) == set()
 
 
 def test_mistakes_are_told_though_they_are_looked_for_while_the_namespace_is_made(tiffin: Run, base: str) -> None:

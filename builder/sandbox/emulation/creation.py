@@ -16,6 +16,7 @@ from builder.sandbox.emulation.credentials import CAP_MKNOD
 from builder.sandbox.emulation.inodes import Record, remove
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from builder.sandbox.emulation.process import AT_FDCWD
+from cache.values import replace
 
 _MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
@@ -133,7 +134,7 @@ class Creation:
         if is_device:
             make_placeholder(path)
             device = device_of(kind, number, mode)
-            return self._record(path, (owner or Record(0, 0))._replace(device=device))
+            return self._record(path, replace(owner or Record(0, 0), device=device))
         os.mknod(path, kind | mode)
         assert owner is not None
         return self._record(path, owner)

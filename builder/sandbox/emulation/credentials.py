@@ -6,7 +6,8 @@ Values only: which process has which is builder.sandbox.emulation.process's busi
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
+
+from cache.values import dataclass, replace
 
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_MKNOD = 0, 1, 3, 6, 7, 8, 27
 ALL_CAPABILITIES = (1 << 41) - 1  # as many as builder.sandbox.kernel has names for
@@ -15,7 +16,8 @@ FILE_SYSTEM_CAPABILITIES = 0b11111 | 1 << 9 | 1 << CAP_MKNOD | 1 << 32
 LEAVE = -1  # an id that set*id takes for "as it is"
 
 
-class Credentials(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Credentials:
     """What a process's system calls about ids are answered from. Capabilities are bit masks.
 
     `moved`: it may have another root directory than the supervisor.
@@ -39,6 +41,16 @@ class Credentials(NamedTuple):
     no_new_privs: bool = False
     moved: bool = False
 
+    @property
+    def user_ids(self) -> tuple[int, int, int]:
+        """Real, effective, saved."""
+        return self.ruid, self.euid, self.suid
+
+    @property
+    def group_ids(self) -> tuple[int, int, int]:
+        """Real, effective, saved."""
+        return self.rgid, self.egid, self.sgid
+
     def can(self, capability: int) -> bool:
         return bool(self.effective >> capability & 1)
 
@@ -52,7 +64,7 @@ def _refused() -> OSError:
 
 def set_users(old: Credentials, real: int, effective: int, saved: int) -> Credentials:
     """setresuid(2)."""
-    wanted = _three((old.ruid, old.euid, old.suid), (real, effective, saved), old.can(CAP_SETUID))
+    wanted = _three(old.user_ids, (real, effective, saved), old.can(CAP_SETUID))
     return _with_users(old, *wanted)
 
 
@@ -68,7 +80,7 @@ def set_user(old: Credentials, uid: int) -> Credentials:
 
 def set_real_and_effective_user(old: Credentials, real: int, effective: int) -> Credentials:
     """setreuid(2)."""
-    wanted = _two((old.ruid, old.euid, old.suid), real, effective, old.can(CAP_SETUID))
+    wanted = _two(old.user_ids, real, effective, old.can(CAP_SETUID))
     return _with_users(old, *wanted)
 
 
@@ -81,12 +93,12 @@ def set_file_system_user(old: Credentials, uid: int) -> Credentials:
         allowed &= ~FILE_SYSTEM_CAPABILITIES
     elif old.fsuid != 0 == uid:
         allowed |= old.permitted & FILE_SYSTEM_CAPABILITIES
-    return old._replace(fsuid=uid, effective=allowed)
+    return replace(old, fsuid=uid, effective=allowed)
 
 
 def set_groups_of_ids(old: Credentials, real: int, effective: int, saved: int) -> Credentials:
     """setresgid(2)."""
-    wanted = _three((old.rgid, old.egid, old.sgid), (real, effective, saved), old.can(CAP_SETGID))
+    wanted = _three(old.group_ids, (real, effective, saved), old.can(CAP_SETGID))
     return _with_group_ids(old, *wanted)
 
 
@@ -102,7 +114,7 @@ def set_group(old: Credentials, gid: int) -> Credentials:
 
 def set_real_and_effective_group(old: Credentials, real: int, effective: int) -> Credentials:
     """setregid(2)."""
-    wanted = _two((old.rgid, old.egid, old.sgid), real, effective, old.can(CAP_SETGID))
+    wanted = _two(old.group_ids, real, effective, old.can(CAP_SETGID))
     return _with_group_ids(old, *wanted)
 
 
@@ -110,14 +122,14 @@ def set_file_system_group(old: Credentials, gid: int) -> Credentials:
     """setfsgid(2), which changes nothing when it is refused."""
     if gid == LEAVE or not (gid in (old.rgid, old.egid, old.sgid, old.fsgid) or old.can(CAP_SETGID)):
         return old
-    return old._replace(fsgid=gid)
+    return replace(old, fsgid=gid)
 
 
 def set_supplementary(old: Credentials, groups: tuple[int, ...]) -> Credentials:
     """setgroups(2)."""
     if not old.can(CAP_SETGID):
         raise _refused()
-    return old._replace(groups=tuple(sorted(groups)))
+    return replace(old, groups=tuple(sorted(groups)))
 
 
 def set_capabilities(old: Credentials, effective: int, permitted: int, inheritable: int) -> Credentials:
@@ -128,7 +140,7 @@ def set_capabilities(old: Credentials, effective: int, permitted: int, inheritab
     if gained & ~old.bounding or (gained & ~old.permitted and not old.can(CAP_SETPCAP)):
         raise _refused()
     ambient = old.ambient & permitted & inheritable
-    return old._replace(effective=effective, permitted=permitted, inheritable=inheritable, ambient=ambient)
+    return replace(old, effective=effective, permitted=permitted, inheritable=inheritable, ambient=ambient)
 
 
 def executed(
@@ -150,7 +162,8 @@ def executed(
     else:
         permitted, is_effective = 0, False
     permitted |= ambient
-    return old._replace(
+    return replace(
+        old,
         euid=euid,
         suid=euid,
         fsuid=euid,
@@ -188,7 +201,7 @@ def _two(old: tuple[int, int, int], real: int, effective: int, may: bool) -> tup
 def _with_users(old: Credentials, ruid: int, euid: int, suid: int) -> Credentials:
     """New user ids, and what becomes of the capabilities: capabilities(7), "Effect of user ID changes"."""
     permitted, effective, ambient = old.permitted, old.effective, old.ambient
-    if 0 in (old.ruid, old.euid, old.suid) and 0 not in (ruid, euid, suid):
+    if 0 in old.user_ids and 0 not in (ruid, euid, suid):
         ambient = 0
         if not old.keep_capabilities:
             permitted = effective = 0
@@ -196,10 +209,10 @@ def _with_users(old: Credentials, ruid: int, euid: int, suid: int) -> Credential
         effective = 0
     elif old.euid != 0 == euid:
         effective = permitted
-    return old._replace(
-        ruid=ruid, euid=euid, suid=suid, fsuid=euid, permitted=permitted, effective=effective, ambient=ambient
+    return replace(
+        old, ruid=ruid, euid=euid, suid=suid, fsuid=euid, permitted=permitted, effective=effective, ambient=ambient
     )
 
 
 def _with_group_ids(old: Credentials, rgid: int, egid: int, sgid: int) -> Credentials:
-    return old._replace(rgid=rgid, egid=egid, sgid=sgid, fsgid=egid)
+    return replace(old, rgid=rgid, egid=egid, sgid=sgid, fsgid=egid)

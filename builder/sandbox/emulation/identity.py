@@ -20,6 +20,7 @@ from builder.sandbox.emulation.calls import (
 from builder.sandbox.emulation.credentials import Credentials
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
+from cache.values import replace
 
 _MAX_GROUPS = 65536  # NGROUPS_MAX
 _CAPABILITY_VERSIONS = (0x20080522, 0x20071026)  # both with two words per set
@@ -39,8 +40,8 @@ class Identity:
             "geteuid": lambda tid, _: of(tid).euid,
             "getgid": lambda tid, _: of(tid).rgid,
             "getegid": lambda tid, _: of(tid).egid,
-            "getresuid": lambda tid, a: self._tell(tid, a, of(tid)[0:3]),
-            "getresgid": lambda tid, a: self._tell(tid, a, of(tid)[4:7]),
+            "getresuid": lambda tid, a: self._tell(tid, a, of(tid).user_ids),
+            "getresgid": lambda tid, a: self._tell(tid, a, of(tid).group_ids),
             "getgroups": self._getgroups,
             "getsockopt": self._peer,
             "setuid": self._changing(rules.set_user, 1),
@@ -157,16 +158,16 @@ class Identity:
         if option == PR_GET_KEEPCAPS:
             return int(old.keep_capabilities)
         if option == PR_SET_KEEPCAPS:
-            self._set(tid, old, old._replace(keep_capabilities=bool(value)))
+            self._set(tid, old, replace(old, keep_capabilities=bool(value)))
             return 0
         if option == PR_SET_NO_NEW_PRIVS:
-            self._set(tid, old, old._replace(no_new_privs=old.no_new_privs or value == 1))
+            self._set(tid, old, replace(old, no_new_privs=old.no_new_privs or value == 1))
             return CONTINUE
         if option == PR_CAPBSET_DROP:
             if not old.can(rules.CAP_SETPCAP):
                 return -errno.EPERM
             if value < 64:
-                self._set(tid, old, old._replace(bounding=old.bounding & ~(1 << value)))
+                self._set(tid, old, replace(old, bounding=old.bounding & ~(1 << value)))
             return CONTINUE
         if option == PR_CAP_AMBIENT:
             return self._ambient(tid, old, value, capability)
@@ -174,7 +175,7 @@ class Identity:
 
     def _ambient(self, tid: int, old: Credentials, wish: int, capability: int) -> Answer:
         if wish == _AMBIENT_CLEAR_ALL:
-            self._set(tid, old, old._replace(ambient=0))
+            self._set(tid, old, replace(old, ambient=0))
             return 0
         if capability >= rules.ALL_CAPABILITIES.bit_length():
             return -errno.EINVAL
@@ -182,13 +183,13 @@ class Identity:
         if wish == _AMBIENT_IS_SET:
             return int(bool(old.ambient & bit))
         if wish == _AMBIENT_LOWER:
-            self._set(tid, old, old._replace(ambient=old.ambient & ~bit))
+            self._set(tid, old, replace(old, ambient=old.ambient & ~bit))
             return 0
         if wish != _AMBIENT_RAISE:
             return -errno.EINVAL
         if not old.permitted & old.inheritable & bit:
             return -errno.EPERM
-        self._set(tid, old, old._replace(ambient=old.ambient | bit))
+        self._set(tid, old, replace(old, ambient=old.ambient | bit))
         return 0
 
     # -- execve, chroot -----------------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ class Identity:
         """Another root, or namespaces where there may be one: from now on paths are looked up inside it."""
         self._caller.any_moved = True
         old = self._processes.credentials(tid)
-        self._set(tid, old, old._replace(moved=True))
+        self._set(tid, old, replace(old, moved=True))
         return CONTINUE
 
 

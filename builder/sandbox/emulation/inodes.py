@@ -12,11 +12,11 @@ import errno
 import os
 import stat
 import struct
-from typing import NamedTuple
 
 from builder import ownerattrs
 from builder.sandbox import kernel, syscalls
 from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from cache.values import dataclass
 
 _LIST_BYTES = 4096
 _VALUE_BYTES = 64
@@ -52,7 +52,8 @@ _SYSCALL.argtypes = (
 )
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Record:
     """What an inode is to look like. `device` is None but for a placeholder."""
 
     uid: int
@@ -147,7 +148,7 @@ class Inodes:
 
     def _write(self, path: bytes, record: Record, follow: bool) -> None:
         if record.device is not None:
-            os.setxattr(path, _DEVICE, ownerattrs.device_text(*record.device), follow_symlinks=follow)
+            os.setxattr(path, _DEVICE, ownerattrs.device_text(record.device), follow_symlinks=follow)
         if record.uid or record.gid:
             os.setxattr(path, _OWNER, ownerattrs.owner_text(record.uid, record.gid), follow_symlinks=follow)
         elif self._get(path, _OWNER, follow):

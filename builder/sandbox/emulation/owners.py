@@ -12,6 +12,7 @@ from builder.sandbox.emulation.credentials import CAP_CHOWN
 from builder.sandbox.emulation.inodes import Record, real_chown
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from cache.values import replace
 
 _ROOT = Record(0, 0)
 _AS_THE_KERNEL_HAS_IT = (0, -1)  # ids that need no record
@@ -63,7 +64,7 @@ class Owners:
         self._caller.check()
         held = self._caller.held(path, follow=follow)
         real_chown(held, uid, gid, follow=True)
-        new = record._replace(uid=record.uid if uid < 0 else uid, gid=record.gid if gid < 0 else gid)
+        new = replace(record, uid=record.uid if uid < 0 else uid, gid=record.gid if gid < 0 else gid)
         self._inodes.write(held, new, follow=True)
         return 0
 

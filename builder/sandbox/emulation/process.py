@@ -12,10 +12,9 @@ import ctypes
 import errno
 import os
 import resource
-import socket
 import struct
 
-from builder.sandbox import inroot, kernel
+from builder.sandbox import inroot, kernel, messages
 from builder.sandbox.emulation.credentials import Credentials
 
 RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
@@ -141,8 +140,11 @@ def peer_of(tid: int, descriptor: int) -> int:
         fd = kernel.copy_descriptor(pidfd, descriptor)
     finally:
         os.close(pidfd)
-    with socket.socket(fileno=fd) as copy:
-        data = copy.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    copy = messages.Socket(fileno=fd)
+    try:
+        data = copy.getsockopt(messages.SOL_SOCKET, messages.SO_PEERCRED, UCRED.size)
+    finally:
+        copy.close()
     pid: int = UCRED.unpack(data)[0]
     return pid
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import _thread
 import errno
 import os
-import socket
 from collections.abc import Callable
 
-from builder.sandbox import bpf, kernel, syscalls
+from builder.sandbox import bpf, kernel, messages, syscalls
 from builder.sandbox.emulation import calls
 from builder.sandbox.emulation.creation import Creation
 from builder.sandbox.emulation.credentials import Credentials
@@ -47,7 +46,7 @@ class Channel:
 
     def __init__(self, *, with_owners: bool) -> None:
         self._with_owners = with_owners
-        self._of_init, self._of_command = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._of_init, self._of_command = messages.pair()
         self._caller: Caller | None = None
 
     def enter(self) -> None:
@@ -59,7 +58,7 @@ class Channel:
         except OSError:  # what that means was told when the tier was chosen
             self._of_command.send(_REFUSED)
             return
-        socket.send_fds(self._of_command, [_READY], [listener])
+        messages.send(self._of_command, _READY, [listener])
         os.close(listener)
         if self._of_command.recv(1) != _READY:
             raise OSError(errno.EPIPE, "the supervisor of owners is gone")
@@ -68,7 +67,7 @@ class Channel:
     def serve(self, command: int, fail: Fail) -> None:
         """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused."""
         self._of_command.close()
-        data, descriptors, _, _ = socket.recv_fds(self._of_init, 1, 1)
+        data, descriptors = messages.receive(self._of_init, 1, 1)
         if data != _READY:
             return
         os.chdir("/proc")

@@ -17,6 +17,7 @@ from builder.sandbox import bpf, syscalls
 from builder.sandbox.emulation import calls, creation, devices, identity, inodes, notification, owners, process
 from builder.sandbox.emulation import credentials as rules
 from builder.sandbox.emulation.credentials import ALL_CAPABILITIES, Credentials
+from cache.values import replace
 from tests.unit.sandbox.interpreter import call, run
 
 ROOT = Credentials()
@@ -43,7 +44,7 @@ def test_effective_user_comes_and_goes() -> None:
 
 
 def test_kept_capabilities_last_to_the_next_program() -> None:
-    kept = rules.set_users(ROOT._replace(keep_capabilities=True), 9, 9, 9)
+    kept = rules.set_users(replace(ROOT, keep_capabilities=True), 9, 9, 9)
     assert (kept.permitted, kept.effective) == (ALL_CAPABILITIES, 0)
     assert rules.executed(kept, None, None, None).permitted == 0
     raised = rules.set_capabilities(kept, 1 << rules.CAP_SETUID, kept.permitted, kept.permitted)
@@ -80,9 +81,9 @@ def test_capabilities_are_never_gained() -> None:
         rules.set_capabilities(less, 0b100, 0b100, 0)
     with pytest.raises(PermissionError):
         rules.set_capabilities(less, 0b10, 0b1, 0)
-    bounded = ROOT._replace(bounding=0b111)
+    bounded = replace(ROOT, bounding=0b111)
     assert rules.executed(bounded, None, None, None).effective == 0b111
-    given_by_file = rules.executed(USER._replace(bounding=0b11), None, None, (0b110, 0, True))
+    given_by_file = rules.executed(replace(USER, bounding=0b11), None, None, (0b110, 0, True))
     assert (given_by_file.permitted, given_by_file.effective) == (0b10, 0b10)
 
 
