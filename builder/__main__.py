@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
 
+from builder import importing
 from cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main() -> NoReturn:
     """Entry point."""
     gc.set_threshold(GARBAGE_THRESHOLD)
     _speak_utf8()
+    importing.install()
     _load_paths()
     _open_standard_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where a parent ignores it the kernel reaps what we wait for

@@ -12,6 +12,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
     (
         "builder.errors",
         "builder.events",
+        "builder.importing",
         "builder.options",
         "builder.ownerattrs",
         "builder.programs",

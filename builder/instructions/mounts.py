@@ -38,7 +38,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 _SWITCHES = ("ro", "rw", "required")
 # buildah's, for hosts with SELinux: nothing here carries labels that a sandbox would need changed
-_RELABELLING = ("z", "Z", "relabel")
+_RELABELLING = (("z", None), ("Z", None), ("relabel", "shared"), ("relabel", "private"))
 _ALL_KEYS = sorted({*_COMMON, *_ALIASES, *(key for keys in _KEYS.values() for key in keys)})
 SHARING = ("shared", "private", "locked")
 SECRETS = "/run/secrets"
@@ -65,7 +65,7 @@ class MountFlag:
                 f'RUN --mount="{text}" has an empty item', span=span, remedy="write --mount=type=TYPE,target=PATH"
             ) from exc
         for written, value in pairs:
-            if written in _RELABELLING:
+            if (written, value) in _RELABELLING:
                 continue
             name = _ALIASES.get(written, written)
             if name not in _ALL_KEYS:

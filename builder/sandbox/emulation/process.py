@@ -120,9 +120,8 @@ class Processes:
         number = self._numbers.get(credentials)
         if number is None:
             if len(self._known) == MAX_CREDENTIALS or self._groups_kept + len(credentials.groups) > MAX_GROUPS_KEPT:
-                raise OSError(
-                    errno.ENOMEM, os.strerror(errno.ENOMEM)
-                )  # whoever makes up so many means to fill our memory
+                # whoever makes up so many means to fill our memory
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             number = self._numbers[credentials] = len(self._known)
             self._known.append(credentials)
             self._groups_kept += len(credentials.groups)

@@ -1,0 +1,78 @@
+"""Load tiffin's own modules without searching for them: each lies in its package's folder, its compiled code beside it.
+
+The standard finder asks a folder about six kinds of files for every module, in Python; a command imports a hundred of ours. Whatever
+is not as expected here (no compiled file, or one of another source) is left to it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
+from collections.abc import Sequence
+from types import CodeType, ModuleType
+
+PACKAGES = ("builder", "cache")
+_SUFFIX = f".{sys.implementation.cache_tag}.pyc"
+_HEAD_BYTES = 16  # PEP 552: magic number, flags (0: checked by time and size), time, size
+
+
+class _Loader(SourceFileLoader):
+    """Has the code; the source, for whoever shows a traceback, it finds as the standard one does."""
+
+    def __init__(self, name: str, path: str, code: CodeType) -> None:
+        super().__init__(name, path)
+        self._code = code
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self._code, module.__dict__)
+
+
+class Finder:
+    """A finder for sys.meta_path (PEP 451)."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
+        """A module of ours with its code; None for any other, and for one that the standard finder has to look at."""
+        if not path or name.partition(".")[0] not in PACKAGES:
+            return None
+        place = f"{path[0]}/{name.rpartition('.')[2]}"
+        for source, is_package in ((f"{place}.py", False), (f"{place}/__init__.py", True)):
+            try:
+                st = os.stat(source)
+            except OSError:
+                continue
+            return _spec(name, source, st, [place] if is_package else None)
+        return None
+
+
+def install() -> None:
+    """Look here first; not where compiled files are elsewhere or of another kind (PEP 3147, -O)."""
+    if sys.pycache_prefix is None and not sys.flags.optimize:
+        sys.meta_path.insert(0, Finder)
+
+
+def _spec(name: str, source: str, st: os.stat_result, locations: list[str] | None) -> ModuleSpec | None:
+    folder, _, file = source.rpartition("/")
+    compiled = f"{folder}/__pycache__/{file[:-3]}{_SUFFIX}"
+    try:
+        with open(compiled, "rb", buffering=0) as stream:
+            data = stream.read()
+    except OSError:
+        return None
+    made_of = b"".join((value & 0xFFFFFFFF).to_bytes(4, "little") for value in (int(st.st_mtime), st.st_size))
+    if data[:_HEAD_BYTES] != MAGIC_NUMBER + bytes(4) + made_of:
+        return None
+    try:
+        code = marshal.loads(memoryview(data)[_HEAD_BYTES:])
+    except (ValueError, EOFError, TypeError):  # cut off
+        return None
+    if not isinstance(code, CodeType) or code.co_filename != source:  # compiled in another place
+        return None
+    spec = ModuleSpec(name, _Loader(name, source, code), origin=source)
+    spec.submodule_search_locations = locations
+    spec.has_location = True
+    spec.cached = compiled
+    return spec
