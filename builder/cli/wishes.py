@@ -85,7 +85,6 @@ def wishes_of(options: Mapping[str, object]) -> Wishes:
 
 def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
     """The members of Wishes that these options decide. Raises UsageError."""
-    from builder.cli.build_options import ulimits
     from builder.containers.limits import parse_limits
     from builder.containers.run import choose_capabilities
     from builder.sandbox.seccomp import UNCONFINED
@@ -100,7 +99,7 @@ def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
         "no_new_privs": security.no_new_privs,
         "seccomp": UNCONFINED if privileged else security.seccomp,
         "unmasked": privileged or security.unmasked,
-        "ulimits": ulimits(many(options, "ulimits")),
+        "ulimits": _ulimits(many(options, "ulimits")),
         "limits": parse_limits(
             memory=str(options["memory"]),
             swap=str(options["swap"]),
@@ -108,6 +107,14 @@ def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
             pids=cast("int", options["pids"]),
         ),
     }
+
+
+def _ulimits(texts: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+    if not texts:
+        return ()
+    from builder.cli.build_options import ulimits
+
+    return ulimits(texts)
 
 
 def _network(options: Mapping[str, object]) -> dict[str, Any]:

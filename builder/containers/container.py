@@ -327,7 +327,7 @@ def _process_start(pid: int) -> str:
     """What tells a process from others that have or had its number, "" if it is not there."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # that of the numbers seen here
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return f"{namespace} {file.read().rpartition(')')[2].split()[19]}"
     except (OSError, IndexError):
         return ""

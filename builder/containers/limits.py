@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -67,6 +66,8 @@ def confine(container: Container, limits: Limits) -> Confinement:
 
 
 def _with_substitutes(groups: Groups, limits: Limits) -> Confinement:
+    import math
+
     ulimits: list[Ulimit] = []
     processors = 0
     instead = []

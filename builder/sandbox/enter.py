@@ -6,7 +6,7 @@ but through a descriptor below its root.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import errno
 import fcntl
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
+)
+# signals that whoever began this process, or it, ignores or handles: a command has the defaults of all
+CHANGED = tuple(
+    number
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    if signal.getsignal(number) != signal.SIG_DFL
 )
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
@@ -267,9 +273,8 @@ def be_command(
         if spec["tier"] != "proot":
             go_to_directory(spec)
         signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals():
-            with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_DFL)
+        for number in CHANGED:
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         if spec["tier"] == "proot":  # which enters the directory and emulates the user in its own way
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -364,7 +369,7 @@ def become_user(spec: _Spec) -> None:
 def drop_privileges(spec: _Spec) -> None:
     """Capabilities and the seccomp filter. Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes after it."""
     keep = frozenset(spec["capabilities"]) if spec["uid"] == 0 else frozenset()
-    program = base64.b64decode(spec["seccomp"])
+    program = binascii.a2b_base64(spec["seccomp"])
     with step("drop capabilities"):
         if spec["no_new_privs"]:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

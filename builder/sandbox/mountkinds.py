@@ -6,7 +6,7 @@ below the run's scratch directory, which is out of sight once the root is entere
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
 
 from builder import ownerattrs
@@ -87,7 +87,7 @@ def _secret(item: _Item, scratch: str) -> int:
     attributes = kernel.ATTR_NOSUID | kernel.ATTR_NODEV
     root = _attach(kernel.new_filesystem("tmpfs", options, attributes), f"{_place(scratch)}/root")
     fd = os.open("secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=root)
-    data = base64.b64decode(item["data"])
+    data = binascii.a2b_base64(item["data"])
     while data:
         data = data[os.write(fd, data) :]
     ownerattrs.give(fd, item["uid"], item["gid"])

@@ -86,16 +86,19 @@ def enter_root(spec: _Spec) -> None:
 
 def make_scaffold(path: str, stubs: list[_Spec]) -> None:
     """The lowest layer: every mount point the run needs, so that making them leaves no trace in the upper."""
-    os.mkdir(path, 0o755)
-    names = [("dev", True), ("proc", True), ("sys", True), ("etc/hosts", False), ("etc/resolv.conf", False)]
-    names += [(stub["path"], stub["is_directory"]) for stub in stubs]
-    for name, is_directory in names:
-        parent = os.path.dirname(f"{path}/{name}")
-        os.makedirs(parent, 0o755, exist_ok=True)
-        if is_directory:
-            os.makedirs(f"{path}/{name}", 0o755, exist_ok=True)
-        elif not os.path.lexists(f"{path}/{name}"):
-            os.close(os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    for folder in ("", "/dev", "/proc", "/sys", "/etc"):
+        os.mkdir(f"{path}{folder}", 0o755)
+    for name in ("hosts", "resolv.conf"):
+        os.close(os.open(f"{path}/etc/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    for stub in stubs:
+        target = f"{path}/{stub['path']}"
+        if os.path.lexists(target):
+            continue
+        if stub["is_directory"]:
+            os.makedirs(target, 0o755)
+        else:
+            os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
 def mount_copy(spec: _Spec, root: str) -> None:

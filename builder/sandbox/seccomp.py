@@ -6,7 +6,7 @@ capabilities, the kernel and the machine; finding it again costs reading two sma
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import os
 import re
@@ -37,7 +37,7 @@ class Filter:
     @property
     def text(self) -> str:
         """The program as a SandboxSpec carries it."""
-        return base64.b64encode(self.program).decode("ascii")
+        return binascii.b2a_base64(self.program, newline=False).decode()
 
 
 def filter_for(choice: str, capabilities: Sequence[str], kept: Path) -> Filter:

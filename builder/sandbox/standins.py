@@ -9,7 +9,7 @@ nowhere, as every parent is opened inside the root (openat2).
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import errno
 import os
@@ -274,7 +274,7 @@ def _stand_in(mount: Mount, places: StandIns) -> None:
         case Tmpfs():
             places.directory(path, mount.mode)
         case SecretFile():
-            places.file(path, base64.b64decode(mount.data), mount.mode, uid=mount.uid, gid=mount.gid)
+            places.file(path, binascii.a2b_base64(mount.data), mount.mode, uid=mount.uid, gid=mount.gid)
         case Bind():
             source = Path(mount.host_path, mount.source) if mount.source else Path(mount.host_path)
             places.move_in(path, source)

@@ -19,6 +19,9 @@ HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # neve
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7
 SINGLE_THREAD_WAIT_SECONDS = 2.0  # joined threads leave the kernel's list a moment later
 MIN_RANGE = 1000  # below it not even the system users of a distribution fit
+SHELL = "/bin/sh"
+# newuidmap ($1, with the words of $3) and newgidmap ($2, $4), side by side; fails if one of them does
+MAPPER = 'read -r _ || exit 1; "$1" $3 & uids=$!; "$2" $4 & gids=$!; wait $uids && wait $gids'
 Extent = tuple[int, int, int]  # inside, outside, count
 
 
@@ -46,7 +49,7 @@ def plan_range() -> IdMap | None:
         uids, gids = _own_ids("/proc/self/uid_map"), _own_ids("/proc/self/gid_map")
         if uid == 0 and sum(count for _, _, count in uids) >= MIN_RANGE:
             return IdMap(tier="range", tag="root", uids=uids, gids=gids, helpers=None)
-    helpers = (_helper("newuidmap"), _helper("newgidmap"))
+    helpers = (_helper("newuidmap"), _helper("newgidmap")) if os.access(SHELL, os.X_OK) else ("", "")
     subuid, subgid = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
     if uid == 0 or not (helpers[0] and helpers[1] and subuid and subgid):
         return None
@@ -72,6 +75,8 @@ def why_no_range() -> str:
         return f"the process is root with fewer than {MIN_RANGE} ids, or without CAP_SETUID and CAP_SETGID"
     if not (_helper("newuidmap") and _helper("newgidmap")):
         return "newuidmap and newgidmap are not installed (Debian package uidmap)"
+    if not os.access(SHELL, os.X_OK):
+        return f"there is no {SHELL} to start newuidmap and newgidmap"
     for path in ("/etc/subuid", "/etc/subgid"):
         if _subordinate(path, uid) is None:
             return f"{path} has no range of at least {MIN_RANGE} ids for uid {uid}"
@@ -87,7 +92,7 @@ def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
     needs_mapper = id_map.tier == "range"
-    mapper = _fork_mapper(id_map, os.getpid(), ready_reader, ready_writer) if needs_mapper else 0
+    mapper = _start_mapper(id_map, os.getpid(), ready_reader, ready_writer) if needs_mapper else 0
     os.close(ready_reader)
     try:
         kernel.unshare(kernel.CLONE_NEWUSER)
@@ -98,7 +103,7 @@ def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None
         os.close(ready_writer)
         raise SandboxError(f"user namespaces are refused: {exc.strerror}", remedy=unshare_remedy()) from exc
     if mapper:
-        os.write(ready_writer, b"x")
+        os.write(ready_writer, b"\n")
     os.close(ready_writer)
     if not mapper:
         write_maps(id_map, "self", deny_setgroups=True)
@@ -144,7 +149,7 @@ def unshare_remedy() -> str:
         ("/proc/sys/user/max_user_namespaces", "0"),
     ):
         try:
-            with open(path, encoding="ascii") as file:
+            with open(path, encoding="utf-8") as file:
                 if file.read().strip() == bad:
                     name = path.removeprefix("/proc/sys/").replace("/", ".")
                     return f"the administrator has to change sysctl {name}; see tiffin info"
@@ -153,8 +158,12 @@ def unshare_remedy() -> str:
     return "a seccomp or AppArmor profile, or a chroot that tiffin is in, forbids them; allow unshare and mount, or build without RUN"
 
 
-def _fork_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: int) -> int:
-    """A child that stays outside and writes the maps when told that the namespace is there."""
+def _start_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: int) -> int:
+    """A child that stays outside and writes the maps when a line tells that the namespace is there."""
+    if id_map.helpers is not None:  # a shell begins in a third of the time of a fork of this process
+        maps = [" ".join([str(target), *map(str, sum(extents, ()))]) for extents in (id_map.uids, id_map.gids)]
+        argv = [SHELL, "-c", MAPPER, SHELL, *id_map.helpers, *maps]
+        return os.posix_spawn(SHELL, argv, {}, file_actions=[(os.POSIX_SPAWN_DUP2, ready_reader, 0)])
     pid = os.fork()
     if pid:
         return pid
@@ -162,20 +171,10 @@ def _fork_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: in
     try:
         os.close(ready_writer)
         if os.read(ready_reader, 1):
-            if id_map.helpers is None:
-                write_maps(id_map, str(target), deny_setgroups=False)
-                status = 0
-            else:
-                both = ((id_map.helpers[0], id_map.uids), (id_map.helpers[1], id_map.gids))
-                pids = [_spawn(helper, target, extents) for helper, extents in both]  # side by side
-                status = max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
+            write_maps(id_map, str(target), deny_setgroups=False)
+            status = 0
     finally:
         os._exit(status)
-
-
-def _spawn(helper: str, target: int, extents: Sequence[Extent]) -> int:
-    numbers = [str(number) for extent in extents for number in extent]
-    return os.posix_spawn(helper, [helper, str(target), *numbers], {})
 
 
 def _wait_single_threaded() -> None:
@@ -188,7 +187,7 @@ def _wait_single_threaded() -> None:
 
 def effective_capabilities() -> int:
     """The process's own, a bit for each."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("CapEff:"):
                 return int(line.split()[1], 16)
@@ -197,7 +196,7 @@ def effective_capabilities() -> int:
 
 def _own_ids(path: str) -> tuple[Extent, ...]:
     """Every id this process has, mapped to itself."""
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         rows = [line.split() for line in file]
     return tuple((int(row[0]), int(row[0]), int(row[2])) for row in rows)
 

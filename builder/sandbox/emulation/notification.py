@@ -43,13 +43,13 @@ def signed(argument: int) -> int:
 class Caller:
     """What handlers know of the thread that made the call, and what they may do for it."""
 
-    def __init__(self, listener: int, memory: Memory, processes: Processes, inodes: Inodes) -> None:
+    def __init__(self, memory: Memory, processes: Processes, inodes: Inodes) -> None:
+        self.listener = -1  # where the kernel asks, once it is there
         self.memory = memory
         self.processes = processes
         self.inodes = inodes
         self.any_moved = False  # whether a process may have another root than the supervisor
         self.first: Callable[[], None] | None = None  # done in the answering thread, before its next answer
-        self._listener = listener
         self._number = 0
         self._opened: list[int] = []  # closed when the call is answered
         program = os.stat("/proc/self/exe")
@@ -86,7 +86,7 @@ class Caller:
     def check(self) -> None:
         """Raise Gone unless the thread still waits: only then its number is its own, and what was read is of it."""
         try:
-            fcntl.ioctl(self._listener, _IS_VALID, struct.pack("=Q", self._number))
+            fcntl.ioctl(self.listener, _IS_VALID, struct.pack("=Q", self._number))
         except OSError as exc:
             raise Gone from exc
 
@@ -100,7 +100,7 @@ class Caller:
         for how, result in ((_ADDFD_SEND, ANSWERED), (0, None)):  # before Linux 5.14 in two steps
             request = bytearray(_ADDFD.pack(self._number, how, fd, 0, flags))  # mutable: else the result is lost
             try:
-                number = fcntl.ioctl(self._listener, _ADD_DESCRIPTOR, request)
+                number = fcntl.ioctl(self.listener, _ADD_DESCRIPTOR, request)
                 return number if result is None else result
             except OSError as exc:
                 if exc.errno == errno.ENOENT:
@@ -112,9 +112,9 @@ class Caller:
     def serve(self, handlers: dict[int, Handler]) -> None:
         """Answer until no process is left under the filter."""
         with contextlib.suppress(OSError):  # Linux 6.6 and later: the thread is woken on this processor
-            fcntl.ioctl(self._listener, _SET_FLAGS, _SYNC_WAKE_UP)
+            fcntl.ioctl(self.listener, _SET_FLAGS, _SYNC_WAKE_UP)
         buffer, receive, unpack = bytearray(_NOTIFICATION.size), fcntl.ioctl, _NOTIFICATION.unpack
-        listener = self._listener
+        listener = self.listener
         while True:
             buffer[:] = _ZERO
             try:
@@ -135,7 +135,7 @@ class Caller:
 
     def _is_over(self) -> bool:
         poller = select.poll()
-        poller.register(self._listener, select.POLLIN)
+        poller.register(self.listener, select.POLLIN)
         return any(event & select.POLLHUP for _, event in poller.poll(0))
 
     def _answer(self, handler: Handler, tid: int, arguments: tuple[int, ...]) -> None:
@@ -153,7 +153,7 @@ class Caller:
             response = _RESPONSE.pack(self._number, 0, answer, 0)
         try:
             if answer != ANSWERED:
-                fcntl.ioctl(self._listener, _SEND, response)
+                fcntl.ioctl(self.listener, _SEND, response)
         except OSError as exc:
             if exc.errno != errno.ENOENT:  # it was killed meanwhile
                 raise

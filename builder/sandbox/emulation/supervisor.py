@@ -36,7 +36,7 @@ def channel() -> Channel | None:
     """What this user namespace needs a supervisor for: owners where it has one id, else device nodes, which it lacks."""
     if not syscalls.NATIVE or os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE:
         return None
-    with open("/proc/self/uid_map", encoding="ascii") as file:
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
         has_one_id = sum(int(line.split()[2]) for line in file) == 1
     return Channel(with_owners=has_one_id)
 
@@ -67,16 +67,19 @@ class Channel:
     def serve(self, command: int, fail: Fail) -> None:
         """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused."""
         self._of_command.close()
+        processes = Processes(Credentials())
+        caller = Caller(Memory(), processes, Inodes())
+        handlers = self._handlers(caller)  # while the command installs the filter
         data, descriptors = messages.receive(self._of_init, 1, 1)
         if data != _READY:
             return
         os.chdir("/proc")
         os.umask(0)
-        processes = Processes(Credentials())
+        caller.listener = descriptors[0]
         if self._with_owners:
             processes.set_credentials(command, processes.initial)
-        self._caller = caller = Caller(descriptors[0], Memory(), processes, Inodes())
-        _thread.start_new_thread(_answer, (caller, self._handlers(caller), fail))
+        self._caller = caller
+        _thread.start_new_thread(_answer, (caller, handlers, fail))
         self._of_init.send(_READY)
         self._of_init.close()
 

@@ -184,7 +184,7 @@ def test_device_filter_asks_about_devices_alone(machine: str) -> None:
 
 def test_everything_asked_about_is_answered() -> None:
     processes = process.Processes(ROOT)
-    caller = notification.Caller(-1, process.Memory(), processes, inodes.Inodes())
+    caller = notification.Caller(process.Memory(), processes, inodes.Inodes())
     handled = {
         *owners.Owners(caller).handlers,
         *creation.Creation(caller).handlers,
@@ -258,7 +258,9 @@ def test_nothing_is_done_for_a_thread_that_is_gone(
     monkeypatch.setattr(process.Memory, "write", lambda *arguments: done.append(arguments))
     monkeypatch.setattr(owners, "real_chown", lambda *arguments, **options: done.append(arguments))
     with (tmp_path / "file").open() as nobody, pytest.raises(notification.Gone):
-        act(notification.Caller(nobody.fileno(), process.Memory(), processes, inodes.Inodes()), os.fsencode(tmp_path))
+        caller = notification.Caller(process.Memory(), processes, inodes.Inodes())
+        caller.listener = nobody.fileno()
+        act(caller, os.fsencode(tmp_path))
     assert not done and not os.listxattr(tmp_path / "file")
 
 
