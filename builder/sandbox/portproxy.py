@@ -13,6 +13,8 @@ import socket
 BUFFER_BYTES = 1 << 16
 LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 BACKLOG = 128
+MAX_CONNECTIONS = 1024  # at once; others wait in the backlog. Each may hold two buffers
+RETRY_SECONDS = 1  # where descriptors or memory lack, and nothing of ours may end to free some
 
 
 def listen(address: str, port: int) -> list[socket.socket]:
@@ -87,13 +89,18 @@ class Proxy:
     def __init__(self, listeners: list[tuple[socket.socket, int]], stop: socket.socket) -> None:
         self._selector = selectors.DefaultSelector()
         self._stop = stop
+        self._listeners = listeners
+        self._connections = 0
+        self._paused = True
         self._selector.register(stop, selectors.EVENT_READ, None)
-        for sock, port in listeners:
-            self._selector.register(sock, selectors.EVENT_READ, port)
+        self._resume()
 
     def serve(self) -> None:
         while True:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(RETRY_SECONDS if self._paused else None)
+            if not ready:
+                self._resume()
+            for key, _ in ready:
                 if key.fileobj is self._stop:
                     return
                 if isinstance(key.data, Connection):
@@ -102,20 +109,41 @@ class Proxy:
                     self._accept(key.fileobj, key.data)
 
     def _accept(self, listener: socket.socket, port: int) -> None:
+        if self._paused:  # with the event of another listener, in the same round
+            return
         try:
-            client, _ = listener.accept()
-        except OSError:
+            with self._stop.dup():  # room for the second socket: who cannot be served stays in the backlog
+                client, _ = listener.accept()
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._pause()
+            return
+        try:
+            server = _connect(port)
+        except OSError:  # others took that room: this client is told by the end of its connection
+            client.close()
+            self._pause()
+            return
+        if server is None:
+            client.close()
             return
         client.setblocking(False)
-        for family, host in LOOPBACKS:
-            server = socket.socket(family, socket.SOCK_STREAM)
-            server.setblocking(False)
-            code = server.connect_ex((host, port))
-            if code in (0, errno.EINPROGRESS):
-                self._watch(Connection(client, server))
-                return
-            server.close()
-        client.close()
+        self._connections += 1
+        self._watch(Connection(client, server))
+        if self._connections == MAX_CONNECTIONS:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Leave new clients in the backlog: a listener that cannot be served would be readable again at once."""
+        self._paused = True
+        for sock, _ in self._listeners:
+            self._selector.unregister(sock)
+
+    def _resume(self) -> None:
+        if self._paused and self._connections < MAX_CONNECTIONS:
+            self._paused = False
+            for sock, port in self._listeners:
+                self._selector.register(sock, selectors.EVENT_READ, port)
 
     def _go_on(self, connection: Connection) -> None:
         if connection.forgotten:  # with the event of its other end, in the same round
@@ -153,3 +181,16 @@ class Proxy:
             if sock in self._selector.get_map():
                 self._selector.unregister(sock)
             sock.close()
+        self._connections -= 1
+        self._resume()
+
+
+def _connect(port: int) -> socket.socket | None:
+    """A connection that is being made to a port of this network, None where nobody listens; raises OSError."""
+    for family, host in LOOPBACKS:
+        server = socket.socket(family, socket.SOCK_STREAM)
+        server.setblocking(False)
+        if server.connect_ex((host, port)) in (0, errno.EINPROGRESS):
+            return server
+        server.close()
+    return None

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +129,65 @@ def test_both_ends_that_vanish_at_once_do_not_end_the_proxy(published: Published
     assert read_all(inside) == b"still here"
     client.close()
     inside.close()
+
+
+SCARCE = """
+import resource, socket, sys, threading
+from builder.sandbox import portproxy
+from builder.sandbox.portproxy import Proxy, listen
+listeners = listen("127.0.0.1", 0)
+_, inner = socket.socketpair()
+proxy = Proxy([(sock, int(sys.argv[1])) for sock in listeners], inner)
+if sys.argv[2] == "descriptors":
+    with open("/dev/null") as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + int(sys.argv[3]), 64))
+else:
+    portproxy.MAX_CONNECTIONS = int(sys.argv[3])
+print(listeners[0].getsockname()[1], flush=True)
+proxy.serve()
+"""
+
+
+def test_clients_beyond_what_there_are_descriptors_for_wait_and_cost_nothing() -> None:
+    """Of 2 descriptors for each: none is left after the first two connections; there is half of a third; a limit of ours."""
+    for kind, amount in (("descriptors", 4), ("descriptors", 5), ("connections", 2)):
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            server.settimeout(TIMEOUT_SECONDS)
+            proxy = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", SCARCE, str(server.getsockname()[1]), kind, str(amount)],
+                    stdout=subprocess.PIPE,
+                )
+            )
+            stack.callback(proxy.kill)
+            assert proxy.stdout is not None
+            address = ("127.0.0.1", int(proxy.stdout.readline()))
+            pairs = [(stack.enter_context(_client(address)), stack.enter_context(server.accept()[0])) for _ in range(2)]
+            for _ in range(3):
+                stack.enter_context(_client(address))
+            time.sleep(0.3)
+            before = _cpu_ticks(proxy.pid)
+            time.sleep(0.5)
+            assert _cpu_ticks(proxy.pid) - before < 10, (kind, amount, "the proxy spins")
+            for client, inside in pairs:
+                send_all(client, b"question")
+                assert read_all(inside) == b"question"
+                inside.close()
+                assert read_all(client) == b""
+            for _ in range(2):  # those that waited have their turn
+                stack.enter_context(server.accept()[0])
+            assert proxy.poll() is None
+
+
+def _client(address: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(address, TIMEOUT_SECONDS)
+
+
+def _cpu_ticks(pid: int) -> int:
+    """The time of the processor that a process took, user's and system's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 @pytest.mark.parametrize(
