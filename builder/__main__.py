@@ -46,6 +46,7 @@ def main() -> NoReturn:
         _run(sys.argv[1:])
         code = 0
     except BaseException as exc:
+        _end_undisturbed()
         if is_debug(sys.argv[1:]) and not isinstance(exc, SystemExit):
             import traceback
 
@@ -105,6 +106,16 @@ def is_debug(arguments: Sequence[str]) -> bool:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     raise Ended(number)
+
+
+def _end_undisturbed() -> None:
+    """Take no more signals, and remove what one left that came in the middle of a `finally`."""
+    for number in (*ENDING, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    if "cache.statedir" in sys.modules:
+        from cache.statedir import remove_scratches
+
+        remove_scratches()
 
 
 def _speak_utf8() -> None:

@@ -25,6 +25,7 @@ from cache.hashing import short_sha256
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")
 _SAFE = r"[A-Za-z0-9_-]{1,100}"
+_scratches: set[Path] = set()  # those of this process that are not removed yet
 LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
 
 
@@ -135,6 +136,7 @@ class StateDir:
                 remove_tree(path)
             if not path.exists():
                 lock_path.unlink(missing_ok=True)
+                _scratches.discard(path)
             os.close(fd)
 
     def _scratch_lock(self, prefix: str) -> tuple[Path, Path, int]:
@@ -142,6 +144,7 @@ class StateDir:
         while True:
             path = self.tmp / f"{prefix}-{os.urandom(8).hex()}"
             lock_path = path.with_name(f"{path.name}.lock")
+            _scratches.add(path)
             try:
                 fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except OSError as exc:
@@ -149,6 +152,7 @@ class StateDir:
             fcntl.flock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_nlink:
                 return path, lock_path, fd
+            _scratches.discard(path)
             os.close(fd)  # another process swept it away before it was locked
 
     def sweep(self) -> int:
@@ -174,6 +178,15 @@ class StateDir:
             return 0
         finally:
             os.close(fd)
+
+
+def remove_scratches() -> None:
+    """Remove what scratch() made and could not remove, because a signal came while it did or before it was to."""
+    while _scratches:
+        path = _scratches.pop()
+        with contextlib.suppress(OSError):
+            remove_tree(path)
+            path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def _homeless_root(environ: Mapping[str, str]) -> Path:

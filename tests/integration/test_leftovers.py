@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.run_machine import wait_until
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("leftovers")]
 TIMEOUT_SECONDS = 120
+IMPATIENCE_SECONDS = 0.005  # between signals
 MAX_PIDS = 100
 DISK = "48m"
 TIERS = {
@@ -170,15 +172,19 @@ def stalled_server() -> Iterator[tuple[str, threading.Event]]:
         server.join()
 
 
+@pytest.mark.parametrize("times", [1, 20])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_build_without_run_that_is_ended(none_tier: Tier, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_build_without_run_that_is_ended(none_tier: Tier, tmp_path: Path, number: signal.Signals, times: int) -> None:
+    """Impatience, signals that come while the first is obeyed, leaves no more."""
     context = tmp_path / "c"
     context.mkdir()
     with stalled_server() as (url, begun):
         (context / "Dockerfile").write_text(f"FROM minimal\nCOPY Dockerfile /a\nADD {url} /b\n")
         process = none_tier.start(context)
         assert begun.wait(TIMEOUT_SECONDS)
-        process.send_signal(number)
+        for _ in range(times):
+            process.send_signal(number)
+            time.sleep(IMPATIENCE_SECONDS)
         _, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert "Traceback" not in err
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), err
