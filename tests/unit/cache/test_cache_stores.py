@@ -83,6 +83,45 @@ def test_default_root(environ: dict[str, str], expected: str) -> None:
     assert StateDir.default_root(environ) == Path(expected)
 
 
+@pytest.mark.parametrize("kind", ["link", "file", "open to a group", "of another user"])
+def test_a_root_for_the_homeless_that_is_not_ours_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Anybody can put something below that name into a directory for temporary files, before us."""
+    place = tmp_path / f"tiffin-{os.getuid()}"
+    environ = {"HOME": "/", "TMPDIR": str(tmp_path)}
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to("elsewhere")
+    elif kind == "file":
+        place.touch(mode=0o600)
+    else:
+        place.mkdir(mode=0o700)
+        assert StateDir.default_root(environ) == place
+    if kind == "open to a group":
+        place.chmod(0o770)
+    elif kind == "of another user":
+        other = os.getuid() + 1
+        place.rename(tmp_path / f"tiffin-{other}")
+        monkeypatch.setattr(os, "getuid", lambda: other)
+    with pytest.raises(StoreError, match="is not this user's alone"):
+        StateDir.default_root(environ)
+
+
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_a_state_directory_is_its_owners_alone_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    root = tmp_path / "a/b/state"
+    before = os.umask(mask)
+    try:
+        state = StateDir.open(root)
+        with state.scratch("x"), state.lock("y"):
+            folders = [tmp_path / "a", tmp_path / "a/b", root, *(path for path in root.rglob("*") if path.is_dir())]
+            modes = {path: path.stat().st_mode & 0o777 for path in folders}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o700}, modes
+
+
 def test_locks_exclude_and_share(state: StateDir) -> None:
     with state.lock("a/b weird"), state.lock("a/b weird", blocking=False) as again:
         assert not again
