@@ -62,15 +62,15 @@ def download(
                     time.sleep(BACK_OFF_SECONDS * number)
                     continue
                 return _receive(url, response, sink, known)
-        except requests.exceptions.SSLError as exc:
+        except requests.exceptions.SSLError:  # `from None`: urllib3's words quote the query, which may be a signature
             raise RegistryError(
                 f"cannot fetch {shown(url)}: its certificate is not trusted", remedy="give its CA with --registry-cert"
-            ) from exc
+            ) from None
         except (requests.exceptions.RequestException, OSError) as exc:
             if number == MAX_TRIES:
                 raise RegistryError(
                     f"cannot fetch {shown(url)}: {_reason(exc)}", remedy="check the URL and the network"
-                ) from exc
+                ) from None
             sink.seek(0)
             sink.truncate()
             time.sleep(BACK_OFF_SECONDS * number)

@@ -187,6 +187,7 @@ def test_credentials_in_urls_are_not_shown(ground: Ground) -> None:
         for dockerfile in (
             f"FROM minimal\nADD {at}/{digest} /x\nRUN true\n",
             f"FROM minimal\nADD {at}/sha256:{'0' * 64} /x\n",
+            f"FROM minimal\nADD http://{fake.host}/v2/x/blobs/none?signature={CANARY} /x\n",
             f"FROM minimal\nADD {git_at} /x\n",
             f"FROM minimal\nADD {git_at}#main:sub /x\n",
         ):
@@ -197,6 +198,7 @@ def test_credentials_in_urls_are_not_shown(ground: Ground) -> None:
             ("build", f"{git_at}#main"),
             ("build", f"{at}/{digest}"),
             ("build", f"http://{USER}:{CANARY}@127.0.0.1:9/x.tar"),
+            ("build", f"http://127.0.0.1:9/x.tar?signature={CANARY}"),
         ):
             said(ground.run("--debug", *words, env={}))
 
