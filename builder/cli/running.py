@@ -45,10 +45,11 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
         from builder.containers.limits import begin_in_scope
 
         begin_in_scope(wishes().limits, os.environ)
-    image = _find(session, options)
-    if image is None:
+    find = cache(lambda: _find(session, options))
+    if not _is_listed(session, options) and find() is None:
         wishes()  # what is wrong with the line is told before anything moves
-        image = _pull(session, options)
+        pulled = _pull(session, options)
+        find = cache(lambda: pulled)
     from builder.sandbox.launch import Launcher
 
     with ExitStack() as stack:
@@ -56,11 +57,13 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
 
         def begin(found: Isolation) -> None:
             launchers.append(stack.enter_context(Launcher.start(once=found.own_pids)))
+            find()
             wishes()
 
         isolation = session.become_root(maybe(options, "isolation"), meanwhile=begin)
         if not launchers:
             begin(isolation)
+        image = find() or _pull(session, options)
         from builder.containers.run import check_wishes, command_of
 
         command_of(image.config.config, wishes())  # fail before anything is made
@@ -194,6 +197,19 @@ def _trees(
     for layer in wanted:
         layers.add_to_root(layer, container.upper)
     return [container.upper]
+
+
+def _is_listed(session: Session, options: Mapping[str, object]) -> bool:
+    """Whether the list of images has this very name, so that there will be nothing to pull; a look at its text alone."""
+    if options["pull"] == "always" or options["platform"]:
+        return False
+    from builder.oci.reference import Reference
+
+    try:
+        name = str(Reference.parse(str(options["image"])))
+        return f'"{name}"'.encode() in (session.state.images / "index.json").read_bytes()
+    except (TiffinError, OSError):
+        return False
 
 
 def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None:

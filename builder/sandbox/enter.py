@@ -16,7 +16,6 @@ import resource
 import signal
 import struct
 import sys
-import termios
 
 from builder.sandbox import kernel
 from builder.sandbox.emulation import supervisor
@@ -55,6 +54,8 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
     else:  # lives on when its parent dies, as it has to end what the command started
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     connector = None
+    if spec["tty"]:
+        import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
         if spec["connector"]:
             from builder.sandbox import connector as connectors
@@ -263,6 +264,8 @@ def be_command(
         for number, fd in enumerate(fds[:3]):
             os.dup2(fd, number)
         if spec["tty"]:
+            import termios
+
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         set_limits(spec["ulimits"])
         if spec["processors"]:
