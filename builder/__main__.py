@@ -20,8 +20,6 @@ EXIT_INTERNAL = 70  # sysexits.h: an internal software error
 EXIT_SIGNAL = 128  # shells add the signal's number
 EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
 GARBAGE_THRESHOLD = 50_000  # objects; the default of 700 looks through what imports make again and again
-    200_000  # objects; a command has 60,000 when all is imported, and to look through them takes it 4 ms
-)
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # they end a command as Ctrl-C does: through every `with` and `finally`
 
 
