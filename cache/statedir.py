@@ -35,6 +35,7 @@ class StateDir:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.images = root / "images"
+        self.image_list = self.images / "index.json"  # image-layout.md, "index.json"
         self.layers = root / "layers"
         self.cache = root / "cache"
         self.mounts = root / "mounts"

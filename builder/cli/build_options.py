@@ -39,7 +39,7 @@ def need_text(texts: Sequence[str], flag: str) -> Sequence[str]:
 def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict[str, str]:
     """NAME=VALUE options by name; the last of a name wins."""
     result: dict[str, str] = {}
-    for text in texts if flag == "--build-context" else need_text(texts, flag):  # which may be a path
+    for text in texts:
         name, equals, value = text.partition("=")
         if not name or (not equals and value_needed):
             raise UsageError(f'{flag} "{text}" is no NAME=VALUE', remedy=f"write {flag} NAME=VALUE")

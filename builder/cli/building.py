@@ -337,7 +337,7 @@ class Invocation:
             platform=self._platforms[0],
             build_args=build_args,
             target=self._text("target"),
-            labels=options.pairs(self._many("labels"), "--label", value_needed=False),
+            labels=options.pairs(options.need_text(self._many("labels"), "--label"), "--label", value_needed=False),
             contexts=contexts,
             surroundings=Surroundings(
                 network=self._text("network"),

@@ -207,7 +207,7 @@ def _is_listed(session: Session, options: Mapping[str, object]) -> bool:
 
     try:
         name = str(Reference.parse(str(options["image"])))
-        return f'"{name}"'.encode() in (session.state.images / "index.json").read_bytes()
+        return f'"{name}"'.encode() in session.state.image_list.read_bytes()
     except (TiffinError, OSError):
         return False
 

@@ -267,18 +267,17 @@ class ImageStore:
 
     def _index(self) -> Index:
         try:
-            data = (self._state.images / "index.json").read_bytes()
+            data = self._state.image_list.read_bytes()
         except FileNotFoundError:
             return Index(manifests=())
         try:
             return Index.decode(data)
         except ImageError as exc:
-            path = self._state.images / "index.json"
             remedy = "restore it; or remove it, which forgets the names of all images"
-            raise StoreError(f"{path} is damaged: {exc.message}", remedy=remedy) from exc
+            raise StoreError(f"{self._state.image_list} is damaged: {exc.message}", remedy=remedy) from exc
 
     def _write(self, manifests: Sequence[Descriptor]) -> None:
-        write_atomically(self._state.images / "index.json", Index(manifests=tuple(manifests)).encode())
+        write_atomically(self._state.image_list, Index(manifests=tuple(manifests)).encode())
 
     # -- origins -------------------------------------------------------------------------------------------------------
 

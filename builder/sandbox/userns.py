@@ -161,7 +161,7 @@ def unshare_remedy() -> str:
 def _start_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: int) -> int:
     """A child that stays outside and writes the maps when a line tells that the namespace is there."""
     if id_map.helpers is not None:  # a shell begins in a third of the time of a fork of this process
-        maps = [" ".join([str(target), *map(str, sum(extents, ()))]) for extents in (id_map.uids, id_map.gids)]
+        maps = [f"{target} {_lines(extents)}" for extents in (id_map.uids, id_map.gids)]
         argv = [SHELL, "-c", MAPPER, SHELL, *id_map.helpers, *maps]
         return os.posix_spawn(SHELL, argv, {}, file_actions=[(os.POSIX_SPAWN_DUP2, ready_reader, 0)])
     pid = os.fork()
