@@ -45,6 +45,10 @@ class Fake:
     ranges: bool = True
     refuse_large: bool = False  # a PUT with a body gets 413
     mounts: bool = True
+    mount_status: int = 0  # what mounts are answered with
+    head_status: int = 0  # what HEAD of a manifest or blob is answered with
+    scope_status: int = 0  # what the token service answers who asks for a second repository
+    scopes: list[list[str]] = field(default_factory=list)  # what tokens were asked for
 
     def put(self, data: bytes) -> str:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
@@ -93,7 +97,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._serve(self._get)
 
     def do_HEAD(self) -> None:
-        self._serve(self._get)
+        if self.fake.head_status:
+            self.fake.log.append((self.command, self.path, self.headers.get("Authorization", "")))
+            return self._answer(self.fake.head_status)
+        return self._serve(self._get)
 
     def do_POST(self) -> None:
         self._serve(self._post)
@@ -134,6 +141,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         name = path.rsplit("/", 1)[-1]
         if path == "/token":
+            self.fake.scopes.append(parse_qs(urlsplit(self.path).query).get("scope", []))
+            if self.fake.scope_status and len(self.fake.scopes[-1]) > 1:
+                return self._answer(self.fake.scope_status)
             token = json.dumps({"token": TOKEN, "expires_in": 60}).encode()
             return self._answer(200, self.fake.token_answer or token)
         if path.endswith("/tags/list"):
@@ -172,6 +182,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _post(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
         digest = query.get("mount", [""])[0]
+        if digest and self.fake.mount_status:
+            self._body()
+            return self._answer(self.fake.mount_status)
         if digest in self.fake.blobs and self.fake.mounts:
             self.fake.blobs[f"mounted:{digest}"] = b""
             return self._answer(201)

@@ -15,7 +15,7 @@ from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, De
 from builder.registry.answers import body_of, joined
 from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
-from builder.registry.upload import Upload, question, scope
+from builder.registry.upload import UNKNOWN, Upload, question, scope
 from cache.digest import Digest, VerifyingReader
 from cache.values import dataclass, replace
 
@@ -46,6 +46,7 @@ class RegistryClient:
     def __init__(self, registry: str, config: DockerConfig, options: RegistryOptions) -> None:
         self.registry = registry
         self._transport = Transport(registry, config, options)
+        self._unmountable: set[tuple[str, str]] = set()  # from where to where the registry mounts nothing
 
     # -- manifests -----------------------------------------------------------------------------------------------------
 
@@ -68,20 +69,26 @@ class RegistryClient:
         return FetchedManifest(data=data, media_type=media_type, digest=digest)
 
     def head_manifest(self, repository: str, selector: str) -> Digest | None:
-        """The digest a tag has, None if there is no such manifest."""
+        """The digest a tag has, None if there is no such manifest. A registry that refuses the question is asked for it all."""
+        call = replace(self._manifest_call("HEAD", repository, selector), allowed=UNKNOWN)
+        with self._transport.send(call) as response:
+            status, told = response.status_code, response.headers.get("Docker-Content-Digest", "")
+        if status == 404:
+            return None
         try:
-            with self._transport.send(self._manifest_call("HEAD", repository, selector)) as response:
-                told = response.headers.get("Docker-Content-Digest", "")
+            return Digest.parse(told) if told and status < 300 else self.get_manifest(repository, selector).digest
         except NotInRegistryError:
             return None
-        return Digest.parse(told) if told else self.get_manifest(repository, selector).digest
 
     def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Whether a repository has a manifest, and so everything it names."""
+        """Whether a repository is known to have a manifest, and so everything it names. Who may only push is not told."""
         call = self._manifest_call("HEAD", repository, str(digest))
-        call = replace(call, scope=scope(repository, "pull,push"), allowed=frozenset({404}))
-        with self._transport.send(call) as response:
-            return response.status_code < 300
+        call = replace(call, scope=scope(repository, "pull,push"), is_shortcut=True)
+        try:
+            with self._transport.send(call) as response:
+                return response.status_code < 300
+        except RegistryError:  # of the token service, say, which may give one to push all the same
+            return False
 
     def put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Digest:
         """Push a manifest or index; its blobs must be there."""
@@ -169,20 +176,30 @@ class RegistryClient:
         upload = Upload(
             transport=self._transport, repository=repository, descriptor=descriptor, opener=opener, progress=progress
         )
-        location, sources = "", list(mount_from)
-        if sources:
-            location = upload.begin(sources.pop(0))
-            if not location:
-                return "mounted"
+        sources = [source for source in mount_from if (source, repository) not in self._unmountable]
+        location = self._mount(upload, sources[:1])
+        if location == "":
+            return "mounted"
         if upload.is_there():
             return "exists"
-        for source in sources:
-            location = upload.begin(source)
-            if not location:
-                return "mounted"
+        location = self._mount(upload, sources[1:], location)
+        if location == "":
+            return "mounted"
         with uploading:
             upload.send(location or upload.begin())
         return "uploaded"
+
+    def _mount(self, upload: Upload, sources: Sequence[str], location: str | None = None) -> str | None:
+        """Try to mount a blob from one of these repositories: "" if that was done, else where it can be uploaded, as far as
+        the registry said. A repository from where nothing may be mounted is not tried again."""
+        for source in sources:
+            answer = upload.mount(source)
+            if answer.location == "":
+                return ""
+            location = answer.location or location
+            if answer.is_refused:
+                self._unmountable.add((source, upload.repository))
+        return location
 
     def check_credentials(self, credentials: Credentials) -> None:
         """Ask the registry whether it takes these; raises UnauthorizedError."""

@@ -67,6 +67,7 @@ class Call:
     again: Callable[[], Call] | None = None
     what: str = ""  # for errors: "manifest of host/repo:tag"
     allowed: frozenset[int] = frozenset()  # statuses beyond 2xx that are answers, not failures
+    is_shortcut: bool = False  # it may save work: asked once, and any status is an answer
 
 
 class Transport:
@@ -96,8 +97,9 @@ class Transport:
 
     def send(self, call: Call) -> requests.Response:
         """Send, with retries; the response streams and is the caller's to close. Raises RegistryError."""
-        for number in range(1, self._options.tries + 1):
-            last = number == self._options.tries
+        tries = 1 if call.is_shortcut else self._options.tries
+        for number in range(1, tries + 1):
+            last = number == tries
             try:
                 response = self._authorized(call)
             except _Unreachable as exc:
@@ -342,7 +344,7 @@ class Transport:
 
     def _checked(self, call: Call, response: requests.Response) -> requests.Response:
         status = response.status_code
-        if 200 <= status < 300 or status in call.allowed:
+        if 200 <= status < 300 or status in call.allowed or call.is_shortcut:
             return response
         with response:
             words = detail(response.raw)

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlencode
 
-from builder.errors import RegistryError
+from builder.errors import RegistryError, UnauthorizedError
 from builder.oci.spec import Descriptor
 from builder.registry.answers import joined
 from builder.registry.transport import MAX_TRIES, Call, Transport
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 UPLOAD_CHUNK_BYTES = 64 << 20  # of a chunked upload, used when a registry refuses one large request
 NO_UPLOAD = 404  # it was given up, or has ended
+REFUSALS = frozenset({400, 401, 403, 405, 501})  # of a mount, whatever the blob
+UNKNOWN = frozenset({400, 401, 403, 404, 405})  # answers to HEAD that say nothing, or no
 CHUNKED_WHEN = frozenset({411, 413})
 
 
@@ -44,6 +46,14 @@ def question(registry: str, repository: str, digest: Digest) -> Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mounted:
+    """The answer to a mount. `location`: "" if it was done, None if no upload was begun instead."""
+
+    location: str | None
+    is_refused: bool = False  # and would be for another blob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
     """Of `descriptor`'s blob, whose bytes `opener` gives, any number of times; `progress` is told how many have gone."""
 
@@ -53,19 +63,33 @@ class Upload:
     opener: Callable[[], BinaryIO]
     progress: Callable[[int], None] | None = None
 
-    def begin(self, source: str = "") -> str:
-        """Start an upload, or mount the blob from the repository `source`: the upload's location, "" if it was mounted."""
-        query = "?" + urlencode({"mount": str(self.descriptor.digest), "from": source}) if source else ""
-        call = self._call("POST", f"/v2/{self.repository}/blobs/uploads/{query}")
-        if source:
-            call = replace(call, scope=f"{call.scope} {scope(source, 'pull')}")
-        with self.transport.send(call) as response:
-            return "" if response.status_code == 201 else self._location(response)
+    def begin(self) -> str:
+        """Start an upload; its location."""
+        with self.transport.send(self._call("POST", f"/v2/{self.repository}/blobs/uploads/")) as response:
+            return self._location(response)
+
+    def mount(self, source: str) -> Mounted:
+        """Ask to mount the blob from the repository `source` (#mounting-a-blob-from-another-repository). Registries refuse with
+        many statuses, token services with none for the source: whatever it is, an upload does as well."""
+        query = urlencode({"mount": str(self.descriptor.digest), "from": source})
+        call = self._call("POST", f"/v2/{self.repository}/blobs/uploads/?{query}")
+        call = replace(call, scope=f"{call.scope} {scope(source, 'pull')}", is_shortcut=True)
+        try:
+            with self.transport.send(call) as response:
+                if response.status_code == 202 and "Location" in response.headers:
+                    return Mounted(location=self._location(response))
+                is_refused = response.status_code in REFUSALS
+                return Mounted(location="" if response.status_code == 201 else None, is_refused=is_refused)
+        except RegistryError as exc:
+            return Mounted(location=None, is_refused=isinstance(exc, UnauthorizedError))
 
     def is_there(self) -> bool:
-        """Whether the blob is in the repository."""
-        with self.transport.send(self._question()) as response:
-            return response.status_code < 300
+        """Whether the blob is known to be in the repository. Who may only push is not told."""
+        try:
+            with self.transport.send(replace(self._question(), allowed=UNKNOWN)) as response:
+                return response.status_code < 300
+        except UnauthorizedError:
+            return False
 
     def send(self, location: str) -> None:
         """POST then PUT (#post-then-put), in chunks where the registry refuses that."""

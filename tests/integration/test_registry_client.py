@@ -133,14 +133,53 @@ def test_foreign_layer_is_not_fetched(tmp_path: Path) -> None:
         read(client(fake, tmp_path), foreign)
 
 
-def test_mount_and_its_refusal(tmp_path: Path) -> None:
-    with fake_registry() as fake:
-        digest = Digest.of(DATA)
-        fake.blobs[f"{digest}"] = DATA
+@pytest.mark.parametrize("status", [202, 400, 401, 403, 404, 405, 500, 503])
+@pytest.mark.parametrize("auth", ["", "bearer"])
+def test_mount_that_is_refused_is_an_upload(tmp_path: Path, status: int, auth: str) -> None:
+    """A mount saves work: whatever it is answered, and whatever the token service says to it, the blob goes up."""
+    with fake_registry(auth=auth, mounts=False, mount_status=0 if status == 202 else status) as fake:
         registry = client(fake, tmp_path)
-        fake.blobs.pop(f"{digest}")
-        fake.mounts = False
+        assert registry.push_blob("y", descriptor(), lambda: io.BytesIO(DATA), mount_from=["x", "z"]) == "uploaded"
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+        assert fake.seen("POST", "from=x") and fake.seen("POST", "from=z")
+        if status in (400, 401, 403, 405):
+            fake.log.clear()
+            registry.push_blob("y", descriptor(b"more"), lambda: io.BytesIO(b"more"), mount_from=["x"])
+            assert not fake.seen("POST", "from=x"), "asked again where nothing may be mounted from"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+def test_token_service_that_refuses_the_source_of_a_mount(tmp_path: Path, status: int) -> None:
+    with fake_registry(auth="bearer", scope_status=status) as fake:
+        registry = client(fake, tmp_path)
         assert registry.push_blob("y", descriptor(), lambda: io.BytesIO(DATA), mount_from=["x"]) == "uploaded"
+        assert ["repository:y:pull,push", "repository:x:pull"] in fake.scopes
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+
+
+def test_mount_where_it_may(tmp_path: Path) -> None:
+    with fake_registry(auth="bearer") as fake:
+        digest = fake.put(DATA)
+        registry = client(fake, tmp_path)
+        assert registry.push_blob("y", descriptor(), lambda: io.BytesIO(DATA), mount_from=["x"]) == "mounted"
+        assert f"mounted:{digest}" in fake.blobs and not fake.begun
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405])
+def test_who_may_only_push_does(tmp_path: Path, status: int) -> None:
+    """A role that may not read is refused the question whether a manifest or a blob is there; the answer is not needed."""
+    with fake_registry(head_status=status) as fake:
+        registry = client(fake, tmp_path)
+        assert not registry.has_manifest("x", Digest.of(b"{}"))
+        assert registry.push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "uploaded"
+        registry.put_manifest("x", "tag", b"{}", OCI_MANIFEST)
+        assert registry.head_manifest("x", "tag") == Digest.of(b"{}")
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+
+
+def test_credentials_that_may_not_push_are_told(tmp_path: Path) -> None:
+    with fake_registry(auth="basic", password="another") as fake, pytest.raises(UnauthorizedError, match="401"):
+        client(fake, tmp_path).push_blob("y", descriptor(), lambda: io.BytesIO(DATA), mount_from=["x"])
 
 
 def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
