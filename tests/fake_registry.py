@@ -44,6 +44,13 @@ class Fake:
     keep: list[int] = field(default_factory=list)  # so much of the next bodies of uploads arrives, and no answer leaves
     ranges: bool = True
     refuse_large: bool = False  # a PUT with a body gets 413
+    max_body: int = 0  # a larger body gets 413, and is not read
+    reads_refused: bool = True  # it is, though
+    slow_puts: list[float | None] = field(
+        default_factory=list
+    )  # the next blobs are there so many seconds after they came, or never
+    hides_slow: int = 0  # the status that a proxy answers meanwhile
+    sent: list[int] = field(default_factory=list)  # bytes of each body of a PUT or PATCH that was taken
     mounts: bool = True
     mount_status: int = 0  # what mounts are answered with
     head_status: int = 0  # what HEAD of a manifest or blob is answered with
@@ -201,18 +208,42 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = kept >= 0
         return kept < 0 or len(body) <= kept
 
+    def _refuses(self) -> bool:
+        """Answer 413 to what is too large."""
+        if not self.fake.max_body or int(self.headers.get("Content-Length") or 0) <= self.fake.max_body:
+            return False
+        if self.fake.reads_refused:
+            self._body()
+        self.close_connection = not self.fake.reads_refused
+        self._answer(413)
+        return True
+
     def _patch(self) -> None:
         path = urlsplit(self.path).path
+        if self._refuses():
+            return None
         first = int(self.headers["Content-Range"].partition("-")[0])
         body = self._body()
+        self.fake.sent.append(len(body))
         if first != len(self.fake.uploads[path]):
             return self._answer(416)
         if self._arrives(path, body) and not self.close_connection:
             self._answer(202, headers=self._progress(path))
         return None
 
+    def _late(self, data: bytes, seconds: float | None) -> None:
+        """The blob is there after a while; a proxy answers before, or nobody does in time."""
+        if seconds is not None:
+            threading.Timer(seconds, self.fake.put, [data]).start()
+        if self.fake.hides_slow:
+            return self._answer(self.fake.hides_slow)
+        self.close_connection = bool(self.connection.recv(1))  # until the client has lost patience
+        return None
+
     def _put(self) -> None:
         parts = urlsplit(self.path)
+        if self._refuses():
+            return None
         body = self._body()
         if "/manifests/" in parts.path:
             self.fake.manifests[parts.path.rsplit("/", 1)[-1]] = (body, self.headers["Content-Type"])
@@ -221,9 +252,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(413)
         if parts.path not in self.fake.uploads:
             return self._answer(404)
+        self.fake.sent += [len(body)] if body else []
         if not self._arrives(parts.path, body):
             return None
         data = self.fake.uploads.pop(parts.path)
+        if self.fake.slow_puts:
+            return self._late(data, self.fake.slow_puts.pop(0))
         (wanted,) = parse_qs(parts.query)["digest"]
         if wanted != "sha256:" + hashlib.sha256(data).hexdigest():
             return self._answer(400)

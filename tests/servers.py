@@ -58,6 +58,21 @@ def running_registry(
 
 
 @contextlib.contextmanager
+def nginx_before(host: str, folder: Path, directives: str) -> Iterator[str]:
+    """nginx as people put it before a registry, with these directives of a server: yields its `127.0.0.1:PORT`."""
+    port = free_port()
+    temporary = "".join(f" {kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (folder / "nginx.conf").write_text(
+        f"daemon off; error_log stderr; pid {folder}/nginx.pid; {'user root;' if os.getuid() == 0 else ''}"
+        f"events {{}} http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port}; {directives}"
+        f" location / {{ proxy_pass http://{host}; proxy_set_header Host $http_host; }} }} }}\n"
+    )
+    argv = ["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    with serving(argv, port, folder / "nginx.log"):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
 def running_git(folder: Path, log: Path) -> Iterator[str]:
     """Serve the repositories in `folder`, whoever owns them: yields `git://127.0.0.1:PORT`."""
     port = free_port()

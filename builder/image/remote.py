@@ -58,7 +58,7 @@ class Remote:
 
     def impatient_client(self, registry: str, seconds: float) -> RegistryClient:
         """A client for what can be done without: it waits so long and tries twice."""
-        options = replace(self._options, timeout_seconds=seconds, tries=2)
+        options = replace(self._options, timeout_seconds=seconds, slow_seconds=seconds, tries=2)
         return RegistryClient(registry, DockerConfig.load(self._environ), options)
 
     def repositories(self, registry: str, digest: Digest) -> list[str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
+SLOW_ANSWER_SECONDS = 300  # a registry that got a large blob checks and moves it before it answers
 MAX_TRIES = 5
 MAX_REDIRECTS = 5
 BACK_OFF_SECONDS = 0.5  # doubled each time, with jitter
@@ -37,6 +38,7 @@ MAX_WAIT_SECONDS = 30.0
 MAX_TOKEN_BYTES = 1 << 20
 TOKEN_LIFE_SECONDS = 60  # the token spec's default
 RETRIED = frozenset({429, 500, 502, 503, 504})
+NO_ANSWER = 504  # a proxy's word: the registry itself may still be at work
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HUB_HOST = "registry-1.docker.io"
 Body = bytes | BinaryIO | None
@@ -45,26 +47,30 @@ Body = bytes | BinaryIO | None
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
     """How to reach registries. `cert_file`: a PEM bundle to trust instead of the system's. `timeout_seconds` bounds every wait
-    for an answer, and `tries` how often one is asked for; the defaults are for images, which must come."""
+    for an answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for; the defaults are
+    for images, which must come."""
 
     insecure_registries: tuple[str, ...] = ()
     cert_file: str = ""
     user_agent: str = "tiffin"
     timeout_seconds: float = READ_TIMEOUT_SECONDS
+    slow_seconds: float = SLOW_ANSWER_SECONDS
     tries: int = MAX_TRIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request. `body` is called anew for every try; `again` gives what to send after one that failed, where that is not the
-    same."""
+    same; it is told whether that one had no answer, so that the registry may still be at work on it. One that `is_slow` may be
+    answered late."""
 
     method: str
     url: str  # absolute, or a path below the registry
     scope: str = ""  # "repository:NAME:pull,push"
     headers: Mapping[str, str] | None = None
     body: Callable[[], Body] | None = None
-    again: Callable[[], Call] | None = None
+    again: Callable[[bool], Call] | None = None
+    is_slow: bool = False
     what: str = ""  # for errors: "manifest of host/repo:tag"
     allowed: frozenset[int] = frozenset()  # statuses beyond 2xx that are answers, not failures
     is_shortcut: bool = False  # it may save work: asked once, and any status is an answer
@@ -92,6 +98,7 @@ class Transport:
         self._asked = False
         self.host = HUB_HOST if registry == "docker.io" else registry
         self._base = ""
+        self.chunk_bytes = 0  # what an upload may send in one request, once one was refused as too large
         # proxies of the environment count, but loopback goes direct
         self._connections = Connections(self._adapter, trust_env=not self._is_loopback())
 
@@ -105,15 +112,20 @@ class Transport:
             except _Unreachable as exc:
                 if last or not exc.again:
                     raise RegistryError(exc.message, remedy=exc.remedy) from exc
-                retry_after = None
+                retry_after, unanswered = None, exc.is_late
             else:
                 if response.status_code not in RETRIED or last:
                     return self._checked(call, response)
-                retry_after = response.headers.get("Retry-After")
+                retry_after, unanswered = response.headers.get("Retry-After"), response.status_code == NO_ANSWER
                 read_out(response)
-            self._wait(number, retry_after)
-            call = call.again() if call.again else call
+            self.pause(number, retry_after)
+            call = call.again(unanswered) if call.again else call
         raise AssertionError("unreachable")
+
+    @property
+    def timeout_seconds(self) -> float:
+        """What an answer may take."""
+        return self._options.timeout_seconds
 
     def use(self, credentials: Credentials) -> None:
         """Use these instead of the configured ones (login)."""
@@ -148,7 +160,7 @@ class Transport:
             if authorization and same_origin:
                 headers["Authorization"] = authorization
             body = call.body() if call.body else None
-            response = self._raw(call.method, url, headers, body)
+            response = self._raw(call.method, url, headers, body, is_slow=call.is_slow)
             if response.status_code not in REDIRECTS or "Location" not in response.headers:
                 return response
             target = joined(url, response.headers["Location"])
@@ -157,20 +169,22 @@ class Transport:
             url = target
         raise RegistryError(f"{self.registry} redirects without end", remedy="check its configuration")
 
-    def _raw(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> requests.Response:
+    def _raw(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, *, is_slow: bool = False
+    ) -> requests.Response:
         import requests
 
-        session = self._connections.session()
+        session, options = self._connections.session(), self._options
         try:
             response = session.request(
                 method,
                 url,
-                headers={"Accept-Encoding": "identity", **headers, "User-Agent": self._options.user_agent},
+                headers={"Accept-Encoding": "identity", **headers, "User-Agent": options.user_agent},
                 data=body,
                 stream=True,
                 allow_redirects=False,
-                timeout=(self._connect_seconds(), self._options.timeout_seconds),
-                verify=self._options.cert_file or self._verify(),
+                timeout=(self._connect_seconds(), options.slow_seconds if is_slow else options.timeout_seconds),
+                verify=options.cert_file or self._verify(),
             )
             if method == "HEAD" or response.headers.get("Content-Length") == "0":
                 read_out(response)  # there is no more to come
@@ -180,7 +194,9 @@ class Transport:
         except requests.exceptions.ConnectionError as exc:
             raise self._connection_error(exc) from exc
         except requests.exceptions.Timeout as exc:
-            raise _Unreachable(f"{self.registry} did not answer in time", "try again later", again=True) from exc
+            raise _Unreachable(
+                f"{self.registry} did not answer in time", "try again later", again=True, is_late=True
+            ) from exc
         except (requests.exceptions.RequestException, OSError) as exc:
             reason = type(exc).__name__
             raise _Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=True) from exc
@@ -333,11 +349,14 @@ class Transport:
 
     # -- failures ----------------------------------------------------------------------------------------------------
 
-    def _wait(self, number: int, retry_after: str | None) -> None:
-        seconds = BACK_OFF_SECONDS * 2 ** (number - 1) * (1 + random.random() / 4)
+    def pause(self, number: int, retry_after: str | None = None) -> float:
+        """Wait before the try after try `number`; the seconds."""
+        seconds: float = BACK_OFF_SECONDS * 2.0 ** (number - 1) * (1 + random.random() / 4)
         if retry_after and retry_after.isdigit():
             seconds = max(seconds, float(retry_after))
-        self._sleep(min(seconds, MAX_WAIT_SECONDS, self._options.timeout_seconds))
+        seconds = min(seconds, MAX_WAIT_SECONDS, self._options.timeout_seconds)
+        self._sleep(seconds)
+        return seconds
 
     def _connect_seconds(self) -> float:
         return min(CONNECT_TIMEOUT_SECONDS, self._options.timeout_seconds)
@@ -380,10 +399,11 @@ class Transport:
 
 
 class _Unreachable(Exception):
-    """No answer; `again` if another try may get one."""
+    """No answer; `again` if another try may get one, `is_late` if it may have arrived all the same."""
 
-    def __init__(self, message: str, remedy: str, *, again: bool) -> None:
+    def __init__(self, message: str, remedy: str, *, again: bool, is_late: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         self.again = again
+        self.is_late = is_late

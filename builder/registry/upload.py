@@ -7,7 +7,6 @@ with blindly. The next try asks for the blob, or how far it came.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlencode
 
@@ -23,10 +22,12 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 20
 UPLOAD_CHUNK_BYTES = 64 << 20  # of a chunked upload, used when a registry refuses one large request
+MIN_CHUNK_BYTES = 64 << 10  # less than any proxy's limit of a body (nginx: 1 MiB unless it is told otherwise)
 NO_UPLOAD = 404  # it was given up, or has ended
 REFUSALS = frozenset({400, 401, 403, 405, 501})  # of a mount, whatever the blob
 UNKNOWN = frozenset({400, 401, 403, 404, 405})  # answers to HEAD that say nothing, or no
-CHUNKED_WHEN = frozenset({411, 413})
+TOO_LARGE = 413
+CHUNKED_WHEN = frozenset({411, TOO_LARGE})
 
 
 def scope(repository: str, actions: str) -> str:
@@ -93,11 +94,13 @@ class Upload:
 
     def send(self, location: str) -> None:
         """POST then PUT (#post-then-put), in chunks where the registry refuses that."""
+        if self.transport.chunk_bytes and self.descriptor.size_bytes > self.transport.chunk_bytes:
+            return self._send_chunks(location)
         for _ in range(MAX_TRIES):
             with self.transport.send(self._whole(location)) as response:
                 status = response.status_code
             if status in CHUNKED_WHEN:
-                return self._send_chunks()
+                return self._send_chunks(self.begin())
             if status != NO_UPLOAD:
                 return None
             location = self.begin()
@@ -107,31 +110,72 @@ class Upload:
 
     def _whole(self, location: str) -> Call:
         size = self.descriptor.size_bytes
+        sent: list[_Reported] = []  # the body, and those sent again after a redirect
+
+        def body() -> BinaryIO:
+            sent.append(_Reported(self.opener(), size, self.progress))
+            return cast(BinaryIO, sent[-1])
+
+        def again(unanswered: bool) -> Call:
+            waits = unanswered and bool(sent) and sent[-1].done == size
+            return self._question() if self._has_come(waits=waits) else self._whole(self.begin())
+
         return replace(
             self._last(location),
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
-            body=lambda: cast(BinaryIO, _Reported(self.opener(), size, self.progress)),
-            again=lambda: self._question() if self.is_there() else self._whole(self.begin()),
+            body=body,
+            again=again,
+            is_slow=True,
             allowed=frozenset({NO_UPLOAD, *CHUNKED_WHEN}),
         )
 
+    def _has_come(self, *, waits: bool) -> bool:
+        """Whether the blob is there. `waits`: all of it was sent, and the registry may still be at work on it, so that it is
+        asked for a while before it is sent again."""
+        waited, number = 0.0, 0
+        while not self.is_there():
+            if not waits or waited >= self.transport.timeout_seconds:
+                return False
+            number += 1
+            waited += self.transport.pause(number)
+        return True
+
     # -- in chunks -----------------------------------------------------------------------------------------------------
 
-    def _send_chunks(self) -> None:
-        """PATCH in chunks (#pushing-a-blob-in-chunks)."""
-        url = self.begin()
+    def _send_chunks(self, url: str) -> None:
+        """PATCH in chunks (#pushing-a-blob-in-chunks); smaller ones where one is refused as too large."""
+        if not self.transport.chunk_bytes:
+            self.transport.chunk_bytes = UPLOAD_CHUNK_BYTES
+        offset, rest = 0, b""
         with self.opener() as stream:
-            for offset in count(step=UPLOAD_CHUNK_BYTES):
-                data = stream.read(UPLOAD_CHUNK_BYTES)
-                if not data:
-                    break
-                with self.transport.send(self._chunk(url, offset, data)) as response:
+            while data := rest or stream.read(self.transport.chunk_bytes):
+                size = self.transport.chunk_bytes
+                chunk, rest = data[:size], data[size:]
+                with self.transport.send(self._chunk(url, offset, chunk)) as response:
+                    if response.status_code == TOO_LARGE:
+                        self._halve(len(chunk))
+                        rest = data
+                        continue
                     url = self._location(response)
+                offset += len(chunk)
                 if self.progress:
-                    self.progress(offset + len(data))
+                    self.progress(offset)
         last = self._last(url)
-        again = replace(last, again=lambda: self._question() if self.is_there() else last)
-        self.transport.send(again).close()
+
+        def again(unanswered: bool) -> Call:
+            return self._question() if self._has_come(waits=unanswered) else last
+
+        self.transport.send(replace(last, again=again, is_slow=True)).close()
+
+    def _halve(self, refused_bytes: int) -> None:
+        """Send less at a time from now on: a proxy before the registry takes no body so large. Nothing of it has come."""
+        half = min(refused_bytes, self.transport.chunk_bytes) // 2
+        if half < MIN_CHUNK_BYTES:
+            raise RegistryError(
+                f"{self._what} failed: the registry refuses even {refused_bytes} bytes in one request as too large (413)",
+                remedy="raise the limit of the proxy before it (nginx: client_max_body_size)",
+            )
+        self.transport.chunk_bytes = half
 
     def _chunk(self, url: str, offset: int, data: bytes) -> Call:
         return replace(
@@ -142,7 +186,8 @@ class Upload:
                 "Content-Length": str(len(data)),
             },
             body=lambda: data,
-            again=lambda: self._rest(url, offset, data),
+            again=lambda unanswered: self._rest(url, offset, data),
+            allowed=frozenset({TOO_LARGE}),
         )
 
     def _rest(self, url: str, offset: int, data: bytes) -> Call:
@@ -156,7 +201,8 @@ class Upload:
             return question
         if not 0 <= came < len(data):
             raise RegistryError(f"{self._what} broke off, and what came is lost", remedy="try again")
-        return self._chunk(url, offset + came, data[came:])
+        rest = self._chunk(url, offset + came, data[came:])
+        return rest if not came else replace(rest, allowed=frozenset())  # a part of a chunk is not too large
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -188,7 +234,7 @@ class _Reported:
         self._stream = stream
         self._size = size_bytes
         self._progress = progress
-        self._done = 0
+        self.done = 0  # bytes read
 
     def __len__(self) -> int:
         return self._size
@@ -198,7 +244,7 @@ class _Reported:
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(max(size, READ_BYTES) if size > 0 else -1)
-        self._done += len(data)
+        self.done += len(data)
         if self._progress:
-            self._progress(self._done)
+            self._progress(self.done)
         return data

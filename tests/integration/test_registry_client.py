@@ -23,7 +23,7 @@ from cache.bundle import Bundle
 from cache.digest import Digest
 from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
 from tests.faults import faulty
-from tests.servers import Registry
+from tests.servers import Registry, nginx_before
 
 pytestmark = pytest.mark.network
 DATA = bytes(range(256)) * 4096
@@ -186,6 +186,60 @@ def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
     with fake_registry(refuse_large=True) as fake:
         assert client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "uploaded"
         assert fake.blobs[str(Digest.of(DATA))] == DATA and fake.seen("PATCH", "/upload/")
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["answers late", "answers at once"])
+@pytest.mark.parametrize("limit", [200_000, 512 << 10, len(DATA) - 1, len(DATA)])
+def test_body_limit_of_a_proxy_halves_the_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, reads: bool
+) -> None:
+    monkeypatch.setattr("builder.registry.upload.UPLOAD_CHUNK_BYTES", 2 << 20)
+    with fake_registry(max_body=limit, reads_refused=reads) as fake:
+        pushing, other = client(fake, tmp_path), DATA[::-1]
+        pushing.push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+        assert sum(fake.sent) == len(DATA) and max(fake.sent) <= limit
+        before = len(fake.log)
+        pushing.push_blob("x", descriptor(other), lambda: io.BytesIO(other))
+        assert fake.blobs[str(Digest.of(other))] == other
+        sends = [path for verb, path, _ in fake.log[before:] if verb in ("PUT", "PATCH")]
+        assert len(sends) == (1 if limit >= len(DATA) else 1 + -(-len(DATA) // pushing._transport.chunk_bytes)), (
+            "the limit is known by now"
+        )
+
+
+def test_limit_that_nothing_passes_is_named(tmp_path: Path) -> None:
+    with fake_registry(max_body=1000) as fake, pytest.raises(RegistryError, match="too large") as failed:
+        client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+    assert "client_max_body_size" in failed.value.remedy
+
+
+@pytest.mark.parametrize("megabytes", [1, 3, 20])
+def test_nginx_before_a_registry_limits_bodies(tmp_path: Path, registry: Registry, megabytes: int) -> None:
+    data = os.urandom(21 << 20)
+    with nginx_before(registry.host, tmp_path, f"client_max_body_size {megabytes}m;") as host:
+        pushing = RegistryClient(host, config(tmp_path), RegistryOptions())
+        assert pushing.push_blob("limited", descriptor(data), lambda: io.BytesIO(data)) == "uploaded"
+        assert pushing.has_blob("limited", Digest.of(data))
+
+
+@pytest.mark.parametrize("status", [0, 504], ids=["no answer", "a proxy gives up"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_slow_upload_is_not_sent_twice(tmp_path: Path, status: int, chunked: bool) -> None:
+    with fake_registry(slow_puts=[0.7], hides_slow=status) as fake:
+        options = RegistryOptions(timeout_seconds=0.4, slow_seconds=0.4)
+        pushing = RegistryClient(fake.host, config(tmp_path), options)
+        pushing._transport.chunk_bytes = 300_000 if chunked else 0
+        pushing.push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+        assert fake.blobs[str(Digest.of(DATA))] == DATA
+        assert fake.begun == 1 and sum(fake.sent) == len(DATA)
+
+
+def test_upload_that_never_came_is_sent_again(tmp_path: Path) -> None:
+    with fake_registry(slow_puts=[None], hides_slow=504) as fake:
+        options = RegistryOptions(timeout_seconds=1)
+        RegistryClient(fake.host, config(tmp_path), options).push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+        assert fake.blobs[str(Digest.of(DATA))] == DATA and fake.begun == 2
 
 
 @pytest.mark.parametrize("kept", [0, 300_000, len(DATA)])
