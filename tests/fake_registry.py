@@ -55,6 +55,8 @@ class Fake:
     mount_status: int = 0  # what mounts are answered with
     head_status: int = 0  # what HEAD of a manifest or blob is answered with
     scope_status: int = 0  # what the token service answers who asks for a second repository
+    challenges: tuple[str, ...] = ()  # what it answers who is not authorized, a header for each; R is its token service
+    token_fail: list[int] = field(default_factory=list)  # statuses for the next answers of the token service
     scopes: list[list[str]] = field(default_factory=list)  # what tokens were asked for
 
     def put(self, data: bytes) -> str:
@@ -130,7 +132,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         realm = self.fake.realm or f"http://{self.fake.host}/token"
         kind = f'Bearer realm="{realm}",service="fake"' if self.fake.auth == "bearer" else 'Basic realm="fake"'
         self._body()
-        self._answer(401, headers={"WWW-Authenticate": kind})
+        self.send_response(401)
+        for challenge in self.fake.challenges or (kind,):
+            self.send_header("WWW-Authenticate", challenge.replace("=R", f'="{realm}"'))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -148,6 +154,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         name = path.rsplit("/", 1)[-1]
         if path == "/token":
+            if self.fake.token_fail:
+                return self._answer(self.fake.token_fail.pop(0), headers={"Retry-After": self.fake.retry_after})
             self.fake.scopes.append(parse_qs(urlsplit(self.path).query).get("scope", []))
             if self.fake.scope_status and len(self.fake.scopes[-1]) > 1:
                 return self._answer(self.fake.scope_status)

@@ -1,4 +1,4 @@
-"""Who we are to a registry: Docker's config.json, credential helpers, challenges. No sockets here."""
+"""Who we are to a registry: Docker's config.json, credential helpers, and what they say. No sockets here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ HUB_AUTH_KEY = "https://index.docker.io/v1/"  # where Docker keeps the credentia
 HELPER_TIMEOUT_SECONDS = 60
 MAX_CONFIG_BYTES = 4 << 20
 TOKEN_USER = "<token>"  # a helper's user name that says the secret is an identity token
-_PARAMETER = re.compile(r'([a-zA-Z_]+)="((?:[^"\\]|\\.)*)"|([a-zA-Z_]+)=([^",\s]+)')
 _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -35,24 +34,6 @@ class Credentials:
     def basic(self) -> str:
         """The value of a Basic Authorization header."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Challenge:
-    """A parsed WWW-Authenticate header."""
-
-    scheme: str  # lower case
-    parameters: Mapping[str, str]
-
-
-def parse_challenge(header: str) -> Challenge:
-    """Read `Bearer realm="…",service="…"`; anything unreadable has no parameters."""
-    scheme, _, rest = header.strip().partition(" ")
-    parameters = {}
-    for match in _PARAMETER.finditer(rest):
-        name, value = (match[1], match[2]) if match[1] else (match[3], match[4])
-        parameters[name.lower()] = re.sub(r"\\(.)", r"\1", value)
-    return Challenge(scheme=scheme.lower(), parameters=parameters)
 
 
 class DockerConfig:
@@ -80,7 +61,7 @@ class DockerConfig:
             raise UsageError(f"{path} is no JSON object", remedy="repair or remove it")
         return cls(path, document, environ.get("PATH", ""))
 
-    def credentials_for(self, registry: str) -> Credentials | None:
+    def credentials_for(self, registry: str, repository: str = "") -> Credentials | None:
         """From the registry's helper, the common store, or the file itself; None to go anonymous."""
         keys = _keys(registry)
         helpers = self._member("credHelpers")

@@ -7,19 +7,19 @@ redirect to another origin carries none, and never leads from https to http.
 from __future__ import annotations
 
 import ipaddress
-import json
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
-from builder.registry.answers import body_of, detail, joined, origin, split
-from builder.registry.auth import Challenge, Credentials, DockerConfig, parse_challenge
+from builder.registry.answers import detail, joined, origin, split
+from builder.registry.auth import Credentials, DockerConfig
+from builder.registry.failures import REDIRECTS, RETRIED, Unreachable
 from builder.registry.guard import REMEDY, guarded_adapter, is_private
+from builder.registry.tokens import Tokens
 from cache.connections import Connections, plain_adapter, read_out
 from cache.values import dataclass
 
@@ -35,11 +35,7 @@ MAX_TRIES = 5
 MAX_REDIRECTS = 5
 BACK_OFF_SECONDS = 0.5  # doubled each time, with jitter
 MAX_WAIT_SECONDS = 30.0
-MAX_TOKEN_BYTES = 1 << 20
-TOKEN_LIFE_SECONDS = 60  # the token spec's default
-RETRIED = frozenset({429, 500, 502, 503, 504})
 NO_ANSWER = 504  # a proxy's word: the registry itself may still be at work
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HUB_HOST = "registry-1.docker.io"
 Body = bytes | BinaryIO | None
 
@@ -88,19 +84,14 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.registry = registry
-        self._config = config
         self._options = options
         self._sleep = sleep
-        self._lock = threading.Lock()  # guards everything below; nothing is taken or sent under it
-        self._tokens: dict[str, tuple[str, float]] = {}
-        self._challenge: Challenge | None = None
-        self._credentials: Credentials | None = None
-        self._asked = False
         self.host = HUB_HOST if registry == "docker.io" else registry
         self._base = ""
         self.chunk_bytes = 0  # what an upload may send in one request, once one was refused as too large
         # proxies of the environment count, but loopback goes direct
         self._connections = Connections(self._adapter, trust_env=not self._is_loopback())
+        self._tokens = Tokens(registry, config, send=self._raw, check_way=self._check_way, base_url=self._base_url)
 
     def send(self, call: Call) -> requests.Response:
         """Send, with retries; the response streams and is the caller's to close. Raises RegistryError."""
@@ -109,10 +100,10 @@ class Transport:
             last = number == tries
             try:
                 response = self._authorized(call)
-            except _Unreachable as exc:
+            except Unreachable as exc:
                 if last or not exc.again:
                     raise RegistryError(exc.message, remedy=exc.remedy) from exc
-                retry_after, unanswered = None, exc.is_late
+                retry_after, unanswered = exc.retry_after, exc.is_late
             else:
                 if response.status_code not in RETRIED or last:
                     return self._checked(call, response)
@@ -129,22 +120,18 @@ class Transport:
 
     def use(self, credentials: Credentials) -> None:
         """Use these instead of the configured ones (login)."""
-        self._credentials, self._asked = credentials, True
+        self._tokens.use(credentials)
 
     # -- one try -----------------------------------------------------------------------------------------------------
 
     def _authorized(self, call: Call) -> requests.Response:
         """Answer one challenge, if there is one."""
-        response = self._redirected(call, self._authorization(call.scope))
+        authorization = self._tokens.authorization(call.scope)
+        response = self._redirected(call, authorization)
         if response.status_code != 401:
             return response
-        challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
-        if challenge.scheme not in ("bearer", "basic"):
-            return response
-        with self._lock:
-            self._challenge = challenge
-            self._tokens.pop(call.scope, None)
-        authorization = self._authorization(call.scope)
+        header = response.headers.get("WWW-Authenticate", "")  # several are joined by commas
+        authorization = self._tokens.challenged(header, call.scope, authorization)
         if not authorization:
             return response
         read_out(response)
@@ -194,12 +181,12 @@ class Transport:
         except requests.exceptions.ConnectionError as exc:
             raise self._connection_error(exc) from exc
         except requests.exceptions.Timeout as exc:
-            raise _Unreachable(
+            raise Unreachable(
                 f"{self.registry} did not answer in time", "try again later", again=True, is_late=True
             ) from exc
         except (requests.exceptions.RequestException, OSError) as exc:
-            reason = type(exc).__name__
-            raise _Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=True) from exc
+            reason, passes = type(exc).__name__, not isinstance(exc, ValueError)  # no address, or none that is spoken
+            raise Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=passes) from exc
 
     def _verify(self) -> bool | str:
         import os
@@ -275,78 +262,6 @@ class Transport:
         if is_private(host) and not is_private(split(f"//{self.host}").hostname or ""):
             raise RegistryError(f"{self.registry} leads to the private address {host}", remedy=REMEDY)
 
-    # -- who ---------------------------------------------------------------------------------------------------------
-
-    def _authorization(self, scope: str) -> str:
-        """The header for `scope`, as far as the registry said what it wants; "" to go without."""
-        with self._lock:
-            challenge = self._challenge
-            token, until = self._tokens.get(scope, ("", 0.0))
-        if challenge is None:
-            return ""
-        if challenge.scheme == "basic":
-            credentials = self._known_credentials()
-            return credentials.basic if credentials and credentials.username else ""
-        if token and time.monotonic() < until:
-            return f"Bearer {token}"
-        token, life = self._fetch_token(challenge, scope)
-        with self._lock:
-            self._tokens[scope] = (token, time.monotonic() + max(life - 10, 1))
-        return f"Bearer {token}"
-
-    def _known_credentials(self) -> Credentials | None:
-        if not self._asked:
-            self._credentials, self._asked = self._config.credentials_for(self.registry), True
-        return self._credentials
-
-    def _fetch_token(self, challenge: Challenge, scope: str) -> tuple[str, float]:
-        """The token spec: GET with Basic, or POST with a refresh token."""
-        realm = challenge.parameters.get("realm", "")
-        parts = split(realm) if realm else urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnauthorizedError(f"{self.registry} names no usable token service", remedy="it is misconfigured")
-        if parts.scheme == "http" and urlsplit(self._base_url()).scheme == "https":
-            raise UnauthorizedError(
-                f"{self.registry} wants credentials sent over plain http ({parts.hostname})",
-                remedy="it is misconfigured",
-            )
-        self._check_address(parts.hostname)
-        credentials = self._known_credentials()
-        query = [("service", challenge.parameters.get("service", ""))]
-        query += [("scope", item) for item in (scope or challenge.parameters.get("scope", "")).split(" ") if item]
-        if credentials and credentials.identity_token:
-            form = [
-                ("grant_type", "refresh_token"),
-                ("refresh_token", credentials.identity_token),
-                ("client_id", "tiffin"),
-            ]
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._raw("POST", realm, headers, urlencode([*form, *query]).encode())
-        else:
-            headers = {"Authorization": credentials.basic} if credentials and credentials.username else {}
-            separator = "&" if parts.query else "?"
-            response = self._raw("GET", realm + separator + urlencode(query), headers, None)
-        with response:
-            if response.status_code in (401, 403):
-                raise UnauthorizedError(
-                    f"{self.registry} refused the credentials", remedy=f"run tiffin login {self.registry}"
-                )
-            if response.status_code != 200:
-                raise RegistryError(
-                    f"the token service of {self.registry} answered {response.status_code}", remedy="try again later"
-                )
-            data = body_of(response, MAX_TOKEN_BYTES, f"the token of {self.registry}")
-        try:
-            document = json.loads(data)
-            token = str(document.get("token") or document["access_token"])
-            if not token.isascii() or not token.isprintable():
-                raise ValueError("no text for a header")
-            return token, float(document.get("expires_in") or TOKEN_LIFE_SECONDS)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-            raise RegistryError(
-                f"the token service of {self.registry} gave an unreadable answer", remedy="it is misconfigured"
-            ) from exc
-
     # -- failures ----------------------------------------------------------------------------------------------------
 
     def pause(self, number: int, retry_after: str | None = None) -> float:
@@ -392,18 +307,7 @@ class Transport:
     def _connection_error(self, exc: Exception) -> Exception:
         text = str(exc)
         if "Name or service not known" in text or "NameResolution" in text or "Temporary failure in name" in text:
-            return _Unreachable(f"no host is called {self.host}", "check the name and the network", again=False)
+            return Unreachable(f"no host is called {self.host}", "check the name and the network", again=False)
         if "Connection refused" in text:
-            return _Unreachable(f"{self.registry} refused the connection", "is the registry running?", again=True)
-        return _Unreachable(f"the connection to {self.registry} broke", "try again", again=True)
-
-
-class _Unreachable(Exception):
-    """No answer; `again` if another try may get one, `is_late` if it may have arrived all the same."""
-
-    def __init__(self, message: str, remedy: str, *, again: bool, is_late: bool = False) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-        self.again = again
-        self.is_late = is_late
+            return Unreachable(f"{self.registry} refused the connection", "is the registry running?", again=True)
+        return Unreachable(f"the connection to {self.registry} broke", "try again", again=True)

@@ -23,7 +23,8 @@ from builder.layer.compress import decompressor
 from builder.oci.config import ImageConfig
 from builder.oci.reference import Reference
 from builder.oci.spec import Index, Manifest, Platform
-from builder.registry.auth import DockerConfig, parse_challenge
+from builder.registry.auth import DockerConfig
+from builder.registry.challenges import parse_challenges
 from cache.backend import StepRecord
 from cache.blobs import BlobStore
 from cache.bundle import Bundle
@@ -109,7 +110,7 @@ def test_names_of_any_text(text: str) -> None:
     for parse in (Reference.parse, Platform.parse):
         with contextlib.suppress(TiffinError):
             parse(text)
-    parse_challenge(text)
+    parse_challenges(text)
 
 
 @pytest.mark.attack("T11", "T33")

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from builder.errors import CorruptError, NotInRegistryError, RegistryError, Unau
 from builder.image.cache_image import RegistryStore
 from builder.oci.reference import Reference
 from builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
-from builder.registry.auth import Credentials, DockerConfig, parse_challenge
+from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.client import RegistryClient
 from builder.registry.transport import RegistryOptions
 from cache.bundle import Bundle
@@ -284,22 +285,70 @@ def test_schema_1_and_large_manifests_are_refused(tmp_path: Path) -> None:
             registry.get_manifest("x", f"sha256:{'0' * 64}")
 
 
-@pytest.mark.parametrize(
-    ("header", "scheme", "parameters"),
-    [
-        (
-            'Bearer realm="https://a/t",service="s",scope="a:b:c,d"',
-            "bearer",
-            {"realm": "https://a/t", "service": "s", "scope": "a:b:c,d"},
-        ),
-        ("basic Realm=x", "basic", {"realm": "x"}),
-        ('Bearer realm="a\\"b"', "bearer", {"realm": 'a"b'}),
-        ("", "", {}),
-    ],
-)
-def test_challenges(header: str, scheme: str, parameters: dict[str, str]) -> None:
-    challenge = parse_challenge(header)
-    assert (challenge.scheme, dict(challenge.parameters)) == (scheme, parameters)
+BEARER, BASIC = 'Bearer realm=R,service="fake"', 'Basic realm="fake"'
+SEVERAL = {
+    "basic then bearer": (BASIC, BEARER),
+    "bearer then basic": (BEARER, BASIC),
+    "in one header": (f"{BEARER}, {BASIC}",),
+    "in one header, basic first": (f"{BASIC}, {BEARER}",),
+    "negotiate first": ("Negotiate", "NTLM", BASIC, BEARER),
+    "a token service that is none": ('Bearer realm="ftp://x/y"', 'Bearer service="z"', f"Negotiate, {BASIC}"),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_best_of_several_challenges_is_taken(tmp_path: Path, name: str) -> None:
+    with fake_registry(auth="basic" if "none" in name else "bearer", challenges=SEVERAL[name]) as fake:
+        fake.put(DATA)
+        assert read(client(fake, tmp_path), descriptor()) == DATA
+        assert len(fake.seen("GET", "/blobs/")) == 2, "one question, one answer"
+
+
+def test_challenges_that_tiffin_cannot_answer_are_named(tmp_path: Path) -> None:
+    with (
+        fake_registry(auth="basic", challenges=("Negotiate", "NTLM")) as fake,
+        pytest.raises(UnauthorizedError, match="wants negotiate, ntlm"),
+    ):
+        read(client(fake, tmp_path), descriptor())
+
+
+@pytest.mark.parametrize("statuses", [[429], [500, 503], [502, 504, 429]])
+def test_token_service_that_is_busy_is_asked_again(tmp_path: Path, statuses: list[int]) -> None:
+    with fake_registry(auth="bearer", token_fail=list(statuses)) as fake:
+        fake.put(DATA)
+        assert read(client(fake, tmp_path), descriptor()) == DATA
+        assert len(fake.seen("GET", "/token")) == len(statuses) + 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_token_service_that_refuses_is_not_asked_again(tmp_path: Path, status: int) -> None:
+    with fake_registry(auth="bearer", token_fail=[status] * 9) as fake, pytest.raises(RegistryError):
+        read(client(fake, tmp_path), descriptor())
+    assert len(fake.seen("GET", "/token")) == 1
+
+
+def test_token_service_that_stays_busy_is_named(tmp_path: Path) -> None:
+    with fake_registry(auth="bearer", token_fail=[503] * 9) as fake:
+        registry = RegistryClient(fake.host, config(tmp_path), RegistryOptions(tries=2))
+        with pytest.raises(RegistryError, match=r"token service of 127.* answered 503; try again later"):
+            read(registry, descriptor())
+
+
+def test_many_threads_ask_for_one_token(tmp_path: Path) -> None:
+    with fake_registry(auth="bearer") as fake, ThreadPoolExecutor(8) as pool:
+        fake.put(DATA)
+        registry = client(fake, tmp_path)
+        assert registry.has_blob("x", Digest.of(DATA))
+        fake.log.clear()
+        assert all(pool.map(lambda _: registry.has_blob("y", Digest.of(DATA)), range(8)))
+        assert len(fake.seen("GET", "/token")) == 1
+
+
+def test_addresses_nobody_can_speak_to_are_not_asked_again(tmp_path: Path) -> None:
+    """What cannot pass is told at once."""
+    with fake_registry(redirect_to="gopher://x") as fake, pytest.raises(RegistryError, match="gopher"):
+        read(client(fake, tmp_path), descriptor())
+    assert len(fake.log) == 1
 
 
 def helper(folder: Path, name: str, script: str) -> str:
