@@ -27,6 +27,10 @@ class Answer(Protocol):
     @property
     def raw(self) -> Body: ...
 
+    status_code: int
+
+    def close(self) -> None: ...
+
 
 def split(url: str) -> SplitResult:
     """The parts of a URL, host and port among them valid."""

@@ -6,25 +6,21 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from contextlib import closing
 from urllib.parse import urlencode
 
 from builder.errors import RegistryError, UnauthorizedError
-from builder.registry.answers import body_of, joined, origin, split
+from builder.registry.answers import Answer, body_of, joined, origin, split
 from builder.registry.auth import Credentials, DockerConfig
 from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.failures import REDIRECTS, RETRIED, Unreachable
-from cache.connections import read_out
-
-if TYPE_CHECKING:
-    from requests import Response
 
 MAX_TOKEN_BYTES = 1 << 20
 MAX_REDIRECTS = 5
 TOKEN_LIFE_SECONDS = 60  # the token spec's default
 MARGIN_SECONDS = 10  # a token is not used so shortly before its end
 FORM = "application/x-www-form-urlencoded"
-Send = Callable[[str, str, Mapping[str, str], bytes | None], "Response"]
+Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
 
 
 class Tokens:
@@ -153,19 +149,19 @@ class Tokens:
             headers = {"Authorization": credentials.basic} if credentials and credentials.username else {}
             separator = "&" if split(realm).query else "?"
             response = self._get(realm + separator + urlencode(query), headers)
-        with response:
+        with closing(response):
             self._check_status(response)
             data = body_of(response, MAX_TOKEN_BYTES, f"the token of {self._registry}")
         return self._token_of(data)
 
-    def _get(self, url: str, headers: Mapping[str, str]) -> Response:
+    def _get(self, url: str, headers: Mapping[str, str]) -> Answer:
         """The answer, after redirects; credentials stay with their origin, or go to the https of the same host."""
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send("GET", url, headers, None)
             if response.status_code not in REDIRECTS or "Location" not in response.headers:
                 return response
             target = joined(url, response.headers["Location"])
-            read_out(response)
+            response.close()
             self._check_way(url, target)
             upgraded = (
                 split(target).scheme == "https" != split(url).scheme and split(target).hostname == split(url).hostname
@@ -175,7 +171,7 @@ class Tokens:
             url = target
         raise RegistryError(f"the token service of {self._registry} redirects without end", remedy="check it")
 
-    def _check_status(self, response: Response) -> None:
+    def _check_status(self, response: Answer) -> None:
         status, who = response.status_code, f"the token service of {self._registry}"
         if status in (401, 403):
             raise UnauthorizedError(
