@@ -1,6 +1,6 @@
 """Docker's .dockerignore: patterns anchored at the root, the last match wins, a matched directory covers what it holds.
 
-Semantics of moby/patternmatcher (`MatchesOrParentMatches`) and its ignore file reader; glob.py tells two differences.
+Semantics of moby/patternmatcher (`MatchesUsingParentResults`, by which BuildKit walks) and its ignore file reader; glob.py tells two differences.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from builder.dockerfile.glob import check_pattern, is_literal, match_component, match_path, path_regex
 from builder.errors import ContextError, DockerfileError
@@ -26,30 +27,48 @@ class IgnoreRule:
     written: str
 
 
+class _Run:
+    """Neighbouring patterns of one sign."""
+
+    def __init__(self, rules: Sequence[IgnoreRule]) -> None:
+        self.rules = tuple(rules)
+        self.negated = rules[0].negated
+        self._paths: set[str] = set()  # patterns that are plain paths
+        self._names: set[str] = set()  # patterns of the form **/name
+        wild = [path_regex(rule.pattern) for rule in rules if not self._is_plain(rule.pattern)]
+        self._wild = re.compile("|".join(f"(?:{text})" for text in wild), re.DOTALL) if wild else None
+
+    def _is_plain(self, pattern: str) -> bool:
+        if is_literal(pattern):
+            self._paths.add(pattern)
+        elif pattern.startswith(_ANYWHERE) and "/" not in pattern[3:] and is_literal(pattern[3:]):
+            self._names.add(pattern[3:])
+        else:
+            return False
+        return True
+
+    def matches(self, path: str, name: str) -> bool:
+        return path in self._paths or name in self._names or bool(self._wild and self._wild.fullmatch(path))
+
+
 class IgnoreRules:
     """The patterns of one ignore file.
 
-    Neighbouring patterns of one sign form a run. A path's verdict is the sign of the last run that matches it or a
-    directory above it; directories are remembered, so that a walk asks each name only for itself.
+    They are tried in order. One that would change nothing for a path (`!d` while `d` is not ignored) is not tried, so what
+    lies below knows nothing of it: `**/*.md` and `!d` leave d/b.md ignored, `*` and `!d` bring it back. What matched a
+    directory matches all below it; that is remembered, so that a walk asks each name only for itself.
     """
 
     def __init__(self, rules: Sequence[IgnoreRule]) -> None:
         self._rules = tuple(rules)
-        self._negated: list[bool] = []  # by run
-        self._below: list[tuple[int, tuple[str, ...]]] = []  # of each negated pattern its run and components
-        self._paths: dict[str, int] = {}  # patterns that are plain paths
-        self._names: dict[str, int] = {}  # patterns of the form **/name
-        wild: list[list[str]] = []
-        for rule in self._rules:
-            if not self._negated or self._negated[-1] != rule.negated:
-                self._negated.append(rule.negated)
-                wild.append([])
-            self._sort_in(rule, len(self._negated) - 1, wild[-1])
-        # the last run first, each in a group of its own
-        self._groups = [run for run in reversed(range(len(wild))) if wild[run]]
-        alternatives = "|".join(f"({'|'.join(wild[run])})" for run in self._groups)
-        self._wild = re.compile(alternatives, re.DOTALL) if alternatives else None
-        self._directories: dict[str, int] = {"": -1}
+        self._runs = [_Run(tuple(group)) for _, group in groupby(self._rules, key=lambda rule: rule.negated)]
+        self._below = [  # of each negated pattern its run and components
+            (number, tuple(rule.pattern.split("/")))
+            for number, run in enumerate(self._runs)
+            if run.negated
+            for rule in run.rules
+        ]
+        self._directories: dict[str, int] = {"": 0}
 
     @classmethod
     def parse(cls, text: str, file: str) -> IgnoreRules:
@@ -73,57 +92,46 @@ class IgnoreRules:
 
     def matches(self, path: str) -> bool:
         """Whether `path` (relative to the root, clean) is ignored."""
-        run = self._last_run(path)
-        return run >= 0 and not self._negated[run]
+        run = self._deciding(path)
+        return run >= 0 and not self._runs[run].negated
 
     def may_descend(self, directory: str) -> bool:
         """Whether something below `directory` may be included; False lets a walk pass it by."""
-        run = self._last_run(directory)
-        if run < 0 or self._negated[run]:
+        deciding = self._deciding(directory)
+        if deciding < 0 or self._runs[deciding].negated:
             return True
         parts = directory.split("/")
-        return any(number > run and _reaches_below(pattern, parts) for number, pattern in self._below)
+        return any(number > deciding and _reaches_below(pattern, parts) for number, pattern in self._below)
 
     def rule_for(self, path: str) -> IgnoreRule | None:
         """The rule that decides on `path`, for messages; None when none matches."""
+        deciding = self._deciding(path)
+        if deciding < 0:
+            return None
         parts = path.split("/")
         above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-        for rule in reversed(self._rules):
-            if any(match_path(rule.pattern, candidate) for candidate in above):
-                return rule
-        return None
+        rules = reversed(self._runs[deciding].rules)
+        return next(rule for rule in rules if any(match_path(rule.pattern, candidate) for candidate in above))
 
-    def _sort_in(self, rule: IgnoreRule, run: int, wild: list[str]) -> None:
-        pattern = rule.pattern
-        if rule.negated:
-            self._below.append((run, tuple(pattern.split("/"))))
-        if is_literal(pattern):
-            self._paths[pattern] = run
-        elif pattern.startswith(_ANYWHERE) and "/" not in pattern[3:] and is_literal(pattern[3:]):
-            self._names[pattern[3:]] = run
-        else:
-            wild.append(path_regex(pattern))
-
-    def _last_run(self, path: str) -> int:
+    def _deciding(self, path: str) -> int:
+        """The number of the last run that matches `path`, -1 for none."""
         parent, _, name = path.rpartition("/")
-        run = self._directories.get(parent)
-        if run is None:
-            run, prefix = -1, ""
+        above = self._directories.get(parent)
+        if above is None:
+            above, prefix = 0, ""
             for part in parent.split("/"):
                 prefix = f"{prefix}/{part}" if prefix else part
-                run = self._directories[prefix] = self._own_run(prefix, part, run)
-        return self._own_run(path, name, run)
+                above = self._directories[prefix] = self._matching(prefix, part, above)
+        return self._matching(path, name, above).bit_length() - 1
 
-    def _own_run(self, path: str, name: str, above: int) -> int:
-        """The last run that matches `path`, or that matched `above` it."""
-        if above == len(self._negated) - 1:
-            return above
-        run = max(above, self._paths.get(path, -1), self._names.get(name, -1))
-        match = self._wild.fullmatch(path) if self._wild else None
-        if match:
-            assert match.lastindex is not None
-            run = max(run, self._groups[match.lastindex - 1])
-        return run
+    def _matching(self, path: str, name: str, above: int) -> int:
+        """The runs that match `path`, a bit for each, given those that matched the directory `above` it."""
+        found, ignored = 0, False
+        for number, run in enumerate(self._runs):
+            if above >> number & 1 or (run.negated == ignored and run.matches(path, name)):
+                found |= 1 << number
+                ignored = not run.negated
+        return found
 
 
 def _rules(line: str, number: int, file: str) -> list[IgnoreRule]:
