@@ -54,9 +54,10 @@ class _Run:
 class IgnoreRules:
     """The patterns of one ignore file.
 
-    They are tried in order. One that would change nothing for a path (`!d` while `d` is not ignored) is not tried, so what
-    lies below knows nothing of it: `**/*.md` and `!d` leave d/b.md ignored, `*` and `!d` bring it back. What matched a
-    directory matches all below it; that is remembered, so that a walk asks each name only for itself.
+    They are tried in order, and what matched a directory matches all below it; that is remembered, so that a walk asks each
+    name only for itself. An exception that would change nothing for a directory (`!d` while `d` is not ignored) is not tried
+    on it: `**/*.md` and `!d` leave d/b.md ignored, `*` and `!d` bring it back. An exclusion that matches last always counts
+    (`d`, `!d/a`, `d`), where BuildKit makes an empty file.
     """
 
     def __init__(self, rules: Sequence[IgnoreRule]) -> None:
@@ -68,7 +69,7 @@ class IgnoreRules:
             if run.negated
             for rule in run.rules
         ]
-        self._directories: dict[str, int] = {"": 0}
+        self._directories: dict[str, int] = {"": 0}  # the runs that match them, a bit for each
 
     @classmethod
     def parse(cls, text: str, file: str) -> IgnoreRules:
@@ -128,7 +129,7 @@ class IgnoreRules:
         """The runs that match `path`, a bit for each, given those that matched the directory `above` it."""
         found, ignored = 0, False
         for number, run in enumerate(self._runs):
-            if above >> number & 1 or (run.negated == ignored and run.matches(path, name)):
+            if above >> number & 1 or ((ignored or not run.negated) and run.matches(path, name)):
                 found |= 1 << number
                 ignored = not run.negated
         return found

@@ -18,7 +18,7 @@ from builder.instructions.ops import (
     SshMount,
     TmpfsMount,
 )
-from builder.options import csv_pairs, size_bytes, switch
+from builder.options import csv_pairs, size_bytes
 from cache.values import dataclass
 
 _ALIASES = {
@@ -29,14 +29,19 @@ _ALIASES = {
     "readwrite": "rw",
 }
 _COMMON = ("type", "target")
+# the first of a line have a meaning there; the last ones are taken and mean nothing, as in BuildKit
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "bind": ("source", "from", "ro", "rw"),
-    "cache": ("id", "source", "from", "ro", "rw", "sharing", "mode", "uid", "gid"),
-    "tmpfs": ("size",),
-    "secret": ("id", "source", "env", "required", "mode", "uid", "gid"),
-    "ssh": ("id", "required", "mode", "uid", "gid"),
+    "bind": ("source", "from", "ro", "rw", "id", "env"),
+    "cache": ("id", "source", "from", "ro", "rw", "sharing", "mode", "uid", "gid", "env"),
+    "tmpfs": ("size", "ro", "rw", "id", "env"),
+    "secret": ("id", "source", "env", "required", "mode", "uid", "gid", "ro", "rw"),
+    "ssh": ("id", "required", "mode", "uid", "gid", "ro", "rw", "env"),
 }
 _SWITCHES = ("ro", "rw", "required")
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
 # buildah's, for hosts with SELinux: nothing here carries labels that a sandbox would need changed
 _RELABELLING = (("z", None), ("Z", None), ("relabel", "shared"), ("relabel", "private"))
 _ALL_KEYS = sorted({*_COMMON, *_ALIASES, *(key for keys in _KEYS.values() for key in keys)})
@@ -48,9 +53,9 @@ MAX_ID = (1 << 32) - 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountFlag:
-    """One --mount as written; only its shape was checked."""
+    """One --mount as written; only its shape was checked. Of fields given twice the last one counts, as in BuildKit."""
 
-    fields: tuple[tuple[str, str], ...]  # canonical names; "" for a switch without a value
+    fields: tuple[tuple[str, str], ...]  # canonical names; "true" for a switch without a value
     text: str
     span: Span
 
@@ -78,32 +83,32 @@ class MountFlag:
                 raise DockerfileError(
                     f"invalid field '{written}' must be a key=value pair", span=span, remedy=f"write {written}=VALUE"
                 )
-            if name in dict(fields):
-                raise DockerfileError(
-                    f'"{name}" is given twice in --mount="{text}"', span=span, remedy="keep one of them"
-                )
-            fields.append((name, value or ""))
+            fields.append((name, "true" if value is None else value))
         mount = cls(fields=tuple(fields), text=text, span=span)
-        kind = mount._given("type", "bind")
+        kind = dict(fields).get("type", "bind")
         if "$" not in kind:
-            mount._check_keys(kind)
+            mount._check_keys(kind.lower())
         return mount
 
     def apply(self, scope: StageScope, ssh_number: int) -> RunMount:
         """The mount with variables expanded; `ssh_number` counts the ssh mounts before it. Raises DockerfileError."""
-        fields = {
-            name: (scope.expand_reference if name == "from" else scope.expand)(value, self.span)
-            for name, value in self.fields
-        }
-        kind = fields.get("type", "bind")
+        fields: dict[str, str] = {}
+        writable: bool | None = None
+        for name, text in self.fields:
+            fields[name] = (scope.expand_reference if name == "from" else scope.expand)(text, self.span)
+            if name in ("ro", "rw"):
+                writable = self._boolean(name, fields[name]) == (name == "rw")
+        kind = fields.get("type", "bind").lower()
         self._check_keys(kind)
         match kind:
             case "bind":
-                return self._bind(fields, scope)
+                return self._bind(fields, scope, writable=bool(writable))
             case "cache":
-                return self._cache(fields, scope)
+                return self._cache(fields, scope, read_only=writable is False)
             case "tmpfs":
-                return TmpfsMount(target=self._target(fields, scope), size_bytes=self._size(fields))
+                return TmpfsMount(
+                    target=self._target(fields, scope), size_bytes=self._size(fields), read_only=writable is False
+                )
             case "secret":
                 return self._secret(fields, scope)
             case _:
@@ -111,21 +116,17 @@ class MountFlag:
 
     # -- kinds ---------------------------------------------------------------------------------------------------------
 
-    def _bind(self, fields: Mapping[str, str], scope: StageScope) -> BindMount:
-        origin = self._origin(fields, scope) or ContextOrigin()
-        writable = self._switch(fields, "rw", default=False)
-        if "ro" in fields and self._switch(fields, "ro", default=True) == writable:
-            raise self._error("ro and rw contradict each other", "keep one of them")
+    def _bind(self, fields: Mapping[str, str], scope: StageScope, *, writable: bool) -> BindMount:
         return BindMount(
             target=self._target(fields, scope),
             source=absolute(fields.get("source", "/"), "/"),
-            origin=origin,
+            origin=self._origin(fields, scope) or ContextOrigin(),
             writable=writable,
         )
 
-    def _cache(self, fields: Mapping[str, str], scope: StageScope) -> CacheMount:
+    def _cache(self, fields: Mapping[str, str], scope: StageScope, *, read_only: bool) -> CacheMount:
         target = self._target(fields, scope)
-        sharing = fields.get("sharing", "shared")
+        sharing = fields.get("sharing", "shared").lower()
         if sharing not in SHARING:
             raise self._error(
                 f'unsupported sharing mode "{sharing}"',
@@ -135,7 +136,7 @@ class MountFlag:
             target=target,
             id=fields.get("id") or target,
             sharing=sharing,
-            read_only=self._switch(fields, "ro", default=False),
+            read_only=read_only,
             origin=self._origin(fields, scope),
             source=absolute(fields.get("source", "/"), "/"),
             mode=self._mode(fields),
@@ -146,6 +147,8 @@ class MountFlag:
     def _secret(self, fields: Mapping[str, str], scope: StageScope) -> SecretMount:
         # BuildKit reads `source` as another name of `id`
         name, env, target = fields.get("id") or fields.get("source", ""), fields.get("env", ""), fields.get("target")
+        if fields.get("id") and fields.get("source"):
+            raise self._error("both source and id can't be set", "keep one of them")
         if not (name or target or env):
             raise self._error("a secret mount needs one of id, target, env", "write --mount=type=secret,id=NAME")
         if not target and not env:
@@ -155,7 +158,7 @@ class MountFlag:
             id=name or posixpath.basename(target or "") or env,
             target=absolute(target, scope.workdir) if target else "",
             env=env,
-            required=self._switch(fields, "required", default=False),
+            required=self._boolean("required", fields.get("required", "false")),
             mode=0o400 if mode is None else mode,
             uid=self._number(fields, "uid") or 0,
             gid=self._number(fields, "gid") or 0,
@@ -166,16 +169,13 @@ class MountFlag:
         return SshMount(
             id=fields.get("id") or "default",
             target=absolute(fields.get("target") or f"{SSH_SOCKET}{number}", scope.workdir),
-            required=self._switch(fields, "required", default=False),
+            required=self._boolean("required", fields.get("required", "false")),
             mode=0o600 if mode is None else mode,
             uid=self._number(fields, "uid") or 0,
             gid=self._number(fields, "gid") or 0,
         )
 
     # -- fields --------------------------------------------------------------------------------------------------------
-
-    def _given(self, name: str, default: str) -> str:
-        return dict(self.fields).get(name, default)
 
     def _check_keys(self, kind: str) -> None:
         if kind not in _KEYS:
@@ -208,15 +208,10 @@ class MountFlag:
             return None
         return scope.planner.origin(name, self.span, mount_target=fields.get("target", ""))
 
-    def _switch(self, fields: Mapping[str, str], name: str, *, default: bool) -> bool:
-        if name not in fields:
-            return default
-        try:
-            return switch(fields[name])
-        except ValueError as exc:
-            raise self._error(
-                f"invalid value for '{name}': {fields[name]}", f"write {name}=true or {name}=false"
-            ) from exc
+    def _boolean(self, name: str, text: str) -> bool:
+        if text not in _BOOLEANS:
+            raise self._error(f"invalid value for '{name}': {text}", f"write {name}=true or {name}=false")
+        return _BOOLEANS[text]
 
     def _size(self, fields: Mapping[str, str]) -> int:
         try:

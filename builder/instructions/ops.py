@@ -114,9 +114,10 @@ class TmpfsMount:
 
     target: str
     size_bytes: int = 0
+    read_only: bool = False
 
     def key(self) -> Sequence[object]:
-        return ("tmpfs", self.target, self.size_bytes)
+        return ("tmpfs", self.target, self.size_bytes, *(("ro",) if self.read_only else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

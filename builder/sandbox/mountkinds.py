@@ -35,7 +35,8 @@ def make(item: _Item, scratch: str) -> int:
             options: list[tuple[str, str | None]] = [("mode", f"{item['mode']:o}")]
             if item["size_bytes"]:
                 options.append(("size", str(item["size_bytes"])))
-            return kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV)
+            read_only = kernel.ATTR_RDONLY if item["read_only"] else 0
+            return kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV | read_only)
         case "layers":
             mount_fd = _layers(item, scratch)
         case _:

@@ -38,6 +38,7 @@ class Tmpfs:
     path: str
     size_bytes: int = 0
     mode: int = DEFAULT_TMPFS_MODE
+    read_only: bool = False
     kind: str = "tmpfs"
 
 

@@ -93,7 +93,7 @@ class MountShop:
                         source=source,
                     )
                 case TmpfsMount():
-                    made = Tmpfs(path=mount.target, size_bytes=mount.size_bytes)
+                    made = Tmpfs(path=mount.target, size_bytes=mount.size_bytes, read_only=mount.read_only)
                 case SecretMount():
                     made = self._secret(mount, result, span)
                 case SshMount():

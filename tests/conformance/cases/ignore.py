@@ -67,7 +67,6 @@ CASES = [
                 "negation-of-a-directory-not-ignored": "**/*.log\n!dir\n",
                 "negation-of-a-directory-then-a-name": "dir\n!dir\n**/*.log\n",
                 "negation-below-said-before": "dir/sub\n!dir\n!other\n",
-                "directory-named-twice": "dir\n!dir/keep.txt\ndir\n",
                 "negation-with-space": "*.txt\n! b.txt\n",
                 "everything-but": "*\n!a.txt\n!other\n",
                 "comments-and-blanks": "# a.txt\n\n   \n  b.txt  \n",

@@ -51,6 +51,47 @@ CASES = [
         },
         context="tree",
     ),
+    *table(
+        "access",
+        "every spelling of ro and rw with every value; the last one counts",
+        "FROM base\nRUN --mount=target=/m,@@ (echo w >/m/new) 2>/dev/null && echo written >/out || echo refused >/out\n",
+        {
+            "readonly-false": "source=sub,readonly=false",
+            "readonly-true": "source=sub,readonly=true",
+            "readonly": "source=sub,readonly",
+            "ro-0": "source=sub,ro=0",
+            "ro-letter": "source=sub,ro=F",
+            "capitals": "source=sub,ReadOnly=FALSE",
+            "rw-false": "source=sub,rw=false",
+            "rw-1": "source=sub,rw=1",
+            "readwrite-false": "source=sub,readwrite=False",
+            "readwrite-t": "source=sub,readwrite=t",
+            "quoted-variable": {
+                "dockerfile": "FROM base\nARG RO=false\nRUN --mount=source=sub,target=/m,ro=$RO touch /m/n && echo w >/out\n"
+            },
+            "ro-then-rw": "source=sub,ro,rw",
+            "rw-then-ro": "source=sub,rw,ro",
+            "both-false": "source=sub,readonly=false,readwrite=false",
+            "both-true": "source=sub,readonly=true,readwrite=true",
+            "ro-twice": "source=sub,ro,ro=false",
+            "target-twice": "source=sub,target=/m2,dst=/m,rw",
+            "cache-readonly": "type=cache,id=access-1,readonly=true",
+            "cache-rw-false": "type=cache,id=access-2,rw=false",
+            "cache-ro-false": "type=cache,id=access-3,ro=false",
+            "tmpfs-ro": "type=tmpfs,ro",
+            "tmpfs-rw-false": "type=tmpfs,readwrite=false",
+            "tmpfs-rw": "type=tmpfs,rw",
+            "type-in-capitals": "type=BIND,source=sub,rw",
+            "id-means-nothing": "source=sub,id=x,rw",
+            "secret": {
+                "dockerfile": "FROM base\nRUN --mount=type=secret,id=none,ro --mount=type=ssh,rw=false echo x >/out\n"
+            },
+            "empty": ("source=sub,ro=", "(?i)invalid value for .?ro"),
+            "word": ("source=sub,readonly=no", "(?i)invalid value for .?(readonly|ro)"),
+            "mixed-case": ("source=sub,rw=tRUE", "(?i)invalid value for .?rw"),
+        },
+        context="tree",
+    ),
     Case(
         name="bind-ignored",
         rule="a bind of the context honours .dockerignore",
@@ -205,6 +246,10 @@ CASES = [
             "ssh-source": {
                 "dockerfile": "FROM base\nRUN --mount=type=ssh,source=x true\n",
                 "error": r"(?i)ssh (mount )?does not support source",
+            },
+            "secret-id-and-source": {
+                "dockerfile": "FROM base\nRUN --mount=type=secret,id=s,source=t true\n",
+                "error": r"both source and id can't be set",
             },
             "bad-switch": {
                 "dockerfile": "FROM base\nRUN --mount=target=/m,rw=perhaps true\n",

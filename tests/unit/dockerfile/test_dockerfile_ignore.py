@@ -101,8 +101,9 @@ SEVERAL = [
     (["**", "!dist/*.whl"], "dist/a.whl", False),
     (["*", "!a", "a/b", "!a/b/c"], "a/b/c/d", False),
     (["*", "!a", "a/b", "!a/b/c"], "a/b/x", True),
-    # a pattern that would change nothing for a directory is not tried on it, so it says nothing of what lies below
-    (["foo", "!foo/bar", "foo"], "foo/bar", False),
+    (["foo", "!foo/bar", "foo"], "foo/bar", True),
+    (["**", "!**/*.md", "d/e"], "d/e/b.md", True),
+    # an exception that would change nothing for a directory is not tried on it, so it says nothing of what lies below
     (["**/*.md", "!d"], "d/b.md", True),
     (["**/*.md", "!d"], "d/e/b.md", True),
     (["*", "!d"], "d/b.md", False),
