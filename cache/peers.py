@@ -7,6 +7,7 @@ that all ask the same peer first; one that fails is not asked again by this proc
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 5050
 MIN_BYTES = 64 << 10  # smaller blobs cost less than the question
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%\w+)?")
+_DNS = re.compile(r"dns:[A-Za-z0-9._-]+(:\d{1,5})?")
 STALL_SECONDS = 10.0  # a peer may itself be waiting for the registry
 
 
@@ -98,11 +101,17 @@ def _keep(stream: BinaryIO, ref: BlobRef, blobs: BlobStore) -> None:
 
 
 def _check(name: str) -> None:
-    if name.startswith("dns:") and name[4:]:
-        return
-    parts = urlsplit(name)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--cache-peer {place_of(name)} is no peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
+    if not (_DNS.fullmatch(name) if name.startswith("dns:") else _is_address(name)):
+        shown = name.rpartition("@")[2] if "@" in name else name  # no credentials
+        raise UsageError(f"--cache-peer {shown} is no peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        parts = urlsplit(name)
+        return parts.scheme in ("http", "https") and bool(_HOST.fullmatch(parts.hostname or "")) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def _resolved(name: str, warn: Callable[[str], None]) -> list[str]:

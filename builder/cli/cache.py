@@ -19,7 +19,7 @@ from builder.cli.cache_serve import serve_command
 from builder.cli.formats import age_text, print_table
 from builder.cli.groups import Group
 from builder.cli.plain_text import size_text
-from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk
+from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk, told_total
 from builder.cli.render import make_renderer
 from builder.cli.session import Session
 from builder.cli.system import confirm
@@ -103,7 +103,11 @@ def prune(session: Session, /, max_size: str | None, older_than: str | None, kee
     age = seconds_of(older_than, "--older-than ") if older_than else None
     confirm(force, "Remove steps from the build cache?")
     reach_trees(session)
-    before = size_on_disk(session.state.root)
+    with told_total(session):
+        _prune(session, limit, age, keep)
+
+
+def _prune(session: Session, limit: int | None, age: float | None, keep: int | None) -> None:
     cache = LocalCache(session.table)
     rows = sorted(cache.records(), key=lambda row: row[1].created, reverse=True)
     kept = []
@@ -119,7 +123,6 @@ def prune(session: Session, /, max_size: str | None, older_than: str | None, kee
             cache.forget(name)
             kept.remove(name)
         remove_unneeded(session, keep_records=True)
-    click.echo(f"Total reclaimed space: {size_text(max(0, before - size_on_disk(session.state.root)))}")
 
 
 @command.command("verify")

@@ -13,14 +13,15 @@ from builder.cli.wishes import WITHOUT_EFFECT
 
 def docker_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options."""
-    for name, (short, takes_value, _) in WITHOUT_EFFECT.items():
+    for name, (short, takes_value, reason) in reversed(list(WITHOUT_EFFECT.items())):
         command = click.option(
             f"--{name}",
             *([short] if short else []),
             field_of(name),
             is_flag=None if takes_value else True,
             multiple=takes_value,
-            hidden=True,
+            metavar="VALUE" if takes_value else None,
+            help=f"No effect: {reason}." if reason else "No effect.",
         )(command)
     command = click.option("--cidfile", metavar="FILE", help="Write the container's id to FILE.")(command)
     return click.option("--group-add", "groups", multiple=True, metavar="GROUP", help="Further group; repeatable.")(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
@@ -45,6 +47,11 @@ def print_table(lines: Sequence[Sequence[str]]) -> None:
     for line in lines:
         cells = zip(line, widths, strict=False)
         click.echo("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
+
+
+def is_podman() -> bool:
+    """Whether the program was called by podman's name, so that lists in JSON are one array."""
+    return Path(sys.argv[0]).name == "podman"
 
 
 def filters_of(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:

@@ -11,6 +11,30 @@ from builder.options import switch
 
 Commands = Mapping[str, tuple[str, str, str]]  # name: (module, name in it, short help)
 END_OF_OPTIONS = "--"
+_BACKGROUND = "containers run in the foreground, until their command ends"
+_HOST_NETWORK = "there are no networks to manage; see --network of tiffin run"
+NOT_THERE = {  # commands of docker: why they are not there
+    **dict.fromkeys(
+        (
+            "attach", "commit", "cp", "create", "diff", "events", "exec", "kill", "logs", "pause", "port", "rename", "restart",
+            "start", "stats", "stop", "top", "unpause", "update", "wait",
+        ),
+        _BACKGROUND,
+    ),
+    "bake": "call tiffin build for each target",
+    "compose": _BACKGROUND,
+    "context": "there is no daemon to choose",
+    "import": "FROM scratch and ADD file.tar / in a Dockerfile do it",
+    "imagetools": "several platforms are pushed by tiffin build --platform",
+    "manifest": "several platforms are pushed by tiffin build --platform",
+    "network": _HOST_NETWORK,
+    "search": "ask the registry's own pages",
+    "volume": "volumes are made by -v NAME:PATH of tiffin run",
+}  # fmt: skip
+
+
+class UnknownCommandError(click.UsageError):
+    exit_code = 1  # Docker's
 
 
 class Group(click.Group):
@@ -32,10 +56,7 @@ class Group(click.Group):
             args = [*args[1:], "--help"]
         known = self.list_commands(ctx)
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            from builder.dockerfile.suggest import did_you_mean
-
-            hint = did_you_mean(args[0], known)
-            raise click.UsageError(f'unknown command "{args[0]}"' + (f"; {hint}" if hint else ""), ctx)
+            raise UnknownCommandError(unknown_command(args[0], known), ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not isinstance(command, click.Group):
             rest = plain_flags(command, rest, click.Context(command, info_name=name, parent=ctx))
@@ -64,6 +85,16 @@ class LazyGroup(Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._lazy[name][2]) for name in self.list_commands(ctx)])
+
+
+def unknown_command(name: str, known: Sequence[str]) -> str:
+    """What to say of a command that is not there: that it is docker's and why not, or what it is like."""
+    if name in NOT_THERE:
+        return f'"{name}" is not there yet: {NOT_THERE[name]}'
+    from builder.dockerfile.suggest import did_you_mean
+
+    hint = did_you_mean(name, [*known, *NOT_THERE])
+    return f'unknown command "{name}"' + (f"; {hint}" if hint else "")
 
 
 def plain_flags(command: click.Command, arguments: Sequence[str], ctx: click.Context | None = None) -> list[str]:

@@ -49,16 +49,10 @@ def command(session: Session, /, form: str) -> None:
             for report in reports
         ]
         lift_list = [{"what": lift.what, "text": lift.text} for lift in lifts]
-        document: dict[str, object] = {
-            **about,
-            "ServerVersion": VERSION,  # docker's names for what scripts ask it
-            "OSType": Platform.local().os,
-            "Architecture": platform.machine(),
-            "NCPU": os.cpu_count(),
-            "DockerRootDir": str(session.state.root),
-            "tiers": tier_list,
-            "lifts": lift_list,
-        }
+        used = next((report.isolation for report in reports if report.name == chosen), None)
+        from builder.cli.docker_info import docker_info
+
+        document = {**about, **docker_info(session, used), "tiers": tier_list, "lifts": lift_list}
         if form == "json":
             click.echo(json.dumps(document, indent=2))
             return

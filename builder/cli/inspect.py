@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
 import click
 
@@ -40,6 +41,17 @@ def command(session: Session, /, names: tuple[str, ...], form: str | None, kind:
         raise failure
 
 
+def _of(kind: str) -> click.Command:
+    """The same for one kind alone, as the groups image and container have it."""
+    callback = command.callback
+    assert callback is not None
+    params = [option for option in command.params if option.name != "kind"]
+    return click.Command("inspect", params=params, callback=partial(callback, kind=kind), help=command.help)
+
+
+image_command, container_command = _of("image"), _of("container")
+
+
 def _document(session: Session, name: str, kind: str | None) -> dict[str, object]:
     """Of the container of that name, else the image; raises ImageNotFoundError."""
     if kind != "image":
@@ -50,7 +62,12 @@ def _document(session: Session, name: str, kind: str | None) -> dict[str, object
         except (ImageNotFoundError, UsageError):
             if kind == "container":
                 raise
-    return document_of(session.store.find(name), session)
+    try:
+        return document_of(session.store.find(name), session)
+    except ImageNotFoundError as exc:
+        if kind == "image":
+            raise
+        raise ImageNotFoundError(f"No such object: {name}", remedy="see tiffin images and tiffin ps -a") from exc
 
 
 def document_of(image: StoredImage, session: Session) -> dict[str, object]:

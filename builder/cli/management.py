@@ -20,7 +20,8 @@ def _named(*names: str, **renamed: str) -> dict[str, tuple[str, str, str]]:
     cls=LazyGroup,
     hidden_names=("list", "remove"),
     lazy={
-        **_named("build", "pull", "push", "inspect", "history", "tag", "save", "load"),
+        **_named("build", "pull", "push", "history", "tag", "save", "load"),
+        "inspect": ("builder.cli.inspect", "image_command", "Show what images are, as JSON."),
         **_named(ls="images", list="images", rm="rmi", remove="rmi"),
         "prune": ("builder.cli.management", "image_prune", "Remove images without a name, or that no container uses."),
     },
@@ -33,7 +34,8 @@ def image() -> None:
     cls=LazyGroup,
     hidden_names=("list", "ps", "remove"),
     lazy={
-        **_named("run", "ps", "rm", "export", "inspect", ls="ps", list="ps", remove="rm"),
+        **_named("run", "ps", "rm", "export", ls="ps", list="ps", remove="rm"),
+        "inspect": ("builder.cli.inspect", "container_command", "Show what containers are, as JSON."),
         "prune": ("builder.cli.management", "container_prune", "Remove containers that ended."),
     },
 )
@@ -64,21 +66,17 @@ def buildx() -> None:
 @click.pass_obj
 def image_prune(session: Session, /, everything: bool, force: bool) -> None:
     """Remove images without a name, or with --all those that no container uses."""
-    from builder.cli.plain_text import size_text
-    from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk
+    from builder.cli.pruning import reach_trees, remove_images, remove_unneeded, told_total
     from builder.cli.system import confirm
     from builder.containers.container import Containers
 
     confirm(force, "Remove all images that no container uses?" if everything else "Remove images without a name?")
     reach_trees(session)
-    before = size_on_disk(session.state.root)
-    used = {state.image_id for state in Containers(session.state).states()}
-    for item in session.store.images():
-        if str(item.id) not in used and (everything or not item.names):
-            session.store.remove(item)
-            click.echo(f"deleted: {item.id}")
-    remove_unneeded(session, keep_records=True)
-    click.echo(f"Total reclaimed space: {size_text(max(0, before - size_on_disk(session.state.root)))}")
+    with told_total(session):
+        used = {state.image_id for state in Containers(session.state).states()}
+        unused = [image for image in session.store.images() if str(image.id) not in used]
+        remove_images(session, [image for image in unused if everything or not image.names])
+        remove_unneeded(session, keep_records=True)
 
 
 @click.command("prune")
@@ -86,10 +84,10 @@ def image_prune(session: Session, /, everything: bool, force: bool) -> None:
 @click.pass_obj
 def container_prune(session: Session, /, force: bool) -> None:
     """Remove containers that ended."""
-    from builder.cli.pruning import reach_trees
+    from builder.cli.pruning import reach_trees, remove_stopped, told_total
     from builder.cli.system import confirm
-    from builder.containers.container import Containers
 
     confirm(force, "Remove all containers that ended?")
     reach_trees(session)
-    Containers(session.state).sweep(stopped=True)
+    with told_total(session):
+        remove_stopped(session)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from builder.cli.plain_text import size_text
 from builder.cli.session import Session
 from builder.containers.container import Containers
 from cache.digest import Digest
@@ -16,6 +20,7 @@ from cache.values import dataclass
 
 if TYPE_CHECKING:
     from builder.image.remote import Remote
+    from builder.image.store import StoredImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,32 @@ def reach_trees(session: Session) -> str:
     if any(any(folder.iterdir()) for folder in folders) or any(session.state.tmp.iterdir()):
         session.enter(layers, None)
     return layers.snapshots.flavor
+
+
+@contextlib.contextmanager
+def told_total(session: Session) -> Iterator[None]:
+    """Say at the end how much less the state directory takes."""
+    before = size_on_disk(session.state.root)
+    yield
+    click.echo(f"Total reclaimed space: {size_text(max(0, before - size_on_disk(session.state.root)))}")
+
+
+def remove_stopped(session: Session) -> None:
+    """Remove containers that ended, and say which, in docker's form."""
+    removed = Containers(session.state).sweep(stopped=True)
+    if removed:
+        click.echo("\n".join(["Deleted Containers:", *removed, ""]))
+
+
+def remove_images(session: Session, images: Sequence[StoredImage]) -> None:
+    """Remove images with all their names, and say which, in docker's form."""
+    lines = []
+    for image in images:
+        session.store.remove(image)
+        lines += [f"untagged: {name.familiar}" for name in image.names]
+        lines.append(f"deleted: {image.id}")
+    if lines:
+        click.echo("\n".join(["Deleted Images:", *lines, ""]))
 
 
 def size_on_disk(path: Path) -> int:

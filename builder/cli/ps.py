@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Mapping
 
 import click
 
-from builder.cli.formats import created_text, duration_text, filters_of, format_option, show_rows
+from builder.cli.formats import JSON, created_text, duration_text, filters_of, format_option, is_podman, show_rows
 from builder.cli.session import Session
 from builder.containers.container import SHORT_ID_LENGTH, Containers, ContainerState
 from builder.solver.results import rfc3339
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
-    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS",
+    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS", "Size": "SIZE",
 }  # fmt: skip
 COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 MAX_COMMAND_LENGTH = 20  # Docker's
@@ -41,6 +43,8 @@ def command(
     if quiet:
         for state, _ in rows:
             click.echo(_id(state, no_trunc))
+    elif form == JSON and is_podman():
+        click.echo(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
     else:
         show_rows([_row(state, alive, no_trunc) for state, alive in rows], form, COLUMNS, HEADINGS)
 
@@ -75,6 +79,36 @@ def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object
         "Ports": ", ".join(state.ports) if alive else "",
         "Names": state.name,
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(state.labels.items())),
+        "LocalVolumes": "0",
+        "Mounts": "",
+        "Networks": "",
+        "Size": "0B",
+    }
+
+
+def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
+    """As podman has it, which writes them as one array."""
+    return {
+        "Id": state.id,
+        "Names": [state.name],
+        "Image": state.image,
+        "ImageID": state.image_id.removeprefix("sha256:"),
+        "Command": list(state.command),
+        "Created": int(state.created),
+        "CreatedAt": f"{duration_text(time.time() - state.created)} ago",
+        "StartedAt": int(state.created),
+        "Exited": not alive,
+        "ExitedAt": int(state.finished),
+        "ExitCode": state.exit_code or 0,
+        "State": _state(state, alive),
+        "Status": _status(state, alive),
+        "Pid": state.pid if alive else 0,
+        "Labels": dict(state.labels),
+        "Mounts": [],
+        "Networks": [],
+        "Ports": list(state.ports),
+        "Pod": "",
+        "PodName": "",
     }
 
 

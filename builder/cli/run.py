@@ -20,6 +20,8 @@ REFUSED = {  # options of Docker's that are refused by name: (takes a value, why
     ("--link",): (True, "containers share this machine's network"),
 }
 
+NOTHING = {"", "no"}  # what of their values asks for what is so anyhow: --restart no
+
 
 class OwnUsageError(click.UsageError):
     exit_code = EXIT_OWN_FAILURE
@@ -43,16 +45,17 @@ def refused_options(command: click.Command) -> click.Command:
     """Add the options that exist to be refused in words."""
 
     def refuse(_: click.Context, option: click.Parameter, value: object) -> None:
-        if value:
+        if value is True or (isinstance(value, tuple) and set(value) - NOTHING):
             raise click.UsageError(f"{option.opts[-1]} is not supported: {REFUSED[tuple(option.opts)][1]}")
 
-    for names, (takes_value, _why) in REFUSED.items():
+    for names, (takes_value, why) in REFUSED.items():
         command.params.append(
             click.Option(
                 names,
                 is_flag=None if takes_value else True,
                 multiple=takes_value,
-                hidden=True,
+                metavar="VALUE" if takes_value else None,
+                help=f"Refused: {why}.",
                 expose_value=False,
                 callback=refuse,
             )

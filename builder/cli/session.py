@@ -101,7 +101,7 @@ class Session:
         remote = Remote(
             state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
         )
-        names = (*self.cache_peers, *os.environ.get(PEERS_VARIABLE, "").split())
+        names = ",".join((*self.cache_peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
         if names:
             from cache.peers import Peers
 

@@ -9,8 +9,16 @@ import click
 
 from builder.cli.formats import print_table
 from builder.cli.groups import Group
+from builder.cli.info import command as info
 from builder.cli.plain_text import size_text
-from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk
+from builder.cli.pruning import (
+    reach_trees,
+    remove_images,
+    remove_stopped,
+    remove_unneeded,
+    size_on_disk,
+    told_total,
+)
 from builder.cli.session import Session
 from builder.containers.container import Containers
 from builder.errors import UsageError
@@ -26,6 +34,9 @@ if TYPE_CHECKING:
 @click.group("system", cls=Group)
 def command() -> None:
     """Disk usage, prune, reset."""
+
+
+command.add_command(info)
 
 
 @command.command("df")
@@ -62,18 +73,15 @@ def prune(session: Session, /, everything: bool, force: bool) -> None:
     what = "the build cache, images without a name" if everything else "blobs and layers that nothing needs"
     confirm(force, f"Remove {what} and stopped containers?")
     reach_trees(session)
-    before = size_on_disk(session.state.root)
-    Containers(session.state).sweep(stopped=True)
-    if everything:
-        for image in session.store.images():
-            if not image.names:
-                session.store.remove(image)
-    remove_unneeded(session, keep_records=not everything)
-    if everything:
-        mounts = CacheMounts(session.state, "")
-        for mount in mounts.list():
-            mounts.remove(mount)
-    click.echo(f"Total reclaimed space: {size_text(max(0, before - size_on_disk(session.state.root)))}")
+    with told_total(session):
+        remove_stopped(session)
+        if everything:
+            remove_images(session, [image for image in session.store.images() if not image.names])
+        remove_unneeded(session, keep_records=not everything)
+        if everything:
+            mounts = CacheMounts(session.state, "")
+            for mount in mounts.list():
+                mounts.remove(mount)
 
 
 @command.command("reset")
@@ -95,7 +103,8 @@ def confirm(force: bool, question: str) -> None:
     if force:
         return
     try:
-        click.confirm(question, abort=True, err=True)
+        if not click.confirm(question, err=True):
+            raise click.exceptions.Exit(0)  # as docker ends, which removes nothing either
     except click.Abort:
         if sys.stdin.isatty():
             raise

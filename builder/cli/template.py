@@ -16,7 +16,7 @@ from cache.values import dataclass
 
 _OPEN, _CLOSE = "{{", "}}"
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | (?P<number>-?\d+) | (?P<field>(?:\.[A-Za-z_]\w*)+)
+    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | (?P<number>[-+]?(?:0[xXbBoO][0-9A-Fa-f_]+|\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)) | (?P<field>(?:\.[A-Za-z_]\w*)+)
     | (?P<variable>\$\w*) | (?P<word>[A-Za-z_]\w*) | (?P<mark>:=|=|[|(),.]) )""",
     re.VERBOSE,
 )
@@ -43,6 +43,7 @@ class _Term:
 class _Pipeline:
     commands: tuple[tuple[_Term, ...], ...]
     variables: tuple[str, ...] = ()
+    declares: bool = True  # := makes variables, = changes those that are there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,24 @@ class _Node:
     pipeline: _Pipeline | None = None
     body: tuple[_Node, ...] = ()
     otherwise: tuple[_Node, ...] = ()
+
+
+class _Leave(Exception):
+    """{{break}} or {{continue}}."""
+
+
+class _Scope:
+    """The variables of a block, and those around it."""
+
+    def __init__(self, outer: _Scope | None, own: dict[str, Value] | None = None) -> None:
+        self._outer = outer
+        self.own = own or {}
+
+    def holder(self, name: str) -> _Scope | None:
+        """The innermost scope that has a variable."""
+        if name in self.own or self._outer is None:
+            return self if name in self.own else None
+        return self._outer.holder(name)
 
 
 class Template:
@@ -70,7 +89,10 @@ class Template:
     def render(self, document: Value) -> str:
         """The text for a document; raises UsageError for a member it has not."""
         result: list[str] = []
-        self._run(self._nodes, document, {"$": document}, result)
+        try:
+            self._run(self._nodes, document, _Scope(None, {"$": document}), result)
+        except _Leave as exc:
+            raise self._error(f"{{{{{exc}}}}} outside {{{{range}}}}") from exc
         return "".join(result)
 
     # -- parsing ---------------------------------------------------------------------------------------------------
@@ -90,7 +112,9 @@ class Template:
             word, _, rest = text.partition(" ")
             if text == "end" or word == "else":
                 return tuple(nodes), text
-            if word in ("if", "range", "with"):
+            if text in ("break", "continue"):
+                nodes.append(_Node(kind=text))
+            elif word in ("if", "range", "with"):
                 nodes.append(self._keyword(word, rest))
             elif not text.startswith("/*"):
                 nodes.append(_Node(kind="action", pipeline=self._pipeline(text)))
@@ -100,10 +124,9 @@ class Template:
         pipeline = self._pipeline(rest)
         body, end = self._block()
         otherwise: tuple[_Node, ...] = ()
-        if end.startswith("else if "):
-            return _Node(
-                kind=word, pipeline=pipeline, body=body, otherwise=(self._keyword("if", end.removeprefix("else if ")),)
-            )
+        inner, _, condition = end.removeprefix("else ").partition(" ")
+        if end.startswith(("else if ", "else with ")):
+            return _Node(kind=word, pipeline=pipeline, body=body, otherwise=(self._keyword(inner, condition),))
         if end == "else":
             otherwise, end = self._block()
         if end != "end":
@@ -126,9 +149,10 @@ class Template:
     def _terms(self, tokens: list[_Token]) -> _Pipeline:
         """Commands up to the end or a closing parenthesis; takes what it reads from `tokens`."""
         variables: list[str] = []
+        declares = True
         marks = [token.text for token in tokens[:4]]
         if len(marks) > 1 and marks[1] in (":=", "="):
-            variables, tokens[:2] = [marks[0]], []
+            variables, declares, tokens[:2] = [marks[0]], marks[1] == ":=", []
         elif len(marks) == 4 and marks[1] == "," and marks[3] == ":=":
             variables, tokens[:4] = [marks[0], marks[2]], []
         commands: list[tuple[_Term, ...]] = []
@@ -143,7 +167,7 @@ class Template:
         commands.append(tuple(terms))
         if not all(commands):
             raise self._error("an empty command")
-        return _Pipeline(commands=tuple(commands), variables=tuple(variables))
+        return _Pipeline(commands=tuple(commands), variables=tuple(variables), declares=declares)
 
     def _term(self, token: _Token, tokens: list[_Token]) -> _Term:
         match token.kind:
@@ -156,7 +180,7 @@ class Template:
                 text = quoted[1:-1] if quoted[0] == "`" else json.loads(quoted, strict=False)
                 return _Term(kind="literal", value=text)
             case "number":
-                return _Term(kind="literal", value=int(token.text))
+                return _Term(kind="literal", value=_number(token.text))
             case "word" if token.text in ("true", "false", "nil"):
                 return _Term(kind="literal", value={"true": True, "false": False}.get(token.text))
             case "word":
@@ -176,8 +200,10 @@ class Template:
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def _run(self, nodes: Sequence[_Node], dot: Value, names: dict[str, Value], out: list[str]) -> None:
+    def _run(self, nodes: Sequence[_Node], dot: Value, names: _Scope, out: list[str]) -> None:
         for node in nodes:
+            if node.kind in ("break", "continue"):
+                raise _Leave(node.kind)
             if node.pipeline is None:
                 out.append(node.text)
                 continue
@@ -189,32 +215,40 @@ class Template:
                 case "range":
                     self._range(node, value, dot, names, out)
                 case kind:
-                    inner = dict(names)
+                    inner = _Scope(names)
                     self._bind(node.pipeline, inner, value)
                     branch = node.body if is_true(value) else node.otherwise
                     self._run(branch, value if kind == "with" and is_true(value) else dot, inner, out)
 
-    def _range(self, node: _Node, value: Value, dot: Value, names: dict[str, Value], out: list[str]) -> None:
+    def _range(self, node: _Node, value: Value, dot: Value, names: _Scope, out: list[str]) -> None:
         assert node.pipeline is not None
         items: list[tuple[Value, Value]] = []
         if isinstance(value, Mapping):
             items = sorted(value.items())
         elif isinstance(value, list | tuple):
             items = list(enumerate(value))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            items = [(number, number) for number in range(value)]
         elif value is not None and not isinstance(value, Nil):
             raise self._error(f"cannot range over {print_value(value)}")
         for key, item in items:
             given = (key, item) if len(node.pipeline.variables) == 2 else (item,)
-            self._run(node.body, item, names | dict(zip(node.pipeline.variables, given, strict=False)), out)
+            try:
+                self._run(node.body, item, _Scope(names, dict(zip(node.pipeline.variables, given, strict=False))), out)
+            except _Leave as exc:
+                if str(exc) == "break":
+                    break
         if not items:
-            self._run(node.otherwise, dot, names, out)
+            self._run(node.otherwise, dot, _Scope(names), out)
 
-    @staticmethod
-    def _bind(pipeline: _Pipeline, names: dict[str, Value], value: Value) -> None:
+    def _bind(self, pipeline: _Pipeline, names: _Scope, value: Value) -> None:
         for name in pipeline.variables:
-            names[name] = value
+            scope = names if pipeline.declares else names.holder(name)
+            if scope is None:
+                raise self._error(f'undefined variable "{name}"')
+            scope.own[name] = value
 
-    def _value(self, pipeline: _Pipeline, dot: Value, names: Mapping[str, Value]) -> Value:
+    def _value(self, pipeline: _Pipeline, dot: Value, names: _Scope) -> Value:
         value: Value = MISSING
         for terms in pipeline.commands:
             passed = () if value is MISSING else (value,)
@@ -235,15 +269,16 @@ class Template:
         except (TypeError, ValueError, IndexError) as exc:
             raise self._error(f"error calling {name}: {exc}") from exc
 
-    def _operand(self, term: _Term, dot: Value, names: Mapping[str, Value]) -> Value:
+    def _operand(self, term: _Term, dot: Value, names: _Scope) -> Value:
         value: Value
         match term.kind:
             case "dot":
                 value = dot
             case "variable":
-                if term.value not in names:
+                scope = names.holder(str(term.value))
+                if scope is None:
                     raise self._error(f'undefined variable "{term.value}"')
-                value = names[str(term.value)]
+                value = scope.own[str(term.value)]
             case "pipeline":
                 value = self._value(cast(_Pipeline, term.value), dot, names)
             case "function":
@@ -264,6 +299,13 @@ class Template:
         if name not in value:
             raise self._error(f'there is no "{name}"; there are {", ".join(sorted(value))}')
         return cast(Value, value[name])
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return float(text)
 
 
 def _split(text: str) -> list[tuple[bool, str]]:

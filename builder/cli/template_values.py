@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote_plus
 
 Value = object
-_VERB = re.compile(r"%[-+# 0]*(\d*)(?:\.(\d+))?([a-zA-Z%])")
+_VERB = re.compile(r"%([-+# 0]*)(\d*)(?:\.(\d*))?([a-zA-Z%])")
 
 
 class Nil:
@@ -74,7 +76,9 @@ def _index(value: Value, *keys: Value) -> Value:
 
 
 def _length(value: Value) -> int:
-    if isinstance(value, Mapping | list | tuple | str | Nil):
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogateescape"))
+    if isinstance(value, Mapping | list | tuple | Nil):
         return len(value)
     raise TypeError(f"len of {print_value(value)}")
 
@@ -89,23 +93,69 @@ def _printf(form: Value, *values: Value) -> str:
     left = list(values)
 
     def verb(match: re.Match[str]) -> str:
-        if match[3] == "%":
+        flags, width, precision, letter = match.groups()
+        if letter == "%":
             return "%"
         if not left:
-            return f"%!{match[3]}(MISSING)"
-        value = left.pop(0)
-        if match[3] == "q":
-            text = json.dumps(print_value(value), ensure_ascii=False)
-        elif match[3] in "svd":
-            text = print_value(value)
-        elif match[3] in "xXf" and isinstance(value, int | float):
-            text = f"%{'.' + match[2] if match[2] else ''}{match[3]}" % value
-        else:
-            raise ValueError(f"%{match[3]} is not supported")
-        width = int(match[1] or 0)
-        return text.ljust(width) if "-" in match[0] else text.rjust(width, "0" if match[0][1] == "0" else " ")
+            return f"%!{letter}(MISSING)"
+        text = _formatted(left.pop(0), letter, flags, precision)
+        size = int(width or 0)
+        return text.ljust(size) if "-" in flags else text.rjust(size, "0" if "0" in flags else " ")
 
-    return _VERB.sub(verb, str(form))
+    if re.search(r"%[-+# 0]*[*\[]", str(form)):
+        raise ValueError("widths and places that are arguments are not supported")
+    text = _VERB.sub(verb, str(form))
+    return text + (f"%!(EXTRA {', '.join(_with_type(value) for value in left)})" if left else "")
+
+
+def _formatted(value: Value, letter: str, flags: str, precision: str | None) -> str:
+    """One value by one verb of fmt, without its width."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    sign = "+" if "+" in flags else ""
+    match letter:
+        case "v" | "s" if is_number and letter == "s":
+            return f"%!s({_with_type(value)})"
+        case "v" | "s" | "q":
+            text = print_value(value)
+            text = text if precision is None or letter == "v" else text[: int(precision or 0)]
+            return json.dumps(text, ensure_ascii=False) if letter == "q" else text
+        case "t" if isinstance(value, bool):
+            return print_value(value)
+        case "T":
+            return _type_of(value)
+        case "x" | "X" if isinstance(value, str):
+            digits = value.encode("utf-8", "surrogateescape").hex()
+            return digits.upper() if letter == "X" else digits
+        case "d" | "x" | "X" | "o" | "c" if isinstance(value, int) and is_number:
+            sign = " " if " " in flags and not sign else sign
+            return f"%{sign}{'#' if '#' in flags else ''}{letter}" % value
+        case "b" if isinstance(value, int) and is_number:
+            return f"{value:b}"
+        case "f" | "e" | "g" | "F" | "E" | "G" if isinstance(value, float):
+            return f"%{sign}{'.' + (precision or '0') if precision is not None else ''}{letter}" % value
+    return f"%!{letter}({_with_type(value)})"
+
+
+def _with_type(value: Value) -> str:
+    return f"{_type_of(value)}={print_value(value)}" if value is not None else "<nil>"
+
+
+def _type_of(value: Value) -> str:
+    """Go's name of the type of a value from JSON."""
+    match value:
+        case bool():
+            return "bool"
+        case int():
+            return "int"
+        case float():
+            return "float64"
+        case str():
+            return "string"
+        case list() | tuple():
+            return "[]interface {}"
+        case None:
+            return "<nil>"
+    return "map[string]interface {}"
 
 
 def _print(*values: Value) -> str:
@@ -116,6 +166,12 @@ def _print(*values: Value) -> str:
             result += " "
         result += print_value(value)
     return result
+
+
+def _js(text: str) -> str:
+    """A text as a part of one in JavaScript."""
+    quoted = json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "\\'")
+    return re.sub("[<>&=]", lambda match: f"\\u{ord(match[0]):04X}", quoted)
 
 
 def _and(*values: Value) -> Value:
@@ -134,6 +190,12 @@ def _join(items: Value, separator: Value) -> str:
     return str(separator).join(map(print_value, items))
 
 
+def _equal(left: Value, right: Value) -> bool:
+    if None not in (left, right) and _type_of(left) != _type_of(right):
+        raise TypeError(f"incompatible types for comparison: {_type_of(left)} and {_type_of(right)}")
+    return left == right
+
+
 def _ordered(compare: Callable[[int], bool]) -> Callable[[Value, Value], bool]:
     def test(left: Value, right: Value) -> bool:
         if isinstance(left, str) and isinstance(right, str):
@@ -147,6 +209,9 @@ def _ordered(compare: Callable[[int], bool]) -> Callable[[Value, Value], bool]:
 
 _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "json": to_json,
+    "html": lambda *values: html.escape(_print(*values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+    "js": lambda *values: _js(_print(*values)),
+    "urlquery": lambda *values: quote_plus(_print(*values)),
     "index": _index,
     "len": _length,
     "slice": _slice,
@@ -163,8 +228,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "and": _and,
     "or": _or,
     "not": lambda value: not is_true(value),
-    "eq": lambda first, *others: any(first == other for other in others),
-    "ne": lambda left, right: left != right,
+    "eq": lambda first, *others: any(_equal(first, other) for other in others),
+    "ne": lambda left, right: not _equal(left, right),
     "lt": _ordered(lambda sign: sign < 0),
     "le": _ordered(lambda sign: sign <= 0),
     "gt": _ordered(lambda sign: sign > 0),

@@ -7,6 +7,8 @@ import click
 from builder.cli.front import VERSION_TEXT
 from builder.version import VERSION
 
+API_VERSION = "1.41"  # docker's, of the version whose commands these are; what programs ask for at least
+
 
 @click.command("version")
 @click.option("-f", "--format", "form", metavar="json|TEMPLATE", help="Go template, such as {{.Client.Version}}.")
@@ -15,10 +17,27 @@ def command(form: str | None) -> None:
     if form is None:
         click.echo(VERSION_TEXT)
         return
+    import platform
+
     from builder.cli.template import Template
     from builder.oci.spec import Platform
 
     system, _, architecture = str(Platform.local()).partition("/")
-    half = {"Version": VERSION, "Os": system, "Arch": architecture}
-    document = {"Client": half, "Server": half}  # there is no daemon: one program is both
+    both = {"Version": VERSION, "ApiVersion": API_VERSION, "GitCommit": "", "Os": system, "Arch": architecture}
+    engine = {
+        "Name": "Engine",
+        "Version": VERSION,
+        "Details": {"ApiVersion": API_VERSION, "MinAPIVersion": API_VERSION},
+    }
+    document = {  # there is no daemon: one program is both
+        "Client": {**both, "DefaultAPIVersion": API_VERSION, "Context": "default"},
+        "Server": {
+            "Platform": {"Name": "tiffin"},
+            "Components": [engine],
+            **both,
+            "MinAPIVersion": API_VERSION,
+            "KernelVersion": platform.release(),
+            "Experimental": False,
+        },
+    }
     click.echo(Template("{{json .}}" if form == "json" else form).render(document))

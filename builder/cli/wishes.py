@@ -121,7 +121,7 @@ def _network(options: Mapping[str, object]) -> dict[str, Any]:
     text, publish = cast("str | None", options["network"]), many(options, "publish")
     everything = bool(options["publish_all"])
     if text in (None, "host", "none") and not publish and not everything:
-        return {"network": text or "host"}
+        return {"network": text or "host", "as_machine": text == "host"}
     from builder.containers.networks import choose_kind
     from builder.containers.ports import parse_ports
 

@@ -175,7 +175,7 @@ class Containers:
         if len(hits) > 1:
             raise UsageError(f'"{text}" is the beginning of several container ids', remedy="write more of it")
         if not hits or not text:
-            raise ImageNotFoundError(f'no container is called "{text}"', remedy="see tiffin ps -a")
+            raise ImageNotFoundError(f"No such container: {text}", remedy="see tiffin ps -a")
         return hits[0]
 
     def upper(self, identity: str) -> Path:
@@ -211,15 +211,15 @@ class Containers:
                 _release_groups(folder)
                 remove_tree(folder)
 
-    def sweep(self, *, stopped: bool) -> int:
-        """Remove dead containers: those run with --rm, with `stopped` all. What resists is left for another time."""
-        count = 0
+    def sweep(self, *, stopped: bool) -> list[str]:
+        """Remove dead containers: those run with --rm, with `stopped` all. What resists is left for another time. Their ids."""
+        removed = []
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
             for folder in self._dead(stopped=stopped) if free else []:
                 with contextlib.suppress(OSError):
                     remove_tree(folder)
-                    count += 1
-        return count
+                    removed.append(folder.name)
+        return removed
 
     def has_dead(self) -> bool:
         """Whether a dead --rm container was left behind."""

@@ -25,7 +25,7 @@ from builder.sandbox.cgroup import Limits
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import ExitStatus, Running
-from builder.sandbox.network import host_resolv_conf, hosts_file
+from builder.sandbox.network import host_resolv_conf, hosts_file, machine_hosts
 from builder.sandbox.seccomp import Filter
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from cache.typed import TYPE_CHECKING
@@ -50,6 +50,7 @@ class Wishes:
     workdir: str = ""
     user: str = ""
     network: str = "host"  # or none, private
+    as_machine: bool = False  # the machine's network was asked for, and with it its names
     network_tool: str = ""
     publish_all: bool = False
     ports: tuple[Port, ...] = ()
@@ -107,7 +108,8 @@ def make_spec(
     console: str = "",
 ) -> SandboxSpec:
     """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console."""
-    hostname = wishes.hostname or container.state.id[:SHORT_ID_LENGTH]
+    own_name = os.uname().nodename if wishes.as_machine else container.state.id[:SHORT_ID_LENGTH]
+    hostname = wishes.hostname or own_name
     own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
     mounts = list(mounted.mounts)
     if console and isolation.has_mounts:
@@ -131,7 +133,7 @@ def make_spec(
         connector=network.connector,
         mounts=tuple(mounts),
         stubs=(*own, *mounted.stubs),
-        hosts=hosts_file(hostname, wishes.hosts),
+        hosts=machine_hosts(wishes.hosts) if wishes.as_machine else hosts_file(hostname, wishes.hosts),
         resolv_conf=wishes.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
         read_only_root=wishes.read_only,
         tty=wishes.tty,

@@ -83,7 +83,8 @@ class ImageStore:
 
     def find(self, text: str) -> StoredImage:
         """By name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
-        image = self.get(Reference.parse(text))  # reads that image alone, however many there are
+        reference = Reference.parse(text)
+        image = self.get(reference)  # reads that image alone, however many there are
         match = re.fullmatch(_ID, text)
         if image is None and match:
             images = self.images()
@@ -93,7 +94,7 @@ class ImageStore:
             if hits:
                 return hits[0]
         if image is None:
-            raise ImageNotFoundError(f'no image is called "{text}"', remedy="see tiffin images, or pull it")
+            raise ImageNotFoundError(f"No such image: {reference.familiar}", remedy="see tiffin images, or pull it")
         return image
 
     def get(self, reference: Reference) -> StoredImage | None:

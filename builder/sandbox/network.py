@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 RESOLV_CONF = "/etc/resolv.conf"
+HOSTS = "/etc/hosts"
 SYSTEMD_UPSTREAM = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
 STUB_ADDRESS = "127.0.0.53"
 MAX_BYTES = 1 << 20
@@ -25,6 +26,11 @@ def host_resolv_conf(*, network: str, forwarder: str = "") -> str:
     if forwarder and not any(line.startswith("nameserver") for line in lines):
         lines.append(f"nameserver {forwarder}\n")
     return "".join(lines)
+
+
+def machine_hosts(extra: Sequence[tuple[str, str]]) -> str:
+    """What the machine's own file says, after `extra` pairs of name and address."""
+    return "".join(f"{address}\t{name}\n" for name, address in extra) + _read(HOSTS)
 
 
 def hosts_file(hostname: str, extra: Sequence[tuple[str, str]]) -> str:

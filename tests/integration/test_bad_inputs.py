@@ -87,7 +87,7 @@ def test_missing_things(tiffin: Run, base: str, context: Make, tmp_path: Path) -
     assert "is no directory" in error_of(tiffin("build", tmp_path / "nowhere", check=False))
     folder = context(f"FROM {base} AS build\n")
     assert 'did you mean "build"?' in error_of(tiffin("build", "--target", "biuld", folder, check=False), 2)
-    assert 'no image is called "nothing"' in error_of(tiffin("inspect", "nothing", check=False))
+    assert "No such object: nothing" in error_of(tiffin("inspect", "nothing", check=False))
     assert "invalid image reference" in error_of(tiffin("build", "-t", "Bad Name", folder, check=False))
     assert "unknown output type" in error_of(tiffin("build", "-o", "type=ocl,dest=x", folder, check=False), 2)
     assert "pushing needs a name" in error_of(tiffin("build", "--push", folder, check=False), 2)

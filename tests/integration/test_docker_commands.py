@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,14 +51,14 @@ def test_inspect_takes_templates(tiffin: Run, labelled: str) -> None:
     done = tiffin("inspect", "-f", "{{.Config.Colour}}", labelled, check=False)
     assert done.returncode == 2 and 'there is no "Colour"' in done.stderr
     done = tiffin("inspect", "nothing", labelled, check=False)
-    assert done.returncode == 1 and 'no image is called "nothing"' in done.stderr
+    assert done.returncode == 1 and "No such object: nothing" in done.stderr
     assert [item["RepoTags"] for item in json.loads(done.stdout)] == [["lunch:1", "lunch:2"]]
 
 
 def test_what_fails_does_not_hold_up_the_rest(tiffin: Run, labelled: str) -> None:
     done = tiffin("rmi", "nothing", "lunch:2", "nowhere", check=False)
     assert (done.returncode, done.stdout) == (1, "Untagged: lunch:2\n")
-    assert done.stderr.count("error: no image is called") == 2
+    assert done.stderr.count("error: No such image: ") == 2
     tiffin("run", "--name", "plate", labelled)
     assert tiffin("container", "inspect", "-f", "{{.State.ExitCode}} {{.State.Status}}", "plate").stdout == "0 exited\n"
     assert tiffin("ps", "-aq", "--filter", "name=late", "--no-trunc").stdout.strip()
@@ -76,3 +79,97 @@ def test_image_prune(tiffin: Run, labelled: str, context: Make) -> None:
     assert names(tiffin) == ["base:latest"], "the image of a container stays"
     tiffin("container", "prune", "-f")
     assert tiffin("ps", "-aq").stdout == ""
+
+
+def test_prune_answers_as_docker_does(tiffin: Run, labelled: str, busybox: Path) -> None:
+    assert tiffin("container", "prune", "-f").stdout == "Total reclaimed space: 0B\n"
+    tiffin("run", "--name", "plate", labelled)
+    identity = tiffin("ps", "-aq", "--no-trunc").stdout.strip()
+    lines = tiffin("container", "prune", "-f").stdout.splitlines()
+    assert lines[:3] == ["Deleted Containers:", identity, ""]
+    assert lines[3].startswith("Total reclaimed space: ") and not lines[3].endswith(" 0B")
+    lines = tiffin("image", "prune", "-af").stdout.splitlines()
+    assert lines[0] == "Deleted Images:"
+    assert {"untagged: lunch:1", "untagged: lunch:2", "untagged: base:latest"} < set(lines)
+    assert lines[-1].startswith("Total reclaimed space: ")
+    tiffin("build", "-q", "-t", "base", busybox)
+    tiffin("run", "--name", "plate", "base", "true")
+    refused = tiffin("system", "prune", input="n\n")
+    assert (refused.stdout, tiffin("ps", "-aq").stdout != "") == ("", True)
+    assert tiffin("system", "prune", input="y\n").stdout.startswith("Deleted Containers:\n")
+    assert tiffin("system", "prune", "-f").stdout.splitlines()[-1].startswith("Total reclaimed space: ")
+
+
+def test_members_that_programs_ask_info_and_version_for(tiffin: Run, base: str) -> None:
+    about = json.loads(tiffin("system", "info", "--format", "{{ json . }}").stdout)
+    assert about == json.loads(tiffin("info", "-f", "{{json .}}").stdout)
+    assert (about["Images"], about["Containers"], about["OSType"]) == (1, 0, "linux")
+    assert {"Driver", "CgroupDriver", "OperatingSystem", "Name", "NCPU", "MemTotal"} <= set(about)
+    assert ("name=rootless" in about["SecurityOptions"]) == (os.getuid() != 0)
+    for side in ("Client", "Server"):
+        text = tiffin("version", "--format", f"{{{{.{side}.ApiVersion}}}}")
+        assert tuple(map(int, text.stdout.split("."))) >= (1, 41)
+    assert json.loads(tiffin("version", "-f", "{{json .}}").stdout)["Server"]["Components"][0]["Name"] == "Engine"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("image", "inspect", "nothing"), "No such image: nothing:latest"),
+        (("image", "inspect", "host.example/a/b:2"), "No such image: host.example/a/b:2"),
+        (("inspect", "--type=image", "nothing"), "No such image: nothing:latest"),
+        (("inspect", "nothing"), "No such object: nothing"),
+        (("container", "inspect", "nothing"), "No such container: nothing"),
+        (("rm", "nothing"), "No such container: nothing"),
+        (("rmi", "nothing"), "No such image: nothing:latest"),
+        (("history", "nothing"), "No such image: nothing:latest"),
+        (("tag", "nothing", "x"), "No such image: nothing:latest"),
+    ],
+)
+def test_what_is_not_there_is_told_in_dockers_words(tiffin: Run, words: tuple[str, ...], text: str) -> None:
+    done = tiffin(*words, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {text}; ")
+
+
+def test_lists_of_containers_as_json(tiffin: Run, base: str, root: Path, tmp_path: Path) -> None:
+    """docker writes one object a line, podman one array: an empty one too."""
+    podman = tmp_path / "podman"
+    podman.write_text(f"#!{sys.executable}\nfrom builder.__main__ import main\nmain()\n")
+    podman.chmod(0o755)
+
+    def listed() -> list[dict[str, object]]:
+        argv = [podman, "--root", root, "ps", "-a", "--format", "json"]
+        found: list[dict[str, object]] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+        return found
+
+    assert (listed(), tiffin("ps", "-a", "--format", "json").stdout) == ([], "")
+    tiffin("run", "--name", "plate", "-l", "a=b", base, "sh", "-c", "exit 3", check=False)
+    line = json.loads(tiffin("ps", "-a", "--format", "json").stdout)
+    assert (line["Names"], line["State"], line["Labels"]) == ("plate", "exited", "a=b")
+    assert {"LocalVolumes", "Mounts", "Networks", "Size"} <= set(line)
+    (found,) = listed()
+    assert (found["Names"], found["ExitCode"], found["Labels"]) == (["plate"], 3, {"a": "b"})
+
+
+def test_network_of_the_machine_has_its_names(tiffin: Run, base: str) -> None:
+    def seen(*options: str) -> str:
+        return tiffin("run", "--rm", *options, base, "sh", "-c", "hostname; cat /etc/hosts").stdout
+
+    machine, hosts = os.uname().nodename, Path("/etc/hosts").read_text()
+    assert seen("--network", "host") == f"{machine}\n{hosts}"
+    assert seen("--net=host", "--add-host", "a:1.2.3.4", "-h", "own") == f"own\n1.2.3.4\ta\n{hosts}"
+    assert not seen("--network", "none").startswith(f"{machine}\n")
+    assert seen("--restart", "no", "--restart=no", "-h", "x").startswith("x\n127.0.0.1\tlocalhost\n")
+
+
+def test_help_of_run_shows_every_option(tiffin: Run) -> None:
+    text = " ".join(tiffin("run", "--help").stdout.split())
+    for option in ("--restart VALUE Refused: ", "-d, --detach Refused: ", "--log-driver VALUE No effect: ", "--attach"):
+        assert option in text
+
+
+def test_peers_are_separated_by_spaces_or_commas(tiffin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIFFIN_CACHE_PEERS", "http://127.0.0.1:9,dns:localhost:9 http://127.0.0.2:9,,127.0.0.3:9")
+    done = tiffin("pull", "127.0.0.1:9/none", check=False)
+    assert (done.returncode, "--cache-peer 127.0.0.3:9 is no peer" in done.stderr) == (2, True)

@@ -96,7 +96,7 @@ def test_running_container_is_exported(machine: Machine) -> None:
 def test_what_cannot_be_exported_is_told(machine: Machine, kept: str) -> None:
     done = machine.run("export", "nothere")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == 'error: no container is called "nothere"; see tiffin ps -a\n'
+    assert done.stderr == "error: No such container: nothere; see tiffin ps -a\n"
     done = machine.run("export", "-o", machine.folder / "no/such/file", kept)
     assert done.returncode == 1 and "no/such/file" in done.stderr and done.stderr.count("\n") == 1
     outer, inner = pty.openpty()

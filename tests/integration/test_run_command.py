@@ -33,7 +33,7 @@ pytestmark = pytest.mark.userns
         (["minimal", "/no/such"], 127, 'exec "/no/such": no such file or directory'),
         (["minimal", "/etc/passwd"], 126, 'exec "/etc/passwd": permission denied'),
         (["minimal", "/etc"], 126, 'exec "/etc"'),
-        (["--pull", "never", "nothere"], 125, 'no image is called "nothere"'),
+        (["--pull", "never", "nothere"], 125, "No such image: nothere:latest"),
         (["--network", "bridges", "minimal"], 125, '--network "bridges" is not supported'),
         (["-u", "nobody", "minimal", "true"], 125, 'no user is called "nobody"'),
         (["-u", "99999999999", "minimal", "true"], 125, "out of range"),
@@ -373,7 +373,7 @@ def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
     fresh.folder.mkdir()
     machine.own(fresh.folder)
     refused = fresh.run("run", "--rm", "--pull", "never", name, "true")
-    assert (refused.returncode, "no image is called" in refused.stderr) == (125, True)
+    assert (refused.returncode, "No such image" in refused.stderr) == (125, True)
     done = fresh.run("run", "--rm", "--progress", "plain", name, "echo", "here")
     assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
     assert re.search(r"^pull [0-9a-f]{12} .* done$", done.stderr, re.MULTILINE)

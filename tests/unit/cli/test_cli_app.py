@@ -20,6 +20,7 @@ import builder.__main__ as program
 from builder.cli.app import app
 from builder.cli.errors import describe
 from builder.cli.front import COMMANDS, answer
+from builder.cli.groups import NOT_THERE
 from builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
 
 OURS = ("builder", "cache")
@@ -95,8 +96,19 @@ def test_version(option: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["biuld"], 2, 'error: unknown command "biuld"; did you mean "build"?; see tiffin --help\n'),
-        (["qqqqqq"], 2, 'error: unknown command "qqqqqq"; see tiffin --help\n'),
+        (["biuld"], 1, 'error: unknown command "biuld"; did you mean "build"?; see tiffin --help\n'),
+        (["qqqqqq"], 1, 'error: unknown command "qqqqqq"; see tiffin --help\n'),
+        (["exec", "x", "sh"], 1, f'error: "exec" is not there yet: {NOT_THERE["exec"]}; see tiffin --help\n'),
+        (["exce"], 1, 'error: unknown command "exce"; did you mean "exec"?; see tiffin --help\n'),
+        (["image", "import"], 1, f'error: "import" is not there yet: {NOT_THERE["import"]}; see tiffin image --help\n'),
+        (["ps", "--qqq"], 125, "error: No such option '--qqq'; see tiffin ps --help\n"),
+        (["container", "rm", "--qqq"], 125, "error: No such option '--qqq'; see tiffin container rm --help\n"),
+        (["export", "-q", "x"], 125, "error: No such option '-q'; see tiffin export --help\n"),
+        (
+            ["run", "--restart", "always", "x"],
+            125,
+            "error: --restart is not supported: containers in the background are not supported yet; see tiffin run --help\n",
+        ),
         (["images", "--qqq"], 2, "error: No such option '--qqq'; see tiffin images --help\n"),
         (["--zzz"], 2, "error: No such option '--zzz'; see tiffin --help\n"),
         (["run"], 125, "error: Missing argument 'IMAGE'; see tiffin run --help\n"),

@@ -100,7 +100,7 @@ def test_killed_container_with_rm_is_swept(state: StateDir) -> None:
     containers = Containers(state)
     assert not containers.is_alive(identity)
     assert containers.has_dead()
-    assert containers.sweep(stopped=False) == 1
+    assert len(containers.sweep(stopped=False)) == 1
     assert list(state.containers.iterdir()) == []
 
 
@@ -108,15 +108,15 @@ def test_killed_container_without_rm_stays_until_it_is_asked_for(state: StateDir
     identity = abandon(state, remove=False, name="stays")
     containers = Containers(state)
     assert not containers.has_dead()
-    assert containers.sweep(stopped=False) == 0
+    assert len(containers.sweep(stopped=False)) == 0
     assert containers.find("stays").exit_code is None
     assert (state.containers / identity / "upper/file").read_text() == "x"
-    assert containers.sweep(stopped=True) == 1
+    assert len(containers.sweep(stopped=True)) == 1
 
 
 def test_living_container_is_never_swept(state: StateDir) -> None:
     with make(state, remove=True) as container:
-        assert Containers(state).sweep(stopped=True) == 0
+        assert len(Containers(state).sweep(stopped=True)) == 0
         assert container.folder.is_dir()
         with pytest.raises(UsageError, match="is running"):
             Containers(state).remove(container.state)
@@ -125,7 +125,7 @@ def test_living_container_is_never_swept(state: StateDir) -> None:
 def test_half_made_folder_is_swept(state: StateDir) -> None:
     (state.containers / ("0" * 64)).mkdir()
     assert Containers(state).has_dead()
-    assert Containers(state).sweep(stopped=False) == 1
+    assert len(Containers(state).sweep(stopped=False)) == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b'{"id": 1}', b"\xff"])
@@ -137,7 +137,7 @@ def test_damaged_state_harms_nobody(data: bytes, state: StateDir) -> None:
     assert containers.states() == []
     with make(state, name="other"):
         assert [item.name for item in containers.states()] == ["other"]
-    assert containers.sweep(stopped=True) == 2
+    assert len(containers.sweep(stopped=True)) == 2
 
 
 def test_unknown_and_ambiguous_names(state: StateDir) -> None:

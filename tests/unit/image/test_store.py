@@ -61,5 +61,5 @@ def test_a_name_goes_before_an_id_that_begins_like_it(store: ImageStore, tmp_pat
 
 def test_what_is_not_there_is_told(store: ImageStore) -> None:
     for text in ("i99", "0123456789ab"):
-        with pytest.raises(ImageNotFoundError, match=f'no image is called "{text}"'):
+        with pytest.raises(ImageNotFoundError, match=f"No such image: {text}:latest"):
             store.find(text)
