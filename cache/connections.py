@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import requests
     from requests.adapters import BaseAdapter
 
+ContextFor = Callable[[str, "int | None"], "SSLContext"]
 KEPT_CONNECTIONS = 32  # for each server: as many as threads of ours ask at once
 SMALL_BYTES = 64 << 10  # an answer nobody wants is read to its end up to here; beyond, a new connection costs less
 IMPORTING = threading.Lock()  # libraries that change the filters of warnings while they are imported: one at a time
@@ -51,12 +55,33 @@ class Connections:
         return session
 
 
-def plain_adapter() -> BaseAdapter:
-    """What opens connections without further rules."""
+def plain_adapter(context_for: ContextFor | None = None, pools: Mapping[str, type] | None = None) -> BaseAdapter:
+    """What opens connections. `context_for` gives the TLS context for a host and port (requests' own trust otherwise), `pools`
+    the classes of urllib3 that make them, by scheme."""
     with IMPORTING:
         from requests.adapters import HTTPAdapter
+        from urllib3.exceptions import InsecureRequestWarning
 
-    return HTTPAdapter(pool_maxsize=KEPT_CONNECTIONS)
+        if context_for is not None:  # which says what is verified
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)
+            if pools is not None:
+                self.poolmanager.pool_classes_by_scheme = dict(pools)
+
+        def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+            host, options = super().build_connection_pool_key_attributes(request, verify, cert)
+            if context_for is None or host["scheme"] != "https":
+                return host, options
+            return host, {"ssl_context": context_for(host["host"] or "", host["port"])}
+
+        def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+            if context_for is None:
+                super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # so it is stubbed
+
+    return Adapter(pool_maxsize=KEPT_CONNECTIONS)
 
 
 def read_out(response: requests.Response) -> None:

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
-from cache.connections import Connections, read_out
+from cache.connections import Connections, plain_adapter, read_out
 from cache.errors import UsageError
 from cache.paced import Paced
 from cache.shared import MAX_ROW_BYTES, UnavailableError
 from cache.snapshots import BlobRef
+from cache.trust import Trust
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import requests
 
 RETRY_SECONDS = 0.2
@@ -35,7 +38,7 @@ class HttpStore:
 
     name = "http"
 
-    def __init__(self, url: str, *, timeout_seconds: float, token: str = "", cert_file: str = "") -> None:
+    def __init__(self, url: str, *, timeout_seconds: float, token: str = "", trust: Trust | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{place_of(url)} is no http address", remedy="write url=https://HOST/PATH")
@@ -44,8 +47,10 @@ class HttpStore:
         self._auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout_seconds
-        self._verify: bool | str = cert_file or True
-        self._connections = Connections(trust_env=not _is_loopback(parts.hostname))
+        self._trust = trust or Trust({})
+        self._connections = Connections(
+            lambda: plain_adapter(self._context), trust_env=not _is_loopback(parts.hostname)
+        )
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """One request for the rows of the very same question if it was asked before by a builder that stored the answer;
@@ -85,6 +90,10 @@ class HttpStore:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
+    def _context(self, name: str, port: int | None) -> SSLContext:
+        host = f"{name}:{port}" if port else name
+        return self._trust.context([host], own=[host])
+
     def _row(self, name: str) -> bytes | None:
         with self._send("GET", f"ac/{name}") as response:
             if response.status_code == 404:
@@ -111,6 +120,10 @@ class HttpStore:
                 response = self._once(method, path, body)
             except requests.exceptions.Timeout as exc:
                 raise UnavailableError(f"no answer within {self._timeout:g} s", remedy="is it running?") from exc
+            except requests.exceptions.SSLError as exc:
+                raise UnavailableError(
+                    "its certificate is not trusted", remedy="add its CA to the system's store"
+                ) from exc
             except (requests.exceptions.RequestException, OSError) as exc:
                 if not again or "refused" in str(exc):
                     reason = "the connection was refused" if "refused" in str(exc) else "the connection broke"
@@ -140,7 +153,6 @@ class HttpStore:
                 stream=True,
                 allow_redirects=False,
                 timeout=self._timeout,
-                verify=self._verify,
             )
         finally:
             if not isinstance(stream, bytes):

@@ -34,6 +34,7 @@ class Fake:
     fail: list[int] = field(default_factory=list)  # statuses for the next answers to anything
     retry_after: str = "0"
     certificate: tuple[Path, Path] | None = None  # and its key: it speaks TLS
+    client_authority: Path | None = None  # who vouches for its clients: it wants a certificate of theirs
     address: str = "127.0.0.1"  # where it listens
     upload_at: str = ""  # uploads go to this origin
     tags: list[str] = field(default_factory=list)
@@ -78,6 +79,9 @@ def fake_registry(**switches: object) -> Iterator[Fake]:
     if fake.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*fake.certificate)
+        if fake.client_authority:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(fake.client_authority)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     fake.host = f"{fake.address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

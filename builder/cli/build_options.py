@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.cli.config_file import config_path
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 from builder.options import csv_pairs, epoch_seconds, size_bytes
@@ -225,18 +226,9 @@ def _file(path: Path, what: str) -> bytes:
 
 def shared_caches(cache_from: Sequence[str], cache_to: Sequence[str], environ: Mapping[str, str]) -> list[CacheSpec]:
     """The shared caches of the flags, then those of TIFFIN_CACHE and the configuration file; most builds have none."""
-    path = config_file(environ)
+    path = config_path(environ)
     if not (cache_from or cache_to or environ.get("TIFFIN_CACHE") or path):
         return []
     from builder.cli.cache_options import caches_of
 
     return caches_of(cache_from, cache_to, environ.get("TIFFIN_CACHE", ""), path)
-
-
-def config_file(environ: Mapping[str, str]) -> Path | None:
-    """$TIFFIN_CONFIG, which must exist, else tiffin/config.toml in the configuration directory (XDG base directories)."""
-    if environ.get("TIFFIN_CONFIG"):
-        return Path(environ["TIFFIN_CONFIG"])
-    home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
-    path = Path(home) / "tiffin/config.toml"
-    return path if home and path.exists() else None

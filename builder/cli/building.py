@@ -284,6 +284,7 @@ class Invocation:
             return None
         from builder.cli.shared_caches import SharedCaches
         from cache.sealing import sealer_of
+        from cache.trust import Trust
 
         return SharedCaches(
             specs,
@@ -292,7 +293,7 @@ class Invocation:
             remote=self.remote,
             sink=sink,
             sealer=sealer_of(Path(self._text("sign_key")) if self._options["sign_key"] else None),
-            cert_file=self._text("cert"),
+            trust=Trust(os.environ, cert_file=self._text("cert")),
         )
 
     def _open_mounts(self, sink: Sink, layers: LayerStore) -> SharedMounts | None:
@@ -355,10 +356,11 @@ class Invocation:
     def _access(self, secrets: Mapping[str, bytes]) -> Access:
         from builder.solver.remote_sources import Access
         from builder.version import VERSION
+        from cache.trust import Trust
 
         return Access(
             secrets=secrets,
-            cert_file=self._text("cert"),
+            trust=Trust(os.environ, cert_file=self._text("cert")),
             user_agent=f"tiffin/{VERSION}",
             agent=os.environ.get("SSH_AUTH_SOCK", "") if "default" in self._many("ssh") else "",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -21,6 +22,7 @@ from builder.layer.compress import Compression, Kind
 from cache.digest import Digest
 from cache.local import LocalCache
 from cache.sealing import sealer_of
+from cache.trust import Trust
 
 if TYPE_CHECKING:
     from builder.cli.shared_caches import SharedCaches
@@ -127,6 +129,6 @@ def _open(
         remote=remote,
         sink=sink,
         sealer=sealer_of(Path(sign_key) if sign_key else None),
-        cert_file=cert or "",
+        trust=Trust(os.environ, cert_file=cert or ""),
     )
     return shared, layers, remote

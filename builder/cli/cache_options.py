@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.cli.config_file import cache_tables
 from builder.dockerfile.durations import parse_duration
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import DockerfileError, UsageError
@@ -121,18 +122,9 @@ def caches_of(
 
 def configured(path: Path) -> list[CacheSpec]:
     """The tables [[cache]] of a configuration file."""
-    import tomllib
-
-    try:
-        document = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"cannot read {path}: {exc}", remedy="write TOML with tables [[cache]]") from exc
-    tables = document.pop("cache", [])
-    if document or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path} may hold tables [[cache]] only", remedy="take everything else out")
     return [
         cache_of({name: _text(value) for name, value in table.items()}, f"{path}, [[cache]] {number}")
-        for number, table in enumerate(tables, 1)
+        for number, table in enumerate(cache_tables(path), 1)
     ]
 
 

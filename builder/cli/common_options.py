@@ -16,10 +16,17 @@ def registry_options(command: _Command) -> _Command:
     """The options of every command that talks to registries."""
     for option in (
         click.option(
-            "--registry-cert", "cert", type=click.Path(exists=True, dir_okay=False), help="PEM file to trust."
+            "--registry-cert",
+            "cert",
+            type=click.Path(exists=True, dir_okay=False),
+            help="PEM file of certificates to trust as well.",
         ),
         click.option(
-            "--insecure-registry", "insecure", multiple=True, metavar="HOST", help="Allow plain http to HOST."
+            "--insecure-registry",
+            "insecure",
+            multiple=True,
+            metavar="HOST",
+            help="Plain http, or any certificate, will do for HOST.",
         ),
     ):
         command = option(command)

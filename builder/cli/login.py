@@ -30,9 +30,9 @@ def command(
     insecure: tuple[str, ...],
 ) -> None:
     """Check credentials with REGISTRY and keep them where docker does."""
+    from builder.cli.registry_settings import read_registry_options
     from builder.registry.auth import Credentials, DockerConfig
     from builder.registry.client import RegistryClient
-    from builder.registry.transport import RegistryOptions
 
     if password is not None and password_stdin:
         raise UsageError("--password and --password-stdin exclude each other", remedy="use the second")
@@ -49,8 +49,7 @@ def command(
         password = click.prompt("Password", hide_input=True, err=True)
     credentials = Credentials(username=username or "", password=password or "")
     config = DockerConfig.load(os.environ)
-    options = RegistryOptions(insecure_registries=insecure, cert_file=cert or "")
-    RegistryClient(registry, config, options).check_credentials(credentials)
+    RegistryClient(registry, config, read_registry_options(os.environ, insecure, cert)).check_credentials(credentials)
     where = config.save(registry, credentials)
     click.echo(f"credentials are kept in {where}", err=True)
     click.echo("Login Succeeded")

@@ -93,11 +93,10 @@ class Session:
 
     def remote(self, sink: Sink, insecure: tuple[str, ...], cert: str | None) -> Remote:
         """Registries, with this command's options."""
+        from builder.cli.registry_settings import read_registry_options
         from builder.image.remote import Remote
-        from builder.registry.transport import RegistryOptions
-        from builder.version import VERSION
 
-        options = RegistryOptions(insecure_registries=insecure, cert_file=cert or "", user_agent=f"tiffin/{VERSION}")
+        options = read_registry_options(os.environ, insecure, cert)
         remote = Remote(
             state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
         )

@@ -25,6 +25,7 @@ from cache.files import disk_errors
 from cache.sealing import Sealer
 from cache.shared import SharedCache, SharedStore
 from cache.snapshots import BlobRef
+from cache.trust import Trust
 from cache.upload import Uploaded, Uploader
 from cache.values import dataclass, replace
 
@@ -67,14 +68,14 @@ class SharedCaches(Watch):
         remote: Callable[[], Remote],
         sink: Sink,
         sealer: Sealer,
-        cert_file: str = "",
+        trust: Trust,
     ) -> None:
         self._blobs = blobs
         self._layers = layers
         self._remote = remote
         self._sink = sink
         self._sealer = sealer
-        self._cert_file = cert_file
+        self._trust = trust
         self._holders: dict[Digest, list[SharedStore]] = {}  # of packed layers
         self._lost: set[Digest] = set()  # packed layers that came damaged or not at all
         self._all = [self._open(spec) for spec in _merged(specs)]
@@ -267,7 +268,7 @@ class SharedCaches(Watch):
                 spec.place,
                 timeout_seconds=spec.timeout_seconds,
                 token=os.environ.get(CACHE_TOKEN_VARIABLE, ""),
-                cert_file=self._cert_file,
+                trust=self._trust,
             )
         from cache.s3_store import S3Store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -69,11 +70,15 @@ def body_of(answer: Answer, limit_bytes: int, what: str) -> bytes:
 
 
 def detail(body: Body) -> str:
-    """The registry's own words (distribution-spec #error-codes), bounded."""
+    """The registry's own words (distribution-spec #error-codes), or the title of a proxy's page, bounded."""
     try:
         data = body.read(MAX_ERROR_BYTES, decode_content=False)
+    except Exception:  # urllib3's many names for a broken connection
+        return ""
+    try:
         first = json.loads(data)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, RecursionError):
-        return ""
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        match = re.search(rb"<title>(?:\d{3} )?([^<]{1,200})</title>", data, re.IGNORECASE)
+        text = match[1].decode("utf-8", "replace") if match else ""
     return f": {' '.join(text.split())[:200]}" if text else ""

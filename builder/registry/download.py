@@ -6,13 +6,21 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from builder.errors import RegistryError
 from builder.registry.answers import joined, split
+from builder.registry.failures import netloc, tls_error
 from builder.registry.guard import REMEDY, is_private
+from cache.connections import plain_adapter
+from cache.trust import Trust
 from cache.values import dataclass
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    import requests
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
@@ -20,6 +28,7 @@ MAX_TRIES = 4
 MAX_REDIRECTS = 10
 BACK_OFF_SECONDS = 0.5
 CHUNK_BYTES = 1 << 20
+LASTING = ("Name or service not known", "No address associated with hostname")
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -41,7 +50,7 @@ def download(
     *,
     known: Fetched | None = None,
     headers: Mapping[str, str] | None = None,
-    cert_file: str = "",
+    trust: Trust | None = None,
     user_agent: str = "tiffin",
 ) -> Fetched:
     """Write what `url` holds to `sink`, an empty file that can seek. Raises RegistryError; no credentials are in it.
@@ -57,19 +66,21 @@ def download(
         sent["If-Modified-Since"] = known.modified
     for number in range(1, MAX_TRIES + 1):
         try:
-            with requests.Session() as session, _follow(session, url, sent, cert_file) as response:
+            with _session(trust or Trust({})) as session, _follow(session, url, sent) as response:
                 if response.status_code in _RETRIED and number < MAX_TRIES:
                     time.sleep(BACK_OFF_SECONDS * number)
                     continue
                 return _receive(url, response, sink, known)
-        except requests.exceptions.SSLError:  # `from None`: urllib3's words quote the query, which may be a signature
-            raise RegistryError(
-                f"cannot fetch {shown(url)}: its certificate is not trusted", remedy="give its CA with --registry-cert"
-            ) from None
+        except (
+            requests.exceptions.SSLError
+        ) as exc:  # `from None`: urllib3's words quote the query, which may be a signature
+            error = tls_error(exc, netloc(url))
+            raise RegistryError(f"cannot fetch {shown(url)}: {error.message}", remedy=error.remedy) from None
         except (requests.exceptions.RequestException, OSError) as exc:
-            if number == MAX_TRIES:
+            reason = _reason(exc)
+            if number == MAX_TRIES or isinstance(exc, ValueError) or reason in LASTING:
                 raise RegistryError(
-                    f"cannot fetch {shown(url)}: {_reason(exc)}", remedy="check the URL and the network"
+                    f"cannot fetch {shown(url)}: {reason}", remedy="check the URL and the network"
                 ) from None
             sink.seek(0)
             sink.truncate()
@@ -83,7 +94,20 @@ def shown(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
-def _follow(session, url: str, headers: Mapping[str, str], cert_file: str):  # type: ignore[no-untyped-def]  # requests is imported late
+def _session(trust: Trust) -> requests.Session:
+    import requests
+
+    session = requests.Session()
+
+    def context_for(name: str, port: int | None) -> SSLContext:
+        host = f"{name}:{port}" if port else name
+        return trust.context([host], own=[host])
+
+    session.mount("https://", plain_adapter(context_for))
+    return session
+
+
+def _follow(session, url: str, headers: Mapping[str, str]):  # type: ignore[no-untyped-def]  # requests is imported late
     """One request with its redirects; credentials stay with their host, and https does not become http."""
     host = urlsplit(url).netloc
     for _ in range(MAX_REDIRECTS):
@@ -94,7 +118,6 @@ def _follow(session, url: str, headers: Mapping[str, str], cert_file: str):  # t
             stream=True,
             allow_redirects=False,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
-            verify=cert_file or True,
         )
         if response.status_code not in _REDIRECTS or "Location" not in response.headers:
             return response
@@ -151,5 +174,8 @@ def _nanoseconds(text: str) -> int:
 def _reason(exc: Exception) -> str:
     """The last cause in a chain of wrapped errors, without addresses of objects or URLs with credentials."""
     text = re.sub(r"<[^>]*>:?\s*", "", str(exc)).rsplit("Caused by", 1)[-1]
-    match = re.search(r"(\[Errno \d+\] [^')]+|timed out|Name or service not known|\d+ of \d+ bytes came)", text)
+    match = re.search(
+        r"(\[Errno \d+\] [^')]+|timed out|Name or service not known|No address associated with hostname|\d+ of \d+ bytes came)",
+        text,
+    )
     return match.group(1) if match else type(exc).__name__

@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
-from cache.connections import KEPT_CONNECTIONS
+from cache.connections import ContextFor, plain_adapter
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
@@ -36,9 +36,8 @@ def is_private_address(text: str) -> bool:
     return not address.is_global
 
 
-def guarded_adapter(who: str) -> BaseAdapter:
+def guarded_adapter(who: str, context_for: ContextFor | None = None) -> BaseAdapter:
     """What opens connections for requests; one, but to a proxy, that ends at a private address raises RegistryError."""
-    from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -63,9 +62,4 @@ def guarded_adapter(who: str) -> BaseAdapter:
     class SecurePool(HTTPSConnectionPool):
         ConnectionCls = Secure
 
-    class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options)
-            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-    return Adapter(pool_maxsize=KEPT_CONNECTIONS)
+    return plain_adapter(context_for, {"http": PlainPool, "https": SecurePool})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,13 +16,26 @@ from urllib.parse import urlsplit
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
 from builder.registry.answers import detail, joined, origin, split
 from builder.registry.auth import Credentials, DockerConfig
-from builder.registry.failures import REDIRECTS, RETRIED, Unreachable
+from builder.registry.failures import (
+    REDIRECTS,
+    RETRIED,
+    Unreachable,
+    netloc,
+    own_certificate,
+    shake_hands,
+    tls_error,
+    wants_certificate,
+)
 from builder.registry.guard import REMEDY, guarded_adapter, is_private
+from builder.registry.insecure import is_insecure
 from builder.registry.tokens import Tokens
 from cache.connections import Connections, plain_adapter, read_out
-from cache.values import dataclass
+from cache.trust import Trust
+from cache.values import dataclass, field
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import requests
     from requests import Response as Response
     from requests.adapters import BaseAdapter
@@ -42,12 +54,12 @@ Body = bytes | BinaryIO | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
-    """How to reach registries. `cert_file`: a PEM bundle to trust instead of the system's. `timeout_seconds` bounds every wait
+    """How to reach registries. `insecure_registries` are patterns (builder.registry.insecure). `timeout_seconds` bounds every wait
     for an answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for; the defaults are
     for images, which must come."""
 
     insecure_registries: tuple[str, ...] = ()
-    cert_file: str = ""
+    trust: Trust = field(default_factory=lambda: Trust({}))
     user_agent: str = "tiffin"
     timeout_seconds: float = READ_TIMEOUT_SECONDS
     slow_seconds: float = SLOW_ANSWER_SECONDS
@@ -88,10 +100,14 @@ class Transport:
         self._sleep = sleep
         self.host = HUB_HOST if registry == "docker.io" else registry
         self._base = ""
+        self._is_insecure = is_insecure(registry, options.insecure_registries)
         self.chunk_bytes = 0  # what an upload may send in one request, once one was refused as too large
         # proxies of the environment count, but loopback goes direct
         self._connections = Connections(self._adapter, trust_env=not self._is_loopback())
-        self._tokens = Tokens(registry, config, send=self._raw, check_way=self._check_way, base_url=self._base_url)
+        self._hosts = {split(f"//{self.host}").hostname or ""}  # that are shown our certificate
+        self._tokens = Tokens(
+            registry, config, send=self._ask_service, check_way=self._check_way, base_url=self._base_url
+        )
 
     def send(self, call: Call) -> requests.Response:
         """Send, with retries; the response streams and is the caller's to close. Raises RegistryError."""
@@ -171,13 +187,13 @@ class Transport:
                 stream=True,
                 allow_redirects=False,
                 timeout=(self._connect_seconds(), options.slow_seconds if is_slow else options.timeout_seconds),
-                verify=options.cert_file or self._verify(),
             )
             if method == "HEAD" or response.headers.get("Content-Length") == "0":
                 read_out(response)  # there is no more to come
             return response
         except requests.exceptions.SSLError as exc:
-            raise self._tls_error(exc) from exc
+            broke = "EOF" in str(exc) and not self._wants_certificate(url)
+            raise (self._connection_error(exc) if broke else tls_error(exc, netloc(url))) from exc
         except requests.exceptions.ConnectionError as exc:
             raise self._connection_error(exc) from exc
         except requests.exceptions.Timeout as exc:
@@ -188,18 +204,25 @@ class Transport:
             reason, passes = type(exc).__name__, not isinstance(exc, ValueError)  # no address, or none that is spoken
             raise Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=passes) from exc
 
-    def _verify(self) -> bool | str:
-        import os
-
-        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            if os.environ.get(name):
-                return os.environ[name]
-        return True
-
     def _adapter(self) -> BaseAdapter:
         if is_private(split(f"//{self.host}").hostname or ""):
-            return plain_adapter()
-        return guarded_adapter(self.registry)
+            return plain_adapter(self._tls_context)
+        return guarded_adapter(self.registry, self._tls_context)
+
+    def _tls_context(self, name: str, port: int | None) -> SSLContext:
+        """For a server that the registry is, or leads to. Whoever vouches for the registry does for that, too; what shows who we
+        are goes to the registry's own host, and to its token service."""
+        here = f"{name}:{port}" if port else name
+        itself = (self.host, self.registry)
+        return self._options.trust.context(
+            dict.fromkeys((*itself, here)),
+            own=dict.fromkeys((*(itself if name in self._hosts else ()), here)),
+            verifies=not self._is_insecure,
+        )
+
+    def _ask_service(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> requests.Response:
+        self._hosts.add(split(url).hostname or "")
+        return self._raw(method, url, headers, body)
 
     def _is_loopback(self) -> bool:
         host = urlsplit(f"//{self.host}").hostname or ""
@@ -218,7 +241,7 @@ class Transport:
             secure = f"https://{self.host}"
             if self._is_loopback():
                 self._base = f"http://{self.host}" if not self._speaks_tls() else secure
-            elif self.registry in self._options.insecure_registries:
+            elif self._is_insecure:
                 self._base = secure if self._speaks_tls() else f"http://{self.host}"
             else:
                 self._base = secure
@@ -226,22 +249,15 @@ class Transport:
 
     def _speaks_tls(self) -> bool:
         """Whether the other side answers a TLS hello; who it is does not matter yet."""
-        import ssl
-
         parts = urlsplit(f"//{self.host}")
         port = parts.port or (443 if not self._is_loopback() else 80)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # only asked whether it speaks TLS; the real connection verifies
-        try:
-            with socket.create_connection((parts.hostname or "", port), self._connect_seconds()) as plain:
-                plain.settimeout(self._connect_seconds())
-                with context.wrap_socket(plain, server_hostname=parts.hostname):
-                    return True
-        except ssl.SSLError:
-            return False
-        except OSError:
-            return False
+        return shake_hands(parts.hostname or "", port, self._connect_seconds()) is not None
+
+    def _wants_certificate(self, url: str) -> bool:
+        """Whether a server that broke a connection off did so because we showed it no certificate that it takes."""
+        parts = split(url)
+        alert = shake_hands(parts.hostname or "", parts.port or 443, self._connect_seconds(), listens=True)
+        return wants_certificate(alert or "")
 
     def _absolute(self, url: str) -> str:
         return url if "://" in url else self._base_url() + url
@@ -289,23 +305,17 @@ class Transport:
             )
         if status == 404:
             raise NotInRegistryError(f"{what}: not found{words}", remedy="check the name")
+        if "SSL certificate" in words:  # nginx
+            raise RegistryError(f"{what}: access denied{words}", remedy=own_certificate(self.registry))
         if status == 429:
             raise RegistryError(f"{what}: too many requests{words}", remedy="wait, or log in for a higher limit")
         remedy = "try again later" if status >= 500 else "check the name and the registry"
         raise RegistryError(f"{what}: the registry answered {status}{words}", remedy=remedy)
 
-    def _tls_error(self, exc: Exception) -> RegistryError:
-        text = str(exc)
-        if "WRONG_VERSION_NUMBER" in text or "UNKNOWN_PROTOCOL" in text or "RECORD_LAYER" in text:
-            return RegistryError(
-                f"{self.registry} speaks plain http", remedy=f"use --insecure-registry {self.registry} if that is meant"
-            )
-        return RegistryError(
-            f"the certificate of {self.registry} is not trusted", remedy="use --registry-cert FILE or SSL_CERT_FILE"
-        )
-
     def _connection_error(self, exc: Exception) -> Exception:
         text = str(exc)
+        if wants_certificate(text):
+            return tls_error(exc, self.registry)
         if "Name or service not known" in text or "NameResolution" in text or "Temporary failure in name" in text:
             return Unreachable(f"no host is called {self.host}", "check the name and the network", again=False)
         if "Connection refused" in text:

@@ -26,12 +26,16 @@ _ENVIRONMENT = {
 
 
 class Git:
-    """Runs git. `headers`: an Authorization header by host; `agent`: the socket of an ssh agent, "" for none."""
+    """Runs git. `headers`: an Authorization header by host; `agent`: the socket of an ssh agent, "" for none; `cert_file`: all
+    certificates to trust, "" for the system's; `own_certificate`: a file with ours, and one with its key."""
 
-    def __init__(self, *, headers: Mapping[str, str], agent: str, cert_file: str) -> None:
+    def __init__(
+        self, *, headers: Mapping[str, str], agent: str, cert_file: str, own_certificate: tuple[str, str] | None = None
+    ) -> None:
         self._headers = headers
         self._agent = agent
         self._cert_file = cert_file
+        self._own_certificate = own_certificate
 
     def commit(self, origin: GitOrigin) -> str:
         """The commit (hex) that `origin` names now. Raises BuildError."""
@@ -121,6 +125,10 @@ class Git:
             settings.append((f"http.{shown(origin.url)}.extraHeader", f"Authorization: {self._headers[host]}"))
         if self._cert_file:
             settings.append(("http.sslCAInfo", self._cert_file))
+        if self._own_certificate:
+            certificate, key = self._own_certificate
+            site = "/".join(shown(origin.url).split("/")[:3])
+            settings += [(f"http.{site}.sslCert", certificate), (f"http.{site}.sslKey", key)]
         result = {"GIT_CONFIG_COUNT": str(len(settings))}
         for number, (name, value) in enumerate(settings):
             result[f"GIT_CONFIG_KEY_{number}"], result[f"GIT_CONFIG_VALUE_{number}"] = name, value

@@ -19,7 +19,8 @@ from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.local import Table
 from cache.statedir import StateDir
-from cache.values import dataclass
+from cache.trust import Trust, joined_bundle
+from cache.values import dataclass, field
 
 URL_FILE_MODE = 0o600  # BuildKit's
 
@@ -29,7 +30,7 @@ class Access:
     """How to reach the network. `secrets` by id (those named HTTP_AUTH_… and GIT_AUTH_… matter), `agent` an ssh socket."""
 
     secrets: Mapping[str, bytes]
-    cert_file: str = ""
+    trust: Trust = field(default_factory=lambda: Trust({}))
     user_agent: str = "tiffin"
     agent: str = ""
 
@@ -57,6 +58,7 @@ class RemoteSources:
         self._access = access
         self._stack = ExitStack()
         self._files: dict[UrlOrigin, FileTree] = {}
+        self._bundles: dict[str, Path] = {}
         self._commits: dict[GitOrigin, str] = {}
         self._checkouts: dict[GitOrigin, Path] = {}
 
@@ -95,7 +97,23 @@ class RemoteSources:
     def _git(self, origin: GitOrigin) -> Git:
         host = urlsplit(origin.url).netloc.rpartition("@")[2]
         header = self._access.authorization(host, "GIT")
-        return Git(headers={host: header} if header else {}, agent=self._access.agent, cert_file=self._access.cert_file)
+        trusted, pairs = "", self._access.trust.of_host(host).pairs
+        if origin.url.startswith("https:") and not self._access.trust.is_plain(host):
+            trusted = str(self._bundle(host))
+        return Git(
+            headers={host: header} if header else {},
+            agent=self._access.agent,
+            cert_file=trusted,
+            own_certificate=pairs[0] if pairs else None,
+        )
+
+    def _bundle(self, host: str) -> Path:
+        """One file with all the certificates that count for a host, for git."""
+        if host not in self._bundles:
+            path = self._stack.enter_context(self._state.scratch("trust")) / "bundle.pem"
+            path.write_bytes(joined_bundle(self._access.trust.pem_files(host)))
+            self._bundles[host] = path
+        return self._bundles[host]
 
     def _fetch(self, origin: UrlOrigin) -> FileTree:
         known = self._recall(origin.url)
@@ -108,7 +126,7 @@ class RemoteSources:
                     sink,
                     known=known[0] if known else None,
                     headers={"Authorization": header} if header else {},
-                    cert_file=self._access.cert_file,
+                    trust=self._access.trust,
                     user_agent=self._access.user_agent,
                 )
             if fetched.changed or known is None:

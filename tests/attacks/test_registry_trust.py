@@ -22,6 +22,7 @@ from builder.registry.client import RegistryClient
 from builder.registry.download import download
 from builder.registry.transport import RegistryOptions
 from cache.digest import Digest
+from cache.trust import Trust
 from tests.attacks.ground import error_of
 from tests.conftest import Run
 from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
@@ -202,7 +203,7 @@ def test_https_is_never_left_for_http(tmp_path: Path, way: str) -> None:
     """CVE-2019-10214: a token service or an upload over plain http shows the credentials to everybody."""
     pair = make_certificate(tmp_path)
     with fake_registry() as stranger, fake_registry(certificate=pair) as fake:
-        registry = client(fake.host, tmp_path, RegistryOptions(tries=1, cert_file=str(pair[0])))
+        registry = client(fake.host, tmp_path, RegistryOptions(tries=1, trust=Trust({}, cert_file=str(pair[0]))))
         url = f"http://{stranger.host}"
         with pytest.raises(RegistryError, match=r"from https to http|over plain http"):
             if way == "redirect":
@@ -228,7 +229,11 @@ def test_download_over_https_never_continues_over_http(tmp_path: Path) -> None:
         stranger.put(DATA)
         fake.redirect_to = f"http://{stranger.host}"
         with pytest.raises(RegistryError, match="leads away from https"):
-            download(f"https://{fake.host}/v2/x/blobs/{Digest.of(DATA)}", io.BytesIO(), cert_file=str(pair[0]))
+            download(
+                f"https://{fake.host}/v2/x/blobs/{Digest.of(DATA)}",
+                io.BytesIO(),
+                trust=Trust({}, cert_file=str(pair[0])),
+            )
         assert fake.log and not stranger.log, "https was left for http"
 
 
@@ -238,12 +243,18 @@ def test_certificates_are_verified(tmp_path: Path) -> None:
     with fake_registry(certificate=pair) as fake:
         fake.put(DATA)
         host = fake.host
-        assert pull(client(host, tmp_path, RegistryOptions(tries=1, cert_file=str(pair[0]))), descriptor()) == DATA
+        assert (
+            pull(
+                client(host, tmp_path, RegistryOptions(tries=1, trust=Trust({}, cert_file=str(pair[0])))), descriptor()
+            )
+            == DATA
+        )
         fake.log.clear()
-        for options in (RegistryOptions(tries=1), RegistryOptions(tries=1, insecure_registries=(host,))):
+        for options in (RegistryOptions(tries=1), RegistryOptions(tries=1, insecure_registries=("elsewhere",))):
             with pytest.raises(RegistryError, match="is not trusted"):
                 pull(client(host, tmp_path, options), descriptor())
         assert not fake.log, "a request went to a server nobody vouches for"
+        assert pull(client(host, tmp_path, RegistryOptions(tries=1, insecure_registries=(host,))), descriptor()) == DATA
 
 
 @pytest.mark.attack("T28")

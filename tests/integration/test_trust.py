@@ -1,0 +1,366 @@
+"""Whose certificates count, everywhere: registries, ADD and git; and what a server is shown of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import io
+import os
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.errors import RegistryError, UsageError
+from builder.oci.spec import OCI_LAYER_GZIP, Descriptor
+from builder.registry.auth import DockerConfig
+from builder.registry.client import RegistryClient
+from builder.registry.download import download
+from builder.registry.transport import RegistryOptions
+from cache.digest import Digest
+from cache.trust import Trust
+from tests.certificates import Authority, make_authority
+from tests.conftest import Run
+from tests.fake_registry import Fake, fake_registry
+
+pytestmark = pytest.mark.network
+DATA = b"layer" * 1000
+VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def pair(authority: Authority) -> tuple[Path, Path]:
+    return authority.issue("server")
+
+
+def ask(fake: Fake, environ: dict[str, str], **options: object) -> bool:
+    """Whether a client in this environment reaches the registry; raises what it says."""
+    trust = Trust(environ, cert_file=str(options.pop("cert_file", "")))
+    registry = RegistryClient(fake.host, DockerConfig.load({}), RegistryOptions(tries=1, trust=trust, **options))  # type: ignore[arg-type]
+    return registry.head_manifest("x", "y") is None
+
+
+def certs(home: Path, host: str, place: str = ".config/containers") -> Path:
+    folder = home / place / "certs.d" / host
+    folder.mkdir(parents=True)
+    return folder
+
+
+def hashed(folder: Path, certificate: Path) -> str:
+    """As c_rehash does: the certificate under the name by which OpenSSL looks for it."""
+    words = ["openssl", "x509", "-hash", "-noout", "-in", str(certificate)]
+    name = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    (folder / f"{name}.0").write_bytes(certificate.read_bytes())
+    return str(folder)
+
+
+@pytest.mark.parametrize("way", ["file", "flag", "requests", "curl", "directory", "hashed", "two directories", "none"])
+def test_what_the_environment_names_is_trusted(
+    tmp_path: Path, authority: Authority, pair: tuple[Path, Path], way: str
+) -> None:
+    bundle = str(authority.certificate)
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    (loose / "corp.pem").write_bytes(authority.certificate.read_bytes())
+    (tmp_path / "links").mkdir()
+    environ = {
+        "file": {"SSL_CERT_FILE": bundle},
+        "requests": {"REQUESTS_CA_BUNDLE": bundle},
+        "curl": {"CURL_CA_BUNDLE": bundle},
+        "directory": {"SSL_CERT_DIR": str(loose)},
+        "hashed": {"SSL_CERT_DIR": hashed(tmp_path / "links", authority.certificate)},
+        "two directories": {"SSL_CERT_DIR": f"{tmp_path}/missing:{loose}"},
+    }.get(way, {})
+    with fake_registry(certificate=pair) as fake:
+        fake.put(DATA)
+        if way == "none":
+            with pytest.raises(
+                RegistryError, match=r"is not trusted \(unable to get local issuer certificate\); put its CA"
+            ):
+                ask(fake, environ)
+            return
+        assert ask(fake, environ, cert_file=bundle if way == "flag" else "")
+        trust = Trust(environ, cert_file=bundle if way == "flag" else "")
+        fake.manifests["y"] = (b"{}", "")
+        sink = io.BytesIO()
+        assert download(f"https://{fake.host}/v2/x/manifests/y", sink, trust=trust).changed and sink.getvalue() == b"{}"
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"]
+)
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_names_of_nothing_are_told_at_once(
+    tmp_path: Path, pair: tuple[Path, Path], variable: str, content: bytes | None
+) -> None:
+    """Not after five tries, and not as a certificate that is not trusted."""
+    named = tmp_path / "named"
+    if content is not None and variable != "SSL_CERT_DIR":
+        named.write_bytes(content)
+    with fake_registry(certificate=pair) as fake:
+        with pytest.raises(UsageError, match=f"{named}.*(cannot be read|no certificates|no directory)"):
+            ask(fake, {variable: str(named)})
+        with pytest.raises(UsageError, match=variable):
+            download(f"https://{fake.host}/x", io.BytesIO(), trust=Trust({variable: str(named)}))
+        assert not fake.log
+
+
+@pytest.mark.parametrize("place", [".config/containers", ".config/docker", ".docker"])
+def test_authorities_of_certs_d(tmp_path: Path, authority: Authority, pair: tuple[Path, Path], place: str) -> None:
+    with fake_registry(certificate=pair) as fake, fake_registry(certificate=pair) as other:
+        (certs(tmp_path, fake.host, place) / "ca.crt").write_bytes(authority.certificate.read_bytes())
+        assert ask(fake, {"HOME": str(tmp_path)})
+        with pytest.raises(RegistryError, match="is not trusted"):
+            ask(other, {"HOME": str(tmp_path)})
+        environ = {"XDG_CONFIG_HOME": str(tmp_path / ".config"), "HOME": "/nonexistent"}
+        assert place == ".docker" or ask(fake, environ)
+
+
+def test_authority_of_a_registry_vouches_for_where_it_leads(
+    tmp_path: Path, authority: Authority, pair: tuple[Path, Path]
+) -> None:
+    """A token service and a store of blobs beside the registry have certificates of the same company."""
+    with fake_registry(certificate=pair) as beside, fake_registry(certificate=pair, auth="bearer") as fake:
+        fake.realm, fake.redirect_to = f"https://{beside.host}/token", f"https://{beside.host}"
+        digest = beside.put(DATA)
+        (certs(tmp_path, fake.host) / "ca.crt").write_bytes(authority.certificate.read_bytes())
+        trust = Trust({"HOME": str(tmp_path)})
+        registry = RegistryClient(fake.host, DockerConfig.load({}), RegistryOptions(tries=1, trust=trust))
+        wanted = Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.parse(digest), size_bytes=len(DATA))
+        with registry.get_blob("x", wanted) as stream:
+            assert b"".join(iter(lambda: stream.read(1 << 16), b"")) == DATA
+        assert beside.seen("GET", "/token")
+
+
+def test_certificate_that_is_itself_named(tmp_path: Path) -> None:
+    """The certificate of a server, without its authority: as Go takes what is put into certs.d."""
+    authority = make_authority(tmp_path / "authority")
+    pair = authority.issue("leaf")
+    with fake_registry(certificate=pair) as fake:
+        (certs(tmp_path, fake.host) / "server.crt").write_bytes(pair[0].read_bytes())
+        assert ask(fake, {"HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "message"),
+    [
+        (("DNS:elsewhere.example",), 2, r"IP address mismatch.*; use a name that it was made for"),
+        ((), -1, r"certificate has expired.*; renew it there, or set the clock here"),
+    ],
+)
+def test_why_a_certificate_is_not_trusted(
+    authority: Authority, names: tuple[str, ...], days: int, message: str
+) -> None:
+    wrong = authority.issue("wrong", *names, days=days)
+    with fake_registry(certificate=wrong) as fake, pytest.raises(RegistryError, match=message):
+        ask(fake, {"SSL_CERT_FILE": str(authority.certificate)})
+
+
+# -- client certificates ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["right", "none", "of a stranger", "insecure", "next to a broken one"])
+def test_client_certificates(tmp_path: Path, authority: Authority, pair: tuple[Path, Path], way: str) -> None:
+    with fake_registry(certificate=pair, client_authority=authority.certificate) as fake:
+        folder = certs(tmp_path, fake.host)
+        if way != "insecure":
+            (folder / "ca.crt").write_bytes(authority.certificate.read_bytes())
+        issuer = make_authority(tmp_path / "stranger") if way == "of a stranger" else authority
+        if way != "none":
+            for source, name in zip(issuer.issue("client"), ("client.cert", "client.key"), strict=True):
+                (folder / name).write_bytes(source.read_bytes())
+        options = {"insecure_registries": (fake.host,)} if way == "insecure" else {}
+        if way in ("none", "of a stranger"):
+            with pytest.raises(
+                RegistryError, match=rf"wants a certificate of this client; put yours into .*certs.d/{fake.host}"
+            ):
+                ask(fake, {"HOME": str(tmp_path)}, **options)
+            assert not fake.log
+        else:
+            assert ask(fake, {"HOME": str(tmp_path)}, **options)
+
+
+@pytest.mark.parametrize("missing", ["client.key", "client.cert"])
+def test_half_a_pair_is_named(tmp_path: Path, authority: Authority, pair: tuple[Path, Path], missing: str) -> None:
+    with fake_registry(certificate=pair) as fake:
+        folder = certs(tmp_path, fake.host)
+        for source, name in zip(authority.issue("half"), ("client.cert", "client.key"), strict=True):
+            if name != missing:
+                (folder / name).write_bytes(source.read_bytes())
+        with pytest.raises(UsageError, match=f"has no {missing} beside it"):
+            ask(fake, {"HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("fault", ["passphrase", "another key", "no PEM"])
+def test_pairs_that_cannot_be_used_are_named(
+    tmp_path: Path, authority: Authority, pair: tuple[Path, Path], fault: str
+) -> None:
+    """A key with a passphrase never asks for it: nobody may be there."""
+    with fake_registry(certificate=pair) as fake:
+        folder = certs(tmp_path, fake.host)
+        certificate, key = authority.issue("faulty")
+        (folder / "client.cert").write_bytes(certificate.read_bytes())
+        (folder / "client.key").write_bytes(
+            authority.issue("other")[1].read_bytes() if fault == "another key" else b"x"
+        )
+        if fault == "passphrase":
+            words = ["openssl", "ec", "-in", key, "-aes128", "-passout", "pass:secret", "-out", folder / "client.key"]
+            subprocess.run(list(map(str, words)), check=True, capture_output=True)
+        with pytest.raises(
+            UsageError, match=r"cannot use the client certificate .*client\.cert with the key .*client\.key"
+        ):
+            ask(fake, {"HOME": str(tmp_path)})
+
+
+def test_our_certificate_is_shown_to_its_registry_alone(
+    tmp_path: Path, authority: Authority, pair: tuple[Path, Path]
+) -> None:
+    """Where a registry leads for a blob nobody is told who we are."""
+    other, wanted = authority.issue("localhost", "DNS:localhost"), authority.certificate
+    with (
+        fake_registry(certificate=other, client_authority=wanted, address="localhost") as store,
+        fake_registry(certificate=pair, client_authority=wanted) as fake,
+    ):
+        folder = certs(tmp_path, fake.host)
+        (folder / "ca.crt").write_bytes(wanted.read_bytes())
+        for source, name in zip(authority.issue("mine"), ("client.cert", "client.key"), strict=True):
+            (folder / name).write_bytes(source.read_bytes())
+        fake.redirect_to = f"https://{store.host}"
+        assert ask(fake, {"HOME": str(tmp_path)})
+        options = RegistryOptions(tries=1, trust=Trust({"HOME": str(tmp_path)}))
+        with pytest.raises(RegistryError, match=f"{store.host} wants a certificate"):
+            RegistryClient(fake.host, DockerConfig.load({}), options).has_blob("x", Digest.of(DATA))
+        assert fake.log and not store.log
+
+
+@pytest.mark.parametrize("name", ["..", "../..", ".", "a/../..", "\x00", ""])
+def test_no_name_of_a_host_leads_out_of_certs_d(tmp_path: Path, name: str) -> None:
+    (certs(tmp_path, "x").parent.parent / "ca.crt").write_text("not a certificate")
+    (tmp_path / ".config/containers/certs.d/ca.crt").write_text("not a certificate")
+    assert not Trust({"HOME": str(tmp_path)}).of_host(name).files
+
+
+# -- the whole command -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["host", "name", "network", "wildcard", "variable", "file", "plain http"])
+def test_insecure_registries(tiffin: Run, base: str, tmp_path: Path, pair: tuple[Path, Path], way: str) -> None:
+    """A certificate nobody vouches for will do for a registry that is called insecure, as in docker and podman."""
+    with fake_registry(certificate=None if way == "plain http" else pair) as fake:
+        flags = {
+            "host": fake.host,
+            "name": "127.0.0.1",
+            "network": "127.0.0.0/8",
+            "wildcard": "127.*",
+            "plain http": fake.host,
+        }
+        env = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        (tmp_path / "tiffin").mkdir()
+        if way == "variable":
+            env["TIFFIN_INSECURE_REGISTRIES"] = f"other:5000, {fake.host}"
+        elif way == "file":
+            (tmp_path / "tiffin/config.toml").write_text(f'[registries]\ninsecure = ["*.corp", "{fake.host}"]\n')
+            env["XDG_CONFIG_HOME"] = str(tmp_path)
+        words = ["--insecure-registry", flags[way]] if way in flags else []
+        tiffin("tag", base, f"{fake.host}/base:1")
+        done = tiffin("push", *words, f"{fake.host}/base:1", env=env)
+        assert "Warning" not in done.stderr and fake.manifests["1"]
+        tiffin("pull", *words, f"{fake.host}/base:1", env=env)
+        if way not in ("plain http", "variable", "file"):
+            assert "is not trusted" in tiffin("pull", f"{fake.host}/base:1", check=False, env=env).stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[registries]\ninsecure = "x"\n', "registries = 1\n", '[registries]\ninsecure = ["a b"]\n', "[other]\n", "x"],
+)
+def test_faults_of_the_configuration_file_are_named(tiffin: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    done = tiffin("pull", "127.0.0.1:1/x", check=False, env={**os.environ, "TIFFIN_CONFIG": f"{tmp_path}/config.toml"})
+    assert done.returncode == 2 and "config.toml" in done.stderr, done.stderr
+
+
+@contextlib.contextmanager
+def https_server(folder: Path, pair: tuple[Path, Path]) -> Iterator[str]:
+    """The files of a folder over https: yields `https://127.0.0.1:PORT`."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            return None
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def served_files(folder: Path) -> None:
+    """A file, and a git repository as a plain web server has it."""
+    (folder / "file").write_text("over https\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main", "-C", str(folder)]
+    work = folder / "work"
+    for words in (["init", "-q", "work"], ["-C", "work", "add", "."], ["-C", "work", "commit", "-qm", "m"],
+                  ["clone", "-q", "--bare", "work", "repo.git"], ["-C", "repo.git", "update-server-info"]):  # fmt: skip
+        subprocess.run([*git, *words], check=True, capture_output=True)
+        if words[0] == "init":
+            (work / "from-git").write_text("from git\n")
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize("way", ["system", "file", "certs.d", "flag", "none"])
+def test_one_place_decides_for_registries_add_and_git(
+    root: Path, authority: Authority, pair: tuple[Path, Path], tmp_path: Path, context: Callable[..., Path], way: str
+) -> None:
+    """The system's store is what update-ca-certificates writes: here a file over it, in a namespace of mounts."""
+    site, home = tmp_path / "site", tmp_path / "home"
+    site.mkdir()
+    home.mkdir()
+    served_files(site)
+    env = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {"HOME": str(home)}
+    with https_server(site, pair) as url, fake_registry(certificate=pair) as fake:
+        ca, words = str(authority.certificate), []
+        if way == "file":
+            env["SSL_CERT_FILE"] = ca
+        elif way == "certs.d":
+            for host in (fake.host, url.removeprefix("https://")):
+                (certs(home, host) / "ca.crt").write_bytes(authority.certificate.read_bytes())
+        elif way == "flag":
+            words = ["--registry-cert", ca]
+        dockerfile = f"FROM scratch\nADD {url}/file /a/\nADD {url}/repo.git#main /b/\n"
+        folder = context(dockerfile)
+        store = "/etc/ssl/certs/ca-certificates.crt"
+        shell = f'mount --bind {ca} {store} && exec "$@"' if way == "system" else 'exec "$@"'
+        enter = ["unshare", "-rm", "sh", "-c", shell, "sh", sys.executable, "-m", "builder", "--root", str(root)]
+        for line in (
+            ["build", *words, "-t", f"{fake.host}/x:1", "--push", str(folder)],
+            ["pull", *words, f"{fake.host}/x:1"],
+        ):
+            done = subprocess.run([*enter, *line], env=env, capture_output=True, text=True, check=False)
+            assert (done.returncode == 0) == (way != "none"), done.stderr
+        if way == "none":
+            for line in ("ADD {}/file /a/", "ADD {}/repo.git#main /b/"):
+                refused = context(f"FROM scratch\n{line.format(url)}\n", name="refused")
+                done = subprocess.run(
+                    [*enter, "build", str(refused)], env=env, capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 1 and "certificate" in done.stderr and "Traceback" not in done.stderr, (
+                    done.stderr
+                )
