@@ -19,7 +19,7 @@ from builder.cli.cache_serve import serve_command
 from builder.cli.formats import age_text, print_table
 from builder.cli.groups import Group
 from builder.cli.plain_text import size_text
-from builder.cli.pruning import reach_trees, remove_unneeded, size_on_disk, told_total
+from builder.cli.pruning import no_remote, reach_trees, remove_unneeded, size_on_disk, told_total
 from builder.cli.render import make_renderer
 from builder.cli.session import Session
 from builder.cli.system import confirm
@@ -31,6 +31,7 @@ from cache.mounts import CacheMounts
 from cache.snapshots import Snapshots
 
 if TYPE_CHECKING:
+    from builder.image.layers import LayerStore
     from cache.backend import StepRecord
 
 SHORT_TEXT = 60
@@ -130,7 +131,8 @@ def _prune(session: Session, limit: int | None, age: float | None, keep: int | N
 @click.pass_obj
 def verify(session: Session, /, repair: bool) -> None:
     """Read every blob and every unpacked layer and compare them with their digests; exit code 1 if one is damaged."""
-    snapshots = Snapshots(session.state, reach_trees(session))
+    layers = session.layers(no_remote)
+    snapshots = layers.snapshots = Snapshots(session.state, reach_trees(session))
     damaged = 0
     checked = 0
     for digest in list(session.blobs):
@@ -142,7 +144,7 @@ def verify(session: Session, /, repair: bool) -> None:
                 session.blobs.delete(digest)
     for diff_id in list(snapshots):
         checked += 1
-        if problem := _damage_of_tree(snapshots, diff_id):
+        if problem := _damage_of_tree(layers, diff_id):
             damaged += 1
             click.echo(f"layer {diff_id}: {problem}")
             if repair:
@@ -191,22 +193,27 @@ def _damage_of_blob(session: Session, digest: Digest) -> str:
     return ""
 
 
-def _damage_of_tree(snapshots: Snapshots, diff_id: Digest) -> str:
-    """What is wrong with the table of contents or the tree of a layer; a tree is packed again to know."""
+def _damage_of_tree(layers: LayerStore, diff_id: Digest) -> str:
+    """What is wrong with the table of contents or the tree of a layer."""
+    from builder.layer.compare import first_change
     from builder.layer.diff import diff_upper
     from builder.layer.index import LayerIndex
     from builder.layer.pack import pack_layer
 
     try:
-        data = snapshots.read_index(diff_id)
+        data = layers.snapshots.read_index(diff_id)
         if data is not None:
             LayerIndex.decode(data)
-        snapshots.blobs(diff_id)
-        tree = snapshots.fs(diff_id)
-        if tree is not None:
-            now = pack_layer(diff_upper(tree), blobs=None, compression=None).diff_id
-            if now != diff_id:
-                return f"its unpacked tree was changed (now {now})"
+        layers.snapshots.blobs(diff_id)
+        tree = layers.snapshots.fs(diff_id)
+        if tree is None:
+            return ""
+        now = pack_layer(diff_upper(tree), blobs=None, compression=None)
+        if now.diff_id == diff_id:
+            return ""
+        if data is None and not layers.has_blob(diff_id):
+            return f"its unpacked tree was changed (now {now.diff_id})"
+        change = first_change(layers.ensure_index(diff_id, None), now.index)  # tiffin may not be who packed it
+        return f"its unpacked tree was changed: {change}" if change else ""
     except (TiffinError, OSError) as exc:
         return str(exc)
-    return ""

@@ -12,6 +12,7 @@ from builder.cli.session import Session, each
 from builder.containers.container import Containers, ContainerState
 from builder.errors import ImageError, ImageNotFoundError, UsageError
 from builder.image.store import StoredImage
+from builder.oci.reference import Reference
 
 JSON = "json"
 
@@ -72,13 +73,12 @@ def _document(session: Session, name: str, kind: str | None) -> dict[str, object
 
 def document_of(image: StoredImage, session: Session) -> dict[str, object]:
     """docker inspect's document of an image."""
-    digest = image.descriptor.digest
-    whole = next((item for item in session.store.images() if item.descriptor.digest == digest), image)
+    whole = session.store.whole(image)
     config = image.config
     return {
         "Id": str(image.id),
         "RepoTags": [name.familiar for name in whole.names if name.tag],
-        "RepoDigests": list(dict.fromkeys(f"{name.name}@{digest}" for name in whole.names)),
+        "RepoDigests": [_familiar(text) for text in session.store.notes.repo_digests(image.id)],
         "Created": config.created,
         "Author": config.author,
         "Config": config.config.to_json(),
@@ -90,6 +90,10 @@ def document_of(image: StoredImage, session: Session) -> dict[str, object]:
         "Descriptor": image.descriptor.to_json(),
         "Manifest": {"Layers": [layer.to_json() for layer in image.manifest.layers]},
     }
+
+
+def _familiar(text: str) -> str:
+    return Reference.parse(text).familiar
 
 
 def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, object]:

@@ -58,7 +58,7 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
 def reach_trees(session: Session) -> str:
     """Enter the namespace if there are trees with other owners; without one they stay, told by the error. The flavor of
     its trees, "" where there was no need."""
-    layers = session.layers(_no_remote)
+    layers = session.layers(no_remote)
     folders = (session.state.layers, session.state.containers)
     if any(any(folder.iterdir()) for folder in folders) or any(session.state.tmp.iterdir()):
         session.enter(layers, None)
@@ -109,7 +109,7 @@ def size_on_disk(path: Path) -> int:
 def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
     blobs: set[Digest] = set(session.store.index_digests())
     diff_ids = {Digest.parse(text) for state in Containers(session.state).states() for text in state.layers}
-    for image in session.store.images():
+    for image in session.store.manifests():
         blobs |= {image.descriptor.digest, image.id, *(layer.digest for layer in image.manifest.layers)}
         diff_ids |= set(image.config.diff_ids)
     if keep_records:
@@ -123,5 +123,6 @@ def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
     return _Live(blobs=frozenset(blobs), diff_ids=frozenset(diff_ids))
 
 
-def _no_remote() -> Remote:
+def no_remote() -> Remote:
+    """For layers of commands that fetch nothing."""
     raise AssertionError("nothing is fetched here")

@@ -34,10 +34,11 @@ def command(
     reference = Reference.parse(image)
     wanted = Platform.parse(platform) if platform else Platform.local()
     with make_renderer(quiet_if(quiet, progress)) as sink:
-        pulled = session.remote(sink, insecure, cert).pull(reference, wanted)
+        remote = session.remote(sink, insecure, cert)
+        pulled = remote.pull(reference, wanted)
         actual = pulled.config.platform
         if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
             sink.emit(Warned(message=f"{reference} is for {actual}, not for {wanted}"))
     if not quiet:
-        click.echo(f"Digest: {pulled.descriptor.digest}", err=True)
+        click.echo(f"Digest: {remote.told_digest(reference, wanted, pulled)}", err=True)
     click.echo(str(reference))

@@ -9,6 +9,7 @@ from builder.containers.container import Containers
 from builder.errors import ImageError, ImageNotFoundError
 from builder.image.store import StoredImage
 from builder.oci.reference import Reference
+from cache.values import replace
 
 
 @click.command("rmi")
@@ -23,11 +24,14 @@ def command(session: Session, /, images: tuple[str, ...], force: bool, no_prune:
 
 def _remove(session: Session, text: str, force: bool) -> None:
     image = session.store.find(text)
-    whole = next(item for item in session.store.images() if item.descriptor.digest == image.descriptor.digest)
-    by_id = text.removeprefix("sha256:") == image.id.hex[: len(text.removeprefix("sha256:"))]
+    whole = session.store.whole(image)
+    by_id = session.store.get(Reference.parse(text)) is None
+    if not by_id and Reference.parse(text).digest is not None and _forget_digest(session, Reference.parse(text), whole):
+        return
     if not by_id and len(whole.names) > 1:
-        session.store.untag(Reference.parse(text))
-        click.echo(f"Untagged: {Reference.parse(text).familiar}")
+        reference = Reference.parse(text)
+        session.store.untag(reference)
+        click.echo(f"Untagged: {reference.familiar}")
         return
     if by_id and len(whole.names) > 1 and not force:
         raise ImageError(f"image {text} has several names", remedy="remove them one by one, or use --force")
@@ -37,6 +41,15 @@ def _remove(session: Session, text: str, force: bool) -> None:
         click.echo(f"Untagged: {name.familiar}")
     session.store.remove(image)
     click.echo(f"Deleted: {image.id}")
+
+
+def _forget_digest(session: Session, reference: Reference, whole: StoredImage) -> bool:
+    """Forget where an image is that has a tag there as well; False where the digest is its name."""
+    if all(name.digest or name.name != reference.name for name in whole.names):
+        return False
+    session.store.notes.forget_repo_digests(whole.id, reference.name)
+    click.echo(f"Untagged: {replace(reference, tag='').familiar}")
+    return True
 
 
 def _check_unused(session: Session, text: str, image: StoredImage) -> None:

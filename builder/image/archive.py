@@ -149,6 +149,10 @@ class Loader:
 
     def _docker_image(self, members: _Members, fields: Fields) -> StoredImage:
         config = members.read(fields.text("Config"))
+        names = [Reference.parse(tag) for tag in fields.texts("RepoTags")]
+        known = self._store.by_id(Digest.of(config))
+        if known is not None:  # it came before, packed as it may be
+            return self._store.put_again(known, names)
         diff_ids = ImageConfig.decode(config).diff_ids
         paths = fields.texts("Layers")
         if len(paths) != len(diff_ids):
@@ -164,7 +168,7 @@ class Loader:
             layers.append(Descriptor(media_type=_LAYER_TYPES[kind], digest=digest, size_bytes=size))
         descriptor = Descriptor(media_type=OCI_CONFIG, digest=Digest.of(config), size_bytes=len(config))
         manifest = Manifest(config=descriptor, layers=tuple(layers)).encode()
-        return self._store.put(manifest, config, [Reference.parse(tag) for tag in fields.texts("RepoTags")])
+        return self._store.put(manifest, config, names)
 
 
 class _Members(Protocol):

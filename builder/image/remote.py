@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
 from builder.events import Sink, Transfer
 from builder.image.arriving import Follower
+from builder.image.resolved import Resolved
 from builder.image.store import ImageStore, StoredImage
 from builder.oci.reference import Reference
 from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, Platform
@@ -63,7 +64,7 @@ class Remote:
 
     def repositories(self, registry: str, digest: Digest) -> list[str]:
         """Where in a registry a blob is known to be."""
-        return [repository for host, repository in self._store.origins(digest) if host == registry]
+        return [repository for host, repository in self._store.notes.origins(digest) if host == registry]
 
     def client(self, registry: str) -> RegistryClient:
         """The client of one registry, made once."""
@@ -76,6 +77,7 @@ class Remote:
         """What an image is, from its registry: manifest and configuration, without layers. Raises RegistryError."""
         client, repository = self.client(reference.registry), reference.repository
         fetched = client.get_manifest(repository, reference.selector)
+        told = fetched.digest
         data, media_type = fetched.data, fetched.media_type
         if media_type in INDEX_TYPES or (not media_type and b'"manifests"' in data):
             chosen = self._choose(Index.decode(data, media_type), reference, platform)
@@ -90,11 +92,14 @@ class Remote:
                 f"{reference} has a configuration of {manifest.config.size_bytes} bytes", remedy="it is no image"
             )
         for descriptor in (manifest.config, *manifest.layers):
-            self._store.add_origin(descriptor.digest, reference.registry, repository)
+            self._store.notes.add_origin(descriptor.digest, reference.registry, repository)
         if not self._blobs.has(manifest.config.digest):
             self._download(client, repository, manifest.config)
         config = self._blobs.read(manifest.config.digest, manifest.config.size_bytes)
-        return self._store.keep_resolved(reference, platform, data, config)
+        image = self._store.unlisted(data, config)
+        found = Resolved(manifest=image.descriptor.digest, told=told, asked=time.time())
+        self._store.notes.keep_resolved(reference, platform, found)
+        return image
 
     def pull(self, reference: Reference, platform: Platform) -> StoredImage:
         """Bring a whole image here, under its name."""
@@ -107,14 +112,14 @@ class Remote:
         )
         manifest = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
         config = self._blobs.read(image.id, image.manifest.config.size_bytes)
-        name = (
-            reference
-            if reference.tag
-            else Reference(
-                registry=reference.registry, repository=reference.repository, tag="", digest=reference.digest
-            )
-        )
+        name = replace(reference, tag="") if reference.digest else reference  # as docker: a digest makes no tag
+        self._store.notes.add_repo_digest(image.id, reference, self.told_digest(reference, platform, image))
         return self._store.put(manifest, config, [name])
+
+    def told_digest(self, reference: Reference, platform: Platform, image: StoredImage) -> Digest:
+        """What its registry called an image that was looked up: the digest of an index, or its own."""
+        found = self._store.notes.resolved(reference, platform)
+        return found.told if found is not None else image.descriptor.digest
 
     def fetch_all(self, refs: Sequence[BlobRef]) -> None:
         """Bring missing blobs here, several at a time."""
@@ -131,7 +136,7 @@ class Remote:
         with self._state.lock(f"blob-{ref.digest.hex}"):
             if self._blobs.has(ref.digest):
                 return
-            origins = list(reversed(self._store.origins(ref.digest)))
+            origins = list(reversed(self._store.notes.origins(ref.digest)))
             if self.peers is not None and origins and self.peers.bring(ref, *origins[0], self._blobs):
                 return
             if any(bring(ref) for bring in self.shared):
@@ -165,15 +170,25 @@ class Remote:
             self.push(image, reference, by_digest=True)
         data = index.encode()
         selector = str(Digest.of(data)) if by_digest or not reference.tag else reference.tag
-        return self.client(reference.registry).put_manifest(reference.repository, selector, data, index.media_type)
+        client = self.client(reference.registry)
+        digest = client.put_manifest(reference.repository, selector, data, index.media_type)
+        for image in images:
+            self._store.notes.add_repo_digest(image.id, reference, digest)
+        return digest
 
     def add_cached(self, digest: Digest, reference: Reference) -> None:
         """Remember that a blob can be had from a repository, which `shared` asks: a push may mount it from there."""
         self._cached.add((digest, reference.registry, reference.repository))
-        self._store.add_origin(digest, reference.registry, reference.repository)
+        self._store.notes.add_origin(digest, reference.registry, reference.repository)
 
     def push(self, image: StoredImage, reference: Reference, *, by_digest: bool = False) -> Digest:
-        """Push an image under a name, or `by_digest` only; the digest of its manifest. Blobs first, then the manifest.
+        """Push an image under a name, or `by_digest` only; the digest of its manifest."""
+        digest = self._push(image, reference, by_digest=by_digest)
+        self._store.notes.add_repo_digest(image.id, reference, digest)
+        return digest
+
+    def _push(self, image: StoredImage, reference: Reference, *, by_digest: bool) -> Digest:
+        """Blobs first, then the manifest.
 
         Where the repository has the manifest under any name, there is nothing to ask about its blobs.
         """
@@ -200,7 +215,9 @@ class Remote:
         report = self._push_report(descriptor)
         ref = BlobRef(media_type=descriptor.media_type, digest=descriptor.digest, size_bytes=descriptor.size_bytes)
         sources = [
-            other for host, other in self._store.origins(descriptor.digest) if host == registry and other != repository
+            other
+            for host, other in self._store.notes.origins(descriptor.digest)
+            if host == registry and other != repository
         ]
 
         def opener() -> BinaryIO:
@@ -222,7 +239,7 @@ class Remote:
         """Tell that a blob is in the repository of a reference, and remember it."""
         note = {"exists": "already there", "mounted": "mounted"}.get(outcome, "")
         self._push_report(descriptor)(descriptor.size_bytes, True, note)
-        self._store.add_origin(descriptor.digest, reference.registry, reference.repository)
+        self._store.notes.add_origin(descriptor.digest, reference.registry, reference.repository)
 
     def _push_report(self, descriptor: Descriptor) -> Callable[[int, bool, str], None]:
         return self._progress(f"push {descriptor.digest}", f"push {descriptor.digest.short}", descriptor.size_bytes)

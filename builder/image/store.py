@@ -1,17 +1,19 @@
 """The local images: an OCI image layout (image-spec image-layout.md) that other tools read as it is.
 
 index.json lists what is whole: manifest, configuration and every layer are in blobs/. Base images a build only needed to
-look at are kept beside it: manifest and configuration as blobs, the name in the `resolved:` rows of the Table, where
-their layers come from in the `origin:` rows.
+look at are kept beside it: manifest and configuration as blobs, what names led to them in the Table (builder.image.resolved).
+
+An image is its configuration, whose digest is its id; the same one may come with several manifests (packed in another way,
+pulled and loaded), and is one image all the same.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from builder.errors import ImageError, ImageNotFoundError, StoreError, TiffinError
+from builder.image.resolved import RegistryNotes
 from builder.oci.config import ImageConfig
 from builder.oci.reference import Reference
 from builder.oci.spec import (
@@ -64,22 +66,32 @@ class ImageStore:
     def __init__(self, state: StateDir, blobs: BlobStore, table: Table) -> None:
         self._state = state
         self._blobs = blobs
-        self._table = table
+        self.notes = RegistryNotes(table)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def images(self) -> tuple[StoredImage, ...]:
-        """All whole images, each once with all its names, newest first."""
+        """All whole images, each once with all its names, newest first. Those that an index holds besides are not listed."""
+        found: dict[Digest, StoredImage] = {}
+        members = {item.digest for row in self._rows(INDEX_TYPES) for item in self._read_index(row).manifests}
+        for image in self.manifests():
+            if image.names or image.descriptor.digest not in members:
+                known = found.get(image.id)
+                found[image.id] = image if known is None else replace(known, names=(*known.names, *image.names))
+        return tuple(sorted(found.values(), key=lambda image: image.config.created, reverse=True))
+
+    def manifests(self) -> Iterator[StoredImage]:
+        """All whole images, as often as they have manifests, each with its names."""
         found: dict[Digest, StoredImage] = {}
         for named in self._index().manifests:
             descriptor = self._for_here(named)
             if descriptor is None:
                 continue
             image = found.get(descriptor.digest) or self.load(descriptor)
-            name = named.annotations.get(ANNOTATION_CONTAINERD_NAME)
+            name = _name_of(named)
             names = (*image.names, Reference.parse(name)) if name else image.names
             found[descriptor.digest] = replace(image, names=names)
-        return tuple(sorted(found.values(), key=lambda image: image.config.created, reverse=True))
+        yield from found.values()
 
     def find(self, text: str) -> StoredImage:
         """By name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
@@ -87,26 +99,52 @@ class ImageStore:
         image = self.get(reference)  # reads that image alone, however many there are
         match = re.fullmatch(_ID, text)
         if image is None and match:
-            images = self.images()
-            hits = [i for i in images if i.id.hex.startswith(match[1]) or i.descriptor.digest.hex.startswith(match[1])]
+            hits = {
+                item.id: item
+                for item in self.manifests()
+                if item.id.hex.startswith(match[1]) or item.descriptor.digest.hex.startswith(match[1])
+            }
             if len(hits) > 1:
                 raise ImageError(f'"{text}" is the beginning of several image ids', remedy="write more of it")
-            if hits:
-                return hits[0]
+            image = next(iter(hits.values()), None)
         if image is None:
             raise ImageNotFoundError(f"No such image: {reference.familiar}", remedy="see tiffin images, or pull it")
         return image
 
+    def by_id(self, image_id: Digest) -> StoredImage | None:
+        """The image of that id with all its layers, or None."""
+        for image in self.manifests():
+            if image.id == image_id and all(self._blobs.has(layer.digest) for layer in image.manifest.layers):
+                return image
+        return None
+
+    def whole(self, image: StoredImage) -> StoredImage:
+        """The image with all its names."""
+        names = [name for other in self.manifests() if other.id == image.id for name in other.names]
+        return replace(image, names=tuple(names))
+
     def get(self, reference: Reference) -> StoredImage | None:
-        """The whole image of that name, or None."""
+        """The whole image of that name, or None. With a digest the tag does not count."""
+        if reference.digest is not None:
+            return self._by_digest(reference.name, reference.digest)
         for descriptor in self._index().manifests:
-            name = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME, "")
-            if reference.digest is not None:
-                if descriptor.digest == reference.digest and name.startswith(f"{reference.name}:"):
-                    return self._load_for_here(descriptor)
-            elif name == str(reference):
+            if _name_of(descriptor) == str(reference):
                 image = self._load_for_here(descriptor)
                 return replace(image, names=(reference,)) if image else None
+        return None
+
+    def _by_digest(self, repository: str, digest: Digest) -> StoredImage | None:
+        """The image that has the digest, or is in the repository under it."""
+        rows = self._index().manifests
+        for row in rows:
+            name = _name_of(row)
+            if name == f"{repository}@{digest}" or (row.digest == digest and name.startswith(f"{repository}:")):
+                return self._load_for_here(row)
+        for row in rows:
+            if _name_of(row).startswith(f"{repository}:"):
+                image = self._load_for_here(row)
+                if image and f"{repository}@{digest}" in self.notes.repo_digests(image.id):
+                    return image
         return None
 
     def index_of(self, text: str) -> tuple[Index, tuple[StoredImage, ...]] | None:
@@ -114,15 +152,18 @@ class ImageStore:
         if re.fullmatch(_ID, text):
             return None
         name = str(Reference.parse(text))
-        for descriptor in self._index().manifests:
-            if _name_of(descriptor) == name and descriptor.media_type in INDEX_TYPES:
+        for descriptor in self._rows(INDEX_TYPES):
+            if _name_of(descriptor) == name:
                 index = self._read_index(descriptor)
                 return index, tuple(self.load(replace(item, platform=None)) for item in index.manifests)
         return None
 
     def index_digests(self) -> frozenset[Digest]:
         """The blobs that hold indexes."""
-        return frozenset(item.digest for item in self._index().manifests if item.media_type in INDEX_TYPES)
+        return frozenset(item.digest for item in self._rows(INDEX_TYPES))
+
+    def _rows(self, media_types: Sequence[str]) -> list[Descriptor]:
+        return [row for row in self._index().manifests if row.media_type in media_types]
 
     def _load_for_here(self, descriptor: Descriptor) -> StoredImage | None:
         chosen = self._for_here(descriptor)
@@ -143,27 +184,19 @@ class ImageStore:
 
     def resolved(self, reference: Reference, platform: Platform) -> StoredImage | None:
         """A base image looked at before, or None; its layers may be elsewhere."""
-        data = self._table.get(_resolved_key(reference, platform))
-        if data is None:
+        found = self.notes.resolved(reference, platform)
+        size = self._blobs.size(found.manifest) if found is not None else None
+        if found is None or size is None:
             return None
-        digest = Digest.parse(data.decode())
-        size = self._blobs.size(digest)
-        if size is None:
-            return None
-        manifest = Manifest.decode(self._blobs.read(digest, MAX_DOCUMENT_BYTES))
+        manifest = Manifest.decode(self._blobs.read(found.manifest, MAX_DOCUMENT_BYTES))
         if not self._blobs.has(manifest.config.digest):
             return None
-        return self.load(Descriptor(media_type=manifest.media_type, digest=digest, size_bytes=size))
+        return self.load(Descriptor(media_type=manifest.media_type, digest=found.manifest, size_bytes=size))
 
     def resolved_images(self) -> list[StoredImage]:
         """Every base image looked at before that is still here."""
-        found = []
-        for name in self._table.names():
-            text, separator, platform = name.removeprefix("resolved:").rpartition("|")
-            if name.startswith("resolved:") and separator:
-                image = self.resolved(Reference.parse(text), Platform.parse(platform))
-                found += [image] if image is not None else []
-        return found
+        found = [self.resolved(reference, platform) for reference, platform in self.notes.all_resolved()]
+        return [image for image in found if image is not None]
 
     def load(self, descriptor: Descriptor) -> StoredImage:
         """Read manifest and configuration from the blobs; raises StoreError, ImageError."""
@@ -189,6 +222,11 @@ class ImageStore:
         self._name(plain, names)
         return replace(self.load(plain), names=tuple(names))
 
+    def put_again(self, image: StoredImage, names: Sequence[Reference]) -> StoredImage:
+        """Keep an image that is here under `names` too."""
+        self._name(image.descriptor, names)
+        return replace(image, names=tuple(names))
+
     def unlisted(self, manifest: bytes, config: bytes) -> StoredImage:
         """An image that is only pushed: its documents are kept, its layers may be elsewhere."""
         self._blobs.put(config)
@@ -202,14 +240,6 @@ class ImageStore:
         digest = self._blobs.put(data)
         self._name(Descriptor(media_type=index.media_type, digest=digest, size_bytes=len(data)), names)
 
-    def keep_resolved(self, reference: Reference, platform: Platform, manifest: bytes, config: bytes) -> StoredImage:
-        """Keep what a base image is, without its layers."""
-        self._blobs.put(config)
-        digest = self._blobs.put(manifest)
-        self._table.set(_resolved_key(reference, platform), str(digest).encode())
-        parsed = Manifest.decode(manifest)
-        return self.load(Descriptor(media_type=parsed.media_type, digest=digest, size_bytes=len(manifest)))
-
     def tag(self, image: StoredImage, reference: Reference) -> None:
         """Give an image another name; the name leaves the image that had it."""
         self._name(image.descriptor, [reference])
@@ -218,21 +248,37 @@ class ImageStore:
         """Take a name away; an image that loses its last one stays under its id."""
         image = self.get(reference)
         with self._state.lock(INDEX_LOCK):
-            rest = [d for d in self._index().manifests if _name_of(d) != str(reference)]
-            if image is not None and not any(d.digest == image.descriptor.digest for d in rest):
+            rows = self._index().manifests
+            gone = [row for row in rows if _name_of(row) == str(reference)]
+            rest = [row for row in rows if row not in gone]
+            if image is not None and not self._has_id(rest, image.id):
                 rest.append(replace(image.descriptor, annotations={}))
             self._write(rest)
+        if image is not None and all(name.name != reference.name for name in self.whole(image).names):
+            self.notes.forget_repo_digests(image.id, reference.name)
 
     def remove(self, image: StoredImage) -> None:
         """Forget an image and all its names, with an index it is of; blobs go when nothing needs them (prune)."""
         with self._state.lock(INDEX_LOCK):
             rows = self._index().manifests
-            gone = {image.descriptor.digest}
+            gone = {row.digest for row in rows if self._id_of(row) == image.id}
             for row in rows:
                 if row.media_type in INDEX_TYPES:
                     members = {item.digest for item in self._read_index(row).manifests}
-                    gone |= {row.digest, *members} if image.descriptor.digest in members else set()
+                    gone |= {row.digest, *members} if gone & members or row.digest in gone else set()
             self._write([row for row in rows if row.digest not in gone])
+        self.notes.forget_repo_digests(image.id)
+
+    def _has_id(self, rows: Sequence[Descriptor], image_id: Digest | None) -> bool:
+        return image_id is not None and any(self._id_of(row) == image_id for row in rows)
+
+    def _id_of(self, row: Descriptor) -> Digest | None:
+        """The image that a row stands for here; None for one that cannot be read."""
+        try:
+            image = self._load_for_here(row)
+        except TiffinError:
+            return None
+        return image.id if image else None
 
     def broken(self, *, forget: bool) -> list[str]:
         """Names (or digests) of images whose documents are lost or damaged; they go from the list if asked to."""
@@ -255,8 +301,10 @@ class ImageStore:
             before = self._index().manifests
             rest = [d for d in before if _name_of(d) not in taken]
             lost = [d for d in before if _name_of(d) in taken and d.digest != plain.digest]
+            named = [plain, *rest] if lost else []
             for item in lost:  # an image whose last name moves away is kept under its id, as docker does
-                if not any(d.digest == item.digest for d in rest):
+                image_id = self._id_of(item)
+                if item.digest not in {row.digest for row in named} and not self._has_id(named, image_id):
                     rest.append(replace(item, annotations={}))
             if names:
                 rest = [d for d in rest if not (d.digest == plain.digest and not _name_of(d))]
@@ -280,20 +328,6 @@ class ImageStore:
     def _write(self, manifests: Sequence[Descriptor]) -> None:
         write_atomically(self._state.image_list, Index(manifests=tuple(manifests)).encode())
 
-    # -- origins -------------------------------------------------------------------------------------------------------
-
-    def add_origin(self, digest: Digest, registry: str, repository: str) -> None:
-        """Remember that a blob lies in a repository."""
-        known = self.origins(digest)
-        if known[-1:] != ((registry, repository),):
-            rows = [*(row for row in known if row != (registry, repository)), (registry, repository)]
-            self._table.set(f"origin:{digest}", json.dumps(rows).encode())
-
-    def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
-        """Registries and repositories that had a blob, the one seen last at the end."""
-        data = self._table.get(f"origin:{digest}")
-        return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
-
 
 def _annotations(name: Reference) -> dict[str, str]:
     return {ANNOTATION_CONTAINERD_NAME: str(name), ANNOTATION_REF_NAME: name.familiar}
@@ -301,7 +335,3 @@ def _annotations(name: Reference) -> dict[str, str]:
 
 def _name_of(descriptor: Descriptor) -> str:
     return descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME, "")
-
-
-def _resolved_key(reference: Reference, platform: Platform) -> str:
-    return f"resolved:{reference}|{platform}"

@@ -1,0 +1,113 @@
+"""What registries said: which manifest a name led to and when, where blobs lie, under which digests an image is in a registry.
+
+Rows of the Table: `resolved:NAME|PLATFORM`, `origin:DIGEST`, `repodigests:IMAGE-ID`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+
+from builder.oci.reference import Reference
+from builder.oci.spec import Platform
+from cache.digest import Digest
+from cache.errors import DigestError
+from cache.typed import TYPE_CHECKING
+from cache.values import dataclass
+
+if TYPE_CHECKING:
+    from cache.local import Table
+
+RESOLVED = "resolved:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a name led to. `told` is the digest a registry has under it (of an index, or the manifest itself)."""
+
+    manifest: Digest
+    told: Digest
+    asked: float = 0  # when the registry said so, in seconds since 1970; 0 for long ago
+    tried: float = 0  # when it was last asked in vain
+
+
+class RegistryNotes:
+    """Those rows."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def resolved(self, reference: Reference, platform: Platform) -> Resolved | None:
+        """What a name led to the last time, or None."""
+        data = self._table.get(_resolved_key(reference, platform))
+        with contextlib.suppress(ValueError, KeyError, TypeError, DigestError):
+            if data is not None and data.startswith(b"sha256:"):  # of an older tiffin
+                return Resolved(manifest=Digest.parse(data.decode()), told=Digest.parse(data.decode()))
+            fields = json.loads(data or b"")
+            return Resolved(
+                manifest=Digest.parse(fields["manifest"]),
+                told=Digest.parse(fields["told"]),
+                asked=float(fields["asked"]),
+                tried=float(fields["tried"]),
+            )
+        return None
+
+    def keep_resolved(self, reference: Reference, platform: Platform, found: Resolved) -> None:
+        """Remember what a name leads to."""
+        fields = {
+            "manifest": str(found.manifest),
+            "told": str(found.told),
+            "asked": found.asked,
+            "tried": found.tried,
+        }
+        self._table.set(_resolved_key(reference, platform), json.dumps(fields).encode())
+
+    def all_resolved(self) -> list[tuple[Reference, Platform]]:
+        """Every name that led to something."""
+        found = []
+        for name in self._table.names():
+            text, separator, platform = name.removeprefix(RESOLVED).rpartition("|")
+            if name.startswith(RESOLVED) and separator:
+                found.append((Reference.parse(text), Platform.parse(platform)))
+        return found
+
+    def add_origin(self, digest: Digest, registry: str, repository: str) -> None:
+        """Remember that a blob lies in a repository."""
+        known = self.origins(digest)
+        if known[-1:] != ((registry, repository),):
+            rows = [*(row for row in known if row != (registry, repository)), (registry, repository)]
+            self._table.set(f"origin:{digest}", json.dumps(rows).encode())
+
+    def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
+        """Registries and repositories that had a blob, the one seen last at the end."""
+        data = self._table.get(f"origin:{digest}")
+        return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
+
+    def repo_digests(self, image_id: Digest) -> tuple[str, ...]:
+        """REPOSITORY@DIGEST of an image, where it was pushed to or pulled from."""
+        data = self._table.get(f"repodigests:{image_id}")
+        return tuple(str(item) for item in json.loads(data)) if data else ()
+
+    def add_repo_digest(self, image_id: Digest, reference: Reference, digest: Digest) -> None:
+        """Remember that an image is in a repository, under a digest of its own or of an index."""
+        known, text = self.repo_digests(image_id), f"{reference.name}@{digest}"
+        if text not in known:
+            self._set_repo_digests(image_id, [*known, text])
+
+    def forget_repo_digests(self, image_id: Digest, repository: str | None = None) -> None:
+        """Forget those of one repository (a Reference's name), or all."""
+        known = self.repo_digests(image_id)
+        rest = [text for text in known if repository is not None and text.partition("@")[0] != repository]
+        if len(rest) < len(known):
+            self._set_repo_digests(image_id, rest)
+
+    def _set_repo_digests(self, image_id: Digest, texts: Sequence[str]) -> None:
+        if texts:
+            self._table.set(f"repodigests:{image_id}", json.dumps(texts).encode())
+        else:
+            self._table.delete(f"repodigests:{image_id}")
+
+
+def _resolved_key(reference: Reference, platform: Platform) -> str:
+    return f"{RESOLVED}{reference}|{platform}"
