@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +71,39 @@ def test_verify_finds_damage(tiffin: Run, built: Path, root: Path) -> None:
     found = tiffin("cache", "verify", check=False)
     assert found.returncode == 1 and f"blob sha256:{blob.name}" in found.stdout and "was changed" in found.stdout
     assert "2 damaged and removed" in tiffin("cache", "verify", "--repair").stdout
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
+
+
+def foreign_image(folder: Path, busybox: Path) -> Path:
+    """An image archive whose layer no tool of ours packed: as docker import has it."""
+    layer, archive = folder / "layer.tar", folder / "image.tar"
+    with tarfile.open(layer, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name in ("bin/sh", "bin/true", "bin/busybox", "etc/passwd"):
+            tar.add(busybox / "rootfs" / name, name)
+        tar.add(busybox / "rootfs/etc", "etc", recursive=False)
+    config = {"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]}}
+    config["rootfs"] = {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer.read_bytes()).hexdigest()]}
+    (folder / "config.json").write_text(json.dumps(config))
+    manifest = [{"Config": "config.json", "RepoTags": ["foreign:1"], "Layers": ["layer.tar"]}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with tarfile.open(archive, "w") as tar:
+        for name in ("layer.tar", "config.json", "manifest.json"):
+            tar.add(folder / name, name)
+    return archive
+
+
+def test_verify_of_layers_that_others_packed(tiffin: Run, busybox: Path, root: Path, tmp_path: Path) -> None:
+    tiffin("load", "-i", foreign_image(tmp_path, busybox))
+    tiffin("run", "--rm", "foreign:1", "true")
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
+    assert "0 damaged" in tiffin("cache", "verify", "--repair").stdout
+    (tree,) = (root / "layers").glob("*/fs.*")
+    assert (tree / "etc/passwd").exists(), "nothing is taken away"
+    (tree / "etc/passwd").chmod(0o600)
+    found = tiffin("cache", "verify", check=False)
+    assert found.returncode == 1 and 'was changed: "etc/passwd" has another mode' in found.stdout
+    assert "1 damaged and removed" in tiffin("cache", "verify", "--repair").stdout
+    tiffin("run", "--rm", "foreign:1", "true")
     assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
 
 
