@@ -22,6 +22,7 @@ from builder.errors import SandboxError, UsageError
 from builder.image.users import User
 from builder.oci.config import RunConfig
 from builder.sandbox.cgroup import Limits
+from builder.sandbox.expected_users import expects_users
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import ExitStatus, Running
@@ -114,6 +115,7 @@ def make_spec(
     mounts = list(mounted.mounts)
     if console and isolation.has_mounts:
         mounts.append(Bind(host_path=console, path="/dev/console"))
+    argv, capabilities = command_of(config, wishes), isolation.allowed(wishes.capabilities)
     return SandboxSpec(
         scratch_dir=os.fspath(container.scratch),
         lower_dirs=tuple(os.fspath(tree) for tree in trees) if isolation.overlay else (),
@@ -122,12 +124,13 @@ def make_spec(
         root_dir="" if isolation.overlay else os.fspath(container.upper),
         tier=isolation.tier,
         own_pids=isolation.own_pids,
-        argv=command_of(config, wishes),
+        argv=argv,
         env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),
         cwd=posixpath.normpath("/" + (wishes.workdir or config.working_dir).lstrip("/")),
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,
+        has_users=expects_users(user.uid, capabilities, argv),
         hostname=hostname,
         network=network.kind,
         connector=network.connector,
@@ -139,7 +142,7 @@ def make_spec(
         tty=wishes.tty,
         volatile=container.state.remove,
         shm_size_bytes=wishes.shm_size_bytes,
-        capabilities=isolation.allowed(wishes.capabilities),
+        capabilities=capabilities,
         no_new_privs=wishes.no_new_privs,
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,

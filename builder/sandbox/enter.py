@@ -180,7 +180,7 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
             os.chroot(spec["root_dir"])
             os.chdir("/")
     elif spec["tier"] != "proot":
-        owners = supervisor.channel()
+        owners = supervisor.channel(has_users=spec["has_users"])
         enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()

@@ -11,7 +11,7 @@ from _socket import socket as Socket
 from _socket import socketpair as _pair
 from collections.abc import Sequence
 
-__all__ = ["SOL_SOCKET", "SO_PEERCRED", "Socket", "pair", "receive", "send"]
+__all__ = ["AF_UNIX", "SOL_SOCKET", "SO_PEERCRED", "Socket", "pair", "receive", "send"]
 
 
 def pair() -> tuple[Socket, Socket]:

@@ -98,6 +98,7 @@ class SandboxSpec:
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
+    has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
     connector: Mapping[str, object] | None = None  # of builder.sandbox.connector: name, path, ports

@@ -16,6 +16,7 @@ from builder.events import Sink, StepOutput
 from builder.image.users import resolve_user
 from builder.instructions.ops import RunOp
 from builder.instructions.run import SCRIPT_DIRECTORY
+from builder.sandbox.expected_users import expects_users
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import Launcher, Running
@@ -160,6 +161,7 @@ def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isol
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,
+        has_users=expects_users(user.uid, capabilities, _texts(op)),
         hostname=hostname,
         network=op.network,
         mounts=tuple(mounts),
@@ -174,3 +176,8 @@ def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isol
         scoped=not op.insecure,
         ulimits=around.ulimits,
     )
+
+
+def _texts(op: RunOp) -> tuple[str, ...]:
+    """What the step says it does."""
+    return (*op.argv, op.script.data.decode("utf-8", "replace")) if op.script else op.argv

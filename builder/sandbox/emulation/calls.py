@@ -22,24 +22,51 @@ ALWAYS = (
     "mkdir", "mkdirat", "symlink", "symlinkat", "mknod", "mknodat", "creat", "openat2",
     "execve", "execveat", "chroot", "pivot_root", "setns", "listxattr", "llistxattr", "flistxattr",
 )  # fmt: skip
+# what else changes something, and may be refused to an emulated user
+CHANGES = (
+    "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "chmod", "fchmod", "fchmodat",
+    "fchmodat2", "utime", "utimes", "futimesat", "utimensat", "truncate", "bind", "setxattr", "lsetxattr", "fsetxattr",
+    "removexattr", "lremovexattr", "fremovexattr",
+)  # fmt: skip
+# and what only looks; many of these and of stat are in any program, so they are asked about where users are expected
+LOOKS = (
+    "access", "faccessat", "faccessat2", "chdir", "fchdir", "connect", "getxattr", "lgetxattr", "fgetxattr",
+    "kill", "tkill", "tgkill",
+)  # fmt: skip
 OPENS = {"open": 1, "openat": 2}  # by the argument that has the flags
+TMPFILE = 0o20000000 | 0o200000  # O_TMPFILE, whose second bit is O_DIRECTORY on x86
 CREATING = 0o100 | 0o20000000  # O_CREAT, __O_TMPFILE (asm-generic/fcntl.h; x86 and arm64 agree)
+CHANGING = CREATING | 0o3 | 0o1000  # O_ACCMODE but O_RDONLY, O_TRUNC
 CLONE_NEWNS = 0x00020000
 PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 7, 8, 24, 38, 47
 PR_SET_DUMPABLE = 4
 SOL_SOCKET, SO_PEERCRED = 1, 17
 # what bypasses the filter, or hides its arguments from it; programs fall back to older calls
-ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3", "listxattrat")
+ABSENT = (
+    "io_uring_setup", "io_uring_enter", "io_uring_register", "clone3",
+    "listxattrat", "setxattrat", "getxattrat", "removexattrat", "file_setattr",
+)  # fmt: skip
 
 
-def owner_filter(machine: str = os.uname().machine) -> bytes:
-    """The filter that asks a supervisor about everything to do with owners and credentials."""
+def asked(*, looks: bool) -> frozenset[str]:
+    """The calls about files and processes that the filter asks about."""
+    return frozenset((*ALWAYS, *CHANGES, *OPENS, *(LOOKS if looks else ())))
+
+
+def owner_filter(machine: str = os.uname().machine, *, looks: bool = False) -> bytes:
+    """The filter that asks a supervisor about everything to do with owners and credentials.
+
+    And about what may be refused to an emulated user: changes, and with `looks` also whatever only reads or asks.
+    """
     program = _native(machine)
-    targets = dict.fromkeys(ALWAYS, "ask") | dict.fromkeys(ABSENT, "absent")
-    targets |= {name: name for name in (*OPENS, "prctl", "unshare", "clone", "setrlimit", "prlimit64", "getsockopt")}
+    targets = dict.fromkeys(asked(looks=looks), "ask") | dict.fromkeys(ABSENT, "absent")
+    targets |= {name: name for name in ("prctl", "unshare", "clone", "setrlimit", "prlimit64", "getsockopt")}
+    if not looks:
+        targets |= {name: name for name in OPENS}
     _dispatch(program, machine, targets)
-    for name, position in OPENS.items():
-        _when_bits(program, name, position, CREATING)
+    if not looks:
+        for name, position in OPENS.items():
+            _when_bits(program, name, position, CHANGING)
     for name in ("unshare", "clone"):
         _when_bits(program, name, 0, CLONE_NEWNS)
     _look_at_prctl(program)
@@ -63,6 +90,11 @@ def device_filter(machine: str = os.uname().machine) -> bytes:
         program.if_equal(0o020000, then="ask")
         program.if_equal(0o060000, then="ask", otherwise="allow")
     return _answers(program)
+
+
+def is_invalid(flags: int) -> bool:
+    """Whether open(2) refuses these flags whatever the path: a file without a name that nobody could write."""
+    return bool(flags & TMPFILE & CREATING) and (flags & TMPFILE != TMPFILE or not flags & 0o3)
 
 
 def _native(machine: str) -> bpf.Program:

@@ -12,15 +12,16 @@ import struct
 
 from builder import ownerattrs
 from builder.sandbox.emulation import process
-from builder.sandbox.emulation.credentials import CAP_MKNOD
+from builder.sandbox.emulation.calls import CREATING, is_invalid
+from builder.sandbox.emulation.credentials import CAP_FSETID, CAP_MKNOD
 from builder.sandbox.emulation.inodes import Record, remove
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
-from builder.sandbox.emulation.process import AT_FDCWD
+from builder.sandbox.emulation.process import AT_FDCWD, copied_socket, socket_path
 from cache.values import replace
 
 _MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
-_TMPFILE = 0o20000000  # __O_TMPFILE
+_TMPFILE = CREATING & ~os.O_CREAT  # __O_TMPFILE
 _MODE = 0o7777
 _OPEN_HOW_BYTES = 24
 _Arguments = tuple[int, ...]
@@ -40,26 +41,50 @@ class Creation:
             "symlinkat": lambda tid, a: self._symlink(tid, a[0], a[1], a[2]),
             "mknod": lambda tid, a: self._mknod(tid, AT_FDCWD, a[0], a[1], a[2]),
             "mknodat": lambda tid, a: self._mknod(tid, a[0], a[1], a[2], a[3]),
+            "bind": self._bind,
         }
 
     def _owner(self, tid: int, directory: bytes) -> Record | None:
         """Who what is made in `directory` will belong to; None if it needs no record."""
         credentials = self._caller.processes.credentials(tid)
-        group = self._caller.inodes.inherited_group(directory)
-        if group is None and not (credentials.fsuid or credentials.fsgid):
+        is_root = not (credentials.fsuid or credentials.fsgid)
+        group = self._caller.inodes.inherited_group(directory, from_root=not is_root)
+        if group is None and is_root:
             return None
         return Record(credentials.fsuid, credentials.fsgid if group is None else group)
+
+    def _mode(self, tid: int, path: bytes, mode: int, owner: Record | None, *, is_written: bool = False) -> int:
+        """The mode of a new file: less the umask where no default access list decides, and less set-id bits.
+
+        Those that a directory's group would give to somebody foreign to it, or the first write would take away.
+        """
+        if owner is not None and mode & 0o6000:
+            mode &= ~self._refused_bits(tid, mode, owner, is_written=is_written)
+        if not self._caller.inodes.has_default_list(parent_of(path.rstrip(b"/"))):
+            mode &= ~process.umask(tid)
+        return mode & _MODE
+
+    def _refused_bits(self, tid: int, mode: int, owner: Record, *, is_written: bool) -> int:
+        credentials = self._caller.processes.credentials(tid)
+        if credentials.can(CAP_FSETID):
+            return 0
+        is_foreign, is_executed = not credentials.is_in_group(owner.gid), bool(mode & stat.S_IXGRP)
+        takes_group = (is_foreign and is_executed) or (is_written and (is_foreign or is_executed))
+        return (stat.S_ISGID if takes_group else 0) | (stat.S_ISUID if is_written else 0)
 
     # -- files --------------------------------------------------------------------------------------------------------
 
     def _open(self, tid: int, directory: int, address: int, flags: int, mode: int) -> Answer:
-        if flags & os.O_PATH:
+        if flags & os.O_PATH or not flags & CREATING or is_invalid(flags):
             return CONTINUE
-        path = self._caller.path(tid, directory, address, follow=True)
+        text = self._caller.memory.read_string(tid, address)
+        if flags & os.O_CREAT and text.endswith(b"/"):
+            return CONTINUE  # EISDIR
+        path = self._caller.place(tid, directory, text, follow=True)
         owner = self._owner(tid, path if flags & _TMPFILE else parent_of(path))
         if owner is None:
             return CONTINUE
-        mode &= _MODE & ~process.umask(tid)
+        mode = self._mode(tid, path, mode, owner, is_written=bool(flags & os.O_ACCMODE))
         self._caller.check()
         fd = self._create(path, flags, mode)
         if fd is None:
@@ -102,14 +127,14 @@ class Creation:
         owner = self._owner(tid, parent_of(path.rstrip(b"/")))
         if owner is None:
             return CONTINUE
-        mode &= _MODE & ~process.umask(tid)
+        mode = self._mode(tid, path, mode, owner)
         self._caller.check()
         os.mkdir(path, mode)
         return self._record(path, owner, is_directory=True)
 
     def _symlink(self, tid: int, target: int, directory: int, address: int) -> Answer:
         path = self._caller.path(tid, directory, address, follow=False)
-        owner = self._owner(tid, parent_of(path))
+        owner = self._owner(tid, parent_of(path.rstrip(b"/")))
         if owner is None:
             return CONTINUE
         text = self._caller.memory.read_string(tid, target)
@@ -124,12 +149,12 @@ class Creation:
         if is_device and kind == stat.S_IFCHR and not number:
             return CONTINUE  # a whiteout; the overlay refuses it
         if is_device and not self._caller.processes.credentials(tid).can(CAP_MKNOD):
-            return -errno.EPERM
+            return CONTINUE  # EPERM, if it comes to that
         path = self._caller.path(tid, directory, address, follow=False)
-        owner = self._owner(tid, parent_of(path))
+        owner = self._owner(tid, parent_of(path.rstrip(b"/")))
         if owner is None and not is_device:
             return CONTINUE
-        mode &= _MODE & ~process.umask(tid)
+        mode = self._mode(tid, path, mode, owner)
         self._caller.check()
         if is_device:
             make_placeholder(path)
@@ -137,6 +162,31 @@ class Creation:
             return self._record(path, replace(owner or Record(0, 0), device=device))
         os.mknod(path, kind | mode)
         assert owner is not None
+        return self._record(path, owner)
+
+    def _bind(self, tid: int, arguments: _Arguments) -> Answer:
+        """A socket with a name, made by the kernel for a copy of the process's descriptor, with its text as it is."""
+        descriptor, address, size, *_ = arguments
+        text = socket_path(self._caller.memory, tid, address, size)
+        if not text:
+            return CONTINUE
+        path = self._caller.place(tid, AT_FDCWD, text, follow=False)
+        if self._caller.processes.credentials(tid).moved:
+            text = b"/proc/" + path
+        owner = self._owner(tid, parent_of(path.rstrip(b"/")))
+        if owner is None:
+            return CONTINUE
+        mask = process.umask(tid)
+        copy = copied_socket(tid, descriptor)
+        try:
+            self._caller.check()
+            os.chdir(b"%d/cwd" % tid)
+            os.umask(mask)
+            copy.bind(text)
+        finally:
+            os.umask(0)
+            os.chdir("/proc")
+            copy.close()
         return self._record(path, owner)
 
     def _record(self, path: bytes, owner: Record, *, is_directory: bool = False) -> Answer:

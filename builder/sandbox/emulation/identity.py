@@ -214,11 +214,11 @@ class Identity:
     def _privileges(
         self, path: bytes, found: os.stat_result
     ) -> tuple[int | None, int | None, tuple[int, int, bool] | None]:
-        """What set-id bits and capabilities of an executable give: nothing to a script, or where mounts say so."""
+        """What set-id bits and capabilities of an executable give: nothing to what is no program, or where mounts say so."""
         mode, capabilities = found.st_mode, _file_capabilities(path)
         if found.st_uid or found.st_gid:  # somebody's whom this namespace does not know, as in a volume
             return None, None, None
-        if not (mode & 0o6000 or capabilities) or os.statvfs(path).f_flag & os.ST_NOSUID or _is_script(path):
+        if not (mode & 0o6000 or capabilities) or os.statvfs(path).f_flag & os.ST_NOSUID or not _is_program(path):
             return None, None, None
         record = self._caller.inodes.record(path, follow=True)
         uid, gid = (record.uid, record.gid) if record else (0, 0)
@@ -250,9 +250,10 @@ def _file_capabilities(path: bytes) -> tuple[int, int, bool] | None:
     return permitted | permitted_high << 32, inheritable | inheritable_high << 32, bool(magic & 1)
 
 
-def _is_script(path: bytes) -> bool:
+def _is_program(path: bytes) -> bool:
+    """Whether the kernel executes it by itself: a script, or what fails to be executed, gives nobody anything."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return os.read(fd, 2) == b"#!"
+        return os.read(fd, 4) == b"\x7fELF"
     finally:
         os.close(fd)

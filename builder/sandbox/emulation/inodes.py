@@ -23,6 +23,7 @@ _VALUE_BYTES = 64
 MAX_ELSEWHERE = 1 << 16  # records in memory; pipes need them, too, and there is no end to pipes
 _OWNER, _DEVICE = ownerattrs.OWNER.encode(), ownerattrs.DEVICE.encode()
 _OWN_PREFIX, _CAPABILITY = ownerattrs.OWN_PREFIX.encode(), ownerattrs.CAPABILITY.encode()
+_ACCESS_LIST, _DEFAULT_LIST = b"system.posix_acl_access", b"system.posix_acl_default"
 _STAT_BYTES, _STATX_BYTES = 256, 256
 # struct stat: where st_mode, st_uid (st_gid follows) and st_rdev are, and its size
 _STAT_LAYOUTS = {"x86_64": (24, 28, 40, 144), "aarch64": (16, 24, 32, 128)}
@@ -100,6 +101,20 @@ class Inodes:
                 raise OSError(number, os.strerror(number))
         return self._elsewhere.get(self._identity(path, follow)) if self._elsewhere else None
 
+    def has_list(self, path: bytes, *, follow: bool) -> bool:
+        """Whether an access list decides with the mode who may do what."""
+        return self._has(path, _ACCESS_LIST, follow)
+
+    def has_default_list(self, path: bytes) -> bool:
+        """Whether a directory gives what is made in it an access list."""
+        return self._has(path, _DEFAULT_LIST, True)
+
+    def _has(self, path: bytes, name: bytes, follow: bool) -> bool:
+        size = _LIST[follow](path, self._names_at, _LIST_BYTES)
+        if size < 0:
+            return ctypes.get_errno() == errno.ERANGE
+        return bool(size) and name in self._names.raw[:size]
+
     def _get(self, path: bytes, name: bytes, follow: bool) -> bytes:
         size = _GET[follow](path, name, self._value_at, _VALUE_BYTES)
         return self._value.raw[:size] if size > 0 else b""
@@ -154,12 +169,16 @@ class Inodes:
         elif self._get(path, _OWNER, follow):
             os.removexattr(path, _OWNER, follow_symlinks=follow)
 
-    def inherited_group(self, directory: bytes) -> int | None:
-        """The group that a set-group-ID directory hands to what is made in it; None from any other and from root's."""
+    def inherited_group(self, directory: bytes, *, from_root: bool) -> int | None:
+        """The group that a set-group-ID directory hands to what is made in it; None from any other.
+
+        `from_root`: also the group 0, which makes no difference to what root makes.
+        """
         record = self.record(directory, follow=True)
-        if record is None or not record.gid:
+        gid = record.gid if record is not None else 0
+        if not gid and not from_root:
             return None
-        return record.gid if os.stat(directory).st_mode & stat.S_ISGID else None
+        return gid if os.stat(directory).st_mode & stat.S_ISGID else None
 
     # -- stat ---------------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,10 @@ class Caller:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return b"self/fd/%d" % fd
 
+    def keep(self, fd: int) -> None:
+        """Close it once the call is answered."""
+        self._opened.append(fd)
+
     def check(self) -> None:
         """Raise Gone unless the thread still waits: only then its number is its own, and what was read is of it."""
         try:

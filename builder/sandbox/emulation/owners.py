@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
-from builder.sandbox.emulation.credentials import CAP_CHOWN
+from builder.sandbox.emulation.credentials import CAP_CHOWN, Credentials
 from builder.sandbox.emulation.inodes import Record, real_chown
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
@@ -57,7 +58,9 @@ class Owners:
             if uid in _AS_THE_KERNEL_HAS_IT and gid in _AS_THE_KERNEL_HAS_IT and credentials.can(CAP_CHOWN):
                 return CONTINUE
             record = _ROOT
-        if not credentials.can(CAP_CHOWN):
+        if uid == gid == -1 and not self._takes_set_id(path, credentials, record, follow=follow):
+            pass  # which anybody may
+        elif not credentials.can(CAP_CHOWN):
             owns = credentials.fsuid == record.uid
             if not owns or uid not in (-1, record.uid) or not (gid in (-1, record.gid) or credentials.is_in_group(gid)):
                 return -errno.EPERM
@@ -67,6 +70,11 @@ class Owners:
         new = replace(record, uid=record.uid if uid < 0 else uid, gid=record.gid if gid < 0 else gid)
         self._inodes.write(held, new, follow=True)
         return 0
+
+    def _takes_set_id(self, path: bytes, credentials: Credentials, record: Record, *, follow: bool) -> bool:
+        """Whether a chown that changes no owner would still change the mode, which is the owner's to do."""
+        mode = os.stat(path, follow_symlinks=follow).st_mode
+        return bool(mode & 0o6000) and not stat.S_ISDIR(mode) and credentials.fsuid != record.uid
 
     # -- stat: whatever goes wrong here the kernel tells better ----------------------------------------------------------
 

@@ -22,6 +22,7 @@ AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH = -100, 0x100, 0
 PATH_MAX = 4096
 MAX_CREDENTIALS, MAX_GROUPS_KEPT = 1 << 16, 1 << 20  # different ones in a sandbox; they are never forgotten
 _PAGE = 4096
+_ADDRESS_BYTES = 110  # struct sockaddr_un
 UCRED = struct.Struct("=iII")  # struct ucred
 _OWN_LINKS = {b"stdin": b"0", b"stdout": b"1", b"stderr": b"2"}  # of /dev, into /proc/self/fd
 
@@ -134,18 +135,30 @@ class Processes:
 
 def peer_of(tid: int, descriptor: int) -> int:
     """Who is at the other end of a local socket of the process: struct ucred's pid. OSError as getsockopt has it."""
-    pidfd = os.pidfd_open(thread_group(tid))
-    try:
-        fd = kernel.copy_descriptor(pidfd, descriptor)
-    finally:
-        os.close(pidfd)
-    copy = messages.Socket(fileno=fd)
+    copy = copied_socket(tid, descriptor)
     try:
         data = copy.getsockopt(messages.SOL_SOCKET, messages.SO_PEERCRED, UCRED.size)
     finally:
         copy.close()
     pid: int = UCRED.unpack(data)[0]
     return pid
+
+
+def copied_socket(tid: int, descriptor: int) -> messages.Socket:
+    """A socket of the process; the caller closes it."""
+    pidfd = os.pidfd_open(thread_group(tid))
+    try:
+        return messages.Socket(fileno=kernel.copy_descriptor(pidfd, descriptor))
+    finally:
+        os.close(pidfd)
+
+
+def socket_path(memory: Memory, tid: int, address: int, size: int) -> bytes:
+    """The path in an address that bind or connect was given; empty if it is of another kind, or has no path."""
+    data = memory.read(tid, address, min(size & 0xFFFFFFFF, _ADDRESS_BYTES))
+    if len(data) < 3 or struct.unpack_from("=H", data)[0] != messages.AF_UNIX or not data[2]:
+        return b""
+    return data[2:].partition(b"\0")[0]
 
 
 def own_path(tid: int, path: bytes) -> bytes:

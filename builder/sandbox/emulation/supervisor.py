@@ -17,6 +17,7 @@ from builder.sandbox.emulation import calls
 from builder.sandbox.emulation.creation import Creation
 from builder.sandbox.emulation.credentials import Credentials
 from builder.sandbox.emulation.devices import Devices
+from builder.sandbox.emulation.enforcement import enforced
 from builder.sandbox.emulation.identity import Identity
 from builder.sandbox.emulation.inodes import Inodes
 from builder.sandbox.emulation.notification import Caller, Handler
@@ -32,20 +33,24 @@ _READY, _REFUSED = b"r", b"x"
 Fail = Callable[[str], None]  # told the reason, ends the sandbox
 
 
-def channel() -> Channel | None:
-    """What this user namespace needs a supervisor for: owners where it has one id, else device nodes, which it lacks."""
+def channel(*, has_users: bool) -> Channel | None:
+    """What this user namespace needs a supervisor for: owners where it has one id, else device nodes, which it lacks.
+
+    `has_users`: others than root are expected, and what they may read is asked about, too.
+    """
     if not syscalls.NATIVE or os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE:
         return None
     with open("/proc/self/uid_map", encoding="utf-8") as file:
         has_one_id = sum(int(line.split()[2]) for line in file) == 1
-    return Channel(with_owners=has_one_id)
+    return Channel(with_owners=has_one_id, has_users=has_users)
 
 
 class Channel:
     """Between the init of a sandbox and its command, before the command is executed."""
 
-    def __init__(self, *, with_owners: bool) -> None:
+    def __init__(self, *, with_owners: bool, has_users: bool) -> None:
         self._with_owners = with_owners
+        self._has_users = has_users
         self._of_init, self._of_command = messages.pair()
         self._caller: Caller | None = None
 
@@ -54,7 +59,8 @@ class Channel:
         self._of_init.close()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
-            listener = _listen(calls.owner_filter() if self._with_owners else calls.device_filter())
+            looks = self._has_users
+            listener = _listen(calls.owner_filter(looks=looks) if self._with_owners else calls.device_filter())
         except OSError:  # what that means was told when the tier was chosen
             self._of_command.send(_REFUSED)
             return
@@ -92,6 +98,7 @@ class Channel:
         """What answers each system call of this machine, by number."""
         if self._with_owners:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
+            by_name = enforced(caller, by_name, calls.asked(looks=self._has_users))
         else:
             by_name = Devices(caller).handlers
         return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}

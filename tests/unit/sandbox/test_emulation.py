@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from builder import ownerattrs
 from builder.sandbox import bpf, syscalls
-from builder.sandbox.emulation import calls, creation, devices, identity, inodes, notification, owners, process
+from builder.sandbox.emulation import (
+    calls,
+    creation,
+    devices,
+    enforcement,
+    identity,
+    inodes,
+    notification,
+    owners,
+    process,
+)
 from builder.sandbox.emulation import credentials as rules
 from builder.sandbox.emulation.credentials import ALL_CAPABILITIES, Credentials
 from cache.values import replace
@@ -126,17 +136,25 @@ def test_capability_is_no_record() -> None:
 MACHINES = tuple(syscalls.TABLES)
 
 
-def answer(machine: str, name: str, *arguments: int) -> int:
+def answer(machine: str, name: str, *arguments: int, looks: bool = False) -> int:
     number = syscalls.TABLES[machine][name]
-    return run(calls.owner_filter(machine), call(number, *arguments, arch=syscalls.AUDIT_ARCHES[machine]))
+    code = calls.owner_filter(machine, looks=looks)
+    return run(code, call(number, *arguments, arch=syscalls.AUDIT_ARCHES[machine]))
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_filter_asks_about_owners_alone(machine: str) -> None:
+def test_filter_asks_about_owners_and_changes_alone(machine: str) -> None:
     asked = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.RET_USER_NOTIF}
-    assert asked == {name for name in calls.ALWAYS if name in syscalls.TABLES[machine]}
+    assert asked == {name for name in (*calls.ALWAYS, *calls.CHANGES) if name in syscalls.TABLES[machine]}
     absent = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.errno_action(errno.ENOSYS)}
     assert absent == set(calls.ABSENT)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_filter_asks_what_users_look_at_where_they_are_expected(machine: str) -> None:
+    names = {name for name in syscalls.TABLES[machine] if answer(machine, name, looks=True) == bpf.RET_USER_NOTIF}
+    expected = {*calls.ALWAYS, *calls.CHANGES, *calls.LOOKS, *calls.OPENS}
+    assert names == expected & syscalls.TABLES[machine].keys()
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -145,6 +163,8 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     for arguments, expected in (
         (("openat", 0, 0, os.O_RDONLY | os.O_CLOEXEC), allow),
         (("openat", 0, 0, os.O_WRONLY | 0o100), ask),
+        (("openat", 0, 0, os.O_RDWR), ask),
+        (("openat", 0, 0, os.O_TRUNC), ask),
         (("openat", 0, 0, 0o20000000), ask),
         (("clone", 17), allow),
         (("clone", 0x20000 | 17), ask),
@@ -190,8 +210,11 @@ def test_everything_asked_about_is_answered() -> None:
         *creation.Creation(caller).handlers,
         *identity.Identity(caller).handlers,
     }
-    examined = {*calls.OPENS, "prctl", "unshare", "clone", "getsockopt"}
-    assert handled == {*calls.ALWAYS, *examined}
+    assert handled == {*calls.ALWAYS, *calls.OPENS, "bind", "prctl", "unshare", "clone", "getsockopt"}
+    for looks in (False, True):
+        guarded = enforcement.enforced(caller, {}, calls.asked(looks=looks))
+        assert {*calls.CHANGES, *calls.OPENS, "execve", "mkdir", "stat"} <= guarded.keys() <= calls.asked(looks=looks)
+        assert looks == (guarded.keys() >= set(calls.LOOKS))
     assert set(devices.Devices(caller).handlers) == {"mknod", "mknodat"}
 
 

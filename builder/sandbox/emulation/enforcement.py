@@ -1,0 +1,49 @@
+"""What the kernel would refuse to an emulated user: to it all have one id, so calls are checked before they are answered.
+
+Who has a root's capabilities is asked about nothing. Stands alone like enter.py.
+"""
+
+from __future__ import annotations
+
+from builder.sandbox.emulation.check_access import AccessChecks
+from builder.sandbox.emulation.check_inodes import InodeChecks
+from builder.sandbox.emulation.check_names import NameChecks
+from builder.sandbox.emulation.check_sockets import SocketChecks
+from builder.sandbox.emulation.checks import Check
+from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
+from builder.sandbox.emulation.permissions import is_mighty
+from builder.sandbox.emulation.walk import Walker
+
+_Arguments = tuple[int, ...]
+
+
+def enforced(caller: Caller, handlers: dict[str, Handler], names: frozenset[str]) -> dict[str, Handler]:
+    """`handlers`, and the kernel for what has none, behind the checks of the calls `names`."""
+    walker = Walker(caller)
+    kinds = (AccessChecks, NameChecks, InodeChecks, SocketChecks)
+    checks = {name: check for kind in kinds for name, check in kind(caller, walker).checks.items()}
+    guarded = {name: _guarded(caller, checks[name], handlers.get(name, _leave)) for name in names & checks.keys()}
+    return handlers | guarded
+
+
+def _guarded(caller: Caller, check: Check, handler: Handler) -> Handler:
+    of = caller.processes.credentials
+
+    def guarded(tid: int, arguments: _Arguments) -> Answer:
+        who = of(tid)
+        if not is_mighty(who):
+            try:
+                answer = check(tid, who, arguments)
+            except PermissionError:
+                raise
+            except OSError:  # the kernel tells it, when it comes to that
+                answer = CONTINUE
+            if answer is not CONTINUE:
+                return answer
+        return handler(tid, arguments)
+
+    return guarded
+
+
+def _leave(tid: int, arguments: _Arguments) -> Answer:
+    return CONTINUE

@@ -1,0 +1,50 @@
+"""Whether others than root are to be expected in a run, as far as its beginning and its text tell.
+
+Only the cost of the emulation of owners hangs on it (builder.sandbox.emulation.calls): a run with one id is asked more about
+itself where there are users whom something may be refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# programs that run others as somebody else
+_BECOMING = {
+    "su", "sudo", "doas", "runuser", "setpriv", "gosu", "su-exec", "setuidgid", "s6-setuidgid", "chpst",
+    "start-stop-daemon", "capsh", "pkexec", "initdb", "pg_ctl", "pg_ctlcluster",
+}  # fmt: skip
+_INSTALLING = {"apt-get", "apt", "aptitude", "apk", "yum", "dnf", "microdnf", "zypper", "pacman", "pip", "npm"}
+_CALLS = re.compile(r"\bset(?:res|re|e)?uid\b|--userspec")  # of scripting languages and of chroot
+_BETWEEN_COMMANDS = re.compile(r"[;&|\n(){}`]+")
+_WORD = re.compile(r"[^\s'\"]+")
+_NEEDED = {
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SYS_CHROOT",
+}  # root without one may be refused something
+
+
+def expects_users(uid: int, capabilities: Sequence[str], texts: Sequence[str]) -> bool:
+    """Whether a run begins as another than root, as a root who may not do all, or by its `texts` becomes another."""
+    if uid or _NEEDED - set(capabilities):
+        return True
+    return any(_becomes_another(text) for text in texts)
+
+
+def _becomes_another(text: str) -> bool:
+    return bool(_CALLS.search(text)) or any(map(_is_becoming, _BETWEEN_COMMANDS.split(text.replace("\\\n", " "))))
+
+
+def _is_becoming(command: str) -> bool:
+    """Whether a word of a simple command is such a program, and not the name of a package to be installed."""
+    for word in _WORD.findall(command):
+        name = word.rpartition("/")[2]
+        if name in _BECOMING:
+            return True
+        if name in _INSTALLING:
+            return False
+    return False
