@@ -244,6 +244,8 @@ class Invocation:
                 table=session.table,
                 remote=open_sources,
                 ignores=main.ignores,
+                state=session.state.root,
+                warn=lambda text: sink.emit(Warned(message=text)),
             ),
             sink=sink,
             resolve_image=Bases(session, self.remote, pull=bool(self._options["pull"])).resolve,

@@ -30,7 +30,8 @@ Root = Path | SourceTree | Callable[[], SourceTree]  # a directory, files alread
 class Contexts:
     """Opens each directory once, on first use; `save` keeps the digests learned for the next build.
 
-    `dockerfile`: whose own ignore file beside it wins, if `ignores` says that ignore files count in the main context.
+    `dockerfile`: whose own ignore file beside it wins, if `ignores` says that ignore files count in the main context. `state`
+    is tiffin's own directory, which no context shows; `warn` is told where one would have.
     """
 
     def __init__(
@@ -42,12 +43,16 @@ class Contexts:
         table: Table,
         remote: Callable[[], RemoteSources],
         ignores: bool = True,
+        state: Path | None = None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._make_remote = remote
         self._made_remote: RemoteSources | None = None
         self._roots: dict[str, Root | None] = {"": main, **named}
         self._dockerfile = dockerfile
         self._ignores = ignores
+        self._state = state.resolve() if state is not None else None
+        self._warn = warn
         self._table = table
         self._trees: dict[OutsideOrigin, SourceTree] = {}
         self._stats: list[StatTable] = []
@@ -67,6 +72,10 @@ class Contexts:
 
                         self._trees[origin] = git_tree(self._remote(), origin)
             return self._trees[origin]
+
+    def content(self, origin: OutsideOrigin) -> SourceTree:
+        """The files of `origin` to read, where `tree` may only know what they are; raises likewise."""
+        return self._remote().fetched(origin) if isinstance(origin, UrlOrigin) else self.tree(origin)
 
     def fresh(self, origin: Origin) -> SourceTree:
         """The tree of a local directory as it is now."""
@@ -100,7 +109,14 @@ class Contexts:
         stats = StatTable.load(self._table, str(resolved))
         self._stats.append(stats)
         rules = self._rules(name, resolved) if name or self._ignores else None
-        return DirectoryTree(resolved, rules, stats, what=what)
+        return DirectoryTree(resolved, rules, stats, what=what, left_out=self._left_out(resolved, what))
+
+    def _left_out(self, root: Path, what: str) -> str:
+        """Where tiffin's own directory lies in a context, "" if it does not."""
+        if self._state is None or self._state == root or not self._state.is_relative_to(root):
+            return ""
+        self._warn(f"{what}: {self._state} is left out, as tiffin keeps its images and cache there")
+        return self._state.relative_to(root).as_posix()
 
     def _rules(self, name: str, root: Path) -> IgnoreRules | None:
         """`DOCKERFILE.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context, that over `.containerignore`."""

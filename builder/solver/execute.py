@@ -33,7 +33,7 @@ from builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
 from builder.solver.members import Members
 from builder.solver.results import Chain, LayerRef, rfc3339
 from builder.solver.solve import Executor, Job, Made
-from builder.solver.stepkeys import content_of, select_for
+from builder.solver.stepkeys import at_step, content_of, select_for
 from builder.solver.trees import LayerTree, SourceTree
 from cache.blobs import BlobStore
 from cache.digest import Digest
@@ -193,7 +193,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             if isinstance(item.origin, (StageOrigin, ImageOrigin)):
                 tree = self._tree(job.sources[item.origin])
             else:
-                tree = self._shop.contexts.tree(item.origin)
+                with at_step(step):
+                    tree = self._shop.contexts.content(item.origin)
             groups.append(Group(tree=tree, selected=select_for(tree, step, item), unpack=item.unpack))
         return copy_changes(op, groups, root, self._clock(), scratch=scratch, span=step.span)
 

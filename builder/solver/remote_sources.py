@@ -69,7 +69,14 @@ class RemoteSources:
         self._stack.close()
 
     def file(self, origin: UrlOrigin) -> FileTree:
-        """The file behind a URL, as a tree of one. Raises RegistryError, BuildError for another checksum."""
+        """The file behind a URL, as a tree of one; where a checksum says what it is, nothing is asked, and size and time are not
+        known. Raises RegistryError."""
+        if origin.checksum and origin not in self._files:
+            return _tree(origin, Digest.parse(origin.checksum), self._blobs, size=0, mtime_ns=0)
+        return self.fetched(origin)
+
+    def fetched(self, origin: UrlOrigin) -> FileTree:
+        """The same, to read. Raises RegistryError, BuildError for another checksum."""
         if origin not in self._files:
             self._files[origin] = self._fetch(origin)
         return self._files[origin]
@@ -117,6 +124,8 @@ class RemoteSources:
 
     def _fetch(self, origin: UrlOrigin) -> FileTree:
         known = self._recall(origin.url)
+        if known is not None and str(known[1]) == origin.checksum:
+            return _tree(origin, known[1], self._blobs, size=known[2], mtime_ns=known[0].modified_ns)
         header = self._access.authorization(urlsplit(origin.url).netloc.rpartition("@")[2], "HTTP")
         with self._state.scratch("download") as scratch:
             path = scratch / "file"
@@ -140,14 +149,7 @@ class RemoteSources:
                 f"digest mismatch: {shown(origin.url)} is {digest}, and not {origin.checksum}",
                 remedy="correct --checksum, or find out why the file changed",
             )
-        return FileTree(
-            name=origin.filename,
-            mode=URL_FILE_MODE,
-            size=size,
-            mtime_ns=fetched.modified_ns,
-            digest=digest.hex,
-            path=self._blobs.path(digest),
-        )
+        return _tree(origin, digest, self._blobs, size=size, mtime_ns=fetched.modified_ns)
 
     def _keep(self, stream: BinaryIO) -> tuple[Digest, int]:
         with self._blobs.ingest() as writer:
@@ -185,6 +187,17 @@ class RemoteSources:
             "size": size,
         }
         self._table.set(_name(url), json.dumps(fields).encode())
+
+
+def _tree(origin: UrlOrigin, digest: Digest, blobs: BlobStore, *, size: int, mtime_ns: int) -> FileTree:
+    return FileTree(
+        name=origin.filename,
+        mode=URL_FILE_MODE,
+        size=size,
+        mtime_ns=mtime_ns,
+        digest=digest.hex,
+        path=blobs.path(digest),
+    )
 
 
 def _name(url: str) -> str:

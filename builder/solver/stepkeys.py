@@ -122,17 +122,17 @@ class StepKeys:
                     parts.append(KeyPart("from", str(chain_id(self._plan.images[name].config.diff_ids))))
                 case GitOrigin() as git:
                     options = f"{git.subdir} {git.keep_git_dir} {git.submodules}"
-                    with _at(step):
+                    with at_step(step):
                         parts.append(KeyPart("git", f"{self._contexts.commit(git)} {options}"))
                 case origin:
-                    with _at(step):
+                    with at_step(step):
                         tree = self._contexts.tree(origin)
                     parts.append(KeyPart("content", content_of(tree, step, item, with_owners=False)))
         return parts
 
 
 @contextlib.contextmanager
-def _at(step: Step) -> Iterator[None]:
+def at_step(step: Step) -> Iterator[None]:
     """Say which step an error of the network belongs to."""
     try:
         yield

@@ -121,15 +121,19 @@ class DirectoryTree:
 
     It is read by descriptors, no link followed: whatever happens to it meanwhile, nothing beside it is read for it.
     Owners are 0:0 whoever owns the files; sockets are empty files; devices are left out. What was listed once is
-    remembered, so a key and the copy made under it speak of the same files.
+    remembered, so a key and the copy made under it speak of the same files. `left_out` is a path in it that is not there for
+    anybody: tiffin's own state, which changes while it is read.
     """
 
-    def __init__(self, root: Path, rules: IgnoreRules | None, stats: StatTable | None, *, what: str) -> None:
+    def __init__(
+        self, root: Path, rules: IgnoreRules | None, stats: StatTable | None, *, what: str, left_out: str = ""
+    ) -> None:
         self._root = root
         self._directories = Directories(root)
         self._rules = rules
         self._stats = stats
         self._what = what
+        self._left_out = left_out
         self._listed: dict[str, list[Entry]] = {}
         self._entries: dict[str, Entry | None] = {}
         self._groups: dict[str, tuple[int, int]] = {}
@@ -191,7 +195,9 @@ class DirectoryTree:
         return bool(self._rules and path and not self._rules.has_exceptions and self._rules.matches(path))
 
     def is_ignored(self, path: str) -> bool:
-        """Whether the ignore rules hide a path that is there."""
+        """Whether a path that is there is hidden: by the ignore rules, or as it is left out."""
+        if self._left_out and f"{path}/".startswith(f"{self._left_out}/"):
+            return True
         return bool(self._rules and path != ROOT and self._rules.matches(path))
 
     def _link_text(self, path: str) -> str | None:
@@ -210,14 +216,14 @@ class DirectoryTree:
             raise self._unreadable(path, exc) from exc
 
     def _list(self, path: str) -> list[Entry]:
-        prefix, rules = "" if path == ROOT else f"{path}/", self._rules
+        prefix, filtered = "" if path == ROOT else f"{path}/", self._rules is not None or bool(self._left_out)
         entries = []
         try:
             with self._directories.reopened(path) as fd, os.scandir(fd) as found:
                 for item in found:
                     name = item.name
                     child = prefix + (name if name.isascii() else image_name(os.fsencode(name)))
-                    if rules is not None and self._hidden(child, item.is_dir(follow_symlinks=False)):
+                    if filtered and self._hidden(child, item.is_dir(follow_symlinks=False)):
                         self._altered.append(child)
                         continue
                     entry = self._entry(child, item.stat(follow_symlinks=False), fd)
@@ -233,7 +239,8 @@ class DirectoryTree:
         """Ignored, and not a directory that holds something included again."""
         if not self.is_ignored(path):
             return False
-        assert self._rules is not None
+        if self._rules is None or path == self._left_out:
+            return True
         return not (is_directory and self._rules.may_descend(path) and self.children(path))
 
     def _entry(self, path: str, st: os.stat_result, parent: int) -> Entry | None:

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -157,6 +158,80 @@ def test_url(tiffin: Run, context: Make, site: Site) -> None:
     assert again.count("CACHED") == 3 and {status for _, status, _ in site.asked} <= {304, 302}
     site.files["file.txt"] = b"changed"
     assert tiffin("build", folder).stderr.count("DONE") == 3
+
+
+@pytest.fixture
+def pinned(site: Site, context: Make) -> Callable[..., Path]:
+    """Make a context whose ADD has a checksum; the file changes, and the server counts."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("inner"))
+    site.files["file.tar"] = archive.getvalue()
+    digest = hashlib.sha256(archive.getvalue()).hexdigest()
+
+    def make(flags: str = "", dest: str = "/d/", name: str = "context") -> Path:
+        line = f"ADD --checksum=sha256:{digest} {flags} {site.url('file.tar')} {dest}"
+        return context(f"FROM scratch\n{line}\n", name)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        pytest.param({}, {}, [], id="the same"),
+        pytest.param({}, {"name": "moved"}, [], id="another context"),
+        pytest.param({}, {"dest": "/e/"}, [], id="another place"),
+        pytest.param({}, {}, ["--no-cache"], id="made again"),
+        pytest.param({}, {"flags": "--unpack"}, [], id="unpacked now"),
+        pytest.param({"flags": "--unpack"}, {"flags": "--chmod=600"}, ["-o", "type=local,dest=out"], id="another mode"),
+    ],
+)
+@pytest.mark.parametrize("server", ["changed", "gone"])
+def test_checksum_asks_nothing_again(
+    tiffin: Run, pinned: Callable[..., Path], site: Site, tmp_path: Path,
+    first: dict[str, str], second: dict[str, str], words: list[str], server: str,
+) -> None:  # fmt: skip
+    before = listing(tiffin, pinned(**first))
+    assert len(site.asked) == 1
+    if server == "gone":
+        site.files.clear()
+    else:
+        site.files["file.tar"] = b"other"
+    folder = pinned(**second)
+    tiffin("build", *words, folder, cwd=tmp_path)
+    assert len(site.asked) == 1, "nothing was asked"
+    after = listing(tiffin, folder)
+    assert {item.mtime for item in after.values() if item.isreg()} == {
+        item.mtime for item in before.values() if item.isreg()
+    } or "--unpack" in str(first) + str(second)
+
+
+def test_checksum_is_a_key_on_other_machines_too(
+    tiffin: Run, pinned: Callable[..., Path], site: Site, tmp_path: Path
+) -> None:
+    cache = f"type=dir,path={tmp_path}/cache"
+    first = tiffin("build", "-q", "--cache-to", cache, pinned()).stdout
+    tiffin("system", "reset", "-f")
+    site.files.clear()
+    assert tiffin("build", "-q", "--cache-from", cache, pinned()).stdout == first
+    assert len(site.asked) == 1
+    refused = tiffin("build", pinned(dest="/e/"), check=False)
+    assert refused.returncode == 1 and "404" in refused.stderr and "Dockerfile:2" in refused.stderr
+
+
+@pytest.mark.parametrize("place", ["state", ".cache/tiffin/state", "sub/dir", "a.b/.x"])
+def test_state_directory_in_the_context_is_left_out(context: Make, place: str) -> None:
+    folder = context("FROM scratch\nCOPY . /\n", **{f"{place}-more": "1", "sub/f": "1"})
+    argv = [sys.executable, "-m", "builder", "--root", str(folder / place), "build"]
+    for _ in range(2):
+        done = subprocess.run([*argv, "-o", "-", str(folder)], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+            found = set(tar.getnames())
+        assert f"{place}-more" in found and not any(f"{name}/".startswith(f"{place}/") for name in found)
+        assert f"{folder / place} is left out".encode() in done.stderr
+    assert done.stderr.count(b"CACHED") == 1, "what tiffin wrote there is no change"
 
 
 def test_url_checksum_and_errors(tiffin: Run, context: Make, site: Site) -> None:
