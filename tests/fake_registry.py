@@ -199,6 +199,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _post(self) -> None:
+        if urlsplit(self.path).path == "/token":
+            self._body()
+            return self._answer(200, json.dumps({"access_token": TOKEN}).encode())
         query = parse_qs(urlsplit(self.path).query)
         digest = query.get("mount", [""])[0]
         if digest and self.fake.mount_status:

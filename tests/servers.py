@@ -34,9 +34,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_registry(
-    folder: Path, *, htpasswd: tuple[str, str] | None = None, certificate: tuple[Path, Path] | None = None
+    folder: Path,
+    *,
+    htpasswd: tuple[str, str] | None = None,
+    certificate: tuple[Path, Path] | None = None,
+    auth: str = "",
 ) -> Iterator[Registry]:
-    """Start docker-registry with its data in `folder`; optionally with a user, optionally over TLS."""
+    """Start docker-registry with its data in `folder`; optionally with a user, or `auth` as its configuration has it, optionally
+    over TLS."""
     port = free_port()
     lines = [
         "version: 0.1",
@@ -51,6 +56,7 @@ def running_registry(
         done = subprocess.run(["htpasswd", "-nbB", *htpasswd], capture_output=True, text=True, check=True)
         (folder / "htpasswd").write_text(done.stdout)
         lines.append(f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}")
+    lines += [f"auth: {auth}"] if auth else []
     (folder / "config.yml").write_text("\n".join(lines) + "\n")
     environ = {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"}
     with serving(["docker-registry", "serve", str(folder / "config.yml")], port, folder / "log", environ):
@@ -58,14 +64,14 @@ def running_registry(
 
 
 @contextlib.contextmanager
-def nginx_before(host: str, folder: Path, directives: str) -> Iterator[str]:
+def nginx_before(host: str, folder: Path, directives: str, *, port: int = 0, tls: bool = False) -> Iterator[str]:
     """nginx as people put it before a registry, with these directives of a server: yields its `127.0.0.1:PORT`."""
-    port = free_port()
+    port = port or free_port()
     temporary = "".join(f" {kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
         f"daemon off; error_log stderr; pid {folder}/nginx.pid; {'user root;' if os.getuid() == 0 else ''}"
-        f"events {{}} http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port}; {directives}"
-        f" location / {{ proxy_pass http://{host}; proxy_set_header Host $http_host; }} }} }}\n"
+        f"events {{}} http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''};"
+        f" proxy_set_header Host $http_host; {directives} location / {{ proxy_pass http://{host}; }} }} }}\n"
     )
     argv = ["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf")]
     with serving(argv, port, folder / "nginx.log"):

@@ -42,6 +42,7 @@ OWNERS = {
     "redis": ("cache.redis_store",),
     "boto3": ("cache.s3_store",),
     "botocore": ("cache.s3_store",),
+    "certifi": ("cache.trust",),
     "dockerfile_parse": ("builder.dockerfile.parser",),
 }
 

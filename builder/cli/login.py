@@ -11,6 +11,8 @@ from builder.cli.common_options import registry_options
 from builder.cli.session import Session
 from builder.errors import UsageError
 
+MAX_PASSWORD_BYTES = 1 << 20
+
 
 @click.command("login")
 @click.argument("registry", default="docker.io")
@@ -31,17 +33,18 @@ def command(
 ) -> None:
     """Check credentials with REGISTRY and keep them where docker does."""
     from builder.cli.registry_settings import read_registry_options
-    from builder.registry.auth import Credentials, DockerConfig
+    from builder.registry.auth import DockerConfig
     from builder.registry.client import RegistryClient
+    from builder.registry.credentials import Credentials, registry_of
+
+    registry = registry_of(registry)
 
     if password is not None and password_stdin:
         raise UsageError("--password and --password-stdin exclude each other", remedy="use the second")
     if password_stdin:
         if not username:
             raise UsageError("--password-stdin needs --username", remedy="add -u NAME")
-        password = sys.stdin.readline().rstrip("\r\n")
-        if not password:
-            raise UsageError("stdin has no password", remedy="write it to stdin, as in: … < FILE")
+        password = _password(sys.stdin.buffer.read(MAX_PASSWORD_BYTES))
     if not (username and password is not None) and not sys.stdin.isatty():
         raise UsageError("stdin is no terminal to ask for a user and a password", remedy="use -u and --password-stdin")
     username = username or click.prompt("Username", err=True)
@@ -53,3 +56,14 @@ def command(
     where = config.save(registry, credentials)
     click.echo(f"credentials are kept in {where}", err=True)
     click.echo("Login Succeeded")
+
+
+def _password(data: bytes) -> str:
+    """All of stdin but one end of a line: keys have many lines."""
+    try:
+        text = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise UsageError("what stdin has is no text", remedy="write the password to it in UTF-8") from None
+    if not text:
+        raise UsageError("stdin has no password", remedy="write it to stdin, as in: … < FILE")
+    return text

@@ -12,7 +12,9 @@ import click
 def command(registry: str) -> None:
     """Forget the credentials for REGISTRY."""
     from builder.registry.auth import DockerConfig
+    from builder.registry.credentials import registry_of
 
+    registry = registry_of(registry)
     if DockerConfig.load(os.environ).erase(registry):
         click.echo(f"Removing login credentials for {registry}")
     else:

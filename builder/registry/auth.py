@@ -1,187 +1,210 @@
-"""Who we are to a registry: Docker's config.json, credential helpers, and what they say. No sockets here."""
+"""Who we are to a registry: the files where docker's and podman's clients keep credentials, and the helpers they name.
+
+Nothing here stops what needs no credentials: what cannot be read or asked is noted as a problem, for the case that a registry
+refuses us.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-import re
-import subprocess
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from builder.errors import UnauthorizedError, UsageError
-from builder.programs import find_program
+from builder.registry import helpers
+from builder.registry.credentials import (
+    Credentials,
+    decode_entry,
+    exact_keys,
+    host_of,
+    scoped_keys,
+)
 from cache.files import write_atomically
-from cache.values import dataclass, field
 
-HUB_AUTH_KEY = "https://index.docker.io/v1/"  # where Docker keeps the credentials of docker.io
-HELPER_TIMEOUT_SECONDS = 60
 MAX_CONFIG_BYTES = 4 << 20
-TOKEN_USER = "<token>"  # a helper's user name that says the secret is an identity token
-_HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
+Read = Callable[[], dict[str, object]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """A user name and secret, or an identity token to trade for access tokens. Never shown."""
+class AuthFile:
+    """One document: of a file, or a variable. `read` raises ValueError, whose words hold nothing of it."""
 
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
+    def __init__(self, name: str, read: Read, search_path: str, problems: list[str]) -> None:
+        self._name = name
+        self._read = read
+        self._search_path = search_path
+        self._problems = problems
+        self._known: dict[str, object] | None = None
 
-    @property
-    def basic(self) -> str:
-        """The value of a Basic Authorization header."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+    def find(self, registry: str, repository: str) -> Credentials | None:
+        """For the narrowest part of a registry that is named here: by an entry of its own, a helper, or any name of it."""
+        for key in scoped_keys(registry, repository):
+            found = self._entry(key)
+            if found is not None:
+                return found
+        found = self._ask_helper(registry)
+        if found is not None:
+            return found
+        keys = exact_keys(registry)
+        others = [key for key in self._member("auths") if key not in keys and host_of(key) == registry]
+        return next((found for key in (*keys, *others) if (found := self._entry(key)) is not None), None)
+
+    def helper_for(self, registry: str) -> tuple[str, str]:
+        """The helper that keeps a registry's credentials, "" for none (also where the file says so), and the key to ask for."""
+        named = self._member("credHelpers")
+        for key in exact_keys(registry):
+            if key in named:
+                return str(named[key] or ""), key
+        return str(self._document().get("credsStore") or ""), exact_keys(registry)[0]
+
+    def _ask_helper(self, registry: str) -> Credentials | None:
+        helper, key = self.helper_for(registry)
+        if not helper:
+            return None
+        try:
+            return helpers.get(helper, key, self._search_path)
+        except UnauthorizedError as exc:
+            self._problems.append(exc.message)
+            return None
+
+    def _entry(self, key: str) -> Credentials | None:
+        entry = self._member("auths").get(key)
+        try:
+            return decode_entry(entry) if isinstance(entry, dict) else None
+        except ValueError as exc:
+            self._problems.append(f"the entry for {key} in {self._name} cannot be used: {exc}")
+            return None
+
+    def _member(self, name: str) -> dict[str, object]:
+        value = self._document().get(name)
+        return value if isinstance(value, dict) else {}
+
+    def _document(self) -> dict[str, object]:
+        if self._known is None:
+            try:
+                self._known = self._read()
+            except ValueError as exc:
+                self._known = {}
+                self._problems.append(f"{self._name} cannot be read: {exc}")
+        return self._known
 
 
 class DockerConfig:
-    """`config.json` of Docker's client, in $DOCKER_CONFIG or ~/.docker."""
+    """All that say who we are: `$DOCKER_AUTH_CONFIG`, `$REGISTRY_AUTH_FILE`, docker's config.json (in $DOCKER_CONFIG or
+    ~/.docker), podman's auth.json, in this order. `login` writes config.json. `problems` tells what could not be used."""
 
-    def __init__(self, path: Path, document: dict[str, object], search_path: str) -> None:
-        self._path = path
-        self._document = document
-        self._search_path = search_path
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._search_path = environ.get("PATH", "")
+        self.problems: list[str] = []
+        folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
+        self._path = Path(folder) / "config.json"
+        self._lock = threading.Lock()  # guards the answers: helpers are asked once
+        self._answers: dict[tuple[str, str], Credentials | None] = {}
+        self._files = [AuthFile(name, read, self._search_path, self.problems) for name, read in self._sources(environ)]
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> DockerConfig:
-        """Read the file; a missing one is empty. Raises UsageError for a damaged one."""
-        folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
-        path = Path(folder) / "config.json"
-        document: object = {}
-        try:
-            with path.open("rb") as stream:
-                document = json.loads(stream.read(MAX_CONFIG_BYTES))
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            document = {}
-        except (OSError, ValueError, RecursionError) as exc:
-            raise UsageError(f"cannot read {path}: {exc}", remedy="repair or remove it") from exc
-        if not isinstance(document, dict):
-            raise UsageError(f"{path} is no JSON object", remedy="repair or remove it")
-        return cls(path, document, environ.get("PATH", ""))
+        """What this environment names; nothing is read before it is asked for."""
+        return cls(environ)
 
     def credentials_for(self, registry: str, repository: str = "") -> Credentials | None:
-        """From the registry's helper, the common store, or the file itself; None to go anonymous."""
-        keys = _keys(registry)
-        helpers = self._member("credHelpers")
-        for key in keys:
-            helper = helpers.get(key)
-            if isinstance(helper, str):
-                return self._ask(helper, key)
-        store = self._document.get("credsStore")
-        auths = self._member("auths")
-        if isinstance(store, str) and store:
-            found = self._ask(store, keys[0])
-            if found is not None:
-                return found
-        for key, entry in auths.items():
-            if _host_of(key) in {_host_of(item) for item in keys} and isinstance(entry, dict):
-                found = _decode(entry)
-                if found is not None:
-                    return found
-        return None
+        """What is known for a repository; None to go anonymous."""
+        with self._lock:
+            asked = (registry, repository)
+            if asked not in self._answers:
+                found = (file.find(registry, repository) for file in self._files)
+                self._answers[asked] = next((one for one in found if one is not None), None)
+            return self._answers[asked]
 
     def save(self, registry: str, credentials: Credentials) -> str:
-        """Keep credentials, in the helper if one is named; returns where. Raises StoreError, UnauthorizedError."""
-        key = _keys(registry)[0]
-        helper = self._helper_for(key)
+        """Keep credentials, in the helper if one is named; returns where. Raises UsageError for a config.json that is damaged,
+        StoreError, UnauthorizedError."""
+        document, helper, key = self._to_write(registry)
         if helper:
             secret = {"ServerURL": key, "Username": credentials.username, "Secret": credentials.password}
-            self._run(helper, "store", json.dumps(secret))
+            helpers.run(helper, "store", json.dumps(secret), self._search_path)
             return f"docker-credential-{helper}"
         token = base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
-        self._document["auths"] = {**self._member("auths"), key: {"auth": token}}
-        self._write()
+        self._write(document, {**_without(document, registry), key: {"auth": token}})
         return str(self._path)
 
     def erase(self, registry: str) -> bool:
-        """Forget a registry's credentials; whether there were any."""
-        key = _keys(registry)[0]
-        helper = self._helper_for(key)
+        """Forget a registry's credentials, under any name of it; whether there were any."""
+        document, helper, key = self._to_write(registry)
         if helper:
-            self._run(helper, "erase", key)
-            return True
-        auths = self._member("auths")
-        if key not in auths:
-            return False
-        self._document["auths"] = {name: value for name, value in auths.items() if name != key}
-        self._write()
+            helpers.run(helper, "erase", key, self._search_path)
+        kept = _without(document, registry)
+        if kept == document.get("auths", {}):
+            return bool(helper)
+        self._write(document, kept)
         return True
 
-    def _member(self, name: str) -> dict[str, object]:
-        value = self._document.get(name)
-        return value if isinstance(value, dict) else {}
-
-    def _helper_for(self, key: str) -> str:
-        helper = self._member("credHelpers").get(key) or self._document.get("credsStore")
-        return helper if isinstance(helper, str) else ""
-
-    def _write(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._path, json.dumps(self._document, indent="\t").encode() + b"\n")
-
-    def _ask(self, helper: str, key: str) -> Credentials | None:
-        answer = self._run(helper, "get", key)
-        if answer is None:
-            return None
+    def _to_write(self, registry: str) -> tuple[dict[str, object], str, str]:
+        """config.json, and the helper and key of a registry there."""
         try:
-            document = json.loads(answer)
-            username, secret = str(document["Username"]), str(document["Secret"])
-        except (ValueError, KeyError, TypeError, RecursionError) as exc:
-            raise UnauthorizedError(
-                f"docker-credential-{helper} gave an unreadable answer", remedy="check the helper, or remove it"
-            ) from exc
-        if username == TOKEN_USER:
-            return Credentials(identity_token=secret)
-        return Credentials(username=username, password=secret)
+            document = _read_file(self._path)
+        except ValueError as exc:
+            raise UsageError(f"{self._path} cannot be read: {exc}", remedy="repair or remove it") from None
+        return document, *AuthFile(str(self._path), lambda: document, self._search_path, []).helper_for(registry)
 
-    def _run(self, helper: str, verb: str, text: str) -> str | None:
-        """Run a helper; None when it has no credentials. It is never looked up in the current directory."""
-        program = (
-            find_program(f"docker-credential-{helper}", self._search_path) if _HELPER_NAME.fullmatch(helper) else ""
-        )
-        if not program:
-            raise UnauthorizedError(
-                f"docker-credential-{helper} is not installed", remedy="install it, or remove it from config.json"
-            )
-        try:
-            done = subprocess.run(
-                [program, verb], input=text, capture_output=True, text=True, timeout=HELPER_TIMEOUT_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise UnauthorizedError(f"docker-credential-{helper} failed: {exc}", remedy="run it by hand") from exc
-        if done.returncode == 0:
-            return done.stdout
-        if verb == "get" and "not found" in done.stdout.lower():
-            return None
-        reason = (done.stdout or done.stderr).strip().splitlines()
-        raise UnauthorizedError(
-            f"docker-credential-{helper} failed: {reason[0] if reason else done.returncode}", remedy="run it by hand"
-        )
+    def _write(self, document: dict[str, object], auths: dict[str, object]) -> None:
+        """A link stays one: what it leads to is replaced."""
+        path = Path(os.path.realpath(self._path))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({**document, "auths": auths}, indent="\t").encode() + b"\n")
+
+    def _sources(self, environ: Mapping[str, str]) -> list[tuple[str, Read]]:
+        """What is looked through, in order. In GitLab's jobs the variable is the runner's, and a login in the job counts more, as
+        docker has it."""
+        variable, named = environ.get("DOCKER_AUTH_CONFIG", ""), environ.get("REGISTRY_AUTH_FILE", "")
+        home, runtime = environ.get("HOME", ""), environ.get("XDG_RUNTIME_DIR", "")
+        given = [("DOCKER_AUTH_CONFIG", lambda: _parse(variable.encode()))] if variable else []
+        own: list[tuple[str, Read]] = [(str(self._path), lambda: _read_file(self._path))]
+        folders = [runtime or f"/run/containers/{os.getuid()}", environ.get("XDG_CONFIG_HOME", ""), f"{home}/.config"]
+        paths = [Path(named)] if named else []
+        others = [Path(folder) / "containers/auth.json" for folder in dict.fromkeys(folders) if folder.startswith("/")]
+        first = [*own, *given] if environ.get("GITLAB_CI") == "true" else given
+        return [
+            *first,
+            *((str(path), _reader(path)) for path in paths),
+            *(own if own[0] not in first else ()),
+            *((str(path), _reader(path)) for path in others),
+        ]
 
 
-def _keys(registry: str) -> tuple[str, ...]:
-    return (HUB_AUTH_KEY, "docker.io", "index.docker.io") if registry == "docker.io" else (registry,)
+def _reader(path: Path) -> Read:
+    return lambda: _read_file(path)
 
 
-def _host_of(key: str) -> str:
-    """Keys are hosts, or URLs as old clients wrote them."""
-    return key.split("://", 1)[-1].split("/", 1)[0]
+def _read_file(path: Path) -> dict[str, object]:
+    """A document of JSON; a file that is missing, or empty, holds nothing. Raises ValueError."""
+    try:
+        with path.open("rb") as stream:
+            return _parse(stream.read(MAX_CONFIG_BYTES + 1))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as exc:
+        raise ValueError(str(exc.strerror).lower()) from None
 
 
-def _decode(entry: Mapping[str, object]) -> Credentials | None:
-    token = entry.get("identitytoken")
-    if isinstance(token, str) and token:
-        return Credentials(identity_token=token)
-    auth = entry.get("auth")
-    if isinstance(auth, str) and auth:
-        try:
-            username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return Credentials(username=username, password=password.rstrip("\0"))
-    name, secret = entry.get("username"), entry.get("password")
-    if isinstance(name, str) and isinstance(secret, str) and name:
-        return Credentials(username=name, password=secret)
-    return None
+def _parse(data: bytes) -> dict[str, object]:
+    if not data.strip():
+        return {}
+    try:
+        document: object = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        where = f" (line {exc.lineno})" if isinstance(exc, json.JSONDecodeError) else ""
+        raise ValueError(f"it is no JSON{where}") from None
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    return document
+
+
+def _without(document: Mapping[str, object], registry: str) -> dict[str, object]:
+    """The entries of other registries, and of parts of this one."""
+    auths = document.get("auths")
+    keys = exact_keys(registry)
+    entries = auths if isinstance(auths, dict) else {}
+    return {key: value for key, value in entries.items() if key not in keys and host_of(key) != registry}

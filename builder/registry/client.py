@@ -13,7 +13,8 @@ from builder.errors import CorruptError, NotInRegistryError, RegistryError
 from builder.oci.json_fields import Fields
 from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
 from builder.registry.answers import body_of, joined
-from builder.registry.auth import Credentials, DockerConfig
+from builder.registry.auth import DockerConfig
+from builder.registry.credentials import Credentials
 from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
 from builder.registry.upload import UNKNOWN, Upload, question, scope
 from cache.digest import Digest, VerifyingReader

@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 
 from builder.errors import RegistryError, UnauthorizedError
 from builder.registry.answers import Answer, body_of, joined, origin, split
-from builder.registry.auth import Credentials, DockerConfig
+from builder.registry.auth import DockerConfig
 from builder.registry.challenges import Challenge, parse_challenges
+from builder.registry.credentials import Credentials
 from builder.registry.failures import REDIRECTS, RETRIED, Unreachable
 
 MAX_TOKEN_BYTES = 1 << 20
@@ -45,8 +46,6 @@ class Tokens:
         self._check_way = check_way
         self._base_url = base_url
         self._given: Credentials | None = None
-        self._looking = threading.Lock()  # guards what is known: a helper is asked once
-        self._known: dict[str, Credentials | None] = {}  # by repository
         self._lock = threading.Lock()  # guards everything below; nothing is asked or sent under it
         self._challenge: Challenge | None = None
         self._tokens: dict[str, tuple[str, float]] = {}
@@ -55,6 +54,13 @@ class Tokens:
     def use(self, credentials: Credentials) -> None:
         """Use these instead of the configured ones (login)."""
         self._given = credentials
+
+    @property
+    def remedy(self) -> str:
+        """What helps who is refused."""
+        log_in = f"run tiffin login {self._registry}"
+        problems = self._config.problems
+        return f"{problems[0]}: mend that, or {log_in}" if problems and self._given is None else log_in
 
     def authorization(self, scope: str) -> str:
         """The header for `scope`; "" to go without. Raises RegistryError, Unreachable."""
@@ -110,10 +116,7 @@ class Tokens:
         if self._given is not None:
             return self._given
         repository = scope.split(" ")[0].removeprefix("repository:").rpartition(":")[0]
-        with self._looking:
-            if repository not in self._known:
-                self._known[repository] = self._config.credentials_for(self._registry, repository)
-            return self._known[repository]
+        return self._config.credentials_for(self._registry, repository)
 
     # -- the token service -------------------------------------------------------------------------------------------
 
@@ -174,9 +177,7 @@ class Tokens:
     def _check_status(self, response: Answer) -> None:
         status, who = response.status_code, f"the token service of {self._registry}"
         if status in (401, 403):
-            raise UnauthorizedError(
-                f"{self._registry} refused the credentials", remedy=f"run tiffin login {self._registry}"
-            )
+            raise UnauthorizedError(f"{self._registry} refused the credentials", remedy=self.remedy)
         if status in RETRIED:
             raise Unreachable(
                 f"{who} answered {status}",

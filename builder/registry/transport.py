@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
 from builder.registry.answers import detail, joined, origin, split
-from builder.registry.auth import Credentials, DockerConfig
+from builder.registry.auth import DockerConfig
+from builder.registry.credentials import Credentials
 from builder.registry.failures import (
     REDIRECTS,
     RETRIED,
@@ -300,9 +301,7 @@ class Transport:
             words = detail(response.raw)
         what = call.what or f"{self.registry}"
         if status in (401, 403):
-            raise UnauthorizedError(
-                f"{what}: access denied ({status}{words})", remedy=f"run tiffin login {self.registry}"
-            )
+            raise UnauthorizedError(f"{what}: access denied ({status}{words})", remedy=self._tokens.remedy)
         if status == 404:
             raise NotInRegistryError(f"{what}: not found{words}", remedy="check the name")
         if "SSL certificate" in words:  # nginx

@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import os
-import stat
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +15,9 @@ from builder.errors import CorruptError, NotInRegistryError, RegistryError, Unau
 from builder.image.cache_image import RegistryStore
 from builder.oci.reference import Reference
 from builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
-from builder.registry.auth import Credentials, DockerConfig
+from builder.registry.auth import DockerConfig
 from builder.registry.client import RegistryClient
+from builder.registry.credentials import Credentials
 from builder.registry.transport import RegistryOptions
 from cache.bundle import Bundle
 from cache.digest import Digest
@@ -349,61 +348,6 @@ def test_addresses_nobody_can_speak_to_are_not_asked_again(tmp_path: Path) -> No
     with fake_registry(redirect_to="gopher://x") as fake, pytest.raises(RegistryError, match="gopher"):
         read(client(fake, tmp_path), descriptor())
     assert len(fake.log) == 1
-
-
-def helper(folder: Path, name: str, script: str) -> str:
-    path = folder / f"docker-credential-{name}"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return f"{folder}:/usr/bin:/bin"
-
-
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ({"auths": {"h.io": {"auth": base64.b64encode(b"u:p:q").decode()}}}, ("u", "p:q", "")),
-        ({"auths": {"https://h.io/v2/": {"username": "u", "password": "p"}}}, ("u", "p", "")),
-        ({"auths": {"h.io": {"identitytoken": "tok"}}}, ("", "", "tok")),
-        ({"auths": {"h.io": {"auth": "!!"}}}, None),
-        ({"credsStore": "good"}, ("u2", "s2", "")),
-        ({"credHelpers": {"h.io": "token"}}, ("", "", "t3")),
-        ({"credHelpers": {"h.io": "none"}, "auths": {}}, None),
-    ],
-)
-def test_docker_config(tmp_path: Path, document: dict[str, object], expected: Sequence[str] | None) -> None:
-    helper(tmp_path, "good", 'echo \'{"Username":"u2","Secret":"s2"}\'')
-    helper(tmp_path, "token", 'echo \'{"Username":"<token>","Secret":"t3"}\'')
-    path = helper(tmp_path, "none", "echo credentials not found in native keychain; exit 1")
-    found = config(tmp_path, document, path).credentials_for("h.io")
-    actual = (found.username, found.password, found.identity_token) if found else None
-    assert actual == (tuple(expected) if expected else None)
-
-
-@pytest.mark.attack("T12")
-def test_helpers_that_fail_are_named_and_the_current_directory_is_not_searched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = helper(tmp_path, "bad", "echo boom >&2; exit 1")
-    with pytest.raises(UnauthorizedError, match="docker-credential-bad failed: boom"):
-        config(tmp_path, {"credsStore": "bad"}, path).credentials_for("h.io")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnauthorizedError, match="is not installed"):
-        config(tmp_path, {"credsStore": "bad"}, ".:relative").credentials_for("h.io")
-    (tmp_path / "docker-credential-x").mkdir()
-    for name in ("../bad", "x/../docker-credential-bad"):  # the second is there
-        with pytest.raises(UnauthorizedError, match="is not installed"):
-            config(tmp_path, {"credsStore": name}, path).credentials_for("h.io")
-
-
-def test_saved_credentials_keep_the_rest_of_the_file(tmp_path: Path) -> None:
-    before = config(tmp_path, {"auths": {"other": {"auth": "x"}}, "psFormat": "y"})
-    before.save("h.io", Credentials(username="u", password="p"))
-    path = tmp_path / "config.json"
-    assert path.stat().st_mode & 0o777 == 0o600
-    document = json.loads(path.read_text())
-    assert set(document["auths"]) == {"other", "h.io"} and document["psFormat"] == "y"
-    after = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)})
-    assert after.erase("h.io") and not after.erase("h.io")
 
 
 @pytest.mark.parametrize("statuses", [[500] * 4, [404, 400], [404, 404, 202, 400]])
