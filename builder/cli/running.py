@@ -18,6 +18,8 @@ from cache.typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from builder.containers.container import Container
     from builder.containers.run import Wishes
+    from builder.containers.streams import Streams
+    from builder.containers.terminal import Terminal
     from builder.image.remote import Remote
     from builder.image.store import StoredImage
     from builder.sandbox.isolation import Isolation
@@ -84,7 +86,7 @@ def _run_in_namespace(
     from builder.containers.container import Containers
     from builder.containers.limits import confine
     from builder.containers.rootfs import RootView
-    from builder.containers.run import attend, command_of, forwarded_signals, give_streams, make_spec, network_of
+    from builder.containers.run import attend, command_of, forwarded_signals, make_spec, network_of
     from builder.containers.volumes import prepare_mounts
     from builder.image.users import resolve_user
     from builder.sandbox.seccomp import filter_for
@@ -121,14 +123,15 @@ def _run_in_namespace(
             root=root,
             read_only_root=wishes.read_only,
         )
-        terminal = None
-        fds = (0 if interactive else _null(stack), 1, 2)
+        attached: Terminal | Streams
         if wishes.tty:
             from builder.containers.terminal import Terminal
 
-            terminal = stack.enter_context(Terminal(interactive=interactive))
-            fds = (terminal.inner,) * 3
-        give_streams(fds, user, terminal)
+            attached = stack.enter_context(Terminal(interactive=interactive))
+        else:
+            from builder.containers.streams import Streams
+
+            attached = stack.enter_context(Streams(interactive=interactive, is_root=user.uid == 0))
         limited = confine(container, wishes.limits)
         if limited.warning:
             tell(f"warning: {limited.warning}")
@@ -143,7 +146,7 @@ def _run_in_namespace(
             confinement=limited,
             network=network,
             seccomp=filter_for(wishes.seccomp, wishes.capabilities, session.state.filters),
-            console=terminal.path if terminal else "",
+            console=attached.path,
             isolation=isolation,
         )
         if spec.root_dir:
@@ -152,19 +155,14 @@ def _run_in_namespace(
             aside = container.folder / "aside"
             aside.mkdir()
             spec = furnish(spec, stack.enter_context(StandIns(container.upper, aside)))
-        running = launcher.run(spec, stdin=fds[0], stdout=fds[1], stderr=fds[2])
+        stdin, stdout, stderr = attached.fds
+        running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)
-        status = attend(running, terminal)
+        status = attend(running, attached)
         container.finish(status.code)
     if status.message:
         tell(f"error: {status.message}; check the command and the image's PATH")
     return status.code
-
-
-def _null(stack: ExitStack) -> int:
-    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    stack.callback(os.close, fd)
-    return fd
 
 
 def _trees(

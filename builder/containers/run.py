@@ -33,6 +33,7 @@ from cache.typed import TYPE_CHECKING
 from cache.values import dataclass, field
 
 if TYPE_CHECKING:
+    from builder.containers.streams import Streams
     from builder.containers.terminal import Terminal
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -190,22 +191,13 @@ def _capability(text: str) -> str:
     return name
 
 
-def give_streams(fds: Sequence[int], user: User, terminal: Terminal | None) -> None:
-    """Let a user other than root open /dev/stdout again: pipes and our own terminal become theirs, as in runc."""
-    if user.uid == 0:
-        return
-    for fd in fds:
-        if terminal is not None or os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
-            with contextlib.suppress(OSError):  # not ours to give: then only the open descriptor serves
-                os.fchown(fd, user.uid, -1)
-
-
-def attend(running: Running, terminal: Terminal | None) -> ExitStatus:
+def attend(running: Running, attached: Terminal | Streams) -> ExitStatus:
     """Stay with a command to its end; whatever goes wrong here ends it. Raises SandboxError if it never began."""
     try:
-        if terminal is not None:
-            terminal.join()
-        return running.wait()
+        attached.join(running)
+        status = running.wait()
+        attached.drain()
+        return status
     except BaseException:
         running.kill(signal.SIGKILL)
         with contextlib.suppress(SandboxError, OSError):

@@ -11,6 +11,11 @@ import termios
 import tty
 from collections.abc import Iterator
 
+from cache.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from builder.sandbox.launch import Running
+
 READ_BYTES = 1 << 16
 MAX_BUFFER_BYTES = 1 << 20  # of what one side sends and the other does not take; then the first has to wait
 END_OF_FILE = b"\x04"  # as a terminal types it
@@ -45,7 +50,15 @@ class Terminal:
         """The inner end on this machine."""
         return os.ttyname(self.inner)
 
-    def join(self) -> None:
+    @property
+    def fds(self) -> tuple[int, int, int]:
+        """What goes to the container as its streams."""
+        return (self.inner,) * 3
+
+    def drain(self) -> None:
+        """Nothing: `join` left nothing behind."""
+
+    def join(self, _: Running) -> None:
         """Copy both ways until nothing holds the inner end any more, which the container must have by now."""
         with _raw(STDIN) if self._typing else _as_written(STDOUT), self._following_size():
             self._close_inner()

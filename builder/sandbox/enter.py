@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import struct
 import sys
 
@@ -262,6 +263,7 @@ def be_command(
         join_groups(groups)
         os.setsid()
         for number, fd in enumerate(fds[:3]):
+            give_stream(spec, fd)
             os.dup2(fd, number)
         if spec["tty"]:
             import termios
@@ -293,6 +295,13 @@ def be_command(
     except BaseException as exc:
         tell(error_writer, error="start the command", reason=str(exc), errno=0)
     os._exit(1)
+
+
+def give_stream(spec: _Spec, fd: int) -> None:
+    """Let a user other than root open a stream by name (/dev/stderr): its pipes and its terminal are all made for it."""
+    if spec["uid"] and (spec["tty"] or stat.S_ISFIFO(os.fstat(fd).st_mode)):
+        with contextlib.suppress(OSError):  # an id that is not in the map
+            os.fchown(fd, spec["uid"], -1)
 
 
 def join_groups(groups: list[int]) -> None:

@@ -58,6 +58,10 @@ class Running:
         status = int(message["status"])
         return ExitStatus(code=status if status >= 0 else 128 - status, message=message.get("message", ""))
 
+    def fileno(self) -> int:
+        """Of what can be read once the command has ended."""
+        return self._reply.fileno()
+
     def kill(self, number: int) -> None:
         """Send a signal to the command; SIGKILL ends everything in the sandbox. Too late is fine."""
         try:

@@ -57,14 +57,20 @@ def test_streams_are_apart_and_whole(machine: Machine) -> None:
     assert done.stderr == "problem\n"
 
 
-def test_streams_are_handed_on_not_copied(machine: Machine) -> None:
+def test_pipes_of_the_user_are_handed_on_not_copied(machine: Machine) -> None:
     script = "for n in 0 1 2; do readlink /proc/self/fd/$n; done"
-    with machine.start("run", "--rm", "-i", "minimal", "sh", "-c", script, stdin=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout and process.stderr
-        wanted = [f"pipe:[{os.fstat(stream.fileno()).st_ino}]" for stream in (process.stdin, process.stdout)]
-        stderr = f"pipe:[{os.fstat(process.stderr.fileno()).st_ino}]"
-        process.stdin.close()
-        assert process.stdout.read().split() == [*wanted, stderr]
+    pipes = [os.pipe() for _ in range(3)]
+    for pipe in pipes:
+        os.fchown(pipe[0], int(str(machine.identity.get("user", -1))), -1)
+    streams = {"stdin": pipes[0][0], "stdout": pipes[1][1], "stderr": pipes[2][1]}
+    with machine.start("run", "--rm", "-i", "minimal", "sh", "-c", script, **streams):
+        wanted = [f"pipe:[{os.fstat(reader).st_ino}]" for reader, _ in pipes]
+        for fd in (pipes[0][1], pipes[1][1], pipes[2][1]):
+            os.close(fd)
+        with open(pipes[1][0]) as stdout:
+            assert stdout.read().split() == wanted
+    for fd in (pipes[0][0], pipes[2][0]):
+        os.close(fd)
 
 
 def test_stdin_only_with_interactive(machine: Machine) -> None:

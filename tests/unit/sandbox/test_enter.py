@@ -24,6 +24,7 @@ SPEC = {
     "tier": "proot",
     "own_pids": True,
     "tty": False,
+    "uid": 0,
     "ulimits": [],
     "processors": 0,
     "env": [],
