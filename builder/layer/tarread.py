@@ -139,9 +139,17 @@ def read_layer(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None] | Opa
     return _Reader(_Source(stream)).entries()
 
 
+def read_members(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None]]:
+    """The members of an uncompressed tar that is no layer: names of whiteouts are names. Else as `read_layer`."""
+    for item in _Reader(_Source(stream), whiteouts=False).entries():
+        assert not isinstance(item, Opaque)
+        yield item
+
+
 class _Reader:
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _Source, *, whiteouts: bool = True) -> None:
         self._source = source
+        self._whiteouts = whiteouts
         self._pending: _Pending | None = None
         self._shared: dict[str, bytes] = {}  # of global headers
         self._shared_bytes = 0  # read of global headers, however little they say
@@ -202,7 +210,7 @@ class _Reader:
             records = {key: value for key, value in records.items() if value or key.startswith(_XATTR_PREFIX)}
         entry = _entry(block, _KINDS.get(kind, ""), records, pending)
         if entry.kind != "file":
-            classified = _classified(entry, None)
+            classified = _classified(entry, None, self._whiteouts)
             if classified is not None:
                 yield classified
             return
@@ -210,7 +218,7 @@ class _Reader:
         if not 0 <= stored <= MAX_FILE_BYTES:
             raise CorruptError(f'"{entry.path}" in a layer claims {stored} bytes', remedy=_HOSTILE)
         entry, content, reader = self._content(entry, block, kind, records)
-        classified = _classified(entry, cast(BinaryIO, reader))
+        classified = _classified(entry, cast(BinaryIO, reader), self._whiteouts)
         if classified is not None:
             yield classified
         self._source.skip(content.left + (-stored % BLOCK_BYTES))
@@ -291,10 +299,12 @@ def _name(raw: bytes, prefix: bytes, magic: bytes, tail: bytes, records: dict[st
     return text(name)
 
 
-def _classified(entry: Entry, reader: BinaryIO | None) -> tuple[Entry, BinaryIO | None] | Opaque | None:
+def _classified(
+    entry: Entry, reader: BinaryIO | None, whiteouts: bool
+) -> tuple[Entry, BinaryIO | None] | Opaque | None:
     """Check names; tell whiteouts, opaque markers and device 0:0 apart. None for what is to be left out."""
     path = clean_path(entry.path)
-    if WHITEOUT_PREFIX in path:
+    if whiteouts and WHITEOUT_PREFIX in path:
         parent, _, last = path.rpartition("/")
         if last == OPAQUE_NAME:
             return Opaque(parent or ROOT)

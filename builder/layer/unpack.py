@@ -33,7 +33,7 @@ def index_layer(stream: BinaryIO) -> LayerIndex:
             entry, content = item
             placed = table.place(entry)
             if placed is not None and content is not None:
-                table.set_digest(placed.entry.path, _drain(content))
+                table.set_digest(placed.entry.path, drained_digest(content))
     return table.index()
 
 
@@ -100,7 +100,8 @@ class _Hashing:
         return self._hash.hexdigest()
 
 
-def _drain(content: Readable) -> str:
+def drained_digest(content: Readable) -> str:
+    """Read `content` to its end; its SHA-256 (hex)."""
     hashing = _Hashing(content)
     while hashing.read(READ_BYTES):
         pass

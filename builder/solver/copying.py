@@ -5,12 +5,12 @@ Pure but for the trees it asks. The order of rules is BuildKit's copy engine; se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Hashable, Sequence
 
 from builder.errors import BuildError, Span
 from builder.layer.changes import Change
 from builder.layer.index import Entry, new_entry
+from builder.solver.changed_tree import Below, ChangedTree, Opener
 from builder.solver.modes import change_mode
 from builder.solver.selecting import Selected, walk
 from builder.solver.trees import ROOT, SourceTree
@@ -18,14 +18,6 @@ from cache.values import dataclass
 
 NEW_DIRECTORY_MODE = 0o755  # whatever the umask; BuildKit's too
 INLINE_FILE_MODE = 0o644
-
-
-class DestinationTree(Protocol):
-    """The file system a copy goes into."""
-
-    def lookup(self, path: str) -> Entry | None: ...
-
-    def resolve(self, path: str, *, follow_last: bool = True) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,126 +30,88 @@ class Style:
     time_ns: int | None
 
 
-@dataclass(slots=True)
-class _Planned:
-    entry: Entry
-    open: Callable[[], BinaryIO] | None
-    group: Hashable
-
-
 class Copier:
-    """Collects the changes one instruction makes below `destination`."""
+    """Collects the changes one instruction makes to `destination`. `tree` is how it looks by now."""
 
-    def __init__(self, destination: DestinationTree, style: Style, span: Span) -> None:
-        self._destination = destination
+    def __init__(self, destination: Below, style: Style, span: Span) -> None:
+        self.tree = ChangedTree(destination, now_ns=style.now_ns)
         self._style = style
         self._span = span
-        self._out: dict[str, _Planned] = {}
 
     def changes(self) -> list[Change]:
         """Everything collected, sorted as a layer is; names of one file become hardlinks to the first."""
-        result = []
-        first: dict[Hashable, str] = {}
-        for path in sorted(self._out, key=lambda path: path.split("/")):
-            planned = self._out[path]
-            if planned.group is not None and planned.group in first:
-                link = planned.entry._replace(kind="hardlink", link=first[planned.group], size=0)
-                result.append(Change(entry=link, open=None))
-                continue
-            if planned.group is not None:
-                first[planned.group] = path
-            result.append(Change(entry=planned.entry, open=planned.open))
-        return result
+        return self.tree.changes()
 
     def copy(self, tree: SourceTree, selected: Sequence[Selected], dest: str, *, alone: bool = True) -> None:
         """Copy `selected` to `dest` (absolute; a trailing slash means a directory). `alone`: these are all sources."""
         into_directory = dest.endswith("/")
         several = len(selected) > 1 or not alone
         files = [item for item in selected if item.entry.kind != "dir" and item.parents is None]
-        if several and files and not into_directory and not self._is_directory(self._resolve(dest)):
+        if several and files and not into_directory and not self.tree.is_directory(self._resolve(dest)):
             raise BuildError(
                 f'several sources need a directory to go to, and "{dest}" is none',
                 span=self._span,
                 remedy=f'end the destination with a slash: "{dest}/"',
             )
+        first: dict[Hashable, str] = {}
         for item in selected:
             if item.parents is not None:
-                self._copy_with_parents(tree, item, self._resolve(dest))
+                self._copy_with_parents(tree, item, self._resolve(dest), first)
             elif item.entry.kind == "dir":
                 self._copy_directory(tree, item, self._resolve(dest))
             else:
                 self._copy_file(tree, item, dest, into_directory)
 
-    def add_file(self, name: str, dest: str, data_size: int, digest: str, opener: Callable[[], BinaryIO]) -> None:
+    def add_file(self, name: str, dest: str, data_size: int, digest: str, opener: Opener) -> None:
         """Put a file that has no source entry (a heredoc) at `dest`."""
-        entry = self.new_entry(name, "file", INLINE_FILE_MODE)._replace(size=data_size, digest=digest)
-        target = self._file_target(name, dest, dest.endswith("/"))
-        self._put(target, self._styled(entry), opener, None)
+        entry = new_entry(name, "file", INLINE_FILE_MODE, mtime_ns=self._style.now_ns)
+        entry = entry._replace(size=data_size, digest=digest)
+        self._put(self._file_target(name, dest, dest.endswith("/")), self._styled(entry), opener)
 
     def make_directory(self, path: str, *, chmod: str | None = None) -> None:
-        """Bring the directory `path` (resolved, relative) and its parents into the layer: as they are, or new ones.
+        """Make the directory `path` (resolved, relative) and those on the way where they are missing.
 
         `chmod` instead of the style's, for new ones.
         """
-        if path != ROOT:
-            self._parents(f"{path}/.", chmod)
-
-    def merge(
-        self,
-        dest: str,
-        entries: Sequence[tuple[Entry, Callable[[], BinaryIO] | None]],
-        *,
-        owner: tuple[int, int] | None,
-    ) -> None:
-        """Unpack an archive's entries (paths relative to `dest`) as ADD does; modes are the archive's, owners `owner`."""
-        root = self._resolve(dest)
-        self.make_directory(root, chmod="")
-        prefix = "" if root == ROOT else f"{root}/"
-        for entry, opener in entries:
-            path = self._destination.resolve(prefix + entry.path, follow_last=False)
-            link = prefix + entry.link if entry.kind == "hardlink" else entry.link
-            placed = entry._replace(path=path, link=link)
-            if owner is not None:
-                placed = placed._replace(uid=owner[0], gid=owner[1])
-            if self._style.time_ns is not None:
-                placed = placed._replace(mtime_ns=self._style.time_ns)
-            self._parents(path, "")
-            self._out.pop(path, None)
-            self._out[path] = _Planned(entry=placed, open=opener, group=None)
-
-    def new_entry(self, path: str, kind: str, mode: int) -> Entry:
-        """A fresh entry of root's, as of now."""
-        return new_entry(path, kind, mode, mtime_ns=self._style.now_ns)
+        mode = NEW_DIRECTORY_MODE
+        chmod = self._style.chmod if chmod is None else chmod
+        if chmod[:1].isdigit():  # symbolic modes leave new parents alone
+            mode = change_mode(chmod, mode, is_directory=True)
+        parts = [] if path == ROOT else path.split("/")
+        for count in range(1, len(parts) + 1):
+            directory = "/".join(parts[:count])
+            existing = self.tree.lookup(directory)
+            if existing is None:
+                self.tree.make_directory(directory, mode, self._style.owner)
+            elif existing.kind != "dir":
+                raise BuildError(
+                    f'cannot make "/{path}": "/{directory}" is no directory',
+                    span=self._span,
+                    remedy="name another destination",
+                )
 
     # -- placing -------------------------------------------------------------------------------------------------
 
     def _resolve(self, dest: str) -> str:
-        return self._destination.resolve(dest.strip("/") or ROOT)
-
-    def _current(self, path: str) -> Entry | None:
-        planned = self._out.get(path)
-        return planned.entry if planned else self._destination.lookup(path)
-
-    def _is_directory(self, path: str) -> bool:
-        entry = self._current(path)
-        return path == ROOT or (entry is not None and entry.kind == "dir")
+        return self.tree.resolve(dest.strip("/") or ROOT)
 
     def _copy_file(self, tree: SourceTree, item: Selected, dest: str, into_directory: bool) -> None:
         target = self._file_target(item.name, dest, into_directory)
         opener = tree.opener(item.entry) if item.entry.kind == "file" else None
-        self._put(target, self._styled(item.entry), opener, None)
+        self._put(target, self._styled(item.entry), opener)
 
     def _file_target(self, name: str, dest: str, into_directory: bool) -> str:
         target = self._resolve(dest)
-        if into_directory or self._is_directory(target):
+        if into_directory or self.tree.is_directory(target):
             self.make_directory(target)
             return name if target == ROOT else f"{target}/{name}"
-        self._parents(target)
+        self.make_directory(target.rpartition("/")[0] or ROOT)
         return target
 
     def _copy_directory(self, tree: SourceTree, item: Selected, target: str) -> None:
-        """Copy what the source holds; an existing target keeps its mode and owner, a new one is plain."""
-        current = self._current(target) if target != ROOT else None
+        """Copy what the source holds; an existing target keeps its mode and owner, a new one is plain. Both get the
+        source's time."""
+        current = None if target == ROOT else self.tree.lookup(target)
         if current is not None and current.kind != "dir":
             raise BuildError(
                 f'cannot copy a directory to "/{target}", which is no directory',
@@ -165,67 +119,64 @@ class Copier:
                 remedy="name another destination",
             )
         self.make_directory(target)
-        self._put_tree(tree, item, "" if target == ROOT else f"{target}/")
+        self._put_tree(tree, item, "" if target == ROOT else f"{target}/", {})
+        made = None if target == ROOT else self.tree.lookup(target)
+        if made is not None and item.entry.path != ROOT and self._style.time_ns is None:
+            self.tree.update(target, made._replace(mtime_ns=item.entry.mtime_ns))
 
-    def _copy_with_parents(self, tree: SourceTree, item: Selected, target: str) -> None:
+    def _copy_with_parents(self, tree: SourceTree, item: Selected, target: str, first: dict[Hashable, str]) -> None:
         """Copy the source to the same path below `target`, its directories looking as they do at the source."""
         self.make_directory(target)
         prefix = "" if target == ROOT else f"{target}/"
         for relative, entry in item.parents or ():
-            self._put(prefix + relative, self._styled(entry), None, None)
-        if not item.name:
-            self._put_tree(tree, item, prefix)
-            return
-        self._put_entry(tree, item, prefix + item.name, item.entry)
+            existing = self.tree.lookup(prefix + relative)
+            if existing is not None and existing.kind == "dir":  # it gets the mode, which --chmod does not change
+                self.tree.update(prefix + relative, existing._replace(mode=entry.mode))
+            else:
+                self._put(prefix + relative, self._styled(entry), None)
+        if item.name:
+            self._put_entry(tree, item, prefix + item.name, item.entry, first)
+            prefix += f"{item.name}/"
         if item.entry.kind == "dir":
-            self._put_tree(tree, item, f"{prefix}{item.name}/")
+            self._put_tree(tree, item, prefix, first)
 
-    def _put_tree(self, tree: SourceTree, item: Selected, prefix: str) -> None:
+    def _put_tree(self, tree: SourceTree, item: Selected, prefix: str, first: dict[Hashable, str]) -> None:
         """Everything below the source, but not itself."""
         for relative, entry in walk(tree, item):
             if relative:
-                self._put_entry(tree, item, prefix + relative, entry)
+                self._put_entry(tree, item, prefix + relative, entry, first)
 
-    def _put_entry(self, tree: SourceTree, item: Selected, path: str, entry: Entry) -> None:
-        """Put `entry` at `path`; names of one file stay one within what one source brings."""
+    def _put_entry(
+        self, tree: SourceTree, item: Selected, path: str, entry: Entry, first: dict[Hashable, str]
+    ) -> None:
+        """Put `entry` at `path`; names of one file stay one within what one pattern brings (with `--parents`) or one source."""
         opener = tree.opener(entry) if entry.kind == "file" else None
         links = tree.link_group(entry) if entry.kind == "file" else None
-        self._put(path, self._styled(entry), opener, None if links is None else (id(item), links))
+        if links is None:
+            self._put(path, self._styled(entry), opener)
+            return
+        known = first.setdefault((item.pattern, links), path)
+        if known == path:
+            self._put(path, self._styled(entry), opener)
+        else:
+            self._check(self.tree.lookup(path), path, "file")
+            self.tree.link(path, known)
 
-    def _put(self, path: str, entry: Entry, opener: Callable[[], BinaryIO] | None, group: Hashable) -> None:
-        current = self._current(path)
-        if current is not None and (current.kind == "dir") != (entry.kind == "dir"):
-            if entry.kind == "dir":
+    def _put(self, path: str, entry: Entry, opener: Opener | None) -> None:
+        current = self.tree.lookup(path)
+        self._check(current, path, entry.kind)
+        if current is not None and entry.kind == "dir" and current.xattrs:
+            entry = entry._replace(xattrs=tuple(sorted({**dict(current.xattrs), **dict(entry.xattrs)}.items())))
+        self.tree.put_over(current, path, entry, opener)
+
+    def _check(self, current: Entry | None, path: str, kind: str) -> None:
+        """Refuse to put a directory over something else, or the other way round."""
+        if current is not None and (current.kind == "dir") != (kind == "dir"):
+            if kind == "dir":
                 message = f'cannot copy a directory to "/{path}", which is no directory'
             else:
                 message = f'cannot replace the directory "/{path}" with a file'
             raise BuildError(message, span=self._span, remedy="name another destination, or remove it in a RUN before")
-        self._out[path] = _Planned(entry=entry._replace(path=path, offset=-1, opaque=False), open=opener, group=group)
-
-    def _parents(self, path: str, chmod: str | None = None) -> None:
-        """Bring the parents of `path` into the layer: as they are, or new ones."""
-        parts = path.split("/")[:-1]
-        for count in range(1, len(parts) + 1):
-            parent = "/".join(parts[:count])
-            if parent in self._out:
-                continue
-            existing = self._destination.lookup(parent)
-            if existing is not None and existing.kind != "dir":
-                raise BuildError(
-                    f'cannot make "/{path}": "/{parent}" is no directory',
-                    span=self._span,
-                    remedy="name another destination",
-                )
-            entry = existing if existing is not None else self._new_directory(parent, chmod)
-            self._out[parent] = _Planned(entry=entry._replace(path=parent, opaque=False), open=None, group=None)
-
-    def _new_directory(self, path: str, chmod: str | None) -> Entry:
-        uid, gid = self._style.owner or (0, 0)
-        mode = NEW_DIRECTORY_MODE
-        chmod = self._style.chmod if chmod is None else chmod
-        if chmod[:1].isdigit():  # symbolic modes leave new parents alone
-            mode = change_mode(chmod, mode, is_directory=True)
-        return self.new_entry(path, "dir", mode)._replace(uid=uid, gid=gid)
 
     def _styled(self, entry: Entry) -> Entry:
         style = self._style

@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.errors import BuildError, CorruptError, Span
+from builder.errors import BuildError, CorruptError, ImageError, Span
 from builder.image.users import resolve_owner
-from builder.instructions.ops import CopyOp, ImageOrigin, InlineFile, StageOrigin, WorkdirOp
+from builder.instructions.ops import CopyOp, InlineFile, WorkdirOp
 from builder.layer.changes import Change
 from builder.layer.compress import decompressor, sniff
-from builder.layer.index import Entry, LayerIndex
-from builder.layer.unpack import index_layer
+from builder.layer.index import LayerIndex
 from builder.solver.copying import Copier, Style
-from builder.solver.members import open_packed
 from builder.solver.selecting import Selected
-from builder.solver.trees import LayerTree, SourceTree
+from builder.solver.trees import ROOT, LayerTree, SourceTree
+from builder.solver.unpacking import Look, Unpacker
 from cache.digest import COPY_CHUNK_BYTES, Digest
 from cache.values import dataclass
 
@@ -43,7 +42,7 @@ def workdir_changes(op: WorkdirOp, destination: LayerTree, clock: Clock, span: S
     existing = destination.lookup(path)
     if existing is not None and existing.kind == "dir":
         return []
-    owner = resolve_owner(op.user, destination.read_file, span=span) if op.user else (0, 0)
+    owner = resolve_owner(op.user, destination.read_file, span=span) if op.user else None
     copier = Copier(destination, Style(owner=owner, chmod="", now_ns=clock.stamp_ns, time_ns=None), span)
     copier.make_directory(path)
     return copier.changes()
@@ -67,24 +66,22 @@ def copy_changes(
     scratch: Path,
     span: Span,
 ) -> list[Change]:
-    """What COPY or ADD changes. Without --chown the owners of stages and images stay; anything else becomes root's."""
-    owner: tuple[int, int] | None = (0, 0)
-    if any(isinstance(origin, (StageOrigin, ImageOrigin)) for origin in op.origins()):
-        owner = None
+    """What COPY or ADD changes. Without --chown owners are the source's, which in a context is root."""
+    owner = None
     if op.chown:
         owner = resolve_owner(op.chown, _nobody if op.link else destination.read_file, span=span)
     style = Style(owner=owner, chmod=op.chmod, now_ns=clock.stamp_ns, time_ns=clock.epoch_ns)
     copier = Copier(destination, style, span)
     alone = sum(len(group.selected) for group in groups) + len(op.inline) < 2
     for number, group in enumerate(groups):
-        archives = [item for item in group.selected if group.unpack and _is_archive(group.tree, item)]
-        for count, item in enumerate(archives):
-            entries = _archive_entries(group.tree, item, scratch / f"archive-{number}-{count}", span)
-            # an archive keeps its own owners unless --chown says otherwise
-            copier.merge(op.dest, entries, owner=owner if op.chown else None)
-        plain = [item for item in group.selected if item not in archives]
-        if plain:
-            copier.copy(group.tree, plain, op.dest, alone=alone)
+        if not group.unpack:
+            copier.copy(group.tree, group.selected, op.dest, alone=alone)
+            continue
+        for count, item in enumerate(group.selected):
+            if _is_archive(group.tree, item):
+                _unpack(copier, op.dest, style, group.tree, item, scratch / f"archive-{number}-{count}", span)
+            else:
+                copier.copy(group.tree, [item], op.dest, alone=alone)
     for file in op.inline:
         copier.add_file(file.name, op.dest, len(file.data), Digest.of(file.data).hex, _bytes_opener(file))
     return copier.changes()
@@ -137,10 +134,12 @@ def looks_like_tar(head: bytes) -> bool:
     return stored == sum(head[:148]) + 8 * ord(" ") + sum(head[156:SNIFF_BYTES])
 
 
-def _archive_entries(
-    source: SourceTree, item: Selected, spool: Path, span: Span
-) -> list[tuple[Entry, Callable[[], BinaryIO] | None]]:
-    """Decompress an archive to `spool`; its entries, with openers that read there."""
+def _unpack(
+    copier: Copier, dest: str, style: Style, source: SourceTree, item: Selected, spool: Path, span: Span
+) -> None:
+    """Unpack an archive as ADD does: it is decompressed to `spool`, which is read when the layer is packed."""
+    root = copier.tree.resolve(dest.strip("/") or ROOT)
+    copier.make_directory(root, chmod="")
     try:
         with (
             source.opener(item.entry)() as stream,
@@ -149,16 +148,8 @@ def _archive_entries(
         ):
             while chunk := plain.read(COPY_CHUNK_BYTES):
                 sink.write(chunk)
-        with spool.open("rb") as tar:
-            index = index_layer(tar)
-    except CorruptError as exc:
-        raise BuildError(f'cannot unpack "{item.name}": {exc.message}', span=span, remedy="check the archive") from exc
-
-    def opener(entry: Entry) -> Callable[[], BinaryIO]:
-        return lambda: open_packed(spool, entry)
-
-    return [
-        (entry, opener(entry) if entry.kind == "file" and entry.size else None)
-        for entry in index.entries
-        if entry.path != "." and entry.kind != "whiteout"
-    ]
+        Unpacker(copier.tree, root, Look(owner=style.owner, time_ns=style.time_ns)).unpack(spool)
+    except (CorruptError, ImageError) as exc:
+        raise BuildError(
+            f'cannot unpack "{item.name}": {exc.message}', span=span, remedy=exc.remedy or "check the archive"
+        ) from exc

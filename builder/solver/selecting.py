@@ -23,7 +23,8 @@ class Selected:
     """A path a source pattern means: `entry` is what is there, links followed; `name` is what it will be called.
 
     `hidden` are the --exclude patterns. With --parents `name` is the path below the pivot, and `parents` are the
-    directories on the way there, outermost first, by that path; else they are empty.
+    directories on the way there, outermost first, by that path; else they are empty. `pattern` is the number of the
+    source as written.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Selected:
     contents_only: bool = False  # the pattern ended in a slash, so the directory's own mode does not count
     hidden: IgnoreRules | None = None
     parents: tuple[tuple[str, Entry], ...] | None = None
+    pattern: int = 0
 
 
 def select(
@@ -46,10 +48,10 @@ def select(
         raise BuildError(exc.message, span=span, remedy=exc.remedy) from exc
     finder = _select_with_parents if parents else _select
     result = []
-    for pattern in patterns:
+    for number, pattern in enumerate(patterns):
         for item in finder(tree, pattern, span):
             if hidden is None or item.entry.kind == "dir" or not hidden.matches(item.name):
-                result.append(replace(item, hidden=hidden))
+                result.append(replace(item, hidden=hidden, pattern=number))
     return result
 
 

@@ -197,7 +197,7 @@ def to_tar(nodes: Mapping[str, Node], *, implied: bool = True) -> bytes:
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, node in nodes.items():
             told = replace(nodes[node.target], kind="hard", target=node.target) if node.target in nodes else node
-            archive.addfile(_member(name, told if node.kind == "hard" else node), io.BytesIO(node.data))
+            archive.addfile(member_of(name, told if node.kind == "hard" else node), io.BytesIO(node.data))
     return stream.getvalue()
 
 
@@ -212,7 +212,7 @@ _TYPES = {
 }
 
 
-def _member(name: str, node: Node) -> tarfile.TarInfo:
+def member_of(name: str, node: Node) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.mode, member.uid, member.gid = _TYPES[node.kind], node.mode, node.uid, node.gid
     member.mtime, member.linkname, member.size = node.mtime, node.target, 0 if node.kind == "hard" else len(node.data)
