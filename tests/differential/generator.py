@@ -24,6 +24,8 @@ TARGETS = ("a", "b", "c", "../a", "../b", "a/b", "/w/a", "/w/b", "/w", ".", ".."
 DESTINATIONS = ("/w/", "/w", "/w/a", "/w/a/", "/w/b/", "/w/b", "/w/l/", "/w/a/b/", "/w/n", "/w/n/", "/w/l/n/m/", "/e/",
                 "/e/l/", "/s/", "/s/n/", "/s/n/m", "/l/", "/l/n/", "/t/", "a/", "n/m/", ".", "./")  # fmt: skip
 CHOWNS = ("33:33", "www", "1000", "alice:www", "1000:10", "0:33")
+NUMBERS = ("33:33", "1000", "1000:10", "0:33")
+LINK_DESTINATIONS = ("/n/", "/n/m/", "/n/m/o/", "/w/new/", "/t/new/x/", "/s/new/")
 CHMODS = ("755", "2755", "600", "1777", "4750", "0644", "u=rwX,go=rX", "g+w", "+x", "u+s", "g+s,o-r")
 EXCLUDES = ("a", "b", "*/a", "**/b", "a/*", "!a/b", "l", "c*")
 MAX_NODES = 7
@@ -113,6 +115,8 @@ class _Maker:
         leave_out = self.pick((0, 0, 2, 1))  # which directory entries: all, one in two, none
         for _ in range(self.pick((1, 1, 2))):
             for path, node in self.tree().items():
+                if any(path.startswith(f"{file}/") for file in self.plain(members)) and not self.one_in(20):
+                    continue
                 if node.kind == "dir" and (leave_out == 1 or (leave_out == 2 and self.one_in(2))):
                     continue
                 members.append((path, node))
@@ -121,7 +125,7 @@ class _Maker:
             kind = self.pick(("file", "file", "dir", "hard"))
             known = [name for name, node in members if node.kind in ("file", "hard")] + ["f", "a"]
             node = Node(kind="hard", mode=0o644, target=self.pick(known)) if kind == "hard" else self.node(kind)
-            if node.target != path:
+            if node.target != path and not any(path.startswith(f"{file}/") for file in self.plain(members)):
                 members.append((path, node))
         if self.one_in(3):
             members = [(f"./{path}", node) for path, node in members]
@@ -129,16 +133,19 @@ class _Maker:
             members.append((self.pick((".wh.a", "b/.wh.c", ".wh..wh..opq")), self.node("file")))
         return members
 
+    def plain(self, members: Sequence[tuple[str, Node]]) -> list[str]:
+        """Names that hold nothing, as files of other types have them."""
+        kinds = {path: node.kind for path, node in members}
+        return [path for path, kind in kinds.items() if kind not in ("dir", "link")]
+
     # -- instructions --------------------------------------------------------------------------------------------------
 
-    def flags(self, *, is_add: bool) -> list[str]:
+    def flags(self, *, numbers: bool = False) -> list[str]:
         flags = []
         if self.one_in(3):
-            flags.append(f"--chown={self.pick(CHOWNS)}")
+            flags.append(f"--chown={self.pick(NUMBERS if numbers else CHOWNS)}")
         if self.one_in(4):
             flags.append(f"--chmod={self.pick(CHMODS)}")
-        if self.one_in(7):
-            flags.append(f"--exclude={self.pick(EXCLUDES)}")
         return flags
 
     def source_folder(self) -> str:
@@ -148,24 +155,18 @@ class _Maker:
         return name
 
     def copy(self, stages: int) -> str:
-        flags, dest = self.flags(is_add=False), self.pick(DESTINATIONS)
-        if self.one_in(8):
-            flags.append("--link")
-            dest = self.pick(("/n/", "/n/m", "/n/m/o/", "/w/new/", "/t/new/x", "/s/new/"))
+        is_link = self.one_in(8)
+        flags = [*self.flags(numbers=is_link), *["--link"] * is_link]
+        dest = self.pick(LINK_DESTINATIONS if is_link else DESTINATIONS)
         if stages and self.one_in(2):
-            flags.append(f"--from={{name}}s{self.random.randrange(stages)}")
-            return self._copy(flags, "", self.pick(("/w", "/w/", "/s", "/w/a", "/w/*", "/w/l", "/e", "/t/*")), dest)
+            source = self.pick(("/w", "/w/", "/s", "/w/a", "/w/*", "/w/l", "/e", "/t/*", "/w/f", "/s/a/"))
+            return " ".join(["COPY", *flags, f"--from={{name}}s{self.random.randrange(stages)}", source, dest])
         folder = self.source_folder()
-        source = self.pick(("", "/", "/*", "/a", "/a/", "/*/*", "/l"))
-        return self._copy(flags, f"{{name}}/{folder}", source, dest)
-
-    def _copy(self, flags: list[str], above: str, source: str, dest: str) -> str:
-        if self.one_in(6):
-            flags.append("--parents")
-            source = f"{above}/./{source.lstrip('/') or '*'}" if above else f"/./{source.strip('/')}"
-        else:
-            source = above + source
-        return " ".join(["COPY", *flags, source, dest])
+        below = [path.removeprefix(folder) for path, node in self.files.items() if path.startswith(f"{folder}/")]
+        source = self.pick(("", "/", "/*", self.pick(below), self.pick(below), "/*/*", f"/[{self.pick(NAMES)}]*"))
+        if self.one_in(7) and source in ("", "/"):
+            flags.append(f"--exclude={self.pick(EXCLUDES)}")
+        return " ".join(["COPY", *flags, f"{{name}}/{folder}{source}", dest])
 
     def add(self) -> str:
         sources = []
@@ -176,7 +177,7 @@ class _Maker:
         if self.one_in(6):
             sources.append(f"{{name}}/{self.source_folder()}")
         dest = self.pick([dest for dest in DESTINATIONS if dest.endswith(("/", "."))])
-        return " ".join(["ADD", *self.flags(is_add=True), *sources, dest])
+        return " ".join(["ADD", *self.flags(), *sources, dest])
 
     def run(self) -> str:
         path, other = (f"/{self.pick('wwwest')}/{self.pick(NAMES)}" for _ in range(2))
@@ -222,7 +223,7 @@ def example(seed: int) -> Example:
     maker = _Maker(seed)
     lines: list[str] = []
     count = maker.pick((1, 1, 2))
-    with_run = maker.one_in(3)
+    with_run = maker.one_in(4)
     for number in range(count):
         last = number == count - 1
         lines.append(f"FROM {BASE} AS {{name}}{'' if last else f's{number}'}")

@@ -10,7 +10,6 @@ from dataclasses import replace
 from tests.conformance.nodes import RECENT_TIME, Node, member_of
 
 UNLISTED = ("bin", "proc", "sys", "dev", "etc")
-MADE_BY_RUN = 0
 
 
 def archive_bytes(members: Sequence[tuple[str, Node]]) -> bytes:
@@ -36,3 +35,17 @@ def _line(node: Node) -> str:
         return node.line()
     time = "now" if node.mtime >= RECENT_TIME else str(node.mtime)
     return f"{replace(node, mtime=RECENT_TIME).line()} @{time}"
+
+
+def differences(wanted: Mapping[str, str], got: Mapping[str, str]) -> list[str]:
+    """Where two listings differ. The time of a directory that something was put into is left out: docs/differences.md."""
+    return [
+        f"{path}\n    BuildKit {wanted.get(path)}\n    tiffin   {got.get(path)}"
+        for path in sorted({*wanted, *got})
+        if wanted.get(path) != got.get(path) and not _is_kept_time(wanted.get(path, ""), got.get(path, ""))
+    ]
+
+
+def _is_kept_time(wanted: str, got: str) -> bool:
+    """Whether both are the same directory, which BuildKit changed by putting something into it."""
+    return wanted.startswith("dir ") and wanted.endswith("@now") and wanted.rpartition("@")[0] == got.rpartition("@")[0]
