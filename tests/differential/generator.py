@@ -117,19 +117,23 @@ class _Maker:
             for path, node in self.tree().items():
                 if any(path.startswith(f"{file}/") for file in self.plain(members)) and not self.one_in(20):
                     continue
+                if node.kind == "hard" and node.target not in self.plain(members):
+                    continue
                 if node.kind == "dir" and (leave_out == 1 or (leave_out == 2 and self.one_in(2))):
                     continue
                 members.append((path, node))
         for _ in range(self.random.randrange(3)):
             path = "/".join(self.pick(NAMES) for _ in range(self.random.randrange(1, 4)))
             kind = self.pick(("file", "file", "dir", "hard"))
-            known = [name for name, node in members if node.kind in ("file", "hard")] + ["f", "a"]
+            known = [name for name, node in members if node.kind in ("file", "hard")] + ["f"] * self.one_in(4)
+            if kind == "hard" and not known:
+                continue
             node = Node(kind="hard", mode=0o644, target=self.pick(known)) if kind == "hard" else self.node(kind)
             if node.target != path and not any(path.startswith(f"{file}/") for file in self.plain(members)):
                 members.append((path, node))
         if self.one_in(3):
             members = [(f"./{path}", node) for path, node in members]
-        if self.one_in(12):
+        if self.one_in(60):
             members.append((self.pick((".wh.a", "b/.wh.c", ".wh..wh..opq")), self.node("file")))
         return members
 
