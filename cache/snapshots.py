@@ -7,6 +7,7 @@ nothing under another. A name that exists is whole.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from cache.errors import CorruptError
 from cache.files import disk_errors, remove_tree, write_atomically
 from cache.statedir import StateDir
 from cache.values import dataclass
+
+IMPLIED = "implied"  # a file in the folders of layers that have directories without telling how they look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +64,28 @@ class Snapshots:
         A layer that comes twice is kept where it is topmost only: there it says all that it said below, and an
         overlay takes no directory twice.
         """
-        topmost = dict.fromkeys(reversed(diff_ids))
-        trees = [self.fs(diff_id) for diff_id in reversed(topmost)]
-        return None if None in trees else [tree for tree in trees if tree is not None]
+        result: list[Path] = []
+        for number, diff_id in topmost(diff_ids):
+            tree = self.fs(diff_id)
+            if tree is None:
+                return None
+            result.append(tree)
+            if self.has_implied(diff_id):
+                ways = self.ways(diff_ids[: number + 1])
+                if not ways.is_dir():
+                    return None
+                if os.listdir(ways):
+                    result.append(ways)
+        return result
+
+    def has_implied(self, diff_id: Digest) -> bool:
+        """Whether the layer has directories that look as those below it."""
+        return (self._folder(diff_id) / IMPLIED).exists()
+
+    def ways(self, diff_ids: Sequence[Digest]) -> Path:
+        """The tree that lies over the last of these layers, with the directories that look as below it; empty for none."""
+        chain = hashlib.sha256("\n".join(map(str, diff_ids)).encode()).hexdigest()[:32]
+        return self._folder(diff_ids[-1]) / f"ways.{self.flavor}.{chain}"
 
     def has_tree(self, diff_id: Digest) -> bool:
         """Whether it is unpacked: for this id map, or for any while none is chosen yet."""
@@ -76,10 +98,12 @@ class Snapshots:
 
     def publish(self, diff_id: Digest, tree: Path) -> Path:
         """Give a finished tree its name; if another process was first, its tree stays and ours goes."""
-        folder = self._folder(diff_id)
-        target = folder / f"fs.{self.flavor}"
+        return self.publish_as(self._folder(diff_id) / f"fs.{self.flavor}", tree)
+
+    def publish_as(self, target: Path, tree: Path) -> Path:
+        """As `publish`, for a tree of that name in a layer's folder."""
         with disk_errors(target):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            target.parent.mkdir(mode=0o700, exist_ok=True)
             try:
                 os.rename(tree, target)
             except OSError:
@@ -97,10 +121,13 @@ class Snapshots:
         except FileNotFoundError:
             return None
 
-    def write_index(self, diff_id: Digest, data: bytes) -> None:
+    def write_index(self, diff_id: Digest, data: bytes, *, has_implied: bool) -> None:
+        """Keep a table of contents. `has_implied`: it has directories whose look is that of what is below."""
         folder = self._folder(diff_id)
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
+            if has_implied:
+                (folder / IMPLIED).touch(mode=0o600)
         write_atomically(folder / "index", data)
 
     def blobs(self, diff_id: Digest) -> tuple[BlobRef, ...]:
@@ -142,3 +169,9 @@ class Snapshots:
         for folder in sorted(self._state.layers.iterdir()):
             algorithm, _, hexdigest = folder.name.partition("-")
             yield Digest(algorithm, hexdigest)
+
+
+def topmost(diff_ids: Sequence[Digest]) -> list[tuple[int, Digest]]:
+    """Each layer where it is topmost, bottom first, with its number in `diff_ids`."""
+    last = {diff_id: number for number, diff_id in enumerate(diff_ids)}
+    return sorted((number, diff_id) for diff_id, number in last.items())

@@ -11,13 +11,14 @@ from typing import BinaryIO, cast
 
 from builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
 from builder.image.arriving import Arriving, Follower
+from builder.layer.changes import Change
 from builder.layer.compress import Compression, compressor, decompressor
-from builder.layer.index import LayerIndex
+from builder.layer.index import LayerIndex, ways
 from builder.oci.spec import LAYER_COMPRESSION
 from cache.blobs import BlobStore
 from cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
 from cache.files import remove_tree
-from cache.snapshots import BlobRef, Snapshots
+from cache.snapshots import BlobRef, Snapshots, topmost
 from cache.statedir import StateDir
 
 UNPACK_THREADS = 4
@@ -66,7 +67,7 @@ class LayerStore:
                 index = self._read_index(diff_id)  # another may have made it meanwhile
                 if index is None:
                     index = self._consume(diff_id, self._packed(diff_id, blob), index_layer)
-                    self.snapshots.write_index(diff_id, index.encode())
+                    self.keep_index(diff_id, index)
         with self._lock:
             self._indexes[diff_id] = index
         return index
@@ -95,9 +96,33 @@ class LayerStore:
 
             with ThreadPoolExecutor(UNPACK_THREADS, "unpack") as pool:
                 list(pool.map(self._unpack, missing))
+        self._ensure_ways(layers)
         trees = self.snapshots.stack([diff_id for diff_id, _ in layers])
         assert trees is not None, "a layer was removed while it was needed"
         return trees
+
+    def keep_index(self, diff_id: Digest, index: LayerIndex) -> None:
+        """Keep a table of contents on disk."""
+        self.snapshots.write_index(diff_id, index.encode(), has_implied=bool(index.implied))
+
+    def _ensure_ways(self, layers: Sequence[Layer]) -> None:
+        """Over each layer with implied directories, those that look as what is below it."""
+        diff_ids = [diff_id for diff_id, _ in layers]
+        for number, diff_id in topmost(diff_ids):
+            if not self.snapshots.has_implied(diff_id):
+                continue
+            target = self.snapshots.ways(diff_ids[: number + 1])
+            if target.is_dir():
+                continue
+            from builder.layer.unpack import materialize
+
+            found = ways([self.ensure_index(*layer) for layer in layers[: number + 1]])
+            with self._state.scratch("ways") as scratch:
+                tree = scratch / "tree"
+                tree.mkdir()
+                tree.chmod(ROOT_MODE)
+                materialize([Change(entry) for entry in found], tree)
+                self.snapshots.publish_as(target, tree)
 
     def add_to_root(self, layer: Layer, root: Path) -> None:
         """Put a layer on top of what the plain directory `root` holds; for machines that mount no overlay."""
@@ -115,7 +140,7 @@ class LayerStore:
             with self.open_tar(diff_id, ref) as tar, _told_of(diff_id):
                 index = unpack(tar, tree, whiteouts=False)
             if not self.snapshots.has_index(diff_id):
-                self.snapshots.write_index(diff_id, index.encode())
+                self.keep_index(diff_id, index)
             self.snapshots.add_blob(diff_id, ref)
             merge_layer(tree, index, root)
 
@@ -211,7 +236,7 @@ class LayerStore:
                 with _told_of(diff_id):
                     index = self._consume(diff_id, ref, unpack_anew)
                 if not self.snapshots.has_index(diff_id):
-                    self.snapshots.write_index(diff_id, index.encode())
+                    self.keep_index(diff_id, index)
                 self.snapshots.add_blob(diff_id, ref)
                 self.snapshots.publish(diff_id, tree)
 
@@ -219,7 +244,10 @@ class LayerStore:
         from builder.layer.diff import diff_upper
         from builder.layer.pack import pack_layer
 
-        packed = pack_layer(diff_upper(tree), blobs=self._blobs, compression=compression)
+        index = self._read_index(diff_id)
+        implied = index.implied if index is not None else ()
+        changes = [Change(item.entry, item.open, item.entry.path in implied) for item in diff_upper(tree)]
+        packed = pack_layer(changes, blobs=self._blobs, compression=compression)
         if packed.diff_id != diff_id or packed.blob is None:
             raise CorruptError(
                 f"the unpacked layer {diff_id} was changed (now {packed.diff_id})",

@@ -13,10 +13,12 @@ from builder.layer.paths import ROOT
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`open` gives the content of a file that is not empty; None for everything else."""
+    """`open` gives the content of a file that is not empty; None for everything else. `implied`: a directory that is in
+    the tree but not told by the layer."""
 
     entry: Entry
     open: Callable[[], BinaryIO] | None = None
+    implied: bool = False
 
 
 def ordered(changes: Sequence[Change]) -> list[Change]:
@@ -25,6 +27,7 @@ def ordered(changes: Sequence[Change]) -> list[Change]:
     The root itself is left out, as it is in no layer of ours. Raises BuildError for a link to nothing.
     """
     openers = {change.entry.path: change.open for change in changes}
+    implied = {change.entry.path for change in changes if change.implied}
     try:
         entries, moved = regrouped([change.entry for change in changes if change.entry.path != ROOT])
     except KeyError as exc:
@@ -32,5 +35,10 @@ def ordered(changes: Sequence[Change]) -> list[Change]:
             f'the hardlink "{exc.args[0]}" leads to nothing in its layer', remedy="copy what it links to as well"
         ) from exc
     return [
-        Change(entry, openers[moved.get(entry.path, entry.path)] if entry.kind == "file" else None) for entry in entries
+        Change(
+            entry,
+            openers[moved.get(entry.path, entry.path)] if entry.kind == "file" else None,
+            entry.path in implied,
+        )
+        for entry in entries
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -56,10 +56,15 @@ def new_entry(path: str, kind: str, mode: int, *, mtime_ns: int = 0) -> Entry:
 
 
 class LayerIndex:
-    """The entries of one layer, sorted by path."""
+    """The entries of one layer, sorted by path.
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    `implied`: directories among them that the layer does not tell of, but has something in: what is below has the say how
+    they look, if there is such a directory.
+    """
+
+    def __init__(self, entries: Sequence[Entry], implied: Collection[str] = ()) -> None:
         self.entries = tuple(entries)
+        self.implied = frozenset(implied)
 
     @cached_property
     def by_path(self) -> dict[str, Entry]:
@@ -102,6 +107,8 @@ class LayerIndex:
             "minor": _sparse([entry.minor for entry in entries]),
             "opaque": _sparse([entry.opaque for entry in entries]),
         }
+        if self.implied:
+            document["implied"] = sorted(self.implied)
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -124,7 +131,7 @@ class LayerIndex:
                 paths, kinds, mode, uid, gid, sizes, mtimes, link, xattrs, major, minor, digests, offsets, opaque,
                 strict=True,
             )  # fmt: skip
-            return cls(list(map(Entry._make, rows)))
+            return cls(list(map(Entry._make, rows)), document.get("implied", ()))
         except (ValueError, TypeError, LookupError, AttributeError) as exc:
             raise CorruptError(f"a layer's index is damaged: {exc}", remedy="run tiffin system prune") from exc
 
@@ -227,13 +234,19 @@ class MergedTree:
 
     def lookup(self, path: str) -> Located | None:
         """What is at `path`, symlinks not followed, hardlinks as they stand."""
+        implied: Located | None = None
         for number in range(len(self._layers) - 1, -1, -1):
-            entry = self._layers[number].get(path)
-            if entry is not None:
-                return None if entry.kind == "whiteout" else Located(entry, number)
+            layer = self._layers[number]
+            entry = layer.get(path)
+            if entry is not None and path in layer.implied:
+                implied = implied or Located(entry, number)
+            elif entry is not None:
+                if entry.kind == "dir" or implied is None:
+                    return None if entry.kind == "whiteout" else Located(entry, number)
+                return implied
             if self._hides(number, path):
-                return None
-        return None
+                break
+        return implied
 
     def target(self, located: Located) -> Located:
         """The file behind a hardlink (always of the same layer); anything else is itself."""
@@ -253,11 +266,18 @@ class MergedTree:
     def children(self, path: str) -> list[Located]:
         """What the directory `path` holds, sorted by name."""
         found: dict[str, Located | None] = {}
+        implied: set[str] = set()
         for number in range(len(self._layers) - 1, -1, -1):
             layer = self._layers[number]
             for entry in layer.by_parent.get(path, ()):
                 if entry.path not in found:
                     found[entry.path] = None if entry.kind == "whiteout" else Located(entry, number)
+                    if entry.path in layer.implied:
+                        implied.add(entry.path)
+                elif entry.path in implied and entry.path not in layer.implied:
+                    implied.discard(entry.path)
+                    if entry.kind == "dir":
+                        found[entry.path] = Located(entry, number)
             own = layer.get(path)
             if own is not None and (own.kind != "dir" or own.opaque):
                 break
@@ -290,3 +310,20 @@ class MergedTree:
     def _link_text(self, path: str) -> str | None:
         located = self.lookup(path)
         return located.entry.link if located and located.entry.kind == "symlink" else None
+
+
+def ways(layers: Sequence[LayerIndex]) -> list[Entry]:
+    """The directories implied by the last of `layers` (bottom first) that are there below it, as they look there, and
+    those on the way to them."""
+    tree, top = MergedTree(layers), layers[-1]
+    result: dict[str, Entry] = {}
+    for path in sorted(top.implied, key=sort_key):
+        found = tree.lookup(path)
+        if found is None or found.layer == len(layers) - 1:
+            continue
+        parts = path.split("/")
+        for count in range(1, len(parts) + 1):
+            above = tree.lookup("/".join(parts[:count]))
+            assert above is not None, path
+            result.setdefault(above.entry.path, above.entry._replace(opaque=False))
+    return list(result.values())

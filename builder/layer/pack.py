@@ -54,9 +54,13 @@ def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = 
     Times later than `clamp_mtime_ns` become it. A file that is not as long as its entry says is a BuildError.
     """
     out = _Buffered(sink)
-    entries = []
+    entries, implied = [], []
     for change in ordered(changes):
         entry = change.entry
+        if change.implied:
+            implied.append(entry.path)
+            entries.append(entry)
+            continue
         if clamp_mtime_ns is not None and entry.mtime_ns > clamp_mtime_ns:
             entry = entry._replace(mtime_ns=clamp_mtime_ns)
         entries.append(_write(entry, change, out))
@@ -65,7 +69,7 @@ def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = 
             out.write(header(marker, f"{entry.path}/{OPAQUE_NAME}"))
     out.write(END_OF_ARCHIVE)
     out.flush()
-    return LayerIndex(entries)
+    return LayerIndex(entries, implied)
 
 
 def pack_layer(

@@ -33,6 +33,8 @@ def merge_layer(tree: Path, index: LayerIndex, root: Path) -> None:
                 pending += _merge_directory(new, old, path)
             # times last, as moving things in changes them; deepest first
             for path, st in reversed(finished[1:]):
+                if path in index.implied:
+                    continue
                 _take_over(st, new.descriptor(path), old.descriptor(path))
 
 

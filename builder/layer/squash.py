@@ -23,6 +23,9 @@ def squashed(below: Sequence[LayerIndex], layers: Sequence[LayerIndex]) -> list[
             result[entry.path] = (linked_entry(target.entry, entry.path, first[key]), None)
             continue
         opaque = entry.kind == "dir" and _is_cut_off(layers, located) and base.lookup(entry.path) is not None
+        if entry.kind == "dir" and entry.path in layers[located.layer].implied:
+            known = base.lookup(entry.path)
+            target = known if known is not None and known.entry.kind == "dir" else target
         placed = target.entry._replace(path=entry.path, opaque=opaque, offset=-1)
         result[entry.path] = (placed, target if placed.kind == "file" and placed.size else None)
     for path in sorted({entry.path for layer in layers for entry in layer.entries if entry.kind == "whiteout"}):

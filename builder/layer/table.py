@@ -1,7 +1,8 @@
 """The rules by which a tar's entries become a layer: one place decides for indexing and for unpacking.
 
 - A name repeated counts once, the last; a directory over a directory keeps what is in it.
-- Parents a tar leaves out are root's, mode 0755, time 0, and are in the index too, as they are in the unpacked tree.
+- Parents a tar leaves out are root's, mode 0755, time 0, and are in the index too, as they are in the unpacked tree; the
+  index says that they are implied: a directory that lower layers have there keeps its owner, mode and time.
 - An entry below a symlink of the same layer goes where the link leads inside the root, as containerd has it (a layer
   with `bin -> usr/bin` and `bin/foo`); below anything else that is no directory it is an ImageError.
 - Whiteouts speak of lower layers only: one beside a directory of the same name makes that directory opaque, one beside
@@ -50,6 +51,7 @@ class LayerTable:
         self._children: dict[str, set[str]] = {}  # directory -> paths in it
         self._groups: dict[str, _Group] = {}  # by every name of files with more than one
         self._opaque: set[str] = set()
+        self._implied: set[str] = set()
         self._resolved: dict[str, str] = {}  # parents seen since a symlink changed; bounded
 
     def place(self, entry: Entry) -> Placed | None:
@@ -76,6 +78,7 @@ class LayerTable:
                 self._remove(before)
             if entry.kind == "dir" and before.kind == "whiteout":
                 self._opaque.add(path)
+        self._implied.discard(path)
         self._add(entry)
         return Placed(entry, parents, None if merges else before, merges)
 
@@ -107,7 +110,7 @@ class LayerTable:
         for path, group in self._groups.items():
             if path != group.holder:
                 self._entries[path] = self._entries[path]._replace(link=group.holder)
-        return LayerIndex(regrouped(list(self._entries.values()))[0])
+        return LayerIndex(regrouped(list(self._entries.values()))[0], self._implied - self._opaque)
 
     # -- paths -----------------------------------------------------------------------------------------------------
 
@@ -145,6 +148,7 @@ class LayerTable:
             self._opaque.add(parent)
         entry = new_entry(parent, "dir", NEW_PARENT_MODE)
         self._add(entry)
+        self._implied.add(parent)
         return [*made, entry]
 
     def _parents_above(self, path: str) -> list[Entry]:
@@ -160,6 +164,7 @@ class LayerTable:
         for directory in reversed(missing):
             entry = new_entry(directory, "dir", NEW_PARENT_MODE)
             self._add(entry)
+            self._implied.add(directory)
             made.append(entry)
         return made
 
@@ -195,6 +200,7 @@ class LayerTable:
             pending += [self._entries[path] for path in self._children.pop(gone.path, ())]
             del self._entries[gone.path]
             self._opaque.discard(gone.path)
+            self._implied.discard(gone.path)
             if gone.kind == "symlink":
                 self._resolved.clear()
             group = self._groups.pop(gone.path, None)

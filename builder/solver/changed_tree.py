@@ -16,6 +16,7 @@ from builder.layer.paths import ROOT, resolve_links
 from cache.values import dataclass
 
 SET_GROUP_ID = 0o2000
+IMPLIED_MODE = 0o755  # of what no layer tells: builder.layer.table
 Opener = Callable[[], BinaryIO]
 
 
@@ -44,6 +45,7 @@ class ChangedTree:
         self._names: dict[str, _Inode] = {}
         self._children: dict[str, set[str]] = {}  # of paths in _names, by their directory
         self._gone: set[str] = set()  # removed with all that `below` has there
+        self._implied: set[str] = set()  # directories of which the layer is not to tell
 
     def lookup(self, path: str) -> Entry | None:
         """What is at `path` now, a symlink there not followed."""
@@ -74,6 +76,7 @@ class ChangedTree:
         """As `put`, where `current` is known to be at `path`."""
         if current is not None and not (current.kind == entry.kind == "dir"):
             self.remove(path)
+        self._implied.discard(path)
         self._name(path, _Inode(entry._replace(path=path, offset=-1, opaque=False), opener))
 
     def link(self, path: str, target: str) -> None:
@@ -122,14 +125,21 @@ class ChangedTree:
         entry = new_entry(path, "dir", mode & 0o777 | bit, mtime_ns=self._now_ns)
         self.put(path, entry._replace(uid=uid, gid=gid))
 
+    def imply_directory(self, path: str) -> None:
+        """Make a directory that only is there where nothing is below: how it looks is said elsewhere, or root's and 0755."""
+        self.put(path, new_entry(path, "dir", IMPLIED_MODE))
+        self._implied.add(path)
+
+    def is_implied(self, path: str) -> bool:
+        """Whether the directory at `path` is only implied."""
+        return path in self._implied
+
     def changes(self) -> list[Change]:
         """Everything that changed, sorted as a layer is, with the directories on the way; the first name of an inode has
         its content, the others are hardlinks to it."""
         result = []
         first: dict[int, str] = {}
-        hidden = {
-            path for path in self._gone if path not in self._names and not self._gone.intersection(_above(path))
-        }
+        hidden = {path for path in self._gone if path not in self._names and not self._gone.intersection(_above(path))}
         for path in sorted({*self._names, *self._ways(), *hidden}, key=sort_key):
             inode = self._names.get(path)
             if inode is None:
@@ -138,7 +148,8 @@ class ChangedTree:
                 result.append(Change(entry=entry, open=None))
             elif inode.entry.kind == "dir":
                 opaque = path in self._gone and self._is_directory_below(path)
-                result.append(Change(entry=inode.entry._replace(path=path, opaque=opaque), open=None))
+                made = inode.entry._replace(path=path, opaque=opaque)
+                result.append(Change(entry=made, open=None, implied=path in self._implied))
             elif id(inode) in first:
                 result.append(Change(entry=linked_entry(inode.entry, path, first[id(inode)]), open=None))
             else:

@@ -22,12 +22,16 @@ INLINE_FILE_MODE = 0o644
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How copied things look: `owner` None keeps the source's; `time_ns` None keeps the source's time."""
+    """How copied things look: `owner` None keeps the source's; `time_ns` None keeps the source's time.
+
+    `alone` (--link): what is below is not known, and new directories on the way only count where it has none.
+    """
 
     owner: tuple[int, int] | None
     chmod: str
     now_ns: int
     time_ns: int | None
+    alone: bool = False
 
 
 class Copier:
@@ -68,10 +72,10 @@ class Copier:
         entry = entry._replace(size=data_size, digest=digest)
         self._put(self._file_target(name, dest, dest.endswith("/")), self._styled(entry), opener)
 
-    def make_directory(self, path: str, *, chmod: str | None = None) -> None:
+    def make_directory(self, path: str, *, chmod: str | None = None, is_way: bool = False) -> None:
         """Make the directory `path` (resolved, relative) and those on the way where they are missing.
 
-        `chmod` instead of the style's, for new ones.
+        `chmod` instead of the style's, for new ones. `is_way`: it is itself on the way to what the instruction brings.
         """
         mode = NEW_DIRECTORY_MODE
         chmod = self._style.chmod if chmod is None else chmod
@@ -81,7 +85,9 @@ class Copier:
         for count in range(1, len(parts) + 1):
             directory = "/".join(parts[:count])
             existing = self.tree.lookup(directory)
-            if existing is None:
+            if existing is None and self._style.alone and (is_way or count < len(parts) or not self._is_asked_for()):
+                self.tree.imply_directory(directory)
+            elif existing is None:
                 self.tree.make_directory(directory, mode, self._style.owner)
             elif existing.kind != "dir":
                 raise BuildError(
@@ -105,8 +111,12 @@ class Copier:
         if into_directory or self.tree.is_directory(target):
             self.make_directory(target)
             return name if target == ROOT else f"{target}/{name}"
-        self.make_directory(target.rpartition("/")[0] or ROOT)
+        self.make_directory(target.rpartition("/")[0] or ROOT, is_way=True)
         return target
+
+    def _is_asked_for(self) -> bool:
+        """Whether flags say how the destination is to look."""
+        return self._style.owner is not None or bool(self._style.chmod)
 
     def _copy_directory(self, tree: SourceTree, item: Selected, target: str) -> None:
         """Copy what the source holds; an existing target keeps its mode and owner, a new one is plain. Both get the
@@ -121,6 +131,8 @@ class Copier:
         self.make_directory(target)
         self._put_tree(tree, item, "" if target == ROOT else f"{target}/", {})
         made = None if target == ROOT else self.tree.lookup(target)
+        if self.tree.is_implied(target):
+            return
         if made is not None and item.entry.path != ROOT and self._style.time_ns is None:
             self.tree.update(target, made._replace(mtime_ns=item.entry.mtime_ns))
 
@@ -146,9 +158,7 @@ class Copier:
             if relative:
                 self._put_entry(tree, item, prefix + relative, entry, first)
 
-    def _put_entry(
-        self, tree: SourceTree, item: Selected, path: str, entry: Entry, first: dict[Hashable, str]
-    ) -> None:
+    def _put_entry(self, tree: SourceTree, item: Selected, path: str, entry: Entry, first: dict[Hashable, str]) -> None:
         """Put `entry` at `path`; names of one file stay one within what one pattern brings (with `--parents`) or one source."""
         opener = tree.opener(entry) if entry.kind == "file" else None
         links = tree.link_group(entry) if entry.kind == "file" else None

@@ -180,7 +180,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             tree.chmod(ROOT_MODE)
             materialize(changes, tree)
             # pack what was written, so that tree and layer are the same bytes whatever the source does meanwhile
-            written = [Change(entry=change.entry, open=_opener(tree, change)) for change in changes]
+            written = [Change(change.entry, _opener(tree, change), change.implied) for change in changes]
             return self._keep_tree(job, written, tree)
 
     def _copied(self, job: Job, root: LayerTree, scratch: Path) -> list[Change]:
@@ -226,7 +226,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         check_unchanged(list(changes), packed.index, step.span)
         snapshots = self._shop.layers.snapshots
         if not snapshots.has_index(packed.diff_id):
-            snapshots.write_index(packed.diff_id, packed.index.encode())
+            self._shop.layers.keep_index(packed.diff_id, packed.index)
         if packed.blob is not None:
             snapshots.add_blob(packed.diff_id, packed.blob)
         created = rfc3339(time.time() if epoch is None else epoch)

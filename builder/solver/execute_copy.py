@@ -70,7 +70,7 @@ def copy_changes(
     owner = None
     if op.chown:
         owner = resolve_owner(op.chown, _nobody if op.link else destination.read_file, span=span)
-    style = Style(owner=owner, chmod=op.chmod, now_ns=clock.stamp_ns, time_ns=clock.epoch_ns)
+    style = Style(owner=owner, chmod=op.chmod, now_ns=clock.stamp_ns, time_ns=clock.epoch_ns, alone=op.link)
     copier = Copier(destination, style, span)
     alone = sum(len(group.selected) for group in groups) + len(op.inline) < 2
     for number, group in enumerate(groups):

@@ -92,7 +92,7 @@ def _one_layer(
             changes.append(Change(entry, opener))
         packed = pack_layer(changes, blobs=blobs, compression=compression or Compression(kind="none"))
     if not layers.snapshots.has_index(packed.diff_id):
-        layers.snapshots.write_index(packed.diff_id, packed.index.encode())
+        layers.keep_index(packed.diff_id, packed.index)
     if packed.blob is not None:
         layers.snapshots.add_blob(packed.diff_id, packed.blob)
     return LayerRef(diff_id=packed.diff_id, blob=packed.blob, created=group[-1].created)

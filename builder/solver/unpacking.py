@@ -18,11 +18,9 @@ from builder.layer.readahead import read_ahead
 from builder.layer.tarread import read_members
 from builder.layer.tarwrite import WHITEOUT_PREFIX
 from builder.layer.unpack import drained_digest
-from builder.solver.changed_tree import ChangedTree, Opener
+from builder.solver.changed_tree import IMPLIED_MODE, ChangedTree, Opener
 from builder.solver.members import open_packed
 from cache.values import dataclass
-
-IMPLIED_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

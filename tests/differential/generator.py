@@ -26,7 +26,7 @@ DESTINATIONS = ("/w/", "/w", "/w/a", "/w/a/", "/w/b/", "/w/b", "/w/l/", "/w/a/b/
 CHOWNS = ("33:33", "www", "1000", "alice:www", "1000:10", "0:33")
 NUMBERS = ("33:33", "1000", "1000:10", "0:33")
 LINK_DESTINATIONS = ("/n/", "/n/m/", "/n/m/o/", "/w/new/", "/t/new/x/", "/s/new/")
-CHMODS = ("755", "2755", "600", "1777", "4750", "0644", "u=rwX,go=rX", "g+w", "+x", "u+s", "g+s,o-r")
+CHMODS = ("755", "2755", "600", "1755", "4750", "0644", "u=rwX,go=rX", "g+w", "+x", "u+s", "g+s,o-r")
 EXCLUDES = ("a", "b", "*/a", "**/b", "a/*", "!a/b", "l", "c*")
 MAX_NODES = 7
 BASE_TREE: Table = {
@@ -232,6 +232,4 @@ def example(seed: int) -> Example:
         last = number == count - 1
         lines.append(f"FROM {BASE} AS {{name}}{'' if last else f's{number}'}")
         lines += maker.stage(number, with_run=with_run)
-    return Example(
-        seed=seed, dockerfile="\n".join(lines) + "\n", files=maker.files, archives=maker.archives
-    )
+    return Example(seed=seed, dockerfile="\n".join(lines) + "\n", files=maker.files, archives=maker.archives)

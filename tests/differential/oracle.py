@@ -85,7 +85,14 @@ class Oracle:
     def _build(self, context: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         client = [*self._kit.inside, f"--wdns={context}"] if self._kit.inside else []
         environ = {**os.environ, "BUILDKIT_PROGRESS": "plain", "DOCKER_HOST": f"unix://{self._kit.socket}"}
-        argv = [*client, "/usr/libexec/docker/cli-plugins/docker-buildx", "build", "--network=host", *words, str(context)]
+        argv = [
+            *client,
+            "/usr/libexec/docker/cli-plugins/docker-buildx",
+            "build",
+            "--network=host",
+            *words,
+            str(context),
+        ]
         return subprocess.run(
             argv, cwd="/", env=environ, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
         )
@@ -117,4 +124,3 @@ def write_example(each: Example, place: Path) -> None:
 def read_listing(archive: Path) -> Mapping[str, str]:
     """What a tar of a whole tree says."""
     return listing(merge_layers([archive.read_bytes()]))
-
