@@ -247,13 +247,24 @@ def _apply(tree: dict[str, Node], fresh: set[str], archive: tarfile.TarFile, mem
     if name.startswith(".wh."):
         hidden = f"{folder}/{name[4:]}".strip("/")
         _drop(tree, hidden, keep=fresh)
+        _bequeath(tree, hidden, fresh)
         tree.pop(hidden, None)
         return
+    for parent in [str(parent) for parent in Path(path).parents if str(parent) != "."]:
+        tree.setdefault(parent, Node(kind="dir", mode=0o755, mtime=RECENT_TIME))  # as readers of layers make it
     node = _read_member(archive, member)
     if node.kind != "dir" and path in tree and tree[path].kind == "dir":
         _drop(tree, path, keep=set())
+    _bequeath(tree, path, fresh)
     tree[path] = node
     fresh.add(path)
+
+
+def _bequeath(tree: dict[str, Node], path: str, fresh: set[str]) -> None:
+    """Let the other names that lower layers have for the file at `path` hold it: that name is about to go."""
+    heirs = [name for name, node in tree.items() if node.kind == "hard" and node.target == path and name not in fresh]
+    for name in heirs:
+        tree[name] = tree[path] if name == heirs[0] else replace(tree[name], target=heirs[0])
 
 
 def _drop(tree: dict[str, Node], folder: str, keep: set[str]) -> None:

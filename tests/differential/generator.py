@@ -25,7 +25,7 @@ DESTINATIONS = ("/w/", "/w", "/w/a", "/w/a/", "/w/b/", "/w/b", "/w/l/", "/w/a/b/
                 "/e/l/", "/s/", "/s/n/", "/s/n/m", "/l/", "/l/n/", "/t/", "a/", "n/m/", ".", "./")  # fmt: skip
 CHOWNS = ("33:33", "www", "1000", "alice:www", "1000:10", "0:33")
 NUMBERS = ("33:33", "1000", "1000:10", "0:33")
-LINK_DESTINATIONS = ("/n/", "/n/m/", "/n/m/o/", "/w/new/", "/t/new/x/", "/s/new/")
+LINK_DESTINATIONS = ("/n/", "/w/new/", "/t/new/", "/n/m/", "/n/m/o/", "/w/new/x/")
 CHMODS = ("755", "2755", "600", "1755", "4750", "0644", "u=rwX,go=rX", "g+w", "+x", "u+s", "g+s,o-r")
 EXCLUDES = ("a", "b", "*/a", "**/b", "a/*", "!a/b", "l", "c*")
 MAX_NODES = 7
@@ -161,13 +161,14 @@ class _Maker:
     def copy(self, stages: int) -> str:
         is_link = self.one_in(8)
         flags = [*self.flags(numbers=is_link), *["--link"] * is_link]
-        dest = self.pick(LINK_DESTINATIONS if is_link else DESTINATIONS)
+        shallow = LINK_DESTINATIONS[:3] if is_link and len(flags) > 1 else LINK_DESTINATIONS
+        dest = self.pick(shallow if is_link else DESTINATIONS)
         if stages and self.one_in(2):
             source = self.pick(("/w", "/w/", "/s", "/w/a", "/w/*", "/w/l", "/e", "/t/*", "/w/f", "/s/a/"))
             return " ".join(["COPY", *flags, f"--from={{name}}s{self.random.randrange(stages)}", source, dest])
         folder = self.source_folder()
         below = [path.removeprefix(folder) for path, node in self.files.items() if path.startswith(f"{folder}/")]
-        source = self.pick(("", "/", "/*", self.pick(below), self.pick(below), "/*/*", f"/[{self.pick(NAMES)}]*"))
+        source = self.pick(("", "/", "/*", self.pick(below), self.pick(below), "/*/*", f"/[{self.pick(below)[1]}]*"))
         if self.one_in(7) and source in ("", "/"):
             flags.append(f"--exclude={self.pick(EXCLUDES)}")
         return " ".join(["COPY", *flags, f"{{name}}/{folder}{source}", dest])
