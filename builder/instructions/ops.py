@@ -105,7 +105,8 @@ class CacheMount:
     gid: int | None = None
 
     def key(self) -> Sequence[object]:
-        return ("cache", self.target, self.id, self.sharing, self.read_only)
+        beginning = () if self.origin is None else (_origin_text(self.origin), self.source)
+        return ("cache", self.target, self.id, self.sharing, self.read_only, *beginning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -342,7 +342,11 @@ CASES = [
             "question-marks": "COPY ?.t?t /x/",
             "trailing-slash-source-and-dest": "COPY sub/ sub/",
             "link": "COPY --link sub /x/",
-            "link-owner": "COPY --link --chown=3:4 a.txt /x/y",
+            "link-owner": {
+                "put": "COPY --link --chown=3:4 a.txt /x/y",
+                "stance": "a linked layer does not tell of the directories on the way, so that existing ones stay as they are",
+                "expect": {"tree_changes": {"/x": "dir 0755 0:0"}},
+            },
             "link-to-workdir": "COPY --link a.txt .",
             "link-false": "COPY --link=false a.txt /x",
             "link-odd": ("COPY --link=maybe a.txt /x", "(?i)boolean value for flag|neither true nor false"),
