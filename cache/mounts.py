@@ -1,6 +1,6 @@
 """The directories behind RUN --mount=type=cache: they outlive builds, and never enter a layer or a key.
 
-    mounts/cache/HEX.FLAVOR[.N]/{fs/, id}     HEX names the id, FLAVOR the id map its owners were written under
+    mounts/cache/HEX.FLAVOR[.N]/{fs/, id}     HEX names the id and what it began with, FLAVOR the id map of its owners
     mounts/cache/HEX.FLAVOR[.N].lock          held while a step uses it
 
 A directory holds whatever a step left there, also one that was killed.
@@ -39,13 +39,14 @@ class CacheMounts:
         self._flavor = flavor
 
     @contextlib.contextmanager
-    def open(self, id_: str, sharing: str, fill: Callable[[Path], None]) -> Iterator[Path]:
+    def open(self, id_: str, sharing: str, fill: Callable[[Path], None], *, beginning: str = "") -> Iterator[Path]:
         """The directory of `id_` while the block runs; a new one is made by `fill`, given a path that does not exist.
 
+        `beginning`: what stands for what new ones begin with; there is a directory of the id for each.
         `sharing`: "shared" lets any number in, "locked" waits until nobody else is, "private" takes another directory
         where one is in use. Raises StoreError.
         """
-        name = self._name(id_)
+        name = self._name(f"{id_}\0{beginning}" if beginning else id_)
         with disk_errors(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
         if sharing == "shared":

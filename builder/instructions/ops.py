@@ -60,6 +60,19 @@ Origin = ContextOrigin | StageOrigin | ImageOrigin | UrlOrigin | GitOrigin
 OutsideOrigin = ContextOrigin | UrlOrigin | GitOrigin
 
 
+def outside_name(origin: Origin) -> str:
+    """What an origin outside the build is called, whatever it holds; "" for stages and images."""
+    match origin:
+        case ContextOrigin(name=name):
+            return f"context {name}"
+        case UrlOrigin(url=url):
+            return f"url {url}"
+        case GitOrigin(url=url, ref=ref, subdir=subdir):
+            return f"git {url}#{ref}:{subdir}"
+        case _:
+            return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
     """Paths (patterns, as in COPY) of an origin that an operation reads. `unpack`: archives among them are unpacked."""
@@ -105,7 +118,7 @@ class CacheMount:
     gid: int | None = None
 
     def key(self) -> Sequence[object]:
-        beginning = () if self.origin is None else (_origin_text(self.origin), self.source)
+        beginning = () if self.origin is None else (outside_name(self.origin), self.source)
         return ("cache", self.target, self.id, self.sharing, self.read_only, *beginning)
 
 
@@ -225,8 +238,13 @@ class RunOp:
 
     def origins(self) -> tuple[Origin, ...]:
         """Everything that must exist before the command can run."""
-        caches = [mount.origin for mount in self.mounts if isinstance(mount, CacheMount) and mount.origin is not None]
-        return (*(item.origin for item in self.inputs()), *caches)
+        return (*(item.origin for item in self.inputs()), *self.beginnings())
+
+    def beginnings(self) -> tuple[Origin, ...]:
+        """What cache mounts begin with: another one is another cache."""
+        return tuple(
+            mount.origin for mount in self.mounts if isinstance(mount, CacheMount) and mount.origin is not None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from builder.layer.pack import pack_layer
 from builder.layer.scan import diff_scans, drop_unused, scan
 from builder.layer.treewrite import clamp_times
 from builder.layer.unpack import materialize
+from builder.oci.spec import chain_id
 from builder.sandbox.isolation import PROOT
 from builder.sandbox.spec import SandboxSpec
 from builder.sandbox.standins import StandIns, furnish
@@ -86,10 +87,16 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     def copied(self, job: Job) -> Mapping[str, str]:
         step = job.stage.steps[job.number]
         kept = not (isinstance(step.op, CopyOp) and step.op.chown)
-        return {
+        found = {
             f"content {number}": content_of(self._tree(job.sources[item.origin]), step, item, with_owners=kept)
             for number, item in enumerate(step.op.inputs())
             if item.origin in job.sources
+        }
+        beginnings = step.op.beginnings() if isinstance(step.op, RunOp) else ()
+        return found | {
+            f"cache from {number}": str(chain_id([layer.diff_id for layer in job.sources[origin]]))
+            for number, origin in enumerate(beginnings)
+            if origin in job.sources
         }
 
     def execute(self, job: Job) -> Made:

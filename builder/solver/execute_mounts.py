@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import posixpath
 from collections.abc import Callable, Mapping
@@ -22,10 +23,12 @@ from builder.instructions.ops import (
     SshMount,
     StageOrigin,
     TmpfsMount,
+    outside_name,
 )
 from builder.layer.changes import Change
 from builder.layer.index import Entry, new_entry
 from builder.layer.unpack import materialize
+from builder.oci.spec import chain_id
 from builder.ownerattrs import give
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
@@ -87,7 +90,7 @@ class MountShop:
                 case CacheMount():
                     source = mount.source.strip("/") if mount.origin is None else ""
                     made = Bind(
-                        host_path=os.fspath(caches[mount.id]),
+                        host_path=os.fspath(caches[_identity(mount, trees)]),
                         path=mount.target,
                         read_only=mount.read_only,
                         source=source,
@@ -159,28 +162,29 @@ class MountShop:
 
     def _open_caches(
         self, op: RunOp, trees: Mapping[Origin, tuple[LayerTree, Chain]], stack: ExitStack, span: Span
-    ) -> dict[str, Path]:
-        """The directory of each id, taken once and in one order, so that no two steps wait for each other."""
-        result: dict[str, Path] = {}
+    ) -> dict[tuple[str, str], Path]:
+        """The directory of each id and beginning, taken once and in one order, so that no two steps wait for each other."""
+        result: dict[tuple[str, str], Path] = {}
         store = CacheMounts(self.state, self.layers.snapshots.flavor)
-        by_id: dict[str, list[CacheMount]] = {}
+        mounts: dict[tuple[str, str], list[CacheMount]] = {}
         for mount in op.mounts:
             if isinstance(mount, CacheMount):
-                by_id.setdefault(mount.id, []).append(mount)
-        for id_ in sorted(by_id):
-            first = by_id[id_][0]
-            modes = {mount.sharing for mount in by_id[id_]}
+                mounts.setdefault(_identity(mount, trees), []).append(mount)
+        for identity in sorted(mounts):
+            first = mounts[identity][0]
+            modes = {mount.sharing for mount in mounts[identity]}
             sharing = next(mode for mode in ("locked", "private", "shared") if mode in modes)
 
             def fill(path: Path, mount: CacheMount = first) -> None:
-                if not self.fill_cache(mount.id, path):
+                if mount.origin is not None or not self.fill_cache(mount.id, path):
                     self._fill_cache(mount, trees, path, span)
 
             if not self.isolation.has_mounts and sharing == "shared":
                 sharing = "locked"  # it is moved into the step's root, and can only be in one
-            path = stack.enter_context(store.open(id_, sharing, fill))
+            id_, beginning = identity
+            path = stack.enter_context(store.open(id_, sharing, fill, beginning=beginning))
             _own(path, first, span)
-            result[id_] = path
+            result[identity] = path
         return result
 
     def _fill_cache(
@@ -199,6 +203,8 @@ class MountShop:
         if chosen.entry.kind != "dir":
             raise BuildError(f'cache source "{mount.source}" is no directory', span=span, remedy="name a directory")
         _materialize(source, chosen, path)
+        if chosen.entry.path != ROOT:
+            _look_like(path, chosen.entry, span)
 
     def _secret(self, mount: SecretMount, result: Mounted, span: Span) -> Mount | None:
         value = self.secrets.get(mount.id)
@@ -304,6 +310,25 @@ def _give(path: Path, uid: int, gid: int, span: Span) -> None:
             span=span,
             remedy="the isolation tier has no such id (see tiffin info); leave uid and gid out",
         ) from exc
+
+
+def _identity(mount: CacheMount, trees: Mapping[Origin, tuple[LayerTree, Chain]]) -> tuple[str, str]:
+    """What tells one cache from others: its id, and what it begins with."""
+    if mount.origin is None:
+        return mount.id, ""
+    chain = trees[mount.origin][1] if mount.origin in trees else ()
+    name = outside_name(mount.origin) or str(chain_id([layer.diff_id for layer in chain]))
+    return mount.id, f"{name} {mount.source}"
+
+
+def _look_like(path: Path, entry: Entry, span: Span) -> None:
+    """Give a directory the owner, mode, attributes and time of `entry`."""
+    _give(path, entry.uid, entry.gid, span)
+    path.chmod(entry.mode)
+    for name, value in entry.xattrs:
+        with contextlib.suppress(OSError):  # what this file system or namespace does not take
+            os.setxattr(path, name, value)
+    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
 
 
 def _own(path: Path, mount: CacheMount, span: Span) -> None:

@@ -111,7 +111,7 @@ class StepKeys:
 
     def _inputs(self, step: Step, *, with_layers: bool = True) -> list[KeyPart]:
         """What stands for the content of the step's inputs; `with_layers` off leaves out stages and images."""
-        parts = []
+        parts = self._beginnings(step) if with_layers else []
         for item in step.op.inputs():
             match item.origin:
                 case StageOrigin() | ImageOrigin() if not with_layers:
@@ -128,6 +128,16 @@ class StepKeys:
                     with at_step(step):
                         tree = self._contexts.tree(origin)
                     parts.append(KeyPart("content", content_of(tree, step, item, with_owners=False)))
+        return parts
+
+    def _beginnings(self, step: Step) -> list[KeyPart]:
+        """What stands for the stages and images that cache mounts begin with."""
+        parts = []
+        for origin in step.op.beginnings() if isinstance(step.op, RunOp) else ():
+            if isinstance(origin, StageOrigin):
+                parts.append(KeyPart("cache from", str(self.final(origin.index))))
+            elif isinstance(origin, ImageOrigin):
+                parts.append(KeyPart("cache from", str(chain_id(self._plan.images[origin.name].config.diff_ids))))
         return parts
 
 

@@ -37,12 +37,16 @@ def _line(node: Node) -> str:
     return f"{replace(node, mtime=RECENT_TIME).line()} @{time}"
 
 
-def differences(wanted: Mapping[str, str], got: Mapping[str, str]) -> list[str]:
-    """Where two listings differ. The time of a directory that something was put into is left out: docs/differences.md."""
+def differences(wanted: Mapping[str, str], got: Mapping[str, str], *, has_link: bool) -> list[str]:
+    """Where two listings differ. The time of a directory that something was put into is left out (docs/differences.md);
+    `has_link`: also those of directories that COPY --link made.
+    """
     return [
         f"{path}\n    BuildKit {wanted.get(path)}\n    tiffin   {got.get(path)}"
         for path in sorted({*wanted, *got})
-        if wanted.get(path) != got.get(path) and not _is_kept_time(wanted.get(path, ""), got.get(path, ""))
+        if wanted.get(path) != got.get(path)
+        and not _is_kept_time(wanted.get(path, ""), got.get(path, ""))
+        and not (has_link and _is_kept_time(got.get(path, ""), wanted.get(path, "")))
     ]
 
 

@@ -14,10 +14,10 @@ from cache.keys import KeyPart, step_key
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ((), "sha256:bc2a2de395cf583b3769993122e777cfb4033da02d85fdbd8f8ca24a09818a9b"),
+        ((), "sha256:2d2196014d23f1281adfd33e517d8a0930a9963213143717132c9793b217393f"),
         (
             (KeyPart("op", "run"), KeyPart("argv", '["/bin/sh","-c","true"]')),
-            "sha256:a9fe39a65a89b8807698d1376a8d15b650af2127cff935ece1ec429f1a5b0b17",
+            "sha256:24eac62a64dba1516db181f96de2f0412495c349cb2de905141e36efd075f907",
         ),
     ],
 )
