@@ -149,7 +149,8 @@ class ChangedTree:
             elif inode.entry.kind == "dir":
                 opaque = path in self._gone and self._is_directory_below(path)
                 made = inode.entry._replace(path=path, opaque=opaque)
-                result.append(Change(entry=made, open=None, implied=path in self._implied))
+                is_way = path in self._implied and bool(self._children.get(path))  # else nobody would know of it
+                result.append(Change(entry=made, open=None, implied=is_way))
             elif id(inode) in first:
                 result.append(Change(entry=linked_entry(inode.entry, path, first[id(inode)]), open=None))
             else:

@@ -7,6 +7,7 @@ name, but a directory only takes the place of a directory's attributes; a hardli
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -53,9 +54,15 @@ class Unpacker:
                 if entry.path != ROOT:
                     self._place(entry, self._opener(tar, entry))
         for path, entry in self._directories.items():
+            self._set_time(path, entry.mtime_ns)
+
+    def _set_time(self, path: str, mtime_ns: int) -> None:
+        """As utime(2), which follows what took a directory's place since; what leads nowhere is left."""
+        with contextlib.suppress(ImageError):
+            path = self._inside(path.removeprefix(self._prefix), follow_last=True)
             known = self._tree.lookup(path)
             if known is not None and known.kind != "symlink":
-                self._tree.update(path, known._replace(mtime_ns=entry.mtime_ns))
+                self._tree.update(path, known._replace(mtime_ns=mtime_ns))
 
     def _opener(self, tar: Path, entry: Entry) -> Opener | None:
         return (lambda: open_packed(tar, entry)) if entry.kind == "file" and entry.size else None
@@ -92,13 +99,13 @@ class Unpacker:
     def _is_symlink(self, path: str) -> bool:
         return self._tree.link_text(path) is not None
 
-    def _inside(self, name: str) -> str:
+    def _inside(self, name: str, *, follow_last: bool = False) -> str:
         """Where a member's name leads: links among its parents are followed as if the destination were the root."""
 
         def link_text(path: str) -> str | None:
             return self._tree.link_text(self._prefix + path)
 
-        return self._prefix + resolve_links(name, link_text, follow_last=False, may_leave=False)
+        return self._prefix + resolve_links(name, link_text, follow_last=follow_last, may_leave=False)
 
     def _make_parents(self, path: str) -> None:
         parts = path.removeprefix(self._prefix).split("/")[:-1]

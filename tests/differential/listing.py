@@ -23,8 +23,13 @@ def archive_bytes(members: Sequence[tuple[str, Node]]) -> bytes:
 
 def listing(tree: Mapping[str, Node]) -> dict[str, str]:
     """By path the line that tells it."""
+    alone = {
+        path: replace(tree[node.target], target="")
+        for path, node in tree.items()
+        if node.kind == "hard" and tree[node.target].kind == "fifo"  # GNU tar tells them one by one
+    }
     return {
-        f"/{path}": _line(node)
+        f"/{path}": _line(alone.get(path, node))
         for path, node in sorted(tree.items())
         if path.split("/")[0] not in UNLISTED and path != "."
     }

@@ -118,6 +118,50 @@ def test_cache_mount_begins_with_what_it_is_from(tiffin: Run, base: str, context
     assert "seeded" in output and "more" in output
 
 
+def test_cache_mount_from_a_stage_looks_like_its_directory_and_is_a_cache_of_its_own(
+    tiffin: Run, base: str, context: Make
+) -> None:
+    mount = "RUN --mount=type=cache,id=x,target=/nm,from={},source=/app/m"
+    text = (
+        f"FROM {base} AS deps\nRUN mkdir -p /app/m/a && echo {{}} > /app/m/a/f && chown -R 1000:1001 /app && chmod 2775 /app/m\n"
+        f"FROM {base} AS other\nRUN mkdir -pm 700 /app/m && echo y > /app/m/y\nFROM {base}\nUSER app\n"
+        f"{mount.format('deps')} stat -c '%u:%g %a' /nm /nm/a /nm/a/f; touch /nm/new; ls -A /nm\nUSER root\n"
+        f"{mount.format('other')} stat -c '%u:%g %a' /nm; echo others $(ls -A /nm)\n"
+        f"{mount.format('deps')} echo again $(ls -A /nm)\n"
+        "RUN --mount=type=cache,id=x,target=/nm echo none $(ls -A /nm)\n"
+    )
+    shown = output_of(tiffin, context(text.format("x")))
+    for line in ("1000:1001 2775", "1000:1001 755", "1000:1001 644", "0:0 700", "others y", "again a new", "none"):
+        assert f" {line}\n" in shown, shown
+    assert "again a\n" in output_of(tiffin, context(text.format("z").replace("touch /nm/new", "true")))  # deps changed
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"),
+    [
+        (("from=one", "from=two"), True),
+        (("from=one,source=/s", "from=one,source=/t"), True),
+        (("echo 1 > /s/f", "echo 2 > /s/f"), True),
+        (("echo t > /t/f", "echo  t > /t/f"), False),
+        (("from=one,source=/s,", ""), True),
+    ],
+    ids=["stage", "source", "content", "a step with the same result", "none"],
+)
+def test_what_a_cache_mount_is_from_belongs_to_the_key(
+    tiffin: Run, base: str, context: Make, change: tuple[str, str], runs: bool
+) -> None:
+    text = (
+        f"FROM {base} AS one\nRUN mkdir /s /t && echo 1 > /s/f && echo t > /t/f && touch -d @1 /s/f /t/f /s /t\n"
+        f"FROM {base} AS two\nRUN mkdir /s && echo 2 > /s/f\nFROM {base}\n"
+        "RUN --mount=type=cache,id=k,from=one,source=/s,target=/c cat /c/f > /out || true\n"
+    )
+    tiffin("build", "-q", context(text))
+    again = tiffin("build", "--progress", "plain", context(text.replace(*change))).stderr
+    line = next(line for line in again.splitlines() if "RUN --mount" in line)
+    number = line.split()[0]
+    assert (f"{number} CACHED" not in again) == runs, again
+
+
 def test_locked_cache_mounts_wait_and_private_ones_do_not_share(tiffin: Run, base: str, context: Make) -> None:
     step = "RUN --mount=type=cache,target=/c,sharing={},id={} if mkdir /c/busy; then sleep 0.5; rmdir /c/busy; else echo clash; fi; ls /c > /{}\n"
     for sharing in ("locked", "private"):

@@ -213,6 +213,80 @@ def test_style_applies(tree: DirectoryTree) -> None:
 
 
 @pytest.mark.parametrize(
+    ("style", "owner", "mode"),
+    [
+        ({}, (0, 44), 0o2755),
+        ({"owner": (3, 4)}, (3, 4), 0o2755),
+        ({"owner": None}, (0, 44), 0o2755),
+        ({"chmod": "700"}, (0, 44), 0o2700),
+        ({"chmod": "u=rwX,go="}, (0, 44), 0o2755),
+    ],
+)
+def test_new_directories_take_group_and_bit_of_one_that_hands_them_on(
+    tree: DirectoryTree, style: dict[str, object], owner: tuple[int, int], mode: int
+) -> None:
+    into = destination(directory("s", mode=0o2775, uid=33, gid=44))
+    found = copied(tree, ["a"], "/s/n/m", into, **({"owner": None} | style))
+    assert [(found[path].uid, found[path].gid, found[path].mode) for path in ("s/n", "s/n/m")] == [(*owner, mode)] * 2
+    expected = owner if style.get("owner") else (0, 0)
+    assert (found["s/n/m/d.txt"].uid, found["s/n/m/d.txt"].gid) == expected
+
+
+@pytest.mark.parametrize("owner", [None, (3, 4)])
+def test_the_bit_of_chmod_is_for_what_is_copied_not_for_what_is_made(
+    tree: DirectoryTree, owner: tuple[int, int] | None
+) -> None:
+    found = copied(tree, ["a"], "/n/m", destination(), owner=owner, chmod="2755")
+    assert {path: f"{entry.mode:o}" for path, entry in found.items()} == {
+        "n": "755", "n/m": "755", "n/m/b": "2755", "n/m/b/c.txt": "2755", "n/m/d.txt": "2755", "n/m/hard": "2755"
+    }  # fmt: skip
+
+
+def test_directories_have_the_time_of_their_source(tree: DirectoryTree) -> None:
+    into = destination(directory("there", mtime_ns=1))
+    for path in ("a", "a/b"):
+        os.utime(tree.root / path, ns=(8, 8))
+    for dest, mode in (("/there", 0o755), ("/new/m", 0o755)):
+        found = copied(tree, ["a"], dest, into, now_ns=5)
+        assert [found[f"{dest[1:]}{name}"].mtime_ns for name in ("", "/b")] == [8, 8] and found[dest[1:]].mode == mode
+    assert copied(tree, ["a"], "/new/m", into, now_ns=5)["new"].mtime_ns == 5
+    assert copied(tree, ["a/d.txt"], "/there/", into)["there"].mtime_ns == 1
+
+
+def test_names_of_one_file_stay_links_across_the_matches_of_one_pattern(tree: DirectoryTree) -> None:
+    copier = Copier(destination(), Style(owner=None, chmod="", now_ns=5, time_ns=None), SPAN)
+    copier.copy(tree, select(tree, ["a/*", "a/hard"], span=SPAN, parents=True), "/x/")
+    found = {change.entry.path: change.entry for change in copier.changes()}
+    assert (found["x/a/d.txt"].kind, found["x/a/hard"].kind) == ("file", "file")  # the second pattern's is another copy
+    copier = Copier(destination(), Style(owner=None, chmod="", now_ns=5, time_ns=None), SPAN)
+    copier.copy(tree, select(tree, ["a/*"], span=SPAN, parents=True), "/x/")
+    found = {change.entry.path: change.entry for change in copier.changes()}
+    assert (found["x/a/hard"].kind, found["x/a/hard"].link) == ("hardlink", "x/a/d.txt")
+
+
+@pytest.mark.parametrize(
+    ("dest", "style", "implied"),
+    [
+        ("/w/c/", {}, {"w", "w/c"}),
+        ("/w/c", {"owner": (3, 4)}, {"w"}),
+        ("/w/c", {"chmod": "600"}, {"w"}),
+        ("/w/c/d/", {"owner": (3, 4), "chmod": "2700"}, {"w", "w/c"}),
+        ("/", {"owner": (3, 4)}, set()),
+    ],
+)
+def test_a_linked_layer_does_not_tell_of_directories_on_the_way(
+    tree: DirectoryTree, dest: str, style: dict[str, object], implied: set[str]
+) -> None:
+    defaults: dict[str, object] = {"owner": None, "chmod": "", "now_ns": 5, "time_ns": None, "alone": True}
+    copier = Copier(destination(), Style(**(defaults | style)), SPAN)  # type: ignore[arg-type]
+    copier.copy(tree, select(tree, ["a"], span=SPAN), dest)
+    changes = copier.changes()
+    assert {change.entry.path for change in changes if change.implied} == implied
+    ways = [change.entry for change in changes if change.implied]
+    assert all((entry.uid, entry.gid, entry.mode) == (0, 0, 0o755) for entry in ways)
+
+
+@pytest.mark.parametrize(
     ("patterns", "dest", "reason"),
     [
         (["a"], "/file", "is no directory"),
