@@ -77,6 +77,11 @@ class CacheMounts:
         with _held(place, exclusive=True, wait=False) as held:
             yield place / "fs" if held and (place / "fs").is_dir() else None
 
+    def place(self, id_: str) -> Path | None:
+        """The first directory of `id_`, None if there is none; to look at."""
+        path = self._folder / self._name(id_) / "fs"
+        return path if path.is_dir() else None
+
     def list(self) -> list[CacheMountInfo]:
         """All of them, of every id map."""
         if not self._folder.is_dir():

@@ -1,7 +1,7 @@
 """Layers by DiffID: the table of contents, the unpacked tree of each id map, and which blobs hold the layer packed.
 
-layers/ALGORITHM-HEX/{index, blobs.json, fs.FLAVOR/}. A tree belongs to one id map (flavor), for its owners on disk mean
-nothing under another. A name that exists is whole.
+layers/ALGORITHM-HEX/{index, blobs.json, demands, fs.2.FLAVOR/}. A tree belongs to one id map (flavor), for its owners on
+disk mean nothing under another; 2 is the form of trees, and no other is read. A name that exists is whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from cache.statedir import StateDir
 from cache.values import dataclass
 
 IMPLIED = "implied"  # a file in the folders of layers that have directories without telling how they look
+PREFIX = "fs."  # of trees of every form
+TREE = PREFIX + "2."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Snapshots:
 
     def fs(self, diff_id: Digest) -> Path | None:
         """The unpacked tree, complete, or None."""
-        path = self._folder(diff_id) / f"fs.{self.flavor}"
+        path = self._folder(diff_id) / f"{TREE}{self.flavor}"
         return path if self.flavor and path.is_dir() else None
 
     def stack(self, diff_ids: Sequence[Digest]) -> list[Path] | None:
@@ -92,13 +94,13 @@ class Snapshots:
         if self.flavor:
             return self.fs(diff_id) is not None
         try:
-            return any(name.startswith("fs.") for name in os.listdir(self._folder(diff_id)))
+            return any(name.startswith(TREE) for name in os.listdir(self._folder(diff_id)))
         except FileNotFoundError:
             return False
 
     def publish(self, diff_id: Digest, tree: Path) -> Path:
         """Give a finished tree its name; if another process was first, its tree stays and ours goes."""
-        return self.publish_as(self._folder(diff_id) / f"fs.{self.flavor}", tree)
+        return self.publish_as(self._folder(diff_id) / f"{TREE}{self.flavor}", tree)
 
     def publish_as(self, target: Path, tree: Path) -> Path:
         """As `publish`, for a tree of that name in a layer's folder."""
@@ -129,6 +131,20 @@ class Snapshots:
             if has_implied:
                 (folder / IMPLIED).touch(mode=0o600)
         write_atomically(folder / "index", data)
+
+    def demands(self, diff_id: Digest) -> bytes | None:
+        """What was noted of owners and devices that not every machine can hold; None if there are none in the layer."""
+        try:
+            return (self._folder(diff_id) / "demands").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def note_demands(self, diff_id: Digest, data: bytes) -> None:
+        """To be done before a tree of the layer is published."""
+        folder = self._folder(diff_id)
+        with disk_errors(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(folder / "demands", data)
 
     def blobs(self, diff_id: Digest) -> tuple[BlobRef, ...]:
         """The packed forms known; whether they are still here is the blob store's to say."""
@@ -163,7 +179,7 @@ class Snapshots:
 
     def has_foreign_trees(self) -> bool:
         """Whether any unpacked tree is here, so that removing needs the user namespace."""
-        return any(item.name.startswith("fs.") for folder in self._state.layers.iterdir() for item in folder.iterdir())
+        return any(item.name.startswith(PREFIX) for folder in self._state.layers.iterdir() for item in folder.iterdir())
 
     def __iter__(self) -> Iterator[Digest]:
         for folder in sorted(self._state.layers.iterdir()):

@@ -53,6 +53,7 @@ STANDALONE = (
     "builder.sandbox.connector",
     "builder.sandbox.emulation",
     "builder.sandbox.enter",
+    "builder.sandbox.idmaps",
     "builder.sandbox.inroot",
     "builder.sandbox.kernel",
     "builder.sandbox.leftovers",

@@ -44,7 +44,9 @@ class TierMemory:
         return Isolation(tier=tier, id_map=id_map, overlay=overlay == YES, own_pids=own_pids == YES)
 
     def remember(self, isolation: Isolation) -> None:
-        """Note that it works here and now."""
+        """Note that it works here and now; not where something is missing that would be forgotten."""
+        if isolation.unsupervised:
+            return
         words = (isolation.tier, *(YES if has else NO for has in (isolation.overlay, isolation.own_pids)))
         temporary = self._path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,6 +13,7 @@ from builder.errors import CorruptError, ImageError, MissingBlobError, StoreErro
 from builder.image.arriving import Arriving, Follower
 from builder.layer.changes import Change
 from builder.layer.compress import Compression, compressor, decompressor
+from builder.layer.demands import Demands, demands_of
 from builder.layer.index import LayerIndex, ways
 from builder.oci.spec import LAYER_COMPRESSION
 from cache.blobs import BlobStore
@@ -29,17 +30,32 @@ Layer = tuple[Digest, BlobRef | None]  # a DiffID, and a packed form if one is k
 
 
 class LayerStore:
-    """The layers of one state directory; thread-safe. `fetch` brings a missing blob here."""
+    """The layers of one state directory; thread-safe. `fetch` brings a missing blob here.
 
-    def __init__(self, state: StateDir, blobs: BlobStore, snapshots: Snapshots, fetch: Fetch) -> None:
+    `records`: owners are noted beside the inodes of its trees, for a sandbox with one id.
+    """
+
+    def __init__(
+        self, state: StateDir, blobs: BlobStore, snapshots: Snapshots, fetch: Fetch, *, records: bool = False
+    ) -> None:
         self._state = state
         self._blobs = blobs
         self.snapshots = snapshots
         self._fetch = fetch
+        self.records = records
+        self._plain: LayerStore | None = None  # of which this one is the twin
         self.elsewhere: dict[Digest, BlobRef] = {}  # layers that a shared cache has, by DiffID
         self.hearsay: set[Digest] = set()  # packed layers that a shared cache says are layers
         self._lock = threading.Lock()  # guards _indexes
         self._indexes: dict[Digest, LayerIndex] = {}
+
+    def emulated(self, flavor: str) -> LayerStore:
+        """The same layers with trees for sandboxes that have one id."""
+        twin = LayerStore(self._state, self._blobs, Snapshots(self._state, flavor), self._fetch, records=True)
+        twin.elsewhere, twin.hearsay = self.elsewhere, self.hearsay
+        twin._lock, twin._indexes = self._lock, self._indexes
+        twin._plain = self
+        return twin
 
     def has(self, diff_id: Digest) -> bool:
         """Whether the layer is here in some form that gives its content."""
@@ -80,6 +96,14 @@ class LayerStore:
         except CorruptError:
             return None
 
+    def demands(self, diff_ids: Iterable[Digest]) -> list[Demands]:
+        """What is known of what these layers demand; of those that were never looked into, nothing."""
+        notes = [data for diff_id in diff_ids if (data := self.snapshots.demands(diff_id)) is not None]
+        try:
+            return [Demands.decode(data) for data in notes]
+        except ValueError as exc:
+            raise CorruptError(str(exc), remedy="run tiffin system prune --all") from exc
+
     def ensure_snapshots(self, layers: Sequence[Layer]) -> list[Path]:
         """Unpacked trees to mount for `layers`; missing ones are unpacked side by side. Needs the namespace."""
         distinct = dict.fromkeys(layers)
@@ -102,8 +126,12 @@ class LayerStore:
         return trees
 
     def keep_index(self, diff_id: Digest, index: LayerIndex) -> None:
-        """Keep a table of contents on disk."""
-        self.snapshots.write_index(diff_id, index.encode(), has_implied=bool(index.implied))
+        """Keep a table of contents on disk, and what the layer demands."""
+        if not self.snapshots.has_index(diff_id):
+            self.snapshots.write_index(diff_id, index.encode(), has_implied=bool(index.implied))
+        data = demands_of(index.entries).encode()
+        if data and self.snapshots.demands(diff_id) is None:
+            self.snapshots.note_demands(diff_id, data)
 
     def _ensure_ways(self, layers: Sequence[Layer]) -> None:
         """Over each layer with implied directories, those that look as what is below it."""
@@ -121,7 +149,7 @@ class LayerStore:
                 tree = scratch / "tree"
                 tree.mkdir()
                 tree.chmod(ROOT_MODE)
-                materialize([Change(entry) for entry in found], tree)
+                materialize([Change(entry) for entry in found], tree, records=self.records)
                 self.snapshots.publish_as(target, tree)
 
     def add_to_root(self, layer: Layer, root: Path) -> None:
@@ -138,9 +166,8 @@ class LayerStore:
             tree.mkdir()
             tree.chmod(ROOT_MODE)
             with self.open_tar(diff_id, ref) as tar, _told_of(diff_id):
-                index = unpack(tar, tree, whiteouts=False)
-            if not self.snapshots.has_index(diff_id):
-                self.keep_index(diff_id, index)
+                index = unpack(tar, tree, whiteouts=False, records=self.records)
+            self.keep_index(diff_id, index)
             self.snapshots.add_blob(diff_id, ref)
             merge_layer(tree, index, root)
 
@@ -183,6 +210,8 @@ class LayerStore:
         for ref in known:
             if self._blobs.has(ref.digest):
                 return ref
+        if self._plain is not None and self._plain.snapshot(diff_id) is not None:
+            return self._plain.ensure_blob(diff_id, Compression(kind="none"))
         if blob is None and not known:
             raise StoreError(f"layer {diff_id} is not in the store", remedy="build or pull its image again")
         return blob or known[0]
@@ -231,12 +260,11 @@ class LayerStore:
                     remove_tree(tree)
                     tree.mkdir()
                     tree.chmod(ROOT_MODE)
-                    return unpack(tar, tree)
+                    return unpack(tar, tree, records=self.records)
 
                 with _told_of(diff_id):
                     index = self._consume(diff_id, ref, unpack_anew)
-                if not self.snapshots.has_index(diff_id):
-                    self.keep_index(diff_id, index)
+                self.keep_index(diff_id, index)
                 self.snapshots.add_blob(diff_id, ref)
                 self.snapshots.publish(diff_id, tree)
 

@@ -1,7 +1,8 @@
 """What a step changed: the entries of an overlay's upper directory, as a layer has them.
 
 Runs as the user namespace's root (or real root), when no process of the step is left. Laws: what materialize or unpack
-wrote comes back as it was; sockets are left out, as nothing is behind them; whiteouts below an opaque directory too.
+wrote comes back as it was; sockets that stand for no device are left out, as nothing is behind them; whiteouts below an
+opaque directory too.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def inode_of(entry: Entry, st: os.stat_result) -> tuple[int, int] | None:
 def read_entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
     """What is called `name` in the open directory `parent`; None for what a layer cannot have."""
     kind = _KINDS.get(stat.S_IFMT(st.st_mode))
-    if kind is None:  # a socket: nothing is left of it when its process is gone
-        return None
+    if kind is None:
+        return _device_of_socket(path, st, parent, name)
     if kind == "char" and not st.st_rdev:
         return new_entry(path, "whiteout", 0)
     entry = Entry(
@@ -123,9 +124,24 @@ def read_entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry
         -1,
         False,
     )
-    # through /proc, as there is no call for attributes relative to a directory, and opening a device may do things
-    found = xattrs.read_all(b"/proc/self/fd/%d/%b" % (parent, name))
+    found = _attributes(parent, name)
     return _with_attributes(entry, found) if found else entry
+
+
+def _attributes(parent: int, name: bytes) -> dict[str, bytes]:
+    """Through /proc, as there is no call for attributes relative to a directory, and opening a device may do things."""
+    return xattrs.read_all(b"/proc/self/fd/%d/%b" % (parent, name))
+
+
+def _device_of_socket(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
+    """The device node that a socket stands for; of another nothing is left when its process is gone."""
+    found = xattrs.socket_device(_attributes(parent, name))
+    if found is None:
+        return None
+    device, owner = found
+    uid, gid = owner or (st.st_uid, st.st_gid)
+    entry = new_entry(path, device.kind, stat.S_IMODE(st.st_mode), mtime_ns=st.st_mtime_ns)
+    return entry._replace(uid=uid, gid=gid, major=device.major, minor=device.minor)
 
 
 def _with_attributes(entry: Entry, found: dict[str, bytes]) -> Entry:

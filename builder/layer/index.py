@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from builder.errors import CorruptError
 from builder.layer.paths import ROOT, resolve_links
 
-VERSION = 1
+VERSION = 2  # raise it too when what is noted of a layer beside its table changes
 KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo", "whiteout")
 _LETTERS = dict(zip(KINDS, "fdlhcbpw", strict=True))
 _KIND_OF = {letter: kind for kind, letter in _LETTERS.items()}

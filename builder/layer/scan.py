@@ -42,7 +42,9 @@ def scan(root: Path, skipped: Collection[str]) -> Scan:
                     for item in items:
                         st = item.stat(follow_symlinks=False)
                         child = prefix + image_name(os.fsencode(item.name))
-                        if child in skipped or stat.S_ISSOCK(st.st_mode):  # nothing is behind a socket later
+                        if child in skipped or (
+                            stat.S_ISSOCK(st.st_mode) and read_entry(child, st, fd, os.fsencode(item.name)) is None
+                        ):
                             continue
                         found[child] = _mark(st)
                         newest = max(newest, st.st_ctime_ns)

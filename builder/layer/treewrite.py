@@ -21,7 +21,17 @@ from builder.layer import xattrs
 from builder.layer.copyfile import Readable, copy_content
 from builder.layer.directories import Directories, host_name
 from builder.layer.index import Entry
-from builder.ownerattrs import CAPABILITY, DEVICE, OWNER, Device, device_text, link_record, owner_text
+from builder.ownerattrs import (
+    CAPABILITY,
+    DEVICE,
+    NO_ID,
+    OWNER,
+    Device,
+    device_record,
+    device_text,
+    link_record,
+    owner_text,
+)
 from cache.files import disk_error
 
 ROOT_MODE = 0o755
@@ -36,12 +46,14 @@ _NO_LINK = (errno.ENOENT, errno.EMLINK, errno.ENOTDIR, errno.ELOOP)
 class TreeWriter:
     """Writes into `root`, an empty directory. Used as a context manager; `finish` completes the directories.
 
-    Without `whiteouts` nothing is written of what a layer hides: the tree is not for an overlay.
+    Without `whiteouts` nothing is written of what a layer hides: the tree is not for an overlay. With `records` owners
+    are noted beside the inodes, also those the id map has: the tree is for a sandbox with one id.
     """
 
-    def __init__(self, root: Path, *, whiteouts: bool = True) -> None:
+    def __init__(self, root: Path, *, whiteouts: bool = True, records: bool = False) -> None:
         self._root = root
         self._whiteouts = whiteouts
+        self._records = records
         self._made: dict[str, Entry] = {}  # directories
         self._opaque: list[str] = []
         try:
@@ -105,7 +117,7 @@ class TreeWriter:
                 try:
                     if path in opaque:
                         os.setxattr(fd, xattrs.OVERLAY_OPAQUE, b"y")
-                    _complete(fd, entry)
+                    self._complete(fd, entry)
                 finally:
                     os.close(fd)
             except OSError as exc:
@@ -121,12 +133,12 @@ class TreeWriter:
                 try:
                     if entry.size:
                         _fill(fd, entry, content)
-                    _complete(fd, entry)
+                    self._complete(fd, entry)
                 finally:
                     os.close(fd)
             case "symlink":
                 os.symlink(host_name(entry.link), name, dir_fd=parent)
-                _complete_symlink(name, parent, entry)
+                self._complete_symlink(name, parent, entry)
             case "hardlink":
                 self._hardlink(entry)
             case "whiteout":
@@ -135,24 +147,46 @@ class TreeWriter:
                 self._special(entry, name, parent)
 
     def _special(self, entry: Entry, name: bytes, parent: int) -> None:
-        """A device or fifo. Where the kernel makes no devices (user namespaces), an empty file stands for it."""
+        """A device or fifo. Where the kernel makes no devices (user namespaces), a socket stands for it."""
         kind = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[entry.kind]
         try:
             os.mknod(name, kind | 0o600, os.makedev(entry.major, entry.minor), dir_fd=parent)
         except PermissionError:
-            fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
-            try:
-                device = device_text(Device(entry.kind, entry.major, entry.minor, entry.mode))
-                os.setxattr(fd, DEVICE, device)
-                _complete(fd, entry._replace(mode=0))
-            finally:
-                os.close(fd)
+            os.mknod(name, stat.S_IFSOCK | 0o600, dir_fd=parent)
+            if not self._stand_in(entry, name, parent):
+                os.unlink(name, dir_fd=parent)
+                self._file_for_device(entry, name, parent)
             return
         handle = os.open(name, _HANDLE, dir_fd=parent)
         try:
-            _complete(handle, entry, path=f"/proc/self/fd/{handle}")
+            self._complete(handle, entry, path=f"/proc/self/fd/{handle}")
         finally:
             os.close(handle)
+
+    def _stand_in(self, entry: Entry, name: bytes, parent: int) -> bool:
+        """Make a socket the node `entry`; False where it cannot carry the record."""
+        path = b"/proc/self/fd/%d/%b" % (parent, name)
+        device = Device(entry.kind, entry.major, entry.minor, 0)
+        owner = (NO_ID, NO_ID) if self._give(path, entry) else (entry.uid, entry.gid)
+        try:
+            os.setxattr(path, CAPABILITY, device_record(device, *owner), follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno not in _NO_XATTR:
+                raise
+            return False
+        os.chmod(path, entry.mode)
+        os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
+        return True
+
+    def _file_for_device(self, entry: Entry, name: bytes, parent: int) -> None:
+        """An empty file for a device node: without a user namespace sockets take no attribute."""
+        fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
+        try:
+            device = device_text(Device(entry.kind, entry.major, entry.minor, entry.mode))
+            os.setxattr(fd, DEVICE, device)
+            self._complete(fd, entry._replace(mode=0))
+        finally:
+            os.close(fd)
 
     def _hardlink(self, entry: Entry) -> None:
         source_parent, _, source = entry.link.rpartition("/")
@@ -198,6 +232,47 @@ class TreeWriter:
             os.rmdir(host_name(name), dir_fd=self._directories.descriptor(parent))
             self._directories.forget(path)
 
+    def _complete(self, fd: int, entry: Entry, *, path: str | None = None) -> None:
+        """Owner, then mode, then attributes, then time: each may undo what comes after it.
+
+        `path` names the inode where the descriptor is an O_PATH one, which most calls refuse.
+        """
+        target = fd if path is None else path
+        if not self._give(target, entry):
+            _keep_owner(target, entry)
+        os.chmod(target, entry.mode)
+        for name, value in entry.xattrs:
+            if name != CAPABILITY or xattrs.takes_user_attributes(entry.kind):
+                _set(target, name, value)
+        os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def _complete_symlink(self, name: bytes, parent: int, entry: Entry) -> None:
+        path = b"/proc/self/fd/%d/%b" % (parent, name)
+        if not self._give(path, entry, follow=False):
+            _keep_owner(path, entry)
+        for key, value in entry.xattrs:
+            if key != CAPABILITY:
+                with contextlib.suppress(OSError):
+                    os.setxattr(path, host_name(key), value, follow_symlinks=False)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    def _give(self, target: int | str | bytes, entry: Entry, *, follow: bool = True) -> bool:
+        """Whether the inode, root's so far, now belongs to whom it should; False: that has to be noted beside it."""
+        if not (entry.uid or entry.gid):
+            return True
+        if self._records:
+            return False
+        try:
+            if follow:
+                os.chown(target, entry.uid, entry.gid)
+            else:
+                os.chown(target, entry.uid, entry.gid, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno not in _UNMAPPED:
+                raise
+            return False
+        return True
+
 
 def _fill(fd: int, entry: Entry, content: Readable | None) -> None:
     copied = copy_content(content, fd, entry.size) if content is not None else 0
@@ -205,42 +280,6 @@ def _fill(fd: int, entry: Entry, content: Readable | None) -> None:
         raise BuildError(
             f'"{entry.path}" changed its size while it was being read', remedy="build again when it is at rest"
         )
-
-
-def _complete(fd: int, entry: Entry, *, path: str | None = None) -> None:
-    """Owner, then mode, then attributes, then time: each may undo what comes after it.
-
-    `path` names the inode where the descriptor is an O_PATH one, which most calls refuse.
-    """
-    target = fd if path is None else path
-    if entry.uid or entry.gid:
-        try:
-            os.chown(target, entry.uid, entry.gid)
-        except OSError as exc:
-            if exc.errno not in _UNMAPPED:
-                raise
-            _keep_owner(target, entry)
-    os.chmod(target, entry.mode)
-    for name, value in entry.xattrs:
-        if name != CAPABILITY or xattrs.takes_user_attributes(entry.kind):
-            _set(target, name, value)
-    os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
-
-
-def _complete_symlink(name: bytes, parent: int, entry: Entry) -> None:
-    path = b"/proc/self/fd/%d/%b" % (parent, name)
-    if entry.uid or entry.gid:
-        try:
-            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-        except OSError as exc:
-            if exc.errno not in _UNMAPPED:
-                raise
-            _keep_owner(path, entry)
-    for key, value in entry.xattrs:
-        if key != CAPABILITY:
-            with contextlib.suppress(OSError):
-                os.setxattr(path, host_name(key), value, follow_symlinks=False)
-    os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
 
 
 def _keep_owner(target: int | str | bytes, entry: Entry) -> None:

@@ -37,14 +37,15 @@ def index_layer(stream: BinaryIO) -> LayerIndex:
     return table.index()
 
 
-def unpack(stream: BinaryIO, root: Path, *, whiteouts: bool = True) -> LayerIndex:
+def unpack(stream: BinaryIO, root: Path, *, whiteouts: bool = True, records: bool = False) -> LayerIndex:
     """Unpack into `root`, an empty directory, as an overlay lower; returns the table of contents.
 
-    Without `whiteouts` what the layer hides is in the table only: builder.layer.rootdir merges such trees.
+    Without `whiteouts` what the layer hides is in the table only: builder.layer.rootdir merges such trees. `records` as
+    in TreeWriter.
     Raises CorruptError and ImageError for bad layers, StoreError for the disk; `root` is then half done.
     """
     table = LayerTable()
-    with read_ahead(stream) as ahead, TreeWriter(root, whiteouts=whiteouts) as writer:
+    with read_ahead(stream) as ahead, TreeWriter(root, whiteouts=whiteouts, records=records) as writer:
         for item in read_layer(ahead):
             if isinstance(item, Opaque):
                 table.hide_lower(item.path)
@@ -72,9 +73,9 @@ def unpack(stream: BinaryIO, root: Path, *, whiteouts: bool = True) -> LayerInde
     return table.index()
 
 
-def materialize(changes: Sequence[Change], root: Path) -> None:
+def materialize(changes: Sequence[Change], root: Path, *, records: bool = False) -> None:
     """Write `changes` into `root`, an empty directory, as an overlay lower. Parents must be among them."""
-    with TreeWriter(root) as writer:
+    with TreeWriter(root, records=records) as writer:
         for change in ordered(changes):
             if change.open is None:
                 writer.put(change.entry)

@@ -19,6 +19,7 @@ from builder.ownerattrs import (
     OWNER,
     Device,
     parse_device,
+    parse_device_record,
     parse_link_record,
     parse_owner,
 )
@@ -91,6 +92,11 @@ def owner(found: Mapping[str, bytes], kind: str) -> tuple[int, int] | None:
 def device(found: Mapping[str, bytes]) -> Device | None:
     """The device an empty file stands for; None if it is a file, or the attribute makes no sense."""
     return parse_device(found.get(DEVICE, b""))
+
+
+def socket_device(found: Mapping[str, bytes]) -> tuple[Device, tuple[int, int] | None] | None:
+    """The device a socket stands for, and its owner where one is kept beside it; None if it is a socket."""
+    return parse_device_record(found.get(CAPABILITY, b""))
 
 
 def takes_user_attributes(kind: str) -> bool:

@@ -18,7 +18,7 @@ import stat
 import struct
 import sys
 
-from builder.sandbox import kernel
+from builder.sandbox import idmaps, kernel
 from builder.sandbox.emulation import supervisor
 from builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
 from builder.sandbox.messages import Socket
@@ -95,6 +95,9 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
 
 def make_namespaces(spec: _Spec) -> None:
     """New namespaces, as far as the tier has them; those that only make things neater may be refused."""
+    if spec["emulated"]:
+        with step("make a user namespace of one id"):
+            idmaps.keep_one_id()
     if spec["network"] != "host":
         with step("make a network of its own"):
             kernel.unshare(kernel.CLONE_NEWNET)
@@ -181,7 +184,7 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
             os.chroot(spec["root_dir"])
             os.chdir("/")
     elif spec["tier"] != "proot":
-        owners = supervisor.channel(has_users=spec["has_users"])
+        owners = supervisor.channel(has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"])
         enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()
@@ -192,7 +195,8 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
         be_command(spec, fds, error_writer, owners, groups)
     os.close(error_writer)
     if owners is not None:
-        owners.serve(command, lambda reason: give_up(reply, reason))
+        beyond = (lambda what: abandon(reply, what, own_pids=spec["own_pids"])) if spec["abandons"] else None
+        owners.serve(command, lambda reason: give_up(reply, reason), beyond)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
     failure = read_all(errors)  # ends when the command is executed, and with it the time of our own handlers in it
@@ -214,6 +218,14 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
 def give_up(reply: Socket, reason: str) -> None:
     """End the sandbox, as nobody can answer its system calls any more."""
     report(reply, error="keep the owners of the sandbox's files", reason=reason, errno=0)
+    os._exit(1)
+
+
+def abandon(reply: Socket, what: str, *, own_pids: bool) -> None:
+    """End the sandbox, as the command asks for what only another one has."""
+    report(reply, beyond=what)
+    if own_pids:
+        os.kill(-1, signal.SIGKILL)  # before whoever asked hears that nobody answers
     os._exit(1)
 
 

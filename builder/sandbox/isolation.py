@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from builder.sandbox.idmaps import own_limits
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.userns import IdMap, effective_capabilities
 from cache.values import dataclass
@@ -12,6 +13,7 @@ RANGE, SINGLE, CHROOT, PROOT, NONE = "range", "single", "chroot", "proot", "none
 NAMES = (RANGE, SINGLE, CHROOT, PROOT, NONE)
 CHROOT_FLAVOR = "root"  # real root's files are the same with and without a user namespace
 PLAIN_FLAVOR = "plain"
+NO_LIMIT = 1 << 32
 LEADING_OUT = ("SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH")  # of a chroot
 
 
@@ -33,6 +35,18 @@ class Isolation:
         if self.id_map is not None:
             return self.id_map.tag
         return CHROOT_FLAVOR if self.tier == CHROOT else PLAIN_FLAVOR
+
+    @property
+    def limits_of_ids(self) -> tuple[int, int]:
+        """The first uid and the first gid that files cannot have here, once the id map is entered."""
+        if self.tier in (PROOT, NONE):  # which do not give files away at all
+            return NO_LIMIT, NO_LIMIT
+        return self.id_map.limits if self.id_map is not None else own_limits()
+
+    @property
+    def emulated_flavor(self) -> str:
+        """What names trees for sandboxes of one id; "" where there can be none."""
+        return self.id_map.tag_of_one if self.id_map is not None else ""
 
     @property
     def has_mounts(self) -> bool:

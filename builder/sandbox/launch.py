@@ -34,6 +34,17 @@ class ExitStatus:
     message: str = ""
 
 
+DEVICE_WISH = "mknod of "  # how what is asked for begins, if it is a device node
+
+
+class Abandoned(SandboxError):
+    """A sandbox was ended because its command asked for what it has not, `what`; one with emulation has it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the command asks for what its sandbox has not ({what})", remedy="use --isolation single")
+        self.what = what
+
+
 class Running:
     """A command in a sandbox. One thread waits; any may kill."""
 
@@ -53,6 +64,8 @@ class Running:
         if not data:
             return ExitStatus(code=128 + signal.SIGKILL)
         message = json.loads(data)
+        if "beyond" in message:
+            raise Abandoned(message["beyond"])
         if "error" in message:
             raise SandboxError(f"cannot {message['error']}: {message['reason']}", remedy=_remedy(message["errno"]))
         status = int(message["status"])

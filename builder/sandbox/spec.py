@@ -93,6 +93,9 @@ class SandboxSpec:
     env: tuple[str, ...]
     root_dir: str = ""
     tier: str = "range"  # "chroot" and "proot" have no namespaces, and so no mounts
+    emulated: bool = False  # in a namespace of one id within the one there is: owners are emulated
+    opens: bool = False  # device nodes, which are emulated too, can be opened
+    abandons: bool = False  # ends when it asks for owners or devices that are not at hand: it is run again with them
     own_pids: bool = True  # a pid namespace, which needs a fresh /proc
     cwd: str = "/"
     uid: int = 0

@@ -13,16 +13,17 @@ from collections.abc import Callable, Sequence
 
 from builder.errors import SandboxError
 from builder.sandbox import kernel
+from builder.sandbox.idmaps import Extent, first_missing, own_extents
 from cache.values import dataclass
 
 HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7
 SINGLE_THREAD_WAIT_SECONDS = 2.0  # joined threads leave the kernel's list a moment later
+ALL_IDS = (1 << 32) - 1
 MIN_RANGE = 1000  # below it not even the system users of a distribution fit
 SHELL = "/bin/sh"
 # newuidmap ($1, with the words of $3) and newgidmap ($2, $4), side by side; fails if one of them does
 MAPPER = 'read -r _ || exit 1; "$1" $3 & uids=$!; "$2" $4 & gids=$!; wait $uids && wait $gids'
-Extent = tuple[int, int, int]  # inside, outside, count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,16 @@ class IdMap:
     uids: tuple[Extent, ...]
     gids: tuple[Extent, ...]
     helpers: tuple[str, str] | None  # newuidmap and newgidmap, None to write directly
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The first uid and the first gid that are not mapped."""
+        return first_missing(self.uids), first_missing(self.gids)
+
+    @property
+    def tag_of_one(self) -> str:
+        """The tag of a map of one id that is made within this one: as if it were made without."""
+        return f"one-{next(outside for inside, outside, _ in self.uids if inside == 0)}"
 
 
 def plan_id_map() -> IdMap:
@@ -48,7 +59,9 @@ def plan_range() -> IdMap | None:
     if capabilities >> CAP_SETUID_BIT & 1 and capabilities >> CAP_SETGID_BIT & 1:
         uids, gids = _own_ids("/proc/self/uid_map"), _own_ids("/proc/self/gid_map")
         if uid == 0 and sum(count for _, _, count in uids) >= MIN_RANGE:
-            return IdMap(tier="range", tag="root", uids=uids, gids=gids, helpers=None)
+            limits = first_missing(uids), first_missing(gids)
+            tag = "root" if min(limits) >= ALL_IDS else f"root-{limits[0]}-{limits[1]}"
+            return IdMap(tier="range", tag=tag, uids=uids, gids=gids, helpers=None)
     helpers = (_helper("newuidmap"), _helper("newgidmap")) if os.access(SHELL, os.X_OK) else ("", "")
     subuid, subgid = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
     if uid == 0 or not (helpers[0] and helpers[1] and subuid and subgid):
@@ -196,9 +209,7 @@ def effective_capabilities() -> int:
 
 def _own_ids(path: str) -> tuple[Extent, ...]:
     """Every id this process has, mapped to itself."""
-    with open(path, encoding="utf-8") as file:
-        rows = [line.split() for line in file]
-    return tuple((int(row[0]), int(row[0]), int(row[2])) for row in rows)
+    return tuple((inside, inside, count) for inside, _, count in own_extents(path))
 
 
 def _subordinate(path: str, uid: int) -> tuple[int, int] | None:

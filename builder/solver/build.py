@@ -193,13 +193,14 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
     from builder.solver.ssh_agents import Agents
 
     with ExitStack() as stack:
-        runner = roots = None
+        runner = emulator = roots = None
         isolation = Isolation(tier=NONE)
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
             _check_platforms(pending)
             from builder.sandbox.launch import Launcher
             from builder.solver.copied_roots import CopiedRoots
+            from builder.solver.emulation import Emulator
             from builder.solver.execute_run import Runner
 
             with phase(services.sink, "enter the user namespace"):
@@ -210,6 +211,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             for limit in isolation.limits():
                 services.sink.emit(Noted(message=f"isolation {isolation.tier}: {limit}"))
             runner = Runner(launcher, services.sink, isolation, services.state.filters)
+            emulator = Emulator(isolation, services.layers, services.state, services.sink)
             if not isolation.overlay:
                 roots = stack.enter_context(closing(CopiedRoots(services.state, services.layers)))
         elif _reads_trees(plan, pending):
@@ -221,6 +223,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             contexts=services.contexts,
             sink=services.sink,
             runner=runner,
+            emulator=emulator,
             roots=roots,
             mounts=MountShop(
                 state=services.state,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from builder.containers.rootfs import RootView
-from builder.errors import BuildError
+from builder.errors import BuildError, SandboxError
 from builder.events import Sink, phase
 from builder.image.layers import LayerStore
 from builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
 from builder.layer.changes import Change
 from builder.layer.compress import Compression
+from builder.layer.demands import demands_of
 from builder.layer.diff import diff_upper
 from builder.layer.index import LayerIndex
 from builder.layer.pack import pack_layer
@@ -24,10 +25,12 @@ from builder.layer.treewrite import clamp_times
 from builder.layer.unpack import materialize
 from builder.oci.spec import chain_id
 from builder.sandbox.isolation import PROOT
+from builder.sandbox.launch import Abandoned
 from builder.sandbox.spec import SandboxSpec
 from builder.sandbox.standins import StandIns, furnish
 from builder.solver.context import Contexts
 from builder.solver.copied_roots import CopiedRoot, CopiedRoots
+from builder.solver.emulation import Emulation, Emulator, Unforeseen, refusal
 from builder.solver.execute_copy import Clock, Group, check_unchanged, copy_changes, workdir_changes
 from builder.solver.execute_mounts import Mounted, MountShop
 from builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
@@ -55,10 +58,29 @@ class Workshop:
     contexts: Contexts
     sink: Sink
     runner: Runner | None
+    emulator: Emulator | None  # where there is a runner
     roots: CopiedRoots | None  # where layers cannot be mounted over each other
     mounts: MountShop
     compression: Compression | None
     epoch: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Twins:
+    """What serves steps with emulated owners where others have true ones."""
+
+    layers: LayerStore
+    mounts: MountShop
+    roots: CopiedRoots | None
+
+
+@contextmanager
+def _twins(shop: Workshop) -> Iterator[_Twins]:
+    layers = shop.layers.emulated(shop.mounts.isolation.emulated_flavor)
+    mounts = replace(shop.mounts, layers=layers, fill_cache=lambda id_, path: False)
+    with ExitStack() as stack:
+        roots = shop.roots and stack.enter_context(closing(CopiedRoots(shop.state, layers)))
+        yield _Twins(layers=layers, mounts=mounts, roots=roots)
 
 
 class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
@@ -68,9 +90,13 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         self._shop = workshop
         self._stack = ExitStack()
         self._members: Members | None = None
+        self._twins: _Twins | None = None
 
     def __enter__(self) -> StepExecutor:
-        scratch = self._stack.enter_context(self._shop.state.scratch("members"))
+        shop = self._shop
+        if shop.emulator is not None and shop.emulator.is_at_hand:
+            self._twins = self._stack.enter_context(_twins(shop))
+        scratch = self._stack.enter_context(shop.state.scratch("members"))
         self._members = self._stack.enter_context(Members(self._shop.layers, scratch))
         return self
 
@@ -113,16 +139,37 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     # -- RUN -------------------------------------------------------------------------------------------------------
 
     def _run(self, job: Job, op: RunOp) -> Made:
-        runner = self._shop.runner
-        assert runner is not None, "a RUN step was not foreseen"
-        with self._shop.state.scratch("run") as scratch, ExitStack() as stack:
-            span = job.stage.steps[job.number].span
-            request = RunRequest(op=op, step_id=job.step_id, scratch=scratch, span=span)
-            if self._shop.roots is not None:
+        """Run it, and again with more emulated when it asks for what is not at hand."""
+        emulator, step = self._shop.emulator, job.stage.steps[job.number]
+        assert emulator is not None, "a RUN step was not foreseen"
+        emulation = emulator.demanded(op, job.chain, job.sources, step.span)
+        while True:
+            try:
+                with self._shop.state.scratch("run") as scratch:
+                    return self._attempt(job, op, emulation, scratch)
+            except Abandoned as wish:
+                number = job.stage.label(job.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
+                emulation = emulator.more(emulation, wish, number)
+            except SandboxError as exc:
+                if not emulation.owners:
+                    raise
+                limits = emulator.limits
+                raise refusal(emulation.cause, limits, f"{exc.message}", step.span) from exc
+
+    def _attempt(self, job: Job, op: RunOp, emulation: Emulation, scratch: Path) -> Made:
+        runner, emulator = self._shop.runner, self._shop.emulator
+        assert runner is not None and emulator is not None
+        span = job.stage.steps[job.number].span
+        request = RunRequest(op=op, step_id=job.step_id, scratch=scratch, span=span, emulation=emulation)
+        roots = self._shop.roots if not emulation.owners or self._twins is None else self._twins.roots
+        with ExitStack() as stack:
+            if roots is not None:
                 with phase(self._shop.sink, "copy layers"):
-                    copied = stack.enter_context(self._shop.roots.take(job.chain))
+                    copied = stack.enter_context(roots.take(job.chain))
+                self._ask_again(job, op, emulation)
                 return self._run_copied(job, replace(request, root_dir=copied.path), copied)
-            lower_dirs = self._trees_below(job)
+            lower_dirs = self._trees_below(job, emulated=emulation.owners)
+            self._ask_again(job, op, emulation)
             upper, work = scratch / "upper", scratch / "work"
             for directory in (upper, work):
                 directory.mkdir()
@@ -132,7 +179,15 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 runner.run(request, spec)
                 self._shop.mounts.check(mounted, span)
             with phase(self._shop.sink, "diff, pack and keep"):
-                return self._keep_tree(job, diff_upper(upper), upper)
+                return self._keep_tree(job, diff_upper(upper), upper, emulated=emulation.owners)
+
+    def _ask_again(self, job: Job, op: RunOp, emulation: Emulation) -> None:
+        """Raise Abandoned if layers that were looked into only now need more."""
+        assert self._shop.emulator is not None
+        span = job.stage.steps[job.number].span
+        found = self._shop.emulator.demanded(op, job.chain, job.sources, span)
+        if (found.owners and not emulation.owners) or (found.opens and not emulation.opens):
+            raise Unforeseen(found)
 
     def _run_copied(self, job: Job, request: RunRequest, copied: CopiedRoot) -> Made:
         """Run in a root of its own, and find out what changed by looking before and after."""
@@ -159,27 +214,34 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     @contextmanager
     def _mounted(self, job: Job, request: RunRequest) -> Iterator[tuple[SandboxSpec, Mounted]]:
         """The sandbox of a step, and what is mounted there for its time."""
-        assert self._shop.runner is not None
+        assert self._shop.runner is not None and self._shop.emulator is not None
         trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
+        self._ask_again(job, request.op, request.emulation)
+        mounts = self._twins.mounts if request.emulation.owners and self._twins is not None else self._shop.mounts
         # looked at on disk: the tables of large layers take longer to load than such a step
         root = RootView([request.root_dir] if request.root_dir else request.lower_dirs)
         with ExitStack() as stack:
-            mounted = self._shop.mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
-            yield self._shop.runner.spec(request, root, mounted), mounted
+            mounted = mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
+            yield self._shop.runner.spec(request, root, mounted, self._shop.emulator), mounted
 
-    def _trees_below(self, job: Job) -> list[Path]:
+    def _trees_below(self, job: Job, *, emulated: bool) -> list[Path]:
+        layers = self._twins.layers if emulated and self._twins is not None else self._shop.layers
         with phase(self._shop.sink, "unpack layers"):
-            return self._shop.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+            return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
 
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 
     def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> Made:
         with self._shop.state.scratch("copy") as scratch:
             alone = stands_alone(job.stage.steps[job.number].op)
-            needs_tree = job.needs_tree and self._shop.roots is None
+            emulator = self._shop.emulator
+            needs_tree = job.needs_tree and emulator is not None and self._shop.roots is None
+            needs_tree = needs_tree and not (emulator and emulator.chain_goes_beyond(job.chain))
             if needs_tree:  # one pass over the layers below gives both what a RUN will mount and their tables
-                self._trees_below(job)
+                self._trees_below(job, emulated=False)
             changes = changes_of(scratch, self._tree(() if alone else job.chain))
+            if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in changes)):
+                needs_tree = False  # it is unpacked for those that have one id when a RUN mounts it
             if not needs_tree:
                 return self._keep_packed(job, changes)
             tree = scratch / "tree"
@@ -207,13 +269,17 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 
-    def _keep_tree(self, job: Job, changes: Sequence[Change], tree: Path) -> Made:
-        """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it."""
-        wants_blob = job.for_target and self._shop.compression is not None
-        made = self._pack(job, changes, self._shop.compression if wants_blob else None)
+    def _keep_tree(self, job: Job, changes: Sequence[Change], tree: Path, *, emulated: bool = False) -> Made:
+        """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it.
+
+        `emulated`: the tree serves few, so a blob is kept for the others.
+        """
+        compression = self._shop.compression if job.for_target else None
+        made = self._pack(job, changes, compression or (UNCOMPRESSED if emulated else None))
         if self._shop.epoch is not None:
             clamp_times(tree, [change.entry for change in changes], self._shop.epoch * NANOSECONDS)
-        self._shop.layers.snapshots.publish(made.layer.diff_id, tree)
+        layers = self._twins.layers if emulated and self._twins is not None else self._shop.layers
+        layers.snapshots.publish(made.layer.diff_id, tree)
         return made
 
     def _keep_packed(self, job: Job, changes: Sequence[Change]) -> Made:
@@ -231,11 +297,10 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             clamp_mtime_ns=None if epoch is None else epoch * NANOSECONDS,
         )
         check_unchanged(list(changes), packed.index, step.span)
-        snapshots = self._shop.layers.snapshots
-        if not snapshots.has_index(packed.diff_id):
-            self._shop.layers.keep_index(packed.diff_id, packed.index)
+        layers = self._shop.layers
+        layers.keep_index(packed.diff_id, packed.index)
         if packed.blob is not None:
-            snapshots.add_blob(packed.diff_id, packed.blob)
+            layers.snapshots.add_blob(packed.diff_id, packed.blob)
         created = rfc3339(time.time() if epoch is None else epoch)
         layer = LayerRef(diff_id=packed.diff_id, blob=packed.blob, created=created)
         return Made(layer=layer, description=step.text, is_empty=not changes)

@@ -29,7 +29,7 @@ from builder.layer.changes import Change
 from builder.layer.index import Entry, new_entry
 from builder.layer.unpack import materialize
 from builder.oci.spec import chain_id
-from builder.ownerattrs import give
+from builder.ownerattrs import give, noted_owner
 from builder.sandbox.isolation import Isolation
 from builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
 from builder.solver.context import Contexts
@@ -136,7 +136,7 @@ class MountShop:
             tree, chain = trees[mount.origin]
             chosen = _chosen(tree, mount.source, span)
             if not self.isolation.overlay:
-                return _copy(tree, chosen, mount, place)
+                return self._copy(tree, chosen, mount, place)
             lower_dirs = self.layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in chain])
             return Layers(
                 path=mount.target,
@@ -149,12 +149,12 @@ class MountShop:
         chosen = _chosen(source, mount.source, span)
         is_directory = chosen.entry.kind == "dir"
         if not self.isolation.has_mounts or (mount.writable and not self.isolation.overlay):
-            return _copy(source, chosen, mount, place)
+            return self._copy(source, chosen, mount, place)
         can_be_shown = is_directory or not mount.writable
         if can_be_shown and isinstance(source, DirectoryTree) and source.is_plain(chosen.entry.path):
             result.watched.append((mount, content_digest(source, [chosen], with_owners=False)))
             return _in_place(mount, source, chosen.entry)
-        _materialize(source, chosen, place)
+        _materialize(source, chosen, place, records=self.layers.records)
         host_path = os.fspath(place if is_directory else place / "file")
         if mount.writable and is_directory:
             return Layers(path=mount.target, lower_dirs=(host_path,), source="", is_directory=True, writable=True)
@@ -183,7 +183,7 @@ class MountShop:
                 sharing = "locked"  # it is moved into the step's root, and can only be in one
             id_, beginning = identity
             path = stack.enter_context(store.open(id_, sharing, fill, beginning=beginning))
-            _own(path, first, span)
+            self._own(path, first, span)
             result[identity] = path
         return result
 
@@ -202,9 +202,9 @@ class MountShop:
         chosen = _chosen(source, mount.source, span)
         if chosen.entry.kind != "dir":
             raise BuildError(f'cache source "{mount.source}" is no directory', span=span, remedy="name a directory")
-        _materialize(source, chosen, path)
+        _materialize(source, chosen, path, records=self.layers.records)
         if chosen.entry.path != ROOT:
-            _look_like(path, chosen.entry, span)
+            self._look_like(path, chosen.entry, span)
 
     def _secret(self, mount: SecretMount, result: Mounted, span: Span) -> Mount | None:
         value = self.secrets.get(mount.id)
@@ -235,11 +235,47 @@ class MountShop:
                     remedy=f"give it with --ssh {mount.id} (and SSH_AUTH_SOCK), or --ssh {mount.id}=KEYFILE",
                 )
             return None
-        _give(socket, mount.uid, mount.gid, span)
+        self._give(socket, mount.uid, mount.gid, span)
         socket.chmod(mount.mode)
         if not any(item.startswith("SSH_AUTH_SOCK=") for item in result.env):
             result.env.append(f"SSH_AUTH_SOCK={mount.target}")
         return Bind(host_path=os.fspath(socket), path=mount.target)
+
+    def _copy(self, tree: SourceTree, chosen: Selected, mount: BindMount, place: Path) -> Bind:
+        """A copy that is thrown away with the step."""
+        _materialize(tree, chosen, place, records=self.layers.records)
+        host_path = place if chosen.entry.kind == "dir" else place / "file"
+        return Bind(host_path=os.fspath(host_path), path=mount.target, read_only=not mount.writable)
+
+    def _give(self, path: Path, uid: int, gid: int, span: Span) -> None:
+        try:
+            give(path, uid, gid, records=self.layers.records)
+        except OSError as exc:
+            raise BuildError(
+                f"cannot give a mount to {uid}:{gid}: {exc.strerror}",
+                span=span,
+                remedy="the isolation tier has no such id (see tiffin info); leave uid and gid out",
+            ) from exc
+
+    def _look_like(self, path: Path, entry: Entry, span: Span) -> None:
+        """Give a directory the owner, mode, attributes and time of `entry`."""
+        self._give(path, entry.uid, entry.gid, span)
+        path.chmod(entry.mode)
+        for name, value in entry.xattrs:
+            with contextlib.suppress(OSError):  # what this file system or namespace does not take
+                os.setxattr(path, name, value)
+        os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def _own(self, path: Path, mount: CacheMount, span: Span) -> None:
+        """Give the directory the owner and mode asked for, also one that another step made otherwise."""
+        st = path.stat()
+        old_uid, old_gid = noted_owner(path) or (st.st_uid, st.st_gid)
+        uid = old_uid if mount.uid is None else mount.uid
+        gid = old_gid if mount.gid is None else mount.gid
+        if (mount.uid, mount.gid) != (None, None):
+            self._give(path, uid, gid, span)
+        if mount.mode is not None and st.st_mode & 0o7777 != mount.mode:
+            path.chmod(mount.mode)
 
 
 def _in_place(mount: BindMount, source: DirectoryTree, entry: Entry) -> Mount:
@@ -273,7 +309,7 @@ def _chosen(tree: SourceTree, source: str, span: Span) -> Selected:
     return Selected(name=posixpath.basename(path), entry=entry)
 
 
-def _materialize(tree: SourceTree, chosen: Selected, place: Path) -> None:
+def _materialize(tree: SourceTree, chosen: Selected, place: Path, *, records: bool) -> None:
     """Write a copy of `chosen` to `place`: a directory like it, or one that holds it as `file`."""
     place.mkdir()
     place.chmod(NEW_DIRECTORY_MODE)
@@ -291,25 +327,7 @@ def _materialize(tree: SourceTree, chosen: Selected, place: Path) -> None:
             first[group] = path
         placed: Entry = entry._replace(path=path, offset=-1, opaque=False)
         changes.append(Change(placed, tree.opener(entry) if entry.kind == "file" else None))
-    materialize(changes, place)
-
-
-def _copy(tree: SourceTree, chosen: Selected, mount: BindMount, place: Path) -> Bind:
-    """A copy that is thrown away with the step."""
-    _materialize(tree, chosen, place)
-    host_path = place if chosen.entry.kind == "dir" else place / "file"
-    return Bind(host_path=os.fspath(host_path), path=mount.target, read_only=not mount.writable)
-
-
-def _give(path: Path, uid: int, gid: int, span: Span) -> None:
-    try:
-        give(path, uid, gid)
-    except OSError as exc:
-        raise BuildError(
-            f"cannot give a mount to {uid}:{gid}: {exc.strerror}",
-            span=span,
-            remedy="the isolation tier has no such id (see tiffin info); leave uid and gid out",
-        ) from exc
+    materialize(changes, place, records=records)
 
 
 def _identity(mount: CacheMount, trees: Mapping[Origin, tuple[LayerTree, Chain]]) -> tuple[str, str]:
@@ -319,24 +337,3 @@ def _identity(mount: CacheMount, trees: Mapping[Origin, tuple[LayerTree, Chain]]
     chain = trees[mount.origin][1] if mount.origin in trees else ()
     name = outside_name(mount.origin) or str(chain_id([layer.diff_id for layer in chain]))
     return mount.id, f"{name} {mount.source}"
-
-
-def _look_like(path: Path, entry: Entry, span: Span) -> None:
-    """Give a directory the owner, mode, attributes and time of `entry`."""
-    _give(path, entry.uid, entry.gid, span)
-    path.chmod(entry.mode)
-    for name, value in entry.xattrs:
-        with contextlib.suppress(OSError):  # what this file system or namespace does not take
-            os.setxattr(path, name, value)
-    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
-
-
-def _own(path: Path, mount: CacheMount, span: Span) -> None:
-    """Give the directory the owner and mode asked for, also one that another step made otherwise."""
-    st = path.stat()
-    uid = st.st_uid if mount.uid is None else mount.uid
-    gid = st.st_gid if mount.gid is None else mount.gid
-    if (mount.uid, mount.gid) != (None, None):
-        _give(path, uid, gid, span)
-    if mount.mode is not None and st.st_mode & 0o7777 != mount.mode:
-        path.chmod(mount.mode)

@@ -17,12 +17,13 @@ from builder.image.users import resolve_user
 from builder.instructions.ops import RunOp
 from builder.instructions.run import SCRIPT_DIRECTORY
 from builder.sandbox.expected_users import expects_users
-from builder.sandbox.isolation import Isolation
+from builder.sandbox.isolation import RANGE, Isolation
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.launch import Launcher, Running
 from builder.sandbox.network import host_resolv_conf, hosts_file
 from builder.sandbox.seccomp import UNCONFINED, filter_for
 from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from builder.solver.emulation import Emulation, Emulator
 from builder.solver.execute_mounts import Mounted
 from cache.values import dataclass
 
@@ -44,6 +45,7 @@ class RunRequest:
     upper: Path | None = None
     work: Path | None = None
     root_dir: Path | None = None
+    emulation: Emulation = Emulation()
 
 
 class Runner:
@@ -58,9 +60,11 @@ class Runner:
         self._running: set[Running] = set()
         self._stopped = False
 
-    def spec(self, request: RunRequest, root: RootView, mounted: Mounted) -> SandboxSpec:
-        """The sandbox of a step."""
-        return _spec(request, root, mounted, self.isolation, self._filters)
+    def spec(self, request: RunRequest, root: RootView, mounted: Mounted, emulator: Emulator) -> SandboxSpec:
+        """The sandbox of a step. Raises Abandoned for a user whom it does not know."""
+        spec = _spec(request, root, mounted, self.isolation, self._filters)
+        emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation)
+        return spec
 
     def run(self, request: RunRequest, spec: SandboxSpec) -> None:
         """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
@@ -153,6 +157,9 @@ def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isol
         work_dir=os.fspath(request.work or ""),
         root_dir=os.fspath(request.root_dir or ""),
         tier=isolation.tier,
+        emulated=request.emulation.owners,
+        opens=request.emulation.opens,
+        abandons=not request.emulation.opens or (isolation.tier == RANGE and not request.emulation.owners),
         own_pids=isolation.own_pids,
         volatile=True,
         argv=op.argv,

@@ -91,8 +91,7 @@ def _one_layer(
                 opener = lambda layer=group[content.layer], source=content.entry: members.open(layer, source)  # noqa: E731
             changes.append(Change(entry, opener))
         packed = pack_layer(changes, blobs=blobs, compression=compression or Compression(kind="none"))
-    if not layers.snapshots.has_index(packed.diff_id):
-        layers.keep_index(packed.diff_id, packed.index)
+    layers.keep_index(packed.diff_id, packed.index)
     if packed.blob is not None:
         layers.snapshots.add_blob(packed.diff_id, packed.blob)
     return LayerRef(diff_id=packed.diff_id, blob=packed.blob, created=group[-1].created)

@@ -1,4 +1,4 @@
-"""Which system calls a supervisor is asked about: the seccomp filter of a sandbox that has one id.
+"""Which system calls a supervisor is asked about: the seccomp filters of a sandbox that has one id, and of one with a range.
 
 Only what must be: a call that is not listed costs nothing (the kernel remembers filters' constant answers). Calls of
 another ABI than the machine's own go to the kernel as they are; x32, which nobody ships, does not exist here.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
+from builder.ownerattrs import NO_ID
 from builder.sandbox import bpf, syscalls
 from builder.sandbox.emulation.process import RLIMIT_LOCKS
 
@@ -33,6 +34,12 @@ LOOKS = (
     "access", "faccessat", "faccessat2", "chdir", "fchdir", "connect", "getxattr", "lgetxattr", "fgetxattr",
     "kill", "tkill", "tgkill",
 )  # fmt: skip
+# which arguments are uids, and which gids
+IDS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "chown": ((1,), (2,)), "lchown": ((1,), (2,)), "fchown": ((1,), (2,)), "fchownat": ((2,), (3,)),
+    "setuid": ((0,), ()), "setreuid": ((0, 1), ()), "setresuid": ((0, 1, 2), ()), "setfsuid": ((0,), ()),
+    "setgid": ((), (0,)), "setregid": ((), (0, 1)), "setresgid": ((), (0, 1, 2)), "setfsgid": ((), (0,)),
+}  # fmt: skip
 OPENS = {"open": 1, "openat": 2}  # by the argument that has the flags
 TMPFILE = 0o20000000 | 0o200000  # O_TMPFILE, whose second bit is O_DIRECTORY on x86
 CREATING = 0o100 | 0o20000000  # O_CREAT, __O_TMPFILE (asm-generic/fcntl.h; x86 and arm64 agree)
@@ -53,18 +60,20 @@ def asked(*, looks: bool) -> frozenset[str]:
     return frozenset((*ALWAYS, *CHANGES, *OPENS, *(LOOKS if looks else ())))
 
 
-def owner_filter(machine: str = os.uname().machine, *, looks: bool = False) -> bytes:
+def owner_filter(machine: str = os.uname().machine, *, looks: bool = False, opens: bool = False) -> bytes:
     """The filter that asks a supervisor about everything to do with owners and credentials.
 
-    And about what may be refused to an emulated user: changes, and with `looks` also whatever only reads or asks.
+    And about what may be refused to an emulated user: changes, and with `looks` also whatever only reads or asks. `opens`:
+    about every open, for the sake of device nodes.
     """
+    opens = opens or looks
     program = _native(machine)
     targets = dict.fromkeys(asked(looks=looks), "ask") | dict.fromkeys(ABSENT, "absent")
     targets |= {name: name for name in ("prctl", "unshare", "clone", "setrlimit", "prlimit64", "getsockopt")}
-    if not looks:
+    if not opens:
         targets |= {name: name for name in OPENS}
     _dispatch(program, machine, targets)
-    if not looks:
+    if not opens:
         for name, position in OPENS.items():
             _when_bits(program, name, position, CHANGING)
     for name in ("unshare", "clone"):
@@ -79,22 +88,39 @@ def owner_filter(machine: str = os.uname().machine, *, looks: bool = False) -> b
     return _answers(program)
 
 
-def device_filter(machine: str = os.uname().machine) -> bytes:
-    """The filter that asks about device nodes alone: a user namespace with true owners lacks nothing else."""
+def boundary_filter(limits: tuple[int, int], machine: str = os.uname().machine) -> bytes:
+    """The filter for true owners: it asks about what the namespace lacks, device nodes and ids from the `limits` on."""
     program = _native(machine)
-    _dispatch(program, machine, {"mknod": "mknod", "mknodat": "mknodat"})
+    asked = {name: name for name in ("mknod", "mknodat")}
+    if min(limits) < NO_ID:
+        asked |= {name: name for name in IDS} | {"setgroups": "ask"}
+    _dispatch(program, machine, asked)
     for name, position in (("mknod", 1), ("mknodat", 2)):
         program.label(name)
         program.load(bpf.argument(position))
         program.mask(0o170000)
         program.if_equal(0o020000, then="ask")
         program.if_equal(0o060000, then="ask", otherwise="allow")
+    for name in IDS if "setgroups" in asked else ():
+        _when_beyond(program, name, limits)
     return _answers(program)
 
 
 def is_invalid(flags: int) -> bool:
     """Whether open(2) refuses these flags whatever the path: a file without a name that nobody could write."""
     return bool(flags & TMPFILE & CREATING) and (flags & TMPFILE != TMPFILE or not flags & 0o3)
+
+
+def _when_beyond(program: bpf.Program, name: str, limits: tuple[int, int]) -> None:
+    program.label(name)
+    for kind, positions in enumerate(IDS[name]):
+        for position in positions:
+            after = program.fresh_label()
+            program.load(bpf.argument(position))
+            program.if_equal(NO_ID, then=after)
+            program.if_greater_equal(limits[kind], then="ask")
+            program.label(after)
+    program.jump("allow")
 
 
 def _native(machine: str) -> bpf.Program:

@@ -24,6 +24,14 @@ _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _TMPFILE = CREATING & ~os.O_CREAT  # __O_TMPFILE
 _MODE = 0o7777
 _OPEN_HOW_BYTES = 24
+# the nodes that can be opened: those of /dev that mean the same everywhere
+_NODES = {
+    ("char", 1, 3): b"null",
+    ("char", 1, 5): b"zero",
+    ("char", 1, 7): b"full",
+    ("char", 1, 8): b"random",
+    ("char", 1, 9): b"urandom",
+}
 _Arguments = tuple[int, ...]
 
 
@@ -75,12 +83,19 @@ class Creation:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def _open(self, tid: int, directory: int, address: int, flags: int, mode: int) -> Answer:
-        if flags & os.O_PATH or not flags & CREATING or is_invalid(flags):
+        if flags & os.O_PATH or is_invalid(flags):
             return CONTINUE
         text = self._caller.memory.read_string(tid, address)
         if flags & os.O_CREAT and text.endswith(b"/"):
             return CONTINUE  # EISDIR
         path = self._caller.place(tid, directory, text, follow=True)
+        if not flags & (os.O_EXCL | os.O_DIRECTORY) and (node := self._node(path, flags)) is not None:
+            try:
+                return self._caller.give_descriptor(node, close_on_exec=bool(flags & os.O_CLOEXEC))
+            finally:
+                os.close(node)
+        if not flags & CREATING:
+            return CONTINUE
         owner = self._owner(tid, path if flags & _TMPFILE else parent_of(path))
         if owner is None:
             return CONTINUE
@@ -94,6 +109,27 @@ class Creation:
             return self._caller.give_descriptor(fd, close_on_exec=bool(flags & os.O_CLOEXEC))
         finally:
             os.close(fd)
+
+    def _node(self, path: bytes, flags: int) -> int | None:
+        """The device behind the socket at `path`, open, if it is one of those that every sandbox has."""
+        try:
+            if not stat.S_ISSOCK(os.stat(path, follow_symlinks=not flags & os.O_NOFOLLOW).st_mode):
+                return None
+            record = self._caller.inodes.record(path, follow=True)
+        except OSError:
+            return None
+        name = (
+            _NODES.get((record.device.kind, record.device.major, record.device.minor))
+            if record and record.device
+            else None
+        )
+        if record is None or record.device is None or name is None:
+            return None
+        node = os.open(b"/dev/" + name, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_CLOEXEC | os.O_NOCTTY)
+        if os.fstat(node).st_rdev == os.makedev(record.device.major, record.device.minor):
+            return node
+        os.close(node)
+        return None
 
     def _create(self, path: bytes, flags: int, mode: int) -> int | None:
         """The new file, open; None if something is there already, which the kernel opens."""
@@ -114,7 +150,7 @@ class Creation:
         if size < _OPEN_HOW_BYTES:
             return CONTINUE
         flags, mode, resolve = struct.unpack("=QQQ", self._caller.memory.read(tid, how, _OPEN_HOW_BYTES))
-        if resolve or not flags & (os.O_CREAT | _TMPFILE):
+        if resolve:
             return CONTINUE
         return self._open(tid, directory, address, flags, mode)
 
@@ -157,8 +193,9 @@ class Creation:
         mode = self._mode(tid, path, mode, owner)
         self._caller.check()
         if is_device:
-            make_placeholder(path)
-            device = device_of(kind, number, mode)
+            device = device_of(kind, number)
+            tell_of_device(self._caller, path, device)
+            make_placeholder(path, mode)
             return self._record(path, replace(owner or Record(0, 0), device=device))
         os.mknod(path, kind | mode)
         assert owner is not None
@@ -198,15 +235,20 @@ class Creation:
         return 0
 
 
-def make_placeholder(path: bytes) -> None:
-    """The empty file of mode 000 that stands for a device node."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0))
+def make_placeholder(path: bytes, mode: int) -> None:
+    """The socket that stands for a device node."""
+    os.mknod(path, stat.S_IFSOCK | mode)
 
 
-def device_of(kind: int, number: int, mode: int) -> ownerattrs.Device:
+def device_of(kind: int, number: int) -> ownerattrs.Device:
     """The device that mknod(2) describes."""
-    name = "char" if kind == stat.S_IFCHR else "block"
-    return ownerattrs.Device(name, os.major(number), os.minor(number), mode)
+    return ownerattrs.Device("char" if kind == stat.S_IFCHR else "block", os.major(number), os.minor(number), 0)
+
+
+def tell_of_device(caller: Caller, path: bytes, device: ownerattrs.Device) -> None:
+    """End the command where a node would come into its layer, if it can begin anew where nodes can be opened."""
+    if caller.beyond is not None and os.stat(parent_of(path)).st_dev != os.stat(b"/dev").st_dev:
+        caller.beyond(f"mknod of device {device.kind[0]} {device.major}:{device.minor}")
 
 
 def parent_of(path: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Answers to mknod where owners are true and only device nodes are refused, as in any user namespace.
 
-An empty file stands for the node, as builder.layer unpacks one. Stands alone like enter.py.
+A step that can be run again with emulated owners ends: only there a program sees a node. Else a socket stands for it,
+as in layers that are unpacked, which nothing can be read from or written to. Stands alone like enter.py.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import os
 import stat
 
+from builder.ownerattrs import NO_ID
 from builder.sandbox.emulation import process
-from builder.sandbox.emulation.creation import device_of, make_placeholder, parent_of
+from builder.sandbox.emulation.creation import device_of, make_placeholder, parent_of, tell_of_device
 from builder.sandbox.emulation.credentials import CAP_MKNOD
 from builder.sandbox.emulation.inodes import Record, remove
 from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
@@ -38,11 +40,13 @@ class Devices:
         uid, gid = process.file_system_ids(tid)
         mode &= _MODE & ~process.umask(tid)
         self._caller.check()
-        make_placeholder(path)
+        device = device_of(kind, number)
+        tell_of_device(self._caller, path, device)
+        make_placeholder(path, mode)
         try:
             inherits = os.stat(parent_of(path)).st_mode & stat.S_ISGID
             os.chown(path, uid, -1 if inherits else gid, follow_symlinks=False)
-            self._caller.inodes.write(path, Record(0, 0, device_of(kind, number, mode)), follow=False)
+            self._caller.inodes.write(path, Record(NO_ID, NO_ID, device), follow=False)
         except OSError:
             remove(path, is_directory=False)
             raise

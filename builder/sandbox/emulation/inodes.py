@@ -55,7 +55,10 @@ _SYSCALL.argtypes = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an inode is to look like. `device` is None but for a placeholder."""
+    """What an inode is to look like. `device` is None but for a placeholder.
+
+    NO_ID as owner of a placeholder: the kernel has it.
+    """
 
     uid: int
     gid: int
@@ -128,10 +131,22 @@ class Inodes:
 
     def _read_link(self, path: bytes, follow: bool) -> Record | None:
         """The owner of what is neither a file nor a directory, where a capability would have a meaning."""
-        owner = ownerattrs.parse_link_record(self._get(path, _CAPABILITY, follow))
-        if owner is None or _takes_user_attributes(path, follow):
+        value = self._get(path, _CAPABILITY, follow)
+        owner = ownerattrs.parse_link_record(value)
+        if owner is None:
+            return self._read_node(path, value, follow)
+        return None if _takes_user_attributes(path, follow) else Record(*owner)
+
+    def _read_node(self, path: bytes, value: bytes, follow: bool) -> Record | None:
+        """The device a socket stands for."""
+        found = ownerattrs.parse_device_record(value)
+        if found is None:
             return None
-        return Record(*owner)
+        found_stat = os.stat(path, follow_symlinks=follow)
+        if not stat.S_ISSOCK(found_stat.st_mode):
+            return None
+        device, owner = found
+        return Record(*(owner or (found_stat.st_uid, found_stat.st_gid)), device)
 
     def _identity(self, path: bytes, follow: bool) -> bytes:
         self._call_statx(path, 0 if follow else AT_SYMLINK_NOFOLLOW, _STATX_BASIC_AND_BORN)
@@ -143,6 +158,9 @@ class Inodes:
         try:
             if _takes_user_attributes(path, follow):
                 self._write(path, record, follow)
+            elif record.device is not None:
+                value = ownerattrs.device_record(record.device, record.uid, record.gid)
+                os.setxattr(path, _CAPABILITY, value, follow_symlinks=follow)
             elif record.uid or record.gid:
                 value = ownerattrs.link_record(record.uid, record.gid)
                 os.setxattr(path, _CAPABILITY, value, follow_symlinks=follow)

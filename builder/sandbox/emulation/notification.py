@@ -49,6 +49,7 @@ class Caller:
         self.processes = processes
         self.inodes = inodes
         self.any_moved = False  # whether a process may have another root than the supervisor
+        self.beyond: Callable[[str], None] | None = None  # ends a command that asks for what is not at hand, told what
         self.first: Callable[[], None] | None = None  # done in the answering thread, before its next answer
         self._number = 0
         self._opened: list[int] = []  # closed when the call is answered

@@ -12,8 +12,9 @@ import errno
 import os
 from collections.abc import Callable
 
-from builder.sandbox import bpf, kernel, messages, syscalls
+from builder.sandbox import bpf, idmaps, kernel, messages, syscalls
 from builder.sandbox.emulation import calls
+from builder.sandbox.emulation.bounds import Bounds
 from builder.sandbox.emulation.creation import Creation
 from builder.sandbox.emulation.credentials import Credentials
 from builder.sandbox.emulation.devices import Devices
@@ -30,27 +31,32 @@ NESTED = "this machine supervises system calls already (tiffin in a tiffin?): ow
 REFUSED = "this machine refuses to supervise system calls: chown and setuid to others than root fail"
 _INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
-Fail = Callable[[str], None]  # told the reason, ends the sandbox
+Fail = Callable[[str], None]  # told why, ends the sandbox
 
 
-def channel(*, has_users: bool) -> Channel | None:
-    """What this user namespace needs a supervisor for: owners where it has one id, else device nodes, which it lacks.
+def channel(*, has_users: bool, opens: bool, needed: bool) -> Channel | None:
+    """What this user namespace needs a supervisor for: owners where it has one id, else what it lacks.
 
-    `has_users`: others than root are expected, and what they may read is asked about, too.
+    `has_users`: others than root are expected, and what they may read is asked about, too. `opens`: every open is asked
+    about, for the sake of device nodes. Without a supervisor that is `needed` nothing runs.
     """
-    if not syscalls.NATIVE or os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE:
+    if os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE or not (syscalls.NATIVE or needed):
         return None
-    with open("/proc/self/uid_map", encoding="utf-8") as file:
-        has_one_id = sum(int(line.split()[2]) for line in file) == 1
-    return Channel(with_owners=has_one_id, has_users=has_users)
+    limits = idmaps.own_limits()
+    return Channel(limits=limits, with_owners=limits[0] == 1, has_users=has_users, opens=opens, needed=needed)
 
 
 class Channel:
     """Between the init of a sandbox and its command, before the command is executed."""
 
-    def __init__(self, *, with_owners: bool, has_users: bool) -> None:
+    def __init__(
+        self, *, limits: tuple[int, int], with_owners: bool, has_users: bool, opens: bool, needed: bool
+    ) -> None:
+        self._limits = limits
         self._with_owners = with_owners
         self._has_users = has_users
+        self._opens = opens
+        self._needed = needed
         self._of_init, self._of_command = messages.pair()
         self._caller: Caller | None = None
 
@@ -59,10 +65,11 @@ class Channel:
         self._of_init.close()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
-            looks = self._has_users
-            listener = _listen(calls.owner_filter(looks=looks) if self._with_owners else calls.device_filter())
+            listener = _listen(self._filter())
         except OSError:  # what that means was told when the tier was chosen
             self._of_command.send(_REFUSED)
+            if self._needed:
+                raise
             return
         messages.send(self._of_command, _READY, [listener])
         os.close(listener)
@@ -70,11 +77,22 @@ class Channel:
             raise OSError(errno.EPIPE, "the supervisor of owners is gone")
         self._of_command.close()
 
-    def serve(self, command: int, fail: Fail) -> None:
-        """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused."""
+    def _filter(self) -> bytes:
+        if not syscalls.NATIVE:
+            raise OSError(errno.ENOSYS, f"system calls of {os.uname().machine} are not known")
+        if self._with_owners:
+            return calls.owner_filter(looks=self._has_users, opens=self._opens)
+        return calls.boundary_filter(self._limits)
+
+    def serve(self, command: int, fail: Fail, beyond: Fail | None) -> None:
+        """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused.
+
+        `beyond` ends the command when it asks for what this sandbox has not, and another that is at hand has.
+        """
         self._of_command.close()
         processes = Processes(Credentials())
         caller = Caller(Memory(), processes, Inodes())
+        caller.beyond = beyond
         handlers = self._handlers(caller)  # while the command installs the filter
         data, descriptors = messages.receive(self._of_init, 1, 1)
         if data != _READY:
@@ -100,7 +118,7 @@ class Channel:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
             by_name = enforced(caller, by_name, calls.asked(looks=self._has_users))
         else:
-            by_name = Devices(caller).handlers
+            by_name = Devices(caller).handlers | Bounds(caller, self._limits).handlers
         return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
 
 

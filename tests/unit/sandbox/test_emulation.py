@@ -194,12 +194,44 @@ def test_other_abis() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_device_filter_asks_about_devices_alone(machine: str) -> None:
+def test_boundary_filter_asks_about_devices(machine: str) -> None:
     number, arch = syscalls.TABLES[machine]["mknodat"], syscalls.AUDIT_ARCHES[machine]
-    code = calls.device_filter(machine)
-    answers = {kind: run(code, call(number, 0, 0, kind | 0o644, arch=arch)) for kind in (0o10000, 0o20000, 0o60000)}
-    assert answers == {0o10000: bpf.RET_ALLOW, 0o20000: bpf.RET_USER_NOTIF, 0o60000: bpf.RET_USER_NOTIF}
-    assert run(code, call(syscalls.TABLES[machine]["fchown"], arch=arch)) == bpf.RET_ALLOW
+    for limits in ((1001, 1001), (calls.NO_ID, calls.NO_ID)):
+        code = calls.boundary_filter(limits, machine)
+        answers = {kind: run(code, call(number, 0, 0, kind | 0o644, arch=arch)) for kind in (0o10000, 0o20000, 0o60000)}
+        assert answers == {0o10000: bpf.RET_ALLOW, 0o20000: bpf.RET_USER_NOTIF, 0o60000: bpf.RET_USER_NOTIF}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_boundary_filter_asks_about_ids_beyond_the_map_alone(machine: str) -> None:
+    ask, allow = bpf.RET_USER_NOTIF, bpf.RET_ALLOW
+    code, all_ids = (
+        calls.boundary_filter((65537, 1001), machine),
+        calls.boundary_filter((calls.NO_ID, calls.NO_ID), machine),
+    )
+    for arguments, expected in (
+        (("fchownat", 3, 0, 65536, 1000), allow),
+        (("fchownat", 3, 0, 65537, 0), ask),
+        (("fchownat", 3, 0, 0, 1001), ask),
+        (("fchownat", 3, 0, calls.NO_ID, calls.NO_ID), allow),
+        (("fchownat", 3, 0, 0xFFFFFFFF_FFFFFFFF, 0), allow),
+        (("fchownat", 3, 0, calls.NO_ID, 70000), ask),
+        (("fchownat", 3, 0, calls.NO_ID - 1, 0), ask),
+        (("fchown", 70000, 65536, 5), allow),
+        (("setuid", 65536), allow),
+        (("setuid", 65537), ask),
+        (("setgid", 65536), ask),
+        (("setresuid", 0, 0, 70000), ask),
+        (("setresgid", calls.NO_ID, 1000, calls.NO_ID), allow),
+        (("setreuid", 1, 65537), ask),
+        (("setfsgid", 1001), ask),
+        (("setgroups", 0, 0), ask),
+        (("openat", 0, 0, os.O_CREAT), allow),
+    ):
+        name, *values = arguments
+        number, arch = syscalls.TABLES[machine][str(name)], syscalls.AUDIT_ARCHES[machine]
+        assert run(code, call(number, *map(int, values), arch=arch)) == expected, arguments
+        assert run(all_ids, call(number, *map(int, values), arch=arch)) == allow, arguments
 
 
 def test_everything_asked_about_is_answered() -> None:
