@@ -88,7 +88,7 @@ class Emulator:
             return Emulation(opens=bool(device))
         cause = str(owned or "") or (f'the device node "{device}"' if device else self._mounted(op))
         if cause:
-            self.tell(f"{cause} is beyond this id map: owners are emulated in steps that reach it", cause)
+            self.tell(f"{cause} is beyond this user namespace: owners are emulated in steps that reach it", cause)
         return Emulation(owners=bool(cause), opens=bool(device), cause=cause)
 
     def check_user(self, uid: int, gids: Sequence[int], emulation: Emulation) -> None:
@@ -100,7 +100,7 @@ class Emulator:
         """What a step is run again with that asked for more."""
         if isinstance(wish, Unforeseen):
             return wish.emulation
-        self.tell(f"{name}: {wish.what} is beyond this id map; the step runs again with owners emulated", name)
+        self.tell(f"{name}: {wish.what} is beyond this user namespace; the step runs again with owners emulated", name)
         owners = self.is_at_hand
         opens = emulation.opens or wish.what.startswith(DEVICE_WISH)
         return replace(emulation, owners=owners, opens=opens, cause=emulation.cause or wish.what)

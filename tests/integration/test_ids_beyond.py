@@ -11,7 +11,7 @@ import pytest
 
 from tests.listing import Listed, list_tar
 from tests.run_machine import Machine, own_machine, users_machine
-from tests.unprivileged import WITH_IDS, Users
+from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 BIG, GROUP = 1885580785, 70000
@@ -114,7 +114,7 @@ def test_no_note_is_older_than_its_inode(machines: Mapping[str, Machine]) -> Non
     steps = "".join(f"RUN cd /w/{case}; {script}\n" for case, script in CASES.items())
     listing, output = everywhere(machines, f"RUN {files}\n{steps}RUN {SEE}\n")
     assert seen(output) == owners(listing)
-    assert owners(listing)["write/f"] == (0, 0) and owners(listing)["give/f"] == (200000, 7)
+    assert owners(listing)["copy/a"] == (0, 0) and owners(listing)["give/f"] == (200000, 7)
 
 
 ASKS = ("chown 70000:70001 /w/f", "su big -c 'touch /w/g'", "chgrp 70000 /w/f", "su many -c 'touch /w/h'")
@@ -122,7 +122,8 @@ ASKS = ("chown 70000:70001 /w/f", "su big -c 'touch /w/g'", "chgrp 70000 /w/f", 
 
 def test_a_step_that_asks_for_more_is_run_again(machines: Mapping[str, Machine]) -> None:
     again = "the step runs again with owners emulated"
-    users = f"cd /etc; echo big:x:{BIG}:5::/:/bin/sh >> passwd; echo many:x:7:7::/:/bin/sh >> passwd; echo more:x:{GROUP}:many >> group"
+    lines = {"passwd": (f"big:x:{BIG}:5::/:/bin/sh", "many:x:7:7::/:/bin/sh"), "group": (f"more:x:{GROUP}:many",)}
+    users = "; ".join(f"echo {line} >> /etc/{name}" for name, added in lines.items() for line in added)
     machine = machines.get(WITH_IDS, machines[WITHOUT_IDS])
     for ask in ASKS if WITH_IDS in machines else ASKS[:1]:
         text = f"RUN {users}; mkdir -m 777 /w; test ! -e /w/f; touch /w/f; {ask}\nRUN {SEE}\n"
@@ -178,14 +179,15 @@ def test_device_nodes_take_what_is_written(machines: Mapping[str, Machine]) -> N
     assert seen(output) == owners(listing)
     for machine in machines.values():
         _, output = built(
-            machine, f"RUN {DEVICES}\nRUN cd /w/dev; echo y > null; cat null; head -c 5 urandom | wc -c; echo z > disk"
+            machine,
+            f"RUN {DEVICES}\nRUN cd /w/dev; echo y > null; cat null; head -c 5 urandom | wc -c; echo z > disk; true",
         )
         lines = [
             line.split(maxsplit=2)[2] for line in output.splitlines() if line.startswith("#") and len(line.split()) > 2
         ]
         assert "junk" not in output.replace(DEVICES, "") and "rc=0" in lines and "4" in lines and "5" in lines
         assert any(line.endswith("00 00 00") for line in lines)
-        assert sum("disk: No such device" in line or "disk: Operation not permitted" in line for line in lines) == 3
+        assert sum("disk" in line and "No such device" in line for line in lines) == 3
 
 
 def test_a_chroot_with_nodes_works(machines: Mapping[str, Machine]) -> None:
