@@ -85,11 +85,13 @@ def _run_in_namespace(
 ) -> int:
     from builder.containers.container import Containers
     from builder.containers.limits import confine
+    from builder.containers.reach import reach_of
     from builder.containers.rootfs import RootView
     from builder.containers.run import attend, command_of, forwarded_signals, make_spec, network_of
     from builder.containers.volumes import prepare_mounts
     from builder.image.users import resolve_user
     from builder.sandbox.seccomp import filter_for
+    from cache.snapshots import Snapshots
 
     with ExitStack() as stack:
         interactive = bool(options["interactive"])
@@ -111,10 +113,13 @@ def _run_in_namespace(
                 )
             )
             trees = _trees(session, isolation, image, options, container)
+            user_text = wishes.user or image.config.config.user
+            user = resolve_user(user_text, RootView(trees).read_file, further=many(options, "groups"))
+            reach = reach_of(isolation, Snapshots(session.state), image.config.diff_ids, user)
+            if reach.emulated:
+                trees = _trees(session, isolation, image, options, container, emulated=True)
         write_id(options, container.state.id)
         root = RootView(trees)
-        user_text = wishes.user or image.config.config.user
-        user = resolve_user(user_text, root.read_file, further=many(options, "groups"))
         mounted = prepare_mounts(
             wishes.mounts,
             image.config.config.volumes,
@@ -148,6 +153,8 @@ def _run_in_namespace(
             seccomp=filter_for(wishes.seccomp, wishes.capabilities, session.state.filters),
             console=attached.path,
             isolation=isolation,
+            emulated=reach.emulated,
+            opens=reach.opens,
         )
         if spec.root_dir:
             from builder.sandbox.standins import StandIns, furnish
@@ -158,7 +165,8 @@ def _run_in_namespace(
         stdin, stdout, stderr = attached.fds
         running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)
-        status = attend(running, attached)
+        with reach.told(isolation):
+            status = attend(running, attached)
         container.finish(status.code)
     if status.message:
         tell(f"error: {status.message}; check the command and the image's PATH")
@@ -166,15 +174,22 @@ def _run_in_namespace(
 
 
 def _trees(
-    session: Session, isolation: Isolation, image: StoredImage, options: Mapping[str, object], container: Container
+    session: Session,
+    isolation: Isolation,
+    image: StoredImage,
+    options: Mapping[str, object],
+    container: Container,
+    *,
+    emulated: bool = False,
 ) -> Sequence[Path]:
     """The unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
 
-    Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
+    Where layers cannot be mounted over each other: the container's own directory with a copy of them all. `emulated`:
+    those for a sandbox of one id, in the place of others.
     """
     from cache.snapshots import BlobRef, Snapshots
 
-    snapshots = Snapshots(session.state, isolation.flavor)
+    snapshots = Snapshots(session.state, isolation.emulated_flavor if emulated else isolation.flavor)
     trees = snapshots.stack(image.config.diff_ids) if isolation.overlay else None
     if trees is not None:
         return trees
@@ -186,12 +201,16 @@ def _trees(
 
     layers = session.layers(remote)
     layers.snapshots.flavor = isolation.flavor
+    if emulated:
+        layers = layers.emulated(isolation.emulated_flavor)
     wanted = [
         (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
         for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
     ]
     if isolation.overlay:
         return layers.ensure_snapshots(wanted)
+    if emulated:
+        container.empty()
     for layer in wanted:
         layers.add_to_root(layer, container.upper)
     return [container.upper]

@@ -95,6 +95,13 @@ class Container:
     def volumes(self) -> Path:
         return self.folder / "volumes"
 
+    def empty(self) -> None:
+        """Begin anew with what is to be its root."""
+        with disk_errors(self.folder):
+            remove_tree(self.upper)
+            os.mkdir(self.upper)
+            os.chmod(self.upper, ROOT_MODE)
+
     def hold_groups(self, paths: Sequence[str]) -> None:
         """Note the control groups of the container, which are removed with it, by whoever finds it dead too."""
         with disk_errors(self.folder):

@@ -108,8 +108,13 @@ def make_spec(
     isolation: Isolation,
     seccomp: Filter,
     console: str = "",
+    emulated: bool = False,
+    opens: bool = False,
 ) -> SandboxSpec:
-    """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console."""
+    """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console.
+
+    `emulated` and `opens` as in SandboxSpec.
+    """
     own_name = os.uname().nodename if wishes.as_machine else container.state.id[:SHORT_ID_LENGTH]
     hostname = wishes.hostname or own_name
     own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
@@ -124,6 +129,8 @@ def make_spec(
         work_dir=os.fspath(container.work) if isolation.overlay else "",
         root_dir="" if isolation.overlay else os.fspath(container.upper),
         tier=isolation.tier,
+        emulated=emulated,
+        opens=opens,
         own_pids=isolation.own_pids,
         argv=argv,
         env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),

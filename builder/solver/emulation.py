@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
+from builder.containers.reach import refusal_of
 from builder.errors import BuildError, Span
 from builder.events import Noted, Sink
 from builder.image.layers import LayerStore
@@ -131,13 +132,8 @@ class Emulator:
 
 def refusal(what: str, limits: Limits, reason: str, span: Span | None) -> BuildError:
     """The error for a step that would see, or make, other owners than its image has."""
-    uid, gid = (limit - 1 for limit in limits)
-    return BuildError(
-        f"{what} cannot be had here: the id map ends at {uid}:{gid}, and owners cannot be emulated ({reason})",
-        span=span,
-        remedy="give the user more ids, with a line such as USER:100000:4000000000 in /etc/subuid and /etc/subgid, "
-        "or build where tiffin info says that owners are emulated",
-    )
+    message, remedy = refusal_of(what, limits, reason)
+    return BuildError(message, span=span, remedy=remedy)
 
 
 def _first(demands: list[Demands]) -> str:

@@ -1,0 +1,70 @@
+"""Whether a container sees owners or device nodes beyond its user namespace, and so is run with emulated ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from builder.errors import SandboxError
+from builder.image.users import User
+from builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+from cache.digest import Digest
+from cache.snapshots import Snapshots
+from cache.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """`emulated` and `opens` as in SandboxSpec; `cause` in words."""
+
+    emulated: bool = False
+    opens: bool = False
+    cause: str = ""
+
+    @contextlib.contextmanager
+    def told(self, isolation: Isolation) -> Iterator[None]:
+        """Name the cause where owners had to be emulated and could not be."""
+        try:
+            yield
+        except SandboxError as exc:
+            if not self.emulated:
+                raise
+            raise _refusal(self.cause, isolation, exc.message) from exc
+
+
+def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Digest], user: User) -> Reach:
+    """Of a container of these layers, which are unpacked, whose command is run as `user`. Raises SandboxError."""
+    uid_limit, gid_limit = isolation.limits_of_ids
+    cause, device = "", ""
+    if user.uid >= uid_limit or max((user.gid, *user.groups)) >= gid_limit:
+        cause = f"user {user.uid}:{user.gid}"
+    notes = [data for diff_id in diff_ids if (data := snapshots.demands(diff_id)) is not None]
+    if notes:
+        from builder.layer.demands import Demands
+
+        demands = [Demands.decode(data) for data in notes]
+        owned = next((found for item in demands if (found := item.beyond((uid_limit, gid_limit)))), None)
+        cause = str(owned) if owned else cause
+        device = next((item.device for item in demands if item.device), "")
+    if isolation.tier == SINGLE:
+        return Reach(opens=bool(device))
+    if isolation.tier == RANGE:
+        cause = cause or (f'the device node "{device}"' if device else "")
+        return Reach(emulated=bool(cause), opens=bool(device), cause=cause)
+    if isolation.tier == CHROOT and cause:
+        raise _refusal(cause, isolation, "isolation chroot emulates none")
+    return Reach()
+
+
+def refusal_of(cause: str, limits: tuple[int, int], reason: str) -> tuple[str, str]:
+    """What to say, and the remedy, where something that is to be seen cannot be, and must not be shown otherwise."""
+    uid, gid = (limit - 1 for limit in limits)
+    return (
+        f"{cause} cannot be had here: the id map ends at {uid}:{gid}, and owners cannot be emulated ({reason})",
+        "give the user more ids, with a line such as USER:100000:4000000000 in /etc/subuid and /etc/subgid",
+    )
+
+
+def _refusal(cause: str, isolation: Isolation, reason: str) -> SandboxError:
+    message, remedy = refusal_of(cause, isolation.limits_of_ids, reason)
+    return SandboxError(message, remedy=remedy)
