@@ -70,7 +70,7 @@ def view(root: Path) -> dict[str, tuple[object, ...]]:
         for name in sorted([*names, *files]):
             path = os.path.join(folder, name)
             st = os.lstat(path)
-            if stat.S_ISSOCK(st.st_mode):
+            if stat.S_ISSOCK(st.st_mode) and not os.listxattr(path):  # one that has some stands for a device node
                 continue
             relative = os.path.relpath(path, os.fsencode(root)).decode("utf-8", "surrogateescape")
             content = (
