@@ -139,6 +139,8 @@ class Outputs:
 
     def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> None:
         for name in self._names(spec):
+            if spec.insecure:
+                self.remote().allow_insecure(name.registry)
             if self.several:
                 digest = self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
             else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from builder.cli import build_options as options
 from builder.cli import docker_words
 from builder.cli.annotations import Annotations
+from builder.cli.inline_cache import inline_of, without_inline
 from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
 from builder.cli.plain_text import size_text
 from builder.cli.render import make_renderer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from builder.solver.recipe import NamedContext, Recipe
     from builder.solver.remote_sources import Access, RemoteSources
     from cache.backend import StepCache
+    from cache.sealing import Sealer
 
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
@@ -267,6 +269,7 @@ class Invocation:
             ),
             layering=self._layering(),
             shares=shared.modes if shared else frozenset(),
+            inline=inline_of(self._many("cache_to"), build_args, self._sealer),
         )
         return request, services, main.dockerfile
 
@@ -277,15 +280,10 @@ class Invocation:
 
     def _open_shared(self, sink: Sink, layers: LayerStore) -> SharedCaches | None:
         """The shared caches, if any is named by a flag, the environment or the configuration."""
-        kept = docker_words.without_inline(self._many("cache_to"))
-        if len(kept) < len(self._many("cache_to")):
-            message = "--cache-to type=inline has no effect: an image holds no cache; use --cache-to REF"
-            sink.emit(Warned(message=message))
-        specs = options.shared_caches(self._many("cache_from"), kept, os.environ)
+        specs = options.shared_caches(self._many("cache_from"), without_inline(self._many("cache_to")), os.environ)
         if not specs:
             return None
         from builder.cli.shared_caches import SharedCaches
-        from cache.sealing import sealer_of
         from cache.trust import Trust
 
         return SharedCaches(
@@ -294,9 +292,14 @@ class Invocation:
             layers=layers,
             remote=self.remote,
             sink=sink,
-            sealer=sealer_of(Path(self._text("sign_key")) if self._options["sign_key"] else None),
+            sealer=self._sealer(),
             trust=Trust(os.environ, cert_file=self._text("cert")),
         )
+
+    def _sealer(self) -> Sealer:
+        from cache.sealing import sealer_of
+
+        return sealer_of(Path(self._text("sign_key")) if self._options["sign_key"] else None)
 
     def _open_mounts(self, sink: Sink, layers: LayerStore) -> SharedMounts | None:
         """The cache mounts that are shared."""

@@ -23,9 +23,13 @@ from cache.values import dataclass, field
 
 COMMON = ("mode", "ignore-error", "required", "timeout", "access")
 S3_OPTIONS = ("region", "endpoint_url", "access_key_id", "secret_access_key", "session_token")
+# of buildx, which say how BuildKit packs its caches: taken, and nothing here depends on them
+BUILDX_OPTIONS = (
+    "image-manifest", "oci-mediatypes", "compression", "compression-level", "force-compression", "tag", "digest",
+)  # fmt: skip
 TYPES: Mapping[str, tuple[str, ...]] = {
-    "registry": ("ref", "ttl"),
-    "local": ("src", "dest", "ttl"),
+    "registry": ("ref", "ttl", "registry.insecure", *BUILDX_OPTIONS),
+    "local": ("src", "dest", "ttl", *BUILDX_OPTIONS),
     "dir": ("path", "ttl"),
     "redis": ("url", "ttl", "max-blob", "layers"),
     "http": ("url",),
@@ -51,6 +55,11 @@ class CacheSpec:
     timeout_seconds: float = TIMEOUT_SECONDS
     ttl_seconds: float = 0
     options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_insecure(self) -> bool:
+        """Whether its registry may speak plain http, or have a certificate that nobody vouches for."""
+        return self.options.get("registry.insecure") == "true"
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -92,6 +101,8 @@ def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
     if not fields.get(wanted):
         raise UsageError(f"{flag} type={kind} needs {wanted}=", remedy=f"add {wanted}=")
     mode = _one_of(fields, "mode", MODES, flag)
+    for name in ("registry.insecure", "image-manifest", "oci-mediatypes", "force-compression"):
+        _one_of(fields, name, ("false", "true"), flag)
     _one_of(fields, "ignore-error", ("false", "true"), flag)  # an error costs a warning unless it is required=true
     chosen = access or _one_of(fields, "access", ("rw", "ro", "wo"), flag)
     rest = {name: value for name, value in fields.items() if name in TYPES[kind] and name not in (wanted, "ttl")}

@@ -51,11 +51,6 @@ def warnings_of(given: Mapping[str, object]) -> list[str]:
     return found
 
 
-def without_inline(cache_to: Sequence[str]) -> list[str]:
-    """The values of --cache-to but type=inline, which images of tiffin do not hold."""
-    return [text for text in cache_to if "type=inline" not in text.split(",")]
-
-
 def _texts(given: Mapping[str, object], name: str) -> Sequence[str]:
     value = given.get(field_of(name))
     return value if isinstance(value, tuple) else ()

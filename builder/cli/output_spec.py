@@ -12,10 +12,16 @@ from builder.options import csv_pairs
 from cache.values import dataclass
 
 _OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
+_OF_STORES = (
+    "unpack",
+    "store",
+    "dangling-name-prefix",
+    "name-canonical",
+)  # buildx's, of containerd: nothing depends on them
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "image": ("name", "push", "push-by-digest", *_OF_IMAGES),
-        "registry": ("name", "push-by-digest", *_OF_IMAGES),
+        "image": ("name", "push", "push-by-digest", "registry.insecure", *_OF_STORES, *_OF_IMAGES),
+        "registry": ("name", "push", "push-by-digest", "registry.insecure", *_OF_STORES, *_OF_IMAGES),
         "oci": ("dest", "name", "tar", *_OF_IMAGES),
         "docker": ("dest", "name", *_OF_IMAGES),
         "tar": ("dest",),
@@ -43,6 +49,7 @@ class OutputSpec:
     oci_types: bool = True  # False: Docker's media types
     rewrites_times: bool | None = None  # None: as the default is
     epoch: str | None = None  # source-date-epoch; "" for none
+    insecure: bool = False  # the registries of its names may speak plain http
 
 
 def parse_output(text: str) -> OutputSpec:
@@ -65,8 +72,12 @@ def parse_output(text: str) -> OutputSpec:
                 remedy=did_you_mean(name, TYPES[kind]) or f"it takes {', '.join(TYPES[kind]) or 'nothing else'}",
             )
     dest = fields.get("dest", "")
-    if not dest and kind in ("tar", "local", "oci", "docker"):
-        raise UsageError(f"--output type={kind} needs dest=PATH", remedy="add dest=, or dest=- for stdout")
+    if not dest and kind == "docker":
+        kind = "image"  # as buildx: it is loaded
+    if not dest and (kind == "local" or (kind == "oci" and not _flag(fields, "tar", default=True))):
+        raise UsageError(f"--output type={kind} needs dest=PATH", remedy="add dest=DIRECTORY")
+    if not dest and kind in ("tar", "oci"):
+        dest = STDOUT
     if dest == STDOUT and kind == "oci" and not _flag(fields, "tar", default=True):
         raise UsageError("a layout directory cannot go to stdout", remedy="leave tar=false out")
     if dest == STDOUT and kind == "local":
@@ -75,7 +86,7 @@ def parse_output(text: str) -> OutputSpec:
         kind=kind,
         dest=dest,
         names=tuple(name for name in fields.get("name", "").split(",") if name),
-        push=_flag(fields, "push") or kind == "registry",
+        push=_flag(fields, "push", default=kind == "registry"),
         compression=_compression(fields),
         compression_level=_level(fields),
         by_digest=_flag(fields, "push-by-digest"),
@@ -83,6 +94,7 @@ def parse_output(text: str) -> OutputSpec:
         oci_types=_oci_types(fields),
         rewrites_times=_flag(fields, "rewrite-timestamp") if "rewrite-timestamp" in fields else None,
         epoch=fields.get("source-date-epoch"),
+        insecure=_flag(fields, "registry.insecure"),
     )
 
 

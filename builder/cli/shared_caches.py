@@ -286,6 +286,8 @@ class SharedCaches(Watch):
         from builder.image.cache_image import RegistryStore
 
         reference, remote = Reference.parse(text), self._remote()
+        if spec.is_insecure:
+            remote.allow_insecure(reference.registry)
         return RegistryStore(
             remote.impatient_client(reference.registry, spec.timeout_seconds),
             reference,

@@ -1,5 +1,7 @@
 """A shared cache in a registry: an OCI artifact whose configuration is a bundle of rows, its layers the steps' layers.
 
+An image may hold a bundle too, of its own steps, in its configuration (`inline`); it is only read here.
+
 Plain manifests and blobs, so any registry does (docker-registry 2.8 among them), and one manifest answers for a whole build:
 it carries its configuration.
 """
@@ -14,9 +16,10 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, cast
 
-from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
+from builder.errors import ImageError, NotInRegistryError, RegistryError, UnauthorizedError
+from builder.oci.config import ImageConfig
 from builder.oci.reference import Reference
-from builder.oci.spec import Descriptor, Manifest
+from builder.oci.spec import DOCKER_CONFIG, INDEX_TYPES, MAX_DOCUMENT_BYTES, OCI_CONFIG, Descriptor, Index, Manifest
 from builder.registry.client import RegistryClient
 from cache.bounded import AbsentError
 from cache.bundle import MAX_BUNDLE_BYTES, Bundle
@@ -28,6 +31,7 @@ from cache.snapshots import BlobRef
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
 EMBEDDED = "vnd.tiffin.cache.v1.config"  # an annotation: the configuration by zlib, in base64
 MAX_EMBEDDED_BYTES = 1 << 20  # registries take manifests of 4 MiB, and the layers need room too
+MAX_IMAGES = 16  # of an index whose inline caches are read
 RACES = 6  # tries to add rows while other builders do the same
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0  # between them, by chance: those who met part
 
@@ -56,10 +60,14 @@ class RegistryStore:
         self._origins = origins
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """All rows, in one request, or two where they are many."""
-        bundle = self._load()
+        """All rows, in one request, or two where they are many; of an image, those it holds."""
+        bundle = self._load(images=True)
         if bundle is None:
             raise AbsentError("it is not there yet", remedy="fill it with --cache-to")
+        if not bundle.rows:
+            raise AbsentError(
+                "it holds no steps", remedy="fill it with --cache-to, or build the image with --cache-to type=inline"
+            )
         return bundle.rows
 
     def write(self, rows: Mapping[str, bytes]) -> None:
@@ -107,13 +115,17 @@ class RegistryStore:
         self._client.push_blob(self._repository, _descriptor(ref), open_blob, mount_from=sources)
         return True
 
-    def _load(self) -> Bundle | None:
+    def _load(self, *, images: bool = False) -> Bundle | None:
         """None where there is none yet; raises RegistryError, CorruptError. Rows whose layer is gone are left out."""
         try:
             fetched = self._client.get_manifest(self._repository, self.reference.selector)
         except NotInRegistryError:
             return None
+        if images and fetched.media_type in INDEX_TYPES:
+            return self._of_index(Index.decode(fetched.data, fetched.media_type))
         manifest = Manifest.decode(fetched.data, fetched.media_type)
+        if images and manifest.config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
+            return self._of_image(manifest)
         if manifest.config.media_type != CONFIG_TYPE or manifest.config.size_bytes > MAX_BUNDLE_BYTES:
             raise CorruptError(f"{self.reference} is no tiffin cache", remedy="name another reference")
         data = _embedded(manifest)
@@ -122,6 +134,29 @@ class RegistryStore:
                 data = stream.read(MAX_BUNDLE_BYTES + 1)
         return Bundle.decode(data).only({layer.digest for layer in manifest.layers})
 
+    def _of_index(self, index: Index) -> Bundle:
+        """The inline caches of an image for several platforms."""
+        found = Bundle({})
+        for descriptor in index.manifests[:MAX_IMAGES]:
+            fetched = self._client.get_manifest(self._repository, str(descriptor.digest))
+            found = found.merged(self._of_image(Manifest.decode(fetched.data, fetched.media_type)))
+        return found
+
+    def _of_image(self, manifest: Manifest) -> Bundle:
+        """The inline cache of an image, empty if it holds none."""
+        if manifest.config.size_bytes > MAX_DOCUMENT_BYTES:
+            raise CorruptError(f"{self.reference} has too large a configuration", remedy="name another reference")
+        with self._client.get_blob(self._repository, manifest.config) as stream:
+            data = stream.read(MAX_DOCUMENT_BYTES + 1)
+        try:
+            text = ImageConfig.decode(data).inline_cache
+        except ImageError as exc:
+            raise CorruptError(exc.message, remedy=exc.remedy) from exc
+        if not text:
+            return Bundle({})
+        bundle = Bundle.decode(_unpacked_text(text, MAX_BUNDLE_BYTES))
+        return bundle.only({layer.digest for layer in manifest.layers})
+
     def _push(self, bundle: Bundle) -> Digest:
         data = bundle.encode()
         config = Descriptor(media_type=CONFIG_TYPE, digest=Digest.of(data), size_bytes=len(data))
@@ -129,7 +164,7 @@ class RegistryStore:
             BlobRef(media_type=CONFIG_TYPE, digest=config.digest, size_bytes=len(data)),
             lambda: io.BytesIO(data),
         )
-        text = base64.b64encode(zlib.compress(data)).decode()
+        text = _packed_text(data)
         manifest = Manifest(
             config=config,
             layers=tuple(_descriptor(ref) for ref in bundle.layers()),
@@ -142,12 +177,25 @@ class RegistryStore:
 
 def _embedded(manifest: Manifest) -> bytes | None:
     """The configuration, where the manifest holds it as well: one request less. None if it does not, or holds another."""
-    try:
-        packed = base64.b64decode(manifest.annotations.get(EMBEDDED, ""), validate=True)
-        data = zlib.decompressobj().decompress(packed, manifest.config.size_bytes + 1)
-    except (ValueError, zlib.error):
-        return None
+    data = _unpacked_text(manifest.annotations.get(EMBEDDED, ""), manifest.config.size_bytes)
     return data if Digest.of(data, manifest.config.digest.algorithm) == manifest.config.digest else None
+
+
+def inline(rows: Mapping[str, bytes]) -> str:
+    """Rows as the configuration of an image holds them."""
+    return _packed_text(Bundle(rows).encode())
+
+
+def _packed_text(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()
+
+
+def _unpacked_text(text: str, limit: int) -> bytes:
+    """What `_packed_text` made a text of, one byte more than the limit at most; nothing of what is no such text."""
+    try:
+        return zlib.decompressobj().decompress(base64.b64decode(text, validate=True), limit + 1)
+    except (ValueError, zlib.error):
+        return b""
 
 
 def _descriptor(ref: BlobRef) -> Descriptor:

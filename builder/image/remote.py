@@ -57,6 +57,13 @@ class Remote:
         self.shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
         self._cached: set[tuple[Digest, str, str]] = set()  # blobs those bring from a registry, impatiently
 
+    def allow_insecure(self, registry: str) -> None:
+        """Take a registry for one that --insecure-registry names; before a client of it is made."""
+        if registry not in self._options.insecure_registries:
+            names = (*self._options.insecure_registries, registry)
+            self._options = replace(self._options, insecure_registries=names)
+            self._clients.pop(registry, None)
+
     def impatient_client(self, registry: str, seconds: float) -> RegistryClient:
         """A client for what can be done without: it waits so long and tries twice."""
         options = replace(self._options, timeout_seconds=seconds, slow_seconds=seconds, tries=2)

@@ -10,6 +10,7 @@ from builder.oci.spec import Platform
 from cache.digest import Digest
 from cache.values import dataclass, field
 
+INLINE_CACHE = "vnd.tiffin.cache.v1"  # records of the image's steps, by tiffin; a member that others do not know
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -149,6 +150,7 @@ class ImageConfig:
     author: str = ""
     os_version: str = ""
     os_features: tuple[str, ...] = ()
+    inline_cache: str = ""
 
     @classmethod
     def decode(cls, data: bytes) -> ImageConfig:
@@ -165,6 +167,7 @@ class ImageConfig:
             author=fields.text("author", ""),
             os_version=fields.text("os.version", ""),
             os_features=fields.texts("os.features"),
+            inline_cache=fields.text(INLINE_CACHE, ""),
         )
 
     def encode(self) -> bytes:
@@ -179,6 +182,7 @@ class ImageConfig:
             ("author", self.author),
             ("os.version", self.os_version),
             ("os.features", list(self.os_features)),
+            (INLINE_CACHE, self.inline_cache),
         ):
             if value:
                 document[name] = value

@@ -59,6 +59,9 @@ class Request:
     rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
     shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
     docker_types: bool = False  # Docker's media types instead of OCI's
+    inline: Callable[[Mapping[Digest, StepRecord]], str] | None = (
+        None  # makes the inline cache of the records of the image
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,8 @@ def build(request: Request, services: Services) -> Built:
         with phase(sink, "execute"):
             chain = _execute(request, services, plan, solver, looked.file_epoch)
     with phase(sink, "assemble"):
-        built = _assemble(request, services, plan, chain)
+        made = solver.results(all_stages=False) if request.inline is not None else {}
+        built = _assemble(request, services, plan, chain, made)
     records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
     return replace(
         built, findings=looked.findings, records=records, question=tuple(solver.question), report=looked.report
@@ -300,7 +304,10 @@ def lacks_blob(chain: Chain, layers: LayerStore) -> bool:
     return any(not layer.base and not layers.has_blob(layer.diff_id) for layer in chain)
 
 
-def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) -> Built:
+def _assemble(
+    request: Request, services: Services, plan: Plan, chain: Chain, made: Mapping[Digest, StepRecord]
+) -> Built:
+    """The image; `made` are the records of its steps where it is to hold them."""
     stages = [plan.stages[plan.target]]
     while isinstance(stages[0].base, StageOrigin):
         stages.insert(0, plan.stages[stages[0].base.index])
@@ -324,7 +331,6 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
     config = assemble_config(
         stages, base, chain, ends, labels=request.recipe.labels, now=rfc3339(time.time()), epoch=epoch
     )
-    config_bytes = config.encode()
     manifest: Manifest | None = None
     refs: list[BlobRef] = []
     if request.compression is not None:
@@ -336,6 +342,10 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
             else services.layers.ensure_blob(layer.diff_id, request.compression)
             for layer in chain
         ]
+    if request.inline is not None and refs:
+        config = replace(config, inline_cache=request.inline(_inlined(made, chain, refs, epoch)))
+    config_bytes = config.encode()
+    if request.compression is not None:
         manifest = assemble_manifest(config_bytes, refs, annotations=request.annotations, docker=request.docker_types)
     return Built(
         config=config,
@@ -345,3 +355,15 @@ def _assemble(request: Request, services: Services, plan: Plan, chain: Chain) ->
         chain=chain,
         layer_refs=tuple(refs),
     )
+
+
+def _inlined(
+    made: Mapping[Digest, StepRecord], chain: Chain, refs: Sequence[BlobRef], epoch: str
+) -> dict[Digest, StepRecord]:
+    """The records of steps whose layers the image has, without what differs from one machine to another."""
+    packed = {layer.diff_id: ref for layer, ref in zip(chain, refs, strict=True)}
+    return {
+        key: replace(record, layer=packed[record.diff_id], parts=(), seconds=0.0, created=epoch or record.created)
+        for key, record in made.items()
+        if record.diff_id in packed
+    }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.integration.test_build import listing
-from tests.servers import Registry
+from tests.servers import Registry, make_certificate, running_registry
 
 Make = Callable[..., Path]
 
@@ -159,9 +161,9 @@ def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> 
         assert tar.getnames() == ["f"]
     quiet = ["--rm", "--force-rm=true", "--pull=false", "--isolation=default", "--attest=type=provenance,disabled=true"]
     assert tiffin("build", *quiet, folder).stderr.count("warning:") == 0
-    loud = ["--builder=b", "-m", "1g", "--cpu-shares=2", "--compress", "--cache-to=type=inline"]
+    loud = ["--builder=b", "-m", "1g", "--cpu-shares=2", "--compress"]
     told = tiffin("build", *loud, folder).stderr
-    for name in ("--builder", "--memory", "--cpu-shares", "--compress", "--cache-to type=inline"):
+    for name in ("--builder", "--memory", "--cpu-shares", "--compress"):
         assert f"warning: {name} has no effect: " in told
 
 
@@ -197,3 +199,45 @@ def test_owner_of_a_copy_may_come_from_a_cached_run(tiffin: Run, base: str, cont
         tiffin("build", "-o", f"type=tar,dest={tmp_path}/out.tar", context(text, f=content))
     with tarfile.open(tmp_path / "out.tar") as tar:
         assert (tar.getmember("f").uid, tar.getmember("f").gid) == (77, 78)
+
+
+@pytest.mark.parametrize("kind", ["docker", "docker,compression=zstd", "docker,rewrite-timestamp=true"])
+def test_docker_without_a_file_is_loaded(tiffin: Run, context: Make, kind: str) -> None:
+    tiffin("build", "-q", "-o", f'type={kind},"name=loaded:1,loaded:2"', context("FROM scratch\nCOPY f /f\n", f="1"))
+    assert sorted(tiffin("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()) == ["loaded:1", "loaded:2"]
+
+
+@pytest.mark.parametrize(
+    ("output", "member"),
+    [("type=tar", "f"), ("type=oci", "index.json"), ("type=oci,name=x:1", "index.json"), ("type=oci,compression=none", "oci-layout")],
+)  # fmt: skip
+def test_archive_without_a_file_goes_to_stdout(root: Path, context: Make, output: str, member: str) -> None:
+    folder = context("FROM scratch\nCOPY f /f\n", f="1")
+    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "-o", output, str(folder)]
+    done = subprocess.run(argv, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        assert member in archive.getnames()
+
+
+@pytest.mark.parametrize("output", ["type=local", "type=oci,tar=false", "type=local,dest="])
+def test_directory_needs_its_place(tiffin: Run, context: Make, output: str) -> None:
+    done = tiffin("build", "-o", output, context("FROM scratch\nCOPY f /f\n", f="1"), check=False)
+    assert done.returncode == 2 and "needs dest=PATH; add dest=DIRECTORY" in done.stderr
+
+
+def test_registry_that_nobody_vouches_for(tiffin: Run, context: Make, tmp_path: Path) -> None:
+    """registry.insecure=true of outputs and caches, and all else that buildx passes with them."""
+    folder, place = context("FROM scratch\nCOPY f /f\n", f="1"), tmp_path / "registry"
+    place.mkdir()
+    with running_registry(place, certificate=make_certificate(place)) as server:
+        name, cache = f"{server.host}/a/b", f"type=registry,ref={server.host}/a/cache"
+        refused = tiffin("build", "-o", f"type=image,name={name},push=true", folder, check=False)
+        assert refused.returncode == 1 and "not trusted" in refused.stderr
+        more = "registry.insecure=true,image-manifest=true,oci-mediatypes=true,compression=zstd,ignore-error=true"
+        output = f"type=image,name={name},push=true,registry.insecure=true,unpack=false,store=true"
+        tiffin("build", "-o", output, "--cache-to", f"{cache},mode=max,{more}", folder)
+        tiffin("system", "reset", "-f")
+        again = tiffin("build", "--cache-from", f"{cache},registry.insecure=true", folder)
+        assert "CACHED" in again.stderr
+        lies = tiffin("build", "--cache-to", f"{cache},image-manifest=perhaps", folder, check=False)
+        assert lies.returncode == 2 and "image-manifest=perhaps is wrong" in lies.stderr
