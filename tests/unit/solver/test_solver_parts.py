@@ -305,7 +305,7 @@ def test_collisions_are_refused(tree: DirectoryTree, patterns: list[str], dest: 
     ("text", "reason"),
     [
         ("type=what", "unknown output type"),
-        ("type=oci", "needs dest"),
+        ("type=oci,tar=false", "needs dest"),
         ("type=oci,dest=x,dest=y", "given twice"),
         ("type=local,dest=-", "cannot go to stdout"),
         ("type=tar,dest=x,push=true", 'takes no "push"'),
