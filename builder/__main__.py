@@ -55,6 +55,11 @@ def main() -> NoReturn:
             traceback.print_exc()
         code = _tell(exc)
     code = _flushed(code)
+    if "cache.statedir" in sys.modules:
+        _ignore_signals()  # the result is told, and what is left to do is soon done
+        from cache.statedir import finish
+
+        finish()
     if "sqlite3" in sys.modules:
         sys.exit(code)  # databases are closed in order
     os._exit(code)  # taking the interpreter apart would take as long as a small command
@@ -112,12 +117,16 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 def _end_undisturbed() -> None:
     """Take no more signals, and remove what one left that came in the middle of a `finally`."""
-    for number in (*ENDING, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    _ignore_signals()
     if "cache.statedir" in sys.modules:
         from cache.statedir import remove_scratches
 
         remove_scratches()
+
+
+def _ignore_signals() -> None:
+    for number in (*ENDING, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _speak_utf8() -> None:

@@ -111,7 +111,7 @@ class Snapshots:
             except OSError:
                 if not target.is_dir():
                     raise
-                remove_tree(tree)
+                self._state.discard(tree)
         return target
 
     def has_index(self, diff_id: Digest) -> bool:

@@ -21,11 +21,13 @@ from pathlib import Path
 from cache.errors import StoreError
 from cache.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
 from cache.hashing import short_sha256
+from cache.spreading import spread_below
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")
 _SAFE = r"[A-Za-z0-9_-]{1,100}"
 _scratches: set[Path] = set()  # those of this process that are not removed yet
+_unswept: list[StateDir] = []  # those this process uses
 LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
 
 
@@ -128,6 +130,7 @@ class StateDir:
         path, lock_path, fd = self._scratch_lock(prefix)
         try:
             try:
+                spread_below(self.tmp)
                 path.mkdir(mode=0o700)
             except OSError as exc:
                 raise disk_error(path, exc) from exc
@@ -139,6 +142,14 @@ class StateDir:
                 lock_path.unlink(missing_ok=True)
                 _scratches.discard(path)
             os.close(fd)
+
+    def discard(self, tree: Path) -> None:
+        """Put a tree aside, to be removed when the command ends; raises OSError.
+
+        Deleting takes as long as making, and slows down what is made after it (`cache.spreading`).
+        """
+        path, _, _ = self._scratch_lock("discarded")
+        os.rename(tree, path)
 
     def _scratch_lock(self, prefix: str) -> tuple[Path, Path, int]:
         """A new name below tmp/, its lock file, and the descriptor that holds the lock."""
@@ -181,10 +192,23 @@ class StateDir:
             os.close(fd)
 
 
+def sweep_at_end(state: StateDir) -> None:
+    """Have finish() remove what dead processes left: that may be whole trees, and nobody is to wait for it."""
+    _unswept.append(state)
+
+
+def finish() -> None:
+    """Remove what this process put aside, and what dead ones left; the last thing a command does."""
+    remove_scratches()
+    while _unswept:
+        with contextlib.suppress(OSError):
+            _unswept.pop().sweep()
+
+
 def remove_scratches() -> None:
-    """Remove what scratch() made and could not remove, because a signal came while it did or before it was to."""
+    """Remove what was discarded, and what scratch() could not remove, because a signal came while it did or was to."""
     while _scratches:
-        path = _scratches.pop()
+        path = _scratches.pop()  # its lock is held until the process ends
         with contextlib.suppress(OSError):
             remove_tree(path)
             path.with_name(f"{path.name}.lock").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.cli.console import tell
 from builder.errors import SandboxError, TiffinError, UsageError
 from builder.events import Warned
-from cache.statedir import StateDir
+from cache.statedir import StateDir, sweep_at_end
 from cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Session:
     def state(self) -> StateDir:
         root = Path(self._root) if self._root else StateDir.default_root(os.environ)
         state = StateDir.open(root)
-        state.sweep()
+        sweep_at_end(state)
         self._sweep_containers(state)
         return state
 
@@ -157,7 +157,6 @@ class Session:
             except SandboxError:
                 memory.forget()
                 raise
-        self.state.sweep()
         return found
 
 

@@ -46,12 +46,12 @@ class Packed:
     blob: BlobRef | None
 
 
-def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = None) -> LayerIndex:
+def pack(changes: Sequence[Change], sink: Sink) -> LayerIndex:
     """Write `changes` as a tar, sorted, parents first; the index has digests and offsets. Constant memory.
 
     Parents of what is changed should be among the changes: readers make missing ones as root's with mode 0755.
 
-    Times later than `clamp_mtime_ns` become it. A file that is not as long as its entry says is a BuildError.
+    A file that is not as long as its entry says is a BuildError.
     """
     out = _Buffered(sink)
     entries, implied = [], []
@@ -61,8 +61,6 @@ def pack(changes: Sequence[Change], sink: Sink, *, clamp_mtime_ns: int | None = 
             implied.append(entry.path)
             entries.append(entry)
             continue
-        if clamp_mtime_ns is not None and entry.mtime_ns > clamp_mtime_ns:
-            entry = entry._replace(mtime_ns=clamp_mtime_ns)
         entries.append(_write(entry, change, out))
         if entry.opaque:
             marker = new_entry("", "file", 0o644, mtime_ns=entry.mtime_ns)
@@ -77,7 +75,6 @@ def pack_layer(
     *,
     blobs: BlobStore | None,
     compression: Compression | None,
-    clamp_mtime_ns: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Packed:
     """Pack in one pass: tar, DiffID, and with `blobs` and `compression` the blob too.
@@ -87,25 +84,22 @@ def pack_layer(
     """
     if blobs is None or compression is None:
         hashed = HashingWriter()
-        index = _pumped_pack(changes, hashed, clamp_mtime_ns, progress)
+        index = _pumped_pack(changes, hashed, progress)
         return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=None)
     with blobs.ingest() as blob:
         with compressor(blob, compression) as packed:
             hashed = HashingWriter(packed)  # type: ignore[arg-type]  # it only writes
-            index = _pumped_pack(changes, hashed, clamp_mtime_ns, progress)
+            index = _pumped_pack(changes, hashed, progress)
         digest, size = blob.commit()
     ref = BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)
     return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=ref)
 
 
 def _pumped_pack(
-    changes: Sequence[Change],
-    hashed: HashingWriter,
-    clamp_mtime_ns: int | None,
-    progress: Callable[[int], None] | None,
+    changes: Sequence[Change], hashed: HashingWriter, progress: Callable[[int], None] | None
 ) -> LayerIndex:
     with pumped(hashed if progress is None else _Reporting(hashed, progress)) as pump:
-        return pack(changes, pump, clamp_mtime_ns=clamp_mtime_ns)
+        return pack(changes, pump)
 
 
 class _Reporting:

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 
 from builder.errors import BuildError, ImageError
@@ -300,20 +299,3 @@ def _set(target: int | str, name: str, value: bytes) -> None:
     except OSError as exc:
         if exc.errno not in _NO_XATTR:
             raise
-
-
-def clamp_times(root: Path, entries: Iterable[Entry], mtime_ns: int) -> None:
-    """Set the times of those of `entries` (as they lie below `root`) that are later than `mtime_ns` to it.
-
-    For a tree that is kept under the DiffID of a layer packed with such a clamp: it is the same layer only then.
-    """
-    try:
-        with Directories(root) as directories:
-            for entry in entries:
-                if entry.mtime_ns > mtime_ns and entry.kind not in ("whiteout", "hardlink"):
-                    parent, _, name = entry.path.rpartition("/")
-                    times = (mtime_ns, mtime_ns)
-                    fd = directories.descriptor(parent)
-                    os.utime(host_name(name), ns=times, dir_fd=fd, follow_symlinks=False)
-    except OSError as exc:
-        raise disk_error(root, exc) from exc

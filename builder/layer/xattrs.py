@@ -39,6 +39,16 @@ def is_foreign(name: str) -> bool:
     return name.startswith(_FOREIGN) or name == "security.selinux"
 
 
+def is_opaque(directory: bytes) -> bool:
+    """Whether an overlay shows nothing of what lower trees have in the directory."""
+    try:
+        return os.getxattr(directory, OVERLAY_OPAQUE, follow_symlinks=False) == b"y"
+    except OSError as exc:
+        if exc.errno in _NONE:
+            return False
+        raise
+
+
 def read_all(path: bytes) -> dict[str, bytes]:
     """Every attribute of the inode at `path`, a link there not followed; none where there can be none."""
     try:

@@ -14,6 +14,7 @@ from builder.errors import BuildError, SandboxError
 from builder.events import Sink, phase
 from builder.image.layers import LayerStore
 from builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
+from builder.layer.below import TablesBelow, TreesBelow
 from builder.layer.changes import Change
 from builder.layer.compress import Compression
 from builder.layer.demands import demands_of
@@ -21,7 +22,8 @@ from builder.layer.diff import diff_upper
 from builder.layer.index import LayerIndex
 from builder.layer.pack import pack_layer
 from builder.layer.scan import diff_scans, drop_unused, scan
-from builder.layer.treewrite import clamp_times
+from builder.layer.settle import set_times, settle
+from builder.layer.unchanged import reduced
 from builder.layer.unpack import materialize
 from builder.oci.spec import chain_id
 from builder.sandbox.isolation import PROOT
@@ -179,7 +181,9 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 runner.run(request, spec)
                 self._shop.mounts.check(mounted, span)
             with phase(self._shop.sink, "diff, pack and keep"):
-                return self._keep_tree(job, diff_upper(upper), upper, emulated=emulation.owners)
+                left = reduced(diff_upper(upper), TreesBelow(lower_dirs), epoch_ns=self._epoch_ns())
+                settle(upper, left)
+                return self._keep_tree(job, left.changes, upper, emulated=emulation.owners)
 
     def _ask_again(self, job: Job, op: RunOp, emulation: Emulation) -> None:
         """Raise Abandoned if layers that were looked into only now need more."""
@@ -207,7 +211,10 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 for found in (before, after):
                     drop_unused(found, places.made)
                 owner = (os.geteuid(), os.getegid()) if runner.isolation.tier == PROOT else (0, 0)
-                made = self._keep_packed(job, diff_scans(copied.path, before, after, owner=owner))
+                changes = diff_scans(copied.path, before, after, owner=owner)
+                left = reduced(changes, TablesBelow(self._tables(job.chain)), epoch_ns=self._epoch_ns())
+                set_times(copied.path, [*left.retimed, *left.restored])
+                made = self._keep_packed(job, left.changes)
         copied.accept(made.layer.diff_id)
         return made
 
@@ -233,13 +240,14 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> Made:
         with self._shop.state.scratch("copy") as scratch:
-            alone = stands_alone(job.stage.steps[job.number].op)
+            chain = () if stands_alone(job.stage.steps[job.number].op) else job.chain
             emulator = self._shop.emulator
             needs_tree = job.needs_tree and emulator is not None and self._shop.roots is None
             needs_tree = needs_tree and not (emulator and emulator.chain_goes_beyond(job.chain))
             if needs_tree:  # one pass over the layers below gives both what a RUN will mount and their tables
                 self._trees_below(job, emulated=False)
-            changes = changes_of(scratch, self._tree(() if alone else job.chain))
+            found = changes_of(scratch, self._tree(chain))
+            changes = reduced(found, TablesBelow(self._tables(chain)), epoch_ns=self._epoch_ns()).changes
             if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in changes)):
                 needs_tree = False  # it is unpacked for those that have one id when a RUN mounts it
             if not needs_tree:
@@ -272,12 +280,11 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     def _keep_tree(self, job: Job, changes: Sequence[Change], tree: Path, *, emulated: bool = False) -> Made:
         """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it.
 
-        `emulated`: the tree serves few, so a blob is kept for the others.
+        Both have the times of layers already, and hold the same. `emulated`: the tree serves few, so a blob is kept for
+        the others.
         """
         compression = self._shop.compression if job.for_target else None
         made = self._pack(job, changes, compression or (UNCOMPRESSED if emulated else None))
-        if self._shop.epoch is not None:
-            clamp_times(tree, [change.entry for change in changes], self._shop.epoch * NANOSECONDS)
         layers = self._twins.layers if emulated and self._twins is not None else self._shop.layers
         layers.snapshots.publish(made.layer.diff_id, tree)
         return made
@@ -294,7 +301,6 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             changes,
             blobs=self._shop.blobs if compression else None,
             compression=compression,
-            clamp_mtime_ns=None if epoch is None else epoch * NANOSECONDS,
         )
         check_unchanged(list(changes), packed.index, step.span)
         layers = self._shop.layers
@@ -308,16 +314,20 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     # -- trees -----------------------------------------------------------------------------------------------------
 
     def _clock(self) -> Clock:
-        epoch = self._shop.epoch
-        return Clock(now_ns=time.time_ns(), epoch_ns=None if epoch is None else epoch * NANOSECONDS)
+        return Clock(now_ns=time.time_ns(), epoch_ns=self._epoch_ns())
+
+    def _epoch_ns(self) -> int | None:
+        return None if self._shop.epoch is None else self._shop.epoch * NANOSECONDS
 
     def _tree(self, chain: Chain) -> LayerTree:
         """The merged view of `chain`, from its tables."""
-        indexes: list[LayerIndex] = [self._shop.layers.ensure_index(layer.diff_id, layer.blob) for layer in chain]
         members = self._members
         assert members is not None
 
-        return LayerTree(indexes, lambda number, entry: members.open(chain[number], entry))
+        return LayerTree(self._tables(chain), lambda number, entry: members.open(chain[number], entry))
+
+    def _tables(self, chain: Chain) -> list[LayerIndex]:
+        return [self._shop.layers.ensure_index(layer.diff_id, layer.blob) for layer in chain]
 
 
 def _opener(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:

@@ -75,8 +75,22 @@ def _arguments(names: list[str]) -> argparse.Namespace:
 
 def _run(workloads: Sequence[Workload], arguments: argparse.Namespace) -> report.Results:
     results: dict[str, dict[str, list[Sample]]] = {}
+    for is_here in (False, True):
+        chosen = [workload for workload in workloads if workload.is_here == is_here]
+        if chosen:
+            _run_on(chosen, arguments, results, is_here=is_here)
+    return results
+
+
+def _run_on(
+    workloads: Sequence[Workload],
+    arguments: argparse.Namespace,
+    results: dict[str, dict[str, list[Sample]]],
+    *,
+    is_here: bool,
+) -> None:
     with contextlib.ExitStack() as stack:
-        lab, engines = prepared(stack, arguments)
+        lab, engines = prepared(stack, arguments, is_here=is_here)
         for workload in workloads:
             workload.prepare(lab)
             for number in range(arguments.rounds or workload.rounds):
@@ -89,14 +103,16 @@ def _run(workloads: Sequence[Workload], arguments: argparse.Namespace) -> report
                     sys.stderr.write(f"{workload.name} {engine.name} {told}\n")
             for engine in engines:
                 engine.reset()
-    return results
 
 
-def prepared(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tuple[Lab, list[Engine]]:
+def prepared(
+    stack: contextlib.ExitStack, arguments: argparse.Namespace, *, is_here: bool = False
+) -> tuple[Lab, list[Engine]]:
     checkout = Path(__file__).parents[2]
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
     folder.chmod(0o755)
-    folder = stack.enter_context(own_file_system(folder))
+    if not is_here:
+        folder = stack.enter_context(own_file_system(folder))
     users = stack.enter_context(Users.prepared(checkout))
     (folder / "registry").mkdir()
     registry = stack.enter_context(running_registry(folder / "registry"))

@@ -41,6 +41,10 @@ class Workload(Protocol):
     def rounds(self) -> int:
         """How often it is done unless the caller says."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is done on the machine's own file system, with what was deleted there lately."""
+
     def prepare(self, lab: Lab) -> None: ...
 
     def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
@@ -56,6 +60,7 @@ class Base:
     rounds: int
     target: Target = field(default_factory=Target)
     path: Path = Path()
+    is_here: bool = False
 
 
 SERVICE = """ARG BASE
@@ -301,6 +306,7 @@ def all_workloads() -> Sequence[Workload]:
         CopyFrom("copy-from", "COPY --from of 20,000 files", 3, files=20_000),
         Pull("pull", "pull ten layers and run", 3, _best(0.7)),
         Service("shared", "shared cache on an empty disk, pushed", 3, files=2000, mode=SHARED),
+        Service("reset", "cold build and push right after a reset, own disk", 5, files=9300, mode=COLD, is_here=True),
         StartUp("help", "tiffin --help", 15, Target(ratios={"python": 3.0}), word="--help"),
         StartUp("version", "tiffin version", 15, Target(ratios={"python": 3.0}), word="version"),
     ]

@@ -17,10 +17,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from builder.layer.below import TablesBelow, TreesBelow
 from builder.layer.changes import Change
 from builder.layer.diff import diff_upper
 from builder.layer.index import LayerIndex, MergedTree, new_entry
 from builder.layer.pack import pack
+from builder.layer.settle import settle
+from builder.layer.unchanged import layer_time, reduced
 from builder.layer.unpack import unpack
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)  # cap_net_raw+ep as a layer has it
@@ -41,6 +44,15 @@ BASE = [
     make("etc/kept", "file", b"2", 0o640),
     make("etc/one", "file", b"3"),
     make("etc/two", "hardlink", link="etc/one"),
+    make("lib", "dir"),
+    make("lib/again", "dir"),
+    make("lib/again/1", "file", b"one" * 1000),
+    make("lib/again/2", "file", b"two" * 1000),
+    make("lib/again/dir", "dir"),
+    make("lib/again/dir/3", "file", b"three"),
+    make("lib/link", "symlink", mode=0o777, link="so"),
+    make("lib/so", "file", b"same"),
+    make("lib/sneaky", "file", b"before"),
     make("opt", "dir"),
     make("opt/old", "dir"),
     make("opt/old/file", "file", b"4"),
@@ -86,6 +98,19 @@ def view(root: Path) -> dict[str, tuple[object, ...]]:
 
 def change(root: Path, *, many_ids: bool) -> None:
     """What a RUN might do."""
+    for name in ("lib", "lib/so", "lib/again/2"):  # copied up, and as before
+        mode = stat.S_IMODE((root / name).stat().st_mode)
+        (root / name).chmod(0o700)
+        (root / name).chmod(mode)
+    os.lchown(root / "lib/link", 0, 0)
+    st = (root / "lib/sneaky").stat()
+    (root / "lib/sneaky").write_bytes(b"after!")
+    os.utime(root / "lib/sneaky", ns=(st.st_atime_ns, st.st_mtime_ns))
+    subprocess.run(["cp", "-a", root / "lib/again", root / "tmp/again"], check=True)
+    shutil.rmtree(root / "lib/again")
+    subprocess.run(["cp", "-a", root / "tmp/again", root / "lib/again"], check=True)
+    shutil.rmtree(root / "tmp/again")
+    (root / "lib/again/dir/3").unlink()
     (root / "etc/gone").unlink()
     shutil.rmtree(root / "opt/old")
     (root / "opt/old").mkdir()
@@ -147,6 +172,20 @@ def layer(path: Path, tar: bytes) -> LayerIndex:
     return unpack(io.BytesIO(tar), path)
 
 
+def in_layer(seen: tuple[object, ...] | None) -> tuple[object, ...] | None:
+    """With the time that a layer has."""
+    if seen is None:
+        return None
+    assert isinstance(seen[3], int)
+    return (*seen[:3], layer_time(seen[3], None), *seen[4:])
+
+
+def check_dropped(left: set[str]) -> None:
+    """What was copied up or made again and is as it was is in no layer; what changed is, whatever its time says."""
+    assert not left & {"lib/so", "lib/link", "lib/again/1", "lib/again/2"}, left
+    assert {"lib/sneaky", "lib/again/dir/3"} <= left, left
+
+
 def main(area: Path, *, many_ids: bool) -> None:
     base_tar, base_index = packed([*BASE, *OWNED])  # owners without a map are kept beside the inode
     lower, upper, work = area / "lower", area / "upper", area / "work"
@@ -160,12 +199,19 @@ def main(area: Path, *, many_ids: bool) -> None:
     # a fresh mount, as inode numbers of linked files are only true then
     seen = mounted_view(area / "seen", [upper, lower])
 
+    changes = diff_upper(upper)
+    left = reduced(changes, TreesBelow([lower]))
+    told = reduced(changes, TablesBelow([base_index]))
+    assert packed(left.changes)[0] == packed(told.changes)[0], "tree and table tell otherwise what did not change"
+    settle(upper, left)
+    check_dropped({change.entry.path for change in left.changes})
     tar, index = packed(diff_upper(upper))
+    assert tar == packed(left.changes)[0], "the tree that the step left is not its layer"
     assert layer(area / "layer", tar).entries == index.entries
     assert packed(diff_upper(area / "layer"))[0] == tar, "the layer came back as another"
     again = mounted_view(area / "again", [area / "layer", lower])
     for path in sorted(seen.keys() | again.keys()):
-        assert seen.get(path) == again.get(path), (path, seen.get(path), again.get(path))
+        assert in_layer(seen.get(path)) == in_layer(again.get(path)), (path, seen.get(path), again.get(path))
     merged = [item.entry.path for item in MergedTree([base_index, index]).walk()]
     assert sorted(merged) == sorted(seen), "the tables see another file system than the kernel"
     found = {entry.path: entry for entry in index.entries}

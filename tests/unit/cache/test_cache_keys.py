@@ -14,10 +14,10 @@ from cache.keys import KeyPart, step_key
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ((), "sha256:2d2196014d23f1281adfd33e517d8a0930a9963213143717132c9793b217393f"),
+        ((), "sha256:fb5f175e521f9a52d116850f8bcb2c78033f52defe41d1a2f8eacdea7277e06c"),
         (
             (KeyPart("op", "run"), KeyPart("argv", '["/bin/sh","-c","true"]')),
-            "sha256:24eac62a64dba1516db181f96de2f0412495c349cb2de905141e36efd075f907",
+            "sha256:f12368475d0a4822681f81cbcd42d9fc511a054137ae55f1ed8ec49f912751ec",
         ),
     ],
 )

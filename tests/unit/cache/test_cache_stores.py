@@ -22,7 +22,7 @@ from cache.filestat import StatTable
 from cache.keys import KeyPart
 from cache.local import LocalCache, Table
 from cache.snapshots import BlobRef, Snapshots
-from cache.statedir import StateDir
+from cache.statedir import StateDir, finish, sweep_at_end
 
 DATA = b"some bytes"
 KEY = Digest.of(b"key")
@@ -140,6 +140,59 @@ def test_sweep_takes_the_dead_and_leaves_the_living(state: StateDir) -> None:
     assert list(state.tmp.iterdir()) == []
 
 
+def test_discarded_tree_goes_when_the_command_ends(state: StateDir) -> None:
+    with state.scratch("run") as scratch:
+        tree = scratch / "tree"
+        (tree / "d").mkdir(parents=True)
+        (tree / "d/file").write_text("")
+        state.discard(tree)
+        assert not tree.exists()
+        assert state.sweep() == 0, "another command took what this one holds"
+    left = [item for item in state.tmp.iterdir() if not item.name.endswith(".lock")]
+    assert len(left) == 1 and (left[0] / "d/file").exists()
+    finish()
+    assert list(state.tmp.iterdir()) == []
+
+
+def test_what_dead_processes_left_goes_when_the_command_ends(state: StateDir) -> None:
+    (state.tmp / "dead-1").mkdir()
+    (state.tmp / "dead-1.lock").write_text("")
+    sweep_at_end(state)
+    assert (state.tmp / "dead-1").exists()
+    finish()
+    assert list(state.tmp.iterdir()) == []
+
+
+def test_second_tree_of_a_layer_is_put_aside(state: StateDir) -> None:
+    snapshots = Snapshots(state, "f")
+    first, second = state.root / "first", state.root / "second"
+    for tree in (first, second):
+        tree.mkdir()
+        (tree / "name").write_text(tree.name)
+    diff_id = Digest.of(b"layer")
+    published = snapshots.publish(diff_id, first)
+    assert snapshots.publish(diff_id, second) == published
+    assert (published / "name").read_text() == "first" and not second.exists()
+    assert any(item.name.startswith("discarded-") for item in state.tmp.iterdir()), "deleted in the middle of a command"
+    finish()
+    assert list(state.tmp.iterdir()) == []
+
+
+def test_scratch_directories_are_spread_where_the_file_system_can(state: StateDir) -> None:
+    with state.scratch("run"):
+        pass
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    place = max((m for m in mounts if str(state.tmp).startswith(m[1])), key=lambda mount: len(mount[1]))
+    fd = os.open(state.tmp, os.O_RDONLY)
+    try:
+        flags = int.from_bytes(fcntl.ioctl(fd, 0x80086601, bytes(8)), sys.byteorder)
+    except OSError:
+        flags = 0  # no such flags at all
+    finally:
+        os.close(fd)
+    assert bool(flags & 0x20000) == (place[2] in ("ext2", "ext3", "ext4")), place
+
+
 def test_what_is_swept_before_it_is_locked_is_not_used(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its directory has no lock file, and stays for ever should the process die."""
     real, turns = fcntl.flock, [state.sweep]
@@ -223,7 +276,7 @@ def test_record_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b"null", b"\x80", record().encode().replace(b'"schema":2', b'"schema":1'), b"[" * 10**5]
+    "data", [b"", b"[]", b"{}", b"null", b"\x80", record().encode().replace(b'"schema":3', b'"schema":2'), b"[" * 10**5]
 )
 def test_foreign_record_is_refused(data: bytes) -> None:
     with pytest.raises(CorruptError):

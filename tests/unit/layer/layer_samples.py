@@ -25,9 +25,9 @@ def make(path: str, kind: str, mode: int = 0o755, **fields: object) -> Change:
     return Change(new_entry(path, kind, 0o777 if kind == "symlink" else mode)._replace(**fields))  # type: ignore[arg-type]
 
 
-def tar_of(changes: Sequence[Change], *, clamp_mtime_ns: int | None = None) -> tuple[bytes, LayerIndex]:
+def tar_of(changes: Sequence[Change]) -> tuple[bytes, LayerIndex]:
     sink = io.BytesIO()
-    index = pack(changes, sink, clamp_mtime_ns=clamp_mtime_ns)
+    index = pack(changes, sink)
     return sink.getvalue(), index
 
 

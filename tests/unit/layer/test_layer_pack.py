@@ -119,11 +119,6 @@ def test_opaque_marker_comes_right_after_its_directory() -> None:
     assert names.index("o/.wh..wh..opq") == names.index("o") + 1
 
 
-def test_later_times_are_clamped() -> None:
-    _, index = tar_of([file("a", mtime_ns=10), file("b", mtime_ns=3)], clamp_mtime_ns=5)
-    assert [entry.mtime_ns for entry in index.entries] == [5, 3]
-
-
 def test_link_that_sorts_first_gets_the_content() -> None:
     data, index = tar_of([file("z", b"data"), make("a", "hardlink", link="z")])
     assert [(entry.path, entry.kind, entry.link) for entry in index.entries] == [

@@ -30,7 +30,7 @@ from builder.layer.changes import Change
 from builder.layer.diff import diff_upper
 from builder.layer.index import Entry, new_entry, sort_key
 from builder.layer.readahead import read_ahead
-from builder.layer.treewrite import TreeWriter, clamp_times
+from builder.layer.treewrite import TreeWriter
 from builder.layer.unpack import index_layer, materialize, unpack
 
 IS_ROOT = os.geteuid() == 0
@@ -95,15 +95,6 @@ def test_tree_is_what_overlayfs_takes(tree: Path) -> None:
     assert stat.S_ISCHR(gone.st_mode) and gone.st_rdev == 0
     assert os.getxattr(tree / "o", "user.overlay.opaque") == b"y"
     assert os.lstat(tree / "d/f").st_ino == os.lstat(tree / "d/g").st_ino
-
-
-def test_clamped_tree_is_the_clamped_layer(tree: Path) -> None:
-    materialize(SAMPLE, tree)
-    changes = diff_upper(tree)
-    clamped = tar_of(changes, clamp_mtime_ns=10**9)[0]
-    assert repacked(tree) != clamped
-    clamp_times(tree, [change.entry for change in changes], 10**9)
-    assert repacked(tree) == clamped
 
 
 def test_names_do_not_depend_on_the_locale(tree: Path) -> None:

@@ -1,0 +1,157 @@
+"""What lies below a step, path by path: in unpacked trees as an overlay shows them, or in tables of contents."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from builder.layer import xattrs
+from builder.layer.changes import Change
+from builder.layer.diff import read_entry
+from builder.layer.directories import host_name, image_name
+from builder.layer.index import Entry, LayerIndex, MergedTree
+from builder.layer.paths import ROOT
+
+COMPARE_BYTES = 1 << 18
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Found(NamedTuple):
+    """What is at a path; `inode` is the same for names of one file, `place` where a tree has it."""
+
+    entry: Entry
+    inode: Hashable
+    place: bytes = b""
+
+
+class Below(Protocol):
+    """What lies below. Every method may raise OSError: then it cannot be told."""
+
+    def lookup(self, path: str) -> Found | None:
+        """What is at `path`, hard links as the file they are; None if nothing is."""
+
+    def children(self, path: str) -> set[str]:
+        """The names in a directory that lookup found."""
+
+    def has_content(self, found: Found, change: Change) -> bool:
+        """Whether the file that was found holds what the change does; both have one size."""
+
+
+class TablesBelow:
+    """Layers by their tables, bottom first."""
+
+    def __init__(self, layers: Sequence[LayerIndex]) -> None:
+        self._tree = MergedTree(layers)
+        self._is_directory: dict[str, bool] = {ROOT: True, "": True}
+
+    def lookup(self, path: str) -> Found | None:
+        # most of what is new lies in directories that are new, and each layer would be asked for it
+        if not self._has_directory(path.rpartition("/")[0]):
+            return None
+        located = self._tree.lookup(path)
+        if located is None:
+            return None
+        target = self._tree.target(located)
+        return Found(target.entry._replace(path=path), (target.layer, target.entry.path))
+
+    def children(self, path: str) -> set[str]:
+        return {child.entry.path.rpartition("/")[2] for child in self._tree.children(path)}
+
+    def has_content(self, found: Found, change: Change) -> bool:
+        if not found.entry.size:
+            return True
+        known = change.entry.digest
+        if not known and change.open is not None:
+            known = _sha256(change.open)
+        return bool(known) and known == found.entry.digest
+
+    def _has_directory(self, path: str) -> bool:
+        known = self._is_directory.get(path)
+        if known is None:
+            found = self.lookup(path)
+            known = self._is_directory[path] = found is not None and found.entry.kind == "dir"
+        return known
+
+
+class TreesBelow:
+    """Unpacked trees, bottom first, which nobody changes meanwhile. They are reached through directories alone."""
+
+    def __init__(self, trees: Sequence[Path]) -> None:
+        self._merged: dict[str, list[bytes]] = {ROOT: [os.fsencode(tree) for tree in reversed(trees)]}
+
+    def lookup(self, path: str) -> Found | None:
+        parent, _, last = path.rpartition("/")
+        name = host_name(last)
+        for directory in self._directories(parent or ROOT):
+            place = b"%b/%b" % (directory, name)
+            try:
+                st = os.lstat(place)
+            except FileNotFoundError:
+                continue
+            fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                entry = read_entry(path, st, fd, name)
+            finally:
+                os.close(fd)
+            if entry is None or entry.kind == "whiteout":
+                return None
+            return Found(entry, (st.st_dev, st.st_ino), place)
+        return None
+
+    def children(self, path: str) -> set[str]:
+        seen: dict[str, bool] = {}
+        for directory in self._directories(path):
+            with os.scandir(directory) as items:
+                for item in items:
+                    seen.setdefault(image_name(item.name), not _is_whiteout(item.stat(follow_symlinks=False)))
+        return {name for name, is_there in seen.items() if is_there}
+
+    def has_content(self, found: Found, change: Change) -> bool:
+        if change.open is None:
+            return not found.entry.size  # both have one size
+        with os.fdopen(os.open(found.place, _READ), "rb", buffering=0) as below, change.open() as stream:
+            while True:
+                ours, theirs = stream.read(COMPARE_BYTES), below.read(COMPARE_BYTES)
+                if ours != theirs:
+                    return False
+                if not ours:
+                    return True
+
+    def _directories(self, path: str) -> list[bytes]:
+        """The directories that an overlay shows as `path`, topmost first."""
+        known = self._merged.get(path)
+        if known is None:
+            known = self._merged[path] = self._find(path)
+        return known
+
+    def _find(self, path: str) -> list[bytes]:
+        parent, _, last = path.rpartition("/")
+        result = []
+        for directory in self._directories(parent or ROOT):
+            place = b"%b/%b" % (directory, host_name(last))
+            try:
+                st = os.lstat(place)
+            except FileNotFoundError:
+                continue
+            if not stat.S_ISDIR(st.st_mode):
+                break
+            result.append(place)
+            if xattrs.is_opaque(place):
+                break
+        return result
+
+
+def _sha256(open_file: Callable[[], BinaryIO]) -> str:
+    hasher = hashlib.sha256()
+    with open_file() as stream:
+        while data := stream.read(COMPARE_BYTES):
+            hasher.update(data)
+    return hasher.hexdigest()
+
+
+def _is_whiteout(st: os.stat_result) -> bool:
+    return stat.S_ISCHR(st.st_mode) and not st.st_rdev
