@@ -20,6 +20,7 @@ from cache.errors import CorruptError, UsageError
 from cache.http_store import HttpStore, place_of
 from cache.shared import UnavailableError
 from cache.snapshots import BlobRef
+from cache.trust import Trust
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -34,12 +35,15 @@ STALL_SECONDS = 10.0  # a peer may itself be waiting for the registry
 class Peers:
     """The peers named by `names`: addresses, or dns:NAME[:PORT] for all addresses a name has. `warn` is told of each that fails."""
 
-    def __init__(self, names: Sequence[str], token: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, names: Sequence[str], token: str, warn: Callable[[str], None], trust: Trust | None = None
+    ) -> None:
         self._names = tuple(names)
         for name in self._names:
             _check(name)
         self._token = token
         self._warn = warn
+        self._trust = trust
         self._lock = threading.Lock()  # guards everything below
         self._stores: dict[str, HttpStore] | None = None
         self._failed: set[str] = set()
@@ -76,7 +80,7 @@ class Peers:
             if self._stores is None:
                 found = [address for name in self._names for address in _resolved(name, self._warn)]
                 self._stores = {
-                    address: HttpStore(address, timeout_seconds=STALL_SECONDS, token=self._token)
+                    address: HttpStore(address, timeout_seconds=STALL_SECONDS, token=self._token, trust=self._trust)
                     for address in dict.fromkeys(found)
                 }
             return list(self._stores)

@@ -105,7 +105,7 @@ class Session:
             from cache.peers import Peers
 
             token = os.environ.get(CACHE_TOKEN_VARIABLE, "")
-            remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)))
+            remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)), options.trust)
         return remote
 
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:

@@ -183,7 +183,7 @@ def _read_file(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as stream:
             return _parse(stream.read(MAX_CONFIG_BYTES + 1))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return {}
     except OSError as exc:
         raise ValueError(str(exc.strerror).lower()) from None

@@ -126,13 +126,7 @@ class Tokens:
         parts = split(realm) if realm else None
         if parts is None or parts.scheme not in ("http", "https"):
             raise UnauthorizedError(f"{self._registry} names no usable token service", remedy="it is misconfigured")
-        base = self._base_url()
-        if parts.scheme == "http" and split(base).scheme == "https":
-            raise UnauthorizedError(
-                f"{self._registry} wants credentials sent over plain http ({parts.hostname})",
-                remedy="it is misconfigured",
-            )
-        self._check_way(base, realm)
+        self._check_way(self._base_url(), realm)
         return realm
 
     def _ask(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> tuple[str, float]:

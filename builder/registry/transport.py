@@ -268,7 +268,7 @@ class Transport:
         parts = split(target)
         if parts.scheme not in ("http", "https"):
             raise RegistryError(f"{self.registry} leads to a {parts.scheme} address", remedy="it is misconfigured")
-        if split(source).scheme == "https" and parts.scheme == "http":
+        if split(source).scheme == "https" and parts.scheme == "http" and not self._is_insecure:
             raise RegistryError(
                 f"{self.registry} leads from https to http ({parts.hostname})", remedy="it is misconfigured"
             )

@@ -23,7 +23,7 @@ from builder.registry.client import RegistryClient
 from builder.registry.download import download
 from builder.registry.transport import RegistryOptions
 from cache.digest import Digest
-from cache.trust import Trust
+from cache.trust import Trust, certs_roots
 from tests.certificates import Authority, make_authority
 from tests.conftest import Run
 from tests.fake_registry import Fake, fake_registry
@@ -241,6 +241,63 @@ def test_our_certificate_is_shown_to_its_registry_alone(
         with pytest.raises(RegistryError, match=f"{store.host} wants a certificate"):
             RegistryClient(fake.host, DockerConfig.load({}), options).has_blob("x", Digest.of(DATA))
         assert fake.log and not store.log
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+def test_token_service_over_plain_http_is_for_insecure_registries(
+    authority: Authority, pair: tuple[Path, Path], insecure: bool
+) -> None:
+    """Who calls a registry insecure has said that others may listen; for any other credentials stay on https."""
+    with (
+        fake_registry() as tokens,
+        fake_registry(certificate=pair, auth="bearer", realm=f"http://{tokens.host}/token") as fake,
+    ):
+        if insecure:
+            assert ask(fake, {}, insecure_registries=(fake.host,)) and tokens.seen("GET", "/token")
+        else:
+            with pytest.raises(RegistryError, match="leads from https to http"):
+                ask(fake, {"SSL_CERT_FILE": str(authority.certificate)})
+            assert not tokens.log
+
+
+def test_places_of_certs_d() -> None:
+    """The user's before the machine's, as podman and docker have them."""
+    assert certs_roots({"HOME": "/h"}) == [
+        *("/h/.config/containers/certs.d", "/h/.config/docker/certs.d", "/h/.docker/certs.d"),
+        *("/etc/containers/certs.d", "/etc/docker/certs.d"),
+    ]
+    assert certs_roots({}) == ["/etc/containers/certs.d", "/etc/docker/certs.d"]
+    assert certs_roots({"XDG_CONFIG_HOME": "/x"})[0] == "/x/containers/certs.d"
+
+
+@pytest.mark.parametrize(
+    ("folder", "host", "counts"),
+    [
+        ("reg.corp", "reg.corp", True),
+        ("reg.corp:443", "reg.corp", True),
+        ("reg.corp", "reg.corp:443", True),
+        ("reg.corp:5000", "reg.corp:5000", True),
+        ("reg.corp", "reg.corp:5000", False),
+        ("reg.corp:5000", "reg.corp", False),
+        ("[::1]:5000", "[::1]:5000", True),
+        ("[::1]", "[::1]", True),
+    ],
+)
+def test_which_directory_is_of_a_host(tmp_path: Path, folder: str, host: str, counts: bool) -> None:
+    (certs(tmp_path, folder) / "ca.crt").write_text("")
+    assert bool(Trust({"HOME": str(tmp_path)}).of_host(host).files) == counts
+
+
+@pytest.mark.parametrize("way", ["a file", "other files"])
+def test_what_of_certs_d_does_not_count(tmp_path: Path, way: str) -> None:
+    folder = certs(tmp_path, "reg.corp")
+    if way == "a file":
+        folder.rmdir()
+        folder.write_text("x")
+    else:
+        for name in ("README", "ca.pem", "ca.crt~", "hosts.toml"):
+            (folder / name).write_text("x")
+    assert not Trust({"HOME": str(tmp_path)}).of_host("reg.corp").files
 
 
 @pytest.mark.parametrize("name", ["..", "../..", ".", "a/../..", "\x00", ""])
