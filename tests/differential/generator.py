@@ -168,7 +168,8 @@ class _Maker:
             return " ".join(["COPY", *flags, f"--from={{name}}s{self.random.randrange(stages)}", source, dest])
         folder = self.source_folder()
         below = [path.removeprefix(folder) for path, node in self.files.items() if path.startswith(f"{folder}/")]
-        source = self.pick(("", "/", "/*", self.pick(below), self.pick(below), "/*/*", f"/[{self.pick(below)[1]}]*"))
+        deep = ["/*/*"] * any(path.count("/") > 1 for path in below)
+        source = self.pick(("", "/", "/*", self.pick(below), self.pick(below), *deep, f"/[{self.pick(below)[1]}]*"))
         if self.one_in(7) and source in ("", "/"):
             flags.append(f"--exclude={self.pick(EXCLUDES)}")
         return " ".join(["COPY", *flags, f"{{name}}/{folder}{source}", dest])
