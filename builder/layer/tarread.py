@@ -272,6 +272,7 @@ def _entry(block: bytes, kind: str, records: dict[str, bytes], pending: _Pending
         found = xattrs.from_layer(
             {key[len(_XATTR_PREFIX) :]: value for key, value in records.items() if key.startswith(_XATTR_PREFIX)}
         )
+        found = xattrs.agreeing(found, number(mode))
     device = (number(major), number(minor)) if kind in ("char", "block") else (0, 0)
     if not (0 <= owner_id <= MAX_ID and 0 <= group_id <= MAX_ID):
         raise CorruptError(f'"{name}" in a layer belongs to {owner_id}:{group_id}', remedy=_HOSTILE)

@@ -28,6 +28,8 @@ OVERLAY_PREFIX = "user.overlay."
 OVERLAY_OPAQUE = "user.overlay.opaque"
 _CAP_V3, _CAP_V2, _CAP_MASK = 0x03000000, 0x02000000, 0xFF000000
 _CAP_V3_BYTES, _CAP_V2_BYTES = 24, 20
+ACCESS_LIST, DEFAULT_LIST = "system.posix_acl_access", "system.posix_acl_default"
+ACLS = (ACCESS_LIST, DEFAULT_LIST)
 _FOREIGN = (OVERLAY_PREFIX, OWN_PREFIX, "trusted.", "system.")
 _NONE = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)
 
@@ -36,7 +38,7 @@ Attributes = tuple[tuple[str, bytes], ...]
 
 def is_foreign(name: str) -> bool:
     """Whether a layer may not carry the attribute: bookkeeping of a file system, or of this machine's policy."""
-    return name.startswith(_FOREIGN) or name == "security.selinux"
+    return (name.startswith(_FOREIGN) and name not in ACLS) or name == "security.selinux"
 
 
 def is_opaque(directory: bytes) -> bool:
@@ -87,7 +89,7 @@ def from_layer(found: Mapping[str, bytes]) -> Attributes:
         sorted(
             (name, _without_root_id(value) if name == CAPABILITY else value)
             for name, value in found.items()
-            if name and "\0" not in name and not is_foreign(name)
+            if name and "\0" not in name and not is_foreign(name) and (name not in ACLS or _is_list(value))
         )
     )
 
@@ -121,3 +123,26 @@ def _without_root_id(value: bytes) -> bytes:
         if magic & _CAP_MASK == _CAP_V3:
             return struct.pack("<I", magic & ~_CAP_MASK | _CAP_V2) + value[4:_CAP_V2_BYTES]
     return value
+
+
+_ACL_VERSION, _ACL_HEADER_BYTES, _ACL_ENTRY = b"\2\0\0\0", 4, struct.Struct("<HHI")
+_ACL_OWNER, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 0x01, 0x04, 0x10, 0x20
+
+
+def agreeing(attributes: Attributes, mode: int) -> Attributes:
+    """`attributes` with an access list as chmod(2) to `mode` leaves it."""
+    known = dict(attributes)
+    value = known.get(ACCESS_LIST)
+    if value is None:
+        return attributes
+    entries = list(_ACL_ENTRY.iter_unpack(value[_ACL_HEADER_BYTES:]))
+    group = _ACL_MASK if any(tag == _ACL_MASK for tag, _, _ in entries) else _ACL_GROUP
+    bits = {_ACL_OWNER: mode >> 6 & 7, group: mode >> 3 & 7, _ACL_OTHER: mode & 7}
+    packed = [_ACL_ENTRY.pack(tag, bits.get(tag, permissions), number) for tag, permissions, number in entries]
+    return tuple(sorted({**known, ACCESS_LIST: value[:_ACL_HEADER_BYTES] + b"".join(packed)}.items()))
+
+
+def _is_list(value: bytes) -> bool:
+    """Whether the value of an access list is one: the kernel refuses others."""
+    entries = value[_ACL_HEADER_BYTES:]
+    return value[:_ACL_HEADER_BYTES] == _ACL_VERSION and bool(entries) and not len(entries) % _ACL_ENTRY.size

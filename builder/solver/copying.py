@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from builder.errors import BuildError, Span
 from builder.layer.changes import Change
 from builder.layer.index import Entry, new_entry
+from builder.layer.xattrs import ACCESS_LIST, agreeing
 from builder.solver.changed_tree import Below, ChangedTree, Opener
 from builder.solver.modes import change_mode
 from builder.solver.selecting import Selected, walk
@@ -143,7 +144,8 @@ class Copier:
         for relative, entry in item.parents or ():
             existing = self.tree.lookup(prefix + relative)
             if existing is not None and existing.kind == "dir":  # it gets the mode, which --chmod does not change
-                self.tree.update(prefix + relative, existing._replace(mode=entry.mode))
+                attributes = agreeing(existing.xattrs, entry.mode)
+                self.tree.update(prefix + relative, existing._replace(mode=entry.mode, xattrs=attributes))
             else:
                 self._put(prefix + relative, self._styled(entry), None)
         if item.name:
@@ -176,7 +178,8 @@ class Copier:
         current = self.tree.lookup(path)
         self._check(current, path, entry.kind)
         if current is not None and entry.kind == "dir" and current.xattrs:
-            entry = entry._replace(xattrs=tuple(sorted({**dict(current.xattrs), **dict(entry.xattrs)}.items())))
+            kept = agreeing(current.xattrs, entry.mode)
+            entry = entry._replace(xattrs=tuple(sorted({**dict(kept), **dict(entry.xattrs)}.items())))
         self.tree.put_over(current, path, entry, opener)
 
     def _check(self, current: Entry | None, path: str, kind: str) -> None:
@@ -194,5 +197,7 @@ class Copier:
         mode = entry.mode
         if style.chmod and entry.kind != "symlink":
             mode = change_mode(style.chmod, mode, is_directory=entry.kind == "dir")
+            if any(name == ACCESS_LIST for name, _ in entry.xattrs):  # which is set last, and says what others may
+                mode = mode & ~0o777 | entry.mode & 0o777
         mtime_ns = entry.mtime_ns if style.time_ns is None else style.time_ns
         return entry._replace(uid=uid, gid=gid, mode=mode, mtime_ns=mtime_ns)

@@ -19,6 +19,7 @@ from builder.layer.readahead import read_ahead
 from builder.layer.tarread import read_members
 from builder.layer.tarwrite import WHITEOUT_PREFIX
 from builder.layer.unpack import drained_digest
+from builder.layer.xattrs import agreeing
 from builder.solver.changed_tree import IMPLIED_MODE, ChangedTree, Opener
 from builder.solver.members import open_packed
 from cache.values import dataclass
@@ -94,7 +95,8 @@ class Unpacker:
     def _joined(self, path: str, entry: Entry) -> tuple[tuple[str, bytes], ...]:
         """The attributes of what is at `path` and those a member sets."""
         known = self._tree.lookup(path)
-        return tuple(sorted({**dict(known.xattrs if known is not None else ()), **dict(entry.xattrs)}.items()))
+        joined = {**dict(known.xattrs if known is not None else ()), **dict(entry.xattrs)}
+        return agreeing(tuple(sorted(joined.items())), entry.mode)
 
     def _is_symlink(self, path: str) -> bool:
         return self._tree.link_text(path) is not None

@@ -251,6 +251,30 @@ def test_device_0_0_is_refused(tmp_path: Path) -> None:
 # -- attributes ------------------------------------------------------------------------------------------------------
 
 
+def access_list(owner: int, group: int, other: int, mask: int | None = None, version: int = 2) -> bytes:
+    entries = [(1, owner), (2, 7), (4, group), *([(0x10, mask)] if mask is not None else []), (0x20, other)]
+    packed = [struct.pack("<HHI", tag, bits, 1000 if tag == 2 else 2**32 - 1) for tag, bits in entries]
+    return struct.pack("<I", version) + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (access_list(7, 5, 0, mask=7), access_list(6, 5, 4, mask=4)),
+        (access_list(7, 5, 0), access_list(6, 4, 4)),
+        (access_list(6, 0, 4, mask=4), access_list(6, 0, 4, mask=4)),
+        (access_list(7, 5, 0, version=1), None),
+        (access_list(7, 5, 0)[:-1], None),
+        (b"", None),
+    ],
+    ids=["mask", "group", "agrees", "version", "short", "empty"],
+)
+def test_access_lists_agree_with_the_mode_or_go(value: bytes, kept: bytes | None) -> None:
+    records = pax(SCHILY__xattr__system__posix_acl_access=value)
+    entry = index_layer(archive(raw("f", records=records))).entries[0]
+    assert dict(entry.xattrs).get("system.posix_acl_access") == kept
+
+
 def test_bookkeeping_attributes_are_dropped(tmp_path: Path) -> None:
     names = ["user.overlay.redirect", "user.overlay.opaque", "trusted.overlay.metacopy", "user.tiffin.device",
              "user.tiffin.owner", "security.selinux", "system.posix_acl_access", "user.kept"]  # fmt: skip
