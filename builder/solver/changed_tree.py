@@ -94,6 +94,7 @@ class ChangedTree:
 
     def update(self, path: str, entry: Entry) -> None:
         """Give the inode at `path`, under all its names, the attributes of `entry`; its kind and content stay."""
+        self._implied.discard(path)
         inode = self._names.get(path)
         if inode is None:
             known = self.lookup(path)
@@ -131,8 +132,8 @@ class ChangedTree:
         self._implied.add(path)
 
     def is_implied(self, path: str) -> bool:
-        """Whether the directory at `path` is only implied."""
-        return path in self._implied
+        """Whether the directory at `path` is only implied, by what was put into it."""
+        return path in self._implied and bool(self._children.get(path))
 
     def changes(self) -> list[Change]:
         """Everything that changed, sorted as a layer is, with the directories on the way; the first name of an inode has
@@ -149,8 +150,7 @@ class ChangedTree:
             elif inode.entry.kind == "dir":
                 opaque = path in self._gone and self._is_directory_below(path)
                 made = inode.entry._replace(path=path, opaque=opaque)
-                is_way = path in self._implied and bool(self._children.get(path))  # else nobody would know of it
-                result.append(Change(entry=made, open=None, implied=is_way))
+                result.append(Change(entry=made, open=None, implied=self.is_implied(path)))
             elif id(inode) in first:
                 result.append(Change(entry=linked_entry(inode.entry, path, first[id(inode)]), open=None))
             else:

@@ -84,8 +84,7 @@ class Unpacker:
         self._make_parents(path)
         if entry.kind == "hardlink":
             self._tree.link(path, target)
-            if not self._is_symlink(target):
-                self._tree.update(path, made._replace(xattrs=self._joined(target, entry)))
+            self._update(path, made._replace(xattrs=self._joined(target, entry)))
             return
         if entry.kind == "dir":
             made = made._replace(xattrs=self._joined(path, entry))
@@ -98,8 +97,12 @@ class Unpacker:
         joined = {**dict(known.xattrs if known is not None else ()), **dict(entry.xattrs)}
         return agreeing(tuple(sorted(joined.items())), entry.mode)
 
-    def _is_symlink(self, path: str) -> bool:
-        return self._tree.link_text(path) is not None
+    def _update(self, path: str, made: Entry) -> None:
+        """Give an inode a hardlink's attributes; of a symbolic link's only the owner can be set."""
+        known = self._tree.lookup(path)
+        if known is not None and known.kind == "symlink":
+            made = made._replace(mode=known.mode, mtime_ns=known.mtime_ns)
+        self._tree.update(path, made)
 
     def _inside(self, name: str, *, follow_last: bool = False) -> str:
         """Where a member's name leads: links among its parents are followed as if the destination were the root."""

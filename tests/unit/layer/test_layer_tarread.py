@@ -455,9 +455,9 @@ def test_many_links_and_replacements_take_linear_time() -> None:
     members = [raw("f", data=b"x"), *(raw(f"l{number}", "hardlink", link="f") for number in range(count))]
     members += [raw(name) for name in ["f", *(f"l{number}" for number in range(count))]]
     members += [raw("d/", "dir"), raw("d/x"), raw("d")] * (count // 4)
-    start = time.perf_counter()
+    start = time.process_time()  # other work on the machine does not count
     assert len(index_layer(archive(*members)).entries) == count + 2
-    assert time.perf_counter() - start < 20, "a hostile layer takes too long"
+    assert time.process_time() - start < 20, "a hostile layer takes too long"
 
 
 # -- other writers ---------------------------------------------------------------------------------------------------

@@ -283,7 +283,18 @@ def test_a_linked_layer_does_not_tell_of_directories_on_the_way(
     changes = copier.changes()
     assert {change.entry.path for change in changes if change.implied} == implied
     ways = [change.entry for change in changes if change.implied]
+    assert len(changes) > len(ways)
     assert all((entry.uid, entry.gid, entry.mode) == (0, 0, 0o755) for entry in ways)
+
+
+def test_a_linked_copy_of_an_empty_directory_tells_of_it(tree: DirectoryTree) -> None:
+    (tree.root / "empty").mkdir()
+    os.utime(tree.root / "empty", ns=(8, 8))
+    style = Style(owner=None, chmod="", now_ns=5, time_ns=None, alone=True)
+    copier = Copier(destination(), style, SPAN)
+    copier.copy(tree, select(tree, ["empty"], span=SPAN), "/w/c/")
+    told = {change.entry.path: (change.implied, change.entry.mtime_ns) for change in copier.changes()}
+    assert told == {"w": (True, 0), "w/c": (False, 8)}
 
 
 @pytest.mark.parametrize(

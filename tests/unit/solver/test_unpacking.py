@@ -190,6 +190,16 @@ def test_a_hardlink_gives_its_attributes_to_every_name(tmp_path: Path) -> None:
         assert stream.read() == b"E"
 
 
+def test_a_hardlink_to_a_symbolic_link_gives_its_owner_alone(tmp_path: Path) -> None:
+    changes = unpacked(tmp_path, [("b", hardlink("lnk", uid=33, gid=44, mode=0o600))])
+    assert look(changes["t/b"].entry) == (0o777, (33, 44), 0)
+
+
+def test_the_time_of_a_directory_goes_to_what_took_its_place(tmp_path: Path) -> None:
+    members = [("d", DIRECTORY), ("x", data(b"x", mtime=5)), ("d", symlink("x")), ("e", DIRECTORY), ("e", symlink("/"))]
+    assert unpacked(tmp_path, members)["t/x"].entry.mtime_ns == TIME * 10**9
+
+
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
