@@ -45,11 +45,16 @@ def split(url: str) -> SplitResult:
 
 
 def joined(base: str, url: str) -> str:
-    """`url`, which may be relative, as the answer of `base` means it."""
+    """`url`, which may be relative, as the answer of `base` means it. A server behind a proxy that ends TLS may know nothing of it
+    and name itself by http: https it is."""
     try:
-        return urljoin(base, url)
+        result = urljoin(base, url)
+        ours, theirs = urlsplit(base), urlsplit(result)
     except ValueError:
         return split(url).geturl()
+    if (ours.scheme, theirs.scheme) == ("https", "http") and ours.netloc == theirs.netloc:
+        return theirs._replace(scheme="https").geturl()
+    return result
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -194,9 +194,9 @@ class Transport:
             return response
         except requests.exceptions.SSLError as exc:
             broke = "EOF" in str(exc) and not self._wants_certificate(url)
-            raise (self._connection_error(exc) if broke else tls_error(exc, netloc(url))) from exc
+            raise (self._connection_error(exc, url) if broke else tls_error(exc, netloc(url))) from exc
         except requests.exceptions.ConnectionError as exc:
-            raise self._connection_error(exc) from exc
+            raise self._connection_error(exc, url) from exc
         except requests.exceptions.Timeout as exc:
             raise Unreachable(
                 f"{self.registry} did not answer in time", "try again later", again=True, is_late=True
@@ -311,12 +311,12 @@ class Transport:
         remedy = "try again later" if status >= 500 else "check the name and the registry"
         raise RegistryError(f"{what}: the registry answered {status}{words}", remedy=remedy)
 
-    def _connection_error(self, exc: Exception) -> Exception:
-        text = str(exc)
+    def _connection_error(self, exc: Exception, url: str) -> Exception:
+        text, host = str(exc), netloc(url)
         if wants_certificate(text):
-            return tls_error(exc, self.registry)
+            return tls_error(exc, host)
         if "Name or service not known" in text or "NameResolution" in text or "Temporary failure in name" in text:
-            return Unreachable(f"no host is called {self.host}", "check the name and the network", again=False)
+            return Unreachable(f"no host is called {host}", "check the name and the network", again=False)
         if "Connection refused" in text:
             return Unreachable(f"{self.registry} refused the connection", "is the registry running?", again=True)
         return Unreachable(f"the connection to {self.registry} broke", "try again", again=True)

@@ -145,6 +145,23 @@ def test_cache_in_the_registry(root: Path, tmp_path: Path, company: Company, con
     assert other.stderr.count("CACHED") >= 2
 
 
+def test_proxy_that_tells_the_registry_nothing_of_tls(root: Path, tmp_path: Path, context: Callable[..., Path]) -> None:
+    """Without X-Forwarded-Proto the registry sends uploads to http of the same address: they stay on https."""
+    authority = make_authority(tmp_path / "authority")
+    certificate, key = authority.issue("registry")
+    tmp_path.chmod(0o755)
+    (tmp_path / "registry").mkdir()
+    directives = f"ssl_certificate {certificate}; ssl_certificate_key {key}; client_max_body_size 0;"
+    with (
+        running_registry(tmp_path / "registry") as server,
+        nginx_before(server.host, tmp_path, directives, tls=True) as host,
+    ):
+        env = {**os.environ, "SSL_CERT_FILE": str(authority.certificate)}
+        folder = context("FROM scratch\nCOPY f /f\n", f=os.urandom(10_000))
+        tool(root, env, "build", "-t", f"{host}/x:1", "--push", folder)
+        tool(tmp_path / "other", env, "pull", f"{host}/x:1")
+
+
 @pytest.mark.parametrize("others", ["given", "left out", 401, 403])
 def test_image_of_another_repository_is_mounted_or_goes_up(
     root: Path, tmp_path: Path, company: Company, admin: dict[str, str], context: Callable[..., Path], others: str | int
