@@ -4,7 +4,8 @@ TiffinError (cache.errors)
 ├── DockerfileError     a Dockerfile that cannot be built as written; carries file and lines
     │   └── DockerfileErrors    several of them
 ├── BuildError          a step that failed
-│   └── RunError        a command in the sandbox ended with a non-zero code
+│   ├── RunError        a command in the sandbox ended with a non-zero code
+│   └── CanceledError   a step that was stopped because another failed
 ├── ContextError        the build context, or a path in it
 ├── SandboxError        namespaces, mounts, id maps
 ├── ImageError          an image that cannot be used
@@ -30,7 +31,9 @@ from cache.errors import (
 from cache.values import dataclass
 
 __all__ = [
+    "CANCELED",
     "BuildError",
+    "CanceledError",
     "ContextError",
     "CorruptError",
     "DigestError",
@@ -50,6 +53,9 @@ __all__ = [
     "UnauthorizedError",
     "UsageError",
 ]
+
+
+CANCELED = "canceled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,13 @@ class RunError(BuildError):
         super().__init__(message, span=span)
         self.status = status
         self.tail = tail
+
+
+class CanceledError(BuildError):
+    """A step was stopped, or not begun, because another failed; that one's error is to be told."""
+
+    def __init__(self) -> None:
+        super().__init__(CANCELED)
 
 
 class ContextError(TiffinError):

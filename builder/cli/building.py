@@ -17,7 +17,7 @@ from builder.cli.plain_text import size_text
 from builder.cli.render import make_renderer
 from builder.cli.renderer import Renderer, quiet_if
 from builder.cli.session import Session
-from builder.errors import DockerfileError, MissingBlobError, UsageError
+from builder.errors import MissingBlobError, UsageError
 from builder.events import Noted, Sink, Warned, phase
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
@@ -162,7 +162,6 @@ class Invocation:
     def _answer(self, call: str, as_json: bool, request: Request, services: Services, source: bytes) -> None:
         """--check and --call."""
         from builder.cli import calls
-        from builder.solver.checks import OVERRIDE, findings_of
         from builder.solver.plan import make_plan
 
         if call == "explain":
@@ -171,23 +170,18 @@ class Invocation:
             calls.show_report(foresee(request, services))
             return
         if call == "targets":
-            calls.show_targets(request.dockerfile, as_json=as_json)
+            calls.show_targets(request.dockerfile, source, as_json=as_json)
             return
-        recipe = replace(request.recipe, checks_only=call == "check")
-        override = recipe.build_args.get(OVERRIDE)
-        try:
-            plan = make_plan(request.dockerfile, recipe, services.resolve_image)
-        except DockerfileError as exc:
-            if call != "check" or not as_json:
-                raise
-            _, found = findings_of(request.dockerfile, None, services.contexts, override)
-            calls.show_check(found, source, as_json=True, error=exc)
-            raise
         if call == "outline":
-            calls.show_outline(request.dockerfile, plan, as_json=as_json)
+            plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
+            calls.show_outline(request.dockerfile, plan, source, as_json=as_json)
             return
-        _, found = findings_of(request.dockerfile, plan, services.contexts, override)
-        calls.show_check(found, source, as_json=as_json)
+        from builder.solver.checks import check
+
+        found, error = check(request.dockerfile, request.recipe, services.resolve_image, services.contexts)
+        calls.show_check(found, source, as_json=as_json, error=error)
+        if error is not None:
+            raise error
         if found:
             raise SystemExit(1)
 

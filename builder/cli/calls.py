@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Sequence
 
 from builder.cli.console import say
 from builder.cli.plain_text import size_text
-from builder.dockerfile.lint_base import LintWarning, Stage, stages
+from builder.dockerfile.lint_base import LintWarning, stages
 from builder.dockerfile.parser import Dockerfile
 from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, DockerfileErrors, Span, UsageError
-from builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount
+from builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError, UsageError
+from builder.instructions.base import description_of
+from builder.solver.outline import Need, Outline
 from builder.solver.planned import Plan
+from builder.solver.reading import read_stages
 from builder.solver.report import Report
 
 CALLS = ("build", "check", "explain", "outline", "targets")
@@ -70,36 +73,41 @@ def show_report(report: Report) -> None:
 
 
 def show_check(
-    found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool, error: DockerfileError | None = None
+    found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool, error: TiffinError | None = None
 ) -> None:
     """Print the findings of build checks; JSON also has the error that ended them."""
-    text = dockerfile.decode("utf-8", "replace").splitlines()
     if as_json:
-        warnings = [
-            {
-                "ruleName": item.rule,
-                "description": DESCRIPTIONS[item.rule],
-                "url": _url(item.rule),
-                "detail": item.message,
-                "location": _location(item.span),
-            }
-            for item in found
-        ]
-        faults = _spans(error) if error else []
-        files = dict.fromkeys(span.file for span in [*(item.span for item in found), *faults])
-        document: dict[str, object] = {"warnings": warnings, "sources": [{"filename": name} for name in files]}
-        if error:
-            document["buildError"] = {"message": str(error), "location": _location(*faults)}
-        say(json.dumps(document, indent=2))
+        say(json.dumps(_check_document(found, dockerfile, error), indent=2))
         return
+    text = dockerfile.decode("utf-8", "replace").splitlines()
     count = len(found)
-    if not count:
+    if count:
+        say(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
+    elif error is None:
         say("Check complete, no warnings found.")
-        return
-    say(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
     for item in found:
         url = _url(item.rule)
         say(f"\nWARNING: {item.rule}{f' - {url}' if url else ''}\n{item.message}\n{excerpt(item.span, text)}")
+
+
+def _check_document(found: Sequence[LintWarning], dockerfile: bytes, error: TiffinError | None) -> dict[str, object]:
+    warnings = [
+        {
+            "ruleName": item.rule,
+            "description": DESCRIPTIONS[item.rule],
+            "url": _url(item.rule),
+            "detail": item.message,
+            "location": _location(item.span),
+        }
+        for item in found
+    ]
+    spans = _spans(error) if error else []
+    files = dict.fromkeys(span.file for span in [*(item.span for item in found), *spans]) or ["Dockerfile"]
+    sources = [{"filename": name, "data": _base64(dockerfile), "language": "Dockerfile"} for name in files]
+    document: dict[str, object] = {"warnings": warnings, "sources": sources}
+    if error:
+        document["buildError"] = {"message": str(error), "location": _location(*spans)}
+    return document
 
 
 def excerpt(span: Span, lines: Sequence[str]) -> str:
@@ -113,81 +121,67 @@ def excerpt(span: Span, lines: Sequence[str]) -> str:
     return "\n".join([f"{span.file}:{span.first_line}", rule, *shown, rule])
 
 
-def show_targets(dockerfile: Dockerfile, *, as_json: bool) -> None:
-    """Print the stages that can be built."""
+def show_targets(dockerfile: Dockerfile, source: bytes, *, as_json: bool) -> None:
+    """Print the stages that can be built; raises DockerfileError for a file that cannot be read."""
+    read_stages(dockerfile)
     every = list(stages(dockerfile))
     rows = [
         {
             "name": stage.name.lower(),
             "default": stage is every[-1],
-            "description": _description(stage),
-            "base": stage.words[0] if stage.words else "",
+            "description": description_of(stage.name.lower(), stage.head.comments),
+            "base": stage.words[0],
             "platform": next((flag.value or "" for flag in stage.head.flags if flag.name == "platform"), ""),
             "location": _location(stage.head.span),
         }
         for stage in every
     ]
     if as_json:
-        say(json.dumps({"targets": rows, "sources": [dockerfile.file]}, indent=2))
+        say(json.dumps({"targets": [_given(**row) for row in rows], "sources": [_base64(source)]}, indent=2))
         return
     _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
 
 
-def show_outline(dockerfile: Dockerfile, plan: Plan, *, as_json: bool) -> None:
+def show_outline(dockerfile: Dockerfile, plan: Plan, source: bytes, *, as_json: bool) -> None:
     """Print the arguments, secrets, ssh agents and caches that the target uses."""
-    target = plan.stages[plan.target]
-    descriptions = {
-        name: " ".join(line.split(None, 1)[1:])
-        for node in dockerfile.instructions
-        if node.keyword == "ARG"
-        for line in node.comments
-        if (name := line.partition(" ")[0])
-    }
-    args = [
-        {"name": name, "description": descriptions.get(name, ""), "value": value or ""}
-        for name, value in {name: value for stage in plan.stages.values() for name, value in stage.args.items()}.items()
-    ]
-    mounts = [
-        mount
-        for stage in plan.stages.values()
-        for step in stage.steps
-        if isinstance(step.op, RunOp)
-        for mount in step.op.mounts
-    ]
-    secrets = _needed([mount for mount in mounts if isinstance(mount, SecretMount)])
-    ssh = _needed([mount for mount in mounts if isinstance(mount, SshMount)])
-    caches = sorted({mount.id for mount in mounts if isinstance(mount, CacheMount)})
+    outline = Outline.of(plan)
+    target = list(stages(dockerfile))[plan.target]
+    name = target.name.lower()
+    description = description_of(name, target.head.comments)
     if as_json:
-        document = {
-            "name": target.name,
-            "args": args,
-            "secrets": secrets,
-            "ssh": ssh,
-            "cache": [{"ID": name} for name in caches],
-        }
+        document = _given(
+            name=name,
+            description=description,
+            args=[
+                _given(name=arg.name, description=arg.description, value=arg.value, location=_location(arg.span))
+                for arg in outline.args
+            ],
+            secrets=[_need(need) for need in outline.secrets],
+            ssh=[_need(need) for need in outline.ssh],
+            cache=[{"ID": need.name, "location": _location(need.span)} for need in outline.caches],
+            sources=[_base64(source)],
+        )
         say(json.dumps(document, indent=2))
         return
-    say(f"TARGET: {target.name or 'default'}\n")
-    _table(("BUILD ARG", "VALUE", "DESCRIPTION"), [(a["name"], a["value"], a["description"]) for a in args])
-    for title, rows in (("SECRET", secrets), ("SSH", ssh)):
-        _table((title, "REQUIRED"), [(str(row["name"]), "true" if row["required"] else "") for row in rows])
-    _table(("CACHE",), [(name,) for name in caches])
+    if name:
+        say(f"TARGET: {name}" + (f"\nDESCRIPTION: {description}" if description else "") + "\n")
+    _table(("BUILD ARG", "VALUE", "DESCRIPTION"), [(arg.name, arg.value, arg.description) for arg in outline.args])
+    for title, needs in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
+        _table((title, "REQUIRED"), [(need.name, "true" if need.required else "") for need in needs])
+    _table(("CACHE",), [(need.name,) for need in outline.caches])
 
 
-def _needed(mounts: Sequence[SecretMount | SshMount]) -> list[dict[str, object]]:
-    found: dict[str, bool] = {}
-    for mount in mounts:
-        found[mount.id] = found.get(mount.id, False) or mount.required
-    return [{"name": name, "required": required} for name, required in sorted(found.items())]
+def _need(need: Need) -> dict[str, object]:
+    return _given(name=need.name, required=need.required, location=_location(need.span))
 
 
-def _description(stage: Stage) -> str:
-    """A comment directly above the stage that begins with its name."""
-    for line in stage.head.comments:
-        first, _, rest = line.partition(" ")
-        if stage.name and first.lower() == stage.name.lower():
-            return rest.strip()
-    return ""
+def _given(**fields: object) -> dict[str, object]:
+    """The fields that say something: buildx leaves out the others."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def _target_text(row: dict[str, object]) -> str:
@@ -212,14 +206,12 @@ def _url(rule: str) -> str:
     return f"{DOCS}{words.replace('j-s-o-n', 'json')}/"
 
 
-def _spans(error: DockerfileError) -> list[Span]:
+def _spans(error: TiffinError) -> list[Span]:
     every = error.errors if isinstance(error, DockerfileErrors) else (error,)
-    return [item.span for item in every if item.span is not None]
+    return [item.span for item in every if isinstance(item, (DockerfileError, BuildError)) and item.span is not None]
 
 
 def _location(*spans: Span) -> dict[str, object]:
-    ranges = [
-        {"start": {"line": span.first_line, "character": 0}, "end": {"line": span.last_line, "character": 0}}
-        for span in spans
-    ]
-    return {"sourceIndex": 0, "ranges": ranges}
+    """A range for each line."""
+    lines = sorted({line for span in spans for line in range(span.first_line, span.last_line + 1)})
+    return _given(ranges=[{"start": {"line": line}, "end": {"line": line}} for line in lines])

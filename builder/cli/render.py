@@ -13,6 +13,7 @@ from typing import BinaryIO, TextIO
 
 from builder.cli.plain_text import size_text
 from builder.cli.renderer import Renderer
+from builder.errors import CANCELED
 from builder.events import (
     Event,
     Noted,
@@ -115,7 +116,8 @@ class PlainRenderer(Renderer):
             case StepFinished():
                 return self._rests(event.step_id) + _line(f"#{event.step_id} DONE {event.seconds:.1f}s")
             case StepFailed():
-                return self._rests(event.step_id) + _line(f"#{event.step_id} ERROR: {event.message}")
+                how = "CANCELED" if event.message == CANCELED else f"ERROR: {event.message}"
+                return self._rests(event.step_id) + _line(f"#{event.step_id} {how}")
             case Transfer():
                 return self._transfer(event)
             case Warned():

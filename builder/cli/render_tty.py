@@ -20,6 +20,7 @@ from rich.text import Text
 
 from builder.cli.plain_text import plain_line, size_text
 from builder.cli.renderer import Renderer
+from builder.errors import CANCELED
 from builder.events import (
     Event,
     Noted,
@@ -114,7 +115,8 @@ class LiveRenderer(Renderer):
             case StepFinished():
                 return self._ended(event.step_id, ("=> ", "green"), event.seconds)
             case StepFailed():
-                return self._ended(event.step_id, ("=> ERROR ", "bold red"), event.seconds)
+                how = "CANCELED" if event.message == CANCELED else "ERROR"
+                return self._ended(event.step_id, (f"=> {how} ", "bold red"), event.seconds)
             case Transfer():
                 return self._moved(event)
             case Warned():

@@ -7,7 +7,7 @@ is expanded whether it is needed or not.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 
 from builder.errors import DockerfileError
 from cache.values import dataclass
@@ -33,11 +33,14 @@ class Lexer:
     def __init__(self, escape: str = "\\") -> None:
         self.escape = escape
 
-    def process_word(self, word: str, env: Mapping[str, str]) -> str:
-        """The value of `word`, blanks included; raises DockerfileError without a span."""
+    def process_word(self, word: str, env: Mapping[str, str], unset: set[str] | None = None) -> str:
+        """The value of `word`, blanks included; raises DockerfileError without a span.
+
+        Names that `env` lacks are added to `unset`, also where an operator gives a default, and before an error.
+        """
         if "$" not in word and "'" not in word and '"' not in word and self.escape not in word:
             return word
-        return self.expand(word, env).text
+        return _Expander(word, env, self.escape, unset=unset).run().text
 
     def process_words(self, text: str, env: Mapping[str, str]) -> list[str]:
         """The words of `text`, split after expansion: a variable may hold several. Raises as process_word does."""
@@ -47,9 +50,9 @@ class Lexer:
         """All there is to know of an expansion; raises as process_word does."""
         return _Expander(text, env, self.escape).run()
 
-    def expand_body(self, text: str, env: Mapping[str, str]) -> str:
+    def expand_body(self, text: str, env: Mapping[str, str], unset: set[str] | None = None) -> str:
         """Expand a heredoc's body: quotes are text, and a backslash (whatever the escape is) makes the next plain."""
-        return _Expander(text, env, "\\", quotes=False).run().text
+        return _Expander(text, env, "\\", quotes=False, unset=unset).run().text
 
 
 class _Words:
@@ -79,7 +82,9 @@ class _Words:
 class _Expander:
     """One pass over one text; `_at` is the index of the next character."""
 
-    def __init__(self, text: str, env: Mapping[str, str], escape: str, *, quotes: bool = True) -> None:
+    def __init__(
+        self, text: str, env: Mapping[str, str], escape: str, *, quotes: bool = True, unset: set[str] | None = None
+    ) -> None:
         self._text = text
         self._env = env
         self._escape = escape
@@ -87,7 +92,7 @@ class _Expander:
         self._at = 0
         self._depth = 0
         self._used: set[str] = set()
-        self._unset: set[str] = set()
+        self._unset = set() if unset is None else unset
 
     def run(self) -> Expansion:
         words = _Words()
@@ -286,14 +291,3 @@ def _substituted(expression: re.Pattern[str], replacement: str, value: str, ever
         if not everywhere:
             break
     return out + value[end:]
-
-
-_NAME_USED = re.compile(r"\$(?:\{([A-Za-z_]\w*)|([A-Za-z_]\w*))", re.ASCII)
-_NO_EXPANSION = re.compile(r"'[^']*'")
-
-
-def unset_names(word: str, env: Container[str], escape: str = "\\") -> list[str]:
-    """The variables `word` uses, with an operator or without, that `env` does not have; BuildKit tells of all."""
-    plain = _NO_EXPANSION.sub("", word.replace(f"{escape}$", "")) if '"' not in word else word.replace(f"{escape}$", "")
-    names = (match[1] or match[2] for match in _NAME_USED.finditer(plain))
-    return [name for name in dict.fromkeys(names) if name not in env]

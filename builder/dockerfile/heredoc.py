@@ -7,9 +7,7 @@ BuildKit stumbles: arithmetic (`$((1 <<2))` is a shift), and in RUN an operator 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from builder.dockerfile.expand import Lexer
 from cache.values import dataclass
 
 _MARKER = re.compile(r"(\d*)<<(-?)[ \t]*(?=[^\s<])")
@@ -39,11 +37,6 @@ class Heredoc:
     strip_tabs: bool
     content: str
     raw: str  # the body as written, with the terminator
-
-
-def expand_body(content: str, env: Mapping[str, str]) -> str:
-    """The body of a COPY or ADD heredoc with its variables expanded; raises DockerfileError without a span."""
-    return Lexer().expand_body(content, env)
 
 
 def find_markers(text: str, *, shell: bool) -> tuple[Marker, ...]:

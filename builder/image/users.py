@@ -11,6 +11,7 @@ from builder.errors import BuildError, Span
 from cache.values import dataclass
 
 MAX_ID = (1 << 31) - 1  # beyond, kernels and files disagree on the sign
+ROOT = "root"  # is 0 also where no file says so, as in an empty image
 ReadFile = Callable[[str], bytes | None]
 
 
@@ -63,6 +64,8 @@ def _user(name: str, rows: list[list[str]], span: Span | None) -> tuple[int, lis
         uid = _checked(name, span)
         return uid, next((row for row in rows if row[2] == str(uid)), None)
     row = next((row for row in rows if row[0] == name), None)
+    if row is None and name == ROOT:
+        return 0, None
     if row is None or not row[2].isdigit():
         raise BuildError(
             f'no user is called "{name}" in the image\'s /etc/passwd', span=span, remedy="create it, or use a number"
@@ -74,6 +77,8 @@ def _group(name: str, read_file: ReadFile, span: Span | None) -> int:
     if name.isdigit():
         return _checked(name, span)
     row = next((row for row in _rows(read_file("etc/group"), 3) if row[0] == name), None)
+    if row is None and name == ROOT:
+        return 0
     if row is None or not row[2].isdigit():
         raise BuildError(
             f'no group is called "{name}" in the image\'s /etc/group', span=span, remedy="create it, or use a number"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
-from builder.dockerfile.expand import Lexer, unset_names
+from builder.dockerfile.expand import Lexer
 from builder.dockerfile.parser import Instruction
-from builder.dockerfile.suggest import nearest
+from builder.dockerfile.suggest import almost
 from builder.errors import DockerfileError, Span
 from builder.instructions.ops import Op, Origin, Surroundings
 from builder.oci.config import RunConfig
@@ -20,6 +20,7 @@ from cache.values import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
+NEVER_VARIABLES = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 PROXY_ARGS = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
@@ -38,6 +39,21 @@ class Step:
     op: Op
     text: str  # the instruction as shown, "RUN make"
     span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """An ARG as --call outline tells it."""
+
+    name: str
+    value: str
+    description: str
+    span: Span
+
+
+def description_of(name: str, comments: Sequence[str]) -> str:
+    """What the comments above a definition say of it: the rest of the first line that begins with its name."""
+    return next((line.removeprefix(f"{name} ") for line in comments if name and line.startswith(f"{name} ")), "")
 
 
 class Planner(Protocol):
@@ -87,15 +103,27 @@ class StageScope:
     author: str = ""
     steps: list[Step] = field(default_factory=list)
     history: list[HistoryItem] = field(default_factory=list)
-    cmd_set: bool = False  # CMD was set in this stage, so ENTRYPOINT leaves it alone
+    last_of: dict[str, Span] = field(default_factory=dict)  # CMD, ENTRYPOINT and HEALTHCHECK of this stage, by keyword
+    workdir_set: bool = False  # by a WORKDIR of this stage or of one below it
+    own_args: dict[str, Declared | None] = field(default_factory=dict)  # ARGs here; None: as declared before FROM
 
     def expand(self, word: str, span: Span) -> str:
         """Expand variables and remove quotes in one word; raises DockerfileError at `span`."""
-        if "$" in word:
-            for name in unset_names(word, {**self.args, **self.env}, self.lexer.escape):
-                self.planner.found("UndefinedVar", undefined_variable(name, self.env), span)
-        with at(span):
-            return self.lexer.process_word(word, self.env)
+        unset: set[str] = set()
+        try:
+            with at(span):
+                return self.lexer.process_word(word, self.env, unset)
+        finally:
+            self._report(unset, span)
+
+    def expand_heredoc(self, content: str, span: Span) -> str:
+        """Expand the body of a heredoc of COPY or ADD; raises DockerfileError at `span`."""
+        unset: set[str] = set()
+        try:
+            with at(span):
+                return self.lexer.expand_body(content, self.env, unset)
+        finally:
+            self._report(unset, span)
 
     def shown(self, text: str) -> str:
         """A whole instruction as progress names it: expanded as one word, as BuildKit does, or as written if that fails."""
@@ -103,6 +131,18 @@ class StageScope:
             return self.lexer.process_word(text, self.env)
         except DockerfileError:
             return text
+
+    def _report(self, unset: set[str], span: Span) -> None:
+        """UndefinedVar for names without a value; those that an ARG declares without one are no fault."""
+        for name in sorted(unset.difference(self.args, NEVER_VARIABLES)):
+            near = almost(name, self.env)
+            hint = f" (did you mean ${near}?)" if near else ""
+            self.planner.found("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", span)
+
+    def expand_silently(self, word: str, span: Span) -> str:
+        """Expand what BuildKit does not expand, and so does not check."""
+        with at(span):
+            return self.lexer.process_word(word, self.env)
 
     def expand_reference(self, word: str, span: Span) -> str:
         """Expand the name of a stage or image (`--from`): ARGs before the first FROM count too."""
@@ -147,12 +187,6 @@ class at:
             error.span = self._span
 
 
-def undefined_variable(name: str, env: Mapping[str, str]) -> str:
-    """What the check UndefinedVar says."""
-    near = nearest(name, list(env))
-    return f"Usage of undefined variable '${name}'" + (f" (did you mean ${near}?)" if near else "")
-
-
 class InstructionClass(Protocol):
     """One instruction of the language: `parse` checks the arguments, `apply` does what it means to a stage."""
 
@@ -166,7 +200,12 @@ class InstructionClass(Protocol):
 
 def go_words(words: Sequence[str]) -> str:
     """A list as Go's %q prints it: `["sh" "-c" "x"]`; the form of CMD and ENTRYPOINT in history."""
-    return "[" + " ".join(f'"{"".join(map(_go_character, word))}"' for word in words) + "]"
+    return "[" + " ".join(map(go_quoted, words)) + "]"
+
+
+def go_quoted(word: str) -> str:
+    """A text as Go's %q prints it."""
+    return f'"{"".join(map(_go_character, word))}"'
 
 
 _GO_ESCAPES = {

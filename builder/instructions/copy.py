@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from builder.dockerfile.heredoc import expand_body
 from builder.dockerfile.parser import Heredoc, Instruction
 from builder.errors import DockerfileError, Span, UsageError
-from builder.instructions.base import StageScope, absolute, at
+from builder.instructions.base import StageScope, absolute
 from builder.instructions.flags import flags_of
 from builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
 from builder.instructions.remote import filename_of, is_git, is_http, parse_git
@@ -102,7 +101,7 @@ class Copy:
             inline=tuple(self._inline(heredoc, scope) for heredoc in self.heredocs),
             chown=chown,
             chmod=chmod,
-            exclude=tuple(scope.expand(pattern, self.span) for pattern in self.exclude),
+            exclude=tuple(scope.expand_silently(pattern, self.span) for pattern in self.exclude),
             parents=self.parents,
             link=self.link,
             is_add=self.keyword == "ADD",
@@ -173,8 +172,7 @@ class Copy:
     def _inline(self, heredoc: Heredoc, scope: StageScope) -> InlineFile:
         content = heredoc.content
         if heredoc.expand:
-            with at(self.span):
-                content = expand_body(content, scope.env)
+            content = scope.expand_heredoc(content, self.span)
         return InlineFile(name=heredoc.name, data=content.encode("utf-8", "surrogateescape"))
 
     def _checked_mode(self, text: str) -> str:

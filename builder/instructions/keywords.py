@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 from builder.instructions.base import InstructionClass
 from builder.instructions.copy import Copy
+from builder.instructions.expose import Expose
 from builder.instructions.metadata import (
     Cmd,
     Entrypoint,
-    Expose,
     HealthcheckInstruction,
     Maintainer,
     OnBuild,

@@ -1,4 +1,4 @@
-"""Instructions that only change the configuration: CMD, ENTRYPOINT, EXPOSE, HEALTHCHECK, MAINTAINER, ONBUILD, SHELL,
+"""Instructions that only change the configuration: CMD, ENTRYPOINT, HEALTHCHECK, MAINTAINER, ONBUILD, SHELL,
 STOPSIGNAL, USER, VOLUME."""
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Self
 from builder.dockerfile.durations import format_duration, parse_duration
 from builder.dockerfile.parser import Instruction, parse_trigger
 from builder.errors import DockerfileError, Span
+from builder.instructions import findings
 from builder.instructions.base import StageScope, at, go_words
 from builder.instructions.flags import flags_of
 from builder.oci.config import Healthcheck
 from cache.values import dataclass, replace
 
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
-MAX_PORT = 65535
 SIGNALS = frozenset(
     (
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
@@ -44,15 +44,21 @@ class _Command:
 
     words: tuple[str, ...] | None
     text: str
+    keyword: str
+    written: str
+    span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> Self:
         flags_of(node)
-        return cls(words=node.json, text=node.value.strip())
+        return cls(words=node.json, text=node.value.strip(), keyword=node.keyword, written=node.written, span=node.span)
 
     def argv(self, scope: StageScope) -> tuple[str, ...]:
+        """The words, with what there is to say of the instruction."""
+        findings.once(scope, self.keyword, self.written, self.span)
         if self.words is not None:
             return self.words
+        findings.shell_form(scope, self.written, self.span)
         return (*scope.shell, self.text)
 
 
@@ -62,7 +68,6 @@ class Cmd(_Command):
 
     def apply(self, scope: StageScope) -> None:
         argv = self.argv(scope)
-        scope.cmd_set = True
         scope.configure(f"CMD {go_words(argv)}", cmd=argv or None, args_escaped=True)
 
 
@@ -72,42 +77,8 @@ class Entrypoint(_Command):
 
     def apply(self, scope: StageScope) -> None:
         argv = self.argv(scope)
-        cmd = scope.config.cmd if scope.cmd_set else None
+        cmd = scope.config.cmd if "CMD" in scope.last_of else None
         scope.configure(f"ENTRYPOINT {go_words(argv)}", entrypoint=argv or None, cmd=cmd)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expose:
-    """EXPOSE port[-port][/proto] …; sorted as written, then expanded, then split; the history keeps that order."""
-
-    text: str
-    span: Span
-
-    @classmethod
-    def parse(cls, node: Instruction) -> Expose:
-        flags_of(node)
-        return cls(text=require_value(node), span=node.span)
-
-    def apply(self, scope: StageScope) -> None:
-        words: list[str] = []
-        for word in sorted(self.text.split()):
-            words += scope.expand(word, self.span).split()
-        ports = [port for word in words for port in self._ports(word)]
-        both = tuple(sorted({*scope.config.exposed_ports, *ports}))
-        scope.configure(f"EXPOSE [{' '.join(ports)}]", exposed_ports=both)
-
-    def _ports(self, word: str) -> list[str]:
-        container = word.rsplit(":", 1)[-1]  # a host mapping is read and forgotten
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?:/([A-Za-z]+))?", container)
-        protocol = (match[3] or "tcp").lower() if match else ""
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if protocol not in ("tcp", "udp", "sctp") or not 0 <= first <= last <= MAX_PORT:
-            raise DockerfileError(
-                f'invalid port "{word}" in EXPOSE',
-                span=self.span,
-                remedy="write PORT[-PORT][/tcp|udp|sctp] with ports from 0 to 65535",
-            )
-        return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +86,8 @@ class HealthcheckInstruction:
     """HEALTHCHECK NONE, or HEALTHCHECK [options] CMD command. Only given values are stored."""
 
     healthcheck: Healthcheck
+    written: str
+    span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> HealthcheckInstruction:
@@ -125,7 +98,7 @@ class HealthcheckInstruction:
         if kind.upper() == "NONE":
             if command:
                 raise DockerfileError("HEALTHCHECK NONE takes no arguments", span=node.span, remedy="leave them out")
-            return cls(healthcheck=Healthcheck(test=("NONE",)))
+            return cls(healthcheck=Healthcheck(test=("NONE",)), written=node.written, span=node.span)
         if kind.upper() != "CMD":
             raise DockerfileError(
                 f'unknown type "{kind}" in HEALTHCHECK', span=node.span, remedy="write HEALTHCHECK CMD … or NONE"
@@ -147,7 +120,9 @@ class HealthcheckInstruction:
                 start_period_ns=duration("start-period"),
                 start_interval_ns=duration("start-interval"),
                 retries=cls._retries(node, flags.text("retries")) if flags.text("retries") else 0,
-            )
+            ),
+            written=node.written,
+            span=node.span,
         )
 
     @staticmethod
@@ -169,6 +144,7 @@ class HealthcheckInstruction:
         return int(text)
 
     def apply(self, scope: StageScope) -> None:
+        findings.once(scope, "HEALTHCHECK", self.written, self.span)
         check = self.healthcheck
         shown = (
             f"{{Test:[{' '.join(check.test)}] Interval:{format_duration(check.interval_ns)} "

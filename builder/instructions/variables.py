@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from builder.dockerfile.parser import Instruction
-from builder.dockerfile.words import NameValue, parse_args, parse_name_values
+from builder.dockerfile.words import NameValue, is_legacy_form, parse_args, parse_name_values
 from builder.errors import DockerfileError, Span
-from builder.instructions.base import StageScope, at
+from builder.instructions import findings
+from builder.instructions.base import Declared, StageScope, at, description_of
 from builder.instructions.flags import flags_of
 from cache.values import dataclass
 
@@ -15,6 +16,7 @@ class Arg:
     """ARG name[=default] …; in force from its line on, inherited by stages built from this one."""
 
     pairs: tuple[tuple[str, str | None], ...]
+    comments: tuple[str, ...]
     span: Span
 
     @classmethod
@@ -26,21 +28,34 @@ class Arg:
             raise DockerfileError(
                 "ARG requires at least one argument", span=node.span, remedy="write ARG NAME[=DEFAULT]"
             )
-        return cls(pairs=pairs, span=node.span)
+        return cls(pairs=pairs, comments=node.comments, span=node.span)
+
+    def declared(self, name: str, value: str | None) -> Declared:
+        """One of the names as --call outline tells it."""
+        return Declared(name=name, value=value or "", description=description_of(name, self.comments), span=self.span)
 
     def apply(self, scope: StageScope) -> None:
         shown = []
         for name, default in self.pairs:
+            findings.secret_name(scope, "ARG", name, self.span)
             value = scope.planner.build_arg(name)
             if value is None and default is not None:
                 value = scope.expand(default, self.span)
-            elif value is None:
-                value = scope.planner.global_arg(name)
+            inherited = scope.planner.global_arg(name) if value is None else None
+            if inherited is None:
+                scope.own_args[name] = self.declared(name, value)
+            else:
+                scope.own_args.setdefault(name, None)
+            value = inherited if value is None else value
             scope.args[name] = value
             if value is not None:
                 scope.env[name] = value
             shown.append(name if value is None else f"{name}={value}")
         scope.note("ARG " + " ".join(shown))
+
+
+def _legacy(node: Instruction) -> str:
+    return node.written if is_legacy_form(node.value, node.escape) else ""
 
 
 def _expanded(pairs: tuple[NameValue, ...], scope: StageScope, span: Span) -> list[tuple[str, str]]:
@@ -66,16 +81,22 @@ class Env:
     """ENV name=value …, or the old form `ENV name value`."""
 
     pairs: tuple[NameValue, ...]
+    legacy: str  # the keyword as written, where the form is the old one
     span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> Env:
         flags_of(node)
         with at(node.span):
-            return cls(pairs=parse_name_values(node.value, "ENV", node.escape), span=node.span)
+            pairs = parse_name_values(node.value, "ENV", node.escape)
+        return cls(pairs=pairs, legacy=_legacy(node), span=node.span)
 
     def apply(self, scope: StageScope) -> None:
         changes = _expanded(self.pairs, scope, self.span)
+        if self.legacy:
+            findings.legacy_form(scope, self.legacy, self.span)
+        for name, _ in changes:
+            findings.secret_name(scope, "ENV", name, self.span)
         scope.env.update(changes)
         shown = " ".join(f"{name}={value}" for name, value in changes)
         scope.configure(f"ENV {shown}", env=set_env(scope.config.env, changes))
@@ -86,15 +107,19 @@ class Label:
     """LABEL name=value …; later wins."""
 
     pairs: tuple[NameValue, ...]
+    legacy: str  # as that of Env
     span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> Label:
         flags_of(node)
         with at(node.span):
-            return cls(pairs=parse_name_values(node.value, "LABEL", node.escape), span=node.span)
+            pairs = parse_name_values(node.value, "LABEL", node.escape)
+        return cls(pairs=pairs, legacy=_legacy(node), span=node.span)
 
     def apply(self, scope: StageScope) -> None:
         changes = _expanded(self.pairs, scope, self.span)
+        if self.legacy:
+            findings.legacy_form(scope, self.legacy, self.span)
         shown = " ".join(f"{name}={value}" for name, value in changes)
         scope.configure(f"LABEL {shown}", labels={**scope.config.labels, **dict(changes)})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from builder.dockerfile.parser import Instruction
 from builder.errors import DockerfileError, Span
-from builder.instructions.base import StageScope, absolute
+from builder.instructions import findings
+from builder.instructions.base import StageScope, absolute, go_quoted
 from builder.instructions.flags import flags_of
 from builder.instructions.ops import WorkdirOp
 from cache.values import dataclass
@@ -27,6 +28,9 @@ class Workdir:
 
     def apply(self, scope: StageScope) -> None:
         text = scope.expand(self.text, self.span)
+        if not (scope.workdir_set or text.startswith("/")):
+            findings.relative_workdir(scope, go_quoted(text), self.span)
+        scope.workdir_set = True
         path = absolute(text, scope.workdir)
         told = text if text.startswith("/") else path  # an absolute path is told as it was written
         if path == "/":

@@ -175,7 +175,7 @@ def _reason(exc: Exception) -> str:
     """The last cause in a chain of wrapped errors, without addresses of objects or URLs with credentials."""
     text = re.sub(r"<[^>]*>:?\s*", "", str(exc)).rsplit("Caused by", 1)[-1]
     match = re.search(
-        r"(\[Errno \d+\] [^')]+|timed out|Name or service not known|No address associated with hostname|\d+ of \d+ bytes came)",
+        r"\[Errno -?\d+\] (?P<error>[^'\")]+)|timed out|Name or service not known|No address associated with hostname|\d+ of \d+ bytes came",
         text,
     )
-    return match.group(1) if match else type(exc).__name__
+    return match["error"] or match[0] if match else type(exc).__name__

@@ -22,7 +22,7 @@ from builder.layer.compress import Compression
 from builder.oci.config import ImageConfig
 from builder.oci.spec import Manifest, Platform
 from builder.options import epoch_seconds
-from builder.solver.checks import OVERRIDE, findings_of, refuse
+from builder.solver.checks import OVERRIDE, findings_of, violation
 from builder.solver.context import Contexts
 from builder.solver.plan import make_plan
 from builder.solver.planned import Plan, StagePlan
@@ -147,9 +147,11 @@ def _look(request: Request, services: Services) -> _Looked:
         sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
     if request.epoch is None and plan.epoch:
         request = replace(request, epoch=_epoch_of(plan))
-    options, found = findings_of(request.dockerfile, plan, services.contexts, request.recipe.build_args.get(OVERRIDE))
-    if options.error:
-        refuse(found)
+    options, found = findings_of(
+        request.dockerfile, plan.findings, plan, services.contexts, request.recipe.build_args.get(OVERRIDE)
+    )
+    if options.error and found:
+        raise violation(found)
     file_epoch = request.epoch if request.rewrites_times else None
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
     watches, report = list(services.watches), None

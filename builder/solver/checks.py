@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from builder.dockerfile.lint import CheckOptions, check_options, filtered, lint
 from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile
-from builder.errors import BuildError
+from builder.errors import BuildError, TiffinError
 from builder.instructions.ops import ContextOrigin, CopyOp
+from builder.solver.base_images import ResolveImage
 from builder.solver.context import Contexts
+from builder.solver.plan import make_plan
 from builder.solver.planned import Plan
+from builder.solver.recipe import Recipe
 from builder.solver.trees import DirectoryTree
+from cache.values import replace
 
 OVERRIDE = "BUILDKIT_DOCKERFILE_CHECK"  # the build argument that replaces `# check=`
 
 
 def findings_of(
-    dockerfile: Dockerfile, plan: Plan | None, contexts: Contexts, override: str | None
+    dockerfile: Dockerfile,
+    planning: Iterable[LintWarning],
+    plan: Plan | None,
+    contexts: Contexts,
+    override: str | None,
 ) -> tuple[CheckOptions, tuple[LintWarning, ...]]:
-    """What is found, in the order of lines; `plan` None leaves out what needs values. Raises DockerfileError."""
+    """What is found, in the order of lines; `planning` is what was found on the way to `plan`, or to an error. Raises DockerfileError."""
     options = check_options(dockerfile, override)
     found = list(lint(dockerfile, options))
-    if plan is not None:
-        found += filtered(dockerfile, options, [*plan.findings, *_ignored_sources(plan, contexts)])
+    found += filtered(dockerfile, options, [*planning, *(_ignored_sources(plan, contexts) if plan else ())])
     return options, tuple(sorted(found, key=lambda warning: warning.span.first_line))
 
 
-def refuse(found: tuple[LintWarning, ...]) -> None:
-    """Raise BuildError for findings where `check=error=true`."""
-    if found:
-        rules = ", ".join(dict.fromkeys(warning.rule for warning in found))
-        first = found[0]
-        raise BuildError(
-            f"lint violation found for rules: {rules} ({first.message})",
-            span=first.span,
-            remedy="mend it, or skip the rule with # check=skip=RULE",
-        )
+def check(
+    dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, contexts: Contexts
+) -> tuple[tuple[LintWarning, ...], TiffinError | None]:
+    """What is found, and the error that a build would end with before its first step."""
+    planning: list[LintWarning] = []
+    plan: Plan | None = None
+    error: TiffinError | None = None
+    try:
+        plan = make_plan(dockerfile, replace(recipe, checks_only=True), resolve_image, planning)
+    except TiffinError as exc:
+        error = exc
+    try:
+        options, found = findings_of(dockerfile, planning, plan, contexts, recipe.build_args.get(OVERRIDE))
+    except TiffinError as exc:
+        return (), exc
+    if options.error and found and error is None:
+        error = violation(found)
+    return found, error
+
+
+def violation(found: Sequence[LintWarning]) -> BuildError:
+    """The error of findings where `check=error=true`."""
+    rules = ", ".join(dict.fromkeys(warning.rule for warning in found))
+    first = found[0]
+    return BuildError(
+        f"lint violation found for rules: {rules} ({first.message})",
+        span=first.span,
+        remedy="mend it, or skip the rule with # check=skip=RULE",
+    )
 
 
 def _ignored_sources(plan: Plan, contexts: Contexts) -> list[LintWarning]:

@@ -36,12 +36,10 @@ from builder.solver.context import Contexts
 from builder.solver.results import Chain
 from builder.solver.selecting import Selected, content_digest, walk
 from builder.solver.ssh_agents import Agents
-from builder.solver.trees import ROOT, DirectoryTree, LayerTree, SourceTree
+from builder.solver.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree
 from cache.mounts import CacheMounts
 from cache.statedir import StateDir
 from cache.values import dataclass, field
-
-NEW_DIRECTORY_MODE = 0o755
 
 
 @dataclass(slots=True)
@@ -153,7 +151,10 @@ class MountShop:
         can_be_shown = is_directory or not mount.writable
         if can_be_shown and isinstance(source, DirectoryTree) and source.is_plain(chosen.entry.path):
             result.watched.append((mount, content_digest(source, [chosen], with_owners=False)))
-            return _in_place(mount, source, chosen.entry)
+            if chosen.entry.path != ROOT or source.has_plain_root():
+                return _in_place(mount, source, chosen.entry)
+            if self.isolation.overlay:
+                return _with_another_root(mount, source, place)
         _materialize(source, chosen, place, records=self.layers.records)
         host_path = os.fspath(place if is_directory else place / "file")
         if mount.writable and is_directory:
@@ -284,6 +285,14 @@ def _in_place(mount: BindMount, source: DirectoryTree, entry: Entry) -> Mount:
     if mount.writable:
         return Layers(path=mount.target, lower_dirs=(root,), source=path, is_directory=True, writable=True)
     return Bind(host_path=root, path=mount.target, read_only=True, source=path)
+
+
+def _with_another_root(mount: BindMount, source: DirectoryTree, place: Path) -> Mount:
+    """Show a context whose own directory is closed or somebody else's: an empty one lies over it."""
+    place.mkdir()
+    place.chmod(NEW_DIRECTORY_MODE)
+    lower_dirs = (os.fspath(source.root), os.fspath(place))
+    return Layers(path=mount.target, lower_dirs=lower_dirs, source="", is_directory=True, writable=mount.writable)
 
 
 def _is_directory(mount: Mount) -> bool:

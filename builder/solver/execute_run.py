@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from builder.containers.rootfs import RootView
-from builder.errors import BuildError, RunError, Span
+from builder.errors import CanceledError, RunError, Span
 from builder.events import Sink, StepOutput
 from builder.image.users import resolve_user
 from builder.instructions.ops import RunOp
@@ -90,7 +90,7 @@ class Runner:
                 with self._lock:
                     self._running.discard(running)
         if self._stopped:
-            raise BuildError("canceled", span=request.span)
+            raise CanceledError
         if status.code != 0:
             command = " ".join(request.op.argv)
             raise RunError(
@@ -110,7 +110,7 @@ class Runner:
     def _start(self, spec: SandboxSpec, stdin: int, writers: Sequence[int]) -> Running:
         with self._lock:
             if self._stopped:
-                raise BuildError("canceled")
+                raise CanceledError
             running = self._launcher.run(spec, stdin=stdin, stdout=writers[0], stderr=writers[1])
             self._running.add(running)
             return running

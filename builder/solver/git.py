@@ -110,10 +110,9 @@ class Git:
             return done.stdout
         if not must:
             return None
-        said = next((line for line in done.stderr.splitlines() if line.startswith("fatal:")), done.stderr)
-        reason = said.strip() or f"git ended with code {done.returncode}"
+        reason = _reason(done.stderr) or f"git ended with code {done.returncode}"
         raise BuildError(
-            f"cannot fetch {shown(origin.url)}: {reason.removeprefix('fatal: ').strip().replace(origin.url, shown(origin.url))}",
+            f"cannot fetch {shown(origin.url)}: {reason.replace(origin.url, shown(origin.url))}",
             remedy="check the URL and the credentials",
         )
 
@@ -133,3 +132,15 @@ class Git:
         for number, (name, value) in enumerate(settings):
             result[f"GIT_CONFIG_KEY_{number}"], result[f"GIT_CONFIG_VALUE_{number}"] = name, value
         return result
+
+
+def _reason(stderr: str) -> str:
+    """What git says, or what ssh said before git."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    number = next((number for number, line in enumerate(lines) if line.startswith("fatal:")), len(lines) - 1)
+    if number > 0 and "Could not read from remote repository" in lines[number]:
+        number -= 1
+    told = lines[number] if lines else ""
+    if told.endswith(":") and number + 1 < len(lines):
+        told = f"{told} {lines[number + 1]}"
+    return told.removeprefix("fatal:").strip().rstrip(".")

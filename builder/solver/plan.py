@@ -6,13 +6,13 @@ reachable stages only.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from builder.dockerfile.expand import Lexer, unset_names
+from builder.dockerfile.expand import Lexer
 from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import Dockerfile, parse_trigger, together
-from builder.dockerfile.suggest import did_you_mean, nearest
+from builder.dockerfile.suggest import did_you_mean
 from builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
 from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
 from builder.instructions.from_ import SCRATCH, From
@@ -26,11 +26,10 @@ from builder.instructions.ops import (
     StageOrigin,
     Surroundings,
 )
-from builder.instructions.variables import Arg
 from builder.oci.config import RunConfig
-from builder.oci.reference import Reference
 from builder.oci.spec import Platform
 from builder.solver.base_images import BaseImages, ResolveImage
+from builder.solver.global_args import GlobalArgs
 from builder.solver.planned import Plan, StagePlan
 from builder.solver.reading import Stage, read_stages
 from builder.solver.recipe import (
@@ -44,20 +43,33 @@ from builder.solver.recipe import (
 from cache.values import replace
 
 
-def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage) -> Plan:
-    """Plan the build of `recipe.target`; raises DockerfileError(s), UsageError, and what `resolve_image` raises."""
-    globals_, stages = read_stages(dockerfile)
-    planner = _Planner(dockerfile, recipe, resolve_image, stages)
-    for arg in globals_:
-        planner.add_global(arg)
+def make_plan(
+    dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, findings: list[LintWarning] | None = None
+) -> Plan:
+    """Plan the build of `recipe.target`; raises DockerfileError(s), UsageError, and what `resolve_image` raises.
+
+    What build checks find is added to `findings`, also what is found before an error.
+    """
+    try:
+        declarations, stages = read_stages(dockerfile)
+    except DockerfileError as exc:
+        above = _before(exc, dockerfile)
+        if recipe.checks_only and above.instructions:
+            with suppress(TiffinError):  # what matters is what is found on the way
+                make_plan(above, recipe, resolve_image, findings)
+        raise
+    planner = _Planner(dockerfile, recipe, resolve_image, stages, [] if findings is None else findings)
+    for arg in declarations:
+        planner.globals.add(arg)
+    planner.findings += planner.globals.check([stage.head for stage in stages])
     target = planner.find_target()
-    planner.stage(target)
     if recipe.checks_only and not recipe.target:
         for index in range(len(stages)):
             planner.stage(index)
+    planner.stage(target)
     if planner.faults:
         raise together(planner.faults)
-    used = planner.used_build_args
+    used = planner.used_build_args | planner.globals.used_build_args
     unused = tuple(name for name in recipe.build_args if name not in used and not _is_predefined(name))
     return Plan(
         stages=planner.planned,
@@ -65,51 +77,43 @@ def make_plan(dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImag
         target=target,
         unused_build_args=unused,
         findings=tuple(planner.findings),
+        global_args=planner.globals.declared,
         epoch=planner.global_arg("SOURCE_DATE_EPOCH") or "",
     )
+
+
+def _before(error: DockerfileError, dockerfile: Dockerfile) -> Dockerfile:
+    """The instructions above an error."""
+    line = error.span.first_line if error.span else 0
+    above = tuple(node for node in dockerfile.instructions if node.span.first_line < line)
+    return replace(dockerfile, instructions=above, faults=())
 
 
 def _is_predefined(name: str) -> bool:
     return name.upper() in PROXY_ARGS or name == "SOURCE_DATE_EPOCH" or name.startswith("BUILDKIT_")
 
 
-def _platform_args(prefix: str, platform: Platform) -> dict[str, str]:
-    return {
-        f"{prefix}PLATFORM": str(platform),
-        f"{prefix}OS": platform.os,
-        f"{prefix}OSVERSION": "",
-        f"{prefix}ARCH": platform.architecture,
-        f"{prefix}VARIANT": platform.variant,
-    }
-
-
 class _Planner:
     """Plans stages on demand, each once; the Planner protocol of builder.instructions.base."""
 
     def __init__(
-        self, dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, stages: Sequence[Stage]
+        self,
+        dockerfile: Dockerfile,
+        recipe: Recipe,
+        resolve_image: ResolveImage,
+        stages: Sequence[Stage],
+        findings: list[LintWarning],
     ) -> None:
-        self._dockerfile = dockerfile
         self._recipe = recipe
         self._stages = stages
         self._current: list[int] = []
         self.lexer = Lexer(dockerfile.escape)
         self.used_build_args: set[str] = set()
-        self.findings: list[LintWarning] = []
+        self.findings = findings
         self.faults: list[DockerfileError] = []
         self.planned: dict[int, StagePlan] = {}
         self.images = BaseImages(resolve_image, recipe.platform)
-        self._defaults: dict[str, str] = {}  # the globals without --build-arg
-        self._globals: dict[str, str] = {
-            **_platform_args("TARGET", recipe.platform),
-            **_platform_args("BUILD", Platform.local()),
-            "TARGETSTAGE": recipe.target or "default",
-        }
-        self._defaults.update(self._globals)
-        for name in self._globals:
-            if name in recipe.build_args:
-                self._globals[name] = recipe.build_args[name]
-                self.used_build_args.add(name)
+        self.globals = GlobalArgs(recipe, stages[-1].head.name, self.lexer)
 
     # -- the Planner protocol ------------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class _Planner:
         return value
 
     def global_arg(self, name: str) -> str | None:
-        return self._globals.get(name)
+        return self.globals.values.get(name)
 
     @property
     def proxies(self) -> Mapping[str, str]:
@@ -133,7 +137,7 @@ class _Planner:
 
     @property
     def global_args(self) -> Mapping[str, str]:
-        return self._globals
+        return self.globals.values
 
     @property
     def surroundings(self) -> Surroundings:
@@ -178,42 +182,6 @@ class _Planner:
         return self.images.origin(name, self._recipe.platform, span)
 
     # -- planning ------------------------------------------------------------------------------------------------
-
-    def add_global(self, arg: Arg) -> None:
-        """Evaluate an ARG that stands before the first FROM."""
-        for name, default in arg.pairs:
-            value = self.build_arg(name)
-            if default is not None:
-                self._default_of(name, default)
-            if value is None and default is not None:
-                with at(arg.span):
-                    value = self.lexer.process_word(default, self._globals)
-            if value is not None:
-                self._globals[name] = value
-
-    def _default_of(self, name: str, default: str) -> None:
-        with contextlib.suppress(DockerfileError):  # told, if it matters, where the value is needed
-            self._defaults[name] = self.lexer.process_word(default, self._defaults)
-
-    def _check_base_name(self, head: From) -> None:
-        """Build checks on FROM: arguments that are not declared, defaults that make no name."""
-        for word in (head.image, head.platform):
-            for name in unset_names(word, self._globals, self.lexer.escape):
-                near = nearest(name, list(self._globals))
-                self.found(
-                    "UndefinedArgInFrom",
-                    f"FROM argument '{name}' is not declared" + (f" (did you mean {near}?)" if near else ""),
-                    head.span,
-                )
-        if "$" not in head.image:
-            return
-        try:
-            name = self.lexer.process_word(head.image, self._defaults)
-            if name != SCRATCH and self._stage_index(name, before=len(self._stages)) is None:
-                Reference.parse(name)
-        except TiffinError:
-            message = f"Default value for ARG {head.image} results in empty or invalid base image name"
-            self.found("InvalidDefaultArgInFrom", message, head.span)
 
     def find_target(self) -> int:
         if not self._recipe.target:
@@ -260,6 +228,9 @@ class _Planner:
             history=tuple(scope.history),
             env=dict(scope.env),
             args=dict(scope.args),
+            own_args=dict(scope.own_args),
+            from_args=self.globals.used_by(stage.head),
+            workdir_set=scope.workdir_set,
             commits=frozenset(commits),
         )
         return self.planned[index]
@@ -267,10 +238,9 @@ class _Planner:
     def _begin(self, stage: Stage) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
         """The scope a stage starts with, and its base."""
         head = stage.head
-        self._check_base_name(head)
         platform = self._platform(head)
         with at(head.span):
-            name = self.lexer.process_word(head.image, self._globals)
+            name = self.lexer.process_word(head.image, self.globals.values)
         if not name:
             raise DockerfileError(
                 f"base name ({head.image}) should not be blank", span=head.span, remedy="set the ARG it uses"
@@ -330,6 +300,7 @@ class _Planner:
         base = self.stage(index)
         scope = self._scope(base.platform, base.config, dict(base.env))
         scope.args = dict(base.args)
+        scope.workdir_set = base.workdir_set
         scope.author = base.author
         return scope, StageOrigin(index=index)
 
@@ -340,7 +311,7 @@ class _Planner:
         if not head.platform:
             return self._recipe.platform
         with at(head.span):
-            text = self.lexer.process_word(head.platform, self._globals)
+            text = self.lexer.process_word(head.platform, self.globals.values)
         if not text:
             raise DockerfileError(
                 f"empty platform value from expression {head.platform}", span=head.span, remedy="set the ARG it uses"

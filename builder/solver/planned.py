@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from builder.dockerfile.lint_base import LintWarning
-from builder.instructions.base import HistoryItem, Step
+from builder.instructions.base import Declared, HistoryItem, Step
 from builder.instructions.ops import ImageOrigin, StageOrigin
 from builder.oci.config import RunConfig
 from builder.oci.spec import Platform
+from builder.solver.global_args import GlobalArg
 from builder.solver.recipe import BaseImage
-from cache.values import dataclass
+from cache.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,9 @@ class StagePlan:
     history: tuple[HistoryItem, ...]
     env: Mapping[str, str]
     args: Mapping[str, str | None]
+    own_args: Mapping[str, Declared | None] = field(default_factory=dict)  # as in StageScope
+    from_args: frozenset[str] = frozenset()  # the names its FROM uses
+    workdir_set: bool = False
     commits: frozenset[int] = frozenset()  # numbers of the steps up to which #!COMMIT asks for a layer
 
     def label(self, step_index: int) -> str:
@@ -45,4 +49,5 @@ class Plan:
     target: int
     unused_build_args: tuple[str, ...] = ()
     findings: tuple[LintWarning, ...] = ()  # of build checks that need values
+    global_args: Mapping[str, GlobalArg] = field(default_factory=dict)
     epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from builder.errors import BuildError, TiffinError
+from builder.errors import CanceledError, TiffinError
 from builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
 from builder.instructions.base import Step
 from builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
@@ -267,7 +267,7 @@ class Solver:
     def _cause(self, futures: Mapping[int, Future[Chain]]) -> BaseException:
         """The error to tell: one that is no mere consequence of another stage's."""
         errors = [error for future in futures.values() if (error := future.exception())]
-        real = [error for error in errors if not isinstance(error, _Canceled)]
+        real = [error for error in errors if not isinstance(error, CanceledError)]
         return (real or errors)[0]
 
     def _run_stage(self, index: int, executor: Executor, futures: Mapping[int, Future[Chain]]) -> Chain:
@@ -302,7 +302,7 @@ class Solver:
             try:
                 return futures[index].result()
             except TiffinError as exc:
-                raise _Canceled("canceled") from exc
+                raise CanceledError from exc
         chain = self._forecasts[index].chain
         assert chain is not None
         return chain
@@ -380,10 +380,6 @@ class Solver:
         self._sink.emit(StepCached(step_id=self._ids[index, number], name=name, source=source))
         for watch in self._watches:
             watch.cached(index, number, record, source)
-
-
-class _Canceled(BuildError):
-    """A stage that could not go on because one it needs failed."""
 
 
 def _below(step: Step, chain: Chain) -> Digest:

@@ -27,6 +27,7 @@ Opener = Callable[[], BinaryIO]
 ROOT = "."
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_SMALL_FILE_BYTES = 10 << 20  # passwd and group; the limit BuildKit uses
+NEW_DIRECTORY_MODE = 0o755  # of the root of a copy
 _PLAIN = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})  # shown as they are
 _PATH = itemgetter(0)  # of an Entry
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -137,7 +138,6 @@ class DirectoryTree:
         self._listed: dict[str, list[Entry]] = {}
         self._entries: dict[str, Entry | None] = {}
         self._groups: dict[str, tuple[int, int]] = {}
-        self._owner = root.stat().st_uid
         self._altered: list[str] = []  # paths that are shown otherwise than they are, or not at all
 
     def lookup(self, path: str) -> Entry | None:
@@ -177,6 +177,11 @@ class DirectoryTree:
             pass
         prefix = "" if path == ROOT else f"{path}/"
         return not any(altered == path or altered.startswith(prefix) for altered in self._altered)
+
+    def has_plain_root(self) -> bool:
+        """Whether the directory itself is like the root of a copy."""
+        st = self._root.stat()
+        return stat.S_IMODE(st.st_mode) == NEW_DIRECTORY_MODE and _is_ours(st)
 
     def _everything(self, path: str) -> Iterator[Entry]:
         pending = [path]
@@ -245,7 +250,7 @@ class DirectoryTree:
 
     def _entry(self, path: str, st: os.stat_result, parent: int) -> Entry | None:
         form, permissions = stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode)
-        if st.st_uid != self._owner or form not in _PLAIN:
+        if form not in _PLAIN or not _is_ours(st):
             self._altered.append(path)
         kind, size, link, digest = "file", 0, "", ""
         if form == stat.S_IFREG:
@@ -284,3 +289,8 @@ class DirectoryTree:
             f'cannot read "{path}" of {self._what} {self._root}: {exc.strerror}',
             remedy="make it readable, or list it in .dockerignore",
         )
+
+
+def _is_ours(st: os.stat_result) -> bool:
+    """Whether a RUN sees it as root's. Asked each time: the process may have entered a user namespace since."""
+    return (st.st_uid, st.st_gid) == (os.geteuid(), os.getegid())

@@ -55,7 +55,7 @@ def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
         ("FROM base\nRUN --mount=type=cache true\n", "cache mounts need a target"),
         (
             "FROM base\nADD http://127.0.0.1:9/x /x\n",
-            "cannot fetch http://127.0.0.1:9/x: [Errno 111] Connection refused",
+            "cannot fetch http://127.0.0.1:9/x: Connection refused; check",
         ),
         ("FROM base\nONBUILD FROM x\n", "isn't allowed as an ONBUILD trigger"),
         ("FROM base\nCOPY readme /tmp/../bin/busybox/x\n", "is no directory"),

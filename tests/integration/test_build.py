@@ -156,6 +156,49 @@ def test_failure_of_one_stage_stops_the_others(tiffin: Run, base: str, context: 
     assert done.returncode == 1 and "exit code: 4" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("first", "text", "told"),
+    [
+        ("slow", "USER nobodyknows\nWORKDIR /x", 'no user is called "nobodyknows"'),
+        ("slow", "COPY none /", '"none" not found'),
+        ("slow", "COPY --chown=rot Dockerfile /", 'no user is called "rot"'),
+        ("slow", "ADD http://127.0.0.1:9/x /", "Connection refused"),
+        ("bad", "COPY none /", '"none" not found'),
+        ("bad", "RUN false", "exit code: 1"),
+    ],
+)
+def test_the_error_told_is_the_cause(tiffin: Run, base: str, context: Make, first: str, text: str, told: str) -> None:
+    """Whichever of two stages side by side fails, and whichever stands first."""
+    slow = f"FROM {base} AS slow\nRUN sleep 60\n"
+    bad = f"FROM {base} AS bad\n{text}\n"
+    folder = context((slow + bad if first == "slow" else bad + slow) + "FROM bad\nCOPY --from=slow /bin /s\n")
+    done = tiffin("build", "--progress=plain", folder, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and told in last and last.startswith("error: Dockerfile:"), done.stderr
+    assert ">>> " in done.stderr and "canceled" not in done.stderr
+
+
+def test_targetstage_is_the_name_of_the_target(tiffin: Run, context: Make) -> None:
+    def stage_of(text: str, *flags: str) -> str:
+        folder = context(text + "ARG TARGETSTAGE\nLABEL stage=$TARGETSTAGE\n")
+        tiffin("build", "-q", "-t", "labelled", *flags, folder)
+        return tiffin("inspect", "-f", '{{index .Config.Labels "stage"}}', "labelled").stdout.strip()
+
+    assert stage_of("FROM scratch AS Last\n") == "last"
+    assert stage_of("FROM scratch AS one\nFROM one AS two\n") == "two"
+    assert stage_of("FROM scratch AS one\nFROM one\n") == "default"
+    assert stage_of("FROM scratch AS one\n", "--target", "one") == "one"
+    assert stage_of("FROM scratch AS one\n", "--build-arg", "TARGETSTAGE=x") == "x"
+
+
+def test_root_needs_no_passwd(tiffin: Run, context: Make) -> None:
+    folder = context(
+        "FROM scratch\nCOPY --chown=root:root Dockerfile /a\nCOPY --chown=root Dockerfile /b\nUSER root\nWORKDIR /w\n"
+    )
+    entries = listing(tiffin, folder)
+    assert {name: (entry.uid, entry.gid) for name, entry in entries.items()} == dict.fromkeys(("a", "b", "w"), (0, 0))
+
+
 def test_background_process_of_run_ends_with_it(tiffin: Run, base: str, context: Make) -> None:
     tiffin("build", context(f"FROM {base}\nRUN sleep 1000 & echo started\n"))
 

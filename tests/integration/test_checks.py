@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -82,7 +83,9 @@ def test_json_tells_the_error_that_ends_a_check(tiffin: Run, context: Make) -> N
     assert told["warnings"][0]["url"] == "https://docs.docker.com/go/dockerfile/rule/from-as-casing/"
     assert "FOO" in told["buildError"]["message"] and "--mout" in told["buildError"]["message"]
     assert [item["start"]["line"] for item in told["buildError"]["location"]["ranges"]] == [2, 3]
-    assert told["sources"] == [{"filename": "Dockerfile"}]
+    (source,) = told["sources"]
+    assert (source["filename"], source["language"]) == ("Dockerfile", "Dockerfile")
+    assert base64.b64decode(source["data"]) == (folder / "Dockerfile").read_bytes()
 
 
 def test_base_of_another_platform(tiffin: Run, context: Make) -> None:
@@ -143,21 +146,67 @@ def test_targets_and_outline(tiffin: Run, context: Make) -> None:
         "RUN --mount=type=secret,id=s,required --mount=type=ssh --mount=type=cache,target=/c true\n"
     )
     targets = json.loads(tiffin("build", "--call", "targets,format=json", folder).stdout)["targets"]
-    assert [(t["name"], t["default"], t["description"], t["base"], t["platform"]) for t in targets] == [
-        ("one", False, "the first", "scratch", ""),
-        ("two", True, "", "one", "$BUILDPLATFORM"),
+    assert targets == [
+        {"name": "one", "description": "the first", "base": "scratch", "location": lines(2)},
+        {"name": "two", "default": True, "base": "one", "platform": "$BUILDPLATFORM", "location": lines(3)},
     ]
     outline = json.loads(tiffin("build", "--call", "outline,format=json", folder).stdout)
+    assert base64.b64decode(outline.pop("sources")[0]) == (folder / "Dockerfile").read_bytes()
     assert outline == {
         "name": "two",
-        "args": [{"name": "V", "description": "a version", "value": "3"}],
-        "secrets": [{"name": "s", "required": True}],
-        "ssh": [{"name": "default", "required": False}],
-        "cache": [{"ID": "/c"}],
+        "args": [{"name": "V", "description": "a version", "value": "3", "location": lines(5)}],
+        "secrets": [{"name": "s", "required": True, "location": lines(6)}],
+        "ssh": [{"name": "default", "location": lines(6)}],
+        "cache": [{"ID": "/c", "location": lines(6)}],
     }
-    assert "TARGET: two" in tiffin("build", "--call", "outline", folder).stdout
+    told = tiffin("build", "--call", "outline", folder).stdout
+    assert "TARGET: two" in told and "/c" in told
+    told = tiffin("build", "--call", "targets", folder).stdout
+    assert [line.split() for line in told.splitlines()[1:3]] == [["one", "the", "first"], ["two", "(default)"]]
     done = tiffin("build", "--call", "chekc", folder, check=False)
     assert done.returncode == 2 and 'did you mean "check"?' in done.stderr
+
+
+def lines(*numbers: int) -> dict[str, object]:
+    return {"ranges": [{"start": {"line": number}, "end": {"line": number}} for number in numbers]}
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("RUN --mount=type=nope true", "unsupported mount type"),  # found when it is read
+        ("COPY --form=x a /", "unknown flag"),
+        ("FOO bar", "unknown instruction"),
+        ("LABEL x=${Y:?no}", "Y: no"),  # found when it is planned
+        ("COPY --from=later /a /\nFROM scratch AS later", "later"),
+        ("FROM 127.0.0.1:1/none", "127.0.0.1:1/none"),  # a base that cannot be had
+    ],
+)
+def test_an_error_hides_no_findings(tiffin: Run, context: Make, fault: str, says: str, as_json: bool) -> None:
+    folder = context(f"FROM scratch\nENV a b\nMAINTAINER me\n{fault}\n")
+    done = tiffin("build", "--call", "check,format=json" if as_json else "check", folder, check=False)
+    assert done.returncode != 0 and says in done.stderr
+    if as_json:
+        told = json.loads(done.stdout)
+        assert (
+            says in told["buildError"]["message"] and told["buildError"]["location"]["ranges"][0]["start"]["line"] >= 4
+        )
+        found = [item["ruleName"] for item in told["warnings"]]
+    else:
+        assert "no warnings" not in done.stdout
+        found = re.findall(r"^WARNING: (\w+)", done.stdout, re.MULTILINE)
+    assert found[:2] == ["LegacyKeyValueFormat", "MaintainerDeprecated"]
+
+
+def test_check_with_error_true_tells_both(tiffin: Run, context: Make) -> None:
+    folder = context("# check=error=true\nFROM scratch\nCMD run\n")
+    done = tiffin("build", "--call", "check,format=json", folder, check=False)
+    told = json.loads(done.stdout)
+    assert [item["ruleName"] for item in told["warnings"]] == ["JSONArgsRecommended"]
+    assert (
+        "lint violation found for rules: JSONArgsRecommended" in told["buildError"]["message"] and done.returncode != 0
+    )
 
 
 def test_documented_rules_are_the_tested_ones() -> None:

@@ -66,6 +66,26 @@ def test_bind_of_a_context_without_ignored_files_is_not_copied(tiffin: Run, base
     assert str((folder / "a").stat().st_ino) in output_of(tiffin, folder)
 
 
+@pytest.mark.parametrize(
+    ("owner", "mode"),
+    [("1234:1234", 0o755), ("0:1234", 0o755), ("1234:0", 0o755), ("", 0o700), ("", 0o2775), ("1234:1234", 0o500)],
+)
+def test_bind_of_a_context_is_roots_and_open(tiffin: Run, base: str, context: Make, owner: str, mode: int) -> None:
+    folder = context(
+        f"FROM {base}\nRUN --mount=target=/m stat -c '%a %u:%g' /m /m/c /m/c/f\n"
+        "RUN --mount=source=c,target=/m,rw stat -c '%a %u:%g' /m && touch /m/new && echo y >/m/f && cat /m/f\n"
+        "RUN --mount=target=/m,readonly=false stat -c '%a %u:%g' /m && touch /m/new\n"
+        "USER app\nRUN --mount=target=/m cat /m/c/f && ! touch /m/x\n",
+        **{"c/f": "x\n"},
+    )
+    if owner and os.getuid() == 0:
+        subprocess.run(["chown", "-R", owner, str(folder)], check=True)
+    folder.chmod(mode)
+    told = output_of(tiffin, folder)
+    assert [told.count(line) for line in ("755 0:0\n", "644 0:0\n", " y\n", " x\n")] == [4, 1, 1, 1], told
+    assert (folder / "c/f").read_text() == "x\n" and not (folder / "new").exists()
+
+
 def test_bind_from_a_stage_and_an_image(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
         f"FROM {base} AS made\nRUN mkdir -p /d/e && echo made > /d/e/f && ln -s e /d/link\n"

@@ -59,6 +59,26 @@ def test_build_push_run(users: Users, folder: Path, registry: Registry, user: st
     assert [item.name for item in (state / "tmp").iterdir()] == []
 
 
+@pytest.mark.parametrize("user", [WITH_IDS, WITHOUT_IDS], ids=["range", "single"])
+def test_bind_of_a_context_that_somebody_else_owns(users: Users, folder: Path, user: str) -> None:
+    """It is root's and can be written, whoever owns it."""
+    users.run(user, ["build", "-q", "-t", "base", folder / "base"])
+    shared = folder / "shared"
+    (shared / "d").mkdir(parents=True, exist_ok=True)
+    (shared / "d/f").write_text("x\n")
+    (shared / "Dockerfile").write_text(
+        "FROM base\nRUN --mount=target=/m stat -c '%a %u:%g' /m /m/d /m/d/f\n"
+        "RUN --mount=source=d,target=/m,rw stat -c '%a %u:%g' /m && touch /m/new && echo y >/m/f && cat /m/f\n"
+        "USER app\nRUN --mount=target=/m cat /m/d/f\n"
+    )
+    subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(shared)], check=True)
+    shared.chmod(0o775)
+    told = users.run(
+        user, ["build", "--no-cache", "--progress=plain", "-f", shared / "Dockerfile", folder / "shared"]
+    ).stderr
+    assert [told.count(line) for line in ("755 0:0\n", "644 0:0\n", " y\n", " x\n")] == [3, 1, 1, 1], told
+
+
 def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Registry) -> None:
     """No namespace is made. Owners of the base and those that COPY says stay; what a RUN chowns is root's."""
     forced = {"TIFFIN_ISOLATION": "proot"}

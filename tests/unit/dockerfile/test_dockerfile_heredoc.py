@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.heredoc import expand_body
+from builder.dockerfile.expand import Lexer
 from builder.dockerfile.parser import Instruction, parse, parse_trigger
 from builder.errors import DockerfileError
 
@@ -136,9 +136,9 @@ BODIES = {
 
 @pytest.mark.parametrize(("content", "expected"), BODIES.values(), ids=BODIES)
 def test_body_expansion(content: str, expected: str) -> None:
-    assert expand_body(content, {"name": "world"}) == expected
+    assert Lexer().expand_body(content, {"name": "world"}) == expected
 
 
 def test_body_with_an_error_is_refused() -> None:
     with pytest.raises(DockerfileError, match="name: say it"):
-        expand_body("${name:?say it}", {})
+        Lexer().expand_body("${name:?say it}", {})

@@ -84,6 +84,20 @@ def test_resolve_owner(text: str, expected: tuple[int, int]) -> None:
     assert resolve_owner(text, read_file) == expected
 
 
+@pytest.mark.parametrize("text", ["root", "root:root", "0:root", "root:0", ":root", "root:"])
+@pytest.mark.parametrize("passwd", [None, b"", b"www:x:33:33::/:/bin/sh\n"], ids=["no file", "empty", "others"])
+def test_root_is_zero_where_no_file_says_so(text: str, passwd: bytes | None) -> None:
+    user = resolve_user(text, lambda path: passwd)
+    assert (user.uid, user.gid, user.groups) == (0, 0, (0,))
+    assert resolve_owner(text, lambda path: passwd) == (0, 0)
+    with pytest.raises(BuildError, match="no user is called"):
+        resolve_owner("rot", lambda path: passwd)
+
+
+def test_a_root_with_another_number_is_that() -> None:
+    assert resolve_owner("root", lambda path: b"root:x:5:6::/:/bin/sh\n") == (5, 6)
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> DirectoryTree:
     root = tmp_path / "context"

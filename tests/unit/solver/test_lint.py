@@ -1,17 +1,29 @@
-"""Build checks on the parsed file: section 4."""
+"""Build checks on the parsed file, and on its plan: section 4."""
 
 from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.lint import CheckOptions, check_options, lint
+from builder.dockerfile.lint import CheckOptions, check_options, filtered, lint
+from builder.dockerfile.lint_base import LintWarning
 from builder.dockerfile.parser import parse
 from builder.errors import DockerfileError
+from builder.oci.spec import Platform
+from builder.solver.plan import make_plan
+from builder.solver.recipe import Recipe
+from tests.unit.solver.test_plan_fuzz import base
 
 
 def found(text: str) -> list[tuple[int, str, str]]:
     dockerfile = parse(text.encode(), "F")
-    warnings = lint(dockerfile, check_options(dockerfile))
+    options = check_options(dockerfile)
+    planning: list[LintWarning] = []
+    recipe = Recipe(platform=Platform.parse("linux/amd64"), checks_only=True)
+    make_plan(dockerfile, recipe, base, planning)
+    warnings = sorted(
+        [*lint(dockerfile, options), *filtered(dockerfile, options, planning)],
+        key=lambda warning: warning.span.first_line,
+    )
     return [(warning.span.first_line, warning.rule, warning.message) for warning in warnings]
 
 
@@ -36,7 +48,7 @@ MESSAGES = [
     (
         "FROM a AS scratch",
         "ReservedStageName",
-        "'scratch' is reserved and should not be used as a stage name",
+        'Stage name should not use the same name as reserved stage "scratch"',
     ),
     (
         "FROM a\nCMD x",
@@ -105,7 +117,7 @@ CLEAN = [
     'FROM a AS s\nSHELL ["x"]\nFROM s\nCMD y',
     "FROM a\nWORKDIR /x\nWORKDIR y",
     "FROM a AS s\nWORKDIR /x\nFROM s\nWORKDIR y",
-    "FROM a\nWORKDIR $X",
+    "FROM a\nARG X=/x\nWORKDIR $X",
     'FROM a\nCMD ["x"]\nFROM b\nCMD ["y"]',
     "FROM a\nENV A_PUBLIC_KEY=x TOKENIZER=y PASSWORD_FILE=/z KEYBOARD=q\nARG MONKEY",
     "FROM --platform=linux/arm64 a AS build-arm64",
@@ -140,8 +152,6 @@ def test_places() -> None:
         (5, "NoEmptyContinuation"),
         (6, "WorkdirRelativePath"),
         (7, "MultipleInstructionsDisallowed"),
-        (9, "LegacyKeyValueFormat"),
-        (9, "SecretsUsedInArgOrEnv"),
         (10, "JSONArgsRecommended"),
     ]
 
