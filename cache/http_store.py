@@ -21,8 +21,6 @@ from cache.snapshots import BlobRef
 from cache.trust import Trust
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     import requests
 
 RETRY_SECONDS = 0.2
@@ -47,9 +45,8 @@ class HttpStore:
         self._auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout_seconds
-        self._trust = trust or Trust({})
         self._connections = Connections(
-            lambda: plain_adapter(self._context), trust_env=not _is_loopback(parts.hostname)
+            lambda: plain_adapter((trust or Trust({})).context_for), trust_env=not _is_loopback(parts.hostname)
         )
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
@@ -89,10 +86,6 @@ class HttpStore:
         return True
 
     # -- requests ------------------------------------------------------------------------------------------------------
-
-    def _context(self, name: str, port: int | None) -> SSLContext:
-        host = f"{name}:{port}" if port else name
-        return self._trust.context([host], own=[host])
 
     def _row(self, name: str) -> bytes | None:
         with self._send("GET", f"ac/{name}") as response:

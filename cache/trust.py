@@ -63,8 +63,9 @@ class Trust:
         self._environ = environ
         self._cert_file = cert_file
         self._roots = certs_roots(environ) if roots is None else roots
-        self._lock = threading.Lock()  # guards the contexts
+        self._lock = threading.Lock()  # guards both below
         self._contexts: dict[object, SSLContext] = {}
+        self._found: dict[str, HostCertificates] = {}  # by host: asked for each request, read once
 
     def context(self, hosts: Iterable[str], *, own: Iterable[str] = (), verifies: bool = True) -> SSLContext:
         """For a connection to a server that is trusted as any of `hosts` (HOST or HOST:PORT), and is shown what certs.d holds
@@ -77,8 +78,21 @@ class Trust:
                 self._contexts[key] = self._make(*key)
             return self._contexts[key]
 
+    def context_for(self, name: str, port: int | None) -> SSLContext:
+        """For a connection to a server that nobody else vouches for."""
+        host = host_port(name, port)
+        return self.context([host], own=[host])
+
     def of_host(self, host: str) -> HostCertificates:
-        """What certs.d holds for a host; its port may be left out where it is that of https."""
+        """What certs.d holds for a host; its port may be left out where it is that of https. Raises UsageError."""
+        with self._lock:
+            if host in self._found:
+                return self._found[host]
+        found = self._read(host)
+        with self._lock:
+            return self._found.setdefault(host, found)
+
+    def _read(self, host: str) -> HostCertificates:
         if not _HOST.fullmatch(host):
             return HostCertificates()
         name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
@@ -147,6 +161,12 @@ class Trust:
                     remedy="write both as PEM, without a passphrase",
                 ) from exc
         return context
+
+
+def host_port(name: str, port: int | None) -> str:
+    """HOST or HOST:PORT; an address of IPv6 gets its brackets."""
+    host = f"[{name}]" if ":" in name else name
+    return f"{host}:{port}" if port else host
 
 
 def system_authorities(environ: Mapping[str, str]) -> Authorities:

@@ -18,8 +18,6 @@ from cache.trust import Trust
 from cache.values import dataclass
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     import requests
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -98,12 +96,7 @@ def _session(trust: Trust) -> requests.Session:
     import requests
 
     session = requests.Session()
-
-    def context_for(name: str, port: int | None) -> SSLContext:
-        host = f"{name}:{port}" if port else name
-        return trust.context([host], own=[host])
-
-    session.mount("https://", plain_adapter(context_for))
+    session.mount("https://", plain_adapter(trust.context_for))
     return session
 
 

@@ -31,7 +31,7 @@ from builder.registry.guard import REMEDY, guarded_adapter, is_private
 from builder.registry.insecure import is_insecure
 from builder.registry.tokens import Tokens
 from cache.connections import Connections, plain_adapter, read_out
-from cache.trust import Trust
+from cache.trust import Trust, host_port
 from cache.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Transport:
     def _tls_context(self, name: str, port: int | None) -> SSLContext:
         """For a server that the registry is, or leads to. Whoever vouches for the registry does for that, too; what shows who we
         are goes to the registry's own host, and to its token service."""
-        here = f"{name}:{port}" if port else name
+        here = host_port(name, port)
         itself = (self.host, self.registry)
         return self._options.trust.context(
             dict.fromkeys((*itself, here)),

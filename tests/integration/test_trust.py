@@ -23,7 +23,7 @@ from builder.registry.client import RegistryClient
 from builder.registry.download import download
 from builder.registry.transport import RegistryOptions
 from cache.digest import Digest
-from cache.trust import Trust, certs_roots
+from cache.trust import Trust, certs_roots, host_port
 from tests.certificates import Authority, make_authority
 from tests.conftest import Run
 from tests.fake_registry import Fake, fake_registry
@@ -286,6 +286,14 @@ def test_places_of_certs_d() -> None:
 def test_which_directory_is_of_a_host(tmp_path: Path, folder: str, host: str, counts: bool) -> None:
     (certs(tmp_path, folder) / "ca.crt").write_text("")
     assert bool(Trust({"HOME": str(tmp_path)}).of_host(host).files) == counts
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "text"),
+    [("h", None, "h"), ("h", 5000, "h:5000"), ("::1", None, "[::1]"), ("::1", 443, "[::1]:443")],
+)
+def test_names_of_hosts_with_ports(name: str, port: int | None, text: str) -> None:
+    assert host_port(name, port) == text
 
 
 @pytest.mark.parametrize("way", ["a file", "other files"])
