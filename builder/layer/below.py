@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -17,6 +18,7 @@ from builder.layer.index import Entry, LayerIndex, MergedTree
 from builder.layer.paths import ROOT
 
 COMPARE_BYTES = 1 << 18
+LISTED_AFTER = 8  # questions: then a directory is read as a whole
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -82,11 +84,16 @@ class TreesBelow:
 
     def __init__(self, trees: Sequence[Path]) -> None:
         self._merged: dict[str, list[bytes]] = {ROOT: [os.fsencode(tree) for tree in reversed(trees)]}
+        self._asked: Counter[str] = Counter()  # how often for something in a directory
+        self._names: dict[str, set[bytes]] = {}  # all names in those asked for often, whiteouts too
 
     def lookup(self, path: str) -> Found | None:
         parent, _, last = path.rpartition("/")
         name = host_name(last)
-        for directory in self._directories(parent or ROOT):
+        directories = self._directories(parent or ROOT)
+        if not directories or not self._may_have(parent, name, directories):
+            return None
+        for directory in directories:
             place = b"%b/%b" % (directory, name)
             try:
                 st = os.lstat(place)
@@ -120,6 +127,16 @@ class TreesBelow:
                     return False
                 if not ours:
                     return True
+
+    def _may_have(self, parent: str, name: bytes, directories: Sequence[bytes]) -> bool:
+        """Whether a directory may have a name: most files of a step are new, and each layer would be asked for each."""
+        names = self._names.get(parent)
+        if names is None:
+            self._asked[parent] += 1
+            if self._asked[parent] < LISTED_AFTER:
+                return True
+            names = self._names[parent] = {name for directory in directories for name in os.listdir(directory)}
+        return name in names
 
     def _directories(self, path: str) -> list[bytes]:
         """The directories that an overlay shows as `path`, topmost first."""
