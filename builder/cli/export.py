@@ -26,7 +26,7 @@ def command(session: Session, /, name: str, output: str) -> None:
     containers = Containers(session.state)
     with session.state.lock("prune", shared=True):
         state = containers.find(name)
-        isolation = session.become_root(None)
+        isolation = session.become_root(None, keep=state.keep)
         trees = []
         if isolation.overlay:
             diff_ids = [Digest.parse(text) for text in state.layers]

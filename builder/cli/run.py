@@ -75,6 +75,9 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--tmpfs", "tmpfs", multiple=True, metavar="PATH[:size=…]", help="An empty file system in memory.")
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory.")
 @click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="User to run as.")
+@click.option(
+    "--userns", default="", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: you have your own ids inside."
+)
 @click.option("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
 @click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
 @click.option("-h", "--hostname", default="", metavar="NAME", help="Host name.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.cli.console import tell
 from builder.cli.renderer import quiet_if
 from builder.cli.session import Session
-from builder.cli.wishes import LIMITS, many, maybe, remarks, wishes_of, write_id
+from builder.cli.wishes import LIMITS, many, may_keep, maybe, remarks, wishes_of, write_id
 from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
 from cache.typed import TYPE_CHECKING
 
@@ -62,7 +62,8 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
             find()
             wishes()
 
-        isolation = session.become_root(maybe(options, "isolation"), meanwhile=begin)
+        keep = wishes().keep if may_keep(options) else None
+        isolation = session.become_root(maybe(options, "isolation"), meanwhile=begin, keep=keep)
         if not launchers:
             begin(isolation)
         image = find() or _pull(session, options)
@@ -110,10 +111,12 @@ def _run_in_namespace(
                     remove=bool(options["remove"]),
                     ports=tuple(map(str, network.ports)),
                     labels=wishes.labels,
+                    keep=wishes.keep,
                 )
             )
             trees = _trees(session, isolation, image, options, container)
-            user_text = wishes.user or image.config.config.user
+            kept = f"{wishes.keep[0]}:{wishes.keep[1]}" if wishes.keep else ""
+            user_text = wishes.user or kept or image.config.config.user
             user = resolve_user(user_text, RootView(trees).read_file, further=many(options, "groups"))
             reach = reach_of(isolation, Snapshots(session.state), image.config.diff_ids, user)
             if reach.emulated:
@@ -136,7 +139,7 @@ def _run_in_namespace(
         else:
             from builder.containers.streams import Streams
 
-            attached = stack.enter_context(Streams(interactive=interactive, is_root=user.uid == 0))
+            attached = stack.enter_context(Streams(interactive=interactive, is_own=user.uid == os.geteuid()))
         limited = confine(container, wishes.limits)
         if limited.warning:
             tell(f"warning: {limited.warning}")

@@ -13,6 +13,7 @@ from builder.errors import SandboxError, TiffinError, UsageError
 from builder.events import Warned
 from cache.statedir import StateDir, sweep_at_end
 from cache.typed import TYPE_CHECKING, cast
+from cache.values import replace
 
 if TYPE_CHECKING:
     from typing import Any
@@ -125,19 +126,29 @@ class Session:
         return self._isolation
 
     def become_root(
-        self, isolation: str | None, meanwhile: Callable[[Isolation], object] = lambda _: None
+        self,
+        isolation: str | None,
+        meanwhile: Callable[[Isolation], object] = lambda _: None,
+        *,
+        keep: tuple[int, int] | None = None,
     ) -> Isolation:
         """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
-        found = self.isolate(isolation, meanwhile)
+        found = self.isolate(isolation, meanwhile, keep=keep)
         if found.tier == "none":
             raise SandboxError(
                 f"a command needs a sandbox, and this machine allows none ({found.refusal})", remedy=found.remedy
             )
         return found
 
-    def isolate(self, isolation: str | None, meanwhile: Callable[[Isolation], object] = lambda _: None) -> Isolation:
+    def isolate(
+        self,
+        isolation: str | None,
+        meanwhile: Callable[[Isolation], object] = lambda _: None,
+        *,
+        keep: tuple[int, int] | None = None,
+    ) -> Isolation:
         """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` is for
-        builder.sandbox.userns.enter; it does not run where there is no namespace to enter."""
+        builder.sandbox.userns.enter; it does not run where there is no namespace to enter. `keep`: the caller's ids inside."""
         from builder.cli.tier_memory import TierMemory
         from builder.sandbox import userns
 
@@ -151,6 +162,10 @@ class Session:
                 found = tiers.choose(forced, place)
             if not forced:
                 memory.remember(found)
+        if keep is not None and found.id_map is not None and found.id_map.helpers is not None:
+            from builder.sandbox.keepid import keeping
+
+            found = replace(found, id_map=keeping(found.id_map, *keep))
         if found.id_map is not None:
             try:
                 userns.enter(found.id_map, lambda: meanwhile(found))

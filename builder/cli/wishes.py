@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.cli.docker_words import field_of
@@ -16,6 +16,7 @@ from cache.typed import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from typing import Any
 
+    from builder.containers.mounts import Mount
     from builder.containers.run import Wishes
 
 NO_HEALTH_CHECKS = "no health check is run"
@@ -40,6 +41,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, bool, str]] = {
     "stop-timeout": ("", True, ""),
 }
 
+KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
 HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
 
 
@@ -72,6 +74,7 @@ def wishes_of(options: Mapping[str, object]) -> Wishes:
         mounts=ordered(mounts),
         workdir=workdir,
         user=str(options["user"]),
+        keep=_kept_ids(options, mounts),
         hostname=_hostname(str(options["hostname"])),
         hosts=tuple(parse_host(text) for text in many(options, "hosts")),
         labels=parse_labels(many(options, "labels"), many(options, "label_files")),
@@ -81,6 +84,38 @@ def wishes_of(options: Mapping[str, object]) -> Wishes:
         shm_size_bytes=parse_size(str(options["shm_size"])),
         **_confinement(options),
     )
+
+
+def may_keep(options: Mapping[str, object]) -> bool:
+    """Whether the caller may have to have other ids than root's inside: then the answer is needed before a namespace is made."""
+    return bool(options["userns"] or (options["user"] and (options["volumes"] or options["mounts"])))
+
+
+def _kept_ids(options: Mapping[str, object], mounts: Sequence[Mount]) -> tuple[int, int] | None:
+    """The ids that the caller has inside: with --userns=keep-id, and where the command is to run as the very caller and
+    has a mount of this machine, which it could not write as anybody else. None: those of root. Raises UsageError."""
+    if not may_keep(options):
+        return None
+    from builder.containers.mounts import Volume
+    from builder.sandbox.spec import Bind
+
+    text, own = str(options["userns"]), (os.getuid(), os.getgid())
+    has_volume = any(isinstance(mount, Volume) and mount.name for mount in mounts)
+    if text in ("", "host"):
+        user, _, group = str(options["user"]).partition(":")
+        is_own = own[0] != 0 and user == str(own[0]) and group in ("", "0", str(own[1]))
+        has_bind = any(isinstance(mount, Bind) and not mount.read_only for mount in mounts)
+        return own if is_own and has_bind and not has_volume and text != "host" else None
+    match = re.fullmatch(KEEP_ID, text)
+    if match is None:
+        raise UsageError(f'--userns "{text}" is not supported', remedy="use host, keep-id or keep-id:uid=N,gid=N")
+    if own[0] == 0:
+        raise UsageError("--userns keep-id is for users other than root", remedy="leave it out")
+    if has_volume:
+        raise UsageError("--userns keep-id and volumes with names do not go together", remedy="mount a directory")
+    ids = dict(item.split("=") for item in (match[1] or "").split(",") if item)
+    kept = int(ids.get("uid", own[0])), int(ids.get("gid", own[1]))
+    return kept if any(kept) else None
 
 
 def _confinement(options: Mapping[str, object]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
+from builder.sandbox.keepid import root_of_files
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
 from cache.values import dataclass, field, replace
@@ -53,6 +54,7 @@ class ContainerState:
     pid_started: str  # with the pid namespace: tells the process from a later one of that number
     ports: tuple[str, ...] = ()  # as ps shows them
     labels: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[int, int] | None = None  # as in Wishes: its files have owners by that map
     exit_code: int | None = None
     finished: float = 0.0
 
@@ -67,6 +69,7 @@ class ContainerState:
             members = json.loads(data)
             for name in ("command", "layers", "ports"):
                 members[name] = tuple(members[name]) if name in members else ()
+            members["keep"] = tuple(members["keep"]) if members.get("keep") else None
             return cls(**members)
         except (ValueError, TypeError, KeyError) as exc:
             raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc
@@ -131,6 +134,7 @@ class Containers:
         remove: bool,
         ports: tuple[str, ...] = (),
         labels: Mapping[str, str] | None = None,
+        keep: tuple[int, int] | None = None,
     ) -> Iterator[Container]:
         """Make a container; with `remove` nothing of it stays at the end. Raises UsageError for a name in use."""
         if name and not re.fullmatch(NAME, name):
@@ -148,6 +152,7 @@ class Containers:
             remove=remove,
             ports=ports,
             labels=labels or {},
+            keep=keep,
             pid=os.getpid(),
             pid_started=_process_start(os.getpid()),
         )
@@ -264,9 +269,10 @@ class Containers:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             _write(folder, container.state)
-            for path in (container.upper, container.work, container.scratch):
-                os.mkdir(path)
-                os.chmod(path, ROOT_MODE)
+            with root_of_files():
+                for path in (container.upper, container.work, container.scratch):
+                    os.mkdir(path)
+                    os.chmod(path, ROOT_MODE)
         return lock, container
 
     def _free_name(self, name: str) -> str:

@@ -49,6 +49,7 @@ class Wishes:
     entrypoint: str | None = None
     variables: tuple[Variable, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    keep: tuple[int, int] | None = None  # the ids that the caller has inside, where that is not root
     workdir: str = ""
     user: str = ""
     network: str = "host"  # or none, private
@@ -132,6 +133,8 @@ def make_spec(
         emulated=emulated,
         opens=opens,
         own_pids=isolation.own_pids,
+        kept=wishes.keep,
+        keeps_id=isolation.id_map is not None and isolation.id_map.keeps,
         argv=argv,
         env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),
         cwd=posixpath.normpath("/" + (wishes.workdir or config.working_dir).lstrip("/")),

@@ -21,13 +21,13 @@ NULL_DEVICE = os.makedev(1, 3)
 class Streams:
     """`fds` go to the container. Use it in `with`.
 
-    `interactive`: with our stdin. `is_root`: the command runs as whoever owns our pipes.
+    `interactive`: with our stdin. `is_own`: the command runs as whoever this process is.
     """
 
     path = ""  # of a terminal
 
-    def __init__(self, *, interactive: bool, is_root: bool) -> None:
-        self._is_root = is_root
+    def __init__(self, *, interactive: bool, is_own: bool) -> None:
+        self._is_own = is_own
         self._inner: list[int] = []  # the container's ends, and what else it is given
         self._outputs: dict[int, int] = {}  # an end of a pipe: our own stream that what comes goes to
         self._input = -1  # the end of the pipe to its stdin
@@ -91,7 +91,7 @@ class Streams:
         st = os.fstat(ours)
         if stat.S_ISCHR(st.st_mode):
             return st.st_rdev == NULL_DEVICE
-        return stat.S_ISFIFO(st.st_mode) and self._is_root and st.st_uid == os.geteuid()
+        return stat.S_ISFIFO(st.st_mode) and self._is_own and st.st_uid == os.geteuid()
 
     def _wait(self, running: Running) -> dict[int, int]:
         poller = select.poll()

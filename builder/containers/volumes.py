@@ -9,6 +9,7 @@ from pathlib import Path
 from builder.containers.container import Container
 from builder.containers.mounts import Mount, Volume, ordered
 from builder.containers.rootfs import RootView
+from builder.sandbox.keepid import root_of_files
 from builder.sandbox.spec import Bind, Stub, Tmpfs
 from cache.files import disk_errors, remove_tree
 from cache.statedir import StateDir
@@ -83,7 +84,8 @@ def _own_volume(container: Container, number: int, place: str, mount: Volume, ro
     path = container.volumes / str(number)
     with disk_errors(path):
         container.volumes.mkdir(mode=0o700, exist_ok=True)
-        _fill(path, place, root, copies=mount.copies)
+        with root_of_files():
+            _fill(path, place, root, copies=mount.copies)
     return Bind(host_path=os.fspath(path), path=mount.path, read_only=mount.read_only)
 
 

@@ -247,6 +247,7 @@ class LayerStore:
 
     def _unpack(self, layer: Layer) -> None:
         from builder.layer.unpack import unpack
+        from builder.sandbox.keepid import root_of_files
 
         diff_id, blob = layer
         ref = self._packed(diff_id, blob)
@@ -257,10 +258,11 @@ class LayerStore:
                 tree = scratch / "tree"
 
                 def unpack_anew(tar: BinaryIO) -> LayerIndex:
-                    remove_tree(tree)
-                    tree.mkdir()
-                    tree.chmod(ROOT_MODE)
-                    return unpack(tar, tree, records=self.records)
+                    with root_of_files():
+                        remove_tree(tree)
+                        tree.mkdir()
+                        tree.chmod(ROOT_MODE)
+                        return unpack(tar, tree, records=self.records)
 
                 with _told_of(diff_id):
                     index = self._consume(diff_id, ref, unpack_anew)

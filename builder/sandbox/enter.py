@@ -20,6 +20,7 @@ import sys
 
 from builder.sandbox import idmaps, kernel
 from builder.sandbox.emulation import supervisor
+from builder.sandbox.emulation.inodes import Kept
 from builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
 from builder.sandbox.messages import Socket
 from builder.sandbox.root import SetupError, enter_root, step
@@ -97,6 +98,8 @@ def make_namespaces(spec: _Spec) -> None:
     """New namespaces, as far as the tier has them; those that only make things neater may be refused."""
     if spec["emulated"]:
         with step("make a user namespace of one id"):
+            if spec["keeps_id"]:
+                idmaps.become_root_of_sandbox()
             idmaps.keep_one_id()
     if spec["network"] != "host":
         with step("make a network of its own"):
@@ -174,6 +177,8 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
     """Be process 1: make the root, start the command, reap, and tell how the command ended."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
+    if spec["keeps_id"]:
+        idmaps.become_root_of_sandbox()
     forget_arguments()
     forget_streams()
     owners = None
@@ -196,7 +201,9 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
     os.close(error_writer)
     if owners is not None:
         beyond = (lambda what: abandon(reply, what, own_pids=spec["own_pids"])) if spec["abandons"] else None
-        owners.serve(command, lambda reason: give_up(reply, reason), beyond)
+        binds = [item["path"] for item in spec["mounts"] if item["kind"] == "bind"]
+        kept = Kept(spec["kept"][0], spec["kept"][1], binds) if spec["kept"] else None
+        owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
     failure = read_all(errors)  # ends when the command is executed, and with it the time of our own handlers in it

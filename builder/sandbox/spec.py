@@ -96,6 +96,8 @@ class SandboxSpec:
     emulated: bool = False  # in a namespace of one id within the one there is: owners are emulated
     opens: bool = False  # device nodes, which are emulated too, can be opened
     abandons: bool = False  # ends when it asks for owners or devices that are not at hand: it is run again with them
+    keeps_id: bool = False  # builder.sandbox.keepid
+    kept: tuple[int, int] | None = None  # the same ids, uid and gid, where owners are emulated
     own_pids: bool = True  # a pid namespace, which needs a fresh /proc
     cwd: str = "/"
     uid: int = 0

@@ -35,6 +35,7 @@ class IdMap:
     uids: tuple[Extent, ...]
     gids: tuple[Extent, ...]
     helpers: tuple[str, str] | None  # newuidmap and newgidmap, None to write directly
+    keeps: bool = False  # the process does not become root in it: builder.sandbox.keepid
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -127,8 +128,9 @@ def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None
             meanwhile()
         finally:
             _check_map(mapper)
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
+    if not id_map.keeps:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     if id_map.helpers is None:
         meanwhile()

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Sequence
 
 from builder import ownerattrs
 from builder.sandbox import kernel, syscalls
@@ -30,6 +31,7 @@ _STAT_LAYOUTS = {"x86_64": (24, 28, 40, 144), "aarch64": (16, 24, 32, 128)}
 _STATX_UID, _STATX_MODE, _STATX_RDEV = 20, 28, 128  # struct statx; stx_gid follows the uid
 _STATX_DEVICE, _STATX_INODE, _STATX_BORN = 136, 32, 80
 _STATX_BASIC_AND_BORN = 0xFFF
+_STATX_MOUNT, _STATX_MOUNT_ID = 0x1000, 144
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 _LIST = {True: kernel.LIBC["listxattr"], False: kernel.LIBC["llistxattr"]}
@@ -65,6 +67,15 @@ class Record:
     device: ownerattrs.Device | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The ids that the caller's files have where they are seen in `mounts` of this machine's."""
+
+    uid: int
+    gid: int
+    mounts: Sequence[str]
+
+
 def _fail() -> OSError:
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number))
@@ -79,14 +90,35 @@ class Inodes:
         self._stat = ctypes.create_string_buffer(_STATX_BYTES)
         self._names_at, self._value_at, self._stat_at = map(ctypes.addressof, (self._names, self._value, self._stat))
         self._elsewhere: dict[bytes, Record] = {}  # by file system, inode and birth, where there are no attributes
+        self._kept: Record | None = None
+        self._kept_mounts: set[int] = set()
         machine = os.uname().machine
         self._mode, self._uid, self._rdev, self._size = _STAT_LAYOUTS.get(machine, (0, 0, 0, 0))
         self._newfstatat, self._statx = (syscalls.NATIVE.get(name, -1) for name in ("newfstatat", "statx"))
 
     # -- records ------------------------------------------------------------------------------------------------------
 
+    def keep(self, kept: Kept) -> None:
+        """From now on, files that nothing is recorded of are the caller's in those mounts."""
+        self._kept = Record(kept.uid, kept.gid)
+        for path in kept.mounts:
+            self._call_statx(os.fsencode(path), 0, _STATX_MOUNT)
+            self._kept_mounts.add(struct.unpack_from("=Q", self._stat.raw, _STATX_MOUNT_ID)[0])
+
     def record(self, path: bytes, *, follow: bool) -> Record | None:
         """What is recorded of the inode; None if nothing is: it belongs to root. OSError: there is none."""
+        found = self._recorded(path, follow)
+        return found if found is not None or self._kept is None else self._kept_record(path, follow)
+
+    def _kept_record(self, path: bytes, follow: bool) -> Record | None:
+        self._call_statx(path, 0 if follow else AT_SYMLINK_NOFOLLOW, _STATX_BASIC_AND_BORN | _STATX_MOUNT)
+        raw = self._stat.raw
+        uid, gid = struct.unpack_from("=II", raw, _STATX_UID)
+        if self._kept is None or uid or struct.unpack_from("=Q", raw, _STATX_MOUNT_ID)[0] not in self._kept_mounts:
+            return None
+        return Record(self._kept.uid, gid or self._kept.gid)
+
+    def _recorded(self, path: bytes, follow: bool) -> Record | None:
         size = _LIST[follow](path, self._names_at, _LIST_BYTES)
         if size > 0:
             names = self._names.raw[:size]
@@ -154,7 +186,9 @@ class Inodes:
         return raw[_STATX_INODE : _STATX_INODE + 8] + raw[_STATX_BORN : _STATX_BORN + 12] + raw[_STATX_DEVICE:144]
 
     def write(self, path: bytes, record: Record, *, follow: bool) -> None:
-        """Record an owner (and a device); root's files carry no record."""
+        """Record an owner (and a device); root's files carry no record, nor do those that are the caller's in his mounts."""
+        if self._kept is not None and record.device is None and record == self._kept_record(path, follow):
+            record = Record(0, 0)
         try:
             if _takes_user_attributes(path, follow):
                 self._write(path, record, follow)

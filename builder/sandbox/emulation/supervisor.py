@@ -20,7 +20,7 @@ from builder.sandbox.emulation.credentials import Credentials
 from builder.sandbox.emulation.devices import Devices
 from builder.sandbox.emulation.enforcement import enforced
 from builder.sandbox.emulation.identity import Identity
-from builder.sandbox.emulation.inodes import Inodes
+from builder.sandbox.emulation.inodes import Inodes, Kept
 from builder.sandbox.emulation.notification import Caller, Handler
 from builder.sandbox.emulation.owners import Owners
 from builder.sandbox.emulation.process import Memory, Processes
@@ -84,15 +84,18 @@ class Channel:
             return calls.owner_filter(looks=self._has_users, opens=self._opens)
         return calls.boundary_filter(self._limits)
 
-    def serve(self, command: int, fail: Fail, beyond: Fail | None) -> None:
+    def serve(self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None) -> None:
         """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused.
 
         `beyond` ends the command when it asks for what this sandbox has not, and another that is at hand has.
+        `kept`: mounts of this machine's files in which the caller's are not shown as root's.
         """
         self._of_command.close()
         processes = Processes(Credentials())
         caller = Caller(Memory(), processes, Inodes())
         caller.beyond = beyond
+        if kept is not None and self._with_owners:
+            caller.inodes.keep(kept)
         handlers = self._handlers(caller)  # while the command installs the filter
         data, descriptors = messages.receive(self._of_init, 1, 1)
         if data != _READY:

@@ -1,0 +1,67 @@
+"""A namespace in which the caller has ids of his own instead of root's, so that what a container of that user writes into a
+mount of this machine is the caller's; root in it is the first of his subordinate ids.
+
+The process itself stays the caller there, with every capability, so that its own files in the state directory are as ever;
+only what belongs to a container is made as the namespace's root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from builder.sandbox import kernel
+from builder.sandbox.idmaps import Extent
+from builder.sandbox.userns import IdMap
+from cache.values import replace
+
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
+
+
+def keeping(id_map: IdMap, uid: int, gid: int) -> IdMap:
+    """The map of a user with subordinate ids, his own as `uid` and `gid`."""
+    return replace(
+        id_map,
+        tag=f"{id_map.tag}-keep-{uid}-{gid}",
+        uids=_moved(id_map.uids, uid),
+        gids=_moved(id_map.gids, gid),
+        keeps=True,
+    )
+
+
+def _moved(extents: tuple[Extent, ...], kept: int) -> tuple[Extent, ...]:
+    (_, own, _), (_, start, count) = extents
+    below = min(kept, count)
+    moved = ((0, start, below), (kept, own, 1), (kept + 1, start + below, count - below))
+    return tuple(extent for extent in moved if extent[2])
+
+
+@contextlib.contextmanager
+def root_of_files() -> Iterator[None]:
+    """Within, files that this thread makes are those of the namespace's root, wherever the process is another user of it."""
+    if not is_kept():
+        yield
+        return
+    before = os.geteuid(), os.getegid()
+    kernel.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)  # or the way back would take capabilities away
+    try:
+        _become(0, 0)
+        yield
+    finally:
+        _become(*before)
+        kernel.prctl(PR_SET_SECUREBITS, 0)
+
+
+def is_kept() -> bool:
+    """Whether this process is in such a namespace, as another than its root."""
+    if os.geteuid() == 0:
+        return False
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
+        rows = [line.split() for line in file]
+    return len(rows) > 1
+
+
+def _become(uid: int, gid: int) -> None:
+    kernel.LIBC.setfsgid(gid)
+    kernel.LIBC.setfsuid(uid)

@@ -1,0 +1,141 @@
+"""A command that runs as the very caller, `-u $(id -u):$(id -g)`, writes into a mount what belongs to the caller; the image's
+files keep their owners. So do those of --userns=keep-id, podman's word for it.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unprivileged import WITH_IDS, Users
+
+pytestmark = pytest.mark.userns
+DOCKERFILE = """FROM scratch
+COPY rootfs/ /
+ENV PATH=/bin
+RUN mkdir -p /etc/x && echo a > /etc/x/f && chown 5:6 /etc/x/f && mkdir -p /home/app && chown 1000:1001 /home/app && mkdir -m 1777 /t
+"""
+OWNERS = "stat -c '%u:%g' / /etc/x /etc/x/f /home/app /t"
+IMAGE_OWNERS = ["0:0", "0:0", "5:6", "1000:1001", "0:0"]
+
+
+class Caller:
+    """A user with an image `app` and a directory `work`."""
+
+    def __init__(self, users: Users, user: str) -> None:
+        self.users, self.user, self.work = users, user, users.home(user) / "work"
+        st = users.home(user).stat()
+        self.uid, self.gid = st.st_uid, st.st_gid
+        self.has_range = user == WITH_IDS
+
+    def run(self, *words: str | Path, code: int = 0) -> str:
+        """What a container prints."""
+        done = self.users.run(self.user, ["run", *words], check=False)
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def owner(self, name: str) -> tuple[int, int]:
+        st = (self.work / name).stat()
+        return st.st_uid, st.st_gid
+
+
+@pytest.fixture(scope="module", params=[0, -1], ids=["range", "single"])
+def caller(request: pytest.FixtureRequest, users: Users, busybox: Path) -> Iterator[Caller]:
+    made = Caller(users, users.names[request.param])
+    folder = users.home(made.user) / "keep"
+    subprocess.run(["cp", "-a", str(busybox), str(folder)], check=True)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    made.work.mkdir()
+    for path in (folder, made.work):
+        users.own(made.user, path)
+    users.run(made.user, ["build", "-q", "-t", "app", folder])
+    yield made
+    for path in (folder, made.work):
+        subprocess.run(["rm", "-rf", str(path)], check=True)
+
+
+@pytest.mark.parametrize("form", ["uid:gid", "uid", "mount", "read-only root", "keep-id", "keep-id and image user"])
+def test_what_is_written_is_the_callers(caller: Caller, form: str) -> None:
+    volume = ["-v", f"{caller.work}:/w"]
+    words = {
+        "uid:gid": ["-u", f"{caller.uid}:{caller.gid}", *volume],
+        "uid": ["-u", str(caller.uid), *volume],
+        "mount": ["-u", f"{caller.uid}:{caller.gid}", "--mount", f"type=bind,source={caller.work},target=/w"],
+        "read-only root": ["--read-only", "-u", f"{caller.uid}:{caller.gid}", *volume],
+        "keep-id": ["--userns=keep-id", *volume],
+        "keep-id and image user": ["--userns", "keep-id", "-u", f"{caller.uid}:{caller.gid}", *volume],
+    }[form]
+    name = form.replace(" ", "-")
+    script = f"echo hi > /w/{name} && mkdir /w/{name}.d && stat -c %u /w/{name} && id -u && {OWNERS}"
+    *ids, first, second, third, fourth, fifth = caller.run("--rm", *words, "app", "sh", "-c", script).split()
+    assert ids == [str(caller.uid)] * 2
+    assert [first, second, third, fourth, fifth] == IMAGE_OWNERS
+    for made in (name, f"{name}.d"):
+        assert caller.owner(made)[0] == caller.uid
+
+
+def test_the_mount_shows_whose_it_is(caller: Caller) -> None:
+    """git asks for that."""
+    words = ["--rm", "-u", f"{caller.uid}:{caller.gid}", "-v", f"{caller.work}:/w", "app", "stat", "-c", "%u:%g", "/w"]
+    assert caller.run(*words).strip() == f"{caller.uid}:{caller.gid}"
+
+
+def test_root_of_the_image_stays_closed(caller: Caller) -> None:
+    words = ["--rm", "-u", f"{caller.uid}:{caller.gid}", "-v", f"{caller.work}:/w", "app", "sh", "-c"]
+    assert "Permission denied" in caller.run(*words, "echo x > /etc/x/f", code=1)
+    assert caller.run(*words, "echo x > /t/f && cat /t/f") == "x\n"
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(50, 70), (1000, 1001), (65535, 65535)])
+def test_other_ids_may_be_the_callers(caller: Caller, uid: int, gid: int) -> None:
+    words = ["--rm", f"--userns=keep-id:uid={uid},gid={gid}", "-v", f"{caller.work}:/w", "app", "sh", "-c"]
+    seen = caller.run(*words, f"touch /w/{uid}; stat -c %u:%g /w/{uid}; id -u; id -g; {OWNERS}").split()
+    assert seen == [f"{uid}:{gid}", str(uid), str(gid), *IMAGE_OWNERS]
+    assert caller.owner(str(uid)) == (caller.uid, caller.gid)
+
+
+def test_root_there_is_not_the_caller(caller: Caller) -> None:
+    if caller.has_range:
+        words = ["--rm", "--userns=keep-id", "-u", "0", "-v", f"{caller.work}:/w", "app", "sh", "-c", "touch /w/root"]
+        caller.run(*words)
+        assert caller.owner("root")[0] not in (0, caller.uid)
+
+
+def test_a_container_that_is_kept_can_be_exported_and_removed(caller: Caller) -> None:
+    own = f"{caller.uid}:{caller.gid}"
+    script = "touch /t/mine && mkdir /t/d && cp /etc/x/f /t/d/copy"
+    caller.run("--name", "kept", "-u", own, "-v", f"{caller.work}:/w", "app", "sh", "-c", script)
+    path = caller.work / "root.tar"
+    caller.users.run(caller.user, ["export", "-o", path, "kept"])
+    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
+        owners = {member.name.rstrip("/"): (member.uid, member.gid) for member in tar}
+    assert owners["t/mine"] == owners["t/d/copy"] == (caller.uid, caller.gid)
+    assert (owners["etc/x/f"], owners["home/app"], owners["t"]) == ((5, 6), (1000, 1001), (0, 0))
+    assert "kept" in caller.users.run(caller.user, ["ps", "-a"]).stdout
+    caller.users.run(caller.user, ["rm", "kept"])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--userns=auto"], '--userns "auto" is not supported; use host, keep-id'),
+        (["--userns=keep-id:size=5"], "is not supported"),
+        (["--userns=keep-id", "-v", "name:/v"], "volumes with names"),
+    ],
+)
+def test_what_cannot_be_is_refused(caller: Caller, words: list[str], reason: str) -> None:
+    assert reason in caller.run("--rm", *words, "app", "true", code=125)
+
+
+def test_the_callers_of_old_are_as_before(caller: Caller) -> None:
+    """Without a mount that it may write nothing changes: no second copy of the layers."""
+    own = f"{caller.uid}:{caller.gid}"
+    assert caller.run("--rm", "-u", own, "app", "id", "-u").split() == [str(caller.uid)]
+    assert caller.run("--rm", "--userns=host", "-v", f"{caller.work}:/w", "app", "stat", "-c", "%u", "/w").split() == [
+        "0"
+    ]
