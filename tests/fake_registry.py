@@ -29,6 +29,7 @@ class Fake:
     log: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
     auth: str = ""  # "basic", "bearer"
     password: str = PASSWORD
+    token: str = TOKEN  # the one that is taken now
     realm: str = ""  # of bearer; its own by default
     headers: dict[str, dict[str, str]] = field(default_factory=dict)  # more headers of a manifest, by its tag
     fail: list[int] = field(default_factory=list)  # statuses for the next answers to anything
@@ -130,7 +131,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _is_allowed(self) -> bool:
         header = self.headers.get("Authorization", "")
         basic = "Basic " + base64.b64encode(f"{USER}:{self.fake.password}".encode()).decode()
-        return {"": True, "basic": header == basic, "bearer": header == f"Bearer {TOKEN}"}[self.fake.auth]
+        return {"": True, "basic": header == basic, "bearer": header == f"Bearer {self.fake.token}"}[self.fake.auth]
 
     def _challenge(self) -> None:
         realm = self.fake.realm or f"http://{self.fake.host}/token"
@@ -163,7 +164,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.fake.scopes.append(parse_qs(urlsplit(self.path).query).get("scope", []))
             if self.fake.scope_status and len(self.fake.scopes[-1]) > 1:
                 return self._answer(self.fake.scope_status)
-            token = json.dumps({"token": TOKEN, "expires_in": 60}).encode()
+            token = json.dumps({"token": self.fake.token, "expires_in": 60}).encode()
             return self._answer(200, self.fake.token_answer or token)
         if path.endswith("/tags/list"):
             headers = {"Link": self.fake.link} if self.fake.link else {}
@@ -201,7 +202,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _post(self) -> None:
         if urlsplit(self.path).path == "/token":
             self._body()
-            return self._answer(200, json.dumps({"access_token": TOKEN}).encode())
+            return self._answer(200, json.dumps({"access_token": self.fake.token}).encode())
         query = parse_qs(urlsplit(self.path).query)
         digest = query.get("mount", [""])[0]
         if digest and self.fake.mount_status:

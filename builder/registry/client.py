@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from builder.errors import CorruptError, NotInRegistryError, RegistryError
+from builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
 from builder.oci.json_fields import Fields
 from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
 from builder.registry.answers import body_of, joined
@@ -128,9 +128,12 @@ class RegistryClient:
     # -- blobs ---------------------------------------------------------------------------------------------------------
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
-        """Whether a blob is in a repository."""
-        with self._transport.send(question(self.registry, repository, digest)) as response:
-            return response.status_code < 300
+        """Whether a blob is known to be in a repository."""
+        try:
+            with self._transport.send(question(self.registry, repository, digest)) as response:
+                return response.status_code < 300
+        except UnauthorizedError:
+            return False
 
     @contextlib.contextmanager
     def get_blob(self, repository: str, descriptor: Descriptor) -> Iterator[BinaryIO]:

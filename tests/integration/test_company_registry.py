@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import make_authority
-from tests.servers import free_port, nginx_before, running_registry
+from tests.conftest import Run
+from tests.servers import Registry, free_port, nginx_before, running_registry
 from tests.token_service import SERVICE, TokenService, token_service
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("company registry")]
@@ -160,6 +161,27 @@ def test_proxy_that_tells_the_registry_nothing_of_tls(root: Path, tmp_path: Path
         folder = context("FROM scratch\nCOPY f /f\n", f=os.urandom(10_000))
         tool(root, env, "build", "-t", f"{host}/x:1", "--push", folder)
         tool(tmp_path / "other", env, "pull", f"{host}/x:1")
+
+
+@pytest.mark.parametrize("refused", ["HEAD", "mount"])
+@pytest.mark.parametrize("status", [403, 405])
+def test_proxy_that_refuses_what_only_saves_work(
+    tiffin: Run, base: str, tmp_path: Path, registry: Registry, refused: str, status: int
+) -> None:
+    """As ECR answers a role without the right to read, and proxies with a list of methods."""
+    tmp_path.chmod(0o755)
+    name = f"saves/{refused.lower()}{status}"
+    rule = "$request_method = HEAD" if refused == "HEAD" else "$arg_mount"
+    with nginx_before(registry.host, tmp_path, f"if ({rule}) {{ return {status}; }} client_max_body_size 0;") as host:
+        for repository in (f"{name}/one", f"{name}/two"):
+            tiffin("tag", base, f"{host}/{repository}:1")
+            tiffin("push", f"{host}/{repository}:1")
+            assert skopeo_sees(f"{registry.host}/{repository}:1")
+
+
+def skopeo_sees(name: str) -> bool:
+    words = ["skopeo", "inspect", "--tls-verify=false", f"docker://{name}"]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("others", ["given", "left out", 401, 403])

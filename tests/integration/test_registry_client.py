@@ -170,7 +170,7 @@ def test_who_may_only_push_does(tmp_path: Path, status: int) -> None:
     """A role that may not read is refused the question whether a manifest or a blob is there; the answer is not needed."""
     with fake_registry(head_status=status) as fake:
         registry = client(fake, tmp_path)
-        assert not registry.has_manifest("x", Digest.of(b"{}"))
+        assert not registry.has_manifest("x", Digest.of(b"{}")) and not registry.has_blob("x", Digest.of(DATA))
         assert registry.push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "uploaded"
         registry.put_manifest("x", "tag", b"{}", OCI_MANIFEST)
         assert registry.head_manifest("x", "tag") == Digest.of(b"{}")
@@ -341,6 +341,20 @@ def test_many_threads_ask_for_one_token(tmp_path: Path) -> None:
         fake.log.clear()
         assert all(pool.map(lambda _: registry.has_blob("y", Digest.of(DATA)), range(8)))
         assert len(fake.seen("GET", "/token")) == 1
+
+
+def test_token_that_is_not_taken_any_more(tmp_path: Path) -> None:
+    """It ends before its time, while many requests are under way: one asks for another, and bodies are sent again."""
+    with fake_registry(auth="bearer") as fake, ThreadPoolExecutor(8) as pool:
+        registry = client(fake, tmp_path)
+        registry.push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
+        fake.token, fake.log = "another", []
+        blobs = [bytes([number]) * 50_000 for number in range(8)]
+        done = pool.map(lambda data: registry.push_blob("x", descriptor(data), lambda: io.BytesIO(data)), blobs)
+        assert list(done) == ["uploaded"] * 8 and len(fake.seen("GET", "/token")) == 1
+        fake.token = "a third"
+        registry.put_manifest("x", "tag", b"{}", OCI_MANIFEST)
+        assert fake.manifests["tag"][0] == b"{}"
 
 
 def test_addresses_nobody_can_speak_to_are_not_asked_again(tmp_path: Path) -> None:
