@@ -199,11 +199,16 @@ def test_image_of_another_repository_is_mounted_or_goes_up(
     company.tokens.asked.clear()
     try:
         done = tool(root, company.env(), "push", "--progress=plain", name)
+        built = context(
+            f"FROM {base}\nLABEL by=team\n", name=f"{key}-from"
+        )  # its layers are not here when they are pushed
+        tool(tmp_path / "built", company.env(), "build", "-t", f"{company.host}/team/{key}-from:1", "--push", built)
     finally:
         company.tokens.others = "given"
     assert any(len(scopes) == 2 for scopes in company.tokens.asked), "nothing was asked to be mounted"
     assert ("mounted" in done.stderr) == (others == "given"), done.stderr
-    tool(tmp_path / "third", company.env(), "pull", name)
+    for pushed in (name, f"{company.host}/team/{key}-from:1"):
+        tool(tmp_path / "third", company.env(), "pull", pushed)
     refused = tool(root, company.env(), "push", base, check=False)
     assert refused.returncode == 1 and "access denied" in refused.stderr
 
