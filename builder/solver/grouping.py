@@ -10,10 +10,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from builder.image.layers import LayerStore
+from builder.layer.below import TablesBelow
 from builder.layer.changes import Change
 from builder.layer.compress import Compression
 from builder.layer.pack import pack_layer
 from builder.layer.squash import squashed
+from builder.layer.unchanged import reduced
 from builder.solver.members import Members
 from builder.solver.results import Chain, LayerRef, chain_of
 from cache.backend import StepCache, StepRecord
@@ -90,6 +92,7 @@ def _one_layer(
             if content is not None:
                 opener = lambda layer=group[content.layer], source=content.entry: members.open(layer, source)  # noqa: E731
             changes.append(Change(entry, opener))
+        changes = reduced(changes, TablesBelow(base)).changes  # what one step changed another may have changed back
         packed = pack_layer(changes, blobs=blobs, compression=compression or Compression(kind="none"))
     layers.keep_index(packed.diff_id, packed.index)
     if packed.blob is not None:

@@ -111,3 +111,14 @@ def test_layers_hold_changes_alone_for_root(
     tiffin("build", "-q", *flags, "-t", "app", folder / "app")
     tiffin("save", "-o", tmp_path / "app.tar", "app")
     check(layers_of(tmp_path / "app.tar"))
+
+
+def test_squashed_layer_holds_what_differs_in_the_end(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
+    folder = context(
+        f"FROM {base}\nRUN stat -c %a /etc/passwd > /mode && chmod 600 /etc/passwd && cp -p /etc/group /g && rm /etc/group && echo 1 > /x\n"
+        "RUN chmod $(cat /mode) /etc/passwd && rm /mode && mv /g /etc/group && mkdir /d && echo 2 > /d/y && echo tmp > /tmp/t\nRUN rm /tmp/t /x\n"
+    )
+    tiffin("build", "-q", "--squash", "-t", "one", folder)
+    tiffin("save", "-o", tmp_path / "one.tar", "one")
+    assert layers_of(tmp_path / "one.tar") == [["d/y"]]
+    assert tiffin("run", "--rm", "one", "sh", "-c", "wc -l < /etc/group; cat /d/y").stdout == "3\n2\n"
