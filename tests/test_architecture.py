@@ -36,6 +36,7 @@ OWNERS = {
         "cache.http_store",
     ),
     "zstandard": ("builder.layer.compress",),
+    "deflate": ("builder.layer.compress",),
     "zlib_ng": ("builder.layer.compress",),
     "rich": ("builder.cli.render_tty",),
     "diskcache": ("cache.local",),

@@ -1,9 +1,9 @@
-"""Compression of layers, both ways. Owner of zstandard and zlib_ng, loaded when something is (de)compressed.
+"""Compression of layers, both ways. Owner of zstandard, zlib_ng and deflate, loaded when something is (de)compressed.
 
-gzip is written as independent blocks of fixed size, each primed with the 32 KiB before it (as pigz does), so threads
-share the work and the bytes are the same for any number of them. What is compressed already is stored. Every block has
-a fresh compressor: zlib-ng gives equal output for equal input only then. Both libraries come with their wheels, so
-versions, not machines, decide.
+gzip is written as members (RFC 1952, 2.2) of fixed blocks, so threads share the work and the bytes are the same for any
+number of them; every reader of layers takes several, as eStargz has them. libdeflate makes them: at its level 5 they are
+as small as zlib's level 6 in a third of the time. What is compressed already is stored. The libraries come with their
+wheels, so versions, not machines, decide.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
 Kind = Literal["none", "gzip", "zstd"]
 GZIP_BLOCK_BYTES = 1 << 20
 GZIP_PIECE_BYTES = 1 << 17  # of a block: compressed or stored as a whole
-GZIP_WINDOW_BYTES = 1 << 15
 SAMPLE_BYTES = 1 << 10  # twice in a piece: what they cannot save is not there to be saved
 DENSE_RATIO = 0.98
-GZIP_DEFAULT_LEVEL = 2  # measured: twice the speed of level 6 for 5 % more bytes
+GZIP_DEFAULT_LEVEL = (
+    5  # measured: 12 % smaller than level 2 of zlib-ng in a tenth more time, level 6 takes a fifth more for 1 %
+)
 ZSTD_DEFAULT_LEVEL = 3
-GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system: nothing of this machine
 MAX_THREADS = 4
-RAW_DEFLATE, GZIP_WRAPPER = -15, 31  # zlib's window bits
+GZIP_WRAPPER = 31  # zlib's window bits
 READ_BYTES = 1 << 17
 XZ_MAX_MEMORY_BYTES = 128 << 20  # xz -9 needs 65 MiB; a stream may ask for 4 GiB
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
@@ -97,60 +96,43 @@ class _Feeding:
 
 
 class _BlockGzip:
-    """RFC 1952 around RFC 1951 blocks made by a pool, written in order; at most a few wait."""
+    """Members made by a pool, written in order; at most a few wait."""
 
     def __init__(self, sink: Writer, level: int, pool: ThreadPoolExecutor) -> None:
-        from zlib_ng import zlib_ng
-
-        self._crc32 = zlib_ng.crc32
         self._sink = sink
         self._level = level
         self._pool = pool
         self._buffer = bytearray()
-        self._window = b""
-        self._crc = 0
-        self._size = 0
+        self._is_begun = False
         self._pending: deque[Future[bytes]] = deque()
-        sink.write(GZIP_HEADER)
 
     def write(self, data: bytes, /) -> int:
-        self._crc = self._crc32(data, self._crc)
-        self._size += len(data)
         self._buffer += data
-        while len(self._buffer) > GZIP_BLOCK_BYTES:  # one byte more than a block: it is not the last
-            block = bytes(self._buffer[:GZIP_BLOCK_BYTES])
+        while len(self._buffer) >= GZIP_BLOCK_BYTES:
+            self._submit(bytes(self._buffer[:GZIP_BLOCK_BYTES]))
             del self._buffer[:GZIP_BLOCK_BYTES]
-            self._submit(block, last=False)
         return len(data)
 
     def finish(self) -> None:
-        self._submit(bytes(self._buffer), last=True)
+        if self._buffer or not self._is_begun:
+            self._submit(bytes(self._buffer))
         while self._pending:
             self._sink.write(self._pending.popleft().result())
-        self._sink.write(struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
 
-    def _submit(self, block: bytes, *, last: bool) -> None:
-        self._pending.append(self._pool.submit(_deflate, block, self._window, self._level, last))
-        self._window = block[-GZIP_WINDOW_BYTES:]
+    def _submit(self, block: bytes) -> None:
+        self._is_begun = True
+        self._pending.append(self._pool.submit(_members, block, self._level))
         while len(self._pending) > 2 * MAX_THREADS:
             self._sink.write(self._pending.popleft().result())
 
 
-def _deflate(block: bytes, window: bytes, level: int, last: bool) -> bytes:
-    """One block as RFC 1951 deflate; runs of pieces that would not get smaller are stored, at many times the speed."""
-    from zlib_ng import zlib_ng
+def _members(block: bytes, level: int) -> bytes:
+    """One block as gzip members; runs of pieces that would not get smaller are stored, at many times the speed."""
+    import deflate
 
-    done = bytearray()
-    for start, end, dense in _runs(block, level):
-        kind = 0 if dense else level
-        if window:
-            engine = zlib_ng.compressobj(kind, zlib_ng.DEFLATED, RAW_DEFLATE, 8, 0, window)
-        else:
-            engine = zlib_ng.compressobj(kind, zlib_ng.DEFLATED, RAW_DEFLATE, 8, 0)
-        done += engine.compress(block[start:end])
-        done += engine.flush(zlib_ng.Z_FINISH if last and end == len(block) else zlib_ng.Z_SYNC_FLUSH)
-        window = block[max(start, end - GZIP_WINDOW_BYTES) : end]
-    return bytes(done)
+    return b"".join(
+        deflate.gzip_compress(block[start:end], 0 if dense else level) for start, end, dense in _runs(block, level)
+    )
 
 
 def _runs(block: bytes, level: int) -> list[tuple[int, int, bool]]:
@@ -166,14 +148,13 @@ def _runs(block: bytes, level: int) -> list[tuple[int, int, bool]]:
 
 def _is_dense(piece: bytes, level: int) -> bool:
     """Whether a sample says that it is random, encrypted or compressed already; decided by the bytes alone."""
-    from zlib_ng import zlib_ng
+    import deflate
 
     if len(piece) < GZIP_PIECE_BYTES or not level:
         return False
     quarter = len(piece) // 4
     sample = piece[quarter : quarter + SAMPLE_BYTES] + piece[-quarter : SAMPLE_BYTES - quarter]
-    engine = zlib_ng.compressobj(level, zlib_ng.DEFLATED, RAW_DEFLATE, 8, 0)
-    return len(engine.compress(sample) + engine.flush()) > len(sample) * DENSE_RATIO
+    return len(deflate.deflate_compress(sample, level)) > len(sample) * DENSE_RATIO
 
 
 def sniff(head: bytes) -> str:

@@ -24,7 +24,17 @@ from builder.cli.groups import NOT_THERE
 from builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
 
 OURS = ("builder", "cache")
-FORBIDDEN = ("requests", "rich", "diskcache", "sqlite3", "zstandard", "zlib_ng", "dockerfile_parse", "urllib3")
+FORBIDDEN = (
+    "requests",
+    "rich",
+    "diskcache",
+    "sqlite3",
+    "zstandard",
+    "deflate",
+    "zlib_ng",
+    "dockerfile_parse",
+    "urllib3",
+)
 DOCKERFILE = "FROM x\nENV a=b\n# comment\nRUN one && \\\n    two\nUSER nobody\nCMD x\n"
 
 
