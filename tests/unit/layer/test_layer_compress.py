@@ -62,6 +62,14 @@ def test_what_is_dense_is_stored_and_nothing_else() -> None:
     assert dense < len(packed(MIXED)) < dense * 1.2
 
 
+def test_headers_between_small_dense_files_are_compressed() -> None:
+    files = b"".join(
+        RANDOM[at : at + 3000] + bytes(72) + b"ustar\0name of a file".ljust(512, b"\0")
+        for at in range(0, 1 << 20, 3000)
+    )
+    assert len(packed(files)) < len(files) * 0.87
+
+
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
 def test_streams_that_are_cut_off_are_damaged(kind: str) -> None:
     """Not shorter: who adds an archive has no digest to compare."""
