@@ -100,3 +100,11 @@ def test_an_archive_that_cannot_be_unpacked_is_named_with_its_line(tiffin: Run, 
     folder = context(f"FROM {base}\nADD a.tar /t/", **{"a.tar": archive((".wh.keep", data(b"")))})
     done = tiffin("build", folder, check=False)
     assert done.returncode == 1 and 'Dockerfile:2: cannot unpack "a.tar": no layer can hold ".wh.keep"' in done.stderr
+
+
+def test_a_link_to_an_archive_is_unpacked(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
+    folder = context(f"FROM {base}\nADD latest.tar /t/\n", **{"real.tar": archive(("f", data(b"1")))})
+    (folder / "latest.tar").symlink_to("real.tar")
+    out = tmp_path / "tree.tar"
+    tiffin("build", "-q", "-o", f"type=tar,dest={out}", folder)
+    assert "t/f" in list_tar(out) and "t/latest.tar" not in list_tar(out)

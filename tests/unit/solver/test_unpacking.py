@@ -136,6 +136,10 @@ CASES: Mapping[str, tuple[Sequence[Members], Mapping[str, str]]] = {
         [[("up", symlink("../../etc")), ("ok", data(b"o"))]],
         {"t": "dir", "t/ok": "file", "t/up": "symlink ../../etc"},
     ),
+    "a file that takes the place of a link, not of where it leads": (
+        [[("lnk", data(b"f"))]],
+        {"t": "dir", "t/lnk": "file"},
+    ),
     "names that begin with ./ and /": (
         [[("./", DIRECTORY), ("./a", data(b"a")), ("/b", data(b"b"))]],
         {"t": "dir", "t/a": "file", "t/b": "file"},
@@ -174,6 +178,16 @@ def test_told_directories_take_the_members_look_but_keep_attributes(tmp_path: Pa
     entry = unpacked(tmp_path, [("real", {**DIRECTORY, "uid": 5, "mode": 0o2711})])["t/real"].entry
     assert look(entry) == (0o2711, (5, 0), TIME * 10**9)
     assert entry.xattrs == (("user.kept", b"k"),)
+
+
+def test_the_root_of_an_archive_says_nothing_of_the_destination(tmp_path: Path) -> None:
+    changes = unpacked(tmp_path, [("./", {**DIRECTORY, "mode": 0o700, "uid": 5}), ("f", data(b"1"))])
+    assert look(changes["t"].entry) == (0o1777, (0, 0), 7)
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o2775, 0o3770, 0o755])
+def test_bits_of_directories_are_kept(tmp_path: Path, mode: int) -> None:
+    assert unpacked(tmp_path, [("d", {**DIRECTORY, "mode": mode})])["t/d"].entry.mode == mode
 
 
 def test_new_directories_take_the_group_of_one_with_the_bit(tmp_path: Path) -> None:
