@@ -56,10 +56,13 @@ class Demands:
         """What `encode` wrote. Raises ValueError."""
         try:
             by_uid, by_gid, device = json.loads(data)
-            found = [Owned(path=item[0], uid=item[1], gid=item[2]) if item else None for item in (by_uid, by_gid)]
+            found = [
+                Owned(path=str(item[0]), uid=int(item[1]), gid=int(item[2])) if item else None
+                for item in (by_uid, by_gid)
+            ]
         except (TypeError, LookupError) as exc:
             raise ValueError("a record of demands is malformed") from exc
-        return cls(by_uid=found[0], by_gid=found[1], device=device)
+        return cls(by_uid=found[0], by_gid=found[1], device=str(device))
 
 
 NOTHING = Demands()

@@ -200,6 +200,28 @@ def test_a_chroot_with_nodes_works(machines: Mapping[str, Machine]) -> None:
         assert listing["w/q/dev/null"].kind == "char" and " fine" in output.replace(work, "")
 
 
+def test_a_container_sees_them_too(machines: Mapping[str, Machine]) -> None:
+    """Owners, nodes and a user beyond the map; later a chown beyond it fails as the kernel has it."""
+    big = f"{BIG}:{GROUP}"
+    for machine in machines.values():
+        folder = machine.folder / "context"
+        folder.mkdir(exist_ok=True)
+        text = f"FROM minimal\nCOPY --chown={big} --chmod=644 Dockerfile /w/f\nRUN mknod -m 666 /w/null c 1 3\n"
+        (folder / "Dockerfile").write_text(text)
+        machine.own(folder)
+        assert machine.run("build", "-q", "-t", "big", folder).returncode == 0
+        script = "cp -a /w/f /c; chown 5:80000 /w/f; echo x > /w/null; cat /w/null; stat -c '%u:%g %F' /c /w/f /w/null"
+        output = machine.output("big", "sh", "-c", script)
+        assert output == f"{big} regular file\n5:80000 regular file\n0:0 character special file\n"
+        output = machine.output(
+            "-u", "123456:70001", "minimal", "sh", "-c", "id -u; id -g; touch /tmp/x; stat -c %u:%g /tmp/x"
+        )
+        assert output == "123456\n70001\n123456:70001\n"
+    if WITH_IDS in machines:
+        done = machines[WITH_IDS].run("run", "--rm", "minimal", "chown", "70000", "/tmp")
+        assert done.returncode == 1 and "Invalid argument" in done.stderr
+
+
 def test_without_a_supervisor_nothing_runs(users: Users) -> None:
     """Where nobody can emulate, a step that would see other owners is refused, by name."""
     with users_machine(users, users.usual) as machine:

@@ -131,6 +131,26 @@ def test_capability_is_no_record() -> None:
     assert ownerattrs.parse_link_record(b"") is None
 
 
+@pytest.mark.parametrize("kind", ["char", "block"])
+@pytest.mark.parametrize("numbers", [(1, 3), (8, 0), (0, 1), (4095, (1 << 20) - 1)])
+def test_records_of_device_nodes(kind: str, numbers: tuple[int, int]) -> None:
+    device = ownerattrs.Device(kind, *numbers, 0)
+    assert ownerattrs.parse_device_record(ownerattrs.device_record(device)) == (device, None)
+    assert ownerattrs.parse_device_record(ownerattrs.device_record(device, 70000, 5)) == (device, (70000, 5))
+    assert ownerattrs.parse_link_record(ownerattrs.device_record(device, 70000, 5)) is None
+
+
+def test_what_is_no_record_of_a_device_node() -> None:
+    for value in (b"", ownerattrs.link_record(1, 2), struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)):
+        assert ownerattrs.parse_device_record(value) is None
+    whiteout = bytearray(ownerattrs.device_record(ownerattrs.Device("char", 1, 3, 0)))
+    whiteout[8:12] = bytes(4)
+    assert ownerattrs.parse_device_record(bytes(whiteout)) is None
+    for major, minor in ((4096, 0), (0, 1 << 20)):
+        with pytest.raises(OSError):
+            ownerattrs.device_record(ownerattrs.Device("block", major, minor, 0))
+
+
 # -- the filter ------------------------------------------------------------------------------------------------------
 
 MACHINES = tuple(syscalls.TABLES)
