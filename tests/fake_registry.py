@@ -46,6 +46,7 @@ class Fake:
     keep: list[int] = field(default_factory=list)  # so much of the next bodies of uploads arrives, and no answer leaves
     ranges: bool = True
     refuse_large: bool = False  # a PUT with a body gets 413
+    refuses: bool = False  # connections are closed before an answer
     max_body: int = 0  # a larger body gets 413, and is not read
     reads_refused: bool = True  # it is, though
     slow_puts: list[float | None] = field(
@@ -101,6 +102,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _serve(self, act: Callable[[], None]) -> None:
         self.fake.log.append((self.command, self.path, self.headers.get("Authorization", "")))
+        if self.fake.refuses:
+            self.close_connection = True
+            return None
         if self.fake.fail:
             return self._answer(self.fake.fail.pop(0), headers={"Retry-After": self.fake.retry_after})
         if urlsplit(self.path).path != "/token" and not self._is_allowed():

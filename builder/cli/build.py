@@ -7,6 +7,7 @@ import click
 from builder.cli.building import build
 from builder.cli.common_options import progress_option, registry_options
 from builder.cli.docker_options import docker_options
+from builder.cli.groups import PolicyFlag
 from builder.cli.session import Session
 
 
@@ -71,7 +72,13 @@ from builder.cli.session import Session
     help="Cache mount to share with --cache-from and --cache-to; repeatable.",
 )
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
-@click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
+@click.option(
+    "--pull",
+    cls=PolicyFlag,
+    is_flag=True,
+    help="Ask the registry for newer base images; =always, missing, newer, never.",
+)
+@click.option("--pull-policy", type=click.Choice(PolicyFlag.policies), hidden=True)
 @click.option("--push", is_flag=True, help="Push the image under its names.")
 @click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Platform of the image.")
 @click.option("--network", type=click.Choice(["default", "host", "none"]), default="default", help="Network of RUN.")

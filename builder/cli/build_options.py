@@ -65,6 +65,14 @@ def build_args(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
     return result
 
 
+def configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
+    """What `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
+    from builder.registry.proxies import configured_proxies, read_docker_config
+
+    found = configured_proxies(read_docker_config(environ))
+    return {name: value for key, value in found.items() for name in (key, key.upper())}
+
+
 def secrets(texts: Sequence[str]) -> dict[str, bytes]:
     """--secret id=ID[,src=FILE|,env=NAME]: without either, the variable called ID, else the file."""
     result: dict[str, bytes] = {}

@@ -26,6 +26,7 @@ from cache.digest import Digest
 from cache.values import replace
 
 if TYPE_CHECKING:
+    from builder.cli.bases import Bases
     from builder.cli.shared_caches import SharedCaches
     from builder.cli.shared_mounts import SharedMounts
     from builder.image.layers import LayerStore
@@ -200,7 +201,6 @@ class Invocation:
         self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack, *, explains: bool
     ) -> tuple[Request, Services, bytes]:
         """What to build, what to build it with, and the text of the Dockerfile."""
-        from builder.cli.bases import Bases
         from builder.cli.build_context import ContextOpener
         from builder.dockerfile.parser import parse
         from builder.solver.build import Request, Services
@@ -216,6 +216,7 @@ class Invocation:
             return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
 
         build_args = options.build_args(self._many("build_args"), os.environ)
+        build_args |= {k: v for k, v in options.configured_proxy_args(os.environ).items() if k not in build_args}
         opener = ContextOpener(
             open_sources,
             lambda: stack.enter_context(session.state.scratch("context")),
@@ -244,7 +245,7 @@ class Invocation:
                 warn=lambda text: sink.emit(Warned(message=text)),
             ),
             sink=sink,
-            resolve_image=Bases(session, self.remote, pull=bool(self._options["pull"])).resolve,
+            resolve_image=self._bases(sink).resolve,
             enter=self._enter,
             secrets=secrets,
             fill_cache=mounts.fill if mounts else lambda id_, path: False,
@@ -266,6 +267,17 @@ class Invocation:
             inline=inline_of(self._many("cache_to"), build_args, self._sealer),
         )
         return request, services, main.dockerfile
+
+    def _bases(self, sink: Sink) -> Bases:
+        from builder.cli.bases import Bases
+
+        def renew_seconds() -> float:
+            from builder.cli.pull_policy import pull_after
+
+            return pull_after(os.environ)
+
+        policy = self._text("pull_policy") or ("always" if self._options["pull"] else "")
+        return Bases(self._session, self.remote, sink, policy=policy, renew_seconds=renew_seconds)
 
     def _local_cache(self, layers: LayerStore) -> StepCache:
         from cache.local import LocalCache
@@ -353,14 +365,16 @@ class Invocation:
         )
 
     def _access(self, secrets: Mapping[str, bytes]) -> Access:
+        from builder.cli.registry_settings import read_registry_options
         from builder.solver.remote_sources import Access
-        from builder.version import VERSION
-        from cache.trust import Trust
 
+        reached = read_registry_options(os.environ, (), self._text("cert"))
         return Access(
             secrets=secrets,
-            trust=Trust(os.environ, cert_file=self._text("cert")),
-            user_agent=f"tiffin/{VERSION}",
+            trust=reached.trust,
+            proxies=reached.proxies,
+            private=reached.private_registries,
+            user_agent=reached.user_agent,
             agent=os.environ.get("SSH_AUTH_SOCK", "") if "default" in self._many("ssh") else "",
         )
 

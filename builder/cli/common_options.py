@@ -8,13 +8,28 @@ from typing import Any, TypeVar
 import click
 
 from builder.cli.renderer import PROGRESS_ALIASES
+from builder.cli.session import Session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _take_mirrors(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    if value and isinstance(ctx.obj, Session):
+        ctx.obj.registry_mirrors = value
 
 
 def registry_options(command: _Command) -> _Command:
     """The options of every command that talks to registries."""
     for option in (
+        click.option(
+            "--registry-mirror",
+            "registry_mirrors",
+            multiple=True,
+            metavar="URL",
+            expose_value=False,
+            callback=_take_mirrors,
+            help="Mirror of docker.io, asked before it; repeatable.",
+        ),
         click.option(
             "--registry-cert",
             "cert",

@@ -3,6 +3,9 @@
 [[cache]]                     # see builder.cli.cache_options
 [registries]
 insecure = ["*.corp.example", "10.0.0.0/8"]
+mirrors = ["https://mirror.corp.example"]    # of docker.io
+private = ["registry.corp.example"]          # may lead to private addresses
+pull-after = ["12h"]                         # bases are looked up again
 """
 
 from __future__ import annotations

@@ -37,6 +37,12 @@ class UnknownCommandError(click.UsageError):
     exit_code = 1  # Docker's
 
 
+class PolicyFlag(click.Option):
+    """A flag that may have one of these words for a value as well: --pull=missing is --pull-policy=missing."""
+
+    policies = ("always", "missing", "newer", "never")
+
+
 class Group(click.Group):
     """Without arguments it shows its help; `help COMMAND` is that of a command."""
 
@@ -121,7 +127,9 @@ def plain_flags(command: click.Command, arguments: Sequence[str], ctx: click.Con
         for piece, option, value in _pieces(word, options):
             if option is not None and option.is_flag and value is not None:
                 result = [item for item in result if item[1] is not option]
-                if _is_on(value, name if equals else piece, command, ctx):
+                if value in getattr(option, "policies", ()):
+                    result.append((f"{piece}-policy={value}", option))
+                elif _is_on(value, name if equals else piece, command, ctx):
                     result.append((piece, option))
                 elif option.secondary_opts:
                     result.append((option.secondary_opts[0], option))

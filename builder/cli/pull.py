@@ -31,10 +31,10 @@ def command(
     insecure: tuple[str, ...],
 ) -> None:
     """Download IMAGE with all its layers."""
-    reference = Reference.parse(image)
     wanted = Platform.parse(platform) if platform else Platform.local()
     with make_renderer(quiet_if(quiet, progress)) as sink:
         remote = session.remote(sink, insecure, cert)
+        reference = Reference.parse(remote.alias(image))
         pulled = remote.pull(reference, wanted)
         actual = pulled.config.platform
         if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):

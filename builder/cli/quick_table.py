@@ -60,6 +60,7 @@ LINES = {
             "--policy": "docker_policy",
             "--progress": "progress",
             "--provenance": "docker_provenance",
+            "--pull-policy": "pull_policy",
             "--resource": "docker_resource",
             "--sbom": "docker_sbom",
             "--secret": "secrets",
@@ -80,6 +81,7 @@ LINES = {
             "commit": ("implicit", "explicit"),
             "network": ("default", "host", "none"),
             "progress": ("auto", "tty", "plain", "json", "quiet", "rawjson", "none"),
+            "pull_policy": ("always", "missing", "newer", "never"),
         },
         {
             "allowed": (),
@@ -129,6 +131,7 @@ LINES = {
             "profile": None,
             "progress": "auto",
             "pull": False,
+            "pull_policy": None,
             "push": False,
             "quiet": False,
             "secrets": (),
@@ -225,7 +228,7 @@ LINES = {
         },
         {
             "progress": ("auto", "tty", "plain", "json", "quiet", "rawjson", "none"),
-            "pull": ("always", "missing", "never"),
+            "pull": ("always", "missing", "newer", "never"),
         },
         {
             "cap_add": (),

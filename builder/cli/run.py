@@ -87,7 +87,9 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
 @click.option("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
 @click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
-@click.option("--pull", type=click.Choice(["always", "missing", "never"]), default="missing", help="When to pull.")
+@click.option(
+    "--pull", type=click.Choice(["always", "missing", "newer", "never"]), default="missing", help="When to pull."
+)
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
 @click.option("--isolation", metavar="TIER", help="Force an isolation tier: range, single, chroot, proot.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress of a pull.")

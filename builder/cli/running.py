@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from builder.containers.terminal import Terminal
     from builder.image.remote import Remote
     from builder.image.store import StoredImage
+    from builder.oci.reference import Reference
     from builder.sandbox.isolation import Isolation
     from builder.sandbox.launch import Launcher
 
@@ -221,7 +222,7 @@ def _trees(
 
 def _is_listed(session: Session, options: Mapping[str, object]) -> bool:
     """Whether the list of images has this very name, so that there will be nothing to pull; a look at its text alone."""
-    if options["pull"] == "always" or options["platform"]:
+    if options["pull"] in ("always", "newer") or options["platform"]:
         return False
     from builder.oci.reference import Reference
 
@@ -235,19 +236,52 @@ def _is_listed(session: Session, options: Mapping[str, object]) -> bool:
 def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None:
     if options["pull"] == "always":
         return None
+    name = str(options["image"])
     try:
-        image = session.store.find(str(options["image"]))
+        image = session.store.find(name)
     except ImageNotFoundError:
-        if options["pull"] == "never":
+        alias = _alias(name)
+        known = session.store.get(alias) if alias is not None else None
+        if known is None and options["pull"] == "never":
             raise
-        return None
+        if known is None:
+            return None
+        image = known
     wanted = maybe(options, "platform")
     if wanted:
         from builder.oci.spec import Platform
 
         if image.config.platform.architecture != Platform.parse(wanted).architecture:
             return None
-    return image
+    return image if options["pull"] != "newer" or _is_current(session, options, image) else None
+
+
+def _alias(name: str) -> Reference | None:
+    """What a short name stands for, None if for itself."""
+    from builder.cli.registry_settings import read_mirrors
+    from builder.oci.reference import Reference
+
+    alias = read_mirrors(os.environ).alias(name)
+    return Reference.parse(alias) if alias != name else None
+
+
+def _is_current(session: Session, options: Mapping[str, object], image: StoredImage) -> bool:
+    """Whether the registry has nothing newer; one that cannot be asked has not."""
+    from builder.cli.pull_policy import ASK_SECONDS, is_current
+    from builder.errors import RegistryError
+    from builder.events import NullSink
+    from builder.oci.reference import Reference
+
+    reference = Reference.parse(str(options["image"]))
+    if not image.names or reference.digest is not None:
+        return True  # it was named by its id, or by what it is
+    remote = session.remote(NullSink(), many(options, "insecure"), maybe(options, "cert"))
+    try:
+        told = remote.told_now(reference, ASK_SECONDS)
+        return told is None or is_current(remote, reference, image, told)
+    except RegistryError as exc:
+        tell(f"warning: {reference} was not looked up again ({exc.message}); using {image.id}")
+        return True
 
 
 def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
@@ -257,12 +291,12 @@ def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
     from builder.oci.spec import Platform
 
     name, wanted = str(options["image"]), maybe(options, "platform")
-    platform, reference = Platform.parse(wanted) if wanted else Platform.local(), Reference.parse(name)
+    platform = Platform.parse(wanted) if wanted else Platform.local()
     with make_renderer(quiet_if(bool(options["quiet"]), str(options["progress"]))) as sink:
-        if options["pull"] != "always":
+        if options["pull"] not in ("always", "newer"):
             sink.emit(Noted(message=f"image {name} is not here; pulling it"))
         remote = session.remote(sink, many(options, "insecure"), maybe(options, "cert"))
-        image = remote.pull(reference, platform)
+        image = remote.pull(Reference.parse(remote.alias(name)), platform)
     if wanted and image.config.platform.architecture != platform.architecture:
         raise ImageError(
             f"{name} is for {image.config.platform}, not for {platform}", remedy="leave out --platform, or name another"

@@ -46,6 +46,7 @@ class Session:
     def __init__(self, root: str | None) -> None:
         self._root = root
         self.cache_peers: tuple[str, ...] = ()  # of --cache-peer
+        self.registry_mirrors: tuple[str, ...] = ()  # of --registry-mirror
         self._isolation: Isolation | None = None  # once chosen
 
     @cached_property
@@ -97,7 +98,7 @@ class Session:
         from builder.cli.registry_settings import read_registry_options
         from builder.image.remote import Remote
 
-        options = read_registry_options(os.environ, insecure, cert)
+        options = read_registry_options(os.environ, insecure, cert, mirrors=self.registry_mirrors)
         remote = Remote(
             state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
-from builder.events import Sink, Transfer
+from builder.events import Noted, Sink, Transfer
 from builder.image.arriving import Follower
 from builder.image.resolved import Resolved
 from builder.image.store import ImageStore, StoredImage
@@ -30,6 +30,7 @@ from cache.values import replace
 
 PARALLEL_TRANSFERS = 4
 PARALLEL_QUESTIONS = 16  # whether a blob is there, or to mount it: round trips without bytes
+MIRROR_SECONDS = 10.0  # what an answer of one may take
 EVENT_INTERVAL_SECONDS = 0.1
 
 
@@ -73,6 +74,10 @@ class Remote:
         """Where in a registry a blob is known to be."""
         return [repository for host, repository in self._store.notes.origins(digest) if host == registry]
 
+    def repo_digests(self, image: StoredImage) -> tuple[str, ...]:
+        """Where an image was pushed to or pulled from."""
+        return self._store.notes.repo_digests(image.id)
+
     def client(self, registry: str) -> RegistryClient:
         """The client of one registry, made once."""
         if registry not in self._clients:
@@ -81,9 +86,45 @@ class Remote:
         return self._clients[registry]
 
     def look_up(self, reference: Reference, platform: Platform) -> StoredImage:
-        """What an image is, from its registry: manifest and configuration, without layers. Raises RegistryError."""
-        client, repository = self.client(reference.registry), reference.repository
-        fetched = client.get_manifest(repository, reference.selector)
+        """What an image is, from its registry or a mirror: manifest and configuration, without layers. Raises RegistryError."""
+        *mirrors, place = self.sources(reference)
+        for mirror in mirrors:
+            try:
+                return self._look_up(
+                    reference, mirror, self.impatient_client(mirror.registry, MIRROR_SECONDS), platform
+                )
+            except (RegistryError, CorruptError, ImageError) as exc:
+                self._sink.emit(Noted(message=f"mirror {mirror.name}: {exc.message}"))
+        return self._look_up(reference, place, self.client(place.registry), platform)
+
+    def sources(self, reference: Reference) -> list[Reference]:
+        """Where an image may be had, best first: the last is its own place, those before are mirrors of it."""
+        registries = self._options.registries()
+        for registry in registries.insecure():
+            self.allow_insecure(registry)
+        return registries.sources(reference)
+
+    def alias(self, text: str) -> str:
+        """What a short name stands for."""
+        return self._options.registries().alias(text)
+
+    def told_now(self, reference: Reference, seconds: float) -> Digest | None:
+        """What the registry, or a mirror, has under a tag now, None if nothing; raises RegistryError, soon."""
+        *mirrors, place = self.sources(reference)
+        for mirror in mirrors:
+            with suppress(RegistryError, CorruptError):
+                client = self.impatient_client(mirror.registry, seconds)
+                told = client.head_manifest(mirror.repository, mirror.selector)
+                if told is not None:
+                    return told
+        return self.impatient_client(place.registry, seconds).head_manifest(place.repository, place.selector)
+
+    def _look_up(
+        self, reference: Reference, place: Reference, client: RegistryClient, platform: Platform
+    ) -> StoredImage:
+        """The same, from one place."""
+        repository = place.repository
+        fetched = client.get_manifest(repository, place.selector)
         told = fetched.digest
         data, media_type = fetched.data, fetched.media_type
         if media_type in INDEX_TYPES or (not media_type and b'"manifests"' in data):
@@ -98,8 +139,10 @@ class Remote:
             raise ImageError(
                 f"{reference} has a configuration of {manifest.config.size_bytes} bytes", remedy="it is no image"
             )
+        others = [other for other in reversed(self.sources(reference)) if other != place]
         for descriptor in (manifest.config, *manifest.layers):
-            self._store.notes.add_origin(descriptor.digest, reference.registry, repository)
+            for other in (*others, place):
+                self._store.notes.add_origin(descriptor.digest, other.registry, other.repository)
         if not self._blobs.has(manifest.config.digest):
             self._download(client, repository, manifest.config)
         config = self._blobs.read(manifest.config.digest, manifest.config.size_bytes)

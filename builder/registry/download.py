@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
@@ -13,6 +13,8 @@ from builder.errors import RegistryError
 from builder.registry.answers import joined, split
 from builder.registry.failures import netloc, tls_error
 from builder.registry.guard import REMEDY, is_private
+from builder.registry.insecure import is_insecure
+from builder.registry.proxies import Proxies, needs_password, proxy_error
 from cache.connections import plain_adapter
 from cache.trust import Trust
 from cache.values import dataclass
@@ -49,11 +51,14 @@ def download(
     known: Fetched | None = None,
     headers: Mapping[str, str] | None = None,
     trust: Trust | None = None,
+    proxies: Proxies | None = None,
+    private: Sequence[str] = (),
     user_agent: str = "tiffin",
 ) -> Fetched:
     """Write what `url` holds to `sink`, an empty file that can seek. Raises RegistryError; no credentials are in it.
 
-    `headers` (credentials among them) go to the host of `url` only. `known` is the answer of the last time.
+    `headers` (credentials among them) go to the host of `url` only. `known` is the answer of the last time. `private`
+    are patterns of hosts that may lead to private addresses.
     """
     import requests
 
@@ -64,7 +69,10 @@ def download(
         sent["If-Modified-Since"] = known.modified
     for number in range(1, MAX_TRIES + 1):
         try:
-            with _session(trust or Trust({})) as session, _follow(session, url, sent) as response:
+            with (
+                _session(trust or Trust({})) as session,
+                _follow(session, url, sent, proxies or Proxies(settings={}), private) as response,
+            ):
                 if response.status_code in _RETRIED and number < MAX_TRIES:
                     time.sleep(BACK_OFF_SECONDS * number)
                     continue
@@ -96,16 +104,20 @@ def _session(trust: Trust) -> requests.Session:
     import requests
 
     session = requests.Session()
+    session.trust_env = False
     session.mount("https://", plain_adapter(trust.context_for))
     return session
 
 
-def _follow(session, url: str, headers: Mapping[str, str]):  # type: ignore[no-untyped-def]  # requests is imported late
+def _follow(session, url: str, headers: Mapping[str, str], proxies: Proxies, private: Sequence[str]):  # type: ignore[no-untyped-def]  # requests is imported late
     """One request with its redirects; credentials stay with their host, and https does not become http."""
     host = urlsplit(url).netloc
     for _ in range(MAX_REDIRECTS):
         own = dict(headers) if urlsplit(url).netloc == host else {"User-Agent": headers["User-Agent"]}
-        response = session.get(
+        proxy = proxies.of(url)
+        response = _asked(
+            session,
+            proxy,
             url,
             headers=own,
             stream=True,
@@ -116,7 +128,8 @@ def _follow(session, url: str, headers: Mapping[str, str]):  # type: ignore[no-u
             return response
         target = joined(url, response.headers["Location"])
         response.close()
-        if is_private(split(target).hostname or "") and not is_private(split(url).hostname or ""):
+        may_lead_home = any(is_insecure(split(place).netloc.rpartition("@")[2], private) for place in (url, target))
+        if not may_lead_home and is_private(split(target).hostname or "") and not is_private(split(url).hostname or ""):
             raise RegistryError(f"{shown(url)} leads to the private address {split(target).hostname}", remedy=REMEDY)
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RegistryError(
@@ -124,6 +137,24 @@ def _follow(session, url: str, headers: Mapping[str, str]):  # type: ignore[no-u
             )
         url = target
     raise RegistryError(f"{shown(url)} redirects too often", remedy="check the URL")
+
+
+def _asked(session, proxy: str, url: str, **options: object):  # type: ignore[no-untyped-def]
+    """One answer, through the proxy if there is one; what is wrong with that is said of it."""
+    import requests
+
+    try:
+        response = session.get(url, proxies={"http": proxy, "https": proxy} if proxy else {}, **options)
+    except (requests.exceptions.ProxyError, requests.exceptions.InvalidSchema) as exc:
+        if not proxy:
+            raise
+        error = proxy_error(exc, proxy)
+        raise RegistryError(f"cannot fetch {shown(url)}: {error.message}", remedy=error.remedy) from None
+    if response.status_code == 407 and proxy:
+        response.close()
+        error = needs_password(proxy)
+        raise RegistryError(f"cannot fetch {shown(url)}: {error.message}", remedy=error.remedy)
+    return response
 
 
 def _receive(url: str, response, sink: BinaryIO, known: Fetched | None) -> Fetched:  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ from cache.connections import ContextFor, plain_adapter
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
-REMEDY = "a server on the internet must not do that"
+REMEDY = "a server on the internet must not do that; if it is meant, name it in TIFFIN_PRIVATE_REGISTRIES"
 
 
 def is_private(host: str) -> bool:

@@ -6,7 +6,6 @@ redirect to another origin carries none, and never leads from https to http.
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +28,8 @@ from builder.registry.failures import (
 )
 from builder.registry.guard import REMEDY, guarded_adapter, is_private
 from builder.registry.insecure import is_insecure
+from builder.registry.proxies import Proxies, is_fault_of_socks, is_this_machine, needs_password, proxy_error
+from builder.registry.registries_conf import Registries
 from builder.registry.tokens import Tokens
 from cache.connections import Connections, plain_adapter, read_out
 from cache.trust import Trust, host_port
@@ -48,6 +49,7 @@ MAX_TRIES = 5
 MAX_REDIRECTS = 5
 BACK_OFF_SECONDS = 0.5  # doubled each time, with jitter
 MAX_WAIT_SECONDS = 30.0
+PROXY_NEEDS_PASSWORD = 407
 NO_ANSWER = 504  # a proxy's word: the registry itself may still be at work
 HUB_HOST = "registry-1.docker.io"
 Body = bytes | BinaryIO | None
@@ -61,6 +63,9 @@ class RegistryOptions:
 
     insecure_registries: tuple[str, ...] = ()
     trust: Trust = field(default_factory=lambda: Trust({}))
+    proxies: Proxies = field(default_factory=lambda: Proxies(settings={}))
+    registries: Callable[[], Registries] = Registries  # mirrors and the like, read when first needed
+    private_registries: tuple[str, ...] = ()  # patterns, too: hosts that may lead to private addresses
     user_agent: str = "tiffin"
     timeout_seconds: float = READ_TIMEOUT_SECONDS
     slow_seconds: float = SLOW_ANSWER_SECONDS
@@ -103,8 +108,7 @@ class Transport:
         self._base = ""
         self._is_insecure = is_insecure(registry, options.insecure_registries)
         self.chunk_bytes = 0  # what an upload may send in one request, once one was refused as too large
-        # proxies of the environment count, but loopback goes direct
-        self._connections = Connections(self._adapter, trust_env=not self._is_loopback())
+        self._connections = Connections(self._adapter, trust_env=False)
         self._hosts = {split(f"//{self.host}").hostname or ""}  # that are shown our certificate
         self._tokens = Tokens(
             registry, config, send=self._ask_service, check_way=self._check_way, base_url=self._base_url
@@ -179,6 +183,7 @@ class Transport:
         import requests
 
         session, options = self._connections.session(), self._options
+        proxy = options.proxies.of(url)
         try:
             response = session.request(
                 method,
@@ -187,15 +192,23 @@ class Transport:
                 data=body,
                 stream=True,
                 allow_redirects=False,
+                proxies={"http": proxy, "https": proxy} if proxy else {},
                 timeout=(self._connect_seconds(), options.slow_seconds if is_slow else options.timeout_seconds),
             )
+            if response.status_code == PROXY_NEEDS_PASSWORD and proxy:
+                read_out(response)
+                raise needs_password(proxy)
             if method == "HEAD" or response.headers.get("Content-Length") == "0":
                 read_out(response)  # there is no more to come
             return response
+        except (requests.exceptions.ProxyError, requests.exceptions.InvalidSchema) as exc:
+            raise self._proxy_error(exc, proxy) from exc
         except requests.exceptions.SSLError as exc:
             broke = "EOF" in str(exc) and not self._wants_certificate(url)
             raise (self._connection_error(exc, url) if broke else tls_error(exc, netloc(url))) from exc
         except requests.exceptions.ConnectionError as exc:
+            if proxy.startswith("socks") and is_fault_of_socks(exc):
+                raise self._proxy_error(exc, proxy) from exc
             raise self._connection_error(exc, url) from exc
         except requests.exceptions.Timeout as exc:
             raise Unreachable(
@@ -206,7 +219,7 @@ class Transport:
             raise Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=passes) from exc
 
     def _adapter(self) -> BaseAdapter:
-        if is_private(split(f"//{self.host}").hostname or ""):
+        if self._may_lead_home() or is_private(split(f"//{self.host}").hostname or ""):
             return plain_adapter(self._tls_context)
         return guarded_adapter(self.registry, self._tls_context)
 
@@ -226,13 +239,12 @@ class Transport:
         return self._raw(method, url, headers, body)
 
     def _is_loopback(self) -> bool:
-        host = urlsplit(f"//{self.host}").hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_this_machine(urlsplit(f"//{self.host}").hostname or "")
+
+    def _may_lead_home(self, host: str = "") -> bool:
+        """Whether the user said so, of this registry or of a host it leads to."""
+        patterns = self._options.private_registries
+        return is_insecure(self.registry, patterns) or (bool(host) and is_insecure(host, patterns))
 
     # -- where -------------------------------------------------------------------------------------------------------
 
@@ -276,6 +288,8 @@ class Transport:
 
     def _check_address(self, host: str) -> None:
         """A public registry must not send us to this machine's own network."""
+        if self._may_lead_home(host):
+            return
         if is_private(host) and not is_private(split(f"//{self.host}").hostname or ""):
             raise RegistryError(f"{self.registry} leads to the private address {host}", remedy=REMEDY)
 
@@ -310,6 +324,10 @@ class Transport:
             raise RegistryError(f"{what}: too many requests{words}", remedy="wait, or log in for a higher limit")
         remedy = "try again later" if status >= 500 else "check the name and the registry"
         raise RegistryError(f"{what}: the registry answered {status}{words}", remedy=remedy)
+
+    def _proxy_error(self, exc: Exception, proxy: str) -> Exception:
+        error = proxy_error(exc, proxy)
+        return Unreachable(error.message, error.remedy, again="refused" in error.message or "broke" in error.message)
 
     def _connection_error(self, exc: Exception, url: str) -> Exception:
         text, host = str(exc), netloc(url)

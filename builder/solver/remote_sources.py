@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from builder.errors import BuildError
 from builder.instructions.ops import GitOrigin, UrlOrigin
 from builder.registry.download import Fetched, download, shown
+from builder.registry.proxies import Proxies
 from builder.solver.git import Git
 from builder.solver.trees import DirectoryTree, FileTree
 from cache.blobs import BlobStore
@@ -30,6 +31,8 @@ class Access:
     """How to reach the network. `secrets` by id (those named HTTP_AUTH_… and GIT_AUTH_… matter), `agent` an ssh socket."""
 
     secrets: Mapping[str, bytes]
+    proxies: Proxies | None = None
+    private: tuple[str, ...] = ()  # patterns of hosts that may lead to private addresses
     trust: Trust = field(default_factory=lambda: Trust({}))
     user_agent: str = "tiffin"
     agent: str = ""
@@ -136,6 +139,8 @@ class RemoteSources:
                     known=known[0] if known else None,
                     headers={"Authorization": header} if header else {},
                     trust=self._access.trust,
+                    proxies=self._access.proxies,
+                    private=self._access.private,
                     user_agent=self._access.user_agent,
                 )
             if fetched.changed or known is None:
