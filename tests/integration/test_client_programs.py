@@ -1,0 +1,265 @@
+"""Programs that call docker or podman run unmodified with tiffin in that place: pre-commit, cwltool, ansible-builder,
+repo2docker, podman-compose and the devcontainers CLI, each in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Registry
+from tests.unprivileged import Users, interpreter
+
+pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("client-programs")]
+INSTALL_SECONDS = 300
+PACKAGES = {  # program: the package it comes from; @ begins one of npm
+    "pre-commit": "pre-commit",
+    "cwltool": "cwltool",
+    "ansible-builder": "ansible-builder",
+    "podman-compose": "podman-compose",
+    "repo2docker": "jupyter-repo2docker",
+    "devcontainer": "@devcontainers/cli",
+}
+GIT = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.com"]
+
+
+class Programs:
+    """Where each program is; it is installed when it is first asked for."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def path(self, name: str) -> str:
+        package, place = PACKAGES[name], self._place / name
+        if package.startswith("@"):
+            program = place / "node_modules/.bin" / name
+            steps = [["npm", "--prefix", str(place), "install", "--no-audit", "--no-fund", package]]
+        else:
+            program = place / "bin" / name
+            pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "install", "-q"]
+            steps = [[interpreter(), "-m", "venv", "--without-pip", str(place)], [*pip, package]]
+        if not program.exists():
+            for step in steps:
+                done = subprocess.run(step, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+                assert done.returncode == 0, done.stderr
+            subprocess.run(["chmod", "-R", "a+rX", str(self._place)], check=True)
+        return str(program)
+
+
+@pytest.fixture(scope="session")
+def programs(users: Users) -> Programs:
+    """In the directory that others than root may read, and that goes at the end."""
+    return Programs(users.code / "programs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """A user's work directory, with `docker` and `podman` on PATH that are tiffin; `base` is an image in a registry."""
+
+    users: Users
+    user: str
+    programs: Programs
+    folder: Path
+    base: str
+
+    @property
+    def uid(self) -> int:
+        return self.users.home(self.user).stat().st_uid
+
+    def write(self, files: dict[str, str]) -> None:
+        """Files below the directory, by path; those of scripts may be run."""
+        for path, text in files.items():
+            target = self.folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+            if text.startswith("#!"):
+                target.chmod(0o755)
+        self.users.own(self.user, self.folder)
+
+    def run(self, *argv: str, folder: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a program by name, or any command."""
+        program = self.programs.path(argv[0]) if argv[0] in PACKAGES else argv[0]
+        place = self.folder / folder
+        words = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(place), program, *argv[1:]]
+        done = self.users.program(
+            self.user,
+            words,
+            PATH=f"{self.folder / 'shims'}:{os.environ['PATH']}",
+            PYTHONPATH="",
+            TMPDIR=str(self.folder),
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def image(self, name: str) -> dict[str, object]:
+        """What `docker inspect` says of it."""
+        document: dict[str, object] = json.loads(self.run("docker", "inspect", "--type=image", name).stdout)[0]
+        return document
+
+
+@pytest.fixture
+def desk(
+    request: pytest.FixtureRequest, users: Users, programs: Programs, registry: Registry, busybox: Path
+) -> Iterator[Desk]:
+    """Of the user with subordinate ids, or where a test asks for it of the one without."""
+    user = users.names[-1] if getattr(request, "param", "") == "other" else users.usual
+    folder = users.home(user) / "desk"
+    made = Desk(users=users, user=user, programs=programs, folder=folder, base=f"{registry.host}/clients:1")
+    python = f"PYTHONPATH={shlex.quote(users.environ(user)['PYTHONPATH'])} exec {interpreter()} -m builder"
+    shim = f'#!/bin/sh\n{python} "$@"\n'
+    made.write({"shims/docker": shim, "shims/podman": shim})
+    shutil.copytree(busybox, folder / "base", symlinks=True)
+    # what ansible-builder calls in an image
+    made.write({"base/rootfs/bin/bash": '#!/bin/sh\nexec sh "$@"\n', "base/rootfs/usr/bin/python3": "#!/bin/sh\n"})
+    made.run("docker", "build", "-q", "--push", "-t", made.base, "base")
+    yield made
+    shutil.rmtree(folder)
+
+
+HOOK = """#!/bin/sh
+for file; do grep -q stamped "$file" || echo stamped >> "$file"; done
+"""
+
+
+@pytest.mark.parametrize("desk", ["usual", "other"], indirect=True)
+def test_pre_commit(desk: Desk) -> None:
+    desk.write(
+        {
+            "hooks/.pre-commit-hooks.yaml": (
+                "- {id: stamp, name: stamp, language: docker, entry: /stamp, types: [text], files: 'txt$'}\n"
+            ),
+            "hooks/Dockerfile": f"FROM {desk.base}\nCOPY stamp /stamp\n",
+            "hooks/stamp": HOOK,
+            "work/a.txt": "one\n",
+            "work/.pre-commit-config.yaml": (
+                "repos:\n"
+                f"- {{repo: {desk.folder}/hooks, rev: v1, hooks: [{{id: stamp}}]}}\n"
+                "- repo: local\n"
+                "  hooks:\n"
+                "  - {id: image, name: image, language: docker_image, files: 'txt$',"
+                f" entry: {desk.base} grep -q stamped}}\n"
+            ),
+        }
+    )
+    for folder in ("hooks", "work"):
+        desk.run(*GIT, "init", "-q", folder=folder)
+        desk.run(*GIT, "add", ".", folder=folder)
+        desk.run(*GIT, "commit", "-qm", "all", folder=folder)
+    desk.run(*GIT, "tag", "v1", folder="hooks")
+    first = desk.run("pre-commit", "run", "--all-files", "--color=never", folder="work", code=1)
+    assert "files were modified by this hook" in first.stdout
+    assert (desk.folder / "work/a.txt").read_text() == "one\nstamped\n"
+    assert (desk.folder / "work/a.txt").stat().st_uid == desk.uid
+    second = desk.run("pre-commit", "run", "--all-files", "--color=never", folder="work")
+    assert second.stdout.count("Passed") == 2, second.stdout
+
+
+TOOL = """cwlVersion: v1.2
+class: CommandLineTool
+requirements:
+  DockerRequirement: {%s}
+  NetworkAccess: {networkAccess: false}
+baseCommand: [sh, -c, 'cat "$0" > out.txt && id -u >> out.txt && stat -c %%u out.txt >> out.txt']
+inputs:
+  source: {type: File, inputBinding: {position: 1}}
+outputs:
+  result: {type: File, outputBinding: {glob: out.txt}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("desk", "engine"),
+    [("usual", "docker"), ("usual", "podman"), ("usual", "Dockerfile"), ("other", "docker")],
+    indirect=["desk"],
+)
+def test_cwltool(desk: Desk, engine: str) -> None:
+    from_file = f'dockerFile: "FROM {desk.base}\\nENV A=b\\n", dockerImageId: made'
+    tool = TOOL % (from_file if engine == "Dockerfile" else f'dockerPull: "{desk.base}"')
+    desk.write({"tool.cwl": tool, "in.txt": "hello\n"})
+    options = ["--podman"] if engine == "podman" else []
+    done = desk.run("cwltool", *options, "--outdir", "result", "tool.cwl", "--source", "in.txt")
+    assert json.loads(done.stdout)["result"]["basename"] == "out.txt"
+    result = desk.folder / "result/out.txt"
+    assert result.read_text() == f"hello\n{desk.uid}\n{desk.uid}\n"
+    assert result.stat().st_uid == desk.uid
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_ansible_builder(desk: Desk, engine: str) -> None:
+    desk.write(
+        {
+            "execution-environment.yml": (
+                f"version: 3\nimages: {{base_image: {{name: '{desk.base}'}}}}\n"
+                "options: {skip_pip_install: true, skip_ansible_check: true, package_manager_path: /bin/true}\n"
+                "additional_build_steps: {append_final: [RUN echo done > /made]}\n"
+            )
+        }
+    )
+    done = desk.run("ansible-builder", "build", "-t", "ee", "--container-runtime", engine, "-v", "3", "-c", "context")
+    assert "Complete!" in done.stdout
+    labels = desk.image("ee")["Config"]["Labels"]  # type: ignore[index]
+    assert labels["ansible-execution-environment"] == "true"
+    assert desk.run("docker", "run", "--rm", "--entrypoint", "cat", "ee", "/made").stdout == "done\n"
+
+
+def test_repo2docker(desk: Desk) -> None:
+    desk.write({"repo/Dockerfile": f"FROM {desk.base}\nCOPY a.txt /a.txt\nRUN echo b >> /a.txt\n", "repo/a.txt": "a\n"})
+    desk.run("repo2docker", "--no-run", "--image-name", "r2d", "repo")
+    assert "repo2docker.repo" in desk.image("r2d")["Config"]["Labels"]  # type: ignore[index]
+    assert desk.run("docker", "run", "--rm", "r2d", "cat", "/a.txt").stdout == "a\nb\n"
+
+
+def test_podman_compose_build(desk: Desk) -> None:
+    desk.write(
+        {
+            "app/compose.yaml": (
+                "services:\n"
+                "  web:\n    image: web:1\n    build: {context: web, args: {WORD: given}, target: second}\n"
+                f"  plain:\n    build: plain\n  ready:\n    image: {desk.base}\n"
+            ),
+            "app/web/Dockerfile": (
+                f"FROM {desk.base} AS first\nARG WORD=none\nRUN echo $WORD > /word\n"
+                "FROM first AS second\nENV STAGE=second\nFROM first AS third\n"
+            ),
+            "app/plain/Containerfile": f"FROM {desk.base}\nRUN echo plain > /word\n",
+        }
+    )
+    desk.run("podman-compose", "build", folder="app")
+    assert desk.run("podman", "run", "--rm", "web:1", "sh", "-c", "cat /word; echo $STAGE").stdout == "given\nsecond\n"
+    assert desk.run("podman", "run", "--rm", "app_plain", "cat", "/word").stdout == "plain\n"
+    desk.run("podman-compose", "config", folder="app")
+    desk.run("podman-compose", "ps", folder="app")
+
+
+@pytest.mark.parametrize("kind", ["dockerfile", "feature"])
+def test_devcontainer_build(desk: Desk, kind: str) -> None:
+    files = {
+        "dockerfile": {
+            "devcontainer.json": '{"build": {"dockerfile": "Dockerfile", "args": {"WORD": "given"}}}',
+            "Dockerfile": f"FROM {desk.base}\nARG WORD\nRUN echo $WORD > /word\n",
+        },
+        "feature": {
+            "devcontainer.json": json.dumps({"image": desk.base, "features": {"./word": {"text": "given"}}}),
+            "word/devcontainer-feature.json": (
+                '{"id": "word", "version": "1.0.0", "name": "word",'
+                ' "options": {"text": {"type": "string", "default": "none"}}}'
+            ),
+            "word/install.sh": '#!/bin/sh\necho "$TEXT" > /word\n',
+        },
+    }[kind]
+    desk.write({f"{kind}/.devcontainer/{path}": text for path, text in files.items()})
+    done = desk.run("devcontainer", "build", "--workspace-folder", kind, "--image-name", f"dev-{kind}:1")
+    assert json.loads(done.stdout)["outcome"] == "success"
+    seen = desk.run("docker", "run", "--rm", "-u", "root", f"dev-{kind}:1", "cat", "/word").stdout
+    assert seen == "given\n"
+    labels = desk.image(f"dev-{kind}:1")["Config"].get("Labels", {})  # type: ignore[attr-defined]
+    assert ("devcontainer.metadata" in labels) == (kind == "feature")
