@@ -145,8 +145,8 @@ class AccessChecks(Checks):
 
     def _access(self, tid: int, who: Credentials, directory: int, address: int, mode: int, flags: int) -> Answer:
         """By the real ids, unless the effective ones are asked for, all the way."""
-        if not flags & _AT_EACCESS:
-            allowed = who.permitted if who.ruid == 0 else 0
+        allowed = who.permitted if who.ruid == 0 else 0
+        if not flags & _AT_EACCESS and (who.ruid, who.rgid, allowed) != (who.fsuid, who.fsgid, who.effective):
             who = replace(who, fsuid=who.ruid, fsgid=who.rgid, effective=allowed)
         follow = not flags & AT_SYMLINK_NOFOLLOW
         found = self._look(tid, who, directory, address, follow=follow, flags=flags)

@@ -108,5 +108,5 @@ def _is_below(first: Found, second: Found) -> bool:
     """Whether one lies in the other, so that neither can take the other's place."""
     if second.st is None or not stat.S_ISDIR(second.st.st_mode):
         return False
-    outer = os.readlink(second.parent).rstrip(b"/") + b"/" + second.name + b"/"
-    return (os.readlink(first.parent) + b"/").startswith(outer)
+    outer = second.place.rstrip(b"/") + b"/" + second.name + b"/"
+    return (first.place + b"/").startswith(outer)

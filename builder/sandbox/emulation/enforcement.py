@@ -15,6 +15,12 @@ from builder.sandbox.emulation.permissions import is_mighty
 from builder.sandbox.emulation.walk import Walker
 
 _Arguments = tuple[int, ...]
+# what may close a directory to somebody, or put another in its place
+MOVING = frozenset({
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "setxattr", "lsetxattr", "fsetxattr",
+    "removexattr", "lremovexattr", "fremovexattr", "rename", "renameat", "renameat2", "rmdir", "unlinkat",
+    "chroot", "pivot_root", "setns", "unshare", "clone",
+})  # fmt: skip
 
 
 def enforced(caller: Caller, handlers: dict[str, Handler], names: frozenset[str]) -> dict[str, Handler]:
@@ -23,7 +29,18 @@ def enforced(caller: Caller, handlers: dict[str, Handler], names: frozenset[str]
     kinds = (AccessChecks, NameChecks, InodeChecks, SocketChecks)
     checks = {name: check for kind in kinds for name, check in kind(caller, walker).checks.items()}
     guarded = {name: _guarded(caller, checks[name], handlers.get(name, _leave)) for name in names & checks.keys()}
-    return handlers | guarded
+    result = handlers | guarded
+    return result | {name: _forgetting(walker, result[name]) for name in result.keys() & MOVING}
+
+
+def _forgetting(walker: Walker, handler: Handler) -> Handler:
+    def forgetting(tid: int, arguments: _Arguments) -> Answer:
+        try:
+            return handler(tid, arguments)
+        finally:  # what the handler looked up is what was before
+            walker.forget()
+
+    return forgetting
 
 
 def _guarded(caller: Caller, check: Check, handler: Handler) -> Handler:

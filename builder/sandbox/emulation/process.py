@@ -111,11 +111,16 @@ class Processes:
         self._known: list[Credentials] = []
         self._groups_kept = 0  # in all of them
         self._numbers: dict[Credentials, int] = {}
+        self._kept = {id(initial)}
 
     def credentials(self, tid: int) -> Credentials:
         """Of the process of thread `tid`; of one that never had any the initial ones. ProcessLookupError: it is gone."""
         number = resource.prlimit(tid, RLIMIT_LOCKS)[0]
         return self._known[number] if 0 <= number < len(self._known) else self.initial
+
+    def keeps(self, credentials: Credentials) -> bool:
+        """Whether this very value lives as long as this, so that its identity names it."""
+        return id(credentials) in self._kept
 
     def set_credentials(self, tid: int, credentials: Credentials) -> None:
         number = self._numbers.get(credentials)
@@ -125,6 +130,7 @@ class Processes:
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             number = self._numbers[credentials] = len(self._known)
             self._known.append(credentials)
+            self._kept.add(id(credentials))
             self._groups_kept += len(credentials.groups)
         hard = resource.prlimit(tid, RLIMIT_LOCKS)[1]
         try:

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+from time import monotonic
 
 from builder.sandbox.emulation.credentials import CAP_SYS_PTRACE, Credentials
 from builder.sandbox.emulation.inodes import Record, device_mode
@@ -24,6 +25,8 @@ _HOLD = os.O_PATH | os.O_CLOEXEC
 _PROC_ROOT_INODE = 1
 _OF_PROCESS = re.compile(rb"/proc/([0-9]+)(?:/|\Z)")
 _PSEUDO_TERMINALS = range(136, 144)  # Unix98 slaves, devices.txt
+_SHORTCUT_SECONDS, _MAX_SHORTCUTS = 0.05, 1 << 12
+_BY_DESCRIPTOR = b"self/fd/"
 _ACL = "system.posix_acl_access"
 
 
@@ -37,26 +40,26 @@ class Found:
     `name` is empty if the path ends otherwise than with a name: "/", ".", "..", or a link of /proc.
     """
 
-    __slots__ = ("directory", "fd", "is_slashed", "name", "st")
+    __slots__ = ("directory", "is_slashed", "name", "parent", "st")
 
     def __init__(
-        self, fd: int, directory: os.stat_result, name: bytes, st: os.stat_result | None, is_slashed: bool = False
+        self, parent: bytes, directory: os.stat_result, name: bytes, st: os.stat_result | None, is_slashed: bool = False
     ) -> None:
-        self.fd = fd  # of the directory, or of the inode itself if it has no name
+        self.parent = parent  # the directory as a path for the supervisor, or the inode itself if it has no name
         self.directory = directory
         self.name = name
         self.st = st
         self.is_slashed = is_slashed  # a slash follows the name
 
     @property
-    def parent(self) -> bytes:
-        """The directory, as a path for the supervisor."""
-        return b"self/fd/%d" % self.fd
-
-    @property
     def path(self) -> bytes:
         """The inode, as a path for the supervisor, which does not follow its last name."""
-        return b"self/fd/%d/%b" % (self.fd, self.name) if self.name else self.parent
+        return b"%b/%b" % (self.parent, self.name) if self.name else self.parent
+
+    @property
+    def place(self) -> bytes:
+        """Where the directory is, in words."""
+        return os.readlink(self.parent) if self.parent.startswith(_BY_DESCRIPTOR) else self.parent
 
 
 class Walker:
@@ -68,6 +71,8 @@ class Walker:
         os.close(reader)
         os.close(writer)
         self._protects_links = protection("symlinks")
+        self._shortcuts = Shortcuts(self, caller)
+        self.forget = self._shortcuts.forget
 
     # -- the way ------------------------------------------------------------------------------------------------------
 
@@ -80,6 +85,15 @@ class Walker:
         """
         if not path:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        short = self._shortcuts.find(tid, who, directory, path, follow=follow)
+        if short is not None:
+            return short
+        return self.walk(tid, who, directory, path, follow=follow, is_entry=is_entry)
+
+    def walk(
+        self, tid: int, who: Credentials, directory: int, path: bytes, *, follow: bool, is_entry: bool = False
+    ) -> Found:
+        """The same, step by step."""
         if path[:1] == b"/":
             start = b"%d/root" % tid
         else:
@@ -87,19 +101,16 @@ class Walker:
             start = b"%d/cwd" % tid if number == AT_FDCWD else b"%d/fd/%d" % (tid, number)
         way = _Way(self, tid, who, start, path)
         try:
-            found = way.end(follow=follow, is_entry=is_entry)
-        except OSError:
-            os.close(way.here)
-            raise
-        self._caller.keep(found.fd)
-        return found
+            return way.end(follow=follow, is_entry=is_entry)
+        finally:
+            self._caller.keep(way.here)
 
     def descriptor(self, tid: int, number: int) -> Found:
         """What a descriptor of the process is."""
         fd = os.open(b"%d/fd/%d" % (tid, signed(number)), _HOLD)
         self._caller.keep(fd)
         st = os.fstat(fd)
-        return Found(fd, st, b"", st)
+        return Found(_through(fd), st, b"", st)
 
     # -- permissions --------------------------------------------------------------------------------------------------
 
@@ -148,9 +159,9 @@ class Walker:
         """Whether a link of /proc leads to an inode, whatever it says."""
         return st.st_dev == self.proc and not (directory.st_dev == self.proc and directory.st_ino == _PROC_ROOT_INODE)
 
-    def check_trace(self, who: Credentials, directory: int) -> None:
+    def check_trace(self, who: Credentials, directory: bytes) -> None:
         """Links in /proc of a process are open to whoever may trace it."""
-        pid = _process_of(b"self/fd/%d" % directory, named=False)
+        pid = _process_of(directory, named=False)
         if pid and not who.can(CAP_SYS_PTRACE):
             of = self._caller.processes.credentials(pid)
             if {of.ruid, of.euid, of.suid} != {who.fsuid} or {of.rgid, of.egid, of.sgid} != {who.fsgid}:
@@ -165,6 +176,61 @@ class Walker:
         directory = self.facts(who, found.parent, found.directory)
         if link.uid not in (who.fsuid, directory.uid):
             raise refused()
+
+
+class Shortcuts:
+    """Directories that somebody was found to reach, by their paths; for a moment, and until something is changed.
+
+    Most paths lead to a few directories. A change that is under way while it is forgotten is seen a moment later.
+    """
+
+    def __init__(self, walker: Walker, caller: Caller) -> None:
+        self._walker = walker
+        self._caller = caller
+        self._known: dict[tuple[int, bytes], tuple[bytes, os.stat_result]] = {}
+        self._until = 0.0
+
+    def forget(self) -> None:
+        self._known.clear()
+
+    def find(self, tid: int, who: Credentials, directory: int, path: bytes, *, follow: bool) -> Found | None:
+        """Where a path leads whose directory is known and whose name is no link to be followed."""
+        if who.moved or not self._caller.processes.keeps(who):  # others do not live as long as this
+            return None
+        before, slash, name = path.rpartition(b"/")
+        if name in (b"", b".", b".."):
+            return None
+        if path[:1] == b"/":
+            place = before or slash
+        else:
+            number = signed(directory)
+            base = os.readlink(b"%d/cwd" % tid if number == AT_FDCWD else b"%d/fd/%d" % (tid, number))
+            place = b"%b/%b" % (base, before) if before else base
+        try:
+            known = self._reached(tid, who, place)
+        except OSError:  # the long way tells which, and whether it matters
+            return None
+        if known is None:
+            return None
+        parent, st = known
+        try:
+            below = os.lstat(parent + b"/" + name)
+        except FileNotFoundError:
+            return Found(parent, st, name, None)
+        return None if follow and stat.S_ISLNK(below.st_mode) else Found(parent, st, name, below)
+
+    def _reached(self, tid: int, who: Credentials, place: bytes) -> tuple[bytes, os.stat_result] | None:
+        now = monotonic()
+        if now > self._until or len(self._known) > _MAX_SHORTCUTS:
+            self._known.clear()
+            self._until = now + _SHORTCUT_SECONDS
+        known = self._known.get((id(who), place))
+        if known is None and place[:1] == b"/" and not place.startswith(b"/proc"):
+            found = self._walker.walk(tid, who, AT_FDCWD, place + b"/.", follow=True)
+            real = found.place
+            if found.st is not None and real[:1] == b"/" and not real.startswith(b"/proc"):
+                known = self._known[id(who), place] = real, found.st
+        return known
 
 
 class _Way:
@@ -186,7 +252,7 @@ class _Way:
             here, st = self.here, self._st
             if not stat.S_ISDIR(st.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not walker.allows(who, b"self/fd/%d" % here, st, SEARCH):
+            if not walker.allows(who, _through(here), st, SEARCH):
                 raise refused()
             if name == b".":
                 continue
@@ -198,16 +264,16 @@ class _Way:
             except FileNotFoundError:
                 if names:
                     raise
-                return Found(here, st, name, None, self._is_slashed)
+                return Found(_through(here), st, name, None, self._is_slashed)
             if stat.S_ISLNK(below.st_mode) and (names or follow or (self._is_slashed and not is_entry)):
-                self._follow(Found(here, st, name, below))
+                self._follow(Found(_through(here), st, name, below))
             elif names:
                 self._move(os.open(name, _STEP, dir_fd=here), below)
             else:
                 if self._is_slashed and not is_entry and not stat.S_ISDIR(below.st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-                return Found(here, st, name, below, self._is_slashed)
-        return Found(self.here, self._st, b"", self._st)
+                return Found(_through(here), st, name, below, self._is_slashed)
+        return Found(_through(self.here), self._st, b"", self._st)
 
     def _move(self, fd: int, st: os.stat_result | None = None) -> None:
         os.close(self.here)
@@ -225,8 +291,8 @@ class _Way:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         assert link.st is not None
         if self._walker.is_magic(link.st, link.directory):
-            self._walker.check_trace(self._who, link.fd)
-            self._move(os.open(link.name, _HOLD, dir_fd=link.fd))
+            self._walker.check_trace(self._who, link.parent)
+            self._move(os.open(link.name, _HOLD, dir_fd=self.here))
             return
         if not self._names:
             self._walker.check_link(self._who, link)
@@ -241,7 +307,11 @@ class _Way:
         is_of_proc = link.directory.st_dev == self._walker.proc and link.directory.st_ino == _PROC_ROOT_INODE
         if is_of_proc and link.name in (b"self", b"thread-self"):  # the process's, not ours
             return b"%d" % self._tid
-        return os.readlink(link.name, dir_fd=link.fd)
+        return os.readlink(link.name, dir_fd=self.here)
+
+
+def _through(fd: int) -> bytes:
+    return b"self/fd/%d" % fd
 
 
 def _process_of(path: bytes, *, named: bool) -> int:
