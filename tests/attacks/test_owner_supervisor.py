@@ -256,6 +256,43 @@ def test_a_command_does_not_fill_the_memory_of_its_supervisor(single_ground: Gro
     assert ran(single_ground, MEMORY_OF_INIT) == "ENOMEM ENOSPC True\n"
 
 
+PATHS = """
+def kibibytes():
+    return int(next(line for line in open("/proc/1/status") if line.startswith("VmRSS")).split()[1])
+os.mkdir("/tmp/d"); os.chdir("/tmp/d"); open("end", "w").close(); os.symlink("loop", "loop"); os.mkdir("e"); os.symlink("/etc", "s")
+name = "end"
+for n in range(39):
+    os.symlink("./" * 1900 + name, f"l{n}"); name = f"l{n}"
+long = ["./" * 2000 + "end", "/" * 4000 + "tmp", "../" * 1300 + "tmp/d/end", "/proc/self/root/" * 200 + "tmp", "l0/x", "loop", "\\xff" * 255]
+stop = threading.Event()
+def swap():
+    while not stop.is_set():
+        os.rename("e", "t"); os.rename("s", "e"); os.rename("t", "s")
+thread = threading.Thread(target=swap); thread.start()
+before, wrong = kibibytes(), 0
+for n in range(8):
+    for place in [*long, *([name] if n == 0 else []), "e/shadow", "s/passwd", "e/../d/end"]:
+        for call in (os.stat, os.listxattr, os.mkfifo, lambda place: os.close(os.open(place, os.O_RDWR | os.O_NONBLOCK))):
+            try:
+                call(place)
+            except OSError:
+                pass
+stop.set(); thread.join()
+for n in range(4500):
+    os.mkdir(f"x{n}"); os.access(f"x{n}/y", os.R_OK)
+try:
+    open("/etc/passwd", "a"); wrong += 1
+except PermissionError:
+    pass
+print("same" if not wrong and kibibytes() - before < 32 << 10 else (wrong, kibibytes() - before))
+"""
+
+
+def test_paths_of_users_neither_stall_nor_fill_their_supervisor(single_ground: Ground) -> None:
+    """Each is followed as the kernel does it: as many links, as many names, and nothing is kept of it."""
+    assert ran(single_ground, PATHS, "-u", "33") == "same\n"
+
+
 def test_step_ends_when_its_supervisor_is_killed(single_ground: Ground) -> None:
     running = single_ground.machine.start(
         "run", "--rm", "minimal", "sh", "-c", "while :; do stat /bin >/dev/null; done"

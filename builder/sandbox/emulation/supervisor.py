@@ -27,7 +27,7 @@ from builder.sandbox.emulation.process import Memory, Processes
 
 # what recording owners takes, all of it over files of the sandbox's one id
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
-NESTED = "this machine supervises system calls already (tiffin in a tiffin?): owners are left to that supervisor"
+NESTED = "this machine supervises system calls already (tiffin in a tiffin?): owners and permissions are left to that supervisor"
 REFUSED = "this machine refuses to supervise system calls: chown and setuid to others than root fail"
 _INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
