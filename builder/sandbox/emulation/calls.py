@@ -25,14 +25,14 @@ ALWAYS = (
 )  # fmt: skip
 # what else changes something, and may be refused to an emulated user
 CHANGES = (
-    "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "chmod", "fchmod", "fchmodat",
-    "fchmodat2", "utime", "utimes", "futimesat", "utimensat", "truncate", "bind", "setxattr", "lsetxattr", "fsetxattr",
-    "removexattr", "lremovexattr", "fremovexattr",
+    "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "chmod", "fchmodat", "fchmodat2",
+    "utime", "utimes", "futimesat", "utimensat", "truncate", "bind", "setxattr", "lsetxattr", "removexattr", "lremovexattr",
 )  # fmt: skip
-# and what only looks; many of these and of stat are in any program, so they are asked about where users are expected
+# and what only looks, or changes what is open already, as whoever unpacks archives does for each file; many of these are in
+# any program, so they are asked about where users are expected
 LOOKS = (
     "access", "faccessat", "faccessat2", "chdir", "fchdir", "connect", "getxattr", "lgetxattr", "fgetxattr",
-    "kill", "tkill", "tgkill",
+    "kill", "tkill", "tgkill", "fchmod", "fsetxattr", "fremovexattr",
 )  # fmt: skip
 # which arguments are uids, and which gids
 IDS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -72,10 +72,18 @@ def owner_filter(machine: str = os.uname().machine, *, looks: bool = False, open
     targets |= {name: name for name in ("prctl", "unshare", "clone", "setrlimit", "prlimit64", "getsockopt")}
     if not opens:
         targets |= {name: name for name in OPENS}
+    if not looks:
+        targets["utimensat"] = "utimensat"
     _dispatch(program, machine, targets)
     if not opens:
         for name, position in OPENS.items():
             _when_bits(program, name, position, CHANGING)
+    if not looks:
+        program.label("utimensat")
+        for high in (False, True):
+            program.load(bpf.argument(1, high=high))
+            program.if_equal(0, otherwise="ask")
+        program.jump("allow")  # without a path: what is open
     for name in ("unshare", "clone"):
         _when_bits(program, name, 0, CLONE_NEWNS)
     _look_at_prctl(program)

@@ -80,6 +80,9 @@ class NameChecks(Checks):
             self._must_change(who, target)
         else:
             self._check_removal(who, target)
+            is_mixed = stat.S_ISDIR(source.st.st_mode) != stat.S_ISDIR(target.st.st_mode)
+            if is_mixed and not flags & _RENAME_EXCHANGE:
+                return CONTINUE  # ENOTDIR, EISDIR
         if not _is_same(source.directory, target.directory):  # ".." of what moves is written
             moving = [source, target] if flags & _RENAME_EXCHANGE else [source]
             for found in moving:
