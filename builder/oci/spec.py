@@ -40,6 +40,10 @@ LAYER_COMPRESSION: Mapping[str, str] = MappingProxyType(
         DOCKER_LAYER: "none",
         DOCKER_LAYER_GZIP: "gzip",
         DOCKER_LAYER_ZSTD: "zstd",
+        OCI_NONDIST_PREFIX: "none",
+        f"{OCI_NONDIST_PREFIX}+gzip": "gzip",
+        f"{OCI_NONDIST_PREFIX}+zstd": "zstd",
+        DOCKER_FOREIGN: "gzip",
     }
 )
 MAX_DOCUMENT_BYTES = 4 << 20  # distribution-spec asks registries to take manifests of at least 4 MiB

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
@@ -36,25 +37,28 @@ def is_private_address(text: str) -> bool:
     return not address.is_global
 
 
-def guarded_adapter(who: str, context_for: ContextFor | None = None) -> BaseAdapter:
-    """What opens connections for requests; one, but to a proxy, that ends at a private address raises RegistryError."""
+def guarded_adapter(
+    who: str, context_for: ContextFor | None = None, is_exempt: Callable[[str], bool] = lambda host: False
+) -> BaseAdapter:
+    """What opens connections for requests; one that ends at a private address raises RegistryError, but to a proxy, or to a host
+    that is exempt."""
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-    def checked(sock: Any) -> Any:
+    def checked(sock: Any, host: str) -> Any:
         address = str(sock.getpeername()[0])
-        if is_private_address(address):
+        if is_private_address(address) and not is_exempt(host):
             sock.close()
             raise RegistryError(f"{who} leads to the private address {address}", remedy=REMEDY)
         return sock
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> Any:
-            return checked(super()._new_conn())
+            return checked(super()._new_conn(), self.host)
 
     class Secure(HTTPSConnection):
         def _new_conn(self) -> Any:
-            return checked(super()._new_conn())
+            return checked(super()._new_conn(), self.host)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

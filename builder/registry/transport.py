@@ -221,7 +221,7 @@ class Transport:
     def _adapter(self) -> BaseAdapter:
         if self._may_lead_home() or is_private(split(f"//{self.host}").hostname or ""):
             return plain_adapter(self._tls_context)
-        return guarded_adapter(self.registry, self._tls_context)
+        return guarded_adapter(self.registry, self._tls_context, self._may_lead_home)
 
     def _tls_context(self, name: str, port: int | None) -> SSLContext:
         """For a server that the registry is, or leads to. Whoever vouches for the registry does for that, too; what shows who we

@@ -168,6 +168,30 @@ def test_public_registry_leads_to_no_private_address(
         assert not neighbour.log, "a neighbour was asked on behalf of a public registry"
 
 
+@pytest.mark.parametrize("named", ["registry.example", "inner.example", "*.example", "127.0.0.0/8", "other.example"])
+def test_private_address_that_the_user_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    """The registry or the host it leads to: a registry whose blobs lie in the company's own store."""
+    names = {"registry.example": PUBLIC, "inner.example": "127.0.0.1"}
+    with registry_on(PUBLIC) as fake, fake_registry() as neighbour:
+        neighbour.put(DATA)
+        host = f"registry.example:{fake.host.partition(':')[2]}"
+        fake.redirect_to = f"http://inner.example:{neighbour.host.partition(':')[2]}"
+        with pretending(monkeypatch, names, public=frozenset({PUBLIC})):
+            options = RegistryOptions(tries=1, insecure_registries=(host,), private_registries=(named,))
+            registry = client(host, tmp_path, options)
+            url = f"http://files.example:{fake.host.partition(':')[2]}/v2/x/blobs/{Digest.of(DATA)}"
+            if named == "other.example":
+                with pytest.raises(RegistryError, match="private address") as failed:
+                    pull(registry, descriptor())
+                assert "TIFFIN_PRIVATE_REGISTRIES" in failed.value.remedy and not neighbour.log
+                return
+            pull(registry, descriptor())
+            assert neighbour.log
+        if named == "inner.example":
+            with pretending(monkeypatch, {**names, "files.example": PUBLIC}, public=frozenset({PUBLIC})):
+                assert download(url, io.BytesIO(), private=(named,)).changed
+
+
 @pytest.mark.attack("T28")
 def test_name_that_resolves_otherwise_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DNS rebinding: what was checked is not what is connected to."""

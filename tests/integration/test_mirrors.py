@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
+import socket
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +68,52 @@ def test_mirrors_by_flag_and_places_by_prefix(tiffin: Run, context: Make, mirror
     blocked = configured(tmp_path, '[[registry]]\nlocation = "docker.io"\nblocked = true\n')
     done = tiffin("pull", "team/other:1", env=blocked, check=False)
     assert done.returncode == 1 and 'images of "docker.io" are blocked' in done.stderr
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    ],
+)
+def test_layers_that_may_not_be_distributed_run(tiffin: Run, base: str, media_type: str) -> None:
+    with fake_registry() as fake:
+        tiffin("push", "-q", base, f"{fake.host}/base:1")
+        data, kind = fake.manifests["1"]
+        document = json.loads(data)
+        document["layers"][0] |= {"mediaType": media_type, "urls": ["https://example.invalid/layer"]}
+        fake.manifests["1"] = (json.dumps(document).encode(), kind)
+        tiffin("system", "reset", "-f")
+        assert tiffin("run", "--rm", f"{fake.host}/base:1", "echo", "it runs").stdout == "it runs\n"
+
+
+class _Socks(socketserver.StreamRequestHandler):
+    """SOCKS 5 that takes anyone and leads every name to one server (RFC 1928)."""
+
+    def handle(self) -> None:
+        self.rfile.read(self.rfile.read(2)[1])
+        self.wfile.write(b"\5\0")
+        kind = self.rfile.read(4)[3]
+        self.rfile.read((self.rfile.read(1)[0] if kind == 3 else 4) + 2)
+        self.wfile.write(b"\5\0\0\1\0\0\0\0\0\0")
+        with socket.create_connection(self.server.target) as server:  # type: ignore[attr-defined]
+            server.sendall(self.connection.recv(1 << 16))
+            while data := server.recv(1 << 16):
+                self.connection.sendall(data)
+
+
+def test_socks(tiffin: Run, context: Make, proxy: http.server.ThreadingHTTPServer) -> None:
+    folder = context("FROM scratch\nADD http://files.example/f /\n")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks) as server:
+        server.daemon_threads = True
+        server.target = ("127.0.0.1", proxy.server_port)  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        env = {**os.environ, "ALL_PROXY": f"socks5h://127.0.0.1:{server.server_address[1]}"}
+        tiffin("build", folder, env=env)
+        assert proxy.asked == ["/f"]  # type: ignore[attr-defined]
+        server.shutdown()
 
 
 class _Proxy(http.server.BaseHTTPRequestHandler):
