@@ -21,7 +21,7 @@ from tests.differential.listing import listing
 from tests.differential.oracle import Oracle
 
 PLACE = Path(__file__).with_name("recorded.json")
-COUNT = 60
+COUNT = 160
 Answer = Mapping[str, str] | str
 
 
