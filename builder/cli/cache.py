@@ -202,6 +202,8 @@ def _damage_of_tree(layers: LayerStore, diff_id: Digest) -> str:
 
     try:
         data = layers.snapshots.read_index(diff_id)
+        if data is not None and not LayerIndex.is_current(data):
+            data = None  # of another tiffin: it is made anew when it is needed
         if data is not None:
             LayerIndex.decode(data)
         layers.snapshots.blobs(diff_id)

@@ -111,6 +111,14 @@ class LayerIndex:
             document["implied"] = sorted(self.implied)
         return json.dumps(document, separators=(",", ":")).encode()
 
+    @staticmethod
+    def is_current(data: bytes) -> bool:
+        """False for what another version of tiffin encoded; what is no table at all passes for one, and is damaged."""
+        try:
+            return bool(json.loads(data)["version"] == VERSION)
+        except (ValueError, TypeError, LookupError):
+            return True
+
     @classmethod
     def decode(cls, data: bytes) -> LayerIndex:
         """Read what `encode` wrote; raises CorruptError."""

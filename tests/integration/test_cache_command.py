@@ -99,6 +99,13 @@ def test_verify_of_layers_that_others_packed(tiffin: Run, busybox: Path, root: P
     assert "0 damaged" in tiffin("cache", "verify", "--repair").stdout
     (tree,) = (root / "layers").glob("*/fs.*")
     assert (tree / "etc/passwd").exists(), "nothing is taken away"
+    index = tree.parent / "index"
+    before = index.read_bytes()
+    index.write_bytes(before.replace(b'"version":', b'"version":9', 1))
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n"), "a table of another tiffin is no damage"
+    index.write_bytes(before[:-20])
+    assert "index is damaged" in tiffin("cache", "verify", check=False).stdout
+    index.write_bytes(before)
     (tree / "etc/passwd").chmod(0o600)
     found = tiffin("cache", "verify", check=False)
     assert found.returncode == 1 and 'was changed: "etc/passwd" has another mode' in found.stdout
