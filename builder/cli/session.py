@@ -69,6 +69,7 @@ class Session:
         child = os.fork()
         if child == 0:
             try:
+                self.__dict__["state"] = state  # else it would be opened again, and swept in a child again
                 self.isolate(None)
                 containers.sweep(stopped=False)
             finally:
