@@ -7,7 +7,6 @@ disk mean nothing under another; 2 is the form of trees, and no other is read. A
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from cache.digest import Digest
 from cache.errors import CorruptError
 from cache.files import disk_errors, remove_tree, write_atomically
+from cache.hashing import short_sha256
 from cache.statedir import StateDir
 from cache.values import dataclass
 
@@ -86,7 +86,7 @@ class Snapshots:
 
     def ways(self, diff_ids: Sequence[Digest]) -> Path:
         """The tree that lies over the last of these layers, with the directories that look as below it; empty for none."""
-        chain = hashlib.sha256("\n".join(map(str, diff_ids)).encode()).hexdigest()[:32]
+        chain = short_sha256("\n".join(map(str, diff_ids)).encode())[:32]
         return self._folder(diff_ids[-1]) / f"ways.{self.flavor}.{chain}"
 
     def has_tree(self, diff_id: Digest) -> bool:
