@@ -3,7 +3,7 @@
 gzip is written as members (RFC 1952, 2.2) of fixed blocks, so threads share the work and the bytes are the same for any
 number of them; every reader of layers takes several, as eStargz has them. libdeflate makes them: at its level 5 they are
 as small as zlib's level 6 in a third of the time. What is compressed already is stored. The libraries come with their
-wheels, so versions, not machines, decide what is written; zlib serves where libdeflate has no wheel.
+wheels, so versions, not machines, decide what is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from builder.errors import CorruptError, UsageError
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 Kind = Literal["none", "gzip", "zstd"]
 GZIP_BLOCK_BYTES = 1 << 20
 GZIP_PIECE_BYTES = 1 << 17  # of a block: compressed or stored as a whole
-GZIP_FRAME_BYTES = 18  # header and trailer of a member
 SAMPLE_BYTES = 1 << 10  # twice in a piece: what they cannot save is not there to be saved
 DENSE_RATIO = 0.98
 MOST_ZEROS = 1 / 128  # twice as many as in random bytes: more are headers between small files, which do get smaller
@@ -130,20 +128,11 @@ class _BlockGzip:
 
 def _members(block: bytes, level: int) -> bytes:
     """One block as gzip members; runs of pieces that would not get smaller are stored, at many times the speed."""
-    compress = _gzip()
-    return b"".join(compress(block[start:end], 0 if dense else level) for start, end, dense in _runs(block, level))
+    import deflate
 
-
-@cache
-def _gzip() -> Callable[[bytes, int], bytes]:
-    """What makes a gzip member of bytes at a level: libdeflate, or zlib on machines for which it has no wheel."""
-    try:
-        from deflate import gzip_compress
-    except ImportError:
-        import zlib
-
-        return lambda data, level: zlib.compress(data, level, GZIP_WRAPPER)
-    return lambda data, level: bytes(gzip_compress(data, level))
+    return b"".join(
+        deflate.gzip_compress(block[start:end], 0 if dense else level) for start, end, dense in _runs(block, level)
+    )
 
 
 def _runs(block: bytes, level: int) -> list[tuple[int, int, bool]]:
@@ -159,11 +148,13 @@ def _runs(block: bytes, level: int) -> list[tuple[int, int, bool]]:
 
 def _is_dense(piece: bytes, level: int) -> bool:
     """Whether it looks random, encrypted or compressed already, by its zeros and a sample; decided by the bytes alone."""
+    import deflate
+
     if len(piece) < GZIP_PIECE_BYTES or not level or piece.count(0) > len(piece) * MOST_ZEROS:
         return False
     quarter = len(piece) // 4
     sample = piece[quarter : quarter + SAMPLE_BYTES] + piece[-quarter : SAMPLE_BYTES - quarter]
-    return len(_gzip()(sample, level)) - GZIP_FRAME_BYTES > len(sample) * DENSE_RATIO
+    return len(deflate.deflate_compress(sample, level)) > len(sample) * DENSE_RATIO
 
 
 def sniff(head: bytes) -> str:

@@ -8,7 +8,6 @@ import gzip
 import io
 import lzma
 import random
-import sys
 
 import pytest
 import zstandard
@@ -61,20 +60,6 @@ def test_what_is_dense_is_stored_and_nothing_else() -> None:
     assert len(packed(encoded)) < len(encoded) * 0.8
     dense = (1 << 21) // (1 << 18) * GZIP_PIECE_BYTES
     assert dense < len(packed(MIXED)) < dense * 1.2
-
-
-@pytest.mark.parametrize("level", [None, 0, 9])
-def test_machine_without_libdeflate_writes_what_any_gunzip_reads(
-    level: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "deflate", None)
-    compress._gzip.cache_clear()
-    try:
-        made = packed(MIXED, level)
-    finally:
-        compress._gzip.cache_clear()
-    assert gzip.decompress(made) == MIXED
-    assert level == 0 or len(made) < len(MIXED) * 0.75
 
 
 def test_headers_between_small_dense_files_are_compressed() -> None:
