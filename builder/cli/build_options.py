@@ -67,6 +67,9 @@ def build_args(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
 
 def configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
     """What `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
+    folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
+    if not Path(folder, "config.json").exists():  # most have none, and what reads it takes time to load
+        return {}
     from builder.registry.proxies import configured_proxies, read_docker_config
 
     found = configured_proxies(read_docker_config(environ))
