@@ -24,10 +24,10 @@ STEPS, OPERATIONS = 3, 6
 IDS = (0, 5, 33, 1000, 65535, 65536, 65537, 70000, 1885580785, (1 << 31) - 1)
 NAMES = ("f", "g", "d", "d/f", "d/e", "l", "e")
 USERS = {"near": 1000, "far": 70000, "big": 1885580785}
-TEMPLATES = (
+TEMPLATES = (  # fifos have names that nothing opens: it would wait for ever
     "touch {a}", "echo x >> {a}", "chown {u}:{v} {a}", "chown -h {u}:{v} {a}", "chown -R {u} {a}", "chgrp {v} {a}",
     "chmod {m} {a}", "cp {a} {b}", "cp -a {a} {b}", "cp -r {a} {b}", "mv {a} {b}", "ln {a} {b}", "ln -s {a} {b}",
-    "rm -rf {a}", "mkdir -p {a}", "mkfifo {a}", "mknod {a} c 1 3", "mknod -m {m} {a} b 8 {n}", "sed -i s/x/y/ {a}",
+    "rm -rf {a}", "mkdir -p {a}", "mkfifo p{n}", "mknod {a} c 1 3", "mknod -m {m} {a} b 8 {n}", "sed -i s/x/y/ {a}",
     "tar c {a} | tar x -C d", "install -o {u} -g {v} -m {m} {a} {b}", "su {who} -c 'touch t/{n}; mkdir -p t/m{n}; ln -s x t/l{n}'",
     "su {who} -c 'cp -r {a} t/c{n}'", "chown {u}:{v} t/*", "echo junk > {a}", "chown {u} t; chmod 3777 t",
 )  # fmt: skip
