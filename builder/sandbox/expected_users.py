@@ -6,7 +6,6 @@ itself where there are users whom something may be refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 # programs that run others as somebody else
@@ -15,9 +14,8 @@ _BECOMING = {
     "start-stop-daemon", "capsh", "pkexec", "initdb", "pg_ctl", "pg_ctlcluster",
 }  # fmt: skip
 _INSTALLING = {"apt-get", "apt", "aptitude", "apk", "yum", "dnf", "microdnf", "zypper", "pacman", "pip", "npm"}
-_CALLS = re.compile(r"\bset(?:res|re|e)?uid\b|--userspec")  # of scripting languages and of chroot
-_BETWEEN_COMMANDS = re.compile(r"[;&|\n(){}`]+")
-_WORD = re.compile(r"[^\s'\"]+")
+_CALLS = ("setuid", "seteuid", "setreuid", "setresuid", "--userspec")  # of scripting languages, and of chroot
+_PLAIN = str.maketrans(";&|(){}`'\"", "\n\n\n\n\n\n\n\n  ")  # what separates commands, and what words
 _NEEDED = {
     "CHOWN",
     "DAC_OVERRIDE",
@@ -36,12 +34,14 @@ def expects_users(uid: int, capabilities: Sequence[str], texts: Sequence[str]) -
 
 
 def _becomes_another(text: str) -> bool:
-    return bool(_CALLS.search(text)) or any(map(_is_becoming, _BETWEEN_COMMANDS.split(text.replace("\\\n", " "))))
+    if any(call in text for call in _CALLS):
+        return True
+    return any(map(_is_becoming, text.replace("\\\n", " ").translate(_PLAIN).split("\n")))
 
 
 def _is_becoming(command: str) -> bool:
     """Whether a word of a simple command is such a program, and not the name of a package to be installed."""
-    for word in _WORD.findall(command):
+    for word in command.split():
         name = word.rpartition("/")[2]
         if name in _BECOMING:
             return True

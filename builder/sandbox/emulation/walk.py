@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 from time import monotonic
 
@@ -23,7 +22,7 @@ _MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLD = os.O_PATH | os.O_CLOEXEC
 _PROC_ROOT_INODE = 1
-_OF_PROCESS = re.compile(rb"/proc/([0-9]+)(?:/|\Z)")
+_PROC = b"/proc/"
 _PSEUDO_TERMINALS = range(136, 144)  # Unix98 slaves, devices.txt
 _SHORTCUT_SECONDS, _MAX_SHORTCUTS = 0.05, 1 << 12
 _BY_DESCRIPTOR = b"self/fd/"
@@ -316,8 +315,9 @@ def _through(fd: int) -> bytes:
 
 def _process_of(path: bytes, *, named: bool) -> int:
     """The process whose part of /proc that is; 0 for any other."""
-    match = _OF_PROCESS.match(os.readlink(path.rpartition(b"/")[0] if named else path) + b"/")
-    return int(match[1]) if match else 0
+    place = os.readlink(path.rpartition(b"/")[0] if named else path)
+    first = place[len(_PROC) :].partition(b"/")[0]
+    return int(first) if place.startswith(_PROC) and first.isdigit() else 0
 
 
 def protection(kind: str) -> int:
