@@ -81,6 +81,7 @@ class _Reader:
         if not self._physical[-1]:
             self._physical.pop()
         self._at = 0
+        self._directive_lines: set[int] = set()
         self.errors: list[DockerfileError] = []
         self._check_lengths()
 
@@ -99,6 +100,7 @@ class _Reader:
             if not match or match[1].lower() not in DIRECTIVES:
                 break
             key = match[1].lower()
+            self._directive_lines.add(index)
             if key in result:
                 self._fault(index, f"only one {key} parser directive can be used", "remove one of them")
                 continue
@@ -114,10 +116,13 @@ class _Reader:
         while self._at < len(self._physical):
             line = self._physical[self._at].strip()
             if line.startswith("#"):
-                comments.append(line[1:].strip())
+                text = line[1:].strip()
+                if not text:  # an empty comment parts what is above it from the instruction, an empty line does not
+                    comments.clear()
+                elif self._at not in self._directive_lines:
+                    comments.append(text)
                 self._at += 1
             elif not line:
-                comments.clear()
                 self._at += 1
             else:
                 logical = self._logical(continued, escape, tuple(comments))

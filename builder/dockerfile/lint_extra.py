@@ -72,9 +72,10 @@ def double_star_in_copy_source(dockerfile: Dockerfile) -> Iterator[Finding]:
 def invalid_definition_description(dockerfile: Dockerfile) -> Iterator[Finding]:
     for node in named(dockerfile.instructions, "FROM", "ARG"):
         names = _defined(node)
-        text = next((line for line in node.comments if not line.lower().startswith("check=")), "")
-        if names and text and text.split(None, 1)[0] not in names:
-            message = f"Comment for {'build stage' if node.keyword == 'FROM' else 'build argument'} should follow the format: `# {names[0]} <description>`"
+        text = node.comments[-1] if node.comments else ""
+        if names and text and text.split(" ", 1)[0] not in names:
+            example = names[0] if len(names) == 1 else "<arg_key>"
+            message = f"Comment for {node.keyword} should follow the format: `# {example} <description>`"
             yield finding(node, "InvalidDefinitionDescription", message)
 
 
@@ -82,7 +83,7 @@ def _defined(node: Instruction) -> Sequence[str]:
     if node.keyword == "ARG":
         return names_of(node)
     words = node.value.split()
-    return words[2:3] if len(words) == 3 else ()
+    return [word.lower() for word in words[2:3]] if len(words) == 3 else ()
 
 
 CHECKS: Sequence[Check] = (

@@ -158,11 +158,16 @@ def _plainly(pattern: str, path: str) -> bool:
 def plainly_ignored(lines: list[str], path: str) -> bool:
     parts = path.split("/")
     above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    held = [False] * len(lines)  # what matched a directory matches all below it
     ignored = False
-    for line in lines:
-        pattern = posixpath.normpath(line.removeprefix("!"))
-        if any(plainly_matches(pattern, each) for each in above):
-            ignored = not line.startswith("!")
+    for each in above:
+        ignored = False
+        for number, line in enumerate(lines):
+            negated = line.startswith("!")
+            tried = ignored or not negated  # an exception that would change nothing is not tried
+            pattern = posixpath.normpath(line.removeprefix("!"))
+            if held[number] or (tried and plainly_matches(pattern, each)):
+                held[number], ignored = True, not negated
     return ignored
 
 

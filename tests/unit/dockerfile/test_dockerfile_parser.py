@@ -74,7 +74,7 @@ def test_spans_hold_the_original_lines() -> None:
 
 
 def test_comments_directly_above_belong_to_an_instruction() -> None:
-    nodes = parse(b"# lost\n\n#one\n# two\nFROM a\nRUN b\n", "F").instructions
+    nodes = parse(b"# escape=`\n# lost\n#\n#one\n\n# two\nFROM a\nRUN b\n", "F").instructions
     assert [node.comments for node in nodes] == [("one", "two"), ()]
 
 

@@ -171,7 +171,8 @@ def test_comment_above_skips_for_one_instruction() -> None:
     text = "FROM a\n# check=skip=SecretsUsedInArgOrEnv\nENV A_KEY=x\nENV B_KEY=x\n"
     assert rules(text) == [(4, "SecretsUsedInArgOrEnv")]
     assert rules("FROM a\n# check=skip=Other\nENV A_KEY=x\n") == [(3, "SecretsUsedInArgOrEnv")]
-    assert rules("FROM a\n# check=skip=all\n\nENV A_KEY=x\n") == [(4, "SecretsUsedInArgOrEnv")]
+    assert rules("FROM a\n# check=skip=all\n\nENV A_KEY=x\n") == []
+    assert rules("FROM a\n# check=skip=all\n#\nENV A_KEY=x\n") == [(4, "SecretsUsedInArgOrEnv")]
     assert rules("FROM a\n# check=what is this\nENV A_KEY=x\n") == [(3, "SecretsUsedInArgOrEnv")]
     assert rules("FROM a\n# check=skip=SecretsUsedInArgOrEnv\nONBUILD ENV A_KEY=x\n") == []
 
