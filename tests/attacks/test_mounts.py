@@ -60,7 +60,7 @@ OPTIONS = [
     "type=bind,target=/x,z=suid", "type=bind,target=/x,U", "type=bind,target=/x,relabel=suid", "type=tmpfs,target=/x,tmpfs-mode=4777", "type=tmpfs,target=/x,size=1,dev",
     "type=tmpfs,target=/x,size=1k,mode=777", "type=cache,target=/x,mode=99999", "type=cache,target=/x,uid=-1", "type=cache,target=/x,uid=4294967296",
     "type=devpts,target=/x", "type=proc,target=/x", "type=overlay,target=/x,upperdir=/", "type=volume,target=/x", "type=image,target=/x", "type=bind,target=/x,source=/a\\,suid",
-    "type=cache,target=/x,sharing=everyone", "type=secret,target=/x,id=s,mode=7777777", "type=ssh,target=/x,source=/etc", "type=bind,target=/", "target=/x,target=/y",
+    "type=cache,target=/x,sharing=everyone", "type=secret,target=/x,id=s,mode=7777777", "type=ssh,target=/x,source=/etc", "type=bind,target=/", "target=/x,target=/",
     "type=tmpfs,target=/x,size=99999999999999999999999999", "type=tmpfs,target=/x,size=-1", "type=tmpfs,target=/x,size=1k\\,mode=4777",
 ]  # fmt: skip
 
