@@ -72,6 +72,7 @@ def read_answer(call: str, stdout: str, stderr: str) -> Any:
     assert document.pop("sources")
     if call == "targets":
         return _with_lines(document["targets"] or [])
+    document.pop("cache", None)  # BuildKit has the field, and leaves it empty
     answer = _with_lines(document)
     for items in filter(lambda value: isinstance(value, list), answer.values()):
         items.sort(key=lambda item: (item["location"], item.get("name", "")))  # those of one line are in no order
