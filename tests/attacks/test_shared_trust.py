@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -277,7 +278,10 @@ def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
     assert root_ground.run("save", "-o", saved, "minimal").returncode == 0
     subprocess.run(["tar", "-xf", saved, "-C", outside], check=True)
     manifest = json.loads((outside / "manifest.json").read_text())
-    (outside / "layer.tar.gz").write_bytes(gzip.compress(bytes(10240)))
+    layer = bytes(20480)  # an empty one that nobody has: what is here already is not read
+    (outside / "layer.tar.gz").write_bytes(gzip.compress(layer))
+    document = json.loads((outside / manifest[0]["Config"]).read_text())
+    document["rootfs"]["diff_ids"] = ["sha256:" + hashlib.sha256(layer).hexdigest()]
     for number, (config, layers) in enumerate(
         (
             (f"../outside/{manifest[0]['Config']}", None),
@@ -292,7 +296,7 @@ def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "link").symlink_to(outside)
         os.mkfifo(folder / "fifo")
-        shutil.copy(outside / manifest[0]["Config"], folder / "config")
+        (folder / "config").write_text(json.dumps(document))
         listed = layers or manifest[0]["Layers"]
         (folder / "manifest.json").write_text(json.dumps([{"Config": config, "RepoTags": ["evil"], "Layers": listed}]))
         error = error_of(root_ground.run("load", "-i", folder))
