@@ -140,6 +140,6 @@ BLOB_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 ROW_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated record": lambda data: data[:-9],
     # also of rows in a document; of a manifest the rows are packed
-    "foreign schema": lambda data: re.sub(rb'(schema\\*":)1', rb"\g<1>9", data).replace(EMBEDDED.encode(), b"x"),
+    "foreign schema": lambda data: re.sub(rb'(schema\\*":)\d+', rb"\g<1>999", data).replace(EMBEDDED.encode(), b"x"),
     "no record at all": lambda data: b"<html>",
 }
