@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests import tar_members
 from tests.conftest import Run
 from tests.listing import Listed, list_tar
+from tests.tar_members import data
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]
-TIME = 1_500_000_000
 
 
 def archive(*members: tuple[str, Mapping[str, object]]) -> bytes:
-    """A tar of members in this order: `data`, or fields of TarInfo."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, fields in members:
-            member = tarfile.TarInfo(name)
-            member.mode, member.mtime = 0o755, TIME
-            data = fields.get("data", b"")
-            assert isinstance(data, bytes)
-            for key, value in fields.items():
-                setattr(member, "size" if key == "data" else key, len(data) if key == "data" else value)
-            tar.addfile(member, io.BytesIO(data))
-    return stream.getvalue()
-
-
-def data(content: bytes, **fields: object) -> Mapping[str, object]:
-    return {"data": content, **fields}
+    return tar_members.archive(members)
 
 
 @pytest.fixture

@@ -15,15 +15,10 @@ from builder.layer.index import Entry, LayerIndex, new_entry
 from builder.solver.changed_tree import ChangedTree
 from builder.solver.trees import LayerTree
 from builder.solver.unpacking import Look, Unpacker
+from tests.tar_members import TIME, Members, archive, data
 
-TIME = 1_500_000_000
 NOW_NS = 5
-Members = Sequence[tuple[str, Mapping[str, object]]]
 DIRECTORY: Mapping[str, object] = {"type": tarfile.DIRTYPE}
-
-
-def data(content: bytes, **fields: object) -> Mapping[str, object]:
-    return {"data": content, **fields}
 
 
 def symlink(target: str) -> Mapping[str, object]:
@@ -32,20 +27,6 @@ def symlink(target: str) -> Mapping[str, object]:
 
 def hardlink(target: str, **fields: object) -> Mapping[str, object]:
     return {"type": tarfile.LNKTYPE, "linkname": target, **fields}
-
-
-def archive(members: Members) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, fields in members:
-            member = tarfile.TarInfo(name)
-            member.mode, member.mtime = 0o755, TIME
-            content = fields.get("data", b"")
-            assert isinstance(content, bytes)
-            for key, value in fields.items():
-                setattr(member, "size" if key == "data" else key, len(content) if key == "data" else value)
-            tar.addfile(member, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def below() -> LayerTree:
