@@ -61,7 +61,9 @@ def newcomer(
     for tool in TOOLS:
         (folder / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
     user = users.names[0]
-    home = tmp_path_factory.mktemp("newcomer") if request.param == "root" else users.home(user)
+    # a home that no other test has built in
+    home = tmp_path_factory.mktemp("newcomer") if request.param == "root" else users.home(user) / "newcomer"
+    home.mkdir(exist_ok=True)
     for place in (folder, *folder.parents):
         if place.owner() == "root" and os.getuid() == 0 and place.is_relative_to(tempfile.gettempdir()):
             place.chmod(place.stat().st_mode | 0o011)  # pytest's own folder, too: others may come by
@@ -71,9 +73,9 @@ def newcomer(
     if request.param == "user" and os.getuid() == 0:
         identity = users.identity(user)
         become = (*become, f"--reuid={identity['user']}", f"--regid={identity['group']}", "--clear-groups")
-        users.own(user, checkout)
+        users.own(user, home)
     yield Newcomer(checkout, folder, become)
-    remove_folder(checkout)
+    remove_folder(home)
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
