@@ -219,8 +219,8 @@ class _Maker:
                 case 7:
                     lines.append(f"WORKDIR {self.pick(('/w', '/w/a', '/s/n', '/l/n', 'n/m', '/t/x', '/w/l/x'))}")
                 case 8:
-                    lines += [*(["USER root"] if user else []), self.run()]
-                    user = ""
+                    user = self.pick((user, user, "root", "1000", "www", "alice:www"))
+                    lines += [*([f"USER {user}"] if user else []), self.run()]
         return lines or [self.add()]
 
 
