@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Registry, running_registry
-from tests.unprivileged import Users, reclaim
+from tests.support.servers import Registry, running_registry
+from tests.support.unprivileged import Users, reclaim
 
 CHECKOUT = Path(__file__).parent.parent
 CLEARED = (

@@ -14,8 +14,8 @@ import pytest
 from tests.attacks.ground import Ground, fingerprint, make_canary
 from tests.conformance.forkserver import ForkServer
 from tests.conftest import CHECKOUT
-from tests.run_machine import own_machine, users_machine
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users, has_one_id
+from tests.support.run_machine import own_machine, users_machine
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users, has_one_id
 
 TIERS = ("root", "range", "single")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.forkserver import ForkServer
-from tests.run_machine import Machine
+from tests.support.run_machine import Machine
 
 PRECIOUS = "precious-canary-content"
 INTERNAL = 70  # the exit code of an error tiffin did not foresee

@@ -26,7 +26,7 @@ from builder.layer.unpack import index_layer, unpack
 from cache.files import remove_tree
 from tests.attacks.ground import Ground, error_of
 from tests.conftest import Run
-from tests.fake_registry import fake_registry
+from tests.fakes.registry import fake_registry
 
 MIB = 1 << 20
 BOMB_BYTES = 192 * MIB

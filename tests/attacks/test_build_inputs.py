@@ -15,8 +15,8 @@ import pytest
 
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.conftest import CHECKOUT
-from tests.minimal_image import base_files
-from tests.servers import running_git
+from tests.support.minimal_image import base_files
+from tests.support.servers import running_git
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 Files = dict[str, bytes | str | None]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.ground import Ground
-from tests.minimal_image import base_files
+from tests.support.minimal_image import base_files
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 PROGRAMS = (

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
-from tests.minimal_image import base_files
+from tests.support.minimal_image import base_files
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 TARGETS = [

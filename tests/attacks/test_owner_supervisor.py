@@ -19,7 +19,7 @@ from builder.ownerattrs import CAPABILITY, OWNER, link_record
 from builder.sandbox.emulation.supervisor import NEEDED_CAPABILITIES
 from builder.sandbox.kernel import CAPABILITIES
 from tests.attacks.ground import Ground
-from tests.run_machine import wait_until
+from tests.support.run_machine import wait_until
 
 pytestmark = [pytest.mark.userns, pytest.mark.attack("T35"), pytest.mark.xdist_group("users")]
 HOST_PROGRAMS = ("-v", "/usr:/usr:ro", "-v", "/lib:/lib:ro", "-v", "/lib64:/lib64:ro")

@@ -31,7 +31,7 @@ from builder.solver.trees import DirectoryTree
 from cache.files import remove_tree
 from tests.attacks.ground import PRECIOUS, Ground, fingerprint, make_canary
 from tests.conftest import CHECKOUT
-from tests.minimal_image import base_files
+from tests.support.minimal_image import base_files
 
 ROUNDS = 10_000
 RENAME_EXCHANGE = 2

@@ -25,8 +25,8 @@ from cache.digest import Digest
 from cache.trust import Trust
 from tests.attacks.ground import error_of
 from tests.conftest import Run
-from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
-from tests.servers import make_certificate
+from tests.fakes.registry import PASSWORD, TOKEN, USER, Fake, fake_registry
+from tests.support.servers import make_certificate
 
 pytestmark = pytest.mark.network
 DATA = b"layer" * 1000

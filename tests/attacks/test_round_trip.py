@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks.ground import Ground
 from tests.integration.layer_round_trip import view
-from tests.servers import Registry
+from tests.support.servers import Registry
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("attacks")]
 EPOCH = 1_700_000_000

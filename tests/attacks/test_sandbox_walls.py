@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.ground import PRECIOUS, Ground, error_of
-from tests.minimal_image import base_files
+from tests.support.minimal_image import base_files
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 DOCKER_CAPABILITIES = 0x00000000A80425FB

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.ground import Ground, error_of
-from tests.fake_registry import PASSWORD, USER, fake_registry
-from tests.minimal_image import base_files
-from tests.unprivileged import readable
+from tests.fakes.registry import PASSWORD, USER, fake_registry
+from tests.support.minimal_image import base_files
+from tests.support.unprivileged import readable
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("attacks")]
 CANARY = "c4nary-of-a-s3cret"

@@ -42,9 +42,9 @@ from cache.shared import MAX_ROW_BYTES
 from cache.snapshots import BlobRef
 from cache.statedir import StateDir
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
-from tests.cache_servers import running_redis
-from tests.run_machine import own_machine
-from tests.servers import TIED, ended
+from tests.support.cache_servers import running_redis
+from tests.support.run_machine import own_machine
+from tests.support.servers import TIED, ended
 
 ZEROS = "0" * 64
 LONG_AGO = 1_000_000_000

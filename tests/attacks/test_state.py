@@ -26,8 +26,8 @@ from cache.snapshots import Snapshots
 from cache.statedir import StateDir
 from tests.attacks.ground import Ground, error_of
 from tests.conftest import CHECKOUT
-from tests.minimal_image import base_files, write_image
-from tests.unprivileged import WITHOUT_IDS, Users, has_ids, interpreter, remove_folder
+from tests.support.minimal_image import base_files, write_image
+from tests.support.unprivileged import WITHOUT_IDS, Users, has_ids, interpreter, remove_folder
 
 # -- permissions (T30) -----------------------------------------------------------------------------------------------
 

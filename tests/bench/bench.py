@@ -29,8 +29,8 @@ from tests.bench.engines import Buildah, BuildKit, Docker, Engine, Kaniko, Other
 from tests.bench.lab import Lab
 from tests.bench.measuring import Place, Sample
 from tests.bench.workloads import Workload, all_workloads
-from tests.servers import running_registry
-from tests.unprivileged import WITH_IDS, Users
+from tests.support.servers import running_registry
+from tests.support.unprivileged import WITH_IDS, Users
 
 NEEDED = ("buildah", "podman", "runc", "dockerd", "docker-registry", "mmdebstrap", "mkfs.ext4", "setpriv")
 ENGINES = ("tiffin", "buildah", "docker", "buildkit", "kaniko", "other", "python")

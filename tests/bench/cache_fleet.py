@@ -22,8 +22,8 @@ from tests.bench.bench import prepared
 from tests.bench.engines import Engine
 from tests.bench.lab import Lab
 from tests.bench.measuring import Command, measured
-from tests.cache_servers import running_nginx, running_redis
-from tests.faults import Proxy, faulty
+from tests.support.cache_servers import running_nginx, running_redis
+from tests.support.faults import Proxy, faulty
 
 DELAYS = (0.0, 0.001, 0.02, 0.1)  # seconds that each answer is held back
 STEPS = 30

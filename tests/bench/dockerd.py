@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.servers import TIED
+from tests.support.servers import TIED
 
 START_SECONDS = 30
 # no network of its own: builds and runs use the machine's

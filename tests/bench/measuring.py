@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.unprivileged import WITH_IDS, Users, interpreter
+from tests.support.unprivileged import WITH_IDS, Users, interpreter
 
 KIB = 1024
 MICROSECONDS = 1_000_000

@@ -7,7 +7,7 @@ import os
 import tarfile
 
 from tests.cachetable.scene import Case, Scene, World
-from tests.unprivileged import give_away
+from tests.support.unprivileged import give_away
 
 WORLD = World(
     name="copy",

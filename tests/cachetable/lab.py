@@ -16,10 +16,10 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
 from tests.cachetable.scene import Answer, Scene, World
 from tests.conformance.forkserver import ForkServer
-from tests.servers import Registry
+from tests.support.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
+from tests.support.servers import Registry
 
 LIBRARIES = (
     "redis",

@@ -11,8 +11,8 @@ from tests.cachetable import adding, copying, running, stages
 from tests.cachetable.lab import KINDS, Lab, open_lab
 from tests.cachetable.scene import Case, World, steps
 from tests.conftest import assert_nothing_left
-from tests.servers import Registry
-from tests.unprivileged import remove_folder
+from tests.support.servers import Registry
+from tests.support.unprivileged import remove_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network]
 TABLE: list[tuple[World, Case]] = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tests.conformance.nodes import Node, Table, difference, merge_layers, read_table, to_tar
-from tests.minimal_image import ARCHITECTURES, base_files
+from tests.support.minimal_image import ARCHITECTURES, base_files
 
 COMMENT = "buildkit.dockerfile.v0"
 EMPTY_DIFF_ID = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()

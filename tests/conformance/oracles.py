@@ -18,7 +18,7 @@ from typing import Protocol
 
 from tests.conformance.case import Case
 from tests.conformance.images import Base, Result, read_result
-from tests.servers import TIED
+from tests.support.servers import TIED
 
 START_SECONDS = 30
 BUILD_SECONDS = 120

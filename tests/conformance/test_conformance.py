@@ -18,7 +18,7 @@ from tests.conformance.forkserver import ForkServer
 from tests.conformance.images import Base, Result, placed, read_result, write_base
 from tests.conformance.servers import serving_files
 from tests.conftest import assert_nothing_left
-from tests.unprivileged import has_one_id, remove_folder
+from tests.support.unprivileged import has_one_id, remove_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network]
 CASES = {case.id: case for area in areas() for case in load(area)}

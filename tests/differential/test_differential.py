@@ -13,7 +13,7 @@ from tests.differential import recorded
 from tests.differential.builder import Builder
 from tests.differential.generator import Example, example
 from tests.differential.listing import differences
-from tests.unprivileged import has_one_id, remove_folder
+from tests.support.unprivileged import has_one_id, remove_folder
 
 pytestmark = pytest.mark.userns
 MORE = int(os.environ.get("TIFFIN_DIFFERENTIAL", "0"))

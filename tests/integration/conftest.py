@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.run_machine import Machine, own_machine, users_machine
-from tests.servers import Registry
-from tests.unprivileged import Users, has_ids
+from tests.support.run_machine import Machine, own_machine, users_machine
+from tests.support.servers import Registry
+from tests.support.unprivileged import Users, has_ids
 
 BOOTSTRAP_SECONDS = 300
 CA_FILE = "etc/ssl/certs/ca-certificates.crt"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.listing import list_tar
-from tests.unprivileged import has_one_id
+from tests.support.listing import list_tar
+from tests.support.unprivileged import has_one_id
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import tar_members
 from tests.conftest import Run
-from tests.listing import Listed, list_tar
-from tests.tar_members import data
+from tests.support import tar_members
+from tests.support.listing import Listed, list_tar
+from tests.support.tar_members import data
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.servers import Registry, free_port, make_certificate, running_registry
+from tests.support.servers import Registry, free_port, make_certificate, running_registry
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

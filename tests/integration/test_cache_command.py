@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, assert_nothing_left
-from tests.servers import TIED, Registry, free_port
+from tests.support.servers import TIED, Registry, free_port
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

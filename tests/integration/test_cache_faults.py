@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache_contents import (
+from tests.conformance.forkserver import ForkServer
+from tests.conftest import assert_nothing_left
+from tests.support.cache_contents import (
     BLOB_DAMAGES,
     ROW_DAMAGES,
     Contents,
@@ -27,11 +29,9 @@ from tests.cache_contents import (
     S3Contents,
     damage,
 )
-from tests.cache_servers import BUCKET, S3_OPTIONS, CacheServer, running_nginx, running_redis, running_s3
-from tests.conformance.forkserver import ForkServer
-from tests.conftest import assert_nothing_left
-from tests.faults import faulty
-from tests.servers import Registry
+from tests.support.cache_servers import BUCKET, S3_OPTIONS, CacheServer, running_nginx, running_redis, running_s3
+from tests.support.faults import faulty
+from tests.support.servers import Registry
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache_servers import running_redis
 from tests.conftest import Run, assert_nothing_left
-from tests.servers import Registry
+from tests.support.cache_servers import running_redis
+from tests.support.servers import Registry
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, assert_nothing_left
-from tests.faults import Proxy, faulty
-from tests.hosts import Host, Network, network_of
-from tests.servers import TIED, Registry
+from tests.support.faults import Proxy, faulty
+from tests.support.hosts import Host, Network, network_of
+from tests.support.servers import TIED, Registry
 
 pytestmark = [
     pytest.mark.userns,

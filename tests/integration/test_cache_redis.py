@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.cache_servers import CacheServer, running_redis
 from tests.conftest import assert_nothing_left
-from tests.servers import free_port, make_certificate, serving
+from tests.support.cache_servers import CacheServer, running_redis
+from tests.support.servers import free_port, make_certificate, serving
 
 pytestmark = pytest.mark.network
 Make = Callable[..., Path]

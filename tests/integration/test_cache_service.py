@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
 from tests.conftest import CHECKOUT, assert_nothing_left
-from tests.servers import Registry
-from tests.unprivileged import Users
+from tests.support.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
+from tests.support.servers import Registry
+from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("debian")]
 SOURCE = CHECKOUT / "tests/integration/service"

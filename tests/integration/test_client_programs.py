@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Registry
-from tests.unprivileged import Users, interpreter
+from tests.support.servers import Registry
+from tests.support.unprivileged import Users, interpreter
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("client-programs")]
 INSTALL_SECONDS = 300

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import make_authority
 from tests.conftest import Run
-from tests.servers import Registry, free_port, nginx_before, running_registry
-from tests.token_service import SERVICE, TokenService, token_service
+from tests.support.certificates import make_authority
+from tests.support.servers import Registry, free_port, nginx_before, running_registry
+from tests.support.token_service import SERVICE, TokenService, token_service
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("company registry")]
 LIMIT_BYTES = 20 << 20

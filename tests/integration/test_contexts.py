@@ -21,7 +21,7 @@ from builder.sandbox.binfmt import can_run
 from tests.conftest import Run
 from tests.integration.test_build import listing
 from tests.integration.test_copy_flags import Site, repository, served, site
-from tests.servers import Registry
+from tests.support.servers import Registry
 
 __all__ = ["repository", "served", "site"]  # fixtures
 Make = Callable[..., Path]

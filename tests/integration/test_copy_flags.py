@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.integration.test_build import listing
-from tests.servers import running_git
+from tests.support.servers import running_git
 
 Make = Callable[..., Path]
 TREE = {"a/b/one.txt": "1", "a/b/two.png": "2", "a/c/d/three.txt": "3", "top.txt": "t", "top.png": "p"}

@@ -19,8 +19,8 @@ from builder.registry.client import RegistryClient
 from builder.registry.credentials import Credentials, registry_of
 from builder.registry.transport import RegistryOptions
 from tests.conftest import Run
-from tests.fake_registry import PASSWORD, USER, fake_registry
-from tests.servers import running_registry
+from tests.fakes.registry import PASSWORD, USER, fake_registry
+from tests.support.servers import running_registry
 
 pytestmark = pytest.mark.network
 HUB = "https://index.docker.io/v1/"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.servers import Registry, free_port
-from tests.unprivileged import WITH_IDS, Users, interpreter
+from tests.support.servers import Registry, free_port
+from tests.support.unprivileged import WITH_IDS, Users, interpreter
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("debian")]
 SERVE_SECONDS = 20

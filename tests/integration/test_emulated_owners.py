@@ -11,8 +11,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.run_machine import Machine, users_machine, wait_until
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+from tests.support.run_machine import Machine, users_machine, wait_until
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 END_SECONDS = 20

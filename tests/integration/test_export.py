@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_leftovers import small_disk
-from tests.run_machine import Machine, own_machine, wait_until
+from tests.support.run_machine import Machine, own_machine, wait_until
 
 pytestmark = pytest.mark.userns
 CHANGE = (

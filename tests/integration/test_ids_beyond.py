@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.listing import Listed, list_tar
-from tests.run_machine import Machine, own_machine, users_machine
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+from tests.support.listing import Listed, list_tar
+from tests.support.run_machine import Machine, own_machine, users_machine
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 BIG, GROUP = 1885580785, 70000

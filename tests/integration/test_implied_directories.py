@@ -13,9 +13,9 @@ import pytest
 
 from tests.conformance.images import machine_architecture
 from tests.conftest import Run
-from tests.listing import list_tar
-from tests.minimal_image import base_files, layer
-from tests.unprivileged import has_one_id
+from tests.support.listing import list_tar
+from tests.support.minimal_image import base_files, layer
+from tests.support.unprivileged import has_one_id
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

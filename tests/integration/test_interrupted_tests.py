@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.run_machine import wait_until
-from tests.servers import TIED
+from tests.support.run_machine import wait_until
+from tests.support.servers import TIED
 
 pytestmark = pytest.mark.network
 SECONDS = 30  # a worker of xdist takes five to notice
@@ -26,8 +26,8 @@ WAITING = """
     import subprocess
     import time
 
-    from tests.cache_servers import running_nginx, running_redis
-    from tests.servers import running_git, running_registry
+    from tests.support.cache_servers import running_nginx, running_redis
+    from tests.support.servers import running_git, running_registry
 
 
     def test_that_does_not_end(tmp_path):
@@ -124,7 +124,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.unprivileged import Users
+from tests.support.unprivileged import Users
 
 shutil.copytree = lambda *words, **options: None  # it is the places that count here
 with Users.prepared(Path(sys.argv[1])) as users:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unprivileged import WITH_IDS, Users
+from tests.support.unprivileged import WITH_IDS, Users
 
 pytestmark = pytest.mark.userns
 DOCKERFILE = """FROM scratch

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users, interpreter
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users, interpreter
 
 pytestmark = pytest.mark.userns
 SCRIPT = Path(__file__).with_name("layer_round_trip.py")

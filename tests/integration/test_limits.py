@@ -14,8 +14,8 @@ import pytest
 
 from builder.sandbox import cgroup
 from tests.conftest import CHECKOUT
-from tests.run_machine import Machine, users_machine, wait_until
-from tests.unprivileged import Users
+from tests.support.run_machine import Machine, users_machine, wait_until
+from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("limits")]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.fake_registry import fake_registry
-from tests.servers import Registry
+from tests.fakes.registry import fake_registry
+from tests.support.servers import Registry
 
 pytestmark = pytest.mark.network
 Make = Callable[..., Path]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_machine import Machine, own_machine, wait_until
-from tests.servers import free_port
+from tests.support.run_machine import Machine, own_machine, wait_until
+from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("networks")]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, Run
-from tests.servers import Registry
+from tests.support.servers import Registry
 
 pytestmark = pytest.mark.network
 Context = Callable[..., Path]

@@ -19,8 +19,8 @@ from builder.oci.spec import OCI_INDEX, Platform
 from cache.digest import Digest
 from tests.conformance.oracles import running_buildkit
 from tests.conftest import Run
-from tests.servers import Registry
-from tests.unprivileged import remove_folder
+from tests.support.servers import Registry
+from tests.support.unprivileged import remove_folder
 
 pytestmark = [
     pytest.mark.userns,

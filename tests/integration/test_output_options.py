@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.integration.test_build import listing
-from tests.servers import Registry, make_certificate, running_registry
+from tests.support.servers import Registry, make_certificate, running_registry
 
 Make = Callable[..., Path]
 

@@ -13,9 +13,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.listing import Listed, list_tar
-from tests.run_machine import Machine, own_machine, users_machine
-from tests.unprivileged import Users
+from tests.support.listing import Listed, list_tar
+from tests.support.run_machine import Machine, own_machine, users_machine
+from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 SEEDS = [int(text) for text in os.environ.get("TIFFIN_PROPERTY_SEEDS", "13,14").split(",")]

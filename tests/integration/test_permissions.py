@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_machine import Machine, users_machine
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+from tests.support.run_machine import Machine, users_machine
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 PROGRAM = Path(__file__).with_name("permission_program.py")

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.minimal_image import write_image
-from tests.pod_kinds import PODS
-from tests.pods import Node, Pod
-from tests.run_machine import own_machine
-from tests.servers import Registry
-from tests.unprivileged import Users
+from tests.support.minimal_image import write_image
+from tests.support.pod_kinds import PODS
+from tests.support.pods import Node, Pod
+from tests.support.run_machine import own_machine
+from tests.support.servers import Registry
+from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("pods")]
 DOCUMENT = CHECKOUT / "docs/isolation.md"

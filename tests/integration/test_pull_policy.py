@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.fake_registry import Fake, fake_registry
+from tests.fakes.registry import Fake, fake_registry
 
 pytestmark = pytest.mark.network
 Make = Callable[..., Path]

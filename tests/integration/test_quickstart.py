@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.unprivileged import Users, remove_folder
+from tests.support.unprivileged import Users, remove_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("quickstart")]
 NOT_COPIED = (".git", ".venv", "__pycache__", "*.egg-info", ".*_cache", "build")

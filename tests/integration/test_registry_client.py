@@ -21,9 +21,9 @@ from builder.registry.credentials import Credentials
 from builder.registry.transport import RegistryOptions
 from cache.bundle import Bundle
 from cache.digest import Digest
-from tests.fake_registry import PASSWORD, TOKEN, USER, Fake, fake_registry
-from tests.faults import faulty
-from tests.servers import Registry, nginx_before
+from tests.fakes.registry import PASSWORD, TOKEN, USER, Fake, fake_registry
+from tests.support.faults import faulty
+from tests.support.servers import Registry, nginx_before
 
 pytestmark = pytest.mark.network
 DATA = bytes(range(256)) * 4096

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, Run
-from tests.minimal_image import base_files
-from tests.run_machine import Machine, wait_until
-from tests.servers import Registry
-from tests.unprivileged import has_one_id
+from tests.support.minimal_image import base_files
+from tests.support.run_machine import Machine, wait_until
+from tests.support.servers import Registry
+from tests.support.unprivileged import has_one_id
 
 pytestmark = pytest.mark.userns
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.minimal_image import base_files
-from tests.run_machine import Machine
+from tests.support.minimal_image import base_files
+from tests.support.run_machine import Machine
 
 pytestmark = pytest.mark.userns
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.run_machine import Machine, wait_until
+from tests.support.run_machine import Machine, wait_until
 
 pytestmark = pytest.mark.userns
 LOOP = "echo ready; while :; do sleep 0.02; done"

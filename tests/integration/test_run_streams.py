@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_machine import Machine
-from tests.unprivileged import Users
+from tests.support.run_machine import Machine
+from tests.support.unprivileged import Users
 
 pytestmark = pytest.mark.userns
 TIMEOUT_SECONDS = 60

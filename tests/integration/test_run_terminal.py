@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.run_machine import Machine, wait_until
+from tests.support.run_machine import Machine, wait_until
 
 pytestmark = pytest.mark.userns
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.listing import Listed, list_tar
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users
+from tests.support.listing import Listed, list_tar
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("debian")]
 SCRIPT = r"""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.sandbox.root import MASKED, READ_ONLY
-from tests.run_machine import Machine
+from tests.support.run_machine import Machine
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("seccomp")]
 

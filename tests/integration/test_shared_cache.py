@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.cache_servers import BUCKET, S3_OPTIONS, CacheServer, running_nginx, running_redis, running_s3
 from tests.conftest import Run, assert_nothing_left
-from tests.faults import faulty
-from tests.servers import Registry
+from tests.support.cache_servers import BUCKET, S3_OPTIONS, CacheServer, running_nginx, running_redis, running_s3
+from tests.support.faults import faulty
+from tests.support.servers import Registry
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]

@@ -24,9 +24,9 @@ from builder.registry.download import download
 from builder.registry.transport import RegistryOptions
 from cache.digest import Digest
 from cache.trust import Trust, certs_roots, host_port
-from tests.certificates import Authority, make_authority
 from tests.conftest import Run
-from tests.fake_registry import Fake, fake_registry
+from tests.fakes.registry import Fake, fake_registry
+from tests.support.certificates import Authority, make_authority
 
 pytestmark = pytest.mark.network
 DATA = b"layer" * 1000

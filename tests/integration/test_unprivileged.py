@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Registry
-from tests.unprivileged import WITH_IDS, WITHOUT_IDS, Users, has_ids
+from tests.support.servers import Registry
+from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users, has_ids
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 DOCKERFILE = """FROM base AS a

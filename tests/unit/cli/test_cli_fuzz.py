@@ -18,7 +18,7 @@ from builder.cli.output_spec import parse_output
 from builder.errors import TiffinError
 from builder.oci.reference import Reference
 from builder.oci.spec import Platform
-from tests.fuzz import fuzzing
+from tests.support.fuzz import fuzzing
 
 PIECES = st.sampled_from(
     [

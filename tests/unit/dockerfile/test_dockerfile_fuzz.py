@@ -14,7 +14,7 @@ from builder.dockerfile.lint import CheckOptions, lint
 from builder.dockerfile.parser import KEYWORDS, Dockerfile, parse, parse_trigger
 from builder.dockerfile.words import parse_args, parse_name_values, split_flags, split_words
 from builder.errors import ContextError, DockerfileError, DockerfileErrors, Span
-from tests.fuzz import fuzzing
+from tests.support.fuzz import fuzzing
 
 quick = fuzzing(150)
 

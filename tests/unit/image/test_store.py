@@ -14,7 +14,7 @@ from cache.blobs import BlobStore
 from cache.digest import Digest
 from cache.local import Table
 from cache.statedir import StateDir
-from tests.minimal_image import write_image
+from tests.support.minimal_image import write_image
 
 COUNT = 20
 

@@ -24,7 +24,7 @@ from builder.sandbox.seccomp_filter import build_filter
 from builder.sandbox.seccomp_profile import OPERATORS, Condition, Profile, Rule, Situation, read_profile
 from builder.sandbox.spec import DEFAULT_CAPABILITIES
 from builder.sandbox.syscalls_compat import ABIS
-from tests import libseccomp
+from tests.support import libseccomp
 from tests.unit.sandbox.interpreter import call, run
 
 CHECKOUT = Path(__file__).parents[3]

@@ -17,7 +17,7 @@ from builder.solver.plan import make_plan
 from builder.solver.planned import Plan
 from builder.solver.recipe import BaseImage, Recipe
 from cache.digest import Digest
-from tests.fuzz import fuzzing
+from tests.support.fuzz import fuzzing
 
 quick = fuzzing(200)
 WORDS = st.sampled_from(

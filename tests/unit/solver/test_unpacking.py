@@ -15,7 +15,7 @@ from builder.layer.index import Entry, LayerIndex, new_entry
 from builder.solver.changed_tree import ChangedTree
 from builder.solver.trees import LayerTree
 from builder.solver.unpacking import Look, Unpacker
-from tests.tar_members import TIME, Members, archive, data
+from tests.support.tar_members import TIME, Members, archive, data
 
 NOW_NS = 5
 DIRECTORY: Mapping[str, object] = {"type": tarfile.DIRTYPE}

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.minimal_image import Files, write_image
-from tests.servers import TIED
-from tests.unprivileged import Users, interpreter, remove_folder
+from tests.support.minimal_image import Files, write_image
+from tests.support.servers import TIED
+from tests.support.unprivileged import Users, interpreter, remove_folder
 
 TIMEOUT_SECONDS = 60
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import free_port, serving
+from tests.support.servers import free_port, serving
 
 BUCKET = "layers"
 S3_OPTIONS = "region=us-east-1,use_path_style=true,access_key_id=test,secret_access_key=test"

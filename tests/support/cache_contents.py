@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.image.cache_image import EMBEDDED
-from tests.cache_servers import BUCKET
+from tests.support.cache_servers import BUCKET
 
 
 class Contents(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.lifting import CALLS
 from builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tests.pods import Pod
+from tests.support.pods import Pod
 
 ARBITRARY_UID = 1000680000  # as OpenShift gives one: of no user
 RESTRICTED = "`runAsNonRoot`, `drop: [ALL]`, `allowPrivilegeEscalation: false`"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from builder.sandbox.kernel import CAPABILITIES
 from builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tests.unprivileged import interpreter
+from tests.support.unprivileged import interpreter
 
 # kubelet's default for procMount: Default, and the read-only part of it
 MASKED = (
@@ -30,7 +30,8 @@ MASKED_PROC = (
     "unshare", "-m", "--propagation", "private", "sh", "-c", 'mount -t tmpfs -o ro none /proc/irq && exec "$@"', "sh",
 )  # fmt: skip
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-PROFILE = Path(__file__).parent.parent / "builder/sandbox/seccomp.json"  # in Docker's format, and with what it allows
+# in Docker's format, and with what it allows
+PROFILE = Path(__file__).parent.parent.parent / "builder/sandbox/seccomp.json"
 SUBORDINATE = 300000  # where the ids of a pod with a user namespace begin
 ID_COUNT = 65536
 CODE = "/opt/tiffin"
