@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
 
-from builder import importing
-from cache.typed import TYPE_CHECKING
+from tiffin.builder import importing
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -55,9 +55,9 @@ def main() -> NoReturn:
             traceback.print_exc()
         code = _tell(exc)
     code = _flushed(code)
-    if "cache.statedir" in sys.modules:
+    if "tiffin.cache.statedir" in sys.modules:
         _ignore_signals()  # the result is told, and what is left to do is soon done
-        from cache.statedir import finish
+        from tiffin.cache.statedir import finish
 
         finish()
     if "sqlite3" in sys.modules:
@@ -84,17 +84,17 @@ def _quote_from_bytes(data: bytes) -> str:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    from builder.cli.front import answer
+    from tiffin.builder.cli.front import answer
 
     text = answer(arguments)
     if text is not None:
         sys.stdout.write(f"{text}\n")
         return
-    from builder.cli.quick import answered
+    from tiffin.builder.cli.quick import answered
 
     if answered(arguments):
         return
-    from builder.cli.app import app
+    from tiffin.builder.cli.app import app
 
     app(prog_name="tiffin", standalone_mode=False)
 
@@ -118,8 +118,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def _end_undisturbed() -> None:
     """Take no more signals, and remove what one left that came in the middle of a `finally`."""
     _ignore_signals()
-    if "cache.statedir" in sys.modules:
-        from cache.statedir import remove_scratches
+    if "tiffin.cache.statedir" in sys.modules:
+        from tiffin.cache.statedir import remove_scratches
 
         remove_scratches()
 
@@ -149,7 +149,7 @@ def _open_standard_streams() -> None:
 
 def _tell(exc: BaseException) -> int:
     """Print an error on stderr, in one line where it fits one; the exit code."""
-    from builder.errors import TiffinError
+    from tiffin.builder.errors import TiffinError
 
     if "click" in sys.modules:
         code = _tell_of_click(exc)
@@ -167,12 +167,12 @@ def _tell(exc: BaseException) -> int:
         case BrokenPipeError():
             return EXIT_FAILED
         case TiffinError():
-            from builder.cli.errors import describe
+            from tiffin.builder.cli.errors import describe
 
             _print(describe(exc))
             return exc.exit_code
         case OSError():
-            from cache.files import disk_error
+            from tiffin.cache.files import disk_error
 
             _print(f"error: {disk_error(exc.filename or 'a file', exc)}")
         case MemoryError():

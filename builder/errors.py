@@ -1,6 +1,6 @@
 """Errors of the builder, above those of the stores.
 
-TiffinError (cache.errors)
+TiffinError (tiffin.cache.errors)
 ├── DockerfileError     a Dockerfile that cannot be built as written; carries file and lines
     │   └── DockerfileErrors    several of them
 ├── BuildError          a step that failed
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache.errors import (
+from tiffin.cache.errors import (
     CorruptError,
     DigestError,
     DiskFullError,
@@ -28,7 +28,7 @@ from cache.errors import (
     TiffinError,
     UsageError,
 )
-from cache.values import dataclass
+from tiffin.cache.values import dataclass
 
 __all__ = [
     "CANCELED",

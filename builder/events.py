@@ -9,8 +9,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from cache.typed import Protocol
-from cache.values import dataclass
+from tiffin.cache.typed import Protocol
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

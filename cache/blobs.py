@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cache.digest import Digest, HashingWriter, VerifyingReader
-from cache.errors import CorruptError, StoreError
-from cache.files import disk_errors
-from cache.statedir import StateDir
-from cache.typed import TYPE_CHECKING, cast
+from tiffin.cache.digest import Digest, HashingWriter, VerifyingReader
+from tiffin.cache.errors import CorruptError, StoreError
+from tiffin.cache.files import disk_errors
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from cache.errors import StoreError, TiffinError
+from tiffin.cache.errors import StoreError, TiffinError
 
 READ_BYTES = 1 << 16
 MAX_ANSWER_BYTES = 256 << 20

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 
-from cache.digest import Digest
-from cache.errors import CorruptError, DigestError
-from cache.keys import SCHEMA
-from cache.snapshots import BlobRef
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import CorruptError, DigestError
+from tiffin.cache.keys import SCHEMA
+from tiffin.cache.snapshots import BlobRef
 
 MAX_ROWS = 5000  # of one document; the oldest go first
 MAX_BUNDLE_BYTES = 64 << 20

@@ -5,9 +5,9 @@ image-spec descriptor.md#digests. sha256 and sha512 are accepted; sha256 is what
 
 from __future__ import annotations
 
-from cache.errors import CorruptError, DigestError
-from cache.hashing import hasher
-from cache.typed import TYPE_CHECKING
+from tiffin.cache.errors import CorruptError, DigestError
+from tiffin.cache.hashing import hasher
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import BinaryIO, Final, NoReturn

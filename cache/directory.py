@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from cache.bounded import AbsentError
-from cache.digest import COPY_CHUNK_BYTES
-from cache.files import disk_errors
-from cache.shared import MAX_ROW_BYTES, UnavailableError
-from cache.snapshots import BlobRef
+from tiffin.cache.bounded import AbsentError
+from tiffin.cache.digest import COPY_CHUNK_BYTES
+from tiffin.cache.files import disk_errors
+from tiffin.cache.shared import MAX_ROW_BYTES, UnavailableError
+from tiffin.cache.snapshots import BlobRef
 
 LEFT_SECONDS = 24 * 3600  # nobody writes a file for so long
 FILE_MODE = 0o644  # of other builders too

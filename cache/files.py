@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cache.errors import DiskFullError, StoreError
+from tiffin.cache.errors import DiskFullError, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

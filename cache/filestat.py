@@ -14,7 +14,7 @@ import zlib
 from array import array
 from collections.abc import Mapping
 
-from cache.local import Table
+from tiffin.cache.local import Table
 
 VERSION = 2
 _HEADER = struct.Struct("<IIQ")  # version, number of files, bytes of the packed paths

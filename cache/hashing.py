@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cache.typed import TYPE_CHECKING
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import hashlib

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
-from cache.connections import Connections, plain_adapter, read_out
-from cache.errors import UsageError
-from cache.paced import Paced
-from cache.shared import MAX_ROW_BYTES, UnavailableError
-from cache.snapshots import BlobRef
-from cache.trust import Trust
+from tiffin.cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
+from tiffin.cache.connections import Connections, plain_adapter, read_out
+from tiffin.cache.errors import UsageError
+from tiffin.cache.paced import Paced
+from tiffin.cache.shared import MAX_ROW_BYTES, UnavailableError
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.trust import Trust
 
 if TYPE_CHECKING:
     import requests

@@ -15,11 +15,11 @@ from typing import TypeVar
 import diskcache
 from diskcache.core import MODE_BINARY, MODE_RAW
 
-from cache.backend import StepRecord
-from cache.digest import Digest
-from cache.errors import CorruptError, DigestError, StoreError
-from cache.files import remove_tree
-from cache.statedir import StateDir
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import CorruptError, DigestError, StoreError
+from tiffin.cache.files import remove_tree
+from tiffin.cache.statedir import StateDir
 
 LOCK_TIMEOUT_SECONDS = 60  # of SQLite, when many processes write at once
 STEP_PREFIX = "step:"

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from cache.errors import StoreError
-from cache.files import disk_errors, flocked, remove_tree
-from cache.statedir import StateDir
-from cache.values import dataclass
+from tiffin.cache.errors import StoreError
+from tiffin.cache.files import disk_errors, flocked, remove_tree
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass
 
 MAX_PRIVATE = 1024  # directories of one id in use at once
 FOLDER = "cache"

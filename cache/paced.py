@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from cache.shared import UnavailableError
+from tiffin.cache.shared import UnavailableError
 
 MIN_BYTES_PER_SECOND = 4096
 

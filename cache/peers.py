@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.errors import CorruptError, UsageError
-from cache.http_store import HttpStore, place_of
-from cache.shared import UnavailableError
-from cache.snapshots import BlobRef
-from cache.trust import Trust
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.errors import CorruptError, UsageError
+from tiffin.cache.http_store import HttpStore, place_of
+from tiffin.cache.shared import UnavailableError
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.trust import Trust
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from cache.errors import UsageError
-from cache.http_store import place_of
-from cache.shared import MAX_ROW_BYTES, SharedStore, UnavailableError
-from cache.snapshots import BlobRef
+from tiffin.cache.errors import UsageError
+from tiffin.cache.http_store import place_of
+from tiffin.cache.shared import MAX_ROW_BYTES, SharedStore, UnavailableError
+from tiffin.cache.snapshots import BlobRef
 
 MAX_BLOB_BYTES = 8 << 20
 PREFIX = "tiffin:"

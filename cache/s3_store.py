@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
-from cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
-from cache.errors import UsageError
-from cache.http_store import place_of
-from cache.paced import Paced
-from cache.shared import MAX_ROW_BYTES, UnavailableError
-from cache.snapshots import BlobRef
+from tiffin.cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
+from tiffin.cache.errors import UsageError
+from tiffin.cache.http_store import place_of
+from tiffin.cache.paced import Paced
+from tiffin.cache.shared import MAX_ROW_BYTES, UnavailableError
+from tiffin.cache.snapshots import BlobRef
 
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 

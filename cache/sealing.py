@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Protocol
 
-from cache.errors import CorruptError, UsageError
+from tiffin.cache.errors import CorruptError, UsageError
 
 MIN_SECRET_BYTES = 16
 

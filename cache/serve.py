@@ -25,13 +25,13 @@ from types import FrameType
 from typing import BinaryIO, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cache.backend import StepRecord
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.errors import DigestError, StoreError, TiffinError
-from cache.local import LocalCache
-from cache.sealing import Sealer
-from cache.snapshots import BlobRef
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.errors import DigestError, StoreError, TiffinError
+from tiffin.cache.local import LocalCache
+from tiffin.cache.sealing import Sealer
+from tiffin.cache.snapshots import BlobRef
 
 _BLOB = re.compile(r"/v2/([a-z0-9._/-]+)/blobs/([a-z0-9]+:[0-9a-f]+)")
 _SIZE = r"[0-9]{1,20}"

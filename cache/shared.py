@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
-from cache.backend import StepRecord
-from cache.bounded import Guard
-from cache.digest import Digest
-from cache.errors import CorruptError, DigestError, StoreError
-from cache.sealing import Sealer
-from cache.snapshots import BlobRef
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.bounded import Guard
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import CorruptError, DigestError, StoreError
+from tiffin.cache.sealing import Sealer
+from tiffin.cache.snapshots import BlobRef
 
 MAX_ROW_BYTES = 4 << 20
 

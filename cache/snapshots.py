@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cache.digest import Digest
-from cache.errors import CorruptError
-from cache.files import disk_errors, remove_tree, write_atomically
-from cache.hashing import short_sha256
-from cache.statedir import StateDir
-from cache.values import dataclass
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import CorruptError
+from tiffin.cache.files import disk_errors, remove_tree, write_atomically
+from tiffin.cache.hashing import short_sha256
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass
 
 IMPLIED = "implied"  # a file in the folders of layers that have directories without telling how they look
 PREFIX = "fs."  # of trees of every form

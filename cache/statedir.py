@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from cache.errors import StoreError
-from cache.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
-from cache.hashing import short_sha256
-from cache.spreading import spread_below
+from tiffin.cache.errors import StoreError
+from tiffin.cache.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
+from tiffin.cache.hashing import short_sha256
+from tiffin.cache.spreading import spread_below
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")
@@ -146,7 +146,7 @@ class StateDir:
     def discard(self, tree: Path) -> None:
         """Put a tree aside, to be removed when the command ends; raises OSError.
 
-        Deleting takes as long as making, and slows down what is made after it (`cache.spreading`).
+        Deleting takes as long as making, and slows down what is made after it (`tiffin.cache.spreading`).
         """
         path, _, _ = self._scratch_lock("discarded")
         os.rename(tree, path)

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.errors import UsageError
-from cache.values import dataclass, replace
+from tiffin.cache.errors import UsageError
+from tiffin.cache.values import dataclass, replace
 
 if TYPE_CHECKING:
     from ssl import SSLContext

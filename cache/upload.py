@@ -15,14 +15,14 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import BinaryIO
 
-from cache.backend import StepRecord
-from cache.bounded import in_thread
-from cache.digest import Digest
-from cache.errors import TiffinError
-from cache.sealing import Sealer
-from cache.shared import SharedStore
-from cache.snapshots import BlobRef
-from cache.values import dataclass
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.bounded import in_thread
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import TiffinError
+from tiffin.cache.sealing import Sealer
+from tiffin.cache.shared import SharedStore
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.values import dataclass
 
 PARALLEL_UPLOADS = 4
 TRIES = 2

@@ -92,7 +92,7 @@ def tiffin(root: Path) -> Run:
     """Run tiffin on the test's state directory; output as text, exit code checked unless check=False."""
 
     def run(*words: str | Path, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+        argv = [sys.executable, "-m", "tiffin", "--root", str(root), *map(str, words)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[call-overload]
         assert "Traceback" not in done.stderr, done.stderr
         assert not check or done.returncode == 0, done.stderr

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from builder.cli.build_options import need_text
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import UsageError
-from builder.oci.spec import Platform
-from cache.values import dataclass
+from tiffin.builder.cli.build_options import need_text
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import UsageError
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.values import dataclass
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _TYPE = r"[a-z-]+(?:\[[^\]]*\])?"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.front import ABOUT, COMMANDS
-from builder.cli.groups import LazyGroup
-from builder.version import VERSION
+from tiffin.builder.cli.front import ABOUT, COMMANDS
+from tiffin.builder.cli.groups import LazyGroup
+from tiffin.builder.version import VERSION
 
 MANAGEMENT = {  # docker's other names of the same commands
-    "image": ("builder.cli.management", "image", ""),
-    "container": ("builder.cli.management", "container", ""),
-    "builder": ("builder.cli.management", "builder", ""),
-    "buildx": ("builder.cli.management", "buildx", ""),
+    "image": ("tiffin.builder.cli.management", "image", ""),
+    "container": ("tiffin.builder.cli.management", "container", ""),
+    "builder": ("tiffin.builder.cli.management", "builder", ""),
+    "buildx": ("tiffin.builder.cli.management", "buildx", ""),
 }
 LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.items()} | MANAGEMENT
 
@@ -29,6 +29,6 @@ LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.ite
 @click.version_option(VERSION, "-v", "--version", prog_name="tiffin", message="%(prog)s version %(version)s")
 @click.pass_context
 def app(ctx: click.Context, root: str | None, debug: bool) -> None:
-    from builder.cli.session import Session
+    from tiffin.builder.cli.session import Session
 
     ctx.obj = Session(root)

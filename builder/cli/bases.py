@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.session import Session
-from builder.errors import ImageNotFoundError, RegistryError
-from builder.events import Noted, Sink, Warned
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
-from builder.solver.recipe import PREFIX_LAYOUT, BaseImage
-from cache.values import replace
+from tiffin.builder.cli.session import Session
+from tiffin.builder.errors import ImageNotFoundError, RegistryError
+from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.solver.recipe import PREFIX_LAYOUT, BaseImage
+from tiffin.cache.values import replace
 
 if TYPE_CHECKING:
-    from builder.image.remote import Remote
-    from builder.image.resolved import Resolved
-    from builder.image.store import StoredImage
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.resolved import Resolved
+    from tiffin.builder.image.store import StoredImage
 
 RETRY_SECONDS = 600  # a registry that could not be asked is left alone for so long
 
@@ -96,7 +96,7 @@ class Bases:
         self, reference: Reference, platform: Platform, known: StoredImage, found: Resolved | None
     ) -> StoredImage:
         """What the registry has now; what is known if it cannot be asked."""
-        from builder.cli.pull_policy import ASK_SECONDS, is_current
+        from tiffin.builder.cli.pull_policy import ASK_SECONDS, is_current
 
         notes, remote = self._session.store.notes, self._remote()
         try:
@@ -121,7 +121,7 @@ class Bases:
 
     def _from_layout(self, text: str, platform: Platform) -> StoredImage:
         """An image of an OCI layout directory, PATH[:TAG][@DIGEST]."""
-        from builder.image.archive import Loader
+        from tiffin.builder.image.archive import Loader
 
         path, _, digest = text.partition("@")
         tag = ""
@@ -132,7 +132,7 @@ class Bases:
 
 
 def _age(found: Resolved) -> str:
-    from builder.cli.formats import duration_text
+    from tiffin.builder.cli.formats import duration_text
 
     if not found.asked:
         return "looked up long ago"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.building import build
-from builder.cli.common_options import progress_option, registry_options
-from builder.cli.docker_options import docker_options
-from builder.cli.groups import PolicyFlag
-from builder.cli.session import Session
+from tiffin.builder.cli.building import build
+from tiffin.builder.cli.common_options import progress_option, registry_options
+from tiffin.builder.cli.docker_options import docker_options
+from tiffin.builder.cli.groups import PolicyFlag
+from tiffin.builder.cli.session import Session
 
 
 @click.command("build")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from builder.errors import ContextError, UsageError
-from builder.instructions.ops import UrlOrigin
-from builder.instructions.remote import filename_of, is_git, is_http, parse_git
-from builder.solver.recipe import (
+from tiffin.builder.errors import ContextError, UsageError
+from tiffin.builder.instructions.ops import UrlOrigin
+from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
+from tiffin.builder.solver.recipe import (
     PREFIX_LAYOUT,
     DirectoryContext,
     ImageContext,
@@ -18,12 +18,12 @@ from builder.solver.recipe import (
     RemoteContext,
     StageContext,
 )
-from cache.values import dataclass, field
+from tiffin.cache.values import dataclass, field
 
 if TYPE_CHECKING:
-    from builder.solver.context import Root
-    from builder.solver.remote_sources import RemoteSources
-    from builder.solver.trees import SourceTree
+    from tiffin.builder.solver.context import Root
+    from tiffin.builder.solver.remote_sources import RemoteSources
+    from tiffin.builder.solver.trees import SourceTree
 
 STDIN = "-"
 MAX_DOCKERFILE_BYTES = 16 << 20
@@ -123,7 +123,7 @@ class ContextOpener:
 
     def _from_stream(self, stream: BinaryIO, file: str, what: str) -> BuildContext:
         """A tar (plain or compressed) is the context, anything else a Dockerfile without one."""
-        from builder.solver.tar_context import is_tar, spooled, tar_tree
+        from tiffin.builder.solver.tar_context import is_tar, spooled, tar_tree
 
         spool = spooled(stream, self._scratch() / "context")
         if not is_tar(spool):
@@ -141,7 +141,7 @@ class ContextOpener:
 
     def _archive_at(self, name: str, url: str) -> Root:
         def fetch() -> SourceTree:
-            from builder.solver.tar_context import is_tar, spooled, tar_tree
+            from tiffin.builder.solver.tar_context import is_tar, spooled, tar_tree
 
             tree = self._sources().file(UrlOrigin(url=url, filename=filename_of(url)))
             with tree.opener(tree.children(".")[0])() as stream:

@@ -6,15 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.cli.config_file import config_path
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import UsageError
-from builder.options import csv_pairs, epoch_seconds, size_bytes
-from cache.typed import TYPE_CHECKING
+from tiffin.builder.cli.config_file import config_path
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import UsageError
+from tiffin.builder.options import csv_pairs, epoch_seconds, size_bytes
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.cli.cache_options import CacheSpec
-    from builder.solver.ssh_agents import Agents
+    from tiffin.builder.cli.cache_options import CacheSpec
+    from tiffin.builder.solver.ssh_agents import Agents
 
 EPOCH = "SOURCE_DATE_EPOCH"
 MAX_SECRET_BYTES = 500 << 10  # BuildKit's
@@ -70,7 +70,7 @@ def configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
     folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
     if not Path(folder, "config.json").exists():  # most have none, and what reads it takes time to load
         return {}
-    from builder.registry.proxies import configured_proxies, read_docker_config
+    from tiffin.builder.registry.proxies import configured_proxies, read_docker_config
 
     found = configured_proxies(read_docker_config(environ))
     return {name: value for key, value in found.items() for name in (key, key.upper())}
@@ -107,7 +107,7 @@ def secrets(texts: Sequence[str]) -> dict[str, bytes]:
 
 def ssh_agents(texts: Sequence[str]) -> Agents:
     """--ssh default, --ssh ID=SOCKET, --ssh ID=KEY[,KEY…]."""
-    from builder.solver.ssh_agents import Agents, of_keys, passed_on
+    from tiffin.builder.solver.ssh_agents import Agents, of_keys, passed_on
 
     answers = {}
     for text in texts:
@@ -240,6 +240,6 @@ def shared_caches(cache_from: Sequence[str], cache_to: Sequence[str], environ: M
     path = config_path(environ)
     if not (cache_from or cache_to or environ.get("TIFFIN_CACHE") or path):
         return []
-    from builder.cli.cache_options import caches_of
+    from tiffin.builder.cli.cache_options import caches_of
 
     return caches_of(cache_from, cache_to, environ.get("TIFFIN_CACHE", ""), path)

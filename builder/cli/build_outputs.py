@@ -8,22 +8,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.annotations import Annotations
-from builder.cli.console import say
-from builder.cli.output_spec import STDOUT, OutputSpec
-from builder.cli.session import Session, refuse_terminal
-from builder.errors import UsageError
-from builder.events import Noted, Sink
-from builder.oci.reference import Reference
-from builder.oci.spec import Descriptor, Index, Platform
-from cache.digest import Digest
-from cache.values import dataclass
+from tiffin.builder.cli.annotations import Annotations
+from tiffin.builder.cli.console import say
+from tiffin.builder.cli.output_spec import STDOUT, OutputSpec
+from tiffin.builder.cli.session import Session, refuse_terminal
+from tiffin.builder.errors import UsageError
+from tiffin.builder.events import Noted, Sink
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Descriptor, Index, Platform
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
-    from builder.image.layers import LayerStore
-    from builder.image.remote import Remote
-    from builder.image.store import StoredImage
-    from builder.solver.build import Built
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.solver.build import Built
 
 LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
 
@@ -148,7 +148,7 @@ class Outputs:
             self.sink.emit(Noted(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
 
     def _save(self, spec: OutputSpec) -> None:
-        from builder.image.archive_write import Saved, output_file, save, save_directory
+        from tiffin.builder.image.archive_write import Saved, output_file, save, save_directory
 
         if self.several and spec.kind == "docker":
             raise UsageError("a docker archive holds one platform", remedy="use type=oci, or build one platform")
@@ -167,9 +167,9 @@ class Outputs:
             save(images, self.session.blobs, sink, index=index)
 
     def _export(self, spec: OutputSpec) -> None:
-        from builder.image.archive_write import output_file
-        from builder.solver.build import lacks_blob
-        from builder.solver.export import export_directory, export_tar
+        from tiffin.builder.image.archive_write import output_file
+        from tiffin.builder.solver.build import lacks_blob
+        from tiffin.builder.solver.export import export_directory, export_tar
 
         if any(lacks_blob(built.chain, self.layers) for _, built in self.builds):
             self.enter()

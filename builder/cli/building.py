@@ -8,37 +8,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from builder.cli import build_options as options
-from builder.cli import docker_words
-from builder.cli.annotations import Annotations
-from builder.cli.inline_cache import inline_of, without_inline
-from builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
-from builder.cli.plain_text import size_text
-from builder.cli.render import make_renderer
-from builder.cli.renderer import Renderer, quiet_if
-from builder.cli.session import Session
-from builder.errors import MissingBlobError, UsageError
-from builder.events import Noted, Sink, Warned, phase
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
-from cache.backend import AtHand, Tiered
-from cache.digest import Digest
-from cache.values import replace
+from tiffin.builder.cli import build_options as options
+from tiffin.builder.cli import docker_words
+from tiffin.builder.cli.annotations import Annotations
+from tiffin.builder.cli.inline_cache import inline_of, without_inline
+from tiffin.builder.cli.output_spec import NEEDS_BLOBS, OutputSpec, parse_outputs
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.render import make_renderer
+from tiffin.builder.cli.renderer import Renderer, quiet_if
+from tiffin.builder.cli.session import Session
+from tiffin.builder.errors import MissingBlobError, UsageError
+from tiffin.builder.events import Noted, Sink, Warned, phase
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.backend import AtHand, Tiered
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import replace
 
 if TYPE_CHECKING:
-    from builder.cli.bases import Bases
-    from builder.cli.shared_caches import SharedCaches
-    from builder.cli.shared_mounts import SharedMounts
-    from builder.image.layers import LayerStore
-    from builder.image.remote import Remote
-    from builder.layer.compress import Compression
-    from builder.sandbox.isolation import Isolation
-    from builder.solver.build import Built, Request, Services
-    from builder.solver.explain import Explainer
-    from builder.solver.recipe import NamedContext, Recipe
-    from builder.solver.remote_sources import Access, RemoteSources
-    from cache.backend import StepCache
-    from cache.sealing import Sealer
+    from tiffin.builder.cli.bases import Bases
+    from tiffin.builder.cli.shared_caches import SharedCaches
+    from tiffin.builder.cli.shared_mounts import SharedMounts
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.solver.build import Built, Request, Services
+    from tiffin.builder.solver.explain import Explainer
+    from tiffin.builder.solver.recipe import NamedContext, Recipe
+    from tiffin.builder.solver.remote_sources import Access, RemoteSources
+    from tiffin.cache.backend import StepCache
+    from tiffin.cache.sealing import Sealer
 
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
@@ -86,7 +86,7 @@ class Invocation:
     # -- running -------------------------------------------------------------------------------------------------------
 
     def run(self, sink: Renderer) -> None:
-        from builder.cli.calls import parse_call
+        from tiffin.builder.cli.calls import parse_call
 
         self._sink = sink
         for message in self._remarks:
@@ -116,7 +116,7 @@ class Invocation:
 
     def _make(self, request: Request, services: Services) -> None:
         """Build, write the outputs, share the cache, tell what was found."""
-        from builder.cli.build_outputs import Outputs
+        from tiffin.builder.cli.build_outputs import Outputs
 
         sink, layers = services.sink, services.layers
         builds = self._builds(request, services)
@@ -135,7 +135,7 @@ class Invocation:
         with phase(sink, "outputs"):
             outputs.write()
         if self._shared is not None and self._shared.modes:
-            from builder.layer.compress import Compression
+            from tiffin.builder.layer.compress import Compression
 
             with phase(sink, "share the cache"):
                 compression = self._compression() or Compression(kind="gzip")
@@ -153,8 +153,8 @@ class Invocation:
 
     def _explainer(self) -> Explainer:
         """Made before anything runs: of the records there are now."""
-        from builder.solver.explain import Explainer
-        from cache.local import LocalCache
+        from tiffin.builder.solver.explain import Explainer
+        from tiffin.cache.local import LocalCache
 
         table = self._session.table
         shared = self._shared.records() if self._shared is not None else ()
@@ -162,11 +162,11 @@ class Invocation:
 
     def _answer(self, call: str, as_json: bool, request: Request, services: Services, source: bytes) -> None:
         """--check and --call."""
-        from builder.cli import calls
-        from builder.solver.plan import make_plan
+        from tiffin.builder.cli import calls
+        from tiffin.builder.solver.plan import make_plan
 
         if call == "explain":
-            from builder.solver.build import foresee
+            from tiffin.builder.solver.build import foresee
 
             calls.show_report(foresee(request, services))
             return
@@ -177,7 +177,7 @@ class Invocation:
             plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
             calls.show_outline(request.dockerfile, plan, source, as_json=as_json)
             return
-        from builder.solver.checks import check
+        from tiffin.builder.solver.checks import check
 
         found, error = check(request.dockerfile, request.recipe, services.resolve_image, services.contexts)
         calls.show_check(found, source, as_json=as_json, error=error)
@@ -188,7 +188,7 @@ class Invocation:
 
     def _builds(self, request: Request, services: Services) -> list[tuple[Platform, Built]]:
         """Build for every platform, one after the other: what does not depend on the platform is then cached."""
-        from builder.solver.build import build
+        from tiffin.builder.solver.build import build
 
         builds = []
         for platform in self._platforms:
@@ -201,16 +201,16 @@ class Invocation:
         self, sink: Renderer, layers: LayerStore, stack: contextlib.ExitStack, *, explains: bool
     ) -> tuple[Request, Services, bytes]:
         """What to build, what to build it with, and the text of the Dockerfile."""
-        from builder.cli.build_context import ContextOpener
-        from builder.dockerfile.parser import parse
-        from builder.solver.build import Request, Services
-        from builder.solver.context import Contexts
+        from tiffin.builder.cli.build_context import ContextOpener
+        from tiffin.builder.dockerfile.parser import parse
+        from tiffin.builder.solver.build import Request, Services
+        from tiffin.builder.solver.context import Contexts
 
         session = self._session
         secrets = options.secrets(self._many("secrets"))
 
         def open_sources() -> RemoteSources:
-            from builder.solver.remote_sources import RemoteSources
+            from tiffin.builder.solver.remote_sources import RemoteSources
 
             access = self._access(secrets)
             return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
@@ -269,10 +269,10 @@ class Invocation:
         return request, services, main.dockerfile
 
     def _bases(self, sink: Sink) -> Bases:
-        from builder.cli.bases import Bases
+        from tiffin.builder.cli.bases import Bases
 
         def renew_seconds() -> float:
-            from builder.cli.pull_policy import pull_after
+            from tiffin.builder.cli.pull_policy import pull_after
 
             return pull_after(os.environ)
 
@@ -280,7 +280,7 @@ class Invocation:
         return Bases(self._session, self.remote, sink, policy=policy, renew_seconds=renew_seconds)
 
     def _local_cache(self, layers: LayerStore) -> StepCache:
-        from cache.local import LocalCache
+        from tiffin.cache.local import LocalCache
 
         return AtHand(LocalCache(self._session.table), layers.has)
 
@@ -289,8 +289,8 @@ class Invocation:
         specs = options.shared_caches(self._many("cache_from"), without_inline(self._many("cache_to")), os.environ)
         if not specs:
             return None
-        from builder.cli.shared_caches import SharedCaches
-        from cache.trust import Trust
+        from tiffin.builder.cli.shared_caches import SharedCaches
+        from tiffin.cache.trust import Trust
 
         return SharedCaches(
             specs,
@@ -303,7 +303,7 @@ class Invocation:
         )
 
     def _sealer(self) -> Sealer:
-        from cache.sealing import sealer_of
+        from tiffin.cache.sealing import sealer_of
 
         return sealer_of(Path(self._text("sign_key")) if self._options["sign_key"] else None)
 
@@ -314,7 +314,7 @@ class Invocation:
             return None
         if self._shared is None:
             raise UsageError("--cache-mounts needs a shared cache", remedy="add --cache-from or --cache-to")
-        from builder.cli.shared_mounts import SharedMounts
+        from tiffin.builder.cli.shared_mounts import SharedMounts
 
         session = self._session
         return SharedMounts(
@@ -333,16 +333,16 @@ class Invocation:
         return options.epoch(build_args.get(options.EPOCH, ""))
 
     def _layering(self) -> str:
-        from builder.solver.results import COMMITS, ONE, STEPS
+        from tiffin.builder.solver.results import COMMITS, ONE, STEPS
 
         if self._options["squash"]:
             return ONE
         return COMMITS if self._options["commit"] == "explicit" else STEPS
 
     def _recipe(self, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]) -> Recipe:
-        from builder.cli.security_options import parse_security
-        from builder.instructions.ops import Surroundings
-        from builder.solver.recipe import Recipe
+        from tiffin.builder.cli.security_options import parse_security
+        from tiffin.builder.instructions.ops import Surroundings
+        from tiffin.builder.solver.recipe import Recipe
 
         security = parse_security(self._many("security"), Path.cwd())
         return Recipe(
@@ -365,8 +365,8 @@ class Invocation:
         )
 
     def _access(self, secrets: Mapping[str, bytes]) -> Access:
-        from builder.cli.registry_settings import read_registry_options
-        from builder.solver.remote_sources import Access
+        from tiffin.builder.cli.registry_settings import read_registry_options
+        from tiffin.builder.solver.remote_sources import Access
 
         reached = read_registry_options(os.environ, (), self._text("cert"))
         return Access(
@@ -393,7 +393,7 @@ class Invocation:
     # -- flags ---------------------------------------------------------------------------------------------------------
 
     def _compression(self) -> Compression | None:
-        from builder.layer.compress import Compression
+        from tiffin.builder.layer.compress import Compression
 
         specs = [spec for spec in self._outputs if spec.kind in NEEDS_BLOBS]
         if not specs:
@@ -410,7 +410,7 @@ def build(session: Session, given: Mapping[str, object]) -> None:
         Path(str(path)).unlink(missing_ok=True)  # a stale result must not look like this one's
     renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
     if given["profile"]:
-        from builder.cli.profile import Profiler
+        from tiffin.builder.cli.profile import Profiler
 
         renderer = Profiler(renderer, Path(str(given["profile"])))
     with renderer as sink:

@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli.build import command as build_command
-from builder.cli.building import Invocation
-from builder.cli.cache_move import export_command, import_command
-from builder.cli.cache_options import seconds_of
-from builder.cli.cache_serve import serve_command
-from builder.cli.formats import age_text, print_table
-from builder.cli.groups import Group
-from builder.cli.plain_text import size_text
-from builder.cli.pruning import no_remote, reach_trees, remove_unneeded, size_on_disk, told_total
-from builder.cli.render import make_renderer
-from builder.cli.session import Session
-from builder.cli.system import confirm
-from builder.errors import CorruptError, StoreError, TiffinError, UsageError
-from builder.options import size_bytes
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.local import LocalCache
-from cache.mounts import CacheMounts
-from cache.snapshots import Snapshots
+from tiffin.builder.cli.build import command as build_command
+from tiffin.builder.cli.building import Invocation
+from tiffin.builder.cli.cache_move import export_command, import_command
+from tiffin.builder.cli.cache_options import seconds_of
+from tiffin.builder.cli.cache_serve import serve_command
+from tiffin.builder.cli.formats import age_text, print_table
+from tiffin.builder.cli.groups import Group
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.pruning import no_remote, reach_trees, remove_unneeded, size_on_disk, told_total
+from tiffin.builder.cli.render import make_renderer
+from tiffin.builder.cli.session import Session
+from tiffin.builder.cli.system import confirm
+from tiffin.builder.errors import CorruptError, StoreError, TiffinError, UsageError
+from tiffin.builder.options import size_bytes
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.local import LocalCache
+from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from builder.image.layers import LayerStore
-    from cache.backend import StepRecord
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.cache.backend import StepRecord
 
 SHORT_TEXT = 60
 
@@ -195,10 +195,10 @@ def _damage_of_blob(session: Session, digest: Digest) -> str:
 
 def _damage_of_tree(layers: LayerStore, diff_id: Digest) -> str:
     """What is wrong with the table of contents or the tree of a layer."""
-    from builder.layer.compare import first_change
-    from builder.layer.diff import diff_upper
-    from builder.layer.index import LayerIndex
-    from builder.layer.pack import pack_layer
+    from tiffin.builder.layer.compare import first_change
+    from tiffin.builder.layer.diff import diff_upper
+    from tiffin.builder.layer.index import LayerIndex
+    from tiffin.builder.layer.pack import pack_layer
 
     try:
         data = layers.snapshots.read_index(diff_id)

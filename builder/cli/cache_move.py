@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from builder.cli.cache_options import CacheSpec, parse_cache
-from builder.cli.common_options import registry_options
-from builder.cli.pruning import reach_trees
-from builder.cli.render import make_renderer
-from builder.cli.renderer import quiet_if
-from builder.cli.session import Session
-from builder.cli.shared_mounts import SharedMounts, is_mount
-from builder.errors import StoreError, UsageError
-from builder.events import Noted, Sink
-from builder.layer.compress import Compression, Kind
-from cache.digest import Digest
-from cache.local import LocalCache
-from cache.sealing import sealer_of
-from cache.trust import Trust
+from tiffin.builder.cli.cache_options import CacheSpec, parse_cache
+from tiffin.builder.cli.common_options import registry_options
+from tiffin.builder.cli.pruning import reach_trees
+from tiffin.builder.cli.render import make_renderer
+from tiffin.builder.cli.renderer import quiet_if
+from tiffin.builder.cli.session import Session
+from tiffin.builder.cli.shared_mounts import SharedMounts, is_mount
+from tiffin.builder.errors import StoreError, UsageError
+from tiffin.builder.events import Noted, Sink
+from tiffin.builder.layer.compress import Compression, Kind
+from tiffin.cache.digest import Digest
+from tiffin.cache.local import LocalCache
+from tiffin.cache.sealing import sealer_of
+from tiffin.cache.trust import Trust
 
 if TYPE_CHECKING:
-    from builder.cli.shared_caches import SharedCaches
-    from builder.image.layers import LayerStore
-    from builder.image.remote import Remote
+    from tiffin.builder.cli.shared_caches import SharedCaches
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
 
 CANNOT_LIST = ("redis", "http", "s3")
 
@@ -111,8 +111,8 @@ def _mounts(
 def _open(
     session: Session, spec: CacheSpec, sink: Sink, sign_key: str | None, insecure: tuple[str, ...], cert: str | None
 ) -> tuple[SharedCaches, LayerStore, Callable[[], Remote]]:
-    from builder.cli.shared_caches import SharedCaches
-    from cache.values import replace
+    from tiffin.builder.cli.shared_caches import SharedCaches
+    from tiffin.cache.values import replace
 
     made: list[Remote] = []
 

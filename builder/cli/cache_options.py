@@ -14,12 +14,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.cli.config_file import cache_tables
-from builder.dockerfile.durations import parse_duration
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, UsageError
-from builder.options import csv_pairs, size_bytes
-from cache.values import dataclass, field
+from tiffin.builder.cli.config_file import cache_tables
+from tiffin.builder.dockerfile.durations import parse_duration
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import DockerfileError, UsageError
+from tiffin.builder.options import csv_pairs, size_bytes
+from tiffin.cache.values import dataclass, field
 
 COMMON = ("mode", "ignore-error", "required", "timeout", "access")
 S3_OPTIONS = ("region", "endpoint_url", "access_key_id", "secret_access_key", "session_token")

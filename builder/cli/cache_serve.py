@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from builder.cli.common_options import registry_options
-from builder.cli.session import CACHE_TOKEN_VARIABLE, Session
-from builder.errors import TiffinError, UsageError
-from builder.events import Event
-from cache.local import LocalCache
-from cache.sealing import sealer_of
-from cache.serve import Shelf, serve
-from cache.snapshots import BlobRef
+from tiffin.builder.cli.common_options import registry_options
+from tiffin.builder.cli.session import CACHE_TOKEN_VARIABLE, Session
+from tiffin.builder.errors import TiffinError, UsageError
+from tiffin.builder.events import Event
+from tiffin.cache.local import LocalCache
+from tiffin.cache.sealing import sealer_of
+from tiffin.cache.serve import Shelf, serve
+from tiffin.cache.snapshots import BlobRef
 
 
 @click.command("serve")

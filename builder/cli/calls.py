@@ -6,17 +6,17 @@ import binascii
 import json
 from collections.abc import Sequence
 
-from builder.cli.console import say
-from builder.cli.plain_text import size_text
-from builder.dockerfile.lint_base import LintWarning, stages
-from builder.dockerfile.parser import Dockerfile
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError, UsageError
-from builder.instructions.base import description_of
-from builder.solver.outline import Need, Outline
-from builder.solver.planned import Plan
-from builder.solver.reading import read_stages
-from builder.solver.report import Report
+from tiffin.builder.cli.console import say
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.dockerfile.lint_base import LintWarning, stages
+from tiffin.builder.dockerfile.parser import Dockerfile
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError, UsageError
+from tiffin.builder.instructions.base import description_of
+from tiffin.builder.solver.outline import Need, Outline
+from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.reading import read_stages
+from tiffin.builder.solver.report import Report
 
 CALLS = ("build", "check", "explain", "outline", "targets")
 DOCS = "https://docs.docker.com/go/dockerfile/rule/"

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from builder.cli.renderer import PROGRESS_ALIASES
-from builder.cli.session import Session
+from tiffin.builder.cli.renderer import PROGRESS_ALIASES
+from tiffin.builder.cli.session import Session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -1,6 +1,6 @@
 """The configuration file: $TIFFIN_CONFIG, or tiffin/config.toml in the user's configuration directory (XDG base directories).
 
-[[cache]]                     # see builder.cli.cache_options
+[[cache]]                     # see tiffin.builder.cli.cache_options
 [registries]
 insecure = ["*.corp.example", "10.0.0.0/8"]
 mirrors = ["https://mirror.corp.example"]    # of docker.io
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.errors import UsageError
-from cache.typed import cast
+from tiffin.builder.errors import UsageError
+from tiffin.cache.typed import cast
 
 TABLES = ("cache", "registries")
 

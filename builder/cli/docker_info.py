@@ -7,11 +7,11 @@ import platform
 import socket
 from pathlib import Path
 
-from builder.cli.session import Session
-from builder.containers.container import Containers
-from builder.oci.spec import Platform
-from builder.sandbox.isolation import Isolation
-from builder.version import VERSION
+from tiffin.builder.cli.session import Session
+from tiffin.builder.containers.container import Containers
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.version import VERSION
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 DOCKER_HUB_URL = "https://index.docker.io/v1/"
@@ -19,7 +19,7 @@ DOCKER_HUB_URL = "https://index.docker.io/v1/"
 
 def docker_info(session: Session, isolation: Isolation | None) -> dict[str, object]:
     """As docker has it; `isolation` is that of the tier that is used."""
-    from builder.sandbox.cgroup import find_trees
+    from tiffin.builder.sandbox.cgroup import find_trees
 
     containers = Containers(session.state)
     states = containers.states()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from builder.cli.docker_words import ALWAYS, ATTESTATIONS, WITHOUT_EFFECT, field_of
+from tiffin.builder.cli.docker_words import ALWAYS, ATTESTATIONS, WITHOUT_EFFECT, field_of
 
 
 def docker_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from builder.cli.docker_words import field_of
-from builder.cli.wishes import WITHOUT_EFFECT
+from tiffin.builder.cli.docker_words import field_of
+from tiffin.builder.cli.wishes import WITHOUT_EFFECT
 
 
 def docker_run_options(command: Callable[..., Any]) -> Callable[..., Any]:

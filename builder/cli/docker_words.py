@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from builder.errors import UsageError
-from builder.options import csv_pairs, switch
+from tiffin.builder.errors import UsageError
+from tiffin.builder.options import csv_pairs, switch
 
 NO_LIMITS = "RUN is not limited; limit the process that calls tiffin"
 # name: (further spelling, why it has no effect)

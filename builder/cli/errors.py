@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.cli.plain_text import plain_lines
-from builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError
+from tiffin.builder.cli.plain_text import plain_lines
+from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError
 
 RULE = "--------------------"
 MARK = ">>>"

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from builder.cli.session import Session, refuse_terminal
-from builder.errors import ImageError
+from tiffin.builder.cli.session import Session, refuse_terminal
+from tiffin.builder.errors import ImageError
 
 
 @click.command("export")
@@ -16,11 +16,11 @@ from builder.errors import ImageError
 @click.pass_obj
 def command(session: Session, /, name: str, output: str) -> None:
     """Write the file system of CONTAINER, which may have ended, as a tar; volumes that have a name are not in it."""
-    from builder.containers.container import Containers
-    from builder.containers.export import export_tar
-    from builder.image.archive_write import output_file
-    from cache.digest import Digest
-    from cache.snapshots import Snapshots
+    from tiffin.builder.containers.container import Containers
+    from tiffin.builder.containers.export import export_tar
+    from tiffin.builder.image.archive_write import output_file
+    from tiffin.cache.digest import Digest
+    from tiffin.cache.snapshots import Snapshots
 
     refuse_terminal(output)
     containers = Containers(session.state)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UsageError
+from tiffin.builder.errors import UsageError
 
 TABLE, JSON = "table", "json"
 MIN_WIDTH, PADDING = 10, 3  # of columns, docker's
@@ -22,8 +22,8 @@ def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: 
     if form == TABLE:
         print_table([[headings[name] for name in columns], *([str(row[name]) for name in columns] for row in rows)])
         return
-    from builder.cli.template import Template
-    from builder.cli.template_values import to_json
+    from tiffin.builder.cli.template import Template
+    from tiffin.builder.cli.template_values import to_json
 
     if form == JSON:
         for row in rows:

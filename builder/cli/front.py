@@ -8,32 +8,32 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from builder.version import VERSION
+from tiffin.builder.version import VERSION
 
 ABOUT = "Build, move and run container images: no daemon, no root."
 VERSION_TEXT = f"tiffin version {VERSION}"
 COLUMNS = 80  # click breaks lines for narrower terminals
 COMMANDS = {  # name: (module, short help)
-    "build": ("builder.cli.build", "Build an image from a Dockerfile."),
-    "run": ("builder.cli.run", "Run a command in a new container."),
-    "ps": ("builder.cli.ps", "List containers."),
-    "rm": ("builder.cli.rm", "Remove containers."),
-    "export": ("builder.cli.export", "Write the file system of a container as a tar."),
-    "pull": ("builder.cli.pull", "Download an image from a registry."),
-    "push": ("builder.cli.push", "Upload an image to a registry."),
-    "images": ("builder.cli.images", "List images."),
-    "tag": ("builder.cli.tag", "Give an image another name."),
-    "rmi": ("builder.cli.rmi", "Remove images."),
-    "inspect": ("builder.cli.inspect", "Show what images are, as JSON."),
-    "history": ("builder.cli.history", "Show how an image was made."),
-    "save": ("builder.cli.save", "Save images to an archive."),
-    "load": ("builder.cli.load", "Load images from an archive."),
-    "login": ("builder.cli.login", "Log in to a registry."),
-    "logout": ("builder.cli.logout", "Log out from a registry."),
-    "info": ("builder.cli.info", "Show what tiffin found on this machine."),
-    "version": ("builder.cli.version", "Show the version."),
-    "cache": ("builder.cli.cache", "What the build cache holds, and sharing it."),
-    "system": ("builder.cli.system", "Disk usage, prune, reset."),
+    "build": ("tiffin.builder.cli.build", "Build an image from a Dockerfile."),
+    "run": ("tiffin.builder.cli.run", "Run a command in a new container."),
+    "ps": ("tiffin.builder.cli.ps", "List containers."),
+    "rm": ("tiffin.builder.cli.rm", "Remove containers."),
+    "export": ("tiffin.builder.cli.export", "Write the file system of a container as a tar."),
+    "pull": ("tiffin.builder.cli.pull", "Download an image from a registry."),
+    "push": ("tiffin.builder.cli.push", "Upload an image to a registry."),
+    "images": ("tiffin.builder.cli.images", "List images."),
+    "tag": ("tiffin.builder.cli.tag", "Give an image another name."),
+    "rmi": ("tiffin.builder.cli.rmi", "Remove images."),
+    "inspect": ("tiffin.builder.cli.inspect", "Show what images are, as JSON."),
+    "history": ("tiffin.builder.cli.history", "Show how an image was made."),
+    "save": ("tiffin.builder.cli.save", "Save images to an archive."),
+    "load": ("tiffin.builder.cli.load", "Load images from an archive."),
+    "login": ("tiffin.builder.cli.login", "Log in to a registry."),
+    "logout": ("tiffin.builder.cli.logout", "Log out from a registry."),
+    "info": ("tiffin.builder.cli.info", "Show what tiffin found on this machine."),
+    "version": ("tiffin.builder.cli.version", "Show the version."),
+    "cache": ("tiffin.builder.cli.cache", "What the build cache holds, and sharing it."),
+    "system": ("tiffin.builder.cli.system", "Disk usage, prune, reset."),
 }
 OPTIONS = {
     "--root DIR": "State directory.",

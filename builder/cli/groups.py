@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from builder.options import switch
+from tiffin.builder.options import switch
 
 Commands = Mapping[str, tuple[str, str, str]]  # name: (module, name in it, short help)
 END_OF_OPTIONS = "--"
@@ -97,7 +97,7 @@ def unknown_command(name: str, known: Sequence[str]) -> str:
     """What to say of a command that is not there: that it is docker's and why not, or what it is like."""
     if name in NOT_THERE:
         return f'"{name}" is not there yet: {NOT_THERE[name]}'
-    from builder.dockerfile.suggest import did_you_mean
+    from tiffin.builder.dockerfile.suggest import did_you_mean
 
     hint = did_you_mean(name, [*known, *NOT_THERE])
     return f'unknown command "{name}"' + (f"; {hint}" if hint else "")

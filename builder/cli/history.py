@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.formats import age_text, format_option, show_rows
-from builder.cli.plain_text import size_text
-from builder.cli.session import Session
-from builder.oci.config import History
-from builder.oci.spec import Descriptor
+from tiffin.builder.cli.formats import age_text, format_option, show_rows
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.session import Session
+from tiffin.builder.oci.config import History
+from tiffin.builder.oci.spec import Descriptor
 
 SHORT_COMMAND = 45  # Docker's width
 MISSING = "<missing>"  # docker's word where an entry has nothing of its own

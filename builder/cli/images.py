@@ -7,13 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from builder.cli.formats import age_text, created_text, filters_of, format_option, match_labels, show_rows, timestamp
-from builder.cli.plain_text import size_text
-from builder.cli.session import Session
-from builder.dockerfile.glob import match_path
-from builder.errors import ImageError, UsageError
-from builder.image.store import ImageStore, StoredImage
-from builder.oci.reference import Reference
+from tiffin.builder.cli.formats import (
+    age_text,
+    created_text,
+    filters_of,
+    format_option,
+    match_labels,
+    show_rows,
+    timestamp,
+)
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.session import Session
+from tiffin.builder.dockerfile.glob import match_path
+from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.image.store import ImageStore, StoredImage
+from tiffin.builder.oci.reference import Reference
 
 HEADINGS = {
     "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",

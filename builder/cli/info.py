@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli.session import Session
-from builder.oci.spec import Platform
-from builder.version import VERSION
+from tiffin.builder.cli.session import Session
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.version import VERSION
 
 if TYPE_CHECKING:
-    from builder.sandbox.tiers import TierReport
+    from tiffin.builder.sandbox.tiers import TierReport
 
 
 @click.command("info")
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(session: Session, /, form: str) -> None:
     """Show where things are, and which isolation this machine allows and why not more."""
-    from builder.sandbox import lifting, tiers
+    from tiffin.builder.sandbox import lifting, tiers
 
     with session.state.scratch("probe") as place:
         reports = tiers.probe(place)
@@ -50,13 +50,13 @@ def command(session: Session, /, form: str) -> None:
         ]
         lift_list = [{"what": lift.what, "text": lift.text} for lift in lifts]
         used = next((report.isolation for report in reports if report.name == chosen), None)
-        from builder.cli.docker_info import docker_info
+        from tiffin.builder.cli.docker_info import docker_info
 
         document = {**about, **docker_info(session, used), "tiers": tier_list, "lifts": lift_list}
         if form == "json":
             click.echo(json.dumps(document, indent=2))
             return
-        from builder.cli.template import Template
+        from tiffin.builder.cli.template import Template
 
         click.echo(Template(form).render(document))
         return

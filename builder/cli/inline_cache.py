@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from builder.cli.build_options import is_on
+from tiffin.builder.cli.build_options import is_on
 
 if TYPE_CHECKING:
-    from cache.backend import StepRecord
-    from cache.digest import Digest
-    from cache.sealing import Sealer
+    from tiffin.cache.backend import StepRecord
+    from tiffin.cache.digest import Digest
+    from tiffin.cache.sealing import Sealer
 
 BUILD_ARGUMENT = "BUILDKIT_INLINE_CACHE"
 Inline = Callable[[Mapping["Digest", "StepRecord"]], str]
@@ -25,7 +25,7 @@ def inline_of(cache_to: Sequence[str], build_args: Mapping[str, str], sealer: Ca
     """What makes the cache that the image is to hold of the records of its steps; None where none is wanted."""
     if not any(map(_is_inline, cache_to)) and not is_on(build_args, BUILD_ARGUMENT):
         return None
-    from builder.image.cache_image import inline
+    from tiffin.builder.image.cache_image import inline
 
     seal = sealer().seal
     return lambda records: inline({key.hex: seal(key.hex, record.encode()) for key, record in records.items()})

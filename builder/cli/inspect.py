@@ -8,11 +8,11 @@ from functools import partial
 
 import click
 
-from builder.cli.session import Session, each
-from builder.containers.container import Containers, ContainerState
-from builder.errors import ImageError, ImageNotFoundError, UsageError
-from builder.image.store import StoredImage
-from builder.oci.reference import Reference
+from tiffin.builder.cli.session import Session, each
+from tiffin.builder.containers.container import Containers, ContainerState
+from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
+from tiffin.builder.image.store import StoredImage
+from tiffin.builder.oci.reference import Reference
 
 JSON = "json"
 
@@ -33,7 +33,7 @@ def command(session: Session, /, names: tuple[str, ...], form: str | None, kind:
     if form is None or form == JSON:
         click.echo(json.dumps(documents, indent=4))
     else:
-        from builder.cli.template import Template
+        from tiffin.builder.cli.template import Template
 
         template = Template(form)
         for document in documents:
@@ -98,7 +98,7 @@ def _familiar(text: str) -> str:
 
 def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, object]:
     """docker inspect's document of a container, as far as tiffin knows of it."""
-    from builder.solver.results import rfc3339
+    from tiffin.builder.solver.results import rfc3339
 
     return {
         "Id": state.id,
@@ -120,7 +120,7 @@ def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, o
 
 def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
     """The document with what docker's templates find though JSON leaves it out: members that are not set."""
-    from builder.cli.template_values import NIL_LIST, NIL_MAP
+    from tiffin.builder.cli.template_values import NIL_LIST, NIL_MAP
 
     config = document["Config"]
     assert isinstance(config, Mapping)

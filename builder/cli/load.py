@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from builder.cli.session import Session
-from builder.errors import UsageError
-from builder.image.archive import Loader
+from tiffin.builder.cli.session import Session
+from tiffin.builder.errors import UsageError
+from tiffin.builder.image.archive import Loader
 
 
 @click.command("load")

@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from builder.cli.common_options import registry_options
-from builder.cli.session import Session
-from builder.errors import UsageError
+from tiffin.builder.cli.common_options import registry_options
+from tiffin.builder.cli.session import Session
+from tiffin.builder.errors import UsageError
 
 MAX_PASSWORD_BYTES = 1 << 20
 
@@ -32,10 +32,10 @@ def command(
     insecure: tuple[str, ...],
 ) -> None:
     """Check credentials with REGISTRY and keep them where docker does."""
-    from builder.cli.registry_settings import read_registry_options
-    from builder.registry.auth import DockerConfig
-    from builder.registry.client import RegistryClient
-    from builder.registry.credentials import Credentials, registry_of
+    from tiffin.builder.cli.registry_settings import read_registry_options
+    from tiffin.builder.registry.auth import DockerConfig
+    from tiffin.builder.registry.client import RegistryClient
+    from tiffin.builder.registry.credentials import Credentials, registry_of
 
     registry = registry_of(registry)
 

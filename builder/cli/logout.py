@@ -11,8 +11,8 @@ import click
 @click.argument("registry", default="docker.io")
 def command(registry: str) -> None:
     """Forget the credentials for REGISTRY."""
-    from builder.registry.auth import DockerConfig
-    from builder.registry.credentials import registry_of
+    from tiffin.builder.registry.auth import DockerConfig
+    from tiffin.builder.registry.credentials import registry_of
 
     registry = registry_of(registry)
     if DockerConfig.load(os.environ).erase(registry):

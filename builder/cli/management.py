@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.groups import LazyGroup
-from builder.cli.session import Session
+from tiffin.builder.cli.groups import LazyGroup
+from tiffin.builder.cli.session import Session
 
 
 def _named(*names: str, **renamed: str) -> dict[str, tuple[str, str, str]]:
     """Commands of the top level by their own names, and by others (`ls="images"`)."""
-    from builder.cli.front import COMMANDS
+    from tiffin.builder.cli.front import COMMANDS
 
     wanted = {name: name for name in names} | renamed
     return {name: (COMMANDS[target][0], "command", COMMANDS[target][1]) for name, target in wanted.items()}
@@ -21,9 +21,13 @@ def _named(*names: str, **renamed: str) -> dict[str, tuple[str, str, str]]:
     hidden_names=("list", "remove"),
     lazy={
         **_named("build", "pull", "push", "history", "tag", "save", "load"),
-        "inspect": ("builder.cli.inspect", "image_command", "Show what images are, as JSON."),
+        "inspect": ("tiffin.builder.cli.inspect", "image_command", "Show what images are, as JSON."),
         **_named(ls="images", list="images", rm="rmi", remove="rmi"),
-        "prune": ("builder.cli.management", "image_prune", "Remove images without a name, or that no container uses."),
+        "prune": (
+            "tiffin.builder.cli.management",
+            "image_prune",
+            "Remove images without a name, or that no container uses.",
+        ),
     },
 )
 def image() -> None:
@@ -35,15 +39,17 @@ def image() -> None:
     hidden_names=("list", "ps", "remove"),
     lazy={
         **_named("run", "ps", "rm", "export", ls="ps", list="ps", remove="rm"),
-        "inspect": ("builder.cli.inspect", "container_command", "Show what containers are, as JSON."),
-        "prune": ("builder.cli.management", "container_prune", "Remove containers that ended."),
+        "inspect": ("tiffin.builder.cli.inspect", "container_command", "Show what containers are, as JSON."),
+        "prune": ("tiffin.builder.cli.management", "container_prune", "Remove containers that ended."),
     },
 )
 def container() -> None:
     """Containers."""
 
 
-@click.group(cls=LazyGroup, lazy={**_named("build"), "prune": ("builder.cli.cache", "prune", "Remove build cache.")})
+@click.group(
+    cls=LazyGroup, lazy={**_named("build"), "prune": ("tiffin.builder.cli.cache", "prune", "Remove build cache.")}
+)
 def builder() -> None:
     """Builds."""
 
@@ -52,8 +58,8 @@ def builder() -> None:
     cls=LazyGroup,
     lazy={
         **_named("build", "version"),
-        "du": ("builder.cli.cache", "du", "Show what the build cache takes."),
-        "prune": ("builder.cli.cache", "prune", "Remove build cache."),
+        "du": ("tiffin.builder.cli.cache", "du", "Show what the build cache takes."),
+        "prune": ("tiffin.builder.cli.cache", "prune", "Remove build cache."),
     },
 )
 def buildx() -> None:
@@ -66,9 +72,9 @@ def buildx() -> None:
 @click.pass_obj
 def image_prune(session: Session, /, everything: bool, force: bool) -> None:
     """Remove images without a name, or with --all those that no container uses."""
-    from builder.cli.pruning import reach_trees, remove_images, remove_unneeded, told_total
-    from builder.cli.system import confirm
-    from builder.containers.container import Containers
+    from tiffin.builder.cli.pruning import reach_trees, remove_images, remove_unneeded, told_total
+    from tiffin.builder.cli.system import confirm
+    from tiffin.builder.containers.container import Containers
 
     confirm(force, "Remove all images that no container uses?" if everything else "Remove images without a name?")
     reach_trees(session)
@@ -84,8 +90,8 @@ def image_prune(session: Session, /, everything: bool, force: bool) -> None:
 @click.pass_obj
 def container_prune(session: Session, /, force: bool) -> None:
     """Remove containers that ended."""
-    from builder.cli.pruning import reach_trees, remove_stopped, told_total
-    from builder.cli.system import confirm
+    from tiffin.builder.cli.pruning import reach_trees, remove_stopped, told_total
+    from tiffin.builder.cli.system import confirm
 
     confirm(force, "Remove all containers that ended?")
     reach_trees(session)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import UsageError
-from builder.options import csv_pairs
-from cache.values import dataclass
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import UsageError
+from tiffin.builder.options import csv_pairs
+from tiffin.cache.values import dataclass
 
 _OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
 _OF_STORES = (

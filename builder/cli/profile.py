@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from builder.cli.renderer import Renderer
-from builder.events import (
+from tiffin.builder.cli.renderer import Renderer
+from tiffin.builder.events import (
     Event,
     PhaseEnded,
     StepCached,
@@ -18,7 +18,7 @@ from builder.events import (
     StepStarted,
     Transfer,
 )
-from cache.files import disk_errors
+from tiffin.cache.files import disk_errors
 
 KIB = 1024  # the unit of VmHWM
 MICROSECONDS = 1_000_000

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli.plain_text import size_text
-from builder.cli.session import Session
-from builder.containers.container import Containers
-from cache.digest import Digest
-from cache.local import LocalCache
-from cache.snapshots import Snapshots
-from cache.values import dataclass
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.session import Session
+from tiffin.builder.containers.container import Containers
+from tiffin.cache.digest import Digest
+from tiffin.cache.local import LocalCache
+from tiffin.cache.snapshots import Snapshots
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
-    from builder.image.remote import Remote
-    from builder.image.store import StoredImage
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.store import StoredImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class _Live:
 
 def remove_unneeded(session: Session, *, keep_records: bool) -> None:
     """Remove blobs, layers, records and listings that nothing needs; a run holds the lock shared while its container appears."""
-    from builder.solver.explain import LISTING_PREFIX
+    from tiffin.builder.solver.explain import LISTING_PREFIX
 
     cache, snapshots = LocalCache(session.table), Snapshots(session.state)
     with session.state.lock("prune"):

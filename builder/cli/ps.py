@@ -9,10 +9,18 @@ from collections.abc import Mapping
 
 import click
 
-from builder.cli.formats import JSON, created_text, duration_text, filters_of, format_option, is_podman, show_rows
-from builder.cli.session import Session
-from builder.containers.container import SHORT_ID_LENGTH, Containers, ContainerState
-from builder.solver.results import rfc3339
+from tiffin.builder.cli.formats import (
+    JSON,
+    created_text,
+    duration_text,
+    filters_of,
+    format_option,
+    is_podman,
+    show_rows,
+)
+from tiffin.builder.cli.session import Session
+from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers, ContainerState
+from tiffin.builder.solver.results import rfc3339
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",

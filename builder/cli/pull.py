@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.common_options import progress_option, registry_options
-from builder.cli.render import make_renderer
-from builder.cli.renderer import quiet_if
-from builder.cli.session import Session
-from builder.events import Warned
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
+from tiffin.builder.cli.common_options import progress_option, registry_options
+from tiffin.builder.cli.render import make_renderer
+from tiffin.builder.cli.renderer import quiet_if
+from tiffin.builder.cli.session import Session
+from tiffin.builder.events import Warned
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
 
 
 @click.command("pull")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from builder.cli.cache_options import seconds_of
-from builder.cli.config_file import config_path, registry_texts
-from builder.image.remote import Remote
-from builder.image.store import StoredImage
-from builder.oci.reference import Reference
-from cache.digest import Digest
+from tiffin.builder.cli.cache_options import seconds_of
+from tiffin.builder.cli.config_file import config_path, registry_texts
+from tiffin.builder.image.remote import Remote
+from tiffin.builder.image.store import StoredImage
+from tiffin.builder.oci.reference import Reference
+from tiffin.cache.digest import Digest
 
 ALWAYS, MISSING, NEWER, NEVER = POLICIES = ("always", "missing", "newer", "never")
 VARIABLE = "TIFFIN_PULL_AFTER"

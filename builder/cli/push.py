@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.common_options import progress_option, registry_options
-from builder.cli.render import make_renderer
-from builder.cli.renderer import quiet_if
-from builder.cli.session import Session
-from builder.oci.reference import Reference
+from tiffin.builder.cli.common_options import progress_option, registry_options
+from tiffin.builder.cli.render import make_renderer
+from tiffin.builder.cli.renderer import quiet_if
+from tiffin.builder.cli.session import Session
+from tiffin.builder.oci.reference import Reference
 
 
 @click.command("push")

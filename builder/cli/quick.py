@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from cache.typed import TYPE_CHECKING
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.cli.quick_line import Line
+    from tiffin.builder.cli.quick_line import Line
 
 
 def answered(arguments: Sequence[str]) -> bool:
@@ -26,14 +26,14 @@ def answered(arguments: Sequence[str]) -> bool:
     options = parse(arguments[0], arguments[1:], os.environ)
     if options is None:
         return False
-    from builder.cli.session import Session
+    from tiffin.builder.cli.session import Session
 
     if arguments[0] == "build":
-        from builder.cli.building import build
+        from tiffin.builder.cli.building import build
 
         build(Session(root), options)
     else:
-        from builder.cli.running import run
+        from tiffin.builder.cli.running import run
 
         sys.exit(run(Session(root), options))
     return True
@@ -41,7 +41,7 @@ def answered(arguments: Sequence[str]) -> bool:
 
 def parse(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, object] | None:
     """The options by name as click would give them to the command; None for a line that click has to read."""
-    from builder.cli.quick_table import LINES
+    from tiffin.builder.cli.quick_table import LINES
 
     line = LINES.get(command)
     if line is None or any(environ.get(name) for name in line.variables):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.cli.quick_line import Line
+from tiffin.builder.cli.quick_line import Line
 
 LINES = {
     "build": Line(

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from builder.cli.config_file import config_path, registry_texts
-from builder.registry.insecure import checked_pattern
-from builder.registry.proxies import Proxies, configured_proxies, read_docker_config
-from builder.registry.registries_conf import Registries
-from builder.registry.transport import RegistryOptions
-from builder.version import VERSION
-from cache.trust import Trust
+from tiffin.builder.cli.config_file import config_path, registry_texts
+from tiffin.builder.registry.insecure import checked_pattern
+from tiffin.builder.registry.proxies import Proxies, configured_proxies, read_docker_config
+from tiffin.builder.registry.registries_conf import Registries
+from tiffin.builder.registry.transport import RegistryOptions
+from tiffin.builder.version import VERSION
+from tiffin.cache.trust import Trust
 
 PRIVATE_VARIABLE = "TIFFIN_PRIVATE_REGISTRIES"
 MIRRORS_VARIABLE = "TIFFIN_REGISTRY_MIRRORS"
@@ -35,7 +35,7 @@ def read_registry_options(
 
 def read_mirrors(environ: Mapping[str, str], flags: Sequence[str] = ()) -> Registries:
     """registries.conf, and the mirrors of docker.io: of flags, $TIFFIN_REGISTRY_MIRRORS and the configuration file."""
-    from builder.registry.registries_conf import read_registries
+    from tiffin.builder.registry.registries_conf import read_registries
 
     named = (*flags, *_words(environ.get(MIRRORS_VARIABLE, "")), *registry_texts(config_path(environ), "mirrors"))
     return read_registries(environ).with_mirrors(named)

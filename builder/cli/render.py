@@ -11,10 +11,10 @@ import threading
 import time
 from typing import BinaryIO, TextIO
 
-from builder.cli.plain_text import size_text
-from builder.cli.renderer import Renderer
-from builder.errors import CANCELED
-from builder.events import (
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.renderer import Renderer
+from tiffin.builder.errors import CANCELED
+from tiffin.builder.events import (
     Event,
     Noted,
     PhaseEnded,
@@ -38,7 +38,7 @@ def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
     if progress in ("auto", "tty"):
         progress = "tty" if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" else "plain"
     if progress == "tty":
-        from builder.cli.render_tty import LiveRenderer
+        from tiffin.builder.cli.render_tty import LiveRenderer
 
         return LiveRenderer(stream)
     if progress == "json":

@@ -18,10 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli.plain_text import plain_line, size_text
-from builder.cli.renderer import Renderer
-from builder.errors import CANCELED
-from builder.events import (
+from tiffin.builder.cli.plain_text import plain_line, size_text
+from tiffin.builder.cli.renderer import Renderer
+from tiffin.builder.errors import CANCELED
+from tiffin.builder.events import (
     Event,
     Noted,
     StepCached,

@@ -6,9 +6,9 @@ import contextlib
 
 import click
 
-from builder.cli.session import Session, each
-from builder.containers.container import Containers
-from builder.errors import ImageNotFoundError, UsageError
+from tiffin.builder.cli.session import Session, each
+from tiffin.builder.containers.container import Containers
+from tiffin.builder.errors import ImageNotFoundError, UsageError
 
 
 @click.command("rm")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.session import Session, each
-from builder.containers.container import Containers
-from builder.errors import ImageError, ImageNotFoundError
-from builder.image.store import StoredImage
-from builder.oci.reference import Reference
-from cache.values import replace
+from tiffin.builder.cli.session import Session, each
+from tiffin.builder.containers.container import Containers
+from tiffin.builder.errors import ImageError, ImageNotFoundError
+from tiffin.builder.image.store import StoredImage
+from tiffin.builder.oci.reference import Reference
+from tiffin.cache.values import replace
 
 
 @click.command("rmi")

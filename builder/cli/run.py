@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from builder.cli.common_options import progress_option, registry_options
-from builder.cli.confinement_options import confinement_options
-from builder.cli.docker_run_options import docker_run_options
-from builder.cli.running import EXIT_OWN_FAILURE, run
-from builder.cli.session import Session
+from tiffin.builder.cli.common_options import progress_option, registry_options
+from tiffin.builder.cli.confinement_options import confinement_options
+from tiffin.builder.cli.docker_run_options import docker_run_options
+from tiffin.builder.cli.running import EXIT_OWN_FAILURE, run
+from tiffin.builder.cli.session import Session
 
 REFUSED = {  # options of Docker's that are refused by name: (takes a value, why)
     ("-d", "--detach"): (False, "containers in the background are not supported yet"),

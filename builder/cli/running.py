@@ -8,23 +8,23 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from builder.cli.console import tell
-from builder.cli.renderer import quiet_if
-from builder.cli.session import Session
-from builder.cli.wishes import LIMITS, many, may_keep, maybe, remarks, wishes_of, write_id
-from builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
-from cache.typed import TYPE_CHECKING
+from tiffin.builder.cli.console import tell
+from tiffin.builder.cli.renderer import quiet_if
+from tiffin.builder.cli.session import Session
+from tiffin.builder.cli.wishes import LIMITS, many, may_keep, maybe, remarks, wishes_of, write_id
+from tiffin.builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.containers.container import Container
-    from builder.containers.run import Wishes
-    from builder.containers.streams import Streams
-    from builder.containers.terminal import Terminal
-    from builder.image.remote import Remote
-    from builder.image.store import StoredImage
-    from builder.oci.reference import Reference
-    from builder.sandbox.isolation import Isolation
-    from builder.sandbox.launch import Launcher
+    from tiffin.builder.containers.container import Container
+    from tiffin.builder.containers.run import Wishes
+    from tiffin.builder.containers.streams import Streams
+    from tiffin.builder.containers.terminal import Terminal
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.oci.reference import Reference
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import Launcher
 
 EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
 
@@ -45,7 +45,7 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
         tell(f"warning: {remark}")
     wishes = cache(lambda: wishes_of(options))
     if any(options[name] for name in LIMITS):
-        from builder.containers.limits import begin_in_scope
+        from tiffin.builder.containers.limits import begin_in_scope
 
         begin_in_scope(wishes().limits, os.environ)
     find = cache(lambda: _find(session, options))
@@ -53,7 +53,7 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
         wishes()  # what is wrong with the line is told before anything moves
         pulled = _pull(session, options)
         find = cache(lambda: pulled)
-    from builder.sandbox.launch import Launcher
+    from tiffin.builder.sandbox.launch import Launcher
 
     with ExitStack() as stack:
         launchers = []  # one, begun as early as can be: what it imports, it imports beside this process
@@ -68,7 +68,7 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
         if not launchers:
             begin(isolation)
         image = find() or _pull(session, options)
-        from builder.containers.run import check_wishes, command_of
+        from tiffin.builder.containers.run import check_wishes, command_of
 
         command_of(image.config.config, wishes())  # fail before anything is made
         check_wishes(wishes(), isolation)
@@ -85,15 +85,15 @@ def _run_in_namespace(
     wishes: Wishes,
     options: Mapping[str, object],
 ) -> int:
-    from builder.containers.container import Containers
-    from builder.containers.limits import confine
-    from builder.containers.reach import reach_of
-    from builder.containers.rootfs import RootView
-    from builder.containers.run import attend, command_of, forwarded_signals, make_spec, network_of
-    from builder.containers.volumes import prepare_mounts
-    from builder.image.users import resolve_user
-    from builder.sandbox.seccomp import filter_for
-    from cache.snapshots import Snapshots
+    from tiffin.builder.containers.container import Containers
+    from tiffin.builder.containers.limits import confine
+    from tiffin.builder.containers.reach import reach_of
+    from tiffin.builder.containers.rootfs import RootView
+    from tiffin.builder.containers.run import attend, command_of, forwarded_signals, make_spec, network_of
+    from tiffin.builder.containers.volumes import prepare_mounts
+    from tiffin.builder.image.users import resolve_user
+    from tiffin.builder.sandbox.seccomp import filter_for
+    from tiffin.cache.snapshots import Snapshots
 
     with ExitStack() as stack:
         interactive = bool(options["interactive"])
@@ -134,11 +134,11 @@ def _run_in_namespace(
         )
         attached: Terminal | Streams
         if wishes.tty:
-            from builder.containers.terminal import Terminal
+            from tiffin.builder.containers.terminal import Terminal
 
             attached = stack.enter_context(Terminal(interactive=interactive))
         else:
-            from builder.containers.streams import Streams
+            from tiffin.builder.containers.streams import Streams
 
             attached = stack.enter_context(Streams(interactive=interactive, is_own=user.uid == os.geteuid()))
         limited = confine(container, wishes.limits)
@@ -161,7 +161,7 @@ def _run_in_namespace(
             opens=reach.opens,
         )
         if spec.root_dir:
-            from builder.sandbox.standins import StandIns, furnish
+            from tiffin.builder.sandbox.standins import StandIns, furnish
 
             aside = container.folder / "aside"
             aside.mkdir()
@@ -191,14 +191,14 @@ def _trees(
     Where layers cannot be mounted over each other: the container's own directory with a copy of them all. `emulated`:
     those for a sandbox of one id, in the place of others.
     """
-    from cache.snapshots import BlobRef, Snapshots
+    from tiffin.cache.snapshots import BlobRef, Snapshots
 
     snapshots = Snapshots(session.state, isolation.emulated_flavor if emulated else isolation.flavor)
     trees = snapshots.stack(image.config.diff_ids) if isolation.overlay else None
     if trees is not None:
         return trees
 
-    from builder.events import NullSink
+    from tiffin.builder.events import NullSink
 
     def remote() -> Remote:
         return session.remote(NullSink(), many(options, "insecure"), maybe(options, "cert"))
@@ -224,7 +224,7 @@ def _is_listed(session: Session, options: Mapping[str, object]) -> bool:
     """Whether the list of images has this very name, so that there will be nothing to pull; a look at its text alone."""
     if options["pull"] in ("always", "newer") or options["platform"]:
         return False
-    from builder.oci.reference import Reference
+    from tiffin.builder.oci.reference import Reference
 
     try:
         name = str(Reference.parse(str(options["image"])))
@@ -249,7 +249,7 @@ def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None
         image = known
     wanted = maybe(options, "platform")
     if wanted:
-        from builder.oci.spec import Platform
+        from tiffin.builder.oci.spec import Platform
 
         if image.config.platform.architecture != Platform.parse(wanted).architecture:
             return None
@@ -258,8 +258,8 @@ def _find(session: Session, options: Mapping[str, object]) -> StoredImage | None
 
 def _alias(name: str) -> Reference | None:
     """What a short name stands for, None if for itself."""
-    from builder.cli.registry_settings import read_mirrors
-    from builder.oci.reference import Reference
+    from tiffin.builder.cli.registry_settings import read_mirrors
+    from tiffin.builder.oci.reference import Reference
 
     alias = read_mirrors(os.environ).alias(name)
     return Reference.parse(alias) if alias != name else None
@@ -267,10 +267,10 @@ def _alias(name: str) -> Reference | None:
 
 def _is_current(session: Session, options: Mapping[str, object], image: StoredImage) -> bool:
     """Whether the registry has nothing newer; one that cannot be asked has not."""
-    from builder.cli.pull_policy import ASK_SECONDS, is_current
-    from builder.errors import RegistryError
-    from builder.events import NullSink
-    from builder.oci.reference import Reference
+    from tiffin.builder.cli.pull_policy import ASK_SECONDS, is_current
+    from tiffin.builder.errors import RegistryError
+    from tiffin.builder.events import NullSink
+    from tiffin.builder.oci.reference import Reference
 
     reference = Reference.parse(str(options["image"]))
     if not image.names or reference.digest is not None:
@@ -285,10 +285,10 @@ def _is_current(session: Session, options: Mapping[str, object], image: StoredIm
 
 
 def _pull(session: Session, options: Mapping[str, object]) -> StoredImage:
-    from builder.cli.render import make_renderer
-    from builder.events import Noted
-    from builder.oci.reference import Reference
-    from builder.oci.spec import Platform
+    from tiffin.builder.cli.render import make_renderer
+    from tiffin.builder.events import Noted
+    from tiffin.builder.oci.reference import Reference
+    from tiffin.builder.oci.spec import Platform
 
     name, wanted = str(options["image"]), maybe(options, "platform")
     platform = Platform.parse(wanted) if wanted else Platform.local()

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from builder.cli.session import Session, refuse_terminal
-from builder.image.archive_write import Saved, output_file, save
+from tiffin.builder.cli.session import Session, refuse_terminal
+from tiffin.builder.image.archive_write import Saved, output_file, save
 
 
 @click.command("save")

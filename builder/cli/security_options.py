@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import UsageError
-from cache.values import dataclass
+from tiffin.builder.errors import UsageError
+from tiffin.cache.values import dataclass
 
 OPTIONS = "seccomp=FILE|unconfined, no-new-privileges[=true|false], systempaths=unconfined"
 NOT_APPLIED = {  # what tiffin never confines by: only that may be asked for

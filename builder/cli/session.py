@@ -8,23 +8,23 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from builder.cli.console import tell
-from builder.errors import SandboxError, TiffinError, UsageError
-from builder.events import Warned
-from cache.statedir import StateDir, sweep_at_end
-from cache.typed import TYPE_CHECKING, cast
-from cache.values import replace
+from tiffin.builder.cli.console import tell
+from tiffin.builder.errors import SandboxError, TiffinError, UsageError
+from tiffin.builder.events import Warned
+from tiffin.cache.statedir import StateDir, sweep_at_end
+from tiffin.cache.typed import TYPE_CHECKING, cast
+from tiffin.cache.values import replace
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from builder.events import Sink
-    from builder.image.layers import LayerStore
-    from builder.image.remote import Remote
-    from builder.image.store import ImageStore
-    from builder.sandbox.isolation import Isolation
-    from cache.blobs import BlobStore
-    from cache.local import Table
+    from tiffin.builder.events import Sink
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.store import ImageStore
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.cache.blobs import BlobStore
+    from tiffin.cache.local import Table
 
 CACHE_TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
 PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"
@@ -61,7 +61,7 @@ class Session:
         """Remove what is left of killed `run --rm`, in a child: it may have to enter the namespace of the files."""
         if not any(state.containers.iterdir()):
             return
-        from builder.containers.container import Containers
+        from tiffin.builder.containers.container import Containers
 
         containers = Containers(state)
         if not containers.has_dead() or (containers.sweep(stopped=False) and not containers.has_dead()):
@@ -78,26 +78,26 @@ class Session:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        from cache.blobs import BlobStore
+        from tiffin.cache.blobs import BlobStore
 
         return BlobStore(self.state)
 
     @cached_property
     def table(self) -> Table:
-        from cache.local import Table
+        from tiffin.cache.local import Table
 
         return Table(self.state, lambda text: tell(f"warning: {text}"))
 
     @cached_property
     def store(self) -> ImageStore:
-        from builder.image.store import ImageStore
+        from tiffin.builder.image.store import ImageStore
 
         return ImageStore(self.state, self.blobs, cast("Table", _LazyTable(lambda: self.table)))
 
     def remote(self, sink: Sink, insecure: tuple[str, ...], cert: str | None) -> Remote:
         """Registries, with this command's options."""
-        from builder.cli.registry_settings import read_registry_options
-        from builder.image.remote import Remote
+        from tiffin.builder.cli.registry_settings import read_registry_options
+        from tiffin.builder.image.remote import Remote
 
         options = read_registry_options(os.environ, insecure, cert, mirrors=self.registry_mirrors)
         remote = Remote(
@@ -105,7 +105,7 @@ class Session:
         )
         names = ",".join((*self.cache_peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
         if names:
-            from cache.peers import Peers
+            from tiffin.cache.peers import Peers
 
             token = os.environ.get(CACHE_TOKEN_VARIABLE, "")
             remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)), options.trust)
@@ -113,8 +113,8 @@ class Session:
 
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:
         """The layers; blobs that are missing come through `remote`, made when first needed."""
-        from builder.image.layers import LayerStore
-        from cache.snapshots import Snapshots
+        from tiffin.builder.image.layers import LayerStore
+        from tiffin.cache.snapshots import Snapshots
 
         return LayerStore(
             self.state, self.blobs, Snapshots(self.state), lambda ref, follower: remote().fetch(ref, follower)
@@ -150,22 +150,22 @@ class Session:
         keep: tuple[int, int] | None = None,
     ) -> Isolation:
         """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` is for
-        builder.sandbox.userns.enter; it does not run where there is no namespace to enter. `keep`: the caller's ids inside."""
-        from builder.cli.tier_memory import TierMemory
-        from builder.sandbox import userns
+        tiffin.builder.sandbox.userns.enter; it does not run where there is no namespace to enter. `keep`: the caller's ids inside."""
+        from tiffin.builder.cli.tier_memory import TierMemory
+        from tiffin.builder.sandbox import userns
 
         forced = isolation or os.environ.get("TIFFIN_ISOLATION") or None
         memory = TierMemory(self.state.locks / "tier")
         found = None if forced else memory.recall()
         if found is None:
-            from builder.sandbox import tiers
+            from tiffin.builder.sandbox import tiers
 
             with self.state.scratch("probe") as place:
                 found = tiers.choose(forced, place)
             if not forced:
                 memory.remember(found)
         if keep is not None and found.id_map is not None and found.id_map.helpers is not None:
-            from builder.sandbox.keepid import keeping
+            from tiffin.builder.sandbox.keepid import keeping
 
             found = replace(found, id_map=keeping(found.id_map, *keep))
         if found.id_map is not None:

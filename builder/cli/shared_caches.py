@@ -11,30 +11,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from builder.cli.cache_options import S3_OPTIONS, CacheSpec, max_blob_bytes
-from builder.cli.plain_text import size_text
-from builder.cli.session import CACHE_TOKEN_VARIABLE
-from builder.errors import CorruptError, StoreError, TiffinError
-from builder.events import Noted, Sink, Warned
-from builder.oci.reference import Reference
-from builder.solver.solve import Watch
-from cache.backend import StepRecord
-from cache.bounded import Guard
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.files import disk_errors
-from cache.sealing import Sealer
-from cache.shared import SharedCache, SharedStore
-from cache.snapshots import BlobRef
-from cache.trust import Trust
-from cache.upload import Uploaded, Uploader
-from cache.values import dataclass, replace
+from tiffin.builder.cli.cache_options import S3_OPTIONS, CacheSpec, max_blob_bytes
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.session import CACHE_TOKEN_VARIABLE
+from tiffin.builder.errors import CorruptError, StoreError, TiffinError
+from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.solver.solve import Watch
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.bounded import Guard
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.files import disk_errors
+from tiffin.cache.sealing import Sealer
+from tiffin.cache.shared import SharedCache, SharedStore
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.trust import Trust
+from tiffin.cache.upload import Uploaded, Uploader
+from tiffin.cache.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from builder.image.layers import LayerStore
-    from builder.image.remote import Remote
-    from builder.layer.compress import Compression
-    from builder.solver.build import Built
-    from cache.blobs import BlobStore
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.solver.build import Built
+    from tiffin.cache.blobs import BlobStore
 
 
 @dataclass(slots=True, kw_only=True)
@@ -247,11 +247,11 @@ class SharedCaches(Watch):
         if spec.kind == "registry":
             return self._registry(spec.place, spec)
         if spec.kind in ("local", "dir"):
-            from cache.directory import DirectoryStore
+            from tiffin.cache.directory import DirectoryStore
 
             return DirectoryStore(Path(spec.place), spec.ttl_seconds)
         if spec.kind == "redis":
-            from cache.redis_store import MAX_BLOB_BYTES, RedisStore
+            from tiffin.cache.redis_store import MAX_BLOB_BYTES, RedisStore
 
             layers = spec.options.get("layers")
             return RedisStore(
@@ -262,7 +262,7 @@ class SharedCaches(Watch):
                 layers=self._registry(layers, spec) if layers else None,
             )
         if spec.kind == "http":
-            from cache.http_store import HttpStore
+            from tiffin.cache.http_store import HttpStore
 
             return HttpStore(
                 spec.place,
@@ -270,7 +270,7 @@ class SharedCaches(Watch):
                 token=os.environ.get(CACHE_TOKEN_VARIABLE, ""),
                 trust=self._trust,
             )
-        from cache.s3_store import S3Store
+        from tiffin.cache.s3_store import S3Store
 
         names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
         names |= {"secret_access_key": "aws_secret_access_key", "session_token": "aws_session_token"}
@@ -283,7 +283,7 @@ class SharedCaches(Watch):
         )
 
     def _registry(self, text: str, spec: CacheSpec) -> SharedStore:
-        from builder.image.cache_image import RegistryStore
+        from tiffin.builder.image.cache_image import RegistryStore
 
         reference, remote = Reference.parse(text), self._remote()
         if spec.is_insecure:

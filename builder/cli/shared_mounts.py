@@ -10,21 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.plain_text import size_text
-from builder.errors import TiffinError
-from builder.events import Noted, Sink, Warned
-from cache.backend import StepRecord
-from cache.digest import Digest
-from cache.files import remove_tree
-from cache.keys import KeyPart, step_key
-from cache.mounts import CacheMounts
-from cache.snapshots import BlobRef
-from cache.statedir import StateDir
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.digest import Digest
+from tiffin.cache.files import remove_tree
+from tiffin.cache.keys import KeyPart, step_key
+from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.statedir import StateDir
 
 if TYPE_CHECKING:
-    from builder.cli.shared_caches import SharedCaches
-    from builder.image.layers import LayerStore
-    from cache.blobs import BlobStore
+    from tiffin.builder.cli.shared_caches import SharedCaches
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.cache.blobs import BlobStore
 
 KIND = "cache mount"  # the operation such a record says it is of
 NEW_DIRECTORY_MODE = 0o755
@@ -94,9 +94,9 @@ class SharedMounts:
         return found
 
     def _packed(self, id_: str, path: Path) -> StepRecord:
-        from builder.layer.compress import Compression
-        from builder.layer.diff import diff_upper
-        from builder.layer.pack import pack_layer
+        from tiffin.builder.layer.compress import Compression
+        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.pack import pack_layer
 
         packed = pack_layer(diff_upper(path), blobs=self._blobs, compression=Compression(kind="zstd"))
         return StepRecord(
@@ -111,7 +111,7 @@ class SharedMounts:
         )
 
     def _unpack(self, diff_id: Digest, ref: BlobRef, path: Path) -> None:
-        from builder.layer.unpack import unpack
+        from tiffin.builder.layer.unpack import unpack
 
         path.mkdir()
         path.chmod(NEW_DIRECTORY_MODE)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli.formats import print_table
-from builder.cli.groups import Group
-from builder.cli.info import command as info
-from builder.cli.plain_text import size_text
-from builder.cli.pruning import (
+from tiffin.builder.cli.formats import print_table
+from tiffin.builder.cli.groups import Group
+from tiffin.builder.cli.info import command as info
+from tiffin.builder.cli.plain_text import size_text
+from tiffin.builder.cli.pruning import (
     reach_trees,
     remove_images,
     remove_stopped,
@@ -19,13 +19,13 @@ from builder.cli.pruning import (
     size_on_disk,
     told_total,
 )
-from builder.cli.session import Session
-from builder.containers.container import Containers
-from builder.errors import UsageError
-from cache.files import remove_tree
-from cache.local import LocalCache
-from cache.mounts import CacheMounts
-from cache.snapshots import Snapshots
+from tiffin.builder.cli.session import Session
+from tiffin.builder.containers.container import Containers
+from tiffin.builder.errors import UsageError
+from tiffin.cache.files import remove_tree
+from tiffin.cache.local import LocalCache
+from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.snapshots import Snapshots
 
 if TYPE_CHECKING:
     pass

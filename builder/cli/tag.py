@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.session import Session
-from builder.errors import UsageError
-from builder.oci.reference import Reference
+from tiffin.builder.cli.session import Session
+from tiffin.builder.errors import UsageError
+from tiffin.builder.oci.reference import Reference
 
 
 @click.command("tag")

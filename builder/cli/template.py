@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from builder.cli.template_values import MISSING, Nil, call, is_true, print_value
-from builder.errors import UsageError
-from cache.values import dataclass
+from tiffin.builder.cli.template_values import MISSING, Nil, call, is_true, print_value
+from tiffin.builder.errors import UsageError
+from tiffin.cache.values import dataclass
 
 _OPEN, _CLOSE = "{{", "}}"
 _TOKEN = re.compile(

@@ -9,10 +9,10 @@ import contextlib
 import os
 from pathlib import Path
 
-from cache.typed import TYPE_CHECKING
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.isolation import Isolation
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 RIGHTS = ("CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:")  # of /proc/self/status
@@ -27,8 +27,8 @@ class TierMemory:
 
     def recall(self) -> Isolation | None:
         """The tier that worked before, or None. That none worked is not remembered."""
-        from builder.sandbox import userns
-        from builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+        from tiffin.builder.sandbox import userns
+        from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
 
         try:
             tier, overlay, own_pids, situation = self._path.read_text().split(" ", 3)

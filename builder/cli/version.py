@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from builder.cli.front import VERSION_TEXT
-from builder.version import VERSION
+from tiffin.builder.cli.front import VERSION_TEXT
+from tiffin.builder.version import VERSION
 
 API_VERSION = "1.41"  # docker's, of the version whose commands these are; what programs ask for at least
 
@@ -19,8 +19,8 @@ def command(form: str | None) -> None:
         return
     import platform
 
-    from builder.cli.template import Template
-    from builder.oci.spec import Platform
+    from tiffin.builder.cli.template import Template
+    from tiffin.builder.oci.spec import Platform
 
     system, _, architecture = str(Platform.local()).partition("/")
     both = {"Version": VERSION, "ApiVersion": API_VERSION, "GitCommit": "", "Os": system, "Arch": architecture}

@@ -7,17 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.cli.docker_words import field_of
-from builder.cli.security_options import parse_security
-from builder.errors import UsageError
-from cache.files import disk_errors
-from cache.typed import TYPE_CHECKING, cast
+from tiffin.builder.cli.docker_words import field_of
+from tiffin.builder.cli.security_options import parse_security
+from tiffin.builder.errors import UsageError
+from tiffin.cache.files import disk_errors
+from tiffin.cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from builder.containers.mounts import Mount
-    from builder.containers.run import Wishes
+    from tiffin.builder.containers.mounts import Mount
+    from tiffin.builder.containers.run import Wishes
 
 NO_HEALTH_CHECKS = "no health check is run"
 NO_LOG = "what the command prints goes where this command prints, and is kept nowhere"
@@ -55,10 +55,10 @@ def maybe(options: Mapping[str, object], name: str) -> str | None:
 
 def wishes_of(options: Mapping[str, object]) -> Wishes:
     """Raises UsageError."""
-    from builder.containers.environment import parse_host, parse_labels, parse_variables
-    from builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
-    from builder.containers.resolver import parse_resolver
-    from builder.containers.run import Wishes
+    from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
+    from tiffin.builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+    from tiffin.builder.containers.resolver import parse_resolver
+    from tiffin.builder.containers.run import Wishes
 
     directory = str(Path.cwd())
     mounts = [parse_volume(text, directory=directory) for text in many(options, "volumes")]
@@ -96,8 +96,8 @@ def _kept_ids(options: Mapping[str, object], mounts: Sequence[Mount]) -> tuple[i
     has a mount of this machine, which it could not write as anybody else. None: those of root. Raises UsageError."""
     if not may_keep(options):
         return None
-    from builder.containers.mounts import Volume
-    from builder.sandbox.spec import Bind
+    from tiffin.builder.containers.mounts import Volume
+    from tiffin.builder.sandbox.spec import Bind
 
     text, own = str(options["userns"]), (os.getuid(), os.getgid())
     has_volume = any(isinstance(mount, Volume) and mount.name for mount in mounts)
@@ -120,9 +120,9 @@ def _kept_ids(options: Mapping[str, object], mounts: Sequence[Mount]) -> tuple[i
 
 def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
     """The members of Wishes that these options decide. Raises UsageError."""
-    from builder.containers.limits import parse_limits
-    from builder.containers.run import choose_capabilities
-    from builder.sandbox.seccomp import UNCONFINED
+    from tiffin.builder.containers.limits import parse_limits
+    from tiffin.builder.containers.run import choose_capabilities
+    from tiffin.builder.sandbox.seccomp import UNCONFINED
 
     security = parse_security(many(options, "security"), Path.cwd())
     privileged = bool(options["privileged"])
@@ -147,7 +147,7 @@ def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
 def _ulimits(texts: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     if not texts:
         return ()
-    from builder.cli.build_options import ulimits
+    from tiffin.builder.cli.build_options import ulimits
 
     return ulimits(texts)
 
@@ -157,8 +157,8 @@ def _network(options: Mapping[str, object]) -> dict[str, Any]:
     everything = bool(options["publish_all"])
     if text in (None, "host", "none") and not publish and not everything:
         return {"network": text or "host", "as_machine": text == "host"}
-    from builder.containers.networks import choose_kind
-    from builder.containers.ports import parse_ports
+    from tiffin.builder.containers.networks import choose_kind
+    from tiffin.builder.containers.ports import parse_ports
 
     ports = parse_ports(publish)
     kind, tool = choose_kind(text, publishes=bool(ports) or everything)

@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
-from builder.sandbox.keepid import root_of_files
-from cache.files import disk_errors, remove_tree
-from cache.statedir import StateDir
-from cache.values import dataclass, field, replace
+from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.builder.sandbox.keepid import root_of_files
+from tiffin.cache.files import disk_errors, remove_tree
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass, field, replace
 
 ROOT_MODE = 0o755
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
@@ -315,7 +315,7 @@ def _release_groups(folder: Path) -> None:
         paths = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return
-    from builder.sandbox.cgroup import remove_groups
+    from tiffin.builder.sandbox.cgroup import remove_groups
 
     if remove_groups([line for line in paths if line]):
         path.unlink(missing_ok=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.layer.diff import diff_upper
-from builder.layer.index import LayerIndex, MergedTree
-from builder.layer.merged import merged_changes
-from builder.layer.pack import Sink, pack
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import LayerIndex, MergedTree
+from tiffin.builder.layer.merged import merged_changes
+from tiffin.builder.layer.pack import Sink, pack
 
 
 def export_tar(trees: Sequence[Path], sink: Sink) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from builder.containers.ports import claim
-from builder.containers.published import Network, Port
-from builder.errors import SandboxError, UsageError
-from builder.sandbox.network import PASTA_FORWARDER, SLIRP_FORWARDER
-from cache.values import asdict
+from tiffin.builder.containers.ports import claim
+from tiffin.builder.containers.published import Network, Port
+from tiffin.builder.errors import SandboxError, UsageError
+from tiffin.builder.sandbox.network import PASTA_FORWARDER, SLIRP_FORWARDER
+from tiffin.cache.values import asdict
 
 HOST, NONE, PRIVATE = "host", "none", "private"
 NAMES = {HOST: HOST, NONE: NONE, PRIVATE: PRIVATE, "bridge": PRIVATE, "default": PRIVATE}  # Docker's on the right

@@ -7,10 +7,10 @@ import os
 import socket
 from collections.abc import Sequence
 
-from builder.containers.environment import is_address
-from builder.containers.published import ANY, Port
-from builder.errors import SandboxError, UsageError
-from cache.values import replace
+from tiffin.builder.containers.environment import is_address
+from tiffin.builder.containers.published import ANY, Port
+from tiffin.builder.errors import SandboxError, UsageError
+from tiffin.cache.values import replace
 
 PROTOCOLS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 MAX_PORT = 65535

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cache.values import dataclass
+from tiffin.cache.values import dataclass
 
 ANY = "0.0.0.0"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from builder.errors import SandboxError
-from builder.image.users import User
-from builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
-from cache.digest import Digest
-from cache.snapshots import Snapshots
-from cache.values import dataclass
+from tiffin.builder.errors import SandboxError
+from tiffin.builder.image.users import User
+from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+from tiffin.cache.digest import Digest
+from tiffin.cache.snapshots import Snapshots
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Dige
         cause = f"user {user.uid}:{user.gid}"
     notes = [data for diff_id in diff_ids if (data := snapshots.demands(diff_id)) is not None]
     if notes:
-        from builder.layer.demands import Demands
+        from tiffin.builder.layer.demands import Demands
 
         demands = [Demands.decode(data) for data in notes]
         owned = next((found for item in demands if (found := item.beyond((uid_limit, gid_limit)))), None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.containers.environment import is_address
-from builder.errors import UsageError
-from cache.values import dataclass
+from tiffin.builder.containers.environment import is_address
+from tiffin.builder.errors import UsageError
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

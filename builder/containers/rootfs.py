@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from builder.layer.paths import ROOT, resolve_links
+from tiffin.builder.layer.paths import ROOT, resolve_links
 
 MAX_SMALL_FILE_BYTES = 10 << 20  # of /etc/passwd and /etc/group; the limit BuildKit has
 OPAQUE_ATTRIBUTE = "user.overlay.opaque"

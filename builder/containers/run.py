@@ -10,31 +10,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from builder.containers.container import SHORT_ID_LENGTH, Container
-from builder.containers.environment import Variable, environment
-from builder.containers.limits import Confinement
-from builder.containers.mounts import Mount, Volume
-from builder.containers.published import Network, Port
-from builder.containers.resolver import Resolver
-from builder.containers.rootfs import RootView
-from builder.containers.volumes import Mounted
-from builder.errors import SandboxError, UsageError
-from builder.image.users import User
-from builder.oci.config import RunConfig
-from builder.sandbox.cgroup import Limits
-from builder.sandbox.expected_users import expects_users
-from builder.sandbox.isolation import Isolation
-from builder.sandbox.kernel import CAPABILITIES
-from builder.sandbox.launch import ExitStatus, Running
-from builder.sandbox.network import host_resolv_conf, hosts_file, machine_hosts
-from builder.sandbox.seccomp import Filter
-from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from cache.typed import TYPE_CHECKING
-from cache.values import dataclass, field
+from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
+from tiffin.builder.containers.environment import Variable, environment
+from tiffin.builder.containers.limits import Confinement
+from tiffin.builder.containers.mounts import Mount, Volume
+from tiffin.builder.containers.published import Network, Port
+from tiffin.builder.containers.resolver import Resolver
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.containers.volumes import Mounted
+from tiffin.builder.errors import SandboxError, UsageError
+from tiffin.builder.image.users import User
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.expected_users import expects_users
+from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.launch import ExitStatus, Running
+from tiffin.builder.sandbox.network import host_resolv_conf, hosts_file, machine_hosts
+from tiffin.builder.sandbox.seccomp import Filter
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.values import dataclass, field
 
 if TYPE_CHECKING:
-    from builder.containers.streams import Streams
-    from builder.containers.terminal import Terminal
+    from tiffin.builder.containers.streams import Streams
+    from tiffin.builder.containers.terminal import Terminal
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 ALL = "ALL"
@@ -66,7 +66,7 @@ class Wishes:
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
-    seccomp: str = ""  # as in builder.sandbox.seccomp
+    seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp
     ulimits: tuple[tuple[str, int, int], ...] = ()
     limits: Limits = Limits()
     unmasked: bool = False
@@ -88,8 +88,8 @@ def network_of(wishes: Wishes, config: RunConfig) -> Network:
     """The network of a container and what connects it. Raises SandboxError."""
     if wishes.network != "private" and not wishes.ports and not wishes.publish_all:
         return Network(kind=wishes.network)
-    from builder.containers.networks import connect
-    from builder.containers.ports import parse_ports
+    from tiffin.builder.containers.networks import connect
+    from tiffin.builder.containers.ports import parse_ports
 
     exposed = parse_ports(config.exposed_ports) if wishes.publish_all else ()
     return connect(wishes.network, wishes.network_tool, (*wishes.ports, *exposed))

@@ -10,8 +10,8 @@ import os
 import select
 import stat
 
-from builder.errors import StoreError
-from builder.sandbox.launch import Running
+from tiffin.builder.errors import StoreError
+from tiffin.builder.sandbox.launch import Running
 
 CHUNK_BYTES = 1 << 16
 STDIN, STDOUT, STDERR = 0, 1, 2

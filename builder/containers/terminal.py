@@ -11,10 +11,10 @@ import termios
 import tty
 from collections.abc import Iterator
 
-from cache.typed import TYPE_CHECKING
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.sandbox.launch import Running
+    from tiffin.builder.sandbox.launch import Running
 
 READ_BYTES = 1 << 16
 MAX_BUFFER_BYTES = 1 << 20  # of what one side sends and the other does not take; then the first has to wait

@@ -6,14 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.containers.container import Container
-from builder.containers.mounts import Mount, Volume, ordered
-from builder.containers.rootfs import RootView
-from builder.sandbox.keepid import root_of_files
-from builder.sandbox.spec import Bind, Stub, Tmpfs
-from cache.files import disk_errors, remove_tree
-from cache.statedir import StateDir
-from cache.values import dataclass, replace
+from tiffin.builder.containers.container import Container
+from tiffin.builder.containers.mounts import Mount, Volume, ordered
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.sandbox.keepid import root_of_files
+from tiffin.builder.sandbox.spec import Bind, Stub, Tmpfs
+from tiffin.cache.files import disk_errors, remove_tree
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass, replace
 
 VOLUME_MODE = 0o755
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from builder.errors import DockerfileError
+from tiffin.builder.errors import DockerfileError
 
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")

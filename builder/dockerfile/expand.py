@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from builder.errors import DockerfileError
-from cache.values import dataclass
+from tiffin.builder.errors import DockerfileError
+from tiffin.cache.values import dataclass
 
 MAX_DEPTH = 64  # of ${a:-${b:-…}}: more is no Dockerfile, and Python's stack is finite
 _SPECIAL = frozenset("@*#?-$!0")

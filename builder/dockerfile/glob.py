@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from builder.errors import DockerfileError
+from tiffin.builder.errors import DockerfileError
 
 STAR, TREE, REST = "star", "tree", "rest"  # `*`; `**/` or `**` before something; `**` at the end
 LITERAL, ESCAPED, ANY, CLASS = "literal", "escaped", "any", "class"

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from builder.dockerfile.glob import check_pattern, is_literal, match_component, match_path, path_regex
-from builder.errors import ContextError, DockerfileError
-from cache.values import dataclass
+from tiffin.builder.dockerfile.glob import check_pattern, is_literal, match_component, match_path, path_regex
+from tiffin.builder.errors import ContextError, DockerfileError
+from tiffin.cache.values import dataclass
 
 _ANYWHERE = "**/"
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from builder.dockerfile.heredoc import Heredoc, Marker, find_markers
-from builder.dockerfile.words import json_words, split_flags
-from builder.errors import DockerfileError, Span
-from cache.values import dataclass
+from tiffin.builder.dockerfile.heredoc import Heredoc, Marker, find_markers
+from tiffin.builder.dockerfile.words import json_words, split_flags
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.cache.values import dataclass
 
 MAX_LINE_BYTES = 65535  # BuildKit's
 DIRECTIVES = ("syntax", "escape", "check")

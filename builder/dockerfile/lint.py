@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from builder.dockerfile import lint_extra
-from builder.dockerfile.lint_base import Check, Finding, LintWarning, finding, named, stages
-from builder.dockerfile.parser import Dockerfile, Instruction
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, Span
-from cache.values import dataclass
+from tiffin.builder.dockerfile import lint_extra
+from tiffin.builder.dockerfile.lint_base import Check, Finding, LintWarning, finding, named, stages
+from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.cache.values import dataclass
 
 RESERVED_STAGE_NAMES = ("context", "scratch")
 EXPERIMENTAL = ("InvalidDefinitionDescription",)  # off until `# check=experimental=` names them

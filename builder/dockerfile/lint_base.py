@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-from builder.dockerfile.parser import Dockerfile, Instruction
-from builder.dockerfile.words import parse_args, parse_name_values
-from builder.errors import DockerfileError, Span
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
+from tiffin.builder.dockerfile.words import parse_args, parse_name_values
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from builder.dockerfile.lint_base import Check, Finding, finding, named, names_of, stages
-from builder.dockerfile.parser import Dockerfile, Instruction
+from tiffin.builder.dockerfile.lint_base import Check, Finding, finding, named, names_of, stages
+from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
 
 APT_INSTALL = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\b")
 APT_CLEAN = re.compile(

@@ -1,7 +1,7 @@
 """A Dockerfile as a list of instructions with flags, JSON form and heredocs. Owner of dockerfile-parse.
 
 lines.py repairs what that library cannot read (dockerfile reference, sections 1.1 to 1.4); it then gets one physical
-line per instruction and splits each into keyword and value. Arguments are checked by builder.instructions.
+line per instruction and splits each into keyword and value. Arguments are checked by tiffin.builder.instructions.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from builder.dockerfile.heredoc import Heredoc, find_markers
-from builder.dockerfile.lines import Directive, Lines, LogicalLine, read_lines
-from builder.dockerfile.suggest import did_you_mean
-from builder.dockerfile.words import json_words, split_flags
-from builder.errors import DockerfileError, DockerfileErrors, Span
-from cache.values import dataclass, replace
+from tiffin.builder.dockerfile.heredoc import Heredoc, find_markers
+from tiffin.builder.dockerfile.lines import Directive, Lines, LogicalLine, read_lines
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.dockerfile.words import json_words, split_flags
+from tiffin.builder.errors import DockerfileError, DockerfileErrors, Span
+from tiffin.cache.values import dataclass, replace
 
 __all__ = ["Directive", "Dockerfile", "Flag", "Heredoc", "Instruction", "parse", "parse_trigger"]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from builder.errors import DockerfileError
+from tiffin.builder.errors import DockerfileError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from builder.errors import CorruptError, ImageError
-from builder.image.store import ImageStore, StoredImage
-from builder.layer.compress import decompressor, sniff
-from builder.layer.index import Entry
-from builder.layer.slices import FileSlice
-from builder.layer.tarread import read_layer
-from builder.oci.config import ImageConfig
-from builder.oci.json_fields import Fields
-from builder.oci.reference import Reference
-from builder.oci.spec import (
+from tiffin.builder.errors import CorruptError, ImageError
+from tiffin.builder.image.store import ImageStore, StoredImage
+from tiffin.builder.layer.compress import decompressor, sniff
+from tiffin.builder.layer.index import Entry
+from tiffin.builder.layer.slices import FileSlice
+from tiffin.builder.layer.tarread import read_layer
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.json_fields import Fields
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import (
     ANNOTATION_CONTAINERD_NAME,
     ANNOTATION_REF_NAME,
     INDEX_TYPES,
@@ -34,11 +34,11 @@ from builder.oci.spec import (
     Manifest,
     Platform,
 )
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.errors import StoreError
-from cache.files import disk_errors
-from cache.statedir import StateDir
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.errors import StoreError
+from tiffin.cache.files import disk_errors
+from tiffin.cache.statedir import StateDir
 
 MAX_MEMBERS = 100_000
 MAX_MEMBER_LINKS = 4

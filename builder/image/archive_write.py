@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from builder.errors import CorruptError
-from builder.layer.copyfile import copy_content
-from builder.layer.index import Entry, new_entry
-from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
-from builder.oci.json_fields import canonical
-from builder.oci.reference import Reference
-from builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
-from cache.files import disk_errors, write_atomically
-from cache.values import dataclass
+from tiffin.builder.errors import CorruptError
+from tiffin.builder.layer.copyfile import copy_content
+from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
+from tiffin.builder.oci.json_fields import canonical
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
+from tiffin.cache.files import disk_errors, write_atomically
+from tiffin.cache.values import dataclass
 
 
 class Sink(Protocol):

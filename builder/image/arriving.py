@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from builder.errors import StoreError
+from tiffin.builder.errors import StoreError
 
 
 class Follower(Protocol):

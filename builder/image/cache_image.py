@@ -16,17 +16,25 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, cast
 
-from builder.errors import ImageError, NotInRegistryError, RegistryError, UnauthorizedError
-from builder.oci.config import ImageConfig
-from builder.oci.reference import Reference
-from builder.oci.spec import DOCKER_CONFIG, INDEX_TYPES, MAX_DOCUMENT_BYTES, OCI_CONFIG, Descriptor, Index, Manifest
-from builder.registry.client import RegistryClient
-from cache.bounded import AbsentError
-from cache.bundle import MAX_BUNDLE_BYTES, Bundle
-from cache.digest import Digest
-from cache.errors import CorruptError
-from cache.paced import Paced
-from cache.snapshots import BlobRef
+from tiffin.builder.errors import ImageError, NotInRegistryError, RegistryError, UnauthorizedError
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import (
+    DOCKER_CONFIG,
+    INDEX_TYPES,
+    MAX_DOCUMENT_BYTES,
+    OCI_CONFIG,
+    Descriptor,
+    Index,
+    Manifest,
+)
+from tiffin.builder.registry.client import RegistryClient
+from tiffin.cache.bounded import AbsentError
+from tiffin.cache.bundle import MAX_BUNDLE_BYTES, Bundle
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import CorruptError
+from tiffin.cache.paced import Paced
+from tiffin.cache.snapshots import BlobRef
 
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
 EMBEDDED = "vnd.tiffin.cache.v1.config"  # an annotation: the configuration by zlib, in base64

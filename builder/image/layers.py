@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
-from builder.image.arriving import Arriving, Follower
-from builder.layer.changes import Change
-from builder.layer.compress import Compression, compressor, decompressor
-from builder.layer.demands import Demands, demands_of
-from builder.layer.index import LayerIndex, ways
-from builder.oci.spec import LAYER_COMPRESSION
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
-from cache.files import remove_tree
-from cache.snapshots import BlobRef, Snapshots, topmost
-from cache.statedir import StateDir
+from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
+from tiffin.builder.image.arriving import Arriving, Follower
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.compress import Compression, compressor, decompressor
+from tiffin.builder.layer.demands import Demands, demands_of
+from tiffin.builder.layer.index import LayerIndex, ways
+from tiffin.builder.oci.spec import LAYER_COMPRESSION
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
+from tiffin.cache.files import remove_tree
+from tiffin.cache.snapshots import BlobRef, Snapshots, topmost
+from tiffin.cache.statedir import StateDir
 
 UNPACK_THREADS = 4
 ROOT_MODE = 0o755
@@ -77,7 +77,7 @@ class LayerStore:
             return known
         index = self._read_index(diff_id)
         if index is None:
-            from builder.layer.unpack import index_layer
+            from tiffin.builder.layer.unpack import index_layer
 
             with self.snapshots.lock(diff_id):
                 index = self._read_index(diff_id)  # another may have made it meanwhile
@@ -142,7 +142,7 @@ class LayerStore:
             target = self.snapshots.ways(diff_ids[: number + 1])
             if target.is_dir():
                 continue
-            from builder.layer.unpack import materialize
+            from tiffin.builder.layer.unpack import materialize
 
             found = ways([self.ensure_index(*layer) for layer in layers[: number + 1]])
             with self._state.scratch("ways") as scratch:
@@ -154,8 +154,8 @@ class LayerStore:
 
     def add_to_root(self, layer: Layer, root: Path) -> None:
         """Put a layer on top of what the plain directory `root` holds; for machines that mount no overlay."""
-        from builder.layer.rootdir import merge_layer
-        from builder.layer.unpack import unpack
+        from tiffin.builder.layer.rootdir import merge_layer
+        from tiffin.builder.layer.unpack import unpack
 
         diff_id, blob = layer
         if self.snapshots.fs(diff_id) is not None and not self.has_blob(diff_id):
@@ -246,8 +246,8 @@ class LayerStore:
             raise lost from exc
 
     def _unpack(self, layer: Layer) -> None:
-        from builder.layer.unpack import unpack
-        from builder.sandbox.keepid import root_of_files
+        from tiffin.builder.layer.unpack import unpack
+        from tiffin.builder.sandbox.keepid import root_of_files
 
         diff_id, blob = layer
         ref = self._packed(diff_id, blob)
@@ -271,8 +271,8 @@ class LayerStore:
                 self.snapshots.publish(diff_id, tree)
 
     def _pack(self, diff_id: Digest, tree: Path, compression: Compression) -> BlobRef:
-        from builder.layer.diff import diff_upper
-        from builder.layer.pack import pack_layer
+        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.pack import pack_layer
 
         index = self._read_index(diff_id)
         implied = index.implied if index is not None else ()
@@ -286,7 +286,7 @@ class LayerStore:
         return packed.blob
 
     def _repack(self, diff_id: Digest, compression: Compression) -> BlobRef:
-        from builder.layer.pack import MEDIA_TYPES, pumped
+        from tiffin.builder.layer.pack import MEDIA_TYPES, pumped
 
         with self.open_tar(diff_id, None) as tar, self._blobs.ingest() as writer:
             with compressor(writer, compression) as packed, pumped(packed) as pump:

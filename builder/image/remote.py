@@ -11,22 +11,30 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
-from builder.events import Noted, Sink, Transfer
-from builder.image.arriving import Follower
-from builder.image.resolved import Resolved
-from builder.image.store import ImageStore, StoredImage
-from builder.oci.reference import Reference
-from builder.oci.spec import INDEX_TYPES, LAYER_COMPRESSION, MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, Platform
-from builder.registry.auth import DockerConfig
-from builder.registry.client import Outcome, RegistryClient
-from builder.registry.transport import RegistryOptions
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.peers import Peers
-from cache.snapshots import BlobRef
-from cache.statedir import StateDir
-from cache.values import replace
+from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
+from tiffin.builder.events import Noted, Sink, Transfer
+from tiffin.builder.image.arriving import Follower
+from tiffin.builder.image.resolved import Resolved
+from tiffin.builder.image.store import ImageStore, StoredImage
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import (
+    INDEX_TYPES,
+    LAYER_COMPRESSION,
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    Index,
+    Manifest,
+    Platform,
+)
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.client import Outcome, RegistryClient
+from tiffin.builder.registry.transport import RegistryOptions
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.peers import Peers
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import replace
 
 PARALLEL_TRANSFERS = 4
 PARALLEL_QUESTIONS = 16  # whether a blob is there, or to mount it: round trips without bytes

@@ -9,15 +9,15 @@ import contextlib
 import json
 from collections.abc import Sequence
 
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
-from cache.digest import Digest
-from cache.errors import DigestError
-from cache.typed import TYPE_CHECKING
-from cache.values import dataclass
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import DigestError
+from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
-    from cache.local import Table
+    from tiffin.cache.local import Table
 
 RESOLVED = "resolved:"
 

@@ -1,7 +1,7 @@
 """The local images: an OCI image layout (image-spec image-layout.md) that other tools read as it is.
 
 index.json lists what is whole: manifest, configuration and every layer are in blobs/. Base images a build only needed to
-look at are kept beside it: manifest and configuration as blobs, what names led to them in the Table (builder.image.resolved).
+look at are kept beside it: manifest and configuration as blobs, what names led to them in the Table (tiffin.builder.image.resolved).
 
 An image is its configuration, whose digest is its id; the same one may come with several manifests (packed in another way,
 pulled and loaded), and is one image all the same.
@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from builder.errors import ImageError, ImageNotFoundError, StoreError, TiffinError
-from builder.image.resolved import RegistryNotes
-from builder.oci.config import ImageConfig
-from builder.oci.reference import Reference
-from builder.oci.spec import (
+from tiffin.builder.errors import ImageError, ImageNotFoundError, StoreError, TiffinError
+from tiffin.builder.image.resolved import RegistryNotes
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import (
     ANNOTATION_CONTAINERD_NAME,
     ANNOTATION_REF_NAME,
     INDEX_TYPES,
@@ -26,15 +26,15 @@ from builder.oci.spec import (
     Manifest,
     Platform,
 )
-from cache.blobs import BlobStore
-from cache.digest import Digest
-from cache.files import write_atomically
-from cache.statedir import StateDir
-from cache.typed import TYPE_CHECKING
-from cache.values import dataclass, replace
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
+from tiffin.cache.files import write_atomically
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from cache.local import Table
+    from tiffin.cache.local import Table
 
 MIN_ID_LENGTH = 4  # of an abbreviated image id
 INDEX_LOCK = "images"

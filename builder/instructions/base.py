@@ -1,7 +1,7 @@
 """What instructions share: the stage scope they change, and what they may ask of the whole build.
 
 An instruction class checks its arguments (`parse`), then changes a StageScope (`apply`): configuration, history, and
-the operations of its steps (builder.instructions.ops).
+the operations of its steps (tiffin.builder.instructions.ops).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
-from builder.dockerfile.expand import Lexer
-from builder.dockerfile.parser import Instruction
-from builder.dockerfile.suggest import almost
-from builder.errors import DockerfileError, Span
-from builder.instructions.ops import Op, Origin, Surroundings
-from builder.oci.config import RunConfig
-from builder.oci.spec import Platform
-from cache.values import dataclass, field, replace
+from tiffin.builder.dockerfile.expand import Lexer
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.dockerfile.suggest import almost
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions.ops import Op, Origin, Surroundings
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.values import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")

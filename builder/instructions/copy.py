@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from builder.dockerfile.parser import Heredoc, Instruction
-from builder.errors import DockerfileError, Span, UsageError
-from builder.instructions.base import StageScope, absolute
-from builder.instructions.flags import flags_of
-from builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
-from builder.instructions.remote import filename_of, is_git, is_http, parse_git
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Heredoc, Instruction
+from tiffin.builder.errors import DockerfileError, Span, UsageError
+from tiffin.builder.instructions.base import StageScope, absolute
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
+from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
+from tiffin.cache.values import dataclass
 
 _OCTAL = re.compile(r"0?[0-7]{1,4}")
 _SYMBOLIC = re.compile(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from builder.dockerfile.parser import Instruction
-from builder.errors import DockerfileError, Span
-from builder.instructions import findings
-from builder.instructions.base import StageScope, at
-from builder.instructions.flags import flags_of
-from builder.instructions.metadata import require_value
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions import findings
+from tiffin.builder.instructions.base import StageScope, at
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.builder.instructions.metadata import require_value
+from tiffin.cache.values import dataclass
 
 MAX_PORT = 65535
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from builder.errors import Span
-from builder.instructions.base import StageScope
+from tiffin.builder.errors import Span
+from tiffin.builder.instructions.base import StageScope
 
 _SECRET = r"(?:^|_)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)"
 _NOT_SECRET = r"(?:^|_)(?:public|file|version)(?:_|$)"

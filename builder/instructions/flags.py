@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from builder.dockerfile.parser import Instruction
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import DockerfileError
 
 _BOOLEANS = {"true": True, "false": False}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from builder.dockerfile.parser import Instruction
-from builder.errors import DockerfileError, Span
-from builder.instructions.flags import flags_of
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.cache.values import dataclass
 
 SCRATCH = "scratch"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")

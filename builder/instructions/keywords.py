@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from builder.instructions.base import InstructionClass
-from builder.instructions.copy import Copy
-from builder.instructions.expose import Expose
-from builder.instructions.metadata import (
+from tiffin.builder.instructions.base import InstructionClass
+from tiffin.builder.instructions.copy import Copy
+from tiffin.builder.instructions.expose import Expose
+from tiffin.builder.instructions.metadata import (
     Cmd,
     Entrypoint,
     HealthcheckInstruction,
@@ -19,9 +19,9 @@ from builder.instructions.metadata import (
     User,
     Volume,
 )
-from builder.instructions.run import Run
-from builder.instructions.variables import Arg, Env, Label
-from builder.instructions.workdir import Workdir
+from tiffin.builder.instructions.run import Run
+from tiffin.builder.instructions.variables import Arg, Env, Label
+from tiffin.builder.instructions.workdir import Workdir
 
 KEYWORDS: Mapping[str, type[InstructionClass]] = MappingProxyType(
     {

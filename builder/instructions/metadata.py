@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from typing import Self
 
-from builder.dockerfile.durations import format_duration, parse_duration
-from builder.dockerfile.parser import Instruction, parse_trigger
-from builder.errors import DockerfileError, Span
-from builder.instructions import findings
-from builder.instructions.base import StageScope, at, go_words
-from builder.instructions.flags import flags_of
-from builder.oci.config import Healthcheck
-from cache.values import dataclass, replace
+from tiffin.builder.dockerfile.durations import format_duration, parse_duration
+from tiffin.builder.dockerfile.parser import Instruction, parse_trigger
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions import findings
+from tiffin.builder.instructions.base import StageScope, at, go_words
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.builder.oci.config import Healthcheck
+from tiffin.cache.values import dataclass, replace
 
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
 SIGNALS = frozenset(

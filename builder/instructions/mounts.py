@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, Span
-from builder.instructions.base import StageScope, absolute
-from builder.instructions.ops import (
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions.base import StageScope, absolute
+from tiffin.builder.instructions.ops import (
     BindMount,
     CacheMount,
     ContextOrigin,
@@ -18,8 +18,8 @@ from builder.instructions.ops import (
     SshMount,
     TmpfsMount,
 )
-from builder.options import csv_pairs, size_bytes
-from cache.values import dataclass
+from tiffin.builder.options import csv_pairs, size_bytes
+from tiffin.cache.values import dataclass
 
 _ALIASES = {
     "dst": "target",

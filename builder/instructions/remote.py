@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import UsageError
-from builder.instructions.ops import GitOrigin
-from builder.options import switch
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import UsageError
+from tiffin.builder.instructions.ops import GitOrigin
+from tiffin.builder.options import switch
 
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^/].*")
 _SCHEMES = ("git://", "ssh://")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from builder.dockerfile.parser import Instruction
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import DockerfileError, Span
-from builder.instructions.base import StageScope
-from builder.instructions.flags import flags_of
-from builder.instructions.mounts import MountFlag
-from builder.instructions.ops import InlineFile, RunMount, RunOp, SshMount
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions.base import StageScope
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.builder.instructions.mounts import MountFlag
+from tiffin.builder.instructions.ops import InlineFile, RunMount, RunOp, SshMount
+from tiffin.cache.values import dataclass
 
 NETWORKS = ("default", "host", "none")
 SECURITY = ("sandbox", "insecure")

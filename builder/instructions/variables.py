@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from builder.dockerfile.parser import Instruction
-from builder.dockerfile.words import NameValue, is_legacy_form, parse_args, parse_name_values
-from builder.errors import DockerfileError, Span
-from builder.instructions import findings
-from builder.instructions.base import Declared, StageScope, at, description_of
-from builder.instructions.flags import flags_of
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.dockerfile.words import NameValue, is_legacy_form, parse_args, parse_name_values
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions import findings
+from tiffin.builder.instructions.base import Declared, StageScope, at, description_of
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from builder.dockerfile.parser import Instruction
-from builder.errors import DockerfileError, Span
-from builder.instructions import findings
-from builder.instructions.base import StageScope, absolute, go_quoted
-from builder.instructions.flags import flags_of
-from builder.instructions.ops import WorkdirOp
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Instruction
+from tiffin.builder.errors import DockerfileError, Span
+from tiffin.builder.instructions import findings
+from tiffin.builder.instructions.base import StageScope, absolute, go_quoted
+from tiffin.builder.instructions.flags import flags_of
+from tiffin.builder.instructions.ops import WorkdirOp
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from builder.layer import xattrs
-from builder.layer.changes import Change
-from builder.layer.diff import read_entry
-from builder.layer.directories import host_name, image_name
-from builder.layer.index import Entry, LayerIndex, MergedTree
-from builder.layer.paths import ROOT
+from tiffin.builder.layer import xattrs
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.diff import read_entry
+from tiffin.builder.layer.directories import host_name, image_name
+from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree
+from tiffin.builder.layer.paths import ROOT
 
 COMPARE_BYTES = 1 << 18
 LISTED_AFTER = 8  # questions: then a directory is read as a whole

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from builder.errors import BuildError
-from builder.layer.index import Entry, regrouped
-from builder.layer.paths import ROOT
+from tiffin.builder.errors import BuildError
+from tiffin.builder.layer.index import Entry, regrouped
+from tiffin.builder.layer.paths import ROOT
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ file system may not keep (attributes it has no place for, times beyond its range
 
 from __future__ import annotations
 
-from builder.layer.index import Entry, LayerIndex
+from tiffin.builder.layer.index import Entry, LayerIndex
 
 NANOSECONDS = 1_000_000_000
 # what every file system keeps (ext4 the least: 1901 to 2446)

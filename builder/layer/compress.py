@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
-from builder.errors import CorruptError, UsageError
-from builder.layer import zstd_frames
-from cache.values import dataclass
+from tiffin.builder.errors import CorruptError, UsageError
+from tiffin.builder.layer import zstd_frames
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from builder.layer.index import Entry
-from cache.values import dataclass
+from tiffin.builder.layer.index import Entry
+from tiffin.cache.values import dataclass
 
-USUAL_IDS = 1000  # every map of a range has those below (builder.sandbox.userns.MIN_RANGE)
+USUAL_IDS = 1000  # every map of a range has those below (tiffin.builder.sandbox.userns.MIN_RANGE)
 COVERED = "dev/"  # a sandbox has a /dev of its own over the image's
 Limits = tuple[int, int]  # the first uid and the first gid that an id map lacks
 

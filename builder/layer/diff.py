@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.errors import BuildError
-from builder.layer import xattrs
-from builder.layer.changes import Change
-from builder.layer.directories import Directories, host_name, image_name
-from builder.layer.index import Entry, linked_entry, new_entry, sort_key
-from builder.layer.paths import ROOT
+from tiffin.builder.errors import BuildError
+from tiffin.builder.layer import xattrs
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.directories import Directories, host_name, image_name
+from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
+from tiffin.builder.layer.paths import ROOT
 
 MAX_PATH_BYTES = 4095  # what a tar reader, ours too, can unpack
 _KINDS = {

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.layer.paths import ROOT
+from tiffin.builder.layer.paths import ROOT
 
 MAX_OPEN = 64  # descriptors kept; a tree is mostly visited directory by directory
 KEPT_STEPS = 16  # of a walk down, so that going back up a deep path does not begin at the root each time

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from builder.errors import CorruptError
-from builder.layer.paths import ROOT, resolve_links
+from tiffin.builder.errors import CorruptError
+from tiffin.builder.layer.paths import ROOT, resolve_links
 
 VERSION = 2  # raise it too when what is noted of a layer beside its table changes
 KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo", "whiteout")

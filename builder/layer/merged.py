@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO
 
-from builder.layer.changes import Change
-from builder.layer.index import Located, MergedTree, sort_key
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Located, MergedTree, sort_key
 
 Opener = Callable[[], BinaryIO]
 

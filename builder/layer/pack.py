@@ -13,16 +13,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from builder.errors import BuildError
-from builder.layer.changes import Change, ordered
-from builder.layer.compress import Compression, compressor
-from builder.layer.index import Entry, LayerIndex, new_entry
-from builder.layer.tarwrite import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
-from builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from cache.blobs import BlobStore
-from cache.digest import Digest, HashingWriter
-from cache.snapshots import BlobRef
-from cache.values import dataclass
+from tiffin.builder.errors import BuildError
+from tiffin.builder.layer.changes import Change, ordered
+from tiffin.builder.layer.compress import Compression, compressor
+from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
+from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest, HashingWriter
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.values import dataclass
 
 CHUNK_BYTES = 1 << 20
 QUEUED_CHUNKS = 8

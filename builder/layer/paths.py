@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builder.errors import ImageError
+from tiffin.builder.errors import ImageError
 
 MAX_LINKS = 255  # the limit BuildKit and containerd use; the kernel's is 40
 ROOT = "."

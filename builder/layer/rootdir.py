@@ -13,11 +13,11 @@ import os
 import stat
 from pathlib import Path
 
-from builder.layer import xattrs
-from builder.layer.directories import Directories, host_name, image_name
-from builder.layer.index import LayerIndex
-from builder.layer.paths import ROOT
-from cache.files import disk_errors, remove_tree
+from tiffin.builder.layer import xattrs
+from tiffin.builder.layer.directories import Directories, host_name, image_name
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.paths import ROOT
+from tiffin.cache.files import disk_errors, remove_tree
 
 
 def merge_layer(tree: Path, index: LayerIndex, root: Path) -> None:

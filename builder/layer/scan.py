@@ -14,12 +14,12 @@ import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from builder.errors import BuildError
-from builder.layer.changes import Change
-from builder.layer.diff import inode_of, linked_changes, read_entry
-from builder.layer.directories import Directories, host_name, image_name
-from builder.layer.index import Entry, new_entry, sort_key
-from builder.layer.paths import ROOT
+from tiffin.builder.errors import BuildError
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.diff import inode_of, linked_changes, read_entry
+from tiffin.builder.layer.directories import Directories, host_name, image_name
+from tiffin.builder.layer.index import Entry, new_entry, sort_key
+from tiffin.builder.layer.paths import ROOT
 
 CLOCK_REALTIME_COARSE = 5  # clock_gettime(2): the clock of ctime; Python has no name for it
 TICK_WAIT_SECONDS = 0.001

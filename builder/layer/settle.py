@@ -12,11 +12,11 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.layer import xattrs
-from builder.layer.directories import Directories, host_name
-from builder.layer.index import Entry
-from builder.layer.unchanged import Reduced
-from cache.files import disk_error
+from tiffin.builder.layer import xattrs
+from tiffin.builder.layer.directories import Directories, host_name
+from tiffin.builder.layer.index import Entry
+from tiffin.builder.layer.unchanged import Reduced
+from tiffin.cache.files import disk_error
 
 
 def settle(upper: Path, made: Reduced) -> None:

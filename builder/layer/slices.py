@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 
-from builder.errors import CorruptError
+from tiffin.builder.errors import CorruptError
 
 
 class FileSlice(io.RawIOBase):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.layer.index import Entry, LayerIndex, Located, MergedTree, linked_entry, new_entry, sort_key
-from builder.layer.paths import ROOT
+from tiffin.builder.layer.index import Entry, LayerIndex, Located, MergedTree, linked_entry, new_entry, sort_key
+from tiffin.builder.layer.paths import ROOT
 
 
 def squashed(below: Sequence[LayerIndex], layers: Sequence[LayerIndex]) -> list[tuple[Entry, Located | None]]:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from builder.errors import ImageError
-from builder.layer.index import Entry, LayerIndex, linked_entry, new_entry, regrouped
-from builder.layer.paths import ROOT, resolve_links
+from tiffin.builder.errors import ImageError
+from tiffin.builder.layer.index import Entry, LayerIndex, linked_entry, new_entry, regrouped
+from tiffin.builder.layer.paths import ROOT, resolve_links
 
 NEW_PARENT_MODE = 0o755
 _HOSTILE = "the layer is damaged or hostile"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.errors import CorruptError
+from tiffin.builder.errors import CorruptError
 
 NANOSECONDS = 1_000_000_000
 MAX_SECONDS = 1 << 40  # far beyond what any file system stores; keeps times within 64 bits of nanoseconds' quotient

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from builder.errors import CorruptError, ImageError
-from builder.layer import tarsparse, xattrs
-from builder.layer.index import Entry, new_entry
-from builder.layer.paths import ROOT
-from builder.layer.tarfields import cstring, decimal, number, pax_records, pax_time, seconds_to_ns, text
-from builder.layer.tarwrite import OPAQUE_NAME, WHITEOUT_PREFIX
+from tiffin.builder.errors import CorruptError, ImageError
+from tiffin.builder.layer import tarsparse, xattrs
+from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.paths import ROOT
+from tiffin.builder.layer.tarfields import cstring, decimal, number, pax_records, pax_time, seconds_to_ns, text
+from tiffin.builder.layer.tarwrite import OPAQUE_NAME, WHITEOUT_PREFIX
 
 BLOCK_BYTES = 512
 READ_BYTES = 1 << 18  # asked of the stream at a time; whoever hashes behind it is worth calling then

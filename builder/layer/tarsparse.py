@@ -6,8 +6,8 @@ import io
 from collections.abc import Callable
 from typing import Protocol
 
-from builder.errors import CorruptError
-from builder.layer.tarfields import decimal, number
+from tiffin.builder.errors import CorruptError
+from tiffin.builder.layer.tarfields import decimal, number
 
 BLOCK_BYTES = 512
 MAX_PARTS = 1 << 20  # of one file; GNU tar writes one for each hole

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from builder.errors import BuildError
-from builder.layer.index import Entry
+from tiffin.builder.errors import BuildError
+from tiffin.builder.layer.index import Entry
 
 BLOCK_BYTES = 512
 USTAR_NAME_BYTES = 100

@@ -15,12 +15,12 @@ import os
 import stat
 from pathlib import Path
 
-from builder.errors import BuildError, ImageError
-from builder.layer import xattrs
-from builder.layer.copyfile import Readable, copy_content
-from builder.layer.directories import Directories, host_name
-from builder.layer.index import Entry
-from builder.ownerattrs import (
+from tiffin.builder.errors import BuildError, ImageError
+from tiffin.builder.layer import xattrs
+from tiffin.builder.layer.copyfile import Readable, copy_content
+from tiffin.builder.layer.directories import Directories, host_name
+from tiffin.builder.layer.index import Entry
+from tiffin.builder.ownerattrs import (
     CAPABILITY,
     DEVICE,
     NO_ID,
@@ -31,7 +31,7 @@ from builder.ownerattrs import (
     link_record,
     owner_text,
 )
-from cache.files import disk_error
+from tiffin.cache.files import disk_error
 
 ROOT_MODE = 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.layer.below import Below
-from builder.layer.changes import Change
-from builder.layer.index import Entry, new_entry, sort_key
-from builder.layer.tarwrite import BLOCK_BYTES, NANOSECONDS
-from cache.values import dataclass
+from tiffin.builder.layer.below import Below
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, new_entry, sort_key
+from tiffin.builder.layer.tarwrite import BLOCK_BYTES, NANOSECONDS
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Mapping
 
-from builder.ownerattrs import (
+from tiffin.builder.ownerattrs import (
     CAPABILITY,
     DEVICE,
     OWN_PREFIX,

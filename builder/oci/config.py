@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from builder.oci.json_fields import Fields, canonical
-from builder.oci.spec import Platform
-from cache.digest import Digest
-from cache.values import dataclass, field
+from tiffin.builder.oci.json_fields import Fields, canonical
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass, field
 
 INLINE_CACHE = "vnd.tiffin.cache.v1"  # records of the image's steps, by tiffin; a member that others do not know
 _NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from builder.errors import ImageError
+from tiffin.builder.errors import ImageError
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 

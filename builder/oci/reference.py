@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from builder.errors import ImageError
-from cache.digest import Digest
-from cache.errors import DigestError
-from cache.values import dataclass
+from tiffin.builder.errors import ImageError
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import DigestError
+from tiffin.cache.values import dataclass
 
 DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"

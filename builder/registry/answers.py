@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from builder.errors import CorruptError, RegistryError
+from tiffin.builder.errors import CorruptError, RegistryError
 
 MAX_ERROR_BYTES = 64 << 10
 

@@ -13,16 +13,16 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder.errors import UnauthorizedError, UsageError
-from builder.registry import helpers
-from builder.registry.credentials import (
+from tiffin.builder.errors import UnauthorizedError, UsageError
+from tiffin.builder.registry import helpers
+from tiffin.builder.registry.credentials import (
     Credentials,
     decode_entry,
     exact_keys,
     host_of,
     scoped_keys,
 )
-from cache.files import write_atomically
+from tiffin.cache.files import write_atomically
 
 MAX_CONFIG_BYTES = 4 << 20
 Read = Callable[[], dict[str, object]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from cache.values import dataclass
+from tiffin.cache.values import dataclass
 
 MAX_HEADER_CHARACTERS = 16 << 10
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

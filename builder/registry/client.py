@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
-from builder.oci.json_fields import Fields
-from builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
-from builder.registry.answers import body_of, joined
-from builder.registry.auth import DockerConfig
-from builder.registry.credentials import Credentials
-from builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
-from builder.registry.upload import UNKNOWN, Upload, question, scope
-from cache.digest import Digest, VerifyingReader
-from cache.values import dataclass, replace
+from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
+from tiffin.builder.oci.json_fields import Fields
+from tiffin.builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
+from tiffin.builder.registry.answers import body_of, joined
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.credentials import Credentials
+from tiffin.builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
+from tiffin.builder.registry.upload import UNKNOWN, Upload, question, scope
+from tiffin.cache.digest import Digest, VerifyingReader
+from tiffin.cache.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from builder.registry.transport import Response
+    from tiffin.builder.registry.transport import Response
 
 ACCEPTED = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
 SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"

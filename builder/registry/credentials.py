@@ -6,8 +6,8 @@ import base64
 import binascii
 from collections.abc import Mapping
 
-from builder.errors import UsageError
-from cache.values import dataclass, field
+from tiffin.builder.errors import UsageError
+from tiffin.cache.values import dataclass, field
 
 HUB = "docker.io"
 HUB_AUTH_KEY = "https://index.docker.io/v1/"  # where Docker keeps the credentials of docker.io

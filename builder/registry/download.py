@@ -9,15 +9,15 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
-from builder.errors import RegistryError
-from builder.registry.answers import joined, split
-from builder.registry.failures import netloc, tls_error
-from builder.registry.guard import REMEDY, is_private
-from builder.registry.insecure import is_insecure
-from builder.registry.proxies import Proxies, needs_password, proxy_error
-from cache.connections import plain_adapter
-from cache.trust import Trust
-from cache.values import dataclass
+from tiffin.builder.errors import RegistryError
+from tiffin.builder.registry.answers import joined, split
+from tiffin.builder.registry.failures import netloc, tls_error
+from tiffin.builder.registry.guard import REMEDY, is_private
+from tiffin.builder.registry.insecure import is_insecure
+from tiffin.builder.registry.proxies import Proxies, needs_password, proxy_error
+from tiffin.cache.connections import plain_adapter
+from tiffin.cache.trust import Trust
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
     import requests

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import socket
 
-from builder.errors import RegistryError
-from builder.registry.answers import split
+from tiffin.builder.errors import RegistryError
+from tiffin.builder.registry.answers import split
 
 RETRIED = frozenset({429, 500, 502, 503, 504})
 LISTEN_SECONDS = 3  # an alert follows the handshake at once

@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import RegistryError
-from cache.connections import ContextFor, plain_adapter
+from tiffin.builder.errors import RegistryError
+from tiffin.cache.connections import ContextFor, plain_adapter
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter

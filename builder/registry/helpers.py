@@ -6,9 +6,9 @@ import json
 import re
 import subprocess
 
-from builder.errors import UnauthorizedError
-from builder.programs import find_program
-from builder.registry.credentials import Credentials
+from tiffin.builder.errors import UnauthorizedError
+from tiffin.builder.programs import find_program
+from tiffin.builder.registry.credentials import Credentials
 
 HELPER_TIMEOUT_SECONDS = 60
 TOKEN_USER = "<token>"  # a user name that says the secret is an identity token

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from builder.errors import UsageError
+from tiffin.builder.errors import UsageError
 
 _NAME = re.compile(r"[\w.*?-]+|\[[0-9A-Fa-f:.*]+\]")
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder.errors import RegistryError
-from cache.values import dataclass
+from tiffin.builder.errors import RegistryError
+from tiffin.cache.values import dataclass
 
 KINDS = {
     "http_proxy": "httpProxy",

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import ImageError, UsageError
-from builder.oci.reference import DOCKER_HUB, Reference
-from cache.values import dataclass, field, replace
+from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.oci.reference import DOCKER_HUB, Reference
+from tiffin.cache.values import dataclass, field, replace
 
 VARIABLE = "CONTAINERS_REGISTRIES_CONF"
 MACHINE = "/etc/containers/registries.conf"

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from urllib.parse import urlencode
 
-from builder.errors import RegistryError, UnauthorizedError
-from builder.registry.answers import Answer, body_of, joined, origin, split
-from builder.registry.auth import DockerConfig
-from builder.registry.challenges import Challenge, parse_challenges
-from builder.registry.credentials import Credentials
-from builder.registry.failures import REDIRECTS, RETRIED, Unreachable
+from tiffin.builder.errors import RegistryError, UnauthorizedError
+from tiffin.builder.registry.answers import Answer, body_of, joined, origin, split
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.challenges import Challenge, parse_challenges
+from tiffin.builder.registry.credentials import Credentials
+from tiffin.builder.registry.failures import REDIRECTS, RETRIED, Unreachable
 
 MAX_TOKEN_BYTES = 1 << 20
 MAX_REDIRECTS = 5

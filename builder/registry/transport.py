@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-from builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
-from builder.registry.answers import detail, joined, origin, split
-from builder.registry.auth import DockerConfig
-from builder.registry.credentials import Credentials
-from builder.registry.failures import (
+from tiffin.builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
+from tiffin.builder.registry.answers import detail, joined, origin, split
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.credentials import Credentials
+from tiffin.builder.registry.failures import (
     REDIRECTS,
     RETRIED,
     Unreachable,
@@ -26,14 +26,14 @@ from builder.registry.failures import (
     tls_error,
     wants_certificate,
 )
-from builder.registry.guard import REMEDY, guarded_adapter, is_private
-from builder.registry.insecure import is_insecure
-from builder.registry.proxies import Proxies, is_fault_of_socks, is_this_machine, needs_password, proxy_error
-from builder.registry.registries_conf import Registries
-from builder.registry.tokens import Tokens
-from cache.connections import Connections, plain_adapter, read_out
-from cache.trust import Trust, host_port
-from cache.values import dataclass, field
+from tiffin.builder.registry.guard import REMEDY, guarded_adapter, is_private
+from tiffin.builder.registry.insecure import is_insecure
+from tiffin.builder.registry.proxies import Proxies, is_fault_of_socks, is_this_machine, needs_password, proxy_error
+from tiffin.builder.registry.registries_conf import Registries
+from tiffin.builder.registry.tokens import Tokens
+from tiffin.cache.connections import Connections, plain_adapter, read_out
+from tiffin.cache.trust import Trust, host_port
+from tiffin.cache.values import dataclass, field
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -57,7 +57,7 @@ Body = bytes | BinaryIO | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
-    """How to reach registries. `insecure_registries` are patterns (builder.registry.insecure). `timeout_seconds` bounds every wait
+    """How to reach registries. `insecure_registries` are patterns (tiffin.builder.registry.insecure). `timeout_seconds` bounds every wait
     for an answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for; the defaults are
     for images, which must come."""
 

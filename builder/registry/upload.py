@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlencode
 
-from builder.errors import RegistryError, UnauthorizedError
-from builder.oci.spec import Descriptor
-from builder.registry.answers import joined
-from builder.registry.transport import MAX_TRIES, Call, Transport
-from cache.digest import Digest
-from cache.values import dataclass, replace
+from tiffin.builder.errors import RegistryError, UnauthorizedError
+from tiffin.builder.oci.spec import Descriptor
+from tiffin.builder.registry.answers import joined
+from tiffin.builder.registry.transport import MAX_TRIES, Call, Transport
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from builder.registry.transport import Response
+    from tiffin.builder.registry.transport import Response
 
 READ_BYTES = 1 << 20
 UPLOAD_CHUNK_BYTES = 64 << 20  # of a chunked upload, used when a registry refuses one large request

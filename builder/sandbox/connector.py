@@ -15,9 +15,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from builder.sandbox import kernel, portproxy
-from builder.sandbox.network import PASTA_FORWARDER
-from cache.typed import TYPE_CHECKING
+from tiffin.builder.sandbox import kernel, portproxy
+from tiffin.builder.sandbox.network import PASTA_FORWARDER
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

@@ -18,13 +18,13 @@ import stat
 import struct
 import sys
 
-from builder.sandbox import idmaps, kernel
-from builder.sandbox.emulation import supervisor
-from builder.sandbox.emulation.inodes import Kept
-from builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
-from builder.sandbox.messages import Socket
-from builder.sandbox.root import SetupError, enter_root, step
-from cache.typed import TYPE_CHECKING
+from tiffin.builder.sandbox import idmaps, kernel
+from tiffin.builder.sandbox.emulation import supervisor
+from tiffin.builder.sandbox.emulation.inodes import Kept
+from tiffin.builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
+from tiffin.builder.sandbox.messages import Socket
+from tiffin.builder.sandbox.root import SetupError, enter_root, step
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -60,7 +60,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
         if spec["connector"]:
-            from builder.sandbox import connector as connectors
+            from tiffin.builder.sandbox import connector as connectors
 
             connector = connectors.start(spec)
         make_namespaces(spec)

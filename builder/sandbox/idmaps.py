@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from builder.sandbox import kernel
+from tiffin.builder.sandbox import kernel
 
 Extent = tuple[int, int, int]  # inside, outside, count
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from builder.sandbox import kernel
+from tiffin.builder.sandbox import kernel
 
 MAX_LINKS = 40  # the kernel's own limit
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

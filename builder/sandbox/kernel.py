@@ -215,7 +215,7 @@ def set_capabilities(keep: frozenset[str]) -> None:
 
 
 def install_filter(program: bytes, flags: int = 0) -> int:
-    """Put this thread, and what it starts, under a seccomp filter (struct sock_filter as builder.sandbox.bpf assembles).
+    """Put this thread, and what it starts, under a seccomp filter (struct sock_filter as tiffin.builder.sandbox.bpf assembles).
 
     Needs CAP_SYS_ADMIN or no_new_privs. Returns the listener, which the caller closes, with
     SECCOMP_FILTER_NEW_LISTENER; else 0. OSError: EBUSY where a listener is above already, EINVAL for an unknown flag.

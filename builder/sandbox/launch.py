@@ -12,11 +12,11 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
-from builder.errors import SandboxError
-from builder.sandbox import kernel, messages
-from builder.sandbox.spec import SandboxSpec
-from cache.typed import TYPE_CHECKING
-from cache.values import dataclass
+from tiffin.builder.errors import SandboxError
+from tiffin.builder.sandbox import kernel, messages
+from tiffin.builder.sandbox.spec import SandboxSpec
+from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
     from typing import Any
@@ -153,7 +153,7 @@ def _serve(requests: messages.Socket, parent: int, *, once: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    from builder.sandbox import enter  # beside the main process, which does without
+    from tiffin.builder.sandbox import enter  # beside the main process, which does without
 
     while True:
         data, fds = messages.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)

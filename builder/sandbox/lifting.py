@@ -7,9 +7,9 @@ import pwd
 import sys
 from collections.abc import Sequence
 
-from builder.sandbox.isolation import CHROOT, RANGE, SINGLE
-from builder.sandbox.tiers import TierReport
-from cache.values import dataclass
+from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE
+from tiffin.builder.sandbox.tiers import TierReport
+from tiffin.cache.values import dataclass
 
 APPARMOR = """# /etc/apparmor.d/tiffin, then: apparmor_parser -r /etc/apparmor.d/tiffin
 abi <abi/4.0>,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import binascii
 import os
 
-from builder import ownerattrs
-from builder.sandbox import inroot, kernel
-from cache.typed import TYPE_CHECKING
+from tiffin.builder import ownerattrs
+from tiffin.builder.sandbox import inroot, kernel
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from builder.sandbox import inroot, kernel, mountkinds
-from cache.typed import TYPE_CHECKING
+from tiffin.builder.sandbox import inroot, kernel, mountkinds
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

@@ -13,10 +13,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import SandboxError, StoreError, UsageError
-from cache.files import write_atomically
-from cache.hashing import short_sha256
-from cache.values import dataclass
+from tiffin.builder.errors import SandboxError, StoreError, UsageError
+from tiffin.cache.files import write_atomically
+from tiffin.cache.hashing import short_sha256
+from tiffin.cache.values import dataclass
 
 UNCONFINED = "unconfined"
 BUILTIN = "builtin"  # Docker's name for the default
@@ -75,9 +75,9 @@ def _read(path: str) -> bytes:
 
 
 def _compile(data: bytes, path: str, capabilities: Sequence[str], release: str, machine: str) -> Filter:
-    from builder.sandbox.seccomp_filter import build_filter
-    from builder.sandbox.seccomp_profile import Situation, read_profile
-    from builder.sandbox.syscalls_compat import NATIVE
+    from tiffin.builder.sandbox.seccomp_filter import build_filter
+    from tiffin.builder.sandbox.seccomp_profile import Situation, read_profile
+    from tiffin.builder.sandbox.syscalls_compat import NATIVE
 
     if machine not in NATIVE:
         raise SandboxError(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 
-from builder.sandbox import bpf
-from builder.sandbox.seccomp_profile import Condition, Profile, Rule
-from builder.sandbox.syscalls import X32_BIT
-from builder.sandbox.syscalls_compat import ABIS, Abi
+from tiffin.builder.sandbox import bpf
+from tiffin.builder.sandbox.seccomp_profile import Condition, Profile, Rule
+from tiffin.builder.sandbox.syscalls import X32_BIT
+from tiffin.builder.sandbox.syscalls_compat import ABIS, Abi
 
 # arguments the kernel takes as int: it never sees their upper half, and so neither must a comparison
 WORD_ARGUMENTS = {"socket": (0, 1, 2), "socketpair": (0, 1, 2), "personality": (0,)}

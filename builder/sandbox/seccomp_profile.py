@@ -10,11 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from builder.errors import UsageError
-from builder.sandbox import bpf
-from builder.sandbox.kernel import SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW
-from builder.sandbox.syscalls_compat import ABIS, DOCKER_NAMES, NATIVE
-from cache.values import dataclass
+from tiffin.builder.errors import UsageError
+from tiffin.builder.sandbox import bpf
+from tiffin.builder.sandbox.kernel import SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW
+from tiffin.builder.sandbox.syscalls_compat import ABIS, DOCKER_NAMES, NATIVE
+from tiffin.cache.values import dataclass
 
 ACTIONS = {
     "SCMP_ACT_KILL": bpf.RET_KILL_THREAD,

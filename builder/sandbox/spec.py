@@ -1,11 +1,11 @@
-"""What a sandbox is, as values; JSON carries them to the process that makes it (builder.sandbox.enter)."""
+"""What a sandbox is, as values; JSON carries them to the process that makes it (tiffin.builder.sandbox.enter)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 
-from cache.values import asdict, dataclass, field
+from tiffin.cache.values import asdict, dataclass, field
 
 # Docker's fourteen
 DEFAULT_CAPABILITIES = (
@@ -96,7 +96,7 @@ class SandboxSpec:
     emulated: bool = False  # in a namespace of one id within the one there is: owners are emulated
     opens: bool = False  # device nodes, which are emulated too, can be opened
     abandons: bool = False  # ends when it asks for owners or devices that are not at hand: it is run again with them
-    keeps_id: bool = False  # builder.sandbox.keepid
+    keeps_id: bool = False  # tiffin.builder.sandbox.keepid
     kept: tuple[int, int] | None = None  # the same ids, uid and gid, where owners are emulated
     own_pids: bool = True  # a pid namespace, which needs a fresh /proc
     cwd: str = "/"
@@ -106,7 +106,7 @@ class SandboxSpec:
     has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
-    connector: Mapping[str, object] | None = None  # of builder.sandbox.connector: name, path, ports
+    connector: Mapping[str, object] | None = None  # of tiffin.builder.sandbox.connector: name, path, ports
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""

@@ -17,11 +17,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.errors import SandboxError
-from builder.sandbox import inroot, proot
-from builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
-from cache.files import disk_errors, remove_tree
-from cache.values import dataclass, replace
+from tiffin.builder.errors import SandboxError
+from tiffin.builder.sandbox import inroot, proot
+from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
+from tiffin.cache.files import disk_errors, remove_tree
+from tiffin.cache.values import dataclass, replace
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 PROC_FILES = (  # those that say the same to every process

@@ -5,9 +5,9 @@ A filter has to know them: a process may call any ABI the kernel was built with.
 
 from __future__ import annotations
 
-from builder.sandbox import syscalls
-from builder.sandbox.syscalls import X32_BIT, numbered
-from cache.values import dataclass
+from tiffin.builder.sandbox import syscalls
+from tiffin.builder.sandbox.syscalls import X32_BIT, numbered
+from tiffin.cache.values import dataclass
 
 COMMON = 424  # from here on a number means the same call everywhere
 

@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from builder.errors import SandboxError, UsageError
-from builder.sandbox import kernel, proot, userns
-from builder.sandbox.emulation import supervisor
-from builder.sandbox.isolation import CHROOT, NAMES, NONE, PROOT, RANGE, SINGLE, Isolation
-from cache.files import remove_tree
-from cache.values import dataclass
+from tiffin.builder.errors import SandboxError, UsageError
+from tiffin.builder.sandbox import kernel, proot, userns
+from tiffin.builder.sandbox.emulation import supervisor
+from tiffin.builder.sandbox.isolation import CHROOT, NAMES, NONE, PROOT, RANGE, SINGLE, Isolation
+from tiffin.cache.files import remove_tree
+from tiffin.cache.values import dataclass
 
 OVERLAY, OWN_PIDS = "overlay", "pids"  # what a child found to work
 SYSTEM_ID = 33  # an id that is not root's: www-data, as every distribution has it

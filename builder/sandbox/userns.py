@@ -11,10 +11,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from builder.errors import SandboxError
-from builder.sandbox import kernel
-from builder.sandbox.idmaps import Extent, first_missing, own_extents
-from cache.values import dataclass
+from tiffin.builder.errors import SandboxError
+from tiffin.builder.sandbox import kernel
+from tiffin.builder.sandbox.idmaps import Extent, first_missing, own_extents
+from tiffin.cache.values import dataclass
 
 HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7
@@ -35,7 +35,7 @@ class IdMap:
     uids: tuple[Extent, ...]
     gids: tuple[Extent, ...]
     helpers: tuple[str, str] | None  # newuidmap and newgidmap, None to write directly
-    keeps: bool = False  # the process does not become root in it: builder.sandbox.keepid
+    keeps: bool = False  # the process does not become root in it: tiffin.builder.sandbox.keepid
 
     @property
     def limits(self) -> tuple[int, int]:

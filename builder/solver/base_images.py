@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builder.errors import BuildError, DockerfileError, ImageError, RegistryError, Span, UsageError
-from builder.instructions.ops import ImageOrigin
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
-from builder.solver.recipe import PREFIX_LAYOUT, BaseImage
+from tiffin.builder.errors import BuildError, DockerfileError, ImageError, RegistryError, Span, UsageError
+from tiffin.builder.instructions.ops import ImageOrigin
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.solver.recipe import PREFIX_LAYOUT, BaseImage
 
 ResolveImage = Callable[[str, Platform], BaseImage]
 

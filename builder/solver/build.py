@@ -12,36 +12,36 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.dockerfile.lint_base import LintWarning
-from builder.dockerfile.parser import Dockerfile
-from builder.errors import BuildError
-from builder.events import Noted, Sink, Warned, phase
-from builder.image.layers import LayerStore
-from builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
-from builder.layer.compress import Compression
-from builder.oci.config import ImageConfig
-from builder.oci.spec import Manifest, Platform
-from builder.options import epoch_seconds
-from builder.solver.checks import OVERRIDE, findings_of, violation
-from builder.solver.context import Contexts
-from builder.solver.plan import make_plan
-from builder.solver.planned import Plan, StagePlan
-from builder.solver.recipe import BaseImage, Recipe
-from builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
-from builder.solver.solve import Solver, Watch
-from builder.solver.stepkeys import StepKeys
-from cache.backend import StepRecord, Tiered
-from cache.blobs import BlobStore
-from cache.digest import Digest
-from cache.snapshots import BlobRef
-from cache.statedir import StateDir
-from cache.values import dataclass, field, replace
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.dockerfile.parser import Dockerfile
+from tiffin.builder.errors import BuildError
+from tiffin.builder.events import Noted, Sink, Warned, phase
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
+from tiffin.builder.layer.compress import Compression
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.spec import Manifest, Platform
+from tiffin.builder.options import epoch_seconds
+from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
+from tiffin.builder.solver.context import Contexts
+from tiffin.builder.solver.plan import make_plan
+from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
+from tiffin.builder.solver.solve import Solver, Watch
+from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.cache.backend import StepRecord, Tiered
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from builder.sandbox.isolation import Isolation
-    from builder.solver.explain import Explainer
-    from builder.solver.report import Report
-    from builder.solver.ssh_agents import Agents
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.solver.explain import Explainer
+    from tiffin.builder.solver.report import Report
+    from tiffin.builder.solver.ssh_agents import Agents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def _look(request: Request, services: Services) -> _Looked:
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
     watches, report = list(services.watches), None
     if services.explainer is not None:
-        from builder.solver.report import Report
+        from tiffin.builder.solver.report import Report
 
         report = Report(plan, keys, services.explainer())
         watches.append(report)
@@ -186,17 +186,17 @@ class _Listings(Watch):
         self._keep = keep
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
-        from builder.solver.explain import LISTING_PREFIX, MAX_LISTED, encode_listing
+        from tiffin.builder.solver.explain import LISTING_PREFIX, MAX_LISTED, encode_listing
 
         for digest, listing in self._keys.listings(index, number, MAX_LISTED).items():
             self._keep(LISTING_PREFIX + digest, encode_listing(listing))
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
-    from builder.sandbox.isolation import NONE, Isolation
-    from builder.solver.execute import StepExecutor, Workshop
-    from builder.solver.execute_mounts import MountShop
-    from builder.solver.ssh_agents import Agents
+    from tiffin.builder.sandbox.isolation import NONE, Isolation
+    from tiffin.builder.solver.execute import StepExecutor, Workshop
+    from tiffin.builder.solver.execute_mounts import MountShop
+    from tiffin.builder.solver.ssh_agents import Agents
 
     with ExitStack() as stack:
         runner = emulator = roots = None
@@ -204,10 +204,10 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
             _check_platforms(pending)
-            from builder.sandbox.launch import Launcher
-            from builder.solver.copied_roots import CopiedRoots
-            from builder.solver.emulation import Emulator
-            from builder.solver.execute_run import Runner
+            from tiffin.builder.sandbox.launch import Launcher
+            from tiffin.builder.solver.copied_roots import CopiedRoots
+            from tiffin.builder.solver.emulation import Emulator
+            from tiffin.builder.solver.execute_run import Runner
 
             with phase(services.sink, "enter the user namespace"):
                 isolation = services.enter()
@@ -271,7 +271,7 @@ def _check_isolation(pending: Sequence[tuple[StagePlan, int]], isolation: Isolat
 
 def _check_platforms(pending: Sequence[tuple[StagePlan, int]]) -> None:
     """Say before anything runs that this machine cannot run what a RUN of a foreign platform needs."""
-    from builder.sandbox.binfmt import can_run
+    from tiffin.builder.sandbox.binfmt import can_run
 
     for stage, number in pending:
         step, platform = stage.steps[number], stage.platform
@@ -316,7 +316,7 @@ def _assemble(
     origin = stages[0].base
     ends = ends_of_groups(stages, request.layering)
     if not all(ends):
-        from builder.solver.grouping import grouped
+        from tiffin.builder.solver.grouping import grouped
 
         chain = grouped(
             chain,

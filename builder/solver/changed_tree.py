@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
-from builder.errors import ImageError
-from builder.layer.changes import Change
-from builder.layer.index import Entry, linked_entry, new_entry, sort_key
-from builder.layer.paths import ROOT, resolve_links
-from cache.values import dataclass
+from tiffin.builder.errors import ImageError
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
+from tiffin.builder.layer.paths import ROOT, resolve_links
+from tiffin.cache.values import dataclass
 
 SET_GROUP_ID = 0o2000
-IMPLIED_MODE = 0o755  # of what no layer tells: builder.layer.table
+IMPLIED_MODE = 0o755  # of what no layer tells: tiffin.builder.layer.table
 Opener = Callable[[], BinaryIO]
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from builder.dockerfile.lint import CheckOptions, check_options, filtered, lint
-from builder.dockerfile.lint_base import LintWarning
-from builder.dockerfile.parser import Dockerfile
-from builder.errors import BuildError, TiffinError
-from builder.instructions.ops import ContextOrigin, CopyOp
-from builder.solver.base_images import ResolveImage
-from builder.solver.context import Contexts
-from builder.solver.plan import make_plan
-from builder.solver.planned import Plan
-from builder.solver.recipe import Recipe
-from builder.solver.trees import DirectoryTree
-from cache.values import replace
+from tiffin.builder.dockerfile.lint import CheckOptions, check_options, filtered, lint
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.dockerfile.parser import Dockerfile
+from tiffin.builder.errors import BuildError, TiffinError
+from tiffin.builder.instructions.ops import ContextOrigin, CopyOp
+from tiffin.builder.solver.base_images import ResolveImage
+from tiffin.builder.solver.context import Contexts
+from tiffin.builder.solver.plan import make_plan
+from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.recipe import Recipe
+from tiffin.builder.solver.trees import DirectoryTree
+from tiffin.cache.values import replace
 
 OVERRIDE = "BUILDKIT_DOCKERFILE_CHECK"  # the build argument that replaces `# check=`
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.dockerfile.ignore import IgnoreRules
-from builder.errors import ContextError
-from builder.instructions.ops import ContextOrigin, GitOrigin, Origin, OutsideOrigin, UrlOrigin
-from builder.solver.trees import DirectoryTree, SourceTree
-from cache.filestat import StatTable
-from cache.local import Table
+from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.errors import ContextError
+from tiffin.builder.instructions.ops import ContextOrigin, GitOrigin, Origin, OutsideOrigin, UrlOrigin
+from tiffin.builder.solver.trees import DirectoryTree, SourceTree
+from tiffin.cache.filestat import StatTable
+from tiffin.cache.local import Table
 
 if TYPE_CHECKING:
-    from builder.solver.remote_sources import RemoteSources
+    from tiffin.builder.solver.remote_sources import RemoteSources
 
 IGNORE_NAME = ".dockerignore"
 OTHER_IGNORE_NAME = ".containerignore"  # podman's and buildah's
@@ -68,7 +68,7 @@ class Contexts:
                     case UrlOrigin():
                         self._trees[origin] = self._remote().file(origin)
                     case GitOrigin():
-                        from builder.solver.remote_sources import git_tree
+                        from tiffin.builder.solver.remote_sources import git_tree
 
                         self._trees[origin] = git_tree(self._remote(), origin)
             return self._trees[origin]

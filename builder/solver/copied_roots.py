@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from builder.image.layers import LayerStore
-from builder.solver.results import Chain
-from cache.digest import Digest
-from cache.statedir import StateDir
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.solver.results import Chain
+from tiffin.cache.digest import Digest
+from tiffin.cache.statedir import StateDir
 
 ROOT_MODE = 0o755
 

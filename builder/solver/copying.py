@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from builder.errors import BuildError, Span
-from builder.layer.changes import Change
-from builder.layer.index import Entry, new_entry
-from builder.layer.xattrs import ACCESS_LIST, agreeing
-from builder.solver.changed_tree import Below, ChangedTree, Opener
-from builder.solver.modes import change_mode
-from builder.solver.selecting import Selected, walk
-from builder.solver.trees import ROOT, SourceTree
-from cache.values import dataclass
+from tiffin.builder.errors import BuildError, Span
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.xattrs import ACCESS_LIST, agreeing
+from tiffin.builder.solver.changed_tree import Below, ChangedTree, Opener
+from tiffin.builder.solver.modes import change_mode
+from tiffin.builder.solver.selecting import Selected, walk
+from tiffin.builder.solver.trees import ROOT, SourceTree
+from tiffin.cache.values import dataclass
 
 NEW_DIRECTORY_MODE = 0o755  # whatever the umask; BuildKit's too
 INLINE_FILE_MODE = 0o644

@@ -11,20 +11,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from builder.containers.reach import refusal_of
-from builder.errors import BuildError, Span
-from builder.events import Noted, Sink
-from builder.image.layers import LayerStore
-from builder.instructions.ops import CacheMount, Origin, RunOp, SecretMount, SshMount
-from builder.layer.demands import Demands, Limits, Owned
-from builder.ownerattrs import noted_owner
-from builder.sandbox.emulation.supervisor import NESTED
-from builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
-from builder.sandbox.launch import DEVICE_WISH, Abandoned
-from builder.solver.results import Chain
-from cache.mounts import CacheMounts
-from cache.statedir import StateDir
-from cache.values import dataclass, replace
+from tiffin.builder.containers.reach import refusal_of
+from tiffin.builder.errors import BuildError, Span
+from tiffin.builder.events import Noted, Sink
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.instructions.ops import CacheMount, Origin, RunOp, SecretMount, SshMount
+from tiffin.builder.layer.demands import Demands, Limits, Owned
+from tiffin.builder.ownerattrs import noted_owner
+from tiffin.builder.sandbox.emulation.supervisor import NESTED
+from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+from tiffin.builder.sandbox.launch import DEVICE_WISH, Abandoned
+from tiffin.builder.solver.results import Chain
+from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass, replace
 
 ALL_IDS = (1 << 32) - 1
 

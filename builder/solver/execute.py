@@ -9,42 +9,42 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.containers.rootfs import RootView
-from builder.errors import BuildError, SandboxError
-from builder.events import Sink, phase
-from builder.image.layers import LayerStore
-from builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
-from builder.layer.below import TablesBelow, TreesBelow
-from builder.layer.changes import Change
-from builder.layer.compress import Compression
-from builder.layer.demands import demands_of
-from builder.layer.diff import diff_upper
-from builder.layer.index import LayerIndex
-from builder.layer.pack import pack_layer
-from builder.layer.scan import diff_scans, drop_unused, scan
-from builder.layer.settle import set_times, settle
-from builder.layer.unchanged import reduced
-from builder.layer.unpack import materialize
-from builder.oci.spec import chain_id
-from builder.sandbox.isolation import PROOT
-from builder.sandbox.launch import Abandoned
-from builder.sandbox.spec import SandboxSpec
-from builder.sandbox.standins import StandIns, furnish
-from builder.solver.context import Contexts
-from builder.solver.copied_roots import CopiedRoot, CopiedRoots
-from builder.solver.emulation import Emulation, Emulator, Unforeseen, refusal
-from builder.solver.execute_copy import Clock, Group, check_unchanged, copy_changes, workdir_changes
-from builder.solver.execute_mounts import Mounted, MountShop
-from builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
-from builder.solver.members import Members
-from builder.solver.results import Chain, LayerRef, rfc3339
-from builder.solver.solve import Executor, Job, Made
-from builder.solver.stepkeys import at_step, content_of, select_for
-from builder.solver.trees import LayerTree, SourceTree
-from cache.blobs import BlobStore
-from cache.digest import Digest
-from cache.statedir import StateDir
-from cache.values import dataclass, replace
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.errors import BuildError, SandboxError
+from tiffin.builder.events import Sink, phase
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
+from tiffin.builder.layer.below import TablesBelow, TreesBelow
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.compress import Compression
+from tiffin.builder.layer.demands import demands_of
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.pack import pack_layer
+from tiffin.builder.layer.scan import diff_scans, drop_unused, scan
+from tiffin.builder.layer.settle import set_times, settle
+from tiffin.builder.layer.unchanged import reduced
+from tiffin.builder.layer.unpack import materialize
+from tiffin.builder.oci.spec import chain_id
+from tiffin.builder.sandbox.isolation import PROOT
+from tiffin.builder.sandbox.launch import Abandoned
+from tiffin.builder.sandbox.spec import SandboxSpec
+from tiffin.builder.sandbox.standins import StandIns, furnish
+from tiffin.builder.solver.context import Contexts
+from tiffin.builder.solver.copied_roots import CopiedRoot, CopiedRoots
+from tiffin.builder.solver.emulation import Emulation, Emulator, Unforeseen, refusal
+from tiffin.builder.solver.execute_copy import Clock, Group, check_unchanged, copy_changes, workdir_changes
+from tiffin.builder.solver.execute_mounts import Mounted, MountShop
+from tiffin.builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
+from tiffin.builder.solver.members import Members
+from tiffin.builder.solver.results import Chain, LayerRef, rfc3339
+from tiffin.builder.solver.solve import Executor, Job, Made
+from tiffin.builder.solver.stepkeys import at_step, content_of, select_for
+from tiffin.builder.solver.trees import LayerTree, SourceTree
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass, replace
 
 NANOSECONDS = 1_000_000_000
 UNCOMPRESSED = Compression(kind="none")

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.errors import BuildError, CorruptError, ImageError, Span
-from builder.image.users import resolve_owner
-from builder.instructions.ops import CopyOp, InlineFile, WorkdirOp
-from builder.layer.changes import Change
-from builder.layer.compress import decompressor, sniff
-from builder.layer.index import LayerIndex
-from builder.solver.copying import Copier, Style
-from builder.solver.selecting import Selected
-from builder.solver.trees import ROOT, LayerTree, SourceTree
-from builder.solver.unpacking import Look, Unpacker
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.values import dataclass
+from tiffin.builder.errors import BuildError, CorruptError, ImageError, Span
+from tiffin.builder.image.users import resolve_owner
+from tiffin.builder.instructions.ops import CopyOp, InlineFile, WorkdirOp
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.compress import decompressor, sniff
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.solver.copying import Copier, Style
+from tiffin.builder.solver.selecting import Selected
+from tiffin.builder.solver.trees import ROOT, LayerTree, SourceTree
+from tiffin.builder.solver.unpacking import Look, Unpacker
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.values import dataclass
 
 SNIFF_BYTES = 512  # one tar block, which also holds every compression's magic
 TAR_MAGIC_OFFSET = 257

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from builder.containers.rootfs import RootView
-from builder.errors import BuildError, ContextError, Span
-from builder.image.layers import LayerStore
-from builder.instructions.ops import (
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.errors import BuildError, ContextError, Span
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.instructions.ops import (
     BindMount,
     CacheMount,
     ImageOrigin,
@@ -25,21 +25,21 @@ from builder.instructions.ops import (
     TmpfsMount,
     outside_name,
 )
-from builder.layer.changes import Change
-from builder.layer.index import Entry, new_entry
-from builder.layer.unpack import materialize
-from builder.oci.spec import chain_id
-from builder.ownerattrs import give, noted_owner
-from builder.sandbox.isolation import Isolation
-from builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
-from builder.solver.context import Contexts
-from builder.solver.results import Chain
-from builder.solver.selecting import Selected, content_digest, walk
-from builder.solver.ssh_agents import Agents
-from builder.solver.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree
-from cache.mounts import CacheMounts
-from cache.statedir import StateDir
-from cache.values import dataclass, field
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.unpack import materialize
+from tiffin.builder.oci.spec import chain_id
+from tiffin.builder.ownerattrs import give, noted_owner
+from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
+from tiffin.builder.solver.context import Contexts
+from tiffin.builder.solver.results import Chain
+from tiffin.builder.solver.selecting import Selected, content_digest, walk
+from tiffin.builder.solver.ssh_agents import Agents
+from tiffin.builder.solver.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree
+from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass, field
 
 
 @dataclass(slots=True)

@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from builder.containers.rootfs import RootView
-from builder.errors import CanceledError, RunError, Span
-from builder.events import Sink, StepOutput
-from builder.image.users import resolve_user
-from builder.instructions.ops import RunOp
-from builder.instructions.run import SCRIPT_DIRECTORY
-from builder.sandbox.expected_users import expects_users
-from builder.sandbox.isolation import RANGE, Isolation
-from builder.sandbox.kernel import CAPABILITIES
-from builder.sandbox.launch import Launcher, Running
-from builder.sandbox.network import host_resolv_conf, hosts_file
-from builder.sandbox.seccomp import UNCONFINED, filter_for
-from builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from builder.solver.emulation import Emulation, Emulator
-from builder.solver.execute_mounts import Mounted
-from cache.values import dataclass
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.errors import CanceledError, RunError, Span
+from tiffin.builder.events import Sink, StepOutput
+from tiffin.builder.image.users import resolve_user
+from tiffin.builder.instructions.ops import RunOp
+from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
+from tiffin.builder.sandbox.expected_users import expects_users
+from tiffin.builder.sandbox.isolation import RANGE, Isolation
+from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.launch import Launcher, Running
+from tiffin.builder.sandbox.network import host_resolv_conf, hosts_file
+from tiffin.builder.sandbox.seccomp import UNCONFINED, filter_for
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from tiffin.builder.solver.emulation import Emulation, Emulator
+from tiffin.builder.solver.execute_mounts import Mounted
+from tiffin.cache.values import dataclass
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
 READ_BYTES = 1 << 16

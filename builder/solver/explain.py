@@ -7,9 +7,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cache.backend import MAX_PART_CHARACTERS, StepRecord
-from cache.digest import Digest
-from cache.keys import KeyPart
+from tiffin.cache.backend import MAX_PART_CHARACTERS, StepRecord
+from tiffin.cache.digest import Digest
+from tiffin.cache.keys import KeyPart
 
 MAX_NAMED = 5  # files, or variables, that are named; the rest is counted
 MAX_LISTED = 20_000  # files of one listing; larger ones are not kept

@@ -7,16 +7,16 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from builder.image.layers import LayerStore
-from builder.layer.changes import Change
-from builder.layer.index import MergedTree, new_entry
-from builder.layer.merged import merged_changes
-from builder.layer.pack import Sink, pack
-from builder.solver.members import Members
-from builder.solver.results import Chain
-from cache.digest import COPY_CHUNK_BYTES
-from cache.files import disk_errors, remove_tree
-from cache.statedir import StateDir
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import MergedTree, new_entry
+from tiffin.builder.layer.merged import merged_changes
+from tiffin.builder.layer.pack import Sink, pack
+from tiffin.builder.solver.members import Members
+from tiffin.builder.solver.results import Chain
+from tiffin.cache.digest import COPY_CHUNK_BYTES
+from tiffin.cache.files import disk_errors, remove_tree
+from tiffin.cache.statedir import StateDir
 
 DIRECTORY_MODE = 0o755  # of the directory of a platform
 

@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import BuildError
-from builder.instructions.ops import GitOrigin
-from builder.programs import find_program, safe_path
-from builder.registry.download import shown
-from cache.files import remove_tree
+from tiffin.builder.errors import BuildError
+from tiffin.builder.instructions.ops import GitOrigin
+from tiffin.builder.programs import find_program, safe_path
+from tiffin.builder.registry.download import shown
+from tiffin.cache.files import remove_tree
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # nothing of the machine's or the user's configuration decides what is fetched, and nothing asks

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from builder.dockerfile.expand import Lexer
-from builder.dockerfile.lint_base import LintWarning
-from builder.dockerfile.suggest import almost
-from builder.errors import DockerfileError, TiffinError, UsageError
-from builder.instructions.base import Declared, at
-from builder.instructions.from_ import From
-from builder.instructions.variables import Arg
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
-from builder.solver.recipe import Recipe
-from cache.values import dataclass
+from tiffin.builder.dockerfile.expand import Lexer
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.dockerfile.suggest import almost
+from tiffin.builder.errors import DockerfileError, TiffinError, UsageError
+from tiffin.builder.instructions.base import Declared, at
+from tiffin.builder.instructions.from_ import From
+from tiffin.builder.instructions.variables import Arg
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.solver.recipe import Recipe
+from tiffin.cache.values import dataclass
 
 TARGET_PLATFORM = "TARGETPLATFORM"
 

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from builder.image.layers import LayerStore
-from builder.layer.below import TablesBelow
-from builder.layer.changes import Change
-from builder.layer.compress import Compression
-from builder.layer.pack import pack_layer
-from builder.layer.squash import squashed
-from builder.layer.unchanged import reduced
-from builder.solver.members import Members
-from builder.solver.results import Chain, LayerRef, chain_of
-from cache.backend import StepCache, StepRecord
-from cache.blobs import BlobStore
-from cache.keys import KeyPart, step_key
-from cache.statedir import StateDir
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.layer.below import TablesBelow
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.compress import Compression
+from tiffin.builder.layer.pack import pack_layer
+from tiffin.builder.layer.squash import squashed
+from tiffin.builder.layer.unchanged import reduced
+from tiffin.builder.solver.members import Members
+from tiffin.builder.solver.results import Chain, LayerRef, chain_of
+from tiffin.cache.backend import StepCache, StepRecord
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.keys import KeyPart, step_key
+from tiffin.cache.statedir import StateDir
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from builder.image.layers import LayerStore
-from builder.layer.index import Entry
-from builder.layer.slices import FileSlice
-from builder.layer.tarread import read_layer
-from builder.solver.results import LayerRef
-from cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.layer.index import Entry
+from tiffin.builder.layer.slices import FileSlice
+from tiffin.builder.layer.tarread import read_layer
+from tiffin.builder.solver.results import LayerRef
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
 
 
 def open_packed(tar: Path, entry: Entry) -> BinaryIO:

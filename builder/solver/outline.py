@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from builder.errors import Span
-from builder.instructions.base import Declared
-from builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount, StageOrigin
-from builder.solver.planned import Plan, StagePlan
-from cache.values import dataclass
+from tiffin.builder.errors import Span
+from tiffin.builder.instructions.base import Declared
+from tiffin.builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount, StageOrigin
+from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.cache.values import dataclass
 
 Mount = SecretMount | SshMount | CacheMount
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from builder.dockerfile.expand import Lexer
-from builder.dockerfile.lint_base import LintWarning
-from builder.dockerfile.parser import Dockerfile, parse_trigger, together
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
-from builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
-from builder.instructions.from_ import SCRATCH, From
-from builder.instructions.keywords import KEYWORDS
-from builder.instructions.ops import (
+from tiffin.builder.dockerfile.expand import Lexer
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.dockerfile.parser import Dockerfile, parse_trigger, together
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
+from tiffin.builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
+from tiffin.builder.instructions.from_ import SCRATCH, From
+from tiffin.builder.instructions.keywords import KEYWORDS
+from tiffin.builder.instructions.ops import (
     ContextOrigin,
     CopyOp,
     ImageOrigin,
@@ -26,13 +26,13 @@ from builder.instructions.ops import (
     StageOrigin,
     Surroundings,
 )
-from builder.oci.config import RunConfig
-from builder.oci.spec import Platform
-from builder.solver.base_images import BaseImages, ResolveImage
-from builder.solver.global_args import GlobalArgs
-from builder.solver.planned import Plan, StagePlan
-from builder.solver.reading import Stage, read_stages
-from builder.solver.recipe import (
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.solver.base_images import BaseImages, ResolveImage
+from tiffin.builder.solver.global_args import GlobalArgs
+from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.builder.solver.reading import Stage, read_stages
+from tiffin.builder.solver.recipe import (
     DirectoryContext,
     ImageContext,
     NamedContext,
@@ -40,7 +40,7 @@ from builder.solver.recipe import (
     RemoteContext,
     StageContext,
 )
-from cache.values import replace
+from tiffin.cache.values import replace
 
 
 def make_plan(
@@ -94,7 +94,7 @@ def _is_predefined(name: str) -> bool:
 
 
 class _Planner:
-    """Plans stages on demand, each once; the Planner protocol of builder.instructions.base."""
+    """Plans stages on demand, each once; the Planner protocol of tiffin.builder.instructions.base."""
 
     def __init__(
         self,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from builder.dockerfile.lint_base import LintWarning
-from builder.instructions.base import Declared, HistoryItem, Step
-from builder.instructions.ops import ImageOrigin, StageOrigin
-from builder.oci.config import RunConfig
-from builder.oci.spec import Platform
-from builder.solver.global_args import GlobalArg
-from builder.solver.recipe import BaseImage
-from cache.values import dataclass, field
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.instructions.base import Declared, HistoryItem, Step
+from tiffin.builder.instructions.ops import ImageOrigin, StageOrigin
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.solver.global_args import GlobalArg
+from tiffin.builder.solver.recipe import BaseImage
+from tiffin.cache.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.dockerfile.parser import Dockerfile, Instruction, together
-from builder.errors import DockerfileError, DockerfileErrors
-from builder.instructions.base import InstructionClass
-from builder.instructions.from_ import From
-from builder.instructions.keywords import KEYWORDS
-from builder.instructions.variables import Arg
-from cache.values import dataclass
+from tiffin.builder.dockerfile.parser import Dockerfile, Instruction, together
+from tiffin.builder.errors import DockerfileError, DockerfileErrors
+from tiffin.builder.instructions.base import InstructionClass
+from tiffin.builder.instructions.from_ import From
+from tiffin.builder.instructions.keywords import KEYWORDS
+from tiffin.builder.instructions.variables import Arg
+from tiffin.cache.values import dataclass
 
 Body = list[tuple[InstructionClass, bool]]  # with whether #!COMMIT stands at its end
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from builder.instructions.ops import GitOrigin, Surroundings, UrlOrigin
-from builder.oci.config import ImageConfig
-from builder.oci.spec import Manifest, Platform
-from cache.digest import Digest
-from cache.values import dataclass, field
+from tiffin.builder.instructions.ops import GitOrigin, Surroundings, UrlOrigin
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.spec import Manifest, Platform
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass, field
 
 PREFIX_LAYOUT = "oci-layout://"  # of a named context that is an image of an OCI layout
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from builder.errors import BuildError
-from builder.instructions.ops import GitOrigin, UrlOrigin
-from builder.registry.download import Fetched, download, shown
-from builder.registry.proxies import Proxies
-from builder.solver.git import Git
-from builder.solver.trees import DirectoryTree, FileTree
-from cache.blobs import BlobStore
-from cache.digest import COPY_CHUNK_BYTES, Digest
-from cache.local import Table
-from cache.statedir import StateDir
-from cache.trust import Trust, joined_bundle
-from cache.values import dataclass, field
+from tiffin.builder.errors import BuildError
+from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
+from tiffin.builder.registry.download import Fetched, download, shown
+from tiffin.builder.registry.proxies import Proxies
+from tiffin.builder.solver.git import Git
+from tiffin.builder.solver.trees import DirectoryTree, FileTree
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.local import Table
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.trust import Trust, joined_bundle
+from tiffin.cache.values import dataclass, field
 
 URL_FILE_MODE = 0o600  # BuildKit's
 

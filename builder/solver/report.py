@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from builder.instructions.ops import ImageOrigin
-from builder.solver.explain import MAX_LISTED, Explainer
-from builder.solver.planned import Plan
-from builder.solver.solve import Solver, Watch
-from builder.solver.stepkeys import StepKeys
-from cache.backend import StepRecord
-from cache.digest import Digest
-from cache.values import dataclass
+from tiffin.builder.instructions.ops import ImageOrigin
+from tiffin.builder.solver.explain import MAX_LISTED, Explainer
+from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.solve import Solver, Watch
+from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from builder.errors import ImageError
-from builder.oci.config import History, ImageConfig
-from builder.oci.spec import (
+from tiffin.builder.errors import ImageError
+from tiffin.builder.oci.config import History, ImageConfig
+from tiffin.builder.oci.spec import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
@@ -22,11 +22,11 @@ from builder.oci.spec import (
     Manifest,
     chain_id,
 )
-from builder.solver.planned import StagePlan
-from builder.solver.recipe import BaseImage
-from cache.digest import Digest
-from cache.snapshots import BlobRef
-from cache.values import dataclass, replace
+from tiffin.builder.solver.planned import StagePlan
+from tiffin.builder.solver.recipe import BaseImage
+from tiffin.cache.digest import Digest
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.values import dataclass, replace
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps

@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from builder.dockerfile.glob import match_component, match_path
-from builder.dockerfile.ignore import IgnoreRules
-from builder.dockerfile.suggest import did_you_mean
-from builder.errors import BuildError, ContextError, Span
-from builder.layer.index import Entry, new_entry
-from builder.solver.trees import ROOT, DirectoryTree, SourceTree
-from cache.values import dataclass, replace
+from tiffin.builder.dockerfile.glob import match_component, match_path
+from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import BuildError, ContextError, Span
+from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.solver.trees import ROOT, DirectoryTree, SourceTree
+from tiffin.cache.values import dataclass, replace
 
 _WILDCARDS = frozenset("*?[\\")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from builder.errors import CanceledError, TiffinError
-from builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
-from builder.instructions.base import Step
-from builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
-from builder.solver.planned import Plan, StagePlan
-from builder.solver.results import Chain, LayerRef, base_chain, chain_of
-from builder.solver.stepkeys import StepKeys
-from cache.backend import StepRecord, Tiered
-from cache.digest import Digest
-from cache.statedir import StateDir
-from cache.values import dataclass
+from tiffin.builder.errors import CanceledError, TiffinError
+from tiffin.builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
+from tiffin.builder.instructions.base import Step
+from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
+from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.builder.solver.results import Chain, LayerRef, base_chain, chain_of
+from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.cache.backend import StepRecord, Tiered
+from tiffin.cache.digest import Digest
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -59,7 +59,7 @@ class Watch:
 
 
 class Executor:
-    """What a Solver needs done; builder.solver.execute has the real one."""
+    """What a Solver needs done; tiffin.builder.solver.execute has the real one."""
 
     def execute(self, job: Job) -> Made:
         """Make the step's layer; raises BuildError."""

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from builder.errors import UsageError
+from tiffin.builder.errors import UsageError
 
 FAILURE, IDENTITIES_ANSWER, SIGN_RESPONSE = 5, 12, 14
 REQUEST_IDENTITIES, SIGN_REQUEST = 11, 13

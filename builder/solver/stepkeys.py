@@ -12,16 +12,16 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from builder.errors import BuildError, RegistryError
-from builder.instructions.base import Step
-from builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
-from builder.oci.spec import chain_id
-from builder.solver.context import Contexts
-from builder.solver.planned import Plan, StagePlan
-from builder.solver.selecting import Selected, content_digest, listing_of, select
-from builder.solver.trees import SourceTree
-from cache.digest import Digest
-from cache.keys import KeyPart, step_key
+from tiffin.builder.errors import BuildError, RegistryError
+from tiffin.builder.instructions.base import Step
+from tiffin.builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
+from tiffin.builder.oci.spec import chain_id
+from tiffin.builder.solver.context import Contexts
+from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.builder.solver.selecting import Selected, content_digest, listing_of, select
+from tiffin.builder.solver.trees import SourceTree
+from tiffin.cache.digest import Digest
+from tiffin.cache.keys import KeyPart, step_key
 
 
 class StepKeys:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.errors import ContextError, CorruptError
-from builder.layer.compress import decompressor, sniff
-from builder.layer.index import LayerIndex
-from builder.layer.unpack import index_layer
-from builder.solver.execute_copy import SNIFF_BYTES, looks_like_tar
-from builder.solver.members import open_packed
-from builder.solver.trees import LayerTree
-from cache.digest import COPY_CHUNK_BYTES
-from cache.files import disk_errors
+from tiffin.builder.errors import ContextError, CorruptError
+from tiffin.builder.layer.compress import decompressor, sniff
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.unpack import index_layer
+from tiffin.builder.solver.execute_copy import SNIFF_BYTES, looks_like_tar
+from tiffin.builder.solver.members import open_packed
+from tiffin.builder.solver.trees import LayerTree
+from tiffin.cache.digest import COPY_CHUNK_BYTES
+from tiffin.cache.files import disk_errors
 
 EMPTY_ARCHIVE = bytes(SNIFF_BYTES)  # tar writes nothing but zeros where there are no files
 

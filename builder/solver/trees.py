@@ -16,12 +16,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from builder.dockerfile.ignore import IgnoreRules
-from builder.errors import ContextError
-from builder.layer.directories import Directories, host_name, image_name
-from builder.layer.index import Entry, LayerIndex, MergedTree, new_entry
-from builder.layer.paths import resolve_links
-from cache.filestat import StatTable
+from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.errors import ContextError
+from tiffin.builder.layer.directories import Directories, host_name, image_name
+from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry
+from tiffin.builder.layer.paths import resolve_links
+from tiffin.cache.filestat import StatTable
 
 Opener = Callable[[], BinaryIO]
 ROOT = "."

@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.errors import ImageError
-from builder.layer.index import Entry
-from builder.layer.paths import ROOT, resolve_links
-from builder.layer.readahead import read_ahead
-from builder.layer.tarread import read_members
-from builder.layer.tarwrite import WHITEOUT_PREFIX
-from builder.layer.unpack import drained_digest
-from builder.layer.xattrs import agreeing
-from builder.solver.changed_tree import IMPLIED_MODE, ChangedTree, Opener
-from builder.solver.members import open_packed
-from cache.values import dataclass
+from tiffin.builder.errors import ImageError
+from tiffin.builder.layer.index import Entry
+from tiffin.builder.layer.paths import ROOT, resolve_links
+from tiffin.builder.layer.readahead import read_ahead
+from tiffin.builder.layer.tarread import read_members
+from tiffin.builder.layer.tarwrite import WHITEOUT_PREFIX
+from tiffin.builder.layer.unpack import drained_digest
+from tiffin.builder.layer.xattrs import agreeing
+from tiffin.builder.solver.changed_tree import IMPLIED_MODE, ChangedTree, Opener
+from tiffin.builder.solver.members import open_packed
+from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from builder.errors import CorruptError, ImageError, TiffinError
-from builder.layer import tarread
-from builder.layer.compress import decompressor
-from builder.layer.unpack import index_layer, unpack
-from cache.files import remove_tree
 from tests.attacks.ground import Ground, error_of
 from tests.conftest import Run
 from tests.fakes.registry import fake_registry
+from tiffin.builder.errors import CorruptError, ImageError, TiffinError
+from tiffin.builder.layer import tarread
+from tiffin.builder.layer.compress import decompressor
+from tiffin.builder.layer.unpack import index_layer, unpack
+from tiffin.cache.files import remove_tree
 
 MIB = 1 << 20
 BOMB_BYTES = 192 * MIB
@@ -229,7 +229,7 @@ def test_archives_with_headers_of_a_gibibyte(root: Path, tmp_path: Path) -> None
         stream.write(header("h", b"x", 300 * MIB))
         for _ in range(300):
             stream.write(bytes(MIB))
-    load = [sys.executable, "-m", "builder", "--root", str(root), "load", "-i", str(tmp_path / "bomb.tar.gz")]
+    load = [sys.executable, "-m", "tiffin", "--root", str(root), "load", "-i", str(tmp_path / "bomb.tar.gz")]
     done = subprocess.run([sys.executable, "-c", PEAK_OF, *load], capture_output=True, text=True, check=False)
     assert "has a header of" in error_of(done)
     assert int(done.stdout) < 400 * MIB, f"tiffin load took {int(done.stdout) >> 20} MiB of memory"
@@ -282,8 +282,8 @@ def used(folder: Path) -> int:
 @pytest.mark.attack("T10", "T11")
 def test_deep_paths_and_documents(tmp_path: Path) -> None:
     """Recursion is what an attacker decides the depth of."""
-    from builder.oci.config import ImageConfig
-    from builder.oci.spec import Index, Manifest
+    from tiffin.builder.oci.config import ImageConfig
+    from tiffin.builder.oci.spec import Index, Manifest
 
     for text in (b"[" * 100_000, b'{"a":' * 100_000, b'{"config":' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
         for decode in (ImageConfig.decode, Manifest.decode, Index.decode):

@@ -15,21 +15,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.errors import TiffinError
-from builder.image.archive import Loader
-from builder.image.store import ImageStore
-from builder.image.users import resolve_owner, resolve_user
-from builder.layer.compress import decompressor
-from builder.oci.config import ImageConfig
-from builder.oci.reference import Reference
-from builder.oci.spec import Index, Manifest, Platform
-from builder.registry.auth import DockerConfig
-from builder.registry.challenges import parse_challenges
-from cache.backend import StepRecord
-from cache.blobs import BlobStore
-from cache.bundle import Bundle
-from cache.local import Table
-from cache.statedir import StateDir
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.image.archive import Loader
+from tiffin.builder.image.store import ImageStore
+from tiffin.builder.image.users import resolve_owner, resolve_user
+from tiffin.builder.layer.compress import decompressor
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Index, Manifest, Platform
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.challenges import parse_challenges
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.bundle import Bundle
+from tiffin.cache.local import Table
+from tiffin.cache.statedir import StateDir
 
 DIGEST = f"sha256:{'0' * 64}"
 DESCRIPTOR = {

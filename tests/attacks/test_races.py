@@ -21,17 +21,17 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import TiffinError
-from builder.layer.directories import Directories
-from builder.layer.index import new_entry
-from builder.layer.treewrite import TreeWriter
-from builder.sandbox import inroot
-from builder.solver.selecting import select, walk
-from builder.solver.trees import DirectoryTree
-from cache.files import remove_tree
 from tests.attacks.ground import PRECIOUS, Ground, fingerprint, make_canary
 from tests.conftest import CHECKOUT
 from tests.support.minimal_image import base_files
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.layer.directories import Directories
+from tiffin.builder.layer.index import new_entry
+from tiffin.builder.layer.treewrite import TreeWriter
+from tiffin.builder.sandbox import inroot
+from tiffin.builder.solver.selecting import select, walk
+from tiffin.builder.solver.trees import DirectoryTree
+from tiffin.cache.files import remove_tree
 
 ROUNDS = 10_000
 RENAME_EXCHANGE = 2
@@ -330,7 +330,7 @@ def test_filter_takes_openat2_away() -> None:
     """The filter of the test above does what it says."""
     with tempfile.TemporaryDirectory() as folder:
         script = (
-            "import os, sys; from tests.attacks.test_races import forbid_openat2; from builder.sandbox import inroot, kernel\n"
+            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox import inroot, kernel\n"
             f"forbid_openat2(); root = os.open({folder!r}, os.O_PATH)\n"
             "try: kernel.open_in_root(root, '.', os.O_PATH)\n"
             "except OSError as exc: print(exc.errno)\n"

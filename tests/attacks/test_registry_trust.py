@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError, DigestError, ImageError, RegistryError, TiffinError, UnauthorizedError
-from builder.oci.config import ImageConfig
-from builder.oci.reference import Reference
-from builder.oci.spec import OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Index, Manifest
-from builder.registry import guard, transport
-from builder.registry.auth import DockerConfig
-from builder.registry.client import RegistryClient
-from builder.registry.download import download
-from builder.registry.transport import RegistryOptions
-from cache.digest import Digest
-from cache.trust import Trust
 from tests.attacks.ground import error_of
 from tests.conftest import Run
 from tests.fakes.registry import PASSWORD, TOKEN, USER, Fake, fake_registry
 from tests.support.servers import make_certificate
+from tiffin.builder.errors import CorruptError, DigestError, ImageError, RegistryError, TiffinError, UnauthorizedError
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Index, Manifest
+from tiffin.builder.registry import guard, transport
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.client import RegistryClient
+from tiffin.builder.registry.download import download
+from tiffin.builder.registry.transport import RegistryOptions
+from tiffin.cache.digest import Digest
+from tiffin.cache.trust import Trust
 
 pytestmark = pytest.mark.network
 DATA = b"layer" * 1000

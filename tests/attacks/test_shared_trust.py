@@ -22,29 +22,29 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
-from builder.image.archive import _Tar
-from builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
-from builder.oci.spec import Descriptor, Manifest
-from builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
-from cache.backend import MAX_RECORD_BYTES, StepRecord
-from cache.blobs import BlobStore
-from cache.bounded import _by_child, bounded
-from cache.bundle import Bundle
-from cache.digest import Digest
-from cache.directory import DirectoryStore
-from cache.http_store import HttpStore
-from cache.keys import SCHEMA
-from cache.peers import Peers
-from cache.redis_store import RedisStore
-from cache.sealing import sealer_of
-from cache.shared import MAX_ROW_BYTES
-from cache.snapshots import BlobRef
-from cache.statedir import StateDir
 from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.support.cache_servers import running_redis
 from tests.support.run_machine import own_machine
 from tests.support.servers import TIED, ended
+from tiffin.builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
+from tiffin.builder.image.archive import _Tar
+from tiffin.builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
+from tiffin.builder.oci.spec import Descriptor, Manifest
+from tiffin.builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
+from tiffin.cache.backend import MAX_RECORD_BYTES, StepRecord
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.bounded import _by_child, bounded
+from tiffin.cache.bundle import Bundle
+from tiffin.cache.digest import Digest
+from tiffin.cache.directory import DirectoryStore
+from tiffin.cache.http_store import HttpStore
+from tiffin.cache.keys import SCHEMA
+from tiffin.cache.peers import Peers
+from tiffin.cache.redis_store import RedisStore
+from tiffin.cache.sealing import sealer_of
+from tiffin.cache.shared import MAX_ROW_BYTES
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.statedir import StateDir
 
 ZEROS = "0" * 64
 LONG_AGO = 1_000_000_000
@@ -329,7 +329,7 @@ def test_archives_are_what_their_digests_say(
             blob.write_bytes(data)
         assert machine.run("load", "-i", folder).returncode == 0
     for limit, match in (("MAX_MEMBERS", "more than 2 members"), ("MAX_DOCUMENT_BYTES", "too large")):
-        monkeypatch.setattr(f"builder.image.archive.{limit}", 2)
+        monkeypatch.setattr(f"tiffin.builder.image.archive.{limit}", 2)
         with pytest.raises(ImageError, match=match):
             _Tar(saved).read("index.json")
         monkeypatch.undo()
@@ -356,7 +356,7 @@ def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         assert _embedded(Manifest(config=config, layers=(), annotations=annotations)) == expected
         assert tracemalloc.get_traced_memory()[1] < 16 << 20, "a bomb was unpacked"
         tracemalloc.stop()
-    monkeypatch.setattr("cache.bundle.MAX_BUNDLE_BYTES", 100)
+    monkeypatch.setattr("tiffin.cache.bundle.MAX_BUNDLE_BYTES", 100)
     with pytest.raises(CorruptError, match="larger than 100 bytes"):
         Bundle.decode(data)
 
@@ -364,7 +364,7 @@ def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.attack("T10")
 def test_answers_of_a_cache_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child that asks may send on what it was sent; and a record is no book."""
-    monkeypatch.setattr("cache.bounded.MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr("tiffin.cache.bounded.MAX_ANSWER_BYTES", 1 << 20)
     assert len(bounded(lambda: {ZEROS: bytes(1000)}, 10)[ZEROS]) == 1000
     with pytest.raises(StoreError):
         _by_child(lambda: {ZEROS: b"x" * (2 << 20)}, 10)

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import TiffinError
-from builder.image.store import ImageStore
-from builder.layer.index import LayerIndex
-from builder.oci.reference import Reference
-from cache.blobs import BlobStore
-from cache.digest import Digest
-from cache.files import remove_tree
-from cache.local import LocalCache, Table
-from cache.snapshots import Snapshots
-from cache.statedir import StateDir
 from tests.attacks.ground import Ground, error_of
 from tests.conftest import CHECKOUT
 from tests.support.minimal_image import base_files, write_image
 from tests.support.unprivileged import WITHOUT_IDS, Users, has_ids, interpreter, remove_folder
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.image.store import ImageStore
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.oci.reference import Reference
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
+from tiffin.cache.files import remove_tree
+from tiffin.cache.local import LocalCache, Table
+from tiffin.cache.snapshots import Snapshots
+from tiffin.cache.statedir import StateDir
 
 # -- permissions (T30) -----------------------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ def test_umask_decides_nothing(users: Users, umask: int) -> None:
     script = f'umask {umask:04o}; exec "$@"'
 
     def tiffin(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        argv = ["sh", "-c", script, "sh", interpreter(), "-m", "builder", "--root", str(state), *map(str, words)]
+        argv = ["sh", "-c", script, "sh", interpreter(), "-m", "tiffin", "--root", str(state), *map(str, words)]
         return users.program(users.usual, argv, SOURCE_DATE_EPOCH="1700000000")
 
     assert tiffin("images").returncode == 0
@@ -220,20 +220,20 @@ from pathlib import Path
 print("done", flush=True)
 """
 OPENED = """
-from cache.statedir import StateDir
-from cache.blobs import BlobStore
-from cache.digest import Digest
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
 state = StateDir.open(Path(sys.argv[2]))
 blobs = BlobStore(state)
 """
 OPERATIONS = {
-    "state directory": "from cache.statedir import StateDir\nStateDir.open(Path(sys.argv[2]))\n",
+    "state directory": "from tiffin.cache.statedir import StateDir\nStateDir.open(Path(sys.argv[2]))\n",
     "blob": OPENED
     + "for part in (b'a', b'b'):\n    with blobs.ingest() as writer:\n        writer.write(part * 100000)\n        writer.commit(Digest.of(part * 100000))\n",
     "layer": OPENED
     + """
-from cache.snapshots import Snapshots, BlobRef
-from builder.layer.unpack import unpack
+from tiffin.cache.snapshots import Snapshots, BlobRef
+from tiffin.builder.layer.unpack import unpack
 import io
 sys.path.insert(0, {checkout!r} + "/tests/unit/layer")
 from layer_samples import archive, raw
@@ -251,9 +251,9 @@ with state.scratch("unpack") as scratch:
 """,
     "image and tag": OPENED
     + """
-from cache.local import Table
-from builder.image.store import ImageStore
-from builder.oci.reference import Reference
+from tiffin.cache.local import Table
+from tiffin.builder.image.store import ImageStore
+from tiffin.builder.oci.reference import Reference
 import json
 table = Table(state, print)
 store = ImageStore(state, blobs, table)
@@ -269,10 +269,10 @@ RECORD = """
 import sys
 sys.path.insert(0, {checkout!r})
 from pathlib import Path
-from cache.statedir import StateDir
-from cache.digest import Digest
-from cache.local import Table, LocalCache
-from cache.backend import StepRecord
+from tiffin.cache.statedir import StateDir
+from tiffin.cache.digest import Digest
+from tiffin.cache.local import Table, LocalCache
+from tiffin.cache.backend import StepRecord
 table = Table(StateDir.open(Path(sys.argv[1])), print)
 cache = LocalCache(table)
 record = StepRecord(diff_id=Digest.of(b"x"), parent_chain=Digest.of(b"y"), created="2024-01-01T00:00:00Z", seconds=1.0, parts=(), layer=None, empty=False, description="RUN true")

@@ -61,7 +61,7 @@ class Bench:
         args = ("--build-arg", f"BASE={self.lab.debian}")
         if way.engine == "tiffin":
             out = ["--push", "-t", push] if push else ["-o", "type=registry,name=" + f"{self.lab.host}/fleet/none:1"]
-            argv = [self.lab.place.python, "-m", "builder", "build", "-q", *out, *args, *words, str(context)]
+            argv = [self.lab.place.python, "-m", "tiffin", "build", "-q", *out, *args, *words, str(context)]
             return measured(self.lab.place, [Command(argv=argv)]).seconds
         plain = ["--tls-verify=false"]
         build = ["buildah", "bud", "-q", "--layers", "--isolation", "chroot", *plain, *args, *words]

@@ -63,7 +63,7 @@ class Tiffin:
 
     @property
     def _tool(self) -> list[str]:
-        return [self.place.python, "-m", "builder"]
+        return [self.place.python, "-m", "tiffin"]
 
     def reset(self) -> None:
         measured(self.place, [Command(argv=[*self._tool, "system", "reset", "-f"])])

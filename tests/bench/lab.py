@@ -57,7 +57,7 @@ class Lab:
     def image(self, name: str, context: Path) -> str:
         """Build and push an image for all engines."""
         reference = f"{self.host}/{name}"
-        tool = [sys.executable, "-m", "builder", "--root", str(self.folder / "state"), "build", "-q", "--push"]
+        tool = [sys.executable, "-m", "tiffin", "--root", str(self.folder / "state"), "build", "-q", "--push"]
         subprocess.run([*tool, "-t", reference, str(context)], check=True, cwd=self.checkout, stdout=subprocess.DEVNULL)
         return reference
 

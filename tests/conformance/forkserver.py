@@ -81,7 +81,7 @@ def _serve() -> None:
 
 
 def _become(request: Mapping[str, object]) -> None:
-    from builder.__main__ import main
+    from tiffin.builder.__main__ import main
 
     out = str(request["out"])
     modes = {0: ("stdin", os.O_RDONLY), 1: ("stdout", os.O_WRONLY), 2: ("stderr", os.O_WRONLY)}

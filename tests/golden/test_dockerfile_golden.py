@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.dockerfile.lint import check_options, lint
-from builder.dockerfile.parser import Instruction, parse
-from builder.errors import DockerfileError, DockerfileErrors
+from tiffin.builder.dockerfile.lint import check_options, lint
+from tiffin.builder.dockerfile.parser import Instruction, parse
+from tiffin.builder.errors import DockerfileError, DockerfileErrors
 
 CASES = Path(__file__).parent / "dockerfile"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/Dockerfile"))

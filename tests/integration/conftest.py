@@ -50,7 +50,7 @@ def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
         f'FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /{CA_FILE}\nENV PIP_CERT=/{CA_FILE}\nCMD ["bash"]\n'
     )
     name = f"{registry.host}/debian:bookworm"
-    tool = [sys.executable, "-m", "builder", "--root", str(folder / "state")]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(folder / "state")]
     environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     subprocess.run(
         [*tool, "build", "-q", "--push", "-t", name, str(folder)], check=True, env=environ, capture_output=True

@@ -17,14 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder.layer.below import TablesBelow, TreesBelow
-from builder.layer.changes import Change
-from builder.layer.diff import diff_upper
-from builder.layer.index import LayerIndex, MergedTree, new_entry
-from builder.layer.pack import pack
-from builder.layer.settle import settle
-from builder.layer.unchanged import layer_time, reduced
-from builder.layer.unpack import unpack
+from tiffin.builder.layer.below import TablesBelow, TreesBelow
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import LayerIndex, MergedTree, new_entry
+from tiffin.builder.layer.pack import pack
+from tiffin.builder.layer.settle import settle
+from tiffin.builder.layer.unchanged import layer_time, reduced
+from tiffin.builder.layer.unpack import unpack
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)  # cap_net_raw+ep as a layer has it
 NOW = 1_700_000_000_123_456_789

@@ -218,7 +218,7 @@ def test_full_disk(busybox: Path, tmp_path: Path) -> None:
     small.mkdir()
     script = 'mount -t tmpfs -o size=1m tmpfs "$0" && "$@"; code=$?; ls -A "$0/state/tmp" && echo shown; exit $code'
     own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(small)]
-    tool = [sys.executable, "-m", "builder", "--root", str(small / "state"), "build", str(busybox)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(small / "state"), "build", str(busybox)]
     done = subprocess.run([*own, *tool], capture_output=True, text=True, check=False)
     assert "no space left" in error_of(done)
     assert done.stdout == "shown\n", "temporary files are left"
@@ -228,7 +228,7 @@ def test_no_user_namespaces(root: Path, tiffin: Run, base: str, context: Make) -
     """Where they are refused, a Dockerfile without RUN builds and one with RUN says why it cannot."""
     folder, plain = context(f"FROM {base}\nRUN true\n"), context(f"FROM {base}\nCOPY Dockerfile /d\n", name="plain")
     script = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
-    tool = ["unshare", "-r", "sh", "-c", script, "sh", sys.executable, "-m", "builder", "--root", str(root), "build"]
+    tool = ["unshare", "-r", "sh", "-c", script, "sh", sys.executable, "-m", "tiffin", "--root", str(root), "build"]
     done = subprocess.run([*tool, "--no-cache", folder], capture_output=True, text=True, check=False)
     line = error_of(done)
     assert "RUN needs a sandbox" in line and "user.max_user_namespaces" in line

@@ -219,7 +219,7 @@ def test_same_digest_from_fresh_state(
         state, metadata = tmp_path / f"state{number}", tmp_path / "metadata"
         for path in (folder, *folder.rglob("*")):
             os.utime(path, (1_600_000_000 + number * 200_000_000, 1_600_000_000 + number * 200_000_000))
-        tool = [sys.executable, "-m", "builder", "--root", str(state), "build", "-q"]
+        tool = [sys.executable, "-m", "tiffin", "--root", str(state), "build", "-q"]
         subprocess.run([*tool, "-t", "base", busybox], check=True, umask=mask, capture_output=True)
         subprocess.run([*tool, "--metadata-file", metadata, folder], check=True, umask=mask, capture_output=True)
         digests.append(json.loads(metadata.read_text())["containerimage.digest"])
@@ -231,7 +231,7 @@ def test_copy_only_build_enters_no_namespace_and_unpacks_nothing(
 ) -> None:
     folder = context(f'FROM {base}\nCOPY --chown=app f /srv/\nWORKDIR /srv\nADD f /g\nCMD ["sh"]\n', f="text")
     trace = tmp_path / "trace"
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "build", "-t", "copied", str(folder)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-t", "copied", str(folder)]
     subprocess.run(
         ["strace", "-f", "-qq", "-e", "trace=unshare,mount,clone,clone3", "-o", str(trace), *tool], check=True
     )
@@ -246,7 +246,7 @@ def test_rebuild_with_nothing_changed_imports_and_asks_nothing(
     folder = context(f"FROM {base}\nCOPY f /f\nRUN cat /f\n", f="text")
     tiffin("build", "-t", "again", folder)
     trace = tmp_path / "trace"
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "build", "-t", "again", str(folder)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-t", "again", str(folder)]
     calls = "trace=unshare,connect,socket,openat,clone,clone3,fork,vfork"
     subprocess.run(["strace", "-f", "-qq", "-e", calls, "-o", str(trace), *tool], check=True)
     assert calls_of(trace) == {"openat"}
@@ -261,7 +261,7 @@ def test_outputs(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
     assert (tmp_path / "tree/o/f").read_text() == "hi\n"
     assert (tmp_path / "tree/o").stat().st_mode & 0o777 == 0o750
     argv = ["build", "-q", "-o", "type=oci,dest=-", folder]
-    tool = [sys.executable, "-m", "builder", "--root", str(tmp_path / "state"), *map(str, argv)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(tmp_path / "state"), *map(str, argv)]
     data = subprocess.run(tool, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert {"oci-layout", "index.json"} <= set(tar.getnames())

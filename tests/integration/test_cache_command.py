@@ -31,7 +31,7 @@ def built(tiffin: Run, context: Make, base: str) -> Path:
 
 def on(root: Path, *words: str | Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     """tiffin on another machine: another state directory."""
-    argv = [sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), *map(str, words)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **env})
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -138,7 +138,7 @@ def test_serve_to_another_builder(tiffin: Run, built: Path, base: str, tmp_path:
     port = free_port()
     (tmp_path / "token").write_text("hushhush\n")
     argv = [
-        *(*TIED, sys.executable, "-m", "builder", "--root", str(root), "cache", "serve"),
+        *(*TIED, sys.executable, "-m", "tiffin", "--root", str(root), "cache", "serve"),
         *("--listen", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")),
     ]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:

@@ -133,7 +133,7 @@ def name_of(kind: str) -> str:
 
 
 def build(root: Path, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "--progress", "plain", *map(str, words)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "--progress", "plain", *map(str, words)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert not check or done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -216,7 +216,7 @@ def test_redis_that_is_killed_and_comes_back(root: Path, context: Make, base: st
     with running_redis(tmp_path / "redis") as server:
         place = f"{server.url},mode=max,timeout={GIVE_UP}"
         argv = [
-            *(sys.executable, "-m", "builder", "--root", str(root), "build", "--progress", "plain"),
+            *(sys.executable, "-m", "tiffin", "--root", str(root), "build", "--progress", "plain"),
             *("--cache-from", f"type=redis,url={place}", "--cache-to", f"type=redis,url={place}", str(folder)),
         ]
         dockerfile = folder / "Dockerfile"
@@ -261,7 +261,7 @@ def test_directory_on_a_full_disk(root: Path, context: Make, base: str, tmp_path
     folder = context(TEXT.format(base=base, salt="x"), src="1\n")
     build(root, folder)
     place = f"type=dir,path={tmp_path}/cache,mode=max"
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "--cache-to", place, str(folder)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "--cache-to", place, str(folder)]
     limited = ["sh", "-c", 'trap "" XFSZ; ulimit -f 200; exec "$@"', "sh", *argv]
     done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0 and "was not filled" in done.stderr, done.stderr

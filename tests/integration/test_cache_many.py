@@ -69,7 +69,7 @@ def place(request: pytest.FixtureRequest, registry: Registry, tmp_path: Path) ->
 
 def start(root: Path, folder: Path, place: str, number: int) -> subprocess.Popen[str]:
     argv = [
-        *(sys.executable, "-m", "builder", "--root", str(root), "build", "--progress", "plain", "-t", f"app{number}"),
+        *(sys.executable, "-m", "tiffin", "--root", str(root), "build", "--progress", "plain", "-t", f"app{number}"),
         *("--build-arg", f"WHO={number}", "--cache-from", place, "--cache-to", f"{place},mode=max", str(folder)),
     ]
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -91,7 +91,7 @@ def runs(root: Path) -> Counter[str]:
 
 
 def on(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), *words]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 

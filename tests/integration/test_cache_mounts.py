@@ -26,7 +26,7 @@ CMD ["cat", "/before"]
 
 def on(root: Path, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """tiffin on another machine: another state directory."""
-    argv = [sys.executable, "-m", "builder", "--root", str(root), *map(str, words)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), *map(str, words)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
     assert "Traceback" not in done.stderr and (not check or done.returncode == 0), done.stderr
     return done

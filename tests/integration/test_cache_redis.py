@@ -25,7 +25,7 @@ TEXT = "FROM scratch\nCOPY a /a\nCOPY b /b\nCOPY c /c\n"
 
 
 def build(root: Path, folder: Path, *words: str) -> str:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "--progress", "plain", *words, str(folder)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "--progress", "plain", *words, str(folder)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     return done.stderr

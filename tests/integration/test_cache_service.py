@@ -48,7 +48,7 @@ class Fleet:
 
     def build(self, root: Path, context: Path, words: Sequence[str]) -> str:
         """By root, the first builder; what it told."""
-        argv = [sys.executable, "-m", "builder", "--root", str(root), "build", *self.words(words, context)]
+        argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", *self.words(words, context)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=500)
         assert done.returncode == 0, done.stderr
         return done.stderr

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.calls import DESCRIPTIONS
 from tests.conftest import CHECKOUT, Run
+from tiffin.builder.cli.calls import DESCRIPTIONS
 
 Make = Callable[..., Path]
 

@@ -79,7 +79,7 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
 def tool(
     state: Path, home_env: dict[str, str], *words: str | Path, check: bool = True, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "builder", "--root", str(state), *map(str, words)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(state), *map(str, words)]
     done = subprocess.run(argv, input=given, capture_output=True, text=True, env=home_env, check=False, timeout=120)
     told = done.stdout + done.stderr
     assert "Traceback" not in told and not any(secret in told for secret in USERS.values()), told

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.oci.spec import Platform
-from builder.sandbox.binfmt import can_run
 from tests.conftest import Run
 from tests.integration.test_build import listing
 from tests.integration.test_copy_flags import Site, repository, served, site
 from tests.support.servers import Registry
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.sandbox.binfmt import can_run
 
 __all__ = ["repository", "served", "site"]  # fixtures
 Make = Callable[..., Path]
@@ -37,7 +37,7 @@ def archive_of(folder: Path) -> bytes:
 
 
 def piped(root: Path, data: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", *words]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", *words]
     return subprocess.run(argv, input=data, capture_output=True, timeout=100, check=False)
 
 

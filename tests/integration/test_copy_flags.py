@@ -223,7 +223,7 @@ def test_checksum_is_a_key_on_other_machines_too(
 @pytest.mark.parametrize("place", ["state", ".cache/tiffin/state", "sub/dir", "a.b/.x"])
 def test_state_directory_in_the_context_is_left_out(context: Make, place: str) -> None:
     folder = context("FROM scratch\nCOPY . /\n", **{f"{place}-more": "1", "sub/f": "1"})
-    argv = [sys.executable, "-m", "builder", "--root", str(folder / place), "build"]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(folder / place), "build"]
     for _ in range(2):
         done = subprocess.run([*argv, "-o", "-", str(folder)], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UnauthorizedError, UsageError
-from builder.registry.auth import DockerConfig
-from builder.registry.client import RegistryClient
-from builder.registry.credentials import Credentials, registry_of
-from builder.registry.transport import RegistryOptions
 from tests.conftest import Run
 from tests.fakes.registry import PASSWORD, USER, fake_registry
 from tests.support.servers import running_registry
+from tiffin.builder.errors import UnauthorizedError, UsageError
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.client import RegistryClient
+from tiffin.builder.registry.credentials import Credentials, registry_of
+from tiffin.builder.registry.transport import RegistryOptions
 
 pytestmark = pytest.mark.network
 HUB = "https://index.docker.io/v1/"
@@ -307,7 +307,7 @@ def test_whole_of_stdin_is_the_password(tiffin: Run, tmp_path: Path, secret: str
 
 @pytest.mark.parametrize("given", [b"", b"\n", b"\r\n", b"\xff\xfe\n"])
 def test_stdin_that_is_no_password(root: Path, given: bytes) -> None:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "login", "-u", "x", "--password-stdin", "127.0.0.1:1"]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "login", "-u", "x", "--password-stdin", "127.0.0.1:1"]
     done = subprocess.run(argv, input=given, capture_output=True, check=False)
     assert done.returncode == 2 and b"stdin" in done.stderr and b"Traceback" not in done.stderr
 

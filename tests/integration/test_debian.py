@@ -30,7 +30,7 @@ def test_service_is_built_pushed_and_served(users: Users, debian: str, registry:
     assert "DONE" not in again.stderr and "warning" not in again.stderr
     template = "{{index .Config.Healthcheck.Test 1}}"
     check = users.run(WITH_IDS, ["inspect", "-f", template, name]).stdout.strip()
-    argv = [interpreter(), "-m", "builder", "run", "--rm", name]
+    argv = [interpreter(), "-m", "tiffin", "run", "--rm", name]
     server = subprocess.Popen(argv, env=users.environ(WITH_IDS), cwd="/", **users.identity(WITH_IDS))  # type: ignore[call-overload]
     try:
         assert b"rice" in _get(f"http://127.0.0.1:{port}/menu.html")

@@ -135,7 +135,7 @@ def test_what_is_not_there_is_told_in_dockers_words(tiffin: Run, words: tuple[st
 def test_lists_of_containers_as_json(tiffin: Run, base: str, root: Path, tmp_path: Path) -> None:
     """docker writes one object a line, podman one array: an empty one too."""
     podman = tmp_path / "podman"
-    podman.write_text(f"#!{sys.executable}\nfrom builder.__main__ import main\nmain()\n")
+    podman.write_text(f"#!{sys.executable}\nfrom tiffin.builder.__main__ import main\nmain()\n")
     podman.chmod(0o755)
 
     def listed() -> list[dict[str, object]]:

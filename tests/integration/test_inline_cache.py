@@ -84,7 +84,7 @@ def test_same_bytes_on_two_machines(context: Make, tmp_path: Path) -> None:
     """Not the time that a step took, nor when: with SOURCE_DATE_EPOCH nothing of either is in the image."""
     folder, ids = context(TEXT.format(1), a="1", b="2"), set()
     for number in range(2):
-        argv = [sys.executable, "-m", "builder", "--root", str(tmp_path / f"state{number}"), "build", "-q"]
+        argv = [sys.executable, "-m", "tiffin", "--root", str(tmp_path / f"state{number}"), "build", "-q"]
         more = ["--cache-to", "type=inline", "--build-arg", "SOURCE_DATE_EPOCH=1000"]
         ids.add(subprocess.run([*argv, *more, str(folder)], check=True, capture_output=True, cwd=CHECKOUT).stdout)
     assert len(ids) == 1

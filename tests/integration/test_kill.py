@@ -21,7 +21,7 @@ MOMENTS = 10
 def test_killed_at_ten_moments(tiffin: Run, root: Path, base: str, context: Callable[..., Path]) -> None:
     text = f"FROM {base} AS a\nRUN dd if=/dev/urandom of=/big bs=1M count=20 2>/dev/null && sleep 0.2\nFROM {base}\nCOPY --from=a /big /big\nCOPY data /data\nRUN sleep 0.2 && echo done > /d\n"
     folder = context(text, data=os.urandom(5 << 20))
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "build", "-t", "killed", "--no-cache", str(folder)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-t", "killed", "--no-cache", str(folder)]
     began = time.monotonic()
     subprocess.run(tool, check=True, capture_output=True)
     duration = time.monotonic() - began
@@ -38,7 +38,7 @@ def test_killed_at_ten_moments(tiffin: Run, root: Path, base: str, context: Call
 
 def test_interrupt_ends_the_build_at_once(root: Path, tiffin: Run, base: str, context: Callable[..., Path]) -> None:
     folder = context(f"FROM {base}\nRUN trap '' TERM INT; sleep 100\n")
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "build", str(folder)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", str(folder)]
     process = subprocess.Popen(tool, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "RUN trap" not in process.stderr.readline():
@@ -52,7 +52,7 @@ def test_several_builds_share_a_state_directory(
     root: Path, tiffin: Run, base: str, context: Callable[..., Path]
 ) -> None:
     folder = context(f"FROM {base}\nRUN sleep 0.5 && date +%s%N > /stamp\n")
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "build", "-q", str(folder)]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-q", str(folder)]
     running = [subprocess.Popen(tool, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     ids = {process.communicate(timeout=60)[0] for process in running}
     assert all(process.returncode == 0 for process in running)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.layer.changes import Change
-from builder.layer.diff import diff_upper
-from builder.layer.index import new_entry
-from builder.layer.pack import pack
-from builder.layer.unpack import index_layer, unpack
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import new_entry
+from tiffin.builder.layer.pack import pack
+from tiffin.builder.layer.unpack import index_layer, unpack
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 IS_ROOT = os.geteuid() == 0

@@ -51,7 +51,7 @@ class Tier:
     loaders: frozenset[Path] = frozenset()  # those of PRoot that were there before
 
     def start(self, context: Path, **options: object) -> subprocess.Popen[str]:
-        tool = [sys.executable, "-m", "builder", "--root", str(self.state), "build", "--isolation", self.name]
+        tool = [sys.executable, "-m", "tiffin", "--root", str(self.state), "build", "--isolation", self.name]
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
             [*self.prefix, *tool, "--no-cache", "--progress", "plain", str(context)],
             stdout=subprocess.PIPE,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.sandbox import cgroup
 from tests.conftest import CHECKOUT
 from tests.support.run_machine import Machine, users_machine, wait_until
 from tests.support.unprivileged import Users
+from tiffin.builder.sandbox import cgroup
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("limits")]
 
@@ -171,7 +171,7 @@ def test_version_2_hands_its_controllers_down() -> None:
     top = Path(tree.path, f"tiffin-v2-{os.getpid()}")
     script = (
         "import os, sys\n"
-        "from builder.sandbox import cgroup\n"
+        "from tiffin.builder.sandbox import cgroup\n"
         "top, controller = sys.argv[1:]\n"
         "cgroup._write(f'{top}/cgroup.procs', str(os.getpid()))\n"
         "assert cgroup._distributes(top, [controller])\n"

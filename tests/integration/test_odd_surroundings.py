@@ -58,7 +58,7 @@ def test_folders_that_were_removed_are_made_again(tiffin: Run, root: Path, busyb
 
 
 def test_output_that_is_lost_is_an_error(root: Path, tiffin: Run, busybox: Path) -> None:
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "-q", str(busybox)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-q", str(busybox)]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environ)

@@ -37,7 +37,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Forms
     folder = tmp_path_factory.mktemp("forms")
     name = f"{registry.host}/one/image:1"
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /f\nLABEL a=b\n")
-    command = [sys.executable, "-m", "builder", "--root", str(folder / "state"), "build", "-q", str(folder)]
+    command = [sys.executable, "-m", "tiffin", "--root", str(folder / "state"), "build", "-q", str(folder)]
     for more in (
         ["-t", name, "--push"],
         *(["-t", f"{kind}:1", "-o", f"type=oci,dest={folder}/{kind},compression={kind}"] for kind in ("zstd", "none")),

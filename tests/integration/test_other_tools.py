@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.oci.spec import OCI_INDEX, Platform
-from cache.digest import Digest
 from tests.conformance.oracles import running_buildkit
 from tests.conftest import Run
 from tests.support.servers import Registry
 from tests.support.unprivileged import remove_folder
+from tiffin.builder.oci.spec import OCI_INDEX, Platform
+from tiffin.cache.digest import Digest
 
 pytestmark = [
     pytest.mark.userns,

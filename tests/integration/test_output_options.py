@@ -213,7 +213,7 @@ def test_docker_without_a_file_is_loaded(tiffin: Run, context: Make, kind: str) 
 )  # fmt: skip
 def test_archive_without_a_file_goes_to_stdout(root: Path, context: Make, output: str, member: str) -> None:
     folder = context("FROM scratch\nCOPY f /f\n", f="1")
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "-o", output, str(folder)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-o", output, str(folder)]
     done = subprocess.run(argv, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         assert member in archive.getnames()

@@ -26,7 +26,7 @@ def tag(tmp_path: Path, context: Make) -> Iterator[tuple[Fake, Callable[[str], N
 
         def publish(version: str) -> None:
             folder = context(f"FROM scratch\nCOPY f /f\nLABEL version={version}\n", "base", f=version)
-            argv = [sys.executable, "-m", "builder", "--root", str(tmp_path / "other"), "build", "-q", "--push"]
+            argv = [sys.executable, "-m", "tiffin", "--root", str(tmp_path / "other"), "build", "-q", "--push"]
             subprocess.run([*argv, "-t", f"{fake.host}/base:1", str(folder)], check=True, capture_output=True)
             fake.log.clear()
 

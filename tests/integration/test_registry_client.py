@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
-from builder.image.cache_image import RegistryStore
-from builder.oci.reference import Reference
-from builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
-from builder.registry.auth import DockerConfig
-from builder.registry.client import RegistryClient
-from builder.registry.credentials import Credentials
-from builder.registry.transport import RegistryOptions
-from cache.bundle import Bundle
-from cache.digest import Digest
 from tests.fakes.registry import PASSWORD, TOKEN, USER, Fake, fake_registry
 from tests.support.faults import faulty
 from tests.support.servers import Registry, nginx_before
+from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
+from tiffin.builder.image.cache_image import RegistryStore
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.client import RegistryClient
+from tiffin.builder.registry.credentials import Credentials
+from tiffin.builder.registry.transport import RegistryOptions
+from tiffin.cache.bundle import Bundle
+from tiffin.cache.digest import Digest
 
 pytestmark = pytest.mark.network
 DATA = bytes(range(256)) * 4096
@@ -193,7 +193,7 @@ def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
 def test_body_limit_of_a_proxy_halves_the_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, reads: bool
 ) -> None:
-    monkeypatch.setattr("builder.registry.upload.UPLOAD_CHUNK_BYTES", 2 << 20)
+    monkeypatch.setattr("tiffin.builder.registry.upload.UPLOAD_CHUNK_BYTES", 2 << 20)
     with fake_registry(max_body=limit, reads_refused=reads) as fake:
         pushing, other = client(fake, tmp_path), DATA[::-1]
         pushing.push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
@@ -252,7 +252,7 @@ def test_upload_that_breaks_is_not_gone_on_with_blindly(tmp_path: Path, kept: in
 
 @pytest.mark.parametrize("kept", [0, 70_000, 100_000])
 def test_chunk_that_breaks_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    monkeypatch.setattr("builder.registry.upload.UPLOAD_CHUNK_BYTES", 100_000)
+    monkeypatch.setattr("tiffin.builder.registry.upload.UPLOAD_CHUNK_BYTES", 100_000)
     with fake_registry(refuse_large=True, keep=[100_000, 100_000, kept]) as fake:
         client(fake, tmp_path).push_blob("x", descriptor(), lambda: io.BytesIO(DATA))
         assert fake.blobs[str(Digest.of(DATA))] == DATA

@@ -87,7 +87,7 @@ def test_rm_leaves_nothing_and_without_it_the_folder_stays(tiffin: Run, root: Pa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_reach_the_command(root: Path, tiffin: Run, base: str, number: signal.Signals) -> None:
     script = f"trap 'echo got; exit 9' {number.name[3:]}; echo ready; while :; do sleep 0.05; done"
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "run", "--rm", base, "sh", "-c", script]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "run", "--rm", base, "sh", "-c", script]
     process = subprocess.Popen(tool, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(number)
@@ -96,7 +96,7 @@ def test_signals_reach_the_command(root: Path, tiffin: Run, base: str, number: s
 
 
 def test_killed_container_is_swept_by_the_next_command(root: Path, tiffin: Run, base: str) -> None:
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "run", "--rm", base, "sh", "-c", "echo up; sleep 100"]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "run", "--rm", base, "sh", "-c", "echo up; sleep 100"]
     process = subprocess.Popen(tool, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "up\n"
     process.kill()
@@ -115,7 +115,7 @@ def test_terminal_has_size_raw_mode_and_exit_code(root: Path, tiffin: Run, base:
     ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
     before = termios.tcgetattr(inner)
     script = "stty size; test -t 0 && echo tty; read line; echo got $line; exit 5"
-    tool = [sys.executable, "-m", "builder", "--root", str(root), "run", "--rm", "-it", base, "sh", "-c", script]
+    tool = [sys.executable, "-m", "tiffin", "--root", str(root), "run", "--rm", "-it", base, "sh", "-c", script]
     process = subprocess.Popen(tool, stdin=inner, stdout=inner, stderr=inner)
     text = _read_until(outer, b"tty\r\n")
     assert b"33 99" in text

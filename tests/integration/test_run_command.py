@@ -408,7 +408,7 @@ def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -
     """Importing any of these takes longer than what they would do here."""
     tiffin("run", "--rm", base, "true")  # finds the tier
     code = (
-        "import json, os, sys\nimport builder.__main__ as m\nparent, leave = os.getpid(), os._exit\n"
+        "import json, os, sys\nimport tiffin.builder.__main__ as m\nparent, leave = os.getpid(), os._exit\n"
         "def end(code):\n    if os.getpid() == parent:\n        print(json.dumps(sorted(sys.modules)), flush=True)\n    leave(code)\n"
         "os._exit = end\nm.main()\n"
     )
@@ -427,13 +427,13 @@ def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -
         "sqlite3",
         "requests",
         "ssl",
-        "builder.sandbox.enter",
+        "tiffin.builder.sandbox.enter",
     )
     assert [name for name in heavy if name in loaded] == []
 
 
 def test_what_makes_a_sandbox_without() -> None:
-    code = "import sys, builder.sandbox.launch, builder.sandbox.enter; print(*sys.modules)"
+    code = "import sys, tiffin.builder.sandbox.launch, tiffin.builder.sandbox.enter; print(*sys.modules)"
     argv = [sys.executable, "-S", "-c", code]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(CHECKOUT)})
     assert {"typing", "socket", "subprocess", "selectors", "dataclasses"} & set(done.stdout.split()) == set()

@@ -47,7 +47,7 @@ def build(
     root: Path, *words: str | Path, check: bool = True, env: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.CompletedProcess[str]:
     """On another machine: another state directory."""
-    argv = [sys.executable, "-m", "builder", "--root", str(root), "build", "--progress", "plain", *map(str, words)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "--progress", "plain", *map(str, words)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False, env={**os.environ, **env})
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -115,7 +115,7 @@ def test_second_builder_does_only_what_changed(
     (other / "src").write_text("2")
     third = build(tmp_path / "b", "--cache-from", place("from"), "-t", "changed", other)
     assert third.stderr.count(" DONE ") == 2 and "COPY src" in third.stderr and "warning" not in third.stderr
-    run = [sys.executable, "-m", "builder", "--root", str(tmp_path / "b"), "run", "--rm", "changed"]
+    run = [sys.executable, "-m", "tiffin", "--root", str(tmp_path / "b"), "run", "--rm", "changed"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "2tool\n"
     assert_nothing_left(tmp_path / "b")
 
@@ -171,7 +171,7 @@ def test_wrong_bytes_never_become_a_layer(root: Path, context: Make, remote_base
     (folder / "src").write_text("2")
     done = build(tmp_path / "b", "--cache-from", place, "--cache-to", place, "-t", "right", folder)
     assert "lost layer sha256:" in done.stderr
-    run = [sys.executable, "-m", "builder", "--root", str(tmp_path / "b"), "run", "--rm", "right"]
+    run = [sys.executable, "-m", "tiffin", "--root", str(tmp_path / "b"), "run", "--rm", "right"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "2tool\n"
     healed = [path for path in (tmp_path / "cache/blobs/sha256").iterdir() if not path.read_bytes().startswith(b"xxx")]
     assert len(healed) >= 3, "damaged layers were replaced"

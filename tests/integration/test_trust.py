@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import RegistryError, UsageError
-from builder.oci.spec import OCI_LAYER_GZIP, Descriptor
-from builder.registry.auth import DockerConfig
-from builder.registry.client import RegistryClient
-from builder.registry.download import download
-from builder.registry.transport import RegistryOptions
-from cache.digest import Digest
-from cache.trust import Trust, certs_roots, host_port
 from tests.conftest import Run
 from tests.fakes.registry import Fake, fake_registry
 from tests.support.certificates import Authority, make_authority
+from tiffin.builder.errors import RegistryError, UsageError
+from tiffin.builder.oci.spec import OCI_LAYER_GZIP, Descriptor
+from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.client import RegistryClient
+from tiffin.builder.registry.download import download
+from tiffin.builder.registry.transport import RegistryOptions
+from tiffin.cache.digest import Digest
+from tiffin.cache.trust import Trust, certs_roots, host_port
 
 pytestmark = pytest.mark.network
 DATA = b"layer" * 1000
@@ -413,7 +413,7 @@ def test_one_place_decides_for_registries_add_and_git(
         folder = context(dockerfile)
         store = "/etc/ssl/certs/ca-certificates.crt"
         shell = f'mount --bind {ca} {store} && exec "$@"' if way == "system" else 'exec "$@"'
-        enter = ["unshare", "-rm", "sh", "-c", shell, "sh", sys.executable, "-m", "builder", "--root", str(root)]
+        enter = ["unshare", "-rm", "sh", "-c", shell, "sh", sys.executable, "-m", "tiffin", "--root", str(root)]
         for line in (
             ["build", *words, "-t", f"{fake.host}/x:1", "--push", str(folder)],
             ["pull", *words, f"{fake.host}/x:1"],

@@ -73,7 +73,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def tiffin(state: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "builder", "--root", str(state), *map(str, words)]
+    argv = [sys.executable, "-m", "tiffin", "--root", str(state), *map(str, words)]
     environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), "NETRC": "machine a", "TOKEN": "12345"}
     done = subprocess.run(argv, capture_output=True, text=True, timeout=BUILD_SECONDS, env=environ, check=False)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from builder.image.cache_image import EMBEDDED
 from tests.support.cache_servers import BUCKET
+from tiffin.builder.image.cache_image import EMBEDDED
 
 
 class Contents(Protocol):

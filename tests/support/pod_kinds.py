@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from builder.sandbox.kernel import CAPABILITIES
-from builder.sandbox.lifting import CALLS
-from builder.sandbox.spec import DEFAULT_CAPABILITIES
 from tests.support.pods import Pod
+from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.lifting import CALLS
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 ARBITRARY_UID = 1000680000  # as OpenShift gives one: of no user
 RESTRICTED = "`runAsNonRoot`, `drop: [ALL]`, `allowPrivilegeEscalation: false`"

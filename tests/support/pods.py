@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.sandbox.kernel import CAPABILITIES
-from builder.sandbox.spec import DEFAULT_CAPABILITIES
 from tests.support.unprivileged import interpreter
+from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 # kubelet's default for procMount: Default, and the read-only part of it
 MASKED = (

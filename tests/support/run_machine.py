@@ -33,7 +33,7 @@ class Machine:
         return self.folder / "state"
 
     def argv(self, *words: str | Path) -> list[str]:
-        return [self.python, "-m", "builder", "--root", str(self.state), *map(str, words)]
+        return [self.python, "-m", "tiffin", "--root", str(self.state), *map(str, words)]
 
     def options(self, **more: str) -> dict[str, object]:
         """For subprocess: environment, directory, user."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.sandbox.userns import plan_range
+from tiffin.builder.sandbox.userns import plan_range
 
 # of this process alone, as several test runs may share a machine
 WITH_IDS, WITHOUT_IDS = f"tiffin-{os.getpid()}-ids", f"tiffin-{os.getpid()}-plain"
@@ -66,7 +66,7 @@ class Users:
         self, user: str, words: Sequence[str | Path], *, check: bool = True, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Run tiffin as `user` in the user's home."""
-        done = self.program(user, [interpreter(), "-m", "builder", *map(str, words)], **environ)
+        done = self.program(user, [interpreter(), "-m", "tiffin", *map(str, words)], **environ)
         assert "Traceback" not in done.stderr, done.stderr
         assert not check or done.returncode == 0, done.stderr
         return done

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.importing import Finder
+from tiffin.builder.importing import Finder
 
 NAME = "builder.example"
 MEMBERS = ("name", "origin", "cached", "has_location", "parent", "submodule_search_locations")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import os
 
-from builder.ownerattrs import NO_ID
-from builder.sandbox import bpf, syscalls
-from builder.sandbox.emulation.process import RLIMIT_LOCKS
+from tiffin.builder.ownerattrs import NO_ID
+from tiffin.builder.sandbox import bpf, syscalls
+from tiffin.builder.sandbox.emulation.process import RLIMIT_LOCKS
 
 # asked about whatever their arguments
 ALWAYS = (

@@ -10,15 +10,15 @@ import os
 import stat
 import struct
 
-from builder.sandbox.emulation import permissions
-from builder.sandbox.emulation.calls import CREATING, TMPFILE, is_invalid
-from builder.sandbox.emulation.checks import Arguments, Checks, not_permitted, unless_read_only
-from builder.sandbox.emulation.credentials import CAP_SYS_CHROOT, Credentials
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, signed
-from builder.sandbox.emulation.permissions import READ, SEARCH, WRITE
-from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from builder.sandbox.emulation.walk import Found, Walker, protection, refused
-from cache.values import replace
+from tiffin.builder.sandbox.emulation import permissions
+from tiffin.builder.sandbox.emulation.calls import CREATING, TMPFILE, is_invalid
+from tiffin.builder.sandbox.emulation.checks import Arguments, Checks, not_permitted, unless_read_only
+from tiffin.builder.sandbox.emulation.credentials import CAP_SYS_CHROOT, Credentials
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, signed
+from tiffin.builder.sandbox.emulation.permissions import READ, SEARCH, WRITE
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from tiffin.builder.sandbox.emulation.walk import Found, Walker, protection, refused
+from tiffin.cache.values import replace
 
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _OPEN_HOW_BYTES, _RESOLVE_IN_ROOT = 24, 0x10

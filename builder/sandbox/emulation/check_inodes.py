@@ -10,13 +10,13 @@ import stat
 import struct
 from collections.abc import Callable
 
-from builder.sandbox.emulation import permissions
-from builder.sandbox.emulation.checks import Arguments, Check, Checks, not_permitted, unless_read_only
-from builder.sandbox.emulation.credentials import CAP_SETFCAP, Credentials
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller
-from builder.sandbox.emulation.permissions import READ, WRITE
-from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from builder.sandbox.emulation.walk import Found, Walker, refused
+from tiffin.builder.sandbox.emulation import permissions
+from tiffin.builder.sandbox.emulation.checks import Arguments, Check, Checks, not_permitted, unless_read_only
+from tiffin.builder.sandbox.emulation.credentials import CAP_SETFCAP, Credentials
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller
+from tiffin.builder.sandbox.emulation.permissions import READ, WRITE
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from tiffin.builder.sandbox.emulation.walk import Found, Walker, refused
 
 _UTIME_NOW, _UTIME_OMIT = 0x3FFFFFFF, 0x3FFFFFFE
 _TIMES = struct.Struct("=4q")  # two of struct timespec

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import stat
 
-from builder.sandbox.emulation import permissions
-from builder.sandbox.emulation.checks import Checks, not_permitted, unless_read_only
-from builder.sandbox.emulation.credentials import Credentials
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller
-from builder.sandbox.emulation.permissions import WRITE
-from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_FOLLOW
-from builder.sandbox.emulation.walk import Found, Walker, protection
+from tiffin.builder.sandbox.emulation import permissions
+from tiffin.builder.sandbox.emulation.checks import Checks, not_permitted, unless_read_only
+from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller
+from tiffin.builder.sandbox.emulation.permissions import WRITE
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_FOLLOW
+from tiffin.builder.sandbox.emulation.walk import Found, Walker, protection
 
 _AT_REMOVEDIR = 0x200
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2

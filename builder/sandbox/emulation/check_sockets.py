@@ -5,12 +5,12 @@ Stands alone like enter.py.
 
 from __future__ import annotations
 
-from builder.sandbox.emulation.checks import Arguments, Checks
-from builder.sandbox.emulation.credentials import Credentials
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller
-from builder.sandbox.emulation.permissions import WRITE
-from builder.sandbox.emulation.process import AT_FDCWD, socket_path
-from builder.sandbox.emulation.walk import Found, Walker
+from tiffin.builder.sandbox.emulation.checks import Arguments, Checks
+from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller
+from tiffin.builder.sandbox.emulation.permissions import WRITE
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, socket_path
+from tiffin.builder.sandbox.emulation.walk import Found, Walker
 
 
 class SocketChecks(Checks):

@@ -11,12 +11,12 @@ import os
 import stat
 from collections.abc import Callable
 
-from builder.sandbox.emulation import permissions
-from builder.sandbox.emulation.credentials import CAP_FSETID, Credentials
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, signed
-from builder.sandbox.emulation.permissions import SEARCH, WRITE
-from builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from builder.sandbox.emulation.walk import Found, Walker, refused
+from tiffin.builder.sandbox.emulation import permissions
+from tiffin.builder.sandbox.emulation.credentials import CAP_FSETID, Credentials
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, signed
+from tiffin.builder.sandbox.emulation.permissions import SEARCH, WRITE
+from tiffin.builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from tiffin.builder.sandbox.emulation.walk import Found, Walker, refused
 
 Arguments = tuple[int, ...]
 Check = Callable[[int, Credentials, Arguments], Answer]  # CONTINUE: the call may go on; anything else: it is done

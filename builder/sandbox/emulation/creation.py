@@ -10,14 +10,14 @@ import os
 import stat
 import struct
 
-from builder import ownerattrs
-from builder.sandbox.emulation import process
-from builder.sandbox.emulation.calls import CREATING, is_invalid
-from builder.sandbox.emulation.credentials import CAP_FSETID, CAP_MKNOD
-from builder.sandbox.emulation.inodes import Record, remove
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
-from builder.sandbox.emulation.process import AT_FDCWD, copied_socket, socket_path
-from cache.values import replace
+from tiffin.builder import ownerattrs
+from tiffin.builder.sandbox.emulation import process
+from tiffin.builder.sandbox.emulation.calls import CREATING, is_invalid
+from tiffin.builder.sandbox.emulation.credentials import CAP_FSETID, CAP_MKNOD
+from tiffin.builder.sandbox.emulation.inodes import Record, remove
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, copied_socket, socket_path
+from tiffin.cache.values import replace
 
 _MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC

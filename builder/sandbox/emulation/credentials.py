@@ -1,17 +1,17 @@
 """Credentials as a process believes to have them, and how system calls change them (credentials(7), capabilities(7)).
 
-Values only: which process has which is builder.sandbox.emulation.process's business. Stands alone like enter.py.
+Values only: which process has which is tiffin.builder.sandbox.emulation.process's business. Stands alone like enter.py.
 """
 
 from __future__ import annotations
 
 import errno
 
-from cache.values import dataclass, replace
+from tiffin.cache.values import dataclass, replace
 
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_KILL = 0, 1, 2, 3, 4, 5
 CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_MKNOD, CAP_SETFCAP = 6, 7, 8, 18, 19, 27, 31
-ALL_CAPABILITIES = (1 << 41) - 1  # as many as builder.sandbox.kernel has names for
+ALL_CAPABILITIES = (1 << 41) - 1  # as many as tiffin.builder.sandbox.kernel has names for
 # what setfsuid takes and gives: CHOWN, DAC_*, FOWNER, FSETID, LINUX_IMMUTABLE, MKNOD, MAC_OVERRIDE
 FILE_SYSTEM_CAPABILITIES = 0b11111 | 1 << 9 | 1 << CAP_MKNOD | 1 << 32
 LEAVE = -1  # an id that set*id takes for "as it is"

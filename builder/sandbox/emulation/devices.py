@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import stat
 
-from builder.ownerattrs import NO_ID
-from builder.sandbox.emulation import process
-from builder.sandbox.emulation.creation import device_of, make_placeholder, parent_of, tell_of_device
-from builder.sandbox.emulation.credentials import CAP_MKNOD
-from builder.sandbox.emulation.inodes import Record, remove
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
-from builder.sandbox.emulation.process import AT_FDCWD
+from tiffin.builder.ownerattrs import NO_ID
+from tiffin.builder.sandbox.emulation import process
+from tiffin.builder.sandbox.emulation.creation import device_of, make_placeholder, parent_of, tell_of_device
+from tiffin.builder.sandbox.emulation.credentials import CAP_MKNOD
+from tiffin.builder.sandbox.emulation.inodes import Record, remove
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD
 
 _MODE = 0o7777
 

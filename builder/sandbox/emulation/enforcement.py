@@ -5,14 +5,14 @@ Who has a root's capabilities is asked about nothing. Stands alone like enter.py
 
 from __future__ import annotations
 
-from builder.sandbox.emulation.check_access import AccessChecks
-from builder.sandbox.emulation.check_inodes import InodeChecks
-from builder.sandbox.emulation.check_names import NameChecks
-from builder.sandbox.emulation.check_sockets import SocketChecks
-from builder.sandbox.emulation.checks import Check
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
-from builder.sandbox.emulation.permissions import is_mighty
-from builder.sandbox.emulation.walk import Walker
+from tiffin.builder.sandbox.emulation.check_access import AccessChecks
+from tiffin.builder.sandbox.emulation.check_inodes import InodeChecks
+from tiffin.builder.sandbox.emulation.check_names import NameChecks
+from tiffin.builder.sandbox.emulation.check_sockets import SocketChecks
+from tiffin.builder.sandbox.emulation.checks import Check
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
+from tiffin.builder.sandbox.emulation.permissions import is_mighty
+from tiffin.builder.sandbox.emulation.walk import Walker
 
 _Arguments = tuple[int, ...]
 # what may close a directory to somebody, or put another in its place

@@ -8,19 +8,19 @@ import stat
 import struct
 from collections.abc import Callable
 
-from builder import ownerattrs
-from builder.sandbox.emulation import credentials as rules
-from builder.sandbox.emulation.calls import (
+from tiffin.builder import ownerattrs
+from tiffin.builder.sandbox.emulation import credentials as rules
+from tiffin.builder.sandbox.emulation.calls import (
     PR_CAP_AMBIENT,
     PR_CAPBSET_DROP,
     PR_GET_KEEPCAPS,
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
 )
-from builder.sandbox.emulation.credentials import Credentials
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
-from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
-from cache.values import replace
+from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
+from tiffin.cache.values import replace
 
 _MAX_GROUPS = 65536  # NGROUPS_MAX
 _CAPABILITY_VERSIONS = (0x20080522, 0x20071026)  # both with two words per set

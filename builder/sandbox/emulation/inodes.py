@@ -1,4 +1,4 @@
-"""Owners and devices recorded on inodes (builder.ownerattrs), and the results of the stat calls made of them.
+"""Owners and devices recorded on inodes (tiffin.builder.ownerattrs), and the results of the stat calls made of them.
 
 Where a file system takes no attributes, a table of this run serves: it is forgotten with the run. Paths are the
 supervisor's. Stands alone like enter.py.
@@ -14,10 +14,10 @@ import stat
 import struct
 from collections.abc import Sequence
 
-from builder import ownerattrs
-from builder.sandbox import kernel, syscalls
-from builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from cache.values import dataclass
+from tiffin.builder import ownerattrs
+from tiffin.builder.sandbox import kernel, syscalls
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from tiffin.cache.values import dataclass
 
 _LIST_BYTES = 4096
 _VALUE_BYTES = 64

@@ -13,9 +13,9 @@ import select
 import struct
 from collections.abc import Callable
 
-from builder.sandbox.emulation import process
-from builder.sandbox.emulation.inodes import Inodes
-from builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, Memory, Processes
+from tiffin.builder.sandbox.emulation import process
+from tiffin.builder.sandbox.emulation.inodes import Inodes
+from tiffin.builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, Memory, Processes
 
 _RECEIVE, _SEND, _IS_VALID, _ADD_DESCRIPTOR, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103, 0x40082104
 _FLAG_CONTINUE, _ADDFD_SEND, _SYNC_WAKE_UP = 1, 2, 1

@@ -9,11 +9,11 @@ import errno
 import os
 import stat
 
-from builder.sandbox.emulation.credentials import CAP_CHOWN, Credentials
-from builder.sandbox.emulation.inodes import Record, real_chown
-from builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
-from builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from cache.values import replace
+from tiffin.builder.sandbox.emulation.credentials import CAP_CHOWN, Credentials
+from tiffin.builder.sandbox.emulation.inodes import Record, real_chown
+from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from tiffin.builder.sandbox.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from tiffin.cache.values import replace
 
 _ROOT = Record(0, 0)
 _AS_THE_KERNEL_HAS_IT = (0, -1)  # ids that need no record

@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 import struct
 
-from builder.sandbox.emulation.credentials import (
+from tiffin.builder.sandbox.emulation.credentials import (
     CAP_CHOWN,
     CAP_DAC_OVERRIDE,
     CAP_DAC_READ_SEARCH,
@@ -18,7 +18,7 @@ from builder.sandbox.emulation.credentials import (
     CAP_SYS_CHROOT,
     Credentials,
 )
-from cache.values import dataclass
+from tiffin.cache.values import dataclass
 
 READ, WRITE, SEARCH = 4, 2, 1  # as in a mode; SEARCH of a file is to execute it
 # who has all of these is asked for nothing here

@@ -14,8 +14,8 @@ import os
 import resource
 import struct
 
-from builder.sandbox import inroot, kernel, messages
-from builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox import inroot, kernel, messages
+from tiffin.builder.sandbox.emulation.credentials import Credentials
 
 RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x400, 0x1000

@@ -12,18 +12,18 @@ import errno
 import os
 from collections.abc import Callable
 
-from builder.sandbox import bpf, idmaps, kernel, messages, syscalls
-from builder.sandbox.emulation import calls
-from builder.sandbox.emulation.bounds import Bounds
-from builder.sandbox.emulation.creation import Creation
-from builder.sandbox.emulation.credentials import Credentials
-from builder.sandbox.emulation.devices import Devices
-from builder.sandbox.emulation.enforcement import enforced
-from builder.sandbox.emulation.identity import Identity
-from builder.sandbox.emulation.inodes import Inodes, Kept
-from builder.sandbox.emulation.notification import Caller, Handler
-from builder.sandbox.emulation.owners import Owners
-from builder.sandbox.emulation.process import Memory, Processes
+from tiffin.builder.sandbox import bpf, idmaps, kernel, messages, syscalls
+from tiffin.builder.sandbox.emulation import calls
+from tiffin.builder.sandbox.emulation.bounds import Bounds
+from tiffin.builder.sandbox.emulation.creation import Creation
+from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.devices import Devices
+from tiffin.builder.sandbox.emulation.enforcement import enforced
+from tiffin.builder.sandbox.emulation.identity import Identity
+from tiffin.builder.sandbox.emulation.inodes import Inodes, Kept
+from tiffin.builder.sandbox.emulation.notification import Caller, Handler
+from tiffin.builder.sandbox.emulation.owners import Owners
+from tiffin.builder.sandbox.emulation.process import Memory, Processes
 
 # what recording owners takes, all of it over files of the sandbox's one id
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})

@@ -12,11 +12,11 @@ import os
 import stat
 from time import monotonic
 
-from builder.sandbox.emulation.credentials import CAP_SYS_PTRACE, Credentials
-from builder.sandbox.emulation.inodes import Record, device_mode
-from builder.sandbox.emulation.notification import Caller, signed
-from builder.sandbox.emulation.permissions import SEARCH, Facts, is_for_everybody, may
-from builder.sandbox.emulation.process import AT_FDCWD
+from tiffin.builder.sandbox.emulation.credentials import CAP_SYS_PTRACE, Credentials
+from tiffin.builder.sandbox.emulation.inodes import Record, device_mode
+from tiffin.builder.sandbox.emulation.notification import Caller, signed
+from tiffin.builder.sandbox.emulation.permissions import SEARCH, Facts, is_for_everybody, may
+from tiffin.builder.sandbox.emulation.process import AT_FDCWD
 
 _MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

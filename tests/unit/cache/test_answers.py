@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cache.answers import answer, answered, question_name
+from tiffin.cache.answers import answer, answered, question_name
 
 ROWS = {"a": b"1", "b": b"2"}
 

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from cache.digest import Digest
-from cache.errors import DigestError
-from cache.keys import KeyPart, step_key
+from tiffin.cache.digest import Digest
+from tiffin.cache.errors import DigestError
+from tiffin.cache.keys import KeyPart, step_key
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cache.errors import UsageError
-from cache.peers import Peers
+from tiffin.cache.errors import UsageError
+from tiffin.cache.peers import Peers
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from builder.cli.app import app
+from tiffin.builder.cli.app import app
 
 TARGET = Path(__file__).parents[3] / "builder/cli/quick_table.py"
 COMMANDS = ("build", "run")
@@ -16,7 +16,7 @@ HEADER = '''"""What `quick` knows of command lines. Made from click's commands b
 
 from __future__ import annotations
 
-from builder.cli.quick_line import Line
+from tiffin.builder.cli.quick_line import Line
 
 LINES = {
 '''

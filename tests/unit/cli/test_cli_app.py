@@ -16,12 +16,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import builder.__main__ as program
-from builder.cli.app import app
-from builder.cli.errors import describe
-from builder.cli.front import COMMANDS, answer
-from builder.cli.groups import NOT_THERE
-from builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
+import tiffin.builder.__main__ as program
+from tiffin.builder.cli.app import app
+from tiffin.builder.cli.errors import describe
+from tiffin.builder.cli.front import COMMANDS, answer
+from tiffin.builder.cli.groups import NOT_THERE
+from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
 
 OURS = ("builder", "cache")
 FORBIDDEN = (
@@ -40,7 +40,7 @@ DOCKERFILE = "FROM x\nENV a=b\n# comment\nRUN one && \\\n    two\nUSER nobody\nC
 
 def run(*words: str, env: dict[str, str] | None = None, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # type: ignore[call-overload,no-any-return]  # options pass through
-        [sys.executable, "-m", "builder", *words],
+        [sys.executable, "-m", "tiffin", *words],
         capture_output=True,
         text=True,
         env={**os.environ, **(env or {})},
@@ -51,7 +51,7 @@ def run(*words: str, env: dict[str, str] | None = None, **options: object) -> su
 def test_help_imports_no_command_and_no_library() -> None:
     code = (
         "import sys, json\nbefore = set(sys.modules)\nsys.argv = ['tiffin', '--help']\n"
-        "import builder.__main__ as m, os\nm.os._exit = lambda code: None\nm.main()\n"
+        "import tiffin.builder.__main__ as m, os\nm.os._exit = lambda code: None\nm.main()\n"
         "print(json.dumps(sorted(set(sys.modules) - before)), file=sys.stderr)"
     )
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # readline sets it
@@ -59,7 +59,7 @@ def test_help_imports_no_command_and_no_library() -> None:
     loaded = json.loads(result.stderr)
     libraries = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names - set(OURS)
     assert not {name for name in libraries if not name.startswith("__editable__")}
-    assert not {f"builder.cli.{name}" for name in COMMANDS} & set(loaded)
+    assert not {f"tiffin.builder.cli.{name}" for name in COMMANDS} & set(loaded)
     for name, (_, text) in COMMANDS.items():
         assert f"{name} " in result.stdout
         assert text in result.stdout
@@ -90,7 +90,7 @@ def test_every_command_of_the_table_exists_and_has_help(name: str) -> None:
 def test_run_of_a_command_line_loads_no_network_or_database(tmp_path: Path) -> None:
     code = (
         "import sys, json\nsys.argv = ['tiffin', '--root', sys.argv[1], 'run', '--pull', 'never', 'none']\n"
-        "import builder.__main__ as m\nm.os._exit = lambda code: None\nm.main()\n"
+        "import tiffin.builder.__main__ as m\nm.os._exit = lambda code: None\nm.main()\n"
         f"print([name for name in {FORBIDDEN!r} if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True, text=True)
@@ -153,7 +153,7 @@ def test_error_is_one_line_with_its_remedy_and_debug_shows_where(tmp_path: Path)
 def test_closed_stdout_is_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    result = subprocess.run([sys.executable, "-m", "builder", "--help"], stdout=writer, stderr=subprocess.PIPE)
+    result = subprocess.run([sys.executable, "-m", "tiffin", "--help"], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert result.returncode == 1
     assert result.stderr == b""
@@ -207,7 +207,7 @@ def test_every_exception_is_told(exc: BaseException, code: int, text: str, capsy
 
 def test_sigterm_ends_through_the_clean_up(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib, builder.__main__ as m, builder.cli.app as a\n"
+        "import sys, time, pathlib, tiffin.builder.__main__ as m, tiffin.builder.cli.app as a\n"
         "def app(**_):\n"
         "    try:\n        print('ready', flush=True)\n        time.sleep(60)\n"
         "    finally:\n        pathlib.Path(sys.argv[1]).write_text('cleaned')\n"

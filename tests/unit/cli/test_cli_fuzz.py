@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cli import build_options, docker_words
-from builder.cli.annotations import Annotations
-from builder.cli.build import command
-from builder.cli.cache_options import parse_cache
-from builder.cli.groups import plain_flags
-from builder.cli.output_spec import parse_output
-from builder.errors import TiffinError
-from builder.oci.reference import Reference
-from builder.oci.spec import Platform
 from tests.support.fuzz import fuzzing
+from tiffin.builder.cli import build_options, docker_words
+from tiffin.builder.cli.annotations import Annotations
+from tiffin.builder.cli.build import command
+from tiffin.builder.cli.cache_options import parse_cache
+from tiffin.builder.cli.groups import plain_flags
+from tiffin.builder.cli.output_spec import parse_output
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
 
 PIECES = st.sampled_from(
     [

@@ -14,16 +14,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from builder.cli.plain_text import plain_line, plain_lines, size_text
-from builder.cli.render import (
+from tiffin.builder.cli.plain_text import plain_line, plain_lines, size_text
+from tiffin.builder.cli.render import (
     MAX_LINE_BYTES,
     JsonRenderer,
     PlainRenderer,
     QuietRenderer,
     make_renderer,
 )
-from builder.cli.renderer import Renderer
-from builder.events import (
+from tiffin.builder.cli.renderer import Renderer
+from tiffin.builder.events import (
     Event,
     Noted,
     StepCached,

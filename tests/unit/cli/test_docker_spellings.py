@@ -8,13 +8,13 @@ from collections.abc import Callable
 import click
 import pytest
 
-from builder.cli.app import LAZY
-from builder.cli.formats import created_text, duration_text, filters_of, match_labels, show_rows
-from builder.cli.groups import LazyGroup, plain_flags
-from builder.cli.management import builder as builder_group
-from builder.cli.management import buildx, container, image
-from builder.errors import UsageError
 from tests.unit.cli.test_cli_app import run
+from tiffin.builder.cli.app import LAZY
+from tiffin.builder.cli.formats import created_text, duration_text, filters_of, match_labels, show_rows
+from tiffin.builder.cli.groups import LazyGroup, plain_flags
+from tiffin.builder.cli.management import builder as builder_group
+from tiffin.builder.cli.management import buildx, container, image
+from tiffin.builder.errors import UsageError
 
 
 @click.command(context_settings={"allow_interspersed_args": False})

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.cli.app import app
-from builder.cli.groups import plain_flags
-from builder.cli.quick import parse
-from builder.cli.quick_table import LINES
 from tests.unit.cli import quick_table
+from tiffin.builder.cli.app import app
+from tiffin.builder.cli.groups import plain_flags
+from tiffin.builder.cli.quick import parse
+from tiffin.builder.cli.quick_table import LINES
 
 
 def by_click(name: str, words: Sequence[str]) -> dict[str, object] | None:
@@ -103,7 +103,7 @@ def test_every_line_is_read_as_click_reads_it(name: str, data: st.DataObject) ->
 def test_simple_commands_import_no_click(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     code = (
-        "import sys, json\nimport builder.__main__ as m\nm.os._exit = sys.exit = lambda code: None\nm.main()\n"
+        "import sys, json\nimport tiffin.builder.__main__ as m\nm.os._exit = sys.exit = lambda code: None\nm.main()\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stdout)"
     )
     for words in (["build", "-q", "-t", "x", str(tmp_path)], ["run", "--rm", "--pull", "never", "nothere"]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from builder.cli.template import Template
-from builder.cli.template_values import NIL_LIST, NIL_MAP
-from builder.errors import UsageError
+from tiffin.builder.cli.template import Template
+from tiffin.builder.cli.template_values import NIL_LIST, NIL_MAP
+from tiffin.builder.errors import UsageError
 
 DOCUMENT = {
     "Os": "linux",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.containers.container import Container, Containers
-from builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
-from cache.statedir import StateDir
+from tiffin.builder.containers.container import Container, Containers
+from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.cache.statedir import StateDir
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.containers.environment import (
+from tiffin.builder.containers.environment import (
     DEFAULT_PATH,
     environment,
     parse_host,
     parse_labels,
     parse_variables,
 )
-from builder.containers.resolver import parse_resolver
-from builder.errors import UsageError
+from tiffin.builder.containers.resolver import parse_resolver
+from tiffin.builder.errors import UsageError
 
 ENVIRON = {"FROM_HOST": "host", "EMPTY": ""}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.containers.mounts import Mount, Volume, ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
-from builder.errors import UsageError
-from builder.sandbox.spec import Bind, Tmpfs
+from tiffin.builder.containers.mounts import Mount, Volume, ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+from tiffin.builder.errors import UsageError
+from tiffin.builder.sandbox.spec import Bind, Tmpfs
 
 
 @pytest.mark.parametrize(

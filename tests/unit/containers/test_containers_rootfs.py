@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.containers.rootfs import MAX_SMALL_FILE_BYTES, RootView
-from builder.errors import ImageError
+from tiffin.builder.containers.rootfs import MAX_SMALL_FILE_BYTES, RootView
+from tiffin.builder.errors import ImageError
 
 
 @pytest.fixture

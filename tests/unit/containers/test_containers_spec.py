@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from builder.containers.run import Forwarder, Wishes, choose_capabilities, command_of
-from builder.errors import UsageError
-from builder.oci.config import RunConfig
-from builder.sandbox.kernel import CAPABILITIES
-from builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.builder.containers.run import Forwarder, Wishes, choose_capabilities, command_of
+from tiffin.builder.errors import UsageError
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.expand import Lexer
-from builder.errors import DockerfileError
+from tiffin.builder.dockerfile.expand import Lexer
+from tiffin.builder.errors import DockerfileError
 
 ENV = {
     "PWD": "/home",

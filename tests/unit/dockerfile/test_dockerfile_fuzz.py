@@ -8,13 +8,13 @@ import posixpath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.dockerfile.expand import Lexer
-from builder.dockerfile.ignore import IgnoreRules
-from builder.dockerfile.lint import CheckOptions, lint
-from builder.dockerfile.parser import KEYWORDS, Dockerfile, parse, parse_trigger
-from builder.dockerfile.words import parse_args, parse_name_values, split_flags, split_words
-from builder.errors import ContextError, DockerfileError, DockerfileErrors, Span
 from tests.support.fuzz import fuzzing
+from tiffin.builder.dockerfile.expand import Lexer
+from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.dockerfile.lint import CheckOptions, lint
+from tiffin.builder.dockerfile.parser import KEYWORDS, Dockerfile, parse, parse_trigger
+from tiffin.builder.dockerfile.words import parse_args, parse_name_values, split_flags, split_words
+from tiffin.builder.errors import ContextError, DockerfileError, DockerfileErrors, Span
 
 quick = fuzzing(150)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.expand import Lexer
-from builder.dockerfile.parser import Instruction, parse, parse_trigger
-from builder.errors import DockerfileError
+from tiffin.builder.dockerfile.expand import Lexer
+from tiffin.builder.dockerfile.parser import Instruction, parse, parse_trigger
+from tiffin.builder.errors import DockerfileError
 
 
 def only(text: str) -> Instruction:

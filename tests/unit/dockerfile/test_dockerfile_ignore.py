@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from builder.dockerfile.glob import match_component, match_path
-from builder.dockerfile.ignore import IgnoreRules
-from builder.errors import ContextError, DockerfileError
+from tiffin.builder.dockerfile.glob import match_component, match_path
+from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.errors import ContextError, DockerfileError
 
 # pattern, path, whether the pattern matches the path itself ("=") or a directory above it ("^") or neither ("")
 MATCHES = [

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from builder.dockerfile.parser import Instruction, parse, parse_trigger
-from builder.errors import DockerfileError, DockerfileErrors, Span
+from tiffin.builder.dockerfile.parser import Instruction, parse, parse_trigger
+from tiffin.builder.errors import DockerfileError, DockerfileErrors, Span
 
 HERE = Span(file="F", first_line=7, last_line=7)
 

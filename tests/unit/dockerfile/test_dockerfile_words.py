@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.durations import format_duration, parse_duration
-from builder.dockerfile.suggest import did_you_mean
-from builder.dockerfile.words import is_legacy_form, parse_args, parse_name_values, split_words
-from builder.errors import DockerfileError
+from tiffin.builder.dockerfile.durations import format_duration, parse_duration
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.dockerfile.words import is_legacy_form, parse_args, parse_name_values, split_words
+from tiffin.builder.errors import DockerfileError
 
 SPLIT = {
     "blanks": (" a \t b ", ["a", "b"]),

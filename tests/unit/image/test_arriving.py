@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import pytest
 
-from builder.errors import CorruptError, RegistryError, StoreError
-from builder.image.arriving import Arriving, Follower
+from tiffin.builder.errors import CorruptError, RegistryError, StoreError
+from tiffin.builder.image.arriving import Arriving, Follower
 
 TIMEOUT_SECONDS = 20
 

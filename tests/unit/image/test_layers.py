@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import CorruptError, MissingBlobError
-from builder.image.arriving import Follower
-from builder.image.layers import LayerStore
-from builder.layer.changes import Change
-from builder.layer.index import LayerIndex, new_entry
-from builder.layer.pack import pack
-from builder.oci.spec import OCI_LAYER
-from cache.blobs import BlobStore
-from cache.digest import Digest
-from cache.snapshots import BlobRef, Snapshots
-from cache.statedir import StateDir
+from tiffin.builder.errors import CorruptError, MissingBlobError
+from tiffin.builder.image.arriving import Follower
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import LayerIndex, new_entry
+from tiffin.builder.layer.pack import pack
+from tiffin.builder.oci.spec import OCI_LAYER
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
+from tiffin.cache.snapshots import BlobRef, Snapshots
+from tiffin.cache.statedir import StateDir
 
 TRUTH, LIE = b"true " * 2000, b"liar " * 2000
 

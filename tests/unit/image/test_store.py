@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import ImageNotFoundError
-from builder.image.store import ImageStore
-from cache.blobs import BlobStore
-from cache.digest import Digest
-from cache.local import Table
-from cache.statedir import StateDir
 from tests.support.minimal_image import write_image
+from tiffin.builder.errors import ImageNotFoundError
+from tiffin.builder.image.store import ImageStore
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.digest import Digest
+from tiffin.cache.local import Table
+from tiffin.cache.statedir import StateDir
 
 COUNT = 20
 

@@ -1,4 +1,4 @@
-"""Tars and entries for the tests of builder.layer."""
+"""Tars and entries for the tests of tiffin.builder.layer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from builder.layer.changes import Change
-from builder.layer.index import Entry, LayerIndex, new_entry
-from builder.layer.pack import pack
-from builder.layer.tarwrite import END_OF_ARCHIVE, header, padding, record
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.layer.pack import pack
+from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE, header, padding, record
 
 
 def file(path: str, data: bytes = b"", mode: int = 0o644, **fields: object) -> Change:

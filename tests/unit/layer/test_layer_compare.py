@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.layer.compare import first_change
-from builder.layer.diff import diff_upper
-from builder.layer.index import LayerIndex
-from builder.layer.pack import pack_layer
-from builder.layer.unpack import unpack
+from tiffin.builder.layer.compare import first_change
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.pack import pack_layer
+from tiffin.builder.layer.unpack import unpack
 
 LONG = "long/" + "n" * 120 + "/" + "m" * 200
 Member = tuple[str, bytes, dict[str, object]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.layer.demands import Demands, Owned, demands_of
-from builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.demands import Demands, Owned, demands_of
+from tiffin.builder.layer.index import Entry, new_entry
 
 RANGE = (65537, 65537)
 

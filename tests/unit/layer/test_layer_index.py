@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from layer_samples import file, make, plain, tar_of
 
-from builder.errors import CorruptError, ImageError
-from builder.layer.changes import Change
-from builder.layer.index import Entry, LayerIndex, MergedTree, new_entry, regrouped, sort_key
+from tiffin.builder.errors import CorruptError, ImageError
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry, regrouped, sort_key
 
 ODD = [
     Entry("bin", "symlink", 0o777, 0, 0, 0, 1, "usr/bin", (), 0, 0, "", -1, False),

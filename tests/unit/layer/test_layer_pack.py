@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from layer_samples import file, make, plain, tar_of
 
-from builder.errors import BuildError
-from builder.layer.changes import Change
-from builder.layer.compress import Compression, decompressor
-from builder.layer.index import new_entry
-from builder.layer.pack import pack, pack_layer, pumped
-from builder.layer.tarwrite import END_OF_ARCHIVE, header
-from builder.layer.unpack import index_layer
-from cache.blobs import BlobStore
-from cache.statedir import StateDir
+from tiffin.builder.errors import BuildError
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.compress import Compression, decompressor
+from tiffin.builder.layer.index import new_entry
+from tiffin.builder.layer.pack import pack, pack_layer, pumped
+from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE, header
+from tiffin.builder.layer.unpack import index_layer
+from tiffin.cache.blobs import BlobStore
+from tiffin.cache.statedir import StateDir
 
 
 def opened(data: bytes) -> tarfile.TarFile:

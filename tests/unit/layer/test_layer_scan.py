@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.layer.changes import Change
-from builder.layer.rootdir import merge_layer
-from builder.layer.scan import diff_scans, drop_unused, scan
-from builder.layer.unpack import unpack
 from tests.unit.layer.layer_samples import file, make, tar_of
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.rootdir import merge_layer
+from tiffin.builder.layer.scan import diff_scans, drop_unused, scan
+from tiffin.builder.layer.unpack import unpack
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from layer_samples import archive, extension, patched, pax, raw, scan
 
-from builder.errors import CorruptError, ImageError, TiffinError
-from builder.layer import tarread, tarsparse
-from builder.layer.index import LayerIndex
-from builder.layer.tarwrite import END_OF_ARCHIVE
-from builder.layer.unpack import index_layer, unpack
+from tiffin.builder.errors import CorruptError, ImageError, TiffinError
+from tiffin.builder.layer import tarread, tarsparse
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE
+from tiffin.builder.layer.unpack import index_layer, unpack
 
 pytestmark = pytest.mark.attack("T1", "T2", "T3", "T6", "T9", "T10", "T11")
 

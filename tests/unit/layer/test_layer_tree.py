@@ -24,14 +24,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_samples import archive, file, make, pax, plain, raw, scan, tar_of
 
-from builder import ownerattrs
-from builder.errors import BuildError, CorruptError, ImageError, StoreError
-from builder.layer.changes import Change
-from builder.layer.diff import diff_upper
-from builder.layer.index import Entry, new_entry, sort_key
-from builder.layer.readahead import read_ahead
-from builder.layer.treewrite import TreeWriter
-from builder.layer.unpack import index_layer, materialize, unpack
+from tiffin.builder import ownerattrs
+from tiffin.builder.errors import BuildError, CorruptError, ImageError, StoreError
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import Entry, new_entry, sort_key
+from tiffin.builder.layer.readahead import read_ahead
+from tiffin.builder.layer.treewrite import TreeWriter
+from tiffin.builder.layer.unpack import index_layer, materialize, unpack
 
 IS_ROOT = os.geteuid() == 0
 OWN: dict[str, Any] = {"uid": os.geteuid(), "gid": os.getegid()}
@@ -102,9 +102,9 @@ def test_names_do_not_depend_on_the_locale(tree: Path) -> None:
     code = """if True:
         import hashlib, sys
         from pathlib import Path
-        from builder.layer.diff import diff_upper
-        from builder.layer.pack import pack_layer
-        from builder.layer.unpack import materialize
+        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.pack import pack_layer
+        from tiffin.builder.layer.unpack import materialize
         changes = diff_upper(Path(sys.argv[1]))
         Path(sys.argv[2]).mkdir()
         materialize(changes, Path(sys.argv[2]))

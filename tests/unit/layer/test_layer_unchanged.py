@@ -12,14 +12,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from builder.layer.below import Below, TablesBelow, TreesBelow
-from builder.layer.changes import Change, ordered
-from builder.layer.diff import diff_upper
-from builder.layer.index import Entry, LayerIndex, MergedTree
-from builder.layer.settle import set_times, settle
-from builder.layer.unchanged import Reduced, layer_time, reduced
-from builder.layer.unpack import materialize
 from tests.unit.layer.layer_samples import file, make, tar_of
+from tiffin.builder.layer.below import Below, TablesBelow, TreesBelow
+from tiffin.builder.layer.changes import Change, ordered
+from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree
+from tiffin.builder.layer.settle import set_times, settle
+from tiffin.builder.layer.unchanged import Reduced, layer_time, reduced
+from tiffin.builder.layer.unpack import materialize
 
 OWN: dict[str, Any] = {"uid": os.geteuid(), "gid": os.getegid()}
 SECOND = 1_700_000_000 * 10**9

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.errors import UsageError
-from builder.registry.insecure import checked_pattern, is_insecure
+from tiffin.builder.errors import UsageError
+from tiffin.builder.registry.insecure import checked_pattern, is_insecure
 
 
 @pytest.mark.parametrize(

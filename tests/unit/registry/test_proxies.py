@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.registry.proxies import Proxies, configured_proxies, is_excepted, proxy_error, read_docker_config
+from tiffin.builder.registry.proxies import Proxies, configured_proxies, is_excepted, proxy_error, read_docker_config
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import ImageError, UsageError
-from builder.oci.reference import Reference
-from builder.registry.registries_conf import Registries, read_registries
+from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.registry.registries_conf import Registries, read_registries
 
 HEX = "sha256:" + "0" * 64
 TEXT = """

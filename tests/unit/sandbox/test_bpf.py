@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.sandbox import bpf, syscalls
 from tests.unit.sandbox.interpreter import call, run
+from tiffin.builder.sandbox import bpf, syscalls
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 
@@ -111,7 +111,7 @@ def test_tables_agree_where_the_kernel_has_one_number_for_all() -> None:
 
 KERNEL = """
 import ctypes, errno, os
-from builder.sandbox import bpf, kernel, syscalls
+from tiffin.builder.sandbox import bpf, kernel, syscalls
 program = bpf.Program()
 program.load(bpf.ARCH)
 program.if_equal(syscalls.AUDIT_ARCHES[os.uname().machine], otherwise="kill")

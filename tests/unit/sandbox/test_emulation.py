@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import ownerattrs
-from builder.sandbox import bpf, syscalls
-from builder.sandbox.emulation import (
+from tests.unit.sandbox.interpreter import call, run
+from tiffin.builder import ownerattrs
+from tiffin.builder.sandbox import bpf, syscalls
+from tiffin.builder.sandbox.emulation import (
     calls,
     creation,
     devices,
@@ -25,10 +26,9 @@ from builder.sandbox.emulation import (
     owners,
     process,
 )
-from builder.sandbox.emulation import credentials as rules
-from builder.sandbox.emulation.credentials import ALL_CAPABILITIES, Credentials
-from cache.values import replace
-from tests.unit.sandbox.interpreter import call, run
+from tiffin.builder.sandbox.emulation import credentials as rules
+from tiffin.builder.sandbox.emulation.credentials import ALL_CAPABILITIES, Credentials
+from tiffin.cache.values import replace
 
 ROOT = Credentials()
 USER = rules.set_users(rules.set_groups_of_ids(ROOT, 5, 5, 5), 1000, 1000, 1000)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.sandbox import enter, kernel
+from tiffin.builder.sandbox import enter, kernel
 
 PROGRAM = """
 import os

@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from builder.sandbox.emulation import credentials as rules
-from builder.sandbox.emulation.credentials import Credentials
-from builder.sandbox.emulation.permissions import (
+from tiffin.builder.sandbox.emulation import credentials as rules
+from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.permissions import (
     READ,
     SEARCH,
     WRITE,
@@ -22,9 +22,9 @@ from builder.sandbox.emulation.permissions import (
     may_signal,
     owns,
 )
-from builder.sandbox.expected_users import expects_users
-from builder.sandbox.spec import DEFAULT_CAPABILITIES
-from cache.values import replace
+from tiffin.builder.sandbox.expected_users import expects_users
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.cache.values import replace
 
 FILE, DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 USER = Credentials(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.lint import CheckOptions, check_options, filtered, lint
-from builder.dockerfile.lint_base import LintWarning
-from builder.dockerfile.parser import parse
-from builder.errors import DockerfileError
-from builder.oci.spec import Platform
-from builder.solver.plan import make_plan
-from builder.solver.recipe import Recipe
 from tests.unit.solver.test_plan_fuzz import base
+from tiffin.builder.dockerfile.lint import CheckOptions, check_options, filtered, lint
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.dockerfile.parser import parse
+from tiffin.builder.errors import DockerfileError
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.solver.plan import make_plan
+from tiffin.builder.solver.recipe import Recipe
 
 
 def found(text: str) -> list[tuple[int, str, str]]:

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.dockerfile.parser import parse
-from builder.errors import DockerfileError, DockerfileErrors, ImageError, Span, UsageError
-from builder.instructions.mounts import MountFlag
-from builder.instructions.ops import CopyOp, RunOp, Surroundings
-from builder.instructions.remote import is_git, is_http, parse_git
-from builder.oci.config import ImageConfig
-from builder.oci.spec import OCI_CONFIG, Descriptor, Manifest, Platform
-from builder.solver.plan import make_plan
-from builder.solver.planned import Plan
-from builder.solver.recipe import BaseImage, Recipe
-from cache.digest import Digest
 from tests.support.fuzz import fuzzing
+from tiffin.builder.dockerfile.parser import parse
+from tiffin.builder.errors import DockerfileError, DockerfileErrors, ImageError, Span, UsageError
+from tiffin.builder.instructions.mounts import MountFlag
+from tiffin.builder.instructions.ops import CopyOp, RunOp, Surroundings
+from tiffin.builder.instructions.remote import is_git, is_http, parse_git
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.spec import OCI_CONFIG, Descriptor, Manifest, Platform
+from tiffin.builder.solver.plan import make_plan
+from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.cache.digest import Digest
 
 quick = fuzzing(200)
 WORDS = st.sampled_from(

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.output_spec import parse_outputs
-from builder.dockerfile.ignore import IgnoreRules
-from builder.errors import BuildError, Span, UsageError
-from builder.image.users import resolve_owner, resolve_user
-from builder.layer.index import Entry, LayerIndex, new_entry
-from builder.solver.copying import Copier, Style
-from builder.solver.modes import change_mode
-from builder.solver.selecting import content_digest, select
-from builder.solver.trees import DirectoryTree, LayerTree
-from cache.filestat import StatTable
-from cache.local import Table
-from cache.statedir import StateDir
+from tiffin.builder.cli.output_spec import parse_outputs
+from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.errors import BuildError, Span, UsageError
+from tiffin.builder.image.users import resolve_owner, resolve_user
+from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.solver.copying import Copier, Style
+from tiffin.builder.solver.modes import change_mode
+from tiffin.builder.solver.selecting import content_digest, select
+from tiffin.builder.solver.trees import DirectoryTree, LayerTree
+from tiffin.cache.filestat import StatTable
+from tiffin.cache.local import Table
+from tiffin.cache.statedir import StateDir
 
 SPAN = Span(file="Dockerfile", first_line=1, last_line=1)
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:34::/www:/bin/sh\n1000:x:5:6::/:/bin/sh\nbad line\n"

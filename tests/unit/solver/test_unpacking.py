@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import ImageError
-from builder.layer.changes import Change
-from builder.layer.index import Entry, LayerIndex, new_entry
-from builder.solver.changed_tree import ChangedTree
-from builder.solver.trees import LayerTree
-from builder.solver.unpacking import Look, Unpacker
 from tests.support.tar_members import TIME, Members, archive, data
+from tiffin.builder.errors import ImageError
+from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.solver.changed_tree import ChangedTree
+from tiffin.builder.solver.trees import LayerTree
+from tiffin.builder.solver.unpacking import Look, Unpacker
 
 NOW_NS = 5
 DIRECTORY: Mapping[str, object] = {"type": tarfile.DIRTYPE}
