@@ -7,6 +7,8 @@ RUN command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/
     || { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates; }
 WORKDIR /src
 COPY pyproject.toml README.md ./
+COPY LICENSE ./
+COPY tiffin/ tiffin/
 COPY builder/ builder/
 COPY cache/ cache/
 RUN python3 -m venv --copies /opt/tiffin \

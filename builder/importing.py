@@ -14,7 +14,7 @@ from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
-PACKAGES = ("builder", "cache")
+PACKAGES = ("tiffin",)
 _SUFFIX = f".{sys.implementation.cache_tag}.pyc"
 _HEAD_BYTES = 16  # PEP 552: magic number, flags (0: checked by time and size), time, size
 

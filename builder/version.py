@@ -1,3 +1,3 @@
-"""The version, here so that telling it costs nothing; a test compares it with pyproject.toml."""
+"""The version, here so that telling it costs nothing."""
 
 VERSION = "0.1.0"

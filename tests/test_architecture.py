@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
-    ("cache",),
+    ("tiffin.cache",),
     (
         "tiffin.builder.errors",
         "tiffin.builder.events",
@@ -96,7 +96,7 @@ def modules(root: Path) -> dict[str, set[str]]:
     """Map every module to what it imports, imports inside functions included."""
     files = [p for package in ("builder", "cache") for p in (root / package).rglob("*.py")]
     return {
-        ".".join(path.relative_to(root).with_suffix("").parts): imports(path)
+        ".".join(("tiffin", *path.relative_to(root).with_suffix("").parts)): imports(path)
         for path in files
         if path.name != "__init__.py"
     }

@@ -41,8 +41,7 @@ class Place:
         site = next((venv / "lib").glob("python*/site-packages"))
         site.rmdir()
         shutil.copytree(self.users.code / "site", site)
-        for package in ("builder", "cache"):
-            shutil.copytree(self.users.code / package, site / package, dirs_exist_ok=True)
+        shutil.copytree(self.users.code / "tiffin", site / "tiffin", dirs_exist_ok=True)
         subprocess.run([self.python, "-m", "compileall", "-q", str(site)], check=True)
         entry = pwd.getpwnam(WITH_IDS)
         for path, mode in ((self.home, 0o755), (self.home / "tmp", 0o700), (self.home / "run", 0o700)):

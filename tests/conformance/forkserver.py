@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 COMMAND_SECONDS = 60
-PACKAGES = ("builder", "cache")
+PACKAGES = ("tiffin",)
 LAZY = ("dockerfile_parse", "diskcache", "sqlite3", "zlib_ng.zlib_ng", "zstandard")  # loaded by functions of ours
 
 

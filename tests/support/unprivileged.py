@@ -45,8 +45,7 @@ class Users:
             stack.enter_context(_alive())
             code = Path(tempfile.mkdtemp(prefix=f"tiffin-{os.getpid()}-code-"))
             stack.callback(remove_folder, code)
-            for package in ("builder", "cache"):
-                shutil.copytree(checkout / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(checkout / "tiffin", code / "tiffin", ignore=shutil.ignore_patterns("__pycache__"))
             site = Path(pytest.__file__).parent.parent
             shutil.copytree(site, code / "site", ignore=shutil.ignore_patterns(*NOT_COPIED))
             subprocess.run(["chmod", "-R", "a+rX", str(code)], check=True)

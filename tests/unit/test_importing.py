@@ -12,7 +12,7 @@ import pytest
 
 from tiffin.builder.importing import Finder
 
-NAME = "builder.example"
+NAME = "tiffin.builder.example"
 MEMBERS = ("name", "origin", "cached", "has_location", "parent", "submodule_search_locations")
 
 

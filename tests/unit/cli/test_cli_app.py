@@ -23,7 +23,7 @@ from tiffin.builder.cli.front import COMMANDS, answer
 from tiffin.builder.cli.groups import NOT_THERE
 from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
 
-OURS = ("builder", "cache")
+OURS = ("tiffin",)
 FORBIDDEN = (
     "requests",
     "rich",

@@ -1,0 +1,1 @@
+"""Build, share and run container images without root or a daemon."""

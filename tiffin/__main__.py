@@ -1,0 +1,5 @@
+"""Start the command line: `python -m tiffin`."""
+
+from tiffin.builder.__main__ import main
+
+main()
