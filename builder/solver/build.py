@@ -39,6 +39,7 @@ from tiffin.cache.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.solver.explain import Explainer
     from tiffin.builder.solver.report import Report
     from tiffin.builder.solver.ssh_agents import Agents
@@ -64,6 +65,12 @@ class Request:
     )
 
 
+def _launched() -> Launcher:
+    from tiffin.builder.sandbox.launch import Launcher
+
+    return Launcher.start()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What a build works with. `enter` makes the process able to hold root directories, once, and says how far it is."""
@@ -82,6 +89,7 @@ class Services:
     watches: Sequence[Watch] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
+    launch: Callable[[], Launcher] = _launched  # starts what runs commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +212,6 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
             _check_platforms(pending)
-            from tiffin.builder.sandbox.launch import Launcher
             from tiffin.builder.solver.copied_roots import CopiedRoots
             from tiffin.builder.solver.emulation import Emulator
             from tiffin.builder.solver.execute_run import Runner
@@ -212,7 +219,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             with phase(services.sink, "enter the user namespace"):
                 isolation = services.enter()
                 _check_isolation(pending, isolation)
-                launcher = Launcher.start()
+                launcher = services.launch()
             stack.callback(launcher.close)
             for limit in isolation.limits():
                 services.sink.emit(Noted(message=f"isolation {isolation.tier}: {limit}"))

@@ -1,0 +1,100 @@
+"""A plan of a Dockerfile's text, solved with fakes: no disk but locks, no network, no sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fakes.executor import FakeExecutor
+from tests.fakes.images import PLATFORM, FakeImages, base_image
+from tests.fakes.sink import RecordingSink
+from tests.fakes.step_cache import MemoryCache
+from tests.fakes.tree import Files, memory_tree
+from tiffin.builder.dockerfile.parser import parse
+from tiffin.builder.solver.context import Contexts
+from tiffin.builder.solver.plan import make_plan
+from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.builder.solver.results import Chain
+from tiffin.builder.solver.solve import Solver, Watch
+from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.cache.backend import StepCache, Tiered
+from tiffin.cache.local import Table
+from tiffin.cache.statedir import StateDir
+
+NAMES = {"base": base_image("base", "one", "two"), "other": base_image("other", "three")}
+
+
+def nothing_remote() -> None:
+    raise AssertionError("nothing of the network is read here")
+
+
+@dataclass(kw_only=True)
+class Kitchen:
+    """What builds share: a state directory, a cache, an executor."""
+
+    state: StateDir
+    cache: StepCache = field(default_factory=MemoryCache)
+    executor: FakeExecutor = field(default_factory=FakeExecutor)
+    files: dict[str, bytes | str | None] = field(default_factory=dict)
+    images: dict[str, BaseImage] = field(default_factory=lambda: dict(NAMES))
+
+    @classmethod
+    def at(cls, place: Path) -> Kitchen:
+        return cls(state=StateDir.open(place / "state"))
+
+    def contexts(self, files: Files | None = None, **named: Files) -> Contexts:
+        return Contexts(
+            memory_tree(self.files if files is None else files),
+            {name: memory_tree(content) for name, content in named.items()},
+            dockerfile=None,
+            table=Table(self.state, print),
+            remote=nothing_remote,  # type: ignore[arg-type]
+        )
+
+    def plan(self, text: str, *, build_args: Mapping[str, str] | None = None, target: str = "") -> Plan:
+        recipe = Recipe(platform=PLATFORM, build_args=build_args or {}, target=target)
+        return make_plan(parse(text.encode(), "Dockerfile"), recipe, FakeImages(self.images).resolve)
+
+    def keys(self, plan: Plan, *, epoch: int | None = None) -> StepKeys:
+        return StepKeys(plan, self.contexts(), epoch=epoch)
+
+    def solver(
+        self,
+        text: str,
+        *,
+        sink: RecordingSink | None = None,
+        use_cache: bool = True,
+        uncached: Sequence[str] = (),
+        watches: Sequence[Watch] = (),
+        target: str = "",
+        build_args: Mapping[str, str] | None = None,
+    ) -> Solver:
+        plan = self.plan(text, target=target, build_args=build_args)
+        solver = Solver(
+            plan=plan,
+            keys=self.keys(plan),
+            cache=self.cache if isinstance(self.cache, Tiered) else Tiered([self.cache]),
+            state=self.state,
+            sink=sink or RecordingSink(),
+            use_cache=use_cache,
+            uncached_stages=frozenset(uncached),
+            watches=watches,
+        )
+        solver.look_up(self.executor.has)
+        return solver
+
+    def cook(
+        self,
+        text: str,
+        *,
+        use_cache: bool = True,
+        uncached: Sequence[str] = (),
+        target: str = "",
+        build_args: Mapping[str, str] | None = None,
+    ) -> tuple[Chain, list[str]]:
+        """Solve it; the layers, and what was executed for them."""
+        solver = self.solver(text, use_cache=use_cache, uncached=uncached, target=target, build_args=build_args)
+        before = len(self.executor.executed)
+        return solver.solve(self.executor), self.executor.executed[before:]

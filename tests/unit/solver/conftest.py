@@ -1,0 +1,24 @@
+"""A kitchen of fakes, or a bench of real stores, for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench_of_builds import Bench
+from tests.support.plans import Kitchen
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Kitchen:
+    return Kitchen.at(tmp_path)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with closing(Bench(place=tmp_path)) as bench:
+        yield bench
+        assert [path.name for path in bench.state.tmp.iterdir() if not path.name.startswith("discarded-")] == []
