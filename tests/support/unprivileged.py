@@ -168,7 +168,7 @@ def _as_root_of_a_namespace(*argv: str) -> None:
 def interpreter() -> str:
     """A Python others may run: the one this environment was made from."""
     for candidate in (os.path.realpath(sys.executable), "/usr/bin/python3"):
-        if all(os.stat(parent).st_mode & 0o001 for parent in (candidate, *Path(candidate).parents)):
+        if all(parent.stat().st_mode & 0o001 for parent in (Path(candidate), *Path(candidate).parents)):
             return candidate
     raise AssertionError("no Python that other users may run")
 

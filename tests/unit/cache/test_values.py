@@ -39,7 +39,7 @@ def test_members_defaults_and_methods() -> None:
 
 def test_equality_hash_and_text() -> None:
     assert Point(x=1) == Point(x=1, y=0) != Point(x=2)
-    assert hash(Point(x=1)) == hash(Point(x=1)) and Point(x=1) != (1, 0, (), "")
+    assert hash(Point(x=1)) == hash(Point(x=1)) and Point(x=1) != (1, 0, (), "")  # type: ignore[comparison-overlap]
     assert repr(Point(x=1, secret="s")) == "Point(x=1, y=0, tags=())"
     assert Pair(1).right is not Pair(1).right
 
@@ -66,9 +66,9 @@ def test_frozen_values_do_not_change() -> None:
 )
 def test_wrong_arguments(arguments: tuple[int, ...], named: dict[str, int], message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        Point(*arguments, **named)
+        Point(*arguments, **named)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="two values for left"):
-        Pair(1, left=2)
+        Pair(1, left=2)  # type: ignore[misc]
 
 
 def test_replace_and_asdict() -> None:

@@ -76,6 +76,11 @@ def _rewrite(path: Path, data: bytes) -> None:
     os.utime(path, ns=(times.st_mtime_ns, times.st_mtime_ns))
 
 
+def _replace(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (lambda tree: (tree / "d/b").unlink(), '"d/b" is gone'),
     "new": (lambda tree: (tree / "d/new").write_text(""), '"d" has another time'),
@@ -83,9 +88,9 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "length": (lambda tree: _rewrite(tree / "a", b"11"), '"a" has another content'),
     "mode": (lambda tree: (tree / "a").chmod(0o600), '"a" has another mode'),
     "time": (lambda tree: os.utime(tree / "d", (1, 1)), '"d" has another time'),
-    "type": (lambda tree: ((tree / "a").unlink(), (tree / "a").mkdir()), '"a" has another type'),
-    "target": (lambda tree: ((tree / "l").unlink(), (tree / "l").symlink_to("b")), '"l" has another target'),
-    "link cut": (lambda tree: ((tree / "h").unlink(), shutil.copy2(tree / "a", tree / "h")), '"h" has another type'),
+    "type": (lambda tree: _replace(tree / "a", lambda path: path.mkdir()), '"a" has another type'),
+    "target": (lambda tree: _replace(tree / "l", lambda path: path.symlink_to("b")), '"l" has another target'),
+    "link cut": (lambda tree: _replace(tree / "h", lambda path: shutil.copy2(tree / "a", path)), '"h" has another type'),
 }  # fmt: skip
 
 

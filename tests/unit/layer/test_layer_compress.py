@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import random
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -73,8 +74,13 @@ def test_headers_between_small_dense_files_are_compressed() -> None:
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
 def test_streams_that_are_cut_off_are_damaged(kind: str) -> None:
     """Not shorter: who adds an archive has no digest to compare."""
-    pack = {"gzip": gzip.compress, "zstd": zstandard.compress, "bzip2": bz2.compress, "xz": lzma.compress}[kind]
-    whole = pack(RANDOM[:100_000])
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": gzip.compress,
+        "zstd": zstandard.compress,
+        "bzip2": bz2.compress,
+        "xz": lzma.compress,
+    }
+    whole = packers[kind](RANDOM[:100_000])
     with decompressor(io.BytesIO(whole), "auto") as stream:
         assert stream.read() == RANDOM[:100_000]
     for length in (len(whole) - 1, len(whole) // 2, 20):

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from layer_samples import file, make, plain, tar_of
 
+from tests.unit.layer.layer_samples import file, make, plain, tar_of
 from tiffin.builder.errors import CorruptError, ImageError
 from tiffin.builder.layer.changes import Change
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry, regrouped, sort_key

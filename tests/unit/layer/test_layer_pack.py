@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from layer_samples import file, make, plain, tar_of
 
+from tests.unit.layer.layer_samples import file, make, plain, tar_of
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.changes import Change
 from tiffin.builder.layer.compress import Compression, decompressor

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from layer_samples import archive, extension, patched, pax, raw, scan
 
+from tests.unit.layer.layer_samples import archive, extension, patched, pax, raw, scan
 from tiffin.builder.errors import CorruptError, ImageError, TiffinError
 from tiffin.builder.layer import tarread, tarsparse
 from tiffin.builder.layer.index import LayerIndex

@@ -22,8 +22,8 @@ from typing import Any, BinaryIO, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_samples import archive, file, make, pax, plain, raw, scan, tar_of
 
+from tests.unit.layer.layer_samples import archive, file, make, pax, plain, raw, scan, tar_of
 from tiffin.builder import ownerattrs
 from tiffin.builder.errors import BuildError, CorruptError, ImageError, StoreError
 from tiffin.builder.layer.changes import Change
@@ -475,7 +475,7 @@ def test_nothing_is_written_through_a_link_planted_at_its_name(
     canary.mkdir()
     (canary / "f").write_text("precious")
     before = scan(tmp_path / "canary")
-    entry = new_entry("planted", kind, 0o666)  # type: ignore[arg-type]  # one of the kinds
+    entry = new_entry("planted", kind, 0o666)  # one of the kinds
     entry = entry._replace(link="f") if kind in ("symlink", "hardlink") else entry
     with pytest.raises((StoreError, ImageError)), TreeWriter(tree) as writer:
         writer.put(file("f").entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Callable
 
 
 @functools.lru_cache(maxsize=8)
@@ -15,7 +16,7 @@ def run(program: bytes, data: bytes) -> int:
     """What the kernel would answer."""
     code = decoded(program)
     accumulator = here = 0
-    tests = {
+    tests: dict[int, Callable[[int], bool]] = {
         0x15: lambda k: accumulator == k,
         0x25: lambda k: accumulator > k,
         0x35: lambda k: accumulator >= k,

@@ -218,7 +218,7 @@ def test_other_abis() -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_boundary_filter_asks_about_devices(machine: str) -> None:
     number, arch = syscalls.TABLES[machine]["mknodat"], syscalls.AUDIT_ARCHES[machine]
-    for limits in ((1001, 1001), (calls.NO_ID, calls.NO_ID)):
+    for limits in ((1001, 1001), (ownerattrs.NO_ID, ownerattrs.NO_ID)):
         code = calls.boundary_filter(limits, machine)
         answers = {kind: run(code, call(number, 0, 0, kind | 0o644, arch=arch)) for kind in (0o10000, 0o20000, 0o60000)}
         assert answers == {0o10000: bpf.RET_ALLOW, 0o20000: bpf.RET_USER_NOTIF, 0o60000: bpf.RET_USER_NOTIF}
@@ -229,22 +229,22 @@ def test_boundary_filter_asks_about_ids_beyond_the_map_alone(machine: str) -> No
     ask, allow = bpf.RET_USER_NOTIF, bpf.RET_ALLOW
     code, all_ids = (
         calls.boundary_filter((65537, 1001), machine),
-        calls.boundary_filter((calls.NO_ID, calls.NO_ID), machine),
+        calls.boundary_filter((ownerattrs.NO_ID, ownerattrs.NO_ID), machine),
     )
     for arguments, expected in (
         (("fchownat", 3, 0, 65536, 1000), allow),
         (("fchownat", 3, 0, 65537, 0), ask),
         (("fchownat", 3, 0, 0, 1001), ask),
-        (("fchownat", 3, 0, calls.NO_ID, calls.NO_ID), allow),
+        (("fchownat", 3, 0, ownerattrs.NO_ID, ownerattrs.NO_ID), allow),
         (("fchownat", 3, 0, 0xFFFFFFFF_FFFFFFFF, 0), allow),
-        (("fchownat", 3, 0, calls.NO_ID, 70000), ask),
-        (("fchownat", 3, 0, calls.NO_ID - 1, 0), ask),
+        (("fchownat", 3, 0, ownerattrs.NO_ID, 70000), ask),
+        (("fchownat", 3, 0, ownerattrs.NO_ID - 1, 0), ask),
         (("fchown", 70000, 65536, 5), allow),
         (("setuid", 65536), allow),
         (("setuid", 65537), ask),
         (("setgid", 65536), ask),
         (("setresuid", 0, 0, 70000), ask),
-        (("setresgid", calls.NO_ID, 1000, calls.NO_ID), allow),
+        (("setresgid", ownerattrs.NO_ID, 1000, ownerattrs.NO_ID), allow),
         (("setreuid", 1, 65537), ask),
         (("setfsgid", 1001), ask),
         (("setgroups", 0, 0), ask),
