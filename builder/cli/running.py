@@ -166,7 +166,7 @@ def _run_in_namespace(
             aside = container.folder / "aside"
             aside.mkdir()
             spec = furnish(spec, stack.enter_context(StandIns(container.upper, aside)))
-        stdin, stdout, stderr = attached.fds
+        stdin, stdout, stderr = attached.opened(spec)
         running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)
         with reach.told(isolation):

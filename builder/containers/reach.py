@@ -12,6 +12,8 @@ from tiffin.cache.digest import Digest
 from tiffin.cache.snapshots import Snapshots
 from tiffin.cache.values import dataclass
 
+EMULATES_NONE = "isolation chroot emulates none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
@@ -52,8 +54,20 @@ def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Dige
         cause = cause or (f'the device node "{device}"' if device else "")
         return Reach(emulated=bool(cause), opens=bool(device), cause=cause)
     if isolation.tier == CHROOT and cause:
-        raise _refusal(cause, isolation, "isolation chroot emulates none")
+        raise _refusal(cause, isolation, EMULATES_NONE)
+    if isolation.tier == CHROOT and device and isolation.has_part_of_ids:
+        message, remedy = device_refusal(device, EMULATES_NONE)
+        raise SandboxError(message, remedy=remedy)
     return Reach()
+
+
+def device_refusal(device: str, reason: str) -> tuple[str, str]:
+    """The same of a device node, which no user namespace has, however many ids."""
+    return (
+        f'the device node "{device}" cannot be had here: no user namespace has device nodes, and they cannot be emulated '
+        f"({reason})",
+        "run it where a user namespace can be made; tiffin info says what lifts the isolation",
+    )
 
 
 def refusal_of(cause: str, limits: tuple[int, int], reason: str) -> tuple[str, str]:

@@ -11,7 +11,9 @@ import select
 import stat
 
 from tiffin.builder.errors import StoreError
+from tiffin.builder.sandbox.isolation import CHROOT
 from tiffin.builder.sandbox.launch import Running
+from tiffin.builder.sandbox.spec import SandboxSpec
 
 CHUNK_BYTES = 1 << 16
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -19,7 +21,7 @@ NULL_DEVICE = os.makedev(1, 3)
 
 
 class Streams:
-    """`fds` go to the container. Use it in `with`.
+    """`opened` gives what goes to the container. Use it in `with`.
 
     `interactive`: with our stdin. `is_own`: the command runs as whoever this process is.
     """
@@ -27,15 +29,13 @@ class Streams:
     path = ""  # of a terminal
 
     def __init__(self, *, interactive: bool, is_own: bool) -> None:
+        self._interactive = interactive
         self._is_own = is_own
         self._inner: list[int] = []  # the container's ends, and what else it is given
         self._outputs: dict[int, int] = {}  # an end of a pipe: our own stream that what comes goes to
         self._input = -1  # the end of the pipe to its stdin
         self._typed = b""
-        stdin = self._stdin(interactive)
-        outputs = [self._output(STDOUT)]
-        is_same = not self._is_given(STDERR) and os.path.sameopenfile(STDOUT, STDERR)
-        self.fds = (stdin, *outputs, outputs[0] if is_same else self._output(STDERR))
+        self._spec: SandboxSpec | None = None  # of a command that can open its pipes only where they have names
 
     def __enter__(self) -> Streams:
         return self
@@ -44,6 +44,18 @@ class Streams:
         self._close_inner()
         for reader in [*self._outputs, *([self._input] if self._input >= 0 else [])]:
             os.close(reader)
+
+    def opened(self, spec: SandboxSpec) -> tuple[int, int, int]:
+        """The streams of the command of `spec`, whose root is there."""
+        self._spec = spec if spec.tier == CHROOT else None
+        stdin, stdout = self._stdin(), self._output(STDOUT)
+        if self._is_given(STDERR) or not os.path.sameopenfile(STDOUT, STDERR):
+            return stdin, stdout, self._output(STDERR)
+        if self._spec is not None:
+            from tiffin.builder.sandbox.standins import join_streams
+
+            join_streams(self._spec)
+        return stdin, stdout, stdout
 
     def join(self, running: Running) -> None:
         """Copy until the command, which has its ends by now, has ended."""
@@ -66,8 +78,8 @@ class Streams:
             while reader in self._outputs and self._copy(reader):
                 pass
 
-    def _stdin(self, interactive: bool) -> int:
-        if not interactive:
+    def _stdin(self) -> int:
+        if not self._interactive:
             self._inner.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             return self._inner[-1]
         mode = os.fstat(STDIN).st_mode
@@ -81,7 +93,12 @@ class Streams:
     def _output(self, ours: int) -> int:
         if self._is_given(ours):
             return ours
-        reader, writer = os.pipe2(os.O_CLOEXEC)
+        if self._spec is None:
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+        else:
+            from tiffin.builder.sandbox.standins import stream_pipe
+
+            reader, writer = stream_pipe(self._spec, "stdout" if ours == STDOUT else "stderr")
         self._outputs[reader] = ours
         self._inner.append(writer)
         return writer
@@ -91,7 +108,7 @@ class Streams:
         st = os.fstat(ours)
         if stat.S_ISCHR(st.st_mode):
             return st.st_rdev == NULL_DEVICE
-        return stat.S_ISFIFO(st.st_mode) and self._is_own and st.st_uid == os.geteuid()
+        return stat.S_ISFIFO(st.st_mode) and self._is_own and st.st_uid == os.geteuid() and self._spec is None
 
     def _wait(self, running: Running) -> dict[int, int]:
         poller = select.poll()

@@ -15,6 +15,7 @@ from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.launch import Running
+    from tiffin.builder.sandbox.spec import SandboxSpec
 
 READ_BYTES = 1 << 16
 MAX_BUFFER_BYTES = 1 << 20  # of what one side sends and the other does not take; then the first has to wait
@@ -50,8 +51,7 @@ class Terminal:
         """The inner end on this machine."""
         return os.ttyname(self.inner)
 
-    @property
-    def fds(self) -> tuple[int, int, int]:
+    def opened(self, _: SandboxSpec) -> tuple[int, int, int]:
         """What goes to the container as its streams."""
         return (self.inner,) * 3
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.sandbox.idmaps import own_limits
 from tiffin.builder.sandbox.kernel import CAPABILITIES
-from tiffin.builder.sandbox.userns import IdMap, effective_capabilities
+from tiffin.builder.sandbox.userns import ALL_IDS, IdMap, effective_capabilities
 from tiffin.cache.values import dataclass
 
 RANGE, SINGLE, CHROOT, PROOT, NONE = "range", "single", "chroot", "proot", "none"
@@ -42,6 +42,11 @@ class Isolation:
         if self.tier in (PROOT, NONE):  # which do not give files away at all
             return NO_LIMIT, NO_LIMIT
         return self.id_map.limits if self.id_map is not None else own_limits()
+
+    @property
+    def has_part_of_ids(self) -> bool:
+        """Whether this is a user namespace, where no device node can be made, with a part of the ids."""
+        return min(self.limits_of_ids) < ALL_IDS
 
     @property
     def emulated_flavor(self) -> str:

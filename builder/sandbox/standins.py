@@ -23,6 +23,7 @@ from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, Secret
 from tiffin.cache.files import disk_errors, remove_tree
 from tiffin.cache.values import dataclass, replace
 
+STREAMS = ("stdout", "stderr")
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 PROC_FILES = (  # those that say the same to every process
     "cmdline", "cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys/fs/file-max",
@@ -197,7 +198,7 @@ def furnish(spec: SandboxSpec, places: StandIns) -> SandboxSpec:
     """Put into the root what `spec` needs there; the spec as it then runs. Raises SandboxError, StoreError."""
     match spec.tier:
         case "chroot":
-            _stand_in_system(places)
+            _stand_in_system(places, tty=spec.tty)
             _stand_in_files(spec, places)
             for mount in spec.mounts:
                 _stand_in(mount, places)
@@ -221,9 +222,35 @@ def furnish(spec: SandboxSpec, places: StandIns) -> SandboxSpec:
             return spec
 
 
-def _stand_in_system(places: StandIns) -> None:
+def stream_pipe(spec: SandboxSpec, name: str) -> tuple[int, int]:
+    """A pipe for a stream of a command that is about to begin, which it can open as /dev/NAME: both ends, the caller's to close.
+
+    That is a link into /proc/self; in a chroot, which has none, the pipe itself stands there. Not for stdin: who opened it
+    late would wait for somebody to write.
+    """
+    if spec.tier != "chroot":
+        return os.pipe2(os.O_CLOEXEC)
+    path = f"{spec.root_dir}/dev/{name}"
+    os.unlink(path)
+    os.mkfifo(path, 0o600)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    writer = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    os.set_blocking(reader, True)
+    return reader, writer
+
+
+def join_streams(spec: SandboxSpec) -> None:
+    """Make /dev/stderr of such a command what its /dev/stdout is."""
+    if spec.tier == "chroot":
+        os.unlink(f"{spec.root_dir}/dev/stderr")
+        os.symlink("stdout", f"{spec.root_dir}/dev/stderr")
+
+
+def _stand_in_system(places: StandIns, *, tty: bool) -> None:
     """/dev, /proc and /sys as far as they can be had."""
     dev = places.directory("dev")
+    for name in STREAMS:  # but where it has a pipe of its own (stream_pipe)
+        os.symlink("tty" if tty else "null", f"{places.root}/{dev}/{name}")
     for name, (major, minor) in DEVICES.items():
         _make_device(f"{places.root}/{dev}/{name}", major, minor)
     for name in ("pts", "mqueue"):

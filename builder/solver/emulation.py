@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from tiffin.builder.containers.reach import refusal_of
+from tiffin.builder.containers.reach import EMULATES_NONE, device_refusal, refusal_of
 from tiffin.builder.errors import BuildError, Span
 from tiffin.builder.events import Noted, Sink
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CacheMount, Origin, RunOp, SecretMount, SshMount
-from tiffin.builder.layer.demands import Demands, Limits, Owned
+from tiffin.builder.layer.demands import Demands, Limits
 from tiffin.builder.ownerattrs import noted_owner
 from tiffin.builder.sandbox.emulation.supervisor import NESTED
 from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
@@ -25,8 +25,6 @@ from tiffin.builder.solver.results import Chain
 from tiffin.cache.mounts import CacheMounts
 from tiffin.cache.statedir import StateDir
 from tiffin.cache.values import dataclass, replace
-
-ALL_IDS = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +79,8 @@ class Emulator:
         owned = next((found for item in demands if (found := item.beyond(self.limits))), None)
         device = next((item.device for item in demands if item.device), "")
         if self._isolation.tier not in (RANGE, SINGLE):
-            self._refuse(owned, device, span)
+            if self._isolation.tier == CHROOT:
+                self._refuse(str(owned or "") or self._mounted(op), device, span)
             return Emulation()
         if self._isolation.tier == SINGLE:
             if demands and self._isolation.unsupervised not in ("", NESTED):
@@ -92,10 +91,14 @@ class Emulator:
             self.tell(f"{cause} is beyond this user namespace: owners are emulated in steps that reach it", cause)
         return Emulation(owners=bool(cause), opens=bool(device), cause=cause)
 
-    def check_user(self, uid: int, gids: Sequence[int], emulation: Emulation) -> None:
-        """Raise Abandoned if the command is to begin as somebody whom its sandbox does not know."""
-        if self.is_at_hand and not emulation.owners and (uid >= self.limits[0] or max(gids) >= self.limits[1]):
+    def check_user(self, uid: int, gids: Sequence[int], emulation: Emulation, span: Span) -> None:
+        """Raise Abandoned if the command is to begin as somebody whom its sandbox does not know; BuildError if none does."""
+        if emulation.owners or (uid < self.limits[0] and max(gids) < self.limits[1]):
+            return
+        if self.is_at_hand:
             raise Abandoned(f"user {uid}:{max(gids)}")
+        if self._isolation.tier == CHROOT:
+            raise refusal(f"user {uid}:{max(gids)}", self.limits, EMULATES_NONE, span)
 
     def more(self, emulation: Emulation, wish: Abandoned, name: str) -> Emulation:
         """What a step is run again with that asked for more."""
@@ -116,18 +119,19 @@ class Emulator:
 
     def _mounted(self, op: RunOp) -> str:
         """A mount of the step that belongs to somebody beyond the limits, in words."""
-        caches = CacheMounts(self._state, self._isolation.emulated_flavor)
+        caches = CacheMounts(self._state, self._isolation.emulated_flavor or self._isolation.flavor)
         for mount, uid, gid in _owners_of_mounts(op, caches):
             if uid >= self.limits[0] or gid >= self.limits[1]:
                 return f"the mount at {mount} ({uid}:{gid})"
         return ""
 
-    def _refuse(self, owned: Owned | None, device: str, span: Span) -> None:
+    def _refuse(self, cause: str, device: str, span: Span) -> None:
         """In a chroot of a pod: nobody emulates there."""
-        if owned is not None:
-            raise refusal(str(owned), self.limits, f"isolation {self._isolation.tier} emulates none", span)
-        if device and self._isolation.tier == CHROOT and min(self.limits) < ALL_IDS:
-            raise refusal(f'the device node "{device}"', self.limits, "this user namespace has no device nodes", span)
+        if cause:
+            raise refusal(cause, self.limits, EMULATES_NONE, span)
+        if device and self._isolation.has_part_of_ids:
+            message, remedy = device_refusal(device, EMULATES_NONE)
+            raise BuildError(message, span=span, remedy=remedy)
 
 
 def refusal(what: str, limits: Limits, reason: str, span: Span | None) -> BuildError:

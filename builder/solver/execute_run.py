@@ -23,6 +23,7 @@ from tiffin.builder.sandbox.launch import Launcher, Running
 from tiffin.builder.sandbox.network import host_resolv_conf, hosts_file
 from tiffin.builder.sandbox.seccomp import UNCONFINED, filter_for
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from tiffin.builder.sandbox.standins import stream_pipe
 from tiffin.builder.solver.emulation import Emulation, Emulator
 from tiffin.builder.solver.execute_mounts import Mounted
 from tiffin.cache.values import dataclass
@@ -63,7 +64,7 @@ class Runner:
     def spec(self, request: RunRequest, root: RootView, mounted: Mounted, emulator: Emulator) -> SandboxSpec:
         """The sandbox of a step. Raises Abandoned for a user whom it does not know."""
         spec = _spec(request, root, mounted, self.isolation, self._filters)
-        emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation)
+        emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation, request.span)
         return spec
 
     def run(self, request: RunRequest, spec: SandboxSpec) -> None:
@@ -73,8 +74,8 @@ class Runner:
             stack.callback(os.close, stdin)
             pipes = []
             writers = []
-            for _ in range(2):
-                reader, writer = os.pipe2(os.O_CLOEXEC)
+            for name in ("stdout", "stderr"):
+                reader, writer = stream_pipe(spec, name)
                 stack.callback(os.close, reader)
                 pipes.append(reader)
                 writers.append(writer)

@@ -239,3 +239,13 @@ def test_without_a_supervisor_nothing_runs(users: Users) -> None:
         assert done.returncode == 1, done.stderr
         assert f'"w/f" ({BIG}:{GROUP})' in done.stderr or f'"w" ({BIG}:{GROUP})' in done.stderr
         assert "/etc/subuid" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("node", ["/x c 1 3", "/x b 8 0", "/x u 1 5", "/dev/x c 10 200", "/tmp/x c 1 9"])
+def test_a_container_is_refused_a_node(machines: Mapping[str, Machine], node: str) -> None:
+    """It cannot begin anew where nodes are emulated, and must not take a socket for one."""
+    name = WITH_IDS if WITH_IDS in machines else "root"
+    if name not in machines:
+        pytest.skip("only where a namespace has a range of ids")
+    done = machines[name].run("run", "--rm", "minimal", "sh", "-c", f"mknod {node}; echo $?; mknod /p p && ls /x")
+    assert done.stdout == "1\n" and "Operation not permitted" in done.stderr, done.stderr

@@ -1,11 +1,13 @@
 """Answers to mknod where owners are true and only device nodes are refused, as in any user namespace.
 
-A step that can be run again with emulated owners ends: only there a program sees a node. Else a socket stands for it,
-as in layers that are unpacked, which nothing can be read from or written to. Stands alone like enter.py.
+A step that can be run again with emulated owners ends: only there a program sees a node. A command that cannot (`tiffin run`)
+is refused the node, as by every rootless engine. In the /dev of a step, which no layer has, a socket stands for it. Stands
+alone like enter.py.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -36,6 +38,8 @@ class Devices:
             return CONTINUE  # EPERM, if it comes to that
         if os.readlink(b"%d/ns/user" % tid) != os.readlink(b"self/ns/user"):
             return CONTINUE  # what it may in a namespace of its own says nothing about our files
+        if self._caller.beyond is None:
+            return -errno.EPERM
         path = self._caller.path(tid, directory, address, follow=False)
         uid, gid = process.file_system_ids(tid)
         mode &= _MODE & ~process.umask(tid)
