@@ -148,6 +148,8 @@ class DirectoryStore:
         """What was neither written nor found in use for so long; what others removed meanwhile is gone as well."""
         limit = time.time() - seconds
         for folder in folders:
+            if not (self._path / folder).is_dir():
+                continue
             for _, _, names, fd in os.fwalk(self._path / folder):  # which follows no link
                 for name in names:
                     with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,13 +54,19 @@ class Inflow:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()  # guards both below
-        self.stream: BinaryIO | None = None
+        self._fd = -1
         self.is_over = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something to follow."""
+        return self._fd >= 0
+
     def begin(self, path: Path) -> None:
-        """The file that grows; kept open, for it will be renamed."""
+        """The file that grows; kept open as long as anybody follows, for it will be renamed."""
         with self.changed:
-            self.stream = cast(BinaryIO, path.open("rb", buffering=0))
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._fd)
             self.changed.notify_all()
 
     def end(self) -> None:
@@ -71,13 +78,13 @@ class Inflow:
     def follow(self, size: int) -> Iterator[bytes]:
         """The bytes as they come, `size` of them unless it breaks off."""
         with self.changed:
-            self.changed.wait_for(lambda: self.stream is not None or self.is_over)
-        if self.stream is None:
+            self.changed.wait_for(lambda: self.has_begun or self.is_over)
+        if not self.has_begun:
             return
-        done, fd = 0, self.stream.fileno()
+        done = 0
         while done < size:
             was_over = self.is_over
-            data = os.pread(fd, COPY_CHUNK_BYTES, done)
+            data = os.pread(self._fd, COPY_CHUNK_BYTES, done)
             if data:
                 done += len(data)
                 yield data
@@ -120,8 +127,8 @@ class Shelf:
                 arguments = (inflow, ref, registry, repository)
                 threading.Thread(target=self._flow, args=arguments, name="inflow", daemon=True).start()
         with inflow.changed:
-            inflow.changed.wait_for(lambda: inflow.stream is not None or inflow.is_over)
-        return inflow if inflow.stream is not None else None
+            inflow.changed.wait_for(lambda: inflow.has_begun or inflow.is_over)
+        return inflow if inflow.has_begun else None
 
     def _flow(self, inflow: Inflow, ref: BlobRef, registry: str, repository: str) -> None:
         try:

@@ -58,8 +58,8 @@ Body = bytes | BinaryIO | None
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
     """How to reach registries. `insecure_registries` are patterns (tiffin.builder.registry.insecure). `timeout_seconds` bounds every wait
-    for an answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for; the defaults are
-    for images, which must come."""
+    for an answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for, with
+    `back_off_seconds` after the first time; the defaults are for images, which must come."""
 
     insecure_registries: tuple[str, ...] = ()
     trust: Trust = field(default_factory=lambda: Trust({}))
@@ -70,6 +70,7 @@ class RegistryOptions:
     timeout_seconds: float = READ_TIMEOUT_SECONDS
     slow_seconds: float = SLOW_ANSWER_SECONDS
     tries: int = MAX_TRIES
+    back_off_seconds: float = BACK_OFF_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +298,7 @@ class Transport:
 
     def pause(self, number: int, retry_after: str | None = None) -> float:
         """Wait before the try after try `number`; the seconds."""
-        seconds: float = BACK_OFF_SECONDS * 2.0 ** (number - 1) * (1 + random.random() / 4)
+        seconds: float = self._options.back_off_seconds * 2.0 ** (number - 1) * (1 + random.random() / 4)
         if retry_after and retry_after.isdigit():
             seconds = max(seconds, float(retry_after))
         seconds = min(seconds, MAX_WAIT_SECONDS, self._options.timeout_seconds)
