@@ -1,3 +1,24 @@
-"""The version, here so that telling it costs nothing."""
+"""The version, here so that telling it costs nothing, and how it is told by the names of docker and podman."""
+
+import sys
 
 VERSION = "0.1.0"
+# the versions whose commands these are: programs that call docker or podman ask for at least so much
+SPOKEN = {"docker": "20.10.0", "podman": "4.3.0"}
+TEXTS = {"docker": "Docker version {}, build tiffin", "podman": "podman version {}"}
+
+
+def called_name() -> str:
+    """By which name the program was called: a link to it may have docker's."""
+    return sys.argv[0].rpartition("/")[2]
+
+
+def told_version() -> str:
+    """The version for programs, with ours as the build of the version that is spoken."""
+    spoken = SPOKEN.get(called_name())
+    return f"{spoken}+tiffin.{VERSION}" if spoken else VERSION
+
+
+def version_text() -> str:
+    """What --version prints."""
+    return TEXTS.get(called_name(), "tiffin version {}").format(told_version())

@@ -62,6 +62,13 @@ class Bundle:
             {name: row for name, row in self.rows.items() if (ref := _layer(row)) is not None and ref.digest in digests}
         )
 
+    def repacked(self, forms: Mapping[Digest, BlobRef]) -> Bundle:
+        """With the packed layers that an image has now, by DiffID: who pushes it again may pack them anew.
+
+        A signed row stays as it was signed.
+        """
+        return Bundle({name: _repacked(row, forms) for name, row in self.rows.items()})
+
     def layers(self) -> Iterator[BlobRef]:
         """Every packed layer named, each once."""
         seen = set()
@@ -77,6 +84,17 @@ def _layer(row: bytes) -> BlobRef | None:
         return BlobRef.from_json(json.loads(row)["layer"])
     except (ValueError, KeyError, TypeError, CorruptError, DigestError):
         return None
+
+
+def _repacked(row: bytes, forms: Mapping[Digest, BlobRef]) -> bytes:
+    try:
+        record = json.loads(row)
+        form = forms.get(Digest.parse(record["diffId"]))
+        if form is None or not record["layer"] or "signature" in record:
+            return row
+    except (ValueError, KeyError, TypeError, DigestError):
+        return row
+    return json.dumps({**record, "layer": form.to_json()}, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _created(row: bytes) -> float:

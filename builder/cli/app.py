@@ -6,7 +6,7 @@ import click
 
 from tiffin.builder.cli.front import ABOUT, COMMANDS
 from tiffin.builder.cli.groups import LazyGroup
-from tiffin.builder.version import VERSION
+from tiffin.builder.version import told_version, version_text
 
 MANAGEMENT = {  # docker's other names of the same commands
     "image": ("tiffin.builder.cli.management", "image", ""),
@@ -26,7 +26,7 @@ LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.ite
 )
 @click.option("--root", metavar="DIR", envvar="TIFFIN_ROOT", help="State directory.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.version_option(VERSION, "-v", "--version", prog_name="tiffin", message="%(prog)s version %(version)s")
+@click.version_option(told_version(), "-v", "--version", message=version_text())
 @click.pass_context
 def app(ctx: click.Context, root: str | None, debug: bool) -> None:
     from tiffin.builder.cli.session import Session

@@ -11,7 +11,7 @@ from tiffin.builder.cli.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.version import VERSION
+from tiffin.builder.version import told_version
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 DOCKER_HUB_URL = "https://index.docker.io/v1/"
@@ -49,8 +49,8 @@ def docker_info(session: Session, isolation: Isolation | None) -> dict[str, obje
         "Name": socket.gethostname(),
         "Labels": [],
         "ExperimentalBuild": False,
-        "ServerVersion": VERSION,
-        "ClientInfo": {"Version": VERSION, "Context": "default", "Plugins": [], "Warnings": None},
+        "ServerVersion": told_version(),
+        "ClientInfo": {"Version": told_version(), "Context": "default", "Plugins": [], "Warnings": None},
         "Runtimes": {"tiffin": {"path": "tiffin"}},
         "DefaultRuntime": "tiffin",
         "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": False},

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
 from tiffin.builder.errors import UsageError
+from tiffin.builder.version import called_name
 
 TABLE, JSON = "table", "json"
 MIN_WIDTH, PADDING = 10, 3  # of columns, docker's
@@ -51,7 +50,7 @@ def print_table(lines: Sequence[Sequence[str]]) -> None:
 
 def is_podman() -> bool:
     """Whether the program was called by podman's name, so that lists in JSON are one array."""
-    return Path(sys.argv[0]).name == "podman"
+    return called_name() == "podman"
 
 
 def filters_of(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tiffin.builder.version import VERSION
+from tiffin.builder.version import VERSION, version_text
 
 ABOUT = "Build, move and run container images: no daemon, no root."
 VERSION_TEXT = f"tiffin version {VERSION}"
@@ -46,8 +46,10 @@ OPTIONS = {
 def answer(arguments: Sequence[str]) -> str | None:
     """What to print for a question that is easily answered; None for all others."""
     match list(arguments):
-        case ["version" | "--version" | "-v"]:
+        case ["version"]:
             return VERSION_TEXT
+        case ["--version" | "-v"]:
+            return version_text()
         case [] | ["--help" | "-h" | "help"] if _is_wide():
             return help_text()
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tiffin.builder.cli.front import VERSION_TEXT
-from tiffin.builder.version import VERSION
+from tiffin.builder.version import told_version
 
 API_VERSION = "1.41"  # docker's, of the version whose commands these are; what programs ask for at least
 
@@ -23,10 +23,11 @@ def command(form: str | None) -> None:
     from tiffin.builder.oci.spec import Platform
 
     system, _, architecture = str(Platform.local()).partition("/")
-    both = {"Version": VERSION, "ApiVersion": API_VERSION, "GitCommit": "", "Os": system, "Arch": architecture}
+    version = told_version()
+    both = {"Version": version, "ApiVersion": API_VERSION, "GitCommit": "", "Os": system, "Arch": architecture}
     engine = {
         "Name": "Engine",
-        "Version": VERSION,
+        "Version": version,
         "Details": {"ApiVersion": API_VERSION, "MinAPIVersion": API_VERSION},
     }
     document = {  # there is no daemon: one program is both

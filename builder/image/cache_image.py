@@ -157,13 +157,14 @@ class RegistryStore:
         with self._client.get_blob(self._repository, manifest.config) as stream:
             data = stream.read(MAX_DOCUMENT_BYTES + 1)
         try:
-            text = ImageConfig.decode(data).inline_cache
+            config = ImageConfig.decode(data)
         except ImageError as exc:
             raise CorruptError(exc.message, remedy=exc.remedy) from exc
-        if not text:
+        if not config.inline_cache:
             return Bundle({})
-        bundle = Bundle.decode(_unpacked_text(text, MAX_BUNDLE_BYTES))
-        return bundle.only({layer.digest for layer in manifest.layers})
+        bundle = Bundle.decode(_unpacked_text(config.inline_cache, MAX_BUNDLE_BYTES))
+        forms = {diff_id: _form(layer) for diff_id, layer in zip(config.diff_ids, manifest.layers, strict=False)}
+        return bundle.repacked(forms).only({layer.digest for layer in manifest.layers})
 
     def _push(self, bundle: Bundle) -> Digest:
         data = bundle.encode()
@@ -204,6 +205,10 @@ def _unpacked_text(text: str, limit: int) -> bytes:
         return zlib.decompressobj().decompress(base64.b64decode(text, validate=True), limit + 1)
     except (ValueError, zlib.error):
         return b""
+
+
+def _form(layer: Descriptor) -> BlobRef:
+    return BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
 
 
 def _descriptor(ref: BlobRef) -> Descriptor:

@@ -131,8 +131,8 @@ def proxy_error(exc: Exception, proxy: str) -> RegistryError:
     if "Missing dependencies for SOCKS" in text:
         return RegistryError(f"the proxy {name} speaks SOCKS, which needs PySocks", remedy="pip install tiffin[socks]")
     match = re.search(r"Tunnel connection failed: (\d+)", text)
-    status = int(match[1]) if match else 0
-    if status == 407 or "authentication failed" in text:
+    status = int(match[1]) if match else 0  # 401 is tinyproxy's for a password that is wrong
+    if status in (401, 407) or "authentication failed" in text:
         return needs_password(name)
     if status:
         return RegistryError(

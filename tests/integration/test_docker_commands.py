@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,3 +174,29 @@ def test_peers_are_separated_by_spaces_or_commas(tiffin: Run, monkeypatch: pytes
     monkeypatch.setenv("TIFFIN_CACHE_PEERS", "http://127.0.0.1:9,dns:localhost:9 http://127.0.0.2:9,,127.0.0.3:9")
     done = tiffin("pull", "127.0.0.1:9/none", check=False)
     assert (done.returncode, "--cache-peer 127.0.0.3:9 is no peer" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        # molecule, kind: how it begins; ansible: what stands after "version"; podman-compose: the last word
+        ("docker", r"Docker version (20\.10\.\d+\+tiffin\.[\d.]+), build tiffin\n"),
+        ("podman", r"podman version (4\.3\.\d+\+tiffin\.[\d.]+)\n"),
+        ("tiffin", r"tiffin version (0\.[\d.]+)\n"),
+    ],
+)
+def test_by_the_name_of_another_the_version_is_told_as_its_own(tmp_path: Path, name: str, text: str) -> None:
+    program = tmp_path / name
+    program.write_text(f"#!{sys.executable}\nfrom tiffin.builder.__main__ import main\nmain()\n")
+    program.chmod(0o755)
+
+    def told(*words: str) -> str:
+        argv = [program, *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    found = re.fullmatch(text, told("--version"))
+    assert found and told("-v") == told("--version"), told("--version")
+    for side in ("Client", "Server"):
+        assert told("version", "--format", f"{{{{.{side}.Version}}}}") == f"{found[1]}\n"
+    (tmp_path / "state").mkdir()
+    assert told("--root", str(tmp_path / "state"), "info", "-f", "{{.ServerVersion}}") == f"{found[1]}\n"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.conftest import CHECKOUT, Run
 from tests.support.servers import Registry
@@ -55,6 +59,61 @@ def test_image_is_a_cache_to_build_from(
     copy = ["skopeo", "copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
     subprocess.run([*copy, f"docker://{name}", f"docker://{copied}"], check=True, capture_output=True)
     assert cached(tiffin, folder, "--cache-from", copied) == 1, "it goes where the image goes"
+
+
+def repacked(source: str, target: str, folder: Path, pack: Callable[[bytes], bytes]) -> None:
+    """Push an image again, its configuration as it is and its layers packed anew, as docker save, load and push do."""
+    copy = ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    subprocess.run([*copy, f"docker://{source}", f"dir:{folder / 'image'}"], check=True)
+    manifest = json.loads((folder / "image/manifest.json").read_bytes())
+    for layer in manifest["layers"]:
+        data = pack(gzip.decompress((folder / "image" / layer["digest"].removeprefix("sha256:")).read_bytes()))
+        name = hashlib.sha256(data).hexdigest()
+        (folder / "image" / name).write_bytes(data)
+        kind = "+zstd" if data[:4] == zstandard.FRAME_HEADER else "+gzip" if data[:2] == b"\x1f\x8b" else ""
+        layer |= {
+            "digest": f"sha256:{name}",
+            "size": len(data),
+            "mediaType": f"application/vnd.oci.image.layer.v1.tar{kind}",
+        }
+    (folder / "image/manifest.json").write_text(json.dumps(manifest))
+    subprocess.run([*copy, f"dir:{folder / 'image'}", f"docker://{target}"], check=True)
+
+
+WAYS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, 1, mtime=0),
+    "best": lambda data: gzip.compress(data, 9, mtime=1),
+    "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+
+
+@pytest.mark.parametrize("pack", WAYS.values(), ids=WAYS)
+def test_an_image_that_was_packed_anew_is_still_one(
+    tiffin: Run, context: Make, registry: Registry, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    name, folder = name_of(registry, tmp_path), context(TEXT.format(1), a="1", b="2")
+    tiffin("build", "-t", name, "--push", "--cache-to", "type=inline", folder)
+    again = name.replace("inline/", "again/")
+    repacked(name, again, tmp_path, pack)
+    (folder / "Dockerfile").write_text(TEXT.format(2))
+    assert cached(tiffin, folder, "--cache-from", again) == 3
+    tiffin("build", "-q", "-o", f"type=tar,dest={tmp_path / 'made.tar'}", folder)  # which reads the layers
+    with tarfile.open(tmp_path / "made.tar") as archive:
+        assert {"a", "b"} <= {member.name.removeprefix("./") for member in archive}
+
+
+def test_signed_records_of_such_an_image_are_left_out(
+    tiffin: Run, context: Make, registry: Registry, tmp_path: Path
+) -> None:
+    """Who signed them named other blobs."""
+    name, folder = name_of(registry, tmp_path), context(TEXT.format(1), a="1", b="2")
+    (tmp_path / "key").write_text("k" * 40)
+    words = ["--cache-sign-key", str(tmp_path / "key")]
+    tiffin("build", "-t", name, "--push", "--cache-to", "type=inline", *words, folder)
+    again = name.replace("inline/", "again/")
+    repacked(name, again, tmp_path, WAYS["zstd"])
+    assert cached(tiffin, folder, "--cache-from", again, *words) == 0
+    assert cached(tiffin, folder, "--cache-from", name, *words) == 3
 
 
 def test_without_it_there_is_none(tiffin: Run, context: Make, registry: Registry, tmp_path: Path) -> None:
