@@ -6,6 +6,9 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.cache",),

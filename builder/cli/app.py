@@ -31,4 +31,4 @@ LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.ite
 def app(ctx: click.Context, root: str | None, debug: bool) -> None:
     from tiffin.builder.cli.session import Session
 
-    ctx.obj = Session(root)
+    ctx.obj = ctx.obj(root) if ctx.obj is not None else Session(root)  # another kind of session: for tests

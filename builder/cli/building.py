@@ -247,6 +247,7 @@ class Invocation:
             sink=sink,
             resolve_image=self._bases(sink).resolve,
             enter=self._enter,
+            launch=session.launch,
             secrets=secrets,
             fill_cache=mounts.fill if mounts else lambda id_, path: False,
             agents=options.ssh_agents(self._many("ssh")) if self._many("ssh") else None,

@@ -53,13 +53,12 @@ def _run(session: Session, options: Mapping[str, object]) -> int:
         wishes()  # what is wrong with the line is told before anything moves
         pulled = _pull(session, options)
         find = cache(lambda: pulled)
-    from tiffin.builder.sandbox.launch import Launcher
 
     with ExitStack() as stack:
         launchers = []  # one, begun as early as can be: what it imports, it imports beside this process
 
         def begin(found: Isolation) -> None:
-            launchers.append(stack.enter_context(Launcher.start(once=found.own_pids)))
+            launchers.append(stack.enter_context(session.launch(once=found.own_pids)))
             find()
             wishes()
 

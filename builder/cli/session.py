@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore
     from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import Launcher
     from tiffin.cache.blobs import BlobStore
     from tiffin.cache.local import Table
 
@@ -126,6 +127,12 @@ class Session:
             self._isolation = self.isolate(isolation)
             layers.snapshots.flavor = self._isolation.flavor
         return self._isolation
+
+    def launch(self, *, once: bool = False) -> Launcher:
+        """What starts sandboxes; to be called while the process has one thread. `once`: there will be one run."""
+        from tiffin.builder.sandbox.launch import Launcher
+
+        return Launcher.start(once=once)
 
     def become_root(
         self,

@@ -65,12 +65,6 @@ class Request:
     )
 
 
-def _launched() -> Launcher:
-    from tiffin.builder.sandbox.launch import Launcher
-
-    return Launcher.start()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What a build works with. `enter` makes the process able to hold root directories, once, and says how far it is."""
@@ -83,13 +77,13 @@ class Services:
     sink: Sink
     resolve_image: Callable[[str, Platform], BaseImage]
     enter: Callable[[], Isolation]
+    launch: Callable[[], Launcher]  # starts what runs commands, while there is one thread
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     fill_cache: Callable[[str, Path], bool] = lambda id_, path: False  # of a new cache mount: see MountShop
     agents: Agents | None = None
     watches: Sequence[Watch] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
-    launch: Callable[[], Launcher] = _launched  # starts what runs commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,18 +23,23 @@ class FakeRunning(Running):
         self._streams = os.dup(stdout), os.dup(stderr)
         self._status: ExitStatus | SandboxError = ExitStatus(code=0)
         self._killed = threading.Event()
+        self._end = os.pipe2(os.O_CLOEXEC)  # readable once the command has ended
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def wait(self) -> ExitStatus:
         self._thread.join()
+        os.close(self._end[0])
         if isinstance(self._status, SandboxError):
             raise self._status
         return self._status
 
+    def fileno(self) -> int:
+        return self._end[0]
+
     def kill(self, number: int) -> None:
-        assert number == signal.SIGKILL
-        self._killed.set()
+        if number == signal.SIGKILL:
+            self._killed.set()
 
     def _run(self) -> None:
         try:
@@ -46,12 +51,13 @@ class FakeRunning(Running):
         except SandboxError as exc:
             self._status = exc
         finally:
-            for fd in self._streams:
+            for fd in (*self._streams, self._end[1]):
                 os.close(fd)
 
     def _text(self) -> str:
         """What the command says, or the script that it names."""
-        said = self._spec.argv[-1]
+        argv = self._spec.argv
+        said = argv[-1] if argv[0] in ("/bin/sh", "sh") else shlex.join(argv)
         scripts = [mount for mount in self._spec.mounts if isinstance(mount, Bind) and mount.path == said]
         return Path(scripts[0].host_path).read_text().partition("\n")[2] if scripts else said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tiffin.builder.layer.index import MergedTree
 from tiffin.builder.oci.config import ImageConfig, RunConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
 from tiffin.builder.sandbox.isolation import SINGLE, Isolation
+from tiffin.builder.sandbox.userns import IdMap
 from tiffin.builder.solver.build import Built, Request, Services, build
 from tiffin.builder.solver.context import Contexts
 from tiffin.builder.solver.explain import Explainer
@@ -34,6 +36,10 @@ from tiffin.cache.snapshots import BlobRef, Snapshots
 from tiffin.cache.statedir import StateDir
 
 OVERLAYS = Isolation(tier=SINGLE, overlay=True, own_pids=True)
+OWN = ((0, os.geteuid(), 1),)
+MOUNTS = Isolation(  # of a machine with mounts and one id
+    tier=SINGLE, id_map=IdMap(tier=SINGLE, tag="own", uids=OWN, gids=OWN, helpers=None), overlay=True, own_pids=True
+)
 COPIES = Isolation(tier=SINGLE, overlay=False, own_pids=True)
 GZIP, PLAIN = Compression(kind="gzip"), Compression(kind="none")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:34::/www:/bin/sh\n"

@@ -40,7 +40,9 @@ def blobs(tmp_path: Path) -> CountingBlobs:
 def store(tmp_path: Path, blobs: CountingBlobs) -> Iterator[ImageStore]:
     state = StateDir.open(tmp_path / "state")
     for number in range(COUNT):
-        write_image(state.root, name=f"docker.io/library/i{number}:latest", config={"Labels": {"n": str(number)}})
+        write_image(
+            state.root, {"f": "F"}, name=f"docker.io/library/i{number}:latest", config={"Labels": {"n": str(number)}}
+        )
     with contextlib.closing(Table(state, pytest.fail)) as table:
         yield ImageStore(state, blobs, table)
 
@@ -54,7 +56,9 @@ def test_one_of_many_is_found_without_reading_the_others(store: ImageStore, blob
 def test_a_name_goes_before_an_id_that_begins_like_it(store: ImageStore, tmp_path: Path) -> None:
     by_id = store.find("i3").id.hex[:12]
     assert store.find(by_id).id == store.find("i3").id
-    write_image(tmp_path / "state", name=f"docker.io/library/{by_id}:latest", config={"Labels": {"n": "named"}})
+    write_image(
+        tmp_path / "state", {"f": "F"}, name=f"docker.io/library/{by_id}:latest", config={"Labels": {"n": "named"}}
+    )
     assert dict(store.find(by_id).config.config.labels) == {"n": "named"}
     assert store.find(f"sha256:{store.find('i3').id.hex}").id == store.find("i3").id
 

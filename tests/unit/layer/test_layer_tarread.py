@@ -450,6 +450,7 @@ def test_sparse_map_without_end_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, tar(raw("a", data=b"9" * 2048, records=records)))
 
 
+@pytest.mark.heavy
 def test_many_links_and_replacements_take_linear_time() -> None:
     count = 20_000  # what is quadratic takes minutes for so many
     members = [raw("f", data=b"x"), *(raw(f"l{number}", "hardlink", link="f") for number in range(count))]

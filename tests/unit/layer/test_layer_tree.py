@@ -310,6 +310,7 @@ def test_gnu_sparse_files_are_read(tmp_path: Path) -> None:
 # -- limits of the machine -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_deep_trees_need_neither_recursion_nor_descriptors(tmp_path: Path) -> None:
     path = "/".join(["d"] * 1900)
     changes = [make("/".join(["d"] * depth), "dir", **OWN) for depth in range(1, 1901)]
@@ -410,6 +411,7 @@ def test_reading_ahead_gives_all_bytes_in_order() -> None:
 
 
 @pytest.mark.attack("T5")
+@pytest.mark.heavy
 def test_racing_symlink_leads_nothing_out_of_the_root(tmp_path: Path) -> None:
     """A thread swaps directories of the tree for links to a canary while they are filled and completed."""
     canary = tmp_path / "canary"

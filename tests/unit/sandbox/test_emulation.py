@@ -163,6 +163,7 @@ def answer(machine: str, name: str, *arguments: int, looks: bool = False) -> int
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.heavy
 def test_filter_asks_about_owners_and_changes_alone(machine: str) -> None:
     asked = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.RET_USER_NOTIF}
     assert asked == ({*calls.ALWAYS, *calls.CHANGES} - {"utimensat"}) & syscalls.TABLES[machine].keys()
@@ -171,6 +172,7 @@ def test_filter_asks_about_owners_and_changes_alone(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.heavy
 def test_filter_asks_what_users_look_at_where_they_are_expected(machine: str) -> None:
     names = {name for name in syscalls.TABLES[machine] if answer(machine, name, looks=True) == bpf.RET_USER_NOTIF}
     expected = {*calls.ALWAYS, *calls.CHANGES, *calls.LOOKS, *calls.OPENS}

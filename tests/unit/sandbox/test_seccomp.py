@@ -69,11 +69,13 @@ def assert_same(profile: Profile, samples: list[tuple[int, ...]]) -> None:
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("capabilities", [DEFAULT_CAPABILITIES, CAPABILITIES, ("CHOWN",)], ids=["docker", "all", "few"])
+@pytest.mark.heavy
 def test_own_profile_is_what_libseccomp_makes_of_it(machine: str, capabilities: tuple[str, ...]) -> None:
     samples: list[tuple[int, ...]] = [(0,), (8,), (40,), (NAMESPACES,), (0xFFFFFFFF,), (1 << 25, 1)]
     assert_same(own(machine, *capabilities), samples)
 
 
+@pytest.mark.heavy
 def test_podmans_profile_is_what_libseccomp_makes_of_it() -> None:
     """With its upper halves left alone: libseccomp compares them where the kernel does not look."""
     profile = read_profile(PODMANS.read_bytes(), situation(), "podman's")

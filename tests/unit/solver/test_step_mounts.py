@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bench_of_builds import COPIES, PASSWD, Bench
+from tests.support.bench_of_builds import COPIES, MOUNTS, PASSWD, Bench
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.oci.config import RunConfig
@@ -18,10 +18,6 @@ from tiffin.builder.sandbox.userns import IdMap
 from tiffin.builder.solver.ssh_agents import Agents
 from tiffin.cache.mounts import CacheMounts
 
-OWN = ((0, os.geteuid(), 1),)
-MOUNTS = Isolation(  # of a machine with mounts and one id
-    tier=SINGLE, id_map=IdMap(tier=SINGLE, tag="own", uids=OWN, gids=OWN, helpers=None), overlay=True, own_pids=True
-)
 TEN = Isolation(
     tier=RANGE,
     id_map=IdMap(tier=RANGE, tag="ten", uids=((0, os.geteuid(), 10),), gids=((0, os.getegid(), 10),), helpers=None),
