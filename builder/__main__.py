@@ -84,13 +84,13 @@ def _quote_from_bytes(data: bytes) -> str:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    from tiffin.builder.cli.front import answer
+    from tiffin.builder.cli.fast_help import answer
 
     text = answer(arguments)
     if text is not None:
         sys.stdout.write(f"{text}\n")
         return
-    from tiffin.builder.cli.quick import answered
+    from tiffin.builder.cli.fast_parser import answered
 
     if answered(arguments):
         return
@@ -167,7 +167,7 @@ def _tell(exc: BaseException) -> int:
         case BrokenPipeError():
             return EXIT_FAILED
         case TiffinError():
-            from tiffin.builder.cli.errors import describe
+            from tiffin.builder.cli.output.errors import describe
 
             _print(describe(exc))
             return exc.exit_code

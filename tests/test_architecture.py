@@ -41,7 +41,7 @@ OWNERS = {
     "zstandard": ("tiffin.builder.layer.compress",),
     "deflate": ("tiffin.builder.layer.compress",),
     "zlib_ng": ("tiffin.builder.layer.compress",),
-    "rich": ("tiffin.builder.cli.render_tty",),
+    "rich": ("tiffin.builder.cli.output.render_tty",),
     "diskcache": ("tiffin.cache.local",),
     "redis": ("tiffin.cache.redis_store",),
     "boto3": ("tiffin.cache.s3_store",),

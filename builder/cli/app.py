@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from tiffin.builder.cli.front import ABOUT, COMMANDS
+from tiffin.builder.cli.fast_help import ABOUT, COMMANDS
 from tiffin.builder.cli.groups import LazyGroup
 from tiffin.builder.version import told_version, version_text
 
 MANAGEMENT = {  # docker's other names of the same commands
-    "image": ("tiffin.builder.cli.management", "image", ""),
-    "container": ("tiffin.builder.cli.management", "container", ""),
-    "builder": ("tiffin.builder.cli.management", "builder", ""),
-    "buildx": ("tiffin.builder.cli.management", "buildx", ""),
+    "image": ("tiffin.builder.cli.commands.management", "image", ""),
+    "container": ("tiffin.builder.cli.commands.management", "container", ""),
+    "builder": ("tiffin.builder.cli.commands.management", "builder", ""),
+    "buildx": ("tiffin.builder.cli.commands.management", "buildx", ""),
 }
 LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.items()} | MANAGEMENT
 
@@ -29,6 +29,6 @@ LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.ite
 @click.version_option(told_version(), "-v", "--version", message=version_text())
 @click.pass_context
 def app(ctx: click.Context, root: str | None, debug: bool) -> None:
-    from tiffin.builder.cli.session import Session
+    from tiffin.builder.api.session import Session
 
     ctx.obj = ctx.obj(root) if ctx.obj is not None else Session(root)  # another kind of session: for tests

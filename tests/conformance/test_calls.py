@@ -14,7 +14,7 @@ from tests.conformance import calls
 from tests.conformance.case import bases
 from tests.conformance.forkserver import ForkServer
 from tests.conformance.images import write_base
-from tiffin.builder.cli.calls import OWN
+from tiffin.builder.cli.output.subrequests import OWN
 
 CASES = {case.name: case for case in calls.corpus()}
 EXPECTED = calls.expected()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, Run
-from tiffin.builder.cli.calls import DESCRIPTIONS
+from tiffin.builder.cli.output.subrequests import DESCRIPTIONS
 
 Make = Callable[..., Path]
 

@@ -16,7 +16,7 @@ HEADER = '''"""What `quick` knows of command lines. Made from click's commands b
 
 from __future__ import annotations
 
-from tiffin.builder.cli.quick_line import Line
+from tiffin.builder.cli.options.fast_line import Line
 
 LINES = {
 '''

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 import tiffin.builder.__main__ as program
 from tiffin.builder.cli.app import app
-from tiffin.builder.cli.errors import describe
-from tiffin.builder.cli.front import COMMANDS, answer
+from tiffin.builder.cli.fast_help import COMMANDS, answer
 from tiffin.builder.cli.groups import NOT_THERE
+from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError, UsageError
 
 OURS = ("tiffin",)

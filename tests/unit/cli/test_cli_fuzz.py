@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fuzz import fuzzing
-from tiffin.builder.cli import build_options, docker_words
-from tiffin.builder.cli.annotations import Annotations
-from tiffin.builder.cli.build import command
-from tiffin.builder.cli.cache_options import parse_cache
+from tiffin.builder.cli.commands.build import command
 from tiffin.builder.cli.groups import plain_flags
-from tiffin.builder.cli.output_spec import parse_output
+from tiffin.builder.cli.options import build_values as build_options
+from tiffin.builder.cli.options import docker_words
+from tiffin.builder.delivery.annotations import Annotations
+from tiffin.builder.delivery.output_spec import parse_output
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
+from tiffin.builder.sharing.options import parse_cache
 
 PIECES = st.sampled_from(
     [

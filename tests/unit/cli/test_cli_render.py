@@ -14,15 +14,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from tiffin.builder.cli.plain_text import plain_line, plain_lines, size_text
-from tiffin.builder.cli.render import (
+from tiffin.builder.cli.output.render import (
     MAX_LINE_BYTES,
     JsonRenderer,
     PlainRenderer,
     QuietRenderer,
     make_renderer,
 )
-from tiffin.builder.cli.renderer import Renderer
+from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.events import (
     Event,
     Noted,
@@ -34,6 +33,7 @@ from tiffin.builder.events import (
     Transfer,
     Warned,
 )
+from tiffin.builder.plain_text import plain_line, plain_lines, size_text
 
 SHOW_CURSOR, HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
 BUILD: tuple[Event, ...] = (

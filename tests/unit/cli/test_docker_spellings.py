@@ -10,10 +10,10 @@ import pytest
 
 from tests.unit.cli.test_cli_app import run
 from tiffin.builder.cli.app import LAZY
-from tiffin.builder.cli.formats import created_text, duration_text, filters_of, match_labels, show_rows
+from tiffin.builder.cli.commands.management import builder as builder_group
+from tiffin.builder.cli.commands.management import buildx, container, image
 from tiffin.builder.cli.groups import LazyGroup, plain_flags
-from tiffin.builder.cli.management import builder as builder_group
-from tiffin.builder.cli.management import buildx, container, image
+from tiffin.builder.cli.output.lists import created_text, duration_text, filters_of, match_labels, show_rows
 from tiffin.builder.errors import UsageError
 
 

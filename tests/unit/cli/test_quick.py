@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.unit.cli import quick_table
 from tiffin.builder.cli.app import app
+from tiffin.builder.cli.fast_parser import parse
 from tiffin.builder.cli.groups import plain_flags
-from tiffin.builder.cli.quick import parse
-from tiffin.builder.cli.quick_table import LINES
+from tiffin.builder.cli.options.fast_table import LINES
 
 
 def by_click(name: str, words: Sequence[str]) -> dict[str, object] | None:

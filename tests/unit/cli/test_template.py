@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tiffin.builder.cli.template import Template
-from tiffin.builder.cli.template_values import NIL_LIST, NIL_MAP
+from tiffin.builder.cli.output.template import Template
+from tiffin.builder.cli.output.template_values import NIL_LIST, NIL_MAP
 from tiffin.builder.errors import UsageError
 
 DOCUMENT = {

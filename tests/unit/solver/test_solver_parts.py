@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.cli.output_spec import parse_outputs
+from tiffin.builder.delivery.output_spec import parse_outputs
 from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import BuildError, Span, UsageError
 from tiffin.builder.image.users import resolve_owner, resolve_user

@@ -1,0 +1,208 @@
+"""What commands share: the stores, opened when first needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from tiffin.builder.cli.output.console import tell
+from tiffin.builder.errors import SandboxError, TiffinError, UsageError
+from tiffin.builder.events import Warned
+from tiffin.cache.statedir import StateDir, sweep_at_end
+from tiffin.cache.typed import TYPE_CHECKING, cast
+from tiffin.cache.values import replace
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.builder.events import Sink
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.store import ImageStore
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import Launcher
+    from tiffin.cache.blobs import BlobStore
+    from tiffin.cache.local import Table
+
+CACHE_TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
+PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"
+
+
+class _LazyTable:
+    """Opens the Table when it is first used: most looks at images need none, and SQLite takes its time."""
+
+    def __init__(self, opener: Callable[[], Table]) -> None:
+        self._opener = opener
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opener(), name)
+
+
+class Session:
+    """One command's view of the state directory."""
+
+    def __init__(self, root: str | None) -> None:
+        self._root = root
+        self.cache_peers: tuple[str, ...] = ()  # of --cache-peer
+        self.registry_mirrors: tuple[str, ...] = ()  # of --registry-mirror
+        self._isolation: Isolation | None = None  # once chosen
+
+    @cached_property
+    def state(self) -> StateDir:
+        root = Path(self._root) if self._root else StateDir.default_root(os.environ)
+        state = StateDir.open(root)
+        sweep_at_end(state)
+        self._sweep_containers(state)
+        return state
+
+    def _sweep_containers(self, state: StateDir) -> None:
+        """Remove what is left of killed `run --rm`, in a child: it may have to enter the namespace of the files."""
+        if not any(state.containers.iterdir()):
+            return
+        from tiffin.builder.containers.container import Containers
+
+        containers = Containers(state)
+        if not containers.has_dead() or (containers.sweep(stopped=False) and not containers.has_dead()):
+            return
+        child = os.fork()
+        if child == 0:
+            try:
+                self.__dict__["state"] = state  # else it would be opened again, and swept in a child again
+                self.isolate(None)
+                containers.sweep(stopped=False)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        from tiffin.cache.blobs import BlobStore
+
+        return BlobStore(self.state)
+
+    @cached_property
+    def table(self) -> Table:
+        from tiffin.cache.local import Table
+
+        return Table(self.state, lambda text: tell(f"warning: {text}"))
+
+    @cached_property
+    def store(self) -> ImageStore:
+        from tiffin.builder.image.store import ImageStore
+
+        return ImageStore(self.state, self.blobs, cast("Table", _LazyTable(lambda: self.table)))
+
+    def remote(self, sink: Sink, insecure: tuple[str, ...], cert: str | None) -> Remote:
+        """Registries, with this command's options."""
+        from tiffin.builder.image.remote import Remote
+        from tiffin.builder.settings.registries import read_registry_options
+
+        options = read_registry_options(os.environ, insecure, cert, mirrors=self.registry_mirrors)
+        remote = Remote(
+            state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
+        )
+        names = ",".join((*self.cache_peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
+        if names:
+            from tiffin.cache.peers import Peers
+
+            token = os.environ.get(CACHE_TOKEN_VARIABLE, "")
+            remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)), options.trust)
+        return remote
+
+    def layers(self, remote: Callable[[], Remote]) -> LayerStore:
+        """The layers; blobs that are missing come through `remote`, made when first needed."""
+        from tiffin.builder.image.layers import LayerStore
+        from tiffin.cache.snapshots import Snapshots
+
+        return LayerStore(
+            self.state, self.blobs, Snapshots(self.state), lambda ref, follower: remote().fetch(ref, follower)
+        )
+
+    def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
+        """Choose the best tier and enter its user namespace, once; from then on its unpacked trees are at hand."""
+        if self._isolation is None:
+            self._isolation = self.isolate(isolation)
+            layers.snapshots.flavor = self._isolation.flavor
+        return self._isolation
+
+    def launch(self, *, once: bool = False) -> Launcher:
+        """What starts sandboxes; to be called while the process has one thread. `once`: there will be one run."""
+        from tiffin.builder.sandbox.launch import Launcher
+
+        return Launcher.start(once=once)
+
+    def become_root(
+        self,
+        isolation: str | None,
+        meanwhile: Callable[[Isolation], object] = lambda _: None,
+        *,
+        keep: tuple[int, int] | None = None,
+    ) -> Isolation:
+        """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
+        found = self.isolate(isolation, meanwhile, keep=keep)
+        if found.tier == "none":
+            raise SandboxError(
+                f"a command needs a sandbox, and this machine allows none ({found.refusal})", remedy=found.remedy
+            )
+        return found
+
+    def isolate(
+        self,
+        isolation: str | None,
+        meanwhile: Callable[[Isolation], object] = lambda _: None,
+        *,
+        keep: tuple[int, int] | None = None,
+    ) -> Isolation:
+        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` is for
+        tiffin.builder.sandbox.userns.enter; it does not run where there is no namespace to enter. `keep`: the caller's ids inside."""
+        from tiffin.builder.sandbox import userns
+        from tiffin.builder.sandbox.isolation_cache import TierMemory
+
+        forced = isolation or os.environ.get("TIFFIN_ISOLATION") or None
+        memory = TierMemory(self.state.locks / "tier")
+        found = None if forced else memory.recall()
+        if found is None:
+            from tiffin.builder.sandbox import tiers
+
+            with self.state.scratch("probe") as place:
+                found = tiers.choose(forced, place)
+            if not forced:
+                memory.remember(found)
+        if keep is not None and found.id_map is not None and found.id_map.helpers is not None:
+            from tiffin.builder.sandbox.keepid import keeping
+
+            found = replace(found, id_map=keeping(found.id_map, *keep))
+        if found.id_map is not None:
+            try:
+                userns.enter(found.id_map, lambda: meanwhile(found))
+            except SandboxError:
+                memory.forget()
+                raise
+        return found
+
+
+def each(
+    names: Sequence[str], do: Callable[[str], None], *, ignored: type[TiffinError] | tuple[type[TiffinError], ...] = ()
+) -> None:
+    """Do it for every name, also after one failed; errors are told one by one, and the last one is raised."""
+    failure: TiffinError | None = None
+    for name in names:
+        try:
+            do(name)
+        except ignored:
+            continue
+        except TiffinError as exc:
+            if failure is not None:
+                tell(f"error: {failure}")
+            failure = exc
+    if failure is not None:
+        raise failure
+
+
+def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
+    """Raise UsageError if an archive's `output` is "-", stdout, and that is a terminal, where it would do harm."""
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("refusing to write an archive to a terminal", remedy=remedy)

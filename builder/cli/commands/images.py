@@ -1,0 +1,133 @@
+"""tiffin images."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import click
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output.lists import (
+    age_text,
+    created_text,
+    filters_of,
+    format_option,
+    match_labels,
+    show_rows,
+    timestamp,
+)
+from tiffin.builder.dockerfile.glob import match_path
+from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.image.store import ImageStore, StoredImage
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.plain_text import size_text
+
+HEADINGS = {
+    "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT", "Size": "SIZE",
+}  # fmt: skip
+FILTERS = ("dangling", "label", "reference", "before", "since")
+NONE = "<none>"
+
+
+@click.command("images")
+@click.argument("name", required=False)
+@click.option("-a", "--all", "everything", is_flag=True, help="All images, which is the default: there are no others.")
+@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
+@click.option("--no-trunc", is_flag=True, help="Print whole ids.")
+@click.option("--digests", is_flag=True, help="Print manifest digests.")
+@click.option(
+    "-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="Such as dangling=true; repeatable."
+)
+@format_option()
+@click.pass_obj
+def command(
+    session: Session,
+    /,
+    name: str | None,
+    everything: bool,
+    quiet: bool,
+    no_trunc: bool,
+    digests: bool,
+    filters: tuple[str, ...],
+    form: str,
+) -> None:
+    """List the images here, or those of NAME, in which * stands for anything."""
+    chosen = list(_chosen(session.store, filters_of(filters, FILTERS), name))
+    if quiet:
+        for identity in dict.fromkeys(_id(image, no_trunc) for image, _ in chosen):
+            click.echo(identity)
+        return
+    columns = ["Repository", "Tag", *(["Digest"] if digests else []), "ID", "CreatedSince", "Size"]
+    show_rows([_row(image, reference, no_trunc) for image, reference in chosen], form, columns, HEADINGS)
+
+
+def _chosen(
+    store: ImageStore, filters: Mapping[str, Sequence[str]], name: str | None
+) -> Iterator[tuple[StoredImage, Reference | None]]:
+    """Images by name; one with several names comes several times."""
+    dangling = {_flag(text) for text in filters.get("dangling", ())}
+    limits = {kind: [_created(store.find(text)) for text in filters.get(kind, ())] for kind in ("before", "since")}
+    for image in store.images():
+        created = _created(image)
+        if not (
+            all(created < limit for limit in limits["before"])
+            and all(created > limit for limit in limits["since"])
+            and match_labels(image.config.config.labels, filters.get("label", ()))
+            and dangling <= {not image.names}
+        ):
+            continue
+        for reference in image.names or (None,):
+            patterns = filters.get("reference", ())
+            if (name is None or _matches(reference, name)) and (
+                not patterns or any(_matches(reference, pattern) for pattern in patterns)
+            ):
+                yield image, reference
+
+
+def _matches(reference: Reference | None, pattern: str) -> bool:
+    """Whether the familiar name, with or without its tag, is that of `pattern`."""
+    if reference is None:
+        return False
+    repository, tag = _name(reference)
+    with contextlib.suppress(ImageError):  # a pattern need not be a name
+        if reference == Reference.parse(pattern):
+            return True
+    return match_path(pattern, repository) or match_path(pattern, f"{repository}:{tag}")
+
+
+def _created(image: StoredImage) -> float:
+    return timestamp(image.config.created) or 0.0
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false", "1", "0"):
+        raise UsageError(f'--filter dangling="{text}"', remedy="write dangling=true or dangling=false")
+    return text in ("true", "1")
+
+
+def _name(reference: Reference | None) -> tuple[str, str]:
+    if reference is None:
+        return NONE, NONE
+    repository = reference.familiar.rsplit("@", 1)[0]
+    if reference.tag:
+        repository = repository.removesuffix(f":{reference.tag}")
+    return repository, reference.tag or NONE
+
+
+def _id(image: StoredImage, whole: bool) -> str:
+    return str(image.id) if whole else image.id.short
+
+
+def _row(image: StoredImage, reference: Reference | None, no_trunc: bool) -> dict[str, object]:
+    repository, tag = _name(reference)
+    return {
+        "Repository": repository,
+        "Tag": tag,
+        "ID": _id(image, no_trunc),
+        "Digest": str(image.descriptor.digest),
+        "CreatedSince": age_text(image.config.created),
+        "CreatedAt": created_text(image.config.created),
+        "Size": size_text(image.size_bytes),
+    }

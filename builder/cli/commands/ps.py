@@ -1,0 +1,136 @@
+"""tiffin ps."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+
+import click
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output.lists import (
+    JSON,
+    created_text,
+    duration_text,
+    filters_of,
+    format_option,
+    is_podman,
+    show_rows,
+)
+from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers, ContainerState
+from tiffin.builder.solver.results import rfc3339
+
+HEADINGS = {
+    "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
+    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS", "Size": "SIZE",
+}  # fmt: skip
+COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+MAX_COMMAND_LENGTH = 20  # Docker's
+
+
+@click.command("ps")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those that ended.")
+@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
+@click.option("--no-trunc", is_flag=True, help="Print whole ids and commands.")
+@click.option(
+    "-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="name=, id=, status=, label=; repeatable."
+)
+@format_option()
+@click.pass_obj
+def command(
+    session: Session, /, everything: bool, quiet: bool, no_trunc: bool, filters: tuple[str, ...], form: str
+) -> None:
+    """List the containers that run."""
+    wanted = filters_of(filters, ("name", "id", "status", "label"))
+    containers = Containers(session.state)
+    rows = [(state, containers.is_alive(state.id)) for state in containers.states()]
+    rows = [row for row in rows if (row[1] or everything or "status" in wanted) and _is_wanted(*row, wanted)]
+    if quiet:
+        for state, _ in rows:
+            click.echo(_id(state, no_trunc))
+    elif form == JSON and is_podman():
+        click.echo(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
+    else:
+        show_rows([_row(state, alive, no_trunc) for state, alive in rows], form, COLUMNS, HEADINGS)
+
+
+def _is_wanted(state: ContainerState, alive: bool, wanted: Mapping[str, list[str]]) -> bool:
+    """Whether it fits one value of every filter."""
+    return (
+        any(text in state.name for text in wanted.get("name", [""]))
+        and any(state.id.startswith(text) for text in wanted.get("id", [""]))
+        and _state(state, alive) in wanted.get("status", [_state(state, alive)])
+        and all(_has_label(state, text) for text in wanted.get("label", []))
+    )
+
+
+def _has_label(state: ContainerState, text: str) -> bool:
+    name, equals, value = text.partition("=")
+    return name in state.labels and (not equals or state.labels[name] == value)
+
+
+def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object]:
+    text = shlex.join(state.command)
+    if not no_trunc and len(text) > MAX_COMMAND_LENGTH:
+        text = text[: MAX_COMMAND_LENGTH - 1] + "…"
+    return {
+        "ID": _id(state, no_trunc),
+        "Image": state.image,
+        "Command": f'"{text}"',
+        "RunningFor": f"{duration_text(time.time() - state.created)} ago",
+        "CreatedAt": created_text(rfc3339(state.created)),
+        "Status": _status(state, alive),
+        "State": _state(state, alive),
+        "Ports": ", ".join(state.ports) if alive else "",
+        "Names": state.name,
+        "Labels": ",".join(f"{name}={value}" for name, value in sorted(state.labels.items())),
+        "LocalVolumes": "0",
+        "Mounts": "",
+        "Networks": "",
+        "Size": "0B",
+    }
+
+
+def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
+    """As podman has it, which writes them as one array."""
+    return {
+        "Id": state.id,
+        "Names": [state.name],
+        "Image": state.image,
+        "ImageID": state.image_id.removeprefix("sha256:"),
+        "Command": list(state.command),
+        "Created": int(state.created),
+        "CreatedAt": f"{duration_text(time.time() - state.created)} ago",
+        "StartedAt": int(state.created),
+        "Exited": not alive,
+        "ExitedAt": int(state.finished),
+        "ExitCode": state.exit_code or 0,
+        "State": _state(state, alive),
+        "Status": _status(state, alive),
+        "Pid": state.pid if alive else 0,
+        "Labels": dict(state.labels),
+        "Mounts": [],
+        "Networks": [],
+        "Ports": list(state.ports),
+        "Pod": "",
+        "PodName": "",
+    }
+
+
+def _id(state: ContainerState, no_trunc: bool) -> str:
+    return state.id if no_trunc else state.id[:SHORT_ID_LENGTH]
+
+
+def _state(state: ContainerState, alive: bool) -> str:
+    return "running" if alive else "dead" if state.exit_code is None else "exited"
+
+
+def _status(state: ContainerState, alive: bool) -> str:
+    if alive:
+        return f"Up {duration_text(time.time() - state.created)}"
+    if state.exit_code is None:
+        return "Dead"
+    return f"Exited ({state.exit_code}) {duration_text(time.time() - state.finished)} ago"

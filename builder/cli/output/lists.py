@@ -1,0 +1,117 @@
+"""Lists as docker prints them: a table, JSON lines, or a Go template for each row; ages; filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+from tiffin.builder.errors import UsageError
+from tiffin.builder.version import called_name
+
+TABLE, JSON = "table", "json"
+MIN_WIDTH, PADDING = 10, 3  # of columns, docker's
+Row = Mapping[str, object]  # by the names docker gives templates
+_MINUTE, _HOUR = 60, 3600
+
+
+def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: Mapping[str, str]) -> None:
+    """Print rows in the form of --format: table, json, a template, or `table` and a template. Raises UsageError."""
+    if form == TABLE:
+        print_table([[headings[name] for name in columns], *([str(row[name]) for name in columns] for row in rows)])
+        return
+    from tiffin.builder.cli.output.template import Template
+    from tiffin.builder.cli.output.template_values import to_json
+
+    if form == JSON:
+        for row in rows:
+            click.echo(to_json(dict(sorted(row.items()))))
+        return
+    text = form.replace("\\t", "\t").replace("\\n", "\n")
+    in_table = text.startswith(f"{TABLE} ")
+    template = Template(text.removeprefix(f"{TABLE} ").lstrip() if in_table else text)
+    lines = [template.render(row) for row in rows]
+    if in_table:
+        names = dict.fromkeys({name for row in rows for name in row} | set(headings), "")
+        print_table([line.split("\t") for line in (template.render({**names, **headings}), *lines)])
+    else:
+        click.echo("".join(f"{line}\n" for line in lines), nl=False)
+
+
+def print_table(lines: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be."""
+    count = max(map(len, lines))
+    widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(count)]
+    for line in lines:
+        cells = zip(line, widths, strict=False)
+        click.echo("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
+
+
+def is_podman() -> bool:
+    """Whether the program was called by podman's name, so that lists in JSON are one array."""
+    return called_name() == "podman"
+
+
+def filters_of(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
+    """--filter NAME=VALUE by name; raises UsageError for a name that is not in `known`."""
+    result: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            raise UsageError(f'--filter "{text}" is not supported', remedy=f"use {'=, '.join(known)}=")
+        result.setdefault(name, []).append(value)
+    return result
+
+
+def match_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
+    """Whether all of NAME or NAME=VALUE are there."""
+    pairs = (text.partition("=") for text in wanted)
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in pairs)
+
+
+def timestamp(created: str) -> float | None:
+    """Seconds since 1970 of an RFC 3339 time, None for what is none."""
+    try:
+        return datetime.fromisoformat(created[:19]).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def age_text(created: str, now: Callable[[], float] = lambda: datetime.now(UTC).timestamp()) -> str:
+    """ "3 days ago", from an RFC 3339 time."""
+    seconds = timestamp(created)
+    return "N/A" if seconds is None else f"{duration_text(now() - seconds)} ago"
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time in docker's words (go-units HumanDuration)."""
+    whole = int(seconds)
+    minutes, hours = whole // _MINUTE, int(seconds / _HOUR + 0.5)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < _MINUTE:
+        return f"{whole} seconds"
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    for unit, length, limit in (("hours", 1, 48), ("days", 24, 336), ("weeks", 168, 1440), ("months", 720, 17520)):
+        if hours < limit:
+            return f"{hours // length} {unit}"
+    return f"{hours // 8760} years"
+
+
+def created_text(created: str) -> str:
+    """A time in the form of docker's CreatedAt."""
+    seconds = timestamp(created)
+    return "N/A" if seconds is None else f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M:%S} +0000 UTC"
+
+
+def format_option(default: str = TABLE) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """--format."""
+    return click.option("--format", "form", default=default, metavar="table|json|TEMPLATE", help="Go template.")

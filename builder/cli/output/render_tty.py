@@ -1,0 +1,210 @@
+"""The live view: running steps with their last lines, transfers with bars. Owner of rich.
+
+A thread redraws while something runs, and only then: between steps the process is single-threaded, as entering a user
+namespace needs it, and what is printed stays where it is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import threading
+import time
+from collections import deque
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tiffin.builder.cli.output.renderer import Renderer
+from tiffin.builder.errors import CANCELED
+from tiffin.builder.events import (
+    Event,
+    Noted,
+    StepCached,
+    StepFailed,
+    StepFinished,
+    StepOutput,
+    StepStarted,
+    Transfer,
+    Warned,
+)
+from tiffin.builder.plain_text import plain_line, size_text
+
+LOG_LINES = 6  # BuildKit's
+REFRESH_SECONDS = 0.125
+BAR_WIDTH = 24
+MIN_WIDTH_FOR_BARS = 72  # label, bar and sizes fit on a line
+MAX_REST_CHARACTERS = 4096  # of a line that does not end; what is shown is one line of a terminal
+
+
+class _Step:
+    """A running step and its last lines."""
+
+    def __init__(self, name: str) -> None:
+        self.name = plain_line(name)
+        self.began = time.monotonic()
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._decoders = {n: codecs.getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
+        self._rests = {1: "", 2: ""}
+
+    def add(self, stream: int, data: bytes) -> None:
+        """Keep the last lines of output."""
+        *lines, rest = (self._rests[stream] + self._decoders[stream].decode(data)).split("\n")
+        self.lines.extend(plain for line in lines[-LOG_LINES:] if (plain := plain_line(line)))
+        self._rests[stream] = rest[-MAX_REST_CHARACTERS:]
+
+    def shown(self) -> list[str]:
+        """The lines to show: an unfinished one, such as a progress bar of the command, is the last."""
+        unfinished = [plain for rest in self._rests.values() if (plain := plain_line(rest))]
+        return [*self.lines, *unfinished][-LOG_LINES:]
+
+
+class LiveRenderer(Renderer):
+    """Draws on a terminal; the cursor is back and the lines stand when the command ends, however it ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+        self._lock = threading.Lock()  # guards what follows
+        self._began = time.monotonic()
+        self._steps: dict[int, _Step] = {}
+        self._transfers: dict[str, Transfer] = {}
+        self._seen = 0
+        self._done = 0
+        self._live: Live | None = None
+        self._ticker: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    def __enter__(self) -> LiveRenderer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._steps.clear()
+            self._transfers.clear()
+            self._follow()
+            ticker = self._ticker
+        if ticker is not None:
+            ticker.join()
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            line = self._take(event)
+            try:
+                if line is not None:
+                    self._console.print(line, soft_wrap=True)
+                self._follow()
+            except OSError:  # the terminal is gone: that ends no build
+                return
+
+    def _take(self, event: Event) -> Text | None:
+        """Change the state; a line that stays on the screen, if there is one."""
+        match event:
+            case StepStarted():
+                self._seen += 1
+                self._steps[event.step_id] = _Step(event.name)
+            case StepOutput():
+                if event.step_id in self._steps:
+                    self._steps[event.step_id].add(event.stream, event.data)
+            case StepCached():
+                self._seen += 1
+                self._done += 1
+                return Text.assemble(("=> CACHED ", "blue"), plain_line(event.name))
+            case StepFinished():
+                return self._ended(event.step_id, ("=> ", "green"), event.seconds)
+            case StepFailed():
+                how = "CANCELED" if event.message == CANCELED else "ERROR"
+                return self._ended(event.step_id, (f"=> {how} ", "bold red"), event.seconds)
+            case Transfer():
+                return self._moved(event)
+            case Warned():
+                where = f"{event.where}: " if event.where else ""
+                rule = f"{event.rule}: " if event.rule else ""
+                return Text.assemble(("warning: ", "yellow"), plain_line(where + rule + event.message))
+            case Noted():
+                return Text(plain_line(event.message))
+        return None
+
+    def _ended(self, step_id: int, mark: tuple[str, str], seconds: float) -> Text:
+        self._done += 1
+        step = self._steps.pop(step_id, None)
+        return Text.assemble(mark, step.name if step else f"#{step_id}", (f"  {seconds:.1f}s", "dim"))
+
+    def _moved(self, event: Transfer) -> Text | None:
+        if not event.finished:
+            self._transfers[event.key] = event
+            return None
+        self._transfers.pop(event.key, None)
+        size = size_text(event.total_bytes or event.done_bytes)
+        return Text.assemble(("=> ", "green"), plain_line(event.label), (f"  {size} {event.note}".rstrip(), "dim"))
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Begin to draw when something runs, stop when nothing does. Call it with the lock held."""
+        if self._steps or self._transfers:
+            if self._live is None:
+                self._live = Live(
+                    self._view(),
+                    console=self._console,
+                    auto_refresh=False,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start(refresh=True)
+            if self._ticker is None:
+                self._wake.clear()
+                self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+                self._ticker.start()
+        elif self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+            self._wake.set()
+
+    def _tick(self) -> None:
+        while True:
+            self._wake.wait(REFRESH_SECONDS)
+            with self._lock:
+                if self._live is None:
+                    self._ticker = None
+                    return
+                self._wake.clear()
+                try:
+                    self._live.update(self._view(), refresh=True)
+                except OSError:
+                    continue
+
+    def _view(self) -> Group:
+        elapsed = time.monotonic() - self._began
+        verb = f"Building {elapsed:.1f}s ({self._done}/{self._seen})" if self._seen else f"Transferring {elapsed:.1f}s"
+        rows: list[Text | Table] = [Text(f"[+] {verb}", "bold", no_wrap=True, overflow="ellipsis")]
+        room = max(1, self._console.size.height - 2 - len(self._steps) - len(self._transfers))
+        for step in self._steps.values():
+            rows.append(_row(Text.assemble(("=> ", "cyan"), step.name), f"{time.monotonic() - step.began:.1f}s"))
+            lines = step.shown()[-max(1, min(LOG_LINES, room // max(1, len(self._steps)))) :]
+            rows += [Text(f"   {line}", "dim", no_wrap=True, overflow="ellipsis") for line in lines]
+        rows += [self._transfer_row(transfer) for transfer in self._transfers.values()]
+        return Group(*rows)
+
+    def _transfer_row(self, transfer: Transfer) -> Table:
+        label = Text.assemble(("=> ", "cyan"), plain_line(transfer.label))
+        done, total = size_text(transfer.done_bytes), transfer.total_bytes
+        numbers = done if total is None else f"{done} / {size_text(total)}"
+        if not total or self._console.width < MIN_WIDTH_FOR_BARS:
+            return _row(label, numbers)
+        return _row(label, numbers, ProgressBar(total=total, completed=transfer.done_bytes, width=BAR_WIDTH))
+
+
+def _row(label: Text, numbers: str, bar: ProgressBar | None = None) -> Table:
+    """One line of the screen: the label gives way, the numbers do not."""
+    row = Table.grid(expand=True, padding=(0, 1))
+    row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    if bar is not None:
+        row.add_column(width=BAR_WIDTH)
+    row.add_column(no_wrap=True, justify="right")
+    cells: list[Text | ProgressBar] = [label, *([bar] if bar else []), Text(numbers, "dim")]
+    row.add_row(*cells)
+    return row

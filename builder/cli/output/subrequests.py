@@ -1,0 +1,217 @@
+"""--check and --call: what a Dockerfile says, without building it. The JSON shapes are buildx's."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Sequence
+
+from tiffin.builder.cli.output.console import say
+from tiffin.builder.dockerfile.lint_base import LintWarning, stages
+from tiffin.builder.dockerfile.parser import Dockerfile
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError, UsageError
+from tiffin.builder.instructions.base import description_of
+from tiffin.builder.plain_text import size_text
+from tiffin.builder.solver.outline import Need, Outline
+from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.reading import read_stages
+from tiffin.builder.solver.report import Report
+
+CALLS = ("build", "check", "explain", "outline", "targets")
+DOCS = "https://docs.docker.com/go/dockerfile/rule/"
+OWN = ("AptListsLeft", "CopyAllBeforeInstall", "ArgShadowsEnv", "DoubleStarInCopySource")
+DESCRIPTIONS = {
+    "StageNameCasing": "The name of a stage is in lower case",
+    "FromAsCasing": "FROM and AS are in the same case",
+    "NoEmptyContinuation": "A continued instruction has no empty line inside",
+    "ConsistentInstructionCasing": "The keywords of all instructions are in the same case",
+    "DuplicateStageName": "The names of stages are unique",
+    "ReservedStageName": "No stage has a reserved name",
+    "JSONArgsRecommended": "CMD and ENTRYPOINT are in JSON form, so that signals reach the program",
+    "MaintainerDeprecated": "MAINTAINER is deprecated in favour of a label",
+    "UndefinedArgInFrom": "FROM uses declared ARGs only",
+    "WorkdirRelativePath": "A relative WORKDIR follows an absolute one, as the base image may change",
+    "UndefinedVar": "A variable is defined before its use",
+    "MultipleInstructionsDisallowed": "A stage has one CMD, ENTRYPOINT and HEALTHCHECK, as only the last is used",
+    "LegacyKeyValueFormat": "Names and values are separated by an equals sign",
+    "InvalidBaseImagePlatform": "The base image is for the platform that is built",
+    "RedundantTargetPlatform": "FROM does not set the platform that is its default",
+    "SecretsUsedInArgOrEnv": "ARG and ENV hold no secrets",
+    "InvalidDefaultArgInFrom": "FROM has a valid name with the defaults of its ARGs",
+    "FromPlatformFlagConstDisallowed": "The platform of FROM is not a constant",
+    "CopyIgnoredFile": "COPY and ADD name no file that .dockerignore excludes",
+    "InvalidDefinitionDescription": "The comment above a stage or an ARG begins with its name",
+    "ExposeProtoCasing": "The protocol in EXPOSE is in lower case",
+    "ExposeInvalidFormat": "EXPOSE has neither an address nor a port of the host",
+    "AptListsLeft": "The package lists of apt-get are removed in the step that fetched them",
+    "CopyAllBeforeInstall": "Dependencies are installed before the whole context is copied",
+    "ArgShadowsEnv": "No ARG follows an ENV of the same name",
+    "DoubleStarInCopySource": "A source with ** has --parents, as it is like * without",
+}
+CONTEXT_LINES = 2
+
+
+def parse_call(text: str) -> tuple[str, bool]:
+    """--call NAME[,format=json|text]: the name, and whether JSON is wanted. Raises UsageError."""
+    name, *options = text.split(",")
+    if name not in CALLS:
+        raise UsageError(f'--call "{name}" is unknown', remedy=did_you_mean(name, CALLS) or f"use {', '.join(CALLS)}")
+    form = "text"
+    for option in options:
+        key, _, value = option.partition("=")
+        if key != "format" or value not in ("json", "text"):
+            raise UsageError(f'--call "{text}": "{option}" is unknown', remedy="use format=json or format=text")
+        form = value
+    return name, form == "json"
+
+
+def show_report(report: Report) -> None:
+    """Print what a build would do."""
+    for line in report.lines(size_text):
+        say(line)
+
+
+def show_check(
+    found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool, error: TiffinError | None = None
+) -> None:
+    """Print the findings of build checks; JSON also has the error that ended them."""
+    if as_json:
+        say(json.dumps(_check_document(found, dockerfile, error), indent=2))
+        return
+    text = dockerfile.decode("utf-8", "replace").splitlines()
+    count = len(found)
+    if count:
+        say(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
+    elif error is None:
+        say("Check complete, no warnings found.")
+    for item in found:
+        url = _url(item.rule)
+        say(f"\nWARNING: {item.rule}{f' - {url}' if url else ''}\n{item.message}\n{excerpt(item.span, text)}")
+
+
+def _check_document(found: Sequence[LintWarning], dockerfile: bytes, error: TiffinError | None) -> dict[str, object]:
+    warnings = [
+        {
+            "ruleName": item.rule,
+            "description": DESCRIPTIONS[item.rule],
+            "url": _url(item.rule),
+            "detail": item.message,
+            "location": _location(item.span),
+        }
+        for item in found
+    ]
+    spans = _spans(error) if error else []
+    files = dict.fromkeys(span.file for span in [*(item.span for item in found), *spans]) or ["Dockerfile"]
+    sources = [{"filename": name, "data": _base64(dockerfile), "language": "Dockerfile"} for name in files]
+    document: dict[str, object] = {"warnings": warnings, "sources": sources}
+    if error:
+        document["buildError"] = {"message": str(error), "location": _location(*spans)}
+    return document
+
+
+def excerpt(span: Span, lines: Sequence[str]) -> str:
+    """The lines of `span` marked with >>> and some around them."""
+    first, last = max(1, span.first_line - CONTEXT_LINES), min(len(lines), span.last_line + CONTEXT_LINES)
+    rule = "-" * 20
+    shown = [
+        f"{number:4} | {'>>>' if span.first_line <= number <= span.last_line else '   '} {lines[number - 1]}"
+        for number in range(first, last + 1)
+    ]
+    return "\n".join([f"{span.file}:{span.first_line}", rule, *shown, rule])
+
+
+def show_targets(dockerfile: Dockerfile, source: bytes, *, as_json: bool) -> None:
+    """Print the stages that can be built; raises DockerfileError for a file that cannot be read."""
+    read_stages(dockerfile)
+    every = list(stages(dockerfile))
+    rows = [
+        {
+            "name": stage.name.lower(),
+            "default": stage is every[-1],
+            "description": description_of(stage.name.lower(), stage.head.comments),
+            "base": stage.words[0],
+            "platform": next((flag.value or "" for flag in stage.head.flags if flag.name == "platform"), ""),
+            "location": _location(stage.head.span),
+        }
+        for stage in every
+    ]
+    if as_json:
+        say(json.dumps({"targets": [_given(**row) for row in rows], "sources": [_base64(source)]}, indent=2))
+        return
+    _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
+
+
+def show_outline(dockerfile: Dockerfile, plan: Plan, source: bytes, *, as_json: bool) -> None:
+    """Print the arguments, secrets, ssh agents and caches that the target uses."""
+    outline = Outline.of(plan)
+    target = list(stages(dockerfile))[plan.target]
+    name = target.name.lower()
+    description = description_of(name, target.head.comments)
+    if as_json:
+        document = _given(
+            name=name,
+            description=description,
+            args=[
+                _given(name=arg.name, description=arg.description, value=arg.value, location=_location(arg.span))
+                for arg in outline.args
+            ],
+            secrets=[_need(need) for need in outline.secrets],
+            ssh=[_need(need) for need in outline.ssh],
+            cache=[{"ID": need.name, "location": _location(need.span)} for need in outline.caches],
+            sources=[_base64(source)],
+        )
+        say(json.dumps(document, indent=2))
+        return
+    if name:
+        say(f"TARGET: {name}" + (f"\nDESCRIPTION: {description}" if description else "") + "\n")
+    _table(("BUILD ARG", "VALUE", "DESCRIPTION"), [(arg.name, arg.value, arg.description) for arg in outline.args])
+    for title, needs in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
+        _table((title, "REQUIRED"), [(need.name, "true" if need.required else "") for need in needs])
+    _table(("CACHE",), [(need.name,) for need in outline.caches])
+
+
+def _need(need: Need) -> dict[str, object]:
+    return _given(name=need.name, required=need.required, location=_location(need.span))
+
+
+def _given(**fields: object) -> dict[str, object]:
+    """The fields that say something: buildx leaves out the others."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def _target_text(row: dict[str, object]) -> str:
+    name = str(row["name"]) or "(no name)"
+    return f"{name} (default)" if row["default"] else name
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not rows:
+        return
+    widths = [max(len(str(row[column])) for row in (titles, *rows)) for column in range(len(titles))]
+    for row in (titles, *rows):
+        say("   ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    say("")
+
+
+def _url(rule: str) -> str:
+    """BuildKit's page of a rule; ours have docs/checks.md."""
+    if rule in OWN:
+        return ""
+    words = "".join(f"-{char.lower()}" if char.isupper() else char for char in rule).lstrip("-")
+    return f"{DOCS}{words.replace('j-s-o-n', 'json')}/"
+
+
+def _spans(error: TiffinError) -> list[Span]:
+    every = error.errors if isinstance(error, DockerfileErrors) else (error,)
+    return [item.span for item in every if isinstance(item, (DockerfileError, BuildError)) and item.span is not None]
+
+
+def _location(*spans: Span) -> dict[str, object]:
+    """A range for each line."""
+    lines = sorted({line for span in spans for line in range(span.first_line, span.last_line + 1)})
+    return _given(ranges=[{"start": {"line": line}, "end": {"line": line}} for line in lines])

@@ -1,0 +1,71 @@
+"""--annotation [TYPE[[PLATFORM]],…:]KEY=VALUE, as buildx reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tiffin.builder.cli.options.build_values import need_text
+from tiffin.builder.dockerfile.suggest import did_you_mean
+from tiffin.builder.errors import UsageError
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.values import dataclass
+
+TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
+_TYPE = r"[a-z-]+(?:\[[^\]]*\])?"
+_PREFIX = re.compile(rf"({_TYPE}(?:,{_TYPE})*):(.*)", re.DOTALL)
+_ONE = re.compile(r"([a-z-]+)(?:\[([^\]]*)\])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One annotation of documents of one kind; `platform` None is every platform."""
+
+    kind: str
+    platform: Platform | None
+    key: str
+    value: str
+
+
+class Annotations:
+    """All annotations of a command."""
+
+    def __init__(self, found: Sequence[Annotation]) -> None:
+        self._found = tuple(found)
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Annotations:
+        """Raises UsageError naming the annotation at fault."""
+        found: list[Annotation] = []
+        for text in need_text(texts, "--annotation"):
+            match = _PREFIX.fullmatch(text.partition("=")[0])
+            kinds, pair = (match[1], text[len(match[1]) + 1 :]) if match else ("manifest", text)
+            key, equals, value = pair.partition("=")
+            if not key or not equals:
+                raise UsageError(f'--annotation "{text}" is no KEY=VALUE', remedy="write --annotation KEY=VALUE")
+            for kind in re.split(r",(?![^\[]*\])", kinds):
+                found.append(_annotation(kind, key, value, text))
+        return cls(found)
+
+    def of(self, kind: str, platform: Platform | None = None) -> dict[str, str]:
+        """The annotations of the documents of a kind, for one platform."""
+        return {
+            item.key: item.value
+            for item in self._found
+            if item.kind == kind and (item.platform is None or item.platform == platform)
+        }
+
+    def need_index(self) -> bool:
+        """Whether one of them belongs to an index."""
+        return any(item.kind in ("index", "index-descriptor", "manifest-descriptor") for item in self._found)
+
+
+def _annotation(kind: str, key: str, value: str, text: str) -> Annotation:
+    match = _ONE.fullmatch(kind)
+    name, platform = (match[1], match[2]) if match else (kind, None)
+    if name not in TYPES:
+        raise UsageError(
+            f'--annotation "{text}": unknown type "{name}"',
+            remedy=did_you_mean(name, TYPES) or f"use {', '.join(TYPES)}",
+        )
+    return Annotation(kind=name, platform=Platform.parse(platform) if platform else None, key=key, value=value)

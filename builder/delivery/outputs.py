@@ -1,0 +1,188 @@
+"""What becomes of a finished build: images, indexes of several platforms, archives, directories, and the files of results."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiffin.builder.api.session import Session, refuse_terminal
+from tiffin.builder.cli.output.console import say
+from tiffin.builder.delivery.annotations import Annotations
+from tiffin.builder.delivery.output_spec import STDOUT, OutputSpec
+from tiffin.builder.errors import UsageError
+from tiffin.builder.events import Noted, Sink
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Descriptor, Index, Platform
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.solver.build import Built
+
+LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Writes the outputs of one command. `builds`: one for each platform, in the order asked for; `enter`: the user
+    namespace, from where layers that exist unpacked only can be read.
+    """
+
+    session: Session
+    layers: LayerStore
+    remote: Callable[[], Remote]
+    enter: Callable[[], object]
+    sink: Sink
+    specs: tuple[OutputSpec, ...]
+    names: tuple[Reference, ...]
+    builds: tuple[tuple[Platform, Built], ...]
+    several: bool  # an index is wanted
+    annotations: Annotations
+
+    def write(self) -> None:
+        """Raises StoreError, RegistryError, UsageError."""
+        for spec in self.specs:
+            match spec.kind:
+                case "image" | "registry":
+                    images = self._keep(spec)
+                    if spec.push:
+                        self._push(images, spec)
+                case "oci" | "docker":
+                    self._save(spec)
+                case "tar" | "local":
+                    self._export(spec)
+
+    def image_id(self) -> Digest:
+        """The digest of the configuration; of several platforms, that of the index."""
+        if self.several:
+            return Digest.of(self.index().encode())
+        return Digest.of(self.builds[0][1].config_bytes)
+
+    def index(self) -> Index:
+        """The index of all platforms (image-spec image-index.md)."""
+        return Index(
+            manifests=tuple(
+                Descriptor(
+                    media_type=built.manifest.media_type,
+                    digest=Digest.of(built.manifest_bytes),
+                    size_bytes=len(built.manifest_bytes),
+                    platform=platform,
+                    annotations=self.annotations.of("manifest-descriptor", platform),
+                )
+                for platform, built in self.builds
+                if built.manifest is not None
+            ),
+            annotations=self.annotations.of("index"),
+        )
+
+    def metadata(self) -> dict[str, object]:
+        """What --metadata-file holds, by buildx's names."""
+        document: dict[str, object] = {}
+        built = self.builds[0][1]
+        if not self.several:
+            document["containerimage.config.digest"] = str(Digest.of(built.config_bytes))
+        if built.manifest is not None:
+            data = self.index().encode() if self.several else built.manifest_bytes
+            media_type = self.index().media_type if self.several else built.manifest.media_type
+            document["containerimage.digest"] = str(Digest.of(data))
+            document["containerimage.descriptor"] = {
+                "mediaType": media_type,
+                "digest": str(Digest.of(data)),
+                "size": len(data),
+            }
+        if self.names:
+            document["image.name"] = ",".join(str(name) for name in self.names)
+        return document
+
+    def write_results(self, *, iidfile: str, metadata_file: str) -> None:
+        """--iidfile, --metadata-file, and the image id on stdout unless an output goes there."""
+        if iidfile:
+            Path(iidfile).write_text(str(self.image_id()))
+        if metadata_file:
+            Path(metadata_file).write_text(json.dumps(self.metadata(), indent=2) + "\n")
+        if not any(spec.dest == STDOUT for spec in self.specs):
+            say(str(self.image_id()))
+
+    def _names(self, spec: OutputSpec) -> tuple[Reference, ...]:
+        return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))
+
+    def _bring_layers(self) -> None:
+        """Layers of a base that nothing had to read yet."""
+        refs = (ref for _, built in self.builds for ref in built.layer_refs)
+        missing = [ref for ref in refs if not self.session.blobs.has(ref.digest)]
+        if missing:
+            self.remote().fetch_all(missing)
+
+    def _keep(self, spec: OutputSpec) -> list[StoredImage]:
+        """The images in the local store. One that is only pushed stays out of it where a shared cache has its layers."""
+        store, names = self.session.store, self._names(spec)
+        refs = [ref for _, built in self.builds for ref in built.layer_refs]
+        shared = {ref.digest for ref in self.layers.elsewhere.values()}
+        if spec.kind == "registry" and any(
+            ref.digest in shared and not self.session.blobs.has(ref.digest) for ref in refs
+        ):
+            return [store.unlisted(built.manifest_bytes, built.config_bytes) for _, built in self.builds]
+        self._bring_layers()
+        images = [
+            store.put(built.manifest_bytes, built.config_bytes, () if self.several else names)
+            for _, built in self.builds
+        ]
+        if self.several:
+            store.put_index(self.index(), names)
+        return images
+
+    def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> None:
+        for name in self._names(spec):
+            if spec.insecure:
+                self.remote().allow_insecure(name.registry)
+            if self.several:
+                digest = self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
+            else:
+                digest = self.remote().push(images[0], name, by_digest=spec.by_digest)
+            self.sink.emit(Noted(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
+
+    def _save(self, spec: OutputSpec) -> None:
+        from tiffin.builder.image.archive_write import Saved, output_file, save, save_directory
+
+        if self.several and spec.kind == "docker":
+            raise UsageError("a docker archive holds one platform", remedy="use type=oci, or build one platform")
+        self._bring_layers()
+        names = self._names(spec)
+        images = [
+            Saved(manifest=built.manifest_bytes, config=built.config_bytes, names=() if self.several else names)
+            for _, built in self.builds
+        ]
+        index = (self.index(), names) if self.several else None
+        if spec.is_directory:
+            save_directory(images, self.session.blobs, Path(spec.dest), index=index)
+            return
+        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
+        with output_file(spec.dest, sys.stdout.buffer) as sink:
+            save(images, self.session.blobs, sink, index=index)
+
+    def _export(self, spec: OutputSpec) -> None:
+        from tiffin.builder.image.archive_write import output_file
+        from tiffin.builder.solver.build import lacks_blob
+        from tiffin.builder.solver.export import export_directory, export_tar
+
+        if any(lacks_blob(built.chain, self.layers) for _, built in self.builds):
+            self.enter()
+        state = self.session.state
+        parts = [(_directory_of(platform) if self.several else "", built.chain) for platform, built in self.builds]
+        if spec.kind == "local":
+            for directory, chain in parts:
+                export_directory(chain, self.layers, state, Path(spec.dest) / directory)
+            return
+        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
+        with output_file(spec.dest, sys.stdout.buffer) as sink:
+            export_tar(parts, self.layers, state, sink)
+
+
+def _directory_of(platform: Platform) -> str:
+    return str(platform).replace("/", LOCAL_DIRECTORY_SEPARATOR)

@@ -1,0 +1,63 @@
+"""The configuration file: $TIFFIN_CONFIG, or tiffin/config.toml in the user's configuration directory (XDG base directories).
+
+[[cache]]                     # see tiffin.builder.sharing.options
+[registries]
+insecure = ["*.corp.example", "10.0.0.0/8"]
+mirrors = ["https://mirror.corp.example"]    # of docker.io
+private = ["registry.corp.example"]          # may lead to private addresses
+pull-after = ["12h"]                         # bases are looked up again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tiffin.builder.errors import UsageError
+from tiffin.cache.typed import cast
+
+TABLES = ("cache", "registries")
+
+
+def config_path(environ: Mapping[str, str]) -> Path | None:
+    """The file, if there is one; that of $TIFFIN_CONFIG must exist."""
+    if environ.get("TIFFIN_CONFIG"):
+        return Path(environ["TIFFIN_CONFIG"])
+    home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
+    path = Path(home) / "tiffin/config.toml"
+    return path if home and path.exists() else None
+
+
+def cache_tables(path: Path) -> list[dict[str, object]]:
+    """The tables [[cache]]."""
+    tables = _document(path).get("cache", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(f"{path}: cache is no list of tables", remedy="write [[cache]]")
+    return cast("list[dict[str, object]]", tables)
+
+
+def registry_texts(path: Path | None, name: str) -> tuple[str, ...]:
+    """A list of texts of the table [registries]."""
+    table = _document(path).get("registries", {}) if path is not None else {}
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: registries is no table", remedy="write [registries]")
+    texts = table.get(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{path}: registries.{name} is no list of texts", remedy=f'write {name} = ["…"]')
+    return tuple(texts)
+
+
+def _document(path: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        document: dict[str, object] = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read {path}: {exc}", remedy="write TOML, or remove the file") from exc
+    unknown = [name for name in document if name not in TABLES]
+    if unknown:
+        raise UsageError(
+            f'{path} has "{unknown[0]}", which means nothing here',
+            remedy="take it out; there are [[cache]] and [registries]",
+        )
+    return document

@@ -1,0 +1,1 @@
+"""The shared caches of a build."""

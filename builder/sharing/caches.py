@@ -1,0 +1,315 @@
+"""The shared caches of one build: asked after the local one, filled beside the build.
+
+What cannot be read or written costs a warning, and an error only where a cache is `required`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from tiffin.builder.api.session import CACHE_TOKEN_VARIABLE
+from tiffin.builder.errors import CorruptError, StoreError, TiffinError
+from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.plain_text import size_text
+from tiffin.builder.sharing.options import S3_OPTIONS, CacheSpec, max_blob_bytes
+from tiffin.builder.solver.solve import Watch
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.bounded import Guard
+from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.files import disk_errors
+from tiffin.cache.sealing import Sealer
+from tiffin.cache.shared import SharedCache, SharedStore
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.trust import Trust
+from tiffin.cache.upload import Uploaded, Uploader
+from tiffin.cache.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.solver.build import Built
+    from tiffin.cache.blobs import BlobStore
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shared:
+    """One cache with what reads and fills it."""
+
+    spec: CacheSpec
+    store: SharedStore
+    cache: SharedCache | None = None
+    guard: Guard | None = None
+    uploader: Uploader | None = None
+
+    @property
+    def failed(self) -> str:
+        """Why nothing more is asked of it."""
+        return self.guard.failed if self.guard is not None else ""
+
+    def __str__(self) -> str:
+        return f"{self.store.name} cache {self.store.place}"
+
+
+class SharedCaches(Watch):
+    """All of them, nearest (first named) first. `remote` makes the registries' side, `enter` the namespace to pack in."""
+
+    def __init__(
+        self,
+        specs: Sequence[CacheSpec],
+        *,
+        blobs: BlobStore,
+        layers: LayerStore,
+        remote: Callable[[], Remote],
+        sink: Sink,
+        sealer: Sealer,
+        trust: Trust,
+    ) -> None:
+        self._blobs = blobs
+        self._layers = layers
+        self._remote = remote
+        self._sink = sink
+        self._sealer = sealer
+        self._trust = trust
+        self._holders: dict[Digest, list[SharedStore]] = {}  # of packed layers
+        self._lost: set[Digest] = set()  # packed layers that came damaged or not at all
+        self._all = [self._open(spec) for spec in _merged(specs)]
+        if self._all:
+            remote().shared.append(self._bring)
+
+    @property
+    def tiers(self) -> list[SharedCache]:
+        """The caches to ask, in order."""
+        return [item.cache for item in self._all if item.cache is not None]
+
+    @property
+    def modes(self) -> frozenset[str]:
+        """Whose records are wanted in the end."""
+        return frozenset(item.spec.mode for item in self._all if item.uploader is not None)
+
+    def records(self) -> list[StepRecord]:
+        """Every record that came from any of them so far."""
+        return [record for cache in self.tiers for record in cache.records()]
+
+    def lose(self, digest: Digest) -> bool:
+        """Do without a packed layer from now on; False if no shared cache said it had it."""
+        if digest not in self._holders:
+            return False
+        del self._holders[digest]
+        self._lost.add(digest)
+        for diff_id in [key for key, ref in self._layers.elsewhere.items() if ref.digest == digest]:
+            del self._layers.elsewhere[diff_id]
+        return True
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        """Begin to bring up a layer just made."""
+        if record.layer is None or not self._blobs.has(record.layer.digest):
+            return
+        for item in self._all:
+            if item.uploader is not None and (for_target or item.spec.mode == "max"):
+                item.uploader.offer(record.layer)
+
+    def share(
+        self,
+        builds: Sequence[Built],
+        compression: Compression,
+        enter: Callable[[], object],
+        mounts: Mapping[Digest, StepRecord],
+    ) -> None:
+        """Bring up everything that is not there yet, and the cache mounts; raises StoreError for a required cache that failed."""
+        jobs = []
+        for item in self._all:
+            if item.uploader is None or item.failed:
+                continue
+            records: dict[Digest, StepRecord] = {}
+            question: list[Digest] = []
+            for built in builds:
+                records.update(self._packed(built.records[item.spec.mode], compression, enter))
+                question += built.question
+            jobs.append((item, item.uploader, records, question))
+        for item, uploader, records, question in jobs:  # these start threads: the namespace has been entered by now
+            self._tell(item, uploader.finish(records, question, mounts))
+
+    def bring_up(
+        self, records: Mapping[Digest, StepRecord], compression: Compression, mounts: Mapping[Digest, StepRecord]
+    ) -> None:
+        """Bring up these records and their layers, and the cache mounts; the namespace has been entered if that was needed."""
+        for item in self._all:
+            if item.uploader is not None:
+                self._tell(item, item.uploader.finish(self._packed(records, compression, lambda: None), (), mounts))
+
+    def everything(self) -> Mapping[Digest, StepRecord]:
+        """All records of those that can tell what they hold."""
+        return {key: record for cache in self.tiers for key, record in cache.everything().items()}
+
+    def _packed(
+        self, records: Mapping[Digest, StepRecord], compression: Compression, enter: Callable[[], object]
+    ) -> dict[Digest, StepRecord]:
+        """The records with a packed layer each."""
+        if any(not self._layers.has_blob(record.diff_id) for record in records.values()):
+            enter()
+        return {
+            key: replace(record, layer=self._layers.ensure_blob(record.diff_id, compression))
+            for key, record in records.items()
+        }
+
+    def _tell(self, item: _Shared, done: Uploaded) -> None:
+        if done.failure:
+            if item.spec.required:
+                raise StoreError(f"{item} could not be filled: {done.failure}", remedy="or leave required=true out")
+            self._sink.emit(Warned(message=f"{item} was not filled: {done.failure}"))
+            return
+        if done.rows or done.layers:
+            layers = f"{done.layers} layer{'' if done.layers == 1 else 's'}"
+            self._sink.emit(Noted(message=f"shared {layers} ({size_text(done.size_bytes)}) with {item}"))
+        if done.too_large:
+            self._sink.emit(
+                Warned(
+                    message=f"{item}: {done.too_large} layers are larger than max-blob; name layers=REFERENCE for them"
+                )
+            )
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _open(self, spec: CacheSpec) -> _Shared:
+        store = self._store(spec)
+        item = _Shared(spec=spec, store=store)
+        if spec.reads:
+            item.guard = guard = Guard(
+                str(item),
+                spec.timeout_seconds,
+                lambda text: self._sink.emit(Warned(message=text)),
+                required=spec.required,
+                begins=spec.writes,
+            )
+            item.cache = SharedCache(store, guard, self._sealer, lambda ref, diff_id: self._found(store, ref, diff_id))
+        if spec.writes:
+            item.uploader = Uploader(
+                store,
+                self._sealer,
+                self._bytes,
+                lambda: bool(self._layers.snapshots.flavor) and not item.failed,
+                self._lost,
+                item.cache.refused if item.cache else frozenset(),
+                spec.timeout_seconds,
+            )
+        return item
+
+    def _found(self, store: SharedStore, ref: BlobRef, diff_id: Digest) -> bool:
+        """A record was found in a store: its layer can be had there."""
+        if ref.digest in self._lost:
+            return False
+        holders = self._holders.setdefault(ref.digest, [])
+        if store not in holders:
+            holders.append(store)
+            reference = getattr(store, "reference", None)
+            if reference is not None:  # a registry: a push can mount it
+                self._remote().add_cached(ref.digest, reference)
+        self._layers.elsewhere[diff_id] = ref
+        self._layers.hearsay.add(ref.digest)
+        return True
+
+    def _bring(self, ref: BlobRef) -> bool:
+        """Bring a packed layer here; wrong bytes are as if it was not there."""
+        for store in self._holders.get(ref.digest, ()):
+            with suppress(CorruptError):
+                try:
+                    stream = store.read_blob(ref)
+                    if stream is None:
+                        continue
+                    with stream, self._blobs.ingest(ref.digest.algorithm) as writer:
+                        while data := stream.read(COPY_CHUNK_BYTES):
+                            writer.write(data)
+                        writer.commit(ref.digest, ref.size_bytes)
+                    return True
+                except CorruptError:
+                    raise
+                except TiffinError as exc:
+                    self._sink.emit(Warned(message=f"{store.name} cache {store.place}: {exc.message}"))
+        return False
+
+    def _bytes(self, ref: BlobRef) -> BinaryIO:
+        """The bytes of a packed layer to bring up, fetched if need be; what takes them checks them."""
+        if not self._blobs.has(ref.digest):
+            self._remote().fetch(ref)
+        path = self._blobs.path(ref.digest)
+        with disk_errors(path):  # it may have been pruned meanwhile
+            return cast(BinaryIO, path.open("rb", buffering=0))
+
+    # -- stores --------------------------------------------------------------------------------------------------------
+
+    def _store(self, spec: CacheSpec) -> SharedStore:
+        if spec.kind == "registry":
+            return self._registry(spec.place, spec)
+        if spec.kind in ("local", "dir"):
+            from tiffin.cache.directory import DirectoryStore
+
+            return DirectoryStore(Path(spec.place), spec.ttl_seconds)
+        if spec.kind == "redis":
+            from tiffin.cache.redis_store import MAX_BLOB_BYTES, RedisStore
+
+            layers = spec.options.get("layers")
+            return RedisStore(
+                spec.place,
+                timeout_seconds=spec.timeout_seconds,
+                ttl_seconds=int(spec.ttl_seconds),
+                max_blob_bytes=max_blob_bytes(spec, MAX_BLOB_BYTES),
+                layers=self._registry(layers, spec) if layers else None,
+            )
+        if spec.kind == "http":
+            from tiffin.cache.http_store import HttpStore
+
+            return HttpStore(
+                spec.place,
+                timeout_seconds=spec.timeout_seconds,
+                token=os.environ.get(CACHE_TOKEN_VARIABLE, ""),
+                trust=self._trust,
+            )
+        from tiffin.cache.s3_store import S3Store
+
+        names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
+        names |= {"secret_access_key": "aws_secret_access_key", "session_token": "aws_session_token"}
+        return S3Store(
+            spec.place,
+            prefix=spec.options.get("prefix", ""),
+            timeout_seconds=spec.timeout_seconds,
+            path_style=spec.options.get("use_path_style") == "true",
+            options={names.get(name, name): spec.options[name] for name in S3_OPTIONS if name in spec.options},
+        )
+
+    def _registry(self, text: str, spec: CacheSpec) -> SharedStore:
+        from tiffin.builder.image.cache_image import RegistryStore
+
+        reference, remote = Reference.parse(text), self._remote()
+        if spec.is_insecure:
+            remote.allow_insecure(reference.registry)
+        return RegistryStore(
+            remote.impatient_client(reference.registry, spec.timeout_seconds),
+            reference,
+            timeout_seconds=spec.timeout_seconds,
+            ttl_seconds=spec.ttl_seconds,
+            origins=lambda digest: remote.repositories(reference.registry, digest),
+        )
+
+
+def _merged(specs: Sequence[CacheSpec]) -> list[CacheSpec]:
+    """Each cache once: named to read and named to fill is both."""
+    found: dict[tuple[str, str], CacheSpec] = {}
+    for spec in specs:
+        known = found.get(spec.identity)
+        if known is None:
+            found[spec.identity] = spec
+            continue
+        filling = spec if spec.writes else known
+        found[spec.identity] = replace(
+            filling,
+            reads=spec.reads or known.reads,
+            writes=spec.writes or known.writes,
+            required=spec.required or known.required,
+        )
+    return list(found.values())

@@ -1,0 +1,136 @@
+"""Cache mounts that travel with a shared cache (--cache-mounts=ID): a new one begins with what another builder left in its own.
+
+Each is one row, named by its id, whose packed layer is the directory; the latest builder to finish wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.plain_text import size_text
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.digest import Digest
+from tiffin.cache.files import remove_tree
+from tiffin.cache.keys import KeyPart, step_key
+from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.statedir import StateDir
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.layers import LayerStore
+    from tiffin.builder.sharing.caches import SharedCaches
+    from tiffin.cache.blobs import BlobStore
+
+KIND = "cache mount"  # the operation such a record says it is of
+NEW_DIRECTORY_MODE = 0o755
+NOTHING_BELOW = Digest.of(b"")
+
+
+class SharedMounts:
+    """The cache mounts called `ids` on one state directory, and what the shared caches have of them."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        *,
+        shared: SharedCaches,
+        layers: LayerStore,
+        blobs: BlobStore,
+        state: StateDir,
+        sink: Sink,
+    ) -> None:
+        self._ids = tuple(dict.fromkeys(ids))
+        self._shared = shared
+        self._layers = layers
+        self._blobs = blobs
+        self._state = state
+        self._sink = sink
+
+    def fill(self, id_: str, path: Path) -> bool:
+        """Make the directory `path` of what a shared cache has for `id_`; False, and no directory, where none has it."""
+        if id_ not in self._ids:
+            return False
+        for name, record in self._found(id_):
+            assert record.layer is not None
+            try:
+                self._unpack(record.diff_id, record.layer, path)
+            except TiffinError as exc:
+                remove_tree(path)
+                self._sink.emit(Warned(message=f"cache mount {id_} in the {name} cache: {exc.message}"))
+                continue
+            size = size_text(record.layer.size_bytes)
+            self._sink.emit(Noted(message=f"cache mount {id_} ({size}) came from the {name} cache"))
+            return True
+        return False
+
+    def fetch(self) -> None:
+        """Make those that are not here yet."""
+        for id_ in self._ids:
+
+            def fill(path: Path, id_: str = id_) -> None:
+                if not self.fill(id_, path):
+                    path.mkdir(mode=NEW_DIRECTORY_MODE)
+
+            if any(True for _ in self._found(id_)):
+                with CacheMounts(self._state, self._layers.snapshots.flavor).open(id_, "locked", fill):
+                    pass
+            else:
+                self._sink.emit(Warned(message=f"no shared cache has a cache mount {id_}"))
+
+    def records(self) -> Mapping[Digest, StepRecord]:
+        """Pack those that are here, for the shared caches; one that is in use now is left out. Needs the namespace."""
+        found = {}
+        for id_ in self._ids:
+            with CacheMounts(self._state, self._layers.snapshots.flavor).find(id_) as path:
+                if path is None:
+                    self._sink.emit(Warned(message=f"cache mount {id_} is not here or in use; it is not shared"))
+                else:
+                    found[mount_key(id_)] = self._packed(id_, path)
+        return found
+
+    def _packed(self, id_: str, path: Path) -> StepRecord:
+        from tiffin.builder.layer.compress import Compression
+        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.pack import pack_layer
+
+        packed = pack_layer(diff_upper(path), blobs=self._blobs, compression=Compression(kind="zstd"))
+        return StepRecord(
+            diff_id=packed.diff_id,
+            parent_chain=NOTHING_BELOW,
+            created=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            seconds=0.0,
+            parts=(KeyPart("op", KIND), KeyPart("id", id_)),
+            layer=packed.blob,
+            empty=False,
+            description=f"{KIND} {id_}",
+        )
+
+    def _unpack(self, diff_id: Digest, ref: BlobRef, path: Path) -> None:
+        from tiffin.builder.layer.unpack import unpack
+
+        path.mkdir()
+        path.chmod(NEW_DIRECTORY_MODE)
+        with self._layers.open_tar(diff_id, ref) as tar:
+            unpack(tar, path, whiteouts=False)
+
+    def _found(self, id_: str) -> Iterator[tuple[str, StepRecord]]:
+        key = mount_key(id_)
+        for cache in self._shared.tiers:
+            record = cache.get_many([key]).get(key)
+            if record is not None and is_mount(record):
+                yield cache.name, record
+
+
+def mount_key(id_: str) -> Digest:
+    """The name of the row of a cache mount."""
+    return step_key((KeyPart("op", KIND), KeyPart("id", id_)))
+
+
+def is_mount(record: StepRecord) -> bool:
+    """Whether a record is that of a cache mount."""
+    return KeyPart("op", KIND) in record.parts
