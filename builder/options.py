@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _SIZE = r"(\d+)([bkmgt]?)(?:i?b)?"
 MAX_SIZE_BYTES, MAX_DIGITS = (1 << 63) - 1, 19
@@ -60,3 +61,8 @@ def epoch_seconds(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 11:
         raise ValueError(text)
     return int(text)
+
+
+def is_on(args: Mapping[str, str], name: str) -> bool:
+    """Whether a build argument that is one of BuildKit's switches is set to 1 or true."""
+    return args.get(name, "").lower() in ("1", "true")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 # ECMA-48: CSI …, then the strings OSC DCS SOS PM APC up to their end, then other escapes, then single controls
 _CONTROL = re.compile(
@@ -12,6 +13,7 @@ _CONTROL = re.compile(
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
 TAB_WIDTH = 8
+_MINUTE, _HOUR = 60, 3600
 
 
 def plain_line(line: str) -> str:
@@ -32,3 +34,32 @@ def size_text(size: int) -> str:
         value /= 1000
         units.pop(0)
     return f"{value:.3g}{units[0]}" if value < 1000 else f"{value:.0f}{units[0]}"
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time in docker's words (go-units HumanDuration)."""
+    whole = int(seconds)
+    minutes, hours = whole // _MINUTE, int(seconds / _HOUR + 0.5)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < _MINUTE:
+        return f"{whole} seconds"
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    for unit, length, limit in (("hours", 1, 48), ("days", 24, 336), ("weeks", 168, 1440), ("months", 720, 17520)):
+        if hours < limit:
+            return f"{hours // length} {unit}"
+    return f"{hours // 8760} years"
+
+
+def rfc3339(seconds: float) -> str:
+    """A time as images write it, in UTC."""
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{moment.microsecond:06d}Z".replace(".000000Z", "Z")

@@ -18,6 +18,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
         "tiffin.builder.importing",
         "tiffin.builder.options",
         "tiffin.builder.ownerattrs",
+        "tiffin.builder.plain_text",
         "tiffin.builder.programs",
         "tiffin.builder.version",
     ),
@@ -26,6 +27,9 @@ LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.builder.image",),
     ("tiffin.builder.instructions", "tiffin.builder.containers"),
     ("tiffin.builder.solver",),
+    ("tiffin.builder.settings",),
+    ("tiffin.builder.sharing", "tiffin.builder.delivery"),
+    ("tiffin.builder.api",),
     ("tiffin.builder.cli",),
     ("tiffin.builder.__main__",),
 )
@@ -128,6 +132,17 @@ def violations(root: Path) -> list[str]:
 
 def test_imports_point_downward() -> None:
     assert violations(ROOT) == []
+
+
+def test_command_line_works_through_the_api_alone() -> None:
+    below = tuple(f"tiffin.builder.{name}" for name in ("sandbox", "layer", "registry", "image", "solver"))
+    wrong = [
+        f"{here} imports {target}"
+        for here, targets in modules(ROOT).items()
+        for target in targets
+        if within(here, "tiffin.builder.cli") and any(within(target, name) for name in below)
+    ]
+    assert wrong == []
 
 
 def test_no_import_cycles() -> None:

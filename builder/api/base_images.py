@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 600  # a registry that could not be asked is left alone for so long
 
 
-class Bases:
+class BaseImageResolver:
     """Resolves names. `policy` is one of pull_policy, or "": a tag that a registry was asked about is looked up again after
     `renew_seconds()`, if it can be, and an image that is here whole is taken."""
 
@@ -132,7 +132,7 @@ class Bases:
 
 
 def _age(found: Resolved) -> str:
-    from tiffin.builder.cli.output.lists import duration_text
+    from tiffin.builder.plain_text import duration_text
 
     if not found.asked:
         return "looked up long ago"

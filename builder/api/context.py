@@ -60,8 +60,13 @@ class ContextOpener:
         self._scratch = scratch
         self._keep_git_dir = keep_git_dir
 
-    def open(self, text: str, file: str) -> BuildContext:
-        """The context `text` with the Dockerfile `file` ("" for the usual one). Raises ContextError, UsageError."""
+    def open(self, text: str, file: str, dockerfile: str | None = None) -> BuildContext:
+        """Open the context `text` with the Dockerfile `file` ("" for the usual one), or one of the text `dockerfile`.
+
+        Raises ContextError, UsageError."""
+        if dockerfile is not None:
+            root, ignores = self._root(text)
+            return BuildContext(root=root, dockerfile=dockerfile.encode(), name="Dockerfile", ignores=ignores)
         if file == STDIN:
             if text == STDIN:
                 raise UsageError("context and Dockerfile cannot both come from stdin", remedy="give one as a path")

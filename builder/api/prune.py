@@ -8,11 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
-from tiffin.builder.plain_text import size_text
 from tiffin.cache.digest import Digest
 from tiffin.cache.local import LocalCache
 from tiffin.cache.snapshots import Snapshots
@@ -66,29 +63,23 @@ def reach_trees(session: Session) -> str:
 
 
 @contextlib.contextmanager
-def told_total(session: Session) -> Iterator[None]:
-    """Say at the end how much less the state directory takes."""
+def reclaimed(session: Session) -> Iterator[list[int]]:
+    """Yield a list; at the end it holds how many bytes less the state directory takes."""
     before = size_on_disk(session.state.root)
-    yield
-    click.echo(f"Total reclaimed space: {size_text(max(0, before - size_on_disk(session.state.root)))}")
+    found: list[int] = []
+    yield found
+    found.append(max(0, before - size_on_disk(session.state.root)))
 
 
-def remove_stopped(session: Session) -> None:
-    """Remove containers that ended, and say which, in docker's form."""
-    removed = Containers(session.state).sweep(stopped=True)
-    if removed:
-        click.echo("\n".join(["Deleted Containers:", *removed, ""]))
+def remove_stopped(session: Session) -> Sequence[str]:
+    """Remove containers that ended; return their ids."""
+    return Containers(session.state).sweep(stopped=True)
 
 
 def remove_images(session: Session, images: Sequence[StoredImage]) -> None:
-    """Remove images with all their names, and say which, in docker's form."""
-    lines = []
+    """Remove images with all their names."""
     for image in images:
         session.store.remove(image)
-        lines += [f"untagged: {name.familiar}" for name in image.names]
-        lines.append(f"deleted: {image.id}")
-    if lines:
-        click.echo("\n".join(["Deleted Images:", *lines, ""]))
 
 
 def size_on_disk(path: Path) -> int:

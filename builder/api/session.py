@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from tiffin.builder.cli.output.console import tell
-from tiffin.builder.errors import SandboxError, TiffinError, UsageError
+from tiffin.builder.errors import SandboxError
 from tiffin.builder.events import Warned
 from tiffin.cache.statedir import StateDir, sweep_at_end
 from tiffin.cache.typed import TYPE_CHECKING, cast
@@ -24,11 +22,9 @@ if TYPE_CHECKING:
     from tiffin.builder.image.store import ImageStore
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
+    from tiffin.builder.settings.access import RegistryAccess
     from tiffin.cache.blobs import BlobStore
     from tiffin.cache.local import Table
-
-CACHE_TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
-PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"
 
 
 class _LazyTable:
@@ -42,12 +38,13 @@ class _LazyTable:
 
 
 class Session:
-    """One command's view of the state directory."""
+    """One command's view of the state directory: `root`, or where there is none the usual one of the user. `warn` is told what is
+    amiss in it and stops nothing.
+    """
 
-    def __init__(self, root: str | None) -> None:
+    def __init__(self, root: str | Path | None = None, warn: Callable[[str], None] = lambda _: None) -> None:
         self._root = root
-        self.cache_peers: tuple[str, ...] = ()  # of --cache-peer
-        self.registry_mirrors: tuple[str, ...] = ()  # of --registry-mirror
+        self._warn = warn
         self._isolation: Isolation | None = None  # once chosen
 
     @cached_property
@@ -87,7 +84,7 @@ class Session:
     def table(self) -> Table:
         from tiffin.cache.local import Table
 
-        return Table(self.state, lambda text: tell(f"warning: {text}"))
+        return Table(self.state, self._warn)
 
     @cached_property
     def store(self) -> ImageStore:
@@ -95,20 +92,21 @@ class Session:
 
         return ImageStore(self.state, self.blobs, cast("Table", _LazyTable(lambda: self.table)))
 
-    def remote(self, sink: Sink, insecure: tuple[str, ...], cert: str | None) -> Remote:
-        """Registries, with this command's options."""
+    def remote(self, sink: Sink, access: RegistryAccess, peers: Sequence[str] = ()) -> Remote:
+        """Return the registries as `access` reaches them; `peers` are builders to ask first, as are those of $TIFFIN_CACHE_PEERS."""
         from tiffin.builder.image.remote import Remote
+        from tiffin.builder.settings.access import PEERS_VARIABLE, TOKEN_VARIABLE
         from tiffin.builder.settings.registries import read_registry_options
 
-        options = read_registry_options(os.environ, insecure, cert, mirrors=self.registry_mirrors)
+        options = read_registry_options(os.environ, access)
         remote = Remote(
             state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
         )
-        names = ",".join((*self.cache_peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
+        names = ",".join((*peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
         if names:
             from tiffin.cache.peers import Peers
 
-            token = os.environ.get(CACHE_TOKEN_VARIABLE, "")
+            token = os.environ.get(TOKEN_VARIABLE, "")
             remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)), options.trust)
         return remote
 
@@ -182,27 +180,3 @@ class Session:
                 memory.forget()
                 raise
         return found
-
-
-def each(
-    names: Sequence[str], do: Callable[[str], None], *, ignored: type[TiffinError] | tuple[type[TiffinError], ...] = ()
-) -> None:
-    """Do it for every name, also after one failed; errors are told one by one, and the last one is raised."""
-    failure: TiffinError | None = None
-    for name in names:
-        try:
-            do(name)
-        except ignored:
-            continue
-        except TiffinError as exc:
-            if failure is not None:
-                tell(f"error: {failure}")
-            failure = exc
-    if failure is not None:
-        raise failure
-
-
-def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
-    """Raise UsageError if an archive's `output` is "-", stdout, and that is a terminal, where it would do harm."""
-    if output == "-" and sys.stdout.isatty():
-        raise UsageError("refusing to write an archive to a terminal", remedy=remedy)

@@ -30,5 +30,7 @@ LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.ite
 @click.pass_context
 def app(ctx: click.Context, root: str | None, debug: bool) -> None:
     from tiffin.builder.api.session import Session
+    from tiffin.builder.cli.output.console import warn
 
-    ctx.obj = ctx.obj(root) if ctx.obj is not None else Session(root)  # another kind of session: for tests
+    make = ctx.obj or Session  # another kind of session: for tests
+    ctx.obj = make(root, warn)

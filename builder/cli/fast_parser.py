@@ -27,15 +27,14 @@ def answered(arguments: Sequence[str]) -> bool:
     if options is None:
         return False
     from tiffin.builder.api.session import Session
+    from tiffin.builder.cli.actions import build, run
+    from tiffin.builder.cli.output.console import warn
 
+    session = Session(root, warn)
     if arguments[0] == "build":
-        from tiffin.builder.api.build import build
-
-        build(Session(root), options)
+        build(session, options)
     else:
-        from tiffin.builder.api.run import run
-
-        sys.exit(run(Session(root), options))
+        sys.exit(run(session, options))
     return True
 
 

@@ -54,7 +54,7 @@ class ContainerState:
     pid_started: str  # with the pid namespace: tells the process from a later one of that number
     ports: tuple[str, ...] = ()  # as ps shows them
     labels: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[int, int] | None = None  # as in Wishes: its files have owners by that map
+    keep: tuple[int, int] | None = None  # as in ContainerOptions: its files have owners by that map
     exit_code: int | None = None
     finished: float = 0.0
 

@@ -40,6 +40,11 @@ class Volume:
 Mount = Bind | Tmpfs | Volume
 
 
+def is_writable_bind(mount: Mount) -> bool:
+    """Whether a mount shows a directory of this machine that the command may write."""
+    return isinstance(mount, Bind) and not mount.read_only
+
+
 def parse_volume(text: str, *, directory: str) -> Mount:
     """-v HOST:PATH[:ro], -v NAME:PATH[:ro], -v PATH; HOST relative to `directory`. Raises UsageError."""
     what = f'-v "{text}"'

@@ -1,4 +1,4 @@
-"""Run an image: its configuration and the user's wishes become a sandbox; signals go in, the exit code comes out."""
+"""Run an image: its configuration and the user's options become a sandbox; signals go in, the exit code comes out."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.kernel import CAPABILITIES
 from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.network import host_resolv_conf, hosts_file, machine_hosts
+from tiffin.builder.sandbox.seccomp import UNCONFINED as UNCONFINED
 from tiffin.builder.sandbox.seccomp import Filter
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from tiffin.cache.typed import TYPE_CHECKING
@@ -42,8 +43,8 @@ INTERRUPTS_TO_KILL = 2  # the first Ctrl-C asks, the second does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What the command line asks for; empty values leave the image's own."""
+class ContainerOptions:
+    """What is asked of a container; empty values leave the image's own."""
 
     command: tuple[str, ...] = ()
     entrypoint: str | None = None
@@ -73,32 +74,32 @@ class Wishes:
     privileged: bool = False
 
 
-def command_of(config: RunConfig, wishes: Wishes) -> tuple[str, ...]:
+def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
     """Docker's rule: a given entrypoint drops the image's CMD; given arguments replace it. Raises UsageError."""
-    if wishes.entrypoint is not None:
-        argv = (*((wishes.entrypoint,) if wishes.entrypoint else ()), *wishes.command)
+    if options.entrypoint is not None:
+        argv = (*((options.entrypoint,) if options.entrypoint else ()), *options.command)
     else:
-        argv = (*(config.entrypoint or ()), *(wishes.command or config.cmd or ()))
+        argv = (*(config.entrypoint or ()), *(options.command or config.cmd or ()))
     if not argv:
         raise UsageError("no command specified", remedy="give one after the image, which has none of its own")
     return argv
 
 
-def network_of(wishes: Wishes, config: RunConfig) -> Network:
+def network_of(options: ContainerOptions, config: RunConfig) -> Network:
     """The network of a container and what connects it. Raises SandboxError."""
-    if wishes.network != "private" and not wishes.ports and not wishes.publish_all:
-        return Network(kind=wishes.network)
+    if options.network != "private" and not options.ports and not options.publish_all:
+        return Network(kind=options.network)
     from tiffin.builder.containers.networks import connect
     from tiffin.builder.containers.ports import parse_ports
 
-    exposed = parse_ports(config.exposed_ports) if wishes.publish_all else ()
-    return connect(wishes.network, wishes.network_tool, (*wishes.ports, *exposed))
+    exposed = parse_ports(config.exposed_ports) if options.publish_all else ()
+    return connect(options.network, options.network_tool, (*options.ports, *exposed))
 
 
 def make_spec(
     container: Container,
     config: RunConfig,
-    wishes: Wishes,
+    options: ContainerOptions,
     *,
     root: RootView,
     trees: Sequence[Path],
@@ -116,13 +117,13 @@ def make_spec(
 
     `emulated` and `opens` as in SandboxSpec.
     """
-    own_name = os.uname().nodename if wishes.as_machine else container.state.id[:SHORT_ID_LENGTH]
-    hostname = wishes.hostname or own_name
+    own_name = os.uname().nodename if options.as_machine else container.state.id[:SHORT_ID_LENGTH]
+    hostname = options.hostname or own_name
     own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
     mounts = list(mounted.mounts)
     if console and isolation.has_mounts:
         mounts.append(Bind(host_path=console, path="/dev/console"))
-    argv, capabilities = command_of(config, wishes), isolation.allowed(wishes.capabilities)
+    argv, capabilities = command_of(config, options), isolation.allowed(options.capabilities)
     return SandboxSpec(
         scratch_dir=os.fspath(container.scratch),
         lower_dirs=tuple(os.fspath(tree) for tree in trees) if isolation.overlay else (),
@@ -133,11 +134,11 @@ def make_spec(
         emulated=emulated,
         opens=opens,
         own_pids=isolation.own_pids,
-        kept=wishes.keep,
+        kept=options.keep,
         keeps_id=isolation.id_map is not None and isolation.id_map.keeps,
         argv=argv,
-        env=environment(config.env, wishes.variables, home=user.home, hostname=hostname, tty=wishes.tty),
-        cwd=posixpath.normpath("/" + (wishes.workdir or config.working_dir).lstrip("/")),
+        env=environment(config.env, options.variables, home=user.home, hostname=hostname, tty=options.tty),
+        cwd=posixpath.normpath("/" + (options.workdir or config.working_dir).lstrip("/")),
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,
@@ -147,35 +148,35 @@ def make_spec(
         connector=network.connector,
         mounts=tuple(mounts),
         stubs=(*own, *mounted.stubs),
-        hosts=machine_hosts(wishes.hosts) if wishes.as_machine else hosts_file(hostname, wishes.hosts),
-        resolv_conf=wishes.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
-        read_only_root=wishes.read_only,
-        tty=wishes.tty,
+        hosts=machine_hosts(options.hosts) if options.as_machine else hosts_file(hostname, options.hosts),
+        resolv_conf=options.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
+        read_only_root=options.read_only,
+        tty=options.tty,
         volatile=container.state.remove,
-        shm_size_bytes=wishes.shm_size_bytes,
+        shm_size_bytes=options.shm_size_bytes,
         capabilities=capabilities,
-        no_new_privs=wishes.no_new_privs,
+        no_new_privs=options.no_new_privs,
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,
-        unmasked=wishes.unmasked,
-        scoped=not wishes.privileged,
-        ulimits=(*wishes.ulimits, *confinement.ulimits),
+        unmasked=options.unmasked,
+        scoped=not options.privileged,
+        ulimits=(*options.ulimits, *confinement.ulimits),
         groups_of_control=confinement.groups,
         processors=confinement.processors,
     )
 
 
-def check_wishes(wishes: Wishes, isolation: Isolation) -> None:
+def check_options(options: ContainerOptions, isolation: Isolation) -> None:
     """Refuse what this isolation cannot give. Raises UsageError."""
     if isolation.has_mounts:
         return
-    for wish, is_wished in (
-        ("mounts of this machine's files", any(_is_shown(mount) for mount in wishes.mounts)),
-        ("--read-only", wishes.read_only),
+    for what, is_asked in (
+        ("mounts of this machine's files", any(_is_shown(mount) for mount in options.mounts)),
+        ("--read-only", options.read_only),
     ):
-        if is_wished:
+        if is_asked:
             raise UsageError(
-                f"isolation {isolation.tier} has no mounts, and so no {wish}",
+                f"isolation {isolation.tier} has no mounts, and so no {what}",
                 remedy="see tiffin info for what lifts it",
             )
 

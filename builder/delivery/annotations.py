@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tiffin.builder.cli.options.build_values import need_text
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.spec import Platform
+from tiffin.builder.settings.texts import need_text
 from tiffin.cache.values import dataclass
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")

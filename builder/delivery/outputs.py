@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiffin.builder.api.session import Session, refuse_terminal
-from tiffin.builder.cli.output.console import say
 from tiffin.builder.delivery.annotations import Annotations
-from tiffin.builder.delivery.output_spec import STDOUT, OutputSpec
+from tiffin.builder.delivery.output_spec import OutputSpec
 from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Noted, Sink
 from tiffin.builder.oci.reference import Reference
@@ -22,10 +19,25 @@ from tiffin.cache.values import dataclass
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
-    from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.image.store import ImageStore, StoredImage
     from tiffin.builder.solver.build import Built
+    from tiffin.cache.blobs import BlobStore
+    from tiffin.cache.statedir import StateDir
 
 LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a build made. `image_id`: the digest of the configuration, of several platforms that of the index; `digest`: that of the
+    manifest or index, None where no image was wanted; `metadata`: what --metadata-file holds, by buildx's names.
+    """
+
+    image_id: Digest
+    digest: Digest | None
+    names: tuple[Reference, ...]
+    platforms: tuple[Platform, ...]
+    metadata: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +46,9 @@ class Outputs:
     namespace, from where layers that exist unpacked only can be read.
     """
 
-    session: Session
+    state: StateDir
+    blobs: BlobStore
+    store: ImageStore
     layers: LayerStore
     remote: Callable[[], Remote]
     enter: Callable[[], object]
@@ -58,7 +72,7 @@ class Outputs:
                 case "tar" | "local":
                     self._export(spec)
 
-    def image_id(self) -> Digest:
+    def _image_id(self) -> Digest:
         """The digest of the configuration; of several platforms, that of the index."""
         if self.several:
             return Digest.of(self.index().encode())
@@ -81,8 +95,7 @@ class Outputs:
             annotations=self.annotations.of("index"),
         )
 
-    def metadata(self) -> dict[str, object]:
-        """What --metadata-file holds, by buildx's names."""
+    def _metadata(self) -> dict[str, object]:
         document: dict[str, object] = {}
         built = self.builds[0][1]
         if not self.several:
@@ -100,14 +113,17 @@ class Outputs:
             document["image.name"] = ",".join(str(name) for name in self.names)
         return document
 
-    def write_results(self, *, iidfile: str, metadata_file: str) -> None:
-        """--iidfile, --metadata-file, and the image id on stdout unless an output goes there."""
-        if iidfile:
-            Path(iidfile).write_text(str(self.image_id()))
-        if metadata_file:
-            Path(metadata_file).write_text(json.dumps(self.metadata(), indent=2) + "\n")
-        if not any(spec.dest == STDOUT for spec in self.specs):
-            say(str(self.image_id()))
+    def result(self) -> BuildResult:
+        """Return what was made."""
+        has_image = any(built.manifest is not None for _, built in self.builds)
+        data = self.index().encode() if self.several else self.builds[0][1].manifest_bytes
+        return BuildResult(
+            image_id=self._image_id(),
+            digest=Digest.of(data) if has_image else None,
+            names=tuple(dict.fromkeys(name for spec in self.specs for name in self._names(spec))),
+            platforms=tuple(platform for platform, _ in self.builds),
+            metadata=self._metadata(),
+        )
 
     def _names(self, spec: OutputSpec) -> tuple[Reference, ...]:
         return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))
@@ -115,18 +131,16 @@ class Outputs:
     def _bring_layers(self) -> None:
         """Layers of a base that nothing had to read yet."""
         refs = (ref for _, built in self.builds for ref in built.layer_refs)
-        missing = [ref for ref in refs if not self.session.blobs.has(ref.digest)]
+        missing = [ref for ref in refs if not self.blobs.has(ref.digest)]
         if missing:
             self.remote().fetch_all(missing)
 
     def _keep(self, spec: OutputSpec) -> list[StoredImage]:
         """The images in the local store. One that is only pushed stays out of it where a shared cache has its layers."""
-        store, names = self.session.store, self._names(spec)
+        store, names = self.store, self._names(spec)
         refs = [ref for _, built in self.builds for ref in built.layer_refs]
         shared = {ref.digest for ref in self.layers.elsewhere.values()}
-        if spec.kind == "registry" and any(
-            ref.digest in shared and not self.session.blobs.has(ref.digest) for ref in refs
-        ):
+        if spec.kind == "registry" and any(ref.digest in shared and not self.blobs.has(ref.digest) for ref in refs):
             return [store.unlisted(built.manifest_bytes, built.config_bytes) for _, built in self.builds]
         self._bring_layers()
         images = [
@@ -160,11 +174,10 @@ class Outputs:
         ]
         index = (self.index(), names) if self.several else None
         if spec.is_directory:
-            save_directory(images, self.session.blobs, Path(spec.dest), index=index)
+            save_directory(images, self.blobs, Path(spec.dest), index=index)
             return
-        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
         with output_file(spec.dest, sys.stdout.buffer) as sink:
-            save(images, self.session.blobs, sink, index=index)
+            save(images, self.blobs, sink, index=index)
 
     def _export(self, spec: OutputSpec) -> None:
         from tiffin.builder.image.archive_write import output_file
@@ -173,13 +186,12 @@ class Outputs:
 
         if any(lacks_blob(built.chain, self.layers) for _, built in self.builds):
             self.enter()
-        state = self.session.state
+        state = self.state
         parts = [(_directory_of(platform) if self.several else "", built.chain) for platform, built in self.builds]
         if spec.kind == "local":
             for directory, chain in parts:
                 export_directory(chain, self.layers, state, Path(spec.dest) / directory)
             return
-        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
         with output_file(spec.dest, sys.stdout.buffer) as sink:
             export_tar(parts, self.layers, state, sink)
 

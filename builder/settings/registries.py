@@ -10,6 +10,7 @@ from tiffin.builder.registry.insecure import checked_pattern
 from tiffin.builder.registry.proxies import Proxies, configured_proxies, read_docker_config
 from tiffin.builder.registry.registries_conf import Registries
 from tiffin.builder.registry.transport import RegistryOptions
+from tiffin.builder.settings.access import RegistryAccess
 from tiffin.builder.settings.config_file import config_path, registry_texts
 from tiffin.builder.version import VERSION
 from tiffin.cache.trust import Trust
@@ -19,16 +20,14 @@ MIRRORS_VARIABLE = "TIFFIN_REGISTRY_MIRRORS"
 INSECURE_VARIABLE = "TIFFIN_INSECURE_REGISTRIES"
 
 
-def read_registry_options(
-    environ: Mapping[str, str], insecure: Sequence[str], cert: str | None, *, mirrors: Sequence[str] = ()
-) -> RegistryOptions:
-    """Of --insecure-registry, --registry-cert and --registry-mirror, and what adds to them. Raises UsageError."""
+def read_registry_options(environ: Mapping[str, str], access: RegistryAccess) -> RegistryOptions:
+    """Return what `access` says with what the environment and the configuration file add. Raises UsageError."""
     return RegistryOptions(
-        insecure_registries=insecure_patterns(environ, insecure),
-        trust=Trust(environ, cert_file=cert or ""),
+        insecure_registries=insecure_patterns(environ, access.insecure),
+        trust=Trust(environ, cert_file=access.cert),
         user_agent=f"tiffin/{VERSION}",
         proxies=Proxies.read(environ, configured_proxies(read_docker_config(environ))),
-        registries=cache(lambda: read_mirrors(environ, mirrors)),
+        registries=cache(lambda: read_mirrors(environ, access.mirrors)),
         private_registries=_patterns(environ, PRIVATE_VARIABLE, "private"),
     )
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from tiffin.builder.api.session import CACHE_TOKEN_VARIABLE
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.builder.events import Noted, Sink, Warned
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.plain_text import size_text
+from tiffin.builder.settings.access import TOKEN_VARIABLE
 from tiffin.builder.sharing.options import S3_OPTIONS, CacheSpec, max_blob_bytes
 from tiffin.builder.solver.solve import Watch
 from tiffin.cache.backend import StepRecord
@@ -267,7 +267,7 @@ class SharedCaches(Watch):
             return HttpStore(
                 spec.place,
                 timeout_seconds=spec.timeout_seconds,
-                token=os.environ.get(CACHE_TOKEN_VARIABLE, ""),
+                token=os.environ.get(TOKEN_VARIABLE, ""),
                 trust=self._trust,
             )
         from tiffin.cache.s3_store import S3Store

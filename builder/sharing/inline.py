@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tiffin.builder.cli.options.build_values import is_on
-
 if TYPE_CHECKING:
     from tiffin.cache.backend import StepRecord
     from tiffin.cache.digest import Digest
@@ -21,13 +19,16 @@ def without_inline(cache_to: Sequence[str]) -> list[str]:
     return [text for text in cache_to if not _is_inline(text)]
 
 
-def inline_of(cache_to: Sequence[str], build_args: Mapping[str, str], sealer: Callable[[], Sealer]) -> Inline | None:
-    """What makes the cache that the image is to hold of the records of its steps; None where none is wanted."""
-    if not any(map(_is_inline, cache_to)) and not is_on(build_args, BUILD_ARGUMENT):
-        return None
+def has_inline(cache_to: Sequence[str]) -> bool:
+    """Whether one of the values of --cache-to asks for it."""
+    return any(map(_is_inline, cache_to))
+
+
+def inline_with(sealer: Sealer) -> Inline:
+    """Return what makes the cache that the image is to hold of the records of its steps."""
     from tiffin.builder.image.cache_image import inline
 
-    seal = sealer().seal
+    seal = sealer.seal
     return lambda records: inline({key.hex: seal(key.hex, record.encode()) for key, record in records.items()})
 
 

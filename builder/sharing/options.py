@@ -14,11 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tiffin.builder.dockerfile.durations import parse_duration
 from tiffin.builder.dockerfile.suggest import did_you_mean
-from tiffin.builder.errors import DockerfileError, UsageError
+from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes
 from tiffin.builder.settings.config_file import cache_tables
+from tiffin.builder.settings.times import seconds_of
 from tiffin.cache.values import dataclass, field
 
 COMMON = ("mode", "ignore-error", "required", "timeout", "access")
@@ -149,18 +149,6 @@ def _one_of(fields: Mapping[str, str], name: str, allowed: Sequence[str], flag: 
 def _seconds(fields: Mapping[str, str], name: str, flag: str) -> float:
     text = fields.get(name, "")
     return seconds_of(text, f"{flag}: {name}=") if text else 0
-
-
-def seconds_of(text: str, what: str) -> float:
-    """Plain seconds, or a duration such as 90s, 12h, 7d; raises UsageError beginning with `what`."""
-    try:
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            return float(text)
-        if match := re.fullmatch(r"(\d+)d", text):
-            return int(match[1]) * 86400
-        return parse_duration(text) / 1e9
-    except (ValueError, DockerfileError) as exc:
-        raise UsageError(f"{what}{text} is no time", remedy="write it as 7d, 12h or 90s") from exc
 
 
 def _text(value: object) -> str:

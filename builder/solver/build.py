@@ -22,12 +22,13 @@ from tiffin.builder.layer.compress import Compression
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
 from tiffin.builder.options import epoch_seconds
+from tiffin.builder.plain_text import rfc3339
 from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
 from tiffin.builder.solver.context import Contexts
 from tiffin.builder.solver.plan import make_plan
 from tiffin.builder.solver.planned import Plan, StagePlan
 from tiffin.builder.solver.recipe import BaseImage, Recipe
-from tiffin.builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups, rfc3339
+from tiffin.builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups
 from tiffin.builder.solver.solve import Solver, Watch
 from tiffin.builder.solver.stepkeys import StepKeys
 from tiffin.cache.backend import StepRecord, Tiered

@@ -26,6 +26,7 @@ from tiffin.builder.layer.settle import set_times, settle
 from tiffin.builder.layer.unchanged import reduced
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
+from tiffin.builder.plain_text import rfc3339
 from tiffin.builder.sandbox.isolation import PROOT
 from tiffin.builder.sandbox.launch import Abandoned
 from tiffin.builder.sandbox.spec import SandboxSpec
@@ -37,7 +38,7 @@ from tiffin.builder.solver.execute_copy import Clock, Group, check_unchanged, co
 from tiffin.builder.solver.execute_mounts import Mounted, MountShop
 from tiffin.builder.solver.execute_run import ROOT_MODE, Runner, RunRequest
 from tiffin.builder.solver.members import Members
-from tiffin.builder.solver.results import Chain, LayerRef, rfc3339
+from tiffin.builder.solver.results import Chain, LayerRef
 from tiffin.builder.solver.solve import Executor, Job, Made
 from tiffin.builder.solver.stepkeys import at_step, content_of, select_for
 from tiffin.builder.solver.trees import LayerTree, SourceTree

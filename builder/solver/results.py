@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from tiffin.builder.errors import ImageError
 from tiffin.builder.oci.config import History, ImageConfig
@@ -61,13 +60,6 @@ def base_chain(image: BaseImage) -> Chain:
         )
         for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
     )
-
-
-def rfc3339(seconds: float) -> str:
-    """A time as images write it, in UTC."""
-    moment = datetime.fromtimestamp(seconds, tz=UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{moment.microsecond:06d}Z".replace(".000000Z", "Z")
 
 
 def ends_of_groups(stages: Sequence[StagePlan], mode: str) -> tuple[bool, ...]:

@@ -206,3 +206,28 @@ def _signature(key: Any, data: bytes, flags: int) -> bytes:
 
 def _mpint(number: int) -> bytes:
     return _string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def open_agents(texts: Sequence[str]) -> Agents:
+    """Open the agents of --ssh default, --ssh ID=SOCKET, --ssh ID=KEY[,KEY…]. Raises UsageError."""
+    answers = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if name in answers:
+            raise UsageError(f"--ssh {name} is given twice", remedy="keep one of them")
+        paths = [Path(item) for item in value.split(",")] if equals else [_own_agent(name)]
+        missing = next((path for path in paths if not path.exists()), None)
+        if missing is not None or not name:
+            raise UsageError(f"--ssh {text}: {missing or text} does not exist", remedy="give a socket or a key file")
+        sockets = [path for path in paths if path.is_socket()]
+        if sockets and len(paths) > 1:
+            raise UsageError(f"--ssh {text} has a socket among several paths", remedy="give a socket alone, or keys")
+        answers[name] = passed_on(str(sockets[0].resolve())) if sockets else of_keys(paths)
+    return Agents(answers)
+
+
+def _own_agent(name: str) -> Path:
+    path = os.environ.get("SSH_AUTH_SOCK", "")
+    if not path:
+        raise UsageError(f"--ssh {name}: SSH_AUTH_SOCK is not set", remedy="start an agent, or give --ssh ID=KEYFILE")
+    return Path(path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from tiffin.builder.api.build import build
 from tiffin.builder.api.session import Session
+from tiffin.builder.cli.actions import build
 from tiffin.builder.cli.groups import PolicyFlag
-from tiffin.builder.cli.options.common import progress_option, registry_options
+from tiffin.builder.cli.options.common import progress_option, raw_registry_options
 from tiffin.builder.cli.options.docker_build import docker_options
 
 
@@ -97,7 +97,7 @@ from tiffin.builder.cli.options.docker_build import docker_options
 )
 @docker_options
 @progress_option
-@registry_options
+@raw_registry_options
 @click.pass_obj
 def command(session: Session, /, **given: object) -> None:
     """Build an image from the Dockerfile and the files in CONTEXT."""

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
-from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
-from tiffin.builder.api.build import Invocation
-from tiffin.builder.api.prune import no_remote, reach_trees, remove_unneeded, size_on_disk, told_total
+from tiffin.builder.api import cache
+from tiffin.builder.api.prune import reach_trees, size_on_disk
 from tiffin.builder.api.session import Session
+from tiffin.builder.cli.actions import build
 from tiffin.builder.cli.commands.build import command as build_command
 from tiffin.builder.cli.commands.cache_move import export_command, import_command
 from tiffin.builder.cli.commands.cache_serve import serve_command
 from tiffin.builder.cli.commands.system import confirm
 from tiffin.builder.cli.groups import Group
 from tiffin.builder.cli.output.lists import age_text, print_table
-from tiffin.builder.cli.output.render import make_renderer
-from tiffin.builder.errors import CorruptError, StoreError, TiffinError, UsageError
+from tiffin.builder.cli.output.pruned import told_total
+from tiffin.builder.errors import UsageError
 from tiffin.builder.options import size_bytes
 from tiffin.builder.plain_text import size_text
-from tiffin.builder.sharing.options import seconds_of
-from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.local import LocalCache
+from tiffin.builder.settings.times import seconds_of
 from tiffin.cache.mounts import CacheMounts
 from tiffin.cache.snapshots import Snapshots
-
-if TYPE_CHECKING:
-    from tiffin.builder.image.layers import LayerStore
-    from tiffin.cache.backend import StepRecord
 
 SHORT_TEXT = 60
 
@@ -54,7 +44,7 @@ command.add_command(serve_command)
 @click.pass_obj
 def ls(session: Session, /, quiet: bool, no_trunc: bool, form: str) -> None:
     """List the steps whose results are kept, newest first. SIZE is that of the packed layer, TIME what it took to make."""
-    rows = sorted(_steps(session), key=lambda row: row[1].created, reverse=True)
+    rows = sorted(cache.steps(session), key=lambda row: row[1].created, reverse=True)
     if quiet:
         for key, _ in rows:
             click.echo(key)
@@ -81,7 +71,7 @@ def du(session: Session, /) -> None:
     mounts = CacheMounts(state, "").list()
     lines = [
         ["WHAT", "COUNT", "SIZE"],
-        ["Step records", str(sum(1 for _ in _steps(session))), size_text(size_on_disk(state.cache))],
+        ["Step records", str(sum(1 for _ in cache.steps(session))), size_text(size_on_disk(state.cache))],
         ["Packed layers", str(sum(1 for _ in session.blobs)), size_text(size_on_disk(state.images))],
         ["Unpacked layers", str(len(list(Snapshots(state)))), size_text(size_on_disk(state.layers))],
         *([f"Cache mount {info.id}", "1", size_text(size_on_disk(info.path))] for info in mounts),
@@ -105,25 +95,7 @@ def prune(session: Session, /, max_size: str | None, older_than: str | None, kee
     confirm(force, "Remove steps from the build cache?")
     reach_trees(session)
     with told_total(session):
-        _prune(session, limit, age, keep)
-
-
-def _prune(session: Session, limit: int | None, age: float | None, keep: int | None) -> None:
-    cache = LocalCache(session.table)
-    rows = sorted(cache.records(), key=lambda row: row[1].created, reverse=True)
-    kept = []
-    for number, (name, record) in enumerate(rows):
-        is_old = age is not None and time.time() - _moment(record) > age
-        if is_old or (keep is not None and number >= keep):
-            cache.forget(name)
-        else:
-            kept.append(name)
-    remove_unneeded(session, keep_records=True)
-    while limit is not None and kept and size_on_disk(session.state.root) > limit:
-        for name in kept[-max(1, len(kept) // 8) :]:
-            cache.forget(name)
-            kept.remove(name)
-        remove_unneeded(session, keep_records=True)
+        cache.prune(session, max_bytes=limit, max_age_seconds=age, keep=keep)
 
 
 @command.command("verify")
@@ -131,29 +103,12 @@ def _prune(session: Session, limit: int | None, age: float | None, keep: int | N
 @click.pass_obj
 def verify(session: Session, /, repair: bool) -> None:
     """Read every blob and every unpacked layer and compare them with their digests; exit code 1 if one is damaged."""
-    layers = session.layers(no_remote)
-    snapshots = layers.snapshots = Snapshots(session.state, reach_trees(session))
-    damaged = 0
-    checked = 0
-    for digest in list(session.blobs):
-        checked += 1
-        if problem := _damage_of_blob(session, digest):
-            damaged += 1
-            click.echo(f"blob {digest}: {problem}")
-            if repair:
-                session.blobs.delete(digest)
-    for diff_id in list(snapshots):
-        checked += 1
-        if problem := _damage_of_tree(layers, diff_id):
-            damaged += 1
-            click.echo(f"layer {diff_id}: {problem}")
-            if repair:
-                snapshots.remove(diff_id)
-    for name in session.store.broken(forget=repair):
-        damaged += 1
-        click.echo(f"image {name}: its manifest or configuration is lost; pull or build it again")
-    click.echo(f"{checked} checked, {damaged} damaged{' and removed' if repair and damaged else ''}")
-    if damaged and not repair:
+    report = cache.verify(session, repair=repair)
+    for line in report.damaged:
+        click.echo(line)
+    count = len(report.damaged)
+    click.echo(f"{report.checked} checked, {count} damaged{' and removed' if repair and count else ''}")
+    if count and not repair:
         raise SystemExit(1)
 
 
@@ -161,61 +116,4 @@ def verify(session: Session, /, repair: bool) -> None:
 @click.pass_obj
 def explain(session: Session, /, **given: object) -> None:
     """Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing."""
-    with make_renderer("quiet") as sink:
-        Invocation(session, {**given, "call": "explain"}).run(sink)
-
-
-def _steps(session: Session) -> Iterator[tuple[str, StepRecord]]:
-    """Each step once, by one of its keys: it has one for its definition and one for its content."""
-    seen = set()
-    for name, record in LocalCache(session.table).records():
-        identity = (record.diff_id, record.parent_chain, record.created, record.description)
-        if identity not in seen:
-            seen.add(identity)
-            yield name.partition(":")[2], record
-
-
-def _moment(record: StepRecord) -> float:
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat(record.created).timestamp()
-    return 0.0
-
-
-def _damage_of_blob(session: Session, digest: Digest) -> str:
-    try:
-        with session.blobs.open(digest) as stream:
-            while stream.read(COPY_CHUNK_BYTES):
-                pass
-    except (CorruptError, StoreError) as exc:
-        return exc.message
-    except OSError as exc:
-        return str(exc.strerror)
-    return ""
-
-
-def _damage_of_tree(layers: LayerStore, diff_id: Digest) -> str:
-    """What is wrong with the table of contents or the tree of a layer."""
-    from tiffin.builder.layer.compare import first_change
-    from tiffin.builder.layer.diff import diff_upper
-    from tiffin.builder.layer.index import LayerIndex
-    from tiffin.builder.layer.pack import pack_layer
-
-    try:
-        data = layers.snapshots.read_index(diff_id)
-        if data is not None and not LayerIndex.is_current(data):
-            data = None  # of another tiffin: it is made anew when it is needed
-        if data is not None:
-            LayerIndex.decode(data)
-        layers.snapshots.blobs(diff_id)
-        tree = layers.snapshots.fs(diff_id)
-        if tree is None:
-            return ""
-        now = pack_layer(diff_upper(tree), blobs=None, compression=None)
-        if now.diff_id == diff_id:
-            return ""
-        if data is None and not layers.has_blob(diff_id):
-            return f"its unpacked tree was changed (now {now.diff_id})"
-        change = first_change(layers.ensure_index(diff_id, None), now.index)  # tiffin may not be who packed it
-        return f"its unpacked tree was changed: {change}" if change else ""
-    except (TiffinError, OSError) as exc:
-        return str(exc)
+    build(session, {**given, "call": "explain", "check": False, "quiet": True, "profile": None})

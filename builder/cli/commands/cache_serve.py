@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from tiffin.builder.api.session import CACHE_TOKEN_VARIABLE, Session
+from tiffin.builder.api.session import Session
 from tiffin.builder.cli.options.common import registry_options
 from tiffin.builder.errors import TiffinError, UsageError
-from tiffin.builder.events import Event
+from tiffin.builder.events import NullSink
+from tiffin.builder.settings.access import TOKEN_VARIABLE, RegistryAccess
 from tiffin.cache.local import LocalCache
 from tiffin.cache.sealing import sealer_of
 from tiffin.cache.serve import Shelf, serve
@@ -34,14 +35,14 @@ from tiffin.cache.snapshots import BlobRef
 @click.pass_obj
 def serve_command(
     session: Session, /, listen: str, token_file: str | None, no_token: bool, upstreams: tuple[str, ...],
-    sign_key: str | None, insecure: tuple[str, ...], cert: str | None,
+    sign_key: str | None, registry: RegistryAccess,
 ) -> None:  # fmt: skip
     """Offer the local cache over HTTP, for --cache-peer and --cache-from type=http, until interrupted."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
         raise UsageError(f"--listen {listen} is no HOST:PORT", remedy="write --listen 0.0.0.0:5050")
     token = _token(token_file, no_token=no_token)
-    remote = session.remote(_Silent(), insecure, cert)
+    remote = session.remote(NullSink(), registry)
     remote.peers = None  # a peer asks registries only
 
     def fetch(ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool:
@@ -74,15 +75,8 @@ def _token(token_file: str | None, *, no_token: bool) -> str:
         if token:
             return token
         raise UsageError(f"{token_file} is empty", remedy="put a token into it: openssl rand -hex 32")
-    if os.environ.get(CACHE_TOKEN_VARIABLE):
-        return os.environ[CACHE_TOKEN_VARIABLE]
+    if os.environ.get(TOKEN_VARIABLE):
+        return os.environ[TOKEN_VARIABLE]
     token = secrets.token_urlsafe(24)
-    click.echo(f"clients must set {CACHE_TOKEN_VARIABLE}={token}", err=True)
+    click.echo(f"clients must set {TOKEN_VARIABLE}={token}", err=True)
     return token
-
-
-class _Silent:
-    """Nobody watches the transfers of a server."""
-
-    def emit(self, event: Event) -> None:
-        return None

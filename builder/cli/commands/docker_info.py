@@ -7,20 +7,19 @@ import platform
 import socket
 from pathlib import Path
 
+from tiffin.builder.api.machine import Machine
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.version import told_version
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 DOCKER_HUB_URL = "https://index.docker.io/v1/"
 
 
-def docker_info(session: Session, isolation: Isolation | None) -> dict[str, object]:
-    """As docker has it; `isolation` is that of the tier that is used."""
-    from tiffin.builder.sandbox.cgroup import find_trees
-
+def docker_info(session: Session, machine: Machine) -> dict[str, object]:
+    """Return it as docker has it."""
+    isolation = machine.isolation
     containers = Containers(session.state)
     states = containers.states()
     running = sum(containers.is_alive(state.id) for state in states)
@@ -36,7 +35,7 @@ def docker_info(session: Session, isolation: Isolation | None) -> dict[str, obje
         "DriverStatus": [],
         "Plugins": {"Volume": ["local"], "Network": ["host", "none", "private"], "Authorization": None, "Log": []},
         "LoggingDriver": "none",
-        "CgroupDriver": "cgroupfs" if find_trees() else "none",
+        "CgroupDriver": "cgroupfs" if machine.has_cgroups else "none",
         "CgroupVersion": "2" if unified else "1",
         "KernelVersion": platform.release(),
         "OperatingSystem": _operating_system(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
+from tiffin.builder.api.images import ImageStore, StoredImage
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.output.lists import (
     age_text,
@@ -19,7 +20,6 @@ from tiffin.builder.cli.output.lists import (
 )
 from tiffin.builder.dockerfile.glob import match_path
 from tiffin.builder.errors import ImageError, UsageError
-from tiffin.builder.image.store import ImageStore, StoredImage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.plain_text import size_text
 

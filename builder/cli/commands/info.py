@@ -14,7 +14,7 @@ from tiffin.builder.oci.spec import Platform
 from tiffin.builder.version import VERSION
 
 if TYPE_CHECKING:
-    from tiffin.builder.sandbox.tiers import TierReport
+    from tiffin.builder.api.machine import TierReport
 
 
 @click.command("info")
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(session: Session, /, form: str) -> None:
     """Show where things are, and which isolation this machine allows and why not more."""
-    from tiffin.builder.sandbox import lifting, tiers
+    from tiffin.builder.api.machine import look
 
-    with session.state.scratch("probe") as place:
-        reports = tiers.probe(place)
-    chosen = os.environ.get("TIFFIN_ISOLATION") or tiers.best(reports).name
+    machine = look(session)
     about = {
         "version": VERSION,
         "root": str(session.state.root),
@@ -34,9 +32,8 @@ def command(session: Session, /, form: str) -> None:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "uid": os.getuid(),
-        "isolation": chosen,
+        "isolation": machine.chosen,
     }
-    lifts = lifting.advice(reports)
     if form != "text":
         tier_list = [
             {
@@ -46,13 +43,12 @@ def command(session: Session, /, form: str) -> None:
                 "remedy": report.remedy,
                 "limits": report.limits(),
             }
-            for report in reports
+            for report in machine.reports
         ]
-        lift_list = [{"what": lift.what, "text": lift.text} for lift in lifts]
-        used = next((report.isolation for report in reports if report.name == chosen), None)
+        lift_list = [{"what": lift.what, "text": lift.text} for lift in machine.lifts]
         from tiffin.builder.cli.commands.docker_info import docker_info
 
-        document = {**about, **docker_info(session, used), "tiers": tier_list, "lifts": lift_list}
+        document = {**about, **docker_info(session, machine), "tiers": tier_list, "lifts": lift_list}
         if form == "json":
             click.echo(json.dumps(document, indent=2))
             return
@@ -62,11 +58,11 @@ def command(session: Session, /, form: str) -> None:
         return
     for name, value in about.items():
         click.echo(f"{name + ':':<11} {value}")
-    for report in reports:
+    for report in machine.reports:
         click.echo(f"  {report.name:<8}  {_state(report)}")
         for limit in report.limits():
             click.echo(f"  {'':<8}  but {limit}")
-    for lift in lifts:
+    for lift in machine.lifts:
         click.echo(f"\n{lift.what}:")
         for line in lift.text.splitlines():
             click.echo(f"    {line}")

@@ -8,11 +8,13 @@ from functools import partial
 
 import click
 
-from tiffin.builder.api.session import Session, each
+from tiffin.builder.api.images import StoredImage
+from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output.console import each
 from tiffin.builder.containers.container import Containers, ContainerState
 from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
-from tiffin.builder.image.store import StoredImage
 from tiffin.builder.oci.reference import Reference
+from tiffin.builder.plain_text import rfc3339
 
 JSON = "json"
 
@@ -98,8 +100,6 @@ def _familiar(text: str) -> str:
 
 def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, object]:
     """docker inspect's document of a container, as far as tiffin knows of it."""
-    from tiffin.builder.solver.results import rfc3339
-
     return {
         "Id": state.id,
         "Created": rfc3339(state.created),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from tiffin.builder.api import images
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import UsageError
-from tiffin.builder.image.archive import Loader
 
 
 @click.command("load")
@@ -20,8 +20,8 @@ def command(session: Session, /, source: str | None, quiet: bool) -> None:
     """Load images from what docker, podman, buildah, skopeo or tiffin saved."""
     if source is None and sys.stdin.isatty():
         raise UsageError("nothing to load", remedy="use -i FILE, or redirect stdin")
-    loader = Loader(session.state, session.blobs, session.store)
-    for image in loader.load(None if source in (None, "-") else Path(source or ""), sys.stdin.buffer):
+    path = None if source in (None, "-") else Path(source or "")
+    for image in images.load(path, sys.stdin.buffer, session):
         if quiet:
             click.echo(str(image.id))
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -10,12 +9,13 @@ import click
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.options.common import registry_options
 from tiffin.builder.errors import UsageError
+from tiffin.builder.settings.access import RegistryAccess
 
 MAX_PASSWORD_BYTES = 1 << 20
 
 
 @click.command("login")
-@click.argument("registry", default="docker.io")
+@click.argument("server", metavar="[REGISTRY]", default="docker.io")
 @click.option("-u", "--username", metavar="NAME", help="User name.")
 @click.option("-p", "--password", metavar="SECRET", help="Password; visible to other users, so better:")
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
@@ -24,20 +24,14 @@ MAX_PASSWORD_BYTES = 1 << 20
 def command(
     session: Session,
     /,
-    registry: str,
+    server: str,
     username: str | None,
     password: str | None,
     password_stdin: bool,
-    cert: str | None,
-    insecure: tuple[str, ...],
+    registry: RegistryAccess,
 ) -> None:
     """Check credentials with REGISTRY and keep them where docker does."""
-    from tiffin.builder.registry.auth import DockerConfig
-    from tiffin.builder.registry.client import RegistryClient
-    from tiffin.builder.registry.credentials import Credentials, registry_of
-    from tiffin.builder.settings.registries import read_registry_options
-
-    registry = registry_of(registry)
+    from tiffin.builder.api.login import login
 
     if password is not None and password_stdin:
         raise UsageError("--password and --password-stdin exclude each other", remedy="use the second")
@@ -50,10 +44,7 @@ def command(
     username = username or click.prompt("Username", err=True)
     if password is None:
         password = click.prompt("Password", hide_input=True, err=True)
-    credentials = Credentials(username=username or "", password=password or "")
-    config = DockerConfig.load(os.environ)
-    RegistryClient(registry, config, read_registry_options(os.environ, insecure, cert)).check_credentials(credentials)
-    where = config.save(registry, credentials)
+    where = login(server, username or "", password or "", registry)
     click.echo(f"credentials are kept in {where}", err=True)
     click.echo("Login Succeeded")
 

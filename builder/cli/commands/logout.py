@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 
@@ -11,11 +9,7 @@ import click
 @click.argument("registry", default="docker.io")
 def command(registry: str) -> None:
     """Forget the credentials for REGISTRY."""
-    from tiffin.builder.registry.auth import DockerConfig
-    from tiffin.builder.registry.credentials import registry_of
+    from tiffin.builder.api.login import logout
 
-    registry = registry_of(registry)
-    if DockerConfig.load(os.environ).erase(registry):
-        click.echo(f"Removing login credentials for {registry}")
-    else:
-        click.echo(f"Not logged in to {registry}")
+    name, was_there = logout(registry)
+    click.echo(f"Removing login credentials for {name}" if was_there else f"Not logged in to {name}")

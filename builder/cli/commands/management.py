@@ -73,8 +73,9 @@ def buildx() -> None:
 @click.pass_obj
 def image_prune(session: Session, /, everything: bool, force: bool) -> None:
     """Remove images without a name, or with --all those that no container uses."""
-    from tiffin.builder.api.prune import reach_trees, remove_images, remove_unneeded, told_total
+    from tiffin.builder.api.prune import reach_trees, remove_images, remove_unneeded
     from tiffin.builder.cli.commands.system import confirm
+    from tiffin.builder.cli.output.pruned import show_images, told_total
     from tiffin.builder.containers.container import Containers
 
     confirm(force, "Remove all images that no container uses?" if everything else "Remove images without a name?")
@@ -82,7 +83,9 @@ def image_prune(session: Session, /, everything: bool, force: bool) -> None:
     with told_total(session):
         used = {state.image_id for state in Containers(session.state).states()}
         unused = [image for image in session.store.images() if str(image.id) not in used]
-        remove_images(session, [image for image in unused if everything or not image.names])
+        removed = [image for image in unused if everything or not image.names]
+        remove_images(session, removed)
+        show_images(removed)
         remove_unneeded(session, keep_records=True)
 
 
@@ -91,10 +94,11 @@ def image_prune(session: Session, /, everything: bool, force: bool) -> None:
 @click.pass_obj
 def container_prune(session: Session, /, force: bool) -> None:
     """Remove containers that ended."""
-    from tiffin.builder.api.prune import reach_trees, remove_stopped, told_total
+    from tiffin.builder.api.prune import reach_trees, remove_stopped
     from tiffin.builder.cli.commands.system import confirm
+    from tiffin.builder.cli.output.pruned import show_containers, told_total
 
     confirm(force, "Remove all containers that ended?")
     reach_trees(session)
     with told_total(session):
-        remove_stopped(session)
+        show_containers(remove_stopped(session))

@@ -13,14 +13,13 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.cli.output.lists import (
     JSON,
     created_text,
-    duration_text,
     filters_of,
     format_option,
     is_podman,
     show_rows,
 )
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers, ContainerState
-from tiffin.builder.solver.results import rfc3339
+from tiffin.builder.plain_text import duration_text, rfc3339
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",

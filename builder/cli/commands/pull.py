@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
+from tiffin.builder.api import images
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.options.common import progress_option, registry_options
 from tiffin.builder.cli.output.render import make_renderer
 from tiffin.builder.cli.output.renderer import quiet_if
-from tiffin.builder.events import Warned
-from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
+from tiffin.builder.settings.access import RegistryAccess
 
 
 @click.command("pull")
@@ -21,24 +21,12 @@ from tiffin.builder.oci.spec import Platform
 @registry_options
 @click.pass_obj
 def command(
-    session: Session,
-    /,
-    image: str,
-    platform: str | None,
-    quiet: bool,
-    progress: str,
-    cert: str | None,
-    insecure: tuple[str, ...],
+    session: Session, /, image: str, platform: str | None, quiet: bool, progress: str, registry: RegistryAccess
 ) -> None:
     """Download IMAGE with all its layers."""
-    wanted = Platform.parse(platform) if platform else Platform.local()
+    wanted = Platform.parse(platform) if platform else None
     with make_renderer(quiet_if(quiet, progress)) as sink:
-        remote = session.remote(sink, insecure, cert)
-        reference = Reference.parse(remote.alias(image))
-        pulled = remote.pull(reference, wanted)
-        actual = pulled.config.platform
-        if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
-            sink.emit(Warned(message=f"{reference} is for {actual}, not for {wanted}"))
+        pulled = images.pull(image, session, sink, registry, wanted)
     if not quiet:
-        click.echo(f"Digest: {remote.told_digest(reference, wanted, pulled)}", err=True)
-    click.echo(str(reference))
+        click.echo(f"Digest: {pulled.digest}", err=True)
+    click.echo(str(pulled.reference))

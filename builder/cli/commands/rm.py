@@ -6,7 +6,8 @@ import contextlib
 
 import click
 
-from tiffin.builder.api.session import Session, each
+from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output.console import each
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.errors import ImageNotFoundError, UsageError
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from tiffin.builder.api.session import Session, each
+from tiffin.builder.api.images import StoredImage
+from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output.console import each
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.errors import ImageError, ImageNotFoundError
-from tiffin.builder.image.store import StoredImage
 from tiffin.builder.oci.reference import Reference
 from tiffin.cache.values import replace
 

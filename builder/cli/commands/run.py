@@ -6,9 +6,10 @@ import sys
 
 import click
 
-from tiffin.builder.api.run import EXIT_OWN_FAILURE, run
+from tiffin.builder.api.run import EXIT_OWN_FAILURE
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.common import progress_option, registry_options
+from tiffin.builder.cli.actions import run
+from tiffin.builder.cli.options.common import progress_option, raw_registry_options
 from tiffin.builder.cli.options.confinement import confinement_options
 from tiffin.builder.cli.options.docker_run import docker_run_options
 
@@ -96,7 +97,7 @@ def refused_options(command: click.Command) -> click.Command:
 @confinement_options
 @docker_run_options
 @progress_option
-@registry_options
+@raw_registry_options
 @click.argument("image")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 @click.help_option("--help")

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from tiffin.builder.api.session import Session, refuse_terminal
-from tiffin.builder.image.archive_write import Saved, output_file, save
+from tiffin.builder.api.images import save
+from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output.console import refuse_terminal
 
 
 @click.command("save")
@@ -17,15 +18,4 @@ from tiffin.builder.image.archive_write import Saved, output_file, save
 def command(session: Session, /, images: tuple[str, ...], output: str) -> None:
     """Save IMAGES to one archive: an OCI layout that docker load reads too."""
     refuse_terminal(output)
-    chosen = []
-    for text in images:
-        image = session.store.find(text)
-        chosen.append(
-            Saved(
-                manifest=session.blobs.read(image.descriptor.digest, image.descriptor.size_bytes),
-                config=session.blobs.read(image.id, image.manifest.config.size_bytes),
-                names=image.names,
-            )
-        )
-    with output_file(output, sys.stdout.buffer) as sink:
-        save(chosen, session.blobs, sink)
+    save(images, output, sys.stdout.buffer, session)

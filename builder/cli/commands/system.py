@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +12,12 @@ from tiffin.builder.api.prune import (
     remove_stopped,
     remove_unneeded,
     size_on_disk,
-    told_total,
 )
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.commands.info import command as info
 from tiffin.builder.cli.groups import Group
 from tiffin.builder.cli.output.lists import print_table
+from tiffin.builder.cli.output.pruned import show_containers, show_images, told_total
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.errors import UsageError
 from tiffin.builder.plain_text import size_text
@@ -26,9 +25,6 @@ from tiffin.cache.files import remove_tree
 from tiffin.cache.local import LocalCache
 from tiffin.cache.mounts import CacheMounts
 from tiffin.cache.snapshots import Snapshots
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group("system", cls=Group)
@@ -74,9 +70,11 @@ def prune(session: Session, /, everything: bool, force: bool) -> None:
     confirm(force, f"Remove {what} and stopped containers?")
     reach_trees(session)
     with told_total(session):
-        remove_stopped(session)
+        show_containers(remove_stopped(session))
         if everything:
-            remove_images(session, [image for image in session.store.images() if not image.names])
+            nameless = [image for image in session.store.images() if not image.names]
+            remove_images(session, nameless)
+            show_images(nameless)
         remove_unneeded(session, keep_records=not everything)
         if everything:
             mounts = CacheMounts(session.state, "")

@@ -1,4 +1,4 @@
-"""The options of `tiffin build` that need reading: pairs, secrets, ssh agents, hosts, limits."""
+"""What the options of `tiffin build` ask for, as the API takes it: pairs, secrets, hosts, limits, caches, outputs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tiffin.builder.cli.options.registry_values import registry_access
+from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
-from tiffin.builder.options import csv_pairs, epoch_seconds, size_bytes
+from tiffin.builder.options import csv_pairs, size_bytes
 from tiffin.builder.settings.config_file import config_path
-from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.builder.settings.texts import need_text
+from tiffin.builder.settings.times import EPOCH, epoch
+from tiffin.builder.sharing.inline import has_inline, without_inline
+from tiffin.cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.build_options import BuildOptions
+    from tiffin.builder.delivery.output_spec import OutputSpec
     from tiffin.builder.sharing.options import CacheSpec
-    from tiffin.builder.solver.ssh_agents import Agents
 
-EPOCH = "SOURCE_DATE_EPOCH"
 MAX_SECRET_BYTES = 500 << 10  # BuildKit's
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
@@ -26,15 +31,74 @@ ENTITLEMENTS = ("network.host", "security.insecure")
 HOST_GATEWAY = "host-gateway"
 
 
-def need_text(texts: Sequence[str], flag: str) -> Sequence[str]:
-    """NAME=VALUE options that are UTF-8: Python keeps other bytes as lone surrogates, which no document can hold."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as exc:
-            name = ascii(text.partition("=")[0]).strip("'")
-            raise UsageError(f"{flag} {name}: the value is not UTF-8 text", remedy="write it in UTF-8") from exc
-    return texts
+def build_options(given: Mapping[str, object]) -> BuildOptions:
+    """Return the values of options by name. Raises UsageError."""
+    from tiffin.builder.api.build_options import COMMITS, ONE, STEPS, BuildOptions
+    from tiffin.builder.delivery.annotations import Annotations
+    from tiffin.builder.oci.reference import Reference
+    from tiffin.builder.oci.spec import Platform
+
+    platforms = [part for text in _many(given, "platforms") for part in text.split(",") if part]
+    security = parse_security(_many(given, "security"), Path.cwd())
+    timestamp = given["timestamp"]
+    cache_to = _many(given, "cache_to")
+    return BuildOptions(
+        context=_text(given, "context"),
+        file=_text(given, "file"),
+        target=_text(given, "target"),
+        platforms=tuple(dict.fromkeys(map(Platform.parse, platforms))),
+        annotations=Annotations.parse(_many(given, "annotations")),
+        names=tuple(Reference.parse(text) for text in _many(given, "tags")),
+        outputs=_outputs(given),
+        build_args=build_args(_many(given, "build_args"), os.environ),
+        contexts=pairs(_many(given, "contexts"), "--build-context"),
+        labels=pairs(need_text(_many(given, "labels"), "--label"), "--label", value_needed=False),
+        secrets=secrets(_many(given, "secrets")),
+        ssh=_many(given, "ssh"),
+        allowed=entitlements(_many(given, "allowed")),
+        network=_text(given, "network"),
+        hosts=hosts(_many(given, "hosts")),
+        shm_bytes=shm_size(_text(given, "shm_size")),
+        ulimits=ulimits(_many(given, "ulimits")),
+        seccomp=security.seccomp,
+        no_new_privs=security.no_new_privs,
+        unmasked=security.unmasked,
+        isolation=_text(given, "isolation").removeprefix("default"),
+        epoch=epoch(str(timestamp), "--timestamp") if timestamp is not None else None,
+        layering=ONE if given["squash"] else COMMITS if given["commit"] == "explicit" else STEPS,
+        pull=_text(given, "pull_policy") or ("always" if given["pull"] else ""),
+        use_cache=not given["no_cache"],
+        uncached_stages=frozenset(name.lower() for text in _many(given, "no_cache_stages") for name in text.split(",")),
+        caches=tuple(shared_caches(_many(given, "cache_from"), without_inline(cache_to), os.environ)),
+        inline_cache=has_inline(cache_to),
+        cache_mounts=tuple(part for text in _many(given, "cache_mounts") for part in text.split(",") if part),
+        cache_peers=_many(given, "cache_peers"),
+        sign_key=Path(_text(given, "sign_key")) if given["sign_key"] else None,
+        explain=bool(given["explain"]),
+        registry=registry_access(given),
+    )
+
+
+def _many(given: Mapping[str, object], name: str) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", given[name])
+
+
+def _text(given: Mapping[str, object], name: str) -> str:
+    return str(given[name] or "")
+
+
+def _outputs(given: Mapping[str, object]) -> tuple[OutputSpec, ...]:
+    """Return what -o, --load and --push ask for; without any, an image."""
+    from tiffin.builder.delivery.output_spec import OutputSpec, parse_outputs
+
+    outputs = parse_outputs(_many(given, "outputs"))
+    if given["load"] and not any(spec.kind == "image" for spec in outputs):
+        outputs = (*outputs, OutputSpec(kind="image"))
+    if given["push"] and not any(spec.push for spec in outputs):
+        outputs = (*outputs, OutputSpec(kind="registry", push=True))
+    if given["iidfile"] and all(spec.kind in ("tar", "local") for spec in outputs) and outputs:
+        raise UsageError("--iidfile needs an image, but the output is a file system", remedy="leave it out")
+    return outputs or (OutputSpec(kind="image"),)
 
 
 def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict[str, str]:
@@ -65,17 +129,6 @@ def build_args(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
     return result
 
 
-def configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
-    """What `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
-    folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
-    if not Path(folder, "config.json").exists():  # most have none, and what reads it takes time to load
-        return {}
-    from tiffin.builder.registry.proxies import configured_proxies, read_docker_config
-
-    found = configured_proxies(read_docker_config(environ))
-    return {name: value for key, value in found.items() for name in (key, key.upper())}
-
-
 def secrets(texts: Sequence[str]) -> dict[str, bytes]:
     """--secret id=ID[,src=FILE|,env=NAME]: without either, the variable called ID, else the file."""
     result: dict[str, bytes] = {}
@@ -103,33 +156,6 @@ def secrets(texts: Sequence[str]) -> dict[str, bytes]:
             raise UsageError(f"--secret id={name} is larger than {MAX_SECRET_BYTES} bytes", remedy="give a smaller one")
         result[name] = data
     return result
-
-
-def ssh_agents(texts: Sequence[str]) -> Agents:
-    """--ssh default, --ssh ID=SOCKET, --ssh ID=KEY[,KEY…]."""
-    from tiffin.builder.solver.ssh_agents import Agents, of_keys, passed_on
-
-    answers = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if name in answers:
-            raise UsageError(f"--ssh {name} is given twice", remedy="keep one of them")
-        paths = [Path(item) for item in value.split(",")] if equals else [_own_agent(name)]
-        missing = next((path for path in paths if not path.exists()), None)
-        if missing is not None or not name:
-            raise UsageError(f"--ssh {text}: {missing or text} does not exist", remedy="give a socket or a key file")
-        sockets = [path for path in paths if path.is_socket()]
-        if sockets and len(paths) > 1:
-            raise UsageError(f"--ssh {text} has a socket among several paths", remedy="give a socket alone, or keys")
-        answers[name] = passed_on(str(sockets[0].resolve())) if sockets else of_keys(paths)
-    return Agents(answers)
-
-
-def _own_agent(name: str) -> Path:
-    path = os.environ.get("SSH_AUTH_SOCK", "")
-    if not path:
-        raise UsageError(f"--ssh {name}: SSH_AUTH_SOCK is not set", remedy="start an agent, or give --ssh ID=KEYFILE")
-    return Path(path)
 
 
 def hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -193,19 +219,6 @@ def entitlements(texts: Sequence[str]) -> frozenset[str]:
             remedy=did_you_mean(name, ENTITLEMENTS) or f"use {', '.join(ENTITLEMENTS)}",
         )
     return names
-
-
-def is_on(args: Mapping[str, str], name: str) -> bool:
-    """Whether a build argument that is one of BuildKit's switches is set to 1 or true."""
-    return args.get(name, "").lower() in ("1", "true")
-
-
-def epoch(text: str, what: str = EPOCH) -> int | None:
-    """SOURCE_DATE_EPOCH (or what else gave the time) in seconds, None when it is not set."""
-    try:
-        return epoch_seconds(text)
-    except ValueError as exc:
-        raise UsageError(f'{what} "{text}" is no time', remedy="give whole seconds since 1970") from exc
 
 
 def _fields(text: str, flag: str, names: Sequence[str], *, bare: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the options of `tiffin run` ask for."""
+"""What the options of `tiffin run` ask for, as the API takes it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tiffin.builder.cli.options.docker_words import field_of
+from tiffin.builder.cli.options.registry_values import registry_access
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
-from tiffin.cache.files import disk_errors
 from tiffin.cache.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.builder.api.run_options import RunOptions
     from tiffin.builder.containers.mounts import Mount
-    from tiffin.builder.containers.run import Wishes
+    from tiffin.builder.containers.run import ContainerOptions
 
 NO_HEALTH_CHECKS = "no health check is run"
 NO_LOG = "what the command prints goes where this command prints, and is kept nowhere"
-LIMITS = ("memory", "swap", "cpus", "pids")  # options of control groups
 # name: (further spelling, whether it takes a value, why it has no effect; "" where nothing needs to be said)
 WITHOUT_EFFECT: Mapping[str, tuple[str, bool, str]] = {
     "attach": ("-a", True, ""),  # stdout and stderr are attached, stdin is with -i
@@ -53,12 +53,32 @@ def maybe(options: Mapping[str, object], name: str) -> str | None:
     return cast("str | None", options[name])
 
 
-def wishes_of(options: Mapping[str, object]) -> Wishes:
-    """Raises UsageError."""
+def run_options(options: Mapping[str, object]) -> RunOptions:
+    """Return the values of options by name; those of the container are read when they are asked for. Raises UsageError."""
+    from tiffin.builder.api.run_options import RunOptions
+
+    return RunOptions(
+        image=str(options["image"]),
+        container=lambda: container_options(options),
+        name=str(options["name"]),
+        remove=bool(options["remove"]),
+        interactive=bool(options["interactive"]),
+        groups=many(options, "groups"),
+        cidfile=Path(str(options["cidfile"])) if options["cidfile"] is not None else None,
+        pull=str(options["pull"]),
+        platform=maybe(options, "platform") or "",
+        isolation=maybe(options, "isolation") or "",
+        keeps_ids=may_keep(options),
+        registry=registry_access(options),
+    )
+
+
+def container_options(options: Mapping[str, object]) -> ContainerOptions:
+    """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
     from tiffin.builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
     from tiffin.builder.containers.resolver import parse_resolver
-    from tiffin.builder.containers.run import Wishes
+    from tiffin.builder.containers.run import ContainerOptions
 
     directory = str(Path.cwd())
     mounts = [parse_volume(text, directory=directory) for text in many(options, "volumes")]
@@ -67,7 +87,7 @@ def wishes_of(options: Mapping[str, object]) -> Wishes:
     workdir = str(options["workdir"])
     if workdir and not workdir.startswith("/"):
         raise UsageError(f'--workdir "{workdir}" is no absolute path', remedy="begin it with /")
-    return Wishes(
+    return ContainerOptions(
         command=many(options, "words"),
         entrypoint=maybe(options, "entrypoint"),
         variables=parse_variables(many(options, "env"), many(options, "env_files"), os.environ),
@@ -96,15 +116,14 @@ def _kept_ids(options: Mapping[str, object], mounts: Sequence[Mount]) -> tuple[i
     has a mount of this machine, which it could not write as anybody else. None: those of root. Raises UsageError."""
     if not may_keep(options):
         return None
-    from tiffin.builder.containers.mounts import Volume
-    from tiffin.builder.sandbox.spec import Bind
+    from tiffin.builder.containers.mounts import Volume, is_writable_bind
 
     text, own = str(options["userns"]), (os.getuid(), os.getgid())
     has_volume = any(isinstance(mount, Volume) and mount.name for mount in mounts)
     if text in ("", "host"):
         user, _, group = str(options["user"]).partition(":")
         is_own = own[0] != 0 and user == str(own[0]) and group in ("", "0", str(own[1]))
-        has_bind = any(isinstance(mount, Bind) and not mount.read_only for mount in mounts)
+        has_bind = any(is_writable_bind(mount) for mount in mounts)
         return own if is_own and has_bind and not has_volume and text != "host" else None
     match = re.fullmatch(KEEP_ID, text)
     if match is None:
@@ -119,10 +138,9 @@ def _kept_ids(options: Mapping[str, object], mounts: Sequence[Mount]) -> tuple[i
 
 
 def _confinement(options: Mapping[str, object]) -> dict[str, Any]:
-    """The members of Wishes that these options decide. Raises UsageError."""
+    """The members of ContainerOptions that these options decide. Raises UsageError."""
     from tiffin.builder.containers.limits import parse_limits
-    from tiffin.builder.containers.run import choose_capabilities
-    from tiffin.builder.sandbox.seccomp import UNCONFINED
+    from tiffin.builder.containers.run import UNCONFINED, choose_capabilities
 
     security = parse_security(many(options, "security"), Path.cwd())
     privileged = bool(options["privileged"])
@@ -172,19 +190,6 @@ def remarks(given: Mapping[str, object]) -> list[str]:
         for name, (_, _, reason) in WITHOUT_EFFECT.items()
         if reason and given.get(field_of(name))
     ]
-
-
-def write_id(given: Mapping[str, object], identity: str) -> None:
-    """--cidfile: a file that must not be there yet; raises UsageError, StoreError."""
-    path = cast("str | None", given["cidfile"])
-    if path is None:
-        return
-    with disk_errors(Path(path)):
-        try:
-            with Path(path).open("x") as stream:
-                stream.write(identity)
-        except FileExistsError as exc:
-            raise UsageError(f"--cidfile {path} exists", remedy="remove it, or name another") from exc
 
 
 def _hostname(text: str) -> str:

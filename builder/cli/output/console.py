@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+
+from tiffin.builder.errors import TiffinError, UsageError
 
 
 def tell(text: str) -> None:
@@ -10,6 +13,35 @@ def tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def warn(text: str) -> None:
+    """Tell what stops nothing."""
+    tell(f"warning: {text}")
+
+
 def say(text: str) -> None:
     """On stdout: the result."""
     sys.stdout.write(f"{text}\n")
+
+
+def each(
+    names: Sequence[str], do: Callable[[str], None], *, ignored: type[TiffinError] | tuple[type[TiffinError], ...] = ()
+) -> None:
+    """Do it for every name, also after one failed; errors are told one by one, and the last one is raised."""
+    failure: TiffinError | None = None
+    for name in names:
+        try:
+            do(name)
+        except ignored:
+            continue
+        except TiffinError as exc:
+            if failure is not None:
+                tell(f"error: {failure}")
+            failure = exc
+    if failure is not None:
+        raise failure
+
+
+def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
+    """Raise UsageError if an archive's `output` is "-", stdout, and that is a terminal, where it would do harm."""
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("refusing to write an archive to a terminal", remedy=remedy)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import click
 
 from tiffin.builder.errors import UsageError
+from tiffin.builder.plain_text import duration_text
 from tiffin.builder.version import called_name
 
 TABLE, JSON = "table", "json"
 MIN_WIDTH, PADDING = 10, 3  # of columns, docker's
 Row = Mapping[str, object]  # by the names docker gives templates
-_MINUTE, _HOUR = 60, 3600
 
 
 def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: Mapping[str, str]) -> None:
@@ -82,28 +82,6 @@ def age_text(created: str, now: Callable[[], float] = lambda: datetime.now(UTC).
     """ "3 days ago", from an RFC 3339 time."""
     seconds = timestamp(created)
     return "N/A" if seconds is None else f"{duration_text(now() - seconds)} ago"
-
-
-def duration_text(seconds: float) -> str:
-    """A length of time in docker's words (go-units HumanDuration)."""
-    whole = int(seconds)
-    minutes, hours = whole // _MINUTE, int(seconds / _HOUR + 0.5)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < _MINUTE:
-        return f"{whole} seconds"
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    if hours == 1:
-        return "About an hour"
-    for unit, length, limit in (("hours", 1, 48), ("days", 24, 336), ("weeks", 168, 1440), ("months", 720, 17520)):
-        if hours < limit:
-            return f"{hours // length} {unit}"
-    return f"{hours // 8760} years"
 
 
 def created_text(created: str) -> str:

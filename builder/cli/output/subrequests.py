@@ -6,19 +6,15 @@ import binascii
 import json
 from collections.abc import Sequence
 
+from tiffin.builder.api import subrequests
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.session import Session
+from tiffin.builder.api.subrequests import Checked, Need, Target, TargetOutline
 from tiffin.builder.cli.output.console import say
-from tiffin.builder.dockerfile.lint_base import LintWarning, stages
-from tiffin.builder.dockerfile.parser import Dockerfile
-from tiffin.builder.dockerfile.suggest import did_you_mean
-from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError, UsageError
-from tiffin.builder.instructions.base import description_of
-from tiffin.builder.plain_text import size_text
-from tiffin.builder.solver.outline import Need, Outline
-from tiffin.builder.solver.planned import Plan
-from tiffin.builder.solver.reading import read_stages
-from tiffin.builder.solver.report import Report
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError
+from tiffin.builder.events import Sink
 
-CALLS = ("build", "check", "explain", "outline", "targets")
 DOCS = "https://docs.docker.com/go/dockerfile/rule/"
 OWN = ("AptListsLeft", "CopyAllBeforeInstall", "ArgShadowsEnv", "DoubleStarInCopySource")
 DESCRIPTIONS = {
@@ -52,30 +48,28 @@ DESCRIPTIONS = {
 CONTEXT_LINES = 2
 
 
-def parse_call(text: str) -> tuple[str, bool]:
-    """--call NAME[,format=json|text]: the name, and whether JSON is wanted. Raises UsageError."""
-    name, *options = text.split(",")
-    if name not in CALLS:
-        raise UsageError(f'--call "{name}" is unknown', remedy=did_you_mean(name, CALLS) or f"use {', '.join(CALLS)}")
-    form = "text"
-    for option in options:
-        key, _, value = option.partition("=")
-        if key != "format" or value not in ("json", "text"):
-            raise UsageError(f'--call "{text}": "{option}" is unknown', remedy="use format=json or format=text")
-        form = value
-    return name, form == "json"
+def show(call: str, options: BuildOptions, session: Session, sink: Sink, *, as_json: bool) -> None:
+    """Print the answer to a call other than `build`. Raises TiffinError, and SystemExit where a check found something."""
+    match call:
+        case "explain":
+            for line in subrequests.explain(options, session, sink):
+                say(line)
+        case "targets":
+            show_targets(*subrequests.list_targets(options, session, sink), as_json=as_json)
+        case "outline":
+            show_outline(subrequests.outline(options, session, sink), as_json=as_json)
+        case _:
+            checked = subrequests.check(options, session, sink)
+            show_check(checked, as_json=as_json)
+            if checked.error is not None:
+                raise checked.error
+            if checked.findings:
+                raise SystemExit(1)
 
 
-def show_report(report: Report) -> None:
-    """Print what a build would do."""
-    for line in report.lines(size_text):
-        say(line)
-
-
-def show_check(
-    found: Sequence[LintWarning], dockerfile: bytes, *, as_json: bool, error: TiffinError | None = None
-) -> None:
+def show_check(checked: Checked, *, as_json: bool) -> None:
     """Print the findings of build checks; JSON also has the error that ended them."""
+    found, error, dockerfile = checked.findings, checked.error, checked.source
     if as_json:
         say(json.dumps(_check_document(found, dockerfile, error), indent=2))
         return
@@ -121,20 +115,18 @@ def excerpt(span: Span, lines: Sequence[str]) -> str:
     return "\n".join([f"{span.file}:{span.first_line}", rule, *shown, rule])
 
 
-def show_targets(dockerfile: Dockerfile, source: bytes, *, as_json: bool) -> None:
-    """Print the stages that can be built; raises DockerfileError for a file that cannot be read."""
-    read_stages(dockerfile)
-    every = list(stages(dockerfile))
+def show_targets(targets: Sequence[Target], source: bytes, *, as_json: bool) -> None:
+    """Print the stages that can be built."""
     rows = [
         {
-            "name": stage.name.lower(),
-            "default": stage is every[-1],
-            "description": description_of(stage.name.lower(), stage.head.comments),
-            "base": stage.words[0],
-            "platform": next((flag.value or "" for flag in stage.head.flags if flag.name == "platform"), ""),
-            "location": _location(stage.head.span),
+            "name": target.name,
+            "default": target.is_default,
+            "description": target.description,
+            "base": target.base,
+            "platform": target.platform,
+            "location": _location(target.span),
         }
-        for stage in every
+        for target in targets
     ]
     if as_json:
         say(json.dumps({"targets": [_given(**row) for row in rows], "sources": [_base64(source)]}, indent=2))
@@ -142,12 +134,9 @@ def show_targets(dockerfile: Dockerfile, source: bytes, *, as_json: bool) -> Non
     _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
 
 
-def show_outline(dockerfile: Dockerfile, plan: Plan, source: bytes, *, as_json: bool) -> None:
-    """Print the arguments, secrets, ssh agents and caches that the target uses."""
-    outline = Outline.of(plan)
-    target = list(stages(dockerfile))[plan.target]
-    name = target.name.lower()
-    description = description_of(name, target.head.comments)
+def show_outline(target: TargetOutline, *, as_json: bool) -> None:
+    """Print the arguments, secrets, ssh agents and caches that a target uses."""
+    outline, name, description = target.outline, target.name, target.description
     if as_json:
         document = _given(
             name=name,
@@ -159,7 +148,7 @@ def show_outline(dockerfile: Dockerfile, plan: Plan, source: bytes, *, as_json: 
             secrets=[_need(need) for need in outline.secrets],
             ssh=[_need(need) for need in outline.ssh],
             cache=[{"ID": need.name, "location": _location(need.span)} for need in outline.caches],
-            sources=[_base64(source)],
+            sources=[_base64(target.source)],
         )
         say(json.dumps(document, indent=2))
         return

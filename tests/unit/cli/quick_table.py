@@ -1,4 +1,4 @@
-"""Make builder/cli/quick_table.py from click's commands: python -m tests.unit.cli.quick_table."""
+"""Make builder/cli/options/fast_table.py from click's commands: python -m tests.unit.cli.quick_table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from tiffin.builder.cli.app import app
 
-TARGET = Path(__file__).parents[3] / "builder/cli/quick_table.py"
+TARGET = Path(__file__).parents[3] / "builder/cli/options/fast_table.py"
 COMMANDS = ("build", "run")
 HEADER = '''"""What `quick` knows of command lines. Made from click's commands by tests/unit/cli/quick_table.py; a test compares."""
 

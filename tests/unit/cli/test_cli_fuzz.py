@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from tests.support.fuzz import fuzzing
 from tiffin.builder.cli.commands.build import command
 from tiffin.builder.cli.groups import plain_flags
-from tiffin.builder.cli.options import build_values as build_options
-from tiffin.builder.cli.options import docker_words
+from tiffin.builder.cli.options import build_values, docker_words
 from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.delivery.output_spec import parse_output
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
+from tiffin.builder.settings.times import epoch
 from tiffin.builder.sharing.options import parse_cache
+from tiffin.builder.solver.ssh_agents import open_agents
 
 PIECES = st.sampled_from(
     [
@@ -30,15 +31,15 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
 READERS: dict[str, Callable[[str], object]] = {
-    "--build-arg": lambda text: build_options.build_args([text], {}),
-    "--label": lambda text: build_options.pairs([text], "--label", value_needed=False),
-    "--secret": lambda text: build_options.secrets([text]),
-    "--ssh": lambda text: build_options.ssh_agents([text]),
-    "--add-host": lambda text: build_options.hosts([text]),
-    "--ulimit": lambda text: build_options.ulimits([text]),
-    "--shm-size": build_options.shm_size,
-    "--allow": lambda text: build_options.entitlements([text]),
-    "--timestamp": build_options.epoch,
+    "--build-arg": lambda text: build_values.build_args([text], {}),
+    "--label": lambda text: build_values.pairs([text], "--label", value_needed=False),
+    "--secret": lambda text: build_values.secrets([text]),
+    "--ssh": lambda text: open_agents([text]),
+    "--add-host": lambda text: build_values.hosts([text]),
+    "--ulimit": lambda text: build_values.ulimits([text]),
+    "--shm-size": build_values.shm_size,
+    "--allow": lambda text: build_values.entitlements([text]),
+    "--timestamp": epoch,
     "--output": parse_output,
     "--cache-to": lambda text: parse_cache(text, "--cache-to", "wo"),
     "--annotation": lambda text: Annotations.parse([text]),

@@ -1,4 +1,4 @@
-"""From configuration and wishes to a command, capabilities and forwarded signals."""
+"""From configuration and options to a command, capabilities and forwarded signals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tiffin.builder.containers.run import Forwarder, Wishes, choose_capabilities, command_of
+from tiffin.builder.containers.run import ContainerOptions, Forwarder, choose_capabilities, command_of
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.kernel import CAPABILITIES
@@ -34,14 +34,14 @@ def test_entrypoint_and_cmd(
     wanted: tuple[str, ...],
 ) -> None:
     config = RunConfig(entrypoint=entrypoint, cmd=cmd)
-    assert command_of(config, Wishes(entrypoint=given_entrypoint, command=words)) == wanted
+    assert command_of(config, ContainerOptions(entrypoint=given_entrypoint, command=words)) == wanted
 
 
 @pytest.mark.parametrize("given", [None, ""])
 def test_no_command_is_refused(given: str | None) -> None:
     config = RunConfig(entrypoint=("e",), cmd=("c",)) if given == "" else RunConfig()
     with pytest.raises(UsageError, match="no command specified"):
-        command_of(config, Wishes(entrypoint=given))
+        command_of(config, ContainerOptions(entrypoint=given))
 
 
 def test_capabilities() -> None:

@@ -1,0 +1,66 @@
+"""What a build is asked for, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tiffin.builder.delivery.annotations import Annotations
+from tiffin.builder.delivery.output_spec import OutputSpec
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.values import dataclass, field
+
+if TYPE_CHECKING:
+    from tiffin.builder.sharing.options import CacheSpec
+
+Layering = str  # one of LAYERINGS
+LAYERINGS = STEPS, ONE, COMMITS = ("steps", "one", "commits")  # as in tiffin.builder.solver.results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """Options of one build; the defaults are those of `tiffin build CONTEXT`.
+
+    `context`: a directory, an archive's or a repository's URL, or "-" for stdin. `file`: the Dockerfile, "" for the usual one;
+    `dockerfile`: its text, which then stands for the file. Texts of `ssh` and `contexts` are as in docker build's --ssh and
+    --build-context; `caches` are asked in their order; `hosts` are pairs of name and address; a limit is (name, soft, hard),
+    -1 for none; `pull` is one of tiffin.builder.settings.pull_policy.POLICIES, "" to look tags up again after a day.
+    """
+
+    context: str = "."
+    file: str = ""
+    dockerfile: str | None = None
+    target: str = ""
+    platforms: tuple[Platform, ...] = ()  # () is this machine's
+    names: tuple[Reference, ...] = ()
+    outputs: tuple[OutputSpec, ...] = (OutputSpec(kind="image"),)
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Annotations = Annotations(())
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    ssh: tuple[str, ...] = ()
+    allowed: frozenset[str] = frozenset()  # entitlements: network.host, security.insecure
+    network: str = "default"
+    hosts: tuple[tuple[str, str], ...] = ()
+    shm_bytes: int = 0
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    seccomp: str = ""  # "" tiffin's own profile, "unconfined", or the path of one
+    no_new_privs: bool = False
+    unmasked: bool = False  # all of /proc and /sys
+    isolation: str = ""  # a tier to force
+    epoch: int | None = None  # time of everything made, in seconds since 1970; wins over SOURCE_DATE_EPOCH
+    layering: Layering = STEPS
+    pull: str = ""
+    use_cache: bool = True
+    uncached_stages: frozenset[str] = frozenset()
+    caches: tuple[CacheSpec, ...] = ()
+    inline_cache: bool = False  # into the image's configuration
+    cache_mounts: tuple[str, ...] = ()  # ids of those that travel with the shared caches
+    cache_peers: tuple[str, ...] = ()
+    sign_key: Path | None = None
+    explain: bool = False
+    registry: RegistryAccess = RegistryAccess()

@@ -1,0 +1,71 @@
+"""Move images: from and to registries, from and to archives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.events import Sink, Warned
+from tiffin.builder.image.archive import Loader
+from tiffin.builder.image.archive_write import Saved, output_file
+from tiffin.builder.image.archive_write import save as write_archive
+from tiffin.builder.image.store import ImageStore as ImageStore
+from tiffin.builder.image.store import StoredImage as StoredImage
+from tiffin.builder.oci.reference import Reference
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.digest import Digest
+from tiffin.cache.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """An image that was pulled or pushed: its name there, and what the registry calls it by."""
+
+    reference: Reference
+    digest: Digest
+
+
+def pull(name: str, session: Session, sink: Sink, registry: RegistryAccess, platform: Platform | None = None) -> Moved:
+    """Download an image with all its layers; `platform` None is this machine's. Raises ImageError, RegistryError, StoreError."""
+    wanted = platform or Platform.local()
+    remote = session.remote(sink, registry)
+    reference = Reference.parse(remote.alias(name))
+    pulled = remote.pull(reference, wanted)
+    actual = pulled.config.platform
+    if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
+        sink.emit(Warned(message=f"{reference} is for {actual}, not for {wanted}"))
+    return Moved(reference=reference, digest=remote.told_digest(reference, wanted, pulled))
+
+
+def push(name: str, destination: str, session: Session, sink: Sink, registry: RegistryAccess) -> Moved:
+    """Upload the image or index `name`, as `destination` ("" for its own name). Raises ImageError, RegistryError."""
+    found = session.store.find(name)
+    reference = Reference.parse(destination or name)
+    several = session.store.index_of(name)
+    remote = session.remote(sink, registry)
+    digest = remote.push_index(several[1], several[0], reference) if several else remote.push(found, reference)
+    return Moved(reference=reference, digest=digest)
+
+
+def load(source: Path | None, stdin: BinaryIO, session: Session) -> Iterator[StoredImage]:
+    """Take the images of an archive or a layout directory, None for an archive on `stdin`. Raises ImageError, StoreError."""
+    yield from Loader(session.state, session.blobs, session.store).load(source, stdin)
+
+
+def save(names: Sequence[str], output: str, stdout: BinaryIO, session: Session) -> None:
+    """Write images to one archive, "-" for `stdout`: an OCI layout that docker load reads too. Raises ImageError, StoreError."""
+    chosen = []
+    for text in names:
+        image = session.store.find(text)
+        chosen.append(
+            Saved(
+                manifest=session.blobs.read(image.descriptor.digest, image.descriptor.size_bytes),
+                config=session.blobs.read(image.id, image.manifest.config.size_bytes),
+                names=image.names,
+            )
+        )
+    with output_file(output, stdout) as sink:
+        write_archive(chosen, session.blobs, sink)

@@ -1,0 +1,41 @@
+"""Tell which isolation this machine allows, and why not more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.sandbox import lifting, tiers
+from tiffin.builder.sandbox.cgroup import find_trees
+from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.sandbox.lifting import Lift as Lift
+from tiffin.builder.sandbox.tiers import TierReport as TierReport
+from tiffin.cache.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """`reports`: of each tier; `chosen`: the name of the one that is used; `lifts`: what would allow more."""
+
+    reports: Sequence[TierReport]
+    chosen: str
+    lifts: Sequence[Lift]
+    has_cgroups: bool  # that this user may limit commands with
+
+    @property
+    def isolation(self) -> Isolation | None:
+        """That of the tier that is used."""
+        return next((report.isolation for report in self.reports if report.name == self.chosen), None)
+
+
+def look(session: Session) -> Machine:
+    """Try every tier of isolation, in child processes."""
+    with session.state.scratch("probe") as place:
+        reports = tiers.probe(place)
+    return Machine(
+        reports=reports,
+        chosen=os.environ.get("TIFFIN_ISOLATION") or tiers.best(reports).name,
+        lifts=lifting.advice(reports),
+        has_cgroups=bool(find_trees()),
+    )

@@ -1,0 +1,33 @@
+"""What a run is asked for, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.values import dataclass
+
+if TYPE_CHECKING:
+    from tiffin.builder.containers.run import ContainerOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of one run. `container`: of the container itself, or what reads them: it is called once, beside the making of the
+    namespace. `pull` is one of tiffin.builder.settings.pull_policy.POLICIES; `groups` are further ones of the user, by name or number.
+    """
+
+    image: str
+    container: ContainerOptions | Callable[[], ContainerOptions]
+    name: str = ""  # "" for one made up
+    remove: bool = False  # leave nothing behind
+    interactive: bool = False  # pass stdin on
+    groups: tuple[str, ...] = ()
+    cidfile: Path | None = None  # the container's id is written to it; it must not be there yet
+    pull: str = "missing"
+    platform: str = ""  # "" is this machine's
+    isolation: str = ""  # a tier to force
+    keeps_ids: bool = True  # False: `container` surely has no `keep`, so that it need not be read first
+    registry: RegistryAccess = RegistryAccess()

@@ -1,0 +1,104 @@
+"""Look at a build without building: its checks, stages, arguments, and which steps would run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tiffin.builder.api.build import check_options, prepared
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.session import Session
+from tiffin.builder.dockerfile.lint_base import LintWarning, stages
+from tiffin.builder.errors import Span, TiffinError
+from tiffin.builder.events import Sink
+from tiffin.builder.instructions.base import description_of
+from tiffin.builder.plain_text import size_text
+from tiffin.builder.solver.outline import Need as Need
+from tiffin.builder.solver.outline import Outline as Outline
+from tiffin.cache.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What build checks found, and the error that ended them, if one did. `source`: the text of the Dockerfile."""
+
+    findings: Sequence[LintWarning]
+    error: TiffinError | None
+    source: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A stage that can be built."""
+
+    name: str  # in lower case; "" for one without
+    is_default: bool
+    description: str
+    base: str
+    platform: str  # as its FROM says, "" where it does not
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOutline:
+    """The arguments, secrets, ssh agents and caches that a target uses."""
+
+    name: str
+    description: str
+    outline: Outline
+    source: bytes
+
+
+def check(options: BuildOptions, session: Session, sink: Sink) -> Checked:
+    """Apply the build checks. Raises TiffinError for a context that cannot be read."""
+    from tiffin.builder.solver.checks import check as find
+
+    check_options(options)
+    with prepared(options, session, sink) as job:
+        services = job.services
+        found, error = find(job.request.dockerfile, job.request.recipe, services.resolve_image, services.contexts)
+        return Checked(findings=found, error=error, source=job.source)
+
+
+def explain(options: BuildOptions, session: Session, sink: Sink) -> list[str]:
+    """Tell for each step, in a line or some, whether it would run now, and why. Raises TiffinError."""
+    from tiffin.builder.solver.build import foresee
+
+    check_options(options)
+    with prepared(options, session, sink, explains=True) as job:
+        return list(foresee(job.request, job.services).lines(size_text))
+
+
+def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[list[Target], bytes]:
+    """Return the stages that can be built and the text of the Dockerfile. Raises DockerfileError for one that cannot be read."""
+    from tiffin.builder.solver.reading import read_stages
+
+    check_options(options)
+    with prepared(options, session, sink) as job:
+        read_stages(job.request.dockerfile)
+        every = list(stages(job.request.dockerfile))
+        targets = [
+            Target(
+                name=stage.name.lower(),
+                is_default=stage is every[-1],
+                description=description_of(stage.name.lower(), stage.head.comments),
+                base=stage.words[0],
+                platform=next((flag.value or "" for flag in stage.head.flags if flag.name == "platform"), ""),
+                span=stage.head.span,
+            )
+            for stage in every
+        ]
+        return targets, job.source
+
+
+def outline(options: BuildOptions, session: Session, sink: Sink) -> TargetOutline:
+    """Return what the target uses. Raises TiffinError."""
+    from tiffin.builder.solver.plan import make_plan
+
+    check_options(options)
+    with prepared(options, session, sink) as job:
+        dockerfile = job.request.dockerfile
+        plan = make_plan(dockerfile, job.request.recipe, job.services.resolve_image)
+        target = list(stages(dockerfile))[plan.target]
+        name = target.name.lower()
+        description = description_of(name, target.head.comments)
+        return TargetOutline(name=name, description=description, outline=Outline.of(plan), source=job.source)

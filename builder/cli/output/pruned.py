@@ -1,0 +1,37 @@
+"""What was removed, in docker's words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import click
+
+from tiffin.builder.api.images import StoredImage
+from tiffin.builder.api.prune import reclaimed
+from tiffin.builder.api.session import Session
+from tiffin.builder.plain_text import size_text
+
+
+@contextlib.contextmanager
+def told_total(session: Session) -> Iterator[None]:
+    """Say at the end how much less the state directory takes."""
+    with reclaimed(session) as found:
+        yield
+    click.echo(f"Total reclaimed space: {size_text(found[0])}")
+
+
+def show_containers(ids: Sequence[str]) -> None:
+    """Print the containers that were removed, if any."""
+    if ids:
+        click.echo("\n".join(["Deleted Containers:", *ids, ""]))
+
+
+def show_images(images: Sequence[StoredImage]) -> None:
+    """Print the images that were removed, if any."""
+    lines = []
+    for image in images:
+        lines += [f"untagged: {name.familiar}" for name in image.names]
+        lines.append(f"deleted: {image.id}")
+    if lines:
+        click.echo("\n".join(["Deleted Images:", *lines, ""]))
