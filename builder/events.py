@@ -1,6 +1,6 @@
 """What happens during a command, as data: event values and the sink they go to.
 
-A sink is handed down to whoever works; only cli/render.py turns events into text. Sinks are thread-safe.
+A sink is handed down to whoever works; only cli/output turns events into text. Sinks are thread-safe.
 """
 
 from __future__ import annotations

@@ -121,10 +121,9 @@ class Session:
 
     def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
         """Choose the best tier and enter its user namespace, once; from then on its unpacked trees are at hand."""
-        if self._isolation is None:
-            self._isolation = self.isolate(isolation)
-            layers.snapshots.flavor = self._isolation.flavor
-        return self._isolation
+        found = self._isolation or self.isolate(isolation)
+        layers.snapshots.flavor = found.flavor
+        return found
 
     def launch(self, *, once: bool = False) -> Launcher:
         """What starts sandboxes; to be called while the process has one thread. `once`: there will be one run."""
@@ -156,6 +155,8 @@ class Session:
     ) -> Isolation:
         """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` is for
         tiffin.builder.sandbox.userns.enter; it does not run where there is no namespace to enter. `keep`: the caller's ids inside."""
+        if self._isolation is not None:
+            return self._entered_again(self._isolation, isolation, meanwhile, keep)
         from tiffin.builder.sandbox import userns
         from tiffin.builder.sandbox.isolation_cache import TierMemory
 
@@ -179,4 +180,23 @@ class Session:
             except SandboxError:
                 memory.forget()
                 raise
+        self._isolation = found
         return found
+
+    def _entered_again(
+        self,
+        entered: Isolation,
+        wanted: str | None,
+        meanwhile: Callable[[Isolation], object],
+        keep: tuple[int, int] | None,
+    ) -> Isolation:
+        """Go on in the namespace that this process is in; raises SandboxError for what only another one has."""
+        keeps = entered.id_map is not None and entered.id_map.keeps
+        if (wanted or entered.tier) != entered.tier or (keep is not None) != keeps:
+            raise SandboxError(
+                f"this process is in the user namespace of isolation {entered.tier} already, and there is no way back",
+                remedy="do this in a process of its own",
+            )
+        if entered.id_map is not None:
+            meanwhile(entered)
+        return entered

@@ -1,6 +1,6 @@
 """Command lines that are read without click, which takes longer to import than Python to start.
 
-What a line may hold is in `quick_table`, made from click's own commands. Where it holds more (help, mistakes, options of
+What a line may hold is in `options.fast_table`, made from click's own commands. Where it holds more (help, mistakes, options of
 special types), click reads it.
 """
 

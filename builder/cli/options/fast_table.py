@@ -1,4 +1,4 @@
-"""What `quick` knows of command lines. Made from click's commands by tests/unit/cli/quick_table.py; a test compares."""
+"""What `fast_parser` knows of command lines. Made from click's commands by tests/unit/cli/fast_table.py; a test compares."""
 
 from __future__ import annotations
 

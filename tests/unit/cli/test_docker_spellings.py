@@ -13,8 +13,9 @@ from tiffin.builder.cli.app import LAZY
 from tiffin.builder.cli.commands.management import builder as builder_group
 from tiffin.builder.cli.commands.management import buildx, container, image
 from tiffin.builder.cli.groups import LazyGroup, plain_flags
-from tiffin.builder.cli.output.lists import created_text, duration_text, filters_of, match_labels, show_rows
+from tiffin.builder.cli.output.lists import created_text, filters_of, match_labels, show_rows
 from tiffin.builder.errors import UsageError
+from tiffin.builder.plain_text import duration_text
 
 
 @click.command(context_settings={"allow_interspersed_args": False})

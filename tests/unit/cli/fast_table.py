@@ -1,4 +1,4 @@
-"""Make builder/cli/options/fast_table.py from click's commands: python -m tests.unit.cli.quick_table."""
+"""Make builder/cli/options/fast_table.py from click's commands: python -m tests.unit.cli.fast_table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiffin.builder.cli.app import app
 
 TARGET = Path(__file__).parents[3] / "builder/cli/options/fast_table.py"
 COMMANDS = ("build", "run")
-HEADER = '''"""What `quick` knows of command lines. Made from click's commands by tests/unit/cli/quick_table.py; a test compares."""
+HEADER = '''"""What `fast_parser` knows of command lines. Made from click's commands by tests/unit/cli/fast_table.py; a test compares."""
 
 from __future__ import annotations
 

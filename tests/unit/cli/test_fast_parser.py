@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.cli import quick_table
+from tests.unit.cli import fast_table
 from tiffin.builder.cli.app import app
 from tiffin.builder.cli.fast_parser import parse
 from tiffin.builder.cli.groups import plain_flags
@@ -32,7 +32,7 @@ def by_click(name: str, words: Sequence[str]) -> dict[str, object] | None:
 
 
 def test_the_table_is_what_click_says() -> None:
-    assert quick_table.TARGET.read_text() == quick_table.made(), "run python -m tests.unit.cli.quick_table"
+    assert fast_table.TARGET.read_text() == fast_table.made(), "run python -m tests.unit.cli.fast_table"
 
 
 @pytest.mark.parametrize(
