@@ -10,12 +10,10 @@ from pathlib import Path
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.events import Warned
 from tiffin.cache.statedir import StateDir, sweep_at_end
-from tiffin.cache.typed import TYPE_CHECKING, cast
+from tiffin.cache.typed import TYPE_CHECKING
 from tiffin.cache.values import replace
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from tiffin.builder.events import Sink
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
@@ -25,16 +23,6 @@ if TYPE_CHECKING:
     from tiffin.builder.settings.access import RegistryAccess
     from tiffin.cache.blobs import BlobStore
     from tiffin.cache.local import Table
-
-
-class _LazyTable:
-    """Opens the Table when it is first used: most looks at images need none, and SQLite takes its time."""
-
-    def __init__(self, opener: Callable[[], Table]) -> None:
-        self._opener = opener
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._opener(), name)
 
 
 class Session:
@@ -90,7 +78,7 @@ class Session:
     def store(self) -> ImageStore:
         from tiffin.builder.image.store import ImageStore
 
-        return ImageStore(self.state, self.blobs, cast("Table", _LazyTable(lambda: self.table)))
+        return ImageStore(self.state, self.blobs, lambda: self.table)
 
     def remote(self, sink: Sink, access: RegistryAccess, peers: Sequence[str] = ()) -> Remote:
         """Return the registries as `access` reaches them; `peers` are builders to ask first, as are those of $TIFFIN_CACHE_PEERS."""

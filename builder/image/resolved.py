@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
@@ -35,12 +35,12 @@ class Resolved:
 class RegistryNotes:
     """Those rows."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Callable[[], Table]) -> None:
+        self._table = table  # opened when it is first used: most looks at images need none
 
     def resolved(self, reference: Reference, platform: Platform) -> Resolved | None:
         """What a name led to the last time, or None."""
-        data = self._table.get(_resolved_key(reference, platform))
+        data = self._table().get(_resolved_key(reference, platform))
         with contextlib.suppress(ValueError, KeyError, TypeError, DigestError):
             if data is not None and data.startswith(b"sha256:"):  # of an older tiffin
                 return Resolved(manifest=Digest.parse(data.decode()), told=Digest.parse(data.decode()))
@@ -61,12 +61,12 @@ class RegistryNotes:
             "asked": found.asked,
             "tried": found.tried,
         }
-        self._table.set(_resolved_key(reference, platform), json.dumps(fields).encode())
+        self._table().set(_resolved_key(reference, platform), json.dumps(fields).encode())
 
     def all_resolved(self) -> list[tuple[Reference, Platform]]:
         """Every name that led to something."""
         found = []
-        for name in self._table.names():
+        for name in self._table().names():
             text, separator, platform = name.removeprefix(RESOLVED).rpartition("|")
             if name.startswith(RESOLVED) and separator:
                 found.append((Reference.parse(text), Platform.parse(platform)))
@@ -77,16 +77,16 @@ class RegistryNotes:
         known = self.origins(digest)
         if known[-1:] != ((registry, repository),):
             rows = [*(row for row in known if row != (registry, repository)), (registry, repository)]
-            self._table.set(f"origin:{digest}", json.dumps(rows).encode())
+            self._table().set(f"origin:{digest}", json.dumps(rows).encode())
 
     def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
         """Registries and repositories that had a blob, the one seen last at the end."""
-        data = self._table.get(f"origin:{digest}")
+        data = self._table().get(f"origin:{digest}")
         return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
 
     def repo_digests(self, image_id: Digest) -> tuple[str, ...]:
         """REPOSITORY@DIGEST of an image, where it was pushed to or pulled from."""
-        data = self._table.get(f"repodigests:{image_id}")
+        data = self._table().get(f"repodigests:{image_id}")
         return tuple(str(item) for item in json.loads(data)) if data else ()
 
     def add_repo_digest(self, image_id: Digest, reference: Reference, digest: Digest) -> None:
@@ -104,9 +104,9 @@ class RegistryNotes:
 
     def _set_repo_digests(self, image_id: Digest, texts: Sequence[str]) -> None:
         if texts:
-            self._table.set(f"repodigests:{image_id}", json.dumps(texts).encode())
+            self._table().set(f"repodigests:{image_id}", json.dumps(texts).encode())
         else:
-            self._table.delete(f"repodigests:{image_id}")
+            self._table().delete(f"repodigests:{image_id}")
 
 
 def _resolved_key(reference: Reference, platform: Platform) -> str:

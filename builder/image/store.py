@@ -10,7 +10,7 @@ pulled and loaded), and is one image all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.errors import ImageError, ImageNotFoundError, StoreError, TiffinError
 from tiffin.builder.image.resolved import RegistryNotes
@@ -63,7 +63,7 @@ class StoredImage:
 class ImageStore:
     """The images of one state directory."""
 
-    def __init__(self, state: StateDir, blobs: BlobStore, table: Table) -> None:
+    def __init__(self, state: StateDir, blobs: BlobStore, table: Callable[[], Table]) -> None:
         self._state = state
         self._blobs = blobs
         self.notes = RegistryNotes(table)

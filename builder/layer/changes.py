@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.index import Entry, regrouped
 from tiffin.builder.layer.paths import ROOT
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """`open` gives the content of a file that is not empty; None for everything else. `implied`: a directory that is in
     the tree but not told by the layer."""
 

@@ -168,7 +168,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loader, S
     state = StateDir.open(tmp_path_factory.mktemp("fuzz") / "state")
     blobs = BlobStore(state)
     with contextlib.closing(Table(state, lambda text: None)) as table:
-        yield Loader(state, blobs, ImageStore(state, blobs, table)), state
+        yield Loader(state, blobs, ImageStore(state, blobs, lambda: table)), state
 
 
 @pytest.mark.attack("T9", "T11")

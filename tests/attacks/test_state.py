@@ -256,7 +256,7 @@ from tiffin.builder.image.store import ImageStore
 from tiffin.builder.oci.reference import Reference
 import json
 table = Table(state, print)
-store = ImageStore(state, blobs, table)
+store = ImageStore(state, blobs, lambda: table)
 config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
 described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": str(Digest.of(config)), "size": len(config)}
 manifest = json.dumps({"schemaVersion": 2, "config": described, "layers": []}).encode()
@@ -322,7 +322,7 @@ def check_store(state_path: Path) -> None:
         assert Digest.of(blobs.path(digest).read_bytes()) == digest, "a blob is not what its name says"
     warnings: list[str] = []
     table = Table(state, warnings.append)
-    for image in ImageStore(state, blobs, table).images():
+    for image in ImageStore(state, blobs, lambda: table).images():
         assert blobs.has(image.id), "the list names an image that is not here"
     for _, record in LocalCache(table).records():
         assert record.diff_id
@@ -427,7 +427,7 @@ def test_full_at_every_size(small: Callable[[int], Path]) -> None:
                 "size": len(config),
             }
             manifest = json.dumps({"schemaVersion": 2, "config": described, "layers": []}).encode()
-            ImageStore(state, blobs, table).put(manifest, config, [Reference.parse("one:1")])
+            ImageStore(state, blobs, lambda: table).put(manifest, config, [Reference.parse("one:1")])
             outcomes.add("whole")
         except TiffinError as exc:
             assert exc.remedy

@@ -44,7 +44,7 @@ def store(tmp_path: Path, blobs: CountingBlobs) -> Iterator[ImageStore]:
             state.root, {"f": "F"}, name=f"docker.io/library/i{number}:latest", config={"Labels": {"n": str(number)}}
         )
     with contextlib.closing(Table(state, pytest.fail)) as table:
-        yield ImageStore(state, blobs, table)
+        yield ImageStore(state, blobs, lambda: table)
 
 
 def test_one_of_many_is_found_without_reading_the_others(store: ImageStore, blobs: CountingBlobs) -> None:
