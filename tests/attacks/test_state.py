@@ -427,7 +427,7 @@ def test_full_at_every_size(small: Callable[[int], Path]) -> None:
                 "size": len(config),
             }
             manifest = json.dumps({"schemaVersion": 2, "config": described, "layers": []}).encode()
-            ImageStore(state, blobs, lambda: table).put(manifest, config, [Reference.parse("one:1")])
+            ImageStore(state, blobs, lambda table=table: table).put(manifest, config, [Reference.parse("one:1")])
             outcomes.add("whole")
         except TiffinError as exc:
             assert exc.remedy
