@@ -12,9 +12,9 @@ import click
 import pytest
 
 from tests.fakes.launcher import FakeLauncher
+from tiffin.builder.api.session import Session
 from tiffin.builder.cli.app import app
-from tiffin.builder.cli.errors import describe
-from tiffin.builder.cli.session import Session
+from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.sandbox.isolation import NONE, Isolation
 from tiffin.builder.sandbox.launch import Launcher
@@ -44,7 +44,7 @@ class Commands:
     isolation: Isolation = NOTHING
     launcher: FakeLauncher = field(default_factory=FakeLauncher)
 
-    def _session(self, root: str | None) -> Session:
+    def _session(self, root: str | None, _warn: Callable[[str], None]) -> Session:
         return _Session(root, self.isolation, self.launcher)
 
     def __call__(self, *words: str | Path, check: bool = True, stdin: bytes = b"") -> Done:
