@@ -58,6 +58,7 @@ OWNERS = {
 STANDALONE = (
     "tiffin.builder.ownerattrs",
     "tiffin.builder.sandbox.bpf",
+    "tiffin.builder.sandbox.command",
     "tiffin.builder.sandbox.connector",
     "tiffin.builder.sandbox.emulation",
     "tiffin.builder.sandbox.enter",

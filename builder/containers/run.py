@@ -34,12 +34,18 @@ from tiffin.cache.typed import TYPE_CHECKING
 from tiffin.cache.values import dataclass, field
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tiffin.builder.containers.streams import Streams
     from tiffin.builder.containers.terminal import Terminal
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED = tuple(getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM"))
 ALL = "ALL"
-INTERRUPTS_TO_KILL = 2  # the first Ctrl-C asks, the second does not
+# a command is process 1, which need not care about them; docker's client, too, gives up at the third
+TERMINATIONS = (signal.SIGTERM, signal.SIGINT)
+TERMINATIONS_TO_KILL = 3
+GIVEN_UP = b"\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
+HANG_UP_SECONDS = 10  # from the loss of the terminal to the end of a command that does not care: docker stop's patience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,7 @@ class ContainerOptions:
     resolver: Resolver = Resolver()
     read_only: bool = False
     tty: bool = False
+    init: bool = False
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
@@ -152,6 +159,7 @@ def make_spec(
         resolv_conf=options.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
         read_only_root=options.read_only,
         tty=options.tty,
+        init=options.init,
         volatile=container.state.remove,
         shm_size_bytes=options.shm_size_bytes,
         capabilities=capabilities,
@@ -217,41 +225,74 @@ def attend(running: Running, attached: Terminal | Streams) -> ExitStatus:
 
 
 class Forwarder:
-    """Sends signals that reach us on to the command; those that came before it was there are kept for it."""
+    """Sends signals that reach us on to the command, and ends it where it does not care but somebody insists.
+
+    Those that come before it is there end us, as they would without a command, or are kept for it.
+    """
 
     def __init__(self) -> None:
         self._running: Running | None = None
+        self._before: dict[int, Any] = {}  # who handled a signal
         self._early: list[int] = []
-        self._interrupts = 0
+        self._terminations = 0
+        self._had_terminal = False
 
     def to(self, running: Running) -> None:
         """From now on to `running`."""
         self._running = running
+        self._had_terminal = _has_terminal()
         for number in self._early:
             running.kill(number)
 
-    def received(self, number: int, _frame: FrameType | None) -> None:
+    def begin(self) -> None:
+        """Handle signals; ignored ones (nohup) stay ignored."""
+        for number in FORWARDED:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self.received)
+
+    def end(self) -> None:
+        """Leave them to whom they were left before."""
+        signal.alarm(0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def received(self, number: int, frame: FrameType | None) -> None:
         """The handler."""
-        self._interrupts += number == signal.SIGINT
-        if self._interrupts >= INTERRUPTS_TO_KILL:
-            number = signal.SIGKILL
-        if self._running is None:
-            self._early.append(number)
+        if self._running is not None:
+            self._running.kill(self._meant(number))
+        elif callable(before := self._before.get(number)):
+            before(number, frame)
         else:
-            self._running.kill(number)
+            self._early.append(number)
+
+    def _meant(self, number: int) -> int:
+        """What to send for it."""
+        if number in TERMINATIONS:
+            self._terminations += 1
+            if self._terminations >= TERMINATIONS_TO_KILL:
+                with contextlib.suppress(OSError):
+                    os.write(2, GIVEN_UP)
+                return signal.SIGKILL
+        elif number == signal.SIGHUP and self._had_terminal and not _has_terminal():
+            signal.alarm(HANG_UP_SECONDS)  # nobody is left who could ask three times
+        return signal.SIGKILL if number == signal.SIGALRM else number
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
 def forwarded_signals() -> Iterator[Forwarder]:
-    """Within, signals go to the command; ignored ones (nohup) stay ignored."""
+    """Within, signals go to the command."""
     forwarder = Forwarder()
-    before = {
-        number: signal.signal(number, forwarder.received)
-        for number in FORWARDED
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
+    forwarder.begin()
     try:
         yield forwarder
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        forwarder.end()

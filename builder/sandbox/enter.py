@@ -1,29 +1,28 @@
-"""Inside a new sandbox: mounts, root, identity, command. Runs in a forked child and stands alone.
+"""Around a command in a new sandbox: its runner and its init. Runs in a forked child and stands alone.
 
-Nothing is imported after the root is entered (an import would load code of the image), and no path of the image is used
-but through a descriptor below its root.
+The init is process 1 of a pid namespace, so that everything in it ends with it; the command has a namespace below that one,
+as process 1, and does not see who answers for it. Nothing is imported once there is a command (an import would load
+code of the image).
 """
 
 from __future__ import annotations
 
-import binascii
 import contextlib
-import errno
 import fcntl
 import json
 import os
-import resource
+import select
 import signal
-import stat
 import struct
 import sys
 
 from tiffin.builder.sandbox import idmaps, kernel
+from tiffin.builder.sandbox.command import INIT_NAME, be_command, failure
 from tiffin.builder.sandbox.emulation import supervisor
 from tiffin.builder.sandbox.emulation.inodes import Kept
 from tiffin.builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.messages import Socket
-from tiffin.builder.sandbox.root import SetupError, enter_root, step
+from tiffin.builder.sandbox.root import SetupError, step
 from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,22 +30,13 @@ if TYPE_CHECKING:
 
     _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
-NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
 )
-# signals that whoever began this process, or it, ignores or handles: a command has the defaults of all
-CHANGED = tuple(
-    number
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-    if signal.getsignal(number) != signal.SIG_DFL
-)
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
 WITHOUT_NAMESPACES = ("chroot", "proot")
 REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
-INIT_NAME = b"tiffin-init"  # what ps shows in the sandbox
 
 
 def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
@@ -68,7 +58,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
             with step("connect the network of the sandbox"):
                 connector.attach()
     except SetupError as exc:
-        report_failure(reply, exc)
+        report(reply, **failure(exc))
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # they wait until there is a command to have them
     init = os.fork()
@@ -76,7 +66,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
         try:
             be_init(spec, fds, reply)
         except SetupError as exc:
-            report_failure(reply, exc)
+            report(reply, **failure(exc))
         except BaseException as exc:
             report(reply, error="set up the sandbox", reason=repr(exc), errno=0)
         os._exit(1)
@@ -130,8 +120,6 @@ def pass_signals(init: int, reply: Socket, reaped: set[int] | None) -> None:
 
     Without a pid namespace orphans are reaped meanwhile: `reaped` has which.
     """
-    import select  # builder's own root is still the root here
-
     pidfd = os.pidfd_open(init)
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
@@ -165,16 +153,11 @@ def report(reply: Socket, **message: object) -> None:
         reply.send(json.dumps(message).encode())
 
 
-def report_failure(reply: Socket, exc: SetupError) -> None:
-    where = f" ({exc.error.filename})" if exc.error.filename else ""
-    report(reply, error=exc.step + where, reason=exc.error.strerror or str(exc.error), errno=exc.error.errno or 0)
-
-
 # -- init ------------------------------------------------------------------------------------------------------------
 
 
 def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
-    """Be process 1: make the root, start the command, reap, and tell how the command ended."""
+    """Start the command, answer for it, pass signals on, and tell how it ended. Process 1 of what is around its processes."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
     if spec["keeps_id"]:
@@ -184,29 +167,26 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
     owners = None
     with step("open the control group"):
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["groups_of_control"]]
-    if spec["tier"] == "chroot":
-        with step("enter the root"):
-            os.chroot(spec["root_dir"])
-            os.chdir("/")
-    elif spec["tier"] != "proot":
-        owners = supervisor.channel(has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"])
-        enter_root(spec)
-    sys.path.clear()
-    sys.meta_path.clear()
+    if spec["tier"] not in WITHOUT_NAMESPACES:
+        with step("prepare to answer system calls"):
+            owners = supervisor.channel(
+                has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"], nests=spec["own_pids"]
+            )
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
-    command = os.fork()
+    command = fork_below(comes_back=owners is not None) if spec["own_pids"] else os.fork()
     if command == 0:
         os.close(errors)
         be_command(spec, fds, error_writer, owners, groups)
     os.close(error_writer)
+    sys.path.clear()
+    sys.meta_path.clear()
     if owners is not None:
-        beyond = (lambda what: abandon(reply, what, own_pids=spec["own_pids"])) if spec["abandons"] else None
-        binds = [item["path"] for item in spec["mounts"] if item["kind"] == "bind"]
-        kept = Kept(spec["kept"][0], spec["kept"][1], binds) if spec["kept"] else None
-        owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept)
+        answer(spec, owners, command, reply)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
-    failure = read_all(errors)  # ends when the command is executed, and with it the time of our own handlers in it
+    failed = read_all(errors).partition(b"\n")[
+        0
+    ]  # ends when the command is executed, and with it our own handlers in it
     if owners is not None:
         owners.settle(frozenset(spec["capabilities"]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
@@ -214,12 +194,34 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
         status = wait_for_tracer(command)
         remove_loaders({command})
     else:
-        status = wait_for(command)
-    if failure:
-        report(reply, **json.loads(failure))
+        status = os.waitpid(command, 0)[1]  # with a pid namespace nothing of the command is left by then
+    if failed:
+        report(reply, **json.loads(failed))
     else:
         report(reply, status=os.waitstatus_to_exitcode(status))
     os._exit(0)
+
+
+def fork_below(*, comes_back: bool) -> int:
+    """Fork process 1 of a pid namespace below ours. `comes_back`: this process starts threads afterwards."""
+    with step("make a pid namespace of the command"):
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if comes_back else -1
+        kernel.unshare(kernel.CLONE_NEWPID)
+    pid = os.fork()
+    if pid and comes_back:
+        with step("return to the pid namespace of the sandbox"):
+            kernel.setns(own, kernel.CLONE_NEWPID)
+    if comes_back:
+        os.close(own)
+    return pid
+
+
+def answer(spec: _Spec, owners: supervisor.Channel, command: int, reply: Socket) -> None:
+    """Begin to answer system calls of the command."""
+    beyond = (lambda what: abandon(reply, what, own_pids=spec["own_pids"])) if spec["abandons"] else None
+    binds = [item["path"] for item in spec["mounts"] if item["kind"] == "bind"]
+    kept = Kept(spec["kept"][0], spec["kept"][1], binds) if spec["kept"] else None
+    owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept)
 
 
 def give_up(reply: Socket, reason: str) -> None:
@@ -234,14 +236,6 @@ def abandon(reply: Socket, what: str, *, own_pids: bool) -> None:
     if own_pids:
         os.kill(-1, signal.SIGKILL)  # before whoever asked hears that nobody answers
     os._exit(1)
-
-
-def wait_for(command: int) -> int:
-    """Reap everything until `command` has ended; its wait status."""
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == command:
-            return status
 
 
 def forget_arguments() -> None:
@@ -272,179 +266,3 @@ def read_all(fd: int) -> bytes:
         data += chunk
     os.close(fd)
     return data
-
-
-def be_command(
-    spec: _Spec, fds: list[int], error_writer: int, owners: supervisor.Channel | None, groups: list[int]
-) -> None:
-    """Become the command; what fails before is told through `error_writer`. Never returns."""
-    try:
-        join_groups(groups)
-        os.setsid()
-        for number, fd in enumerate(fds[:3]):
-            give_stream(spec, fd)
-            os.dup2(fd, number)
-        if spec["tty"]:
-            import termios
-
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        set_limits(spec["ulimits"])
-        if spec["processors"]:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec["processors"]])
-        if owners is not None:
-            with step("watch over the owners of files"):
-                owners.enter()
-        if spec["tier"] != "proot":
-            go_to_directory(spec)
-        signal.set_wakeup_fd(-1)
-        for number in CHANGED:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if spec["tier"] == "proot":  # which enters the directory and emulates the user in its own way
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        else:
-            become_user(spec)
-            drop_privileges(spec)
-        if not spec["own_pids"]:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        keep_only_standard(error_writer)
-        execute(spec, error_writer)
-    except SetupError as exc:
-        tell(error_writer, error=exc.step, reason=exc.error.strerror, errno=exc.error.errno)
-    except BaseException as exc:
-        tell(error_writer, error="start the command", reason=str(exc), errno=0)
-    os._exit(1)
-
-
-def give_stream(spec: _Spec, fd: int) -> None:
-    """Let a user other than root open a stream by name (/dev/stderr): its pipes and its terminal are all made for it."""
-    if spec["uid"] and (spec["tty"] or stat.S_ISFIFO(os.fstat(fd).st_mode)):
-        with contextlib.suppress(OSError):  # an id that is not in the map
-            os.fchown(fd, spec["uid"], -1)
-
-
-def join_groups(groups: list[int]) -> None:
-    """Enter the control groups, and see them as the roots of their trees where that is allowed."""
-    with step("enter the control group"):
-        for fd in groups:
-            os.write(fd, b"0")
-            os.close(fd)
-    if groups:
-        with contextlib.suppress(OSError):
-            kernel.unshare(kernel.CLONE_NEWCGROUP)
-
-
-def tell(fd: int, **message: object) -> None:
-    os.write(fd, json.dumps(message).encode())
-
-
-def keep_only_standard(error_writer: int) -> None:
-    """Everything but 0, 1, 2 closes when the command starts."""
-    try:
-        kernel.close_on_exec(3)
-        return
-    except OSError:  # an old kernel, or a profile around us
-        pass
-    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 1024)):
-        fd = int(name)
-        if fd > 2 and fd != error_writer:
-            with contextlib.suppress(OSError):
-                os.set_inheritable(fd, False)
-
-
-def set_limits(ulimits: list[list[Any]]) -> None:
-    """Many open files by default; then what was asked for: name, soft and hard limit, -1 for none."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = NOFILE_SOFT_LIMIT if hard == resource.RLIM_INFINITY else min(hard, NOFILE_SOFT_LIMIT)
-    if soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    for name, lower, upper in ulimits:
-        with step(f"set the limit {name}={lower}:{upper}"):
-            try:
-                resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (lower, upper))
-            except ValueError as exc:  # beyond the hard limit of whoever runs us
-                raise PermissionError(errno.EPERM, f"{exc}; this machine allows no more") from exc
-
-
-def go_to_directory(spec: _Spec) -> None:
-    """Enter the working directory, made (owned by the user) where it is missing."""
-    with step(f"enter the working directory {spec['cwd']}"):
-        path = ""
-        for part in spec["cwd"].split("/"):
-            if not part:
-                continue
-            path += f"/{part}"
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o755)
-                os.chown(path, spec["uid"], spec["gid"])
-        os.chdir(spec["cwd"] or "/")
-
-
-def become_user(spec: _Spec) -> None:
-    """Groups, bounding set, ids: in the order in which each is still allowed. What is permitted stays for now."""
-    keep = frozenset(spec["capabilities"])
-    uid, gid, groups = spec["uid"], spec["gid"], spec["groups"]
-    with step(f"become user {uid}:{gid}"):
-        try:
-            os.setgroups(groups or [gid])
-        except PermissionError:  # one id only: the kernel denies setgroups for good
-            if set(groups) - {gid}:
-                raise
-        kernel.drop_bounding(keep)
-        kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)  # execve clears it
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
-
-
-def drop_privileges(spec: _Spec) -> None:
-    """Capabilities and the seccomp filter. Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes after it."""
-    keep = frozenset(spec["capabilities"]) if spec["uid"] == 0 else frozenset()
-    program = binascii.a2b_base64(spec["seccomp"])
-    with step("drop capabilities"):
-        if spec["no_new_privs"]:
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        elif program or spec["scoped"]:
-            with unless_chroot(spec):
-                kernel.set_capabilities(keep | {"SYS_ADMIN"})
-    if spec["scoped"]:
-        with step("restrict the scope of sockets"), unless_chroot(spec):
-            # with a pid namespace there is nobody else to signal but process 1, and that may be
-            signals = 0 if spec["own_pids"] else kernel.LANDLOCK_SCOPE_SIGNAL
-            kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | signals)
-    if program:
-        with step("install the seccomp filter"), unless_chroot(spec):
-            kernel.install_filter(program, spec["seccomp_flags"])
-    with step("drop capabilities"):
-        kernel.set_capabilities(keep)
-
-
-def unless_chroot(spec: _Spec) -> contextlib.AbstractContextManager[None]:
-    """Root of a pod lacks what this needs; there the pod's own filter has to do."""
-    return contextlib.suppress(PermissionError) if spec["tier"] == "chroot" else contextlib.nullcontext()
-
-
-def execute(spec: _Spec, error_writer: int) -> None:
-    """execve by absolute path, the name looked up in the PATH of the run's own environment."""
-    argv, name = spec["argv"], spec["argv"][0]
-    env = {key: value for key, _, value in (item.partition("=") for item in spec["env"])}
-    denied = False
-    directories = [""] if "/" in name else [item or "." for item in env.get("PATH", "").split(":")]
-    for directory in directories:
-        path = f"{directory}/{name}" if directory else name
-        try:
-            os.execve(path, argv, env)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError:
-            denied = True
-        except OSError as exc:
-            reason = "exec format error" if exc.errno == errno.ENOEXEC else (exc.strerror or "").lower()
-            tell(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": {reason}')
-            os._exit(1)
-    if denied:
-        tell(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": permission denied')
-    else:
-        where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
-        tell(error_writer, status=EXIT_NOT_FOUND, message=f'exec "{name}": {where}')
-    os._exit(1)

@@ -99,6 +99,7 @@ class SandboxSpec:
     keeps_id: bool = False  # tiffin.builder.sandbox.keepid
     kept: tuple[int, int] | None = None  # the same ids, uid and gid, where owners are emulated
     own_pids: bool = True  # a pid namespace, which needs a fresh /proc
+    init: bool = False  # an init of ours is process 1, the command its child
     cwd: str = "/"
     uid: int = 0
     gid: int = 0

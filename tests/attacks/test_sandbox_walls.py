@@ -92,11 +92,19 @@ def test_descriptors_are_not_inherited(each_ground: Ground) -> None:
 
 @pytest.mark.attack("T31")
 def test_interpreter_is_not_reachable(each_ground: Ground) -> None:
-    """CVE-2019-5736: the program of process 1 is tiffin's interpreter, which the user may own."""
-    script = "readlink /proc/1/exe && exit 1; cat /proc/1/exe > /tmp/x && exit 1; true >> /proc/1/exe && exit 1; exit 0"
-    for more in ((), ("--cap-add=ALL",)):
-        done = each_ground.run("run", "--rm", *more, "minimal", "sh", "-c", script)
+    """CVE-2019-5736: the program of our own init is tiffin's interpreter, which the user may own."""
+    script = (
+        "readlink /proc/1/exe && exit 1; cat /proc/1/exe > /tmp/x && exit 1; true >> /proc/1/exe && exit 1; ls /proc/1/fd/0 && exit 1; "
+        "cat /proc/1/maps /proc/1/auxv | grep . && exit 1; tr '\\0' ' ' </proc/1/cmdline; tr '\\0' ' ' </proc/1/environ; exit 0"
+    )
+    for more in ((), ("--cap-add=ALL",), ("-u", "33"), ("--privileged",)):
+        done = each_ground.run("run", "--rm", "--init", *more, "minimal", "sh", "-c", script)
         assert done.returncode == 0, f"tiffin's own interpreter can be opened inside: {done.stdout}{done.stderr}"
+        assert done.stdout.strip() == "tiffin-init", "an init of ours tells of tiffin"
+        done = each_ground.run(
+            "run", "--rm", *more, "minimal", "sh", "-c", "readlink /proc/1/exe; set -- /proc/[0-9]*; echo $#"
+        )
+        assert done.stdout == "/bin/busybox\n1\n", "a process of tiffin's is visible inside"
 
 
 @pytest.mark.attack("T31")

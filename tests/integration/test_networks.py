@@ -99,7 +99,7 @@ def answered(port: int) -> bytes:
 def test_published_port_through_a_tool(tool: str, roots: Machine) -> None:
     hidden = free_port()  # of the container's alone
     server = f"80 -h / & httpd -f -p {hidden}"
-    with serving(roots, "--network", tool, "-p", "127.0.0.1::80", port=server) as (port, process):
+    with serving(roots, "--init", "--network", tool, "-p", "127.0.0.1::80", port=server) as (port, process):
         assert answered(port) == b"lunch\n"
         for number, address in ((hidden, "127.0.0.1"), (port, "127.0.0.2")):
             with pytest.raises(OSError):  # not published, and not there
@@ -113,7 +113,7 @@ def test_published_port_through_a_tool(tool: str, roots: Machine) -> None:
 
 def test_published_port_without_a_tool(machine: Machine) -> None:
     """Our own proxy needs no privilege; the server listens on the container's loopback alone."""
-    with serving(machine, "--network", "none", "-p", "127.0.0.1::80", port="127.0.0.1:80") as (port, process):
+    with serving(machine, "--init", "--network", "none", "-p", "127.0.0.1::80", port="127.0.0.1:80") as (port, process):
         assert [answered(port) for _ in range(3)] == [b"lunch\n"] * 3
         process.terminate()
         assert process.wait(20) == 143

@@ -27,7 +27,7 @@ def test_exit_codes(tiffin: Run, base: str) -> None:
         (("sh", "-c", "exit 7"), 7),
         (("nothing-here",), 127),
         (("/etc/passwd",), 126),
-        (("sh", "-c", "kill -9 $$"), 137),
+        (("sh", "-c", "sh -c 'kill -9 $$'; exit $?"), 137),
     ):
         assert tiffin("run", "--rm", base, *words, check=False).returncode == code
     assert tiffin("run", "--rm", "no-such-image:x", "--pull", "never", check=False).returncode == 125

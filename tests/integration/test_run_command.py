@@ -27,8 +27,10 @@ pytestmark = pytest.mark.userns
     [
         (["minimal", "true"], 0, ""),
         (["minimal", "sh", "-c", "exit 3"], 3, ""),
-        (["minimal", "sh", "-c", "kill -9 $$"], 137, ""),
-        (["minimal", "sh", "-c", "kill -TERM $$"], 143, ""),
+        (["minimal", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137, ""),
+        (["minimal", "sh", "-c", "kill -9 $$; kill -TERM $$; exit 4"], 4, ""),  # process 1
+        (["--init", "minimal", "sh", "-c", "kill -9 $$"], 137, ""),
+        (["--init", "minimal", "sh", "-c", "kill -TERM $$"], 143, ""),
         (["minimal", "nosuch"], 127, 'exec "nosuch": executable file not found in $PATH'),
         (["minimal", "/no/such"], 127, 'exec "/no/such": no such file or directory'),
         (["minimal", "/etc/passwd"], 126, 'exec "/etc/passwd": permission denied'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -11,13 +12,15 @@ import time
 import pytest
 
 from tests.support.run_machine import Machine, wait_until
+from tiffin.builder.containers.run import HANG_UP_SECONDS
 
 pytestmark = pytest.mark.userns
 LOOP = "echo ready; while :; do sleep 0.02; done"
+SLEEP = "echo ready; exec /bin/busybox sleep 1000"  # a shell may have a handler for SIGINT
 
 
-def start(machine: Machine, script: str, **options: object) -> subprocess.Popen[str]:
-    process = machine.start("run", "--rm", "minimal", "sh", "-c", script, **options)
+def start(machine: Machine, script: str, *words: str, **options: object) -> subprocess.Popen[str]:
+    process = machine.start("run", "--rm", *words, "minimal", "sh", "-c", script, **options)
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     return process
@@ -38,9 +41,21 @@ def test_signal_reaches_the_command_once(name: str, machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
-def test_command_that_does_not_care_ends_by_the_signal(name: str, machine: Machine) -> None:
+def test_command_that_does_not_care_goes_on_as_any_process_one(name: str, machine: Machine) -> None:
+    with start(machine, SLEEP) as process:
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.kill()
+    wait_until(lambda: not machine.processes())
+    assert machine.run("ps").returncode == 0
+    assert machine.left() == []
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
+def test_with_an_init_it_ends_by_the_signal(name: str, machine: Machine) -> None:
     number = getattr(signal, f"SIG{name}")
-    with start(machine, LOOP) as process:
+    with start(machine, LOOP, "--init") as process:
         process.send_signal(number)
         assert process.wait(10) == 128 + number
     assert machine.left() == []
@@ -53,13 +68,47 @@ def test_code_of_a_handler_is_the_code_of_the_run(machine: Machine) -> None:
     assert machine.left() == []
 
 
-def test_second_interrupt_kills(machine: Machine) -> None:
-    with start(machine, "trap '' INT; trap 'echo term' TERM; " + LOOP) as process:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("names", ["INT INT INT", "TERM TERM TERM", "TERM INT TERM"])
+@pytest.mark.parametrize("script", [SLEEP, "trap '' INT TERM; " + LOOP], ids=["without handlers", "ignored"])
+def test_third_request_to_end_is_none(names: str, script: str, machine: Machine) -> None:
+    """As docker's client, which is then done with a container that may stay: ours ends."""
+    first, second, third = (getattr(signal, f"SIG{name}") for name in names.split())
+    with start(machine, script) as process:
+        for number in (first, second):
+            process.send_signal(number)
+            time.sleep(0.2)
+            assert process.poll() is None
+        process.send_signal(third)
         assert process.wait(10) == 137
+        assert process.stderr and process.stderr.read().endswith("got 3 SIGTERM/SIGINTs, forcefully exiting\n")
+    assert machine.left() == []
+
+
+@pytest.mark.parametrize("options", [(), ("-t",), ("-i", "-t")], ids=" ".join)
+def test_loss_of_the_terminal_ends_a_command_that_does_not_care(options: tuple[str, ...], machine: Machine) -> None:
+    """Nobody is left who could press Ctrl-C; SIGHUP from somebody else only reaches the command."""
+    outer, inner = pty.openpty()
+    if "user" in machine.identity:
+        os.fchown(inner, machine.identity["user"], -1)  # type: ignore[arg-type]  # a number
+
+    def own_terminal() -> None:
+        os.setsid()
+        os.close(os.open(os.ttyname(inner), os.O_RDWR))  # the first terminal a session opens is its own
+
+    words = ("run", "--rm", *options, "minimal", "sh", "-c", "trap '' HUP; echo ready; exec sleep 1000")
+    process = machine.start(*words, stdin=inner, stdout=inner, stderr=inner, preexec_fn=own_terminal)
+    os.close(inner)
+    shown = b""
+    while b"ready" not in shown:
+        shown += os.read(outer, 1000)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    began = time.monotonic()
+    os.close(outer)
+    process.wait(HANG_UP_SECONDS + 15)
+    assert time.monotonic() - began > HANG_UP_SECONDS / 2, "the command had no time to end by itself"
+    wait_until(lambda: not machine.processes())
     assert machine.left() == []
 
 
@@ -93,22 +142,27 @@ def test_interrupt_of_the_terminal_comes_once(machine: Machine) -> None:
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18])
 def test_signal_at_any_moment_leaves_nothing(delay: float, machine: Machine) -> None:
+    """Before there is a command it ends tiffin; after that the command has it, which need not care."""
     with machine.start("run", "--rm", "minimal", "sleep", "30") as process:
         time.sleep(delay)
-        process.terminate()
         try:
-            process.communicate(timeout=20)
+            for _ in range(100):
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=0.3)
+                    break
         finally:
             process.kill()
-    assert process.returncode in (143, -signal.SIGTERM)  # the latter before the interpreter was up
+    assert process.returncode in (143, 137, -signal.SIGTERM)  # the last before the interpreter was up
     assert machine.left() == []
 
 
 def test_ignored_signal_stays_ignored(machine: Machine) -> None:
-    """nohup tiffin run … is not ended by a hang-up."""
-    with start(machine, LOOP, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+    """nohup tiffin run … does not even tell its command of a hang-up."""
+    script = "trap 'exit 3' HUP; trap 'exit 4' TERM; " + LOOP
+    with start(machine, script, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
         process.send_signal(signal.SIGHUP)
         time.sleep(0.2)
         assert process.poll() is None
         process.terminate()
-        assert process.wait(10) == 143
+        assert process.wait(10) == 4

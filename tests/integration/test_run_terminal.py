@@ -99,7 +99,7 @@ def test_size_type_and_code(machine: Machine) -> None:
 
 def test_new_size_is_followed(machine: Machine) -> None:
     script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
-    with at_terminal(machine, "-it", "minimal", "sh", "-c", script) as screen:
+    with at_terminal(machine, "-it", "--init", "minimal", "sh", "-c", script) as screen:
         screen.wait_for("ready")
         screen.resize(10, 20)
         screen.wait_for("10 20")
@@ -152,7 +152,7 @@ def test_much_output_arrives_whole(machine: Machine) -> None:
 
 
 def test_terminal_comes_back_after_a_signal(machine: Machine) -> None:
-    with at_terminal(machine, "-it", "minimal", "sh", "-c", "echo ready; sleep 100") as screen:
+    with at_terminal(machine, "-it", "--init", "minimal", "sh", "-c", "echo ready; sleep 100") as screen:
         screen.wait_for("ready")
         screen.process.send_signal(signal.SIGTERM)
         assert screen.end() == 143

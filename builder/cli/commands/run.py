@@ -87,7 +87,7 @@ def refused_options(command: click.Command) -> click.Command:
 @click.option("--label-file", "label_files", multiple=True, metavar="FILE", help="File of K[=V] lines; repeatable.")
 @click.option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
 @click.option("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
-@click.option("--init", is_flag=True, help="An init as process 1 (there always is one).")
+@click.option("--init", is_flag=True, help="An init of tiffin's is process 1: it reaps and passes signals on.")
 @click.option(
     "--pull", type=click.Choice(["always", "missing", "newer", "never"]), default="missing", help="When to pull."
 )

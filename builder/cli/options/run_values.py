@@ -101,6 +101,7 @@ def container_options(options: Mapping[str, object]) -> ContainerOptions:
         resolver=parse_resolver(many(options, "dns"), many(options, "dns_search"), many(options, "dns_options")),
         read_only=bool(options["read_only"]),
         tty=bool(options["tty"]),
+        init=bool(options["init"]),
         shm_size_bytes=parse_size(str(options["shm_size"])),
         **_confinement(options),
     )

@@ -160,6 +160,6 @@ class AccessChecks(Checks):
     def _signal(self, tid: int, who: Credentials, arguments: Arguments) -> Answer:
         """One process; of several the kernel would pick out those that may be had."""
         pid = signed(arguments[0])
-        if pid > 0 and not permissions.may_signal(who, self._caller.processes.credentials(pid)):
+        if pid > 0 and not permissions.may_signal(who, self._caller.processes.named(pid)):
             raise not_permitted()
         return CONTINUE

@@ -96,6 +96,8 @@ class Creation:
                 os.close(node)
         if not flags & CREATING:
             return CONTINUE
+        if not flags & os.O_NOFOLLOW:
+            path = self._caller.end(tid, path)
         owner = self._owner(tid, path if flags & _TMPFILE else parent_of(path))
         if owner is None:
             return CONTINUE
@@ -208,8 +210,7 @@ class Creation:
         if not text:
             return CONTINUE
         path = self._caller.place(tid, AT_FDCWD, text, follow=False)
-        if self._caller.processes.credentials(tid).moved:
-            text = b"/proc/" + path
+        is_moved = self._caller.processes.credentials(tid).moved
         owner = self._owner(tid, parent_of(path.rstrip(b"/")))
         if owner is None:
             return CONTINUE
@@ -217,12 +218,13 @@ class Creation:
         copy = copied_socket(tid, descriptor)
         try:
             self._caller.check()
-            os.chdir(b"%d/cwd" % tid)
+            if not is_moved:
+                os.chdir(b"%d/cwd" % tid)
             os.umask(mask)
-            copy.bind(text)
+            copy.bind(path if is_moved else text)
         finally:
             os.umask(0)
-            os.chdir("/proc")
+            os.fchdir(self._caller.processes.proc)
             copy.close()
         return self._record(path, owner)
 

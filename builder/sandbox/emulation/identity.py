@@ -119,8 +119,8 @@ class Identity:
         """SO_PEERCRED, which servers trust more than names: the ids that the process at the other end has now."""
         fd, _, _, buffer, size_at, _ = arguments
         try:
-            pid = peer_of(tid, signed(fd))
-            peer = self._processes.credentials(pid)
+            number = peer_of(tid, signed(fd))
+            pid, peer = self._processes.name(number), self._processes.credentials(number)
         except OSError:
             return CONTINUE
         size = min(unpack_words(self._caller.memory.read(tid, size_at, 4))[0], UCRED.size)
@@ -135,7 +135,7 @@ class Identity:
         version, pid = struct.unpack("=Ii", self._caller.memory.read(tid, header, 8))
         if version not in _CAPABILITY_VERSIONS or not data or pid < 0:
             return CONTINUE
-        sets = self._processes.credentials(pid or tid)
+        sets = self._processes.named(pid) if pid else self._processes.credentials(tid)
         three = (sets.effective, sets.permitted, sets.inheritable)
         low, high = ([item >> shift & 0xFFFFFFFF for item in three] for shift in (0, 32))
         self._caller.write(tid, data, struct.pack("=6I", *low, *high))
@@ -199,6 +199,7 @@ class Identity:
         follow = not flags & AT_SYMLINK_NOFOLLOW
         try:
             path = self._caller.path(tid, directory, address, flags=flags, follow=follow)
+            path = self._caller.end(tid, path) if follow else path
             found = os.stat(path)
         except OSError:
             return CONTINUE

@@ -22,6 +22,7 @@ _FLAG_CONTINUE, _ADDFD_SEND, _SYNC_WAKE_UP = 1, 2, 1
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
 _RESPONSE = struct.Struct("=QqiI")  # struct seccomp_notif_resp
 _ADDFD = struct.Struct("=QIIII")  # struct seccomp_notif_addfd
+_MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _ZERO = bytes(_NOTIFICATION.size)
 
 CONTINUE = None  # the kernel does the call as it stands; never a permission, as the program may change its memory
@@ -53,7 +54,7 @@ class Caller:
         self.first: Callable[[], None] | None = None  # done in the answering thread, before its next answer
         self._number = 0
         self._opened: list[int] = []  # closed when the call is answered
-        program = os.stat("/proc/self/exe")
+        program = os.stat("self/exe", dir_fd=processes.proc)
         self._own_program = program.st_dev, program.st_ino
 
     def path(self, tid: int, directory: int, address: int, *, flags: int = 0, follow: bool) -> bytes:
@@ -71,6 +72,21 @@ class Caller:
             self._opened.append(fd)
             return found
         return process.located(tid, directory, path)
+
+    def end(self, tid: int, path: bytes) -> bytes:
+        """What to follow in the place of `path`: a link to what stands for "the process itself" would mean us."""
+        found = path
+        for _ in range(0 if path.startswith(b"self/") else _MAX_LINKS):
+            try:
+                text = os.readlink(found)
+            except OSError:
+                break
+            target = text if text[:1] == b"/" else b"%b/%b" % (found.rpartition(b"/")[0], text)
+            own = process.own_path(tid, target)
+            if own != target:
+                return own
+            found = target
+        return path
 
     def held(self, path: bytes, *, follow: bool) -> bytes:
         """The inode `path` leads to now, as a path that leads to it whatever is put in its place.

@@ -45,6 +45,7 @@ class Owners:
         if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) & 0xFFFFFFFF:
             return -errno.EINVAL
         path, follow = self._place(tid, directory, address, flags)
+        path = self._caller.end(tid, path) if follow else path
         return self._give(tid, path, signed(uid), signed(gid), follow=follow)
 
     def _fchown(self, tid: int, arguments: _Arguments) -> Answer:
@@ -137,16 +138,18 @@ class Owners:
     # -- attributes ---------------------------------------------------------------------------------------------------
 
     def _list(self, tid: int, arguments: _Arguments, *, follow: bool) -> Answer:
-        return self._names(tid, self._caller.path(tid, AT_FDCWD, arguments[0], follow=follow), arguments, follow)
+        path = self._caller.path(tid, AT_FDCWD, arguments[0], follow=follow)
+        return self._names(tid, self._caller.end(tid, path) if follow else path, arguments, follow)
 
     def _flist(self, tid: int, arguments: _Arguments) -> Answer:
         return self._names(tid, b"%d/fd/%d" % (tid, signed(arguments[0])), arguments, True)
 
     def _names(self, tid: int, path: bytes, arguments: _Arguments, follow: bool) -> Answer:
         """Hide our own attributes: programs that copy or pack what they see would carry them on."""
-        if path.startswith(b"/proc/") or not os.path.lexists(path):
+        try:
+            names = self._inodes.visible_names(path, follow=follow)
+        except OSError:
             return CONTINUE
-        names = self._inodes.visible_names(path, follow=follow)
         if names is None:
             return CONTINUE
         _, buffer, size, *_ = arguments

@@ -2,7 +2,8 @@
 
 A process's credentials are a number in its RLIMIT_LOCKS, a limit no kernel since Linux 2.4 looks at: the kernel itself
 hands it to children and takes it back with the process, so there is no race with fork and no number used twice. The
-filter keeps the program's own hands off that limit. The supervisor's directory is /proc: paths here are relative to it.
+filter keeps the program's own hands off that limit. The supervisor's directory is /proc of its own pid namespace: paths
+here are relative to it, and processes have the numbers of that namespace, but for those that a program names or is told.
 Stands alone like enter.py.
 """
 
@@ -24,6 +25,7 @@ MAX_CREDENTIALS, MAX_GROUPS_KEPT = 1 << 16, 1 << 20  # different ones in a sandb
 _PAGE = 4096
 _ADDRESS_BYTES = 110  # struct sockaddr_un
 UCRED = struct.Struct("=iII")  # struct ucred
+_LOCKS_LINE = b"Max file locks"  # RLIMIT_LOCKS in /proc/PID/limits
 _OWN_LINKS = {b"stdin": b"0", b"stdout": b"1", b"stderr": b"2"}  # of /dev, into /proc/self/fd
 
 
@@ -106,16 +108,48 @@ def _fault() -> OSError:
 class Processes:
     """Which process has which credentials. A value that no number stands for yet gets one."""
 
-    def __init__(self, initial: Credentials) -> None:
+    def __init__(self, initial: Credentials, proc: int) -> None:
         self.initial = initial
+        self.proc = proc  # the supervisor's directory
         self._known: list[Credentials] = []
         self._groups_kept = 0  # in all of them
         self._numbers: dict[Credentials, int] = {}
         self._kept = {id(initial)}
+        self._shown: int | None = None  # their /proc, where they are in a pid namespace below ours
+        self.shown_device = os.fstat(proc).st_dev  # of /proc as they see it
+
+    def show(self, proc: int, *, is_other: bool) -> None:
+        """`proc` is the /proc that processes see. `is_other`: of a pid namespace below ours; else it is ours, too."""
+        if is_other:
+            self._shown = proc
+        else:
+            self.proc = proc
+        self.shown_device = os.fstat(proc).st_dev
 
     def credentials(self, tid: int) -> Credentials:
         """Of the process of thread `tid`; of one that never had any the initial ones. ProcessLookupError: it is gone."""
-        number = resource.prlimit(tid, RLIMIT_LOCKS)[0]
+        return self._of_number(resource.prlimit(tid, RLIMIT_LOCKS)[0])
+
+    def named(self, pid: int) -> Credentials:
+        """The same of the thread that a program calls `pid`. ProcessLookupError: it is gone, or never was there."""
+        if self._shown is None:
+            return self.credentials(pid)
+        try:
+            limit = _read_of(b"%d/limits" % pid, _LOCKS_LINE, self._shown).split()[0]
+        except FileNotFoundError as exc:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from exc
+        return self._of_number(int(limit) if limit.isdigit() else -1)
+
+    def name(self, tid: int) -> int:
+        """What programs call thread `tid`. OSError: it is gone, or none of theirs."""
+        if self._shown is None:
+            return tid
+        numbers = _status(tid, b"NSpid:").split()  # one for each namespace, ours first
+        if len(numbers) < 2:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return int(numbers[1])
+
+    def _of_number(self, number: int) -> Credentials:
         return self._known[number] if 0 <= number < len(self._known) else self.initial
 
     def keeps(self, credentials: Credentials) -> bool:
@@ -140,7 +174,7 @@ class Processes:
 
 
 def peer_of(tid: int, descriptor: int) -> int:
-    """Who is at the other end of a local socket of the process: struct ucred's pid. OSError as getsockopt has it."""
+    """Who is at the other end of a local socket of the process: struct ucred's pid, for us. OSError as getsockopt has it."""
     copy = copied_socket(tid, descriptor)
     try:
         data = copy.getsockopt(messages.SOL_SOCKET, messages.SO_PEERCRED, UCRED.size)
@@ -171,16 +205,16 @@ def own_path(tid: int, path: bytes) -> bytes:
     """`path` with what stands for "the process itself" in /proc and /dev made to mean thread `tid`."""
     if path.startswith(b"/proc/self"):
         if path[10:11] in (b"", b"/"):
-            return b"/proc/%d%b" % (tid, path[10:])
+            return b"%d%b" % (tid, path[10:])
     elif path.startswith(b"/proc/thread-self"):
         if path[17:18] in (b"", b"/"):
-            return b"/proc/%d%b" % (tid, path[17:])
+            return b"%d%b" % (tid, path[17:])
     elif path.startswith(b"/dev/fd/"):
-        return b"/proc/%d/fd/%b" % (tid, path[8:])
+        return b"%d/fd/%b" % (tid, path[8:])
     elif path.startswith(b"/dev/std"):
         number = _OWN_LINKS.get(path[5:])
         if number is not None:
-            return b"/proc/%d/fd/%b" % (tid, number)
+            return b"%d/fd/%b" % (tid, number)
     return path
 
 
@@ -247,12 +281,19 @@ def file_system_ids(tid: int) -> tuple[int, int]:
 
 
 def _status(tid: int, field: bytes) -> bytes:
-    fd = os.open(b"%d/status" % tid, os.O_RDONLY | os.O_CLOEXEC)
+    return _read_of(b"%d/status" % tid, field, None)
+
+
+def _read_of(path: bytes, field: bytes, proc: int | None) -> bytes:
+    """What follows `field` in its line of a file in `proc`; None is ours."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         data = os.read(fd, _PAGE)
     finally:
         os.close(fd)
-    start = data.index(field) + len(field)
+    start = data.find(field) + len(field)
+    if start < len(field):  # empty, as the process has just gone
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
     return data[start : data.index(b"\n", start)]
 
 

@@ -1,8 +1,8 @@
 """The supervisor of a sandbox: its init answers, in a thread, what the filter asks about the command and its children.
 
 It has the sandbox's root, user namespace and file capabilities, and nothing the command could not do itself; it is the
-ancestor of all it answers for, and when it fails the sandbox ends. Stands alone like enter.py: nothing is imported
-after the root is entered.
+ancestor of all it answers for, though in a pid namespace that they do not see, and when it fails the sandbox ends. Its
+directory is a /proc of that namespace, which is mounted nowhere. Stands alone like enter.py: nothing is imported after the root is entered.
 """
 
 from __future__ import annotations
@@ -31,38 +31,46 @@ NESTED = "this machine supervises system calls already (tiffin in a tiffin?): ow
 REFUSED = "this machine refuses to supervise system calls: chown and setuid to others than root fail"
 _INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_OF_PROC = kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
 Fail = Callable[[str], None]  # told why, ends the sandbox
 
 
-def channel(*, has_users: bool, opens: bool, needed: bool) -> Channel | None:
+def channel(*, has_users: bool, opens: bool, needed: bool, nests: bool) -> Channel | None:
     """What this user namespace needs a supervisor for: owners where it has one id, else what it lacks.
 
     `has_users`: others than root are expected, and what they may read is asked about, too. `opens`: every open is asked
-    about, for the sake of device nodes. Without a supervisor that is `needed` nothing runs.
+    about, for the sake of device nodes. Without a supervisor that is `needed` nothing runs. `nests`: the command will have
+    a pid namespace below this one. OSError: there is no /proc of this namespace.
     """
     if os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE or not (syscalls.NATIVE or needed):
         return None
     limits = idmaps.own_limits()
-    return Channel(limits=limits, with_owners=limits[0] == 1, has_users=has_users, opens=opens, needed=needed)
+    return Channel(
+        limits=limits, with_owners=limits[0] == 1, has_users=has_users, opens=opens, needed=needed, nests=nests
+    )
 
 
 class Channel:
     """Between the init of a sandbox and its command, before the command is executed."""
 
     def __init__(
-        self, *, limits: tuple[int, int], with_owners: bool, has_users: bool, opens: bool, needed: bool
+        self, *, limits: tuple[int, int], with_owners: bool, has_users: bool, opens: bool, needed: bool, nests: bool
     ) -> None:
         self._limits = limits
-        self._with_owners = with_owners
+        self.with_owners = with_owners
         self._has_users = has_users
         self._opens = opens
         self._needed = needed
+        self._nests = nests
+        self._proc = kernel.new_filesystem("proc", [], _OF_PROC) if nests else os.open("/proc", _PLACE)
         self._of_init, self._of_command = messages.pair()
         self._caller: Caller | None = None
 
     def enter(self) -> None:
         """In the command: put this process under the filter and wait until somebody answers; not where it is refused."""
         self._of_init.close()
+        places = [os.open(path, _PLACE) for path in ("/", "/proc")]  # as yet nobody has to be asked
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
             listener = _listen(self._filter())
@@ -71,8 +79,9 @@ class Channel:
             if self._needed:
                 raise
             return
-        messages.send(self._of_command, _READY, [listener])
-        os.close(listener)
+        messages.send(self._of_command, _READY, [listener, *places])
+        for fd in (listener, *places):
+            os.close(fd)
         if self._of_command.recv(1) != _READY:
             raise OSError(errno.EPIPE, "the supervisor of owners is gone")
         self._of_command.close()
@@ -80,7 +89,7 @@ class Channel:
     def _filter(self) -> bytes:
         if not syscalls.NATIVE:
             raise OSError(errno.ENOSYS, f"system calls of {os.uname().machine} are not known")
-        if self._with_owners:
+        if self.with_owners:
             return calls.owner_filter(looks=self._has_users, opens=self._opens)
         return calls.boundary_filter(self._limits)
 
@@ -91,19 +100,23 @@ class Channel:
         `kept`: mounts of this machine's files in which the caller's are not shown as root's.
         """
         self._of_command.close()
-        processes = Processes(Credentials())
+        processes = Processes(Credentials(), self._proc)
         caller = Caller(Memory(), processes, Inodes())
         caller.beyond = beyond
-        if kept is not None and self._with_owners:
-            caller.inodes.keep(kept)
-        handlers = self._handlers(caller)  # while the command installs the filter
-        data, descriptors = messages.receive(self._of_init, 1, 1)
+        handlers = self._handlers(caller)  # while the command makes its root and installs the filter
+        data, descriptors = messages.receive(self._of_init, 1, 3)
         if data != _READY:
             return
-        os.chdir("/proc")
+        caller.listener, root, shown = descriptors
+        os.fchdir(root)
+        os.chroot(".")
+        os.close(root)
+        processes.show(shown, is_other=self._nests)
+        os.fchdir(processes.proc)
         os.umask(0)
-        caller.listener = descriptors[0]
-        if self._with_owners:
+        if kept is not None and self.with_owners:
+            caller.inodes.keep(kept)
+        if self.with_owners:
             processes.set_credentials(command, processes.initial)
         self._caller = caller
         _thread.start_new_thread(_answer, (caller, handlers, fail))
@@ -112,12 +125,12 @@ class Channel:
 
     def settle(self, keep: frozenset[str]) -> None:
         """In init: the command is executed and has the capabilities `keep`; from now on its supervisor has no others."""
-        if self._caller is not None and self._with_owners:
+        if self._caller is not None and self.with_owners:
             self._caller.first = lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES)
 
     def _handlers(self, caller: Caller) -> dict[int, Handler]:
         """What answers each system call of this machine, by number."""
-        if self._with_owners:
+        if self.with_owners:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
             by_name = enforced(caller, by_name, calls.asked(looks=self._has_users))
         else:

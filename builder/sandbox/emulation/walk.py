@@ -64,7 +64,6 @@ class Found:
 class Walker:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self.proc = os.stat("/proc").st_dev
         reader, writer = os.pipe2(os.O_CLOEXEC)
         self._pipes = os.fstat(reader).st_dev
         os.close(reader)
@@ -144,11 +143,11 @@ class Walker:
 
     def _owner_by_kernel(self, who: Credentials, path: bytes, st: os.stat_result, *, named: bool) -> Record:
         """Of what has no record: root's, but for what processes make without being asked about."""
-        if st.st_dev == self.proc:
+        if self._is_of_proc(st):
             pid = _process_of(path, named=named)
             if pid:
                 with contextlib.suppress(OSError):
-                    of = self._caller.processes.credentials(pid)
+                    of = self._caller.processes.named(pid)
                     return Record(of.euid, of.egid)
         elif st.st_dev == self._pipes or (stat.S_ISCHR(st.st_mode) and os.major(st.st_rdev) in _PSEUDO_TERMINALS):
             return Record(who.fsuid, who.fsgid)
@@ -156,13 +155,23 @@ class Walker:
 
     def is_magic(self, st: os.stat_result, directory: os.stat_result) -> bool:
         """Whether a link of /proc leads to an inode, whatever it says."""
-        return st.st_dev == self.proc and not (directory.st_dev == self.proc and directory.st_ino == _PROC_ROOT_INODE)
+        return self._is_of_proc(st) and not self.is_root_of_proc(directory)
+
+    def is_root_of_proc(self, directory: os.stat_result) -> bool:
+        return self._is_of_proc(directory) and directory.st_ino == _PROC_ROOT_INODE
+
+    def _is_of_proc(self, st: os.stat_result) -> bool:
+        return st.st_dev == self._caller.processes.shown_device
+
+    def name(self, tid: int) -> int:
+        """What the process calls itself."""
+        return self._caller.processes.name(tid)
 
     def check_trace(self, who: Credentials, directory: bytes) -> None:
         """Links in /proc of a process are open to whoever may trace it."""
         pid = _process_of(directory, named=False)
         if pid and not who.can(CAP_SYS_PTRACE):
-            of = self._caller.processes.credentials(pid)
+            of = self._caller.processes.named(pid)
             if {of.ruid, of.euid, of.suid} != {who.fsuid} or {of.rgid, of.egid, of.sgid} != {who.fsgid}:
                 raise refused()
 
@@ -303,9 +312,9 @@ class _Way:
         self._names += reversed([name for name in target.split(b"/") if name])
 
     def _target(self, link: Found) -> bytes:
-        is_of_proc = link.directory.st_dev == self._walker.proc and link.directory.st_ino == _PROC_ROOT_INODE
-        if is_of_proc and link.name in (b"self", b"thread-self"):  # the process's, not ours
-            return b"%d" % self._tid
+        is_own = link.name in (b"self", b"thread-self")
+        if is_own and self._walker.is_root_of_proc(link.directory):  # the process's, not ours
+            return b"%d" % self._walker.name(self._tid)
         return os.readlink(link.name, dir_fd=self.here)
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tiffin.builder.containers.run import ContainerOptions, Forwarder, choose_capabilities, command_of
+from tiffin.builder.containers.run import ContainerOptions, Forwarder, choose_capabilities, command_of, forwarded_signals
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.kernel import CAPABILITIES
@@ -62,16 +62,27 @@ class FakeRunning:
         self.killed.append(number)
 
 
-def test_second_interrupt_kills() -> None:
+def test_third_request_to_end_kills() -> None:
     forwarder, running = Forwarder(), FakeRunning()
     forwarder.to(running)  # type: ignore[arg-type]  # a fake
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
         forwarder.received(number, None)
-    assert running.killed == [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL]
+    assert running.killed == [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, *(signal.SIGKILL,) * 2]
 
 
-def test_early_signals_are_kept_for_the_command() -> None:
-    forwarder, running = Forwarder(), FakeRunning()
-    forwarder.received(signal.SIGTERM, None)
-    forwarder.to(running)  # type: ignore[arg-type]  # a fake
-    assert running.killed == [signal.SIGTERM]
+def test_early_signals_end_us_or_are_kept_for_the_command() -> None:
+    ended: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    try:
+        with forwarded_signals() as forwarder:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGUSR1)
+            assert ended == [signal.SIGTERM]
+            running = FakeRunning()
+            forwarder.to(running)  # type: ignore[arg-type]  # a fake
+            signal.raise_signal(signal.SIGTERM)
+            assert running.killed == [signal.SIGUSR1, signal.SIGTERM]
+        signal.raise_signal(signal.SIGTERM)
+        assert ended == [signal.SIGTERM, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -259,7 +259,7 @@ def test_boundary_filter_asks_about_ids_beyond_the_map_alone(machine: str) -> No
 
 
 def test_everything_asked_about_is_answered() -> None:
-    processes = process.Processes(ROOT)
+    processes = process.Processes(ROOT, os.open("/proc", os.O_PATH))
     caller = notification.Caller(process.Memory(), processes, inodes.Inodes())
     handled = {
         *owners.Owners(caller).handlers,
@@ -282,11 +282,11 @@ def test_everything_asked_about_is_answered() -> None:
     [
         (b"/etc/passwd", b"/etc/passwd"),
         (b"f", b"7/cwd/f"),
-        (b"/proc/self/fd/3", b"/proc/7/fd/3"),
+        (b"/proc/self/fd/3", b"7/fd/3"),
         (b"/proc/selfish", b"/proc/selfish"),
-        (b"/proc/thread-self/cwd", b"/proc/7/cwd"),
-        (b"/dev/fd/4", b"/proc/7/fd/4"),
-        (b"/dev/stderr", b"/proc/7/fd/2"),
+        (b"/proc/thread-self/cwd", b"7/cwd"),
+        (b"/dev/fd/4", b"7/fd/4"),
+        (b"/dev/stderr", b"7/fd/2"),
         (b"/dev/stdx", b"/dev/stdx"),
     ],
 )
@@ -332,7 +332,7 @@ def test_nothing_is_done_for_a_thread_that_is_gone(
     """Its number, its memory and its descriptors may be those of another by then."""
     (tmp_path / "file").touch()
     done: list[object] = []
-    processes = process.Processes(ROOT)
+    processes = process.Processes(ROOT, os.open("/proc", os.O_PATH))
     monkeypatch.setattr(process.Processes, "set_credentials", lambda *arguments: done.append(arguments))
     monkeypatch.setattr(process.Memory, "write", lambda *arguments: done.append(arguments))
     monkeypatch.setattr(owners, "real_chown", lambda *arguments, **options: done.append(arguments))

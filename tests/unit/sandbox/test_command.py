@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.sandbox import enter, kernel
+from tiffin.builder.sandbox import command, kernel
 
 PROGRAM = """
 import os
@@ -24,6 +24,7 @@ SPEC = {
     "tier": "proot",
     "own_pids": True,
     "tty": False,
+    "init": False,
     "uid": 0,
     "ulimits": [],
     "processors": 0,
@@ -40,7 +41,7 @@ def open_in_a_command() -> set[int]:
             _, error_writer = os.pipe2(os.O_CLOEXEC)
             argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
             null = os.open(os.devnull, os.O_RDWR)
-            enter.be_command({**SPEC, "argv": argv}, [null, output_writer, null], error_writer, None, [])
+            command.be_command({**SPEC, "argv": argv}, [null, output_writer, null], error_writer, None, [])
         finally:
             os._exit(1)
     os.close(output_writer)
