@@ -27,7 +27,7 @@ pytestmark = pytest.mark.userns
     [
         (["minimal", "true"], 0, ""),
         (["minimal", "sh", "-c", "exit 3"], 3, ""),
-        (["minimal", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137, ""),
+        (["minimal", "sh", "-c", "(sh -c 'kill -9 $$'; exit $?) 2>&1"], 137, ""),
         (["minimal", "sh", "-c", "kill -9 $$; kill -TERM $$; exit 4"], 4, ""),  # process 1
         (["--init", "minimal", "sh", "-c", "kill -9 $$"], 137, ""),
         (["--init", "minimal", "sh", "-c", "kill -TERM $$"], 143, ""),

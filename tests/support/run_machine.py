@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.minimal_image import Files, write_image
-from tests.support.servers import TIED
 from tests.support.unprivileged import Users, interpreter, remove_folder
 
 TIMEOUT_SECONDS = 60
+ENDED_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # a container's command need not care about SIGTERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Machine:
     def start(self, *words: str | Path, **options: object) -> subprocess.Popen[str]:
         """Run tiffin in the background, with pipes."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([*TIED, *self.argv(*words)], **{**pipes, **self.options(), **options})  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen([*ENDED_WITH_US, *self.argv(*words)], **{**pipes, **self.options(), **options})  # type: ignore[call-overload,no-any-return]
 
     def make_image(self, *layers: Files, name: str, config: Mapping[str, object] | None = None) -> str:
         """Another image in the state directory."""

@@ -6,7 +6,13 @@ import signal
 
 import pytest
 
-from tiffin.builder.containers.run import ContainerOptions, Forwarder, choose_capabilities, command_of, forwarded_signals
+from tiffin.builder.containers.run import (
+    ContainerOptions,
+    Forwarder,
+    choose_capabilities,
+    command_of,
+    forwarded_signals,
+)
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.kernel import CAPABILITIES
