@@ -91,7 +91,9 @@ class Bench:
             platform=PLATFORM, diff_ids=tuple(digests), config=config or RunConfig(), created="2025-01-01T00:00:00Z"
         )
         manifest = Manifest(
-            config=Descriptor(media_type=OCI_CONFIG, digest=self.keep(described.encode()), size_bytes=1),
+            config=Descriptor(
+                media_type=OCI_CONFIG, digest=self.keep(described.encode()), size_bytes=len(described.encode())
+            ),
             layers=tuple(
                 Descriptor(media_type=OCI_LAYER, digest=digest, size_bytes=len(tar))
                 for digest, tar in zip(digests, tars, strict=True)
