@@ -73,18 +73,6 @@ def test_tiffins_own_directory_is_no_part_of_a_context(bench: Bench) -> None:
     assert len(told) == 1 and "is left out" in told[0]
 
 
-def test_digests_are_remembered_for_the_next_build(bench: Bench) -> None:
-    bench.write({"f": "F"})
-    os.utime(bench.context / "f", (1, 1))
-    first = contexts(bench)
-    entry = first.tree(ContextOrigin()).lookup("f")
-    assert entry is not None and entry.digest == Digest.of(b"F").hex
-    first.save()
-    (bench.context / "f").chmod(0o000)
-    again = contexts(bench).tree(ContextOrigin()).lookup("f")
-    assert again is not None and again.mode == 0
-
-
 def test_odd_files_of_a_context_are_shown_as_what_a_layer_can_hold(bench: Bench) -> None:
     import socket
 

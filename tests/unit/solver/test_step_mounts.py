@@ -114,7 +114,8 @@ def test_an_agent_listens_for_the_time_of_the_step(bench: Bench) -> None:
         return b"\x0c\0\0\0\0"
 
     services = {"agents": Agents({"default": answer})}
-    (made,) = mounts(bench, "--mount=type=ssh", services=services).values()
+    own = f"--mount=type=ssh,uid={os.geteuid()},gid={os.getegid()}"
+    (made,) = mounts(bench, own, services=services).values()
     assert isinstance(made, Bind) and f"SSH_AUTH_SOCK={made.path}" in bench.launcher.specs[-1].env
     assert not Path(made.host_path).exists()
     assert mounts(bench, "--mount=type=ssh,id=other", services=services) == {}
