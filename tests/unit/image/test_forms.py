@@ -152,7 +152,7 @@ def _nobody(ref: BlobRef, _: object) -> None:
 
 @pytest.fixture
 def store(bench: Bench) -> ImageStore:
-    return ImageStore(bench.state, bench.blobs, bench.table)
+    return ImageStore(bench.state, bench.blobs, lambda: bench.table)
 
 
 def saved(bench: Bench, *names: str) -> Saved:
