@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from tiffin.builder.cli.output.template_values import MISSING, Nil, call, is_true, print_value
+from tiffin.builder.cli.output.template_printf import Nil, print_value
+from tiffin.builder.cli.output.template_values import MISSING, call, is_true
 from tiffin.builder.errors import UsageError
 from tiffin.cache.values import dataclass
 
 _OPEN, _CLOSE = "{{", "}}"
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | (?P<number>[-+]?(?:0[xXbBoO][0-9A-Fa-f_]+|\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)) | (?P<field>(?:\.[A-Za-z_]\w*)+)
+    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | '(?P<rune>[^'\\])' | (?P<number>[-+]?(?:0[xXbBoO][0-9A-Fa-f_]+|\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)) | (?P<field>(?:\.[A-Za-z_]\w*)+)
     | (?P<variable>\$\w*) | (?P<word>[A-Za-z_]\w*) | (?P<mark>:=|=|[|(),.]) )""",
     re.VERBOSE,
 )
@@ -48,9 +49,9 @@ class _Pipeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Node:
-    """Text, an action, or a block of one of the keywords with its two branches."""
+    """Text, an action, a call of another template, or a block of one of the keywords with its two branches."""
 
-    kind: str  # text, action, if, range, with
+    kind: str  # text, action, template, if, range, with
     text: str = ""
     pipeline: _Pipeline | None = None
     body: tuple[_Node, ...] = ()
@@ -82,6 +83,7 @@ class Template:
         self._text = text
         self._pieces = _split(text)
         self._position = 0
+        self._templates: dict[str, tuple[_Node, ...]] = {}
         self._nodes, end = self._block()
         if end:
             raise self._error(f"unexpected {{{{{end}}}}}")
@@ -93,6 +95,8 @@ class Template:
             self._run(self._nodes, document, _Scope(None, {"$": document}), result)
         except _Leave as exc:
             raise self._error(f"{{{{{exc}}}}} outside {{{{range}}}}") from exc
+        except RecursionError as exc:
+            raise self._error("templates call each other without end") from exc
         return "".join(result)
 
     # -- parsing ---------------------------------------------------------------------------------------------------
@@ -116,6 +120,8 @@ class Template:
                 nodes.append(_Node(kind=text))
             elif word in ("if", "range", "with"):
                 nodes.append(self._keyword(word, rest))
+            elif word in ("define", "template", "block"):
+                nodes += self._named(word, rest)
             elif not text.startswith("/*"):
                 nodes.append(_Node(kind="action", pipeline=self._pipeline(text)))
         return tuple(nodes), ""
@@ -132,6 +138,20 @@ class Template:
         if end != "end":
             raise self._error(f"{{{{{word}}}}} without {{{{end}}}}")
         return _Node(kind=word, pipeline=pipeline, body=body, otherwise=otherwise)
+
+    def _named(self, word: str, rest: str) -> list[_Node]:
+        """A template with a name: it is made, called, or both; what is called gets a value, or none."""
+        match = re.match(r"""\s*("(?:[^"\\]|\\.)*"|`[^`]*`)\s*(.*)$""", rest, re.DOTALL)
+        if match is None or (word == "define" and match[2]) or (word == "block" and not match[2]):
+            raise self._error(f"{{{{{word}}}}} needs a name" + ("" if word == "define" else " and a value"))
+        name = _unquoted(match[1])
+        if word != "template":
+            self._templates[name], end = self._block()
+            if end != "end":
+                raise self._error(f"{{{{{word}}}}} without {{{{end}}}}")
+        if word == "define":
+            return []
+        return [_Node(kind="template", text=name, pipeline=self._pipeline(match[2]) if match[2] else None)]
 
     def _pipeline(self, text: str) -> _Pipeline:
         tokens, position = [], 0
@@ -176,9 +196,9 @@ class Template:
             case "variable":
                 return _Term(kind="variable", value=token.text, fields=self._fields(tokens))
             case "string":
-                quoted = token.text
-                text = quoted[1:-1] if quoted[0] == "`" else json.loads(quoted, strict=False)
-                return _Term(kind="literal", value=text)
+                return _Term(kind="literal", value=_unquoted(token.text))
+            case "rune":
+                return _Term(kind="literal", value=ord(token.text))
             case "number":
                 return _Term(kind="literal", value=_number(token.text))
             case "word" if token.text in ("true", "false", "nil"):
@@ -205,13 +225,18 @@ class Template:
             if node.kind in ("break", "continue"):
                 raise _Leave(node.kind)
             if node.pipeline is None:
-                out.append(node.text)
+                if node.kind == "template":
+                    self._invoke(node.text, None, out)
+                else:
+                    out.append(node.text)
                 continue
             value = self._value(node.pipeline, dot, names)
             match node.kind:
                 case "action":
                     self._bind(node.pipeline, names, value)
                     out.append("" if node.pipeline.variables else print_value(value))
+                case "template":
+                    self._invoke(node.text, value, out)
                 case "range":
                     self._range(node, value, dot, names, out)
                 case kind:
@@ -219,6 +244,11 @@ class Template:
                     self._bind(node.pipeline, inner, value)
                     branch = node.body if is_true(value) else node.otherwise
                     self._run(branch, value if kind == "with" and is_true(value) else dot, inner, out)
+
+    def _invoke(self, name: str, value: Value, out: list[str]) -> None:
+        if name not in self._templates:
+            raise self._error(f'template "{name}" is not defined')
+        self._run(self._templates[name], value, _Scope(None, {"$": value}), out)
 
     def _range(self, node: _Node, value: Value, dot: Value, names: _Scope, out: list[str]) -> None:
         assert node.pipeline is not None
@@ -255,6 +285,8 @@ class Template:
             if terms[0].kind == "function":
                 arguments = [self._operand(term, dot, names) for term in terms[1:]]
                 value = self._call(str(terms[0].value), (*arguments, *passed))
+            elif terms[0].kind == "literal" and terms[0].value is None:
+                raise self._error("nil is not a command")
             elif len(terms) > 1 or passed:
                 raise self._error("arguments are given to what is no function")
             else:
@@ -299,6 +331,11 @@ class Template:
         if name not in value:
             raise self._error(f'there is no "{name}"; there are {", ".join(sorted(value))}')
         return cast(Value, value[name])
+
+
+def _unquoted(text: str) -> str:
+    unquoted: str = text[1:-1] if text[0] == "`" else json.loads(text, strict=False)
+    return unquoted
 
 
 def _number(text: str) -> int | float:

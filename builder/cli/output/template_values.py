@@ -1,4 +1,4 @@
-"""How values of Go templates print, what is true, and the functions docker gives templates."""
+"""What is true in Go templates, and the functions docker gives them."""
 
 from __future__ import annotations
 
@@ -8,41 +8,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote_plus
 
+from tiffin.builder.cli.output.template_printf import Nil, print_value, printf, type_of
+
 Value = object
-_VERB = re.compile(r"%([-+# 0]*)(\d*)(?:\.(\d*))?([a-zA-Z%])")
-
-
-class Nil:
-    """An empty list or map that was never made: prints as one, is null in JSON."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-    def __len__(self) -> int:
-        return 0
 
 
 NIL_LIST, NIL_MAP = Nil("[]"), Nil("map[]")
 MISSING = Nil("<no value>")  # of a map that has no such key
-
-
-def print_value(value: Value) -> str:
-    """As fmt.Print does."""
-    match value:
-        case None:
-            return "<nil>"
-        case bool():
-            return "true" if value else "false"
-        case list() | tuple():
-            return "[" + " ".join(print_value(item) for item in value) + "]"
-        case Mapping() if not value:
-            return "{}"  # Go's empty struct, which the sets of ports and volumes are made of
-        case Mapping():
-            return "map[" + " ".join(f"{key}:{print_value(value[key])}" for key in sorted(value)) + "]"
-    return str(value)
 
 
 def is_true(value: Value) -> bool:
@@ -65,9 +37,10 @@ def _index(value: Value, *keys: Value) -> Value:
         if isinstance(value, Mapping):
             value = value.get(key, "")
         elif isinstance(value, list | tuple | str) and isinstance(key, int):
-            if not 0 <= key < len(value):
+            items = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+            if not 0 <= key < len(items):
                 raise IndexError(f"index out of range: {key}")
-            value = value[key]
+            value = items[key]
         elif isinstance(value, Nil) and not isinstance(key, int):
             value = ""
         else:
@@ -83,79 +56,25 @@ def _length(value: Value) -> int:
     raise TypeError(f"len of {print_value(value)}")
 
 
-def _slice(value: Value, first: Value = 0, last: Value = None) -> Value:
-    if not isinstance(value, list | tuple | str) or not isinstance(first, int) or not isinstance(last, int | None):
-        raise TypeError("slice needs a list or a text, and numbers")
-    return value[first:last]
-
-
-def _printf(form: Value, *values: Value) -> str:
-    left = list(values)
-
-    def verb(match: re.Match[str]) -> str:
-        flags, width, precision, letter = match.groups()
-        if letter == "%":
-            return "%"
-        if not left:
-            return f"%!{letter}(MISSING)"
-        text = _formatted(left.pop(0), letter, flags, precision)
-        size = int(width or 0)
-        return text.ljust(size) if "-" in flags else text.rjust(size, "0" if "0" in flags else " ")
-
-    if re.search(r"%[-+# 0]*[*\[]", str(form)):
-        raise ValueError("widths and places that are arguments are not supported")
-    text = _VERB.sub(verb, str(form))
-    return text + (f"%!(EXTRA {', '.join(_with_type(value) for value in left)})" if left else "")
-
-
-def _formatted(value: Value, letter: str, flags: str, precision: str | None) -> str:
-    """One value by one verb of fmt, without its width."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    sign = "+" if "+" in flags else ""
-    match letter:
-        case "v" | "s" if is_number and letter == "s":
-            return f"%!s({_with_type(value)})"
-        case "v" | "s" | "q":
-            text = print_value(value)
-            text = text if precision is None or letter == "v" else text[: int(precision or 0)]
-            return json.dumps(text, ensure_ascii=False) if letter == "q" else text
-        case "t" if isinstance(value, bool):
-            return print_value(value)
-        case "T":
-            return _type_of(value)
-        case "x" | "X" if isinstance(value, str):
-            digits = value.encode("utf-8", "surrogateescape").hex()
-            return digits.upper() if letter == "X" else digits
-        case "d" | "x" | "X" | "o" | "c" if isinstance(value, int) and is_number:
-            sign = " " if " " in flags and not sign else sign
-            return f"%{sign}{'#' if '#' in flags else ''}{letter}" % value
-        case "b" if isinstance(value, int) and is_number:
-            return f"{value:b}"
-        case "f" | "e" | "g" | "F" | "E" | "G" if isinstance(value, float):
-            return f"%{sign}{'.' + (precision or '0') if precision is not None else ''}{letter}" % value
-    return f"%!{letter}({_with_type(value)})"
-
-
-def _with_type(value: Value) -> str:
-    return f"{_type_of(value)}={print_value(value)}" if value is not None else "<nil>"
-
-
-def _type_of(value: Value) -> str:
-    """Go's name of the type of a value from JSON."""
-    match value:
-        case bool():
-            return "bool"
-        case int():
-            return "int"
-        case float():
-            return "float64"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "[]interface {}"
-        case None:
-            return "<nil>"
-    return "map[string]interface {}"
+def _slice(value: Value, *places: Value) -> Value:
+    """A part of a list, or of the bytes of a text: from, to, and for lists how far it could grow."""
+    if not isinstance(value, list | tuple | str):
+        raise TypeError(f"can't slice item of type {type_of(value)}")
+    whole = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    if len(places) > (2 if isinstance(value, str) else 3):
+        raise TypeError("too many slice indexes")
+    bounds = [0]
+    for place in places:
+        if not isinstance(place, int) or isinstance(place, bool):
+            raise TypeError(f"cannot index slice/array with type {type_of(place)}")
+        if not 0 <= place <= len(whole):
+            raise IndexError(f"index out of range: {place}")
+        if place < bounds[-1]:
+            raise IndexError(f"invalid slice index: {bounds[-1]} > {place}")
+        bounds.append(place)
+    first, last, *_ = [*bounds[1:3], len(whole)] if places else [0, len(whole)]
+    part = whole[first:last]
+    return part.decode("utf-8", "replace") if isinstance(part, bytes) else part
 
 
 def _print(*values: Value) -> str:
@@ -170,8 +89,21 @@ def _print(*values: Value) -> str:
 
 def _js(text: str) -> str:
     """A text as a part of one in JavaScript."""
-    quoted = json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "\\'")
-    return re.sub("[<>&=]", lambda match: f"\\u{ord(match[0]):04X}", quoted)
+
+    def escaped(match: re.Match[str]) -> str:
+        character = match[0]
+        return f"\\{character}" if character in "\\'\"" else f"\\u{ord(character):04X}"
+
+    return re.sub(r"[\\'\"<>&=]|[^ -~]", lambda match: match[0] if _is_printed(match[0]) else escaped(match), text)
+
+
+def _is_printed(character: str) -> bool:
+    return character.isprintable() and not character.isascii()
+
+
+def _title(text: Value) -> str:
+    """The first letter of each word as a capital, the others as they are."""
+    return re.sub(r"(?<!\w)\w", lambda match: match[0].title(), str(text))
 
 
 def _and(*values: Value) -> Value:
@@ -191,8 +123,8 @@ def _join(items: Value, separator: Value) -> str:
 
 
 def _equal(left: Value, right: Value) -> bool:
-    if None not in (left, right) and _type_of(left) != _type_of(right):
-        raise TypeError(f"incompatible types for comparison: {_type_of(left)} and {_type_of(right)}")
+    if None not in (left, right) and type_of(left) != type_of(right):
+        raise TypeError(f"incompatible types for comparison: {type_of(left)} and {type_of(right)}")
     return left == right
 
 
@@ -216,13 +148,13 @@ _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "len": _length,
     "slice": _slice,
     "print": _print,
-    "printf": _printf,
+    "printf": printf,
     "println": lambda *values: " ".join(map(print_value, values)) + "\n",
     "join": _join,
     "split": lambda text, separator: str(text).split(str(separator)),
     "lower": lambda text: str(text).lower(),
     "upper": lambda text: str(text).upper(),
-    "title": lambda text: str(text).title(),
+    "title": _title,
     "truncate": lambda text, length: str(text)[:length],
     "pad": lambda text, before, after: " " * before + str(text) + " " * after if text else text,
     "and": _and,
