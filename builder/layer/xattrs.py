@@ -142,6 +142,24 @@ def agreeing(attributes: Attributes, mode: int) -> Attributes:
     return tuple(sorted({**known, ACCESS_LIST: value[:_ACL_HEADER_BYTES] + b"".join(packed)}.items()))
 
 
+def handed_on(directory: Attributes, kind: str, mode: int) -> tuple[int, Attributes]:
+    """The mode and the access lists of what is made with `mode` in a directory with these attributes, as acl(5) has it."""
+    value = dict(directory).get(DEFAULT_LIST)
+    if value is None or kind == "symlink":
+        return mode, ()
+    entries = list(_ACL_ENTRY.iter_unpack(value[_ACL_HEADER_BYTES:]))
+    group = _ACL_MASK if any(tag == _ACL_MASK for tag, _, _ in entries) else _ACL_GROUP
+    places = {_ACL_OWNER: 6, group: 3, _ACL_OTHER: 0}
+    masked = [
+        (tag, bits & mode >> places.get(tag, 0) if tag in places else bits, number) for tag, bits, number in entries
+    ]
+    made = sum(bits << places[tag] for tag, bits, _ in masked if tag in places)
+    lists = {DEFAULT_LIST: value} if kind == "dir" else {}
+    if any(tag not in (_ACL_OWNER, _ACL_GROUP, _ACL_OTHER) for tag, _, _ in entries):
+        lists[ACCESS_LIST] = value[:_ACL_HEADER_BYTES] + b"".join(_ACL_ENTRY.pack(*entry) for entry in masked)
+    return mode & ~0o777 | made, tuple(sorted(lists.items()))
+
+
 def _is_list(value: bytes) -> bool:
     """Whether the value of an access list is one: the kernel refuses others."""
     entries = value[_ACL_HEADER_BYTES:]

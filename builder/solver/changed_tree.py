@@ -1,7 +1,8 @@
 """A file system as tables together with what an instruction changes in it: what is put, linked and removed is seen at once.
 
 Habits of the kernel that matter for what COPY, ADD and WORKDIR make are imitated here: a directory with the set-group-ID
-bit hands on its group and the bit to new directories, a replaced file is another inode, names of one inode change together.
+bit hands on its group and the bit to new directories, one with a default access list hands that on, a replaced file is
+another inode, names of one inode change together.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from tiffin.builder.errors import ImageError
 from tiffin.builder.layer.changes import Change
 from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
 from tiffin.builder.layer.paths import ROOT, resolve_links
+from tiffin.builder.layer.xattrs import DEFAULT_LIST, Attributes, agreeing, handed_on
 from tiffin.cache.values import dataclass
 
 SET_GROUP_ID = 0o2000
@@ -46,6 +48,7 @@ class ChangedTree:
         self._children: dict[str, set[str]] = {}  # of paths in _names, by their directory
         self._gone: set[str] = set()  # removed with all that `below` has there
         self._implied: set[str] = set()  # directories of which the layer is not to tell
+        self._parent: tuple[str, Attributes] = "", ()  # the directory that was asked last for what it hands on
 
     def lookup(self, path: str) -> Entry | None:
         """What is at `path` now, a symlink there not followed."""
@@ -76,6 +79,11 @@ class ChangedTree:
         """As `put`, where `current` is known to be at `path`."""
         if current is not None and not (current.kind == entry.kind == "dir"):
             self.remove(path)
+            current = None
+        parent = self._handing_on(path) if current is None else ()
+        if parent:  # it is made there, and then gets its mode
+            lists = agreeing(handed_on(parent, entry.kind, entry.mode)[1], entry.mode)
+            entry = entry._replace(xattrs=tuple(sorted({**dict(lists), **dict(entry.xattrs)}.items())))
         self._implied.discard(path)
         self._name(path, _Inode(entry._replace(path=path, offset=-1, opaque=False), opener))
 
@@ -101,12 +109,14 @@ class ChangedTree:
             assert known is not None, path
             inode = _Inode(known, self._below.opener(known) if known.kind == "file" else None)
             self._name(path, inode)
+        self._parent = "", ()
         inode.entry = inode.entry._replace(
             mode=entry.mode, uid=entry.uid, gid=entry.gid, mtime_ns=entry.mtime_ns, xattrs=entry.xattrs
         )
 
     def remove(self, path: str) -> None:
         """Remove what is at `path`, a directory with all it holds."""
+        self._parent = "", ()
         pending = [path]
         while pending:
             name = pending.pop()
@@ -123,8 +133,18 @@ class ChangedTree:
         if above is not None and above.mode & SET_GROUP_ID:
             gid, bit = above.gid, SET_GROUP_ID
         uid, gid = owner or (0, gid)
-        entry = new_entry(path, "dir", mode & 0o777 | bit, mtime_ns=self._now_ns)
+        mode = handed_on(self._handing_on(path), "dir", mode & 0o777)[0]
+        entry = new_entry(path, "dir", mode | bit, mtime_ns=self._now_ns)
         self.put(path, entry._replace(uid=uid, gid=gid))
+
+    def _handing_on(self, path: str) -> Attributes:
+        """The attributes of the directory `path` is in, if new things take some of them over."""
+        name = path.rpartition("/")[0] or ROOT
+        if name != self._parent[0]:
+            entry = self.lookup(name)
+            attributes = entry.xattrs if entry is not None else ()
+            self._parent = name, attributes if any(key == DEFAULT_LIST for key, _ in attributes) else ()
+        return self._parent[1]
 
     def imply_directory(self, path: str) -> None:
         """Make a directory that only is there where nothing is below: how it looks is said elsewhere, or root's and 0755."""
@@ -159,6 +179,7 @@ class ChangedTree:
         return result
 
     def _name(self, path: str, inode: _Inode) -> None:
+        self._parent = self._parent if inode.entry.kind != "dir" else ("", ())
         self._names[path] = inode
         self._children.setdefault(path.rpartition("/")[0], set()).add(path)
 
