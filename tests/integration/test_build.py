@@ -193,10 +193,11 @@ def test_targetstage_is_the_name_of_the_target(tiffin: Run, context: Make) -> No
 
 def test_root_needs_no_passwd(tiffin: Run, context: Make) -> None:
     folder = context(
-        "FROM scratch\nCOPY --chown=root:root Dockerfile /a\nCOPY --chown=root Dockerfile /b\nUSER root\nWORKDIR /w\n"
+        "FROM scratch\nCOPY --chown=root:root Dockerfile /a\nCOPY --chown=root Dockerfile /b\nCOPY --chown=0:root Dockerfile /c\n"
+        "ADD --chown=root:0 Dockerfile /d\nUSER root\nWORKDIR /w\nUSER root:root\nWORKDIR /x\n"
     )
     entries = listing(tiffin, folder)
-    assert {name: (entry.uid, entry.gid) for name, entry in entries.items()} == dict.fromkeys(("a", "b", "w"), (0, 0))
+    assert {name: (entry.uid, entry.gid) for name, entry in entries.items()} == dict.fromkeys("abcdwx", (0, 0))
 
 
 def test_background_process_of_run_ends_with_it(tiffin: Run, base: str, context: Make) -> None:

@@ -74,13 +74,30 @@ def test_verify_finds_damage(tiffin: Run, built: Path, root: Path) -> None:
     assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
 
 
-def foreign_image(folder: Path, busybox: Path) -> Path:
-    """An image archive whose layer no tool of ours packed: as docker import has it."""
+FORMATS = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT, "ustar": tarfile.USTAR_FORMAT}
+
+
+def foreign_image(folder: Path, busybox: Path, kind: str = "gnu") -> Path:
+    """An image archive whose layer no tool of ours packed: as docker import has it.
+
+    `kind`: a format of tar, or something that tools of ours would have written otherwise.
+    """
     layer, archive = folder / "layer.tar", folder / "image.tar"
-    with tarfile.open(layer, "w", format=tarfile.GNU_FORMAT) as tar:
+    with tarfile.open(layer, "w", format=FORMATS.get(kind, tarfile.PAX_FORMAT)) as tar:
         for name in ("bin/sh", "bin/true", "bin/busybox", "etc/passwd"):
-            tar.add(busybox / "rootfs" / name, name)
-        tar.add(busybox / "rootfs/etc", "etc", recursive=False)
+            tar.add(busybox / "rootfs" / name, f"./{name}" if kind == "dots" else name)
+        if kind != "no directories":
+            tar.add(busybox / "rootfs/etc", "etc", recursive=False)
+        if kind == "twice":
+            tar.add(busybox / "rootfs/etc/passwd", "etc/passwd")
+        if kind == "links":
+            member = tarfile.TarInfo("etc/other")
+            member.type, member.linkname = tarfile.LNKTYPE, "etc/passwd"
+            tar.addfile(member)
+        if kind == "attributes":
+            member = tarfile.TarInfo("etc/kept")
+            member.pax_headers = {"SCHILY.xattr.user.kept": "x", "mtime": "1.5", "atime": "2.25"}
+            tar.addfile(member)
     config = {"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]}}
     config["rootfs"] = {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer.read_bytes()).hexdigest()]}
     (folder / "config.json").write_text(json.dumps(config))
@@ -90,6 +107,13 @@ def foreign_image(folder: Path, busybox: Path) -> Path:
         for name in ("layer.tar", "config.json", "manifest.json"):
             tar.add(folder / name, name)
     return archive
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "dots", "no directories", "twice", "links", "attributes"])
+def test_layers_of_every_kind_are_sound(tiffin: Run, busybox: Path, root: Path, tmp_path: Path, kind: str) -> None:
+    tiffin("load", "-i", foreign_image(tmp_path, busybox, kind))
+    tiffin("run", "--rm", "foreign:1", "true")
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n")
 
 
 def test_verify_of_layers_that_others_packed(tiffin: Run, busybox: Path, root: Path, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_checksum_is_a_key_on_other_machines_too(
     assert refused.returncode == 1 and "404" in refused.stderr and "Dockerfile:2" in refused.stderr
 
 
-@pytest.mark.parametrize("place", ["state", ".cache/tiffin/state", "sub/dir", "a.b/.x"])
+@pytest.mark.parametrize("place", ["state", ".cache/tiffin/state", "sub/dir", "a.b/.x", "with a space/é"])
 def test_state_directory_in_the_context_is_left_out(context: Make, place: str) -> None:
     folder = context("FROM scratch\nCOPY . /\n", **{f"{place}-more": "1", "sub/f": "1"})
     argv = [sys.executable, "-m", "tiffin", "--root", str(folder / place), "build"]
@@ -230,7 +230,7 @@ def test_state_directory_in_the_context_is_left_out(context: Make, place: str) -
         with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
             found = set(tar.getnames())
         assert f"{place}-more" in found and not any(f"{name}/".startswith(f"{place}/") for name in found)
-        assert f"{folder / place} is left out".encode() in done.stderr
+        assert f"{folder / place} is left out".encode() in done.stderr, done.stderr
     assert done.stderr.count(b"CACHED") == 1, "what tiffin wrote there is no change"
 
 

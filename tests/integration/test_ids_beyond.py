@@ -117,7 +117,13 @@ def test_no_note_is_older_than_its_inode(machines: Mapping[str, Machine]) -> Non
     assert owners(listing)["copy/a"] == (0, 0) and owners(listing)["give/f"] == (200000, 7)
 
 
-ASKS = ("chown 70000:70001 /w/f", "su big -c 'touch /w/g'", "chgrp 70000 /w/f", "su many -c 'touch /w/h'")
+ASKS = (
+    "chown 70000:70001 /w/f",
+    "su big -c 'touch /w/g'",
+    "chgrp 70000 /w/f",
+    "su many -c 'touch /w/h'",
+    "mkdir -p /w/d; chown 0:70000 /w/d",
+)
 
 
 def test_a_step_that_asks_for_more_is_run_again(machines: Mapping[str, Machine]) -> None:
