@@ -204,7 +204,7 @@ def test_numbers_mean_the_same_with_emulated_owners(machine: Machine, user: str)
 OTHERS = r"""
 sleep 1000 & other=$!
 su -s /bin/sh www -c "kill -0 1; kill -0 $other; kill -0 \$\$ && echo me; cat /proc/1/environ; ls /proc/$other/fd; cat /proc/self/comm; \
-  sleep 1000 & kill -0 \$! && readlink /proc/\$!/cwd; kill \$!; echo x >/proc/1/fd/1; wait; ls /proc/4242" 2>&1 | sed "s/[0-9][0-9]*/N/g"
+  sleep 1000 & kill -0 \$! && readlink /proc/\$!/cwd; kill \$!; wait; echo x >/proc/1/fd/1; ls /proc/4242" 2>&1 | sed "s/[0-9][0-9]*/N/g"
 """
 
 
