@@ -203,6 +203,14 @@ def test_a_step_that_asks_for_more_is_run_again_with_it(bench: Bench) -> None:
     assert any("the step runs again with owners emulated" in note for note in bench.sink.notes())
 
 
+@pytest.mark.parametrize(("wish", "opens"), [("chown to 70000", False), ("mknod of /dev/x", True)])
+def test_devices_are_opened_only_for_who_asked_for_one(bench: Bench, wish: str, opens: bool) -> None:
+    """Every open is asked about then, which costs time."""
+    bench.isolation = TEN
+    bench.build(f'FROM base\nRUN wish "{wish}"\n')
+    assert [(spec.emulated, spec.opens) for spec in bench.launcher.specs] == [(False, False), (True, opens)]
+
+
 def test_a_user_beyond_the_range_is_emulated(bench: Bench) -> None:
     bench.isolation = TEN
     bench.build("FROM base\nUSER 70000\nRUN write /tmp/x y\n")
