@@ -44,6 +44,7 @@ class Unpacker:
 
     def __init__(self, tree: ChangedTree, root: str, look: Look) -> None:
         self._tree = tree
+        self._root = root
         self._prefix = "" if root == ROOT else f"{root}/"
         self._look = look
         self._directories: dict[str, Entry] = {}  # told by members: their times come last
@@ -78,11 +79,12 @@ class Unpacker:
         path = self._inside(entry.path)
         made = self._look.of(entry)
         current = self._tree.lookup(path)
-        target = self._inside(entry.link) if entry.kind == "hardlink" else ""
         if current is not None and not (current.kind == entry.kind == "dir"):
             self._tree.remove(path)
+            path = self._inside(entry.path)  # what went may be a link that the name itself goes through
         self._make_parents(path)
         if entry.kind == "hardlink":
+            target = self._inside(entry.link)
             self._tree.link(path, target)
             self._update(path, made._replace(xattrs=self._joined(target, entry)))
             return
@@ -110,7 +112,8 @@ class Unpacker:
         def link_text(path: str) -> str | None:
             return self._tree.link_text(self._prefix + path)
 
-        return self._prefix + resolve_links(name, link_text, follow_last=follow_last, may_leave=False)
+        found = resolve_links(name, link_text, follow_last=follow_last, may_leave=False)
+        return self._root if found == ROOT else self._prefix + found
 
     def _make_parents(self, path: str) -> None:
         parts = path.removeprefix(self._prefix).split("/")[:-1]

@@ -12,7 +12,7 @@ from tests.conftest import assert_nothing_left
 from tests.differential import recorded
 from tests.differential.builder import Builder
 from tests.differential.generator import Example, example
-from tests.differential.listing import differences
+from tests.differential.listing import differences, link_destinations
 from tests.support.unprivileged import has_one_id, remove_folder
 
 pytestmark = pytest.mark.userns
@@ -58,14 +58,23 @@ if MORE:
                 assert not found, "\n".join(found)
 
 
+def leads_elsewhere(each: Example) -> bool:
+    """Whether a wildcard with directories in it may match a link: what that leads to reaches BuildKit in part (docs/differences.md)."""
+    return "/*/*" in each.dockerfile and any(
+        path.count("/") > 1 and node.kind == "link" for path, node in each.files.items()
+    )
+
+
 def compared(builder: Builder, each: Example, answer: recorded.Answer) -> list[str]:
     """What differs, with the Dockerfile. Where BuildKit refuses, tiffin may know better: it is asked for no refusal."""
     made = builder.build(each)
     if isinstance(answer, str) or (isinstance(made, str) and any(text in made for text in LISTED)):
         return []
+    if leads_elsewhere(each):
+        return []
     if isinstance(made, str):
         return [f"seed {each.seed}:\n{each.text('in')}{made}"]
     kept = {path: line for path, line in made.items() if path.split("/")[1] not in recorded.OTHERS}
     wanted = {path: line for path, line in answer.items() if path.split("/")[1] not in recorded.OTHERS}
-    found = differences(wanted, kept, has_link="--link" in each.dockerfile)
+    found = differences(wanted, kept, linked=link_destinations(each.dockerfile))
     return [f"seed {each.seed}:\n{each.text('in')}" + "\n".join(found)] if found else []
