@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -47,6 +48,7 @@ class TablesBelow:
     """Layers by their tables, bottom first."""
 
     def __init__(self, layers: Sequence[LayerIndex]) -> None:
+        self._layers = layers
         self._tree = MergedTree(layers)
         self._is_directory: dict[str, bool] = {ROOT: True, "": True}
 
@@ -70,6 +72,19 @@ class TablesBelow:
         if not known and change.open is not None:
             known = _sha256(change.open)
         return bool(known) and known == found.entry.digest
+
+    def name_count(self, found: Found) -> int:
+        """Return how many names the file has in its layer; some may be hidden by now."""
+        return 1 + self._links[found.inode]
+
+    @cached_property
+    def _links(self) -> Counter[Hashable]:
+        return Counter(
+            (number, entry.link)
+            for number, layer in enumerate(self._layers)
+            for entry in layer.entries
+            if entry.kind == "hardlink"
+        )
 
     def _has_directory(self, path: str) -> bool:
         known = self._is_directory.get(path)

@@ -10,9 +10,9 @@ file larger. The tree a step leaves behind gets the same times, so that it is th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from tiffin.builder.layer.below import Below
+from tiffin.builder.layer.below import Below, Found
 from tiffin.builder.layer.changes import Change
 from tiffin.builder.layer.index import Entry, new_entry, sort_key
 from tiffin.builder.layer.tarwrite import BLOCK_BYTES, NANOSECONDS
@@ -37,14 +37,27 @@ def layer_time(mtime_ns: int, epoch_ns: int | None) -> int:
     return whole if epoch_ns is None else min(whole, epoch_ns)
 
 
-def reduced(changes: Sequence[Change], below: Below, *, epoch_ns: int | None = None) -> Reduced:
-    """`changes` (sorted, as a diff has them) without those that change nothing, with the times of layers."""
-    return _Reduction(changes, below, epoch_ns).result()
+def reduced(
+    changes: Sequence[Change],
+    below: Below,
+    *,
+    epoch_ns: int | None = None,
+    name_count: Callable[[Found], int] | None = None,
+) -> Reduced:
+    """`changes` (sorted, as a diff has them) without those that change nothing, with the times of layers.
+
+    `name_count` tells how many names what is below has: a file that takes the place of one of several is no longer one with the others.
+    Without it that is no change: where a file was copied up, it is an overlay that took its other names away, and nobody asked for that.
+    """
+    return _Reduction(changes, below, epoch_ns, name_count).result()
 
 
 class _Reduction:
-    def __init__(self, changes: Sequence[Change], below: Below, epoch_ns: int | None) -> None:
+    def __init__(
+        self, changes: Sequence[Change], below: Below, epoch_ns: int | None, name_count: Callable[[Found], int] | None
+    ) -> None:
         self._below = below
+        self._name_count = name_count
         self._epoch_ns = epoch_ns
         self._changes = {change.entry.path: change for change in changes}
         self._groups: dict[str, list[str]] = {}  # the names that are links to a name
@@ -102,9 +115,15 @@ class _Reduction:
                 return False
             if found.entry.mtime_ns != entry.mtime_ns:
                 self._times[entry.path] = found.entry.mtime_ns
-            return entry.kind != "file" or self._below.has_content(found, change)
+            return (entry.kind == "dir" or self._has_names(entry, found)) and (
+                entry.kind != "file" or self._below.has_content(found, change)
+            )
         except OSError:
             return False
+
+    def _has_names(self, entry: Entry, found: Found) -> bool:
+        """Whether the file below has no more names than that of the change."""
+        return self._name_count is None or self._name_count(found) <= 1 + len(self._groups.get(entry.path, ()))
 
     def _is_alike(self, entry: Entry, below: Entry) -> bool:
         """Whether all but the content is the same; a layer may have cut the time that was set."""

@@ -248,7 +248,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             if needs_tree:  # one pass over the layers below gives both what a RUN will mount and their tables
                 self._trees_below(job, emulated=False)
             found = changes_of(scratch, self._tree(chain))
-            changes = reduced(found, TablesBelow(self._tables(chain)), epoch_ns=self._epoch_ns()).changes
+            below = TablesBelow(self._tables(chain))
+            changes = reduced(found, below, epoch_ns=self._epoch_ns(), name_count=below.name_count).changes
             if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in changes)):
                 needs_tree = False  # it is unpacked for those that have one id when a RUN mounts it
             if not needs_tree:

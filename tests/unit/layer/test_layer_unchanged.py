@@ -286,3 +286,13 @@ def test_layer_time_is_whole_and_no_later_than_the_epoch() -> None:
     assert [layer_time(ns, None) for ns in (NANO, SECOND, -1, 0)] == [SECOND, SECOND, -(10**9), 0]
     assert [layer_time(ns, 5 * 10**9) for ns in (NANO, 10**9 + 1)] == [5 * 10**9, 10**9]
     assert io.BytesIO(tar_of([f("x", mtime_ns=SECOND)])[0]).getvalue().count(b"mtime=") == 0
+
+
+@pytest.mark.parametrize("names", [["f"], ["f", "h"], ["f", "h", "k"]])
+def test_file_that_takes_the_place_of_one_with_more_names_is_a_change(tmp_path: Path, names: list[str]) -> None:
+    linked = [f("f", b"same"), m("h", "hardlink", link="f"), m("k", "hardlink", link="f")]
+    below = TablesBelow(Lab(tmp_path, [linked]).tables)
+    again = [change for change in linked if change.entry.path in names]
+    left = reduced(again, below, name_count=below.name_count)
+    assert [change.entry.path for change in left.changes] == ([] if len(names) == 3 else names)
+    assert reduced(again, below).changes == []
