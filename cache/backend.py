@@ -82,7 +82,7 @@ class StepCache(Protocol):
     def put(self, key: Digest, record: StepRecord) -> None: ...
 
 
-class AtHand:
+class AvailableOnly:
     """Another cache without the records whose layer is not to be had (`has`); what is not, other caches may have."""
 
     def __init__(self, inner: StepCache, has: Callable[[Digest], bool]) -> None:

@@ -6,7 +6,7 @@ image-spec descriptor.md#digests. sha256 and sha512 are accepted; sha256 is what
 from __future__ import annotations
 
 from tiffin.cache.errors import CorruptError, DigestError
-from tiffin.cache.hashing import hasher
+from tiffin.cache.sha256 import hasher
 from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:

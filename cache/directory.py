@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tiffin.cache.bounded import AbsentError
+from tiffin.cache.deadline import CacheNotFoundError
 from tiffin.cache.digest import COPY_CHUNK_BYTES
 from tiffin.cache.files import disk_errors
 from tiffin.cache.shared import MAX_ROW_BYTES, UnavailableError
@@ -41,7 +41,7 @@ class DirectoryStore:
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         if not self._path.is_dir():
-            raise AbsentError("it is not there yet", remedy="fill it with --cache-to")
+            raise CacheNotFoundError("it is not there yet", remedy="fill it with --cache-to")
         rows = {}
         for name in names:
             try:

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tiffin.cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
+from tiffin.cache.batch import PARALLEL_ROWS, answer, batch_key, read_rows
 from tiffin.cache.connections import Connections, plain_adapter, read_out
 from tiffin.cache.errors import UsageError
-from tiffin.cache.paced import Paced
 from tiffin.cache.shared import MAX_ROW_BYTES, UnavailableError
 from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.stall import MinimumRateReader
 from tiffin.cache.trust import Trust
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class HttpStore:
 
     def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
         """Keep the answer to one question as one document."""
-        self._put(f"ac/{question_name(names)}", answer(names, rows))
+        self._put(f"ac/{batch_key(names)}", answer(names, rows))
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
@@ -79,7 +79,7 @@ class HttpStore:
         if response.status_code == 404:
             read_out(response)
             return None
-        return cast(BinaryIO, Paced(response.raw, response.close, self._timeout))
+        return cast(BinaryIO, MinimumRateReader(response.raw, response.close, self._timeout))
 
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
         self._put(_blob_path(ref), open_blob)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
-from tiffin.cache.answers import PARALLEL_ROWS, answer, question_name, read_rows
+from tiffin.cache.batch import PARALLEL_ROWS, answer, batch_key, read_rows
 from tiffin.cache.errors import UsageError
 from tiffin.cache.http_store import place_of
-from tiffin.cache.paced import Paced
 from tiffin.cache.shared import MAX_ROW_BYTES, UnavailableError
 from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.stall import MinimumRateReader
 
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
@@ -46,7 +46,7 @@ class S3Store:
 
     def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
         """Keep the answer to one question as one object."""
-        self._ask("put_object", f"ac/{question_name(names)}", Body=answer(names, rows))
+        self._ask("put_object", f"ac/{batch_key(names)}", Body=answer(names, rows))
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
@@ -65,7 +65,7 @@ class S3Store:
         if answer is None:
             return None
         body = answer["Body"]
-        return cast(BinaryIO, Paced(body._raw_stream, body.close, self._timeout))
+        return cast(BinaryIO, MinimumRateReader(body._raw_stream, body.close, self._timeout))
 
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
         """In parts where it is large, as boto3 does it."""

@@ -31,7 +31,7 @@ from tiffin.cache.blobs import BlobStore
 from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.errors import DigestError, StoreError, TiffinError
 from tiffin.cache.local import LocalCache
-from tiffin.cache.sealing import Sealer
+from tiffin.cache.signing import RecordSigner
 from tiffin.cache.snapshots import BlobRef
 
 _BLOB = re.compile(r"/v2/([a-z0-9._/-]+)/blobs/([a-z0-9]+:[0-9a-f]+)")
@@ -49,7 +49,7 @@ class Fetch(Protocol):
     def __call__(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool: ...
 
 
-class Inflow:
+class InFlightBlob:
     """A blob on its way from a registry, for any number who want it."""
 
     def __init__(self) -> None:
@@ -95,34 +95,34 @@ class Inflow:
                     self.changed.wait(FOLLOW_SECONDS)
 
 
-class Shelf:
+class ServedCache:
     """What is offered."""
 
-    def __init__(self, *, blobs: BlobStore, cache: LocalCache, sealer: Sealer, fetch: Fetch) -> None:
+    def __init__(self, *, blobs: BlobStore, cache: LocalCache, signer: RecordSigner, fetch: Fetch) -> None:
         self._blobs = blobs
         self._cache = cache
-        self._sealer = sealer
+        self._signer = signer
         self._fetch = fetch
         self._lock = threading.Lock()  # guards the next
-        self._inflows: dict[Digest, Inflow] = {}
+        self._inflows: dict[Digest, InFlightBlob] = {}
 
     def row(self, name: str) -> bytes | None:
         """A sealed record whose layer is here packed."""
         found: StepRecord | None = self._cache.get_many([Digest("sha256", name)]).get(Digest("sha256", name))
         if found is None or found.layer is None or not self._blobs.has(found.layer.digest):
             return None
-        return self._sealer.seal(name, found.encode())
+        return self._signer.seal(name, found.encode())
 
     def size(self, digest: Digest) -> int | None:
         """Bytes of a blob that is here."""
         return self._blobs.size(digest)
 
-    def bring(self, digest: Digest, size: int, registry: str, repository: str) -> Inflow | None:
+    def bring(self, digest: Digest, size: int, registry: str, repository: str) -> InFlightBlob | None:
         """A blob that is not here, on its way from a registry, once for all who want it; None where it may not be fetched."""
         with self._lock:
             inflow = self._inflows.get(digest)
             if inflow is None:
-                inflow = self._inflows[digest] = Inflow()
+                inflow = self._inflows[digest] = InFlightBlob()
                 ref = BlobRef(media_type="application/octet-stream", digest=digest, size_bytes=size)
                 arguments = (inflow, ref, registry, repository)
                 threading.Thread(target=self._flow, args=arguments, name="inflow", daemon=True).start()
@@ -130,7 +130,7 @@ class Shelf:
             inflow.changed.wait_for(lambda: inflow.has_begun or inflow.is_over)
         return inflow if inflow.has_begun else None
 
-    def _flow(self, inflow: Inflow, ref: BlobRef, registry: str, repository: str) -> None:
+    def _flow(self, inflow: InFlightBlob, ref: BlobRef, registry: str, repository: str) -> None:
         try:
             self._fetch(ref, registry, repository, inflow.begin)
         finally:
@@ -143,13 +143,13 @@ class Shelf:
         return cast(BinaryIO, self._blobs.path(digest).open("rb", buffering=0))
 
 
-def serve(shelf: Shelf, host: str, port: int, token: str, ready: Callable[[str], None]) -> None:
+def serve(served_cache: ServedCache, host: str, port: int, token: str, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises StoreError where it cannot listen."""
 
     class Handler(_Handler):
         pass
 
-    Handler.shelf, Handler.token = shelf, token
+    Handler.served_cache, Handler.token = served_cache, token
     server_class = _Server6 if ":" in host else _Server
     try:
         server = server_class((host, port), Handler)
@@ -181,7 +181,7 @@ class _Server6(_Server):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    shelf: Shelf
+    served_cache: ServedCache
     token = ""
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _row(self, name: str) -> None:
         try:
-            row = self.shelf.row(name)
+            row = self.served_cache.row(name)
         except TiffinError:
             row = None
         self._answer(404 if row is None else 200, row or b"", {})
@@ -229,15 +229,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400, b"", {})
             return
         registry, size = query.get("ns", [""])[0], query.get("size", [""])[0]
-        if self.shelf.size(digest) is None and self.command == "GET" and registry and re.fullmatch(_SIZE, size):
+        if self.served_cache.size(digest) is None and self.command == "GET" and registry and re.fullmatch(_SIZE, size):
             length = min(int(size), MAX_FETCH_BYTES)
-            inflow = self.shelf.bring(digest, length, registry, repository)
-            if inflow is not None and self.shelf.size(digest) is None:
+            inflow = self.served_cache.bring(digest, length, registry, repository)
+            if inflow is not None and self.served_cache.size(digest) is None:
                 self._follow(inflow, digest, length)
                 return
         self._blob(digest)
 
-    def _follow(self, inflow: Inflow, digest: Digest, size: int) -> None:
+    def _follow(self, inflow: InFlightBlob, digest: Digest, size: int) -> None:
         """Pass on what comes; what breaks off is cut, and the client sees that it is short."""
         self._begin_blob(digest, size)
         sent = 0
@@ -250,13 +250,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = sent != size
 
     def _blob(self, digest: Digest) -> None:
-        size = self.shelf.size(digest)
+        size = self.served_cache.size(digest)
         if size is None:
             self._answer(404, b"", {})
             return
         self._begin_blob(digest, size)
         if self.command == "GET":
-            with contextlib.suppress(OSError), self.shelf.open(digest) as stream:
+            with contextlib.suppress(OSError), self.served_cache.open(digest) as stream:
                 self.wfile.flush()
                 self.connection.sendfile(stream)
 

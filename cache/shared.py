@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.bounded import Guard
+from tiffin.cache.deadline import Guard
 from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError, DigestError, StoreError
-from tiffin.cache.sealing import Sealer
+from tiffin.cache.signing import RecordSigner
 from tiffin.cache.snapshots import BlobRef
 
 MAX_ROW_BYTES = 4 << 20
@@ -63,11 +63,11 @@ class SharedCache:
     """
 
     def __init__(
-        self, store: SharedStore, guard: Guard, sealer: Sealer, found: Callable[[BlobRef, Digest], bool]
+        self, store: SharedStore, guard: Guard, signer: RecordSigner, found: Callable[[BlobRef, Digest], bool]
     ) -> None:
         self.store = store
         self._guard = guard
-        self._sealer = sealer
+        self._signer = signer
         self._found = found
         self._rows: dict[str, bytes] = {}  # came without being asked for
         self._absent: set[str] = set()
@@ -114,7 +114,7 @@ class SharedCache:
         if row is None:
             return None
         try:
-            record = StepRecord.decode(self._sealer.open(key.hex, row))
+            record = StepRecord.decode(self._signer.open(key.hex, row))
         except (CorruptError, DigestError) as exc:
             del self._rows[key.hex]
             self._absent.add(key.hex)

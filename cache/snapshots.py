@@ -15,7 +15,7 @@ from pathlib import Path
 from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError
 from tiffin.cache.files import disk_errors, remove_tree, write_atomically
-from tiffin.cache.hashing import short_sha256
+from tiffin.cache.sha256 import short_sha256
 from tiffin.cache.statedir import StateDir
 from tiffin.cache.values import dataclass
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tiffin.cache.errors import StoreError
 from tiffin.cache.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
-from tiffin.cache.hashing import short_sha256
+from tiffin.cache.sha256 import short_sha256
 from tiffin.cache.spreading import spread_below
 
 FORMAT = "tiffin 1\n"

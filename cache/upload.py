@@ -16,11 +16,11 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.bounded import in_thread
+from tiffin.cache.deadline import in_thread
 from tiffin.cache.digest import Digest
 from tiffin.cache.errors import TiffinError
-from tiffin.cache.sealing import Sealer
 from tiffin.cache.shared import SharedStore
+from tiffin.cache.signing import RecordSigner
 from tiffin.cache.snapshots import BlobRef
 from tiffin.cache.values import dataclass
 
@@ -54,7 +54,7 @@ class Uploader:
     def __init__(
         self,
         store: SharedStore,
-        sealer: Sealer,
+        signer: RecordSigner,
         open_blob: Callable[[BlobRef], BinaryIO],
         may_begin: Callable[[], bool],
         doubted: AbstractSet[Digest],
@@ -63,7 +63,7 @@ class Uploader:
     ) -> None:
         self._seconds = seconds
         self.store = store
-        self._sealer = sealer
+        self._signer = signer
         self._open = open_blob
         self._may_begin = may_begin
         self._doubted = doubted
@@ -98,7 +98,7 @@ class Uploader:
                 self._submit(ref)
             self._wait(sum(ref.size_bytes for ref in refs.values()))
             there = {key: record for key, record in absent.items() if record.layer and self._state[record.layer.digest]}
-            rows = {key.hex: self._sealer.seal(key.hex, record.encode()) for key, record in there.items()}
+            rows = {key.hex: self._signer.seal(key.hex, record.encode()) for key, record in there.items()}
             if rows:
                 in_thread(lambda: self._write(records, question, rows), self._seconds * ROUND_TRIPS)
         except TiffinError as exc:
@@ -132,7 +132,7 @@ class Uploader:
         names = [key.hex for key in question]
         known = {key.hex: record for key, record in records.items()}
         sealed = {
-            name: rows.get(name) or self._sealer.seal(name, known[name].encode()) for name in names if name in known
+            name: rows.get(name) or self._signer.seal(name, known[name].encode()) for name in names if name in known
         }
         write(names, sealed)
 

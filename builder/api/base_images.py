@@ -12,7 +12,7 @@ from tiffin.builder.errors import ImageNotFoundError, RegistryError
 from tiffin.builder.events import Noted, Sink, Warned
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.solver.recipe import PREFIX_LAYOUT, BaseImage
+from tiffin.builder.solver.plan_options import PREFIX_LAYOUT, BaseImage
 from tiffin.cache.values import replace
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.times import EPOCH, epoch
-from tiffin.cache.backend import AtHand, Tiered
+from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.digest import Digest
 from tiffin.cache.values import dataclass, replace
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from tiffin.builder.sharing.mounts import SharedMounts
     from tiffin.builder.solver.build import Built, Request, Services
     from tiffin.builder.solver.explain import Explainer
-    from tiffin.builder.solver.recipe import NamedContext, Recipe
+    from tiffin.builder.solver.plan_options import NamedContext, PlanOptions
     from tiffin.builder.solver.remote_sources import Access, RemoteSources
     from tiffin.builder.solver.ssh_agents import Agents
     from tiffin.cache.backend import StepCache
-    from tiffin.cache.sealing import Sealer
+    from tiffin.cache.signing import RecordSigner
 
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
@@ -135,7 +135,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
         )
         request = Request(
             dockerfile=parse(main.dockerfile, main.name, keep_faults=True),
-            recipe=_recipe(options, platforms[0], build_args, named.contexts),
+            plan_options=_plan_options(options, platforms[0], build_args, named.contexts),
             compression=_compression(options),
             epoch=_epoch(options),
             rewrites_times=all(spec.rewrites_times is not False for spec in options.outputs),
@@ -170,13 +170,13 @@ def _build_again(job: Job) -> BuildResult:
             return _build(job, job.services)
         except MissingBlobError as exc:
             digest = Digest.parse(exc.digest) if exc.digest else None
-            if job.shared is None or digest is None or digest not in layers.hearsay:
+            if job.shared is None or digest is None or digest not in layers.unverified:
                 raise
             if not job.shared.lose(digest):  # again: what was kept of its records is no better
                 break
             sink.emit(Warned(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
     sink.emit(Warned(message="shared caches lost too many layers; building without them"))
-    layers.elsewhere.clear()
+    layers.remote_blobs.clear()
     return _build(job, replace(job.services, cache=Tiered([_local_cache(job.session, layers)])))
 
 
@@ -184,7 +184,7 @@ def _build(job: Job, services: Services) -> BuildResult:
     """Build, write the outputs, share the cache, tell what was found."""
     sink, options, session = services.sink, job.options, job.session
     builds = _build_platforms(job, services)
-    multi_platform = is_on(job.request.recipe.build_args, "BUILDKIT_MULTI_PLATFORM")
+    multi_platform = is_on(job.request.plan_options.build_args, "BUILDKIT_MULTI_PLATFORM")
     outputs = Outputs(
         state=session.state,
         blobs=session.blobs,
@@ -217,9 +217,11 @@ def _build_platforms(job: Job, services: Services) -> list[tuple[Platform, Built
 
     builds = []
     for platform in job.platforms:
-        recipe = replace(job.request.recipe, platform=platform)
+        plan_options = replace(job.request.plan_options, platform=platform)
         annotations = job.options.annotations.of("manifest", platform)
-        builds.append((platform, solve(replace(job.request, recipe=recipe, annotations=annotations), services)))
+        builds.append(
+            (platform, solve(replace(job.request, plan_options=plan_options, annotations=annotations), services))
+        )
     return builds
 
 
@@ -242,7 +244,7 @@ def _share(job: Job, builds: list[Built], enter: Callable[[], object]) -> None:
 def _local_cache(session: Session, layers: LayerStore) -> StepCache:
     from tiffin.cache.local import LocalCache
 
-    return AtHand(LocalCache(session.table), layers.has)
+    return AvailableOnly(LocalCache(session.table), layers.has)
 
 
 def _explainer(session: Session, shared: SharedCaches | None) -> Explainer:
@@ -268,7 +270,7 @@ def _open_shared(
         layers=layers,
         remote=remote,
         sink=sink,
-        sealer=_sealer(options),
+        signer=_signer(options),
         trust=Trust(os.environ, cert_file=options.registry.cert),
     )
 
@@ -288,10 +290,10 @@ def _open_mounts(
     )
 
 
-def _sealer(options: BuildOptions) -> Sealer:
-    from tiffin.cache.sealing import sealer_of
+def _signer(options: BuildOptions) -> RecordSigner:
+    from tiffin.cache.signing import signer_of
 
-    return sealer_of(options.sign_key)
+    return signer_of(options.sign_key)
 
 
 def _inline(options: BuildOptions, build_args: Mapping[str, str]) -> Callable[..., str] | None:
@@ -299,7 +301,7 @@ def _inline(options: BuildOptions, build_args: Mapping[str, str]) -> Callable[..
 
     if not options.inline_cache and not is_on(build_args, BUILD_ARGUMENT):
         return None
-    return inline_with(_sealer(options))
+    return inline_with(_signer(options))
 
 
 # -- what options mean -------------------------------------------------------------------------------------------------
@@ -318,19 +320,19 @@ def _base_images(
     return BaseImageResolver(session, remote, sink, policy=options.pull, renew_seconds=renew_seconds)
 
 
-def _recipe(
+def _plan_options(
     options: BuildOptions, platform: Platform, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]
-) -> Recipe:
-    from tiffin.builder.instructions.ops import Surroundings
-    from tiffin.builder.solver.recipe import Recipe
+) -> PlanOptions:
+    from tiffin.builder.instructions.ops import RunDefaults
+    from tiffin.builder.solver.plan_options import PlanOptions
 
-    return Recipe(
+    return PlanOptions(
         platform=platform,
         build_args=build_args,
         target=options.target,
         labels=options.labels,
         contexts=contexts,
-        surroundings=Surroundings(
+        run_defaults=RunDefaults(
             network=options.network,
             hosts=options.hosts,
             shm_bytes=options.shm_bytes,

@@ -20,7 +20,7 @@ from tiffin.builder.sharing.mounts import SharedMounts, is_mount
 from tiffin.builder.sharing.options import CacheSpec
 from tiffin.cache.digest import Digest
 from tiffin.cache.local import LocalCache
-from tiffin.cache.sealing import sealer_of
+from tiffin.cache.signing import signer_of
 from tiffin.cache.trust import Trust
 from tiffin.cache.values import dataclass, replace
 
@@ -96,7 +96,7 @@ def _open(
         layers=layers,
         remote=remote,
         sink=sink,
-        sealer=sealer_of(options.sign_key),
+        signer=signer_of(options.sign_key),
         trust=Trust(os.environ, cert_file=options.registry.cert),
     )
     return shared, layers, remote

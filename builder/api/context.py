@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from tiffin.builder.errors import ContextError, UsageError
 from tiffin.builder.instructions.ops import UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
-from tiffin.builder.solver.recipe import (
+from tiffin.builder.solver.plan_options import (
     PREFIX_LAYOUT,
     DirectoryContext,
     ImageContext,

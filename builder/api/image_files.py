@@ -12,7 +12,7 @@ from tiffin.builder.events import NullSink, Sink
 from tiffin.builder.image.store import StoredImage
 from tiffin.builder.layer.index import Entry as Entry
 from tiffin.builder.settings.access import RegistryAccess
-from tiffin.builder.solver.members import Members
+from tiffin.builder.solver.layer_files import Members
 from tiffin.builder.solver.results import LayerRef
 from tiffin.builder.solver.trees import LayerTree
 from tiffin.cache.snapshots import BlobRef

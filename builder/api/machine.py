@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.sandbox import lifting, tiers
+from tiffin.builder.sandbox import remediation, tiers
 from tiffin.builder.sandbox.cgroup import find_trees
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.lifting import Lift as Lift
+from tiffin.builder.sandbox.remediation import Advice as Advice
 from tiffin.builder.sandbox.tiers import TierReport as TierReport
 from tiffin.cache.values import dataclass
 
@@ -20,7 +20,7 @@ class Machine:
 
     reports: Sequence[TierReport]
     chosen: str
-    lifts: Sequence[Lift]
+    lifts: Sequence[Advice]
     has_cgroups: bool  # that this user may limit commands with
 
     @property
@@ -36,6 +36,6 @@ def look(session: Session) -> Machine:
     return Machine(
         reports=reports,
         chosen=os.environ.get("TIFFIN_ISOLATION") or tiers.best(reports).name,
-        lifts=lifting.advice(reports),
+        lifts=remediation.advice(reports),
         has_cgroups=bool(find_trees()),
     )

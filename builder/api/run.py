@@ -198,11 +198,11 @@ class _Run:
             opens=reach.opens,
         )
         if spec.root_dir:
-            from tiffin.builder.sandbox.standins import StandIns, furnish
+            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, substitute_mounts
 
             aside = container.folder / "aside"
             aside.mkdir()
-            spec = furnish(spec, stack.enter_context(StandIns(container.upper, aside)))
+            spec = substitute_mounts(spec, stack.enter_context(MountSubstitutes(container.upper, aside)))
         stdin, stdout, stderr = attached.opened(spec)
         running = made.launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)

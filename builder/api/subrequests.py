@@ -55,22 +55,22 @@ def check(options: BuildOptions, session: Session, sink: Sink) -> Checked:
     check_options(options)
     with prepared(options, session, sink) as job:
         services = job.services
-        found, error = find(job.request.dockerfile, job.request.recipe, services.resolve_image, services.contexts)
+        found, error = find(job.request.dockerfile, job.request.plan_options, services.resolve_image, services.contexts)
         return Checked(findings=found, error=error, source=job.source)
 
 
 def explain(options: BuildOptions, session: Session, sink: Sink) -> list[str]:
     """Tell for each step, in a line or some, whether it would run now, and why. Raises TiffinError."""
-    from tiffin.builder.solver.build import foresee
+    from tiffin.builder.solver.build import forecast
 
     check_options(options)
     with prepared(options, session, sink, explains=True) as job:
-        return list(foresee(job.request, job.services).lines(size_text))
+        return list(forecast(job.request, job.services).lines(size_text))
 
 
 def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[list[Target], bytes]:
     """Return the stages that can be built and the text of the Dockerfile. Raises DockerfileError for one that cannot be read."""
-    from tiffin.builder.solver.reading import read_stages
+    from tiffin.builder.solver.stages import read_stages
 
     check_options(options)
     with prepared(options, session, sink) as job:
@@ -92,12 +92,12 @@ def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[l
 
 def outline(options: BuildOptions, session: Session, sink: Sink) -> TargetOutline:
     """Return what the target uses. Raises TiffinError."""
-    from tiffin.builder.solver.plan import make_plan
+    from tiffin.builder.solver.planner import make_plan
 
     check_options(options)
     with prepared(options, session, sink) as job:
         dockerfile = job.request.dockerfile
-        plan = make_plan(dockerfile, job.request.recipe, job.services.resolve_image)
+        plan = make_plan(dockerfile, job.request.plan_options, job.services.resolve_image)
         target = list(stages(dockerfile))[plan.target]
         name = target.name.lower()
         description = description_of(name, target.head.comments)

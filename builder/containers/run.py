@@ -169,7 +169,7 @@ def make_spec(
         unmasked=options.unmasked,
         scoped=not options.privileged,
         ulimits=(*options.ulimits, *confinement.ulimits),
-        groups_of_control=confinement.groups,
+        cgroup_dirs=confinement.groups,
         processors=confinement.processors,
     )
 

@@ -52,7 +52,7 @@ class Streams:
         if self._is_given(STDERR) or not os.path.sameopenfile(STDOUT, STDERR):
             return stdin, stdout, self._output(STDERR)
         if self._spec is not None:
-            from tiffin.builder.sandbox.standins import join_streams
+            from tiffin.builder.sandbox.mount_substitutes import join_streams
 
             join_streams(self._spec)
         return stdin, stdout, stdout
@@ -96,7 +96,7 @@ class Streams:
         if self._spec is None:
             reader, writer = os.pipe2(os.O_CLOEXEC)
         else:
-            from tiffin.builder.sandbox.standins import stream_pipe
+            from tiffin.builder.sandbox.mount_substitutes import stream_pipe
 
             reader, writer = stream_pipe(self._spec, "stdout" if ours == STDOUT else "stderr")
         self._outputs[reader] = ours

@@ -139,7 +139,7 @@ class Outputs:
         """The images in the local store. One that is only pushed stays out of it where a shared cache has its layers."""
         store, names = self.store, self._names(spec)
         refs = [ref for _, built in self.builds for ref in built.layer_refs]
-        shared = {ref.digest for ref in self.layers.elsewhere.values()}
+        shared = {ref.digest for ref in self.layers.remote_blobs.values()}
         if spec.kind == "registry" and any(ref.digest in shared and not self.blobs.has(ref.digest) for ref in refs):
             return [store.unlisted(built.manifest_bytes, built.config_bytes) for _, built in self.builds]
         self._bring_layers()

@@ -15,8 +15,8 @@ from tiffin.builder.errors import CorruptError, ImageError
 from tiffin.builder.image.store import ImageStore, StoredImage
 from tiffin.builder.layer.compress import decompressor, sniff
 from tiffin.builder.layer.index import Entry
-from tiffin.builder.layer.slices import FileSlice
-from tiffin.builder.layer.tarread import read_layer
+from tiffin.builder.layer.section_reader import FileSlice
+from tiffin.builder.layer.tar_reader import read_layer
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.oci.reference import Reference

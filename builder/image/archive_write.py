@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, cast
 from tiffin.builder.errors import CorruptError
 from tiffin.builder.layer.copyfile import copy_content
 from tiffin.builder.layer.index import Entry, new_entry
-from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE, header, padding
+from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE, header, padding
 from tiffin.builder.oci.json_fields import canonical
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest

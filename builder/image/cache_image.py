@@ -29,12 +29,12 @@ from tiffin.builder.oci.spec import (
     Manifest,
 )
 from tiffin.builder.registry.client import RegistryClient
-from tiffin.cache.bounded import AbsentError
 from tiffin.cache.bundle import MAX_BUNDLE_BYTES, Bundle
+from tiffin.cache.deadline import CacheNotFoundError
 from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError
-from tiffin.cache.paced import Paced
 from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.stall import MinimumRateReader
 
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
 EMBEDDED = "vnd.tiffin.cache.v1.config"  # an annotation: the configuration by zlib, in base64
@@ -71,9 +71,9 @@ class RegistryStore:
         """All rows, in one request, or two where they are many; of an image, those it holds."""
         bundle = self._load(images=True)
         if bundle is None:
-            raise AbsentError("it is not there yet", remedy="fill it with --cache-to")
+            raise CacheNotFoundError("it is not there yet", remedy="fill it with --cache-to")
         if not bundle.rows:
-            raise AbsentError(
+            raise CacheNotFoundError(
                 "it holds no steps", remedy="fill it with --cache-to, or build the image with --cache-to type=inline"
             )
         return bundle.rows
@@ -116,7 +116,7 @@ class RegistryStore:
             response, _ = self._client.open_blob(self._repository, _descriptor(ref), 0)
         except NotInRegistryError:
             return None
-        return cast(BinaryIO, Paced(response.raw, response.close, self._timeout))
+        return cast(BinaryIO, MinimumRateReader(response.raw, response.close, self._timeout))
 
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
         sources = [name for name in self._origins(ref.digest) if name != self._repository]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
-from tiffin.builder.image.arriving import Arriving, Follower
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.image.streaming_fetch import FetchObserver, StreamingFetch
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.compress import Compression, compressor, decompressor
 from tiffin.builder.layer.demands import Demands, demands_of
 from tiffin.builder.layer.index import LayerIndex, ways
@@ -25,7 +25,7 @@ from tiffin.cache.statedir import StateDir
 UNPACK_THREADS = 4
 ROOT_MODE = 0o755
 MAX_MOUNTED_LAYERS = 499  # the kernel stacks 500 (OVL_MAX_STACK), and one is of mount points
-Fetch = Callable[[BlobRef, Follower | None], None]  # brings a blob here, or raises
+Fetch = Callable[[BlobRef, FetchObserver | None], None]  # brings a blob here, or raises
 Layer = tuple[Digest, BlobRef | None]  # a DiffID, and a packed form if one is known
 
 
@@ -44,15 +44,15 @@ class LayerStore:
         self._fetch = fetch
         self.records = records
         self._plain: LayerStore | None = None  # of which this one is the twin
-        self.elsewhere: dict[Digest, BlobRef] = {}  # layers that a shared cache has, by DiffID
-        self.hearsay: set[Digest] = set()  # packed layers that a shared cache says are layers
+        self.remote_blobs: dict[Digest, BlobRef] = {}  # layers that a shared cache has, by DiffID
+        self.unverified: set[Digest] = set()  # packed layers that a shared cache says are layers
         self._lock = threading.Lock()  # guards _indexes
         self._indexes: dict[Digest, LayerIndex] = {}
 
     def emulated(self, flavor: str) -> LayerStore:
         """The same layers with trees for sandboxes that have one id."""
         twin = LayerStore(self._state, self._blobs, Snapshots(self._state, flavor), self._fetch, records=True)
-        twin.elsewhere, twin.hearsay = self.elsewhere, self.hearsay
+        twin.remote_blobs, twin.unverified = self.remote_blobs, self.unverified
         twin._lock, twin._indexes = self._lock, self._indexes
         twin._plain = self
         return twin
@@ -63,7 +63,7 @@ class LayerStore:
 
     def has_blob(self, diff_id: Digest) -> bool:
         """Whether a packed form is here, or can be had from a shared cache."""
-        return diff_id in self.elsewhere or any(self._blobs.has(ref.digest) for ref in self.snapshots.blobs(diff_id))
+        return diff_id in self.remote_blobs or any(self._blobs.has(ref.digest) for ref in self.snapshots.blobs(diff_id))
 
     def snapshot(self, diff_id: Digest) -> Path | None:
         """The unpacked tree if there is one."""
@@ -154,7 +154,7 @@ class LayerStore:
 
     def add_to_root(self, layer: Layer, root: Path) -> None:
         """Put a layer on top of what the plain directory `root` holds; for machines that mount no overlay."""
-        from tiffin.builder.layer.rootdir import merge_layer
+        from tiffin.builder.layer.merge_into_root import merge_layer
         from tiffin.builder.layer.unpack import unpack
 
         diff_id, blob = layer
@@ -176,7 +176,7 @@ class LayerStore:
         for known in self.snapshots.blobs(diff_id):
             if LAYER_COMPRESSION.get(known.media_type) == compression.kind and self._blobs.has(known.digest):
                 return known
-        shared = self.elsewhere.get(diff_id)
+        shared = self.remote_blobs.get(diff_id)
         if shared is not None and LAYER_COMPRESSION.get(shared.media_type) == compression.kind:
             return shared
         with self.snapshots.lock(diff_id):
@@ -205,7 +205,7 @@ class LayerStore:
             yield cast(BinaryIO, VerifyingReader(plain, diff_id, None, what="layer"))
 
     def _packed(self, diff_id: Digest, blob: BlobRef | None) -> BlobRef:
-        shared = self.elsewhere.get(diff_id)
+        shared = self.remote_blobs.get(diff_id)
         known = [*self.snapshots.blobs(diff_id), *([blob] if blob else []), *([shared] if shared else [])]
         for ref in known:
             if self._blobs.has(ref.digest):
@@ -222,7 +222,7 @@ class LayerStore:
         Returns only once the blob is here and verified. A fetch that had to begin anew is consumed again from the store.
         """
         if not self._blobs.has(ref.digest):
-            arriving = Arriving(partial(self._fetch, ref), self._blobs.path(ref.digest))
+            arriving = StreamingFetch(partial(self._fetch, ref), self._blobs.path(ref.digest))
             kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
             try:
                 with self._as_lost(diff_id, ref), arriving as raw, decompressor(raw, kind) as plain:
@@ -239,7 +239,7 @@ class LayerStore:
         try:
             yield
         except (CorruptError, ImageError) as exc:
-            if ref.digest not in self.hearsay:
+            if ref.digest not in self.unverified:
                 raise
             lost = MissingBlobError(f"layer {diff_id}: {exc.message}", remedy=exc.remedy)
             lost.digest = str(ref.digest)

@@ -13,9 +13,9 @@ from typing import BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
 from tiffin.builder.events import Noted, Sink, Transfer
-from tiffin.builder.image.arriving import Follower
 from tiffin.builder.image.resolved import Resolved
 from tiffin.builder.image.store import ImageStore, StoredImage
+from tiffin.builder.image.streaming_fetch import FetchObserver
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import (
     INDEX_TYPES,
@@ -186,7 +186,7 @@ class Remote:
             with ThreadPoolExecutor(PARALLEL_TRANSFERS, "pull") as pool:
                 list(pool.map(self.fetch, missing))
 
-    def fetch(self, ref: BlobRef, follower: Follower | None = None) -> None:
+    def fetch(self, ref: BlobRef, follower: FetchObserver | None = None) -> None:
         """Bring one blob here from a repository known to have it; raises StoreError if none is known.
 
         A `follower` is told of what comes from a registry, not of what comes from elsewhere.
@@ -307,7 +307,7 @@ class Remote:
         client: RegistryClient,
         repository: str,
         descriptor: Descriptor,
-        follower: Follower | None = None,
+        follower: FetchObserver | None = None,
     ) -> None:
         report = self._progress(f"pull {descriptor.digest}", f"pull {descriptor.digest.short}", descriptor.size_bytes)
         with (

@@ -13,7 +13,7 @@ from tiffin.builder.dockerfile.expand import Lexer
 from tiffin.builder.dockerfile.parser import Instruction
 from tiffin.builder.dockerfile.suggest import almost
 from tiffin.builder.errors import DockerfileError, Span
-from tiffin.builder.instructions.ops import Op, Origin, Surroundings
+from tiffin.builder.instructions.ops import Op, Origin, RunDefaults
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.cache.values import dataclass, field, replace
@@ -80,7 +80,7 @@ class Planner(Protocol):
         """Proxy arguments given, in both cases of their names."""
 
     @property
-    def surroundings(self) -> Surroundings:
+    def run_defaults(self) -> RunDefaults:
         """What the command line says of every RUN."""
 
     def found(self, rule: str, message: str, span: Span) -> None:

@@ -169,7 +169,7 @@ RunMount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RunDefaults:
     """What the command line says of every RUN. Addresses of hosts and limits do not decide a result, names do.
 
     `hosts`: pairs of name and address; `ulimits`: (name, soft, hard), -1 for no limit; `shm_bytes` 0 is the default.
@@ -198,7 +198,7 @@ class RunOp:
     proxies: tuple[str, ...] = ()
     mounts: tuple[RunMount, ...] = ()
     insecure: bool = False
-    surroundings: Surroundings = Surroundings()
+    run_defaults: RunDefaults = RunDefaults()
 
     def key_parts(self) -> tuple[KeyPart, ...]:
         """All but the content of the inputs."""
@@ -215,7 +215,7 @@ class RunOp:
         parts += [KeyPart("mount", _json(mount.key())) for mount in self.mounts_by_target()]
         if self.insecure:
             parts.append(KeyPart("security", "insecure"))
-        around = self.surroundings
+        around = self.run_defaults
         if around.hosts:
             parts.append(KeyPart("hosts", _json(sorted({name for name, _ in around.hosts}))))
         if around.shm_bytes:

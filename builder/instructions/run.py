@@ -75,8 +75,8 @@ class Run:
 
     def apply(self, scope: StageScope) -> None:
         argv = self.argv(scope)
-        surroundings = scope.planner.surroundings
-        network = self.network or surroundings.network
+        run_defaults = scope.planner.run_defaults
+        network = self.network or run_defaults.network
         if self.insecure:
             scope.planner.check_allowed(INSECURE, self.span)
         op = RunOp(
@@ -89,7 +89,7 @@ class Run:
             proxies=tuple(f"{name}={value}" for name, value in scope.planner.proxies.items() if name not in scope.env),
             mounts=self._mounts(scope),
             insecure=self.insecure,
-            surroundings=surroundings,
+            run_defaults=run_defaults,
         )
         shown = [] if not scope.args else [f"|{len(scope.args)}"]
         for name in scope.args:

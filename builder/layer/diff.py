@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer import xattrs
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.directories import Directories, host_name, image_name
 from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
 from tiffin.builder.layer.paths import ROOT

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from tiffin.builder.errors import BuildError
-from tiffin.builder.layer.changes import Change, ordered
+from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.compress import Compression, compressor
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
-from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
+from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from tiffin.cache.blobs import BlobStore
 from tiffin.cache.digest import Digest, HashingWriter

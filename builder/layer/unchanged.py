@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.layer.below import Below, Found
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, new_entry, sort_key
-from tiffin.builder.layer.tarwrite import BLOCK_BYTES, NANOSECONDS
+from tiffin.builder.layer.tar_writer import BLOCK_BYTES, NANOSECONDS
 from tiffin.cache.values import dataclass
 
 

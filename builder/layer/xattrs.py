@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Mapping
 
-from tiffin.builder.ownerattrs import (
+from tiffin.builder.owner_xattrs import (
     CAPABILITY,
     DEVICE,
     OWN_PREFIX,

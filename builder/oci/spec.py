@@ -12,7 +12,7 @@ from types import MappingProxyType
 from tiffin.builder.errors import ImageError, UsageError
 from tiffin.builder.oci.json_fields import Fields, canonical
 from tiffin.cache.digest import Digest
-from tiffin.cache.hashing import short_sha256
+from tiffin.cache.sha256 import short_sha256
 from tiffin.cache.values import dataclass, field
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

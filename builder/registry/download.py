@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from tiffin.builder.errors import RegistryError
-from tiffin.builder.registry.answers import joined, split
 from tiffin.builder.registry.failures import netloc, tls_error
 from tiffin.builder.registry.guard import REMEDY, is_private
+from tiffin.builder.registry.http_response import joined, split
 from tiffin.builder.registry.insecure import is_insecure
 from tiffin.builder.registry.proxies import Proxies, needs_password, proxy_error
 from tiffin.cache.connections import plain_adapter

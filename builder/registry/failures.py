@@ -6,7 +6,7 @@ import re
 import socket
 
 from tiffin.builder.errors import RegistryError
-from tiffin.builder.registry.answers import split
+from tiffin.builder.registry.http_response import split
 
 RETRIED = frozenset({429, 500, 502, 503, 504})
 LISTEN_SECONDS = 3  # an alert follows the handshake at once

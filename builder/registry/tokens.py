@@ -10,11 +10,11 @@ from contextlib import closing
 from urllib.parse import urlencode
 
 from tiffin.builder.errors import RegistryError, UnauthorizedError
-from tiffin.builder.registry.answers import Answer, body_of, joined, origin, split
 from tiffin.builder.registry.auth import DockerConfig
 from tiffin.builder.registry.challenges import Challenge, parse_challenges
 from tiffin.builder.registry.credentials import Credentials
 from tiffin.builder.registry.failures import REDIRECTS, RETRIED, Unreachable
+from tiffin.builder.registry.http_response import Answer, body_of, joined, origin, split
 
 MAX_TOKEN_BYTES = 1 << 20
 MAX_REDIRECTS = 5

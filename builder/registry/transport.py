@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from tiffin.builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
-from tiffin.builder.registry.answers import detail, joined, origin, split
 from tiffin.builder.registry.auth import DockerConfig
 from tiffin.builder.registry.credentials import Credentials
 from tiffin.builder.registry.failures import (
@@ -27,6 +26,7 @@ from tiffin.builder.registry.failures import (
     wants_certificate,
 )
 from tiffin.builder.registry.guard import REMEDY, guarded_adapter, is_private
+from tiffin.builder.registry.http_response import detail, joined, origin, split
 from tiffin.builder.registry.insecure import is_insecure
 from tiffin.builder.registry.proxies import Proxies, is_fault_of_socks, is_this_machine, needs_password, proxy_error
 from tiffin.builder.registry.registries_conf import Registries

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from tiffin.builder.errors import RegistryError, UnauthorizedError
 from tiffin.builder.oci.spec import Descriptor
-from tiffin.builder.registry.answers import joined
+from tiffin.builder.registry.http_response import joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, Transport
 from tiffin.cache.digest import Digest
 from tiffin.cache.values import dataclass, replace

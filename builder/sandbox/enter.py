@@ -20,8 +20,8 @@ from tiffin.builder.sandbox import idmaps, kernel
 from tiffin.builder.sandbox.command import INIT_NAME, be_command, failure
 from tiffin.builder.sandbox.emulation import supervisor
 from tiffin.builder.sandbox.emulation.inodes import Kept
-from tiffin.builder.sandbox.leftovers import kill_descendants, remove_loaders, wait_for_tracer
-from tiffin.builder.sandbox.messages import Socket
+from tiffin.builder.sandbox.fd_passing import Socket
+from tiffin.builder.sandbox.reaper import kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.root import SetupError, step
 from tiffin.cache.typed import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
         if spec["connector"]:
-            from tiffin.builder.sandbox import connector as connectors
+            from tiffin.builder.sandbox import network_helper as connectors
 
             connector = connectors.start(spec)
         make_namespaces(spec)

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import kernel, messages
+from tiffin.builder.sandbox import fd_passing, kernel
 from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.cache.typed import TYPE_CHECKING
 from tiffin.cache.values import dataclass
@@ -48,7 +48,7 @@ class Abandoned(SandboxError):
 class Running:
     """A command in a sandbox. One thread waits; any may kill."""
 
-    def __init__(self, reply: messages.Socket) -> None:
+    def __init__(self, reply: fd_passing.Socket) -> None:
         self._reply = reply
 
     def wait(self) -> ExitStatus:
@@ -86,7 +86,7 @@ class Running:
 class Launcher:
     """Talks to the server; thread-safe. Close it, or use it as a context manager."""
 
-    def __init__(self, server: messages.Socket, pid: int) -> None:
+    def __init__(self, server: fd_passing.Socket, pid: int) -> None:
         self._server = server
         self._pid = pid
 
@@ -96,7 +96,7 @@ class Launcher:
 
         `once`: there will be one run, with a pid namespace of its own, so the server makes that sandbox itself.
         """
-        ours, theirs = messages.pair()
+        ours, theirs = fd_passing.pair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -110,12 +110,12 @@ class Launcher:
 
     def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> Running:
         """Start a sandbox with these descriptors, which stay the caller's."""
-        ours, theirs = messages.pair()
+        ours, theirs = fd_passing.pair()
         memory = os.memfd_create("spec", os.MFD_CLOEXEC)
         try:
             with open(memory, "wb", closefd=False) as stream:
                 stream.write(spec.encode())
-            messages.send(self._server, b"run", [memory, stdin, stdout, stderr, theirs.fileno()])
+            fd_passing.send(self._server, b"run", [memory, stdin, stdout, stderr, theirs.fileno()])
         except OSError as exc:
             ours.close()
             raise SandboxError(f"the sandbox server is gone: {exc.strerror}", remedy="run the command again") from exc
@@ -140,7 +140,7 @@ class Launcher:
         self.close()
 
 
-def _serve(requests: messages.Socket, parent: int, *, once: bool) -> None:
+def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
     """The server: a fork per request, or none for the only one."""
     gc.freeze()  # what the main process dropped (sockets of a pull) would close its descriptor's number, ours by then
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -156,7 +156,7 @@ def _serve(requests: messages.Socket, parent: int, *, once: bool) -> None:
     from tiffin.builder.sandbox import enter  # beside the main process, which does without
 
     while True:
-        data, fds = messages.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)
+        data, fds = fd_passing.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)
         if not data:
             return
         server = os.getpid()
@@ -169,7 +169,7 @@ def _serve(requests: messages.Socket, parent: int, *, once: bool) -> None:
 
 
 def _run_request(
-    fds: Sequence[int], parent: int, run: Callable[[dict[str, Any], list[int], messages.Socket], None]
+    fds: Sequence[int], parent: int, run: Callable[[dict[str, Any], list[int], fd_passing.Socket], None]
 ) -> None:
     try:
         memory, *standard, reply_fd = fds
@@ -177,7 +177,7 @@ def _run_request(
         with open(memory, "rb") as stream:
             spec = json.loads(stream.read())
         if os.getppid() == parent:
-            run(spec, standard, messages.Socket(fileno=reply_fd))
+            run(spec, standard, fd_passing.Socket(fileno=reply_fd))
     finally:
         os._exit(1)
 

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from tiffin.builder.sandbox import inroot, kernel, mountkinds
+from tiffin.builder.sandbox import kernel, mounts, root_path
 from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def step(what: str) -> Iterator[None]:
 def enter_root(spec: _Spec) -> None:
     """Mount everything and make it the root."""
     with step("follow mounts of this machine"):
-        followed = {item["path"]: mountkinds.make(item, "") for item in spec["mounts"] if item.get("follows")}
+        followed = {item["path"]: mounts.make(item, "") for item in spec["mounts"] if item.get("follows")}
     with step("make mounts private"):
         kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     scratch = spec["scratch_dir"]
@@ -151,7 +151,7 @@ def mount_overlay_old(spec: _Spec, lowers: list[str], root: str, attributes: int
 
 def open_target(root_fd: int, path: str, *, follow: bool) -> int:
     """The place to mount on, as an O_PATH descriptor below the root."""
-    return inroot.open_in_root(root_fd, path, os.O_PATH, follow=follow)
+    return root_path.open_in_root(root_fd, path, os.O_PATH, follow=follow)
 
 
 def put(root_fd: int, mount_fd: int, path: str, *, follow: bool = True) -> None:
@@ -174,8 +174,8 @@ def bind(root_fd: int, host_path: str, path: str, *, read_only: bool, follow: bo
 def mount_item(root_fd: int, item: _Spec, scratch: str, made: int | None) -> None:
     """Mount an item; `made` is its mount if there is one already."""
     path = item["path"].lstrip("/")
-    make_target(root_fd, path, mountkinds.is_directory(item))
-    put(root_fd, mountkinds.make(item, scratch) if made is None else made, path)
+    make_target(root_fd, path, mounts.is_directory(item))
+    put(root_fd, mounts.make(item, scratch) if made is None else made, path)
 
 
 def make_target(root_fd: int, path: str, is_directory: bool) -> None:

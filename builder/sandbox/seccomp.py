@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tiffin.builder.errors import SandboxError, StoreError, UsageError
 from tiffin.cache.files import write_atomically
-from tiffin.cache.hashing import short_sha256
+from tiffin.cache.sha256 import short_sha256
 from tiffin.cache.values import dataclass
 
 UNCONFINED = "unconfined"

@@ -107,7 +107,7 @@ class SandboxSpec:
     has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
-    connector: Mapping[str, object] | None = None  # of tiffin.builder.sandbox.connector: name, path, ports
+    connector: Mapping[str, object] | None = None  # of tiffin.builder.sandbox.network_helper: name, path, ports
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""
@@ -123,7 +123,7 @@ class SandboxSpec:
     unmasked: bool = False  # all of /proc as it is
     scoped: bool = True  # no abstract sockets of this machine, where Landlock can see to it
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
-    groups_of_control: tuple[str, ...] = ()  # directories of control groups the command goes into
+    cgroup_dirs: tuple[str, ...] = ()  # directories of control groups the command goes into
     processors: int = 0  # how many the command may use; 0 is all
 
     def encode(self) -> bytes:

@@ -19,11 +19,11 @@ from tiffin.builder.settings.access import TOKEN_VARIABLE
 from tiffin.builder.sharing.options import S3_OPTIONS, CacheSpec, max_blob_bytes
 from tiffin.builder.solver.solve import Watch
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.bounded import Guard
+from tiffin.cache.deadline import Guard
 from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.files import disk_errors
-from tiffin.cache.sealing import Sealer
 from tiffin.cache.shared import SharedCache, SharedStore
+from tiffin.cache.signing import RecordSigner
 from tiffin.cache.snapshots import BlobRef
 from tiffin.cache.trust import Trust
 from tiffin.cache.upload import Uploaded, Uploader
@@ -67,14 +67,14 @@ class SharedCaches(Watch):
         layers: LayerStore,
         remote: Callable[[], Remote],
         sink: Sink,
-        sealer: Sealer,
+        signer: RecordSigner,
         trust: Trust,
     ) -> None:
         self._blobs = blobs
         self._layers = layers
         self._remote = remote
         self._sink = sink
-        self._sealer = sealer
+        self._signer = signer
         self._trust = trust
         self._holders: dict[Digest, list[SharedStore]] = {}  # of packed layers
         self._lost: set[Digest] = set()  # packed layers that came damaged or not at all
@@ -102,8 +102,8 @@ class SharedCaches(Watch):
             return False
         del self._holders[digest]
         self._lost.add(digest)
-        for diff_id in [key for key, ref in self._layers.elsewhere.items() if ref.digest == digest]:
-            del self._layers.elsewhere[diff_id]
+        for diff_id in [key for key, ref in self._layers.remote_blobs.items() if ref.digest == digest]:
+            del self._layers.remote_blobs[diff_id]
         return True
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
@@ -187,11 +187,11 @@ class SharedCaches(Watch):
                 required=spec.required,
                 begins=spec.writes,
             )
-            item.cache = SharedCache(store, guard, self._sealer, lambda ref, diff_id: self._found(store, ref, diff_id))
+            item.cache = SharedCache(store, guard, self._signer, lambda ref, diff_id: self._found(store, ref, diff_id))
         if spec.writes:
             item.uploader = Uploader(
                 store,
-                self._sealer,
+                self._signer,
                 self._bytes,
                 lambda: bool(self._layers.snapshots.flavor) and not item.failed,
                 self._lost,
@@ -210,8 +210,8 @@ class SharedCaches(Watch):
             reference = getattr(store, "reference", None)
             if reference is not None:  # a registry: a push can mount it
                 self._remote().add_cached(ref.digest, reference)
-        self._layers.elsewhere[diff_id] = ref
-        self._layers.hearsay.add(ref.digest)
+        self._layers.remote_blobs[diff_id] = ref
+        self._layers.unverified.add(ref.digest)
         return True
 
     def _bring(self, ref: BlobRef) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiffin.cache.backend import StepRecord
     from tiffin.cache.digest import Digest
-    from tiffin.cache.sealing import Sealer
+    from tiffin.cache.signing import RecordSigner
 
 BUILD_ARGUMENT = "BUILDKIT_INLINE_CACHE"
 Inline = Callable[[Mapping["Digest", "StepRecord"]], str]
@@ -24,11 +24,11 @@ def has_inline(cache_to: Sequence[str]) -> bool:
     return any(map(_is_inline, cache_to))
 
 
-def inline_with(sealer: Sealer) -> Inline:
+def inline_with(signer: RecordSigner) -> Inline:
     """Return what makes the cache that the image is to hold of the records of its steps."""
     from tiffin.builder.image.cache_image import inline
 
-    seal = sealer.seal
+    seal = signer.seal
     return lambda records: inline({key.hex: seal(key.hex, record.encode()) for key, record in records.items()})
 
 

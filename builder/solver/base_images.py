@@ -8,7 +8,7 @@ from tiffin.builder.errors import BuildError, DockerfileError, ImageError, Regis
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.solver.recipe import PREFIX_LAYOUT, BaseImage
+from tiffin.builder.solver.plan_options import PREFIX_LAYOUT, BaseImage
 
 ResolveImage = Callable[[str, Platform], BaseImage]
 

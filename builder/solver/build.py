@@ -25,12 +25,12 @@ from tiffin.builder.options import epoch_seconds
 from tiffin.builder.plain_text import rfc3339
 from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
 from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import make_plan
-from tiffin.builder.solver.planned import Plan, StagePlan
-from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.builder.solver.plan import Plan, StagePlan
+from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
+from tiffin.builder.solver.planner import make_plan
 from tiffin.builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups
 from tiffin.builder.solver.solve import Solver, Watch
-from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.blobs import BlobStore
 from tiffin.cache.digest import Digest
@@ -51,7 +51,7 @@ class Request:
     """What to build. `compression` None: no packed layers are wanted (output is a directory, a tar, or nothing)."""
 
     dockerfile: Dockerfile
-    recipe: Recipe
+    plan_options: PlanOptions
     compression: Compression | None
     epoch: int | None = None
     use_cache: bool = True
@@ -80,7 +80,7 @@ class Services:
     enter: Callable[[], Isolation]
     launch: Callable[[], Launcher]  # starts what runs commands, while there is one thread
     secrets: Mapping[str, bytes] = field(default_factory=dict)
-    fill_cache: Callable[[str, Path], bool] = lambda id_, path: False  # of a new cache mount: see MountShop
+    fill_cache: Callable[[str, Path], bool] = lambda id_, path: False  # of a new cache mount: see MountPreparer
     agents: Agents | None = None
     watches: Sequence[Watch] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
@@ -104,7 +104,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Looked:
+class _Preflight:
     """A build before anything runs."""
 
     request: Request
@@ -134,24 +134,24 @@ def build(request: Request, services: Services) -> Built:
     )
 
 
-def foresee(request: Request, services: Services) -> Report:
+def forecast(request: Request, services: Services) -> Report:
     """What a build would do, as far as that is known before anything runs; `services` has an explainer."""
     looked = _look(request, services)
     assert looked.report is not None
-    looked.report.foresee(looked.solver)
+    looked.report.forecast(looked.solver)
     return looked.report
 
 
-def _look(request: Request, services: Services) -> _Looked:
+def _look(request: Request, services: Services) -> _Preflight:
     sink = services.sink
     with phase(sink, "plan"):
-        plan = make_plan(request.dockerfile, request.recipe, services.resolve_image)
+        plan = make_plan(request.dockerfile, request.plan_options, services.resolve_image)
     for name in plan.unused_build_args:
         sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
     if request.epoch is None and plan.epoch:
         request = replace(request, epoch=_epoch_of(plan))
     options, found = findings_of(
-        request.dockerfile, plan.findings, plan, services.contexts, request.recipe.build_args.get(OVERRIDE)
+        request.dockerfile, plan.findings, plan, services.contexts, request.plan_options.build_args.get(OVERRIDE)
     )
     if options.error and found:
         raise violation(found)
@@ -178,7 +178,7 @@ def _look(request: Request, services: Services) -> _Looked:
     with phase(sink, "keys and cache"):
         solver.look_up(services.layers.has)
         services.contexts.save()
-    return _Looked(request=request, plan=plan, solver=solver, report=report, findings=found, file_epoch=file_epoch)
+    return _Preflight(request=request, plan=plan, solver=solver, report=report, findings=found, file_epoch=file_epoch)
 
 
 class _Listings(Watch):
@@ -197,8 +197,8 @@ class _Listings(Watch):
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
     from tiffin.builder.sandbox.isolation import NONE, Isolation
-    from tiffin.builder.solver.execute import StepExecutor, Workshop
-    from tiffin.builder.solver.execute_mounts import MountShop
+    from tiffin.builder.solver.execute import StepContext, StepExecutor
+    from tiffin.builder.solver.execute_mounts import MountPreparer
     from tiffin.builder.solver.ssh_agents import Agents
 
     with ExitStack() as stack:
@@ -224,7 +224,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
                 roots = stack.enter_context(closing(CopiedRoots(services.state, services.layers)))
         elif _reads_trees(plan, pending):
             isolation = services.enter()
-        workshop = Workshop(
+        step_context = StepContext(
             state=services.state,
             blobs=services.blobs,
             layers=services.layers,
@@ -233,7 +233,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             runner=runner,
             emulator=emulator,
             roots=roots,
-            mounts=MountShop(
+            mounts=MountPreparer(
                 state=services.state,
                 layers=services.layers,
                 contexts=services.contexts,
@@ -245,7 +245,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             compression=request.compression if request.layering == STEPS else None,
             epoch=epoch,
         )
-        executor = stack.enter_context(StepExecutor(workshop))
+        executor = stack.enter_context(StepExecutor(step_context))
         return solver.solve(executor)
 
 
@@ -333,7 +333,7 @@ def _assemble(
     base = plan.images[origin.name].config if isinstance(origin, ImageOrigin) else None
     epoch = "" if request.epoch is None else rfc3339(request.epoch)
     config = assemble_config(
-        stages, base, chain, ends, labels=request.recipe.labels, now=rfc3339(time.time()), epoch=epoch
+        stages, base, chain, ends, labels=request.plan_options.labels, now=rfc3339(time.time()), epoch=epoch
     )
     manifest: Manifest | None = None
     refs: list[BlobRef] = []

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 from tiffin.builder.errors import ImageError
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
 from tiffin.builder.layer.paths import ROOT, resolve_links
 from tiffin.builder.layer.xattrs import DEFAULT_LIST, Attributes, agreeing, handed_on
 from tiffin.cache.values import dataclass
 
 SET_GROUP_ID = 0o2000
-IMPLIED_MODE = 0o755  # of what no layer tells: tiffin.builder.layer.table
+IMPLIED_MODE = 0o755  # of what no layer tells: tiffin.builder.layer.layer_builder
 Opener = Callable[[], BinaryIO]
 
 

@@ -11,9 +11,9 @@ from tiffin.builder.errors import BuildError, TiffinError
 from tiffin.builder.instructions.ops import ContextOrigin, CopyOp
 from tiffin.builder.solver.base_images import ResolveImage
 from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import make_plan
-from tiffin.builder.solver.planned import Plan
-from tiffin.builder.solver.recipe import Recipe
+from tiffin.builder.solver.plan import Plan
+from tiffin.builder.solver.plan_options import PlanOptions
+from tiffin.builder.solver.planner import make_plan
 from tiffin.builder.solver.trees import DirectoryTree
 from tiffin.cache.values import replace
 
@@ -35,18 +35,18 @@ def findings_of(
 
 
 def check(
-    dockerfile: Dockerfile, recipe: Recipe, resolve_image: ResolveImage, contexts: Contexts
+    dockerfile: Dockerfile, plan_options: PlanOptions, resolve_image: ResolveImage, contexts: Contexts
 ) -> tuple[tuple[LintWarning, ...], TiffinError | None]:
     """What is found, and the error that a build would end with before its first step."""
     planning: list[LintWarning] = []
     plan: Plan | None = None
     error: TiffinError | None = None
     try:
-        plan = make_plan(dockerfile, replace(recipe, checks_only=True), resolve_image, planning)
+        plan = make_plan(dockerfile, replace(plan_options, checks_only=True), resolve_image, planning)
     except TiffinError as exc:
         error = exc
     try:
-        options, found = findings_of(dockerfile, planning, plan, contexts, recipe.build_args.get(OVERRIDE))
+        options, found = findings_of(dockerfile, planning, plan, contexts, plan_options.build_args.get(OVERRIDE))
     except TiffinError as exc:
         return (), exc
     if options.error and found and error is None:

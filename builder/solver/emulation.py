@@ -17,7 +17,7 @@ from tiffin.builder.events import Noted, Sink
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CacheMount, Origin, RunOp, SecretMount, SshMount
 from tiffin.builder.layer.demands import Demands, Limits
-from tiffin.builder.ownerattrs import noted_owner
+from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.sandbox.emulation.supervisor import NESTED
 from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
 from tiffin.builder.sandbox.launch import DEVICE_WISH, Abandoned

@@ -10,11 +10,11 @@ from typing import BinaryIO
 from tiffin.builder.errors import BuildError, CorruptError, ImageError, Span
 from tiffin.builder.image.users import resolve_owner
 from tiffin.builder.instructions.ops import CopyOp, InlineFile, WorkdirOp
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.compress import decompressor, sniff
 from tiffin.builder.layer.index import LayerIndex
-from tiffin.builder.solver.copying import Copier, Style
-from tiffin.builder.solver.selecting import Selected
+from tiffin.builder.solver.copier import Copier, Style
+from tiffin.builder.solver.selection import Selected
 from tiffin.builder.solver.trees import ROOT, LayerTree, SourceTree
 from tiffin.builder.solver.unpacking import Look, Unpacker
 from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest

@@ -25,16 +25,16 @@ from tiffin.builder.instructions.ops import (
     TmpfsMount,
     outside_name,
 )
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
-from tiffin.builder.ownerattrs import give, noted_owner
+from tiffin.builder.owner_xattrs import give, noted_owner
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
 from tiffin.builder.solver.context import Contexts
 from tiffin.builder.solver.results import Chain
-from tiffin.builder.solver.selecting import Selected, content_digest, walk
+from tiffin.builder.solver.selection import Selected, content_digest, walk
 from tiffin.builder.solver.ssh_agents import Agents
 from tiffin.builder.solver.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree
 from tiffin.cache.mounts import CacheMounts
@@ -53,7 +53,7 @@ class Mounted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MountShop:
+class MountPreparer:
     """Makes mounts. `secrets` by id; `agents` serves ssh keys.
 
     What `isolation` cannot mount is copied: layers where overlays are refused, everything where all mounts are.

@@ -20,10 +20,10 @@ from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.isolation import RANGE, Isolation
 from tiffin.builder.sandbox.kernel import CAPABILITIES
 from tiffin.builder.sandbox.launch import Launcher, Running
+from tiffin.builder.sandbox.mount_substitutes import stream_pipe
 from tiffin.builder.sandbox.network import host_resolv_conf, hosts_file
 from tiffin.builder.sandbox.seccomp import UNCONFINED, filter_for
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from tiffin.builder.sandbox.standins import stream_pipe
 from tiffin.builder.solver.emulation import Emulation, Emulator
 from tiffin.builder.solver.execute_mounts import Mounted
 from tiffin.cache.values import dataclass
@@ -135,7 +135,7 @@ class Runner:
 
 def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isolation, filters: Path) -> SandboxSpec:
     op = request.op
-    around = op.surroundings
+    around = op.run_defaults
     user = resolve_user(op.user, root.read_file, span=request.span)
     env = [*op.proxies, *op.env, *mounted.env]
     if not any(item.startswith("HOME=") for item in env):

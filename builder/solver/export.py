@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tiffin.builder.image.layers import LayerStore
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import MergedTree, new_entry
 from tiffin.builder.layer.merged import merged_changes
 from tiffin.builder.layer.pack import Sink, pack
-from tiffin.builder.solver.members import Members
+from tiffin.builder.solver.layer_files import Members
 from tiffin.builder.solver.results import Chain
 from tiffin.cache.digest import COPY_CHUNK_BYTES
 from tiffin.cache.files import disk_errors, remove_tree

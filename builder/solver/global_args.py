@@ -14,7 +14,7 @@ from tiffin.builder.instructions.from_ import From
 from tiffin.builder.instructions.variables import Arg
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.solver.recipe import Recipe
+from tiffin.builder.solver.plan_options import PlanOptions
 from tiffin.cache.values import dataclass
 
 TARGET_PLATFORM = "TARGETPLATFORM"
@@ -31,13 +31,13 @@ class GlobalArg:
 class GlobalArgs:
     """Grows with each ARG; `values` has what FROM and later ARGs see."""
 
-    def __init__(self, recipe: Recipe, last_stage: str, lexer: Lexer) -> None:
-        self._given = recipe.build_args
+    def __init__(self, plan_options: PlanOptions, last_stage: str, lexer: Lexer) -> None:
+        self._given = plan_options.build_args
         self._lexer = lexer
         predefined = {
-            **_platform_args("TARGET", recipe.platform),
+            **_platform_args("TARGET", plan_options.platform),
             **_platform_args("BUILD", Platform.local()),
-            "TARGETSTAGE": recipe.target or last_stage or "default",
+            "TARGETSTAGE": plan_options.target or last_stage or "default",
         }
         self.values = {name: self._given.get(name, value) for name, value in predefined.items()}
         self.declared: dict[str, GlobalArg] = {}

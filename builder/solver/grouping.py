@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.below import TablesBelow
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.compress import Compression
 from tiffin.builder.layer.pack import pack_layer
 from tiffin.builder.layer.squash import squashed
 from tiffin.builder.layer.unchanged import reduced
-from tiffin.builder.solver.members import Members
+from tiffin.builder.solver.layer_files import Members
 from tiffin.builder.solver.results import Chain, LayerRef, chain_of
 from tiffin.cache.backend import StepCache, StepRecord
 from tiffin.cache.blobs import BlobStore

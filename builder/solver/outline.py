@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tiffin.builder.errors import Span
 from tiffin.builder.instructions.base import Declared
 from tiffin.builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount, StageOrigin
-from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.builder.solver.plan import Plan, StagePlan
 from tiffin.cache.values import dataclass
 
 Mount = SecretMount | SshMount | CacheMount

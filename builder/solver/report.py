@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.solver.explain import MAX_LISTED, Explainer
-from tiffin.builder.solver.planned import Plan
+from tiffin.builder.solver.plan import Plan
 from tiffin.builder.solver.solve import Solver, Watch
-from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.digest import Digest
 from tiffin.cache.values import dataclass
@@ -43,7 +43,7 @@ class Report(Watch):
         with self._lock:
             self._sources[index, number] = _Source(cache="", below=record.parent_chain)
 
-    def foresee(self, solver: Solver) -> None:
+    def forecast(self, solver: Solver) -> None:
         """Instead of a build: what is known before anything runs."""
         for index, number, record, source in solver.foreseen():
             if record is not None:

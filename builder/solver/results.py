@@ -21,8 +21,8 @@ from tiffin.builder.oci.spec import (
     Manifest,
     chain_id,
 )
-from tiffin.builder.solver.planned import StagePlan
-from tiffin.builder.solver.recipe import BaseImage
+from tiffin.builder.solver.plan import StagePlan
+from tiffin.builder.solver.plan_options import BaseImage
 from tiffin.cache.digest import Digest
 from tiffin.cache.snapshots import BlobRef
 from tiffin.cache.values import dataclass, replace

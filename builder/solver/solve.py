@@ -14,9 +14,9 @@ from tiffin.builder.errors import CanceledError, TiffinError
 from tiffin.builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
 from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
-from tiffin.builder.solver.planned import Plan, StagePlan
+from tiffin.builder.solver.plan import Plan, StagePlan
 from tiffin.builder.solver.results import Chain, LayerRef, base_chain, chain_of
-from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.digest import Digest
 from tiffin.cache.statedir import StateDir
@@ -40,7 +40,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class StepResult:
     """A layer just made."""
 
     layer: LayerRef
@@ -61,7 +61,7 @@ class Watch:
 class Executor:
     """What a Solver needs done; tiffin.builder.solver.execute has the real one."""
 
-    def execute(self, job: Job) -> Made:
+    def execute(self, job: Job) -> StepResult:
         """Make the step's layer; raises BuildError."""
         raise AssertionError("abstract")
 

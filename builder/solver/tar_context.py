@@ -10,7 +10,7 @@ from tiffin.builder.layer.compress import decompressor, sniff
 from tiffin.builder.layer.index import LayerIndex
 from tiffin.builder.layer.unpack import index_layer
 from tiffin.builder.solver.execute_copy import SNIFF_BYTES, looks_like_tar
-from tiffin.builder.solver.members import open_packed
+from tiffin.builder.solver.layer_files import open_packed
 from tiffin.builder.solver.trees import LayerTree
 from tiffin.cache.digest import COPY_CHUNK_BYTES
 from tiffin.cache.files import disk_errors

@@ -16,12 +16,12 @@ from tiffin.builder.errors import ImageError
 from tiffin.builder.layer.index import Entry
 from tiffin.builder.layer.paths import ROOT, resolve_links
 from tiffin.builder.layer.readahead import read_ahead
-from tiffin.builder.layer.tarread import read_members
-from tiffin.builder.layer.tarwrite import WHITEOUT_PREFIX
+from tiffin.builder.layer.tar_reader import read_members
+from tiffin.builder.layer.tar_writer import WHITEOUT_PREFIX
 from tiffin.builder.layer.unpack import drained_digest
 from tiffin.builder.layer.xattrs import agreeing
 from tiffin.builder.solver.changed_tree import IMPLIED_MODE, ChangedTree, Opener
-from tiffin.builder.solver.members import open_packed
+from tiffin.builder.solver.layer_files import open_packed
 from tiffin.cache.values import dataclass
 
 

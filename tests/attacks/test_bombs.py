@@ -23,7 +23,7 @@ from tests.attacks.ground import Ground, error_of
 from tests.conftest import Run
 from tests.fakes.registry import fake_registry
 from tiffin.builder.errors import CorruptError, ImageError, TiffinError
-from tiffin.builder.layer import tarread
+from tiffin.builder.layer import tar_reader
 from tiffin.builder.layer.compress import decompressor
 from tiffin.builder.layer.unpack import index_layer, unpack
 from tiffin.cache.files import remove_tree
@@ -157,7 +157,7 @@ def test_headers_of_a_gibibyte(kind: bytes) -> None:
 @pytest.mark.attack("T10")
 def test_entries_without_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gigabyte of zeros and headers compresses to a few megabytes: two million entries are the end."""
-    monkeypatch.setattr(tarread, "MAX_ENTRIES", 20_000)
+    monkeypatch.setattr(tar_reader, "MAX_ENTRIES", 20_000)
     stream = Endless(b"", b"".join(header(f"d{number}/f{number}", b"0", 0) for number in range(1000)))
     grown, ended = growth_of(lambda: index_layer(stream))  # type: ignore[arg-type]
     assert ended == "ImageError"

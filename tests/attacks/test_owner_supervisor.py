@@ -19,7 +19,7 @@ import pytest
 
 from tests.attacks.ground import Ground
 from tests.support.run_machine import wait_until
-from tiffin.builder.ownerattrs import CAPABILITY, OWNER, link_record
+from tiffin.builder.owner_xattrs import CAPABILITY, OWNER, link_record
 from tiffin.builder.sandbox.emulation.supervisor import NEEDED_CAPABILITIES
 from tiffin.builder.sandbox.kernel import CAPABILITIES
 

@@ -27,9 +27,9 @@ from tests.support.minimal_image import base_files
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.layer.directories import Directories
 from tiffin.builder.layer.index import new_entry
-from tiffin.builder.layer.treewrite import TreeWriter
-from tiffin.builder.sandbox import inroot
-from tiffin.builder.solver.selecting import select, walk
+from tiffin.builder.layer.tree_writer import TreeWriter
+from tiffin.builder.sandbox import root_path
+from tiffin.builder.solver.selection import select, walk
 from tiffin.builder.solver.trees import DirectoryTree
 from tiffin.cache.files import remove_tree
 
@@ -131,7 +131,7 @@ def test_directories_are_opened_without_links(arena: Path) -> None:
 
 
 @pytest.mark.attack("T5")
-@pytest.mark.parametrize("walker", [inroot.open_in_root, inroot.walk_in_root], ids=["openat2", "walk"])
+@pytest.mark.parametrize("walker", [root_path.open_in_root, root_path.walk_in_root], ids=["openat2", "walk"])
 @pytest.mark.parametrize("follow", [True, False])
 def test_mount_points_are_found_in_the_root(arena: Path, walker: Callable[..., int], follow: bool) -> None:
     """CVE-2021-30465: the target of a mount is a link when it is mounted on."""
@@ -175,7 +175,7 @@ def test_both_walkers_find_the_same(arena: Path, follow: bool) -> None:
     try:
         for path in PATHS:
             found = []
-            for walker in (inroot.open_in_root, inroot.walk_in_root):
+            for walker in (root_path.open_in_root, root_path.walk_in_root):
                 for flags in (os.O_PATH, os.O_PATH | os.O_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY):
                     try:
                         fd = walker(root_fd, path or ".", flags, follow=follow)
@@ -330,11 +330,11 @@ def test_filter_takes_openat2_away() -> None:
     """The filter of the test above does what it says."""
     with tempfile.TemporaryDirectory() as folder:
         script = (
-            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox import inroot, kernel\n"
+            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox import kernel, root_path\n"
             f"forbid_openat2(); root = os.open({folder!r}, os.O_PATH)\n"
             "try: kernel.open_in_root(root, '.', os.O_PATH)\n"
             "except OSError as exc: print(exc.errno)\n"
-            "print(os.path.isdir(f'/proc/self/fd/{inroot.open_in_root(root, chr(46), os.O_PATH)}'))\n"
+            "print(os.path.isdir(f'/proc/self/fd/{root_path.open_in_root(root, chr(46), os.O_PATH)}'))\n"
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout == "38\nTrue\n"
@@ -350,12 +350,12 @@ def test_a_path_is_walked_where_the_kernel_does_not_say(
     def refuse(*_: object, **__: object) -> int:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(inroot.kernel, "open_in_root", refuse)
+    monkeypatch.setattr(root_path.kernel, "open_in_root", refuse)
     (arena / "tree/sub").mkdir()
     (arena / "tree/link").symlink_to("../../sub")
     root_fd = os.open(arena / "tree", os.O_PATH | os.O_DIRECTORY)
     try:
-        fd = inroot.open_in_root(root_fd, "link", os.O_PATH)
+        fd = root_path.open_in_root(root_fd, "link", os.O_PATH)
         assert os.readlink(f"/proc/self/fd/{fd}") == str(arena / "tree/sub")
         os.close(fd)
     finally:

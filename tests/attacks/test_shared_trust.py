@@ -33,16 +33,16 @@ from tiffin.builder.oci.spec import Descriptor, Manifest
 from tiffin.builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
 from tiffin.cache.backend import MAX_RECORD_BYTES, StepRecord
 from tiffin.cache.blobs import BlobStore
-from tiffin.cache.bounded import _by_child, bounded
 from tiffin.cache.bundle import Bundle
+from tiffin.cache.deadline import _by_child, bounded
 from tiffin.cache.digest import Digest
 from tiffin.cache.directory import DirectoryStore
 from tiffin.cache.http_store import HttpStore
 from tiffin.cache.keys import SCHEMA
 from tiffin.cache.peers import Peers
 from tiffin.cache.redis_store import RedisStore
-from tiffin.cache.sealing import sealer_of
 from tiffin.cache.shared import MAX_ROW_BYTES
+from tiffin.cache.signing import signer_of
 from tiffin.cache.snapshots import BlobRef
 from tiffin.cache.statedir import StateDir
 
@@ -219,18 +219,18 @@ def test_signatures_are_of_one_kind_and_one_name(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_bytes(b"x" * 15)
     with pytest.raises(UsageError, match="shorter than"):
-        sealer_of(key)
+        signer_of(key)
     key.write_bytes(b"x" * 16)
-    sealer = sealer_of(key)
-    row = sealer.seal("name", b"{}")
-    assert sealer.open("name", row) == b"{}"
+    signer = signer_of(key)
+    row = signer.seal("name", b"{}")
+    assert signer.open("name", row) == b"{}"
     for name, other in (
         ("name2", row),
         ("name", row.replace(b"hmac-sha256:", b"ed25519:")),
         ("name", row.replace(b"{", b'{"a":1,')),
     ):
         with pytest.raises(CorruptError):
-            sealer.open(name, other)
+            signer.open(name, other)
 
 
 # -- directories -----------------------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.attack("T10")
 def test_answers_of_a_cache_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child that asks may send on what it was sent; and a record is no book."""
-    monkeypatch.setattr("tiffin.cache.bounded.MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr("tiffin.cache.deadline.MAX_ANSWER_BYTES", 1 << 20)
     assert len(bounded(lambda: {ZEROS: bytes(1000)}, 10)[ZEROS]) == 1000
     with pytest.raises(StoreError):
         _by_child(lambda: {ZEROS: b"x" * (2 << 20)}, 10)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tiffin.builder.errors import BuildError, CanceledError
 from tiffin.builder.instructions.ops import StageOrigin
 from tiffin.builder.solver.results import LayerRef, chain_of
-from tiffin.builder.solver.solve import Executor, Job, Made
+from tiffin.builder.solver.solve import Executor, Job, StepResult
 from tiffin.cache.digest import Digest
 from tiffin.cache.snapshots import BlobRef
 
@@ -33,7 +33,7 @@ class FakeExecutor(Executor):
         self.comes_out: dict[str, str] = {}
         self.acts: dict[str, Callable[[], None]] = {}
 
-    def execute(self, job: Job) -> Made:
+    def execute(self, job: Job) -> StepResult:
         text = job.stage.steps[job.number].text
         with self._lock:
             if self.stopped.is_set():
@@ -47,7 +47,7 @@ class FakeExecutor(Executor):
             self.held.add(diff_id)
         blob = BlobRef(media_type=LAYER, digest=diff_id, size_bytes=len(seed))
         layer = LayerRef(diff_id=diff_id, blob=blob, created=f"2026-01-01T00:00:{job.step_id:02}Z")
-        return Made(layer=layer, description=text, is_empty=False)
+        return StepResult(layer=layer, description=text, is_empty=False)
 
     def has(self, diff_id: Digest) -> bool:
         return diff_id in self.held

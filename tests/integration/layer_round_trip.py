@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from tiffin.builder.layer.below import TablesBelow, TreesBelow
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.diff import diff_upper
 from tiffin.builder.layer.index import LayerIndex, MergedTree, new_entry
 from tiffin.builder.layer.pack import pack

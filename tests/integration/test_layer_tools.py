@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.diff import diff_upper
 from tiffin.builder.layer.index import new_entry
 from tiffin.builder.layer.pack import pack

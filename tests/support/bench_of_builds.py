@@ -25,10 +25,10 @@ from tiffin.builder.sandbox.userns import IdMap
 from tiffin.builder.solver.build import Built, Request, Services, build
 from tiffin.builder.solver.context import Contexts
 from tiffin.builder.solver.explain import Explainer
-from tiffin.builder.solver.members import Members
-from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.builder.solver.layer_files import Members
+from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
 from tiffin.builder.solver.results import Chain
-from tiffin.cache.backend import AtHand, Tiered
+from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.blobs import BlobStore
 from tiffin.cache.digest import Digest
 from tiffin.cache.local import LocalCache, Table
@@ -113,7 +113,7 @@ class Bench:
             "state": self.state,
             "blobs": self.blobs,
             "layers": self.layers,
-            "cache": Tiered([AtHand(LocalCache(self.table), self.layers.has)]),
+            "cache": Tiered([AvailableOnly(LocalCache(self.table), self.layers.has)]),
             "contexts": Contexts(
                 self.context, {}, dockerfile=None, table=self.table, remote=_no_network, state=self.state.root
             ),
@@ -127,11 +127,13 @@ class Bench:
         return Services(**(given | changes))
 
     def request(self, text: str, **changes: Any) -> Request:
-        recipe_fields = ("build_args", "target", "labels", "contexts", "allowed", "surroundings")
-        recipe = Recipe(platform=PLATFORM, **{name: changes.pop(name) for name in recipe_fields if name in changes})
+        plan_fields = ("build_args", "target", "labels", "contexts", "allowed", "run_defaults")
+        plan_options = PlanOptions(
+            platform=PLATFORM, **{name: changes.pop(name) for name in plan_fields if name in changes}
+        )
         given: dict[str, Any] = {
             "dockerfile": parse(text.encode(), "Dockerfile"),
-            "recipe": recipe,
+            "plan_options": plan_options,
             "compression": GZIP,
         }
         return Request(**(given | changes))

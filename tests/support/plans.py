@@ -13,12 +13,12 @@ from tests.fakes.step_cache import MemoryCache
 from tests.fakes.tree import Files, memory_tree
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import make_plan
-from tiffin.builder.solver.planned import Plan
-from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.builder.solver.plan import Plan
+from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
+from tiffin.builder.solver.planner import make_plan
 from tiffin.builder.solver.results import Chain
 from tiffin.builder.solver.solve import Solver, Watch
-from tiffin.builder.solver.stepkeys import StepKeys
+from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepCache, Tiered
 from tiffin.cache.local import Table
 from tiffin.cache.statedir import StateDir
@@ -54,8 +54,8 @@ class Kitchen:
         )
 
     def plan(self, text: str, *, build_args: Mapping[str, str] | None = None, target: str = "") -> Plan:
-        recipe = Recipe(platform=PLATFORM, build_args=build_args or {}, target=target)
-        return make_plan(parse(text.encode(), "Dockerfile"), recipe, FakeImages(self.images).resolve)
+        plan_options = PlanOptions(platform=PLATFORM, build_args=build_args or {}, target=target)
+        return make_plan(parse(text.encode(), "Dockerfile"), plan_options, FakeImages(self.images).resolve)
 
     def keys(self, plan: Plan, *, epoch: int | None = None) -> StepKeys:
         return StepKeys(plan, self.contexts(), epoch=epoch)

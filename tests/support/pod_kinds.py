@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.pods import Pod
 from tiffin.builder.sandbox.kernel import CAPABILITIES
-from tiffin.builder.sandbox.lifting import CALLS
+from tiffin.builder.sandbox.remediation import CALLS
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 ARBITRARY_UID = 1000680000  # as OpenShift gives one: of no user

@@ -15,8 +15,8 @@ from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.events import NullSink
 from tiffin.builder.settings.access import TOKEN_VARIABLE, RegistryAccess
 from tiffin.cache.local import LocalCache
-from tiffin.cache.sealing import sealer_of
-from tiffin.cache.serve import Shelf, serve
+from tiffin.cache.serve import ServedCache, serve
+from tiffin.cache.signing import signer_of
 from tiffin.cache.snapshots import BlobRef
 
 
@@ -54,13 +54,13 @@ def serve_command(
             return False
         return True
 
-    shelf = Shelf(
+    served_cache = ServedCache(
         blobs=session.blobs,
         cache=LocalCache(session.table),
-        sealer=sealer_of(Path(sign_key) if sign_key else None),
+        signer=signer_of(Path(sign_key) if sign_key else None),
         fetch=fetch,
     )
-    serve(shelf, host.strip("[]"), int(port), token, lambda address: click.echo(f"serving on {address}"))
+    serve(served_cache, host.strip("[]"), int(port), token, lambda address: click.echo(f"serving on {address}"))
 
 
 def _token(token_file: str | None, *, no_token: bool) -> str:

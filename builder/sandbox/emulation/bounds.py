@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 
-from tiffin.builder.ownerattrs import NO_ID
+from tiffin.builder.owner_xattrs import NO_ID
 from tiffin.builder.sandbox.emulation import process
-from tiffin.builder.sandbox.emulation.calls import IDS
 from tiffin.builder.sandbox.emulation.credentials import CAP_CHOWN, CAP_SETGID, CAP_SETUID
+from tiffin.builder.sandbox.emulation.filter import IDS
 from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler
 
 _MAX_GROUPS = 65536  # NGROUPS_MAX

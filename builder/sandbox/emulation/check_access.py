@@ -11,9 +11,9 @@ import stat
 import struct
 
 from tiffin.builder.sandbox.emulation import permissions
-from tiffin.builder.sandbox.emulation.calls import CREATING, TMPFILE, is_invalid
 from tiffin.builder.sandbox.emulation.checks import Arguments, Checks, not_permitted, unless_read_only
 from tiffin.builder.sandbox.emulation.credentials import CAP_SYS_CHROOT, Credentials
+from tiffin.builder.sandbox.emulation.filter import CREATING, TMPFILE, is_invalid
 from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, signed
 from tiffin.builder.sandbox.emulation.permissions import READ, SEARCH, WRITE
 from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW

@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 
-from tiffin.builder.ownerattrs import NO_ID
+from tiffin.builder.owner_xattrs import NO_ID
 from tiffin.builder.sandbox.emulation import process
-from tiffin.builder.sandbox.emulation.creation import device_of, make_placeholder, parent_of, tell_of_device
+from tiffin.builder.sandbox.emulation.creation_calls import device_of, make_placeholder, parent_of, tell_of_device
 from tiffin.builder.sandbox.emulation.credentials import CAP_MKNOD
 from tiffin.builder.sandbox.emulation.inodes import Record, remove
 from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler

@@ -1,4 +1,4 @@
-"""Owners and devices recorded on inodes (tiffin.builder.ownerattrs), and the results of the stat calls made of them.
+"""Owners and devices recorded on inodes (tiffin.builder.owner_xattrs), and the results of the stat calls made of them.
 
 Where a file system takes no attributes, a table of this run serves: it is forgotten with the run. Paths are the
 supervisor's. Stands alone like enter.py.
@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import Sequence
 
-from tiffin.builder import ownerattrs
+from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox import kernel, syscalls
 from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from tiffin.cache.values import dataclass
@@ -22,8 +22,8 @@ from tiffin.cache.values import dataclass
 _LIST_BYTES = 4096
 _VALUE_BYTES = 64
 MAX_ELSEWHERE = 1 << 16  # records in memory; pipes need them, too, and there is no end to pipes
-_OWNER, _DEVICE = ownerattrs.OWNER.encode(), ownerattrs.DEVICE.encode()
-_OWN_PREFIX, _CAPABILITY = ownerattrs.OWN_PREFIX.encode(), ownerattrs.CAPABILITY.encode()
+_OWNER, _DEVICE = owner_xattrs.OWNER.encode(), owner_xattrs.DEVICE.encode()
+_OWN_PREFIX, _CAPABILITY = owner_xattrs.OWN_PREFIX.encode(), owner_xattrs.CAPABILITY.encode()
 _ACCESS_LIST, _DEFAULT_LIST = b"system.posix_acl_access", b"system.posix_acl_default"
 _STAT_BYTES, _STATX_BYTES = 256, 256
 # struct stat: where st_mode, st_uid (st_gid follows) and st_rdev are, and its size
@@ -64,7 +64,7 @@ class Record:
 
     uid: int
     gid: int
-    device: ownerattrs.Device | None = None
+    device: owner_xattrs.Device | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,8 @@ class Inodes:
         return self._value.raw[:size] if size > 0 else b""
 
     def _read(self, path: bytes, follow: bool, *, has_device: bool) -> Record | None:
-        owner = ownerattrs.parse_owner(self._get(path, _OWNER, follow))
-        device = ownerattrs.parse_device(self._get(path, _DEVICE, follow)) if has_device else None
+        owner = owner_xattrs.parse_owner(self._get(path, _OWNER, follow))
+        device = owner_xattrs.parse_device(self._get(path, _DEVICE, follow)) if has_device else None
         if owner is None and device is None:
             return None
         return Record(*(owner or (0, 0)), device)
@@ -164,14 +164,14 @@ class Inodes:
     def _read_link(self, path: bytes, follow: bool) -> Record | None:
         """The owner of what is neither a file nor a directory, where a capability would have a meaning."""
         value = self._get(path, _CAPABILITY, follow)
-        owner = ownerattrs.parse_link_record(value)
+        owner = owner_xattrs.parse_link_record(value)
         if owner is None:
             return self._read_node(path, value, follow)
         return None if _takes_user_attributes(path, follow) else Record(*owner)
 
     def _read_node(self, path: bytes, value: bytes, follow: bool) -> Record | None:
         """The device a socket stands for."""
-        found = ownerattrs.parse_device_record(value)
+        found = owner_xattrs.parse_device_record(value)
         if found is None:
             return None
         found_stat = os.stat(path, follow_symlinks=follow)
@@ -193,10 +193,10 @@ class Inodes:
             if _takes_user_attributes(path, follow):
                 self._write(path, record, follow)
             elif record.device is not None:
-                value = ownerattrs.device_record(record.device, record.uid, record.gid)
+                value = owner_xattrs.device_record(record.device, record.uid, record.gid)
                 os.setxattr(path, _CAPABILITY, value, follow_symlinks=follow)
             elif record.uid or record.gid:
-                value = ownerattrs.link_record(record.uid, record.gid)
+                value = owner_xattrs.link_record(record.uid, record.gid)
                 os.setxattr(path, _CAPABILITY, value, follow_symlinks=follow)
             elif self._read_link(path, follow):
                 os.removexattr(path, _CAPABILITY, follow_symlinks=follow)
@@ -215,9 +215,9 @@ class Inodes:
 
     def _write(self, path: bytes, record: Record, follow: bool) -> None:
         if record.device is not None:
-            os.setxattr(path, _DEVICE, ownerattrs.device_text(record.device), follow_symlinks=follow)
+            os.setxattr(path, _DEVICE, owner_xattrs.device_text(record.device), follow_symlinks=follow)
         if record.uid or record.gid:
-            os.setxattr(path, _OWNER, ownerattrs.owner_text(record.uid, record.gid), follow_symlinks=follow)
+            os.setxattr(path, _OWNER, owner_xattrs.owner_text(record.uid, record.gid), follow_symlinks=follow)
         elif self._get(path, _OWNER, follow):
             os.removexattr(path, _OWNER, follow_symlinks=follow)
 
@@ -267,15 +267,15 @@ class Inodes:
     def visible_names(self, path: bytes, *, follow: bool) -> bytes | None:
         """The names of the inode's attributes without ours, each with its NUL; None if none of them is ours."""
         names = os.listxattr(path, follow_symlinks=follow)
-        hidden = {name for name in names if name.startswith(ownerattrs.OWN_PREFIX)}
-        if ownerattrs.CAPABILITY in names and self._read_link(path, follow):
-            hidden.add(ownerattrs.CAPABILITY)
+        hidden = {name for name in names if name.startswith(owner_xattrs.OWN_PREFIX)}
+        if owner_xattrs.CAPABILITY in names and self._read_link(path, follow):
+            hidden.add(owner_xattrs.CAPABILITY)
         if not hidden:
             return None
         return b"".join(os.fsencode(name) + b"\0" for name in names if name not in hidden)
 
 
-def device_mode(device: ownerattrs.Device, mode: int) -> int:
+def device_mode(device: owner_xattrs.Device, mode: int) -> int:
     """The mode of the node that a placeholder of mode `mode` stands for: what chmod set, else what it was made with."""
     return (stat.S_IFCHR if device.kind == "char" else stat.S_IFBLK) | (stat.S_IMODE(mode) or device.mode)
 

@@ -15,7 +15,7 @@ import os
 import resource
 import struct
 
-from tiffin.builder.sandbox import inroot, kernel, messages
+from tiffin.builder.sandbox import fd_passing, kernel, root_path
 from tiffin.builder.sandbox.emulation.credentials import Credentials
 
 RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
@@ -177,18 +177,18 @@ def peer_of(tid: int, descriptor: int) -> int:
     """Who is at the other end of a local socket of the process: struct ucred's pid, for us. OSError as getsockopt has it."""
     copy = copied_socket(tid, descriptor)
     try:
-        data = copy.getsockopt(messages.SOL_SOCKET, messages.SO_PEERCRED, UCRED.size)
+        data = copy.getsockopt(fd_passing.SOL_SOCKET, fd_passing.SO_PEERCRED, UCRED.size)
     finally:
         copy.close()
     pid: int = UCRED.unpack(data)[0]
     return pid
 
 
-def copied_socket(tid: int, descriptor: int) -> messages.Socket:
+def copied_socket(tid: int, descriptor: int) -> fd_passing.Socket:
     """A socket of the process; the caller closes it."""
     pidfd = os.pidfd_open(thread_group(tid))
     try:
-        return messages.Socket(fileno=kernel.copy_descriptor(pidfd, descriptor))
+        return fd_passing.Socket(fileno=kernel.copy_descriptor(pidfd, descriptor))
     finally:
         os.close(pidfd)
 
@@ -196,7 +196,7 @@ def copied_socket(tid: int, descriptor: int) -> messages.Socket:
 def socket_path(memory: Memory, tid: int, address: int, size: int) -> bytes:
     """The path in an address that bind or connect was given; empty if it is of another kind, or has no path."""
     data = memory.read(tid, address, min(size & 0xFFFFFFFF, _ADDRESS_BYTES))
-    if len(data) < 3 or struct.unpack_from("=H", data)[0] != messages.AF_UNIX or not data[2]:
+    if len(data) < 3 or struct.unpack_from("=H", data)[0] != fd_passing.AF_UNIX or not data[2]:
         return b""
     return data[2:].partition(b"\0")[0]
 
@@ -239,11 +239,11 @@ def located_elsewhere(tid: int, directory: int, path: bytes, *, follow: bool) ->
         parent, _, name = stripped.rpartition(b"/")
         if name in (b"", b".", b"..") or follow:
             try:
-                return _through(inroot.open_in_root(root, os.fsdecode(inside) or "/", os.O_PATH))
+                return _through(root_path.open_in_root(root, os.fsdecode(inside) or "/", os.O_PATH))
             except FileNotFoundError:
                 if name in (b"", b".", b".."):
                     raise
-        path_of_parent, fd = _through(inroot.open_in_root(root, os.fsdecode(parent) or "/", os.O_PATH))
+        path_of_parent, fd = _through(root_path.open_in_root(root, os.fsdecode(parent) or "/", os.O_PATH))
         return path_of_parent + b"/" + name, fd
     finally:
         os.close(root)

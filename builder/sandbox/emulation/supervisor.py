@@ -12,17 +12,17 @@ import errno
 import os
 from collections.abc import Callable
 
-from tiffin.builder.sandbox import bpf, idmaps, kernel, messages, syscalls
-from tiffin.builder.sandbox.emulation import calls
+from tiffin.builder.sandbox import bpf, fd_passing, idmaps, kernel, syscalls
+from tiffin.builder.sandbox.emulation import filter
 from tiffin.builder.sandbox.emulation.bounds import Bounds
-from tiffin.builder.sandbox.emulation.creation import Creation
+from tiffin.builder.sandbox.emulation.creation_calls import Creation
+from tiffin.builder.sandbox.emulation.credential_calls import Identity
 from tiffin.builder.sandbox.emulation.credentials import Credentials
 from tiffin.builder.sandbox.emulation.devices import Devices
 from tiffin.builder.sandbox.emulation.enforcement import enforced
-from tiffin.builder.sandbox.emulation.identity import Identity
 from tiffin.builder.sandbox.emulation.inodes import Inodes, Kept
 from tiffin.builder.sandbox.emulation.notification import Caller, Handler
-from tiffin.builder.sandbox.emulation.owners import Owners
+from tiffin.builder.sandbox.emulation.owner_calls import Owners
 from tiffin.builder.sandbox.emulation.process import Memory, Processes
 
 # what recording owners takes, all of it over files of the sandbox's one id
@@ -64,7 +64,7 @@ class Channel:
         self._needed = needed
         self._nests = nests
         self._proc = kernel.new_filesystem("proc", [], _OF_PROC) if nests else os.open("/proc", _PLACE)
-        self._of_init, self._of_command = messages.pair()
+        self._of_init, self._of_command = fd_passing.pair()
         self._caller: Caller | None = None
 
     def enter(self) -> None:
@@ -79,7 +79,7 @@ class Channel:
             if self._needed:
                 raise
             return
-        messages.send(self._of_command, _READY, [listener, *places])
+        fd_passing.send(self._of_command, _READY, [listener, *places])
         for fd in (listener, *places):
             os.close(fd)
         if self._of_command.recv(1) != _READY:
@@ -90,8 +90,8 @@ class Channel:
         if not syscalls.NATIVE:
             raise OSError(errno.ENOSYS, f"system calls of {os.uname().machine} are not known")
         if self.with_owners:
-            return calls.owner_filter(looks=self._has_users, opens=self._opens)
-        return calls.boundary_filter(self._limits)
+            return filter.owner_filter(looks=self._has_users, opens=self._opens)
+        return filter.boundary_filter(self._limits)
 
     def serve(self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None) -> None:
         """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused.
@@ -104,7 +104,7 @@ class Channel:
         caller = Caller(Memory(), processes, Inodes())
         caller.beyond = beyond
         handlers = self._handlers(caller)  # while the command makes its root and installs the filter
-        data, descriptors = messages.receive(self._of_init, 1, 3)
+        data, descriptors = fd_passing.receive(self._of_init, 1, 3)
         if data != _READY:
             return
         caller.listener, root, shown = descriptors
@@ -132,7 +132,7 @@ class Channel:
         """What answers each system call of this machine, by number."""
         if self.with_owners:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
-            by_name = enforced(caller, by_name, calls.asked(looks=self._has_users))
+            by_name = enforced(caller, by_name, filter.asked(looks=self._has_users))
         else:
             by_name = Devices(caller).handlers | Bounds(caller, self._limits).handlers
         return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}

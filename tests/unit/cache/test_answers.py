@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiffin.cache.answers import answer, answered, question_name
+from tiffin.cache.batch import answer, answered, batch_key
 
 ROWS = {"a": b"1", "b": b"2"}
 
@@ -16,7 +16,7 @@ def test_an_answer_gives_the_rows_it_has() -> None:
 
 
 def test_the_order_of_a_question_does_not_count() -> None:
-    assert question_name(["a", "b"]) == question_name(["b", "a"]) != question_name(["a"])
+    assert batch_key(["a", "b"]) == batch_key(["b", "a"]) != batch_key(["a"])
 
 
 @pytest.mark.parametrize("data", [None, b"", b"no json", b"[]", b"3", b'{"a": 3}', b"[" * 100_000])

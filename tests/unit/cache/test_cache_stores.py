@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.cache.backend import AtHand, StepCache, StepRecord, Tiered
+from tiffin.cache.backend import AvailableOnly, StepCache, StepRecord, Tiered
 from tiffin.cache.blobs import BlobStore
 from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError, StoreError
@@ -307,8 +307,8 @@ def test_step_cache_contract(table: Table, make: Callable[[Table], StepCache]) -
     cache.put(KEY, record())
     cache.put(KEY, record("y"))
     assert cache.get_many([KEY]) == {KEY: record("y")}
-    assert AtHand(cache, lambda _: True).get_many([KEY]) == {KEY: record("y")}
-    assert AtHand(cache, lambda _: False).get_many([KEY]) == {}
+    assert AvailableOnly(cache, lambda _: True).get_many([KEY]) == {KEY: record("y")}
+    assert AvailableOnly(cache, lambda _: False).get_many([KEY]) == {}
     assert cache.name
 
 

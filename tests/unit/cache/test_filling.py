@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.fakes.shared_store import MemoryStore
 from tiffin.cache import upload
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.bounded import AbsentError, Guard, Rows, bounded, in_thread
 from tiffin.cache.bundle import MAX_ROWS, Bundle
+from tiffin.cache.deadline import CacheNotFoundError, Guard, Rows, bounded, in_thread
 from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError, StoreError, UsageError
-from tiffin.cache.sealing import Hmac, Sealer, Unsealed, sealer_of
 from tiffin.cache.shared import SharedCache, UnavailableError
+from tiffin.cache.signing import Hmac, RecordSigner, Unsigned, signer_of
 from tiffin.cache.snapshots import BlobRef
 from tiffin.cache.upload import Uploader
 
@@ -44,15 +44,15 @@ def opened(ref: BlobRef) -> io.BytesIO:
     return io.BytesIO(next(blob(number) for number in range(9) if Digest.of(blob(number)) == ref.digest))
 
 
-def filled(store: MemoryStore, records: Mapping[Digest, StepRecord], sealer: Sealer | None = None) -> None:
+def filled(store: MemoryStore, records: Mapping[Digest, StepRecord], signer: RecordSigner | None = None) -> None:
     for key, item in records.items():
-        store.rows[key.hex] = (sealer or Unsealed()).seal(key.hex, item.encode())
+        store.rows[key.hex] = (signer or Unsigned()).seal(key.hex, item.encode())
 
 
 class Shared:
     """A SharedCache over a store in memory, with what it said."""
 
-    def __init__(self, store: MemoryStore, *, sealer: Sealer | None = None, takes: bool = True, required: bool = False) -> None:  # fmt: skip
+    def __init__(self, store: MemoryStore, *, signer: RecordSigner | None = None, takes: bool = True, required: bool = False) -> None:  # fmt: skip
         self.warned: list[str] = []
         self.found: list[Digest] = []
         guard = Guard("the memory cache", 5, self.warned.append, required=required)
@@ -61,7 +61,7 @@ class Shared:
             self.found.append(diff_id)
             return takes
 
-        self.cache = SharedCache(store, guard, sealer or Unsealed(), found)
+        self.cache = SharedCache(store, guard, signer or Unsigned(), found)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def failing() -> Rows:
 
 
 def absent() -> Rows:
-    raise AbsentError("it is not there yet", remedy="fill it")
+    raise CacheNotFoundError("it is not there yet", remedy="fill it")
 
 
 @pytest.mark.parametrize("how", ["child", "thread"])
@@ -153,7 +153,7 @@ def test_questions_end_in_time_whatever_happens(how: str) -> None:
         assert time.monotonic() - began < 2
         with pytest.raises(StoreError, match="it is down"):
             bounded(failing, 5)
-        with pytest.raises(AbsentError):
+        with pytest.raises(CacheNotFoundError):
             bounded(absent, 5)
     finally:
         ended.set()
@@ -198,7 +198,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def uploader(
     store: MemoryStore, *, begins: bool = True, doubted: frozenset[Digest] = frozenset(), refused: frozenset[Digest] = frozenset()
 ) -> Uploader:  # fmt: skip
-    return Uploader(store, Unsealed(), opened, lambda: begins, doubted, refused, 5)
+    return Uploader(store, Unsigned(), opened, lambda: begins, doubted, refused, 5)
 
 
 def test_layers_go_up_first_and_rows_last() -> None:
@@ -304,29 +304,29 @@ def test_who_has_the_key_is_believed_and_nobody_else(tmp_path: Path) -> None:
     private, public = pem(tmp_path)
     stranger = tmp_path / "stranger"
     stranger.mkdir()
-    row = sealer_of(private).seal("name", record().encode())
-    assert StepRecord.decode(sealer_of(public).open("name", row)) == record()
-    for sealer, name, data in (
-        (sealer_of(pem(stranger)[1]), "name", row),
-        (sealer_of(public), "another name", row),
-        (sealer_of(public), "name", row.replace(b"step 0", b"step 1")),
-        (sealer_of(public), "name", record().encode()),
-        (sealer_of(public), "name", Hmac(b"x" * 16).seal("name", record().encode())),
-        (sealer_of(public), "name", b"[]"),
+    row = signer_of(private).seal("name", record().encode())
+    assert StepRecord.decode(signer_of(public).open("name", row)) == record()
+    for signer, name, data in (
+        (signer_of(pem(stranger)[1]), "name", row),
+        (signer_of(public), "another name", row),
+        (signer_of(public), "name", row.replace(b"step 0", b"step 1")),
+        (signer_of(public), "name", record().encode()),
+        (signer_of(public), "name", Hmac(b"x" * 16).seal("name", record().encode())),
+        (signer_of(public), "name", b"[]"),
     ):
         with pytest.raises(CorruptError):
-            sealer.open(name, data)
+            signer.open(name, data)
     with pytest.raises(UsageError, match="a public key cannot sign"):
-        sealer_of(public).seal("name", record().encode())
+        signer_of(public).seal("name", record().encode())
 
 
 def test_a_secret_signs_and_verifies(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"s" * 20 + b"\n")
-    sealer = sealer_of(secret)
-    assert sealer.open("n", sealer.seal("n", record().encode())) == record().encode()
+    signer = signer_of(secret)
+    assert signer.open("n", signer.seal("n", record().encode())) == record().encode()
     with pytest.raises(CorruptError, match="no signature of the key given"):
-        Hmac(b"t" * 20).open("n", sealer.seal("n", record().encode()))
+        Hmac(b"t" * 20).open("n", signer.seal("n", record().encode()))
 
 
 def test_keys_that_are_none_are_told(tmp_path: Path) -> None:
@@ -336,15 +336,15 @@ def test_keys_that_are_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     for name, reason in (("short", "shorter than"), ("bad", "cannot read the key"), ("other", "no ed25519"), ("none", "No such file")):  # fmt: skip
         with pytest.raises(UsageError, match=reason):
-            sealer_of(tmp_path / name)
-    assert isinstance(sealer_of(None), Unsealed)
+            signer_of(tmp_path / name)
+    assert isinstance(signer_of(None), Unsigned)
 
 
 def test_unsigned_rows_are_refused_where_a_key_is_given() -> None:
     store = MemoryStore()
     filled(store, {KEYS[0]: record()})
     filled(store, {KEYS[1]: record(1)}, Hmac(b"k" * 16))
-    assert list(Shared(store, sealer=Hmac(b"k" * 16)).cache.get_many(KEYS)) == [KEYS[1]]
+    assert list(Shared(store, signer=Hmac(b"k" * 16)).cache.get_many(KEYS)) == [KEYS[1]]
 
 
 # -- documents of rows -----------------------------------------------------------------------------------------------------

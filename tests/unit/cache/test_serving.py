@@ -22,12 +22,12 @@ from tiffin.cache.connections import Connections
 from tiffin.cache.digest import Digest
 from tiffin.cache.http_store import HttpStore
 from tiffin.cache.local import LocalCache, Table
-from tiffin.cache.paced import Paced
 from tiffin.cache.peers import MIN_BYTES, Peers, ranked
-from tiffin.cache.sealing import Unsealed
-from tiffin.cache.serve import Shelf, serve
+from tiffin.cache.serve import ServedCache, serve
 from tiffin.cache.shared import UnavailableError
+from tiffin.cache.signing import Unsigned
 from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.stall import MinimumRateReader
 from tiffin.cache.statedir import StateDir
 
 DATA = b"layer" * (MIN_BYTES // 4)
@@ -91,8 +91,8 @@ def serving(place: Path, monkeypatch: pytest.MonkeyPatch, token: str = "") -> It
             served.address = address
             ready.set()
 
-        shelf = Shelf(blobs=served.blobs, cache=served.cache, sealer=Unsealed(), fetch=fetch)
-        thread = threading.Thread(target=serve, args=(shelf, "127.0.0.1", 0, token, started))
+        served_cache = ServedCache(blobs=served.blobs, cache=served.cache, signer=Unsigned(), fetch=fetch)
+        thread = threading.Thread(target=serve, args=(served_cache, "127.0.0.1", 0, token, started))
         thread.start()
         assert ready.wait(5)
         try:
@@ -249,10 +249,10 @@ class Dripping:
 
 def test_a_stream_that_brings_too_little_for_too_long_is_given_up() -> None:
     closed: list[bool] = []
-    with Paced(Dripping(b"a", b"b"), lambda: closed.append(True), -1) as stream, pytest.raises(UnavailableError, match="only 1 bytes"):  # fmt: skip
+    with MinimumRateReader(Dripping(b"a", b"b"), lambda: closed.append(True), -1) as stream, pytest.raises(UnavailableError, match="only 1 bytes"):  # fmt: skip
         stream.read()
     assert closed == [True]
-    quick = Paced(Dripping(b"a", b""), lambda: None, 10)
+    quick = MinimumRateReader(Dripping(b"a", b""), lambda: None, 10)
     assert quick.read(5) == b"a" and quick.read() == b""
     with pytest.raises(UnavailableError, match="could not be read to its end"):
         quick.read()

@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.redis import FakeRedis, fake_redis
 from tests.fakes.shared_store import MemoryStore
 from tests.fakes.web_store import WebStore, web_store
-from tiffin.cache.bounded import AbsentError
+from tiffin.cache.deadline import CacheNotFoundError
 from tiffin.cache.digest import Digest
 from tiffin.cache.directory import LEFT_SECONDS, DirectoryStore
 from tiffin.cache.errors import StoreError, UsageError
@@ -128,7 +128,7 @@ def test_answers_stored_for_a_question_are_as_good_as_rows(store: SharedStore) -
 
 
 def test_a_directory_that_is_not_there_is_absent_and_not_broken(tmp_path: Path) -> None:
-    with pytest.raises(AbsentError):
+    with pytest.raises(CacheNotFoundError):
         DirectoryStore(tmp_path / "none").read(list(ROWS))
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pytest
 
 from tiffin.builder.errors import CorruptError, RegistryError, StoreError
-from tiffin.builder.image.arriving import Arriving, Follower
+from tiffin.builder.image.streaming_fetch import FetchObserver, StreamingFetch
 
 TIMEOUT_SECONDS = 20
 
@@ -22,7 +22,7 @@ def read_all(stream: BinaryIO) -> bytes:
 def test_bytes_are_read_before_the_fetch_has_ended(tmp_path: Path) -> None:
     growing, first_read = tmp_path / "growing", threading.Event()
 
-    def fetch(follower: Follower) -> None:
+    def fetch(follower: FetchObserver) -> None:
         with growing.open("wb", buffering=0) as stream:
             follower.begun(growing)
             stream.write(b"first")
@@ -32,7 +32,7 @@ def test_bytes_are_read_before_the_fetch_has_ended(tmp_path: Path) -> None:
             follower.progressed()
         growing.rename(tmp_path / "finished")
 
-    with Arriving(fetch, tmp_path / "finished") as stream:
+    with StreamingFetch(fetch, tmp_path / "finished") as stream:
         assert stream.read(5) == b"first"
         first_read.set()
         assert read_all(stream) == b"second"
@@ -40,22 +40,22 @@ def test_bytes_are_read_before_the_fetch_has_ended(tmp_path: Path) -> None:
 
 def test_a_blob_that_another_process_brought_is_read_from_its_place(tmp_path: Path) -> None:
     (tmp_path / "finished").write_bytes(b"there")
-    with Arriving(lambda follower: None, tmp_path / "finished") as stream:
+    with StreamingFetch(lambda follower: None, tmp_path / "finished") as stream:
         assert read_all(stream) == b"there"
 
 
 def test_a_file_that_got_its_final_name_before_it_was_opened(tmp_path: Path) -> None:
-    def fetch(follower: Follower) -> None:
+    def fetch(follower: FetchObserver) -> None:
         follower.begun(tmp_path / "gone")
         (tmp_path / "finished").write_bytes(b"there")
 
-    with Arriving(fetch, tmp_path / "finished") as stream:
+    with StreamingFetch(fetch, tmp_path / "finished") as stream:
         assert read_all(stream) == b"there"
 
 
 @pytest.mark.parametrize("begins", [True, False])
 def test_the_error_of_the_fetch_is_told_not_what_it_led_to(tmp_path: Path, begins: bool) -> None:
-    def fetch(follower: Follower) -> None:
+    def fetch(follower: FetchObserver) -> None:
         if begins:
             (tmp_path / "growing").write_bytes(b"half")
             follower.begun(tmp_path / "growing")
@@ -63,29 +63,29 @@ def test_the_error_of_the_fetch_is_told_not_what_it_led_to(tmp_path: Path, begin
 
     with (
         pytest.raises(RegistryError, match="went away"),
-        Arriving(fetch, tmp_path / "finished") as stream,
+        StreamingFetch(fetch, tmp_path / "finished") as stream,
         pytest.raises(StoreError, match="did not arrive"),
     ):
         read_all(stream)
 
 
 def test_content_that_was_consumed_before_it_turned_out_wrong_is_an_error(tmp_path: Path) -> None:
-    def fetch(follower: Follower) -> None:
+    def fetch(follower: FetchObserver) -> None:
         (tmp_path / "growing").write_bytes(b"wrong")
         follower.begun(tmp_path / "growing")
         raise CorruptError("wrong digest", remedy="")
 
-    with pytest.raises(CorruptError, match="wrong digest"), Arriving(fetch, tmp_path / "finished") as stream:
+    with pytest.raises(CorruptError, match="wrong digest"), StreamingFetch(fetch, tmp_path / "finished") as stream:
         assert stream.read(5) == b"wrong"
 
 
 def test_a_second_attempt_is_told(tmp_path: Path) -> None:
-    def fetch(follower: Follower) -> None:
+    def fetch(follower: FetchObserver) -> None:
         for _ in range(2):
             (tmp_path / "growing").write_bytes(b"x")
             follower.begun(tmp_path / "growing")
 
-    arriving = Arriving(fetch, tmp_path / "finished")
+    arriving = StreamingFetch(fetch, tmp_path / "finished")
     with arriving as stream:
         read_all(stream)
     assert arriving.restarted
@@ -94,7 +94,7 @@ def test_a_second_attempt_is_told(tmp_path: Path) -> None:
 def test_an_interrupt_of_the_reader_ends_the_fetch(tmp_path: Path) -> None:
     ended = threading.Event()
 
-    def fetch(follower: Follower) -> None:
+    def fetch(follower: FetchObserver) -> None:
         (tmp_path / "growing").write_bytes(b"x")
         follower.begun(tmp_path / "growing")
         try:
@@ -105,7 +105,7 @@ def test_an_interrupt_of_the_reader_ends_the_fetch(tmp_path: Path) -> None:
             ended.set()
             raise
 
-    with contextlib.suppress(KeyboardInterrupt), Arriving(fetch, tmp_path / "finished") as stream:
+    with contextlib.suppress(KeyboardInterrupt), StreamingFetch(fetch, tmp_path / "finished") as stream:
         stream.read(1)
         raise KeyboardInterrupt
     assert ended.is_set()

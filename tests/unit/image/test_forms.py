@@ -24,7 +24,7 @@ from tiffin.builder.image.store import ImageStore, StoredImage
 from tiffin.builder.layer.compress import Compression
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_LAYER
-from tiffin.builder.ownerattrs import noted_owner
+from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.registry.registries_conf import read_registries
 from tiffin.builder.registry.transport import RegistryOptions
 from tiffin.cache.digest import Digest
@@ -104,13 +104,13 @@ def test_a_missing_blob_is_fetched_and_one_of_hearsay_that_is_wrong_is_lost(benc
         bench.keep(TAR if ref.digest == DIFF_ID else b"no tar")
 
     layers = LayerStore(bench.state, bench.blobs, Snapshots(bench.state, "own"), fetch)
-    layers.elsewhere[DIFF_ID] = REF
+    layers.remote_blobs[DIFF_ID] = REF
     assert layers.has_blob(DIFF_ID) and layers.ensure_blob(DIFF_ID, PLAIN) == REF and fetched == []
     assert layers.ensure_index(DIFF_ID, None).get("bin/sh") is not None and fetched == [DIFF_ID]
     wrong = BlobRef(media_type=OCI_LAYER, digest=Digest.of(b"no tar"), size_bytes=6)
     for hearsay, error in (({wrong.digest}, MissingBlobError), (set[Digest](), CorruptError)):
-        layers.hearsay.clear()
-        layers.hearsay |= hearsay
+        layers.unverified.clear()
+        layers.unverified |= hearsay
         with pytest.raises((error, ImageError) if error is CorruptError else error):
             layers.ensure_index(Digest.of(b"another"), wrong)
 

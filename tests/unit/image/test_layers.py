@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.errors import CorruptError, MissingBlobError
-from tiffin.builder.image.arriving import Follower
 from tiffin.builder.image.layers import LayerStore
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.image.streaming_fetch import FetchObserver
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import LayerIndex, new_entry
 from tiffin.builder.layer.pack import pack
 from tiffin.builder.oci.spec import OCI_LAYER
@@ -36,7 +36,7 @@ class Source:
         self.blobs = BlobStore(state)
         self._answers = answers
 
-    def fetch(self, ref: BlobRef, follower: Follower | None) -> None:
+    def fetch(self, ref: BlobRef, follower: FetchObserver | None) -> None:
         failure: CorruptError | None = None
         for answer in self._answers:
             try:
@@ -85,7 +85,7 @@ def test_a_blob_that_is_here_and_no_such_layer_is_never_read_to_its_end(tmp_path
     ref = BlobRef(media_type=OCI_LAYER, digest=Digest.of(EVIL), size_bytes=len(EVIL))
     with pytest.raises(CorruptError, match="wrong content"), layers.open_tar(REF.digest, ref) as tar:
         assert tar.read()
-    layers.hearsay.add(ref.digest)
+    layers.unverified.add(ref.digest)
     with pytest.raises(MissingBlobError) as caught, layers.open_tar(REF.digest, ref) as tar:
         assert tar.read()
     assert caught.value.digest == str(ref.digest), "a shared cache that lied is not told from a damaged store"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.layer.layer_samples import file, make, plain, tar_of
 from tiffin.builder.errors import CorruptError, ImageError
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry, regrouped, sort_key
 
 ODD = [

@@ -13,9 +13,9 @@ import pytest
 
 from tests.unit.layer.layer_samples import archive, extension, patched, pax, raw, scan
 from tiffin.builder.errors import CorruptError, ImageError, TiffinError
-from tiffin.builder.layer import tarread, tarsparse
+from tiffin.builder.layer import tar_reader, tar_sparse
 from tiffin.builder.layer.index import LayerIndex
-from tiffin.builder.layer.tarwrite import END_OF_ARCHIVE
+from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE
 from tiffin.builder.layer.unpack import index_layer, unpack
 
 pytestmark = pytest.mark.attack("T1", "T2", "T3", "T6", "T9", "T10", "T11")
@@ -338,7 +338,7 @@ def test_damaged_archives_are_refused(tmp_path: Path, member: bytes) -> None:
     refused(tmp_path, tar(member))
 
 
-@pytest.mark.parametrize("size", [-512, tarread.MAX_FILE_BYTES + 1])
+@pytest.mark.parametrize("size", [-512, tar_reader.MAX_FILE_BYTES + 1])
 def test_sizes_beyond_any_file_are_refused_for_what_they_are(size: int) -> None:
     """CVE-2025-8194: a negative one leads back to what was read before."""
     member = (
@@ -378,7 +378,7 @@ def test_headers_without_end_are_refused() -> None:
 
 
 def test_entries_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tarread, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(tar_reader, "MAX_ENTRIES", 10)
     with pytest.raises(ImageError, match="more than 10 entries"):
         index_layer(archive(*[raw("a")] * 11))
 
@@ -407,8 +407,8 @@ def test_sparse_bombs_are_refused(tmp_path: Path, records: bytes) -> None:
 
 @pytest.mark.parametrize("form", ["count", "map", "extended"])
 def test_sparse_files_of_too_many_parts(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr(tarsparse, "MAX_PARTS", 100)
-    monkeypatch.setattr(tarsparse, "MAX_MAP_BYTES", 4400)
+    monkeypatch.setattr(tar_sparse, "MAX_PARTS", 100)
+    monkeypatch.setattr(tar_sparse, "MAX_MAP_BYTES", 4400)
     records = pax(GNU__sparse__major=b"1", GNU__sparse__minor=b"0", GNU__sparse__realsize=b"1000")
     if form == "count":
         member = raw("a", data=b"101\n" + b"0\n" * 508, records=records)

@@ -24,13 +24,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.layer.layer_samples import archive, file, make, pax, plain, raw, scan, tar_of
-from tiffin.builder import ownerattrs
+from tiffin.builder import owner_xattrs
 from tiffin.builder.errors import BuildError, CorruptError, ImageError, StoreError
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.diff import diff_upper
 from tiffin.builder.layer.index import Entry, new_entry, sort_key
 from tiffin.builder.layer.readahead import read_ahead
-from tiffin.builder.layer.treewrite import TreeWriter
+from tiffin.builder.layer.tree_writer import TreeWriter
 from tiffin.builder.layer.unpack import index_layer, materialize, unpack
 
 IS_ROOT = os.geteuid() == 0
@@ -171,7 +171,7 @@ def test_attribute_of_an_overlay_inside_is_unescaped_and_never_put_on_a_tree(tmp
 )
 def test_placeholders_of_devices(tree: Path, value: bytes, expected: tuple[str, int, int, int] | None) -> None:
     (tree / "null").touch()
-    os.setxattr(tree / "null", ownerattrs.DEVICE, value)
+    os.setxattr(tree / "null", owner_xattrs.DEVICE, value)
     if IS_ROOT:  # who can read attributes nobody else may
         (tree / "null").chmod(0)
     mode = stat.S_IMODE(os.lstat(tree / "null").st_mode)
@@ -183,7 +183,7 @@ def test_placeholders_of_devices(tree: Path, value: bytes, expected: tuple[str, 
 
 def test_placeholder_that_was_written_to_is_a_file(tree: Path) -> None:
     (tree / "null").write_text("data")
-    os.setxattr(tree / "null", ownerattrs.DEVICE, b"c 1:3 0666")
+    os.setxattr(tree / "null", owner_xattrs.DEVICE, b"c 1:3 0666")
     assert diff_upper(tree)[0].entry.kind == "file"
 
 
@@ -192,7 +192,7 @@ def test_placeholder_that_was_written_to_is_a_file(tree: Path) -> None:
 )
 def test_owner_beside_an_inode(tree: Path, value: bytes, expected: tuple[int, int] | None) -> None:
     (tree / "f").touch()
-    os.setxattr(tree / "f", ownerattrs.OWNER, value)
+    os.setxattr(tree / "f", owner_xattrs.OWNER, value)
     entry = diff_upper(tree)[0].entry
     assert (entry.uid, entry.gid) == (expected or (os.geteuid(), os.lstat(tree / "f").st_gid))
 
@@ -202,7 +202,7 @@ def test_records_of_owners_are_never_taken_from_a_layer(tree: Path, kind: bytes)
     member = tarfile.TarInfo("x")
     member.type, member.linkname, member.mode = kind, "y" if kind == tarfile.SYMTYPE else "", 0o755
     member.uid, member.gid = os.geteuid(), os.getegid()
-    record = ownerattrs.link_record(33, 33).decode("utf-8", "surrogateescape")
+    record = owner_xattrs.link_record(33, 33).decode("utf-8", "surrogateescape")
     taken = {} if kind in (tarfile.REGTYPE, tarfile.DIRTYPE) else {"SCHILY.xattr.security.capability": record}
     member.pax_headers = {
         "SCHILY.xattr.user.tiffin.owner": "33:33",
@@ -225,7 +225,7 @@ def test_owner_kept_beside_what_takes_no_attributes_of_users(tree: Path, kind: s
         (tree / "x").symlink_to("y")
     else:
         os.mkfifo(tree / "x")
-    os.setxattr(tree / "x", ownerattrs.CAPABILITY, ownerattrs.link_record(33, 44), follow_symlinks=False)
+    os.setxattr(tree / "x", owner_xattrs.CAPABILITY, owner_xattrs.link_record(33, 44), follow_symlinks=False)
     entry = diff_upper(tree)[0].entry
     assert (entry.uid, entry.gid, entry.xattrs) == (33, 44, ())
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.unit.layer.layer_samples import file, make, tar_of
 from tiffin.builder.layer.below import Below, TablesBelow, TreesBelow
-from tiffin.builder.layer.changes import Change, ordered
+from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.diff import diff_upper
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree
 from tiffin.builder.layer.settle import set_times, settle

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.sandbox.interpreter import call, run
-from tiffin.builder import ownerattrs
+from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox import bpf, syscalls
 from tiffin.builder.sandbox.emulation import (
-    calls,
-    creation,
+    creation_calls,
+    credential_calls,
     devices,
     enforcement,
-    identity,
+    filter,
     inodes,
     notification,
-    owners,
+    owner_calls,
     process,
 )
 from tiffin.builder.sandbox.emulation import credentials as rules
@@ -106,49 +106,52 @@ def test_no_id_is_an_error() -> None:
 
 # -- records ---------------------------------------------------------------------------------------------------------
 
-IDS = st.integers(0, ownerattrs.NO_ID - 1)
+IDS = st.integers(0, owner_xattrs.NO_ID - 1)
 
 
 @given(IDS, IDS)
 def test_owners_survive_both_records(uid: int, gid: int) -> None:
-    assert ownerattrs.parse_owner(ownerattrs.owner_text(uid, gid)) == (uid, gid)
-    record = ownerattrs.link_record(uid, gid)
-    assert ownerattrs.parse_link_record(record) == (uid, gid)
-    assert ownerattrs.parse_link_record(record + struct.pack("<I", 1000)) == (uid, gid)  # as another namespace sees it
+    assert owner_xattrs.parse_owner(owner_xattrs.owner_text(uid, gid)) == (uid, gid)
+    record = owner_xattrs.link_record(uid, gid)
+    assert owner_xattrs.parse_link_record(record) == (uid, gid)
+    assert owner_xattrs.parse_link_record(record + struct.pack("<I", 1000)) == (
+        uid,
+        gid,
+    )  # as another namespace sees it
 
 
 @given(st.binary(max_size=40))
 def test_hostile_records_are_read_or_refused(value: bytes) -> None:
-    for parse in (ownerattrs.parse_owner, ownerattrs.parse_link_record):
+    for parse in (owner_xattrs.parse_owner, owner_xattrs.parse_link_record):
         found = parse(value)
-        assert found is None or max(found) < ownerattrs.NO_ID
-    device = ownerattrs.parse_device(value)
+        assert found is None or max(found) < owner_xattrs.NO_ID
+    device = owner_xattrs.parse_device(value)
     assert device is None or device.mode <= 0o7777
 
 
 def test_capability_is_no_record() -> None:
-    assert ownerattrs.parse_link_record(struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)) is None
-    assert ownerattrs.parse_link_record(b"") is None
+    assert owner_xattrs.parse_link_record(struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)) is None
+    assert owner_xattrs.parse_link_record(b"") is None
 
 
 @pytest.mark.parametrize("kind", ["char", "block"])
 @pytest.mark.parametrize("numbers", [(1, 3), (8, 0), (0, 1), (4095, (1 << 20) - 1)])
 def test_records_of_device_nodes(kind: str, numbers: tuple[int, int]) -> None:
-    device = ownerattrs.Device(kind, *numbers, 0)
-    assert ownerattrs.parse_device_record(ownerattrs.device_record(device)) == (device, None)
-    assert ownerattrs.parse_device_record(ownerattrs.device_record(device, 70000, 5)) == (device, (70000, 5))
-    assert ownerattrs.parse_link_record(ownerattrs.device_record(device, 70000, 5)) is None
+    device = owner_xattrs.Device(kind, *numbers, 0)
+    assert owner_xattrs.parse_device_record(owner_xattrs.device_record(device)) == (device, None)
+    assert owner_xattrs.parse_device_record(owner_xattrs.device_record(device, 70000, 5)) == (device, (70000, 5))
+    assert owner_xattrs.parse_link_record(owner_xattrs.device_record(device, 70000, 5)) is None
 
 
 def test_what_is_no_record_of_a_device_node() -> None:
-    for value in (b"", ownerattrs.link_record(1, 2), struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)):
-        assert ownerattrs.parse_device_record(value) is None
-    whiteout = bytearray(ownerattrs.device_record(ownerattrs.Device("char", 1, 3, 0)))
+    for value in (b"", owner_xattrs.link_record(1, 2), struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)):
+        assert owner_xattrs.parse_device_record(value) is None
+    whiteout = bytearray(owner_xattrs.device_record(owner_xattrs.Device("char", 1, 3, 0)))
     whiteout[8:12] = bytes(4)
-    assert ownerattrs.parse_device_record(bytes(whiteout)) is None
+    assert owner_xattrs.parse_device_record(bytes(whiteout)) is None
     for major, minor in ((4096, 0), (0, 1 << 20)):
         with pytest.raises(OSError):
-            ownerattrs.device_record(ownerattrs.Device("block", major, minor, 0))
+            owner_xattrs.device_record(owner_xattrs.Device("block", major, minor, 0))
 
 
 # -- the filter ------------------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ MACHINES = tuple(syscalls.TABLES)
 
 def answer(machine: str, name: str, *arguments: int, looks: bool = False) -> int:
     number = syscalls.TABLES[machine][name]
-    code = calls.owner_filter(machine, looks=looks)
+    code = filter.owner_filter(machine, looks=looks)
     return run(code, call(number, *arguments, arch=syscalls.AUDIT_ARCHES[machine]))
 
 
@@ -166,16 +169,16 @@ def answer(machine: str, name: str, *arguments: int, looks: bool = False) -> int
 @pytest.mark.heavy
 def test_filter_asks_about_owners_and_changes_alone(machine: str) -> None:
     asked = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.RET_USER_NOTIF}
-    assert asked == ({*calls.ALWAYS, *calls.CHANGES} - {"utimensat"}) & syscalls.TABLES[machine].keys()
+    assert asked == ({*filter.ALWAYS, *filter.CHANGES} - {"utimensat"}) & syscalls.TABLES[machine].keys()
     absent = {name for name in syscalls.TABLES[machine] if answer(machine, name) == bpf.errno_action(errno.ENOSYS)}
-    assert absent == set(calls.ABSENT)
+    assert absent == set(filter.ABSENT)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.heavy
 def test_filter_asks_what_users_look_at_where_they_are_expected(machine: str) -> None:
     names = {name for name in syscalls.TABLES[machine] if answer(machine, name, looks=True) == bpf.RET_USER_NOTIF}
-    expected = {*calls.ALWAYS, *calls.CHANGES, *calls.LOOKS, *calls.OPENS}
+    expected = {*filter.ALWAYS, *filter.CHANGES, *filter.LOOKS, *filter.OPENS}
     assert names == expected & syscalls.TABLES[machine].keys()
 
 
@@ -211,7 +214,7 @@ def test_filter_looks_at_arguments(machine: str) -> None:
 
 def test_other_abis() -> None:
     number = syscalls.X86_64["chown"]
-    code = calls.owner_filter("x86_64")
+    code = filter.owner_filter("x86_64")
     assert run(code, call(number, arch=syscalls.AUDIT_ARCH_I386)) == bpf.RET_ALLOW
     x32 = call(syscalls.X32_BIT | number, arch=syscalls.AUDIT_ARCH_X86_64)
     assert run(code, x32) == bpf.errno_action(errno.ENOSYS)
@@ -220,8 +223,8 @@ def test_other_abis() -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_boundary_filter_asks_about_devices(machine: str) -> None:
     number, arch = syscalls.TABLES[machine]["mknodat"], syscalls.AUDIT_ARCHES[machine]
-    for limits in ((1001, 1001), (ownerattrs.NO_ID, ownerattrs.NO_ID)):
-        code = calls.boundary_filter(limits, machine)
+    for limits in ((1001, 1001), (owner_xattrs.NO_ID, owner_xattrs.NO_ID)):
+        code = filter.boundary_filter(limits, machine)
         answers = {kind: run(code, call(number, 0, 0, kind | 0o644, arch=arch)) for kind in (0o10000, 0o20000, 0o60000)}
         assert answers == {0o10000: bpf.RET_ALLOW, 0o20000: bpf.RET_USER_NOTIF, 0o60000: bpf.RET_USER_NOTIF}
 
@@ -230,23 +233,23 @@ def test_boundary_filter_asks_about_devices(machine: str) -> None:
 def test_boundary_filter_asks_about_ids_beyond_the_map_alone(machine: str) -> None:
     ask, allow = bpf.RET_USER_NOTIF, bpf.RET_ALLOW
     code, all_ids = (
-        calls.boundary_filter((65537, 1001), machine),
-        calls.boundary_filter((ownerattrs.NO_ID, ownerattrs.NO_ID), machine),
+        filter.boundary_filter((65537, 1001), machine),
+        filter.boundary_filter((owner_xattrs.NO_ID, owner_xattrs.NO_ID), machine),
     )
     for arguments, expected in (
         (("fchownat", 3, 0, 65536, 1000), allow),
         (("fchownat", 3, 0, 65537, 0), ask),
         (("fchownat", 3, 0, 0, 1001), ask),
-        (("fchownat", 3, 0, ownerattrs.NO_ID, ownerattrs.NO_ID), allow),
+        (("fchownat", 3, 0, owner_xattrs.NO_ID, owner_xattrs.NO_ID), allow),
         (("fchownat", 3, 0, 0xFFFFFFFF_FFFFFFFF, 0), allow),
-        (("fchownat", 3, 0, ownerattrs.NO_ID, 70000), ask),
-        (("fchownat", 3, 0, ownerattrs.NO_ID - 1, 0), ask),
+        (("fchownat", 3, 0, owner_xattrs.NO_ID, 70000), ask),
+        (("fchownat", 3, 0, owner_xattrs.NO_ID - 1, 0), ask),
         (("fchown", 70000, 65536, 5), allow),
         (("setuid", 65536), allow),
         (("setuid", 65537), ask),
         (("setgid", 65536), ask),
         (("setresuid", 0, 0, 70000), ask),
-        (("setresgid", ownerattrs.NO_ID, 1000, ownerattrs.NO_ID), allow),
+        (("setresgid", owner_xattrs.NO_ID, 1000, owner_xattrs.NO_ID), allow),
         (("setreuid", 1, 65537), ask),
         (("setfsgid", 1001), ask),
         (("setgroups", 0, 0), ask),
@@ -262,15 +265,17 @@ def test_everything_asked_about_is_answered() -> None:
     processes = process.Processes(ROOT, os.open("/proc", os.O_PATH))
     caller = notification.Caller(process.Memory(), processes, inodes.Inodes())
     handled = {
-        *owners.Owners(caller).handlers,
-        *creation.Creation(caller).handlers,
-        *identity.Identity(caller).handlers,
+        *owner_calls.Owners(caller).handlers,
+        *creation_calls.Creation(caller).handlers,
+        *credential_calls.Identity(caller).handlers,
     }
-    assert handled == {*calls.ALWAYS, *calls.OPENS, "bind", "prctl", "unshare", "clone", "getsockopt"}
+    assert handled == {*filter.ALWAYS, *filter.OPENS, "bind", "prctl", "unshare", "clone", "getsockopt"}
     for looks in (False, True):
-        guarded = enforcement.enforced(caller, {}, calls.asked(looks=looks))
-        assert {*calls.CHANGES, *calls.OPENS, "execve", "mkdir", "stat"} <= guarded.keys() <= calls.asked(looks=looks)
-        assert looks == (guarded.keys() >= set(calls.LOOKS))
+        guarded = enforcement.enforced(caller, {}, filter.asked(looks=looks))
+        assert (
+            {*filter.CHANGES, *filter.OPENS, "execve", "mkdir", "stat"} <= guarded.keys() <= filter.asked(looks=looks)
+        )
+        assert looks == (guarded.keys() >= set(filter.LOOKS))
     assert set(devices.Devices(caller).handlers) == {"mknod", "mknodat"}
 
 
@@ -320,9 +325,9 @@ def test_memory_of_a_process() -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda caller, place: owners.Owners(caller)._give(os.getpid(), place + b"/file", 5, 6, follow=True),
+        lambda caller, place: owner_calls.Owners(caller)._give(os.getpid(), place + b"/file", 5, 6, follow=True),
         lambda caller, place: caller.write(os.getpid(), 0, b"x"),
-        lambda caller, place: identity.Identity(caller)._set(os.getpid(), ROOT, USER),
+        lambda caller, place: credential_calls.Identity(caller)._set(os.getpid(), ROOT, USER),
     ],
     ids=["chown", "memory", "credentials"],
 )
@@ -335,7 +340,7 @@ def test_nothing_is_done_for_a_thread_that_is_gone(
     processes = process.Processes(ROOT, os.open("/proc", os.O_PATH))
     monkeypatch.setattr(process.Processes, "set_credentials", lambda *arguments: done.append(arguments))
     monkeypatch.setattr(process.Memory, "write", lambda *arguments: done.append(arguments))
-    monkeypatch.setattr(owners, "real_chown", lambda *arguments, **options: done.append(arguments))
+    monkeypatch.setattr(owner_calls, "real_chown", lambda *arguments, **options: done.append(arguments))
     with (tmp_path / "file").open() as nobody, pytest.raises(notification.Gone):
         caller = notification.Caller(process.Memory(), processes, inodes.Inodes())
         caller.listener = nobody.fileno()
@@ -347,6 +352,6 @@ def test_nothing_is_done_for_a_thread_that_is_gone(
 def test_what_goes_round_the_filter_does_not_exist(name: str) -> None:
     number = syscalls.TABLES["x86_64"].get(name)
     assert number is not None, name
-    assert run(calls.owner_filter("x86_64"), call(number, arch=syscalls.AUDIT_ARCHES["x86_64"])) == bpf.errno_action(
+    assert run(filter.owner_filter("x86_64"), call(number, arch=syscalls.AUDIT_ARCHES["x86_64"])) == bpf.errno_action(
         errno.ENOSYS
     )

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import inroot
+from tiffin.builder.sandbox import root_path
 from tiffin.builder.sandbox.binfmt import can_run
 from tiffin.builder.sandbox.isolation import CHROOT, NONE, PROOT, RANGE, SINGLE, Isolation
-from tiffin.builder.sandbox.lifting import advice
+from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, join_streams, stream_pipe, substitute_mounts
+from tiffin.builder.sandbox.remediation import advice
 from tiffin.builder.sandbox.spec import Bind, SandboxSpec, SecretFile, Stub, Tmpfs
-from tiffin.builder.sandbox.standins import StandIns, furnish, join_streams, stream_pipe
 from tiffin.builder.sandbox.tiers import TierReport
 from tiffin.cache.values import replace
 
@@ -60,7 +60,7 @@ def test_everything_is_as_it_was_afterwards(root: Path, aside: Path, tmp_path: P
     before = shown(root)
     (tmp_path / "moved").mkdir()
     (tmp_path / "moved/f").write_text("f")
-    with StandIns(root, aside) as places:
+    with MountSubstitutes(root, aside) as places:
         places.file("etc/hosts", b"ours", 0o600)
         places.file("new/deep/file", b"x")
         assert places.directory("etc/link/lib", 0o700) == "usr/lib"
@@ -77,14 +77,14 @@ def test_everything_is_as_it_was_afterwards(root: Path, aside: Path, tmp_path: P
 
 
 def test_what_the_run_put_beside_stays(root: Path, aside: Path) -> None:
-    with StandIns(root, aside) as places:
+    with MountSubstitutes(root, aside) as places:
         places.file("new/file", b"x")
         (root / "new/kept").write_text("the run's")
     assert {path.name for path in (root / "new").iterdir()} == {"kept"}
 
 
 def test_a_directory_that_the_run_removed_is_gone(root: Path, aside: Path) -> None:
-    with StandIns(root, aside) as places:
+    with MountSubstitutes(root, aside) as places:
         places.file("new/file", b"x")
         (root / "new/file").unlink()
         (root / "new").rmdir()
@@ -92,7 +92,7 @@ def test_a_directory_that_the_run_removed_is_gone(root: Path, aside: Path) -> No
 
 
 def test_links_of_an_image_lead_nowhere_else(root: Path, aside: Path) -> None:
-    with pytest.raises(SandboxError, match="is a link to nothing"), StandIns(root, aside) as places:
+    with pytest.raises(SandboxError, match="is a link to nothing"), MountSubstitutes(root, aside) as places:
         places.file("etc/out/file", b"x")
 
 
@@ -106,8 +106,8 @@ def test_a_root_is_furnished_as_its_tier_needs(root: Path, aside: Path, tmp_path
         Bind(host_path=str(tmp_path), source="cache", path="/c"),
     )
     spec = replace(SPEC, tier=tier, root_dir=str(root), mounts=mounts, stubs=(Stub(path="t", is_directory=True),))
-    with StandIns(root, aside) as places:
-        made = furnish(spec, places)
+    with MountSubstitutes(root, aside) as places:
+        made = substitute_mounts(spec, places)
         if tier == RANGE:
             assert made == spec and (root / "t").is_dir() and (root / "proc").is_dir()
         else:
@@ -123,8 +123,8 @@ def test_a_root_is_furnished_as_its_tier_needs(root: Path, aside: Path, tmp_path
 
 def test_streams_of_a_chroot_have_names(root: Path, aside: Path) -> None:
     spec = replace(SPEC, tier=CHROOT, root_dir=str(root))
-    with StandIns(root, aside) as places:
-        furnish(spec, places)
+    with MountSubstitutes(root, aside) as places:
+        substitute_mounts(spec, places)
         reader, writer = stream_pipe(spec, "stdout")
         join_streams(spec)
         try:
@@ -150,7 +150,7 @@ def root_fd(root: Path) -> Iterator[int]:
     os.close(fd)
 
 
-@pytest.mark.parametrize("opener", [inroot.open_in_root, inroot.walk_in_root])
+@pytest.mark.parametrize("opener", [root_path.open_in_root, root_path.walk_in_root])
 @pytest.mark.parametrize(
     ("path", "leads"),
     [
@@ -166,7 +166,7 @@ def test_paths_stay_below_their_root(root: Path, root_fd: int, opener: object, p
         os.close(fd)
 
 
-@pytest.mark.parametrize("opener", [inroot.open_in_root, inroot.walk_in_root])
+@pytest.mark.parametrize("opener", [root_path.open_in_root, root_path.walk_in_root])
 @pytest.mark.parametrize(
     ("path", "flags", "follow", "number"),
     [

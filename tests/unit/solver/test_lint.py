@@ -10,16 +10,16 @@ from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.errors import DockerfileError
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.solver.plan import make_plan
-from tiffin.builder.solver.recipe import Recipe
+from tiffin.builder.solver.plan_options import PlanOptions
+from tiffin.builder.solver.planner import make_plan
 
 
 def found(text: str) -> list[tuple[int, str, str]]:
     dockerfile = parse(text.encode(), "F")
     options = check_options(dockerfile)
     planning: list[LintWarning] = []
-    recipe = Recipe(platform=Platform.parse("linux/amd64"), checks_only=True)
-    make_plan(dockerfile, recipe, base, planning)
+    plan_options = PlanOptions(platform=Platform.parse("linux/amd64"), checks_only=True)
+    make_plan(dockerfile, plan_options, base, planning)
     warnings = sorted(
         [*lint(dockerfile, options), *filtered(dockerfile, options, planning)],
         key=lambda warning: warning.span.first_line,

@@ -10,13 +10,13 @@ from tests.support.fuzz import fuzzing
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.errors import DockerfileError, DockerfileErrors, ImageError, Span, UsageError
 from tiffin.builder.instructions.mounts import MountFlag
-from tiffin.builder.instructions.ops import CopyOp, RunOp, Surroundings
+from tiffin.builder.instructions.ops import CopyOp, RunDefaults, RunOp
 from tiffin.builder.instructions.remote import is_git, is_http, parse_git
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, Descriptor, Manifest, Platform
-from tiffin.builder.solver.plan import make_plan
-from tiffin.builder.solver.planned import Plan
-from tiffin.builder.solver.recipe import BaseImage, Recipe
+from tiffin.builder.solver.plan import Plan
+from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
+from tiffin.builder.solver.planner import make_plan
 from tiffin.cache.digest import Digest
 
 quick = fuzzing(200)
@@ -61,9 +61,11 @@ def base(name: str, platform: Platform) -> BaseImage:
 
 def planned(text: str) -> Plan | None:
     """The plan, or None after checking that every fault has its place."""
-    recipe = Recipe(platform=Platform.parse("linux/amd64"), build_args={"A": "1"}, surroundings=Surroundings())
+    plan_options = PlanOptions(
+        platform=Platform.parse("linux/amd64"), build_args={"A": "1"}, run_defaults=RunDefaults()
+    )
     try:
-        return make_plan(parse(text.encode(), "F", keep_faults=True), recipe, base)
+        return make_plan(parse(text.encode(), "F", keep_faults=True), plan_options, base)
     except DockerfileErrors as exc:
         assert all(error.span is not None and error.message for error in exc.errors), exc
     except DockerfileError as exc:

@@ -17,16 +17,16 @@ from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.solver.checks import check
 from tiffin.builder.solver.outline import Outline
-from tiffin.builder.solver.plan import make_plan
-from tiffin.builder.solver.planned import Plan
-from tiffin.builder.solver.recipe import (
+from tiffin.builder.solver.plan import Plan
+from tiffin.builder.solver.plan_options import (
     DirectoryContext,
     ImageContext,
     NamedContext,
-    Recipe,
+    PlanOptions,
     RemoteContext,
     StageContext,
 )
+from tiffin.builder.solver.planner import make_plan
 
 ARM = Platform(os="linux", architecture="arm64")
 
@@ -42,13 +42,13 @@ def images() -> FakeImages:
     )
 
 
-def plan(text: str, **recipe: object) -> Plan:
-    return make_plan(parse(text.encode(), "D"), Recipe(platform=PLATFORM, **recipe), images().resolve)  # type: ignore[arg-type]
+def plan(text: str, **plan_options: object) -> Plan:
+    return make_plan(parse(text.encode(), "D"), PlanOptions(platform=PLATFORM, **plan_options), images().resolve)  # type: ignore[arg-type]
 
 
-def fault(text: str, **recipe: object) -> TiffinError:
+def fault(text: str, **plan_options: object) -> TiffinError:
     with pytest.raises(TiffinError) as caught:
-        plan(text, **recipe)
+        plan(text, **plan_options)
     return caught.value
 
 
@@ -59,7 +59,7 @@ def origins(made: Plan) -> list[object]:
 def test_only_what_the_target_needs_is_planned_and_looked_up() -> None:
     asked = images()
     text = "FROM nowhere AS unused\nFROM base AS a\nFROM base\nCOPY --from=a /x /\n"
-    made = make_plan(parse(text.encode(), "D"), Recipe(platform=PLATFORM), asked.resolve)
+    made = make_plan(parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), asked.resolve)
     assert sorted(made.stages) == [1, 2] and [name for name, _ in asked.asked] == ["base"]
 
 
@@ -187,7 +187,7 @@ def test_global_arguments_decide_bases_by_value_or_default() -> None:
 )
 def test_checks_find_what_values_show(kitchen: Kitchen, text: str, rules: list[str]) -> None:
     found, _ = check(
-        parse(text.encode(), "D"), Recipe(platform=PLATFORM), images().resolve, kitchen.contexts({"x": ""})
+        parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, kitchen.contexts({"x": ""})
     )
     assert [finding.rule for finding in found] == rules
 
@@ -196,19 +196,21 @@ def test_sources_that_an_ignore_file_hides_are_found(bench: Bench) -> None:
     bench.write({"hidden/f": "F", "kept": "K", ".dockerignore": "hidden\n"})
     text = "FROM base\nCOPY hidden/f /\nADD kept /\n"
     contexts = bench.services().contexts
-    found, _ = check(parse(text.encode(), "D"), Recipe(platform=PLATFORM), images().resolve, contexts)
+    found, _ = check(parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, contexts)
     assert [(finding.rule, finding.span.first_line) for finding in found] == [("CopyIgnoredFile", 2)]
 
 
 def test_a_check_tells_findings_and_the_error_that_would_end_the_build(kitchen: Kitchen) -> None:
     text = "# check=error=true\nFROM base AS Upper\nFROM nowhere AS two\n"
-    found, error = check(parse(text.encode(), "D"), Recipe(platform=PLATFORM), images().resolve, kitchen.contexts({}))
+    found, error = check(
+        parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, kitchen.contexts({})
+    )
     assert "StageNameCasing" in {finding.rule for finding in found} and "nowhere" in str(error)
-    found, error = check(parse(b"# check=error=true\nFROM base AS Upper\n", "D"), Recipe(platform=PLATFORM), images().resolve, kitchen.contexts({}))  # fmt: skip
+    found, error = check(parse(b"# check=error=true\nFROM base AS Upper\n", "D"), PlanOptions(platform=PLATFORM), images().resolve, kitchen.contexts({}))  # fmt: skip
     assert [finding.rule for finding in found] == ["StageNameCasing"] and "lint violation" in str(error)
     skipped, error = check(
         parse(b"# check=skip=StageNameCasing;error=true\nFROM base AS Upper\n", "D"),
-        Recipe(platform=PLATFORM),
+        PlanOptions(platform=PLATFORM),
         images().resolve,
         kitchen.contexts({}),
     )

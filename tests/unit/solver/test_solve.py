@@ -13,7 +13,7 @@ from tests.fakes.sink import RecordingSink
 from tests.fakes.step_cache import MemoryCache
 from tests.support.plans import Kitchen
 from tiffin.builder.errors import BuildError, CanceledError
-from tiffin.builder.solver.solve import Job, Made, Watch
+from tiffin.builder.solver.solve import Job, StepResult, Watch
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.digest import Digest
 
@@ -333,7 +333,7 @@ def test_interrupt_stops_what_runs_and_goes_on(kitchen: Kitchen) -> None:
     """An error that is none of ours, as Ctrl-C is: threads of stages must end before it can be told."""
 
     class Interrupted(FakeExecutor):
-        def execute(self, job: Job) -> Made:
+        def execute(self, job: Job) -> StepResult:
             if job.stage.name == "left":
                 raise KeyboardInterrupt
             return super().execute(job)

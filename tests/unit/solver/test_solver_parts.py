@@ -14,9 +14,9 @@ from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import BuildError, Span, UsageError
 from tiffin.builder.image.users import resolve_owner, resolve_user
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
-from tiffin.builder.solver.copying import Copier, Style
-from tiffin.builder.solver.modes import change_mode
-from tiffin.builder.solver.selecting import content_digest, select
+from tiffin.builder.solver.chmod import change_mode
+from tiffin.builder.solver.copier import Copier, Style
+from tiffin.builder.solver.selection import content_digest, select
 from tiffin.builder.solver.trees import DirectoryTree, LayerTree
 from tiffin.cache.filestat import StatTable
 from tiffin.cache.local import Table

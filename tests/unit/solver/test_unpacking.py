@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.tar_members import TIME, Members, archive, data
 from tiffin.builder.errors import ImageError
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
 from tiffin.builder.solver.changed_tree import ChangedTree
 from tiffin.builder.solver.trees import LayerTree

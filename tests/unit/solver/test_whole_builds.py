@@ -11,10 +11,10 @@ from tests.fakes.sink import RecordingSink
 from tests.support.bench_of_builds import COPIES, GZIP, OVERLAYS, PASSWD, PLAIN, Bench
 from tiffin.builder.errors import BuildError, DockerfileError, RunError, SandboxError
 from tiffin.builder.events import Event, PhaseEnded
-from tiffin.builder.instructions.ops import Surroundings
+from tiffin.builder.instructions.ops import RunDefaults
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.isolation import NONE, Isolation
-from tiffin.builder.solver.build import foresee
+from tiffin.builder.solver.build import forecast
 from tiffin.builder.solver.results import COMMITS, ONE
 from tiffin.cache.digest import Digest
 
@@ -192,8 +192,8 @@ def test_failure_ends_the_command_of_another_branch(bench: Bench) -> None:
 
 
 def test_a_sandbox_is_told_all_that_the_dockerfile_says(bench: Bench) -> None:
-    around = Surroundings(hosts=(("db", "10.0.0.1"),), shm_bytes=1 << 20, ulimits=(("nofile", 1, 2),))
-    bench.build('FROM base\nENV A=1\nUSER www\nWORKDIR /w\nARG B=2\nRUN --network=none say ""\n', surroundings=around)
+    around = RunDefaults(hosts=(("db", "10.0.0.1"),), shm_bytes=1 << 20, ulimits=(("nofile", 1, 2),))
+    bench.build('FROM base\nENV A=1\nUSER www\nWORKDIR /w\nARG B=2\nRUN --network=none say ""\n', run_defaults=around)
     (spec,) = bench.launcher.specs
     assert spec.argv == ("/bin/sh", "-c", 'say ""') and (spec.uid, spec.gid, spec.cwd) == (33, 34, "/w")
     assert {"PATH=/bin", "A=1", "B=2", "HOME=/www"} <= set(spec.env)
@@ -318,6 +318,6 @@ def test_explanation_names_what_differed(bench: Bench) -> None:
 
 def test_foreseen_explanation_makes_nothing(bench: Bench) -> None:
     bench.write({"f": "F"})
-    report = foresee(bench.request("FROM base\nCOPY f /\nRUN a\n"), bench.services(explainer=bench.explainer))
+    report = forecast(bench.request("FROM base\nCOPY f /\nRUN a\n"), bench.services(explainer=bench.explainer))
     lines = list(report.lines(str))
     assert len(lines) == 3 and lines[-1] == "2 steps missed" and bench.sink.started() == []

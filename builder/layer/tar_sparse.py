@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tiffin.builder.errors import CorruptError
-from tiffin.builder.layer.tarfields import decimal, number
+from tiffin.builder.layer.tar_fields import decimal, number
 
 BLOCK_BYTES = 512
 MAX_PARTS = 1 << 20  # of one file; GNU tar writes one for each hole

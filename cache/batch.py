@@ -15,14 +15,14 @@ MIN_QUESTION = 4  # rows; fewer are asked for at once
 PARALLEL_ROWS = 16
 
 
-def question_name(names: Sequence[str]) -> str:
+def batch_key(names: Sequence[str]) -> str:
     """The name of the row that answers for all of `names`."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def read_rows(names: Sequence[str], read: Callable[[str], bytes | None]) -> dict[str, bytes]:
     """The rows of a question: those a stored answer to it has, the others one by one, many at a time. `read` reads one."""
-    rows = answered(read(question_name(names)), names) if len(names) >= MIN_QUESTION else {}
+    rows = answered(read(batch_key(names)), names) if len(names) >= MIN_QUESTION else {}
     missing = [name for name in names if name not in rows]
     if missing:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:

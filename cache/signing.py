@@ -20,7 +20,7 @@ from tiffin.cache.errors import CorruptError, UsageError
 MIN_SECRET_BYTES = 16
 
 
-class Sealer(Protocol):
+class RecordSigner(Protocol):
     """Turns records into rows and back."""
 
     def seal(self, name: str, record: bytes) -> bytes:
@@ -30,7 +30,7 @@ class Sealer(Protocol):
         """The record of a row; raises CorruptError."""
 
 
-class Unsealed:
+class Unsigned:
     """No signatures: anyone who can write to the cache is believed."""
 
     def seal(self, name: str, record: bytes) -> bytes:
@@ -125,10 +125,10 @@ class Ed25519(_Sealed):
         return True
 
 
-def sealer_of(path: Path | None) -> Sealer:
+def signer_of(path: Path | None) -> RecordSigner:
     """The sealer for a key file, or none; raises UsageError."""
     if path is None:
-        return Unsealed()
+        return Unsigned()
     try:
         data = path.read_bytes()
     except OSError as exc:

@@ -39,14 +39,14 @@ FILTERED = "2"  # of Seccomp in /proc/self/status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lift:
+class Advice:
     """Something to change, and how."""
 
     what: str
     text: str
 
 
-def advice(reports: Sequence[TierReport]) -> list[Lift]:
+def advice(reports: Sequence[TierReport]) -> list[Advice]:
     """What would help, most useful first; nothing where the best tier works without limits."""
     usable = {report.name: report for report in reports if report.usable}
     best = usable.get(RANGE) or usable.get(SINGLE)
@@ -54,14 +54,14 @@ def advice(reports: Sequence[TierReport]) -> list[Lift]:
     if best is None:
         result += _for_namespaces()
         if CHROOT not in usable:
-            result.append(Lift(what="A pod that runs as root gets tier chroot", text=POD_ROOT))
+            result.append(Advice(what="A pod that runs as root gets tier chroot", text=POD_ROOT))
     elif best.isolation is not None:
         if not best.isolation.overlay:
-            result.append(Lift(what="A volume for the state directory, so that layers are mounted", text=POD_VOLUME))
+            result.append(Advice(what="A volume for the state directory, so that layers are mounted", text=POD_VOLUME))
         if not best.isolation.own_pids:
-            result.append(Lift(what="A pod with a user namespace of its own", text=POD_USERS))
+            result.append(Advice(what="A pod with a user namespace of its own", text=POD_USERS))
     if RANGE not in usable and SINGLE in usable and os.getuid() != 0:
-        result.append(Lift(what="Subordinate ids give tier range", text=SUBIDS.format(user=_user())))
+        result.append(Advice(what="Subordinate ids give tier range", text=SUBIDS.format(user=_user())))
     return result
 
 
@@ -73,18 +73,18 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _for_namespaces() -> list[Lift]:
+def _for_namespaces() -> list[Advice]:
     result = []
     if _read(APPARMOR_SWITCH) == "1":
         text = APPARMOR.format(program=os.path.realpath(sys.executable))
-        result.append(Lift(what="AppArmor forbids user namespaces; a profile allows them", text=text))
+        result.append(Advice(what="AppArmor forbids user namespaces; a profile allows them", text=text))
     for path, bad, setting in SYSCTLS:
         if _read(path) == bad:
-            result.append(Lift(what="A sysctl forbids user namespaces", text=f"sysctl -w {setting}    # as root"))
+            result.append(Advice(what="A sysctl forbids user namespaces", text=f"sysctl -w {setting}    # as root"))
     if _is_filtered():
         tier = RANGE if os.getuid() == 0 else SINGLE
         text = POD_PROFILE.format(tier=tier, calls=CALLS)
-        result.append(Lift(what="A seccomp profile forbids user namespaces; another allows them", text=text))
+        result.append(Advice(what="A seccomp profile forbids user namespaces; another allows them", text=text))
     return result
 
 

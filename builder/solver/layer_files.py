@@ -12,8 +12,8 @@ from typing import BinaryIO, cast
 
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.index import Entry
-from tiffin.builder.layer.slices import FileSlice
-from tiffin.builder.layer.tarread import read_layer
+from tiffin.builder.layer.section_reader import FileSlice
+from tiffin.builder.layer.tar_reader import read_layer
 from tiffin.builder.solver.results import LayerRef
 from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
 

@@ -17,8 +17,8 @@ from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
 from tiffin.builder.oci.spec import chain_id
 from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.planned import Plan, StagePlan
-from tiffin.builder.solver.selecting import Selected, content_digest, listing_of, select
+from tiffin.builder.solver.plan import Plan, StagePlan
+from tiffin.builder.solver.selection import Selected, content_digest, listing_of, select
 from tiffin.builder.solver.trees import SourceTree
 from tiffin.cache.digest import Digest
 from tiffin.cache.keys import KeyPart, step_key

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol, cast
 from tiffin.builder.errors import StoreError
 
 
-class Follower(Protocol):
+class FetchObserver(Protocol):
     """Told how a fetch gets on. Both may raise to end it."""
 
     def begun(self, path: Path) -> None:
@@ -26,13 +26,13 @@ class Follower(Protocol):
         """More bytes are in the file."""
 
 
-class Arriving:
+class StreamingFetch:
     """One fetch in a thread of its own. As a context manager it gives the bytes, and ends when the fetch has.
 
     Leaving the block raises the fetch's own error, if there is one: it says more than what it led to here.
     """
 
-    def __init__(self, fetch: Callable[[Follower], None], finished: Path) -> None:
+    def __init__(self, fetch: Callable[[FetchObserver], None], finished: Path) -> None:
         self._fetch = fetch
         self._finished = finished  # where the blob is if it came without being followed
         self._changed = threading.Condition()  # guards all below

@@ -9,8 +9,8 @@ from __future__ import annotations
 import binascii
 import os
 
-from tiffin.builder import ownerattrs
-from tiffin.builder.sandbox import inroot, kernel
+from tiffin.builder import owner_xattrs
+from tiffin.builder.sandbox import kernel, root_path
 from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def make(item: _Item, scratch: str) -> int:
 def _bind(item: _Item) -> int:
     if item["source"]:  # below a directory that a sandbox may write: no link of its making leads out
         directory = os.open(item["host_path"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        source = inroot.open_in_root(directory, item["source"], os.O_PATH, follow=False)
+        source = root_path.open_in_root(directory, item["source"], os.O_PATH, follow=False)
         os.close(directory)
         mount_fd = kernel.clone_descriptor(source)
         os.close(source)
@@ -75,7 +75,7 @@ def _layers(item: _Item, scratch: str) -> int:
     if item["source"] in ("", "."):
         return overlay
     target = _attach(overlay, f"{place}/root")
-    source = inroot.open_in_root(target, item["source"], os.O_PATH)
+    source = root_path.open_in_root(target, item["source"], os.O_PATH)
     os.close(target)
     mount_fd = kernel.clone_descriptor(source)
     os.close(source)
@@ -91,7 +91,7 @@ def _secret(item: _Item, scratch: str) -> int:
     data = binascii.a2b_base64(item["data"])
     while data:
         data = data[os.write(fd, data) :]
-    ownerattrs.give(fd, item["uid"], item["gid"])
+    owner_xattrs.give(fd, item["uid"], item["gid"])
     os.fchmod(fd, item["mode"])
     os.close(fd)
     mount_fd = kernel.clone_tree("secret", recursive=False, directory_fd=root)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from tiffin.builder.ownerattrs import NO_ID
+from tiffin.builder.owner_xattrs import NO_ID
 from tiffin.builder.sandbox import bpf, syscalls
 from tiffin.builder.sandbox.emulation.process import RLIMIT_LOCKS
 

@@ -8,16 +8,16 @@ import stat
 import struct
 from collections.abc import Callable
 
-from tiffin.builder import ownerattrs
+from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.emulation import credentials as rules
-from tiffin.builder.sandbox.emulation.calls import (
+from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.filter import (
     PR_CAP_AMBIENT,
     PR_CAPBSET_DROP,
     PR_GET_KEEPCAPS,
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
 )
-from tiffin.builder.sandbox.emulation.credentials import Credentials
 from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from tiffin.builder.sandbox.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
 from tiffin.cache.values import replace
@@ -237,12 +237,12 @@ class Identity:
 def _number(argument: int) -> int:
     """An id; -1 as such, others without sign."""
     argument &= 0xFFFFFFFF
-    return -1 if argument == ownerattrs.NO_ID else argument
+    return -1 if argument == owner_xattrs.NO_ID else argument
 
 
 def _file_capabilities(path: bytes) -> tuple[int, int, bool] | None:
     try:
-        value = os.getxattr(path, ownerattrs.CAPABILITY)
+        value = os.getxattr(path, owner_xattrs.CAPABILITY)
     except OSError:
         return None
     if len(value) < 20 or int.from_bytes(value[:4], "little") & 0xFF000000 not in _REVISIONS:

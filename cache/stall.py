@@ -12,7 +12,7 @@ from tiffin.cache.shared import UnavailableError
 MIN_BYTES_PER_SECOND = 4096
 
 
-class Paced:
+class MinimumRateReader:
     """Reads `raw` (anything with `read1`, each call bounded by its own time limit), and gives up when `seconds` bring less
     than MIN_BYTES_PER_SECOND each. `close` ends the connection."""
 
@@ -42,7 +42,7 @@ class Paced:
     def close(self) -> None:
         self._close()
 
-    def __enter__(self) -> Paced:
+    def __enter__(self) -> MinimumRateReader:
         return self
 
     def __exit__(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import inroot, proot
+from tiffin.builder.sandbox import proot, root_path
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
 from tiffin.cache.files import disk_errors, remove_tree
 from tiffin.cache.values import dataclass, replace
@@ -46,7 +46,7 @@ class _Place:
     source: Path | None = None
 
 
-class StandIns:
+class MountSubstitutes:
     """The stand-ins of one run in `root`. A context manager: leaving it takes them out. `aside` is an empty directory."""
 
     def __init__(self, root: Path, aside: Path) -> None:
@@ -56,7 +56,7 @@ class StandIns:
         self.made: list[str] = []  # directories on the way to a place
         self._root_fd = os.open(root, _DIRECTORY)
 
-    def __enter__(self) -> StandIns:
+    def __enter__(self) -> MountSubstitutes:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +101,7 @@ class StandIns:
     def mount_point(self, path: str, *, is_directory: bool) -> None:
         """Something to mount on, unless there is something already."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.close(inroot.open_in_root(self._root_fd, path, os.O_PATH))
+            os.close(root_path.open_in_root(self._root_fd, path, os.O_PATH))
             return
         if is_directory:
             self.directory(path)
@@ -139,7 +139,7 @@ class StandIns:
         for part in filter(None, path.split("/")):
             done = f"{done}/{part}" if done else part
             try:
-                below = inroot.open_in_root(self._root_fd, done, _DIRECTORY)
+                below = root_path.open_in_root(self._root_fd, done, _DIRECTORY)
             except FileNotFoundError:
                 try:
                     with _times_kept(fd):
@@ -149,7 +149,7 @@ class StandIns:
                         f'"{done}" in the image is a link to nothing, and the step needs a directory there',
                         remedy="make the directory in an earlier step",
                     ) from exc
-                below = inroot.open_in_root(self._root_fd, done, _DIRECTORY)
+                below = root_path.open_in_root(self._root_fd, done, _DIRECTORY)
                 self.made.append(os.path.relpath(os.readlink(f"/proc/self/fd/{below}"), os.path.realpath(self.root)))
             os.close(fd)
             fd = below
@@ -160,7 +160,7 @@ class StandIns:
     def _take_out(self, place: _Place) -> None:
         parent_path, _, name = place.path.rpartition("/")
         try:
-            parent = inroot.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
+            parent = root_path.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
         except OSError as exc:
             if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
@@ -179,7 +179,7 @@ class StandIns:
     def _remove_made(self, path: str) -> None:
         parent_path, _, name = path.rpartition("/")
         with contextlib.suppress(OSError):  # the run put something there, or removed it
-            parent = inroot.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
+            parent = root_path.open_in_root(self._root_fd, parent_path or ".", _DIRECTORY, follow=False)
             try:
                 with _times_kept(parent):
                     os.rmdir(name, dir_fd=parent)
@@ -194,7 +194,7 @@ def _times_kept(directory: int) -> Iterator[None]:
     os.utime(directory, ns=(st.st_atime_ns, st.st_mtime_ns))
 
 
-def furnish(spec: SandboxSpec, places: StandIns) -> SandboxSpec:
+def substitute_mounts(spec: SandboxSpec, places: MountSubstitutes) -> SandboxSpec:
     """Put into the root what `spec` needs there; the spec as it then runs. Raises SandboxError, StoreError."""
     match spec.tier:
         case "chroot":
@@ -246,7 +246,7 @@ def join_streams(spec: SandboxSpec) -> None:
         os.symlink("stdout", f"{spec.root_dir}/dev/stderr")
 
 
-def _stand_in_system(places: StandIns, *, tty: bool) -> None:
+def _stand_in_system(places: MountSubstitutes, *, tty: bool) -> None:
     """/dev, /proc and /sys as far as they can be had."""
     dev = places.directory("dev")
     for name in STREAMS:  # but where it has a pipe of its own (stream_pipe)
@@ -266,7 +266,7 @@ def _stand_in_system(places: StandIns, *, tty: bool) -> None:
     (proc / "mounts").write_bytes(MOUNTS)
 
 
-def _stand_in_files(spec: SandboxSpec, places: StandIns) -> None:
+def _stand_in_files(spec: SandboxSpec, places: MountSubstitutes) -> None:
     places.file("etc/hosts", spec.hosts.encode("utf-8", "surrogateescape"))
     places.file("etc/resolv.conf", spec.resolv_conf.encode("utf-8", "surrogateescape"))
 
@@ -295,7 +295,7 @@ def _copy_file(source: Path, target: Path) -> None:
         target.write_bytes(data)
 
 
-def _stand_in(mount: Mount, places: StandIns) -> None:
+def _stand_in(mount: Mount, places: MountSubstitutes) -> None:
     path = mount.path.strip("/")
     match mount:
         case Tmpfs():

@@ -24,7 +24,7 @@ Rows = Mapping[str, bytes]
 _Answer = TypeVar("_Answer")
 
 
-class AbsentError(StoreError):
+class CacheNotFoundError(StoreError):
     """A shared cache that nobody has filled yet."""
 
 
@@ -53,7 +53,7 @@ class Guard:
             return {}
         try:
             return bounded(question, self.seconds)
-        except AbsentError as exc:
+        except CacheNotFoundError as exc:
             self._is_absent = True
             if not self._begins:
                 self.tell(exc.message)
@@ -118,7 +118,7 @@ def _by_child(question: Callable[[], Rows], seconds: float) -> Rows:
     except ValueError as exc:
         raise StoreError("it could not be asked", remedy="try again") from exc
     if "error" in document:
-        kind = AbsentError if document["absent"] else StoreError
+        kind = CacheNotFoundError if document["absent"] else StoreError
         raise kind(document["error"], remedy=document["remedy"])
     return {name: text.encode("utf-8", "surrogateescape") for name, text in document["rows"].items()}
 
@@ -135,7 +135,7 @@ def _answer(question: Callable[[], Rows], fd: int, seconds: float) -> None:
                 "rows": {name: data.decode("utf-8", "surrogateescape") for name, data in rows.items()}
             }
         except TiffinError as exc:
-            document = {"error": exc.message, "remedy": exc.remedy, "absent": isinstance(exc, AbsentError)}
+            document = {"error": exc.message, "remedy": exc.remedy, "absent": isinstance(exc, CacheNotFoundError)}
         data = json.dumps(document).encode()
         while data:
             data = data[os.write(fd, data) :]

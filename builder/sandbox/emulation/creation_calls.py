@@ -10,10 +10,10 @@ import os
 import stat
 import struct
 
-from tiffin.builder import ownerattrs
+from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.emulation import process
-from tiffin.builder.sandbox.emulation.calls import CREATING, is_invalid
 from tiffin.builder.sandbox.emulation.credentials import CAP_FSETID, CAP_MKNOD
+from tiffin.builder.sandbox.emulation.filter import CREATING, is_invalid
 from tiffin.builder.sandbox.emulation.inodes import Record, remove
 from tiffin.builder.sandbox.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from tiffin.builder.sandbox.emulation.process import AT_FDCWD, copied_socket, socket_path
@@ -242,12 +242,12 @@ def make_placeholder(path: bytes, mode: int) -> None:
     os.mknod(path, stat.S_IFSOCK | mode)
 
 
-def device_of(kind: int, number: int) -> ownerattrs.Device:
+def device_of(kind: int, number: int) -> owner_xattrs.Device:
     """The device that mknod(2) describes."""
-    return ownerattrs.Device("char" if kind == stat.S_IFCHR else "block", os.major(number), os.minor(number), 0)
+    return owner_xattrs.Device("char" if kind == stat.S_IFCHR else "block", os.major(number), os.minor(number), 0)
 
 
-def tell_of_device(caller: Caller, path: bytes, device: ownerattrs.Device) -> None:
+def tell_of_device(caller: Caller, path: bytes, device: owner_xattrs.Device) -> None:
     """End the command where a node would come into its layer, if it can begin anew where nodes can be opened."""
     if caller.beyond is not None and os.stat(parent_of(path)).st_dev != os.stat(b"/dev").st_dev:
         caller.beyond(f"mknod of device {device.kind[0]} {device.major}:{device.minor}")

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError
-from tiffin.builder.layer import tarsparse, xattrs
+from tiffin.builder.layer import tar_sparse, xattrs
 from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.layer.paths import ROOT
-from tiffin.builder.layer.tarfields import cstring, decimal, number, pax_records, pax_time, seconds_to_ns, text
-from tiffin.builder.layer.tarwrite import OPAQUE_NAME, WHITEOUT_PREFIX
+from tiffin.builder.layer.tar_fields import cstring, decimal, number, pax_records, pax_time, seconds_to_ns, text
+from tiffin.builder.layer.tar_writer import OPAQUE_NAME, WHITEOUT_PREFIX
 
 BLOCK_BYTES = 512
 READ_BYTES = 1 << 18  # asked of the stream at a time; whoever hashes behind it is worth calling then
@@ -231,8 +231,8 @@ class _Reader:
         if kind != b"S" and not records:
             content = _Content(source, stored)
             return entry._replace(offset=source.position), content, content
-        parts = tarsparse.header_parts(kind, block, records, source.take)
-        if parts is None and (found := tarsparse.data_parts(records, source.take)) is not None:
+        parts = tar_sparse.header_parts(kind, block, records, source.take)
+        if parts is None and (found := tar_sparse.data_parts(records, source.take)) is not None:
             parts = found[:2]
             stored -= found[2]
         if parts is None:
@@ -242,7 +242,7 @@ class _Reader:
         if sum(length for _, length in parts[0]) != stored or self._hole_bytes > MAX_HOLE_BYTES:
             raise CorruptError(f'"{entry.path}" in a layer claims to be {parts[1]} bytes long', remedy=_HOSTILE)
         content = _Content(source, stored)
-        return entry._replace(size=parts[1]), content, tarsparse.SparseContent(content, *parts)
+        return entry._replace(size=parts[1]), content, tar_sparse.SparseContent(content, *parts)
 
 
 def _check(block: bytes) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tiffin.builder.errors import BuildError
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.diff import inode_of, linked_changes, read_entry
 from tiffin.builder.layer.directories import Directories, host_name, image_name
 from tiffin.builder.layer.index import Entry, new_entry, sort_key

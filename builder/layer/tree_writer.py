@@ -20,7 +20,7 @@ from tiffin.builder.layer import xattrs
 from tiffin.builder.layer.copyfile import Readable, copy_content
 from tiffin.builder.layer.directories import Directories, host_name
 from tiffin.builder.layer.index import Entry
-from tiffin.builder.ownerattrs import (
+from tiffin.builder.owner_xattrs import (
     CAPABILITY,
     DEVICE,
     NO_ID,

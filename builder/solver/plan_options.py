@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tiffin.builder.instructions.ops import GitOrigin, Surroundings, UrlOrigin
+from tiffin.builder.instructions.ops import GitOrigin, RunDefaults, UrlOrigin
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
 from tiffin.cache.digest import Digest
@@ -53,7 +53,7 @@ NamedContext = DirectoryContext | ImageContext | StageContext | RemoteContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class PlanOptions:
     """What the user asked for, apart from the Dockerfile and the context themselves."""
 
     platform: Platform
@@ -61,6 +61,6 @@ class Recipe:
     target: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    run_defaults: RunDefaults = field(default_factory=RunDefaults)
     allowed: frozenset[str] = frozenset()
     checks_only: bool = False  # every stage is planned, nothing will be built

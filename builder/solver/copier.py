@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from tiffin.builder.errors import BuildError, Span
-from tiffin.builder.layer.changes import Change
+from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.layer.xattrs import ACCESS_LIST, agreeing
 from tiffin.builder.solver.changed_tree import Below, ChangedTree, Opener
-from tiffin.builder.solver.modes import change_mode
-from tiffin.builder.solver.selecting import Selected, walk
+from tiffin.builder.solver.chmod import change_mode
+from tiffin.builder.solver.selection import Selected, walk
 from tiffin.builder.solver.trees import ROOT, SourceTree
 from tiffin.cache.values import dataclass
 
