@@ -106,7 +106,7 @@ class BlobStore:
         """A small blob, verified; raises CorruptError if it is larger than `limit_bytes`."""
         with self.open(digest) as stream:
             if (self.size(digest) or 0) > limit_bytes:
-                raise CorruptError(f"blob {digest} is larger than {limit_bytes} bytes", remedy="it is no document")
+                raise CorruptError(f"blob {digest} is larger than {limit_bytes} bytes", remedy="it is not a document")
             return stream.read()
 
     def delete(self, digest: Digest) -> int:

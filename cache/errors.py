@@ -3,7 +3,7 @@
 TiffinError                 exit 1
 ├── UsageError              exit 2   a wrong flag or combination of flags
 └── StoreError              exit 1   the state directory or a cache
-    ├── DigestError                  text that is no digest
+    ├── DigestError                  text that is not a valid digest
     ├── MissingBlobError             a layer that is nowhere, or came damaged
     ├── CorruptError                 bytes that do not have the promised digest, size or form
     └── DiskFullError                no space left on the device

@@ -133,7 +133,7 @@ def _open_directory(name: str, parent: int) -> int:
 
 
 def _unlink_files(directory: int) -> list[str]:
-    """Remove everything that is no directory; the names of the directories."""
+    """Remove everything that is not a directory; the names of the directories."""
     with os.scandir(directory) as found:
         children = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
     for name, is_directory in children:

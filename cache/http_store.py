@@ -39,7 +39,7 @@ class HttpStore:
     def __init__(self, url: str, *, timeout_seconds: float, token: str = "", trust: Trust | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{place_of(url)} is no http address", remedy="write url=https://HOST/PATH")
+            raise UsageError(f"{place_of(url)} is not an http address", remedy="write url=https://HOST/PATH")
         self.place = place_of(url)
         self._base = self.place.rstrip("/")
         self._auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None

@@ -107,14 +107,14 @@ def _keep(stream: BinaryIO, ref: BlobRef, blobs: BlobStore) -> None:
 def _check(name: str) -> None:
     if not (_DNS.fullmatch(name) if name.startswith("dns:") else _is_address(name)):
         shown = name.rpartition("@")[2] if "@" in name else name  # no credentials
-        raise UsageError(f"--cache-peer {shown} is no peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
+        raise UsageError(f"--cache-peer {shown} is not a valid peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
 
 
 def _is_address(name: str) -> bool:
     try:
         parts = urlsplit(name)
         return parts.scheme in ("http", "https") and bool(_HOST.fullmatch(parts.hostname or "")) and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is not a number
         return False
 
 

@@ -41,7 +41,7 @@ class RedisStore:
     ) -> None:
         self.place = place_of(url)
         if urlsplit(url).scheme not in SCHEMES:
-            raise UsageError(f"{self.place} is no address of Redis", remedy="write url=redis://HOST:PORT/DATABASE")
+            raise UsageError(f"{self.place} is not an address of Redis", remedy="write url=redis://HOST:PORT/DATABASE")
         self._url = url
         self._timeout = timeout_seconds
         self._ttl = ttl_seconds or None
@@ -151,7 +151,7 @@ def _connect(url: str, seconds: float) -> Any:
         return redis.Redis.from_url(url, retry=retry, **options, **_without_greeting(redis.Redis))
     except ValueError as exc:
         raise UsageError(
-            f"{place_of(url)} is no address of Redis", remedy="write url=redis://HOST:PORT/DATABASE"
+            f"{place_of(url)} is not an address of Redis", remedy="write url=redis://HOST:PORT/DATABASE"
         ) from exc
     except redis.exceptions.RedisError as exc:
         raise UnavailableError("the connection failed", remedy="is it running?") from exc

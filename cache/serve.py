@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             parts = urlsplit(self.path)
-        except ValueError:  # brackets around what is no address
+        except ValueError:  # brackets around what is not a valid address
             self._answer(400, b"", {})
             return
         if parts.path in ("/v2", "/v2/"):

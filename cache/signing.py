@@ -108,7 +108,7 @@ class Ed25519(_Sealed):
         elif isinstance(key, ed25519.Ed25519PublicKey):
             self._public = key
         else:
-            raise UsageError(f"{path} is no ed25519 key", remedy="make one: openssl genpkey -algorithm ed25519")
+            raise UsageError(f"{path} is not an ed25519 key", remedy="make one: openssl genpkey -algorithm ed25519")
 
     def sign(self, message: bytes) -> bytes:
         if self._private is None:

@@ -82,7 +82,7 @@ class StateDir:
         except FileNotFoundError:
             pass
         except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "its stamp is no text"
+            reason = exc.strerror if isinstance(exc, OSError) else "its stamp is not text"
             raise StoreError(
                 f"cannot use the state directory {root}: {reason}",
                 remedy="set --root or TIFFIN_ROOT to a writable path",

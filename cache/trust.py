@@ -185,7 +185,7 @@ def system_authorities(environ: Mapping[str, str]) -> Authorities:
     present = [path for path in named or SYSTEM_DIRECTORIES if os.path.isdir(path)]
     if named and not present and not variable:
         raise UsageError(
-            f"{DIRECTORY_VARIABLE} names {environ[DIRECTORY_VARIABLE]}, which is no directory",
+            f"{DIRECTORY_VARIABLE} names {environ[DIRECTORY_VARIABLE]}, which is not a directory",
             remedy=f"correct or unset {DIRECTORY_VARIABLE}",
         )
     folders += present

@@ -108,7 +108,7 @@ class ContextOpener:
                 result.contexts[name] = DirectoryContext()
                 result.roots[name] = self._archive_at(name, value)
             elif not Path(value).is_dir():
-                raise ContextError(f"--build-context {name}={value} is no directory", remedy="name an existing one")
+                raise ContextError(f"--build-context {name}={value} is not a directory", remedy="name an existing one")
             else:
                 result.contexts[name] = DirectoryContext()
                 result.roots[name] = Path(value)
@@ -123,7 +123,7 @@ class ContextOpener:
             raise UsageError(f"{text} cannot be combined with -f {STDIN}", remedy="put the Dockerfile into the archive")
         path = Path(text)
         if not path.is_dir():
-            raise ContextError(f"build context {text} is no directory", remedy="name an existing directory")
+            raise ContextError(f"build context {text} is not a directory", remedy="name an existing directory")
         return path, True
 
     def _from_stream(self, stream: BinaryIO, file: str, what: str) -> BuildContext:
@@ -153,7 +153,7 @@ class ContextOpener:
                 spool = spooled(stream, self._scratch() / f"context-{len(name)}-{name.encode().hex()}")
             if not is_tar(spool):
                 raise ContextError(
-                    f"--build-context {name}={url} is no tar archive", remedy="use ADD for a single file"
+                    f"--build-context {name}={url} is not a tar archive", remedy="use ADD for a single file"
                 )
             return tar_tree(spool, url)
 
@@ -182,5 +182,5 @@ def _read(path: Path) -> bytes:
 def _limited(stream: BinaryIO, what: str) -> bytes:
     data = stream.read(MAX_DOCKERFILE_BYTES + 1)
     if len(data) > MAX_DOCKERFILE_BYTES:
-        raise ContextError(f"{what} is larger than {MAX_DOCKERFILE_BYTES} bytes", remedy="it is no Dockerfile")
+        raise ContextError(f"{what} is larger than {MAX_DOCKERFILE_BYTES} bytes", remedy="it is not a Dockerfile")
     return data

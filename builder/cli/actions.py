@@ -87,7 +87,7 @@ def run(session: Session, given: Mapping[str, object]) -> int:
 
     try:
         if given["tty"] and given["interactive"] and not os.isatty(0):
-            raise UsageError("stdin is no terminal, which -i -t need", remedy="leave out -t")
+            raise UsageError("stdin is not a terminal, which -i -t need", remedy="leave out -t")
         from tiffin.builder.cli.options.run_values import container_options, remarks, run_options
 
         for remark in remarks(given):

@@ -52,7 +52,9 @@ def _lines(name: str, option: str) -> Iterator[tuple[str, str | None]]:
             continue
         variable, equals, value = line.partition("=")
         if not variable or any(character.isspace() for character in variable):
-            raise UsageError(f'line {number} of {option} {name}: "{variable}" is no name', remedy="write NAME=VALUE")
+            raise UsageError(
+                f'line {number} of {option} {name}: "{variable}" is not a valid name', remedy="write NAME=VALUE"
+            )
         yield variable, value if equals else None
 
 
@@ -84,7 +86,7 @@ def parse_host(text: str) -> tuple[str, str]:
     if address == HOST_GATEWAY:
         address = "127.0.0.1"
     if not name or any(character.isspace() for character in name) or not is_address(address):
-        raise UsageError(f'--add-host "{text}" is no NAME:ADDRESS', remedy="write --add-host db:127.0.0.1")
+        raise UsageError(f'--add-host "{text}" is not NAME:ADDRESS', remedy="write --add-host db:127.0.0.1")
     return name, address
 
 

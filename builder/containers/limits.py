@@ -49,7 +49,7 @@ def _cpus(text: str) -> float:
     try:
         value = float(text)
     except ValueError as exc:
-        raise UsageError(f'--cpus "{text}" is no number', remedy="write a number such as 1.5") from exc
+        raise UsageError(f'--cpus "{text}" is not a number', remedy="write a number such as 1.5") from exc
     most = os.cpu_count() or 1
     if value and not 0.01 <= value <= most:
         raise UsageError(f"--cpus {text} is out of range", remedy=f"give 0.01 to {most}, which this machine has")

@@ -50,7 +50,7 @@ def parse_volume(text: str, *, directory: str) -> Mount:
     what = f'-v "{text}"'
     parts = text.split(":")
     if len(parts) > 3 or not all(parts):
-        raise UsageError(f"{what} is no HOST:PATH[:ro]", remedy="write -v /on/host:/in/container")
+        raise UsageError(f"{what} is not HOST:PATH[:ro]", remedy="write -v /on/host:/in/container")
     if len(parts) == 1:
         return Volume(name="", path=_target(parts[0], what))
     options = [option for option in (parts[2] if len(parts) == 3 else "").split(",") if option]
@@ -123,7 +123,7 @@ def parse_size(text: str) -> int:
     try:
         return size_bytes(text)
     except ValueError as exc:
-        raise UsageError(f'"{text}" is no size', remedy="write a number with k, m or g, such as 64m") from exc
+        raise UsageError(f'"{text}" is not a valid size', remedy="write a number with k, m or g, such as 64m") from exc
 
 
 def ordered(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
@@ -210,7 +210,7 @@ def _volume_name(name: str, what: str) -> str:
 
 def _target(path: str, what: str) -> str:
     if not path.startswith("/"):
-        raise UsageError(f'{what}: "{path}" is no absolute path', remedy="give the place in the container from /")
+        raise UsageError(f'{what}: "{path}" is not an absolute path', remedy="give the place in the container from /")
     path = "/" + os.path.normpath(path).lstrip("/")
     if path == "/" or path == "/proc" or path.startswith("/proc/"):
         raise UsageError(f"{what}: nothing can be mounted on {path}", remedy="choose another place")
@@ -223,4 +223,4 @@ def _mode(text: str) -> int:
     try:
         return int(text, 8) & 0o7777
     except ValueError as exc:
-        raise UsageError(f'"{text}" is no octal mode', remedy="write it like 1777") from exc
+        raise UsageError(f'"{text}" is not an octal mode', remedy="write it like 1777") from exc

@@ -35,7 +35,7 @@ def _parse(text: str) -> list[Port]:
             host = head
     address = address.removeprefix("[").removesuffix("]")
     if address and not is_address(address):
-        raise _wrong(text, f'"{address}" is no address')
+        raise _wrong(text, f'"{address}" is not a valid address')
     inside = _range(text, container)
     outside = _range(text, host) if host else [0] * len(inside)
     if len(inside) != len(outside):
@@ -49,7 +49,7 @@ def _parse(text: str) -> list[Port]:
 def _range(text: str, part: str) -> list[int]:
     first, dash, last = part.partition("-")
     if not (first.isdecimal() and (last.isdecimal() or not dash)):
-        raise _wrong(text, f'"{part}" is no port')
+        raise _wrong(text, f'"{part}" is not a valid port')
     low, high = int(first), int(last or first)
     if not 1 <= low <= high <= MAX_PORT:
         raise _wrong(text, f"ports are 1 to {MAX_PORT}")

@@ -34,7 +34,7 @@ def parse_resolver(servers: Sequence[str], search: Sequence[str], options: Seque
     """--dns, --dns-search ("." for none) and --dns-option; raises UsageError."""
     for text in servers:
         if not is_address(text):
-            raise UsageError(f'--dns "{text}" is no address', remedy="write --dns 192.0.2.53")
+            raise UsageError(f'--dns "{text}" is not a valid address', remedy="write --dns 192.0.2.53")
     for option, texts in (("--dns-search", search), ("--dns-option", options)):
         for text in texts:
             if not text or any(character.isspace() for character in text):

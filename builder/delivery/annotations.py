@@ -42,7 +42,7 @@ class Annotations:
             kinds, pair = (match[1], text[len(match[1]) + 1 :]) if match else ("manifest", text)
             key, equals, value = pair.partition("=")
             if not key or not equals:
-                raise UsageError(f'--annotation "{text}" is no KEY=VALUE', remedy="write --annotation KEY=VALUE")
+                raise UsageError(f'--annotation "{text}" is not KEY=VALUE', remedy="write --annotation KEY=VALUE")
             for kind in re.split(r",(?![^\[]*\])", kinds):
                 found.append(_annotation(kind, key, value, text))
         return cls(found)

@@ -115,7 +115,7 @@ def _fields(text: str) -> dict[str, str]:
         raise UsageError(f"--output {text} has an empty item", remedy="write type=oci,dest=FILE") from exc
     for name, value in pairs:
         if value is None:
-            raise UsageError(f'"{name}" in --output {text} is no NAME=VALUE', remedy="write type=oci,dest=FILE")
+            raise UsageError(f'"{name}" in --output {text} is not NAME=VALUE', remedy="write type=oci,dest=FILE")
         if name in result:
             raise UsageError(f'"{name}" is given twice in --output {text}', remedy="keep one of them")
         result[name] = value
@@ -149,5 +149,7 @@ def _level(fields: Mapping[str, str]) -> int | None:
     if value is None:
         return None
     if not value.isdigit() or int(value) > 22:
-        raise UsageError(f"compression-level={value} in --output is no level", remedy="give 0–9 (gzip) or 0–22 (zstd)")
+        raise UsageError(
+            f"compression-level={value} in --output is not a valid level", remedy="give 0–9 (gzip) or 0–22 (zstd)"
+        )
     return int(value)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tiffin.builder.errors import DockerfileError
 from tiffin.cache.values import dataclass
 
-MAX_DEPTH = 64  # of ${a:-${b:-…}}: more is no Dockerfile, and Python's stack is finite
+MAX_DEPTH = 64  # of ${a:-${b:-…}}: more is not a Dockerfile, and Python's stack is finite
 _SPECIAL = frozenset("@*#?-$!0")
 _OPERATORS = "use one of :- - :+ + :? ? # ## % %% / //"
 

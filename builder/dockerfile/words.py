@@ -140,4 +140,4 @@ def _unquoted(word: str, escape: str) -> str:
 
 
 def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")

@@ -70,7 +70,7 @@ class Loader:
             except (CorruptError, ImageError) as exc:
                 name = path or "stdin"
                 raise ImageError(
-                    f"{name} is no image archive: {exc.message}", remedy="give what docker save writes"
+                    f"{name} is not an image archive: {exc.message}", remedy="give what docker save writes"
                 ) from exc
             return self._images(members)
 
@@ -78,7 +78,7 @@ class Loader:
         """One image of a layout directory by tag or digest ("" for the only one), brought here without a name."""
         members = _Folder(path)
         if not members.has("index.json"):
-            raise ImageError(f"{path} is no OCI image layout", remedy="name a directory with index.json")
+            raise ImageError(f"{path} is not an OCI image layout", remedy="name a directory with index.json")
         index = Index.decode(members.read("index.json"))
         found = [
             item
@@ -144,7 +144,7 @@ class Loader:
         except (ValueError, RecursionError) as exc:
             raise ImageError("manifest.json in the archive is not JSON", remedy="save the image again") from exc
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise ImageError("manifest.json in the archive is no list", remedy="save the image again")
+            raise ImageError("manifest.json in the archive is not a list", remedy="save the image again")
         return [self._docker_image(members, Fields(entry, f"manifest.json[{i}]")) for i, entry in enumerate(entries)]
 
     def _docker_image(self, members: _Members, fields: Fields) -> StoredImage:
@@ -191,7 +191,7 @@ class _Tar:
             for item in read_layer(cast(BinaryIO, stream)):
                 if isinstance(item, tuple):
                     if len(self._members) == MAX_MEMBERS:
-                        raise ImageError(f"it has more than {MAX_MEMBERS} members", remedy="it is no image")
+                        raise ImageError(f"it has more than {MAX_MEMBERS} members", remedy="it is not an image")
                     self._members[item[0].path] = item[0]
 
     def has(self, path: str) -> bool:
@@ -201,7 +201,7 @@ class _Tar:
         with self.open(path) as stream:
             data = stream.read(MAX_DOCUMENT_BYTES + 1)
         if len(data) > MAX_DOCUMENT_BYTES:
-            raise ImageError(f"{path} in the archive is too large", remedy="it is no image")
+            raise ImageError(f"{path} in the archive is too large", remedy="it is not an image")
         return data
 
     @contextlib.contextmanager
@@ -252,7 +252,7 @@ class _Folder:
             raise ImageError(f"{path} is missing from {self._root}", remedy="give a whole OCI layout") from exc
         with stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ImageError(f"{path} in {self._root} is no file", remedy="give a whole OCI layout")
+                raise ImageError(f"{path} in {self._root} is not a file", remedy="give a whole OCI layout")
             yield stream
 
 

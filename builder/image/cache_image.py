@@ -135,7 +135,7 @@ class RegistryStore:
         if images and manifest.config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
             return self._of_image(manifest)
         if manifest.config.media_type != CONFIG_TYPE or manifest.config.size_bytes > MAX_BUNDLE_BYTES:
-            raise CorruptError(f"{self.reference} is no tiffin cache", remedy="name another reference")
+            raise CorruptError(f"{self.reference} is not a tiffin cache", remedy="name another reference")
         data = _embedded(manifest)
         if data is None:
             with self._client.get_blob(self._repository, manifest.config) as stream:

@@ -142,10 +142,12 @@ class Remote:
         manifest = Manifest.decode(data, media_type)
         unknown = [layer.media_type for layer in manifest.layers if layer.media_type not in LAYER_COMPRESSION]
         if unknown:
-            raise ImageError(f"{reference} has a layer of type {unknown[0]}", remedy="it is no image tiffin can use")
+            raise ImageError(
+                f"{reference} has a layer of type {unknown[0]}", remedy="it is not an image tiffin can use"
+            )
         if manifest.config.size_bytes > MAX_DOCUMENT_BYTES:
             raise ImageError(
-                f"{reference} has a configuration of {manifest.config.size_bytes} bytes", remedy="it is no image"
+                f"{reference} has a configuration of {manifest.config.size_bytes} bytes", remedy="it is not an image"
             )
         others = [other for other in reversed(self.sources(reference)) if other != place]
         for descriptor in (manifest.config, *manifest.layers):

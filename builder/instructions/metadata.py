@@ -139,7 +139,9 @@ class HealthcheckInstruction:
     def _retries(node: Instruction, text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text):
             raise DockerfileError(
-                f"HEALTHCHECK --retries={text} is no count", span=node.span, remedy="give a whole number from 0"
+                f"HEALTHCHECK --retries={text} is not a valid count",
+                span=node.span,
+                remedy="give a whole number from 0",
             )
         return int(text)
 

@@ -70,7 +70,7 @@ def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> G
         raise UsageError(f'"{text}" names several commits', remedy="keep one of commit, checksum")
     commit = commits.pop() if commits else ""
     if commit and not _COMMIT.fullmatch(commit):
-        raise UsageError(f'"{commit}" is no commit', remedy="give 7 to 64 hexadecimal digits")
+        raise UsageError(f'"{commit}" is not a valid commit', remedy="give 7 to 64 hexadecimal digits")
     try:
         keep = switch(fields["keep-git-dir"]) if "keep-git-dir" in fields else keep_git_dir
         submodules = switch(fields["submodules"]) if "submodules" in fields else True

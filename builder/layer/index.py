@@ -113,7 +113,7 @@ class LayerIndex:
 
     @staticmethod
     def is_current(data: bytes) -> bool:
-        """False for what another version of tiffin encoded; what is no table at all passes for one, and is damaged."""
+        """False for what another version of tiffin encoded; what is not a table at all passes for one, and is damaged."""
         try:
             return bool(json.loads(data)["version"] == VERSION)
         except (ValueError, TypeError, LookupError):

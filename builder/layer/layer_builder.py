@@ -4,7 +4,7 @@
 - Parents a tar leaves out are root's, mode 0755, time 0, and are in the index too, as they are in the unpacked tree; the
   index says that they are implied: a directory that lower layers have there keeps its owner, mode and time.
 - An entry below a symlink of the same layer goes where the link leads inside the root, as containerd has it (a layer
-  with `bin -> usr/bin` and `bin/foo`); below anything else that is no directory it is an ImageError.
+  with `bin -> usr/bin` and `bin/foo`); below anything else that is not a directory it is an ImageError.
 - Whiteouts speak of lower layers only: one beside a directory of the same name makes that directory opaque, one beside
   anything else says nothing more.
 - A hardlink leads to something the same layer had before, never to a directory, and never through the process's cwd.
@@ -141,7 +141,7 @@ class LayerTable:
         if not parent or (known is not None and known.kind == "dir"):
             return []
         if known is not None and known.kind != "whiteout":
-            raise ImageError(f'"{path}" lies below "{parent}", which is no directory', remedy=_HOSTILE)
+            raise ImageError(f'"{path}" lies below "{parent}", which is not a directory', remedy=_HOSTILE)
         made = self._parents_above(parent)
         if known is not None:
             self._remove(known)
@@ -187,7 +187,7 @@ class LayerTable:
             target = self._entries[self._groups[target.path].holder]
         if target is None or target.kind in ("dir", "whiteout") or target.path.startswith(f"{entry.path}/"):
             raise ImageError(
-                f'hardlink "{entry.path}" leads to "{entry.link}", which is no file of its layer', remedy=_HOSTILE
+                f'hardlink "{entry.path}" leads to "{entry.link}", which is not a file of its layer', remedy=_HOSTILE
             )
         return linked_entry(target, entry.path, target.path) if target.path != entry.path else None
 

@@ -140,7 +140,7 @@ def read_layer(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None] | Opa
 
 
 def read_members(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None]]:
-    """The members of an uncompressed tar that is no layer: names of whiteouts are names. Else as `read_layer`."""
+    """The members of an uncompressed tar that is not a layer: names of whiteouts are names. Else as `read_layer`."""
     for item in _Reader(_Source(stream), whiteouts=False).entries():
         assert not isinstance(item, Opaque)
         yield item
@@ -258,7 +258,7 @@ def _entry(block: bytes, kind: str, records: dict[str, bytes], pending: _Pending
     raw, mode, uid, gid, size, mtime, _, flag, link, magic, _, _, major, minor, prefix, tail = _HEADER.unpack(block)
     name = _name(raw, prefix, magic, tail, records, pending)
     if not kind:
-        raise CorruptError(f'"{name}" in a layer\'s tar is of the unknown type {flag!r}', remedy="it is no layer")
+        raise CorruptError(f'"{name}" in a layer\'s tar is of the unknown type {flag!r}', remedy="it is not a layer")
     if kind == "file" and name.endswith("/"):  # old tars mark directories so
         kind = "dir"
     target = ""

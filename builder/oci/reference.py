@@ -41,20 +41,20 @@ class Reference:
             try:
                 digest = Digest.parse(digest_text)
             except DigestError as exc:
-                raise _invalid(text, f'"{digest_text}" is no digest') from exc
+                raise _invalid(text, f'"{digest_text}" is not a valid digest') from exc
         head, slash, tail = rest.rpartition("/")
         name, colon, tag = tail.partition(":")
         if colon and not re.fullmatch(_TAG, tag):
-            raise _invalid(text, f'"{tag}" is no tag')
+            raise _invalid(text, f'"{tag}" is not a valid tag')
         registry, repository = _split_host(head + slash + name)
         if registry != DOCKER_HUB and not (re.fullmatch(_HOST, registry) and _has_usable_port(registry)):
-            raise _invalid(text, f'"{registry}" is no host name')
+            raise _invalid(text, f'"{registry}" is not a valid host name')
         if not repository:
             raise _invalid(text, "the name is empty")
         for component in repository.split("/"):
             if not re.fullmatch(_COMPONENT, component):
                 capitals = component != component.lower()
-                hint = "repository names are lower case" if capitals else f'"{component}" is no name'
+                hint = "repository names are lower case" if capitals else f'"{component}" is not a valid name'
                 raise _invalid(text, hint)
         if len(repository) > MAX_REPOSITORY_LENGTH:
             raise _invalid(text, f"the name is longer than {MAX_REPOSITORY_LENGTH} characters")

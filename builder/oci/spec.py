@@ -81,7 +81,7 @@ class Platform:
         if len(parts) < 3 and without_os.architecture in ARCHITECTURES:
             return without_os
         if len(parts) == 1:
-            raise UsageError(f'"{text}" is no known architecture', remedy="write OS/ARCH, such as linux/amd64")
+            raise UsageError(f'"{text}" is not a known architecture', remedy="write OS/ARCH, such as linux/amd64")
         return cls.normal(*parts)
 
     @classmethod

@@ -196,9 +196,9 @@ def _parse(data: bytes) -> dict[str, object]:
         document: object = json.loads(data)
     except (ValueError, RecursionError) as exc:
         where = f" (line {exc.lineno})" if isinstance(exc, json.JSONDecodeError) else ""
-        raise ValueError(f"it is no JSON{where}") from None
+        raise ValueError(f"it is not valid JSON{where}") from None
     if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return document
 
 

@@ -40,10 +40,10 @@ def decode_entry(entry: Mapping[str, object]) -> Credentials | None:
             text = "".join(auth.split())
             plain = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            raise ValueError("it is no base64") from None  # nothing of it may be told
+            raise ValueError("it is not base64") from None  # nothing of it may be told
         username, colon, password = plain.partition(":")
         if not colon or not username:
-            raise ValueError("it is no NAME:PASSWORD")
+            raise ValueError("it is not NAME:PASSWORD")
         return Credentials(username=username, password=password.rstrip("\0"))
     name, secret = entry.get("username"), entry.get("password")
     if isinstance(name, str) and isinstance(secret, str) and name:
@@ -55,7 +55,7 @@ def registry_of(text: str) -> str:
     """The registry that login and logout mean: HOST[:PORT] of what people write, URLs too. Raises UsageError."""
     host = text.strip().rpartition("://")[2].split("/", 1)[0].lower()
     if not host or any(char.isspace() or char in "@?#%\\" for char in host):
-        raise UsageError(f'"{text.rpartition("@")[2]}" is no registry', remedy="write HOST or HOST:PORT")
+        raise UsageError(f'"{text.rpartition("@")[2]}" is not a valid registry', remedy="write HOST or HOST:PORT")
     return HUB if host in HUB_NAMES else host
 
 

@@ -41,7 +41,7 @@ def split(url: str) -> SplitResult:
             return parts
     except ValueError:
         pass
-    raise RegistryError(f'"{url[:200]}" is no usable address', remedy="the server that named it is misconfigured")
+    raise RegistryError(f'"{url[:200]}" is not a usable address', remedy="the server that named it is misconfigured")
 
 
 def joined(base: str, url: str) -> str:
@@ -70,7 +70,7 @@ def body_of(answer: Answer, limit_bytes: int, what: str) -> bytes:
         raise RegistryError(f"{what} came as {encoding[:40]}, which was not asked for", remedy="the registry is broken")
     data = answer.raw.read(limit_bytes + 1, decode_content=False)
     if len(data) > limit_bytes:
-        raise CorruptError(f"{what} is larger than {limit_bytes} bytes", remedy="it is no image")
+        raise CorruptError(f"{what} is larger than {limit_bytes} bytes", remedy="it is not an image")
     return data
 
 

@@ -167,14 +167,14 @@ def _rule_of(table: Mapping[str, object], path: Path) -> Rule:
 
 def _tables(value: object, path: Path, name: str) -> list[dict[str, object]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise UsageError(f"{path}: {name} is no list of tables", remedy=f"write [[{name}]]")
+        raise UsageError(f"{path}: {name} is not a list of tables", remedy=f"write [[{name}]]")
     return value
 
 
 def _text(table: Mapping[str, object], name: str, path: Path) -> str:
     value = table.get(name, "")
     if not isinstance(value, str):
-        raise UsageError(f"{path}: {name} is no text", remedy=f'write {name} = "…"')
+        raise UsageError(f"{path}: {name} is not text", remedy=f'write {name} = "…"')
     return value
 
 
@@ -182,7 +182,9 @@ def _mirror_of(url: str) -> Place:
     scheme, _, rest = url.rpartition("://")
     location = rest.rstrip("/")
     if scheme not in ("", "http", "https") or not location or "@" in location:
-        raise UsageError(f"--registry-mirror {url.rpartition('@')[2]} is no mirror", remedy="write https://HOST[:PORT]")
+        raise UsageError(
+            f"--registry-mirror {url.rpartition('@')[2]} is not a valid mirror", remedy="write https://HOST[:PORT]"
+        )
     return Place(location=location, insecure=scheme == "http")
 
 

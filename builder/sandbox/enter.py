@@ -166,7 +166,7 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
     forget_streams()
     owners = None
     with step("open the control group"):
-        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["groups_of_control"]]
+        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["cgroup_dirs"]]
     if spec["tier"] not in WITHOUT_NAMESPACES:
         with step("prepare to answer system calls"):
             owners = supervisor.channel(

@@ -83,7 +83,7 @@ def read_profile(data: bytes, situation: Situation, name: str) -> Profile:
         document = json.loads(data)
     except ValueError as exc:
         raise UsageError(
-            f"the seccomp profile {name} is no JSON: {exc}", remedy="give a profile as Docker has it"
+            f"the seccomp profile {name} is not valid JSON: {exc}", remedy="give a profile as Docker has it"
         ) from exc
     reader = _Reader(name)
     top = reader.mapping(document, "")
@@ -107,7 +107,7 @@ class _Reader:
 
     def mapping(self, value: object, place: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
-            raise self.fault(place, "is no object")
+            raise self.fault(place, "is not an object")
         return value
 
     def get(self, item: Mapping[str, Any], key: str, kind: type[_T], default: _T | None, place: str = "") -> _T:
@@ -125,7 +125,7 @@ class _Reader:
     def texts(self, item: Mapping[str, Any], key: str, place: str = "") -> Sequence[str]:
         values: list[object] = self.get(item, key, list, [], place)
         if not all(isinstance(value, str) for value in values):
-            raise self.fault(f"{place}.{key}", "is no list of strings")
+            raise self.fault(f"{place}.{key}", "is not a list of strings")
         return [str(value) for value in values]
 
     def number(self, item: Mapping[str, Any], key: str, limit: int, default: int | None, place: str) -> int:

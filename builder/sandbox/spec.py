@@ -118,7 +118,7 @@ class SandboxSpec:
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
-    seccomp: str = ""  # struct sock_filter in base64; "" is no filter
+    seccomp: str = ""  # struct sock_filter in base64; "" is not a filter
     seccomp_flags: int = 0
     unmasked: bool = False  # all of /proc as it is
     scoped: bool = True  # no abstract sockets of this machine, where Landlock can see to it

@@ -32,7 +32,7 @@ def cache_tables(path: Path) -> list[dict[str, object]]:
     """The tables [[cache]]."""
     tables = _document(path).get("cache", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: cache is no list of tables", remedy="write [[cache]]")
+        raise UsageError(f"{path}: cache is not a list of tables", remedy="write [[cache]]")
     return cast("list[dict[str, object]]", tables)
 
 
@@ -40,10 +40,10 @@ def registry_texts(path: Path | None, name: str) -> tuple[str, ...]:
     """A list of texts of the table [registries]."""
     table = _document(path).get("registries", {}) if path is not None else {}
     if not isinstance(table, dict):
-        raise UsageError(f"{path}: registries is no table", remedy="write [registries]")
+        raise UsageError(f"{path}: registries is not a table", remedy="write [registries]")
     texts = table.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{path}: registries.{name} is no list of texts", remedy=f'write {name} = ["…"]')
+        raise UsageError(f"{path}: registries.{name} is not a list of texts", remedy=f'write {name} = ["…"]')
     return tuple(texts)
 
 

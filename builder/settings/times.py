@@ -20,7 +20,7 @@ def seconds_of(text: str, what: str) -> float:
             return int(match[1]) * 86400
         return parse_duration(text) / 1e9
     except (ValueError, DockerfileError) as exc:
-        raise UsageError(f"{what}{text} is no time", remedy="write it as 7d, 12h or 90s") from exc
+        raise UsageError(f"{what}{text} is not a valid time", remedy="write it as 7d, 12h or 90s") from exc
 
 
 def epoch(text: str, what: str = EPOCH) -> int | None:
@@ -28,4 +28,4 @@ def epoch(text: str, what: str = EPOCH) -> int | None:
     try:
         return epoch_seconds(text)
     except ValueError as exc:
-        raise UsageError(f'{what} "{text}" is no time', remedy="give whole seconds since 1970") from exc
+        raise UsageError(f'{what} "{text}" is not a valid time', remedy="give whole seconds since 1970") from exc

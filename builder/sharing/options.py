@@ -166,4 +166,4 @@ def max_blob_bytes(spec: CacheSpec, default: int) -> int:
     try:
         return size_bytes(text) if text else default
     except ValueError as exc:
-        raise UsageError(f"max-blob={text} is no size", remedy="write max-blob=8m") from exc
+        raise UsageError(f"max-blob={text} is not a valid size", remedy="write max-blob=8m") from exc

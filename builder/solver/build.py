@@ -255,7 +255,7 @@ def _epoch_of(plan: Plan) -> int | None:
         return epoch_seconds(plan.epoch)
     except ValueError as exc:
         raise BuildError(
-            f'ARG SOURCE_DATE_EPOCH: "{plan.epoch}" is no time', remedy="give whole seconds since 1970"
+            f'ARG SOURCE_DATE_EPOCH: "{plan.epoch}" is not a valid time', remedy="give whole seconds since 1970"
         ) from exc
 
 

@@ -94,7 +94,8 @@ class ChangedTree:
         entry = self.lookup(target)
         if path == target or entry is None or entry.kind == "dir":
             raise ImageError(
-                f'the hardlink "/{path}" leads to "/{target}", which is no file', remedy="copy what it links to first"
+                f'the hardlink "/{path}" leads to "/{target}", which is not a file',
+                remedy="copy what it links to first",
             )
         if target not in self._names:
             self._name(target, _Inode(entry, self._below.opener(entry) if entry.kind == "file" else None))

@@ -104,7 +104,7 @@ class Contexts:
         if not isinstance(root, Path):
             return root() if callable(root) else root
         if not root.is_dir():
-            raise ContextError(f"{what} {root} is no directory", remedy="name an existing directory")
+            raise ContextError(f"{what} {root} is not a directory", remedy="name an existing directory")
         resolved = root.resolve()
         stats = StatTable.load(self._table, str(resolved))
         self._stats.append(stats)

@@ -92,7 +92,7 @@ class Copier:
                 self.tree.make_directory(directory, mode, self._style.owner)
             elif existing.kind != "dir":
                 raise BuildError(
-                    f'cannot make "/{path}": "/{directory}" is no directory',
+                    f'cannot make "/{path}": "/{directory}" is not a directory',
                     span=self._span,
                     remedy="name another destination",
                 )
@@ -125,7 +125,7 @@ class Copier:
         current = None if target == ROOT else self.tree.lookup(target)
         if current is not None and current.kind != "dir":
             raise BuildError(
-                f'cannot copy a directory to "/{target}", which is no directory',
+                f'cannot copy a directory to "/{target}", which is not a directory',
                 span=self._span,
                 remedy="name another destination",
             )
@@ -186,7 +186,7 @@ class Copier:
         """Refuse to put a directory over something else, or the other way round."""
         if current is not None and (current.kind == "dir") != (kind == "dir"):
             if kind == "dir":
-                message = f'cannot copy a directory to "/{path}", which is no directory'
+                message = f'cannot copy a directory to "/{path}", which is not a directory'
             else:
                 message = f'cannot replace the directory "/{path}" with a file'
             raise BuildError(message, span=self._span, remedy="name another destination, or remove it in a RUN before")

@@ -202,7 +202,7 @@ class MountPreparer:
             source = self.contexts.tree(mount.origin)
         chosen = _chosen(source, mount.source, span)
         if chosen.entry.kind != "dir":
-            raise BuildError(f'cache source "{mount.source}" is no directory', span=span, remedy="name a directory")
+            raise BuildError(f'cache source "{mount.source}" is not a directory', span=span, remedy="name a directory")
         _materialize(source, chosen, path, records=self.layers.records)
         if chosen.entry.path != ROOT:
             self._look_like(path, chosen.entry, span)

@@ -180,7 +180,7 @@ def _reason(exc: Exception) -> str:
         case TypeError():  # what cryptography raises
             return "it has a passphrase"
         case _:
-            return "it is no private key"
+            return "it is not a private key"
 
 
 def _signature(key: Any, data: bytes, flags: int) -> bytes:

@@ -160,5 +160,7 @@ def select_for(tree: SourceTree, step: Step, item: Input) -> list[Selected]:
     op = step.op
     if isinstance(op, CopyOp):
         return select(tree, item.paths, span=step.span, exclude=op.exclude, parents=op.parents)
-    paths = tuple(re.sub(r"([*?\[\\])", r"\\\1", path) for path in item.paths)  # a mount's source is no pattern
+    paths = tuple(
+        re.sub(r"([*?\[\\])", r"\\\1", path) for path in item.paths
+    )  # a mount's source is not a valid pattern
     return select(tree, paths, span=step.span)

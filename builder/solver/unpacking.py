@@ -127,7 +127,7 @@ class Unpacker:
                 self._tree.update(directory, made._replace(mode=IMPLIED_MODE))  # without a bit handed on
             elif known.kind != "dir":
                 raise ImageError(
-                    f'"{path.removeprefix(self._prefix)}" cannot be unpacked: "/{directory}" is no directory',
+                    f'"{path.removeprefix(self._prefix)}" cannot be unpacked: "/{directory}" is not a directory',
                     remedy="unpack to another destination",
                 )
 

@@ -300,13 +300,13 @@ def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
         listed = layers or manifest[0]["Layers"]
         (folder / "manifest.json").write_text(json.dumps([{"Config": config, "RepoTags": ["evil"], "Layers": listed}]))
         error = error_of(root_ground.run("load", "-i", folder))
-        assert "leads out of" in error or "is no file" in error, error
+        assert "leads out of" in error or "is not a file" in error, error
     hostile = tmp_path / "hostile"
     shutil.copytree(outside, hostile)
     blob = next(path for path in (hostile / "blobs/sha256").iterdir() if path.name == json.loads((hostile / "index.json").read_text())["manifests"][0]["digest"][7:])  # fmt: skip
     blob.unlink()
     os.mkfifo(blob)
-    assert "is no file" in error_of(root_ground.run("load", "-i", hostile))
+    assert "is not a file" in error_of(root_ground.run("load", "-i", hostile))
 
 
 @pytest.mark.attack("T10", "T20")

@@ -96,7 +96,7 @@ def read_table(table: Table) -> dict[str, Node]:
 def _node(path: str, spec: object) -> Node:
     if isinstance(spec, str):
         return Node(kind="file", mode=0o644, data=spec.encode())
-    assert isinstance(spec, dict), f"{path}: {spec!r} is no file"
+    assert isinstance(spec, dict), f"{path}: {spec!r} is not a file"
     known = {
         "text",
         "mode",

@@ -58,7 +58,7 @@ def error_of(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
             "cannot fetch http://127.0.0.1:9/x: Connection refused; check",
         ),
         ("FROM base\nONBUILD FROM x\n", "isn't allowed as an ONBUILD trigger"),
-        ("FROM base\nCOPY readme /tmp/../bin/busybox/x\n", "is no directory"),
+        ("FROM base\nCOPY readme /tmp/../bin/busybox/x\n", "is not a directory"),
         ("FROM base\nCOPY readme other /target\n", "several sources need a directory"),
         ("RUN true\n", "no build stage in current context"),
         ("", "cannot be empty"),
@@ -84,7 +84,7 @@ def test_all_faults_of_a_dockerfile_are_told_at_once(tiffin: Run, context: Make)
 
 def test_missing_things(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
     assert "has no Dockerfile" in error_of(tiffin("build", tmp_path, check=False))
-    assert "is no directory" in error_of(tiffin("build", tmp_path / "nowhere", check=False))
+    assert "is not a directory" in error_of(tiffin("build", tmp_path / "nowhere", check=False))
     folder = context(f"FROM {base} AS build\n")
     assert 'did you mean "build"?' in error_of(tiffin("build", "--target", "biuld", folder, check=False), 2)
     assert "No such object: nothing" in error_of(tiffin("inspect", "nothing", check=False))
@@ -117,7 +117,7 @@ def test_registry_that_wants_credentials(
         wrong = tiffin("login", "-u", "cook", "--password-stdin", server.host, input="wrong\n", check=False)
         assert "access denied" in error_of(wrong)
         asked = tiffin("login", server.host, input="", check=False)
-        assert "no terminal to ask" in error_of(asked, 2)
+        assert "not a terminal to ask" in error_of(asked, 2)
         done = tiffin("login", "-u", "cook", "--password-stdin", server.host, input="s3cret-word\n")
         assert done.stdout == "Login Succeeded\n"
         pushed = tiffin("push", name)

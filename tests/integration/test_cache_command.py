@@ -59,7 +59,7 @@ def test_prune_keeps_what_it_should(tiffin: Run, built: Path, base: str, context
     assert tiffin("cache", "ls", "-q").stdout == ""
     assert tiffin("run", "--rm", "app", "cat", "/app").stdout == "1\nx\n", "an image keeps its layers"
     wrong = tiffin("cache", "prune", "-f", "--older-than", "soon", check=False)
-    assert wrong.returncode == 2 and "--older-than soon is no time" in wrong.stderr
+    assert wrong.returncode == 2 and "--older-than soon is not a valid time" in wrong.stderr
 
 
 def test_verify_finds_damage(tiffin: Run, built: Path, root: Path) -> None:

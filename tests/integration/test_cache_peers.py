@@ -167,4 +167,4 @@ def test_strangers_get_nothing(image: str, registry: Registry, network: Network,
         refused = starting(tmp_path / "third", "pull", image, peers=peers, token="wrong")
         assert refused.communicate(timeout=PATIENCE)[1].count("is left out: GET was answered with 401") == BUILDERS
     wrong = tiffin("build", "--cache-peer", "ftp://u:hush@x", ".", check=False)
-    assert wrong.returncode == 2 and "--cache-peer x is no peer" in wrong.stderr
+    assert wrong.returncode == 2 and "--cache-peer x is not a valid peer" in wrong.stderr

@@ -173,7 +173,7 @@ def test_help_of_run_shows_every_option(tiffin: Run) -> None:
 def test_peers_are_separated_by_spaces_or_commas(tiffin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIFFIN_CACHE_PEERS", "http://127.0.0.1:9,dns:localhost:9 http://127.0.0.2:9,,127.0.0.3:9")
     done = tiffin("pull", "127.0.0.1:9/none", check=False)
-    assert (done.returncode, "--cache-peer 127.0.0.3:9 is no peer" in done.stderr) == (2, True)
+    assert (done.returncode, "--cache-peer 127.0.0.3:9 is not a valid peer" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

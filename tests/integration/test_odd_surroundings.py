@@ -97,7 +97,7 @@ def test_silent_stdin(tiffin: Run, words: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--timestamp", "soon"], '--timestamp "soon" is no time'),
+        (["--timestamp", "soon"], '--timestamp "soon" is not a valid time'),
         (["--ssh", "default=/proc/self/mem"], "cannot use the ssh key /proc/self/mem: Input/output error"),
     ],
     ids=["timestamp", "ssh"],
@@ -110,13 +110,13 @@ def test_flags_name_themselves(tiffin: Run, busybox: Path, words: list[str], mes
 def test_hostname_that_is_none(tiffin: Run, base: str, name: str) -> None:
     """It would become a line of /etc/hosts."""
     done = tiffin("run", "--rm", "-h", name, base, "true", check=False)
-    assert done.returncode == 125 and "is no host name; use at most 64 letters" in done.stderr
+    assert done.returncode == 125 and "is not a valid host name; use at most 64 letters" in done.stderr
 
 
 def test_ssh_key_that_cannot_be_used(tiffin: Run, busybox: Path, tmp_path: Path) -> None:
     make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "word", "-f", str(tmp_path / "key")]
     subprocess.run(make, check=True)
-    for name, reason in {"key": "it has a passphrase", "key.pub": "it is no private key"}.items():
+    for name, reason in {"key": "it has a passphrase", "key.pub": "it is not a private key"}.items():
         line = error_of(tiffin("build", "--ssh", f"default={tmp_path / name}", busybox, check=False), 2)
         assert f"{name}: {reason}; give a private key" in line
 

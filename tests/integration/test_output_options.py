@@ -80,9 +80,9 @@ def test_local_output_is_not_led_out_by_what_is_there(tiffin: Run, context: Make
 def test_what_is_no_time(tiffin: Run, context: Make, text: str) -> None:
     folder = context(f"ARG SOURCE_DATE_EPOCH={text}\nFROM scratch\n")
     done = tiffin("build", folder, check=False)
-    assert done.returncode == 1 and f'"{text}" is no time; give whole seconds since 1970' in done.stderr
+    assert done.returncode == 1 and f'"{text}" is not a valid time; give whole seconds since 1970' in done.stderr
     done = tiffin("build", "--timestamp", text, folder, check=False)
-    assert done.returncode == 2 and f'"{text}" is no time; give whole seconds since 1970' in done.stderr
+    assert done.returncode == 2 and f'"{text}" is not a valid time; give whole seconds since 1970' in done.stderr
 
 
 def test_annotations(tiffin: Run, context: Make, registry: Registry) -> None:
@@ -101,7 +101,7 @@ def test_annotations(tiffin: Run, context: Make, registry: Registry) -> None:
     for text, message in (
         ("index:a=b", "index annotations need an image of several platforms"),
         ("idnex:a=b", 'unknown type "idnex"; did you mean "index"?'),
-        ("=b", '--annotation "=b" is no KEY=VALUE'),
+        ("=b", '--annotation "=b" is not KEY=VALUE'),
     ):
         done = tiffin("build", "--annotation", text, folder, check=False)
         assert done.returncode == 2 and message in done.stderr

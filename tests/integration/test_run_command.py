@@ -39,7 +39,7 @@ pytestmark = pytest.mark.userns
         (["--network", "bridges", "minimal"], 125, '--network "bridges" is not supported'),
         (["-u", "nobody", "minimal", "true"], 125, 'no user is called "nobody"'),
         (["-u", "99999999999", "minimal", "true"], 125, "out of range"),
-        (["-w", "relative", "minimal", "true"], 125, "no absolute path"),
+        (["-w", "relative", "minimal", "true"], 125, "not an absolute path"),
         (["--entrypoint", "", "minimal"], 125, "no command specified"),
         (["lib/UPPER:x", "true"], 125, "lower case"),
     ],

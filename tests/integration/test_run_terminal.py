@@ -182,7 +182,7 @@ def test_terminal_without_interactive_reads_nothing(machine: Machine) -> None:
 def test_terminal_where_there_is_none(machine: Machine) -> None:
     assert machine.output("-t", "minimal", "sh", "-c", "test -t 1 && echo terminal") == "terminal\n"
     done = machine.run("run", "--rm", "-it", "minimal", "true")
-    assert (done.returncode, done.stderr) == (125, "error: stdin is no terminal, which -i -t need; leave out -t\n")
+    assert (done.returncode, done.stderr) == (125, "error: stdin is not a terminal, which -i -t need; leave out -t\n")
 
 
 def test_job_control_works(machine: Machine) -> None:

@@ -97,7 +97,7 @@ def test_profile_of_run_steps(machine: Machine, profile: Path) -> None:
     ("option", "message"),
     [
         ("seccomp=missing.json", "there is no such file"),
-        ("seccomp=bad.json", "is no JSON"),
+        ("seccomp=bad.json", "is not valid JSON"),
         ("apparmor=docker-default", "tiffin applies no apparmor profile"),
         ("strict", '--security-opt "strict" is unknown'),
         ("no-new-privileges=maybe", "is unknown"),

@@ -90,7 +90,7 @@ def prune(session: Session, /, max_size: str | None, older_than: str | None, kee
     try:
         limit = size_bytes(max_size) if max_size else None
     except ValueError as exc:
-        raise UsageError(f"--max-size {max_size} is no size", remedy="write --max-size 10g") from exc
+        raise UsageError(f"--max-size {max_size} is not a valid size", remedy="write --max-size 10g") from exc
     age = seconds_of(older_than, "--older-than ") if older_than else None
     confirm(force, "Remove steps from the build cache?")
     reach_trees(session)

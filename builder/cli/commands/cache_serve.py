@@ -40,7 +40,7 @@ def serve_command(
     """Offer the local cache over HTTP, for --cache-peer and --cache-from type=http, until interrupted."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
-        raise UsageError(f"--listen {listen} is no HOST:PORT", remedy="write --listen 0.0.0.0:5050")
+        raise UsageError(f"--listen {listen} is not HOST:PORT", remedy="write --listen 0.0.0.0:5050")
     token = _token(token_file, no_token=no_token)
     remote = session.remote(NullSink(), registry)
     remote.peers = None  # a peer asks registries only

@@ -40,7 +40,9 @@ def command(
             raise UsageError("--password-stdin needs --username", remedy="add -u NAME")
         password = _password(sys.stdin.buffer.read(MAX_PASSWORD_BYTES))
     if not (username and password is not None) and not sys.stdin.isatty():
-        raise UsageError("stdin is no terminal to ask for a user and a password", remedy="use -u and --password-stdin")
+        raise UsageError(
+            "stdin is not a terminal to ask for a user and a password", remedy="use -u and --password-stdin"
+        )
     username = username or click.prompt("Username", err=True)
     if password is None:
         password = click.prompt("Password", hide_input=True, err=True)
@@ -54,7 +56,7 @@ def _password(data: bytes) -> str:
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise UsageError("what stdin has is no text", remedy="write the password to it in UTF-8") from None
+        raise UsageError("what stdin has is not text", remedy="write the password to it in UTF-8") from None
     if not text:
         raise UsageError("stdin has no password", remedy="write it to stdin, as in: … < FILE")
     return text

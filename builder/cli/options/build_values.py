@@ -107,7 +107,7 @@ def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or (not equals and value_needed):
-            raise UsageError(f'{flag} "{text}" is no NAME=VALUE', remedy=f"write {flag} NAME=VALUE")
+            raise UsageError(f'{flag} "{text}" is not NAME=VALUE', remedy=f"write {flag} NAME=VALUE")
         result[name] = value
     return result
 
@@ -207,7 +207,7 @@ def shm_size(text: str) -> int:
     try:
         return size_bytes(text or "0")
     except ValueError as exc:
-        raise UsageError(f'--shm-size "{text}" is no size', remedy="write a number with k, m or g") from exc
+        raise UsageError(f'--shm-size "{text}" is not a valid size', remedy="write a number with k, m or g") from exc
 
 
 def entitlements(texts: Sequence[str]) -> frozenset[str]:

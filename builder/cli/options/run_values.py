@@ -86,7 +86,7 @@ def container_options(options: Mapping[str, object]) -> ContainerOptions:
     mounts += [parse_tmpfs(text) for text in many(options, "tmpfs")]
     workdir = str(options["workdir"])
     if workdir and not workdir.startswith("/"):
-        raise UsageError(f'--workdir "{workdir}" is no absolute path', remedy="begin it with /")
+        raise UsageError(f'--workdir "{workdir}" is not an absolute path', remedy="begin it with /")
     return ContainerOptions(
         command=many(options, "words"),
         entrypoint=maybe(options, "entrypoint"),
@@ -197,6 +197,6 @@ def _hostname(text: str) -> str:
     """A name that the kernel and /etc/hosts take."""
     if not re.fullmatch(HOSTNAME, text):
         raise UsageError(
-            f'--hostname "{text}" is no host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"
+            f'--hostname "{text}" is not a valid host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"
         )
     return text

@@ -63,7 +63,7 @@ def type_of(value: Value) -> str:
 
 
 def printf(form: Value, *values: Value) -> str:
-    """fmt.Sprintf; what does not fit is told in the text, as there. TypeError where the form is no text."""
+    """fmt.Sprintf; what does not fit is told in the text, as there. TypeError where the form is not text."""
     if not isinstance(form, str):
         raise TypeError(f"expected string; found {print_value(form)}")
     return _Printer(values).printed(form)

@@ -94,7 +94,7 @@ def _is_granted_by_list(credentials: Credentials, facts: Facts, entries: list[_E
 
 
 def _entries(acl: bytes) -> list[_Entry]:
-    """Empty for what is no list."""
+    """Empty for what is not a list."""
     if len(acl) < 4 or struct.unpack_from("<I", acl)[0] != _ACL_VERSION or (len(acl) - 4) % _ACL_ENTRY.size:
         return []
     return list(_ACL_ENTRY.iter_unpack(acl[4:]))

@@ -334,7 +334,7 @@ def test_keys_that_are_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
     other = ec.generate_private_key(ec.SECP256R1())
     (tmp_path / "other").write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    for name, reason in (("short", "shorter than"), ("bad", "cannot read the key"), ("other", "no ed25519"), ("none", "No such file")):  # fmt: skip
+    for name, reason in (("short", "shorter than"), ("bad", "cannot read the key"), ("other", "not an ed25519"), ("none", "No such file")):  # fmt: skip
         with pytest.raises(UsageError, match=reason):
             signer_of(tmp_path / name)
     assert isinstance(signer_of(None), Unsigned)

@@ -33,4 +33,4 @@ def test_addresses_are_taken(name: str) -> None:
 def test_what_cannot_be_an_address_is_refused(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         Peers([name], "", lambda _: None)
-    assert "is no peer" in str(caught.value) and "hush" not in str(caught.value)
+    assert "is not a valid peer" in str(caught.value) and "hush" not in str(caught.value)

@@ -234,7 +234,7 @@ def test_http_that_nobody_serves_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://h/x", "http:///x", "nothing"])
 def test_http_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(UsageError, match="is no http address"):
+    with pytest.raises(UsageError, match="is not an http address"):
         HttpStore(url, timeout_seconds=1)
 
 
@@ -307,7 +307,7 @@ def test_redis_with_a_password_and_without_anybody(redis: FakeRedis) -> None:
 
 @pytest.mark.parametrize("url", ["http://h", "redis://h:x/0"])
 def test_addresses_that_are_no_redis(url: str) -> None:
-    with pytest.raises(UsageError, match="is no address of Redis"):
+    with pytest.raises(UsageError, match="is not an address of Redis"):
         RedisStore(url, timeout_seconds=1).read(list(ROWS))
 
 

@@ -61,7 +61,7 @@ def test_env_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"), [(b"A B=1", "line 1 .*is no name"), (b"\n=1", "line 2"), (b"\xff=1", "UTF-8")]
+    ("data", "reason"), [(b"A B=1", "line 1 .*is not a valid name"), (b"\n=1", "line 2"), (b"\xff=1", "UTF-8")]
 )
 def test_bad_env_file_is_refused(data: bytes, reason: str, tmp_path: Path) -> None:
     file = tmp_path / "env"
@@ -113,7 +113,7 @@ def test_add_host(text: str, wanted: tuple[str, str]) -> None:
     "text", ["", "db", "db:", ":1.2.3.4", "db:nonsense", "db:1.2.3", "a b:1.2.3.4", "db:1.2.3.4\n"]
 )
 def test_bad_add_host_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no NAME:ADDRESS"):
+    with pytest.raises(UsageError, match="not NAME:ADDRESS"):
         parse_host(text)
 
 
@@ -160,7 +160,11 @@ def test_given_lines_take_the_place_of_the_machines(
 
 @pytest.mark.parametrize(
     ("servers", "search", "reason"),
-    [(("dns.example",), (), "is no address"), (("",), (), "is no address"), ((), ("a b",), "not one word")],
+    [
+        (("dns.example",), (), "is not a valid address"),
+        (("",), (), "is not a valid address"),
+        ((), ("a b",), "not one word"),
+    ],
 )
 def test_bad_name_servers_are_refused(servers: tuple[str, ...], search: tuple[str, ...], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):

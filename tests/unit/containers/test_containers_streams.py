@@ -327,7 +327,7 @@ def test_limits_by_dockers_rules() -> None:
         ({"memory": "1m"}, "less than a container can have"),
         ({"swap": "64m"}, "needs --memory"),
         ({"memory": "64m", "swap": "32m"}, "memory and swap together"),
-        ({"cpus": "many"}, "is no number"),
+        ({"cpus": "many"}, "is not a number"),
         ({"cpus": "0.001"}, "out of range"),
         ({"cpus": "100000"}, "out of range"),
     ],

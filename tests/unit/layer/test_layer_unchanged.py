@@ -235,7 +235,7 @@ LAYERS = st.dictionaries(st.sampled_from(NAMES), LEAVES, max_size=6)
 
 
 def drawn(chosen: dict[str, tuple[str, bytes, int]]) -> list[Change]:
-    """A layer that can be: what lies in something that is no directory goes, a link leads to a file before it."""
+    """A layer that can be: what lies in something that is not a directory goes, a link leads to a file before it."""
     result: dict[str, Change] = {}
     for path in sorted(chosen):
         kind, data, moment = chosen[path]

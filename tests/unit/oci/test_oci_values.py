@@ -42,14 +42,14 @@ def test_references(text: str, full: str, familiar: str) -> None:
     [
         ("", "the name is empty"),
         ("Debian", "lower case"),
-        ("a:b:c", "is no tag"),
-        ("a@sha256:12", "is no digest"),
-        ("a//b", "is no name"),
-        ("a/../b", "is no name"),
-        ("-a", "is no name"),
-        ("a:" + "t" * 129, "is no tag"),
+        ("a:b:c", "is not a valid tag"),
+        ("a@sha256:12", "is not a valid digest"),
+        ("a//b", "is not a valid name"),
+        ("a/../b", "is not a valid name"),
+        ("-a", "is not a valid name"),
+        ("a:" + "t" * 129, "is not a valid tag"),
         ("x/" + "a" * 300, "longer than"),
-        ("h_h.io/a", "is no host name"),
+        ("h_h.io/a", "is not a valid host name"),
     ],
 )
 def test_bad_references(text: str, reason: str) -> None:
@@ -82,7 +82,7 @@ def test_platforms(text: str, expected: str) -> None:
     assert str(Platform.parse(text)) == expected
 
 
-@pytest.mark.parametrize(("text", "reason"), [("a/b/c/d", "invalid platform"), ("foo", '"foo" is no known')])
+@pytest.mark.parametrize(("text", "reason"), [("a/b/c/d", "invalid platform"), ("foo", '"foo" is not a known')])
 def test_bad_platform(text: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         Platform.parse(text)

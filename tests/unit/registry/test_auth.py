@@ -126,10 +126,10 @@ GOOD = 'echo \'{"Username":"helped","Secret":"s"}\''
         ({"credsStore": "token"}, "token t3", ""),
         ("", None, ""),
         (" \n", None, ""),
-        ("{", None, "it is no JSON"),
-        ("[]", None, "it is no JSON object"),
+        ("{", None, "it is not valid JSON"),
+        ("[]", None, "it is not a JSON object"),
         ("\ufeff{}", None, ""),
-        ({"auths": {"h.io": {"auth": "c2VjcmV0"}}}, None, "entry for h.io in .* cannot be used: it is no NAME:PASSWORD"),
+        ({"auths": {"h.io": {"auth": "c2VjcmV0"}}}, None, "entry for h.io in .* cannot be used: it is not NAME:PASSWORD"),
     ],
 )  # fmt: skip
 def test_nothing_blocks_who_needs_no_credentials(
@@ -214,7 +214,7 @@ def test_parts_of_a_registry_have_credentials_of_their_own(tmp_path: Path) -> No
 )
 def test_what_login_takes_for_a_registry(text: str, registry: str | None) -> None:
     if registry is None:
-        with pytest.raises(UsageError, match="is no registry") as caught:
+        with pytest.raises(UsageError, match="is not a valid registry") as caught:
             registry_of(text)
         assert "secret" not in str(caught.value)
     else:
@@ -261,7 +261,10 @@ def test_damaged_file_is_not_written_over(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "config.json", text)
     config = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)})
     for act in (lambda: config.save("h.io", Credentials(username="u", password="p")), lambda: config.erase("h.io")):
-        with pytest.raises(UsageError, match=r"config\.json cannot be read: it is no JSON.*; repair or remove it"):
+        with pytest.raises(
+            UsageError,
+            match=r"config\.json cannot be read: it is not (valid JSON|a JSON object).*; repair or remove it",
+        ):
             act()
     assert path.read_text() == text
 

@@ -93,7 +93,7 @@ def test_names_of_nothing_are_told_at_once(
     if content is not None and variable != "SSL_CERT_DIR":
         named.write_bytes(content)
     with fake_registry(certificate=pair) as fake:
-        with pytest.raises(UsageError, match=f"{named}.*(cannot be read|no certificates|no directory)"):
+        with pytest.raises(UsageError, match=f"{named}.*(cannot be read|no certificates|not a directory)"):
             ask(fake, {variable: str(named)})
         with pytest.raises(UsageError, match=variable):
             download(f"https://{fake.host}/x", io.BytesIO(), trust=Trust({variable: str(named)}))

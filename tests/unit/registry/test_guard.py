@@ -149,7 +149,7 @@ def test_addresses_of_answers(base: str, url: str, expected: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://", "http://h:0/", "http://h:x/", "http://[::1", "nothing"])
 def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(RegistryError, match="is no usable address"):
+    with pytest.raises(RegistryError, match="is not a usable address"):
         split(url)
 
 

@@ -105,7 +105,7 @@ def test_mirrors_as_dockerd_names_them(registries: Registries) -> None:
     both = registries.with_mirrors(["first.example"])
     assert [item.registry for item in both.sources(debian)][:2] == ["first.example", "mirror.example:5000"]
     for wrong in ("ftp://x", "http://", "https://user:word@host"):
-        with pytest.raises(UsageError, match="is no mirror") as failed:
+        with pytest.raises(UsageError, match="is not a valid mirror") as failed:
             alone.with_mirrors([wrong])
         assert "word" not in failed.value.message
 
@@ -132,9 +132,9 @@ def test_which_files_count(tmp_path: Path) -> None:
         ("not [ toml", "cannot read"),
         ("[[registry]]\nblocked = true\n", "has no location"),
         ('[[registry]]\nprefix = "a.example"\n', "has no location"),
-        ("registry = 3\n", "no list of tables"),
+        ("registry = 3\n", "not a list of tables"),
         ('[[registry]]\nlocation = "a"\n[[registry.mirror]]\nlocation = "b"\npull-from-mirror = "never"\n', "never"),
-        ("[[registry]]\nlocation = 3\n", "is no text"),
+        ("[[registry]]\nlocation = 3\n", "is not text"),
     ],
 )
 def test_files_at_fault_are_named(tmp_path: Path, text: str, reason: str) -> None:

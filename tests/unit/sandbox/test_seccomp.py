@@ -283,7 +283,7 @@ def test_faults_of_a_profile_are_named(change: dict[str, Any], place: str) -> No
 
 def test_no_json_and_no_file(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("{")
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not valid JSON"):
         filter_for(str(tmp_path / "p"), DEFAULT_CAPABILITIES, tmp_path / "kept")
     with pytest.raises(UsageError, match="cannot read the seccomp profile"):
         filter_for(str(tmp_path / "missing"), DEFAULT_CAPABILITIES, tmp_path / "kept")

@@ -103,7 +103,7 @@ def test_files_that_are_no_key_are_told(tmp_path: Path) -> None:
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
     (tmp_path / "locked").write_bytes(locked)
     (tmp_path / "text").write_text("hello")
-    for name, reason in (("locked", "it has a passphrase"), ("text", "is no private key"), ("none", "No such file")):
+    for name, reason in (("locked", "it has a passphrase"), ("text", "is not a private key"), ("none", "No such file")):
         with pytest.raises(UsageError, match=reason):
             of_keys([tmp_path / name])
 

@@ -314,8 +314,8 @@ def test_a_linked_copy_of_an_empty_directory_tells_of_it(tree: DirectoryTree) ->
 @pytest.mark.parametrize(
     ("patterns", "dest", "reason"),
     [
-        (["a"], "/file", "is no directory"),
-        (["a/d.txt"], "/file/x", "is no directory"),
+        (["a"], "/file", "is not a directory"),
+        (["a/d.txt"], "/file/x", "is not a directory"),
         (["a/d.txt", "keep.log"], "/new", "several sources need a directory"),
         (["."], "/", "cannot replace the directory"),
     ],
@@ -335,9 +335,9 @@ def test_collisions_are_refused(tree: DirectoryTree, patterns: list[str], dest: 
         ("type=local,dest=-", "cannot go to stdout"),
         ("type=tar,dest=x,push=true", 'takes no "push"'),
         ("type=oci,dest=x,compression=lzma", "unknown compression"),
-        ("type=oci,dest=x,compression-level=99", "is no level"),
+        ("type=oci,dest=x,compression-level=99", "is not a valid level"),
         ("type=image,push=maybe", "neither true nor false"),
-        ("type=oci,oops", "is no NAME=VALUE"),
+        ("type=oci,oops", "is not NAME=VALUE"),
     ],
 )
 def test_bad_outputs(text: str, reason: str) -> None:

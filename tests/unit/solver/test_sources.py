@@ -61,7 +61,7 @@ def test_ignore_files_that_cannot_be_used_are_told(bench: Bench) -> None:
 
 
 def test_a_context_that_is_no_directory_or_none_is_told(bench: Bench) -> None:
-    with pytest.raises(ContextError, match="is no directory"):
+    with pytest.raises(ContextError, match="is not a directory"):
         names(contexts(bench, bench.context / "none"))
     with pytest.raises(ContextError, match="this build has no context"):
         names(Contexts(None, {}, dockerfile=None, table=bench.table, remote=None))  # type: ignore[arg-type]

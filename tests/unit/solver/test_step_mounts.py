@@ -143,7 +143,7 @@ def test_a_new_cache_begins_with_what_it_is_filled_from(bench: Bench) -> None:
     for flag in flags:
         (made,) = mounts(bench, flag, before="FROM base AS low\nRUN write /x y\n").values()
         assert isinstance(made, Bind) and (Path(made.host_path) / "page").read_text() == "page"
-    with pytest.raises(BuildError, match="is no directory"):
+    with pytest.raises(BuildError, match="is not a directory"):
         mounts(bench, "--mount=type=cache,target=/c,id=other,from=base,source=/srv/page")
     filled = []
 
