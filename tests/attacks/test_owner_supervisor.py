@@ -422,7 +422,7 @@ def test_another_supervisor_is_told_and_left_in_charge(single_ground: Ground) ->
     dockerfile = "FROM minimal\nRUN touch /f && chown 3:4 /f && ln -s f /l && chown -h 5:6 /l && stat -c %u:%g /f /l\n"
     folder = single_ground.context(dockerfile)
     copy = f"cp -r {single_ground.machine.state}/images /inner/ && "
-    inner = f"{copy} {single_ground.machine.python} -m builder --root /inner build --progress=plain /context 2>&1"
+    inner = f"{copy} {single_ground.machine.python} -m tiffin --root /inner build --progress=plain /context 2>&1"
     mounts = [f"{first}:{first}:ro", f"{folder}:/context:ro", f"{single_ground.state}:{single_ground.state}:ro"]
     words = [word for mount in mounts for word in ("-v", mount)]
     environ = ["-e", f"PYTHONPATH={code}", "-e", "HOME=/tmp", "--tmpfs", "/inner"]

@@ -114,7 +114,7 @@ def desk(
     user = users.names[-1] if getattr(request, "param", "") == "other" else users.usual
     folder = users.home(user) / "desk"
     made = Desk(users=users, user=user, programs=programs, folder=folder, base=f"{registry.host}/clients:1")
-    python = f"PYTHONPATH={shlex.quote(users.environ(user)['PYTHONPATH'])} exec {interpreter()} -m builder"
+    python = f"PYTHONPATH={shlex.quote(users.environ(user)['PYTHONPATH'])} exec {interpreter()} -m tiffin"
     shim = f'#!/bin/sh\n{python} "$@"\n'
     made.write({"shims/docker": shim, "shims/podman": shim})
     shutil.copytree(busybox, folder / "base", symlinks=True)

@@ -128,7 +128,7 @@ def test_state_on_noexec_is_told(busybox: Path, tmp_path: Path, tier: str) -> No
         pytest.skip("a chroot takes root")
     (tmp_path / "state").mkdir()
     (tmp_path / "Dockerfile").write_text("FROM base\nRUN true\n")
-    words = f"{sys.executable} -m builder --root {tmp_path / 'state'}"
+    words = f"{sys.executable} -m tiffin --root {tmp_path / 'state'}"
     build = f"{words} build -q -t base {busybox} && {words} build --isolation {tier} {tmp_path}"
     own = ["unshare", *(["--user", "--map-root-user"] if os.getuid() != 0 else []), "--mount", "sh", "-c"]
     script = f"mount -t tmpfs -o noexec tmpfs {tmp_path / 'state'} && {build}"

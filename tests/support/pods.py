@@ -214,7 +214,7 @@ class PodRunner:
                 (VOLUME, self.folder / "volume", "rw"),
             )
         ]
-        prelude = f'tiffin() {{ {interpreter()} -m builder "$@"; }}\n'
+        prelude = f'tiffin() {{ {interpreter()} -m tiffin "$@"; }}\n'
         argv = ["/bin/sh", "-c", prelude + script]
         (self.folder / "config.json").write_text(json.dumps(config_of(self.pod, argv, binds, self.name)))
         state = self.folder / "runc"

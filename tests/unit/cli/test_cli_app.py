@@ -161,7 +161,7 @@ def test_closed_stdout_is_no_traceback() -> None:
 
 def test_closed_standard_descriptors_are_replaced(tmp_path: Path) -> None:
     """A file of the store must not become somebody's stdout."""
-    words = f"{sys.executable} -m builder --root {tmp_path}/s images 0<&- 1>&-"
+    words = f"{sys.executable} -m tiffin --root {tmp_path}/s images 0<&- 1>&-"
     result = subprocess.run(["sh", "-c", words], stderr=subprocess.PIPE, text=True)
     assert (result.returncode, result.stderr) == (0, "")
 
