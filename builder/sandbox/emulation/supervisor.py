@@ -108,8 +108,11 @@ class Channel:
         if data != _READY:
             return
         caller.listener, root, shown = descriptors
-        os.fchdir(root)
-        os.chroot(".")
+        if not os.path.samestat(
+            os.stat("/"), os.fstat(root)
+        ):  # pivot_root(2) took this process along, and chroot may be forbidden
+            os.fchdir(root)
+            os.chroot(".")
         os.close(root)
         processes.show(shown, is_other=self._nests)
         os.fchdir(processes.proc)
