@@ -197,7 +197,8 @@ def test_numbers_mean_the_same_with_emulated_owners(machine: Machine, user: str)
     }
     assert "over direct\n" in shown["single"].stdout and "ended 143" in shown["single"].stdout, shown["single"]
     if shown["range"].returncode != 125:  # there are ids
-        first, second = (f"{done.stdout}{done.stderr}" for done in shown.values())
+        # when the shell tells of what it ended depends on who is quicker
+        first, second = (f"{done.stdout}{done.stderr}".replace("Terminated\n", "") for done in shown.values())
         assert first == second
 
 
