@@ -17,11 +17,25 @@ from tiffin.cache.errors import CorruptError
 from tiffin.cache.files import disk_errors, remove_tree, write_atomically
 from tiffin.cache.sha256 import short_sha256
 from tiffin.cache.statedir import StateDir
+from tiffin.cache.typed import Protocol
 from tiffin.cache.values import dataclass
 
 IMPLIED = "implied"  # a file in the folders of layers that have directories without telling how they look
 PREFIX = "fs."  # of trees of every form
 TREE = PREFIX + "2."
+
+
+class Described(Protocol):
+    """What a descriptor tells (image-spec descriptor.md)."""
+
+    @property
+    def media_type(self) -> str: ...
+
+    @property
+    def digest(self) -> Digest: ...
+
+    @property
+    def size_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +45,11 @@ class BlobRef:
     media_type: str
     digest: Digest
     size_bytes: int
+
+    @classmethod
+    def of(cls, layer: Described) -> BlobRef:
+        """Return the form that a manifest's descriptor of a layer tells of."""
+        return cls(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
 
     def to_json(self) -> dict[str, object]:
         return {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size_bytes}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.contexts import context_at
 from tests.support.servers import Registry, running_registry
 from tests.support.unprivileged import Users, reclaim
 
@@ -148,18 +149,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
 @pytest.fixture
 def context(tmp_path: Path) -> Callable[..., Path]:
     """Make a build context of a Dockerfile and files."""
-
-    def make(dockerfile: str, name: str = "context", **files: str | bytes) -> Path:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        (folder / "Dockerfile").write_text(dockerfile)
-        for path, content in files.items():
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return folder
-
-    return make
+    return context_at(tmp_path)
 
 
 def assert_nothing_left(state: Path) -> None:

@@ -46,12 +46,11 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
-    check_options(options)
     with prepared(options, session, sink) as job:
         return _build_again(job)
 
 
-def check_options(options: BuildOptions) -> None:
+def _check_options(options: BuildOptions) -> None:
     """Raise UsageError for options that contradict each other."""
     if options.annotations.need_index() and len(options.platforms) < 2:
         raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
@@ -80,6 +79,7 @@ class Job:
 @contextlib.contextmanager
 def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: bool = False) -> Iterator[Job]:
     """Open the contexts, the caches and the stores of a build; they are closed at the end. Raises TiffinError."""
+    _check_options(options)
     from tiffin.builder.api.context import ContextOpener
     from tiffin.builder.dockerfile.parser import parse
     from tiffin.builder.solver.build import Request, Services

@@ -10,14 +10,14 @@ from tiffin.builder.delivery.output_spec import OutputSpec
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.settings.access import RegistryAccess
+from tiffin.builder.solver.results import COMMITS as COMMITS
+from tiffin.builder.solver.results import ONE as ONE
+from tiffin.builder.solver.results import STEPS as STEPS
 from tiffin.cache.typed import TYPE_CHECKING
 from tiffin.cache.values import dataclass, field
 
 if TYPE_CHECKING:
     from tiffin.builder.sharing.options import CacheSpec
-
-Layering = str  # one of LAYERINGS
-LAYERINGS = STEPS, ONE, COMMITS = ("steps", "one", "commits")  # as in tiffin.builder.solver.results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class BuildOptions:
     unmasked: bool = False  # all of /proc and /sys
     isolation: str = ""  # a tier to force
     epoch: int | None = None  # time of everything made, in seconds since 1970; wins over SOURCE_DATE_EPOCH
-    layering: Layering = STEPS
+    layering: str = STEPS  # or ONE, COMMITS: what becomes a layer
     pull: str = ""
     use_cache: bool = True
     uncached_stages: frozenset[str] = frozenset()

@@ -9,13 +9,11 @@ from typing import BinaryIO
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError
 from tiffin.builder.events import NullSink, Sink
-from tiffin.builder.image.store import StoredImage
 from tiffin.builder.layer.index import Entry as Entry
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.builder.solver.layer_files import Members
-from tiffin.builder.solver.results import LayerRef
+from tiffin.builder.solver.results import base_chain
 from tiffin.builder.solver.trees import LayerTree
-from tiffin.cache.snapshots import BlobRef
 
 ROOT = "."
 
@@ -56,17 +54,8 @@ def open_image(
     """Open an image that is here; a layer that is not is fetched from its registry. Raises ImageError, RegistryError, StoreError."""
     image = session.store.find(name)
     layers = session.layers(lambda: session.remote(sink or NullSink(), registry or RegistryAccess()))
-    chain = _chain(image)
+    chain = base_chain(image)
     with session.state.scratch("files") as scratch, Members(layers, scratch) as members:
         tables = [layers.ensure_index(ref.diff_id, ref.blob) for ref in chain]
         tree = LayerTree(tables, lambda number, entry: members.open(chain[number], entry))
         yield ImageFiles(tree, name)
-
-
-def _chain(image: StoredImage) -> list[LayerRef]:
-    return [
-        LayerRef(
-            diff_id=diff_id, blob=BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
-        )
-        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
-    ]

@@ -241,7 +241,7 @@ class _Run:
         if emulated:
             layers = layers.emulated(isolation.emulated_flavor)
         wanted = [
-            (diff_id, BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes))
+            (diff_id, BlobRef.of(layer))
             for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
         ]
         if isolation.overlay:

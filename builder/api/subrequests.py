@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiffin.builder.api.build import check_options, prepared
+from tiffin.builder.api.build import prepared
 from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.dockerfile.lint_base import LintWarning, stages
@@ -52,7 +52,6 @@ def check(options: BuildOptions, session: Session, sink: Sink) -> Checked:
     """Apply the build checks. Raises TiffinError for a context that cannot be read."""
     from tiffin.builder.solver.checks import check as find
 
-    check_options(options)
     with prepared(options, session, sink) as job:
         services = job.services
         found, error = find(job.request.dockerfile, job.request.plan_options, services.resolve_image, services.contexts)
@@ -63,7 +62,6 @@ def explain(options: BuildOptions, session: Session, sink: Sink) -> list[str]:
     """Tell for each step, in a line or some, whether it would run now, and why. Raises TiffinError."""
     from tiffin.builder.solver.build import forecast
 
-    check_options(options)
     with prepared(options, session, sink, explains=True) as job:
         return list(forecast(job.request, job.services).lines(size_text))
 
@@ -72,7 +70,6 @@ def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[l
     """Return the stages that can be built and the text of the Dockerfile. Raises DockerfileError for one that cannot be read."""
     from tiffin.builder.solver.stages import read_stages
 
-    check_options(options)
     with prepared(options, session, sink) as job:
         read_stages(job.request.dockerfile)
         every = list(stages(job.request.dockerfile))
@@ -94,7 +91,6 @@ def outline(options: BuildOptions, session: Session, sink: Sink) -> TargetOutlin
     """Return what the target uses. Raises TiffinError."""
     from tiffin.builder.solver.planner import make_plan
 
-    check_options(options)
     with prepared(options, session, sink) as job:
         dockerfile = job.request.dockerfile
         plan = make_plan(dockerfile, job.request.plan_options, job.services.resolve_image)

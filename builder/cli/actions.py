@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.output.console import refuse_terminal, say, tell
+from tiffin.builder.cli.output.console import refuse_terminal, say, tell, warn
 from tiffin.builder.cli.output.renderer import Renderer, quiet_if
 from tiffin.builder.events import Event, Warned
 from tiffin.cache.typed import TYPE_CHECKING
@@ -61,7 +62,7 @@ def _renderer(given: Mapping[str, object]) -> Renderer:
     from tiffin.builder.cli.output.render import make_renderer
 
     renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
-    if given["profile"]:
+    if given.get("profile"):
         from tiffin.builder.cli.output.profile import Profiler
 
         return Profiler(renderer, Path(str(given["profile"])))
@@ -77,7 +78,7 @@ class WarningSink:
     def emit(self, event: Event) -> None:
         """Print a warning."""
         if isinstance(event, Warned):
-            tell(f"warning: {event.message}")
+            warn(event.message)
 
 
 def run(session: Session, given: Mapping[str, object]) -> int:
@@ -91,18 +92,13 @@ def run(session: Session, given: Mapping[str, object]) -> int:
         from tiffin.builder.cli.options.run_values import container_options, remarks, run_options
 
         for remark in remarks(given):
-            tell(f"warning: {remark}")
+            warn(remark)
+        container = cache(lambda: container_options(given))  # read once: a file of variables may be a pipe
         if any(given[name] for name in LIMITS):
             from tiffin.builder.containers.limits import begin_in_scope
 
-            begin_in_scope(container_options(given).limits, os.environ)
-
-        def progress() -> Renderer:
-            from tiffin.builder.cli.output.render import make_renderer
-
-            return make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
-
-        result = run(run_options(given), session, WarningSink(), progress)
+            begin_in_scope(container().limits, os.environ)
+        result = run(run_options(given, container), session, WarningSink(), lambda: _renderer(given))
     except TiffinError as exc:
         exc.exit_code = EXIT_OWN_FAILURE
         raise

@@ -163,7 +163,7 @@ class RegistryStore:
         if not config.inline_cache:
             return Bundle({})
         bundle = Bundle.decode(_unpacked_text(config.inline_cache, MAX_BUNDLE_BYTES))
-        forms = {diff_id: _form(layer) for diff_id, layer in zip(config.diff_ids, manifest.layers, strict=False)}
+        forms = {diff_id: BlobRef.of(layer) for diff_id, layer in zip(config.diff_ids, manifest.layers, strict=False)}
         return bundle.repacked(forms).only({layer.digest for layer in manifest.layers})
 
     def _push(self, bundle: Bundle) -> Digest:
@@ -205,10 +205,6 @@ def _unpacked_text(text: str, limit: int) -> bytes:
         return zlib.decompressobj().decompress(base64.b64decode(text, validate=True), limit + 1)
     except (ValueError, zlib.error):
         return b""
-
-
-def _form(layer: Descriptor) -> BlobRef:
-    return BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
 
 
 def _descriptor(ref: BlobRef) -> Descriptor:

@@ -164,12 +164,7 @@ class Remote:
     def pull(self, reference: Reference, platform: Platform) -> StoredImage:
         """Bring a whole image here, under its name."""
         image = self.look_up(reference, platform)
-        self.fetch_all(
-            [
-                BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
-                for layer in image.manifest.layers
-            ]
-        )
+        self.fetch_all([BlobRef.of(layer) for layer in image.manifest.layers])
         manifest = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
         config = self._blobs.read(image.id, image.manifest.config.size_bytes)
         name = replace(reference, tag="") if reference.digest else reference  # as docker: a digest makes no tag

@@ -183,13 +183,13 @@ def tell(fd: int, **message: object) -> None:
 def keep_only_standard(error_writer: int) -> None:
     """Everything but 0, 1, 2 closes when the command starts."""
     try:
-        kernel.close_on_exec(3)
+        kernel.close_on_exec(FIRST_UNUSED)
         return
     except OSError:  # an old kernel, or a profile around us
         pass
-    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 1024)):
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(FIRST_UNUSED, 1024)):
         fd = int(name)
-        if fd > 2 and fd != error_writer:
+        if fd >= FIRST_UNUSED and fd != error_writer:
             with contextlib.suppress(OSError):
                 os.set_inheritable(fd, False)
 

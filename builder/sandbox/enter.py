@@ -184,9 +184,8 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
         answer(spec, owners, command, reply)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
-    failed = read_all(errors).partition(b"\n")[
-        0
-    ]  # ends when the command is executed, and with it our own handlers in it
+    # ends when the command is executed, and with it our own handlers in it
+    failed = read_all(errors).partition(b"\n")[0]
     if owners is not None:
         owners.settle(frozenset(spec["capabilities"]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)

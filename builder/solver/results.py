@@ -25,7 +25,11 @@ from tiffin.builder.solver.plan import StagePlan
 from tiffin.builder.solver.plan_options import BaseImage
 from tiffin.cache.digest import Digest
 from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.typed import TYPE_CHECKING
 from tiffin.cache.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.store import StoredImage
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps
@@ -50,12 +54,12 @@ def chain_of(layers: Sequence[LayerRef]) -> Digest:
     return chain_id([layer.diff_id for layer in layers])
 
 
-def base_chain(image: BaseImage) -> Chain:
-    """The layers a base image brings."""
+def base_chain(image: BaseImage | StoredImage) -> Chain:
+    """The layers an image brings, as a base or by itself."""
     return tuple(
         LayerRef(
             diff_id=diff_id,
-            blob=BlobRef(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes),
+            blob=BlobRef.of(layer),
             base=True,
         )
         for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)

@@ -26,6 +26,7 @@ from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
 from tests.support.cache_servers import running_redis
 from tests.support.run_machine import own_machine
 from tests.support.servers import TIED, ended
+from tests.support.serving import serving
 from tiffin.builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
 from tiffin.builder.image.archive import _Tar
 from tiffin.builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
@@ -97,14 +98,9 @@ def answering(body: bytes, *headers: tuple[str, str], status: int = 200) -> Iter
         def log_message(self, *_: object) -> None:
             return None
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", seen
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}", seen
 
 
 @pytest.mark.attack("T10", "T27")

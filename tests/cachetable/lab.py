@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ from tests.cachetable.scene import Answer, Scene, World
 from tests.conformance.forkserver import ForkServer
 from tests.support.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
 from tests.support.servers import Registry
+from tests.support.serving import serving
 
 LIBRARIES = (
     "redis",
@@ -207,14 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def _serving(folder: Path, web: Mapping[str, Answer]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, folder, web))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _make_repositories(folder: Path) -> None:

@@ -8,13 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.conformance.nodes import COMPRESSORS, read_table, to_tar
+from tests.support.serving import serving
 
 MODIFIED = 1_612_345_678  # 2021-02-03: the Last-Modified of every file
 ARCHIVE = to_tar(read_table({"top": "top\n", "dir/file": {"text": "file\n", "mode": "0640", "uid": 5, "gid": 6}}))
@@ -68,14 +68,8 @@ def serving_files() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         _make_repository(Path(folder))
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, Path(folder)))
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with serving(server):
             yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 def _make_repository(folder: Path) -> None:

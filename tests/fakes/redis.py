@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socketserver
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from tests.support.serving import serving
 
 
 @dataclass
@@ -34,15 +35,10 @@ def fake_redis() -> Iterator[FakeRedis]:
         pass
 
     Handler.fake = fake
-    with _Server(("127.0.0.1", 0), Handler) as server:
-        fake.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield fake
-        finally:
-            server.shutdown()
-            thread.join()
+    server = _Server(("127.0.0.1", 0), Handler)
+    fake.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+    with serving(server):
+        yield fake
 
 
 class _Server(socketserver.ThreadingTCPServer):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.serving import serving
+
 USER, PASSWORD, TOKEN = "cook", "s3cret-word", "t0ken-word"
 
 
@@ -86,14 +88,8 @@ def fake_registry(**switches: object) -> Iterator[Fake]:
             context.load_verify_locations(fake.client_authority)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     fake.host = f"{fake.address}:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

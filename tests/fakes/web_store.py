@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from tests.support.serving import serving
 
 
 @dataclass
@@ -30,14 +31,8 @@ def web_store() -> Iterator[WebStore]:
     handler = type("Handler", (_Handler,), {"fake": fake})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     fake.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

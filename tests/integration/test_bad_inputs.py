@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.support.servers import Registry, free_port, make_certificate, running_registry
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.userns
 Make = Callable[..., Path]
@@ -182,14 +182,8 @@ class _Liar(http.server.BaseHTTPRequestHandler):
 def lying(upstream: str, fault: str) -> Iterator[str]:
     handler = type("Handler", (_Liar,), {"upstream": upstream, "fault": fault})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize(

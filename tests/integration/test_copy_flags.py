@@ -8,7 +8,6 @@ import io
 import subprocess
 import sys
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from tests.conftest import Run
 from tests.integration.test_build import listing
 from tests.support.servers import running_git
+from tests.support.serving import serving
 
 Make = Callable[..., Path]
 TREE = {"a/b/one.txt": "1", "a/b/two.png": "2", "a/c/d/three.txt": "3", "top.txt": "t", "top.png": "p"}
@@ -77,12 +77,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def site() -> Iterator[Site]:
     server = Site()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_parents(tiffin: Run, context: Make) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from tests.conftest import Run
 from tests.fakes.registry import fake_registry
 from tests.support.servers import Registry
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.network
 Make = Callable[..., Path]
@@ -106,14 +106,13 @@ class _Socks(socketserver.StreamRequestHandler):
 
 def test_socks(tiffin: Run, context: Make, proxy: http.server.ThreadingHTTPServer) -> None:
     folder = context("FROM scratch\nADD http://files.example/f /\n")
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks) as server:
-        server.daemon_threads = True
-        server.target = ("127.0.0.1", proxy.server_port)  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks)
+    server.daemon_threads = True
+    server.target = ("127.0.0.1", proxy.server_port)  # type: ignore[attr-defined]
+    with serving(server):
         env = {**os.environ, "ALL_PROXY": f"socks5h://127.0.0.1:{server.server_address[1]}"}
         tiffin("build", folder, env=env)
         assert proxy.asked == ["/f"]  # type: ignore[attr-defined]
-        server.shutdown()
 
 
 class _Proxy(http.server.BaseHTTPRequestHandler):
@@ -141,12 +140,8 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
 def proxy() -> Iterator[http.server.ThreadingHTTPServer]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
     server.asked, server.password = [], ""  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield server
 
 
 def test_proxies(tiffin: Run, context: Make, proxy: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import os
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from tests.conftest import Run
 from tests.fakes.registry import fake_registry
 from tests.support.certificates import Authority
+from tests.support.serving import serving
 from tests.unit.registry.test_certificates import VARIABLES, ask, authority, certs, pair
 
 pytestmark = pytest.mark.network
@@ -92,14 +92,8 @@ def https_server(folder: Path, pair: tuple[Path, Path]) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*pair)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield f"https://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def served_files(folder: Path) -> None:

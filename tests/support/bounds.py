@@ -29,7 +29,7 @@ def shares(report: Mapping[str, object]) -> dict[str, float]:
 
 
 def faults(found: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]:
-    """Folders below their bounds, without one, or that are no more."""
+    """Return what is wrong: a folder below its bound, one without a bound, a bound without a folder."""
     wrong = [
         f"{folder}: {found[folder]:.1f} % of its lines are covered, and {bound} % have to be"
         for folder, bound in bounds.items()

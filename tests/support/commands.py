@@ -94,19 +94,3 @@ class _Session(Session):
     def launch(self, *, once: bool = False) -> Launcher:
         self._launcher.is_closed = False
         return self._launcher
-
-
-def context_at(place: Path) -> Callable[..., Path]:
-    """What makes a build context of a Dockerfile and files."""
-
-    def make(dockerfile: str, name: str = "context", **files: str) -> Path:
-        folder = place / name
-        folder.mkdir(exist_ok=True)
-        (folder / "Dockerfile").write_text(dockerfile)
-        for path, text in files.items():
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
-        return folder
-
-    return make

@@ -7,12 +7,13 @@ import contextlib
 import http.server
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.serving import serving
 
 SERVICE = "company"
 
@@ -64,14 +65,8 @@ def token_service(
     handler = type("Handler", (_Handler,), {"service": service})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     service.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -116,4 +116,5 @@ def verify(session: Session, /, repair: bool) -> None:
 @click.pass_obj
 def explain(session: Session, /, **given: object) -> None:
     """Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing."""
-    build(session, {**given, "call": "explain", "check": False, "quiet": True, "profile": None})
+    nothing = {"check": False, "profile": None, "iidfile": None, "metadata_file": None}
+    build(session, {**given, **nothing, "call": "explain", "quiet": True})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tiffin.builder.cli.options.docker_words import field_of
@@ -53,13 +53,13 @@ def maybe(options: Mapping[str, object], name: str) -> str | None:
     return cast("str | None", options[name])
 
 
-def run_options(options: Mapping[str, object]) -> RunOptions:
-    """Return the values of options by name; those of the container are read when they are asked for. Raises UsageError."""
+def run_options(options: Mapping[str, object], container: Callable[[], ContainerOptions]) -> RunOptions:
+    """Return the values of options by name; `container` reads those of the container when they are asked for. Raises UsageError."""
     from tiffin.builder.api.run_options import RunOptions
 
     return RunOptions(
         image=str(options["image"]),
-        container=lambda: container_options(options),
+        container=container,
         name=str(options["name"]),
         remove=bool(options["remove"]),
         interactive=bool(options["interactive"]),

@@ -78,7 +78,7 @@ def _slice(value: Value, *places: Value) -> Value:
 
 
 def _print(*values: Value) -> str:
-    """Spaces only between two values that are no text, as fmt.Sprint."""
+    """Spaces only between two values that are not text, as fmt.Sprint."""
     result = ""
     for number, value in enumerate(values):
         if number and not isinstance(value, str) and not isinstance(values[number - 1], str):

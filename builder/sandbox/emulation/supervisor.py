@@ -108,9 +108,8 @@ class Channel:
         if data != _READY:
             return
         caller.listener, root, shown = descriptors
-        if not os.path.samestat(
-            os.stat("/"), os.fstat(root)
-        ):  # pivot_root(2) took this process along, and chroot may be forbidden
+        # pivot_root(2) took this process along where it shared a root with the command, and chroot may be forbidden
+        if not os.path.samestat(os.stat("/"), os.fstat(root)):
             os.fchdir(root)
             os.chroot(".")
         os.close(root)

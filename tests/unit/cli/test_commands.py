@@ -16,7 +16,8 @@ import pytest
 
 from tests.fakes.files import file_server
 from tests.fakes.registry import PASSWORD, USER, Fake, fake_registry
-from tests.support.commands import Commands, context_at
+from tests.support.commands import Commands
+from tests.support.contexts import context_at
 from tests.support.minimal_image import layer, write_image
 
 # connections are kept for as long as the process lives, which in a test is not the command's
