@@ -177,7 +177,8 @@ def join_groups(groups: list[int]) -> None:
 
 
 def tell(fd: int, **message: object) -> None:
-    os.write(fd, json.dumps(message).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # init is gone: this process is about to end, too
+        os.write(fd, json.dumps(message).encode() + b"\n")
 
 
 def keep_only_standard(error_writer: int) -> None:

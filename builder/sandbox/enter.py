@@ -20,7 +20,7 @@ from tiffin.builder.sandbox import idmaps, kernel
 from tiffin.builder.sandbox.command import INIT_NAME, be_command, failure
 from tiffin.builder.sandbox.emulation import supervisor
 from tiffin.builder.sandbox.emulation.inodes import Kept
-from tiffin.builder.sandbox.fd_passing import Socket
+from tiffin.builder.sandbox.fd_passing import Socket, pair
 from tiffin.builder.sandbox.reaper import kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.root import SetupError, step
 from tiffin.cache.typed import TYPE_CHECKING
@@ -61,15 +61,20 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
         report(reply, **failure(exc))
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # they wait until there is a command to have them
+    # what lies in it lives as long as this process: where the kernel asks init, so that calls wait for the end of the
+    # sandbox when init is gone, and do not fail
+    held, holder = pair()
     init = os.fork()
     if init == 0:
         try:
-            be_init(spec, fds, reply)
+            held.close()
+            be_init(spec, fds, reply, holder)
         except SetupError as exc:
             report(reply, **failure(exc))
         except BaseException as exc:
             report(reply, error="set up the sandbox", reason=repr(exc), errno=0)
         os._exit(1)
+    holder.close()
     for fd in fds:
         os.close(fd)
     reaped: set[int] = set()
@@ -156,7 +161,7 @@ def report(reply: Socket, **message: object) -> None:
 # -- init ------------------------------------------------------------------------------------------------------------
 
 
-def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
+def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
     """Start the command, answer for it, pass signals on, and tell how it ended. Process 1 of what is around its processes."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
@@ -181,7 +186,7 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket) -> None:
     sys.path.clear()
     sys.meta_path.clear()
     if owners is not None:
-        answer(spec, owners, command, reply)
+        answer(spec, owners, command, reply, holder)
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
     # ends when the command is executed, and with it our own handlers in it
@@ -215,12 +220,12 @@ def fork_below(*, comes_back: bool) -> int:
     return pid
 
 
-def answer(spec: _Spec, owners: supervisor.Channel, command: int, reply: Socket) -> None:
+def answer(spec: _Spec, owners: supervisor.Channel, command: int, reply: Socket, holder: Socket) -> None:
     """Begin to answer system calls of the command."""
-    beyond = (lambda what: abandon(reply, what, own_pids=spec["own_pids"])) if spec["abandons"] else None
+    beyond = (lambda what: abandon(reply, what)) if spec["abandons"] else None
     binds = [item["path"] for item in spec["mounts"] if item["kind"] == "bind"]
     kept = Kept(spec["kept"][0], spec["kept"][1], binds) if spec["kept"] else None
-    owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept)
+    owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept, holder)
 
 
 def give_up(reply: Socket, reason: str) -> None:
@@ -229,11 +234,9 @@ def give_up(reply: Socket, reason: str) -> None:
     os._exit(1)
 
 
-def abandon(reply: Socket, what: str, *, own_pids: bool) -> None:
+def abandon(reply: Socket, what: str) -> None:
     """End the sandbox, as the command asks for what only another one has."""
     report(reply, beyond=what)
-    if own_pids:
-        os.kill(-1, signal.SIGKILL)  # before whoever asked hears that nobody answers
     os._exit(1)
 
 

@@ -16,7 +16,8 @@ from tiffin.builder.containers.run import HANG_UP_SECONDS
 
 pytestmark = pytest.mark.userns
 LOOP = "echo ready; while :; do sleep 0.02; done"
-SLEEP = "echo ready; exec /bin/busybox sleep 1000"  # a shell may have a handler for SIGINT
+# no shell, which has a handler for SIGINT, and what is ready tells so
+SLEEP = "echo ready > /tmp/said; exec /bin/busybox tail -f /tmp/said"
 
 
 def start(machine: Machine, script: str, *words: str, **options: object) -> subprocess.Popen[str]:

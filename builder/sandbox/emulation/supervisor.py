@@ -93,11 +93,14 @@ class Channel:
             return filter.owner_filter(looks=self._has_users, opens=self._opens)
         return filter.boundary_filter(self._limits)
 
-    def serve(self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None) -> None:
+    def serve(
+        self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None, holder: fd_passing.Socket
+    ) -> None:
         """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused.
 
         `beyond` ends the command when it asks for what this sandbox has not, and another that is at hand has.
-        `kept`: mounts of this machine's files in which the caller's are not shown as root's.
+        `kept`: mounts of this machine's files in which the caller's are not shown as root's. `holder`: the way to a
+        process that outlives us; as long as it has the listener, a call that nobody answers waits.
         """
         self._of_command.close()
         processes = Processes(Credentials(), self._proc)
@@ -108,6 +111,7 @@ class Channel:
         if data != _READY:
             return
         caller.listener, root, shown = descriptors
+        fd_passing.send(holder, _READY, [caller.listener])
         # pivot_root(2) took this process along where it shared a root with the command, and chroot may be forbidden
         if not os.path.samestat(os.stat("/"), os.fstat(root)):
             os.fchdir(root)
