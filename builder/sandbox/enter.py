@@ -172,8 +172,10 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
     owners = None
     with step("open the control group"):
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["cgroup_dirs"]]
-    if spec["tier"] not in WITHOUT_NAMESPACES:
-        with step("prepare to answer system calls"):
+    with step("prepare to answer system calls"):
+        if spec["device_files"]:
+            owners = supervisor.channel_of_chroot()
+        elif spec["tier"] not in WITHOUT_NAMESPACES:
             owners = supervisor.channel(
                 has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"], nests=spec["own_pids"]
             )
@@ -201,6 +203,8 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
         status = os.waitpid(command, 0)[1]  # with a pid namespace nothing of the command is left by then
     if failed:
         report(reply, **json.loads(failed))
+    elif owners is not None and owners.null_was_written:
+        report(reply, error="keep /dev/null empty", reason=supervisor.WRITTEN, errno=0)
     else:
         report(reply, status=os.waitstatus_to_exitcode(status))
     os._exit(0)

@@ -72,6 +72,13 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, os.strerror(number), what)
 
 
+def set_file_system_ids(uid: int, gid: int) -> None:
+    """Whose files the calling thread opens; root takes the ids of others and comes back."""
+    LIBC.setfsuid(ctypes.c_uint(0))  # else the second could not be set
+    LIBC.setfsgid(ctypes.c_uint(gid))
+    LIBC.setfsuid(ctypes.c_uint(uid))
+
+
 def unshare(flags: int) -> None:
     _check(LIBC.unshare(ctypes.c_int(flags)), "unshare")
 

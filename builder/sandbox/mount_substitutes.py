@@ -198,11 +198,11 @@ def substitute_mounts(spec: SandboxSpec, places: MountSubstitutes) -> SandboxSpe
     """Put into the root what `spec` needs there; the spec as it then runs. Raises SandboxError, StoreError."""
     match spec.tier:
         case "chroot":
-            _stand_in_system(places, tty=spec.tty)
+            has_nodes = _stand_in_system(places, tty=spec.tty)
             _stand_in_files(spec, places)
             for mount in spec.mounts:
                 _stand_in(mount, places)
-            return replace(spec, mounts=())
+            return replace(spec, mounts=(), device_files=not has_nodes)
         case "proot":
             for name in ("dev", "proc", "sys"):
                 places.mount_point(name, is_directory=True)
@@ -246,13 +246,15 @@ def join_streams(spec: SandboxSpec) -> None:
         os.symlink("stdout", f"{spec.root_dir}/dev/stderr")
 
 
-def _stand_in_system(places: MountSubstitutes, *, tty: bool) -> None:
-    """/dev, /proc and /sys as far as they can be had."""
+def _stand_in_system(places: MountSubstitutes, *, tty: bool) -> bool:
+    """/dev, /proc and /sys as far as they can be had; returns whether that of /dev are true device nodes."""
     dev = places.directory("dev")
     for name in STREAMS:  # but where it has a pipe of its own (stream_pipe)
         os.symlink("tty" if tty else "null", f"{places.root}/{dev}/{name}")
-    for name, (major, minor) in DEVICES.items():
-        _make_device(f"{places.root}/{dev}/{name}", major, minor)
+    made = [name for name, number in DEVICES.items() if _make_device(f"{places.root}/{dev}/{name}", *number)]
+    has_nodes = len(made) == len(DEVICES)
+    if not has_nodes:
+        _make_device_files(f"{places.root}/{dev}")
     for name in ("pts", "mqueue"):
         (places.root / dev / name).mkdir(mode=0o755)
     shm = places.root / dev / "shm"
@@ -264,6 +266,7 @@ def _stand_in_system(places: MountSubstitutes, *, tty: bool) -> None:
             _copy_file(Path(f"/{top}/{name}"), folder / name)
     proc = places.root / "proc"
     (proc / "mounts").write_bytes(MOUNTS)
+    return has_nodes
 
 
 def _stand_in_files(spec: SandboxSpec, places: MountSubstitutes) -> None:
@@ -271,20 +274,29 @@ def _stand_in_files(spec: SandboxSpec, places: MountSubstitutes) -> None:
     places.file("etc/resolv.conf", spec.resolv_conf.encode("utf-8", "surrogateescape"))
 
 
-def _make_device(path: str, major: int, minor: int) -> None:
-    """A node where that is allowed and one can open it; for /dev/null else a plain file, which takes what is written."""
+def _make_device(path: str, major: int, minor: int) -> bool:
+    """A node; False where that is not allowed, or nobody can open one."""
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
         os.chmod(path, 0o666)
         if not path.endswith("/tty"):  # there is none to open
             os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        return
+        return True
     except PermissionError:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    if path.endswith("/null"):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return False
+
+
+def _make_device_files(folder: str) -> None:
+    """What a supervisor answers for in the place of nodes (tiffin.builder.sandbox.emulation.device_files)."""
+    for name in (*DEVICES, "stdin"):
+        path = f"{folder}/{name}"
+        if name == "tty" or os.path.lexists(path):
+            continue
+        os.mknod(path, stat.S_IFREG if name == "null" else stat.S_IFSOCK)
         os.chmod(path, 0o666)
+    os.mkdir(f"{folder}/fd")
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -95,6 +95,7 @@ class SandboxSpec:
     tier: str = "range"  # "chroot" and "proot" have no namespaces, and so no mounts
     emulated: bool = False  # in a namespace of one id within the one there is: owners are emulated
     opens: bool = False  # device nodes, which are emulated too, can be opened
+    device_files: bool = False  # /dev has files in the place of nodes, as none can be made
     abandons: bool = False  # ends when it asks for owners or devices that are not at hand: it is run again with them
     keeps_id: bool = False  # tiffin.builder.sandbox.keepid
     kept: tuple[int, int] | None = None  # the same ids, uid and gid, where owners are emulated

@@ -100,14 +100,22 @@ class Emulator:
         if self._isolation.tier == CHROOT:
             raise refusal(f"user {uid}:{max(gids)}", self.limits, EMULATES_NONE, span)
 
-    def more(self, emulation: Emulation, wish: Abandoned, name: str) -> Emulation:
-        """What a step is run again with that asked for more."""
+    def more(self, emulation: Emulation, wish: Abandoned, name: str, span: Span) -> Emulation:
+        """What a step is run again with that asked for more. Raises BuildError where there is no more."""
         if isinstance(wish, Unforeseen):
             return wish.emulation
+        if self._isolation.tier == CHROOT:
+            raise self._refusal_of_wish(wish, span)
         self.tell(f"{name}: {wish.what} is beyond this user namespace; the step runs again with owners emulated", name)
         owners = self.is_at_hand
         opens = emulation.opens or wish.what.startswith(DEVICE_WISH)
         return replace(emulation, owners=owners, opens=opens, cause=emulation.cause or wish.what)
+
+    def _refusal_of_wish(self, wish: Abandoned, span: Span) -> BuildError:
+        if not wish.what.startswith(DEVICE_WISH):
+            return refusal(wish.what, self.limits, EMULATES_NONE, span)
+        message, remedy = device_refusal(wish.what.removeprefix(DEVICE_WISH).removeprefix("device "), EMULATES_NONE)
+        return BuildError(message, span=span, remedy=remedy)
 
     def tell(self, text: str, once: str) -> None:
         """Show a line, once in a build."""

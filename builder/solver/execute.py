@@ -152,7 +152,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                     return self._attempt(job, op, emulation, scratch)
             except Abandoned as wish:
                 number = job.stage.label(job.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
-                emulation = emulator.more(emulation, wish, number)
+                emulation = emulator.more(emulation, wish, number, step.span)
             except SandboxError as exc:
                 if not emulation.owners:
                     raise

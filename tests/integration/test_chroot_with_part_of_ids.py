@@ -1,21 +1,27 @@
-"""A chroot in a user namespace that has a part of the ids, as a pod with `hostUsers: false`: nothing is emulated there.
+"""A chroot in a user namespace that has a part of the ids, as a pod with `hostUsers: false`: no owner is emulated there.
 
-What it cannot show is refused before it runs, by name; what a command prints by the name of its stream arrives.
+What it cannot show is refused by name; what a command prints by the name of its stream arrives; opens of /dev are answered
+with the machine's devices.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.raw_program import raw_program
 from tests.support.run_machine import TIMEOUT_SECONDS, Machine, users_machine
 from tests.support.unprivileged import WITH_IDS, Users, remove_folder
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.builder.sandbox.syscalls import NATIVE
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 BEYOND = 1_885_580_785
-NAMESPACE = ("unshare", "--user", "--map-auto", "--map-root-user", "--")
+BOUNDING = ",".join(["-all", *(f"+{name.lower()}" for name in DEFAULT_CAPABILITIES)])
+NAMESPACE = ("unshare", "--user", "--map-auto", "--map-root-user", "--", "setpriv", "--bounding-set", BOUNDING, "--")
 Tiffin = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -132,3 +138,104 @@ def test_streams_leave_no_trace(pod: Tiffin) -> None:
 def test_input_ends(pod: Tiffin) -> None:
     done = pod("run", "-i", "--rm", "minimal", "cat", dockerfile="typed")
     assert (done.returncode, done.stdout) == (0, "typed")
+
+
+# -- /dev, in which no node can be made --------------------------------------------------------------------------------
+
+DEVICES = {
+    "null forgets": "echo junk > /dev/null; cat /dev/null > /f; test ! -s /f && cmp /f /dev/null",
+    "null by a relative path": "cd /dev; echo junk > null; echo junk >> ./null; test ! -s null",
+    "null by a link": "ln -s ../dev/null /tmp/l; echo junk > /tmp/l; rm /tmp/l; test ! -s /dev/null",
+    "null as both": "exec 3<>/dev/null; echo junk >&3; cat <&3 | cmp - /dev/null",
+    "null is copied": "umask 002; cp /dev/null /e; test ! -s /e; test $(stat -c %a /e) = 664",
+    "null takes a copy": "cp /bin/busybox /dev/null; test ! -s /dev/null; dd if=/bin/busybox of=/dev/null 2>&1",
+    "null of a background process": "(echo junk > /dev/null &) ; sleep 0.2; test ! -s /dev/null",
+    "zero": "test $(head -c 100 /dev/zero | tr -d '\\000' | wc -c) = 0; test $(head -c 100 /dev/zero | wc -c) = 100",
+    "random": "for n in random urandom; do test $(head -c 64 /dev/$n | wc -c) = 64; done; ! cmp -n 64 /dev/urandom /dev/zero",
+    "full": "! echo x > /dev/full",
+    "input": "test $(echo in | cat /dev/stdin) = in; test $(echo in | cat /dev/fd/0) = in",
+    "descriptors": "exec 7>/tmp/seven; echo x > /dev/fd/7; echo x >&7; exec 7>&-; test -s /tmp/seven; rm /tmp/seven",
+}
+
+
+@pytest.mark.parametrize("user", ["0", "1000"])
+@pytest.mark.parametrize("script", DEVICES.values(), ids=DEVICES)
+def test_devices_are_the_true_ones(pod: Tiffin, script: str, user: str) -> None:
+    text = f"FROM minimal\nRUN mkdir -p /tmp && chmod 777 / /tmp\nUSER {user}\nRUN set -e; {script}\n"
+    done = pod("build", "--no-cache", "-", dockerfile=text)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_user_in_a_step_of_root_has_them(pod: Tiffin) -> None:
+    script = "su -s /bin/sh u -c 'echo junk > /dev/null; head -c 9 /dev/urandom | wc -c'; test ! -s /dev/null"
+    text = f"FROM minimal\nRUN echo u:x:1000:1000::/:/bin/sh >> /etc/passwd; set -e; {script}\n"
+    done = pod("build", "-", dockerfile=text)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_container_has_them(pod: Tiffin) -> None:
+    script = "echo junk > /dev/null; cat /dev/null; head -c 5 /dev/zero | wc -c; cat /dev/stdin"
+    done = pod("run", "-i", "--rm", "minimal", "sh", "-c", script, dockerfile="typed")
+    assert (done.returncode, done.stdout) == (0, "5\ntyped"), done.stderr
+
+
+BEYONDS = {
+    "chown": ("chown 70000 /bin || true", "chown to 70000"),
+    "group": ("chgrp 70000 /bin || true", "chown to 0:70000"),
+    "mknod": ("mknod /n c 1 3 || true", 'the device node "c 1:3" cannot be had here'),
+}
+
+
+@pytest.mark.parametrize("script,message", BEYONDS.values(), ids=BEYONDS)
+def test_a_step_that_goes_beyond_ends(pod: Tiffin, script: str, message: str) -> None:
+    done = pod("build", "-", dockerfile=f"FROM minimal\nRUN {script}\n")
+    assert done.returncode == 1 and message in done.stderr and "cannot be had here" in done.stderr, done.stderr
+    assert ">>> RUN" in done.stderr, "the line is shown"
+
+
+PR_SET_DUMPABLE = 4
+UNREADABLE = raw_program(
+    ("prctl", [PR_SET_DUMPABLE, 0]),
+    ("open", [b"/dev/null", os.O_WRONLY]),
+    ("write", [3, b"junk", 4]),
+)
+
+
+@pytest.mark.skipif("open" not in NATIVE, reason="this machine has no open(2)")
+def test_what_cannot_be_answered_is_told(machine: Machine, pod: Tiffin) -> None:
+    """Nobody may look into such a process; what it wrote could be read back, and so the step fails."""
+    folder = machine.folder / "unreadable"
+    folder.mkdir()
+    (folder / "p").write_bytes(UNREADABLE)
+    (folder / "Dockerfile").write_text("FROM minimal\nCOPY --chmod=755 p /p\nRUN /p || true\n")
+    machine.own(folder)
+    done = pod("build", str(folder))
+    assert done.returncode == 1 and "keep /dev/null empty" in done.stderr, done.stderr
+
+
+# starts a program below a supervisor of its own, as in a container of Sysbox: the kernel allows one
+SUPERVISED = """
+import os, sys
+from tiffin.builder.sandbox import bpf, kernel
+program = bpf.Program()
+program.answer(bpf.RET_ALLOW)
+kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+os.set_inheritable(kernel.install_filter(program.assemble(), kernel.SECCOMP_FILTER_NEW_LISTENER), True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_where_no_call_can_be_supervised_a_step_says_so(machine: Machine) -> None:
+    argv = machine.argv("build", "--no-cache", "--progress=plain", "-")
+    done = subprocess.run(
+        [*NAMESPACE, argv[0], "-c", SUPERVISED, *argv],
+        input="FROM minimal\nRUN echo x > /dev/null && ! head -c 1 /dev/zero\n",
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+        **machine.options(TIFFIN_ISOLATION="chroot"),
+    )
+    assert done.returncode == 0 and "/dev/null is a file that gives back what is written to it" in done.stderr, (
+        done.stderr
+    )

@@ -45,10 +45,10 @@ class Bounds:
         return self._beyond(tid, CAP_SETGID, f"setgroups to {beyond[0]}") if beyond else CONTINUE
 
     def _beyond(self, tid: int, capability: int, what: str) -> Answer:
-        if os.readlink(b"%d/ns/user" % tid) != os.readlink(b"self/ns/user"):
-            return CONTINUE  # ids of a namespace of its own
         if not process.effective_capabilities(tid) >> capability & 1:
             return -errno.EPERM
+        if os.readlink(b"%d/ns/user" % tid) != os.readlink(b"self/ns/user"):
+            return CONTINUE  # ids of a namespace of its own
         self._caller.check()
         if self._caller.beyond is not None:
             self._caller.beyond(what)

@@ -96,12 +96,18 @@ def owner_filter(machine: str = os.uname().machine, *, looks: bool = False, open
     return _answers(program)
 
 
-def boundary_filter(limits: tuple[int, int], machine: str = os.uname().machine) -> bytes:
-    """The filter for true owners: it asks about what the namespace lacks, device nodes and ids from the `limits` on."""
+def boundary_filter(limits: tuple[int, int], machine: str = os.uname().machine, *, opens: bool = False) -> bytes:
+    """The filter for true owners: it asks about what the namespace lacks, device nodes and ids from the `limits` on.
+
+    `opens`: about every open, too, where files stand for devices.
+    """
     program = _native(machine)
     asked = {name: name for name in ("mknod", "mknodat")}
     if min(limits) < NO_ID:
         asked |= {name: name for name in IDS} | {"setgroups": "ask"}
+    if opens:
+        asked |= dict.fromkeys((*OPENS, "creat", "openat2"), "ask")
+        asked |= dict.fromkeys(("io_uring_setup", "io_uring_enter", "io_uring_register"), "absent")
     _dispatch(program, machine, asked)
     for name, position in (("mknod", 1), ("mknodat", 2)):
         program.label(name)

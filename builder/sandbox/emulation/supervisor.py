@@ -18,6 +18,7 @@ from tiffin.builder.sandbox.emulation.bounds import Bounds
 from tiffin.builder.sandbox.emulation.creation_calls import Creation
 from tiffin.builder.sandbox.emulation.credential_calls import Identity
 from tiffin.builder.sandbox.emulation.credentials import Credentials
+from tiffin.builder.sandbox.emulation.device_files import DeviceFiles
 from tiffin.builder.sandbox.emulation.devices import Devices
 from tiffin.builder.sandbox.emulation.enforcement import enforced
 from tiffin.builder.sandbox.emulation.inodes import Inodes, Kept
@@ -29,6 +30,14 @@ from tiffin.builder.sandbox.emulation.process import Memory, Processes
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
 NESTED = "this machine supervises system calls already (tiffin in a tiffin?): owners and permissions are left to that supervisor"
 REFUSED = "this machine refuses to supervise system calls: chown and setuid to others than root fail"
+UNANSWERED = (
+    b"tiffin: no device nodes can be made here and no system calls supervised: /dev/null is a file that gives back what is "
+    b"written to it, and zero, random and urandom cannot be opened\n"
+)
+WRITTEN = (
+    "a process of the command that the kernel lets nobody look into wrote to it, and here it is a file that gives that back "
+    "(no device nodes can be made)"
+)
 _INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -51,11 +60,33 @@ def channel(*, has_users: bool, opens: bool, needed: bool, nests: bool) -> Chann
     )
 
 
+def channel_of_chroot() -> Channel:
+    """For a chroot whose /dev has files in the place of device nodes; where it is refused the command says so and runs."""
+    devices = os.open("/dev", _PLACE)
+    return Channel(
+        limits=idmaps.own_limits(),
+        with_owners=False,
+        has_users=False,
+        opens=True,
+        needed=False,
+        nests=False,
+        devices=devices,
+    )
+
+
 class Channel:
     """Between the init of a sandbox and its command, before the command is executed."""
 
     def __init__(
-        self, *, limits: tuple[int, int], with_owners: bool, has_users: bool, opens: bool, needed: bool, nests: bool
+        self,
+        *,
+        limits: tuple[int, int],
+        with_owners: bool,
+        has_users: bool,
+        opens: bool,
+        needed: bool,
+        nests: bool,
+        devices: int | None = None,
     ) -> None:
         self._limits = limits
         self.with_owners = with_owners
@@ -66,6 +97,8 @@ class Channel:
         self._proc = kernel.new_filesystem("proc", [], _OF_PROC) if nests else os.open("/proc", _PLACE)
         self._of_init, self._of_command = fd_passing.pair()
         self._caller: Caller | None = None
+        self._devices = devices  # /dev of the machine, where that of the command has none
+        self._device_files: DeviceFiles | None = None
 
     def enter(self) -> None:
         """In the command: put this process under the filter and wait until somebody answers; not where it is refused."""
@@ -73,11 +106,15 @@ class Channel:
         places = [os.open(path, _PLACE) for path in ("/", "/proc")]  # as yet nobody has to be asked
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
+            if self._devices is not None:  # root of a pod has no CAP_SYS_ADMIN, which a filter takes else
+                kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
             listener = _listen(self._filter())
         except OSError:  # what that means was told when the tier was chosen
             self._of_command.send(_REFUSED)
             if self._needed:
                 raise
+            if self._devices is not None:
+                os.write(2, UNANSWERED)
             return
         fd_passing.send(self._of_command, _READY, [listener, *places])
         for fd in (listener, *places):
@@ -91,7 +128,7 @@ class Channel:
             raise OSError(errno.ENOSYS, f"system calls of {os.uname().machine} are not known")
         if self.with_owners:
             return filter.owner_filter(looks=self._has_users, opens=self._opens)
-        return filter.boundary_filter(self._limits)
+        return filter.boundary_filter(self._limits, opens=self._opens)
 
     def serve(
         self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None, holder: fd_passing.Socket
@@ -106,7 +143,7 @@ class Channel:
         processes = Processes(Credentials(), self._proc)
         caller = Caller(Memory(), processes, Inodes())
         caller.beyond = beyond
-        handlers = self._handlers(caller)  # while the command makes its root and installs the filter
+        by_name = self._handlers(caller)  # while the command makes its root and installs the filter
         data, descriptors = fd_passing.receive(self._of_init, 1, 3)
         if data != _READY:
             return
@@ -117,7 +154,10 @@ class Channel:
             os.fchdir(root)
             os.chroot(".")
         os.close(root)
-        processes.show(shown, is_other=self._nests)
+        if self._devices is None:
+            processes.show(shown, is_other=self._nests)
+        else:
+            os.close(shown)  # only files of it
         os.fchdir(processes.proc)
         os.umask(0)
         if kept is not None and self.with_owners:
@@ -125,6 +165,10 @@ class Channel:
         if self.with_owners:
             processes.set_credentials(command, processes.initial)
         self._caller = caller
+        if self._devices is not None:
+            self._device_files = DeviceFiles(caller, self._devices)
+            by_name |= self._device_files.handlers
+        handlers = {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
         _thread.start_new_thread(_answer, (caller, handlers, fail))
         self._of_init.send(_READY)
         self._of_init.close()
@@ -134,14 +178,17 @@ class Channel:
         if self._caller is not None and self.with_owners:
             self._caller.first = lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES)
 
-    def _handlers(self, caller: Caller) -> dict[int, Handler]:
-        """What answers each system call of this machine, by number."""
+    @property
+    def null_was_written(self) -> bool:
+        """Whether what the command did with /dev/null may have come back to it (DeviceFiles.was_written)."""
+        return self._device_files is not None and self._device_files.was_written
+
+    def _handlers(self, caller: Caller) -> dict[str, Handler]:
+        """What answers each system call, by name."""
         if self.with_owners:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
-            by_name = enforced(caller, by_name, filter.asked(looks=self._has_users))
-        else:
-            by_name = Devices(caller).handlers | Bounds(caller, self._limits).handlers
-        return {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
+            return enforced(caller, by_name, filter.asked(looks=self._has_users))
+        return Devices(caller).handlers | Bounds(caller, self._limits).handlers
 
 
 def why_not() -> str:
