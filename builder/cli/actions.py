@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,33 +15,42 @@ from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.build_options import BuildOptions
+    from tiffin.builder.cli.options.build_arguments import BuildArguments
+    from tiffin.builder.cli.options.run_arguments import RunArguments
 
-LIMITS = ("memory", "swap", "cpus", "pids")  # options of control groups
 
-
-def build(session: Session, given: Mapping[str, object]) -> None:
-    """Build. `given`: the options by name. Raises TiffinError, SystemExit where a check found something."""
-    from tiffin.builder.cli.options import docker_words
+def build(session: Session, line: BuildArguments) -> None:
+    """Build what a line says. Raises TiffinError, SystemExit where a check found something."""
+    from tiffin.builder.cli.options.attestations import check_attestations
     from tiffin.builder.cli.options.build_values import build_options
     from tiffin.builder.cli.options.call import parse_call
 
-    remarks = docker_words.warnings_of(given)
-    options = build_options(given)
-    call, as_json = parse_call("check" if given["check"] else str(given["call"] or ""))
-    for path in filter(None, (given["iidfile"], given["metadata_file"])):
-        Path(str(path)).unlink(missing_ok=True)  # a stale result must not look like this one's
-    with _renderer(given) as sink:
-        for message in remarks:
+    check_attestations(line)
+    options = build_options(line)
+    call, as_json = parse_call("check" if line.check else line.call)
+    for path in filter(None, (line.iidfile, line.metadata_file)):
+        _remove_result(Path(path))
+    with _renderer(line.quiet, line.progress, line.profile) as sink:
+        for message in line.remarks():
             sink.emit(Warned(message=message))
         if call == "build":
-            _build(session, options, given, sink)
+            _build(session, options, line, sink)
         else:
             from tiffin.builder.cli.output.subrequests import show
 
             show(call, options, session, sink, as_json=as_json)
 
 
-def _build(session: Session, options: BuildOptions, given: Mapping[str, object], sink: Renderer) -> None:
+def _remove_result(path: Path) -> None:
+    """Remove an earlier result, which must not look like this one's. Raises UsageError for a directory."""
+    if path.is_dir():
+        from tiffin.builder.errors import UsageError
+
+        raise UsageError(f"{path} is a directory", remedy="name a file for --iidfile and --metadata-file")
+    path.unlink(missing_ok=True)
+
+
+def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: Renderer) -> None:
     from tiffin.builder.api.build import build
     from tiffin.builder.delivery.output_spec import STDOUT
 
@@ -50,22 +58,22 @@ def _build(session: Session, options: BuildOptions, given: Mapping[str, object],
     for spec in to_stdout:
         refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
     result = build(options, session, sink)
-    if given["iidfile"]:
-        Path(str(given["iidfile"])).write_text(str(result.image_id))
-    if given["metadata_file"]:
-        Path(str(given["metadata_file"])).write_text(json.dumps(result.metadata, indent=2) + "\n")
+    if line.iidfile:
+        Path(line.iidfile).write_text(str(result.image_id))
+    if line.metadata_file:
+        Path(line.metadata_file).write_text(json.dumps(result.metadata, indent=2) + "\n")
     if not to_stdout:
         say(str(result.image_id))
 
 
-def _renderer(given: Mapping[str, object]) -> Renderer:
+def _renderer(quiet: bool, progress: str, profile: str = "") -> Renderer:
     from tiffin.builder.cli.output.render import make_renderer
 
-    renderer = make_renderer(quiet_if(bool(given["quiet"]), str(given["progress"])))
-    if given.get("profile"):
+    renderer = make_renderer(quiet_if(quiet, progress))
+    if profile:
         from tiffin.builder.cli.output.profile import Profiler
 
-        return Profiler(renderer, Path(str(given["profile"])))
+        return Profiler(renderer, Path(profile))
     return renderer
 
 
@@ -81,24 +89,24 @@ class WarningSink:
             warn(event.message)
 
 
-def run(session: Session, given: Mapping[str, object]) -> int:
-    """Run a command in a new container; return the exit code. `given`: the options by name. Raises TiffinError."""
+def run(session: Session, line: RunArguments) -> int:
+    """Run a command in a new container, as a line says; return the exit code. Raises TiffinError."""
     from tiffin.builder.api.run import EXIT_OWN_FAILURE, run
     from tiffin.builder.errors import TiffinError, UsageError
 
     try:
-        if given["tty"] and given["interactive"] and not os.isatty(0):
+        if line.tty and line.interactive and not os.isatty(0):
             raise UsageError("stdin is not a terminal, which -i -t need", remedy="leave out -t")
-        from tiffin.builder.cli.options.run_values import container_options, remarks, run_options
+        from tiffin.builder.cli.options.run_values import container_options, run_options
 
-        for remark in remarks(given):
+        for remark in line.remarks():
             warn(remark)
-        container = cache(lambda: container_options(given))  # read once: a file of variables may be a pipe
-        if any(given[name] for name in LIMITS):
+        container = cache(lambda: container_options(line))  # read once: a file of variables may be a pipe
+        if line.memory or line.swap or line.cpus or line.pids:
             from tiffin.builder.containers.limits import begin_in_scope
 
             begin_in_scope(container().limits, os.environ)
-        result = run(run_options(given, container), session, WarningSink(), lambda: _renderer(given))
+        result = run(run_options(line, container), session, WarningSink(), lambda: _renderer(line.quiet, line.progress))
     except TiffinError as exc:
         exc.exit_code = EXIT_OWN_FAILURE
         raise

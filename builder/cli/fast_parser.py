@@ -1,7 +1,6 @@
 """Command lines that are read without click, which takes longer to import than Python to start.
 
-What a line may hold is in `options.fast_table`, made from click's own commands. Where it holds more (help, mistakes, options of
-special types), click reads it.
+It reads the rows that click's objects are made of. Where a line holds more (help, mistakes, what has to be refused), click reads it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.cli.options.fast_line import Line
+    from tiffin.builder.cli.options.option import Arguments, Option
 
 
 def answered(arguments: Sequence[str]) -> bool:
@@ -23,70 +22,106 @@ def answered(arguments: Sequence[str]) -> bool:
         root, arguments = arguments[1], arguments[2:]
     if not arguments:
         return False
-    options = parse(arguments[0], arguments[1:], os.environ)
-    if options is None:
+    match arguments[0]:
+        case "build":
+            return _build(root, arguments[1:])
+        case "run":
+            return _run(root, arguments[1:])
+        case _:
+            return False
+
+
+def _build(root: str | None, words: Sequence[str]) -> bool:
+    from tiffin.builder.cli.options.build_arguments import BuildArguments
+
+    given = parse(BuildArguments, words, os.environ)
+    if given is None:
         return False
     from tiffin.builder.api.session import Session
-    from tiffin.builder.cli.actions import build, run
+    from tiffin.builder.cli.actions import build
     from tiffin.builder.cli.output.console import warn
 
-    session = Session(root, warn)
-    if arguments[0] == "build":
-        build(session, options)
-    else:
-        sys.exit(run(session, options))
+    build(Session(root, warn), BuildArguments(given))
     return True
 
 
-def parse(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, object] | None:
-    """The options by name as click would give them to the command; None for a line that click has to read."""
-    from tiffin.builder.cli.options.fast_table import LINES
+def _run(root: str | None, words: Sequence[str]) -> bool:
+    from tiffin.builder.cli.options.run_arguments import RunArguments
 
-    line = LINES.get(command)
-    if line is None or any(environ.get(name) for name in line.variables):
-        return None
-    values: dict[str, object] = dict(line.defaults)
+    given = parse(RunArguments, words, os.environ)
+    if given is None:
+        return False
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.cli.actions import run
+    from tiffin.builder.cli.output.console import warn
+
+    sys.exit(run(Session(root, warn), RunArguments(given)))
+
+
+def parse(command: type[Arguments], words: Sequence[str], environ: Mapping[str, str]) -> dict[str, object] | None:
+    """Return the values that a line gives, by field; None for a line that click has to read."""
+    from tiffin.builder.cli.options.option import MANY
+
+    options = {name: row for row in command.rows for name in row.names}
+    offs = {row.off: row for row in command.rows if row.off}
+    values: dict[str, object] = {}
     many: dict[str, list[str]] = {}
-    pending = list(reversed(arguments))
-    words: list[str] = []
+    pending = list(reversed(words))
+    plain: list[str] = []
     while pending:
         word = pending.pop()
         if not word.startswith("-") or word == "-":
-            words.append(word)
-            if line.further is not None:
+            plain.append(word)
+            if command.ends_options:
                 break
-        elif not _option(word, line, values, many, pending):
+        elif word in offs:
+            values[offs[word].field] = False
+        elif not _option(word, options, values, many, pending):
             return None
-    if len(words) != 1:
+    if len(plain) != 1:
         return None
-    values[line.argument] = words[0]
-    if line.further is not None:
-        values[line.further] = tuple(reversed(pending))
+    for row in command.rows:
+        if not row.names:
+            values[row.field] = plain[0] if row.kind != MANY else tuple(reversed(pending))
+        elif row.variable and row.field not in values and environ.get(row.variable):
+            return None  # click says what is wrong with a value from there
     return values | {name: tuple(texts) for name, texts in many.items()}
 
 
-def _option(word: str, line: Line, values: dict[str, object], many: dict[str, list[str]], pending: list[str]) -> bool:
+def _option(
+    word: str,
+    options: Mapping[str, Option],
+    values: dict[str, object],
+    many: dict[str, list[str]],
+    pending: list[str],
+) -> bool:
     """Take one option, with its value from `pending` if need be; False for one that is click's."""
-    if word in line.flags:
-        name, value = line.flags[word]
-        values[name] = value
-        return True
+    from tiffin.builder.cli.options.option import FLAG, MANY, NUMBER
+
     if word[1] != "-" and len(word) > 2:  # -it
-        letters = [f"-{letter}" for letter in word[1:]]
-        if not all(letter in line.flags for letter in letters):
-            return False
-        values.update(line.flags[letter] for letter in letters)
+        letters = [options.get(f"-{letter}") for letter in word[1:]]
+        for row in letters:
+            if row is None or row.kind != FLAG or row.refused:
+                return False
+            values[row.field] = True
         return True
-    option, equals, text = word.partition("=")
-    name = line.texts.get(option, "")
-    if not name or not (equals or pending):
+    name, equals, text = word.partition("=")
+    row = options.get(name)
+    if row is None or row.refused or row.kind == NUMBER:
         return False
-    if not equals:
+    if row.kind == FLAG:
+        values[row.field] = True
+        return not equals
+    if row.bare and not equals:
+        text = row.bare
+    elif not equals:
+        if not pending:
+            return False
         text = pending.pop()
-    if name in line.choices and text not in line.choices[name]:
+    if row.choices and text not in row.choices:
         return False
-    if isinstance(line.defaults[name], tuple):
-        many.setdefault(name, []).append(text)
+    if row.kind == MANY:
+        many.setdefault(row.field, []).append(text)
     else:
-        values[name] = text
+        values[row.field] = text
     return True

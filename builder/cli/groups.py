@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
+from tiffin.builder.cli.options.click_command import OptionalValue
 from tiffin.builder.options import switch
 
 Commands = Mapping[str, tuple[str, str, str]]  # name: (module, name in it, short help)
@@ -35,12 +36,6 @@ NOT_THERE = {  # commands of docker: why they are not there
 
 class UnknownCommandError(click.UsageError):
     exit_code = 1  # Docker's
-
-
-class PolicyFlag(click.Option):
-    """A flag that may have one of these words for a value as well: --pull=missing is --pull-policy=missing."""
-
-    policies = ("always", "missing", "newer", "never")
 
 
 class Group(click.Group):
@@ -125,11 +120,16 @@ def plain_flags(command: click.Command, arguments: Sequence[str], ctx: click.Con
             continue
         name, equals, _ = word.partition("=")
         for piece, option, value in _pieces(word, options):
+            if isinstance(option, OptionalValue):
+                result = [item for item in result if item[1] is not option]
+                if value is None or value in option.words:
+                    result.append((f"{piece}={option.bare if value is None else value}", option))
+                elif _is_on(value, name, command, ctx):
+                    result.append((f"{piece}={option.bare}", option))
+                continue
             if option is not None and option.is_flag and value is not None:
                 result = [item for item in result if item[1] is not option]
-                if value in getattr(option, "policies", ()):
-                    result.append((f"{piece}-policy={value}", option))
-                elif _is_on(value, name if equals else piece, command, ctx):
+                if _is_on(value, name if equals else piece, command, ctx):
                     result.append((piece, option))
                 elif option.secondary_opts:
                     result.append((option.secondary_opts[0], option))
@@ -147,7 +147,9 @@ def _pieces(word: str, options: Mapping[str, click.Option]) -> Iterator[tuple[st
     name, equals, value = word.partition("=")
     if word.startswith("--"):
         option = options.get(name)
-        if equals and option is not None and option.is_flag:
+        if isinstance(option, OptionalValue):
+            yield name, option, value if equals else None
+        elif equals and option is not None and option.is_flag:
             yield name, option, value
         else:
             yield word, option, None

@@ -10,11 +10,12 @@ from tiffin.builder.api import cache
 from tiffin.builder.api.prune import reach_trees, size_on_disk
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.actions import build
-from tiffin.builder.cli.commands.build import command as build_command
 from tiffin.builder.cli.commands.cache_move import export_command, import_command
 from tiffin.builder.cli.commands.cache_serve import serve_command
 from tiffin.builder.cli.commands.system import confirm
 from tiffin.builder.cli.groups import Group
+from tiffin.builder.cli.options.build_arguments import BuildArguments
+from tiffin.builder.cli.options.click_command import rows_command
 from tiffin.builder.cli.output.lists import age_text, print_table
 from tiffin.builder.cli.output.pruned import told_total
 from tiffin.builder.errors import UsageError
@@ -112,9 +113,18 @@ def verify(session: Session, /, repair: bool) -> None:
         raise SystemExit(1)
 
 
-@command.command("explain", params=build_command.params)
-@click.pass_obj
-def explain(session: Session, /, **given: object) -> None:
-    """Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing."""
-    nothing = {"check": False, "profile": None, "iidfile": None, "metadata_file": None}
-    build(session, {**given, **nothing, "call": "explain", "quiet": True})
+def _explain(session: Session, line: BuildArguments) -> None:
+    values = {row.field: getattr(line, row.field) for row in line.rows}
+    asked = {"check": False, "profile": "", "iidfile": "", "metadata_file": "", "call": "explain", "quiet": True}
+    build(session, BuildArguments({**values, **asked}))
+
+
+command.add_command(
+    rows_command(
+        "explain",
+        BuildArguments,
+        _explain,
+        help="Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing.",
+        examples=("tiffin cache explain -t app .",),
+    )
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.common import registry_options
+from tiffin.builder.cli.options.click_command import registry_options
 from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.events import NullSink
 from tiffin.builder.settings.access import TOKEN_VARIABLE, RegistryAccess

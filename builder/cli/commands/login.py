@@ -7,7 +7,7 @@ import sys
 import click
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.common import registry_options
+from tiffin.builder.cli.options.click_command import registry_options
 from tiffin.builder.errors import UsageError
 from tiffin.builder.settings.access import RegistryAccess
 

@@ -6,7 +6,8 @@ import click
 
 from tiffin.builder.api import images
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.common import progress_option, registry_options
+from tiffin.builder.cli.options.click_command import registry_options, with_options
+from tiffin.builder.cli.options.common import ProgressArguments
 from tiffin.builder.cli.output.render import make_renderer
 from tiffin.builder.cli.output.renderer import quiet_if
 from tiffin.builder.oci.spec import Platform
@@ -17,7 +18,7 @@ from tiffin.builder.settings.access import RegistryAccess
 @click.argument("image")
 @click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
 @click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
-@progress_option
+@with_options(ProgressArguments)
 @registry_options
 @click.pass_obj
 def command(

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tiffin.builder.cli.options.registry_values import registry_access
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
@@ -15,10 +14,11 @@ from tiffin.builder.settings.config_file import config_path
 from tiffin.builder.settings.texts import need_text
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.builder.sharing.inline import has_inline, without_inline
-from tiffin.cache.typed import TYPE_CHECKING, cast
+from tiffin.cache.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.build_options import BuildOptions
+    from tiffin.builder.cli.options.build_arguments import BuildArguments
     from tiffin.builder.delivery.output_spec import OutputSpec
     from tiffin.builder.sharing.options import CacheSpec
 
@@ -31,72 +31,62 @@ ENTITLEMENTS = ("network.host", "security.insecure")
 HOST_GATEWAY = "host-gateway"
 
 
-def build_options(given: Mapping[str, object]) -> BuildOptions:
-    """Return the values of options by name. Raises UsageError."""
+def build_options(line: BuildArguments) -> BuildOptions:
+    """Return what a line asks for. Raises UsageError."""
     from tiffin.builder.api.build_options import COMMITS, ONE, STEPS, BuildOptions
     from tiffin.builder.delivery.annotations import Annotations
     from tiffin.builder.oci.reference import Reference
     from tiffin.builder.oci.spec import Platform
 
-    platforms = [part for text in _many(given, "platforms") for part in text.split(",") if part]
-    security = parse_security(_many(given, "security"), Path.cwd())
-    timestamp = given["timestamp"]
-    cache_to = _many(given, "cache_to")
+    platforms = [part for text in line.platforms for part in text.split(",") if part]
+    security = parse_security(line.security, Path.cwd())
     return BuildOptions(
-        context=_text(given, "context"),
-        file=_text(given, "file"),
-        target=_text(given, "target"),
+        context=line.context,
+        file=line.file,
+        target=line.target,
         platforms=tuple(dict.fromkeys(map(Platform.parse, platforms))),
-        annotations=Annotations.parse(_many(given, "annotations")),
-        names=tuple(Reference.parse(text) for text in _many(given, "tags")),
-        outputs=_outputs(given),
-        build_args=build_args(_many(given, "build_args"), os.environ),
-        contexts=pairs(_many(given, "contexts"), "--build-context"),
-        labels=pairs(need_text(_many(given, "labels"), "--label"), "--label", value_needed=False),
-        secrets=secrets(_many(given, "secrets")),
-        ssh=_many(given, "ssh"),
-        allowed=entitlements(_many(given, "allowed")),
-        network=_text(given, "network"),
-        hosts=hosts(_many(given, "hosts")),
-        shm_bytes=shm_size(_text(given, "shm_size")),
-        ulimits=ulimits(_many(given, "ulimits")),
+        annotations=Annotations.parse(line.annotations),
+        names=tuple(Reference.parse(text) for text in line.tags),
+        outputs=_outputs(line),
+        build_args=build_args(line.build_args, os.environ),
+        contexts=pairs(line.contexts, "--build-context"),
+        labels=pairs(need_text(line.labels, "--label"), "--label", value_needed=False),
+        secrets=secrets(line.secrets),
+        ssh=line.ssh,
+        allowed=entitlements(line.allowed),
+        network=line.network,
+        hosts=hosts(line.hosts),
+        shm_bytes=shm_size(line.shm_size),
+        ulimits=ulimits(line.ulimits),
         seccomp=security.seccomp,
         no_new_privs=security.no_new_privs,
         unmasked=security.unmasked,
-        isolation=_text(given, "isolation").removeprefix("default"),
-        epoch=epoch(str(timestamp), "--timestamp") if timestamp is not None else None,
-        layering=ONE if given["squash"] else COMMITS if given["commit"] == "explicit" else STEPS,
-        pull=_text(given, "pull_policy") or ("always" if given["pull"] else ""),
-        use_cache=not given["no_cache"],
-        uncached_stages=frozenset(name.lower() for text in _many(given, "no_cache_stages") for name in text.split(",")),
-        caches=tuple(shared_caches(_many(given, "cache_from"), without_inline(cache_to), os.environ)),
-        inline_cache=has_inline(cache_to),
-        cache_mounts=tuple(part for text in _many(given, "cache_mounts") for part in text.split(",") if part),
-        cache_peers=_many(given, "cache_peers"),
-        sign_key=Path(_text(given, "sign_key")) if given["sign_key"] else None,
-        explain=bool(given["explain"]),
-        registry=registry_access(given),
+        isolation=line.isolation.removeprefix("default"),
+        epoch=epoch(line.timestamp, "--timestamp") if line.timestamp is not None else None,
+        layering=ONE if line.squash else COMMITS if line.commit == "explicit" else STEPS,
+        pull=line.pull,
+        use_cache=not line.no_cache,
+        uncached_stages=frozenset(name.lower() for text in line.no_cache_stages for name in text.split(",")),
+        caches=tuple(shared_caches(line.cache_from, without_inline(line.cache_to), os.environ)),
+        inline_cache=has_inline(line.cache_to),
+        cache_mounts=tuple(part for text in line.cache_mounts for part in text.split(",") if part),
+        cache_peers=line.cache_peers,
+        sign_key=Path(line.sign_key) if line.sign_key else None,
+        explain=line.explain,
+        registry=line.registry_access(),
     )
 
 
-def _many(given: Mapping[str, object], name: str) -> tuple[str, ...]:
-    return cast("tuple[str, ...]", given[name])
-
-
-def _text(given: Mapping[str, object], name: str) -> str:
-    return str(given[name] or "")
-
-
-def _outputs(given: Mapping[str, object]) -> tuple[OutputSpec, ...]:
+def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
     """Return what -o, --load and --push ask for; without any, an image."""
     from tiffin.builder.delivery.output_spec import OutputSpec, parse_outputs
 
-    outputs = parse_outputs(_many(given, "outputs"))
-    if given["load"] and not any(spec.kind == "image" for spec in outputs):
+    outputs = parse_outputs(line.outputs)
+    if line.load and not any(spec.kind == "image" for spec in outputs):
         outputs = (*outputs, OutputSpec(kind="image"))
-    if given["push"] and not any(spec.push for spec in outputs):
+    if line.push and not any(spec.push for spec in outputs):
         outputs = (*outputs, OutputSpec(kind="registry", push=True))
-    if given["iidfile"] and all(spec.kind in ("tar", "local") for spec in outputs) and outputs:
+    if line.iidfile and all(spec.kind in ("tar", "local") for spec in outputs) and outputs:
         raise UsageError("--iidfile needs an image, but the output is a file system", remedy="leave it out")
     return outputs or (OutputSpec(kind="image"),)
 

@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
+from pathlib import Path
 
-import click
-
-from tiffin.builder.cli.options.registry_values import NAMES, registry_access
+from tiffin.builder.cli.options.option import Arguments, many, text
 from tiffin.builder.cli.output.renderer import PROGRESS_ALIASES
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-REGISTRY_OPTIONS = (
-    click.option(
-        "--registry-mirror",
-        "registry_mirrors",
-        multiple=True,
-        metavar="URL",
-        help="Mirror of docker.io, asked before it; repeatable.",
-    ),
-    click.option(
-        "--registry-cert",
-        "cert",
-        type=click.Path(exists=True, dir_okay=False),
-        help="PEM file of certificates to trust as well.",
-    ),
-    click.option(
-        "--insecure-registry",
-        "insecure",
-        multiple=True,
-        metavar="HOST",
-        help="Plain http, or any certificate, will do for HOST.",
-    ),
-)
+from tiffin.builder.errors import UsageError
+from tiffin.builder.settings.access import RegistryAccess
 
 
-def registry_options(command: _Command) -> _Command:
-    """The options of every command that talks to registries; it gets them as one value, `registry`."""
+class ProgressArguments(Arguments):
+    """Of commands that take time."""
 
-    @wraps(command)
-    def called(*args: object, **given: object) -> object:
-        registry = registry_access({name: given.pop(name) for name in NAMES})
-        return command(*args, registry=registry, **given)
-
-    for option in REGISTRY_OPTIONS:
-        called = option(called)
-    return cast(_Command, called)
-
-
-def raw_registry_options(command: _Command) -> _Command:
-    """The same options, each by its own name."""
-    for option in REGISTRY_OPTIONS:
-        command = option(command)
-    return command
-
-
-def progress_option(command: _Command) -> _Command:
-    """--progress, for commands that take time."""
-    return click.option(
+    progress = text(
         "--progress",
-        type=click.Choice(["auto", "tty", "plain", "json", "quiet", *PROGRESS_ALIASES]),
+        choices=("auto", "tty", "plain", "json", "quiet", *PROGRESS_ALIASES),
         default="auto",
-        envvar="BUILDKIT_PROGRESS",
+        variable="BUILDKIT_PROGRESS",
         help="How to show progress.",
-    )(command)
+    )
+
+
+class RegistryArguments(Arguments):
+    """Of every command that talks to registries."""
+
+    insecure = many("--insecure-registry", metavar="HOST", help="Plain http, or any certificate, will do for HOST.")
+    cert = text("--registry-cert", metavar="FILE", help="PEM file of certificates to trust as well.")
+    registry_mirrors = many(
+        "--registry-mirror", metavar="URL", help="Mirror of docker.io, asked before it; repeatable."
+    )
+
+    def registry_access(self) -> RegistryAccess:
+        """Return what the options say. Raises UsageError for a file of certificates that is not there."""
+        if self.cert and not Path(self.cert).is_file():
+            raise UsageError(f"--registry-cert {self.cert} is not a file", remedy="name a PEM file of certificates")
+        return RegistryAccess(insecure=self.insecure, cert=self.cert, mirrors=self.registry_mirrors)

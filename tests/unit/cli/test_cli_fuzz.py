@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.support.fuzz import fuzzing
 from tiffin.builder.cli.commands.build import command
 from tiffin.builder.cli.groups import plain_flags
-from tiffin.builder.cli.options import build_values, docker_words
+from tiffin.builder.cli.options import build_values
+from tiffin.builder.cli.options.attestations import check_attestations
+from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.delivery.output_spec import parse_output
 from tiffin.builder.errors import TiffinError
@@ -45,8 +47,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "--annotation": lambda text: Annotations.parse([text]),
     "--platform": Platform.parse,
     "--tag": Reference.parse,
-    "--attest": lambda text: docker_words.warnings_of({"docker_attest": (text,)}),
-    "--provenance": lambda text: docker_words.warnings_of({"docker_provenance": (text,)}),
+    "--attest": lambda text: check_attestations(BuildArguments(attest=(text,))),
+    "--provenance": lambda text: check_attestations(BuildArguments(provenance=(text,))),
 }
 
 
@@ -84,11 +86,11 @@ def test_switches_of_docker() -> None:
     def read(*words: str) -> list[str]:
         return plain_flags(command, words)
 
-    assert read("--pull=true", "--no-cache=False", ".") == ["--pull", "."]
+    assert read("--pull=true", "--no-cache=False", ".") == ["--pull=always", "."]
     assert read("-t", "--pull=true", ".") == ["-t", "--pull=true", "."], "a value is no switch"
     assert read("-qt", "--pull=true", ".") == ["-q", "-t", "--pull=true", "."]
     assert read("--", "--pull=true") == ["--", "--pull=true"]
-    assert read(".", "--pull=t") == [".", "--pull"]
+    assert read(".", "--pull=t") == [".", "--pull=always"]
     assert read("--rm=false", "--rm", ".") == ["--no-rm", "--rm", "."]
 
 
