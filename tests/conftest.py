@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.forkserver import ForkServer
 from tests.support.contexts import context_at
 from tests.support.servers import Registry, running_registry
 from tests.support.unprivileged import Users, reclaim
@@ -66,12 +68,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         reclaim(factory.getbasetemp())
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New directories, each with a number: to make one, pytest itself lists all that there are."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> None:
     """Nothing of the caller's reaches a test."""
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
-    home = tmp_path_factory.mktemp("home")
+    home = next(homes)
+    home.mkdir(0o700)
     monkeypatch.setenv("HOME", str(home))
     (home / "auth.json").write_text("{}")
     monkeypatch.setenv(
@@ -88,18 +98,36 @@ def root(tmp_path: Path) -> Iterator[Path]:
     assert_nothing_left(path)
 
 
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """tiffin's commands without an interpreter started for each."""
+    with ForkServer(tmp_path_factory.mktemp("fork")) as server:
+        yield server
+
+
 @pytest.fixture
-def tiffin(root: Path) -> Run:
-    """Run tiffin on the test's state directory; output as text, exit code checked unless check=False."""
+def tiffin(root: Path, fork_server: ForkServer) -> Iterator[Run]:
+    """Run tiffin on the test's state directory; output as text, exit code checked unless check=False.
+
+    What is special about a process (its environment, its stdin) takes an interpreter of its own.
+    """
 
     def run(*words: str | Path, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "tiffin", "--root", str(root), *map(str, words)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[call-overload]
+        argv = ["--root", str(root), *map(str, words)]
+        if options:
+            own = [sys.executable, "-m", "tiffin", *argv]
+            done = subprocess.run(own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[call-overload]
+        else:
+            umask = os.umask(0o022)
+            os.umask(umask)
+            here, env = Path.cwd(), dict(os.environ)
+            done = fork_server.run(argv, cwd=here, env=env, umask=umask, seconds=TIMEOUT_SECONDS)
         assert "Traceback" not in done.stderr, done.stderr
         assert not check or done.returncode == 0, done.stderr
-        return done  # type: ignore[no-any-return]
+        return done
 
-    return run
+    yield run
+    assert fork_server.left() == [], "a command left processes"
 
 
 @pytest.fixture(scope="session")

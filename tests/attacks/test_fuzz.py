@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.fuzz import texts
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.image.archive import Loader
 from tiffin.builder.image.store import ImageStore
@@ -51,8 +52,8 @@ DOCUMENTS: dict[str, tuple[Callable[[bytes], Any], dict[str, Any]]] = {
     "bundle": (Bundle.decode, {"schema": 1, "records": {DIGEST: {"layer": DESCRIPTOR, "created": "x"}}}),
 }  # fmt: skip
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.text(max_size=20), st.just("\ud800"), st.just("a\0b"), st.just(DIGEST),
-    st.lists(st.one_of(st.integers(), st.text(max_size=4), st.none()), max_size=3), st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=4)), max_size=3),
+    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), texts(20), st.just("\ud800"), st.just("a\0b"), st.just(DIGEST),
+    st.lists(st.one_of(st.integers(), texts(4), st.none()), max_size=3), st.dictionaries(texts(5), st.one_of(st.integers(), texts(4)), max_size=3),
 )  # fmt: skip
 BOX = settings(max_examples=400, deadline=None, database=None, derandomize=False)
 
@@ -104,7 +105,7 @@ def test_documents_of_any_bytes(data: bytes, decode: Callable[[bytes], object]) 
 
 
 @pytest.mark.attack("T11", "T34")
-@given(st.text(max_size=300))
+@given(texts(300))
 @BOX
 def test_names_of_any_text(text: str) -> None:
     for parse in (Reference.parse, Platform.parse):
@@ -114,7 +115,7 @@ def test_names_of_any_text(text: str) -> None:
 
 
 @pytest.mark.attack("T11", "T33")
-@given(st.text(max_size=30), st.binary(max_size=300))
+@given(texts(30), st.binary(max_size=300))
 @BOX
 def test_users_of_any_bytes(name: str, data: bytes) -> None:
     for resolve in (resolve_user, resolve_owner):

@@ -6,6 +6,7 @@ the exit code. `ForkServer` is the client.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -54,16 +55,35 @@ class ForkServer:
         self._process.wait(COMMAND_SECONDS)
 
     def run(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes = b"", umask: int = 0o022
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: bytes = b"",
+        umask: int = 0o022,
+        seconds: int = COMMAND_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `tiffin ARGV` with exactly `env`."""
+        """Run `tiffin ARGV` with exactly `env`, for `seconds` at most."""
         assert self._process.stdin and self._process.stdout
         (self._out / "stdin").write_bytes(stdin)
         request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd), "out": str(self._out), "umask": umask}
+        request["seconds"] = seconds
         self._process.stdin.write(json.dumps(request) + "\n")
         code = int(self._process.stdout.readline())
         texts = [(self._out / name).read_text(errors="replace") for name in ("stdout", "stderr")]
         return subprocess.CompletedProcess(argv, code, *texts)
+
+    def left(self) -> list[str]:
+        """Processes that commands left behind, by name: they become the server's children."""
+        names = []
+        server = self._process.pid
+        for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                _, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")
+                name, _, fields = rest.rpartition(")")
+                names += [f"{name} ({pid})"] if fields.split()[0] != "Z" else []
+        return names
 
 
 def _serve() -> None:
@@ -71,12 +91,18 @@ def _serve() -> None:
     for name in (*modules, *LAZY, *sys.argv[1:]):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+    from tiffin.builder.sandbox import kernel
+
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     gc.freeze()  # a fork need not copy what is never collected
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             _become(json.loads(line))
         _, status = os.waitpid(child, 0)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
@@ -94,7 +120,7 @@ def _become(request: Mapping[str, object]) -> None:
     os.chdir(str(request["cwd"]))
     os.umask(int(str(request["umask"])))
     sys.argv = ["tiffin", *request["argv"]]  # type: ignore[misc]  # likewise
-    signal.alarm(COMMAND_SECONDS)  # ends a command that hangs
+    signal.alarm(int(str(request["seconds"])))  # ends a command that hangs
     code = 1
     try:
         main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 
 def fuzzing(max_examples: int) -> settings:
@@ -17,3 +18,8 @@ def fuzzing(max_examples: int) -> settings:
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
+
+
+def texts(max_size: int) -> st.SearchStrategy[str]:
+    """Any text that has bytes; what Hypothesis means by text() takes seconds to find out what UTF-8 can encode."""
+    return st.text(st.characters(exclude_categories=["Cs"]), max_size=max_size)

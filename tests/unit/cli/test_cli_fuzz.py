@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fuzz import fuzzing
+from tests.support.fuzz import fuzzing, texts
 from tiffin.builder.cli.commands.build import command
 from tiffin.builder.cli.groups import plain_flags
 from tiffin.builder.cli.options import build_values
@@ -31,7 +31,7 @@ PIECES = st.sampled_from(
         "compression", "gzip", "push", "@", "sha256:", ".", "..", "é", "\0", "\n", " ", "disabled", "provenance", "max", "ttl", "7d", "bucket", "s3",
     ]
 )  # fmt: skip
-TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
+TEXTS = st.lists(PIECES, max_size=12).map("".join) | texts(40)
 READERS: dict[str, Callable[[str], object]] = {
     "--build-arg": lambda text: build_values.build_args([text], {}),
     "--label": lambda text: build_values.pairs([text], "--label", value_needed=False),

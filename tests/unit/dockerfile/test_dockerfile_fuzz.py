@@ -8,7 +8,7 @@ import posixpath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fuzz import fuzzing
+from tests.support.fuzz import fuzzing, texts
 from tiffin.builder.dockerfile.expand import Lexer
 from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.dockerfile.lint import CheckOptions, lint
@@ -28,7 +28,7 @@ PIECES = st.sampled_from(
 DOCKERFILES = st.one_of(
     st.lists(PIECES, max_size=40).map(lambda pieces: "".join(pieces).encode()),
     st.binary(max_size=200),
-    st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")),
+    texts(200).map(lambda text: text.encode("utf-8", "replace")),
 )
 
 
@@ -77,7 +77,7 @@ def test_parsing_its_own_lines_changes_nothing(data: bytes) -> None:
 
 
 @quick
-@given(st.lists(PIECES, max_size=20).map("".join) | st.text(max_size=80), st.sampled_from("\\`"))
+@given(st.lists(PIECES, max_size=20).map("".join) | texts(80), st.sampled_from("\\`"))
 def test_triggers_and_words_are_read_or_refused(text: str, escape: str) -> None:
     span = Span(file="F", first_line=3, last_line=3)
     try:
@@ -123,7 +123,7 @@ def test_text_without_special_characters_expands_to_itself(text: str) -> None:
 
 
 @quick
-@given(st.text(max_size=30))
+@given(texts(30))
 def test_single_quotes_keep_everything(text: str) -> None:
     plain = text.replace("'", "")
     assert Lexer().process_word(f"'{plain}'", {"a": "b"}) == plain

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fuzz import fuzzing
+from tests.support.fuzz import fuzzing, texts
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.errors import DockerfileError, DockerfileErrors, ImageError, Span, UsageError
 from tiffin.builder.instructions.mounts import MountFlag
@@ -121,7 +121,7 @@ def test_an_unknown_key_of_a_mount_is_told_as_written() -> None:
 
 
 @quick
-@given(st.one_of(WORDS, st.text(max_size=40)))
+@given(st.one_of(WORDS, texts(40)))
 def test_remote_sources_are_read_or_refused(text: str) -> None:
     assert not (is_http(text) and is_git(text))
     if is_git(text, context=True):
