@@ -43,6 +43,10 @@ class Session:
         self._sweep_containers(state)
         return state
 
+    def has_state(self) -> bool:
+        """Whether there is a state directory already."""
+        return (Path(self._root) if self._root else StateDir.default_root(os.environ)).is_dir()
+
     def _sweep_containers(self, state: StateDir) -> None:
         """Remove what is left of killed `run --rm`, in a child: it may have to enter the namespace of the files."""
         if not any(state.containers.iterdir()):

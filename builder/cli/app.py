@@ -14,14 +14,15 @@ MANAGEMENT = {  # docker's other names of the same commands
     "builder": ("tiffin.builder.cli.commands.management", "builder", ""),
     "buildx": ("tiffin.builder.cli.commands.management", "buildx", ""),
 }
-LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.items()} | MANAGEMENT
+HIDDEN = {"__complete": ("tiffin.builder.cli.commands.completion", "complete_command", "")}  # for shells
+LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.items()} | MANAGEMENT | HIDDEN
 
 
 @click.group(
     help=ABOUT,
     cls=LazyGroup,
     lazy=LAZY,
-    hidden_names=tuple(MANAGEMENT),
+    hidden_names=(*MANAGEMENT, *HIDDEN),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--root", metavar="DIR", envvar="TIFFIN_ROOT", help="State directory.")

@@ -33,6 +33,7 @@ COMMANDS = {  # name: (module, short help)
     "info": ("tiffin.builder.cli.commands.info", "Show what tiffin found on this machine."),
     "version": ("tiffin.builder.cli.commands.version", "Show the version."),
     "cache": ("tiffin.builder.cli.commands.cache", "What the build cache holds, and sharing it."),
+    "completion": ("tiffin.builder.cli.commands.completion", "Print a script that completes words in a shell."),
     "system": ("tiffin.builder.cli.commands.system", "Disk usage, prune, reset."),
 }
 OPTIONS = {

@@ -83,6 +83,10 @@ class LazyGroup(Group):
         assert isinstance(command, click.Command)
         return command
 
+    def short_helps(self) -> dict[str, str]:
+        """Return the short help of each command, none of which is imported for it."""
+        return {name: text for name, (_, _, text) in self._lazy.items()}
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._lazy[name][2]) for name in self.list_commands(ctx)])

@@ -1,0 +1,35 @@
+"""Write what is made from the options of the commands: docs/reference.md, or with --man DIR man pages and completion scripts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tiffin.builder.cli.app import app
+from tiffin.builder.cli.commands.completion import SCRIPTS
+from tiffin.builder.cli.manual import commands, man_page, markdown
+
+REFERENCE = Path(__file__).resolve().parent.parent / "docs/reference.md"
+PLACES = {  # where shells look below share/
+    "bash": "bash-completion/completions/tiffin",
+    "zsh": "zsh/site-functions/_tiffin",
+    "fish": "fish/vendor_completions.d/tiffin.fish",
+}
+
+
+def main(words: list[str]) -> None:
+    """Write the files."""
+    if words[:1] != ["--man"]:
+        REFERENCE.write_text(markdown(app))
+        return
+    share = Path(words[1])
+    pages = [(("tiffin",), app), *commands(app)]
+    files = {f"man/man1/{'-'.join(path)}.1": man_page(command, path) for path, command in pages}
+    files |= {place: SCRIPTS[shell] for shell, place in PLACES.items()}
+    for name, text in files.items():
+        (share / name).parent.mkdir(parents=True, exist_ok=True)
+        (share / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

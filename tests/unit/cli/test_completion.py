@@ -1,0 +1,111 @@
+"""Shells complete commands, flags, values and names; the reference is what the options say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ci import manual
+from tests.support.commands import Commands
+from tiffin.builder.cli.app import app
+from tiffin.builder.cli.commands.completion import SCRIPTS
+from tiffin.builder.cli.manual import commands, markdown
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["ver"], ["version"]),
+        (["image", "hist"], ["history"]),
+        (["build", "--metad"], ["--metadata-file"]),
+        (["build", "--network", ""], ["default", "host", "none"]),
+        (["build", "--pull=n"], ["--pull=newer", "--pull=never"]),
+        (["build", "--pull", ""], [":dirs"]),
+        (["build", "-f", "Do"], [":files"]),
+        (["build", "--iidfile=x"], [":files"]),
+        (["run", "--rm", "-e", "A=b", "ba"], ["base:latest"]),
+        (["rmi", "base:latest", "base"], ["base:latest"]),
+        (["run", "base", "x"], [":files"]),
+        (["rm", ""], []),
+        (["pull", "base", ""], []),
+        (["nothing", ""], []),
+        (["build", "--no-such", "--quie"], ["--quiet"]),
+    ],
+)
+def test_words_that_may_follow(words: list[str], found: list[str], tiffin_here: Commands) -> None:
+    lines = tiffin_here("__complete", "--", "--root", tiffin_here.root, *words).out.splitlines()
+    assert [line.partition("\t")[0] for line in lines] == found
+
+
+def test_completion_makes_no_state_directory(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tiffin", "__complete", "--", "rmi", ""]
+    environ = {**os.environ, "TIFFIN_ROOT": str(tmp_path / "state")}
+    assert subprocess.run(words, env=environ, capture_output=True, check=True).stdout == b""
+    assert not (tmp_path / "state").exists()
+
+
+def program(folder: Path) -> str:
+    """A PATH on which tiffin is this checkout's."""
+    (folder / "tiffin").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tiffin "$@"\n')
+    (folder / "tiffin").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("tiffin imag", ["images"]),
+        ("tiffin build --pull=ne", ["newer", "never"]),
+        ("tiffin run base:", ["latest"]),
+        ("tiffin build -f Docker", ["Dockerfile"]),
+    ],
+)
+def test_bash_completes(line: str, found: list[str], tiffin_here: Commands, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/Dockerfile").touch()
+    script = (
+        "source <(tiffin completion bash); complete -p tiffin >/dev/null || exit 1\n"
+        'COMP_LINE=$1; COMP_POINT=${#1}; _tiffin tiffin; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    environ = {**os.environ, "PATH": program(tmp_path), "TIFFIN_ROOT": str(tiffin_here.root)}
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script, "bash", line],
+        env=environ, cwd=tmp_path / "work", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == found, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_completes(tiffin_here: Commands, tmp_path: Path) -> None:
+    environ = {
+        **os.environ, "PATH": program(tmp_path), "TIFFIN_ROOT": str(tiffin_here.root), "HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path),
+    }  # fmt: skip
+    script = "tiffin completion fish | source; complete -C 'tiffin rmi ba'; complete -C 'tiffin build --network h'"
+    done = subprocess.run(["fish", "-c", script], env=environ, capture_output=True, text=True, check=True)
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["base:latest", "host"], done.stderr
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_scripts_are_of_their_shell(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    subprocess.run([shell, "-n"], input=SCRIPTS[shell], text=True, check=True)
+
+
+def test_reference_is_what_the_options_say() -> None:
+    assert manual.REFERENCE.read_text() == markdown(app), "run ci/reference"
+
+
+def test_man_pages_and_scripts_lie_where_they_are_looked_for(tmp_path: Path) -> None:
+    manual.main(["--man", str(tmp_path)])
+    names = {"-".join(path) for path, _ in commands(app)} | {"tiffin"}
+    assert {page.stem for page in (tmp_path / "man/man1").iterdir()} == names
+    assert "\\-\\-build\\-arg" in (tmp_path / "man/man1/tiffin-build.1").read_text()
+    for place in manual.PLACES.values():
+        assert (tmp_path / place).is_file()
