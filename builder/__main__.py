@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import FrameType, ModuleType
 
 from tiffin.builder import importing
-from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -55,9 +55,9 @@ def main() -> NoReturn:
             traceback.print_exc()
         code = _tell(exc)
     code = _flushed(code)
-    if "tiffin.cache.statedir" in sys.modules:
+    if "tiffin.cache.store.statedir" in sys.modules:
         _ignore_signals()  # the result is told, and what is left to do is soon done
-        from tiffin.cache.statedir import finish
+        from tiffin.cache.store.statedir import finish
 
         finish()
     if "sqlite3" in sys.modules:
@@ -118,8 +118,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def _end_undisturbed() -> None:
     """Take no more signals, and remove what one left that came in the middle of a `finally`."""
     _ignore_signals()
-    if "tiffin.cache.statedir" in sys.modules:
-        from tiffin.cache.statedir import remove_scratches
+    if "tiffin.cache.store.statedir" in sys.modules:
+        from tiffin.cache.store.statedir import remove_scratches
 
         remove_scratches()
 
@@ -172,7 +172,7 @@ def _tell(exc: BaseException) -> int:
             _print(describe(exc))
             return exc.exit_code
         case OSError():
-            from tiffin.cache.files import disk_error
+            from tiffin.cache.foundation.files import disk_error
 
             _print(f"error: {disk_error(exc.filename or 'a file', exc)}")
         case MemoryError():

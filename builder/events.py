@@ -9,8 +9,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from tiffin.cache.typed import Protocol
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.typed import Protocol
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

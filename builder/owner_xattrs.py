@@ -6,7 +6,7 @@ set just the capability: it means nothing to the kernel there, so an owner is ke
 
 A socket stands for a device node: like a node without a driver it opens for nobody (ENXIO), so nothing is ever written
 to it or read from it, and chmod, rename and link do with it what they do with a node. Stands alone like
-tiffin.builder.sandbox.enter, which imports it.
+tiffin.builder.sandbox.child.enter, which imports it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import errno
 import os
 import struct
 
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 OWN_PREFIX = "user.tiffin."
 OWNER = OWN_PREFIX + "owner"  # "uid:gid" of a file, directory or placeholder

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
 from tiffin.cache.keys import SCHEMA, KeyPart
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.values import dataclass
+from tiffin.cache.store.snapshots import BlobRef
 
 MAX_RECORD_BYTES = 4 << 20  # a RUN with a very long script; anything beyond is damage
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"  # RFC 3339

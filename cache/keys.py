@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 SCHEMA = 3  # raise it when the meaning of any part changes: old records are then never found
 

@@ -20,23 +20,23 @@ from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.cache.backend import AvailableOnly, Tiered
-from tiffin.cache.digest import Digest
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.base_images import BaseImageResolver
+    from tiffin.builder.api.inputs.base_images import BaseImageResolver
+    from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
-    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.layer.compression.codecs import Compression
+    from tiffin.builder.plan.plan_options import NamedContext, PlanOptions
     from tiffin.builder.sharing.caches import SharedCaches
     from tiffin.builder.sharing.mounts import SharedMounts
     from tiffin.builder.solver.build import Built, Request, Services
     from tiffin.builder.solver.explain import Explainer
-    from tiffin.builder.solver.plan_options import NamedContext, PlanOptions
-    from tiffin.builder.solver.remote_sources import Access, RemoteSources
-    from tiffin.builder.solver.ssh_agents import Agents
+    from tiffin.builder.sources.remote_sources import Access, RemoteSources
     from tiffin.cache.backend import StepCache
-    from tiffin.cache.signing import RecordSigner
+    from tiffin.cache.shared.signing import RecordSigner
 
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
@@ -80,10 +80,10 @@ class Job:
 def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: bool = False) -> Iterator[Job]:
     """Open the contexts, the caches and the stores of a build; they are closed at the end. Raises TiffinError."""
     _check_options(options)
-    from tiffin.builder.api.context import ContextOpener
+    from tiffin.builder.api.inputs.context import ContextOpener
     from tiffin.builder.dockerfile.parser import parse
     from tiffin.builder.solver.build import Request, Services
-    from tiffin.builder.solver.context import Contexts
+    from tiffin.builder.sources.context import Contexts
 
     remote = cache(lambda: session.remote(sink, options.registry, options.cache_peers))
     layers = session.layers(remote)
@@ -91,7 +91,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
     with contextlib.ExitStack() as stack:
 
         def open_sources() -> RemoteSources:
-            from tiffin.builder.solver.remote_sources import RemoteSources
+            from tiffin.builder.sources.remote_sources import RemoteSources
 
             return stack.enter_context(
                 RemoteSources(session.state, session.table, session.blobs, _source_access(options))
@@ -228,7 +228,7 @@ def _build_platforms(job: Job, services: Services) -> list[tuple[Platform, Built
 def _share(job: Job, builds: list[Built], enter: Callable[[], object]) -> None:
     if job.shared is None or not job.shared.modes:
         return
-    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.layer.compression.codecs import Compression
 
     with phase(job.services.sink, "share the cache"):
         compression = job.request.compression or Compression(kind="gzip")
@@ -242,7 +242,7 @@ def _share(job: Job, builds: list[Built], enter: Callable[[], object]) -> None:
 
 
 def _local_cache(session: Session, layers: LayerStore) -> StepCache:
-    from tiffin.cache.local import LocalCache
+    from tiffin.cache.store.local import LocalCache
 
     return AvailableOnly(LocalCache(session.table), layers.has)
 
@@ -250,7 +250,7 @@ def _local_cache(session: Session, layers: LayerStore) -> StepCache:
 def _explainer(session: Session, shared: SharedCaches | None) -> Explainer:
     """Made before anything runs: of the records there are now."""
     from tiffin.builder.solver.explain import Explainer
-    from tiffin.cache.local import LocalCache
+    from tiffin.cache.store.local import LocalCache
 
     others = shared.records() if shared is not None else ()
     return Explainer([*(record for _, record in LocalCache(session.table).records()), *others], session.table.get)
@@ -291,7 +291,7 @@ def _open_mounts(
 
 
 def _signer(options: BuildOptions) -> RecordSigner:
-    from tiffin.cache.signing import signer_of
+    from tiffin.cache.shared.signing import signer_of
 
     return signer_of(options.sign_key)
 
@@ -310,7 +310,7 @@ def _inline(options: BuildOptions, build_args: Mapping[str, str]) -> Callable[..
 def _base_images(
     options: BuildOptions, session: Session, sink: Sink, remote: Callable[[], Remote]
 ) -> BaseImageResolver:
-    from tiffin.builder.api.base_images import BaseImageResolver
+    from tiffin.builder.api.inputs.base_images import BaseImageResolver
 
     def renew_seconds() -> float:
         from tiffin.builder.settings.pull_policy import pull_after
@@ -324,7 +324,7 @@ def _plan_options(
     options: BuildOptions, platform: Platform, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]
 ) -> PlanOptions:
     from tiffin.builder.instructions.ops import RunDefaults
-    from tiffin.builder.solver.plan_options import PlanOptions
+    from tiffin.builder.plan.plan_options import PlanOptions
 
     return PlanOptions(
         platform=platform,
@@ -362,7 +362,7 @@ def _compression(options: BuildOptions) -> Compression | None:
         return None
     if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
         raise UsageError("the outputs want different compressions", remedy="use one for all")
-    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.layer.compression.codecs import Compression
 
     return Compression(kind=specs[0].compression, level=specs[0].compression_level)
 
@@ -370,7 +370,7 @@ def _compression(options: BuildOptions) -> Compression | None:
 def _source_access(options: BuildOptions) -> Access:
     """How ADD and contexts reach servers."""
     from tiffin.builder.settings.registries import read_registry_options
-    from tiffin.builder.solver.remote_sources import Access
+    from tiffin.builder.sources.remote_sources import Access
 
     reached = read_registry_options(os.environ, replace(options.registry, insecure=(), mirrors=()))
     return Access(
@@ -395,6 +395,6 @@ def _configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _agents(texts: Sequence[str]) -> Agents:
-    from tiffin.builder.solver.ssh_agents import open_agents
+    from tiffin.builder.execute.ssh_agents import open_agents
 
     return open_agents(texts)

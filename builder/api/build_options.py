@@ -13,8 +13,8 @@ from tiffin.builder.settings.access import RegistryAccess
 from tiffin.builder.solver.results import COMMITS as COMMITS
 from tiffin.builder.solver.results import ONE as ONE
 from tiffin.builder.solver.results import STEPS as STEPS
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass, field
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import dataclass, field
 
 if TYPE_CHECKING:
     from tiffin.builder.sharing.options import CacheSpec

@@ -9,8 +9,8 @@ from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.export import export_tar
 from tiffin.builder.errors import ImageError
 from tiffin.builder.image.archive_write import output_file
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import Snapshots
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.snapshots import Snapshots
 
 
 def export(name: str, output: str, stdout: BinaryIO, session: Session) -> None:

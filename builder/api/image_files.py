@@ -11,9 +11,9 @@ from tiffin.builder.errors import ImageError
 from tiffin.builder.events import NullSink, Sink
 from tiffin.builder.layer.index import Entry as Entry
 from tiffin.builder.settings.access import RegistryAccess
-from tiffin.builder.solver.layer_files import Members
 from tiffin.builder.solver.results import base_chain
-from tiffin.builder.solver.trees import LayerTree
+from tiffin.builder.sources.layer_files import Members
+from tiffin.builder.sources.trees import LayerTree
 
 ROOT = "."
 

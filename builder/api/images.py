@@ -16,8 +16,8 @@ from tiffin.builder.image.store import StoredImage as StoredImage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.settings.access import RegistryAccess
-from tiffin.cache.digest import Digest
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.credentials import Credentials, registry_of
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
-from tiffin.builder.registry.credentials import Credentials, registry_of
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.builder.settings.registries import read_registry_options
 

@@ -11,7 +11,7 @@ from tiffin.builder.sandbox.cgroup import find_trees
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.remediation import Advice as Advice
 from tiffin.builder.sandbox.tiers import TierReport as TierReport
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,13 @@ from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
 from tiffin.builder.events import Sink, Warned
-from tiffin.cache.files import disk_errors
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import dataclass
 
 if TYPE_CHECKING:
     from tiffin.builder.containers.container import Container
-    from tiffin.builder.containers.published import Network
+    from tiffin.builder.containers.network.published import Network
     from tiffin.builder.containers.reach import Reach
     from tiffin.builder.containers.run import ContainerOptions, Forwarder
     from tiffin.builder.containers.streams import Streams
@@ -115,7 +115,7 @@ class _Run:
         from tiffin.builder.containers.rootfs import RootView
         from tiffin.builder.containers.run import command_of, forwarded_signals, network_of
         from tiffin.builder.image.users import resolve_user
-        from tiffin.cache.snapshots import Snapshots
+        from tiffin.cache.store.snapshots import Snapshots
 
         options, session, image, wanted = self._options, self._session, made.image, made.container
         config = image.config.config
@@ -165,7 +165,7 @@ class _Run:
         from tiffin.builder.containers.rootfs import RootView
         from tiffin.builder.containers.run import attend, make_spec
         from tiffin.builder.containers.volumes import prepare_mounts
-        from tiffin.builder.sandbox.seccomp import filter_for
+        from tiffin.builder.sandbox.seccomp.filters import filter_for
 
         wanted, config, state = made.container, made.image.config.config, self._session.state
         root = RootView(trees)
@@ -226,7 +226,7 @@ class _Run:
         Where layers cannot be mounted over each other: the container's own directory with a copy of them all. `emulated`:
         those for a sandbox of one id, in the place of others.
         """
-        from tiffin.cache.snapshots import BlobRef, Snapshots
+        from tiffin.cache.store.snapshots import BlobRef, Snapshots
 
         isolation, image, session = made.isolation, made.image, self._session
         snapshots = Snapshots(session.state, isolation.emulated_flavor if emulated else isolation.flavor)

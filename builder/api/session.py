@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.events import Warned
-from tiffin.cache.statedir import StateDir, sweep_at_end
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import replace
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import replace
+from tiffin.cache.store.statedir import StateDir, sweep_at_end
 
 if TYPE_CHECKING:
     from tiffin.builder.events import Sink
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.settings.access import RegistryAccess
-    from tiffin.cache.blobs import BlobStore
-    from tiffin.cache.local import Table
+    from tiffin.cache.store.blobs import BlobStore
+    from tiffin.cache.store.local import Table
 
 
 class Session:
@@ -68,13 +68,13 @@ class Session:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        from tiffin.cache.blobs import BlobStore
+        from tiffin.cache.store.blobs import BlobStore
 
         return BlobStore(self.state)
 
     @cached_property
     def table(self) -> Table:
-        from tiffin.cache.local import Table
+        from tiffin.cache.store.local import Table
 
         return Table(self.state, self._warn)
 
@@ -96,7 +96,7 @@ class Session:
         )
         names = ",".join((*peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
         if names:
-            from tiffin.cache.peers import Peers
+            from tiffin.cache.shared.stores.peers import Peers
 
             token = os.environ.get(TOKEN_VARIABLE, "")
             remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)), options.trust)
@@ -105,7 +105,7 @@ class Session:
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:
         """The layers; blobs that are missing come through `remote`, made when first needed."""
         from tiffin.builder.image.layers import LayerStore
-        from tiffin.cache.snapshots import Snapshots
+        from tiffin.cache.store.snapshots import Snapshots
 
         return LayerStore(
             self.state, self.blobs, Snapshots(self.state), lambda ref, follower: remote().fetch(ref, follower)

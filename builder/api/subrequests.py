@@ -12,9 +12,9 @@ from tiffin.builder.errors import Span, TiffinError
 from tiffin.builder.events import Sink
 from tiffin.builder.instructions.base import description_of
 from tiffin.builder.plain_text import size_text
-from tiffin.builder.solver.outline import Need as Need
-from tiffin.builder.solver.outline import Outline as Outline
-from tiffin.cache.values import dataclass
+from tiffin.builder.plan.outline import Need as Need
+from tiffin.builder.plan.outline import Outline as Outline
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def explain(options: BuildOptions, session: Session, sink: Sink) -> list[str]:
 
 def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[list[Target], bytes]:
     """Return the stages that can be built and the text of the Dockerfile. Raises DockerfileError for one that cannot be read."""
-    from tiffin.builder.solver.stages import read_stages
+    from tiffin.builder.plan.stages import read_stages
 
     with prepared(options, session, sink) as job:
         read_stages(job.request.dockerfile)
@@ -89,7 +89,7 @@ def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[l
 
 def outline(options: BuildOptions, session: Session, sink: Sink) -> TargetOutline:
     """Return what the target uses. Raises TiffinError."""
-    from tiffin.builder.solver.planner import make_plan
+    from tiffin.builder.plan.planner import make_plan
 
     with prepared(options, session, sink) as job:
         dockerfile = job.request.dockerfile

@@ -11,7 +11,7 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.cli.output.console import refuse_terminal, say, tell, warn
 from tiffin.builder.cli.output.renderer import Renderer, quiet_if
 from tiffin.builder.events import Event, Warned
-from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.build_options import BuildOptions

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.cli.options.option import Arguments, Option

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
 from tiffin.builder.sandbox.keepid import root_of_files
-from tiffin.cache.files import disk_errors, remove_tree
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.values import dataclass, field, replace
+from tiffin.cache.foundation.files import disk_errors, remove_tree
+from tiffin.cache.foundation.values import dataclass, field, replace
+from tiffin.cache.store.statedir import StateDir
 
 ROOT_MODE = 0o755
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's

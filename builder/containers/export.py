@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.disk.diff import diff_upper
 from tiffin.builder.layer.index import LayerIndex, MergedTree
 from tiffin.builder.layer.merged import merged_changes
 from tiffin.builder.layer.pack import Sink, pack

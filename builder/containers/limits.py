@@ -11,7 +11,7 @@ from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.mounts import parse_size
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.cgroup import Groups, Limits, find_trees, make_groups, remove_groups
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 MIN_MEMORY_BYTES = 6 << 20  # Docker's
 OWN_TASKS = 5  # of tiffin in the container's user namespace, counted by RLIMIT_NPROC

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes, switch
 from tiffin.builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.values import dataclass, replace
 
 VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway

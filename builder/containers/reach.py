@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.image.users import User
 from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import Snapshots
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.store.snapshots import Snapshots
 
 EMULATES_NONE = "isolation chroot emulates none"
 

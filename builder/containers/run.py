@@ -14,24 +14,24 @@ from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.environment import Variable, environment
 from tiffin.builder.containers.limits import Confinement
 from tiffin.builder.containers.mounts import Mount, Volume
-from tiffin.builder.containers.published import Network, Port
-from tiffin.builder.containers.resolver import Resolver
+from tiffin.builder.containers.network.published import Network, Port
+from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.volumes import Mounted
 from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.image.users import User
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file, machine_hosts
 from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.kernel import CAPABILITIES
 from tiffin.builder.sandbox.launch import ExitStatus, Running
-from tiffin.builder.sandbox.network import host_resolv_conf, hosts_file, machine_hosts
-from tiffin.builder.sandbox.seccomp import UNCONFINED as UNCONFINED
-from tiffin.builder.sandbox.seccomp import Filter
+from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
+from tiffin.builder.sandbox.seccomp.filters import Filter
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass, field
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import dataclass, field
 
 if TYPE_CHECKING:
     from typing import Any
@@ -74,7 +74,7 @@ class ContainerOptions:
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
-    seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp
+    seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp.filters
     ulimits: tuple[tuple[str, int, int], ...] = ()
     limits: Limits = Limits()
     unmasked: bool = False
@@ -96,8 +96,8 @@ def network_of(options: ContainerOptions, config: RunConfig) -> Network:
     """The network of a container and what connects it. Raises SandboxError."""
     if options.network != "private" and not options.ports and not options.publish_all:
         return Network(kind=options.network)
-    from tiffin.builder.containers.networks import connect
-    from tiffin.builder.containers.ports import parse_ports
+    from tiffin.builder.containers.network.networks import connect
+    from tiffin.builder.containers.network.ports import parse_ports
 
     exposed = parse_ports(config.exposed_ports) if options.publish_all else ()
     return connect(options.network, options.network_tool, (*options.ports, *exposed))

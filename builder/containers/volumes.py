@@ -11,9 +11,9 @@ from tiffin.builder.containers.mounts import Mount, Volume, ordered
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.builder.sandbox.spec import Bind, Stub, Tmpfs
-from tiffin.cache.files import disk_errors, remove_tree
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.files import disk_errors, remove_tree
+from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.store.statedir import StateDir
 
 VOLUME_MODE = 0o755
 

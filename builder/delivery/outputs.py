@@ -13,16 +13,16 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Noted, Sink
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Descriptor, Index, Platform
-from tiffin.cache.digest import Digest
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
 
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore, StoredImage
     from tiffin.builder.solver.build import Built
-    from tiffin.cache.blobs import BlobStore
-    from tiffin.cache.statedir import StateDir
+    from tiffin.cache.store.blobs import BlobStore
+    from tiffin.cache.store.statedir import StateDir
 
 LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
 
@@ -180,9 +180,9 @@ class Outputs:
             save(images, self.blobs, sink, index=index)
 
     def _export(self, spec: OutputSpec) -> None:
+        from tiffin.builder.execute.export import export_directory, export_tar
         from tiffin.builder.image.archive_write import output_file
         from tiffin.builder.solver.build import lacks_blob
-        from tiffin.builder.solver.export import export_directory, export_tar
 
         if any(lacks_blob(built.chain, self.layers) for _, built in self.builds):
             self.enter()

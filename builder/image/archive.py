@@ -13,10 +13,10 @@ from typing import BinaryIO, Protocol, cast
 
 from tiffin.builder.errors import CorruptError, ImageError
 from tiffin.builder.image.store import ImageStore, StoredImage
-from tiffin.builder.layer.compress import decompressor, sniff
+from tiffin.builder.layer.compression.codecs import decompressor, sniff
 from tiffin.builder.layer.index import Entry
-from tiffin.builder.layer.section_reader import FileSlice
-from tiffin.builder.layer.tar_reader import read_layer
+from tiffin.builder.layer.tar.reader import read_layer
+from tiffin.builder.layer.tar.section_reader import FileSlice
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.oci.reference import Reference
@@ -34,11 +34,11 @@ from tiffin.builder.oci.spec import (
     Manifest,
     Platform,
 )
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.errors import StoreError
-from tiffin.cache.files import disk_errors
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.statedir import StateDir
 
 MAX_MEMBERS = 100_000
 MAX_MEMBER_LINKS = 4

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tiffin.builder.errors import CorruptError
-from tiffin.builder.layer.copyfile import copy_content
+from tiffin.builder.layer.disk.copyfile import copy_content
 from tiffin.builder.layer.index import Entry, new_entry
-from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE, header, padding
+from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, header, padding
 from tiffin.builder.oci.json_fields import canonical
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
-from tiffin.cache.files import disk_errors, write_atomically
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
+from tiffin.cache.foundation.files import disk_errors, write_atomically
+from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.store.blobs import BlobStore
 
 
 class Sink(Protocol):

@@ -29,12 +29,12 @@ from tiffin.builder.oci.spec import (
     Manifest,
 )
 from tiffin.builder.registry.client import RegistryClient
-from tiffin.cache.bundle import MAX_BUNDLE_BYTES, Bundle
-from tiffin.cache.deadline import CacheNotFoundError
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.stall import MinimumRateReader
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.bundle import MAX_BUNDLE_BYTES, Bundle
+from tiffin.cache.shared.deadline import CacheNotFoundError
+from tiffin.cache.shared.stall import MinimumRateReader
+from tiffin.cache.store.snapshots import BlobRef
 
 CONFIG_TYPE = "application/vnd.tiffin.cache.v1+json"
 EMBEDDED = "vnd.tiffin.cache.v1.config"  # an annotation: the configuration by zlib, in base64

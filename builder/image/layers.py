@@ -12,15 +12,15 @@ from typing import BinaryIO, cast
 from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
 from tiffin.builder.image.streaming_fetch import FetchObserver, StreamingFetch
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.compress import Compression, compressor, decompressor
+from tiffin.builder.layer.compression.codecs import Compression, compressor, decompressor
 from tiffin.builder.layer.demands import Demands, demands_of
 from tiffin.builder.layer.index import LayerIndex, ways
 from tiffin.builder.oci.spec import LAYER_COMPRESSION
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
-from tiffin.cache.files import remove_tree
-from tiffin.cache.snapshots import BlobRef, Snapshots, topmost
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
+from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef, Snapshots, topmost
+from tiffin.cache.store.statedir import StateDir
 
 UNPACK_THREADS = 4
 ROOT_MODE = 0o755
@@ -154,7 +154,7 @@ class LayerStore:
 
     def add_to_root(self, layer: Layer, root: Path) -> None:
         """Put a layer on top of what the plain directory `root` holds; for machines that mount no overlay."""
-        from tiffin.builder.layer.merge_into_root import merge_layer
+        from tiffin.builder.layer.disk.merge_into_root import merge_layer
         from tiffin.builder.layer.unpack import unpack
 
         diff_id, blob = layer
@@ -271,7 +271,7 @@ class LayerStore:
                 self.snapshots.publish(diff_id, tree)
 
     def _pack(self, diff_id: Digest, tree: Path, compression: Compression) -> BlobRef:
-        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.disk.diff import diff_upper
         from tiffin.builder.layer.pack import pack_layer
 
         index = self._read_index(diff_id)

@@ -26,15 +26,15 @@ from tiffin.builder.oci.spec import (
     Manifest,
     Platform,
 )
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import Outcome, RegistryClient
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.peers import Peers
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.values import replace
+from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.foundation.values import replace
+from tiffin.cache.shared.stores.peers import Peers
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import StateDir
 
 PARALLEL_TRANSFERS = 4
 PARALLEL_QUESTIONS = 16  # whether a blob is there, or to mount it: round trips without bytes

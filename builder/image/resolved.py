@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import DigestError
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import dataclass
 
 if TYPE_CHECKING:
-    from tiffin.cache.local import Table
+    from tiffin.cache.store.local import Table
 
 RESOLVED = "resolved:"
 

@@ -26,15 +26,15 @@ from tiffin.builder.oci.spec import (
     Manifest,
     Platform,
 )
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
-from tiffin.cache.files import write_atomically
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import write_atomically
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
-    from tiffin.cache.local import Table
+    from tiffin.cache.store.local import Table
 
 MIN_ID_LENGTH = 4  # of an abbreviated image id
 INDEX_LOCK = "images"

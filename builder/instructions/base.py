@@ -16,7 +16,7 @@ from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions.ops import Op, Origin, RunDefaults
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
-from tiffin.cache.values import dataclass, field, replace
+from tiffin.cache.foundation.values import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")

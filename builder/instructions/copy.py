@@ -10,7 +10,7 @@ from tiffin.builder.instructions.base import StageScope, absolute
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 _OCTAL = re.compile(r"0?[0-7]{1,4}")
 _SYMBOLIC = re.compile(

@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 from tiffin.builder.instructions.base import InstructionClass
 from tiffin.builder.instructions.copy import Copy
-from tiffin.builder.instructions.expose import Expose
 from tiffin.builder.instructions.metadata import (
     Cmd,
     Entrypoint,
+    Expose,
     HealthcheckInstruction,
     Maintainer,
     OnBuild,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from tiffin.cache.foundation.values import dataclass
 from tiffin.cache.keys import KeyPart
-from tiffin.cache.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ class RunDefaults:
     shm_bytes: int = 0
     ulimits: tuple[tuple[str, int, int], ...] = ()
     hostname: str = ""
-    seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp; what is forbidden makes a step fail, or not
+    seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp.filters; what is forbidden makes a step fail, or not
     no_new_privs: bool = False
     unmasked: bool = False
 

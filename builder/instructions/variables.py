@@ -8,7 +8,7 @@ from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions import findings
 from tiffin.builder.instructions.base import Declared, StageScope, at, description_of
 from tiffin.builder.instructions.flags import flags_of
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

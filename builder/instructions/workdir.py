@@ -8,7 +8,7 @@ from tiffin.builder.instructions import findings
 from tiffin.builder.instructions.base import StageScope, absolute, go_quoted
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.ops import WorkdirOp
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from tiffin.builder.layer import xattrs
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.diff import read_entry
-from tiffin.builder.layer.directories import host_name, image_name
+from tiffin.builder.layer.disk import xattrs
+from tiffin.builder.layer.disk.diff import read_entry
+from tiffin.builder.layer.disk.directories import host_name, image_name
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree
 from tiffin.builder.layer.paths import ROOT
 

@@ -15,14 +15,14 @@ from typing import Protocol
 
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.change import Change, ordered
-from tiffin.builder.layer.compress import Compression, compressor
+from tiffin.builder.layer.compression.codecs import Compression, compressor
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
-from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
+from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest, HashingWriter
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest, HashingWriter
+from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef
 
 CHUNK_BYTES = 1 << 20
 QUEUED_CHUNKS = 8

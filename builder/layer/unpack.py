@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tiffin.builder.layer.change import Change, ordered
-from tiffin.builder.layer.copyfile import Readable
+from tiffin.builder.layer.compression.readahead import read_ahead
+from tiffin.builder.layer.disk.copyfile import Readable
+from tiffin.builder.layer.disk.tree_writer import TreeWriter
 from tiffin.builder.layer.index import LayerIndex
 from tiffin.builder.layer.layer_builder import LayerTable
-from tiffin.builder.layer.readahead import read_ahead
-from tiffin.builder.layer.tar_reader import Opaque, read_layer
-from tiffin.builder.layer.tree_writer import TreeWriter
+from tiffin.builder.layer.tar.reader import Opaque, read_layer
 
 READ_BYTES = 1 << 20
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -40,7 +40,7 @@ def index_layer(stream: BinaryIO) -> LayerIndex:
 def unpack(stream: BinaryIO, root: Path, *, whiteouts: bool = True, records: bool = False) -> LayerIndex:
     """Unpack into `root`, an empty directory, as an overlay lower; returns the table of contents.
 
-    Without `whiteouts` what the layer hides is in the table only: tiffin.builder.layer.merge_into_root merges such trees. `records` as
+    Without `whiteouts` what the layer hides is in the table only: tiffin.builder.layer.disk.merge_into_root merges such trees. `records` as
     in TreeWriter.
     Raises CorruptError and ImageError for bad layers, StoreError for the disk; `root` is then half done.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from tiffin.builder.errors import ImageError
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import DigestError
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
 
 DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"

@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 from tiffin.builder.errors import ImageError, UsageError
 from tiffin.builder.oci.json_fields import Fields, canonical
-from tiffin.cache.digest import Digest
-from tiffin.cache.sha256 import short_sha256
-from tiffin.cache.values import dataclass, field
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.sha256 import short_sha256
+from tiffin.cache.foundation.values import dataclass, field
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -33,7 +33,7 @@ DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES = (OCI_INDEX, DOCKER_INDEX)
 LAYER_COMPRESSION: Mapping[str, str] = MappingProxyType(
-    {  # media type of a layer -> name of its compression in tiffin.builder.layer.compress
+    {  # media type of a layer -> name of its compression in tiffin.builder.layer.compression.codecs
         OCI_LAYER: "none",
         OCI_LAYER_GZIP: "gzip",
         OCI_LAYER_ZSTD: "zstd",

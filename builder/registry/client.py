@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
-from tiffin.builder.registry.auth import DockerConfig
-from tiffin.builder.registry.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.http_response import body_of, joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
 from tiffin.builder.registry.upload import UNKNOWN, Upload, question, scope
-from tiffin.cache.digest import Digest, VerifyingReader
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.digest import Digest, VerifyingReader
+from tiffin.cache.foundation.values import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.registry.transport import Response

@@ -16,8 +16,8 @@ from tiffin.builder.registry.http_response import joined, split
 from tiffin.builder.registry.insecure import is_insecure
 from tiffin.builder.registry.proxies import Proxies, needs_password, proxy_error
 from tiffin.cache.connections import plain_adapter
+from tiffin.cache.foundation.values import dataclass
 from tiffin.cache.trust import Trust
-from tiffin.cache.values import dataclass
 
 if TYPE_CHECKING:
     import requests

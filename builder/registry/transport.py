@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from tiffin.builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
-from tiffin.builder.registry.auth import DockerConfig
-from tiffin.builder.registry.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.files import DockerConfig
+from tiffin.builder.registry.auth.tokens import Tokens
 from tiffin.builder.registry.failures import (
     REDIRECTS,
     RETRIED,
@@ -30,10 +31,9 @@ from tiffin.builder.registry.http_response import detail, joined, origin, split
 from tiffin.builder.registry.insecure import is_insecure
 from tiffin.builder.registry.proxies import Proxies, is_fault_of_socks, is_this_machine, needs_password, proxy_error
 from tiffin.builder.registry.registries_conf import Registries
-from tiffin.builder.registry.tokens import Tokens
 from tiffin.cache.connections import Connections, plain_adapter, read_out
+from tiffin.cache.foundation.values import dataclass, field
 from tiffin.cache.trust import Trust, host_port
-from tiffin.cache.values import dataclass, field
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -14,8 +14,8 @@ from tiffin.builder.errors import RegistryError, UnauthorizedError
 from tiffin.builder.oci.spec import Descriptor
 from tiffin.builder.registry.http_response import joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, Transport
-from tiffin.cache.digest import Digest
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.registry.transport import Response

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiffin.builder.sandbox.idmaps import own_limits
-from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.idmaps import own_limits
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.userns import ALL_IDS, IdMap, effective_capabilities
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 RANGE, SINGLE, CHROOT, PROOT, NONE = "range", "single", "chroot", "proot", "none"
 NAMES = (RANGE, SINGLE, CHROOT, PROOT, NONE)

@@ -11,10 +11,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from tiffin.builder.sandbox import kernel
-from tiffin.builder.sandbox.idmaps import Extent
+from tiffin.builder.sandbox.child import kernel
+from tiffin.builder.sandbox.child.idmaps import Extent
 from tiffin.builder.sandbox.userns import IdMap
-from tiffin.cache.values import replace
+from tiffin.cache.foundation.values import replace
 
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 

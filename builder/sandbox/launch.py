@@ -13,10 +13,10 @@ import signal
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import fd_passing, kernel
+from tiffin.builder.sandbox.child import fd_passing, kernel
 from tiffin.builder.sandbox.spec import SandboxSpec
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import dataclass
 
 if TYPE_CHECKING:
     from typing import Any
@@ -153,7 +153,7 @@ def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    from tiffin.builder.sandbox import enter  # beside the main process, which does without
+    from tiffin.builder.sandbox.child import enter  # beside the main process, which does without
 
     while True:
         data, fds = fd_passing.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import proot, root_path
+from tiffin.builder.sandbox import proot
+from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
-from tiffin.cache.files import disk_errors, remove_tree
-from tiffin.cache.values import dataclass, replace
+from tiffin.cache.foundation.files import disk_errors, remove_tree
+from tiffin.cache.foundation.values import dataclass, replace
 
 STREAMS = ("stdout", "stderr")
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -289,7 +290,7 @@ def _make_device(path: str, major: int, minor: int) -> bool:
 
 
 def _make_device_files(folder: str) -> None:
-    """What a supervisor answers for in the place of nodes (tiffin.builder.sandbox.emulation.device_files)."""
+    """What a supervisor answers for in the place of nodes (tiffin.builder.sandbox.child.emulation.device_files)."""
     for name in (*DEVICES, "stdin"):
         path = f"{folder}/{name}"
         if name == "tty" or os.path.lexists(path):

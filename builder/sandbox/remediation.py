@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE
 from tiffin.builder.sandbox.tiers import TierReport
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.values import dataclass
 
 APPARMOR = """# /etc/apparmor.d/tiffin, then: apparmor_parser -r /etc/apparmor.d/tiffin
 abi <abi/4.0>,

@@ -1,11 +1,11 @@
-"""What a sandbox is, as values; JSON carries them to the process that makes it (tiffin.builder.sandbox.enter)."""
+"""What a sandbox is, as values; JSON carries them to the process that makes it (tiffin.builder.sandbox.child.enter)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 
-from tiffin.cache.values import asdict, dataclass, field
+from tiffin.cache.foundation.values import asdict, dataclass, field
 
 # Docker's fourteen
 DEFAULT_CAPABILITIES = (
@@ -108,7 +108,7 @@ class SandboxSpec:
     has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
-    connector: Mapping[str, object] | None = None  # of tiffin.builder.sandbox.network_helper: name, path, ports
+    connector: Mapping[str, object] | None = None  # of tiffin.builder.sandbox.child.network.helper: name, path, ports
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.sandbox import kernel, proot, userns
-from tiffin.builder.sandbox.emulation import supervisor
+from tiffin.builder.sandbox import proot, userns
+from tiffin.builder.sandbox.child import kernel
+from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.isolation import CHROOT, NAMES, NONE, PROOT, RANGE, SINGLE, Isolation
-from tiffin.cache.files import remove_tree
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.foundation.values import dataclass
 
 OVERLAY, OWN_PIDS = "overlay", "pids"  # what a child found to work
 SYSTEM_ID = 33  # an id that is not root's: www-data, as every distribution has it

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import kernel
-from tiffin.builder.sandbox.idmaps import Extent, first_missing, own_extents
-from tiffin.cache.values import dataclass
+from tiffin.builder.sandbox.child import kernel
+from tiffin.builder.sandbox.child.idmaps import Extent, first_missing, own_extents
+from tiffin.cache.foundation.values import dataclass
 
 HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7

@@ -9,7 +9,7 @@ from tiffin.builder.image.store import StoredImage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.settings.config_file import config_path, registry_texts
 from tiffin.builder.settings.times import seconds_of
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 ALWAYS, MISSING, NEWER, NEVER = POLICIES = ("always", "missing", "newer", "never")
 VARIABLE = "TIFFIN_PULL_AFTER"

@@ -19,22 +19,22 @@ from tiffin.builder.settings.access import TOKEN_VARIABLE
 from tiffin.builder.sharing.options import S3_OPTIONS, CacheSpec, max_blob_bytes
 from tiffin.builder.solver.solve import Watch
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.deadline import Guard
-from tiffin.cache.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.files import disk_errors
-from tiffin.cache.shared import SharedCache, SharedStore
-from tiffin.cache.signing import RecordSigner
-from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.shared.deadline import Guard
+from tiffin.cache.shared.signing import RecordSigner
+from tiffin.cache.shared.tier import SharedCache, SharedStore
+from tiffin.cache.shared.upload import Uploaded, Uploader
+from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.trust import Trust
-from tiffin.cache.upload import Uploaded, Uploader
-from tiffin.cache.values import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
-    from tiffin.builder.layer.compress import Compression
+    from tiffin.builder.layer.compression.codecs import Compression
     from tiffin.builder.solver.build import Built
-    from tiffin.cache.blobs import BlobStore
+    from tiffin.cache.store.blobs import BlobStore
 
 
 @dataclass(slots=True, kw_only=True)
@@ -247,11 +247,11 @@ class SharedCaches(Watch):
         if spec.kind == "registry":
             return self._registry(spec.place, spec)
         if spec.kind in ("local", "dir"):
-            from tiffin.cache.directory import DirectoryStore
+            from tiffin.cache.shared.stores.directory import DirectoryStore
 
             return DirectoryStore(Path(spec.place), spec.ttl_seconds)
         if spec.kind == "redis":
-            from tiffin.cache.redis_store import MAX_BLOB_BYTES, RedisStore
+            from tiffin.cache.shared.stores.redis import MAX_BLOB_BYTES, RedisStore
 
             layers = spec.options.get("layers")
             return RedisStore(
@@ -262,7 +262,7 @@ class SharedCaches(Watch):
                 layers=self._registry(layers, spec) if layers else None,
             )
         if spec.kind == "http":
-            from tiffin.cache.http_store import HttpStore
+            from tiffin.cache.shared.stores.http import HttpStore
 
             return HttpStore(
                 spec.place,
@@ -270,7 +270,7 @@ class SharedCaches(Watch):
                 token=os.environ.get(TOKEN_VARIABLE, ""),
                 trust=self._trust,
             )
-        from tiffin.cache.s3_store import S3Store
+        from tiffin.cache.shared.stores.s3 import S3Store
 
         names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
         names |= {"secret_access_key": "aws_secret_access_key", "session_token": "aws_session_token"}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.cache.backend import StepRecord
-    from tiffin.cache.digest import Digest
-    from tiffin.cache.signing import RecordSigner
+    from tiffin.cache.foundation.digest import Digest
+    from tiffin.cache.shared.signing import RecordSigner
 
 BUILD_ARGUMENT = "BUILDKIT_INLINE_CACHE"
 Inline = Callable[[Mapping["Digest", "StepRecord"]], str]

@@ -14,17 +14,17 @@ from tiffin.builder.errors import TiffinError
 from tiffin.builder.events import Noted, Sink, Warned
 from tiffin.builder.plain_text import size_text
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.digest import Digest
-from tiffin.cache.files import remove_tree
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.keys import KeyPart, step_key
-from tiffin.cache.mounts import CacheMounts
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.store.mounts import CacheMounts
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.sharing.caches import SharedCaches
-    from tiffin.cache.blobs import BlobStore
+    from tiffin.cache.store.blobs import BlobStore
 
 KIND = "cache mount"  # the operation such a record says it is of
 NEW_DIRECTORY_MODE = 0o755
@@ -94,8 +94,8 @@ class SharedMounts:
         return found
 
     def _packed(self, id_: str, path: Path) -> StepRecord:
-        from tiffin.builder.layer.compress import Compression
-        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.compression.codecs import Compression
+        from tiffin.builder.layer.disk.diff import diff_upper
         from tiffin.builder.layer.pack import pack_layer
 
         packed = pack_layer(diff_upper(path), blobs=self._blobs, compression=Compression(kind="zstd"))

@@ -16,34 +16,35 @@ from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import Dockerfile
 from tiffin.builder.errors import BuildError
 from tiffin.builder.events import Noted, Sink, Warned, phase
+from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
-from tiffin.builder.layer.compress import Compression
+from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
 from tiffin.builder.options import epoch_seconds
 from tiffin.builder.plain_text import rfc3339
+from tiffin.builder.plan.plan import Plan, StagePlan
+from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
+from tiffin.builder.plan.planner import make_plan
 from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
-from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import Plan, StagePlan
-from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
-from tiffin.builder.solver.planner import make_plan
-from tiffin.builder.solver.results import STEPS, Chain, assemble_config, assemble_manifest, ends_of_groups
+from tiffin.builder.solver.results import STEPS, assemble_config, assemble_manifest, ends_of_groups
 from tiffin.builder.solver.solve import Solver, Watch
 from tiffin.builder.solver.step_keys import StepKeys
+from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepRecord, Tiered
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.values import dataclass, field, replace
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass, field, replace
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
+    from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.solver.explain import Explainer
     from tiffin.builder.solver.report import Report
-    from tiffin.builder.solver.ssh_agents import Agents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,10 +197,10 @@ class _Listings(Watch):
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
+    from tiffin.builder.execute.executor import StepContext, StepExecutor
+    from tiffin.builder.execute.run_mounts import MountPreparer
+    from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.sandbox.isolation import NONE, Isolation
-    from tiffin.builder.solver.execute import StepContext, StepExecutor
-    from tiffin.builder.solver.execute_mounts import MountPreparer
-    from tiffin.builder.solver.ssh_agents import Agents
 
     with ExitStack() as stack:
         runner = emulator = roots = None
@@ -207,9 +208,9 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
             _check_platforms(pending)
-            from tiffin.builder.solver.copied_roots import CopiedRoots
-            from tiffin.builder.solver.emulation import Emulator
-            from tiffin.builder.solver.execute_run import Runner
+            from tiffin.builder.execute.copied_roots import CopiedRoots
+            from tiffin.builder.execute.emulation import Emulator
+            from tiffin.builder.execute.run_step import Runner
 
             with phase(services.sink, "enter the user namespace"):
                 isolation = services.enter()

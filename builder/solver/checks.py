@@ -9,13 +9,13 @@ from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import Dockerfile
 from tiffin.builder.errors import BuildError, TiffinError
 from tiffin.builder.instructions.ops import ContextOrigin, CopyOp
-from tiffin.builder.solver.base_images import ResolveImage
-from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import Plan
-from tiffin.builder.solver.plan_options import PlanOptions
-from tiffin.builder.solver.planner import make_plan
-from tiffin.builder.solver.trees import DirectoryTree
-from tiffin.cache.values import replace
+from tiffin.builder.plan.base_images import ResolveImage
+from tiffin.builder.plan.plan import Plan
+from tiffin.builder.plan.plan_options import PlanOptions
+from tiffin.builder.plan.planner import make_plan
+from tiffin.builder.sources.context import Contexts
+from tiffin.builder.sources.trees import DirectoryTree
+from tiffin.cache.foundation.values import replace
 
 OVERRIDE = "BUILDKIT_DOCKERFILE_CHECK"  # the build argument that replaces `# check=`
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tiffin.cache.backend import MAX_PART_CHARACTERS, StepRecord
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import KeyPart
 
 MAX_NAMED = 5  # files, or variables, that are named; the rest is counted

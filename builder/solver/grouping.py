@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from tiffin.builder.image.chain import Chain, LayerRef, chain_of
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.below import TablesBelow
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.compress import Compression
+from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.layer.pack import pack_layer
 from tiffin.builder.layer.squash import squashed
 from tiffin.builder.layer.unchanged import reduced
-from tiffin.builder.solver.layer_files import Members
-from tiffin.builder.solver.results import Chain, LayerRef, chain_of
+from tiffin.builder.sources.layer_files import Members
 from tiffin.cache.backend import StepCache, StepRecord
-from tiffin.cache.blobs import BlobStore
 from tiffin.cache.keys import KeyPart, step_key
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.instructions.ops import ImageOrigin
+from tiffin.builder.plan.plan import Plan
 from tiffin.builder.solver.explain import MAX_LISTED, Explainer
-from tiffin.builder.solver.plan import Plan
 from tiffin.builder.solver.solve import Solver, Watch
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.digest import Digest
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

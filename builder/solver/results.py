@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tiffin.builder.errors import ImageError
+from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.oci.config import History, ImageConfig
 from tiffin.builder.oci.spec import (
     DOCKER_CONFIG,
@@ -19,14 +20,13 @@ from tiffin.builder.oci.spec import (
     OCI_MANIFEST,
     Descriptor,
     Manifest,
-    chain_id,
 )
-from tiffin.builder.solver.plan import StagePlan
-from tiffin.builder.solver.plan_options import BaseImage
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.typed import TYPE_CHECKING
-from tiffin.cache.values import dataclass, replace
+from tiffin.builder.plan.plan import StagePlan
+from tiffin.builder.plan.plan_options import BaseImage
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.values import replace
+from tiffin.cache.store.snapshots import BlobRef
 
 if TYPE_CHECKING:
     from tiffin.builder.image.store import StoredImage
@@ -34,24 +34,6 @@ if TYPE_CHECKING:
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps
 _OCI_TYPE = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerRef:
-    """One layer of a chain. `blob` is its packed form as far as known; `created` RFC 3339, "" for a base's layer."""
-
-    diff_id: Digest
-    blob: BlobRef | None
-    created: str = ""
-    base: bool = False  # came with the base image
-
-
-Chain = tuple[LayerRef, ...]
-
-
-def chain_of(layers: Sequence[LayerRef]) -> Digest:
-    """The ChainID of a stack of layers."""
-    return chain_id([layer.diff_id for layer in layers])
 
 
 def base_chain(image: BaseImage | StoredImage) -> Chain:

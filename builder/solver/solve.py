@@ -12,40 +12,20 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.errors import CanceledError, TiffinError
 from tiffin.builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
+from tiffin.builder.execute.steps import Executor, Job
+from tiffin.builder.image.chain import Chain, LayerRef, chain_of
 from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
-from tiffin.builder.solver.plan import Plan, StagePlan
-from tiffin.builder.solver.results import Chain, LayerRef, base_chain, chain_of
+from tiffin.builder.plan.plan import Plan, StagePlan
+from tiffin.builder.solver.results import base_chain
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord, Tiered
-from tiffin.cache.digest import Digest
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.values import dataclass
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One step to execute over `chain`. `needs_tree`: something later mounts the result."""
-
-    stage: StagePlan
-    number: int
-    chain: Chain
-    step_id: int
-    needs_tree: bool
-    for_target: bool  # the layer becomes part of the image
-    sources: Mapping[Origin, Chain]  # the layers of each stage or image it reads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult:
-    """A layer just made."""
-
-    layer: LayerRef
-    description: str
-    is_empty: bool
 
 
 class Watch:
@@ -56,25 +36,6 @@ class Watch:
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
         """It was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
-
-
-class Executor:
-    """What a Solver needs done; tiffin.builder.solver.execute has the real one."""
-
-    def execute(self, job: Job) -> StepResult:
-        """Make the step's layer; raises BuildError."""
-        raise AssertionError("abstract")
-
-    def has(self, diff_id: Digest) -> bool:
-        """Whether the layer is here, packed or unpacked."""
-        raise AssertionError("abstract")
-
-    def copied(self, job: Job) -> Mapping[str, str]:
-        """The content part of a COPY from a stage, for its content key; nothing for other steps."""
-        raise AssertionError("abstract")
-
-    def stop(self) -> None:
-        """Make running steps end soon; called once, when a step of another stage failed."""
 
 
 @dataclass(slots=True)

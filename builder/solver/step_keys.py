@@ -8,19 +8,20 @@ was rebuilt and came out the same. A base counts by its ChainID, so a base that 
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from tiffin.builder.errors import BuildError, RegistryError
 from tiffin.builder.instructions.base import Step
-from tiffin.builder.instructions.ops import CopyOp, GitOrigin, ImageOrigin, Input, RunOp, StageOrigin, stands_alone
+from tiffin.builder.instructions.ops import GitOrigin, ImageOrigin, RunOp, StageOrigin, stands_alone
 from tiffin.builder.oci.spec import chain_id
-from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import Plan, StagePlan
-from tiffin.builder.solver.selection import Selected, content_digest, listing_of, select
-from tiffin.builder.solver.trees import SourceTree
-from tiffin.cache.digest import Digest
+from tiffin.builder.plan.plan import Plan, StagePlan
+from tiffin.builder.sources.context import Contexts
+from tiffin.builder.sources.selection import (
+    at_step,
+    content_of,
+    listing_of,
+    select_for,
+)
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import KeyPart, step_key
 
 
@@ -139,28 +140,3 @@ class StepKeys:
             elif isinstance(origin, ImageOrigin):
                 parts.append(KeyPart("cache from", str(chain_id(self._plan.images[origin.name].config.diff_ids))))
         return parts
-
-
-@contextlib.contextmanager
-def at_step(step: Step) -> Iterator[None]:
-    """Say which step an error of the network belongs to."""
-    try:
-        yield
-    except (RegistryError, BuildError) as exc:
-        raise BuildError(exc.message, span=step.span, remedy=exc.remedy) from exc
-
-
-def content_of(tree: SourceTree, step: Step, item: Input, *, with_owners: bool) -> str:
-    """The digest of what `step` reads of `tree`."""
-    return content_digest(tree, select_for(tree, step, item), with_owners=with_owners)
-
-
-def select_for(tree: SourceTree, step: Step, item: Input) -> list[Selected]:
-    """The paths of `tree` that an input of `step` means."""
-    op = step.op
-    if isinstance(op, CopyOp):
-        return select(tree, item.paths, span=step.span, exclude=op.exclude, parents=op.parents)
-    paths = tuple(
-        re.sub(r"([*?\[\\])", r"\\\1", path) for path in item.paths
-    )  # a mount's source is not a valid pattern
-    return select(tree, paths, span=step.span)

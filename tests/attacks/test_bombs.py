@@ -23,10 +23,10 @@ from tests.attacks.ground import Ground, error_of
 from tests.conftest import Run
 from tests.fakes.registry import fake_registry
 from tiffin.builder.errors import CorruptError, ImageError, TiffinError
-from tiffin.builder.layer import tar_reader
-from tiffin.builder.layer.compress import decompressor
+from tiffin.builder.layer.compression.codecs import decompressor
+from tiffin.builder.layer.tar import reader as tar_reader
 from tiffin.builder.layer.unpack import index_layer, unpack
-from tiffin.cache.files import remove_tree
+from tiffin.cache.foundation.files import remove_tree
 
 MIB = 1 << 20
 BOMB_BYTES = 192 * MIB

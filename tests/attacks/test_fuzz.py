@@ -20,17 +20,17 @@ from tiffin.builder.errors import TiffinError
 from tiffin.builder.image.archive import Loader
 from tiffin.builder.image.store import ImageStore
 from tiffin.builder.image.users import resolve_owner, resolve_user
-from tiffin.builder.layer.compress import decompressor
+from tiffin.builder.layer.compression.codecs import decompressor
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Index, Manifest, Platform
-from tiffin.builder.registry.auth import DockerConfig
-from tiffin.builder.registry.challenges import parse_challenges
+from tiffin.builder.registry.auth.challenges import parse_challenges
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.bundle import Bundle
-from tiffin.cache.local import Table
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.shared.bundle import Bundle
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.local import Table
+from tiffin.cache.store.statedir import StateDir
 
 DIGEST = f"sha256:{'0' * 64}"
 DESCRIPTOR = {

@@ -19,8 +19,8 @@ import pytest
 from tests.attacks.ground import Ground
 from tests.support.run_machine import wait_until
 from tiffin.builder.owner_xattrs import CAPABILITY, OWNER, link_record
-from tiffin.builder.sandbox.emulation.supervisor import NEEDED_CAPABILITIES
-from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.emulation.supervisor import NEEDED_CAPABILITIES
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 
 pytestmark = [pytest.mark.userns, pytest.mark.attack("T35"), pytest.mark.xdist_group("users")]
 HOST_PROGRAMS = ("-v", "/usr:/usr:ro", "-v", "/lib:/lib:ro", "-v", "/lib64:/lib64:ro")

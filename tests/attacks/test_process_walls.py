@@ -24,8 +24,8 @@ from tests.support.minimal_image import base_files
 from tests.support.pods import MASKED_PROC
 from tests.support.raw_program import Call, raw_program
 from tests.support.run_machine import wait_until
-from tiffin.builder.sandbox import kernel
-from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child import kernel
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]

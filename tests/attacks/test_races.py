@@ -25,13 +25,13 @@ from tests.attacks.ground import PRECIOUS, Ground, fingerprint, make_canary
 from tests.conftest import CHECKOUT
 from tests.support.minimal_image import base_files
 from tiffin.builder.errors import TiffinError
-from tiffin.builder.layer.directories import Directories
+from tiffin.builder.layer.disk.directories import Directories
+from tiffin.builder.layer.disk.tree_writer import TreeWriter
 from tiffin.builder.layer.index import new_entry
-from tiffin.builder.layer.tree_writer import TreeWriter
-from tiffin.builder.sandbox import root_path
-from tiffin.builder.solver.selection import select, walk
-from tiffin.builder.solver.trees import DirectoryTree
-from tiffin.cache.files import remove_tree
+from tiffin.builder.sandbox.child import root_path
+from tiffin.builder.sources.selection import select, walk
+from tiffin.builder.sources.trees import DirectoryTree
+from tiffin.cache.foundation.files import remove_tree
 
 ROUNDS = 10_000
 RENAME_EXCHANGE = 2
@@ -330,7 +330,7 @@ def test_filter_takes_openat2_away() -> None:
     """The filter of the test above does what it says."""
     with tempfile.TemporaryDirectory() as folder:
         script = (
-            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox import kernel, root_path\n"
+            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox.child import kernel, root_path\n"
             f"forbid_openat2(); root = os.open({folder!r}, os.O_PATH)\n"
             "try: kernel.open_in_root(root, '.', os.O_PATH)\n"
             "except OSError as exc: print(exc.errno)\n"

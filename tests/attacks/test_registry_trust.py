@@ -21,11 +21,11 @@ from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Index, Manifest
 from tiffin.builder.registry import guard, transport
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.registry.download import download
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.trust import Trust
 
 pytestmark = pytest.mark.network

@@ -28,24 +28,24 @@ from tests.support.run_machine import own_machine
 from tests.support.servers import TIED, ended
 from tests.support.serving import serving
 from tiffin.builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
+from tiffin.builder.execute.ssh_agents import MAX_CONNECTIONS, Agents
 from tiffin.builder.image.archive import _Tar
 from tiffin.builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
 from tiffin.builder.oci.spec import Descriptor, Manifest
-from tiffin.builder.solver.ssh_agents import MAX_CONNECTIONS, Agents
 from tiffin.cache.backend import MAX_RECORD_BYTES, StepRecord
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.bundle import Bundle
-from tiffin.cache.deadline import _by_child, bounded
-from tiffin.cache.digest import Digest
-from tiffin.cache.directory import DirectoryStore
-from tiffin.cache.http_store import HttpStore
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import SCHEMA
-from tiffin.cache.peers import Peers
-from tiffin.cache.redis_store import RedisStore
-from tiffin.cache.shared import MAX_ROW_BYTES
-from tiffin.cache.signing import signer_of
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.shared.bundle import Bundle
+from tiffin.cache.shared.deadline import _by_child, bounded
+from tiffin.cache.shared.signing import signer_of
+from tiffin.cache.shared.stores.directory import DirectoryStore
+from tiffin.cache.shared.stores.http import HttpStore
+from tiffin.cache.shared.stores.peers import Peers
+from tiffin.cache.shared.stores.redis import RedisStore
+from tiffin.cache.shared.tier import MAX_ROW_BYTES
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import StateDir
 
 ZEROS = "0" * 64
 LONG_AGO = 1_000_000_000
@@ -352,7 +352,7 @@ def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         assert _embedded(Manifest(config=config, layers=(), annotations=annotations)) == expected
         assert tracemalloc.get_traced_memory()[1] < 16 << 20, "a bomb was unpacked"
         tracemalloc.stop()
-    monkeypatch.setattr("tiffin.cache.bundle.MAX_BUNDLE_BYTES", 100)
+    monkeypatch.setattr("tiffin.cache.shared.bundle.MAX_BUNDLE_BYTES", 100)
     with pytest.raises(CorruptError, match="larger than 100 bytes"):
         Bundle.decode(data)
 
@@ -360,7 +360,7 @@ def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.attack("T10")
 def test_answers_of_a_cache_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child that asks may send on what it was sent; and a record is no book."""
-    monkeypatch.setattr("tiffin.cache.deadline.MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr("tiffin.cache.shared.deadline.MAX_ANSWER_BYTES", 1 << 20)
     assert len(bounded(lambda: {ZEROS: bytes(1000)}, 10)[ZEROS]) == 1000
     with pytest.raises(StoreError):
         _by_child(lambda: {ZEROS: b"x" * (2 << 20)}, 10)

@@ -22,12 +22,12 @@ from tiffin.builder.errors import TiffinError
 from tiffin.builder.image.store import ImageStore
 from tiffin.builder.layer.index import LayerIndex
 from tiffin.builder.oci.reference import Reference
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
-from tiffin.cache.files import remove_tree
-from tiffin.cache.local import LocalCache, Table
-from tiffin.cache.snapshots import Snapshots
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.local import LocalCache, Table
+from tiffin.cache.store.snapshots import Snapshots
+from tiffin.cache.store.statedir import StateDir
 
 # -- permissions (T30) -----------------------------------------------------------------------------------------------
 
@@ -220,19 +220,19 @@ from pathlib import Path
 print("done", flush=True)
 """
 OPENED = """
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
+from tiffin.cache.store.statedir import StateDir
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.foundation.digest import Digest
 state = StateDir.open(Path(sys.argv[2]))
 blobs = BlobStore(state)
 """
 OPERATIONS = {
-    "state directory": "from tiffin.cache.statedir import StateDir\nStateDir.open(Path(sys.argv[2]))\n",
+    "state directory": "from tiffin.cache.store.statedir import StateDir\nStateDir.open(Path(sys.argv[2]))\n",
     "blob": OPENED
     + "for part in (b'a', b'b'):\n    with blobs.ingest() as writer:\n        writer.write(part * 100000)\n        writer.commit(Digest.of(part * 100000))\n",
     "layer": OPENED
     + """
-from tiffin.cache.snapshots import Snapshots, BlobRef
+from tiffin.cache.store.snapshots import Snapshots, BlobRef
 from tiffin.builder.layer.unpack import unpack
 import io
 sys.path.insert(0, {checkout!r} + "/tests/unit/layer")
@@ -251,7 +251,7 @@ with state.scratch("unpack") as scratch:
 """,
     "image and tag": OPENED
     + """
-from tiffin.cache.local import Table
+from tiffin.cache.store.local import Table
 from tiffin.builder.image.store import ImageStore
 from tiffin.builder.oci.reference import Reference
 import json
@@ -269,9 +269,9 @@ RECORD = """
 import sys
 sys.path.insert(0, {checkout!r})
 from pathlib import Path
-from tiffin.cache.statedir import StateDir
-from tiffin.cache.digest import Digest
-from tiffin.cache.local import Table, LocalCache
+from tiffin.cache.store.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.local import Table, LocalCache
 from tiffin.cache.backend import StepRecord
 table = Table(StateDir.open(Path(sys.argv[1])), print)
 cache = LocalCache(table)

@@ -6,18 +6,18 @@ import threading
 from collections.abc import Callable, Mapping
 
 from tiffin.builder.errors import BuildError, CanceledError
+from tiffin.builder.execute.steps import Executor, Job, StepResult
+from tiffin.builder.image.chain import LayerRef, chain_of
 from tiffin.builder.instructions.ops import StageOrigin
-from tiffin.builder.solver.results import LayerRef, chain_of
-from tiffin.builder.solver.solve import Executor, Job, StepResult
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.snapshots import BlobRef
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 WAIT_SECONDS = 10
 
 
 class FakeExecutor(Executor):
-    """Keeps the contract of tiffin.builder.solver.execute.StepExecutor: what was made is at hand, one that is stopped cancels what runs.
+    """Keeps the contract of tiffin.builder.execute.executor.StepExecutor: what was made is at hand, one that is stopped cancels what runs.
 
     The layer of a step is its text over the layers below it, or what `comes_out` says for a text; a COPY from a stage reads
     all its layers. `acts` are run in the place of a step, by text.

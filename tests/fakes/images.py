@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from tiffin.builder.errors import NotInRegistryError
 from tiffin.builder.oci.config import ImageConfig, RunConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest, Platform
-from tiffin.builder.solver.plan_options import BaseImage
-from tiffin.cache.digest import Digest
+from tiffin.builder.plan.plan_options import BaseImage
+from tiffin.cache.foundation.digest import Digest
 
 PLATFORM = Platform(os="linux", architecture="amd64")
 

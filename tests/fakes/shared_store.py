@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
-from tiffin.cache.digest import Digest
-from tiffin.cache.shared import UnavailableError
-from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.tier import UnavailableError
+from tiffin.cache.store.snapshots import BlobRef
 
 
 class MemoryStore:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import StoreError
+from tiffin.cache.foundation.digest import Digest
 
 
 class MemoryCache:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
-from tiffin.builder.solver.trees import LayerTree
+from tiffin.builder.sources.trees import LayerTree
 
 Files = Mapping[str, bytes | str | None]  # content; a text that begins with "-> " is a link, None a directory
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tiffin.builder.layer.below import TablesBelow, TreesBelow
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.disk.diff import diff_upper
+from tiffin.builder.layer.disk.settle import settle
 from tiffin.builder.layer.index import LayerIndex, MergedTree, new_entry
 from tiffin.builder.layer.pack import pack
-from tiffin.builder.layer.settle import settle
 from tiffin.builder.layer.unchanged import layer_time, reduced
 from tiffin.builder.layer.unpack import unpack
 

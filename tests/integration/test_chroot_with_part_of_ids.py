@@ -15,8 +15,8 @@ import pytest
 from tests.support.raw_program import raw_program
 from tests.support.run_machine import TIMEOUT_SECONDS, Machine, users_machine
 from tests.support.unprivileged import WITH_IDS, Users, remove_folder
+from tiffin.builder.sandbox.child.syscalls import NATIVE
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tiffin.builder.sandbox.syscalls import NATIVE
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 BEYOND = 1_885_580_785
@@ -216,7 +216,7 @@ def test_what_cannot_be_answered_is_told(machine: Machine, pod: Tiffin) -> None:
 # starts a program below a supervisor of its own, as in a container of Sysbox: the kernel allows one
 SUPERVISED = """
 import os, sys
-from tiffin.builder.sandbox import bpf, kernel
+from tiffin.builder.sandbox.child import bpf, kernel
 program = bpf.Program()
 program.answer(bpf.RET_ALLOW)
 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

@@ -237,7 +237,7 @@ def test_without_a_supervisor_nothing_runs(users: Users) -> None:
             f"FROM minimal\nCOPY --chown={BIG}:{GROUP} Dockerfile /w/f\nRUN cp -a /w /v\n"
         )
         machine.own(folder)
-        deny = "import sys; from tiffin.builder.sandbox import kernel; import tiffin.builder.sandbox.emulation.supervisor as s\n"
+        deny = "import sys; from tiffin.builder.sandbox.child import kernel; import tiffin.builder.sandbox.child.emulation.supervisor as s\n"
         deny += "def refuse(*_): raise OSError(1, 'Operation not permitted')\ns._listen = refuse\n"
         deny += "import tiffin.builder.__main__ as m; sys.argv = ['tiffin', *sys.argv[1:]]; sys.exit(m.main())"
         argv = [machine.python, "-c", deny, "--root", str(machine.state), "build", str(folder)]

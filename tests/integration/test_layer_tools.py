@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.disk.diff import diff_upper
 from tiffin.builder.layer.index import new_entry
 from tiffin.builder.layer.pack import pack
 from tiffin.builder.layer.unpack import index_layer, unpack

@@ -20,7 +20,7 @@ from tests.conftest import Run
 from tests.support.servers import Registry
 from tests.support.unprivileged import remove_folder
 from tiffin.builder.oci.spec import OCI_INDEX, Platform
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 pytestmark = [
     pytest.mark.userns,

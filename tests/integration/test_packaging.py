@@ -89,7 +89,7 @@ def test_wheel_is_typed_and_brings_one_package(wheel: Path, environment: Path) -
     names = run([sys.executable, "-m", "zipfile", "-l", wheel])
     tops = {line.split("/")[0].split("-")[0] for line in names.splitlines()[1:] if line}
     assert tops == {"tiffin"}
-    assert "tiffin/py.typed" in names and "tiffin/builder/sandbox/seccomp.json" in names
+    assert "tiffin/py.typed" in names and "tiffin/builder/sandbox/seccomp/seccomp.json" in names
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     version = run([environment / "python", "-c", "import importlib.metadata as m; print(m.version('tiffin'))"])
     assert run([environment / "tiffin", "version"]) == f"tiffin version {version}" and "version" in project["dynamic"]

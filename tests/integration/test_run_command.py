@@ -429,13 +429,13 @@ def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -
         "sqlite3",
         "requests",
         "ssl",
-        "tiffin.builder.sandbox.enter",
+        "tiffin.builder.sandbox.child.enter",
     )
     assert [name for name in heavy if name in loaded] == []
 
 
 def test_what_makes_a_sandbox_without() -> None:
-    code = "import sys, tiffin.builder.sandbox.launch, tiffin.builder.sandbox.enter; print(*sys.modules)"
+    code = "import sys, tiffin.builder.sandbox.launch, tiffin.builder.sandbox.child.enter; print(*sys.modules)"
     argv = [sys.executable, "-S", "-c", code]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(CHECKOUT)})
     assert {"typing", "socket", "subprocess", "selectors", "dataclasses"} & set(done.stdout.split()) == set()

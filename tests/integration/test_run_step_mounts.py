@@ -266,7 +266,7 @@ def test_agent_lists_and_signs(tmp_path: Path) -> None:
     """Our agent against OpenSSH's own client."""
     from contextlib import ExitStack
 
-    from tiffin.builder.solver.ssh_agents import Agents, of_keys, passed_on
+    from tiffin.builder.execute.ssh_agents import Agents, of_keys, passed_on
 
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", str(tmp_path / "rsa")], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(tmp_path / "ecdsa")], check=True)
@@ -288,7 +288,7 @@ def test_agent_lists_and_signs(tmp_path: Path) -> None:
 def test_agent_survives_a_client_that_talks_nonsense(tmp_path: Path) -> None:
     from contextlib import ExitStack
 
-    from tiffin.builder.solver.ssh_agents import Agents
+    from tiffin.builder.execute.ssh_agents import Agents
 
     with ExitStack() as stack:
         path = Agents({"k": lambda request: b"\x0c\0\0\0\0"}).listen("k", tmp_path / "a", stack)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.run_machine import Machine
-from tiffin.builder.sandbox.root import MASKED, READ_ONLY
+from tiffin.builder.sandbox.child.root import MASKED, READ_ONLY
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("seccomp")]
 

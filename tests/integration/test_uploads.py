@@ -13,7 +13,7 @@ from tests.support.servers import Registry, nginx_before
 from tests.unit.registry.test_registry_client import config, descriptor
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 pytestmark = pytest.mark.network
 

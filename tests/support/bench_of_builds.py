@@ -15,25 +15,25 @@ from tests.fakes.launcher import FakeLauncher
 from tests.fakes.sink import RecordingSink
 from tests.support.minimal_image import Files, layer
 from tiffin.builder.dockerfile.parser import parse
+from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
-from tiffin.builder.layer.compress import Compression
+from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.layer.index import MergedTree
 from tiffin.builder.oci.config import ImageConfig, RunConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
+from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.sandbox.isolation import SINGLE, Isolation
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.builder.solver.build import Built, Request, Services, build
-from tiffin.builder.solver.context import Contexts
 from tiffin.builder.solver.explain import Explainer
-from tiffin.builder.solver.layer_files import Members
-from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
-from tiffin.builder.solver.results import Chain
+from tiffin.builder.sources.context import Contexts
+from tiffin.builder.sources.layer_files import Members
 from tiffin.cache.backend import AvailableOnly, Tiered
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
-from tiffin.cache.local import LocalCache, Table
-from tiffin.cache.snapshots import BlobRef, Snapshots
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.local import LocalCache, Table
+from tiffin.cache.store.snapshots import BlobRef, Snapshots
+from tiffin.cache.store.statedir import StateDir
 
 OVERLAYS = Isolation(tier=SINGLE, overlay=True, own_pids=True)
 OWN = ((0, os.geteuid(), 1),)

@@ -18,7 +18,7 @@ from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.sandbox.isolation import NONE, Isolation
 from tiffin.builder.sandbox.launch import Launcher
-from tiffin.cache.statedir import finish
+from tiffin.cache.store.statedir import finish
 
 NOTHING = Isolation(tier=NONE, refusal="it is a test", remedy="use another tier")
 

@@ -8,8 +8,8 @@ import functools
 import os
 from collections.abc import Sequence
 
-from tiffin.builder.sandbox import bpf
-from tiffin.builder.sandbox.seccomp_profile import OPERATORS, Profile
+from tiffin.builder.sandbox.child import bpf
+from tiffin.builder.sandbox.seccomp.profile import OPERATORS, Profile
 
 TOKENS = {
     "SCMP_ARCH_X86_64": 0xC000003E,

@@ -12,16 +12,16 @@ from tests.fakes.sink import RecordingSink
 from tests.fakes.step_cache import MemoryCache
 from tests.fakes.tree import Files, memory_tree
 from tiffin.builder.dockerfile.parser import parse
-from tiffin.builder.solver.context import Contexts
-from tiffin.builder.solver.plan import Plan
-from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
-from tiffin.builder.solver.planner import make_plan
-from tiffin.builder.solver.results import Chain
+from tiffin.builder.image.chain import Chain
+from tiffin.builder.plan.plan import Plan
+from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
+from tiffin.builder.plan.planner import make_plan
 from tiffin.builder.solver.solve import Solver, Watch
 from tiffin.builder.solver.step_keys import StepKeys
+from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepCache, Tiered
-from tiffin.cache.local import Table
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.store.local import Table
+from tiffin.cache.store.statedir import StateDir
 
 NAMES = {"base": base_image("base", "one", "two"), "other": base_image("other", "three")}
 

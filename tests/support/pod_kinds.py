@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.pods import Pod
-from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.remediation import CALLS
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.unprivileged import interpreter
-from tiffin.builder.sandbox.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 # kubelet's default for procMount: Default, and the read-only part of it
@@ -31,7 +31,7 @@ MASKED_PROC = (
 )  # fmt: skip
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 # in Docker's format, and with what it allows
-PROFILE = Path(__file__).parent.parent.parent / "builder/sandbox/seccomp.json"
+PROFILE = Path(__file__).parent.parent.parent / "builder/sandbox/seccomp/seccomp.json"
 SUBORDINATE = 300000  # where the ids of a pod with a user namespace begin
 ID_COUNT = 65536
 CODE = "/opt/tiffin"

@@ -6,7 +6,7 @@ import platform
 import struct
 from collections.abc import Sequence
 
-from tiffin.builder.sandbox.syscalls import NATIVE
+from tiffin.builder.sandbox.child.syscalls import NATIVE
 
 Call = tuple[str, Sequence[int | bytes]]  # name and arguments; bytes stand for the address of a copy that ends in NUL
 _ADDRESS = 0x400000

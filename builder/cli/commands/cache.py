@@ -6,9 +6,9 @@ import json
 
 import click
 
-from tiffin.builder.api import cache
-from tiffin.builder.api.prune import reach_trees, size_on_disk
 from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage import build_cache as cache
+from tiffin.builder.api.storage.prune import reach_trees, size_on_disk
 from tiffin.builder.cli.actions import build
 from tiffin.builder.cli.commands.cache_move import export_command, import_command
 from tiffin.builder.cli.commands.cache_serve import serve_command
@@ -22,8 +22,8 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.options import size_bytes
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.times import seconds_of
-from tiffin.cache.mounts import CacheMounts
-from tiffin.cache.snapshots import Snapshots
+from tiffin.cache.store.mounts import CacheMounts
+from tiffin.cache.store.snapshots import Snapshots
 
 SHORT_TEXT = 60
 

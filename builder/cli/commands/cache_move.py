@@ -7,8 +7,8 @@ from typing import cast
 
 import click
 
-from tiffin.builder.api.cache_transfer import Kind, TransferOptions, export_cache, import_cache
 from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage.transfer import Kind, TransferOptions, export_cache, import_cache
 from tiffin.builder.cli.options.click_command import registry_options
 from tiffin.builder.cli.output.render import make_renderer
 from tiffin.builder.cli.output.renderer import quiet_if

@@ -14,10 +14,10 @@ from tiffin.builder.cli.options.click_command import registry_options
 from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.events import NullSink
 from tiffin.builder.settings.access import TOKEN_VARIABLE, RegistryAccess
-from tiffin.cache.local import LocalCache
-from tiffin.cache.serve import ServedCache, serve
-from tiffin.cache.signing import signer_of
-from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.shared.serve import ServedCache, serve
+from tiffin.cache.shared.signing import signer_of
+from tiffin.cache.store.local import LocalCache
+from tiffin.cache.store.snapshots import BlobRef
 
 
 @click.command("serve")

@@ -73,7 +73,7 @@ def buildx() -> None:
 @click.pass_obj
 def image_prune(session: Session, /, everything: bool, force: bool) -> None:
     """Remove images without a name, or with --all those that no container uses."""
-    from tiffin.builder.api.prune import reach_trees, remove_images, remove_unneeded
+    from tiffin.builder.api.storage.prune import reach_trees, remove_images, remove_unneeded
     from tiffin.builder.cli.commands.system import confirm
     from tiffin.builder.cli.output.pruned import show_images, told_total
     from tiffin.builder.containers.container import Containers
@@ -94,7 +94,7 @@ def image_prune(session: Session, /, everything: bool, force: bool) -> None:
 @click.pass_obj
 def container_prune(session: Session, /, force: bool) -> None:
     """Remove containers that ended."""
-    from tiffin.builder.api.prune import reach_trees, remove_stopped
+    from tiffin.builder.api.storage.prune import reach_trees, remove_stopped
     from tiffin.builder.cli.commands.system import confirm
     from tiffin.builder.cli.output.pruned import show_containers, told_total
 

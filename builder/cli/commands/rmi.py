@@ -10,7 +10,7 @@ from tiffin.builder.cli.output.console import each
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.errors import ImageError, ImageNotFoundError
 from tiffin.builder.oci.reference import Reference
-from tiffin.cache.values import replace
+from tiffin.cache.foundation.values import replace
 
 
 @click.command("rmi")

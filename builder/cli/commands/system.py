@@ -6,14 +6,14 @@ import sys
 
 import click
 
-from tiffin.builder.api.prune import (
+from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage.prune import (
     reach_trees,
     remove_images,
     remove_stopped,
     remove_unneeded,
     size_on_disk,
 )
-from tiffin.builder.api.session import Session
 from tiffin.builder.cli.commands.info import command as info
 from tiffin.builder.cli.groups import Group
 from tiffin.builder.cli.output.lists import print_table
@@ -21,10 +21,10 @@ from tiffin.builder.cli.output.pruned import show_containers, show_images, told_
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.errors import UsageError
 from tiffin.builder.plain_text import size_text
-from tiffin.cache.files import remove_tree
-from tiffin.cache.local import LocalCache
-from tiffin.cache.mounts import CacheMounts
-from tiffin.cache.snapshots import Snapshots
+from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.store.local import LocalCache
+from tiffin.cache.store.mounts import CacheMounts
+from tiffin.cache.store.snapshots import Snapshots
 
 
 @click.group("system", cls=Group)

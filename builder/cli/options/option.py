@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tiffin.cache.typed import TYPE_CHECKING, cast
+from tiffin.cache.foundation.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from typing import Any

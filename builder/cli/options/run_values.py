@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
-from tiffin.cache.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -47,7 +47,7 @@ def container_options(line: RunArguments) -> ContainerOptions:
     """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
     from tiffin.builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
-    from tiffin.builder.containers.resolver import parse_resolver
+    from tiffin.builder.containers.network.resolver import parse_resolver
     from tiffin.builder.containers.run import ContainerOptions
 
     directory = str(Path.cwd())
@@ -146,8 +146,8 @@ def _network(line: RunArguments) -> dict[str, Any]:
     everything = line.publish_all
     if text in (None, "host", "none") and not publish and not everything:
         return {"network": text or "host", "as_machine": text == "host"}
-    from tiffin.builder.containers.networks import choose_kind
-    from tiffin.builder.containers.ports import parse_ports
+    from tiffin.builder.containers.network.networks import choose_kind
+    from tiffin.builder.containers.network.ports import parse_ports
 
     ports = parse_ports(publish)
     kind, tool = choose_kind(text, publishes=bool(ports) or everything)

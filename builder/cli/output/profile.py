@@ -18,7 +18,7 @@ from tiffin.builder.events import (
     StepStarted,
     Transfer,
 )
-from tiffin.cache.files import disk_errors
+from tiffin.cache.foundation.files import disk_errors
 
 KIB = 1024  # the unit of VmHWM
 MICROSECONDS = 1_000_000

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import click
 
 from tiffin.builder.api.images import StoredImage
-from tiffin.builder.api.prune import reclaimed
 from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage.prune import reclaimed
 from tiffin.builder.plain_text import size_text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiffin.cache.batch import answer, answered, batch_key
+from tiffin.cache.shared.batch import answer, answered, batch_key
 
 ROWS = {"a": b"1", "b": b"2"}
 

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import DigestError
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import KeyPart, step_key
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from tiffin.cache.backend import AvailableOnly, StepCache, StepRecord, Tiered
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError, StoreError
-from tiffin.cache.files import remove_tree
-from tiffin.cache.filestat import StatTable
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.keys import KeyPart
-from tiffin.cache.local import LocalCache, Table
-from tiffin.cache.snapshots import BlobRef, Snapshots
-from tiffin.cache.statedir import StateDir, finish, sweep_at_end
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.filestat import StatTable
+from tiffin.cache.store.local import LocalCache, Table
+from tiffin.cache.store.snapshots import BlobRef, Snapshots
+from tiffin.cache.store.statedir import StateDir, finish, sweep_at_end
 
 DATA = b"some bytes"
 KEY = Digest.of(b"key")
@@ -412,8 +412,8 @@ def test_a_damaged_stat_table_is_nothing(table: Table) -> None:
 def test_a_disk_that_is_full_in_the_middle_of_a_write_is_told(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the last write of a blob is cut short."""
     script = (
-        "import resource, signal, sys; from pathlib import Path; from tiffin.cache.blobs import BlobStore; "
-        "from tiffin.cache.errors import StoreError; from tiffin.cache.statedir import StateDir\n"
+        "import resource, signal, sys; from pathlib import Path; from tiffin.cache.store.blobs import BlobStore; "
+        "from tiffin.cache.errors import StoreError; from tiffin.cache.store.statedir import StateDir\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); blobs = BlobStore(StateDir.open(Path(sys.argv[1])))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n    blobs.put(b'x' * 300_000)\nexcept StoreError:\n    print(list(blobs))\n"

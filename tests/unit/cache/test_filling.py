@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.fakes.shared_store import MemoryStore
-from tiffin.cache import upload
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.bundle import MAX_ROWS, Bundle
-from tiffin.cache.deadline import CacheNotFoundError, Guard, Rows, bounded, in_thread
-from tiffin.cache.digest import Digest
 from tiffin.cache.errors import CorruptError, StoreError, UsageError
-from tiffin.cache.shared import SharedCache, UnavailableError
-from tiffin.cache.signing import Hmac, RecordSigner, Unsigned, signer_of
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.upload import Uploader
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared import upload
+from tiffin.cache.shared.bundle import MAX_ROWS, Bundle
+from tiffin.cache.shared.deadline import CacheNotFoundError, Guard, Rows, bounded, in_thread
+from tiffin.cache.shared.signing import Hmac, RecordSigner, Unsigned, signer_of
+from tiffin.cache.shared.tier import SharedCache, UnavailableError
+from tiffin.cache.shared.upload import Uploader
+from tiffin.cache.store.snapshots import BlobRef
 
 KEYS = [Digest.of(name.encode()) for name in ("one", "two", "three")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiffin.cache.errors import UsageError
-from tiffin.cache.peers import Peers
+from tiffin.cache.shared.stores.peers import Peers
 
 
 @pytest.mark.parametrize(

@@ -17,18 +17,18 @@ import pytest
 
 from tests.fakes.web_store import web_store
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.blobs import BlobStore
 from tiffin.cache.connections import Connections
-from tiffin.cache.digest import Digest
-from tiffin.cache.http_store import HttpStore
-from tiffin.cache.local import LocalCache, Table
-from tiffin.cache.peers import MIN_BYTES, Peers, ranked
-from tiffin.cache.serve import ServedCache, serve
-from tiffin.cache.shared import UnavailableError
-from tiffin.cache.signing import Unsigned
-from tiffin.cache.snapshots import BlobRef
-from tiffin.cache.stall import MinimumRateReader
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.serve import ServedCache, serve
+from tiffin.cache.shared.signing import Unsigned
+from tiffin.cache.shared.stall import MinimumRateReader
+from tiffin.cache.shared.stores.http import HttpStore
+from tiffin.cache.shared.stores.peers import MIN_BYTES, Peers, ranked
+from tiffin.cache.shared.tier import UnavailableError
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.local import LocalCache, Table
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import StateDir
 
 DATA = b"layer" * (MIN_BYTES // 4)
 KEY = Digest.of(b"key")

@@ -13,15 +13,15 @@ import pytest
 from tests.fakes.redis import FakeRedis, fake_redis
 from tests.fakes.shared_store import MemoryStore
 from tests.fakes.web_store import WebStore, web_store
-from tiffin.cache.deadline import CacheNotFoundError
-from tiffin.cache.digest import Digest
-from tiffin.cache.directory import LEFT_SECONDS, DirectoryStore
 from tiffin.cache.errors import StoreError, UsageError
-from tiffin.cache.http_store import HttpStore, place_of
-from tiffin.cache.redis_store import RedisStore
-from tiffin.cache.s3_store import S3Store
-from tiffin.cache.shared import MAX_ROW_BYTES, SharedStore, UnavailableError
-from tiffin.cache.snapshots import BlobRef
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.deadline import CacheNotFoundError
+from tiffin.cache.shared.stores.directory import LEFT_SECONDS, DirectoryStore
+from tiffin.cache.shared.stores.http import HttpStore, place_of
+from tiffin.cache.shared.stores.redis import RedisStore
+from tiffin.cache.shared.stores.s3 import S3Store
+from tiffin.cache.shared.tier import MAX_ROW_BYTES, SharedStore, UnavailableError
+from tiffin.cache.store.snapshots import BlobRef
 
 KINDS = ("memory", "dir", "http", "redis", "redis and dir", "s3")
 ROWS = {"0a" * 32: b'{"layer":{"size":1}}', "0b" * 32: b'{"layer":{"size":2}}'}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.cache import statedir
-from tiffin.cache.spreading import FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL, spread_below
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.spreading import FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL, spread_below
+from tiffin.cache.store import statedir
+from tiffin.cache.store.statedir import StateDir
 
 NODUMP = 0x00000040  # FS_NODUMP_FL, a flag of users
 

@@ -18,11 +18,11 @@ from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.delivery.output_spec import parse_output
 from tiffin.builder.errors import TiffinError
+from tiffin.builder.execute.ssh_agents import open_agents
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.settings.times import epoch
 from tiffin.builder.sharing.options import parse_cache
-from tiffin.builder.solver.ssh_agents import open_agents
 
 PIECES = st.sampled_from(
     [

@@ -10,7 +10,7 @@ import pytest
 
 from tiffin.builder.containers.container import Container, Containers
 from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.store.statedir import StateDir
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tiffin.builder.containers.environment import (
     parse_labels,
     parse_variables,
 )
-from tiffin.builder.containers.resolver import parse_resolver
+from tiffin.builder.containers.network.resolver import parse_resolver
 from tiffin.builder.errors import UsageError
 
 ENVIRON = {"FROM_HOST": "host", "EMPTY": ""}

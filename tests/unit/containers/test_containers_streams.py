@@ -26,9 +26,9 @@ from tiffin.builder.sandbox.isolation import CHROOT, PROOT, RANGE, SINGLE, Isola
 from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.builder.sandbox.userns import IdMap
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import Snapshots
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.snapshots import Snapshots
+from tiffin.cache.store.statedir import StateDir
 
 SPEC = SandboxSpec(scratch_dir="", lower_dirs=(), upper_dir="", work_dir="", argv=("x",), env=())
 PLENTY = b"much to say\n" * 20_000

@@ -21,14 +21,14 @@ from tiffin.builder.image.archive_write import Saved, save, save_directory
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.image.remote import Remote
 from tiffin.builder.image.store import ImageStore, StoredImage
-from tiffin.builder.layer.compress import Compression
+from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_LAYER
 from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.registry.registries_conf import read_registries
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import BlobRef, Snapshots
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.snapshots import BlobRef, Snapshots
 
 FILES: dict[str, bytes | str | None] = {"etc/passwd": PASSWD, "bin/sh": b"#!" * 3000, "bin/ash": "-> sh", "tmp": None}
 TAR = layer(FILES)

@@ -14,10 +14,10 @@ from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import LayerIndex, new_entry
 from tiffin.builder.layer.pack import pack
 from tiffin.builder.oci.spec import OCI_LAYER
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
-from tiffin.cache.snapshots import BlobRef, Snapshots
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef, Snapshots
+from tiffin.cache.store.statedir import StateDir
 
 TRUTH, LIE = b"true " * 2000, b"liar " * 2000
 

@@ -11,10 +11,10 @@ import pytest
 from tests.support.minimal_image import write_image
 from tiffin.builder.errors import ImageNotFoundError
 from tiffin.builder.image.store import ImageStore
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.digest import Digest
-from tiffin.cache.local import Table
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.local import Table
+from tiffin.cache.store.statedir import StateDir
 
 COUNT = 20
 

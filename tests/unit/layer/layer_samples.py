@@ -11,7 +11,7 @@ from pathlib import Path
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
 from tiffin.builder.layer.pack import pack
-from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE, header, padding, record
+from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, header, padding, record
 
 
 def file(path: str, data: bytes = b"", mode: int = 0o644, **fields: object) -> Change:

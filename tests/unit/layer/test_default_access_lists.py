@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tiffin.builder.layer.xattrs import ACCESS_LIST, DEFAULT_LIST, handed_on
+from tiffin.builder.layer.disk.xattrs import ACCESS_LIST, DEFAULT_LIST, handed_on
 
 NOBODY = 0xFFFFFFFF
 OWNER, USER, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x10, 0x20

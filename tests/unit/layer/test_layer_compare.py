@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.layer.compare import first_change
-from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.disk.diff import diff_upper
 from tiffin.builder.layer.index import LayerIndex
 from tiffin.builder.layer.pack import pack_layer
 from tiffin.builder.layer.unpack import unpack

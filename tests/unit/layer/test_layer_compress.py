@@ -14,8 +14,14 @@ import pytest
 import zstandard
 
 from tiffin.builder.errors import CorruptError
-from tiffin.builder.layer import compress
-from tiffin.builder.layer.compress import GZIP_BLOCK_BYTES, GZIP_PIECE_BYTES, Compression, compressor, decompressor
+from tiffin.builder.layer.compression import codecs as compress
+from tiffin.builder.layer.compression.codecs import (
+    GZIP_BLOCK_BYTES,
+    GZIP_PIECE_BYTES,
+    Compression,
+    compressor,
+    decompressor,
+)
 
 RANDOM = random.Random(1).randbytes(3 * GZIP_BLOCK_BYTES)
 TEXT = b"".join(b"line %d of a file\n" % number for number in range(150_000))

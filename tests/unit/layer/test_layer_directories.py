@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.layer.directories import MAX_OPEN, Directories
-from tiffin.cache.files import remove_tree
+from tiffin.builder.layer.disk.directories import MAX_OPEN, Directories
+from tiffin.cache.foundation.files import remove_tree
 
 
 def test_links_are_never_followed(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 from tests.unit.layer.layer_samples import file, make, plain, tar_of
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.compress import Compression, decompressor
+from tiffin.builder.layer.compression.codecs import Compression, decompressor
 from tiffin.builder.layer.index import new_entry
 from tiffin.builder.layer.pack import pack, pack_layer, pumped
-from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE, header
+from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, header
 from tiffin.builder.layer.unpack import index_layer
-from tiffin.cache.blobs import BlobStore
-from tiffin.cache.statedir import StateDir
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.statedir import StateDir
 
 
 def opened(data: bytes) -> tarfile.TarFile:

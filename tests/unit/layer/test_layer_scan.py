@@ -11,8 +11,8 @@ import pytest
 
 from tests.unit.layer.layer_samples import file, make, tar_of
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.merge_into_root import merge_layer
-from tiffin.builder.layer.root_scan import diff_scans, drop_unused, scan
+from tiffin.builder.layer.disk.merge_into_root import merge_layer
+from tiffin.builder.layer.disk.root_scan import diff_scans, drop_unused, scan
 from tiffin.builder.layer.unpack import unpack
 
 

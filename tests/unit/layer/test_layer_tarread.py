@@ -13,9 +13,10 @@ import pytest
 
 from tests.unit.layer.layer_samples import archive, extension, patched, pax, raw, scan
 from tiffin.builder.errors import CorruptError, ImageError, TiffinError
-from tiffin.builder.layer import tar_reader, tar_sparse
 from tiffin.builder.layer.index import LayerIndex
-from tiffin.builder.layer.tar_writer import END_OF_ARCHIVE
+from tiffin.builder.layer.tar import reader as tar_reader
+from tiffin.builder.layer.tar import sparse as tar_sparse
+from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE
 from tiffin.builder.layer.unpack import index_layer, unpack
 
 pytestmark = pytest.mark.attack("T1", "T2", "T3", "T6", "T9", "T10", "T11")

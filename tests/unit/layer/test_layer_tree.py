@@ -27,10 +27,10 @@ from tests.unit.layer.layer_samples import archive, file, make, pax, plain, raw,
 from tiffin.builder import owner_xattrs
 from tiffin.builder.errors import BuildError, CorruptError, ImageError, StoreError
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.compression.readahead import read_ahead
+from tiffin.builder.layer.disk.diff import diff_upper
+from tiffin.builder.layer.disk.tree_writer import TreeWriter
 from tiffin.builder.layer.index import Entry, new_entry, sort_key
-from tiffin.builder.layer.readahead import read_ahead
-from tiffin.builder.layer.tree_writer import TreeWriter
 from tiffin.builder.layer.unpack import index_layer, materialize, unpack
 
 IS_ROOT = os.geteuid() == 0
@@ -102,7 +102,7 @@ def test_names_do_not_depend_on_the_locale(tree: Path) -> None:
     code = """if True:
         import hashlib, sys
         from pathlib import Path
-        from tiffin.builder.layer.diff import diff_upper
+        from tiffin.builder.layer.disk.diff import diff_upper
         from tiffin.builder.layer.pack import pack_layer
         from tiffin.builder.layer.unpack import materialize
         changes = diff_upper(Path(sys.argv[1]))

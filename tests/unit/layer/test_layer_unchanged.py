@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.unit.layer.layer_samples import file, make, tar_of
 from tiffin.builder.layer.below import Below, TablesBelow, TreesBelow
 from tiffin.builder.layer.change import Change, ordered
-from tiffin.builder.layer.diff import diff_upper
+from tiffin.builder.layer.disk.diff import diff_upper
+from tiffin.builder.layer.disk.settle import set_times, settle
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree
-from tiffin.builder.layer.settle import set_times, settle
 from tiffin.builder.layer.unchanged import Reduced, layer_time, reduced
 from tiffin.builder.layer.unpack import materialize
 

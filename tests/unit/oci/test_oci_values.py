@@ -10,7 +10,7 @@ from tiffin.builder.errors import ImageError, UsageError
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_INDEX, OCI_MANIFEST, Index, Manifest, Platform, chain_id
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 HEX = "a" * 64
 LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{HEX}", "size": 3}

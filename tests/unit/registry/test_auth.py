@@ -13,9 +13,9 @@ import pytest
 
 from tests.fakes.registry import PASSWORD, USER, fake_registry
 from tiffin.builder.errors import UnauthorizedError, UsageError
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.credentials import Credentials, registry_of
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
-from tiffin.builder.registry.credentials import Credentials, registry_of
 from tiffin.builder.registry.transport import RegistryOptions
 
 HUB = "https://index.docker.io/v1/"

@@ -17,11 +17,11 @@ from tests.fakes.registry import Fake, fake_registry
 from tests.support.certificates import Authority, make_authority
 from tiffin.builder.errors import RegistryError, UsageError
 from tiffin.builder.oci.spec import OCI_LAYER_GZIP, Descriptor
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.registry.download import download
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.trust import Trust, certs_roots, host_port
 
 DATA = b"layer" * 1000

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tiffin.builder.registry.challenges import parse_challenges
+from tiffin.builder.registry.auth.challenges import parse_challenges
 
 BEARER = ("bearer", {"realm": "https://a/t", "service": "s", "scope": "a:b:c,d"})
 BASIC = ("basic", {"realm": "r"})

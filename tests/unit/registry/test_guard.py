@@ -11,14 +11,14 @@ from tests.fakes.registry import Fake, fake_registry
 from tiffin.builder.errors import RegistryError
 from tiffin.builder.oci.spec import OCI_LAYER_GZIP, Descriptor
 from tiffin.builder.registry import guard
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.registry.download import download
 from tiffin.builder.registry.failures import tls_error, wants_certificate
 from tiffin.builder.registry.guard import is_private, is_private_address
 from tiffin.builder.registry.http_response import detail, joined, origin, split
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 PUBLIC = "127.0.7.8"  # a loopback address that passes for one of the internet
 NAMES = {"public.example": PUBLIC, "inner.example": "127.0.0.1"}

@@ -15,12 +15,12 @@ from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryErro
 from tiffin.builder.image.cache_image import RegistryStore
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
-from tiffin.builder.registry.auth import DockerConfig
+from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
-from tiffin.builder.registry.credentials import Credentials
 from tiffin.builder.registry.transport import RegistryOptions
-from tiffin.cache.bundle import Bundle
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.bundle import Bundle
 
 QUICK = 0.001  # seconds to wait before another try
 DATA = bytes(range(256)) * 4096

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.sandbox.interpreter import call, run
-from tiffin.builder.sandbox import bpf, syscalls
+from tiffin.builder.sandbox.child import bpf, syscalls
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 
@@ -111,7 +111,7 @@ def test_tables_agree_where_the_kernel_has_one_number_for_all() -> None:
 
 KERNEL = """
 import ctypes, errno, os
-from tiffin.builder.sandbox import bpf, kernel, syscalls
+from tiffin.builder.sandbox.child import bpf, kernel, syscalls
 program = bpf.Program()
 program.load(bpf.ARCH)
 program.if_equal(syscalls.AUDIT_ARCHES[os.uname().machine], otherwise="kill")

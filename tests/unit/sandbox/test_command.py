@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.sandbox import command, kernel
+from tiffin.builder.sandbox.child import command, kernel
 
 PROGRAM = """
 import os

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 
 from tests.unit.sandbox.interpreter import call, run
 from tiffin.builder import owner_xattrs
-from tiffin.builder.sandbox import bpf, syscalls
-from tiffin.builder.sandbox.emulation import (
+from tiffin.builder.sandbox.child import bpf, syscalls
+from tiffin.builder.sandbox.child.emulation import (
     creation_calls,
     credential_calls,
     devices,
-    enforcement,
     filter,
     inodes,
     notification,
     owner_calls,
     process,
 )
-from tiffin.builder.sandbox.emulation import credentials as rules
-from tiffin.builder.sandbox.emulation.credentials import ALL_CAPABILITIES, Credentials
-from tiffin.cache.values import replace
+from tiffin.builder.sandbox.child.emulation import credentials as rules
+from tiffin.builder.sandbox.child.emulation.checks import enforcement
+from tiffin.builder.sandbox.child.emulation.credentials import ALL_CAPABILITIES, Credentials
+from tiffin.cache.foundation.values import replace
 
 ROOT = Credentials()
 USER = rules.set_users(rules.set_groups_of_ids(ROOT, 5, 5, 5), 1000, 1000, 1000)

@@ -7,9 +7,8 @@ import struct
 
 import pytest
 
-from tiffin.builder.sandbox.emulation import credentials as rules
-from tiffin.builder.sandbox.emulation.credentials import Credentials
-from tiffin.builder.sandbox.emulation.permissions import (
+from tiffin.builder.sandbox.child.emulation import credentials as rules
+from tiffin.builder.sandbox.child.emulation.checks.permissions import (
     READ,
     SEARCH,
     WRITE,
@@ -22,9 +21,10 @@ from tiffin.builder.sandbox.emulation.permissions import (
     may_signal,
     owns,
 )
+from tiffin.builder.sandbox.child.emulation.credentials import Credentials
 from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tiffin.cache.values import replace
+from tiffin.cache.foundation.values import replace
 
 FILE, DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 USER = Credentials(

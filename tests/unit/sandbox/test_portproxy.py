@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.containers.networks import choose_kind, connect
-from tiffin.builder.containers.ports import claim, parse_ports
+from tiffin.builder.containers.network.networks import choose_kind, connect
+from tiffin.builder.containers.network.ports import claim, parse_ports
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.sandbox.portproxy import Proxy, listen
+from tiffin.builder.sandbox.child.network.portproxy import Proxy, listen
 
 SIZE = 3 << 20  # more than all buffers on the way
 TIMEOUT_SECONDS = 20
@@ -133,8 +133,8 @@ def test_both_ends_that_vanish_at_once_do_not_end_the_proxy(published: Published
 
 SCARCE = """
 import resource, socket, sys, threading
-from tiffin.builder.sandbox import portproxy
-from tiffin.builder.sandbox.portproxy import Proxy, listen
+from tiffin.builder.sandbox.child.network import portproxy
+from tiffin.builder.sandbox.child.network.portproxy import Proxy, listen
 listeners = listen("127.0.0.1", 0)
 _, inner = socket.socketpair()
 proxy = Proxy([(sock, int(sys.argv[1])) for sock in listeners], inner)

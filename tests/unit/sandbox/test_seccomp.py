@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from tests.support import libseccomp
 from tests.unit.sandbox.interpreter import call, run
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox import bpf, syscalls
-from tiffin.builder.sandbox.kernel import CAPABILITIES, SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW
-from tiffin.builder.sandbox.seccomp import DEFAULT_PROFILE, MAX_KEPT, filter_for
-from tiffin.builder.sandbox.seccomp_filter import build_filter
-from tiffin.builder.sandbox.seccomp_profile import OPERATORS, Condition, Profile, Rule, Situation, read_profile
+from tiffin.builder.sandbox.child import bpf, syscalls
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES, SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW
+from tiffin.builder.sandbox.seccomp.compiler import build_filter
+from tiffin.builder.sandbox.seccomp.filters import DEFAULT_PROFILE, MAX_KEPT, filter_for
+from tiffin.builder.sandbox.seccomp.profile import OPERATORS, Condition, Profile, Rule, Situation, read_profile
+from tiffin.builder.sandbox.seccomp.syscalls_compat import ABIS
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tiffin.builder.sandbox.syscalls_compat import ABIS
 
 CHECKOUT = Path(__file__).parents[3]
 PODMANS = Path("/usr/share/containers/seccomp.json")  # of the package containers-common
@@ -305,14 +305,14 @@ def test_filters_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
 def test_kernel_takes_the_filter_and_obeys() -> None:
     script = (
         "import ctypes, os, pathlib, sys, tempfile\n"
-        "from tiffin.builder.sandbox import kernel, seccomp\n"
+        "from tiffin.builder.sandbox.child import kernel; from tiffin.builder.sandbox.seccomp import filters as seccomp\n"
         "from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES\n"
         "made = seccomp.filter_for('', DEFAULT_CAPABILITIES, pathlib.Path('/nonexistent'))\n"
         "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)\n"
         "kernel.install_filter(made.program, made.flags)\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"
         "def number(name, *arguments):\n"
-        "    import tiffin.builder.sandbox.syscalls as s\n"
+        "    import tiffin.builder.sandbox.child.syscalls as s\n"
         "    return -1 if libc.syscall(s.NATIVE[name], *arguments) >= 0 else ctypes.get_errno()\n"
         "print(number('getppid'), number('unshare', 1 << 28), number('keyctl', 0), number('clone3', 0, 0), os.getpid() > 0)\n"
     )

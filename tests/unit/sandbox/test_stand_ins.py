@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import root_path
 from tiffin.builder.sandbox.binfmt import can_run
+from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.isolation import CHROOT, NONE, PROOT, RANGE, SINGLE, Isolation
 from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, join_streams, stream_pipe, substitute_mounts
 from tiffin.builder.sandbox.remediation import advice
 from tiffin.builder.sandbox.spec import Bind, SandboxSpec, SecretFile, Stub, Tmpfs
 from tiffin.builder.sandbox.tiers import TierReport
-from tiffin.cache.values import replace
+from tiffin.cache.foundation.values import replace
 
 SPEC = SandboxSpec(
     scratch_dir="/scratch", lower_dirs=(), upper_dir="", work_dir="", argv=("sh",), env=("A=1",), hosts="hosts\n",

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from tiffin.builder.errors import UsageError
-from tiffin.builder.solver.ssh_agents import FAILURE, IDENTITIES_ANSWER, SIGN_RESPONSE, Agents, of_keys, passed_on
+from tiffin.builder.execute.ssh_agents import FAILURE, IDENTITIES_ANSWER, SIGN_RESPONSE, Agents, of_keys, passed_on
 
 LIST = bytes([11])
 DATA = b"what a server wants signed"

@@ -9,7 +9,7 @@ import pytest
 
 from tiffin.builder.solver.explain import MAX_NAMED, Explainer, decode_listing, encode_listing
 from tiffin.cache.backend import MAX_PART_CHARACTERS, StepRecord
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import KeyPart
 
 BELOW = Digest.of(b"below")

@@ -10,8 +10,8 @@ from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.errors import DockerfileError
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.solver.plan_options import PlanOptions
-from tiffin.builder.solver.planner import make_plan
+from tiffin.builder.plan.plan_options import PlanOptions
+from tiffin.builder.plan.planner import make_plan
 
 
 def found(text: str) -> list[tuple[int, str, str]]:

@@ -14,10 +14,10 @@ from tiffin.builder.instructions.ops import CopyOp, RunDefaults, RunOp
 from tiffin.builder.instructions.remote import is_git, is_http, parse_git
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, Descriptor, Manifest, Platform
-from tiffin.builder.solver.plan import Plan
-from tiffin.builder.solver.plan_options import BaseImage, PlanOptions
-from tiffin.builder.solver.planner import make_plan
-from tiffin.cache.digest import Digest
+from tiffin.builder.plan.plan import Plan
+from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
+from tiffin.builder.plan.planner import make_plan
+from tiffin.cache.foundation.digest import Digest
 
 quick = fuzzing(200)
 WORDS = st.sampled_from(

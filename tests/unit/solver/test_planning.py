@@ -15,10 +15,9 @@ from tiffin.builder.errors import BuildError, DockerfileError, TiffinError, Usag
 from tiffin.builder.instructions.ops import ContextOrigin, CopyOp, GitOrigin, ImageOrigin, RunOp, StageOrigin, UrlOrigin
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.solver.checks import check
-from tiffin.builder.solver.outline import Outline
-from tiffin.builder.solver.plan import Plan
-from tiffin.builder.solver.plan_options import (
+from tiffin.builder.plan.outline import Outline
+from tiffin.builder.plan.plan import Plan
+from tiffin.builder.plan.plan_options import (
     DirectoryContext,
     ImageContext,
     NamedContext,
@@ -26,7 +25,8 @@ from tiffin.builder.solver.plan_options import (
     RemoteContext,
     StageContext,
 )
-from tiffin.builder.solver.planner import make_plan
+from tiffin.builder.plan.planner import make_plan
+from tiffin.builder.solver.checks import check
 
 ARM = Platform(os="linux", architecture="arm64")
 

@@ -13,9 +13,10 @@ from tests.fakes.sink import RecordingSink
 from tests.fakes.step_cache import MemoryCache
 from tests.support.plans import Kitchen
 from tiffin.builder.errors import BuildError, CanceledError
-from tiffin.builder.solver.solve import Job, StepResult, Watch
+from tiffin.builder.execute.steps import Job, StepResult
+from tiffin.builder.solver.solve import Watch
 from tiffin.cache.backend import StepRecord, Tiered
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 THREE = "FROM base\nRUN a\nRUN b\nRUN c\n"
 BRANCHES = (

@@ -14,13 +14,13 @@ from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import BuildError, Span, UsageError
 from tiffin.builder.image.users import resolve_owner, resolve_user
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
-from tiffin.builder.solver.chmod import change_mode
-from tiffin.builder.solver.copier import Copier, Style
-from tiffin.builder.solver.selection import content_digest, select
-from tiffin.builder.solver.trees import DirectoryTree, LayerTree
-from tiffin.cache.filestat import StatTable
-from tiffin.cache.local import Table
-from tiffin.cache.statedir import StateDir
+from tiffin.builder.sources.chmod import change_mode
+from tiffin.builder.sources.copier import Copier, Style
+from tiffin.builder.sources.selection import content_digest, select
+from tiffin.builder.sources.trees import DirectoryTree, LayerTree
+from tiffin.cache.store.filestat import StatTable
+from tiffin.cache.store.local import Table
+from tiffin.cache.store.statedir import StateDir
 
 SPAN = Span(file="Dockerfile", first_line=1, last_line=1)
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:34::/www:/bin/sh\n1000:x:5:6::/:/bin/sh\nbad line\n"

@@ -16,14 +16,14 @@ from tests.fakes.files import FileServer, file_server
 from tests.support.bench_of_builds import Bench
 from tests.support.minimal_image import layer
 from tiffin.builder.errors import BuildError, ContextError, RegistryError
+from tiffin.builder.execute.export import export_directory, export_tar
 from tiffin.builder.instructions.ops import ContextOrigin, GitOrigin, UrlOrigin
-from tiffin.builder.solver.context import MAX_IGNORE_BYTES, Contexts
-from tiffin.builder.solver.export import export_directory, export_tar
-from tiffin.builder.solver.git import Git
-from tiffin.builder.solver.remote_sources import Access, RemoteSources
-from tiffin.builder.solver.tar_context import is_tar, spooled, tar_tree
-from tiffin.builder.solver.trees import DirectoryTree
-from tiffin.cache.digest import Digest
+from tiffin.builder.sources.context import MAX_IGNORE_BYTES, Contexts
+from tiffin.builder.sources.git import Git
+from tiffin.builder.sources.remote_sources import Access, RemoteSources
+from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
+from tiffin.builder.sources.trees import DirectoryTree
+from tiffin.cache.foundation.digest import Digest
 
 # -- local directories ---------------------------------------------------------------------------------------------------
 

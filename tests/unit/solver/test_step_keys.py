@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.images import base_image
 from tests.support.plans import Kitchen
 from tiffin.builder.errors import BuildError
-from tiffin.builder.solver.plan import Plan
+from tiffin.builder.plan.plan import Plan
 
 TEXT = """\
 FROM base AS make

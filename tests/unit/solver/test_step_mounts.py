@@ -10,13 +10,13 @@ import pytest
 
 from tests.support.bench_of_builds import COPIES, MOUNTS, PASSWD, Bench
 from tiffin.builder.errors import BuildError
+from tiffin.builder.execute.ssh_agents import Agents
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Tmpfs
 from tiffin.builder.sandbox.userns import IdMap
-from tiffin.builder.solver.ssh_agents import Agents
-from tiffin.cache.mounts import CacheMounts
+from tiffin.cache.store.mounts import CacheMounts
 
 TEN = Isolation(
     tier=RANGE,

@@ -13,9 +13,9 @@ from tests.support.tar_members import TIME, Members, archive, data
 from tiffin.builder.errors import ImageError
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
-from tiffin.builder.solver.changed_tree import ChangedTree
-from tiffin.builder.solver.trees import LayerTree
-from tiffin.builder.solver.unpacking import Look, Unpacker
+from tiffin.builder.sources.changed_tree import ChangedTree
+from tiffin.builder.sources.trees import LayerTree
+from tiffin.builder.sources.unpacking import Look, Unpacker
 
 NOW_NS = 5
 DIRECTORY: Mapping[str, object] = {"type": tarfile.DIRTYPE}

@@ -16,7 +16,7 @@ from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.isolation import NONE, Isolation
 from tiffin.builder.solver.build import forecast
 from tiffin.builder.solver.results import COMMITS, ONE
-from tiffin.cache.digest import Digest
+from tiffin.cache.foundation.digest import Digest
 
 BASE = {"etc/passwd": PASSWD, "bin/sh": "a shell", "etc/motd": "hello\n"}
 BOTH = pytest.mark.parametrize("isolation", [OVERLAYS, COPIES], ids=["overlays", "copies"])

@@ -1,0 +1,1 @@
+"""Find what a build is given: contexts and base images."""

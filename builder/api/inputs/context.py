@@ -1,0 +1,186 @@
+"""What `tiffin build` is given to build from: the context in all its forms, the Dockerfile, and named contexts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from tiffin.builder.errors import ContextError, UsageError
+from tiffin.builder.instructions.ops import UrlOrigin
+from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
+from tiffin.builder.plan.plan_options import (
+    PREFIX_LAYOUT,
+    DirectoryContext,
+    ImageContext,
+    NamedContext,
+    RemoteContext,
+    StageContext,
+)
+from tiffin.cache.foundation.values import dataclass, field
+
+if TYPE_CHECKING:
+    from tiffin.builder.sources.context import Root
+    from tiffin.builder.sources.remote_sources import RemoteSources
+    from tiffin.builder.sources.trees import SourceTree
+
+STDIN = "-"
+MAX_DOCKERFILE_BYTES = 16 << 20
+DOCKERFILE_NAMES = ("Dockerfile", "dockerfile", "Containerfile")  # the last is podman's and buildah's
+PREFIX_IMAGE, PREFIX_STAGE = "docker-image://", "target:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildContext:
+    """The main context. `root` None: there is none (a Dockerfile alone); `beside` is where its ignore file may be."""
+
+    root: Root | None
+    dockerfile: bytes
+    name: str  # of the Dockerfile, for errors
+    beside: Path | None = None
+    ignores: bool = False  # .dockerignore counts for local directories only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedContexts:
+    """--build-context: what the plan knows of them, and the directories behind some."""
+
+    contexts: dict[str, NamedContext] = field(default_factory=dict)
+    roots: dict[str, Root] = field(default_factory=dict)
+
+
+class ContextOpener:
+    """Opens contexts; `sources` reaches the network, `scratch` is a directory that lives as long as the build."""
+
+    def __init__(
+        self, sources: Callable[[], RemoteSources], scratch: Callable[[], Path], *, keep_git_dir: bool = False
+    ) -> None:
+        self._sources = sources
+        self._scratch = scratch
+        self._keep_git_dir = keep_git_dir
+
+    def open(self, text: str, file: str, dockerfile: str | None = None) -> BuildContext:
+        """Open the context `text` with the Dockerfile `file` ("" for the usual one), or one of the text `dockerfile`.
+
+        Raises ContextError, UsageError."""
+        if dockerfile is not None:
+            root, ignores = self._root(text)
+            return BuildContext(root=root, dockerfile=dockerfile.encode(), name="Dockerfile", ignores=ignores)
+        if file == STDIN:
+            if text == STDIN:
+                raise UsageError("context and Dockerfile cannot both come from stdin", remedy="give one as a path")
+            data = _limited(sys.stdin.buffer, "stdin")
+            root, ignores = self._root(text)
+            return BuildContext(root=root, dockerfile=data, name="Dockerfile", ignores=ignores)
+        if text == STDIN:
+            return self._from_stream(cast(BinaryIO, sys.stdin.buffer), file, "stdin")
+        if is_http(text) and not is_git(text, context=True):
+            origin = UrlOrigin(url=text, filename=filename_of(text))
+            tree = self._sources().file(origin)
+            with tree.opener(tree.children(".")[0])() as stream:
+                return self._from_stream(stream, file, text)
+        if file and is_http(file):
+            root, ignores = self._root(text)
+            tree = self._sources().file(UrlOrigin(url=file, filename=filename_of(file)))
+            with tree.opener(tree.children(".")[0])() as stream:
+                return BuildContext(root=root, dockerfile=_limited(stream, file), name=file, ignores=ignores)
+        root, ignores = self._root(text)
+        assert isinstance(root, Path)
+        path = Path(file) if file and ignores else _dockerfile_in(root, file, text, foreign=not ignores)
+        return BuildContext(
+            root=root, dockerfile=_read(path), name=file or path.name, beside=path if ignores else None, ignores=ignores
+        )
+
+    def named(self, given: Mapping[str, str]) -> NamedContexts:
+        """--build-context NAME=VALUE. Raises UsageError, ContextError."""
+        result = NamedContexts()
+        for name, value in given.items():
+            if value.startswith(PREFIX_IMAGE):
+                result.contexts[name] = ImageContext(reference=value.removeprefix(PREFIX_IMAGE))
+            elif value.startswith(PREFIX_LAYOUT):
+                result.contexts[name] = ImageContext(reference=value)
+            elif value.startswith(PREFIX_STAGE):
+                result.contexts[name] = StageContext(stage=value.removeprefix(PREFIX_STAGE))
+            elif is_git(value, context=True):
+                result.contexts[name] = RemoteContext(origin=parse_git(value))
+            elif is_http(value):
+                result.contexts[name] = DirectoryContext()
+                result.roots[name] = self._archive_at(name, value)
+            elif not Path(value).is_dir():
+                raise ContextError(f"--build-context {name}={value} is not a directory", remedy="name an existing one")
+            else:
+                result.contexts[name] = DirectoryContext()
+                result.roots[name] = Path(value)
+        return result
+
+    def _root(self, text: str) -> tuple[Path, bool]:
+        """The directory of a context, and whether ignore files count in it."""
+        if is_git(text, context=True):
+            origin = parse_git(text, keep_git_dir=self._keep_git_dir)
+            return self._sources().checkout(origin), False
+        if is_http(text):
+            raise UsageError(f"{text} cannot be combined with -f {STDIN}", remedy="put the Dockerfile into the archive")
+        path = Path(text)
+        if not path.is_dir():
+            raise ContextError(f"build context {text} is not a directory", remedy="name an existing directory")
+        return path, True
+
+    def _from_stream(self, stream: BinaryIO, file: str, what: str) -> BuildContext:
+        """A tar (plain or compressed) is the context, anything else a Dockerfile without one."""
+        from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
+
+        spool = spooled(stream, self._scratch() / "context")
+        if not is_tar(spool):
+            if file:
+                raise UsageError(f"{what} is a Dockerfile, so -f {file} makes no sense", remedy="leave -f out")
+            with spool.open("rb") as plain:
+                return BuildContext(root=None, dockerfile=_limited(plain, what), name="Dockerfile")
+        tree = tar_tree(spool, what)
+        for name in (file,) if file else DOCKERFILE_NAMES:
+            entry = tree.lookup(tree.resolve(name.removeprefix("./")))
+            if entry is not None and entry.kind == "file":
+                with tree.opener(entry)() as source:
+                    return BuildContext(root=tree, dockerfile=_limited(source, name), name=name)
+        raise ContextError(f"{what} has no {file or 'Dockerfile'}", remedy="add one to the archive, or name it with -f")
+
+    def _archive_at(self, name: str, url: str) -> Root:
+        def fetch() -> SourceTree:
+            from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
+
+            tree = self._sources().file(UrlOrigin(url=url, filename=filename_of(url)))
+            with tree.opener(tree.children(".")[0])() as stream:
+                spool = spooled(stream, self._scratch() / f"context-{len(name)}-{name.encode().hex()}")
+            if not is_tar(spool):
+                raise ContextError(
+                    f"--build-context {name}={url} is not a tar archive", remedy="use ADD for a single file"
+                )
+            return tar_tree(spool, url)
+
+        return fetch
+
+
+def _dockerfile_in(root: Path, file: str, shown: str, *, foreign: bool) -> Path:
+    """The Dockerfile of a directory, never one a link leads out to where the directory is foreign."""
+    for name in (file,) if file else DOCKERFILE_NAMES:
+        if (root / name).exists():
+            path = (root / name).resolve()
+            if foreign and not path.is_relative_to(root.resolve()):
+                raise ContextError(f"{name} leads out of {shown}", remedy="name a file of the repository")
+            return root / name
+    raise ContextError(f"{shown} has no {file or 'Dockerfile'}", remedy="create one, or name it with -f")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return _limited(stream, str(path))
+    except OSError as exc:
+        raise ContextError(f"cannot read Dockerfile {path}: {exc.strerror}", remedy="name it with -f") from exc
+
+
+def _limited(stream: BinaryIO, what: str) -> bytes:
+    data = stream.read(MAX_DOCKERFILE_BYTES + 1)
+    if len(data) > MAX_DOCKERFILE_BYTES:
+        raise ContextError(f"{what} is larger than {MAX_DOCKERFILE_BYTES} bytes", remedy="it is not a Dockerfile")
+    return data

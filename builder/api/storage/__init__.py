@@ -1,0 +1,1 @@
+"""Look after the state directory: the build cache, prune, transfer."""

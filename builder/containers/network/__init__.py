@@ -1,0 +1,1 @@
+"""Connect a container: networks, published ports, names."""

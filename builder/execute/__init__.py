@@ -1,0 +1,1 @@
+"""Execute steps: RUN in a sandbox, COPY, ADD and WORKDIR from tables alone."""

@@ -1,0 +1,348 @@
+"""Make the layer of one step: gather what it reads, let it work, pack what changed, keep it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.errors import BuildError, SandboxError
+from tiffin.builder.events import Sink, phase
+from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
+from tiffin.builder.execute.copy_step import Clock, Group, check_unchanged, copy_changes, workdir_changes
+from tiffin.builder.execute.emulation import Emulation, Emulator, Unforeseen, refusal
+from tiffin.builder.execute.run_mounts import Mounted, MountPreparer
+from tiffin.builder.execute.run_step import ROOT_MODE, Runner, RunRequest
+from tiffin.builder.execute.steps import Executor, Job, StepResult
+from tiffin.builder.image.chain import Chain, LayerRef
+from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
+from tiffin.builder.layer.below import TablesBelow, TreesBelow
+from tiffin.builder.layer.change import Change
+from tiffin.builder.layer.compression.codecs import Compression
+from tiffin.builder.layer.demands import demands_of
+from tiffin.builder.layer.disk.diff import diff_upper
+from tiffin.builder.layer.disk.root_scan import diff_scans, drop_unused, scan
+from tiffin.builder.layer.disk.settle import set_times, settle
+from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.pack import pack_layer
+from tiffin.builder.layer.unchanged import reduced
+from tiffin.builder.layer.unpack import materialize
+from tiffin.builder.oci.spec import chain_id
+from tiffin.builder.plain_text import rfc3339
+from tiffin.builder.sandbox.isolation import PROOT
+from tiffin.builder.sandbox.launch import Abandoned
+from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, substitute_mounts
+from tiffin.builder.sandbox.spec import SandboxSpec
+from tiffin.builder.sources.context import Contexts
+from tiffin.builder.sources.layer_files import Members
+from tiffin.builder.sources.selection import at_step, content_of, select_for
+from tiffin.builder.sources.trees import LayerTree, SourceTree
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.statedir import StateDir
+
+NANOSECONDS = 1_000_000_000
+UNCOMPRESSED = Compression(kind="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """What executing needs. `runner` is None where no RUN is planned; `compression` None where no blob is wanted."""
+
+    state: StateDir
+    blobs: BlobStore
+    layers: LayerStore
+    contexts: Contexts
+    sink: Sink
+    runner: Runner | None
+    emulator: Emulator | None  # where there is a runner
+    roots: CopiedRoots | None  # where layers cannot be mounted over each other
+    mounts: MountPreparer
+    compression: Compression | None
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Twins:
+    """What serves steps with emulated owners where others have true ones."""
+
+    layers: LayerStore
+    mounts: MountPreparer
+    roots: CopiedRoots | None
+
+
+@contextmanager
+def _twins(step_context: StepContext) -> Iterator[_Twins]:
+    layers = step_context.layers.emulated(step_context.mounts.isolation.emulated_flavor)
+    mounts = replace(step_context.mounts, layers=layers, fill_cache=lambda id_, path: False)
+    with ExitStack() as stack:
+        roots = step_context.roots and stack.enter_context(closing(CopiedRoots(step_context.state, layers)))
+        yield _Twins(layers=layers, mounts=mounts, roots=roots)
+
+
+class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
+    """Executes steps in any number of threads. Used as a context manager: it holds a scratch directory."""
+
+    def __init__(self, step_context: StepContext) -> None:
+        self._step_context = step_context
+        self._stack = ExitStack()
+        self._members: Members | None = None
+        self._twins: _Twins | None = None
+
+    def __enter__(self) -> StepExecutor:
+        step_context = self._step_context
+        if step_context.emulator is not None and step_context.emulator.is_at_hand:
+            self._twins = self._stack.enter_context(_twins(step_context))
+        scratch = self._stack.enter_context(step_context.state.scratch("members"))
+        self._members = self._stack.enter_context(Members(self._step_context.layers, scratch))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def has(self, diff_id: Digest) -> bool:
+        return self._step_context.layers.has(diff_id)
+
+    def stop(self) -> None:
+        if self._step_context.runner is not None:
+            self._step_context.runner.stop()
+
+    def copied(self, job: Job) -> Mapping[str, str]:
+        step = job.stage.steps[job.number]
+        kept = not (isinstance(step.op, CopyOp) and step.op.chown)
+        found = {
+            f"content {number}": content_of(self._tree(job.sources[item.origin]), step, item, with_owners=kept)
+            for number, item in enumerate(step.op.inputs())
+            if item.origin in job.sources
+        }
+        beginnings = step.op.beginnings() if isinstance(step.op, RunOp) else ()
+        return found | {
+            f"cache from {number}": str(chain_id([layer.diff_id for layer in job.sources[origin]]))
+            for number, origin in enumerate(beginnings)
+            if origin in job.sources
+        }
+
+    def execute(self, job: Job) -> StepResult:
+        step = job.stage.steps[job.number]
+        match step.op:
+            case RunOp():
+                return self._run(job, step.op)
+            case CopyOp():
+                return self._change(job, lambda scratch, root: self._copied(job, root, scratch))
+            case WorkdirOp():
+                op = step.op
+                return self._change(job, lambda _, root: workdir_changes(op, root, self._clock(), step.span))
+
+    # -- RUN -------------------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job, op: RunOp) -> StepResult:
+        """Run it, and again with more emulated when it asks for what is not at hand."""
+        emulator, step = self._step_context.emulator, job.stage.steps[job.number]
+        assert emulator is not None, "a RUN step was not foreseen"
+        emulation = emulator.demanded(op, job.chain, job.sources, step.span)
+        while True:
+            try:
+                with self._step_context.state.scratch("run") as scratch:
+                    return self._attempt(job, op, emulation, scratch)
+            except Abandoned as wish:
+                number = job.stage.label(job.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
+                emulation = emulator.more(emulation, wish, number, step.span)
+            except SandboxError as exc:
+                if not emulation.owners:
+                    raise
+                limits = emulator.limits
+                raise refusal(emulation.cause, limits, f"{exc.message}", step.span) from exc
+
+    def _attempt(self, job: Job, op: RunOp, emulation: Emulation, scratch: Path) -> StepResult:
+        runner, emulator = self._step_context.runner, self._step_context.emulator
+        assert runner is not None and emulator is not None
+        span = job.stage.steps[job.number].span
+        request = RunRequest(op=op, step_id=job.step_id, scratch=scratch, span=span, emulation=emulation)
+        roots = self._step_context.roots if not emulation.owners or self._twins is None else self._twins.roots
+        with ExitStack() as stack:
+            if roots is not None:
+                with phase(self._step_context.sink, "copy layers"):
+                    copied = stack.enter_context(roots.take(job.chain))
+                self._ask_again(job, op, emulation)
+                return self._run_copied(job, replace(request, root_dir=copied.path), copied)
+            lower_dirs = self._trees_below(job, emulated=emulation.owners)
+            self._ask_again(job, op, emulation)
+            upper, work = scratch / "upper", scratch / "work"
+            for directory in (upper, work):
+                directory.mkdir()
+                directory.chmod(ROOT_MODE)
+            request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
+            with self._mounted(job, request) as (spec, mounted), phase(self._step_context.sink, "command"):
+                runner.run(request, spec)
+                self._step_context.mounts.check(mounted, span)
+            with phase(self._step_context.sink, "diff, pack and keep"):
+                left = reduced(diff_upper(upper), TreesBelow(lower_dirs), epoch_ns=self._epoch_ns())
+                settle(upper, left)
+                return self._keep_tree(job, left.changes, upper, emulated=emulation.owners)
+
+    def _ask_again(self, job: Job, op: RunOp, emulation: Emulation) -> None:
+        """Raise Abandoned if layers that were looked into only now need more."""
+        assert self._step_context.emulator is not None
+        span = job.stage.steps[job.number].span
+        found = self._step_context.emulator.demanded(op, job.chain, job.sources, span)
+        if (found.owners and not emulation.owners) or (found.opens and not emulation.opens):
+            raise Unforeseen(found)
+
+    def _run_copied(self, job: Job, request: RunRequest, copied: CopiedRoot) -> StepResult:
+        """Run in a root of its own, and find out what changed by looking before and after."""
+        runner, sink = self._step_context.runner, self._step_context.sink
+        assert runner is not None
+        aside = request.scratch / "aside"
+        aside.mkdir()
+        with self._mounted(job, request) as (spec, mounted), MountSubstitutes(copied.path, aside) as places:
+            spec = substitute_mounts(spec, places)
+            with phase(sink, "scan"):
+                before = scan(copied.path, places.places)
+            with phase(sink, "command"):
+                runner.run(request, spec)
+                self._step_context.mounts.check(mounted, request.span)
+            with phase(sink, "diff, pack and keep"):
+                after = scan(copied.path, places.places)
+                for found in (before, after):
+                    drop_unused(found, places.made)
+                owner = (os.geteuid(), os.getegid()) if runner.isolation.tier == PROOT else (0, 0)
+                changes = diff_scans(copied.path, before, after, owner=owner)
+                left = reduced(changes, TablesBelow(self._tables(job.chain)), epoch_ns=self._epoch_ns())
+                set_times(copied.path, [*left.retimed, *left.restored])
+                made = self._keep_packed(job, left.changes)
+        copied.accept(made.layer.diff_id)
+        return made
+
+    @contextmanager
+    def _mounted(self, job: Job, request: RunRequest) -> Iterator[tuple[SandboxSpec, Mounted]]:
+        """The sandbox of a step, and what is mounted there for its time."""
+        assert self._step_context.runner is not None and self._step_context.emulator is not None
+        trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
+        self._ask_again(job, request.op, request.emulation)
+        mounts = (
+            self._twins.mounts if request.emulation.owners and self._twins is not None else self._step_context.mounts
+        )
+        # looked at on disk: the tables of large layers take longer to load than such a step
+        root = RootView([request.root_dir] if request.root_dir else request.lower_dirs)
+        with ExitStack() as stack:
+            mounted = mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
+            yield self._step_context.runner.spec(request, root, mounted, self._step_context.emulator), mounted
+
+    def _trees_below(self, job: Job, *, emulated: bool) -> list[Path]:
+        layers = self._twins.layers if emulated and self._twins is not None else self._step_context.layers
+        with phase(self._step_context.sink, "unpack layers"):
+            return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+
+    # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
+
+    def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> StepResult:
+        with self._step_context.state.scratch("copy") as scratch:
+            chain = () if stands_alone(job.stage.steps[job.number].op) else job.chain
+            emulator = self._step_context.emulator
+            needs_tree = job.needs_tree and emulator is not None and self._step_context.roots is None
+            needs_tree = needs_tree and not (emulator and emulator.chain_goes_beyond(job.chain))
+            if needs_tree:  # one pass over the layers below gives both what a RUN will mount and their tables
+                self._trees_below(job, emulated=False)
+            found = changes_of(scratch, self._tree(chain))
+            below = TablesBelow(self._tables(chain))
+            changes = reduced(found, below, epoch_ns=self._epoch_ns(), name_count=below.name_count).changes
+            if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in changes)):
+                needs_tree = False  # it is unpacked for those that have one id when a RUN mounts it
+            if not needs_tree:
+                return self._keep_packed(job, changes)
+            tree = scratch / "tree"
+            tree.mkdir()
+            tree.chmod(ROOT_MODE)
+            materialize(changes, tree)
+            # pack what was written, so that tree and layer are the same bytes whatever the source does meanwhile
+            written = [Change(change.entry, _opener(tree, change), change.implied) for change in changes]
+            return self._keep_tree(job, written, tree)
+
+    def _copied(self, job: Job, root: LayerTree, scratch: Path) -> list[Change]:
+        step = job.stage.steps[job.number]
+        op = step.op
+        assert isinstance(op, CopyOp)
+        groups = []
+        for item in op.sources:
+            tree: SourceTree
+            if isinstance(item.origin, (StageOrigin, ImageOrigin)):
+                tree = self._tree(job.sources[item.origin])
+            else:
+                with at_step(step):
+                    tree = self._step_context.contexts.content(item.origin)
+            groups.append(Group(tree=tree, selected=select_for(tree, step, item), unpack=item.unpack))
+        return copy_changes(op, groups, root, self._clock(), scratch=scratch, span=step.span)
+
+    # -- keeping ---------------------------------------------------------------------------------------------------
+
+    def _keep_tree(self, job: Job, changes: Sequence[Change], tree: Path, *, emulated: bool = False) -> StepResult:
+        """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it.
+
+        Both have the times of layers already, and hold the same. `emulated`: the tree serves few, so a blob is kept for
+        the others.
+        """
+        compression = self._step_context.compression if job.for_target else None
+        made = self._pack(job, changes, compression or (UNCOMPRESSED if emulated else None))
+        layers = self._twins.layers if emulated and self._twins is not None else self._step_context.layers
+        layers.snapshots.publish(made.layer.diff_id, tree)
+        return made
+
+    def _keep_packed(self, job: Job, changes: Sequence[Change]) -> StepResult:
+        """Pack straight into a blob: compressed where it leaves this machine, else plain and so quickly read."""
+        compression = self._step_context.compression if job.for_target else None
+        return self._pack(job, changes, compression or UNCOMPRESSED)
+
+    def _pack(self, job: Job, changes: Sequence[Change], compression: Compression | None) -> StepResult:
+        step = job.stage.steps[job.number]
+        epoch = self._step_context.epoch
+        packed = pack_layer(
+            changes,
+            blobs=self._step_context.blobs if compression else None,
+            compression=compression,
+        )
+        check_unchanged(list(changes), packed.index, step.span)
+        layers = self._step_context.layers
+        layers.keep_index(packed.diff_id, packed.index)
+        if packed.blob is not None:
+            layers.snapshots.add_blob(packed.diff_id, packed.blob)
+        created = rfc3339(time.time() if epoch is None else epoch)
+        layer = LayerRef(diff_id=packed.diff_id, blob=packed.blob, created=created)
+        return StepResult(layer=layer, description=step.text, is_empty=not changes)
+
+    # -- trees -----------------------------------------------------------------------------------------------------
+
+    def _clock(self) -> Clock:
+        return Clock(now_ns=time.time_ns(), epoch_ns=self._epoch_ns())
+
+    def _epoch_ns(self) -> int | None:
+        return None if self._step_context.epoch is None else self._step_context.epoch * NANOSECONDS
+
+    def _tree(self, chain: Chain) -> LayerTree:
+        """The merged view of `chain`, from its tables."""
+        members = self._members
+        assert members is not None
+
+        return LayerTree(self._tables(chain), lambda number, entry: members.open(chain[number], entry))
+
+    def _tables(self, chain: Chain) -> list[LayerIndex]:
+        return [self._step_context.layers.ensure_index(layer.diff_id, layer.blob) for layer in chain]
+
+
+def _opener(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:
+    if change.open is None:
+        return None
+    path = f"{tree}/{change.entry.path}"
+
+    def open_file() -> BinaryIO:
+        try:
+            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
+        except OSError as exc:
+            raise BuildError(f"cannot read {path}: {exc.strerror}", remedy="build again") from exc
+
+    return open_file

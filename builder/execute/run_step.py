@@ -1,0 +1,191 @@
+"""Execute RUN: a command over the stage's file system, its output as events, its changes as a list."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.errors import CanceledError, RunError, Span
+from tiffin.builder.events import Sink, StepOutput
+from tiffin.builder.execute.emulation import Emulation, Emulator
+from tiffin.builder.execute.run_mounts import Mounted
+from tiffin.builder.image.users import resolve_user
+from tiffin.builder.instructions.ops import RunOp
+from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file
+from tiffin.builder.sandbox.expected_users import expects_users
+from tiffin.builder.sandbox.isolation import RANGE, Isolation
+from tiffin.builder.sandbox.launch import Launcher, Running
+from tiffin.builder.sandbox.mount_substitutes import stream_pipe
+from tiffin.builder.sandbox.seccomp.filters import UNCONFINED, filter_for
+from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
+from tiffin.cache.foundation.values import dataclass
+
+HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
+READ_BYTES = 1 << 16
+TAIL_BYTES = 4096  # of the last output, shown again with the error
+ROOT_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A RUN step ready to go, over `lower_dirs` (bottom first; `upper` and `work` exist and are empty) or in `root_dir`."""
+
+    op: RunOp
+    step_id: int
+    scratch: Path
+    span: Span
+    lower_dirs: Sequence[Path] = ()
+    upper: Path | None = None
+    work: Path | None = None
+    root_dir: Path | None = None
+    emulation: Emulation = Emulation()
+
+
+class Runner:
+    """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""
+
+    def __init__(self, launcher: Launcher, sink: Sink, isolation: Isolation, filters: Path) -> None:
+        self._launcher = launcher
+        self._filters = filters  # where seccomp filters are kept
+        self._sink = sink
+        self.isolation = isolation
+        self._lock = threading.Lock()  # guards _running and _stopped
+        self._running: set[Running] = set()
+        self._stopped = False
+
+    def spec(self, request: RunRequest, root: RootView, mounted: Mounted, emulator: Emulator) -> SandboxSpec:
+        """The sandbox of a step. Raises Abandoned for a user whom it does not know."""
+        spec = _spec(request, root, mounted, self.isolation, self._filters)
+        emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation, request.span)
+        return spec
+
+    def run(self, request: RunRequest, spec: SandboxSpec) -> None:
+        """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
+        with ExitStack() as stack:
+            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, stdin)
+            pipes = []
+            writers = []
+            for name in ("stdout", "stderr"):
+                reader, writer = stream_pipe(spec, name)
+                stack.callback(os.close, reader)
+                pipes.append(reader)
+                writers.append(writer)
+            try:
+                running = self._start(spec, stdin, writers)
+            finally:
+                for writer in writers:
+                    os.close(writer)
+            try:
+                tail = self._pump(request.step_id, pipes)
+                status = running.wait()
+            finally:
+                with self._lock:
+                    self._running.discard(running)
+        if self._stopped:
+            raise CanceledError
+        if status.code != 0:
+            command = " ".join(request.op.argv)
+            raise RunError(
+                f'process "{command}" did not complete successfully: exit code: {status.code}',
+                status=status.code,
+                tail=tail.decode("utf-8", "replace"),
+                span=request.span,
+            )
+
+    def stop(self) -> None:
+        """Kill what runs; what would start is refused."""
+        with self._lock:
+            self._stopped = True
+            for running in self._running:
+                running.kill(signal.SIGKILL)
+
+    def _start(self, spec: SandboxSpec, stdin: int, writers: Sequence[int]) -> Running:
+        with self._lock:
+            if self._stopped:
+                raise CanceledError
+            running = self._launcher.run(spec, stdin=stdin, stdout=writers[0], stderr=writers[1])
+            self._running.add(running)
+            return running
+
+    def _pump(self, step_id: int, pipes: Sequence[int]) -> bytes:
+        """Send output on as events until both pipes end; returns its tail."""
+        tail = b""
+        with selectors.DefaultSelector() as selector:
+            for stream, reader in enumerate(pipes, start=1):
+                selector.register(reader, selectors.EVENT_READ, stream)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    data = os.read(key.fd, READ_BYTES)
+                    if not data:
+                        selector.unregister(key.fd)
+                        continue
+                    tail = (tail + data)[-TAIL_BYTES:]
+                    self._sink.emit(StepOutput(step_id=step_id, stream=key.data, data=data))
+        return tail
+
+
+def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isolation, filters: Path) -> SandboxSpec:
+    op = request.op
+    around = op.run_defaults
+    user = resolve_user(op.user, root.read_file, span=request.span)
+    env = [*op.proxies, *op.env, *mounted.env]
+    if not any(item.startswith("HOME=") for item in env):
+        env.append(f"HOME={user.home}")
+    mounts = list(mounted.mounts)
+    if op.script:
+        script = request.scratch / "script"
+        script.write_bytes(op.script.data)
+        script.chmod(0o755)
+        mounts.append(Bind(host_path=os.fspath(script), path=f"{SCRIPT_DIRECTORY}/{op.script.name}", read_only=True))
+    hostname = around.hostname or HOSTNAME
+    places = [Stub(path=root.resolve(path), is_directory=False) for path in ("etc/hosts", "etc/resolv.conf")]
+    capabilities = isolation.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES)
+    seccomp = filter_for(UNCONFINED if op.insecure else around.seccomp, capabilities, filters)
+    return SandboxSpec(
+        scratch_dir=os.fspath(request.scratch),
+        stubs=(*places, *mounted.stubs),
+        lower_dirs=tuple(os.fspath(path) for path in request.lower_dirs),
+        upper_dir=os.fspath(request.upper or ""),
+        work_dir=os.fspath(request.work or ""),
+        root_dir=os.fspath(request.root_dir or ""),
+        tier=isolation.tier,
+        emulated=request.emulation.owners,
+        opens=request.emulation.opens,
+        abandons=not request.emulation.opens or (isolation.tier == RANGE and not request.emulation.owners),
+        own_pids=isolation.own_pids,
+        volatile=True,
+        argv=op.argv,
+        env=tuple(env),
+        cwd=op.cwd,
+        uid=user.uid,
+        gid=user.gid,
+        groups=user.groups,
+        has_users=expects_users(user.uid, capabilities, _texts(op)),
+        hostname=hostname,
+        network=op.network,
+        mounts=tuple(mounts),
+        hosts=hosts_file(hostname, around.hosts),
+        resolv_conf=host_resolv_conf(network=op.network),
+        shm_size_bytes=around.shm_bytes or DEFAULT_SHM_BYTES,
+        capabilities=capabilities,
+        no_new_privs=around.no_new_privs,
+        seccomp=seccomp.text,
+        seccomp_flags=seccomp.flags,
+        unmasked=op.insecure or around.unmasked,
+        scoped=not op.insecure,
+        ulimits=around.ulimits,
+    )
+
+
+def _texts(op: RunOp) -> tuple[str, ...]:
+    """What the step says it does."""
+    return (*op.argv, op.script.data.decode("utf-8", "replace")) if op.script else op.argv

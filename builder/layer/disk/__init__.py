@@ -1,0 +1,1 @@
+"""Write layers to directories, and read what changed there."""

@@ -1,0 +1,53 @@
+"""What planning yields: stages with their steps and configuration, in an order in which each comes after what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tiffin.builder.dockerfile.lint_base import LintWarning
+from tiffin.builder.instructions.base import Declared, HistoryItem, Step
+from tiffin.builder.instructions.ops import ImageOrigin, StageOrigin
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.plan.global_args import GlobalArg
+from tiffin.builder.plan.plan_options import BaseImage
+from tiffin.cache.foundation.values import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One reachable stage. `base` None is scratch."""
+
+    index: int
+    name: str  # as shown in progress; "" for a lone stage without a name
+    base: StageOrigin | ImageOrigin | None
+    platform: Platform
+    config: RunConfig
+    author: str
+    steps: tuple[Step, ...]
+    history: tuple[HistoryItem, ...]
+    env: Mapping[str, str]
+    args: Mapping[str, str | None]
+    own_args: Mapping[str, Declared | None] = field(default_factory=dict)  # as in StageScope
+    from_args: frozenset[str] = frozenset()  # the names its FROM uses
+    workdir_set: bool = False
+    commits: frozenset[int] = frozenset()  # numbers of the steps up to which #!COMMIT asks for a layer
+
+    def label(self, step_index: int) -> str:
+        """`[name 2/5] RUN make`, as BuildKit numbers steps."""
+        offset = 1 if isinstance(self.base, ImageOrigin) else 0
+        name = f"{self.name} " if self.name else ""
+        return f"[{name}{step_index + 1 + offset}/{len(self.steps) + offset}] {self.steps[step_index].text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Reachable stages by index, in an order in which each comes after what it needs."""
+
+    stages: Mapping[int, StagePlan]
+    images: Mapping[str, BaseImage]
+    target: int
+    unused_build_args: tuple[str, ...] = ()
+    findings: tuple[LintWarning, ...] = ()  # of build checks that need values
+    global_args: Mapping[str, GlobalArg] = field(default_factory=dict)
+    epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM

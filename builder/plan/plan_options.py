@@ -1,0 +1,66 @@
+"""What the user asked for, and what it refers to: the values a plan is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tiffin.builder.instructions.ops import GitOrigin, RunDefaults, UrlOrigin
+from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.spec import Manifest, Platform
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.values import dataclass, field
+
+PREFIX_LAYOUT = "oci-layout://"  # of a named context that is an image of an OCI layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """An image as a plan needs it: what it is, not its bytes."""
+
+    name: str
+    manifest: Manifest
+    config: ImageConfig
+    manifest_digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryContext:
+    """--build-context NAME=DIRECTORY (or an archive): files that the solver's Contexts holds under that name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageContext:
+    """--build-context NAME=docker-image://REFERENCE, or NAME=oci-layout://PATH, which is its own reference."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """--build-context NAME=target:STAGE, a stage of the same Dockerfile."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteContext:
+    """--build-context NAME=URL: a git repository, or one file."""
+
+    origin: GitOrigin | UrlOrigin
+
+
+NamedContext = DirectoryContext | ImageContext | StageContext | RemoteContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What the user asked for, apart from the Dockerfile and the context themselves."""
+
+    platform: Platform
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    run_defaults: RunDefaults = field(default_factory=RunDefaults)
+    allowed: frozenset[str] = frozenset()
+    checks_only: bool = False  # every stage is planned, nothing will be built

@@ -1,0 +1,1 @@
+"""Prove to a registry who we are."""

@@ -1,0 +1,1 @@
+"""Refuse to an emulated user what the kernel would refuse."""

@@ -1,0 +1,274 @@
+"""Around a command in a new sandbox: its runner and its init. Runs in a forked child and stands alone.
+
+The init is process 1 of a pid namespace, so that everything in it ends with it; the command has a namespace below that one,
+as process 1, and does not see who answers for it. Nothing is imported once there is a command (an import would load
+code of the image).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import sys
+
+from tiffin.builder.sandbox.child import idmaps, kernel
+from tiffin.builder.sandbox.child.command import INIT_NAME, be_command, failure
+from tiffin.builder.sandbox.child.emulation import supervisor
+from tiffin.builder.sandbox.child.emulation.inodes import Kept
+from tiffin.builder.sandbox.child.fd_passing import Socket, pair
+from tiffin.builder.sandbox.child.reaper import kill_descendants, remove_loaders, wait_for_tracer
+from tiffin.builder.sandbox.child.root import SetupError, step
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
+
+FORWARDED = tuple(
+    getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
+)
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+WITHOUT_NAMESPACES = ("chroot", "proot")
+REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
+
+
+def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
+    """Be the runner of one sandbox: make namespaces, start its init, pass signals on. Never returns."""
+    if spec["own_pids"]:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:  # lives on when its parent dies, as it has to end what the command started
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    connector = None
+    if spec["tty"]:
+        import termios  # noqa: F401  # for the command, where nothing may be imported any more
+    try:
+        if spec["connector"]:
+            from tiffin.builder.sandbox.child.network import helper as connectors
+
+            connector = connectors.start(spec)
+        make_namespaces(spec)
+        if connector:
+            with step("connect the network of the sandbox"):
+                connector.attach()
+    except SetupError as exc:
+        report(reply, **failure(exc))
+        os._exit(1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # they wait until there is a command to have them
+    # what lies in it lives as long as this process: where the kernel asks init, so that calls wait for the end of the
+    # sandbox when init is gone, and do not fail
+    held, holder = pair()
+    init = os.fork()
+    if init == 0:
+        try:
+            held.close()
+            be_init(spec, fds, reply, holder)
+        except SetupError as exc:
+            report(reply, **failure(exc))
+        except BaseException as exc:
+            report(reply, error="set up the sandbox", reason=repr(exc), errno=0)
+        os._exit(1)
+    holder.close()
+    for fd in fds:
+        os.close(fd)
+    reaped: set[int] = set()
+    pass_signals(init, reply, None if spec["own_pids"] else reaped)
+    if connector:
+        connector.close()
+    if not spec["own_pids"]:
+        kill_descendants(reaped)
+        if spec["tier"] == "proot":
+            remove_loaders(reaped)
+    reply.close()  # nothing runs any more: who waits for that need not wait for the end of this interpreter
+    os._exit(0)
+
+
+def make_namespaces(spec: _Spec) -> None:
+    """New namespaces, as far as the tier has them; those that only make things neater may be refused."""
+    if spec["emulated"]:
+        with step("make a user namespace of one id"):
+            if spec["keeps_id"]:
+                idmaps.become_root_of_sandbox()
+            idmaps.keep_one_id()
+    if spec["network"] != "host":
+        with step("make a network of its own"):
+            kernel.unshare(kernel.CLONE_NEWNET)
+            loopback_up()
+        with contextlib.suppress(OSError), open(UNPRIVILEGED_PORTS, "w") as file:  # as in Docker: any user may listen
+            file.write("0")
+    if spec["tier"] in WITHOUT_NAMESPACES:
+        return
+    for flag in (kernel.CLONE_NEWIPC, kernel.CLONE_NEWUTS):
+        with contextlib.suppress(OSError):
+            kernel.unshare(flag)
+    with step("make namespaces"):
+        kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec["own_pids"] else 0))
+
+
+def loopback_up() -> None:
+    import socket  # the root is still the one outside
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack_from("16sh", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+def pass_signals(init: int, reply: Socket, reaped: set[int] | None) -> None:
+    """Forward signals asked for over `reply` until init ends; its end of the line means the parent is gone.
+
+    Without a pid namespace orphans are reaped meanwhile: `reaped` has which.
+    """
+    pidfd = os.pidfd_open(init)
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.register(reply, select.POLLIN)
+    while True:
+        ready = dict(poller.poll(REAP_MILLISECONDS if reaped is not None else None))
+        if reaped is not None:
+            reap(init, reaped)
+        if pidfd in ready:
+            break
+        if reply.fileno() not in ready:
+            continue
+        data = reply.recv(16)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(init, int(data) if data else signal.SIGKILL)
+        if not data:
+            break
+    os.waitpid(init, 0)
+
+
+def reap(init: int, reaped: set[int]) -> None:
+    """Reap orphans of the command that have ended, but not `init`, whose end the caller waits for."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != init:
+            os.waitpid(found.si_pid, 0)
+            reaped.add(found.si_pid)
+
+
+def report(reply: Socket, **message: object) -> None:
+    with contextlib.suppress(OSError):
+        reply.send(json.dumps(message).encode())
+
+
+# -- init ------------------------------------------------------------------------------------------------------------
+
+
+def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
+    """Start the command, answer for it, pass signals on, and tell how it ended. Process 1 of what is around its processes."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.umask(0o022)
+    if spec["keeps_id"]:
+        idmaps.become_root_of_sandbox()
+    forget_arguments()
+    forget_streams()
+    owners = None
+    with step("open the control group"):
+        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["cgroup_dirs"]]
+    with step("prepare to answer system calls"):
+        if spec["device_files"]:
+            owners = supervisor.channel_of_chroot()
+        elif spec["tier"] not in WITHOUT_NAMESPACES:
+            owners = supervisor.channel(
+                has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"], nests=spec["own_pids"]
+            )
+    errors, error_writer = os.pipe2(os.O_CLOEXEC)
+    command = fork_below(comes_back=owners is not None) if spec["own_pids"] else os.fork()
+    if command == 0:
+        os.close(errors)
+        be_command(spec, fds, error_writer, owners, groups)
+    os.close(error_writer)
+    sys.path.clear()
+    sys.meta_path.clear()
+    if owners is not None:
+        answer(spec, owners, command, reply, holder)
+    for number in FORWARDED:
+        signal.signal(number, lambda received, _: forward(command, received))
+    # ends when the command is executed, and with it our own handlers in it
+    failed = read_all(errors).partition(b"\n")[0]
+    if owners is not None:
+        owners.settle(frozenset(spec["capabilities"]))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    if spec["tier"] == "proot":
+        status = wait_for_tracer(command)
+        remove_loaders({command})
+    else:
+        status = os.waitpid(command, 0)[1]  # with a pid namespace nothing of the command is left by then
+    if failed:
+        report(reply, **json.loads(failed))
+    elif owners is not None and owners.null_was_written:
+        report(reply, error="keep /dev/null empty", reason=supervisor.WRITTEN, errno=0)
+    else:
+        report(reply, status=os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def fork_below(*, comes_back: bool) -> int:
+    """Fork process 1 of a pid namespace below ours. `comes_back`: this process starts threads afterwards."""
+    with step("make a pid namespace of the command"):
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if comes_back else -1
+        kernel.unshare(kernel.CLONE_NEWPID)
+    pid = os.fork()
+    if pid and comes_back:
+        with step("return to the pid namespace of the sandbox"):
+            kernel.setns(own, kernel.CLONE_NEWPID)
+    if comes_back:
+        os.close(own)
+    return pid
+
+
+def answer(spec: _Spec, owners: supervisor.Channel, command: int, reply: Socket, holder: Socket) -> None:
+    """Begin to answer system calls of the command."""
+    beyond = (lambda what: abandon(reply, what)) if spec["abandons"] else None
+    binds = [item["path"] for item in spec["mounts"] if item["kind"] == "bind"]
+    kept = Kept(spec["kept"][0], spec["kept"][1], binds) if spec["kept"] else None
+    owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept, holder)
+
+
+def give_up(reply: Socket, reason: str) -> None:
+    """End the sandbox, as nobody can answer its system calls any more."""
+    report(reply, error="keep the owners of the sandbox's files", reason=reason, errno=0)
+    os._exit(1)
+
+
+def abandon(reply: Socket, what: str) -> None:
+    """End the sandbox, as the command asks for what only another one has."""
+    report(reply, beyond=what)
+    os._exit(1)
+
+
+def forget_arguments() -> None:
+    """Overwrite this process's command line and environment: both are files in the sandbox's /proc."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    for start, end, text in ((int(fields[45]), int(fields[46]), INIT_NAME), (int(fields[47]), int(fields[48]), b"")):
+        if 0 < start < end:
+            kernel.overwrite(start, end - start, text)
+
+
+def forget_streams() -> None:
+    """Put /dev/null in the place of tiffin's own streams: links in the sandbox's /proc lead there."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def forward(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def read_all(fd: int) -> bytes:
+    data = b""
+    while chunk := os.read(fd, 4096):
+        data += chunk
+    os.close(fd)
+    return data

@@ -1,0 +1,1 @@
+"""Connect the network of a sandbox from a process beside it."""

@@ -1,0 +1,1 @@
+"""Make the seccomp filter of a sandbox from a profile."""

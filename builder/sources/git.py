@@ -1,0 +1,146 @@
+"""Git repositories as sources, through the git command: which commit a reference is, and what that commit holds."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tiffin.builder.errors import BuildError
+from tiffin.builder.instructions.ops import GitOrigin
+from tiffin.builder.programs import find_program, safe_path
+from tiffin.builder.registry.download import shown
+from tiffin.cache.foundation.files import remove_tree
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# nothing of the machine's or the user's configuration decides what is fetched, and nothing asks
+_ENVIRONMENT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ALLOW_PROTOCOL": "http:https:ssh:git",  # a submodule may not name what lies on this machine
+    "LC_ALL": "C",
+}
+
+
+class Git:
+    """Runs git. `headers`: an Authorization header by host; `agent`: the socket of an ssh agent, "" for none; `cert_file`: all
+    certificates to trust, "" for the system's; `own_certificate`: a file with ours, and one with its key."""
+
+    def __init__(
+        self, *, headers: Mapping[str, str], agent: str, cert_file: str, own_certificate: tuple[str, str] | None = None
+    ) -> None:
+        self._headers = headers
+        self._agent = agent
+        self._cert_file = cert_file
+        self._own_certificate = own_certificate
+
+    def commit(self, origin: GitOrigin) -> str:
+        """The commit (hex) that `origin` names now. Raises BuildError."""
+        if _COMMIT.fullmatch(origin.ref):
+            commit = origin.ref
+        elif origin.checksum and _COMMIT.fullmatch(origin.checksum) and not origin.ref:
+            return origin.checksum
+        else:
+            commit = self._listed(origin)
+        if not commit.startswith(origin.checksum):
+            raise BuildError(
+                f"digest mismatch: {shown(origin.url)} is at {commit}, and not at {origin.checksum}",
+                remedy="correct the checksum, or name the commit",
+            )
+        return commit
+
+    def checkout(self, origin: GitOrigin, commit: str, place: Path) -> Path:
+        """Put the files of `commit` into the empty directory `place`; the directory to copy. Raises BuildError."""
+        self._run(["init", "-q", os.fspath(place)], origin)
+        where = ["-C", os.fspath(place)]
+        self._run([*where, "remote", "add", "origin", origin.url], origin)
+        fetch = [*where, "fetch", "-q", "--no-tags", "origin"]
+        if self._try([*fetch, "--depth=1", commit], origin) is None:  # a server may refuse single commits
+            self._run([*fetch, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"], origin)
+        self._run([*where, "-c", "advice.detachedHead=false", "checkout", "-q", commit], origin)
+        if origin.submodules and (place / ".gitmodules").exists():
+            self._run([*where, "submodule", "update", "-q", "--init", "--recursive", "--depth=1"], origin)
+        if not origin.keep_git_dir:
+            for path in [place / ".git", *(place.rglob(".git") if origin.submodules else ())]:
+                remove_tree(path)
+        result = (place / origin.subdir).resolve()
+        if not result.is_relative_to(place.resolve()) or not result.is_dir():
+            raise BuildError(f'{shown(origin.url)} has no directory "{origin.subdir}"', remedy="check the part after :")
+        return result
+
+    def _listed(self, origin: GitOrigin) -> str:
+        wanted = origin.ref or "HEAD"
+        lines = self._run(["ls-remote", "--", origin.url, wanted, f"{wanted}^{{}}"], origin).splitlines()
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
+        for name in (wanted, f"refs/heads/{wanted}", f"refs/tags/{wanted}"):
+            for candidate in (f"{name}^{{}}", name):  # an annotated tag points at a commit
+                if candidate in found:
+                    return found[candidate]
+        raise BuildError(f'{shown(origin.url)} has no reference "{wanted}"', remedy="check the part after #")
+
+    def _run(self, arguments: Sequence[str], origin: GitOrigin) -> str:
+        result = self._try(arguments, origin, must=True)
+        assert result is not None
+        return result
+
+    def _try(self, arguments: Sequence[str], origin: GitOrigin, *, must: bool = False) -> str | None:
+        program = find_program("git", os.environ.get("PATH", os.defpath))
+        if not program:
+            raise BuildError(f"git is needed to fetch {shown(origin.url)}", remedy="install the package git")
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        env.update(_ENVIRONMENT)
+        env.update(self._config(origin))
+        env["PATH"] = safe_path(env.get("PATH", os.defpath))  # git looks for ssh and its own helpers there
+        if self._agent:
+            env["SSH_AUTH_SOCK"] = self._agent
+        env["GIT_SSH_COMMAND"] = "ssh -o BatchMode=yes"
+        done = subprocess.run(
+            [program, *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            umask=0o022,
+            errors="replace",
+        )
+        if done.returncode == 0:
+            return done.stdout
+        if not must:
+            return None
+        reason = _reason(done.stderr) or f"git ended with code {done.returncode}"
+        raise BuildError(
+            f"cannot fetch {shown(origin.url)}: {reason.replace(origin.url, shown(origin.url))}",
+            remedy="check the URL and the credentials",
+        )
+
+    def _config(self, origin: GitOrigin) -> dict[str, str]:
+        """Settings by environment, so that no credential is on a command line."""
+        settings = [("safe.directory", "*"), ("core.hooksPath", os.devnull)]
+        host = shown(origin.url).partition("://")[2].partition("/")[0]
+        if host in self._headers:
+            settings.append((f"http.{shown(origin.url)}.extraHeader", f"Authorization: {self._headers[host]}"))
+        if self._cert_file:
+            settings.append(("http.sslCAInfo", self._cert_file))
+        if self._own_certificate:
+            certificate, key = self._own_certificate
+            site = "/".join(shown(origin.url).split("/")[:3])
+            settings += [(f"http.{site}.sslCert", certificate), (f"http.{site}.sslKey", key)]
+        result = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for number, (name, value) in enumerate(settings):
+            result[f"GIT_CONFIG_KEY_{number}"], result[f"GIT_CONFIG_VALUE_{number}"] = name, value
+        return result
+
+
+def _reason(stderr: str) -> str:
+    """What git says, or what ssh said before git."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    number = next((number for number, line in enumerate(lines) if line.startswith("fatal:")), len(lines) - 1)
+    if number > 0 and "Could not read from remote repository" in lines[number]:
+        number -= 1
+    told = lines[number] if lines else ""
+    if told.endswith(":") and number + 1 < len(lines):
+        told = f"{told} {lines[number + 1]}"
+    return told.removeprefix("fatal:").strip().rstrip(".")

@@ -1,0 +1,1 @@
+"""Give what all else stands on: values, digests, files."""

@@ -1,0 +1,1 @@
+"""Share a cache between builders."""

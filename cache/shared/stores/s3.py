@@ -1,0 +1,133 @@
+"""A shared cache in S3 or anything that speaks it: rows in PREFIXac/, blobs in PREFIXcas/. Needs boto3 (tiffin[s3]).
+
+Credentials come from where boto3 looks for them (environment, files, the role of the machine), or from the options.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, cast
+
+from tiffin.cache.errors import UsageError
+from tiffin.cache.shared.batch import PARALLEL_ROWS, answer, batch_key, read_rows
+from tiffin.cache.shared.stall import MinimumRateReader
+from tiffin.cache.shared.stores.http import place_of
+from tiffin.cache.shared.tier import MAX_ROW_BYTES, UnavailableError
+from tiffin.cache.store.snapshots import BlobRef
+
+_ABSENT = ("404", "NoSuchKey", "NotFound")
+
+
+class S3Store:
+    """The rows and blobs of one bucket (the SharedStore protocol). `options` go to boto3's client."""
+
+    name = "s3"
+
+    def __init__(
+        self, bucket: str, *, prefix: str, timeout_seconds: float, path_style: bool, options: Mapping[str, str]
+    ) -> None:
+        endpoint = options.get("endpoint_url", "")
+        self.place = f"{place_of(endpoint)}/{bucket}/{prefix}" if endpoint else f"s3://{bucket}/{prefix}"
+        self._bucket = bucket
+        self._prefix = prefix
+        self._timeout = timeout_seconds
+        self._path_style = path_style
+        self._options = dict(options)
+        self._lock = threading.Lock()  # guards the two below
+        self._client: Any = None
+        self._pid = 0
+
+    def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """One request where a builder stored the answer to this question, else one for each row, many at a time."""
+        return read_rows(names, self._read)
+
+    def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
+        """Keep the answer to one question as one object."""
+        self._ask("put_object", f"ac/{batch_key(names)}", Body=answer(names, rows))
+
+    def write(self, rows: Mapping[str, bytes]) -> None:
+        with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
+            list(pool.map(lambda item: self._ask("put_object", f"ac/{item[0]}", Body=item[1]), rows.items()))
+
+    def known(self, names: Sequence[str]) -> frozenset[str]:
+        with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
+            there = pool.map(lambda name: self._ask("head_object", f"ac/{name}") is not None, names)
+            return frozenset(name for name, found in zip(names, there, strict=True) if found)
+
+    def has_blob(self, ref: BlobRef) -> bool:
+        return self._ask("head_object", _blob(ref)) is not None
+
+    def read_blob(self, ref: BlobRef) -> BinaryIO | None:
+        answer = self._ask("get_object", _blob(ref))
+        if answer is None:
+            return None
+        body = answer["Body"]
+        return cast(BinaryIO, MinimumRateReader(body._raw_stream, body.close, self._timeout))
+
+    def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
+        """In parts where it is large, as boto3 does it."""
+        with open_blob() as stream:
+            self._try(lambda: self._connected().upload_fileobj(stream, self._bucket, self._prefix + _blob(ref)))
+        return True
+
+    def _read(self, name: str) -> bytes | None:
+        answer = self._ask("get_object", f"ac/{name}")
+        if answer is None:
+            return None
+        data: bytes = self._try(lambda: answer["Body"].read(MAX_ROW_BYTES + 1))
+        return data
+
+    def _ask(self, method: str, path: str, **more: object) -> Any:
+        """The answer, or None where there is no such object."""
+        client = self._connected()
+        return self._try(lambda: getattr(client, method)(Bucket=self._bucket, Key=self._prefix + path, **more))
+
+    def _try(self, act: Callable[[], Any]) -> Any:
+        """Raises UnavailableError; None for what is absent."""
+        import boto3.exceptions
+        import botocore.exceptions
+
+        try:
+            return act()
+        except botocore.exceptions.ClientError as exc:
+            code = str(exc.response.get("Error", {}).get("Code", ""))
+            if code in _ABSENT:
+                return None
+            raise UnavailableError(f"it refused the request ({code})", remedy="check bucket and credentials") from exc
+        except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as exc:
+            raise UnavailableError("there are no credentials for it", remedy="set AWS_ACCESS_KEY_ID and …") from exc
+        except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error, OSError) as exc:
+            raise UnavailableError("the connection failed", remedy="check endpoint_url and region") from exc
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None or self._pid != os.getpid():  # a parent's connections are the parent's
+                self._client, self._pid = self._make(), os.getpid()
+            return self._client
+
+    def _make(self) -> Any:
+        try:
+            import boto3
+            from botocore.config import Config
+        except ImportError as exc:
+            raise UsageError("type=s3 needs the package boto3", remedy="pip install tiffin[s3]") from exc
+        import botocore.exceptions
+
+        config = Config(
+            connect_timeout=self._timeout,
+            read_timeout=self._timeout,
+            retries={"total_max_attempts": 2},
+            max_pool_connections=PARALLEL_ROWS,
+            s3={"addressing_style": "path"} if self._path_style else None,
+        )
+        try:
+            return boto3.session.Session().client("s3", config=config, **self._options)
+        except (botocore.exceptions.BotoCoreError, ValueError) as exc:
+            raise UnavailableError("region or endpoint_url is missing or wrong", remedy="add region=") from exc
+
+
+def _blob(ref: BlobRef) -> str:
+    return f"cas/{ref.digest.hex}"

@@ -1,0 +1,124 @@
+"""Shared caches: what one builder made, other builders use.
+
+A store holds rows (step records, sealed as bytes, by name) and blobs (packed layers, by digest). SharedCache makes a
+step cache of one: every question is bounded in time, every answer is checked, and a store that failed once is not asked
+again by this process. What a store says can cost time; it never decides bytes, which are verified by digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, Protocol
+
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.errors import CorruptError, DigestError, StoreError
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.deadline import Guard
+from tiffin.cache.shared.signing import RecordSigner
+from tiffin.cache.store.snapshots import BlobRef
+
+MAX_ROW_BYTES = 4 << 20
+
+
+class UnavailableError(StoreError):
+    """A shared cache that refused, failed, hung, or is full."""
+
+
+class SharedStore(Protocol):
+    """Where rows and blobs are kept. Every method raises UnavailableError (or another TiffinError) and may be used by many
+    threads; names are lower-case hexadecimal, so they are safe as file names and paths."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the terminal: its type."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, without credentials."""
+
+    def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """The rows that are there, in as few round trips as can be; more than was asked for may come."""
+
+    def write(self, rows: Mapping[str, bytes]) -> None:
+        """Keep rows whose blobs are all there."""
+
+    def known(self, names: Sequence[str]) -> frozenset[str]:
+        """Which rows are there."""
+
+    def has_blob(self, ref: BlobRef) -> bool:
+        """Whether the blob is there."""
+
+    def read_blob(self, ref: BlobRef) -> BinaryIO | None:
+        """The bytes of a blob, not verified; None if it is not there."""
+
+    def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
+        """Keep a blob, read from what `open_blob` gives (called again for another try); False if it is too large for here."""
+
+
+class SharedCache:
+    """A store as a cache to look steps up in (the StepCache protocol).
+
+    `found` is told every record that came, so that its layer can be fetched from here when something reads it; a record
+    for which it says False is left out.
+    """
+
+    def __init__(
+        self, store: SharedStore, guard: Guard, signer: RecordSigner, found: Callable[[BlobRef, Digest], bool]
+    ) -> None:
+        self.store = store
+        self._guard = guard
+        self._signer = signer
+        self._found = found
+        self._rows: dict[str, bytes] = {}  # came without being asked for
+        self._absent: set[str] = set()
+        self.refused: set[Digest] = set()  # keys of rows that are malformed, or whose layer was lost
+
+    @property
+    def name(self) -> str:
+        return self.store.name
+
+    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
+        wanted = [key.hex for key in keys if key.hex not in self._rows and key.hex not in self._absent]
+        if wanted:
+            rows = self._guard.rows(lambda: self.store.read(wanted))
+            self._rows.update(rows)
+            self._absent.update(name for name in wanted if name not in rows)
+        result = {}
+        for key in keys:
+            record = self._opened(key)
+            if record is None or record.layer is None:
+                continue
+            if self._found(record.layer, record.diff_id):
+                result[key] = record
+            else:
+                self.refused.add(key)
+        return result
+
+    def everything(self) -> Mapping[Digest, StepRecord]:
+        """All records of a store that can tell what it holds."""
+        names = getattr(self.store, "names", None)
+        rows = self._guard.rows(lambda: self.store.read(names() if names is not None else ()))
+        self._rows.update(rows)
+        return self.get_many([Digest("sha256", name) for name in rows])
+
+    def records(self) -> list[StepRecord]:
+        """Every record that came so far, whatever it was asked for."""
+        opened = [self._opened(Digest("sha256", name)) for name in list(self._rows)]
+        return [record for record in opened if record is not None]
+
+    def put(self, key: Digest, record: StepRecord) -> None:
+        """Rows are written with their blobs, by an Uploader."""
+
+    def _opened(self, key: Digest) -> StepRecord | None:
+        row = self._rows.get(key.hex)
+        if row is None:
+            return None
+        try:
+            record = StepRecord.decode(self._signer.open(key.hex, row))
+        except (CorruptError, DigestError) as exc:
+            del self._rows[key.hex]
+            self._absent.add(key.hex)
+            self.refused.add(key)
+            self._guard.tell(f"refused a record: {exc.message}")
+            return None
+        return record

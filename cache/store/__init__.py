@@ -1,0 +1,1 @@
+"""Keep blobs, layers, records and cache mounts in the state directory."""

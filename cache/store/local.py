@@ -1,0 +1,144 @@
+"""The local cache: step records and small tables in diskcache, which no other module knows.
+
+Values are bytes and keys are text, enforced below diskcache's own serialisation: by itself it unpickles what it finds,
+and a state directory may be shared. Eviction is off; tiffin prunes by its own rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import diskcache
+from diskcache.core import MODE_BINARY, MODE_RAW
+
+from tiffin.cache.backend import StepRecord
+from tiffin.cache.errors import CorruptError, DigestError, StoreError
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.store.statedir import StateDir
+
+LOCK_TIMEOUT_SECONDS = 60  # of SQLite, when many processes write at once
+STEP_PREFIX = "step:"
+_Result = TypeVar("_Result")
+
+
+class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Accepts text keys and bytes values only, in both directions; nothing is ever pickled."""
+
+    def put(self, key: object) -> tuple[object, bool]:
+        if not isinstance(key, str):
+            raise TypeError("cache keys are text")
+        return key, True
+
+    def get(self, key: object, raw: bool) -> object:
+        if not raw or not isinstance(key, str):
+            raise CorruptError("a foreign key is in the local cache", remedy="run tiffin system prune --all")
+        return key
+
+    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, str | None, object]:
+        if not isinstance(value, bytes):
+            raise TypeError("cache values are bytes")
+        return super().store(value, read, key)  # type: ignore[no-any-return]
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> object:
+        if mode not in (MODE_RAW, MODE_BINARY):
+            raise CorruptError("a foreign value is in the local cache", remedy="run tiffin system prune --all")
+        data = super().fetch(mode, filename, value, read)
+        if not isinstance(data, bytes):
+            raise CorruptError("a foreign value is in the local cache", remedy="run tiffin system prune --all")
+        return data
+
+
+class Table:
+    """Small values by name. A damaged database is told through `warn` and begun anew: it costs time, never a build."""
+
+    def __init__(self, state: StateDir, warn: Callable[[str], None]) -> None:
+        self._directory = state.cache
+        self._warn = warn
+        self._cache = self._open()
+
+    def get(self, name: str) -> bytes | None:
+        value = self._try(lambda: self._cache.get(name), "read")
+        return value if isinstance(value, bytes) else None
+
+    def set(self, name: str, data: bytes) -> None:
+        self._try(lambda: self._cache.set(name, data), "write")
+
+    def delete(self, name: str) -> None:
+        self._try(lambda: self._cache.delete(name), "write")
+
+    def names(self) -> Iterator[str]:
+        """Every name, in no order worth relying on."""
+        yield from (name for name in list(self._cache) if isinstance(name, str))
+
+    def close(self) -> None:
+        self._cache.close()
+
+    def _open(self) -> diskcache.Cache:
+        try:
+            return _connect(self._directory)
+        except sqlite3.OperationalError as exc:
+            raise StoreError(
+                f"cannot open the local cache {self._directory}: {exc}", remedy="check space and permissions there"
+            ) from exc
+        except (sqlite3.DatabaseError, CorruptError, ValueError) as exc:
+            self._warn(f"the local cache {self._directory} is damaged ({exc}); starting a new one")
+            for item in self._directory.iterdir():
+                remove_tree(item)
+            return _connect(self._directory)
+
+    def _try(self, act: Callable[[], _Result], verb: str) -> _Result | None:
+        try:
+            return act()
+        except (sqlite3.Error, CorruptError, OSError, diskcache.Timeout) as exc:
+            self._warn(f"cannot {verb} the local cache: {exc}")
+            return None
+
+
+def _connect(directory: Path) -> diskcache.Cache:
+    return diskcache.Cache(
+        str(directory),
+        timeout=LOCK_TIMEOUT_SECONDS,
+        disk=BytesDisk,
+        eviction_policy="none",
+        cull_limit=0,
+        statistics=0,
+        tag_index=0,
+    )
+
+
+class LocalCache:
+    """Step records in a Table (the StepCache protocol)."""
+
+    name = "local"
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
+        found = {}
+        for key in keys:
+            data = self._table.get(STEP_PREFIX + key.hex)
+            if data is not None:
+                with contextlib.suppress(CorruptError, DigestError):  # damaged or foreign: not there
+                    found[key] = StepRecord.decode(data)
+        return found
+
+    def put(self, key: Digest, record: StepRecord) -> None:
+        self._table.set(STEP_PREFIX + key.hex, record.encode())
+
+    def records(self) -> Iterator[tuple[str, StepRecord]]:
+        """Every record with the name it is stored under."""
+        for name in self._table.names():
+            data = self._table.get(name) if name.startswith(STEP_PREFIX) else None
+            if data is not None:
+                with contextlib.suppress(CorruptError, DigestError):
+                    yield name, StepRecord.decode(data)
+
+    def forget(self, name: str) -> None:
+        """Remove a record by the name `records` gave."""
+        self._table.delete(name)

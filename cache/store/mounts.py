@@ -1,0 +1,117 @@
+"""The directories behind RUN --mount=type=cache: they outlive builds, and never enter a layer or a key.
+
+    mounts/cache/HEX.FLAVOR[.N]/{fs/, id}     HEX names the id and what it began with, FLAVOR the id map of its owners
+    mounts/cache/HEX.FLAVOR[.N].lock          held while a step uses it
+
+A directory holds whatever a step left there, also one that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from tiffin.cache.errors import StoreError
+from tiffin.cache.foundation.files import disk_errors, flocked, remove_tree
+from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.store.statedir import StateDir
+
+MAX_PRIVATE = 1024  # directories of one id in use at once
+FOLDER = "cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMountInfo:
+    """One directory: the id it is for, and its place."""
+
+    id: str
+    path: Path
+
+
+class CacheMounts:
+    """The cache mounts of one state directory, as seen under one id map."""
+
+    def __init__(self, state: StateDir, flavor: str) -> None:
+        self._folder = state.mounts / FOLDER
+        self._flavor = flavor
+
+    @contextlib.contextmanager
+    def open(self, id_: str, sharing: str, fill: Callable[[Path], None], *, beginning: str = "") -> Iterator[Path]:
+        """The directory of `id_` while the block runs; a new one is made by `fill`, given a path that does not exist.
+
+        `beginning`: what stands for what new ones begin with; there is a directory of the id for each.
+        `sharing`: "shared" lets any number in, "locked" waits until nobody else is, "private" takes another directory
+        where one is in use. Raises StoreError.
+        """
+        name = self._name(f"{id_}\0{beginning}" if beginning else id_)
+        with disk_errors(self._folder):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+        if sharing == "shared":
+            place = self._folder / name
+            while True:
+                with _held(place, exclusive=False, wait=True):
+                    if (place / "fs").is_dir():
+                        yield place / "fs"
+                        return
+                with _held(place, exclusive=True, wait=True):
+                    self._make(place, id_, fill)
+        for number in range(MAX_PRIVATE):
+            place = self._folder / (f"{name}.{number}" if number else name)
+            with _held(place, exclusive=True, wait=sharing != "private") as held:
+                if held:
+                    self._make(place, id_, fill)
+                    yield place / "fs"
+                    return
+        raise StoreError(f'cache mount "{id_}" is in use {MAX_PRIVATE} times', remedy="use sharing=locked")
+
+    @contextlib.contextmanager
+    def find(self, id_: str) -> Iterator[Path | None]:
+        """The directory of `id_` with nobody else in it while the block runs; None if there is none, or somebody is."""
+        place = self._folder / self._name(id_)
+        if not (place / "fs").is_dir():
+            yield None
+            return
+        with _held(place, exclusive=True, wait=False) as held:
+            yield place / "fs" if held and (place / "fs").is_dir() else None
+
+    def place(self, id_: str) -> Path | None:
+        """The first directory of `id_`, None if there is none; to look at."""
+        path = self._folder / self._name(id_) / "fs"
+        return path if path.is_dir() else None
+
+    def list(self) -> list[CacheMountInfo]:
+        """All of them, of every id map."""
+        if not self._folder.is_dir():
+            return []
+        places = sorted(item for item in self._folder.iterdir() if item.is_dir() and (item / "id").is_file())
+        return [CacheMountInfo(id=(item / "id").read_text(errors="surrogateescape"), path=item) for item in places]
+
+    def remove(self, info: CacheMountInfo) -> bool:
+        """Remove one unless it is in use; files of other owners raise OSError."""
+        with _held(info.path, exclusive=True, wait=False) as held:
+            if held:
+                remove_tree(info.path)
+                info.path.with_name(info.path.name + ".lock").unlink(missing_ok=True)
+            return held
+
+    def _name(self, id_: str) -> str:
+        return f"{hashlib.sha256(id_.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.{self._flavor}"
+
+    def _make(self, place: Path, id_: str, fill: Callable[[Path], None]) -> None:
+        if (place / "fs").is_dir():
+            return
+        with disk_errors(place):
+            remove_tree(place)
+            fresh = place.with_name(f".new-{place.name}")  # nobody else's: we hold the lock
+            remove_tree(fresh)
+            fresh.mkdir(mode=0o700)
+            fill(fresh / "fs")
+            (fresh / "id").write_text(id_, errors="surrogateescape")
+            fresh.rename(place)
+
+
+def _held(place: Path, *, exclusive: bool, wait: bool) -> AbstractContextManager[bool]:
+    return flocked(place.with_name(place.name + ".lock"), shared=not exclusive, blocking=wait)
