@@ -91,7 +91,7 @@ def _serve() -> None:
     for name in (*modules, *LAZY, *sys.argv[1:]):
         if not name.endswith("__main__"):
             importlib.import_module(name)
-    from tiffin.builder.sandbox import kernel
+    from tiffin.builder.sandbox.child import kernel
 
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     gc.freeze()  # a fork need not copy what is never collected
