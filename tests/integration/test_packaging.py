@@ -51,6 +51,15 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
+def test_a_wheel_brings_man_pages_and_completion(environment: Path) -> None:
+    share = environment.parent / "share"
+    assert "\\-\\-build\\-arg" in (share / "man/man1/tiffin-build.1").read_text()
+    assert (
+        run([environment / "tiffin", "completion", "bash"])
+        == (share / "bash-completion/completions/tiffin").read_text()
+    )
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project whose own modules have the names of our folders."""
