@@ -83,13 +83,16 @@ def usage(command: click.Command, path: Sequence[str]) -> str:
 def options(command: click.Command, path: Sequence[str], *, further: bool) -> list[tuple[str, str]]:
     """Return the spellings of each option and what it does; those of docker's without effect where `further`."""
     context = _context(command, path)
-    return [
+    rows = [
         (record[0], re.sub(r"\s+", " ", record[1]))
-        for param in command.get_params(context)
+        for param in command.params
         if isinstance(param, click.Option) and is_further(param) is further
         for record in [param.get_help_record(context)]
         if record is not None
     ]
+    if not further:  # click keeps the one that it made first, whose names depend on who asked
+        rows.append((", ".join(context.help_option_names), "Show this message and exit."))
+    return rows
 
 
 def _context(command: click.Command, path: Sequence[str]) -> click.Context:
