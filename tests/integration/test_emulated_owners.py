@@ -162,3 +162,35 @@ def test_interrupted_step_leaves_nothing(machines: Mapping[str, Machine], number
     for stream in (running.stdout, running.stderr):
         stream.close()
     wait_until(lambda: not machine.left(), seconds=END_SECONDS)
+
+
+# ctypes, as Python itself makes calls again that were interrupted
+INTERRUPTED = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+os.close(os.open("/w/f", os.O_CREAT | os.O_WRONLY, 0o644))
+seen = set()
+for number in range(5000):
+    made = [
+        libc.chown(b"/w/f", number % 7, 0), libc.mkdir(b"/w/d", 0o755), libc.rmdir(b"/w/d"),
+        libc.open(b"/w/f", os.O_WRONLY | os.O_CREAT, 0o644),
+    ]
+    if min(made) < 0:
+        seen.add(ctypes.get_errno())
+    elif os.close(made[-1]):
+        break
+print(sorted(seen))
+"""
+
+
+def test_signals_of_handlers_that_restart_interrupt_no_call(machines: Mapping[str, Machine]) -> None:
+    machine = machines[WITHOUT_IDS]
+    (machine.folder / "interrupted.py").write_text(INTERRUPTED)
+    (machine.folder / "interrupted.py").chmod(0o644)
+    mounts = [f"{machine.folder}/interrupted.py:/program.py:ro"]
+    mounts += [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64") if os.path.exists(path)]
+    words = [word for mount in mounts for word in ("-v", mount)]
+    assert machine.output(*words, "-w", "/w", "minimal", machine.python, "-I", "/program.py") == "[]\n"
