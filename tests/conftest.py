@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -109,25 +109,31 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
 def tiffin(root: Path, fork_server: ForkServer) -> Iterator[Run]:
     """Run tiffin on the test's state directory; output as text, exit code checked unless check=False.
 
-    What is special about a process (its environment, its stdin) takes an interpreter of its own.
+    What is special about a process (its stdin, its locale) takes an interpreter of its own.
     """
 
     def run(*words: str | Path, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
         argv = ["--root", str(root), *map(str, words)]
-        if options:
+        env = options.get("env", os.environ)
+        assert isinstance(env, Mapping)
+        if options.keys() - {"env"} or _of_interpreter(env) != _of_interpreter(os.environ):
             own = [sys.executable, "-m", "tiffin", *argv]
             done = subprocess.run(own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[call-overload]
         else:
             umask = os.umask(0o022)
             os.umask(umask)
-            here, env = Path.cwd(), dict(os.environ)
-            done = fork_server.run(argv, cwd=here, env=env, umask=umask, seconds=TIMEOUT_SECONDS)
+            done = fork_server.run(argv, cwd=Path.cwd(), env=env, umask=umask, seconds=TIMEOUT_SECONDS)
         assert "Traceback" not in done.stderr, done.stderr
         assert not check or done.returncode == 0, done.stderr
         return done
 
     yield run
     assert fork_server.left() == [], "a command left processes"
+
+
+def _of_interpreter(env: Mapping[str, str]) -> dict[str, str]:
+    """What an interpreter reads of its environment as it starts."""
+    return {name: value for name, value in env.items() if name.startswith(("PYTHON", "LC_", "LANG"))}
 
 
 @pytest.fixture(scope="session")
