@@ -45,9 +45,9 @@ def test_example_runs_as_it_stands(tiffin: Run, base: str, root: Path, registry:
 
 
 def test_table_names_what_there_is() -> None:
-    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|(.*)\|$", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| (`[a-z_.`, ]+`) \|(.*)\|$", TEXT, re.MULTILINE)
     modules = [
-        importlib.import_module(f"tiffin.builder.api.{name}") for row in rows for name in re.findall("[a-z_]+", row[0])
+        importlib.import_module(f"tiffin.builder.api.{name}") for row in rows for name in re.findall("[a-z_.]+", row[0])
     ]
     assert len(modules) >= 14
     for _, text in rows:
