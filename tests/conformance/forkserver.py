@@ -15,12 +15,14 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 COMMAND_SECONDS = 60
+END_SECONDS = 5  # for a launcher to see that its command has ended, on a busy machine
 PACKAGES = ("tiffin",)
 LAZY = ("dockerfile_parse", "diskcache", "sqlite3", "zlib_ng.zlib_ng", "zstandard")  # loaded by functions of ours
 
@@ -75,7 +77,14 @@ class ForkServer:
         return subprocess.CompletedProcess(argv, code, *texts)
 
     def left(self) -> list[str]:
-        """Processes that commands left behind, by name: they become the server's children."""
+        """Processes that commands left behind, by name. Who dies with a command has a moment to do so."""
+        until = time.monotonic() + END_SECONDS
+        while (names := self._children()) and time.monotonic() < until:
+            time.sleep(0.01)
+        return names
+
+    def _children(self) -> list[str]:
+        """The server's children: processes of ended commands become that."""
         names = []
         server = self._process.pid
         for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split():
