@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from tiffin.builder.api.session import Session
 from tiffin.builder.sandbox import remediation, tiers
 from tiffin.builder.sandbox.cgroup import find_trees
-from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.sandbox.isolation import NAMES, Isolation
 from tiffin.builder.sandbox.remediation import Advice as Advice
 from tiffin.builder.sandbox.tiers import TierReport as TierReport
 from tiffin.cache.foundation.values import dataclass
+
+TIERS = NAMES  # of isolation, best first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,11 +91,12 @@ def _values(option: click.Option, root: str | None) -> Iterator[Candidate]:
     elif isinstance(option.type, click.Path) or option.metavar in ("FILE", "DIR"):
         yield (DIRECTORIES if option.metavar == "DIR" else FILES), ""
     elif option.name == "isolation":
-        for word in ("range", "single", "chroot", "proot", "none"):
-            yield word, ""
+        from tiffin.builder.api.machine import TIERS
+
+        yield from ((word, "") for word in TIERS)
     elif option.metavar and option.metavar.startswith("host|"):
-        for word in ("host", "none", "private") if "none" in option.metavar else ("host", "keep-id"):
-            yield word, ""
+        for word in option.metavar.split("|"):
+            yield word.partition("[")[0], ""
 
 
 def _arguments(command: click.Command, count: int, root: str | None) -> Iterator[Candidate]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from tiffin.builder.cli.options.click_command import is_further
+from tiffin.builder.cli.options.click_command import FURTHER, is_further
 from tiffin.builder.version import VERSION
 
 WIDTH = 1000  # texts are not broken
-_SECTIONS = (("Options", False), ("Docker's options that change nothing here, or are refused", True))
+_SECTIONS = (("Options", False), (FURTHER, True))
 
 
 def commands(group: click.Group, path: Sequence[str] = ("tiffin",)) -> Iterator[tuple[tuple[str, ...], click.Command]]:

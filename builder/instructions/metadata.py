@@ -1,5 +1,5 @@
-"""Instructions that only change the configuration: CMD, ENTRYPOINT, HEALTHCHECK, MAINTAINER, ONBUILD, SHELL,
-STOPSIGNAL, USER, VOLUME."""
+"""Instructions that only change the configuration: CMD, ENTRYPOINT, EXPOSE, HEALTHCHECK, MAINTAINER, ONBUILD,
+SHELL, STOPSIGNAL, USER, VOLUME."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.oci.config import Healthcheck
 from tiffin.cache.foundation.values import dataclass, replace
 
+MAX_PORT = 65535
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
 SIGNALS = frozenset(
     (
@@ -281,9 +282,6 @@ class Volume:
             raise DockerfileError("VOLUME specified can not be an empty string", span=self.span, remedy="name a path")
         both = tuple(sorted({*scope.config.volumes, *paths}))
         scope.configure(f"VOLUME [{' '.join(paths)}]", volumes=both)
-
-
-MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from tiffin.builder.cli.options.common import RegistryArguments
 from tiffin.builder.cli.options.option import FLAG, MANY, NUMBER, Arguments, Option
 
 _NOTHING = {"", "no"}  # values of refused options that ask for what is so anyhow: --restart no
-_FURTHER = "Docker's options that change nothing here, or are refused"
+FURTHER = "Docker's options that change nothing here, or are refused"
 
 
 class OptionalValue(click.Option):
@@ -49,7 +49,7 @@ class RowsCommand(click.Command):
             record = param.get_help_record(ctx)
             if record is not None and isinstance(param, click.Option):
                 (further if is_further(param) else own).append(record)
-        for title, records in (("Options", own), (_FURTHER, further)):
+        for title, records in (("Options", own), (FURTHER, further)):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)

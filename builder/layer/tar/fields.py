@@ -7,6 +7,7 @@ from tiffin.builder.errors import CorruptError
 NANOSECONDS = 1_000_000_000
 MAX_SECONDS = 1 << 40  # far beyond what any file system stores; keeps times within 64 bits of nanoseconds' quotient
 MAX_DECIMAL_DIGITS = 20  # of a 64-bit number
+SNIFF_BYTES = 512  # one tar block, which also holds every compression's magic
 _AGAIN = "fetch it again"
 
 
@@ -83,11 +84,8 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-SNIFF_BYTES = 512  # one tar block, which also holds every compression's magic
-
-
 def looks_like_tar(head: bytes) -> bool:
-    """A tar header's checksum decides (old tars have no magic)."""
+    """Tell whether a block begins a tar: its header's checksum decides (old tars have no magic)."""
     if len(head) < SNIFF_BYTES or not head[0]:
         return False
     try:
