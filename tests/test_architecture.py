@@ -158,3 +158,26 @@ def test_folders_are_small() -> None:
     assert {name: size for name, size in sizes.items() if size > MAX_MODULES} == {
         "builder/cli/commands": sizes["builder/cli/commands"]
     }
+
+
+def test_tiers_are_asked_what_they_can_do_and_not_for_their_names() -> None:
+    """A new tier is a file and a row: nobody else compares one, or loads one by its name (but that which runs nothing)."""
+    folder = "tiffin.builder.sandbox.tiers"
+    objects = {
+        f"{folder}.{path.stem}"
+        for path in (ROOT / "builder/sandbox/tiers").glob("*.py")
+        if "TIER =" in path.read_text()
+    }
+    assert len(objects) >= 5
+    wrong = []
+    for path in (ROOT / "builder").rglob("*.py"):
+        if path.parent.name == "tiers":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            compared += [node.subject] if isinstance(node, ast.Match) else []
+            if any(isinstance(value, ast.Attribute) and value.attr == "tier" for value in compared):
+                wrong.append(f"{path}:{node.lineno} compares a tier")
+        loaded = {name.rpartition(".")[0] for name in imports(path) if name != f"{folder}.none.NO_ISOLATION"}
+        wrong += [f"{path} imports {name}" for name in loaded & objects]
+    assert wrong == []

@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.sandbox import remediation, tiers
-from tiffin.builder.sandbox.cgroup import find_trees
-from tiffin.builder.sandbox.isolation import NAMES, Isolation
-from tiffin.builder.sandbox.remediation import Advice as Advice
-from tiffin.builder.sandbox.tiers import TierReport as TierReport
+from tiffin.builder.sandbox.tiers.table import NAMES
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 from tiffin.cache.foundation.values import dataclass
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.isolation import Advice as Advice
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.isolation import TierReport as TierReport
 
 TIERS = NAMES  # of isolation, best first
 
@@ -33,11 +35,15 @@ class Machine:
 
 def look(session: Session) -> Machine:
     """Try every tier of isolation, in child processes."""
+    from tiffin.builder.sandbox.cgroup import find_trees
+    from tiffin.builder.sandbox.tiers.choice import best, probe
+    from tiffin.builder.sandbox.tiers.remediation import advice
+
     with session.state.scratch("probe") as place:
-        reports = tiers.probe(place)
+        reports = probe(place)
     return Machine(
         reports=reports,
-        chosen=os.environ.get("TIFFIN_ISOLATION") or tiers.best(reports).name,
-        lifts=remediation.advice(reports),
+        chosen=os.environ.get("TIFFIN_ISOLATION") or best(reports).name,
+        lifts=advice(reports),
         has_cgroups=bool(find_trees()),
     )

@@ -198,11 +198,12 @@ class _Run:
             opens=reach.opens,
         )
         if spec.root_dir:
-            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, substitute_mounts
+            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
 
             aside = container.folder / "aside"
             aside.mkdir()
-            spec = substitute_mounts(spec, stack.enter_context(MountSubstitutes(container.upper, aside)))
+            places = stack.enter_context(MountSubstitutes(container.upper, aside))
+            spec = made.isolation.tier.prepare_root(spec, places)
         stdin, stdout, stderr = attached.opened(spec)
         running = made.launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)

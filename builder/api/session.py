@@ -132,7 +132,7 @@ class Session:
     ) -> Isolation:
         """Enter the user namespace of the best tier that runs commands. Raises SandboxError where none does."""
         found = self.isolate(isolation, meanwhile, keep=keep)
-        if found.tier == "none":
+        if not found.tier.runs_commands:
             raise SandboxError(
                 f"a command needs a sandbox, and this machine allows none ({found.refusal})", remedy=found.remedy
             )
@@ -156,10 +156,10 @@ class Session:
         memory = TierMemory(self.state.locks / "tier")
         found = None if forced else memory.recall()
         if found is None:
-            from tiffin.builder.sandbox import tiers
+            from tiffin.builder.sandbox.tiers.choice import choose
 
             with self.state.scratch("probe") as place:
-                found = tiers.choose(forced, place)
+                found = choose(forced, place)
             if not forced:
                 memory.remember(found)
         if keep is not None and found.id_map is not None and found.id_map.helpers is not None:
@@ -184,7 +184,7 @@ class Session:
     ) -> Isolation:
         """Go on in the namespace that this process is in; raises SandboxError for what only another one has."""
         keeps = entered.id_map is not None and entered.id_map.keeps
-        if (wanted or entered.tier) != entered.tier or (keep is not None) != keeps:
+        if wanted not in (None, "", entered.tier.name) or (keep is not None) != keeps:
             raise SandboxError(
                 f"this process is in the user namespace of isolation {entered.tier} already, and there is no way back",
                 remedy="do this in a process of its own",

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.image.users import User
-from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.values import dataclass
 from tiffin.cache.store.snapshots import Snapshots
-
-EMULATES_NONE = "isolation chroot emulates none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +46,22 @@ def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Dige
         owned = next((found for item in demands if (found := item.beyond((uid_limit, gid_limit)))), None)
         cause = str(owned) if owned else cause
         device = next((item.device for item in demands if item.device), "")
-    if isolation.tier == SINGLE:
+    if isolation.tier.emulates_always:
         return Reach(opens=bool(device))
-    if isolation.tier == RANGE:
+    if isolation.tier.emulates_on_demand:
         cause = cause or (f'the device node "{device}"' if device else "")
         return Reach(emulated=bool(cause), opens=bool(device), cause=cause)
-    if isolation.tier == CHROOT and cause:
-        raise _refusal(cause, isolation, EMULATES_NONE)
-    if isolation.tier == CHROOT and device and isolation.has_part_of_ids:
-        message, remedy = device_refusal(device, EMULATES_NONE)
+    if isolation.tier.refuses_owners and cause:
+        raise _refusal(cause, isolation, emulates_none(isolation))
+    if isolation.tier.refuses_owners and device and isolation.has_part_of_ids:
+        message, remedy = device_refusal(device, emulates_none(isolation))
         raise SandboxError(message, remedy=remedy)
     return Reach()
+
+
+def emulates_none(isolation: Isolation) -> str:
+    """Return why owners are not emulated, for an error."""
+    return f"isolation {isolation.tier} emulates none"
 
 
 def device_refusal(device: str, reason: str) -> tuple[str, str]:

@@ -130,14 +130,15 @@ def make_spec(
     mounts = list(mounted.mounts)
     if console and isolation.has_mounts:
         mounts.append(Bind(host_path=console, path="/dev/console"))
-    argv, capabilities = command_of(config, options), isolation.allowed(options.capabilities)
+    argv, capabilities = command_of(config, options), isolation.tier.allowed(options.capabilities)
     return SandboxSpec(
         scratch_dir=os.fspath(container.scratch),
         lower_dirs=tuple(os.fspath(tree) for tree in trees) if isolation.overlay else (),
         upper_dir=os.fspath(container.upper) if isolation.overlay else "",
         work_dir=os.fspath(container.work) if isolation.overlay else "",
         root_dir="" if isolation.overlay else os.fspath(container.upper),
-        tier=isolation.tier,
+        has_namespaces=isolation.tier.has_namespaces,
+        is_traced=isolation.tier.is_traced,
         emulated=emulated,
         opens=opens,
         own_pids=isolation.own_pids,

@@ -11,7 +11,6 @@ import select
 import stat
 
 from tiffin.builder.errors import StoreError
-from tiffin.builder.sandbox.isolation import CHROOT
 from tiffin.builder.sandbox.launch import Running
 from tiffin.builder.sandbox.spec import SandboxSpec
 
@@ -47,7 +46,7 @@ class Streams:
 
     def opened(self, spec: SandboxSpec) -> tuple[int, int, int]:
         """The streams of the command of `spec`, whose root is there."""
-        self._spec = spec if spec.tier == CHROOT else None
+        self._spec = spec if spec.named_streams else None
         stdin, stdout = self._stdin(), self._output(STDOUT)
         if self._is_given(STDERR) or not os.path.sameopenfile(STDOUT, STDERR):
             return stdin, stdout, self._output(STDERR)

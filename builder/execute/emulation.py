@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from tiffin.builder.containers.reach import EMULATES_NONE, device_refusal, refusal_of
+from tiffin.builder.containers.reach import device_refusal, emulates_none, refusal_of
 from tiffin.builder.errors import BuildError, Span
 from tiffin.builder.events import Noted, Sink
 from tiffin.builder.image.chain import Chain
@@ -20,7 +20,7 @@ from tiffin.builder.instructions.ops import CacheMount, Origin, RunOp, SecretMou
 from tiffin.builder.layer.demands import Demands, Limits
 from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.sandbox.child.emulation.supervisor import NESTED
-from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import DEVICE_WISH, Abandoned
 from tiffin.cache.foundation.values import dataclass, replace
 from tiffin.cache.store.mounts import CacheMounts
@@ -62,7 +62,7 @@ class Emulator:
     @property
     def is_at_hand(self) -> bool:
         """Whether steps can run with emulated owners where they are true else."""
-        return self._isolation.tier == RANGE
+        return self._isolation.tier.emulates_on_demand
 
     def goes_beyond(self, demands: Demands) -> bool:
         """Whether a tree with true owners could not hold a layer."""
@@ -78,11 +78,11 @@ class Emulator:
         demands = self._layers.demands(seen)
         owned = next((found for item in demands if (found := item.beyond(self.limits))), None)
         device = next((item.device for item in demands if item.device), "")
-        if self._isolation.tier not in (RANGE, SINGLE):
-            if self._isolation.tier == CHROOT:
+        if not self._isolation.tier.emulates_owners:
+            if self._isolation.tier.refuses_owners:
                 self._refuse(str(owned or "") or self._mounted(op), device, span)
             return Emulation()
-        if self._isolation.tier == SINGLE:
+        if self._isolation.tier.emulates_always:
             if demands and self._isolation.unsupervised not in ("", NESTED):
                 raise refusal(_first(demands), self.limits, self._isolation.unsupervised, span)
             return Emulation(opens=bool(device))
@@ -97,14 +97,14 @@ class Emulator:
             return
         if self.is_at_hand:
             raise Abandoned(f"user {uid}:{max(gids)}")
-        if self._isolation.tier == CHROOT:
-            raise refusal(f"user {uid}:{max(gids)}", self.limits, EMULATES_NONE, span)
+        if self._isolation.tier.refuses_owners:
+            raise refusal(f"user {uid}:{max(gids)}", self.limits, emulates_none(self._isolation), span)
 
     def more(self, emulation: Emulation, wish: Abandoned, name: str, span: Span) -> Emulation:
         """What a step is run again with that asked for more. Raises BuildError where there is no more."""
         if isinstance(wish, Unforeseen):
             return wish.emulation
-        if self._isolation.tier == CHROOT:
+        if self._isolation.tier.refuses_owners:
             raise self._refusal_of_wish(wish, span)
         self.tell(f"{name}: {wish.what} is beyond this user namespace; the step runs again with owners emulated", name)
         owners = self.is_at_hand
@@ -113,8 +113,10 @@ class Emulator:
 
     def _refusal_of_wish(self, wish: Abandoned, span: Span) -> BuildError:
         if not wish.what.startswith(DEVICE_WISH):
-            return refusal(wish.what, self.limits, EMULATES_NONE, span)
-        message, remedy = device_refusal(wish.what.removeprefix(DEVICE_WISH).removeprefix("device "), EMULATES_NONE)
+            return refusal(wish.what, self.limits, emulates_none(self._isolation), span)
+        message, remedy = device_refusal(
+            wish.what.removeprefix(DEVICE_WISH).removeprefix("device "), emulates_none(self._isolation)
+        )
         return BuildError(message, span=span, remedy=remedy)
 
     def tell(self, text: str, once: str) -> None:
@@ -136,9 +138,9 @@ class Emulator:
     def _refuse(self, cause: str, device: str, span: Span) -> None:
         """In a chroot of a pod: nobody emulates there."""
         if cause:
-            raise refusal(cause, self.limits, EMULATES_NONE, span)
+            raise refusal(cause, self.limits, emulates_none(self._isolation), span)
         if device and self._isolation.has_part_of_ids:
-            message, remedy = device_refusal(device, EMULATES_NONE)
+            message, remedy = device_refusal(device, emulates_none(self._isolation))
             raise BuildError(message, span=span, remedy=remedy)
 
 

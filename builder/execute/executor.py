@@ -34,9 +34,8 @@ from tiffin.builder.layer.unchanged import reduced
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
 from tiffin.builder.plain_text import rfc3339
-from tiffin.builder.sandbox.isolation import PROOT
 from tiffin.builder.sandbox.launch import Abandoned
-from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, substitute_mounts
+from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
 from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.builder.sources.context import Contexts
 from tiffin.builder.sources.layer_files import Members
@@ -198,10 +197,10 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         """Run in a root of its own, and find out what changed by looking before and after."""
         runner, sink = self._step_context.runner, self._step_context.sink
         assert runner is not None
-        aside = request.scratch / "aside"
+        tier, aside = runner.isolation.tier, request.scratch / "aside"
         aside.mkdir()
         with self._mounted(job, request) as (spec, mounted), MountSubstitutes(copied.path, aside) as places:
-            spec = substitute_mounts(spec, places)
+            spec = tier.prepare_root(spec, places)
             with phase(sink, "scan"):
                 before = scan(copied.path, places.places)
             with phase(sink, "command"):
@@ -211,8 +210,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 after = scan(copied.path, places.places)
                 for found in (before, after):
                     drop_unused(found, places.made)
-                owner = (os.geteuid(), os.getegid()) if runner.isolation.tier == PROOT else (0, 0)
-                changes = diff_scans(copied.path, before, after, owner=owner)
+                changes = diff_scans(copied.path, before, after, owner=tier.root_ids())
                 left = reduced(changes, TablesBelow(self._tables(job.chain)), epoch_ns=self._epoch_ns())
                 set_times(copied.path, [*left.retimed, *left.restored])
                 made = self._keep_packed(job, left.changes)

@@ -21,7 +21,7 @@ from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file
 from tiffin.builder.sandbox.expected_users import expects_users
-from tiffin.builder.sandbox.isolation import RANGE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import Launcher, Running
 from tiffin.builder.sandbox.mount_substitutes import stream_pipe
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED, filter_for
@@ -148,7 +148,7 @@ def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isol
         mounts.append(Bind(host_path=os.fspath(script), path=f"{SCRIPT_DIRECTORY}/{op.script.name}", read_only=True))
     hostname = around.hostname or HOSTNAME
     places = [Stub(path=root.resolve(path), is_directory=False) for path in ("etc/hosts", "etc/resolv.conf")]
-    capabilities = isolation.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES)
+    capabilities = isolation.tier.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES)
     seccomp = filter_for(UNCONFINED if op.insecure else around.seccomp, capabilities, filters)
     return SandboxSpec(
         scratch_dir=os.fspath(request.scratch),
@@ -157,10 +157,11 @@ def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isol
         upper_dir=os.fspath(request.upper or ""),
         work_dir=os.fspath(request.work or ""),
         root_dir=os.fspath(request.root_dir or ""),
-        tier=isolation.tier,
+        has_namespaces=isolation.tier.has_namespaces,
+        is_traced=isolation.tier.is_traced,
         emulated=request.emulation.owners,
         opens=request.emulation.opens,
-        abandons=not request.emulation.opens or (isolation.tier == RANGE and not request.emulation.owners),
+        abandons=not request.emulation.opens or (isolation.tier.emulates_on_demand and not request.emulation.owners),
         own_pids=isolation.own_pids,
         volatile=True,
         argv=op.argv,

@@ -1,30 +1,92 @@
-"""How commands are kept apart on this machine, as a value: the tier that was chosen and what it can do here."""
+"""How commands are kept apart: what a tier of isolation is, and the one that was chosen with what it can do on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from tiffin.builder.sandbox.child.idmaps import own_limits
-from tiffin.builder.sandbox.child.kernel import CAPABILITIES
-from tiffin.builder.sandbox.userns import ALL_IDS, IdMap, effective_capabilities
+from tiffin.builder.sandbox.userns import ALL_IDS, IdMap
+from tiffin.cache.foundation.typed import TYPE_CHECKING, Protocol
 from tiffin.cache.foundation.values import dataclass
 
-RANGE, SINGLE, CHROOT, PROOT, NONE = "range", "single", "chroot", "proot", "none"
-NAMES = (RANGE, SINGLE, CHROOT, PROOT, NONE)
-CHROOT_FLAVOR = "root"  # real root's files are the same with and without a user namespace
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
+    from tiffin.builder.sandbox.spec import SandboxSpec
+
 PLAIN_FLAVOR = "plain"
 NO_LIMIT = 1 << 32
-LEADING_OUT = ("SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH")  # of a chroot
+
+
+class Tier(Protocol):
+    """One way to keep commands apart, an object in a file of tiffin.builder.sandbox.tiers.
+
+    What it can do callers ask of its attributes, never of its name.
+    """
+
+    name: str
+    is_automatic: bool = True  # taken where --isolation does not say otherwise
+    runs_commands: bool = True
+    has_namespaces: bool = False  # of mounts, host names and IPC, within a user namespace
+    is_traced: bool = (
+        False  # a program runs the command, which enters the root and is another user in that program's own way
+    )
+    keeps_owners: bool = False  # files on disk have the owners of the image, as far as the kernel has the ids
+    emulates_owners: bool = False  # owners that the kernel cannot hold are recorded, and a supervisor shows them
+    flavor: str = PLAIN_FLAVOR  # names trees of files whose owners mean something here only, where no id map does
+
+    def probe(self, directory: Path) -> TierReport:
+        """Try it, in a child process; what it mounts is mounted in `directory`."""
+
+    def plan(self) -> IdMap | None:
+        """Return the user namespace that would be entered, as far as that can be told without trying; None for no such."""
+        return None
+
+    def advise(self, mounted: TierReport | None) -> Sequence[Advice]:
+        """Return what would allow this tier where it does not work. `mounted`: the best that works and has namespaces."""
+        return ()
+
+    def allowed(self, capabilities: Sequence[str]) -> tuple[str, ...]:
+        """Return those of `capabilities` that a run may have."""
+        return tuple(capabilities)
+
+    def prepare_root(self, spec: SandboxSpec, places: MountSubstitutes) -> SandboxSpec:
+        """Put into a root on disk what `spec` needs there; return the spec as it then runs. Raises SandboxError, StoreError."""
+        places.mount_points(spec)
+        return spec
+
+    def root_ids(self) -> tuple[int, int]:
+        """Return the ids on disk of files that root in a sandbox makes, as tiffin sees them."""
+        return 0, 0
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def emulates_on_demand(self) -> bool:
+        """Whether owners are the kernel's, and a step that goes beyond them runs again with emulated ones."""
+        return self.emulates_owners and self.keeps_owners
+
+    @property
+    def emulates_always(self) -> bool:
+        """Whether all owners are emulated."""
+        return self.emulates_owners and not self.keeps_owners
+
+    @property
+    def refuses_owners(self) -> bool:
+        """Whether owners are the kernel's, and what goes beyond them cannot run."""
+        return self.keeps_owners and not self.emulates_owners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """A tier as it is here. `id_map` is None without a user namespace; `refusal` says why NONE is all there is."""
+    """A tier as it is here. `id_map` is None without a user namespace; `refusal` says why none runs commands."""
 
-    tier: str
+    tier: Tier
     id_map: IdMap | None = None
     overlay: bool = False  # layers are mounted over each other; else each run gets a copied root
-    unsupervised: str = ""  # why owners are not emulated under SINGLE, "" where they are
+    unsupervised: str = ""  # why a tier that emulates owners does not here, "" where it does
     own_pids: bool = False  # a pid namespace with a /proc of its own; else what a run leaves is looked for and killed
     refusal: str = ""
     remedy: str = ""
@@ -32,14 +94,12 @@ class Isolation:
     @property
     def flavor(self) -> str:
         """What names trees of files whose owners mean something under this tier only."""
-        if self.id_map is not None:
-            return self.id_map.tag
-        return CHROOT_FLAVOR if self.tier == CHROOT else PLAIN_FLAVOR
+        return self.id_map.tag if self.id_map is not None else self.tier.flavor
 
     @property
     def limits_of_ids(self) -> tuple[int, int]:
         """The first uid and the first gid that files cannot have here, once the id map is entered."""
-        if self.tier in (PROOT, NONE):  # which do not give files away at all
+        if not (self.tier.keeps_owners or self.tier.emulates_owners):  # files are not given away at all
             return NO_LIMIT, NO_LIMIT
         return self.id_map.limits if self.id_map is not None else own_limits()
 
@@ -58,19 +118,12 @@ class Isolation:
         """Whether a run has a mount namespace."""
         return self.id_map is not None
 
-    def allowed(self, capabilities: Sequence[str]) -> tuple[str, ...]:
-        """Those of `capabilities` a run may have. In a chroot not the one that leads out of it, and none we lack."""
-        if self.tier != CHROOT:
-            return tuple(capabilities)
-        own = effective_capabilities()
-        return tuple(name for name in capabilities if name not in LEADING_OUT and own >> CAPABILITIES.index(name) & 1)
-
     def limits(self) -> tuple[str, ...]:
-        """What is less than it could be, in words; nothing for a machine that refuses nothing."""
+        """Return what is less than it could be, in words; nothing for a machine that refuses nothing."""
         found = []
         if self.unsupervised:
             found.append(self.unsupervised)
-        if self.tier in (RANGE, SINGLE):
+        if self.tier.has_namespaces:
             if not self.overlay:
                 found.append(
                     "overlay mounts are refused in the state directory (is it on overlayfs?), so layers are copied "
@@ -81,3 +134,34 @@ class Isolation:
                     "a fresh /proc is refused, so runs share the process numbers: procMount: Unmasked lifts it"
                 )
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierReport:
+    """One tier: whether it works here, and if not why and what would help."""
+
+    tier: Tier
+    reason: str = ""
+    remedy: str = ""
+    isolation: Isolation | None = None  # where it works
+
+    @property
+    def name(self) -> str:
+        return self.tier.name
+
+    @property
+    def usable(self) -> bool:
+        """Whether it works here."""
+        return self.isolation is not None
+
+    def limits(self) -> tuple[str, ...]:
+        """Return what is less than it could be where it works."""
+        return self.isolation.limits() if self.isolation is not None else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """Something to change, and how."""
+
+    what: str
+    text: str

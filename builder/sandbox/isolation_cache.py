@@ -27,19 +27,20 @@ class TierMemory:
 
     def recall(self) -> Isolation | None:
         """The tier that worked before, or None. That none worked is not remembered."""
-        from tiffin.builder.sandbox import userns
-        from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+        from tiffin.builder.sandbox.isolation import Isolation
+        from tiffin.builder.sandbox.tiers.table import tier_named
 
         try:
-            tier, overlay, own_pids, situation = self._path.read_text().split(" ", 3)
+            name, overlay, own_pids, situation = self._path.read_text().split(" ", 3)
         except (OSError, ValueError):
             return None
         if not situation or situation != _situation():
             return None
-        if tier == CHROOT:
-            return Isolation(tier=CHROOT)
-        id_map = {RANGE: userns.plan_range, SINGLE: userns.plan_single}.get(tier, lambda: None)()
-        if id_map is None:
+        tier = tier_named(name)
+        if tier is None or not (tier.is_automatic and tier.runs_commands):
+            return None
+        id_map = tier.plan()
+        if id_map is None and tier.has_namespaces:
             return None
         return Isolation(tier=tier, id_map=id_map, overlay=overlay == YES, own_pids=own_pids == YES)
 
@@ -47,7 +48,7 @@ class TierMemory:
         """Note that it works here and now; not where something is missing that would be forgotten."""
         if isolation.unsupervised:
             return
-        words = (isolation.tier, *(YES if has else NO for has in (isolation.overlay, isolation.own_pids)))
+        words = (isolation.tier.name, *(YES if has else NO for has in (isolation.overlay, isolation.own_pids)))
         temporary = self._path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
             temporary.write_text(f"{' '.join(words)} {_situation()}")

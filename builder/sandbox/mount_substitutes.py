@@ -1,7 +1,8 @@
 """What a run needs in a root directory on disk: put there before it, taken out after it, without a trace.
 
 Where nothing can be mounted, files and directories stand in for /proc, /dev, /etc/resolv.conf and the mounts of a step;
-what the image has there is kept aside meanwhile. Where mounts work, only mount points that are missing are made.
+what the image has there is kept aside meanwhile. Where mounts work, only mount points that are missing are made. Which of it a
+root needs its tier knows (Tier.prepare_root).
 
 Nothing of a run is alive before and after it, so no path changes between look and use; links of its making lead
 nowhere, as every parent is opened inside the root (openat2).
@@ -13,28 +14,15 @@ import binascii
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox import proot
 from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.values import dataclass
 
-STREAMS = ("stdout", "stderr")
-DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-PROC_FILES = (  # those that say the same to every process
-    "cmdline", "cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys/fs/file-max",
-    "sys/kernel/cap_last_cap", "sys/kernel/hostname", "sys/kernel/ngroups_max", "sys/kernel/osrelease",
-    "sys/kernel/ostype", "sys/kernel/pid_max", "sys/kernel/random/boot_id", "sys/kernel/threads-max",
-    "sys/net/core/somaxconn", "sys/vm/max_map_count", "sys/vm/overcommit_memory",
-)  # fmt: skip
-SYS_FILES = tuple(f"devices/system/cpu/{name}" for name in ("online", "possible", "present"))
-MOUNTS = b"rootfs / rootfs rw 0 0\n"
-MAX_FILE_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -108,6 +96,35 @@ class MountSubstitutes:
             self.directory(path)
         else:
             self.file(path, b"")
+
+    def mount_points(self, spec: SandboxSpec) -> None:
+        """All that is mounted on in `spec`, unless the root has it."""
+        for name in ("dev", "proc", "sys"):
+            self.mount_point(name, is_directory=True)
+        for name in ("etc/hosts", "etc/resolv.conf"):
+            self.mount_point(name, is_directory=False)
+        for stub in spec.stubs:
+            self.mount_point(stub.path, is_directory=stub.is_directory)
+
+    def put_files(self, spec: SandboxSpec) -> None:
+        """The generated files of `spec`, and what stands in for its mounts where there are none."""
+        self.file("etc/hosts", spec.hosts.encode("utf-8", "surrogateescape"))
+        self.file("etc/resolv.conf", spec.resolv_conf.encode("utf-8", "surrogateescape"))
+        for mount in spec.mounts:
+            self._put_mount(mount)
+
+    def _put_mount(self, mount: Mount) -> None:
+        path = mount.path.strip("/")
+        match mount:
+            case Tmpfs():
+                self.directory(path, mount.mode)
+            case SecretFile():
+                self.file(path, binascii.a2b_base64(mount.data), mount.mode, uid=mount.uid, gid=mount.gid)
+            case Bind():
+                source = Path(mount.host_path, mount.source) if mount.source else Path(mount.host_path)
+                self.move_in(path, source)
+            case Layers():
+                raise AssertionError("layers are copied where there are no mounts")
 
     @contextlib.contextmanager
     def _cleared(self, path: str, source: Path | None = None) -> Iterator[tuple[int, str, str]]:
@@ -195,41 +212,13 @@ def _times_kept(directory: int) -> Iterator[None]:
     os.utime(directory, ns=(st.st_atime_ns, st.st_mtime_ns))
 
 
-def substitute_mounts(spec: SandboxSpec, places: MountSubstitutes) -> SandboxSpec:
-    """Put into the root what `spec` needs there; the spec as it then runs. Raises SandboxError, StoreError."""
-    match spec.tier:
-        case "chroot":
-            has_nodes = _stand_in_system(places, tty=spec.tty)
-            _stand_in_files(spec, places)
-            for mount in spec.mounts:
-                _stand_in(mount, places)
-            return replace(spec, mounts=(), device_files=not has_nodes)
-        case "proot":
-            for name in ("dev", "proc", "sys"):
-                places.mount_point(name, is_directory=True)
-            _stand_in_files(spec, places)
-            for mount in spec.mounts:
-                _stand_in(mount, places)
-            argv = proot.command(spec.root_dir, spec.argv, cwd=spec.cwd, uid=spec.uid, gid=spec.gid)
-            env = (*spec.env, f"{proot.TEMPORARY}={spec.scratch_dir}")  # /tmp may be read-only
-            return replace(spec, mounts=(), argv=argv, env=env)
-        case _:
-            for name in ("dev", "proc", "sys"):
-                places.mount_point(name, is_directory=True)
-            for name in ("etc/hosts", "etc/resolv.conf"):
-                places.mount_point(name, is_directory=False)
-            for stub in spec.stubs:
-                places.mount_point(stub.path, is_directory=stub.is_directory)
-            return spec
-
-
 def stream_pipe(spec: SandboxSpec, name: str) -> tuple[int, int]:
     """A pipe for a stream of a command that is about to begin, which it can open as /dev/NAME: both ends, the caller's to close.
 
     That is a link into /proc/self; in a chroot, which has none, the pipe itself stands there. Not for stdin: who opened it
     late would wait for somebody to write.
     """
-    if spec.tier != "chroot":
+    if not spec.named_streams:
         return os.pipe2(os.O_CLOEXEC)
     path = f"{spec.root_dir}/dev/{name}"
     os.unlink(path)
@@ -242,81 +231,6 @@ def stream_pipe(spec: SandboxSpec, name: str) -> tuple[int, int]:
 
 def join_streams(spec: SandboxSpec) -> None:
     """Make /dev/stderr of such a command what its /dev/stdout is."""
-    if spec.tier == "chroot":
+    if spec.named_streams:
         os.unlink(f"{spec.root_dir}/dev/stderr")
         os.symlink("stdout", f"{spec.root_dir}/dev/stderr")
-
-
-def _stand_in_system(places: MountSubstitutes, *, tty: bool) -> bool:
-    """/dev, /proc and /sys as far as they can be had; returns whether that of /dev are true device nodes."""
-    dev = places.directory("dev")
-    for name in STREAMS:  # but where it has a pipe of its own (stream_pipe)
-        os.symlink("tty" if tty else "null", f"{places.root}/{dev}/{name}")
-    made = [name for name, number in DEVICES.items() if _make_device(f"{places.root}/{dev}/{name}", *number)]
-    has_nodes = len(made) == len(DEVICES)
-    if not has_nodes:
-        _make_device_files(f"{places.root}/{dev}")
-    for name in ("pts", "mqueue"):
-        (places.root / dev / name).mkdir(mode=0o755)
-    shm = places.root / dev / "shm"
-    shm.mkdir()
-    shm.chmod(0o1777)
-    for top, names in (("proc", PROC_FILES), ("sys", SYS_FILES)):
-        folder = places.root / places.directory(top)
-        for name in names:
-            _copy_file(Path(f"/{top}/{name}"), folder / name)
-    proc = places.root / "proc"
-    (proc / "mounts").write_bytes(MOUNTS)
-    return has_nodes
-
-
-def _stand_in_files(spec: SandboxSpec, places: MountSubstitutes) -> None:
-    places.file("etc/hosts", spec.hosts.encode("utf-8", "surrogateescape"))
-    places.file("etc/resolv.conf", spec.resolv_conf.encode("utf-8", "surrogateescape"))
-
-
-def _make_device(path: str, major: int, minor: int) -> bool:
-    """A node; False where that is not allowed, or nobody can open one."""
-    try:
-        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-        os.chmod(path, 0o666)
-        if not path.endswith("/tty"):  # there is none to open
-            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        return True
-    except PermissionError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return False
-
-
-def _make_device_files(folder: str) -> None:
-    """What a supervisor answers for in the place of nodes (tiffin.builder.sandbox.child.emulation.device_files)."""
-    for name in (*DEVICES, "stdin"):
-        path = f"{folder}/{name}"
-        if name == "tty" or os.path.lexists(path):
-            continue
-        os.mknod(path, stat.S_IFREG if name == "null" else stat.S_IFSOCK)
-        os.chmod(path, 0o666)
-    os.mkdir(f"{folder}/fd")
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    with contextlib.suppress(OSError):  # what this machine does not show is not there
-        with source.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-
-
-def _stand_in(mount: Mount, places: MountSubstitutes) -> None:
-    path = mount.path.strip("/")
-    match mount:
-        case Tmpfs():
-            places.directory(path, mount.mode)
-        case SecretFile():
-            places.file(path, binascii.a2b_base64(mount.data), mount.mode, uid=mount.uid, gid=mount.gid)
-        case Bind():
-            source = Path(mount.host_path, mount.source) if mount.source else Path(mount.host_path)
-            places.move_in(path, source)
-        case Layers():
-            raise AssertionError("layers are copied where there are no mounts")

@@ -92,7 +92,9 @@ class SandboxSpec:
     argv: tuple[str, ...]
     env: tuple[str, ...]
     root_dir: str = ""
-    tier: str = "range"  # "chroot" and "proot" have no namespaces, and so no mounts
+    has_namespaces: bool = True  # else nothing can be mounted: the command goes into `root_dir` as it is
+    is_traced: bool = False  # by a program that runs the command, which enters `root_dir` in its own way
+    named_streams: bool = False  # no /proc leads to the streams, so their pipes stand in /dev
     emulated: bool = False  # in a namespace of one id within the one there is: owners are emulated
     opens: bool = False  # device nodes, which are emulated too, can be opened
     device_files: bool = False  # /dev has files in the place of nodes, as none can be made

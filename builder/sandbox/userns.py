@@ -30,11 +30,11 @@ MAPPER = 'read -r _ || exit 1; "$1" $3 & uids=$!; "$2" $4 & gids=$!; wait $uids 
 class IdMap:
     """A planned id map. `tag` names it in file names: trees unpacked under one map are useless under another."""
 
-    tier: str
     tag: str
     uids: tuple[Extent, ...]
     gids: tuple[Extent, ...]
     helpers: tuple[str, str] | None  # newuidmap and newgidmap, None to write directly
+    needs_mapper: bool = True  # another process has to write it; a process may map its own one id itself
     keeps: bool = False  # the process does not become root in it: tiffin.builder.sandbox.keepid
 
     @property
@@ -48,11 +48,6 @@ class IdMap:
         return f"one-{next(outside for inside, outside, _ in self.uids if inside == 0)}"
 
 
-def plan_id_map() -> IdMap:
-    """The best map this user seems to be allowed; whether the kernel agrees shows when it is tried."""
-    return plan_range() or plan_single()
-
-
 def plan_range() -> IdMap | None:
     """A map of many ids, or None: no CAP_SETUID, and no newuidmap or no line in /etc/subuid."""
     uid, gid = os.getuid(), os.getgid()
@@ -62,13 +57,12 @@ def plan_range() -> IdMap | None:
         if uid == 0 and sum(count for _, _, count in uids) >= MIN_RANGE:
             limits = first_missing(uids), first_missing(gids)
             tag = "root" if min(limits) >= ALL_IDS else f"root-{limits[0]}-{limits[1]}"
-            return IdMap(tier="range", tag=tag, uids=uids, gids=gids, helpers=None)
+            return IdMap(tag=tag, uids=uids, gids=gids, helpers=None)
     helpers = (_helper("newuidmap"), _helper("newgidmap")) if os.access(SHELL, os.X_OK) else ("", "")
     subuid, subgid = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
     if uid == 0 or not (helpers[0] and helpers[1] and subuid and subgid):
         return None
     return IdMap(
-        tier="range",
         tag=f"{uid}-{subuid[0]}-{subuid[1]}",
         uids=((0, uid, 1), (1, subuid[0], subuid[1])),
         gids=((0, gid, 1), (1, subgid[0], subgid[1])),
@@ -79,7 +73,7 @@ def plan_range() -> IdMap | None:
 def plan_single() -> IdMap:
     """The map every process may write: its own id becomes root."""
     uid, gid = os.getuid(), os.getgid()
-    return IdMap(tier="single", tag=f"one-{uid}", uids=((0, uid, 1),), gids=((0, gid, 1),), helpers=None)
+    return IdMap(tag=f"one-{uid}", uids=((0, uid, 1),), gids=((0, gid, 1),), helpers=None, needs_mapper=False)
 
 
 def why_no_range() -> str:
@@ -105,8 +99,7 @@ def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None
     """
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
-    needs_mapper = id_map.tier == "range"
-    mapper = _start_mapper(id_map, os.getpid(), ready_reader, ready_writer) if needs_mapper else 0
+    mapper = _start_mapper(id_map, os.getpid(), ready_reader, ready_writer) if id_map.needs_mapper else 0
     os.close(ready_reader)
     try:
         kernel.unshare(kernel.CLONE_NEWUSER)

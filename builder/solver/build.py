@@ -200,11 +200,11 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
     from tiffin.builder.execute.executor import StepContext, StepExecutor
     from tiffin.builder.execute.run_mounts import MountPreparer
     from tiffin.builder.execute.ssh_agents import Agents
-    from tiffin.builder.sandbox.isolation import NONE, Isolation
+    from tiffin.builder.sandbox.tiers.none import NO_ISOLATION
 
     with ExitStack() as stack:
         runner = emulator = roots = None
-        isolation = Isolation(tier=NONE)
+        isolation = NO_ISOLATION
         pending = solver.pending()
         if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
             _check_platforms(pending)
@@ -262,7 +262,7 @@ def _epoch_of(plan: Plan) -> int | None:
 
 def _check_isolation(pending: Sequence[tuple[StagePlan, int]], isolation: Isolation) -> None:
     """Say before anything is made that no RUN can run here."""
-    if isolation.tier != "none":
+    if isolation.tier.runs_commands:
         return
     first = next(stage.steps[number] for stage, number in pending if isinstance(stage.steps[number].op, RunOp))
     raise BuildError(

@@ -14,6 +14,7 @@ from tests.fakes.images import PLATFORM, FakeImages
 from tests.fakes.launcher import FakeLauncher
 from tests.fakes.sink import RecordingSink
 from tests.support.minimal_image import Files, layer
+from tests.support.tiers import SINGLE
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
@@ -22,7 +23,7 @@ from tiffin.builder.layer.index import MergedTree
 from tiffin.builder.oci.config import ImageConfig, RunConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
-from tiffin.builder.sandbox.isolation import SINGLE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.builder.solver.build import Built, Request, Services, build
 from tiffin.builder.solver.explain import Explainer
@@ -38,7 +39,7 @@ from tiffin.cache.store.statedir import StateDir
 OVERLAYS = Isolation(tier=SINGLE, overlay=True, own_pids=True)
 OWN = ((0, os.geteuid(), 1),)
 MOUNTS = Isolation(  # of a machine with mounts and one id
-    tier=SINGLE, id_map=IdMap(tier=SINGLE, tag="own", uids=OWN, gids=OWN, helpers=None), overlay=True, own_pids=True
+    tier=SINGLE, id_map=IdMap(tag="own", uids=OWN, gids=OWN, helpers=None), overlay=True, own_pids=True
 )
 COPIES = Isolation(tier=SINGLE, overlay=False, own_pids=True)
 GZIP, PLAIN = Compression(kind="gzip"), Compression(kind="none")

@@ -12,11 +12,12 @@ import click
 import pytest
 
 from tests.fakes.launcher import FakeLauncher
+from tests.support.tiers import NONE
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.app import app
 from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.errors import TiffinError
-from tiffin.builder.sandbox.isolation import NONE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import Launcher
 from tiffin.cache.store.statedir import finish
 

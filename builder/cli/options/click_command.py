@@ -13,6 +13,7 @@ from tiffin.builder.cli.options.common import RegistryArguments
 from tiffin.builder.cli.options.option import FLAG, MANY, NUMBER, Arguments, Option
 
 _NOTHING = {"", "no"}  # values of refused options that ask for what is so anyhow: --restart no
+TIERS = "{tiers}"  # in the help of an option: the names of all
 FURTHER = "Docker's options that change nothing here, or are refused"
 
 
@@ -102,7 +103,7 @@ def _parameter(row: Option, usage_error: type[click.UsageError]) -> click.Parame
         if row.kind == MANY:
             return click.Argument([row.field], nargs=-1, metavar=row.metavar, type=click.UNPROCESSED)
         return click.Argument([row.field], metavar=row.metavar)
-    details: dict[str, Any] = {"help": row.help, "default": row.default}
+    details: dict[str, Any] = {"help": _help(row), "default": row.default}
     if row.refused:
         details |= {"callback": _refuse(row, usage_error), "expose_value": False}
     if row.kind == FLAG:
@@ -123,6 +124,14 @@ def _parameter(row: Option, usage_error: type[click.UsageError]) -> click.Parame
         option.words = row.choices
         return option
     return click.Option([*row.names, row.field], **details)
+
+
+def _help(row: Option) -> str:
+    if TIERS not in row.help:
+        return row.help
+    from tiffin.builder.api import machine
+
+    return row.help.replace(TIERS, ", ".join(machine.TIERS))
 
 
 def _or_empty(_: click.Context, __: click.Parameter, value: str | None) -> str:

@@ -103,6 +103,6 @@ class RunArguments(ConfinementArguments, ProgressArguments, RegistryArguments, D
     init = flag("--init", help="An init of tiffin's is process 1: it reaps and passes signals on.")
     pull = text("--pull", choices=("always", "missing", "newer", "never"), default="missing", help="When to pull.")
     platform = text("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
-    isolation = text("--isolation", metavar="TIER", help="Force an isolation tier: range, single, chroot, proot.")
+    isolation = text("--isolation", metavar="TIER", help="Force an isolation tier: {tiers}.")
     cidfile = maybe("--cidfile", metavar="FILE", help="Write the container's id to FILE.")
     quiet = flag("-q", "--quiet", help="No progress of a pull.")

@@ -60,13 +60,13 @@ def be_command(
         if owners is not None:
             with step("watch over the owners of files"):
                 owners.enter()
-        if spec["tier"] != "proot":
+        if not spec["is_traced"]:
             go_to_directory(spec)
         signal.set_wakeup_fd(-1)
         for number in CHANGED:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if spec["tier"] == "proot":  # which enters the directory and emulates the user in its own way
+        if spec["is_traced"]:  # which enters the directory and emulates the user in its own way
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         else:
             become_user(spec)
@@ -91,12 +91,12 @@ def failure(exc: SetupError) -> dict[str, object]:
 
 def make_root(spec: _Spec) -> None:
     """Enter the root, by mounts or as it lies there, and import nothing from now on."""
-    if spec["tier"] == "chroot":
+    if spec["has_namespaces"]:
+        enter_root(spec)
+    elif not spec["is_traced"]:
         with step("enter the root"):
             os.chroot(spec["root_dir"])
             os.chdir("/")
-    elif spec["tier"] != "proot":
-        enter_root(spec)
     sys.path.clear()
     sys.meta_path.clear()
 
@@ -248,23 +248,23 @@ def drop_privileges(spec: _Spec) -> None:
         if spec["no_new_privs"]:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         elif program or spec["scoped"]:
-            with unless_chroot(spec):
+            with where_possible(spec):
                 kernel.set_capabilities(keep | {"SYS_ADMIN"})
     if spec["scoped"]:
-        with step("restrict the scope of sockets"), unless_chroot(spec):
+        with step("restrict the scope of sockets"), where_possible(spec):
             # with a pid namespace there is nobody else to signal but process 1, and that may be
             signals = 0 if spec["own_pids"] else kernel.LANDLOCK_SCOPE_SIGNAL
             kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | signals)
     if program:
-        with step("install the seccomp filter"), unless_chroot(spec):
+        with step("install the seccomp filter"), where_possible(spec):
             kernel.install_filter(program, spec["seccomp_flags"])
     with step("drop capabilities"):
         kernel.set_capabilities(keep)
 
 
-def unless_chroot(spec: _Spec) -> contextlib.AbstractContextManager[None]:
-    """Root of a pod lacks what this needs; there the pod's own filter has to do."""
-    return contextlib.suppress(PermissionError) if spec["tier"] == "chroot" else contextlib.nullcontext()
+def where_possible(spec: _Spec) -> contextlib.AbstractContextManager[None]:
+    """Pass over what root of a pod lacks the rights for; there the pod's own filter has to do."""
+    return contextlib.nullcontext() if spec["has_namespaces"] else contextlib.suppress(PermissionError)
 
 
 def execute(spec: _Spec, error_writer: int) -> None:

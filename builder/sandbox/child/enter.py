@@ -35,7 +35,6 @@ FORWARDED = tuple(
 )
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-WITHOUT_NAMESPACES = ("chroot", "proot")
 REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
 
 
@@ -83,7 +82,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
         connector.close()
     if not spec["own_pids"]:
         kill_descendants(reaped)
-        if spec["tier"] == "proot":
+        if spec["is_traced"]:
             remove_loaders(reaped)
     reply.close()  # nothing runs any more: who waits for that need not wait for the end of this interpreter
     os._exit(0)
@@ -102,7 +101,7 @@ def make_namespaces(spec: _Spec) -> None:
             loopback_up()
         with contextlib.suppress(OSError), open(UNPRIVILEGED_PORTS, "w") as file:  # as in Docker: any user may listen
             file.write("0")
-    if spec["tier"] in WITHOUT_NAMESPACES:
+    if not spec["has_namespaces"]:
         return
     for flag in (kernel.CLONE_NEWIPC, kernel.CLONE_NEWUTS):
         with contextlib.suppress(OSError):
@@ -175,7 +174,7 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
     with step("prepare to answer system calls"):
         if spec["device_files"]:
             owners = supervisor.channel_of_chroot()
-        elif spec["tier"] not in WITHOUT_NAMESPACES:
+        elif spec["has_namespaces"]:
             owners = supervisor.channel(
                 has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"], nests=spec["own_pids"]
             )
@@ -196,7 +195,7 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
     if owners is not None:
         owners.settle(frozenset(spec["capabilities"]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    if spec["tier"] == "proot":
+    if spec["is_traced"]:
         status = wait_for_tracer(command)
         remove_loaders({command})
     else:

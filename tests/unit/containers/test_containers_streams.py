@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiers import CHROOT, PROOT, RANGE, SINGLE
 from tiffin.builder.containers import limits
 from tiffin.builder.containers.limits import parse_limits
 from tiffin.builder.containers.reach import reach_of
@@ -22,7 +23,7 @@ from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.image.users import User
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.sandbox.cgroup import Limits
-from tiffin.builder.sandbox.isolation import CHROOT, PROOT, RANGE, SINGLE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation, Tier
 from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.builder.sandbox.userns import IdMap
@@ -261,9 +262,9 @@ BEYOND = Demands(by_uid=Owned(path="f", uid=5000, gid=0))
 DEVICE = Demands(device="dev/sda")
 
 
-def isolation(tier: str, ids: int = 10) -> Isolation:
+def isolation(tier: Tier, ids: int = 10) -> Isolation:
     extents = ((0, 1000, ids),)
-    return Isolation(tier=tier, id_map=IdMap(tier=tier, tag="x", uids=extents, gids=extents, helpers=None))
+    return Isolation(tier=tier, id_map=IdMap(tag="x", uids=extents, gids=extents, helpers=None))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def isolation(tier: str, ids: int = 10) -> Isolation:
     ],
 )
 def test_what_is_emulated_for_a_container(
-    tmp_path: Path, tier: str, demands: Demands | None, uid: int, emulated: bool, opens: bool
+    tmp_path: Path, tier: Tier, demands: Demands | None, uid: int, emulated: bool, opens: bool
 ) -> None:
     snapshots = Snapshots(StateDir.open(tmp_path))
     if demands is not None:

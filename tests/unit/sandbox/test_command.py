@@ -21,7 +21,8 @@ for fd in range(1024):
         pass
 """
 SPEC = {
-    "tier": "proot",
+    "has_namespaces": False,
+    "is_traced": True,
     "own_pids": True,
     "tty": False,
     "init": False,

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiers import CHROOT, NONE, PROOT, RANGE, SINGLE
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.binfmt import can_run
 from tiffin.builder.sandbox.child import root_path
-from tiffin.builder.sandbox.isolation import CHROOT, NONE, PROOT, RANGE, SINGLE, Isolation
-from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, join_streams, stream_pipe, substitute_mounts
-from tiffin.builder.sandbox.remediation import advice
+from tiffin.builder.sandbox.isolation import Isolation, Tier, TierReport
+from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, join_streams, stream_pipe
 from tiffin.builder.sandbox.spec import Bind, SandboxSpec, SecretFile, Stub, Tmpfs
-from tiffin.builder.sandbox.tiers import TierReport
+from tiffin.builder.sandbox.tiers.remediation import advice
 from tiffin.cache.foundation.values import replace
 
 SPEC = SandboxSpec(
@@ -96,8 +96,8 @@ def test_links_of_an_image_lead_nowhere_else(root: Path, aside: Path) -> None:
         places.file("etc/out/file", b"x")
 
 
-@pytest.mark.parametrize("tier", [CHROOT, PROOT, RANGE])
-def test_a_root_is_furnished_as_its_tier_needs(root: Path, aside: Path, tmp_path: Path, tier: str) -> None:
+@pytest.mark.parametrize("tier", [CHROOT, PROOT, RANGE], ids=str)
+def test_a_root_is_furnished_as_its_tier_needs(root: Path, aside: Path, tmp_path: Path, tier: Tier) -> None:
     before = shown(root)
     (tmp_path / "cache").mkdir()
     mounts = (
@@ -105,9 +105,9 @@ def test_a_root_is_furnished_as_its_tier_needs(root: Path, aside: Path, tmp_path
         SecretFile(path="/run/secrets/k", data=base64.b64encode(b"s3cret").decode(), mode=0o440),
         Bind(host_path=str(tmp_path), source="cache", path="/c"),
     )
-    spec = replace(SPEC, tier=tier, root_dir=str(root), mounts=mounts, stubs=(Stub(path="t", is_directory=True),))
+    spec = replace(SPEC, root_dir=str(root), mounts=mounts, stubs=(Stub(path="t", is_directory=True),))
     with MountSubstitutes(root, aside) as places:
-        made = substitute_mounts(spec, places)
+        made = tier.prepare_root(spec, places)
         if tier == RANGE:
             assert made == spec and (root / "t").is_dir() and (root / "proc").is_dir()
         else:
@@ -122,9 +122,8 @@ def test_a_root_is_furnished_as_its_tier_needs(root: Path, aside: Path, tmp_path
 
 
 def test_streams_of_a_chroot_have_names(root: Path, aside: Path) -> None:
-    spec = replace(SPEC, tier=CHROOT, root_dir=str(root))
     with MountSubstitutes(root, aside) as places:
-        substitute_mounts(spec, places)
+        spec = CHROOT.prepare_root(replace(SPEC, root_dir=str(root)), places)
         reader, writer = stream_pipe(spec, "stdout")
         join_streams(spec)
         try:
@@ -133,7 +132,7 @@ def test_streams_of_a_chroot_have_names(root: Path, aside: Path) -> None:
         finally:
             os.close(reader)
             os.close(writer)
-    reader, writer = stream_pipe(replace(SPEC, tier=RANGE), "stdout")
+    reader, writer = stream_pipe(SPEC, "stdout")
     os.close(reader)
     os.close(writer)
 
@@ -214,14 +213,14 @@ def test_an_interpreter_counts_if_it_is_there_in_every_root(tmp_path: Path, text
     assert can_run({"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine), str(tmp_path))
 
 
-def report(name: str, *, usable: bool = True, overlay: bool = True, own_pids: bool = True) -> TierReport:
-    isolation = Isolation(tier=name, overlay=overlay, own_pids=own_pids) if usable else None
-    return TierReport(name=name, usable=usable, isolation=isolation)
+def report(tier: Tier, *, usable: bool = True, overlay: bool = True, own_pids: bool = True) -> TierReport:
+    isolation = Isolation(tier=tier, overlay=overlay, own_pids=own_pids) if usable else None
+    return TierReport(tier=tier, isolation=isolation)
 
 
 def test_advice_is_for_what_is_missing_alone() -> None:
     assert advice([report(RANGE), report(SINGLE)]) == []
-    nothing = [lift.what for lift in advice([report(name, usable=False) for name in (RANGE, SINGLE, CHROOT)])]
+    nothing = [lift.what for lift in advice([report(tier, usable=False) for tier in (RANGE, SINGLE, CHROOT)])]
     assert "A pod that runs as root gets tier chroot" in nothing
     copied = [lift.what for lift in advice([report(RANGE, overlay=False, own_pids=False)])]
     assert any("volume" in what for what in copied) and any("user namespace of its own" in what for what in copied)

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench_of_builds import COPIES, MOUNTS, PASSWD, Bench
+from tests.support.tiers import CHROOT, RANGE, SINGLE
 from tiffin.builder.errors import BuildError
 from tiffin.builder.execute.ssh_agents import Agents
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.oci.config import RunConfig
-from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Tmpfs
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.cache.store.mounts import CacheMounts
 
 TEN = Isolation(
     tier=RANGE,
-    id_map=IdMap(tier=RANGE, tag="ten", uids=((0, os.geteuid(), 10),), gids=((0, os.getegid(), 10),), helpers=None),
+    id_map=IdMap(tag="ten", uids=((0, os.geteuid(), 10),), gids=((0, os.getegid(), 10),), helpers=None),
     overlay=True,
     own_pids=True,
 )

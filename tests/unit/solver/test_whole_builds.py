@@ -9,11 +9,12 @@ import pytest
 
 from tests.fakes.sink import RecordingSink
 from tests.support.bench_of_builds import COPIES, GZIP, OVERLAYS, PASSWD, PLAIN, Bench
+from tests.support.tiers import NONE
 from tiffin.builder.errors import BuildError, DockerfileError, RunError, SandboxError
 from tiffin.builder.events import Event, PhaseEnded
 from tiffin.builder.instructions.ops import RunDefaults
 from tiffin.builder.oci.config import RunConfig
-from tiffin.builder.sandbox.isolation import NONE, Isolation
+from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.solver.build import forecast
 from tiffin.builder.solver.results import COMMITS, ONE
 from tiffin.cache.foundation.digest import Digest

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import pwd
 import sys
 from collections.abc import Sequence
 
-from tiffin.builder.sandbox.isolation import CHROOT, RANGE, SINGLE
-from tiffin.builder.sandbox.tiers import TierReport
-from tiffin.cache.foundation.values import dataclass
+from tiffin.builder.sandbox.isolation import Advice, Isolation, TierReport
 
 APPARMOR = """# /etc/apparmor.d/tiffin, then: apparmor_parser -r /etc/apparmor.d/tiffin
 abi <abi/4.0>,
 profile tiffin {program} flags=(unconfined) {{
   userns,
 }}"""
-SUBIDS = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}    # as root, with package uidmap"
 POD_PROFILE = """securityContext:            # of the container; tiffin then runs in tier {tier}
   seccompProfile:
     type: Localhost           # allowed by the Pod Security Standard "restricted"
@@ -25,9 +21,6 @@ CALLS = "unshare clone setns mount umount2 pivot_root open_tree move_mount fsope
 POD_USERS = """spec:
   hostUsers: false            # and for a fresh /proc, in the container's securityContext:
   # procMount: Unmasked"""
-POD_ROOT = """securityContext:            # of the container; tiffin then runs in tier chroot
-  runAsUser: 0
-  allowPrivilegeEscalation: true"""
 POD_VOLUME = """volumes: [{name: state, emptyDir: {}}]
 volumeMounts: [{name: state, mountPath: /var/lib/tiffin}]    # and TIFFIN_ROOT=/var/lib/tiffin"""
 SYSCTLS = (
@@ -38,39 +31,23 @@ APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 FILTERED = "2"  # of Seccomp in /proc/self/status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """Something to change, and how."""
-
-    what: str
-    text: str
-
-
 def advice(reports: Sequence[TierReport]) -> list[Advice]:
-    """What would help, most useful first; nothing where the best tier works without limits."""
-    usable = {report.name: report for report in reports if report.usable}
-    best = usable.get(RANGE) or usable.get(SINGLE)
-    result = []
-    if best is None:
-        result += _for_namespaces()
-        if CHROOT not in usable:
-            result.append(Advice(what="A pod that runs as root gets tier chroot", text=POD_ROOT))
-    elif best.isolation is not None:
-        if not best.isolation.overlay:
-            result.append(Advice(what="A volume for the state directory, so that layers are mounted", text=POD_VOLUME))
-        if not best.isolation.own_pids:
-            result.append(Advice(what="A pod with a user namespace of its own", text=POD_USERS))
-    if RANGE not in usable and SINGLE in usable and os.getuid() != 0:
-        result.append(Advice(what="Subordinate ids give tier range", text=SUBIDS.format(user=_user())))
+    """Return what would help, most useful first; nothing where the best tier works without limits."""
+    mounted = next((report for report in reports if report.usable and report.tier.has_namespaces), None)
+    result = _for_namespaces() if mounted is None or mounted.isolation is None else _for_limits(mounted.isolation)
+    for report in reports:
+        if not report.usable:
+            result += report.tier.advise(mounted)
     return result
 
 
-def _user() -> str:
-    """The user's name as usermod takes it; a number where there is none."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+def _for_limits(isolation: Isolation) -> list[Advice]:
+    result = []
+    if not isolation.overlay:
+        result.append(Advice(what="A volume for the state directory, so that layers are mounted", text=POD_VOLUME))
+    if not isolation.own_pids:
+        result.append(Advice(what="A pod with a user namespace of its own", text=POD_USERS))
+    return result
 
 
 def _for_namespaces() -> list[Advice]:
@@ -82,7 +59,7 @@ def _for_namespaces() -> list[Advice]:
         if _read(path) == bad:
             result.append(Advice(what="A sysctl forbids user namespaces", text=f"sysctl -w {setting}    # as root"))
     if _is_filtered():
-        tier = RANGE if os.getuid() == 0 else SINGLE
+        tier = "range" if os.getuid() == 0 else "single"
         text = POD_PROFILE.format(tier=tier, calls=CALLS)
         result.append(Advice(what="A seccomp profile forbids user namespaces; another allows them", text=text))
     return result
