@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 EXIT_FAILED = 1
-EXIT_UNKNOWN_FLAG = 125  # docker's, for commands of containers
-OF_CONTAINERS = ("ps", "ls", "list", "rm", "remove", "export")
 EXIT_INTERNAL = 70  # sysexits.h: an internal software error
 EXIT_SIGNAL = 128  # shells add the signal's number
 EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
@@ -196,8 +194,7 @@ def _tell_of_click(exc: BaseException) -> int | None:
         case click.UsageError():
             where = exc.ctx.command_path if exc.ctx else "tiffin"
             _print(f"error: {exc.format_message().rstrip('.')}; see {where} --help")
-            command = exc.ctx.info_name if exc.ctx and isinstance(exc, click.NoSuchOption) else ""
-            return EXIT_UNKNOWN_FLAG if command in OF_CONTAINERS else exc.exit_code
+            return exc.exit_code
         case click.ClickException():
             _print(f"error: {exc.format_message()}")
             return exc.exit_code

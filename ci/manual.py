@@ -1,11 +1,10 @@
-"""Write what is made from the options of the commands: docs/reference.md, or with --man DIR man pages and completion scripts."""
+"""Write what is made from the rows of the commands: docs/reference.md, or with --man DIR man pages and completion scripts."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from tiffin.builder.cli.app import app
 from tiffin.builder.cli.commands.completion import SCRIPTS
 from tiffin.builder.cli.manual import commands, man_page, markdown
 
@@ -20,11 +19,11 @@ PLACES = {  # where shells look below share/
 def main(words: list[str]) -> None:
     """Write the files."""
     if words[:1] != ["--man"]:
-        REFERENCE.write_text(markdown(app))
+        REFERENCE.write_text(markdown())
         return
     share = Path(words[1])
-    pages = [(("tiffin",), app), *commands(app)]
-    files = {f"man/man1/{'-'.join(path)}.1": man_page(command, path) for path, command in pages}
+    pages = [(), *(path for path, _ in commands())]
+    files = {f"man/man1/{'-'.join(('tiffin', *path))}.1": man_page(path) for path in pages}
     files |= {place: SCRIPTS[shell] for shell, place in PLACES.items()}
     for name, text in files.items():
         (share / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,37 +1,35 @@
-"""The program as click sees it. A command is imported to run."""
+"""The program as click sees it, made of the rows of the commands. A command is looked for when it is called."""
 
 from __future__ import annotations
 
 import click
 
-from tiffin.builder.cli.fast_help import ABOUT, COMMANDS
-from tiffin.builder.cli.groups import LazyGroup
-from tiffin.builder.version import told_version, version_text
-
-MANAGEMENT = {  # docker's other names of the same commands
-    "image": ("tiffin.builder.cli.commands.management", "image", ""),
-    "container": ("tiffin.builder.cli.commands.management", "container", ""),
-    "builder": ("tiffin.builder.cli.commands.management", "builder", ""),
-    "buildx": ("tiffin.builder.cli.commands.management", "buildx", ""),
-}
-HIDDEN = {"__complete": ("tiffin.builder.cli.commands.completion", "complete_command", "")}  # for shells
-LAZY = {name: (module, "command", text) for name, (module, text) in COMMANDS.items()} | MANAGEMENT | HIDDEN
+from tiffin.builder.cli.groups import RowsGroup
+from tiffin.builder.cli.options.click_command import parameter
+from tiffin.builder.cli.tree import ABOUT, ProgramArguments
+from tiffin.builder.version import version_text
 
 
-@click.group(
-    help=ABOUT,
-    cls=LazyGroup,
-    lazy=LAZY,
-    hidden_names=(*MANAGEMENT, *HIDDEN),
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.option("--root", metavar="DIR", envvar="TIFFIN_ROOT", help="State directory.")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.version_option(told_version(), "-v", "--version", message=version_text())
 @click.pass_context
-def app(ctx: click.Context, root: str | None, debug: bool) -> None:
+def _begin(ctx: click.Context, root: str, debug: bool) -> None:
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.output.console import warn
 
     make = ctx.obj or Session  # another kind of session: for tests
-    ctx.obj = make(root, warn)
+    ctx.obj = make(root or None, warn)
+
+
+def _tell_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(version_text())
+        ctx.exit()
+
+
+def _parameters() -> list[click.Parameter]:
+    made = {row.field: parameter(row) for row in ProgramArguments.rows}
+    version = made["version"]
+    version.callback, version.is_eager, version.expose_value = _tell_version, True, False
+    return list(made.values())
+
+
+app = RowsGroup((), "tiffin", help=ABOUT, callback=_begin, params=_parameters())

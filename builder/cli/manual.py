@@ -1,108 +1,96 @@
-"""The manual of all commands, from their own options: one page of Markdown, or man pages."""
+"""The manual of all commands, from their rows: one page of Markdown, or man pages."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
-import click
-
-from tiffin.builder.cli.options.click_command import FURTHER, is_further
+from tiffin.builder.cli import tree
+from tiffin.builder.cli.options.command import Command, Row
+from tiffin.builder.cli.options.option import DONE, FURTHER, Arguments
 from tiffin.builder.version import VERSION
 
-WIDTH = 1000  # texts are not broken
 _SECTIONS = (("Options", False), (FURTHER, True))
+_HELP = "Show this message and exit."
 
 
-def commands(group: click.Group, path: Sequence[str] = ("tiffin",)) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(group: tree.Path = ()) -> Iterator[tuple[tree.Path, Row]]:
     """Yield every command with its words, groups before what they hold; other names of the same commands are left out."""
-    context = click.Context(group, info_name=path[-1])
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is None or command.hidden:
-            continue
-        yield (*path, name), command
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
+    for name, row in tree.members(group).items():
+        yield (*group, name), row
+        if not isinstance(row, Command):
+            yield from commands((*group, name))
 
 
-def markdown(app: click.Group) -> str:
+def markdown() -> str:
     """Return the reference of all commands as one page."""
-    found = list(commands(app))
+    found = list(commands())
     lines = [
         "# Commands",
         "",
-        "Made from the program's own options by `ci/reference`. Options of all commands stand before them:",
+        "Made from the rows of the commands by `ci/reference`. Options of all commands stand before them:",
         "",
     ]
-    lines += _table(options(app, ("tiffin",), further=False))
-    lines += ["", *(f"- [{' '.join(path)}](#{'-'.join(path)}): {_about(command)[0]}" for path, command in found)]
-    for path, command in found:
-        lines += ["", f"## {' '.join(path)}", "", "```", usage(command, path), "```", "", "\n\n".join(_about(command))]
+    lines += _table(options(None, further=False))
+    lines += ["", *(f"- [tiffin {' '.join(path)}](#tiffin-{'-'.join(path)}): {row.about}" for path, row in found)]
+    for path, row in found:
+        lines += ["", f"## tiffin {' '.join(path)}", "", "```", usage(path, row), "```", "", row.help]
         for title, further in _SECTIONS:
-            rows = options(command, path, further=further)
+            rows = options(row, further=further)
             if rows:
                 lines += ["", *([f"{title}:", ""] if further else []), *_table(rows)]
-        examples = getattr(command, "examples", ())
-        if examples:
-            lines += ["", "```sh", *examples, "```"]
+        if isinstance(row, Command) and row.examples:
+            lines += ["", "```sh", *row.examples, "```"]
     return "\n".join(lines) + "\n"
 
 
-def man_page(command: click.Command, path: Sequence[str]) -> str:
-    """Return the man page of a command, in the macros of man(7)."""
-    name = "-".join(path)
+def man_page(path: tree.Path) -> str:
+    """Return the man page of a command or a group, that of the program for no words, in the macros of man(7)."""
+    row = tree.find(path) if path else None
+    name = "-".join(("tiffin", *path))
+    about, text = (row.about, row.help) if row else (tree.ABOUT, tree.ABOUT)
     lines = [
         f'.TH "{name.upper()}" "1" "" "tiffin {VERSION}" "tiffin"',
-        ".SH NAME", f"{_roff(name)} \\- {_roff(_about(command)[0])}",
-        ".SH SYNOPSIS", f".B {_roff(usage(command, path))}",
-        ".SH DESCRIPTION", "\n.PP\n".join(map(_roff, _about(command))),
+        ".SH NAME", f"{_roff(name)} \\- {_roff(about)}",
+        ".SH SYNOPSIS", f".B {_roff(usage(path, row))}",
+        ".SH DESCRIPTION", "\n.PP\n".join(map(_roff, text.split("\n\n"))),
     ]  # fmt: skip
     for title, further in _SECTIONS:
-        rows = options(command, path, further=further)
+        rows = options(row, further=further)
         lines += [f".SH {_roff(title).upper()}"] if rows else []
-        for names, text in rows:
-            lines += [".TP", f".B {_roff(names)}", _roff(text)]
-    if isinstance(command, click.Group):
+        for names, told in rows:
+            lines += [".TP", f".B {_roff(names)}", _roff(told)]
+    if not isinstance(row, Command):
         lines.append(".SH COMMANDS")
-        context = click.Context(command, info_name=path[-1])
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            lines += [".TP", f".B {_roff(name)}", _roff(_about(found)[0]) if found is not None else ""]
-    examples = getattr(command, "examples", ())
-    if examples:
-        lines += [".SH EXAMPLES", ".nf", *map(_roff, examples), ".fi"]
+        for word, member in tree.members(path).items():
+            lines += [".TP", f".B {_roff(word)}", _roff(member.about)]
+    elif row.examples:
+        lines += [".SH EXAMPLES", ".nf", *map(_roff, row.examples), ".fi"]
     return "\n".join(lines) + "\n"
 
 
-def usage(command: click.Command, path: Sequence[str]) -> str:
+def usage(path: tree.Path, row: Row | None) -> str:
     """Return how a line of the command looks."""
-    return f"{' '.join(path)} {' '.join(command.collect_usage_pieces(_context(command, path)))}"
+    if isinstance(row, Command):
+        pieces = [option.metavar for option in row.arguments.rows if not option.names]
+    else:
+        pieces = ["COMMAND", "[ARGS]..."]
+    return " ".join(["tiffin", *path, "[OPTIONS]", *pieces])
 
 
-def options(command: click.Command, path: Sequence[str], *, further: bool) -> list[tuple[str, str]]:
+def options(row: Row | None, *, further: bool) -> list[tuple[str, str]]:
     """Return the spellings of each option and what it does; those of docker's without effect where `further`."""
-    context = _context(command, path)
+    arguments: type[Arguments] = tree.ProgramArguments
+    if row is not None:
+        arguments = row.arguments if isinstance(row, Command) else Arguments
     rows = [
-        (record[0], re.sub(r"\s+", " ", record[1]))
-        for param in command.params
-        if isinstance(param, click.Option) and is_further(param) is further
-        for record in [param.get_help_record(context)]
-        if record is not None
+        (option.spelling(), option.help)
+        for option in arguments.rows
+        if option.names and (option.effect != DONE) is further
     ]
-    if not further:  # click keeps the one that it made first, whose names depend on who asked
-        rows.append((", ".join(context.help_option_names), "Show this message and exit."))
+    if not further:
+        names = row.help_options() if isinstance(row, Command) else ["-h", "--help"]
+        rows.append((", ".join(names), _HELP))
     return rows
-
-
-def _context(command: click.Command, path: Sequence[str]) -> click.Context:
-    settings = {"help_option_names": ["-h", "--help"], **command.context_settings}
-    return click.Context(command, info_name=path[-1], max_content_width=WIDTH, terminal_width=WIDTH, **settings)
-
-
-def _about(command: click.Command) -> list[str]:
-    """The paragraphs of what it does."""
-    return [" ".join(part.split()) for part in (command.help or "").split("\n\n") if part.strip()]
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> list[str]:

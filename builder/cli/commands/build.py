@@ -2,19 +2,95 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.actions import build
-from tiffin.builder.cli.options.build_arguments import BuildArguments
-from tiffin.builder.cli.options.click_command import rows_command
+from pathlib import Path
 
-command = rows_command(
-    "build",
-    BuildArguments,
-    build,
-    help="Build an image from the Dockerfile and the files in CONTEXT.",
-    examples=(
-        "tiffin build -t app .",
-        "tiffin build --push -t registry.example/app:1 .",
-        "tiffin build --target test --build-arg VERSION=2 .",
-        "tiffin build -o type=oci,dest=app.tar .",
+from tiffin.builder.cli.options.build_arguments import BuildArguments
+from tiffin.builder.cli.options.command import BUILDS, Command
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.build_options import BuildOptions
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.cli.output.renderer import Renderer
+
+
+def build(session: Session, line: BuildArguments) -> None:
+    """Build what a line says. Raises TiffinError, SystemExit where a check found something."""
+    from tiffin.builder.cli.options.attestations import check_attestations
+    from tiffin.builder.cli.options.build_values import build_options
+    from tiffin.builder.cli.options.call import parse_call
+    from tiffin.builder.events import Warned
+
+    check_attestations(line)
+    options = build_options(line)
+    call, as_json = parse_call("check" if line.check else line.call)
+    for path in filter(None, (line.iidfile, line.metadata_file)):
+        _remove_result(Path(path))
+    with _renderer(line) as sink:
+        for message in line.remarks():
+            sink.emit(Warned(message=message))
+        if call == "build":
+            _build(session, options, line, sink)
+        else:
+            from tiffin.builder.cli.output.subrequests import show
+
+            show(call, options, session, sink, as_json=as_json)
+
+
+def _remove_result(path: Path) -> None:
+    """Remove an earlier result, which must not look like this one's. Raises UsageError for a directory."""
+    if path.is_dir():
+        from tiffin.builder.errors import UsageError
+
+        raise UsageError(f"{path} is a directory", remedy="name a file for --iidfile and --metadata-file")
+    path.unlink(missing_ok=True)
+
+
+def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: Renderer) -> None:
+    from tiffin.builder.api.build import build
+    from tiffin.builder.cli.output.console import refuse_terminal, say
+    from tiffin.builder.delivery.output_spec import STDOUT
+
+    to_stdout = [spec for spec in options.outputs if spec.dest == STDOUT]
+    for spec in to_stdout:
+        refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
+    result = build(options, session, sink)
+    if line.iidfile:
+        Path(line.iidfile).write_text(str(result.image_id))
+    if line.metadata_file:
+        import json
+
+        Path(line.metadata_file).write_text(json.dumps(result.metadata, indent=2) + "\n")
+    if not to_stdout:
+        say(str(result.image_id))
+
+
+def _renderer(line: BuildArguments) -> Renderer:
+    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.renderer import quiet_if
+
+    renderer = make_renderer(quiet_if(line.quiet, line.progress))
+    if line.profile:
+        from tiffin.builder.cli.output.profile import Profiler
+
+        return Profiler(renderer, Path(line.profile))
+    return renderer
+
+
+COMMANDS = (
+    Command(
+        "build",
+        BuildArguments,
+        build,
+        about="Build an image from a Dockerfile.",
+        help="Build an image from the Dockerfile and the files in CONTEXT.",
+        section=BUILDS,
+        examples=(
+            "tiffin build -t app .",
+            "tiffin build --push -t registry.example/app:1 .",
+            "tiffin build --target test --build-arg VERSION=2 .",
+            "tiffin build -o type=oci,dest=app.tar .",
+        ),
+        aliases=("image build", "builder build", "buildx build"),
     ),
 )

@@ -3,61 +3,93 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
-import click
+from tiffin.builder.cli.options.command import BUILDS, Command
+from tiffin.builder.cli.options.common import RegistryArguments, SignatureArguments
+from tiffin.builder.cli.options.option import Flag, Many, Text, Word
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-from tiffin.builder.api.session import Session
-from tiffin.builder.api.storage.transfer import Kind, TransferOptions, export_cache, import_cache
-from tiffin.builder.cli.options.click_command import registry_options
-from tiffin.builder.cli.output.render import make_renderer
-from tiffin.builder.cli.output.renderer import quiet_if
-from tiffin.builder.settings.access import RegistryAccess
-from tiffin.builder.sharing.options import CacheSpec, parse_cache
-
-
-@click.command("export")
-@click.argument("destination", metavar="DIR|type=…")
-@click.option(
-    "--compression", type=click.Choice(["gzip", "zstd", "none"]), default="zstd", help="Of layers not packed yet."
-)
-@click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
-@click.option("--cache-mounts", "ids", multiple=True, metavar="ID", help="Cache mount to bring too; repeatable.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
-@registry_options
-@click.pass_obj
-def export_command(
-    session: Session, /, destination: str, compression: str, sign_key: str | None, ids: tuple[str, ...], quiet: bool,
-    registry: RegistryAccess,
-) -> None:  # fmt: skip
-    """Bring every step of the local cache to a shared cache: a directory, or what --cache-to takes."""
-    options = _options(_spec(destination, "wo"), sign_key, ids, registry)
-    with make_renderer(quiet_if(quiet, "plain")) as sink:
-        export_cache(options, cast("Kind", compression), session, sink)
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.api.storage.transfer import Kind, TransferOptions
+    from tiffin.builder.sharing.options import CacheSpec
 
 
-@click.command("import")
-@click.argument("source", metavar="DIR|type=…")
-@click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
-@click.option("--cache-mounts", "ids", multiple=True, metavar="ID", help="Cache mount to bring too; repeatable.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
-@registry_options
-@click.pass_obj
-def import_command(
-    session: Session, /, source: str, sign_key: str | None, ids: tuple[str, ...], quiet: bool,
-    registry: RegistryAccess,
-) -> None:  # fmt: skip
-    """Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from names it."""
-    options = _options(_spec(source, "ro"), sign_key, ids, registry)
-    with make_renderer(quiet_if(quiet, "plain")) as sink:
+KINDS: dict[str, Kind] = {"gzip": "gzip", "zstd": "zstd", "none": "none"}
+
+
+class _MoveArguments(SignatureArguments, RegistryArguments):
+    ids = Many("--cache-mounts", metavar="ID", help="Cache mount to bring too; repeatable.")
+    quiet = Flag("-q", "--quiet", help="Print nothing.")
+
+
+class ExportArguments(_MoveArguments):
+    """Where to, and how."""
+
+    destination = Word("DIR|type=…")
+    compression = Text("--compression", choices=tuple(KINDS), default="zstd", help="Of layers not packed yet.")
+
+
+class ImportArguments(_MoveArguments):
+    """Where from."""
+
+    source = Word("DIR|type=…")
+
+
+def export_cache(session: Session, line: ExportArguments) -> None:
+    """Bring the local cache to a shared one."""
+    from tiffin.builder.api.storage.transfer import export_cache
+    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.renderer import quiet_if
+
+    options = _options(_spec(line.destination, "wo"), line)
+    with make_renderer(quiet_if(line.quiet, "plain")) as sink:
+        export_cache(options, KINDS[line.compression], session, sink)
+
+
+def import_cache(session: Session, line: ImportArguments) -> None:
+    """Bring a shared cache here."""
+    from tiffin.builder.api.storage.transfer import import_cache
+    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.renderer import quiet_if
+
+    options = _options(_spec(line.source, "ro"), line)
+    with make_renderer(quiet_if(line.quiet, "plain")) as sink:
         import_cache(options, session, sink)
 
 
 def _spec(text: str, access: str) -> CacheSpec:
+    from tiffin.builder.sharing.options import CacheSpec, parse_cache
+
     if "=" in text:
         return parse_cache(text, "the cache", access)
     return CacheSpec(kind="dir", place=text, reads=access == "ro", writes=access == "wo", required=True)
 
 
-def _options(spec: CacheSpec, sign_key: str | None, ids: tuple[str, ...], registry: RegistryAccess) -> TransferOptions:
-    return TransferOptions(spec=spec, sign_key=Path(sign_key) if sign_key else None, ids=ids, registry=registry)
+def _options(spec: CacheSpec, line: _MoveArguments) -> TransferOptions:
+    from tiffin.builder.api.storage.transfer import TransferOptions
+
+    key = Path(line.sign_key) if line.sign_key else None
+    return TransferOptions(spec=spec, sign_key=key, ids=line.ids, registry=line.registry_access())
+
+
+COMMANDS = (
+    Command(
+        "cache export",
+        ExportArguments,
+        export_cache,
+        about="Bring every step of the local cache to a shared cache.",
+        help="Bring every step of the local cache to a shared cache: a directory, or what --cache-to takes.",
+        section=BUILDS,
+        examples=("tiffin cache export /mnt/cache", "tiffin cache export type=registry,ref=registry.example/cache"),
+    ),
+    Command(
+        "cache import",
+        ImportArguments,
+        import_cache,
+        about="Bring every step of a shared cache here, with its layers.",
+        help="Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from names it.",
+        section=BUILDS,
+        examples=("tiffin cache import /mnt/cache",),
+    ),
+)

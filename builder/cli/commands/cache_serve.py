@@ -3,50 +3,53 @@
 from __future__ import annotations
 
 import os
-import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.click_command import registry_options
+from tiffin.builder.cli.options.command import BUILDS, Command
+from tiffin.builder.cli.options.common import RegistryArguments, SignatureArguments
+from tiffin.builder.cli.options.option import Flag, Many, Text
+from tiffin.builder.cli.output.console import say, tell
 from tiffin.builder.errors import TiffinError, UsageError
-from tiffin.builder.events import NullSink
-from tiffin.builder.settings.access import TOKEN_VARIABLE, RegistryAccess
-from tiffin.cache.shared.serve import ServedCache, serve
-from tiffin.cache.shared.signing import signer_of
-from tiffin.cache.store.local import LocalCache
-from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+    from tiffin.cache.store.snapshots import BlobRef
 
 
-@click.command("serve")
-@click.option("--listen", default="127.0.0.1:5050", show_default=True, metavar="HOST:PORT", help="Where to listen.")
-@click.option(
-    "--token-file", type=click.Path(dir_okay=False), metavar="FILE", help="Holds the token clients must send."
-)
-@click.option("--no-token", is_flag=True, help="Serve anyone who can reach the port.")
-@click.option(
-    "--upstream", "upstreams", multiple=True, metavar="REGISTRY",
-    help="Fetch layers that are not here from this registry, once for all who ask; repeatable.",
-)  # fmt: skip
-@click.option("--cache-sign-key", "sign_key", type=click.Path(dir_okay=False), envvar="TIFFIN_CACHE_SIGN_KEY")
-@registry_options
-@click.pass_obj
-def serve_command(
-    session: Session, /, listen: str, token_file: str | None, no_token: bool, upstreams: tuple[str, ...],
-    sign_key: str | None, registry: RegistryAccess,
-) -> None:  # fmt: skip
-    """Offer the local cache over HTTP, for --cache-peer and --cache-from type=http, until interrupted."""
-    host, _, port = listen.rpartition(":")
+class ServeArguments(SignatureArguments, RegistryArguments):
+    """Whom to serve, and what."""
+
+    listen = Text(
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:5050", help="Where to listen (default: 127.0.0.1:5050)."
+    )
+    token_file = Text("--token-file", metavar="FILE", help="Holds the token clients must send.")
+    no_token = Flag("--no-token", help="Serve anyone who can reach the port.")
+    upstreams = Many(
+        "--upstream",
+        metavar="REGISTRY",
+        help="Fetch layers that are not here from this registry, once for all who ask; repeatable.",
+    )
+
+
+def serve_cache(session: Session, line: ServeArguments) -> None:
+    """Serve the local cache until interrupted."""
+    from tiffin.builder.events import NullSink
+    from tiffin.cache.shared.serve import ServedCache, serve
+    from tiffin.cache.shared.signing import signer_of
+    from tiffin.cache.store.local import LocalCache
+
+    host, _, port = line.listen.rpartition(":")
     if not host or not port.isdigit():
-        raise UsageError(f"--listen {listen} is not HOST:PORT", remedy="write --listen 0.0.0.0:5050")
-    token = _token(token_file, no_token=no_token)
-    remote = session.remote(NullSink(), registry)
+        raise UsageError(f"--listen {line.listen} is not HOST:PORT", remedy="write --listen 0.0.0.0:5050")
+    token = _token(line)
+    remote = session.remote(NullSink(), line.registry_access())
     remote.peers = None  # a peer asks registries only
 
     def fetch(ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool:
-        if registry not in upstreams:
+        if registry not in line.upstreams:
             return False
         try:
             remote.fetch_from(ref, registry, repository, begun)
@@ -57,26 +60,48 @@ def serve_command(
     served_cache = ServedCache(
         blobs=session.blobs,
         cache=LocalCache(session.table),
-        signer=signer_of(Path(sign_key) if sign_key else None),
+        signer=signer_of(Path(line.sign_key) if line.sign_key else None),
         fetch=fetch,
     )
-    serve(served_cache, host.strip("[]"), int(port), token, lambda address: click.echo(f"serving on {address}"))
+    serve(served_cache, host.strip("[]"), int(port), token, _tell_address)
 
 
-def _token(token_file: str | None, *, no_token: bool) -> str:
+def _tell_address(address: str) -> None:
+    say(f"serving on {address}")
+    sys.stdout.flush()  # who starts it waits for the line
+
+
+def _token(line: ServeArguments) -> str:
     """The token to ask for; a new one is told on stderr where none is given."""
-    if no_token:
+    from tiffin.builder.settings.access import TOKEN_VARIABLE
+
+    if line.no_token:
         return ""
-    if token_file:
+    if line.token_file:
         try:
-            token = Path(token_file).read_text().strip()
+            token = Path(line.token_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"cannot read {token_file}: {exc}", remedy="check --token-file") from exc
+            raise UsageError(f"cannot read {line.token_file}: {exc}", remedy="check --token-file") from exc
         if token:
             return token
-        raise UsageError(f"{token_file} is empty", remedy="put a token into it: openssl rand -hex 32")
+        raise UsageError(f"{line.token_file} is empty", remedy="put a token into it: openssl rand -hex 32")
     if os.environ.get(TOKEN_VARIABLE):
         return os.environ[TOKEN_VARIABLE]
+    import secrets
+
     token = secrets.token_urlsafe(24)
-    click.echo(f"clients must set {TOKEN_VARIABLE}={token}", err=True)
+    tell(f"clients must set {TOKEN_VARIABLE}={token}")
     return token
+
+
+COMMANDS = (
+    Command(
+        "cache serve",
+        ServeArguments,
+        serve_cache,
+        about="Offer the local cache over HTTP to other builders.",
+        help="Offer the local cache over HTTP, for --cache-peer and --cache-from type=http, until interrupted.",
+        section=BUILDS,
+        examples=("tiffin cache serve --listen 0.0.0.0:5050 --token-file token",),
+    ),
+)

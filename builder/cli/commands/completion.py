@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+import sys
 
-import click
+from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.options.option import Arguments, Word, Words
+from tiffin.builder.cli.output.console import say
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-from tiffin.builder.cli.completion import candidates
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 SCRIPTS = {
     "bash": """\
@@ -72,21 +76,49 @@ complete -c tiffin -f -a '(__tiffin_complete)'
 }
 
 
-@click.command("completion")
-@click.argument("shell", type=click.Choice(list(SCRIPTS)))
-def command(shell: str) -> None:
-    """Print a script with which SHELL completes commands, flags, their values, and the names of images and containers.
+class CompletionArguments(Arguments):
+    """Which shell."""
 
-    For bash: source <(tiffin completion bash); for zsh the same, after compinit; for fish: tiffin completion fish | source.
-    """
-    click.echo(SCRIPTS[shell], nl=False)
+    shell = Word("bash|zsh|fish", choices=tuple(SCRIPTS))
 
 
-@click.command("__complete", hidden=True, add_help_option=False)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def complete_command(ctx: click.Context, words: tuple[str, ...]) -> None:
-    """Print a line for each word that may stand for the last of WORDS: it, a tab, what it means."""
-    app = cast(click.Group, ctx.find_root().command)
-    for word, text in candidates(app, words):
-        click.echo(f"{word}\t{text}" if text else word)
+def completion(_: Session, line: CompletionArguments) -> None:
+    """Print the script of a shell."""
+    sys.stdout.write(SCRIPTS[line.shell])
+
+
+class CompleteArguments(Arguments):
+    """The words of a line, as far as it is written."""
+
+    words = Words("[WORD]...")
+
+
+def complete(_: Session, line: CompleteArguments) -> None:
+    """Print a line for each word that may stand for the last: it, a tab, what it means."""
+    from tiffin.builder.cli.completion import candidates
+
+    for word, text in candidates(line.words):
+        say(f"{word}\t{text}" if text else word)
+
+
+COMMANDS = (
+    Command(
+        "completion",
+        CompletionArguments,
+        completion,
+        about="Print a script that completes words in a shell.",
+        help="Print a script with which a shell completes commands, flags, their values, and the names of images and containers.",
+        examples=(
+            "source <(tiffin completion bash)",
+            "source <(tiffin completion zsh)  # after compinit",
+            "tiffin completion fish | source",
+        ),
+    ),
+    Command(
+        "__complete",
+        CompleteArguments,
+        complete,
+        about="Tell shells which words may stand for the last one of a line.",
+        is_hidden=True,
+    ),
+)

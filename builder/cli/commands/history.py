@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.output.lists import age_text, format_option, show_rows
-from tiffin.builder.oci.config import History
-from tiffin.builder.oci.spec import Descriptor
+from tiffin.builder.cli.options.command import IMAGES, Command
+from tiffin.builder.cli.options.common import ListArguments
+from tiffin.builder.cli.options.option import Flag, Word
+from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.lists import age_text, show_rows
 from tiffin.builder.plain_text import size_text
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.oci.config import History
+    from tiffin.builder.oci.spec import Descriptor
 
 SHORT_COMMAND = 45  # Docker's width
 MISSING = "<missing>"  # docker's word where an entry has nothing of its own
@@ -18,25 +23,28 @@ HEADINGS = {
 }  # fmt: skip
 
 
-@click.command("history")
-@click.argument("image")
-@click.option("--no-trunc", is_flag=True, help="Show whole commands and digests.")
-@click.option("-q", "--quiet", is_flag=True, help="Print layer digests only.")
-@click.option("-H", "--human/--no-human", default=True, help="Sizes and ages for people (default).")
-@format_option()
-@click.pass_obj
-def command(session: Session, /, image: str, no_trunc: bool, quiet: bool, human: bool, form: str) -> None:
-    """Show how IMAGE was made, newest first. SIZE is that of the packed layer."""
-    found = session.store.find(image)
+class HistoryArguments(ListArguments):
+    """What may stand on the line."""
+
+    image = Word("IMAGE")
+    no_trunc = Flag("--no-trunc", help="Show whole commands and digests.")
+    quiet = Flag("-q", "--quiet", help="Print layer digests only.")
+    human = Flag("-H", "--human", off="--no-human", default=True, help="Sizes and ages for people (default).")
+
+
+def history(session: Session, line: HistoryArguments) -> None:
+    """Print the steps that made an image."""
+    found = session.store.find(line.image)
     layers = iter(found.manifest.layers)
     entries = [(entry, None if entry.empty_layer else next(layers, None)) for entry in found.config.history]
     entries.reverse()
-    if quiet:
+    if line.quiet:
         for _, layer in entries:
-            click.echo(str(layer.digest) if layer else MISSING)
+            say(str(layer.digest) if layer else MISSING)
         return
-    rows = [_row(entry, layer, no_trunc=no_trunc, human=human) for entry, layer in entries]
-    show_rows(rows, form, ["ID", "CreatedSince" if human else "CreatedAt", "CreatedBy", "Size", "Comment"], HEADINGS)
+    rows = [_row(entry, layer, no_trunc=line.no_trunc, human=line.human) for entry, layer in entries]
+    columns = ["ID", "CreatedSince" if line.human else "CreatedAt", "CreatedBy", "Size", "Comment"]
+    show_rows(rows, line.form, columns, HEADINGS)
 
 
 def _row(entry: History, layer: Descriptor | None, *, no_trunc: bool, human: bool) -> dict[str, object]:
@@ -53,3 +61,17 @@ def _row(entry: History, layer: Descriptor | None, *, no_trunc: bool, human: boo
         "Size": size_text(size) if human else str(size),
         "Comment": entry.comment,
     }
+
+
+COMMANDS = (
+    Command(
+        "history",
+        HistoryArguments,
+        history,
+        about="Show how an image was made.",
+        help="Show how IMAGE was made, newest first. SIZE is that of the packed layer.",
+        section=IMAGES,
+        examples=("tiffin history app", "tiffin history --no-trunc --format '{{.CreatedBy}}' app"),
+        aliases=("image history",),
+    ),
+)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-import click
-
-from tiffin.builder.api.images import ImageStore, StoredImage
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.output.lists import (
-    age_text,
-    created_text,
-    filters_of,
-    format_option,
-    match_labels,
-    show_rows,
-    timestamp,
-)
-from tiffin.builder.dockerfile.glob import match_path
+from tiffin.builder.cli.options.command import IMAGES, Command
+from tiffin.builder.cli.options.common import ListArguments
+from tiffin.builder.cli.options.option import Flag, Many, Word
+from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.lists import age_text, created_text, filters_of, match_labels, show_rows, timestamp
 from tiffin.builder.errors import ImageError, UsageError
-from tiffin.builder.oci.reference import Reference
 from tiffin.builder.plain_text import size_text
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.images import ImageStore, StoredImage
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.oci.reference import Reference
 
 HEADINGS = {
     "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
@@ -31,40 +27,30 @@ FILTERS = ("dangling", "label", "reference", "before", "since")
 NONE = "<none>"
 
 
-@click.command("images")
-@click.argument("name", required=False)
-@click.option("-a", "--all", "everything", is_flag=True, help="All images, which is the default: there are no others.")
-@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
-@click.option("--no-trunc", is_flag=True, help="Print whole ids.")
-@click.option("--digests", is_flag=True, help="Print manifest digests.")
-@click.option(
-    "-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="Such as dangling=true; repeatable."
-)
-@format_option()
-@click.pass_obj
-def command(
-    session: Session,
-    /,
-    name: str | None,
-    everything: bool,
-    quiet: bool,
-    no_trunc: bool,
-    digests: bool,
-    filters: tuple[str, ...],
-    form: str,
-) -> None:
-    """List the images here, or those of NAME, in which * stands for anything."""
-    chosen = list(_chosen(session.store, filters_of(filters, FILTERS), name))
-    if quiet:
-        for identity in dict.fromkeys(_id(image, no_trunc) for image, _ in chosen):
-            click.echo(identity)
+class ImagesArguments(ListArguments):
+    """What may stand on the line."""
+
+    name = Word("[NAME]", "")
+    everything = Flag("-a", "--all", help="All images, which is the default: there are no others.")
+    quiet = Flag("-q", "--quiet", help="Print ids only.")
+    no_trunc = Flag("--no-trunc", help="Print whole ids.")
+    digests = Flag("--digests", help="Print manifest digests.")
+    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="Such as dangling=true; repeatable.")
+
+
+def images(session: Session, line: ImagesArguments) -> None:
+    """Print a list of images."""
+    chosen = list(_chosen(session.store, filters_of(line.filters, FILTERS), line.name))
+    if line.quiet:
+        for identity in dict.fromkeys(_id(image, line.no_trunc) for image, _ in chosen):
+            say(identity)
         return
-    columns = ["Repository", "Tag", *(["Digest"] if digests else []), "ID", "CreatedSince", "Size"]
-    show_rows([_row(image, reference, no_trunc) for image, reference in chosen], form, columns, HEADINGS)
+    columns = ["Repository", "Tag", *(["Digest"] if line.digests else []), "ID", "CreatedSince", "Size"]
+    show_rows([_row(image, reference, line.no_trunc) for image, reference in chosen], line.form, columns, HEADINGS)
 
 
 def _chosen(
-    store: ImageStore, filters: Mapping[str, Sequence[str]], name: str | None
+    store: ImageStore, filters: Mapping[str, Sequence[str]], name: str
 ) -> Iterator[tuple[StoredImage, Reference | None]]:
     """Images by name; one with several names comes several times."""
     dangling = {_flag(text) for text in filters.get("dangling", ())}
@@ -80,7 +66,7 @@ def _chosen(
             continue
         for reference in image.names or (None,):
             patterns = filters.get("reference", ())
-            if (name is None or _matches(reference, name)) and (
+            if (not name or _matches(reference, name)) and (
                 not patterns or any(_matches(reference, pattern) for pattern in patterns)
             ):
                 yield image, reference
@@ -90,6 +76,9 @@ def _matches(reference: Reference | None, pattern: str) -> bool:
     """Whether the familiar name, with or without its tag, is that of `pattern`."""
     if reference is None:
         return False
+    from tiffin.builder.dockerfile.glob import match_path
+    from tiffin.builder.oci.reference import Reference
+
     repository, tag = _name(reference)
     with contextlib.suppress(ImageError):  # a pattern need not be a name
         if reference == Reference.parse(pattern):
@@ -131,3 +120,21 @@ def _row(image: StoredImage, reference: Reference | None, no_trunc: bool) -> dic
         "CreatedAt": created_text(image.config.created),
         "Size": size_text(image.size_bytes),
     }
+
+
+COMMANDS = (
+    Command(
+        "images",
+        ImagesArguments,
+        images,
+        about="List images.",
+        help="List the images here, or those of NAME, in which * stands for anything.",
+        section=IMAGES,
+        examples=(
+            "tiffin images",
+            "tiffin images --filter dangling=true -q",
+            "tiffin images --format '{{.Repository}}:{{.Tag}}'",
+        ),
+        aliases=("image ls", "image list"),
+    ),
+)

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-from typing import TYPE_CHECKING
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.oci.spec import Platform
+from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.options.option import Arguments, Text
+from tiffin.builder.cli.output.console import say
 from tiffin.builder.version import VERSION
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.machine import TierReport
+    from tiffin.builder.api.machine import Machine, TierReport
+    from tiffin.builder.api.session import Session
 
 
-@click.command("info")
-@click.option("-f", "--format", "form", default="text", metavar="text|json|TEMPLATE", help="Go template.")
-@click.pass_obj
-def command(session: Session, /, form: str) -> None:
-    """Show where things are, and which isolation this machine allows and why not more."""
+class InfoArguments(Arguments):
+    """What may stand on the line."""
+
+    form = Text("-f", "--format", metavar="text|json|TEMPLATE", default="text", help="Go template.")
+
+
+def info(session: Session, line: InfoArguments) -> None:
+    """Print what is known of this machine."""
+    import platform
+
     from tiffin.builder.api.machine import look
+    from tiffin.builder.oci.spec import Platform
 
     machine = look(session)
-    about = {
+    about: dict[str, object] = {
         "version": VERSION,
         "root": str(session.state.root),
         "platform": str(Platform.local()),
@@ -34,41 +38,56 @@ def command(session: Session, /, form: str) -> None:
         "uid": os.getuid(),
         "isolation": machine.chosen,
     }
-    if form != "text":
-        tier_list = [
-            {
-                "name": report.name,
-                "usable": report.usable,
-                "reason": report.reason,
-                "remedy": report.remedy,
-                "limits": report.limits(),
-            }
-            for report in machine.reports
-        ]
-        lift_list = [{"what": lift.what, "text": lift.text} for lift in machine.lifts]
-        from tiffin.builder.cli.commands.docker_info import docker_info
-
-        document = {**about, **docker_info(session, machine), "tiers": tier_list, "lifts": lift_list}
-        if form == "json":
-            click.echo(json.dumps(document, indent=2))
-            return
-        from tiffin.builder.cli.output.template import Template
-
-        click.echo(Template(form).render(document))
+    if line.form != "text":
+        _print_document(session, machine, about, line.form)
         return
     for name, value in about.items():
-        click.echo(f"{name + ':':<11} {value}")
+        say(f"{name + ':':<11} {value}")
     for report in machine.reports:
-        click.echo(f"  {report.name:<8}  {_state(report)}")
+        say(f"  {report.name:<8}  {_state(report)}")
         for limit in report.limits():
-            click.echo(f"  {'':<8}  but {limit}")
+            say(f"  {'':<8}  but {limit}")
     for lift in machine.lifts:
-        click.echo(f"\n{lift.what}:")
-        for line in lift.text.splitlines():
-            click.echo(f"    {line}")
+        say(f"\n{lift.what}:")
+        for text in lift.text.splitlines():
+            say(f"    {text}")
+
+
+def _print_document(session: Session, machine: Machine, about: dict[str, object], form: str) -> None:
+    import json
+
+    from tiffin.builder.cli.output.docker_info import docker_info
+    from tiffin.builder.cli.output.template import Template
+
+    tiers = [
+        {
+            "name": report.name,
+            "usable": report.usable,
+            "reason": report.reason,
+            "remedy": report.remedy,
+            "limits": report.limits(),
+        }
+        for report in machine.reports
+    ]
+    lifts = [{"what": lift.what, "text": lift.text} for lift in machine.lifts]
+    document = {**about, **docker_info(session, machine), "tiers": tiers, "lifts": lifts}
+    say(json.dumps(document, indent=2) if form == "json" else Template(form).render(document))
 
 
 def _state(report: TierReport) -> str:
     if not report.usable:
         return f"no: {report.reason}" + (f"; {report.remedy}" if report.remedy else "")
     return f"works{': ' + report.reason if report.reason else ''}"
+
+
+COMMANDS = (
+    Command(
+        "info",
+        InfoArguments,
+        info,
+        about="Show what tiffin found on this machine.",
+        help="Show where things are, and which isolation this machine allows and why not more.",
+        examples=("tiffin info", "tiffin info -f '{{.isolation}}'"),
+        aliases=("system info",),
+    ),
+)

@@ -2,62 +2,73 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 
-import click
-
-from tiffin.builder.api.images import StoredImage
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.output.console import each
-from tiffin.builder.containers.container import Containers, ContainerState
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command
+from tiffin.builder.cli.options.option import Arguments, Text, Words
+from tiffin.builder.cli.output.console import each, say
 from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
-from tiffin.builder.oci.reference import Reference
 from tiffin.builder.plain_text import rfc3339
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.images import StoredImage
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.containers.container import ContainerState
 
 JSON = "json"
 
 
-@click.command("inspect")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("-f", "--format", "form", metavar="TEMPLATE", help="Such as {{.Id}} or {{json .Config}}.")
-@click.option("--type", "kind", type=click.Choice(["image", "container"]), help="Of images or containers alone.")
-@click.pass_obj
-def command(session: Session, /, names: tuple[str, ...], form: str | None, kind: str | None) -> None:
-    """Show images and containers as a JSON array, with docker's member names."""
+class _FormArguments(Arguments):
+    form = Text("-f", "--format", metavar="TEMPLATE", help="Such as {{.Id}} or {{json .Config}}.")
+
+
+class InspectArguments(_FormArguments):
+    """What may stand on the line."""
+
+    names = Words("CONTAINER|IMAGE...", needed=True)
+    kind = Text("--type", choices=("image", "container"), help="Of images or containers alone.")
+
+
+class InspectImageArguments(_FormArguments):
+    """Of images alone, as the group image has it."""
+
+    names = Words("IMAGE...", needed=True)
+
+
+class InspectContainerArguments(_FormArguments):
+    """Of containers alone, as the group container has it."""
+
+    names = Words("CONTAINER...", needed=True)
+
+
+def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> None:
+    """Print documents of images and containers. Raises ImageError after the others are printed."""
     documents: list[Mapping[str, object]] = []
     failure: ImageError | None = None
     try:
         each(names, lambda name: documents.append(_document(session, name, kind)))
     except ImageError as exc:  # what was found is shown all the same
         failure = exc
-    if form is None or form == JSON:
-        click.echo(json.dumps(documents, indent=4))
+    if form in ("", JSON):
+        import json
+
+        say(json.dumps(documents, indent=4))
     else:
         from tiffin.builder.cli.output.template import Template
 
         template = Template(form)
         for document in documents:
-            click.echo(template.render(_for_templates(document)))
+            say(template.render(_for_templates(document)))
     if failure is not None:
         raise failure
 
 
-def _of(kind: str) -> click.Command:
-    """The same for one kind alone, as the groups image and container have it."""
-    callback = command.callback
-    assert callback is not None
-    params = [option for option in command.params if option.name != "kind"]
-    return click.Command("inspect", params=params, callback=partial(callback, kind=kind), help=command.help)
-
-
-image_command, container_command = _of("image"), _of("container")
-
-
-def _document(session: Session, name: str, kind: str | None) -> dict[str, object]:
+def _document(session: Session, name: str, kind: str) -> dict[str, object]:
     """Of the container of that name, else the image; raises ImageNotFoundError."""
     if kind != "image":
+        from tiffin.builder.containers.container import Containers
+
         containers = Containers(session.state)
         try:
             found = containers.find(name)
@@ -95,6 +106,8 @@ def document_of(image: StoredImage, session: Session) -> dict[str, object]:
 
 
 def _familiar(text: str) -> str:
+    from tiffin.builder.oci.reference import Reference
+
     return Reference.parse(text).familiar
 
 
@@ -131,3 +144,36 @@ def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
         "Healthcheck": None,
     }
     return {**document, "Config": {**unset, **config}}
+
+
+_DOCUMENT = "as a JSON array, with docker's member names."
+COMMANDS = (
+    Command(
+        "inspect",
+        InspectArguments,
+        lambda session, line: inspect(session, line.names, line.form, line.kind),
+        about="Show what images and containers are, as JSON.",
+        help=f"Show images and containers {_DOCUMENT}",
+        section=IMAGES,
+        examples=("tiffin inspect app", "tiffin inspect -f '{{json .Config.Env}}' app"),
+    ),
+    Command(
+        "image inspect",
+        InspectImageArguments,
+        lambda session, line: inspect(session, line.names, line.form, "image"),
+        about="Show what images are, as JSON.",
+        help=f"Show images {_DOCUMENT}",
+        section=IMAGES,
+        examples=("tiffin image inspect -f '{{.Id}}' app",),
+    ),
+    Command(
+        "container inspect",
+        InspectContainerArguments,
+        lambda session, line: inspect(session, line.names, line.form, "container"),
+        about="Show what containers are, as JSON.",
+        help=f"Show containers {_DOCUMENT}",
+        section=CONTAINERS,
+        examples=("tiffin container inspect -f '{{.State.Status}}' web",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)

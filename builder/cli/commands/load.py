@@ -5,27 +5,49 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
+from tiffin.builder.cli.options.command import IMAGES, Command
+from tiffin.builder.cli.options.option import Arguments, Flag, Text
+from tiffin.builder.cli.output.console import say
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-from tiffin.builder.api import images
-from tiffin.builder.api.session import Session
-from tiffin.builder.errors import UsageError
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.command("load")
-@click.option("-i", "--input", "source", metavar="FILE", help="Archive or layout directory (default: stdin).")
-@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
-@click.pass_obj
-def command(session: Session, /, source: str | None, quiet: bool) -> None:
-    """Load images from what docker, podman, buildah, skopeo or tiffin saved."""
-    if source is None and sys.stdin.isatty():
+class LoadArguments(Arguments):
+    """What may stand on the line."""
+
+    source = Text("-i", "--input", metavar="FILE", help="Archive or layout directory (default: stdin).")
+    quiet = Flag("-q", "--quiet", help="Print ids only.")
+
+
+def load(session: Session, line: LoadArguments) -> None:
+    """Load images and print their names."""
+    from tiffin.builder.api import images
+    from tiffin.builder.errors import UsageError
+
+    if not line.source and sys.stdin.isatty():
         raise UsageError("nothing to load", remedy="use -i FILE, or redirect stdin")
-    path = None if source in (None, "-") else Path(source or "")
+    path = None if line.source in ("", "-") else Path(line.source)
     for image in images.load(path, sys.stdin.buffer, session):
-        if quiet:
-            click.echo(str(image.id))
+        if line.quiet:
+            say(str(image.id))
             continue
         for name in image.names:
-            click.echo(f"Loaded image: {name.familiar}")
+            say(f"Loaded image: {name.familiar}")
         if not image.names:
-            click.echo(f"Loaded image ID: {image.id}")
+            say(f"Loaded image ID: {image.id}")
+
+
+COMMANDS = (
+    Command(
+        "load",
+        LoadArguments,
+        load,
+        about="Load images from an archive.",
+        help="Load images from what docker, podman, buildah, skopeo or tiffin saved.",
+        section=IMAGES,
+        examples=("tiffin load -i app.tar", "docker save app | tiffin load"),
+        aliases=("image load",),
+    ),
+)

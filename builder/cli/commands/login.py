@@ -4,51 +4,56 @@ from __future__ import annotations
 
 import sys
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.click_command import registry_options
+from tiffin.builder.cli.options.command import REGISTRIES, Command
+from tiffin.builder.cli.options.common import RegistryArguments
+from tiffin.builder.cli.options.option import Flag, Maybe, Text, Word
+from tiffin.builder.cli.output.console import say, tell
 from tiffin.builder.errors import UsageError
-from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 MAX_PASSWORD_BYTES = 1 << 20
 
 
-@click.command("login")
-@click.argument("server", metavar="[REGISTRY]", default="docker.io")
-@click.option("-u", "--username", metavar="NAME", help="User name.")
-@click.option("-p", "--password", metavar="SECRET", help="Password; visible to other users, so better:")
-@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
-@registry_options
-@click.pass_obj
-def command(
-    session: Session,
-    /,
-    server: str,
-    username: str | None,
-    password: str | None,
-    password_stdin: bool,
-    registry: RegistryAccess,
-) -> None:
-    """Check credentials with REGISTRY and keep them where docker does."""
+class LoginArguments(RegistryArguments):
+    """What may stand on the line."""
+
+    server = Word("[REGISTRY]", "docker.io")
+    username = Text("-u", "--username", metavar="NAME", help="User name.")
+    password = Maybe("-p", "--password", metavar="SECRET", help="Password; visible to other users, so better:")
+    password_stdin = Flag("--password-stdin", help="Read the password from stdin.")
+
+
+def login(_: Session, line: LoginArguments) -> None:
+    """Check credentials and keep them; ask for what is not given. Raises UsageError where nobody can be asked."""
     from tiffin.builder.api.login import login
 
-    if password is not None and password_stdin:
+    username, password = line.username, line.password
+    if password is not None and line.password_stdin:
         raise UsageError("--password and --password-stdin exclude each other", remedy="use the second")
-    if password_stdin:
+    if line.password_stdin:
         if not username:
             raise UsageError("--password-stdin needs --username", remedy="add -u NAME")
         password = _password(sys.stdin.buffer.read(MAX_PASSWORD_BYTES))
-    if not (username and password is not None) and not sys.stdin.isatty():
+    if not username or password is None:
+        username, password = _asked(username, password)
+    where = login(line.server, username, password, line.registry_access())
+    tell(f"credentials are kept in {where}")
+    say("Login Succeeded")
+
+
+def _asked(username: str, password: str | None) -> tuple[str, str]:
+    """Ask for what is missing."""
+    if not sys.stdin.isatty():
         raise UsageError(
             "stdin is not a terminal to ask for a user and a password", remedy="use -u and --password-stdin"
         )
-    username = username or click.prompt("Username", err=True)
-    if password is None:
-        password = click.prompt("Password", hide_input=True, err=True)
-    where = login(server, username or "", password or "", registry)
-    click.echo(f"credentials are kept in {where}", err=True)
-    click.echo("Login Succeeded")
+    import click
+
+    username = username or str(click.prompt("Username", err=True))
+    return username, str(click.prompt("Password", hide_input=True, err=True)) if password is None else password
 
 
 def _password(data: bytes) -> str:
@@ -60,3 +65,16 @@ def _password(data: bytes) -> str:
     if not text:
         raise UsageError("stdin has no password", remedy="write it to stdin, as in: … < FILE")
     return text
+
+
+COMMANDS = (
+    Command(
+        "login",
+        LoginArguments,
+        login,
+        about="Log in to a registry.",
+        help="Check credentials with REGISTRY and keep them where docker does.",
+        section=REGISTRIES,
+        examples=("tiffin login -u USER registry.example", "tiffin login -u USER --password-stdin < token"),
+    ),
+)

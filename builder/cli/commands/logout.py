@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-import click
+from tiffin.builder.cli.options.command import REGISTRIES, Command
+from tiffin.builder.cli.options.option import Arguments, Word
+from tiffin.builder.cli.output.console import say
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.command("logout")
-@click.argument("registry", default="docker.io")
-def command(registry: str) -> None:
-    """Forget the credentials for REGISTRY."""
+class LogoutArguments(Arguments):
+    """What may stand on the line."""
+
+    registry = Word("[REGISTRY]", "docker.io")
+
+
+def logout(_: Session, line: LogoutArguments) -> None:
+    """Forget credentials and print of which registry."""
     from tiffin.builder.api.login import logout
 
-    name, was_there = logout(registry)
-    click.echo(f"Removing login credentials for {name}" if was_there else f"Not logged in to {name}")
+    name, was_there = logout(line.registry)
+    say(f"Removing login credentials for {name}" if was_there else f"Not logged in to {name}")
+
+
+COMMANDS = (
+    Command(
+        "logout",
+        LogoutArguments,
+        logout,
+        about="Log out from a registry.",
+        help="Forget the credentials for REGISTRY.",
+        section=REGISTRIES,
+        examples=("tiffin logout registry.example",),
+    ),
+)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import time
 from collections.abc import Mapping
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.output.lists import (
-    JSON,
-    created_text,
-    filters_of,
-    format_option,
-    is_podman,
-    show_rows,
-)
-from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers, ContainerState
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
+from tiffin.builder.cli.options.common import ListArguments
+from tiffin.builder.cli.options.option import Flag, Many
+from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.lists import JSON, created_text, filters_of, is_podman, show_rows
 from tiffin.builder.plain_text import duration_text, rfc3339
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.containers.container import ContainerState
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
@@ -30,30 +26,32 @@ COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 MAX_COMMAND_LENGTH = 20  # Docker's
 
 
-@click.command("ps")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also those that ended.")
-@click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
-@click.option("--no-trunc", is_flag=True, help="Print whole ids and commands.")
-@click.option(
-    "-f", "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="name=, id=, status=, label=; repeatable."
-)
-@format_option()
-@click.pass_obj
-def command(
-    session: Session, /, everything: bool, quiet: bool, no_trunc: bool, filters: tuple[str, ...], form: str
-) -> None:
-    """List the containers that run."""
-    wanted = filters_of(filters, ("name", "id", "status", "label"))
+class PsArguments(ListArguments):
+    """What may stand on the line."""
+
+    everything = Flag("-a", "--all", help="Also those that ended.")
+    quiet = Flag("-q", "--quiet", help="Print ids only.")
+    no_trunc = Flag("--no-trunc", help="Print whole ids and commands.")
+    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, id=, status=, label=; repeatable.")
+
+
+def ps(session: Session, line: PsArguments) -> None:
+    """Print a list of containers."""
+    from tiffin.builder.containers.container import Containers
+
+    wanted = filters_of(line.filters, ("name", "id", "status", "label"))
     containers = Containers(session.state)
     rows = [(state, containers.is_alive(state.id)) for state in containers.states()]
-    rows = [row for row in rows if (row[1] or everything or "status" in wanted) and _is_wanted(*row, wanted)]
-    if quiet:
+    rows = [row for row in rows if (row[1] or line.everything or "status" in wanted) and _is_wanted(*row, wanted)]
+    if line.quiet:
         for state, _ in rows:
-            click.echo(_id(state, no_trunc))
-    elif form == JSON and is_podman():
-        click.echo(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
+            say(_id(state, line.no_trunc))
+    elif line.form == JSON and is_podman():
+        import json
+
+        say(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
     else:
-        show_rows([_row(state, alive, no_trunc) for state, alive in rows], form, COLUMNS, HEADINGS)
+        show_rows([_row(state, alive, line.no_trunc) for state, alive in rows], line.form, COLUMNS, HEADINGS)
 
 
 def _is_wanted(state: ContainerState, alive: bool, wanted: Mapping[str, list[str]]) -> bool:
@@ -72,6 +70,8 @@ def _has_label(state: ContainerState, text: str) -> bool:
 
 
 def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object]:
+    import shlex
+
     text = shlex.join(state.command)
     if not no_trunc and len(text) > MAX_COMMAND_LENGTH:
         text = text[: MAX_COMMAND_LENGTH - 1] + "…"
@@ -120,6 +120,8 @@ def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
 
 
 def _id(state: ContainerState, no_trunc: bool) -> str:
+    from tiffin.builder.containers.container import SHORT_ID_LENGTH
+
     return state.id if no_trunc else state.id[:SHORT_ID_LENGTH]
 
 
@@ -133,3 +135,18 @@ def _status(state: ContainerState, alive: bool) -> str:
     if state.exit_code is None:
         return "Dead"
     return f"Exited ({state.exit_code}) {duration_text(time.time() - state.finished)} ago"
+
+
+COMMANDS = (
+    Command(
+        "ps",
+        PsArguments,
+        ps,
+        about="List containers.",
+        help="List the containers that run.",
+        section=CONTAINERS,
+        examples=("tiffin ps -a", "tiffin ps -a --filter status=exited --format '{{.Names}}'"),
+        aliases=("container ls", "container ps", "container list"),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-import click
+from tiffin.builder.cli.options.command import IMAGES, Command
+from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
+from tiffin.builder.cli.options.option import Flag, Text, Word
+from tiffin.builder.cli.output.console import say, tell
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-from tiffin.builder.api import images
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.click_command import registry_options, with_options
-from tiffin.builder.cli.options.common import ProgressArguments
-from tiffin.builder.cli.output.render import make_renderer
-from tiffin.builder.cli.output.renderer import quiet_if
-from tiffin.builder.oci.spec import Platform
-from tiffin.builder.settings.access import RegistryAccess
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.command("pull")
-@click.argument("image")
-@click.option("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
-@click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
-@with_options(ProgressArguments)
-@registry_options
-@click.pass_obj
-def command(
-    session: Session, /, image: str, platform: str | None, quiet: bool, progress: str, registry: RegistryAccess
-) -> None:
-    """Download IMAGE with all its layers."""
-    wanted = Platform.parse(platform) if platform else None
-    with make_renderer(quiet_if(quiet, progress)) as sink:
-        pulled = images.pull(image, session, sink, registry, wanted)
-    if not quiet:
-        click.echo(f"Digest: {pulled.digest}", err=True)
-    click.echo(str(pulled.reference))
+class PullArguments(ProgressArguments, RegistryArguments):
+    """What may stand on the line."""
+
+    image = Word("IMAGE")
+    platform = Text("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
+    quiet = Flag("-q", "--quiet", help="Print the name only.")
+
+
+def pull(session: Session, line: PullArguments) -> None:
+    """Download an image and print its digest and its name."""
+    from tiffin.builder.api import images
+    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.renderer import quiet_if
+    from tiffin.builder.oci.spec import Platform
+
+    wanted = Platform.parse(line.platform) if line.platform else None
+    with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
+        pulled = images.pull(line.image, session, sink, line.registry_access(), wanted)
+    if not line.quiet:
+        tell(f"Digest: {pulled.digest}")
+    say(str(pulled.reference))
+
+
+COMMANDS = (
+    Command(
+        "pull",
+        PullArguments,
+        pull,
+        about="Download an image from a registry.",
+        help="Download IMAGE with all its layers.",
+        section=IMAGES,
+        examples=("tiffin pull alpine:3.20", "tiffin pull --platform linux/arm64 debian"),
+        aliases=("image pull",),
+    ),
+)

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import click
+from tiffin.builder.cli.options.command import IMAGES, Command
+from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
+from tiffin.builder.cli.options.option import Flag, Word
+from tiffin.builder.cli.output.console import say
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-from tiffin.builder.api import images
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.click_command import registry_options, with_options
-from tiffin.builder.cli.options.common import ProgressArguments
-from tiffin.builder.cli.output.render import make_renderer
-from tiffin.builder.cli.output.renderer import quiet_if
-from tiffin.builder.settings.access import RegistryAccess
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.command("push")
-@click.argument("image")
-@click.argument("destination", required=False)
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@with_options(ProgressArguments)
-@registry_options
-@click.pass_obj
-def command(
-    session: Session, /, image: str, destination: str | None, quiet: bool, progress: str, registry: RegistryAccess
-) -> None:
-    """Upload IMAGE under its name, or under DESTINATION."""
-    with make_renderer(quiet_if(quiet, progress)) as sink:
-        pushed = images.push(image, destination or "", session, sink, registry)
-    click.echo(f"{pushed.reference.name}@{pushed.digest}")
+class PushArguments(ProgressArguments, RegistryArguments):
+    """What may stand on the line."""
+
+    image = Word("IMAGE")
+    destination = Word("[DESTINATION]", "")
+    quiet = Flag("-q", "--quiet", help="No progress.")
+
+
+def push(session: Session, line: PushArguments) -> None:
+    """Upload an image and print where it is."""
+    from tiffin.builder.api import images
+    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.renderer import quiet_if
+
+    with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
+        pushed = images.push(line.image, line.destination, session, sink, line.registry_access())
+    say(f"{pushed.reference.name}@{pushed.digest}")
+
+
+COMMANDS = (
+    Command(
+        "push",
+        PushArguments,
+        push,
+        about="Upload an image to a registry.",
+        help="Upload IMAGE under its name, or under DESTINATION.",
+        section=IMAGES,
+        examples=("tiffin push registry.example/app:1", "tiffin push app registry.example/app:1"),
+        aliases=("image push",),
+    ),
+)

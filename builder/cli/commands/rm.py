@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import contextlib
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.output.console import each
-from tiffin.builder.containers.container import Containers
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
+from tiffin.builder.cli.options.option import Arguments, Flag, Words
+from tiffin.builder.cli.output.console import each, say
 from tiffin.builder.errors import ImageNotFoundError, UsageError
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.command("rm")
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
-@click.option("-f", "--force", is_flag=True, help="Kill it if it runs; a missing one is no error.")
-@click.option("-v", "--volumes", is_flag=True, help="With the volumes that have no name, which go in any case.")
-@click.pass_obj
-def command(session: Session, /, names: tuple[str, ...], force: bool, volumes: bool) -> None:
-    """Remove containers by name or id."""
+class RmArguments(Arguments):
+    """What may stand on the line."""
+
+    names = Words("CONTAINER...", needed=True)
+    force = Flag("-f", "--force", help="Kill it if it runs; a missing one is no error.")
+    volumes = Flag("-v", "--volumes", help="With the volumes that have no name, which go in any case.")
+
+
+def rm(session: Session, line: RmArguments) -> None:
+    """Remove containers."""
+    from tiffin.builder.containers.container import Containers
+
     containers = Containers(session.state)
-    if force:
-        for name in names:
+    if line.force:
+        for name in line.names:
             with contextlib.suppress(ImageNotFoundError, UsageError):  # told below
                 state = containers.find(name)
                 if containers.is_alive(state.id):
@@ -30,6 +37,21 @@ def command(session: Session, /, names: tuple[str, ...], force: bool, volumes: b
 
     def remove(name: str) -> None:
         containers.remove(containers.find(name))
-        click.echo(name)
+        say(name)
 
-    each(names, remove, ignored=ImageNotFoundError if force else ())
+    each(line.names, remove, ignored=ImageNotFoundError if line.force else ())
+
+
+COMMANDS = (
+    Command(
+        "rm",
+        RmArguments,
+        rm,
+        about="Remove containers.",
+        help="Remove containers by name or id.",
+        section=CONTAINERS,
+        examples=("tiffin rm web", "tiffin rm -f $(tiffin ps -aq)"),
+        aliases=("container rm", "container remove"),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)

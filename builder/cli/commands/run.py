@@ -2,37 +2,78 @@
 
 from __future__ import annotations
 
-import sys
+import os
+from functools import cache
 
-import click
-
-from tiffin.builder.api.run import EXIT_OWN_FAILURE
-from tiffin.builder.api.session import Session
-from tiffin.builder.cli.actions import run
-from tiffin.builder.cli.options.click_command import rows_command
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.run_arguments import RunArguments
+from tiffin.builder.cli.output.console import tell, warn
+from tiffin.builder.events import Event, Warned
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.cli.output.renderer import Renderer
 
 
-class OwnUsageError(click.UsageError):
-    """Docker's exit code for every failure of our own, wrong usage included: others are the command's."""
+class WarningSink:
+    """Prints warnings as soon as they come, and nothing else."""
 
-    exit_code = EXIT_OWN_FAILURE
+    def emit(self, event: Event) -> None:
+        """Print a warning."""
+        if isinstance(event, Warned):
+            warn(event.message)
 
 
-def _run(session: Session, line: RunArguments) -> None:
-    sys.exit(run(session, line))
+def run(session: Session, line: RunArguments) -> int:
+    """Run a command in a new container, as a line says; return the exit code. Raises TiffinError."""
+    from tiffin.builder.api.run import EXIT_OWN_FAILURE, run
+    from tiffin.builder.errors import TiffinError, UsageError
+
+    try:
+        if line.tty and line.interactive and not os.isatty(0):
+            raise UsageError("stdin is not a terminal, which -i -t need", remedy="leave out -t")
+        from tiffin.builder.cli.options.run_values import container_options, run_options
+
+        for remark in line.remarks():
+            warn(remark)
+        container = cache(lambda: container_options(line))  # read once: a file of variables may be a pipe
+        if line.memory or line.swap or line.cpus or line.pids:
+            from tiffin.builder.containers.limits import begin_in_scope
+
+            begin_in_scope(container().limits, os.environ)
+        result = run(run_options(line, container), session, WarningSink(), lambda: _renderer(line))
+    except TiffinError as exc:
+        exc.exit_code = EXIT_OWN_FAILURE
+        raise
+    if result.message:
+        tell(f"error: {result.message}; check the command and the image's PATH")
+    return result.exit_code
 
 
-command = rows_command(
-    "run",
-    RunArguments,
-    _run,
-    usage_error=OwnUsageError,
-    help="Run COMMAND (or the image's own) in a new container of IMAGE.\n\n"
-    "The exit code is the command's; 125 says that tiffin failed, 126 and 127 that the command could not be run.",
-    examples=(
-        "tiffin run --rm -it app sh",
-        "tiffin run --rm -p 8080:80 app",
-        'tiffin run --rm -u "$(id -u):$(id -g)" -v .:/w -w /w app make',
+def _renderer(line: RunArguments) -> Renderer:
+    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.renderer import quiet_if
+
+    return make_renderer(quiet_if(line.quiet, line.progress))
+
+
+COMMANDS = (
+    Command(
+        "run",
+        RunArguments,
+        run,
+        about="Run a command in a new container.",
+        help="Run COMMAND (or the image's own) in a new container of IMAGE.\n\n"
+        "The exit code is the command's; 125 says that tiffin failed, 126 and 127 that the command could not be run.",
+        section=CONTAINERS,
+        examples=(
+            "tiffin run --rm -it app sh",
+            "tiffin run --rm -p 8080:80 app",
+            'tiffin run --rm -u "$(id -u):$(id -g)" -v .:/w -w /w app make',
+        ),
+        aliases=("container run",),
+        usage_code=EXIT_OF_CONTAINERS,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
 )

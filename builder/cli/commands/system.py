@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import sys
+from tiffin.builder.cli.options.command import Command, Group
+from tiffin.builder.cli.options.option import Arguments, Flag
+from tiffin.builder.cli.output.console import confirm
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-import click
-
-from tiffin.builder.api.session import Session
-from tiffin.builder.api.storage.prune import (
-    reach_trees,
-    remove_images,
-    remove_stopped,
-    remove_unneeded,
-    size_on_disk,
-)
-from tiffin.builder.cli.commands.info import command as info
-from tiffin.builder.cli.groups import Group
-from tiffin.builder.cli.output.lists import print_table
-from tiffin.builder.cli.output.pruned import show_containers, show_images, told_total
-from tiffin.builder.containers.container import Containers
-from tiffin.builder.errors import UsageError
-from tiffin.builder.plain_text import size_text
-from tiffin.cache.foundation.files import remove_tree
-from tiffin.cache.store.local import LocalCache
-from tiffin.cache.store.mounts import CacheMounts
-from tiffin.cache.store.snapshots import Snapshots
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.group("system", cls=Group)
-def command() -> None:
-    """Disk usage, prune, reset."""
+class ForceArguments(Arguments):
+    """What is removed, is asked for."""
+
+    force = Flag("-f", "--force", help="Do not ask.")
 
 
-command.add_command(info)
+class PruneArguments(ForceArguments):
+    """How much goes."""
+
+    everything = Flag("-a", "--all", help="Also images without a name, and the whole build cache.")
 
 
-@command.command("df")
-@click.pass_obj
-def df(session: Session, /) -> None:
-    """Show what takes space."""
+def df(session: Session, _: Arguments) -> None:
+    """Print how many of each there are, and their size."""
+    from tiffin.builder.api.storage.prune import reach_trees, size_on_disk
+    from tiffin.builder.cli.output.lists import print_table
+    from tiffin.builder.containers.container import Containers
+    from tiffin.builder.plain_text import size_text
+    from tiffin.cache.store.local import LocalCache
+    from tiffin.cache.store.mounts import CacheMounts
+    from tiffin.cache.store.snapshots import Snapshots
+
     reach_trees(session)
     images = session.store.images()
     containers = Containers(session.state).states()
@@ -60,35 +54,37 @@ def df(session: Session, /) -> None:
     print_table([["TYPE", "TOTAL", "SIZE"], *rows])
 
 
-@command.command("prune")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also images without a name, and the whole build cache.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
-@click.pass_obj
-def prune(session: Session, /, everything: bool, force: bool) -> None:
-    """Remove what no image and no step record needs; with --all the build cache too."""
-    what = "the build cache, images without a name" if everything else "blobs and layers that nothing needs"
-    confirm(force, f"Remove {what} and stopped containers?")
+def prune(session: Session, line: PruneArguments) -> None:
+    """Remove what nothing needs; print how much it took."""
+    from tiffin.builder.api.storage.prune import reach_trees, remove_images, remove_stopped, remove_unneeded
+    from tiffin.builder.cli.output.pruned import show_containers, show_images, told_total
+    from tiffin.cache.store.mounts import CacheMounts
+
+    what = "the build cache, images without a name" if line.everything else "blobs and layers that nothing needs"
+    confirm(line.force, f"Remove {what} and stopped containers?")
     reach_trees(session)
     with told_total(session):
         show_containers(remove_stopped(session))
-        if everything:
+        if line.everything:
             nameless = [image for image in session.store.images() if not image.names]
             remove_images(session, nameless)
             show_images(nameless)
-        remove_unneeded(session, keep_records=not everything)
-        if everything:
+        remove_unneeded(session, keep_records=not line.everything)
+        if line.everything:
             mounts = CacheMounts(session.state, "")
             for mount in mounts.list():
                 mounts.remove(mount)
 
 
-@command.command("reset")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
-@click.pass_obj
-def reset(session: Session, /, force: bool) -> None:
-    """Remove everything: images, containers, cache."""
+def reset(session: Session, line: ForceArguments) -> None:
+    """Empty the state directory. Raises UsageError while a container runs."""
+    from tiffin.builder.api.storage.prune import reach_trees
+    from tiffin.builder.containers.container import Containers
+    from tiffin.builder.errors import UsageError
+    from tiffin.cache.foundation.files import remove_tree
+
     root = session.state.root
-    confirm(force, f"Remove everything in {root}?")
+    confirm(line.force, f"Remove everything in {root}?")
     alive = [state.name for state in Containers(session.state).states() if Containers(session.state).is_alive(state.id)]
     if alive:
         raise UsageError(f"container {alive[0]} is running", remedy="end it first")
@@ -97,14 +93,22 @@ def reset(session: Session, /, force: bool) -> None:
         remove_tree(item)
 
 
-def confirm(force: bool, question: str) -> None:
-    if force:
-        return
-    try:
-        if not click.confirm(question, err=True):
-            raise click.exceptions.Exit(0)  # as docker ends, which removes nothing either
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        click.echo(err=True)  # ends the line of the question
-        raise UsageError("nobody confirmed: stdin has no answer", remedy="use --force") from None
+COMMANDS = (
+    Group("system", about="Disk usage, prune, reset."),
+    Command("system df", Arguments, df, about="Show what takes space.", examples=("tiffin system df",)),
+    Command(
+        "system prune",
+        PruneArguments,
+        prune,
+        about="Remove what no image and no step record needs.",
+        help="Remove what no image and no step record needs; with --all the build cache too.",
+        examples=("tiffin system prune -f", "tiffin system prune --all"),
+    ),
+    Command(
+        "system reset",
+        ForceArguments,
+        reset,
+        about="Remove everything: images, containers, cache.",
+        examples=("tiffin system reset",),
+    ),
+)

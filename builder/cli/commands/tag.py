@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-import click
+from tiffin.builder.cli.options.command import IMAGES, Command
+from tiffin.builder.cli.options.option import Arguments, Word
+from tiffin.cache.foundation.typed import TYPE_CHECKING
 
-from tiffin.builder.api.session import Session
-from tiffin.builder.errors import UsageError
-from tiffin.builder.oci.reference import Reference
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 
-@click.command("tag")
-@click.argument("image")
-@click.argument("name")
-@click.pass_obj
-def command(session: Session, /, image: str, name: str) -> None:
-    """Give IMAGE the additional NAME."""
-    reference = Reference.parse(name)
+class TagArguments(Arguments):
+    """What may stand on the line."""
+
+    image = Word("IMAGE")
+    name = Word("NAME")
+
+
+def tag(session: Session, line: TagArguments) -> None:
+    """Give an image another name. Raises UsageError for one with a digest."""
+    from tiffin.builder.errors import UsageError
+    from tiffin.builder.oci.reference import Reference
+
+    reference = Reference.parse(line.name)
     if reference.digest is not None:
-        raise UsageError(f'"{name}" has a digest', remedy="a tag is a name without one")
-    several = session.store.index_of(image)
+        raise UsageError(f'"{line.name}" has a digest', remedy="a tag is a name without one")
+    several = session.store.index_of(line.image)
     if several:
         session.store.put_index(several[0], [reference])
     else:
-        session.store.tag(session.store.find(image), reference)
+        session.store.tag(session.store.find(line.image), reference)
+
+
+COMMANDS = (
+    Command(
+        "tag",
+        TagArguments,
+        tag,
+        about="Give an image another name.",
+        help="Give IMAGE the additional NAME.",
+        section=IMAGES,
+        examples=("tiffin tag app registry.example/app:1",),
+        aliases=("image tag",),
+    ),
+)

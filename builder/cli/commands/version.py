@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import click
-
 from tiffin.builder.cli.fast_help import VERSION_TEXT
+from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.options.option import Arguments, Text
+from tiffin.builder.cli.output.console import say
 from tiffin.builder.version import told_version
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
 
 API_VERSION = "1.41"  # docker's, of the version whose commands these are; what programs ask for at least
 
 
-@click.command("version")
-@click.option("-f", "--format", "form", metavar="json|TEMPLATE", help="Go template, such as {{.Client.Version}}.")
-def command(form: str | None) -> None:
-    """Show the version."""
-    if form is None:
-        click.echo(VERSION_TEXT)
+class VersionArguments(Arguments):
+    """What may stand on the line."""
+
+    form = Text("-f", "--format", metavar="json|TEMPLATE", help="Go template, such as {{.Client.Version}}.")
+
+
+def version(_: Session, line: VersionArguments) -> None:
+    """Print the version, or what a template takes from docker's document of it."""
+    if not line.form:
+        say(VERSION_TEXT)
         return
     import platform
 
     from tiffin.builder.cli.output.template import Template
     from tiffin.builder.oci.spec import Platform
 
-    system, _, architecture = str(Platform.local()).partition("/")
+    system, _slash, architecture = str(Platform.local()).partition("/")
     version = told_version()
     both = {"Version": version, "ApiVersion": API_VERSION, "GitCommit": "", "Os": system, "Arch": architecture}
     engine = {
@@ -41,4 +50,16 @@ def command(form: str | None) -> None:
             "Experimental": False,
         },
     }
-    click.echo(Template("{{json .}}" if form == "json" else form).render(document))
+    say(Template("{{json .}}" if line.form == "json" else line.form).render(document))
+
+
+COMMANDS = (
+    Command(
+        "version",
+        VersionArguments,
+        version,
+        about="Show the version.",
+        examples=("tiffin version", "tiffin version -f '{{.Client.Version}}'"),
+        aliases=("buildx version",),
+    ),
+)

@@ -2,54 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.options.common import RegistryArguments
-from tiffin.builder.cli.options.option import FLAG, MANY, NUMBER, Arguments, Option
-
-_NOTHING = {"", "no"}  # values of refused options that ask for what is so anyhow: --restart no
-TIERS = "{tiers}"  # in the help of an option: the names of all
-FURTHER = "Docker's options that change nothing here, or are refused"
+from tiffin.builder.cli.options.command import EXIT_OF_CONTAINERS, EXIT_USAGE, Command
+from tiffin.builder.cli.options.option import DONE, FURTHER, Flag, Many, Number, Option, Value, Words
+from tiffin.builder.cli.options.spellings import plain_flags
 
 
-class OptionalValue(click.Option):
-    """An option that may come without its value; `groups.plain_flags` writes it out, as click would take the next word."""
+class ContainerUsageError(click.UsageError):
+    """A wrong line of a command of containers."""
 
-    bare = ""
-    words: Sequence[str] = ()  # its values
+    exit_code = EXIT_OF_CONTAINERS
+
+
+class RowOption(click.Option):
+    """An option that help shows as its row says."""
+
+    row: Option
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return how it is written and what it does."""
+        return self.row.spelling(), self.row.help
 
 
 class RowsCommand(click.Command):
-    """A command whose rows are `arguments`; `examples` stand below its help, options of docker's in a section of their own."""
+    """A command made of `row`: examples stand below its help, options of docker's without effect in a section of their own."""
 
-    arguments: type[Arguments] = Arguments
-    examples: Sequence[str] = ()
-    usage_error = click.UsageError
+    def __init__(self, row: Command) -> None:
+        super().__init__(
+            row.words[-1],
+            params=[parameter(option) for option in row.arguments.rows],
+            callback=_callback(row),
+            help=row.help,
+            hidden=row.is_hidden,
+            context_settings={
+                "help_option_names": row.help_options(),
+                "allow_interspersed_args": not row.arguments.ends_options,
+            },
+        )
+        self.row = row
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Give every failure of usage the exit code of `usage_error`."""
+        """Read a line; give every failure of usage the exit code of the command."""
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as exc:
-            if type(exc) is self.usage_error or self.usage_error is click.UsageError:
+            is_unknown = isinstance(exc, click.NoSuchOption) and self.row.usage_code == EXIT_USAGE
+            if (self.row.unknown_option_code if is_unknown else self.row.usage_code) == EXIT_USAGE:
                 raise
-            raise self.usage_error(exc.format_message(), exc.ctx) from exc
+            raise ContainerUsageError(exc.format_message(), exc.ctx) from exc
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words of a line, docker's spellings too."""
+        try:
+            words = plain_flags(self.row.arguments, args)
+        except ValueError as exc:
+            raise click.UsageError(str(exc), ctx) from exc
+        return super().parse_args(ctx, words)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then those without effect."""
-        own: list[tuple[str, str]] = []
-        further: list[tuple[str, str]] = []
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None and isinstance(param, click.Option):
-                (further if is_further(param) else own).append(record)
+        options = [option for option in self.row.arguments.rows if option.names]
+        own = [(option.spelling(), option.help) for option in options if option.effect == DONE]
+        further = [(option.spelling(), option.help) for option in options if option.effect != DONE]
+        own.append((", ".join(self.row.help_options()), "Show this message and exit."))
         for title, records in (("Options", own), (FURTHER, further)):
             if records:
                 with formatter.section(title):
@@ -57,119 +79,57 @@ class RowsCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
-        if self.examples:
+        if self.row.examples:
             with formatter.section("Examples"):
-                for line in self.examples:
+                for line in self.row.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def is_further(param: click.Parameter) -> bool:
-    """Whether it is one of docker's that changes nothing here, or is refused."""
-    return (getattr(param, "help", None) or "").startswith(("No effect", "Refused"))
-
-
-def rows_command(
-    name: str,
-    arguments: type[Arguments],
-    do: Callable[..., object],
-    *,
-    examples: Sequence[str] = (),
-    help: str,
-    usage_error: type[click.UsageError] = click.UsageError,
-) -> RowsCommand:
-    """Return click's command, which calls `do` with the session and the line."""
-
+def _callback(row: Command) -> Callable[..., None]:
     @click.pass_obj
-    def callback(session: Session, /, **given: object) -> None:
-        do(session, arguments(given))
+    def callback(session: Session, /, **given: Value) -> None:
+        code = row.run(session, given)
+        if code is not None:
+            raise SystemExit(code)
 
-    taken = {option for row in arguments.rows for option in row.names}
-    helps = [option for option in ("-h", "--help") if option not in taken]
-    command = RowsCommand(
-        name,
-        params=[_parameter(row, usage_error) for row in arguments.rows],
-        callback=callback,
-        help=help,
-        context_settings={"help_option_names": helps, "allow_interspersed_args": not arguments.ends_options},
-    )
-    command.arguments = arguments
-    command.examples = examples
-    command.usage_error = usage_error
-    return command
+    return callback
 
 
-def _parameter(row: Option, usage_error: type[click.UsageError]) -> click.Parameter:
+def parameter(row: Option) -> click.Parameter:
+    """Return click's object for an option or an argument."""
     if not row.names:
-        if row.kind == MANY:
-            return click.Argument([row.field], nargs=-1, metavar=row.metavar, type=click.UNPROCESSED)
-        return click.Argument([row.field], metavar=row.metavar)
-    details: dict[str, Any] = {"help": _help(row), "default": row.default}
-    if row.refused:
-        details |= {"callback": _refuse(row, usage_error), "expose_value": False}
-    if row.kind == FLAG:
-        names = [f"{row.names[0]}/{row.off}"] if row.off else list(row.names)
-        return click.Option([*names, row.field], is_flag=True, **details)
-    details["metavar"] = row.metavar or None
-    if row.choices:
-        details["type"] = click.Choice(row.choices)
-    elif row.kind == NUMBER:
-        details["type"] = int
-    if row.kind == MANY:
-        return click.Option([*row.names, row.field], multiple=True, **details)
-    if row.variable:
-        details["envvar"] = row.variable
-    if row.bare:
-        option = OptionalValue([*row.names, row.field], **{**details, "default": None, "callback": _or_empty})
-        option.bare = row.bare
-        option.words = row.choices
-        return option
-    return click.Option([*row.names, row.field], **details)
+        if isinstance(row, Words):
+            return click.Argument(
+                [row.field], nargs=-1, metavar=row.metavar, type=click.UNPROCESSED, required=row.is_needed
+            )
+        default: dict[str, Any] = {} if row.is_needed else {"default": row.default}
+        return click.Argument([row.field], metavar=row.metavar, required=row.is_needed, type=_type(row), **default)
+    details: dict[str, Any] = {"help": row.help, "default": row.default, "type": _type(row)}
+    if row.is_refused:
+        details |= {"callback": _refuse(row), "expose_value": False}
+    if isinstance(row, Flag):
+        details |= {"is_flag": True, "type": None}
+    elif isinstance(row, Many):
+        details["multiple"] = True
+    elif isinstance(row, Number) or row.choices:  # click would refuse a default that says that none is given
+        details |= {"default": None, "callback": lambda _, __, value: row.default if value is None else value}
+    names = [f"{row.names[0]}/{row.off}"] if row.off else list(row.names)
+    option = RowOption([*names, row.field], envvar=row.variable or None, **details)
+    option.row = row
+    return option
 
 
-def _help(row: Option) -> str:
-    if TIERS not in row.help:
-        return row.help
-    from tiffin.builder.api import machine
-
-    return row.help.replace(TIERS, ", ".join(machine.TIERS))
+def _type(row: Option) -> click.ParamType[Any] | None:
+    if isinstance(row, Number):
+        return click.IntRange(min=row.minimum)
+    return click.Choice(row.choices) if row.choices else None
 
 
-def _or_empty(_: click.Context, __: click.Parameter, value: str | None) -> str:
-    return value or ""
+def _refuse(row: Option) -> Callable[[click.Context, click.Parameter, Value], None]:
+    allowed = set(row.allowed) if isinstance(row, Many) else set()
 
-
-def _refuse(
-    row: Option, usage_error: type[click.UsageError]
-) -> Callable[[click.Context, click.Parameter, object], None]:
-    def refuse(ctx: click.Context, _: click.Parameter, value: object) -> None:
-        if value is True or (isinstance(value, tuple) and set(value) - _NOTHING):
-            raise usage_error(f"{row.names[-1]} is not supported: {row.refused}", ctx)
+    def refuse(ctx: click.Context, _: click.Parameter, value: Value) -> None:
+        if value is True or (isinstance(value, tuple) and set(value) - allowed):
+            raise click.UsageError(f"{row.names[-1]} is not supported: {row.why}", ctx)
 
     return refuse
-
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def with_options(arguments: type[Arguments]) -> Callable[[_Function], _Function]:
-    """Add the options of `arguments` to a command that click's decorators make; it gets them by name."""
-
-    def decorate(function: _Function) -> _Function:
-        for row in reversed(arguments.rows):
-            params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
-            params.append(_parameter(row, click.UsageError))
-        return function
-
-    return decorate
-
-
-def registry_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of registries; the command gets them as one value, `registry`."""
-    names = [row.field for row in RegistryArguments.rows]
-
-    @wraps(command)
-    def called(*args: object, **given: object) -> object:
-        line = RegistryArguments({name: given.pop(name) for name in names})
-        return command(*args, registry=line.registry_access(), **given)
-
-    return with_options(RegistryArguments)(called)

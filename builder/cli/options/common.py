@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiffin.builder.cli.options.option import Arguments, many, text
+from tiffin.builder.cli.options.option import Arguments, Many, Text
 from tiffin.builder.cli.output.renderer import PROGRESS_ALIASES
 from tiffin.builder.errors import UsageError
 from tiffin.builder.settings.access import RegistryAccess
@@ -13,7 +13,7 @@ from tiffin.builder.settings.access import RegistryAccess
 class ProgressArguments(Arguments):
     """Of commands that take time."""
 
-    progress = text(
+    progress = Text(
         "--progress",
         choices=("auto", "tty", "plain", "json", "quiet", *PROGRESS_ALIASES),
         default="auto",
@@ -25,9 +25,9 @@ class ProgressArguments(Arguments):
 class RegistryArguments(Arguments):
     """Of every command that talks to registries."""
 
-    insecure = many("--insecure-registry", metavar="HOST", help="Plain http, or any certificate, will do for HOST.")
-    cert = text("--registry-cert", metavar="FILE", help="PEM file of certificates to trust as well.")
-    registry_mirrors = many(
+    insecure = Many("--insecure-registry", metavar="HOST", help="Plain http, or any certificate, will do for HOST.")
+    cert = Text("--registry-cert", metavar="FILE", help="PEM file of certificates to trust as well.")
+    registry_mirrors = Many(
         "--registry-mirror", metavar="URL", help="Mirror of docker.io, asked before it; repeatable."
     )
 
@@ -36,3 +36,26 @@ class RegistryArguments(Arguments):
         if self.cert and not Path(self.cert).is_file():
             raise UsageError(f"--registry-cert {self.cert} is not a file", remedy="name a PEM file of certificates")
         return RegistryAccess(insecure=self.insecure, cert=self.cert, mirrors=self.registry_mirrors)
+
+
+class OutputArguments(Arguments):
+    """Of commands that write an archive."""
+
+    output = Text("-o", "--output", metavar="FILE", default="-", help="File to write (default: stdout).")
+
+
+class ListArguments(Arguments):
+    """Of commands that list."""
+
+    form = Text("--format", metavar="table|json|TEMPLATE", default="table", help="Go template.")
+
+
+class SignatureArguments(Arguments):
+    """Of commands that read or write a shared cache."""
+
+    sign_key = Text(
+        "--cache-sign-key",
+        variable="TIFFIN_CACHE_SIGN_KEY",
+        metavar="FILE",
+        help="Sign step records, refuse those of others.",
+    )

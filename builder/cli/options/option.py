@@ -7,52 +7,171 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tiffin.cache.foundation.typed import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from typing import Any
-
-FLAG, TEXT, MANY, NUMBER = "flag", "text", "many", "number"
-Default = bool | int | str | tuple[str, ...] | None
+TIERS = "{tiers}"  # in the help of an option: the names of all
+Value = bool | int | str | tuple[str, ...] | None
+DONE, WITHOUT_EFFECT, REFUSED = (
+    "done",
+    "without effect",
+    "refused",
+)  # what becomes of an option; the others are docker's
+FURTHER = "Docker's options that change nothing here, or are refused"  # the title of these
 
 
 class Option:
-    """One option, or an argument where `names` is empty.
+    """One option, or an argument where `names` is empty. Read from a line it is its value there.
 
-    `off` is a flag's contrary; `bare` is the value of an option that may come without one; `ignored` is why it has no effect here,
-    "" where nothing needs to be said; `refused` is why it cannot be had.
+    `why` says why it has no effect here, "" where nothing needs to be said, or why it is refused; `allowed` are values of a refused
+    option that ask for what is so anyhow. `judged` ones are refused by the command, which looks at their values.
     """
 
-    __slots__ = (
-        "bare", "choices", "default", "field", "help", "ignored", "kind", "metavar", "names", "off", "refused", "variable",
-    )  # fmt: skip
+    default: Value = None
+    off = ""  # a flag's contrary
+    bare = ""  # the value of an option that may come without one
+    choices: tuple[str, ...] = ()
+    variable = ""  # of the environment, which stands for the option
+    is_needed = False
+
+    def __init__(
+        self, *names: str, metavar: str = "", help: str = "", effect: str = DONE, why: str = "", judged: bool = False
+    ) -> None:
+        self.names = names
+        self.metavar = metavar
+        self.effect = effect
+        self.why = why
+        self._help = help or _told(effect, why)
+        self.is_refused = effect == REFUSED and not judged
+        self.field = ""  # its name in the class
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.field = name
+
+    @property
+    def help(self) -> str:
+        """Return what it does."""
+        if TIERS not in self._help:
+            return self._help
+        from tiffin.builder.api import machine
+
+        return self._help.replace(TIERS, ", ".join(machine.TIERS))
+
+    def on(self, line: Arguments) -> Value:
+        """Return its value on a line."""
+        value: Value = line.__dict__.get(self.field, self.default)
+        return value
+
+    def spelling(self) -> str:
+        """Return how it is written: its names and what follows them."""
+        names = ", ".join(sorted(self.names, key=lambda name: name.startswith("--"))) + (
+            f" / {self.off}" if self.off else ""
+        )
+        return f"{names} {self.metavar}" if self.metavar else names
+
+
+class Flag(Option):
+    """A switch."""
+
+    default: bool
+
+    def __init__(
+        self, *names: str, help: str = "", off: str = "", default: bool = False, effect: str = DONE, why: str = ""
+    ) -> None:
+        super().__init__(*names, help=help, effect=effect, why=why)
+        self.default = default
+        self.off = off
+
+    def __get__(self, line: object, owner: type) -> bool:
+        return self.default
+
+
+class Text(Option):
+    """An option with a value; the last one counts."""
+
+    default: str
 
     def __init__(
         self,
-        kind: str,
-        names: tuple[str, ...],
-        default: Default,
+        *names: str,
         metavar: str = "",
         help: str = "",
+        default: str = "",
         choices: tuple[str, ...] = (),
         variable: str = "",
         bare: str = "",
-        off: str = "",
-        ignored: str | None = None,
-        refused: str = "",
     ) -> None:
-        self.kind = kind
-        self.names = names
+        super().__init__(*names, metavar=metavar or (f"[{'|'.join(choices)}]" if choices else "TEXT"), help=help)
         self.default = default
-        self.metavar = metavar
-        self.help = help
         self.choices = choices
-        self.variable = variable  # of the environment, which stands for the option
+        self.variable = variable
         self.bare = bare
-        self.off = off
-        self.ignored = ignored
-        self.refused = refused
-        self.field = ""  # its name in the class
+
+    def __get__(self, line: object, owner: type) -> str:
+        return self.default
+
+
+class Maybe(Option):
+    """An option whose empty value is another thing than none."""
+
+    default: str | None = None
+
+    def __init__(self, *names: str, metavar: str, help: str) -> None:
+        super().__init__(*names, metavar=metavar, help=help)
+
+    def __get__(self, line: object, owner: type) -> str | None:
+        return None
+
+
+class Number(Option):
+    """An option whose value is a whole number, `minimum` at least."""
+
+    default: int
+
+    def __init__(
+        self, *names: str, metavar: str = "NUMBER", help: str, default: int = 0, minimum: int | None = None
+    ) -> None:
+        super().__init__(*names, metavar=metavar, help=help)
+        self.default = default
+        self.minimum = minimum
+
+    def __get__(self, line: object, owner: type) -> int:
+        return self.default
+
+
+class Many(Option):
+    """An option that may be repeated."""
+
+    default: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        *names: str,
+        metavar: str = "VALUE",
+        help: str = "",
+        effect: str = DONE,
+        why: str = "",
+        allowed: tuple[str, ...] = (),
+        judged: bool = False,
+    ) -> None:
+        super().__init__(*names, metavar=metavar, help=help, effect=effect, why=why, judged=judged)
+        self.allowed = allowed
+
+    def __get__(self, line: object, owner: type) -> tuple[str, ...]:
+        return ()
+
+
+class Word(Text):
+    """An argument; one that has a default may be left out."""
+
+    def __init__(self, metavar: str, default: str | None = None, *, choices: tuple[str, ...] = ()) -> None:
+        super().__init__(metavar=metavar, default=default or "", choices=choices)
+        self.is_needed = default is None
+
+
+class Words(Many):
+    """All arguments that follow."""
+
+    def __init__(self, metavar: str, *, needed: bool = False) -> None:
+        super().__init__(metavar=metavar)
+        self.is_needed = needed
 
 
 class Arguments:
@@ -62,82 +181,26 @@ class Arguments:
     ends_options = False  # what follows the first argument is a command's own
 
     def __init_subclass__(cls) -> None:
-        own = []
-        for name, row in list(cls.__dict__.items()):
-            if isinstance(row, Option):
-                row.field = name
-                own.append(row)
-                setattr(cls, name, row.default)
+        own = [row for row in cls.__dict__.values() if isinstance(row, Option)]
         cls.rows = (*own, *(row for base in cls.__bases__ for row in getattr(base, "rows", ())))
 
-    def __init__(self, given: Mapping[str, object] | None = None, /, **values: Any) -> None:
+    def __init__(self, given: Mapping[str, Value] | None = None, /, **values: Value) -> None:
         self.__dict__.update(given or {}, **values)
 
     def remarks(self) -> list[str]:
         """Return what to say of options that were given and have no effect."""
         return [
-            f"{row.names[0]}{'=false' if row.off and row.default else ''} has no effect: {row.ignored}"
+            f"{row.names[0]}{'=false' if row.off and row.default else ''} has no effect: {row.why}"
             for row in self.rows
-            if row.ignored and getattr(self, row.field) != row.default
+            if row.effect == WITHOUT_EFFECT and row.why and row.on(self) != row.default
         ]
 
 
-def flag(
-    *names: str, help: str, off: str = "", default: bool = False, ignored: str | None = None, refused: str = ""
-) -> bool:
-    """Describe a switch."""
-    return cast("bool", Option(FLAG, names, default, help=help, off=off, ignored=ignored, refused=refused))
-
-
-def text(
-    *names: str,
-    metavar: str = "",
-    help: str,
-    default: str = "",
-    choices: tuple[str, ...] = (),
-    variable: str = "",
-    bare: str = "",
-) -> str:
-    """Describe an option with a value; the last one counts."""
-    return cast("str", Option(TEXT, names, default, metavar, help, choices, variable, bare))
-
-
-def maybe(*names: str, metavar: str, help: str) -> str | None:
-    """Describe an option whose empty value is another thing than none."""
-    return cast("str | None", Option(TEXT, names, None, metavar, help))
-
-
-def many(
-    *names: str, metavar: str = "VALUE", help: str, ignored: str | None = None, refused: str = ""
-) -> tuple[str, ...]:
-    """Describe an option that may be repeated."""
-    return cast("tuple[str, ...]", Option(MANY, names, (), metavar, help, ignored=ignored, refused=refused))
-
-
-def number(*names: str, metavar: str = "NUMBER", help: str) -> int:
-    """Describe an option whose value is a whole number; 0 where it is not given."""
-    return cast("int", Option(NUMBER, names, 0, metavar, help))
-
-
-def argument(metavar: str) -> str:
-    """Describe a word that has to be there."""
-    return cast("str", Option(TEXT, (), "", metavar))
-
-
-def arguments(metavar: str) -> tuple[str, ...]:
-    """Describe all words that follow."""
-    return cast("tuple[str, ...]", Option(MANY, (), (), metavar))
-
-
-def ignored_flag(*names: str, why: str = "", off: str = "", default: bool = False) -> bool:
-    """Describe a switch of docker's that changes nothing here."""
-    return flag(*names, help=_without_effect(why), off=off, default=default, ignored=why)
-
-
-def ignored_many(*names: str, why: str = "") -> tuple[str, ...]:
-    """Describe an option of docker's that changes nothing here."""
-    return many(*names, help=_without_effect(why), ignored=why)
-
-
-def _without_effect(why: str) -> str:
-    return f"No effect: {why}." if why else "No effect."
+def _told(effect: str, why: str) -> str:
+    match effect:
+        case "without effect":
+            return f"No effect: {why}." if why else "No effect."
+        case "refused":
+            return f"Refused: {why}."
+        case _:
+            return ""

@@ -45,3 +45,19 @@ def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
     """Raise UsageError if an archive's `output` is "-", stdout, and that is a terminal, where it would do harm."""
     if output == "-" and sys.stdout.isatty():
         raise UsageError("refusing to write an archive to a terminal", remedy=remedy)
+
+
+def confirm(force: bool, question: str) -> None:
+    """Ask, unless forced. Ends the command where the answer is no, as docker ends; raises UsageError where there is no answer."""
+    if force:
+        return
+    import click
+
+    try:
+        if not click.confirm(question, err=True):
+            raise SystemExit(0)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        tell("")  # ends the line of the question
+        raise UsageError("nobody confirmed: stdin has no answer", remedy="use --force") from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-import click
-
+from tiffin.builder.cli.output.console import say
 from tiffin.builder.errors import UsageError
 from tiffin.builder.plain_text import duration_text
 from tiffin.builder.version import called_name
@@ -26,7 +26,7 @@ def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: 
 
     if form == JSON:
         for row in rows:
-            click.echo(to_json(dict(sorted(row.items()))))
+            say(to_json(dict(sorted(row.items()))))
         return
     text = form.replace("\\t", "\t").replace("\\n", "\n")
     in_table = text.startswith(f"{TABLE} ")
@@ -36,7 +36,7 @@ def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: 
         names = dict.fromkeys({name for row in rows for name in row} | set(headings), "")
         print_table([line.split("\t") for line in (template.render({**names, **headings}), *lines)])
     else:
-        click.echo("".join(f"{line}\n" for line in lines), nl=False)
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:
@@ -45,7 +45,7 @@ def print_table(lines: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(count)]
     for line in lines:
         cells = zip(line, widths, strict=False)
-        click.echo("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
+        say("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
 
 
 def is_podman() -> bool:
@@ -88,8 +88,3 @@ def created_text(created: str) -> str:
     """A time in the form of docker's CreatedAt."""
     seconds = timestamp(created)
     return "N/A" if seconds is None else f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M:%S} +0000 UTC"
-
-
-def format_option(default: str = TABLE) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """--format."""
-    return click.option("--format", "form", default=default, metavar="table|json|TEMPLATE", help="Go template.")

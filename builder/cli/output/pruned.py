@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-import click
-
 from tiffin.builder.api.images import StoredImage
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.storage.prune import reclaimed
+from tiffin.builder.cli.output.console import say
 from tiffin.builder.plain_text import size_text
 
 
@@ -18,13 +17,13 @@ def told_total(session: Session) -> Iterator[None]:
     """Say at the end how much less the state directory takes."""
     with reclaimed(session) as found:
         yield
-    click.echo(f"Total reclaimed space: {size_text(found[0])}")
+    say(f"Total reclaimed space: {size_text(found[0])}")
 
 
 def show_containers(ids: Sequence[str]) -> None:
     """Print the containers that were removed, if any."""
     if ids:
-        click.echo("\n".join(["Deleted Containers:", *ids, ""]))
+        say("\n".join(["Deleted Containers:", *ids, ""]))
 
 
 def show_images(images: Sequence[StoredImage]) -> None:
@@ -34,4 +33,4 @@ def show_images(images: Sequence[StoredImage]) -> None:
         lines += [f"untagged: {name.familiar}" for name in image.names]
         lines.append(f"deleted: {image.id}")
     if lines:
-        click.echo("\n".join(["Deleted Images:", *lines, ""]))
+        say("\n".join(["Deleted Images:", *lines, ""]))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fuzz import fuzzing, texts
-from tiffin.builder.cli.commands.build import command
-from tiffin.builder.cli.groups import plain_flags
 from tiffin.builder.cli.options import build_values
 from tiffin.builder.cli.options.attestations import check_attestations
 from tiffin.builder.cli.options.build_arguments import BuildArguments
+from tiffin.builder.cli.options.run_arguments import RunArguments
+from tiffin.builder.cli.options.spellings import plain_flags
 from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.delivery.output_spec import parse_output
 from tiffin.builder.errors import TiffinError
@@ -74,17 +73,17 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=6))
 def test_switches_are_rewritten_once_and_values_stay(words: Sequence[str]) -> None:
     try:
-        plain = plain_flags(command, words)
-    except click.UsageError:
+        plain = plain_flags(BuildArguments, words)
+    except ValueError:
         assert "--rm=maybe" in words
         return
-    assert plain_flags(command, plain) == plain
+    assert plain_flags(BuildArguments, plain) == plain
     assert [word for word in plain if word in (".", "x", "--tag")] == [w for w in words if w in (".", "x", "--tag")]
 
 
 def test_switches_of_docker() -> None:
     def read(*words: str) -> list[str]:
-        return plain_flags(command, words)
+        return plain_flags(BuildArguments, words)
 
     assert read("--pull=true", "--no-cache=False", ".") == ["--pull=always", "."]
     assert read("-t", "--pull=true", ".") == ["-t", "--pull=true", "."], "a value is no switch"
@@ -95,8 +94,6 @@ def test_switches_of_docker() -> None:
 
 
 def test_words_of_a_command_that_runs_are_its_own() -> None:
-    run = click.Command("run", params=[click.Option(["--rm"], is_flag=True), click.Option(["-e"])])
-    run.allow_interspersed_args = False
-    assert plain_flags(run, ["--rm=true", "-e", "a", "image", "x", "--rm=false"]) == [
+    assert plain_flags(RunArguments, ["--rm=true", "-e", "a", "image", "x", "--rm=false"]) == [
         "--rm", "-e", "a", "image", "x", "--rm=false",
     ]  # fmt: skip

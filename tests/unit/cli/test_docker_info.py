@@ -11,7 +11,7 @@ from tests.support.minimal_image import write_image
 from tests.support.tiers import RANGE
 from tiffin.builder.api.machine import Machine
 from tiffin.builder.api.session import Session
-from tiffin.builder.cli.commands import docker_info
+from tiffin.builder.cli.output import docker_info
 from tiffin.builder.sandbox.isolation import Isolation, TierReport
 
 

@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import click
 import pytest
 
 from tests.unit.cli.test_cli_app import run
-from tiffin.builder.cli.app import LAZY
-from tiffin.builder.cli.commands.management import builder as builder_group
-from tiffin.builder.cli.commands.management import buildx, container, image
-from tiffin.builder.cli.groups import LazyGroup, plain_flags
+from tiffin.builder.cli.options.option import Arguments, Flag, Many, Words
+from tiffin.builder.cli.options.spellings import plain_flags
 from tiffin.builder.cli.output.lists import created_text, filters_of, match_labels, show_rows
 from tiffin.builder.errors import UsageError
 from tiffin.builder.plain_text import duration_text
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--rm", is_flag=True)
-@click.option("-i", "--interactive", is_flag=True)
-@click.option("-t", "--tty", is_flag=True)
-@click.option("-e", "--env", multiple=True)
-@click.argument("words", nargs=-1)
-def sample(**_: object) -> None:
-    return None
+class Sample(Arguments):
+    ends_options = True
+    words = Words("[WORD]...")
+    rm = Flag("--rm")
+    interactive = Flag("-i", "--interactive")
+    tty = Flag("-t", "--tty")
+    env = Many("-e", "--env")
 
 
 @pytest.mark.parametrize(
@@ -48,19 +44,19 @@ def sample(**_: object) -> None:
     ],
 )
 def test_flags_are_read_as_docker_reads_them(words: list[str], plain: list[str]) -> None:
-    assert plain_flags(sample, words) == plain
+    assert plain_flags(Sample, words) == plain
 
 
 def test_a_flag_is_true_or_false() -> None:
-    with pytest.raises(click.UsageError, match='--rm: "maybe" is neither true nor false'):
-        plain_flags(sample, ["--rm=maybe"])
+    with pytest.raises(ValueError, match='--rm: "maybe" is neither true nor false'):
+        plain_flags(Sample, ["--rm=maybe"])
 
 
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        ((), 0, "Commands:"),
-        (("help",), 0, "Commands:"),
+        ((), 0, "This machine:"),
+        (("help",), 0, "This machine:"),
         (("help", "build"), 0, "Usage: tiffin build"),
         (("help", "image", "ls"), 0, "Usage: tiffin image ls"),
         (("image",), 0, "prune"),
@@ -78,15 +74,6 @@ def test_groups_and_help(words: tuple[str, ...], code: int, text: str) -> None:
     assert result.returncode == code
     assert text in (result.stdout if code == 0 else result.stderr)
     assert (result.stderr if code == 0 else result.stdout) == ""
-
-
-@pytest.mark.parametrize("group", [image, container, builder_group, buildx], ids=lambda group: str(group.name))
-def test_every_command_of_a_group_exists(group: click.Command) -> None:
-    assert isinstance(group, LazyGroup)
-    assert group.name in LAZY
-    context = click.Context(group)
-    for name in group._lazy:
-        assert group.get_command(context, name) is not None
 
 
 @pytest.mark.parametrize(

@@ -14,32 +14,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiffin.builder.cli import fast_parser
-from tiffin.builder.cli.app import app
-from tiffin.builder.cli.groups import plain_flags
-from tiffin.builder.cli.options.build_arguments import BuildArguments
-from tiffin.builder.cli.options.option import Arguments
-from tiffin.builder.cli.options.run_arguments import RunArguments
+from tiffin.builder.cli.options.click_command import RowsCommand
+from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.options.option import Value
+from tiffin.builder.cli.tree import rows
 
-COMMANDS: dict[str, type[Arguments]] = {"build": BuildArguments, "run": RunArguments}
-
-
-def values(name: str, given: Mapping[str, object]) -> dict[str, object]:
-    line = COMMANDS[name](given)
-    return {row.field: getattr(line, row.field) for row in line.rows if not row.refused}
+COMMANDS = {" ".join(row.words): row for row in rows().values() if isinstance(row, Command)}
 
 
-def parse(name: str, words: Sequence[str], environ: Mapping[str, str]) -> dict[str, object] | None:
-    found = fast_parser.parse(COMMANDS[name], words, environ)
+def values(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    line = COMMANDS[name].arguments(given)
+    return {row.field: row.on(line) for row in line.rows if not row.is_refused}
+
+
+def parse(name: str, words: Sequence[str], environ: Mapping[str, str]) -> dict[str, Value] | None:
+    found = fast_parser.parse(COMMANDS[name].arguments, words, environ)
     return None if found is None else values(name, found)
 
 
-def by_click(name: str, words: Sequence[str]) -> dict[str, object] | None:
+def by_click(name: str, words: Sequence[str]) -> dict[str, Value] | None:
     """The options of the command; None where click refuses the line or answers it itself."""
-    command = app.get_command(click.Context(app), name)
-    assert command is not None
     try:
-        context = click.Context(command, info_name=name)
-        return command.make_context(name, plain_flags(command, words, context)).params
+        return RowsCommand(COMMANDS[name]).make_context(name, list(words)).params
     except (click.ClickException, click.exceptions.Exit):
         return None
 
@@ -98,10 +94,11 @@ WORDS = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_every_line_is_read_as_click_reads_it(name: str, data: st.DataObject) -> None:
-    options = st.sampled_from([option for row in COMMANDS[name].rows for option in (*row.names, row.off) if option])
+    names = [option for row in COMMANDS[name].arguments.rows for option in (*row.names, row.off) if option]
+    options = st.sampled_from(names or ["--none"])
     joined = st.builds("{}={}".format, options, WORDS)
     words = data.draw(st.lists(options | options | joined | WORDS, max_size=8))
     found = parse(name, words, {})

@@ -1,0 +1,42 @@
+"""docker's group container: the commands of containers by other names, and prune, which is only here."""
+
+from __future__ import annotations
+
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command, Group
+from tiffin.builder.cli.options.option import Arguments, Flag
+from tiffin.builder.cli.output.console import confirm
+from tiffin.cache.foundation.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+
+
+class PruneArguments(Arguments):
+    """Whether to ask."""
+
+    force = Flag("-f", "--force", help="Do not ask.")
+
+
+def prune(session: Session, line: PruneArguments) -> None:
+    """Remove containers; print how much they took."""
+    from tiffin.builder.api.storage.prune import reach_trees, remove_stopped
+    from tiffin.builder.cli.output.pruned import show_containers, told_total
+
+    confirm(line.force, "Remove all containers that ended?")
+    reach_trees(session)
+    with told_total(session):
+        show_containers(remove_stopped(session))
+
+
+COMMANDS = (
+    Group("container", about="Containers.", section=CONTAINERS, is_hidden=True),
+    Command(
+        "container prune",
+        PruneArguments,
+        prune,
+        about="Remove containers that ended.",
+        section=CONTAINERS,
+        examples=("tiffin container prune -f",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)
