@@ -113,7 +113,8 @@ def parameter(row: Option) -> click.Parameter:
         details["multiple"] = True
     elif isinstance(row, Number) or row.choices:  # click would refuse a default that says that none is given
         details |= {"default": None, "callback": lambda _, __, value: row.default if value is None else value}
-    names = [f"{row.names[0]}/{row.off}"] if row.off else list(row.names)
+    *names, last = row.names
+    names.append(f"{last}/{row.off}" if row.off else last)
     option = RowOption([*names, row.field], envvar=row.variable or None, **details)
     option.row = row
     return option
