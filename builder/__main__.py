@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import FrameType, ModuleType
 
 from tiffin.builder import importing
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -51,7 +51,7 @@ def main() -> NoReturn:
             import traceback
 
             traceback.print_exc()
-        code = _tell(exc)
+        code = _report(exc)
     code = _flushed(code)
     if "tiffin.cache.store.statedir" in sys.modules:
         _ignore_signals()  # the result is told, and what is left to do is soon done
@@ -145,12 +145,12 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-def _tell(exc: BaseException) -> int:
+def _report(exc: BaseException) -> int:
     """Print an error on stderr, in one line where it fits one; the exit code."""
     from tiffin.builder.errors import TiffinError
 
     if "click" in sys.modules:
-        code = _tell_of_click(exc)
+        code = _report_usage(exc)
         if code is not None:
             return code
     match exc:
@@ -181,7 +181,7 @@ def _tell(exc: BaseException) -> int:
     return getattr(exc, "exit_code", EXIT_FAILED)
 
 
-def _tell_of_click(exc: BaseException) -> int | None:
+def _report_usage(exc: BaseException) -> int | None:
     """The same for what click raises; None for anything else."""
     import click
 

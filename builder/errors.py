@@ -28,7 +28,7 @@ from tiffin.cache.errors import (
     TiffinError,
     UsageError,
 )
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 __all__ = [
     "CANCELED",

@@ -9,8 +9,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from tiffin.cache.foundation.typed import Protocol
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warned:
+class WarningMessage:
     """Something the user should know that stops nothing."""
 
     message: str
@@ -78,21 +78,31 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
+class InfoMessage:
     """A line of information ("exporting to oci archive out.tar")."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseEnded:
+class PhaseFinished:
     """A part of the work is over, in the thread that sends this; for profiles."""
 
     name: str  # "plan", "diff and pack"
     seconds: float
 
 
-Event = PhaseEnded | StepStarted | StepCached | StepOutput | StepFinished | StepFailed | Transfer | Warned | Noted
+Event = (
+    PhaseFinished
+    | StepStarted
+    | StepCached
+    | StepOutput
+    | StepFinished
+    | StepFailed
+    | Transfer
+    | WarningMessage
+    | InfoMessage
+)
 
 
 class Sink(Protocol):
@@ -115,4 +125,4 @@ def phase(sink: Sink, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        sink.emit(PhaseEnded(name=name, seconds=time.monotonic() - began))
+        sink.emit(PhaseFinished(name=name, seconds=time.monotonic() - began))

@@ -16,7 +16,7 @@ import errno
 import os
 import struct
 
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 OWN_PREFIX = "user.tiffin."
 OWNER = OWN_PREFIX + "owner"  # "uid:gid" of a file, directory or placeholder

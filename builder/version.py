@@ -13,7 +13,7 @@ def called_name() -> str:
     return sys.argv[0].rpartition("/")[2]
 
 
-def told_version() -> str:
+def displayed_version() -> str:
     """The version for programs, with ours as the build of the version that is spoken."""
     spoken = SPOKEN.get(called_name())
     return f"{spoken}+tiffin.{VERSION}" if spoken else VERSION
@@ -21,4 +21,4 @@ def told_version() -> str:
 
 def version_text() -> str:
     """What --version prints."""
-    return TEXTS.get(called_name(), "tiffin version {}").format(told_version())
+    return TEXTS.get(called_name(), "tiffin version {}").format(displayed_version())

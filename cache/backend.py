@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tiffin.cache.errors import CorruptError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.keys import SCHEMA, KeyPart
 from tiffin.cache.store.snapshots import BlobRef
 

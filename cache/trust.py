@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiffin.cache.errors import UsageError
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from ssl import SSLContext

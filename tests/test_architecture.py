@@ -65,8 +65,8 @@ OWNERS = {
 STANDALONE = (
     "tiffin.builder.owner_xattrs",
     "tiffin.builder.sandbox.child",
-    "tiffin.cache.foundation.typed",
-    "tiffin.cache.foundation.values",
+    "tiffin.cache.foundation.typing_shim",
+    "tiffin.cache.foundation.frozen",
 )
 MAX_MODULES = 13  # of a folder; one command is one module
 

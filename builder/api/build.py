@@ -14,14 +14,14 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.delivery.output_spec import NEEDS_BLOBS
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
 from tiffin.builder.errors import MissingBlobError, UsageError
-from tiffin.builder.events import Noted, Sink, Warned, phase
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.api.inputs.base_images import BaseImageResolver
@@ -46,8 +46,8 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
-    with prepared(options, session, sink) as job:
-        return _build_again(job)
+    with prepared(options, session, sink) as prepared_build:
+        return _build_again(prepared_build)
 
 
 def _check_options(options: BuildOptions) -> None:
@@ -62,7 +62,7 @@ def _check_options(options: BuildOptions) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class PreparedBuild:
     """One build made ready. `source`: the text of the Dockerfile."""
 
     options: BuildOptions
@@ -77,7 +77,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: bool = False) -> Iterator[Job]:
+def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: bool = False) -> Iterator[PreparedBuild]:
     """Open the contexts, the caches and the stores of a build; they are closed at the end. Raises TiffinError."""
     _check_options(options)
     from tiffin.builder.api.inputs.context import ContextOpener
@@ -112,7 +112,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
             blobs=session.blobs,
             layers=layers,
             cache=Tiered([_local_cache(session, layers), *(shared.tiers if shared else ())]),
-            watches=(shared,) if shared else (),
+            observers=(shared,) if shared else (),
             keep=session.table.set,
             explainer=(lambda: _explainer(session, shared)) if options.explain or explains else None,
             contexts=Contexts(
@@ -123,14 +123,14 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
                 remote=open_sources,
                 ignores=main.ignores,
                 state=session.state.root,
-                warn=lambda text: sink.emit(Warned(message=text)),
+                warn=lambda text: sink.emit(WarningMessage(message=text)),
             ),
             sink=sink,
             resolve_image=_base_images(options, session, sink, remote).resolve,
             enter=lambda: session.enter(layers, options.isolation or None),
             launch=session.launch,
             secrets=options.secrets,
-            fill_cache=mounts.fill if mounts else lambda id_, path: False,
+            fill_cache=mounts.fill if mounts else lambda mount_id, path: False,
             agents=_agents(options.ssh) if options.ssh else None,
         )
         request = Request(
@@ -146,7 +146,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
             shares=shared.modes if shared else frozenset(),
             inline=_inline(options, build_args),
         )
-        yield Job(
+        yield PreparedBuild(
             options=options,
             platforms=platforms,
             request=request,
@@ -162,80 +162,85 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
-def _build_again(job: Job) -> BuildResult:
+def _build_again(prepared_build: PreparedBuild) -> BuildResult:
     """Build; once more for each layer that a shared cache said it had and has no longer."""
-    sink, layers = job.services.sink, job.services.layers
+    sink, layers = prepared_build.services.sink, prepared_build.services.layers
     for _ in range(MAX_LOST_LAYERS):
         try:
-            return _build(job, job.services)
+            return _build(prepared_build, prepared_build.services)
         except MissingBlobError as exc:
             digest = Digest.parse(exc.digest) if exc.digest else None
-            if job.shared is None or digest is None or digest not in layers.unverified:
+            if prepared_build.shared is None or digest is None or digest not in layers.unverified:
                 raise
-            if not job.shared.lose(digest):  # again: what was kept of its records is no better
+            if not prepared_build.shared.lose(digest):  # again: what was kept of its records is no better
                 break
-            sink.emit(Warned(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
-    sink.emit(Warned(message="shared caches lost too many layers; building without them"))
+            sink.emit(WarningMessage(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
+    sink.emit(WarningMessage(message="shared caches lost too many layers; building without them"))
     layers.remote_blobs.clear()
-    return _build(job, replace(job.services, cache=Tiered([_local_cache(job.session, layers)])))
+    return _build(
+        prepared_build, replace(prepared_build.services, cache=Tiered([_local_cache(prepared_build.session, layers)]))
+    )
 
 
-def _build(job: Job, services: Services) -> BuildResult:
+def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
     """Build, write the outputs, share the cache, tell what was found."""
-    sink, options, session = services.sink, job.options, job.session
-    builds = _build_platforms(job, services)
-    multi_platform = is_on(job.request.plan_options.build_args, "BUILDKIT_MULTI_PLATFORM")
+    sink, options, session = services.sink, prepared_build.options, prepared_build.session
+    builds = _build_platforms(prepared_build, services)
+    multi_platform = is_on(prepared_build.request.plan_options.build_args, "BUILDKIT_MULTI_PLATFORM")
     outputs = Outputs(
         state=session.state,
         blobs=session.blobs,
         store=session.store,
         layers=services.layers,
-        remote=job.remote,
+        remote=prepared_build.remote,
         enter=services.enter,
         sink=sink,
         specs=options.outputs,
         names=options.names,
         builds=tuple(builds),
-        several=len(job.platforms) > 1 or multi_platform,
+        several=len(prepared_build.platforms) > 1 or multi_platform,
         annotations=options.annotations,
     )
     with phase(sink, "outputs"):
         outputs.write()
-    _share(job, [built for _, built in builds], services.enter)
+    _share(prepared_build, [built for _, built in builds], services.enter)
     reports = [built.report for _, built in builds if built.report is not None]
     for line in (line for report in reports for line in report.lines(size_text)):
-        sink.emit(Noted(message=line))
+        sink.emit(InfoMessage(message=line))
     for found in dict.fromkeys(found for _, built in builds for found in built.findings):
         where = f"{found.span.file}:{found.span.first_line}"
-        sink.emit(Warned(message=found.message, where=where, rule=found.rule))
+        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule))
     return outputs.result()
 
 
-def _build_platforms(job: Job, services: Services) -> list[tuple[Platform, Built]]:
+def _build_platforms(prepared_build: PreparedBuild, services: Services) -> list[tuple[Platform, Built]]:
     """Build for every platform, one after the other: what does not depend on the platform is then cached."""
     from tiffin.builder.solver.build import build as solve
 
     builds = []
-    for platform in job.platforms:
-        plan_options = replace(job.request.plan_options, platform=platform)
-        annotations = job.options.annotations.of("manifest", platform)
+    for platform in prepared_build.platforms:
+        plan_options = replace(prepared_build.request.plan_options, platform=platform)
+        annotations = prepared_build.options.annotations.of("manifest", platform)
         builds.append(
-            (platform, solve(replace(job.request, plan_options=plan_options, annotations=annotations), services))
+            (
+                platform,
+                solve(replace(prepared_build.request, plan_options=plan_options, annotations=annotations), services),
+            )
         )
     return builds
 
 
-def _share(job: Job, builds: list[Built], enter: Callable[[], object]) -> None:
-    if job.shared is None or not job.shared.modes:
+def _share(prepared_build: PreparedBuild, builds: list[Built], enter: Callable[[], object]) -> None:
+    if prepared_build.shared is None or not prepared_build.shared.modes:
         return
     from tiffin.builder.layer.compression.codecs import Compression
 
-    with phase(job.services.sink, "share the cache"):
-        compression = job.request.compression or Compression(kind="gzip")
-        if job.mounts is not None:
+    with phase(prepared_build.services.sink, "share the cache"):
+        compression = prepared_build.request.compression or Compression(kind="gzip")
+        if prepared_build.mounts is not None:
             enter()
-        mounts = job.mounts.records() if job.mounts is not None else {}
-        job.shared.share(builds, compression, enter, mounts)
+        mounts = prepared_build.mounts.records() if prepared_build.mounts is not None else {}
+        prepared_build.shared.share(builds, compression, enter, mounts)
 
 
 # -- caches ------------------------------------------------------------------------------------------------------------

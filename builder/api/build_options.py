@@ -13,8 +13,8 @@ from tiffin.builder.settings.access import RegistryAccess
 from tiffin.builder.solver.results import COMMITS as COMMITS
 from tiffin.builder.solver.results import ONE as ONE
 from tiffin.builder.solver.results import STEPS as STEPS
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sharing.options import CacheSpec

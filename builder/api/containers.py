@@ -22,7 +22,7 @@ def export(name: str, output: str, stdout: BinaryIO, session: Session) -> None:
         trees = []
         if isolation.overlay:
             diff_ids = [Digest.parse(text) for text in state.layers]
-            layers = Snapshots(session.state, isolation.flavor).stack(diff_ids)
+            layers = Snapshots(session.state, isolation.idmap_tag).stack(diff_ids)
             if layers is None:
                 raise ImageError(
                     f"the layers of container {state.name} are not unpacked here",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tiffin.builder.api.session import Session
-from tiffin.builder.events import Sink, Warned
+from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.image.archive import Loader
 from tiffin.builder.image.archive_write import Saved, output_file
 from tiffin.builder.image.archive_write import save as write_archive
@@ -17,7 +17,7 @@ from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ def pull(name: str, session: Session, sink: Sink, registry: RegistryAccess, plat
     pulled = remote.pull(reference, wanted)
     actual = pulled.config.platform
     if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
-        sink.emit(Warned(message=f"{reference} is for {actual}, not for {wanted}"))
-    return Moved(reference=reference, digest=remote.told_digest(reference, wanted, pulled))
+        sink.emit(WarningMessage(message=f"{reference} is for {actual}, not for {wanted}"))
+    return Moved(reference=reference, digest=remote.reported_digest(reference, wanted, pulled))
 
 
 def push(name: str, destination: str, session: Session, sink: Sink, registry: RegistryAccess) -> Moved:

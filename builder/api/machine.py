@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.sandbox.tiers.table import NAMES
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Advice as Advice

@@ -11,10 +11,10 @@ from pathlib import Path
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
-from tiffin.builder.events import Sink, Warned
+from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.files import disk_errors
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.containers.container import Container
@@ -75,7 +75,7 @@ class _Run:
 
     def _warn(self, message: str) -> None:
         if message:
-            self._sink.emit(Warned(message=message))
+            self._sink.emit(WarningMessage(message=message))
 
     def run(self) -> RunResult:
         """Find the image beside the making of the namespace, or pull it before."""
@@ -207,7 +207,7 @@ class _Run:
         stdin, stdout, stderr = attached.opened(spec)
         running = made.launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)
-        with reach.told(made.isolation):
+        with reach.explaining_losses(made.isolation):
             status = attend(running, attached)
         container.finish(status.code)
         return RunResult(exit_code=status.code, message=status.message)
@@ -230,7 +230,7 @@ class _Run:
         from tiffin.cache.store.snapshots import BlobRef, Snapshots
 
         isolation, image, session = made.isolation, made.image, self._session
-        snapshots = Snapshots(session.state, isolation.emulated_flavor if emulated else isolation.flavor)
+        snapshots = Snapshots(session.state, isolation.emulated_idmap_tag if emulated else isolation.idmap_tag)
         trees = snapshots.stack(image.config.diff_ids) if isolation.overlay else None
         if trees is not None:
             return trees
@@ -238,9 +238,9 @@ class _Run:
         from tiffin.builder.events import NullSink
 
         layers = session.layers(lambda: session.remote(NullSink(), self._options.registry))
-        layers.snapshots.flavor = isolation.flavor
+        layers.snapshots.idmap_tag = isolation.idmap_tag
         if emulated:
-            layers = layers.emulated(isolation.emulated_flavor)
+            layers = layers.emulated(isolation.emulated_idmap_tag)
         wanted = [
             (diff_id, BlobRef.of(layer))
             for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
@@ -300,14 +300,14 @@ class _Run:
             return True  # it was named by its id, or by what it is
         remote = self._session.remote(NullSink(), self._options.registry)
         try:
-            told = remote.told_now(reference, ASK_SECONDS)
-            return told is None or is_current(remote, reference, image, told)
+            reported = remote.current_digest(reference, ASK_SECONDS)
+            return reported is None or is_current(remote, reference, image, reported)
         except RegistryError as exc:
             self._warn(f"{reference} was not looked up again ({exc.message}); using {image.id}")
             return True
 
     def _pull(self) -> StoredImage:
-        from tiffin.builder.events import Noted
+        from tiffin.builder.events import InfoMessage
         from tiffin.builder.oci.reference import Reference
         from tiffin.builder.oci.spec import Platform
 
@@ -315,7 +315,7 @@ class _Run:
         platform = Platform.parse(options.platform) if options.platform else Platform.local()
         with self._progress() as sink:
             if options.pull not in ("always", "newer"):
-                sink.emit(Noted(message=f"image {options.image} is not here; pulling it"))
+                sink.emit(InfoMessage(message=f"image {options.image} is not here; pulling it"))
             remote = self._session.remote(sink, options.registry)
             image = remote.pull(Reference.parse(remote.alias(options.image)), platform)
         if options.platform and image.config.platform.architecture != platform.architecture:

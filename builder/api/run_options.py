@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tiffin.builder.settings.access import RegistryAccess
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.containers.run import ContainerOptions

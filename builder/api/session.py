@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.events import Warned
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import replace
+from tiffin.builder.events import WarningMessage
+from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir, sweep_at_end
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Session:
             from tiffin.cache.shared.stores.peers import Peers
 
             token = os.environ.get(TOKEN_VARIABLE, "")
-            remote.peers = Peers(names, token, lambda text: sink.emit(Warned(message=text)), options.trust)
+            remote.peers = Peers(names, token, lambda text: sink.emit(WarningMessage(message=text)), options.trust)
         return remote
 
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:
@@ -114,7 +114,7 @@ class Session:
     def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
         """Choose the best tier and enter its user namespace, once; from then on its unpacked trees are at hand."""
         found = self._isolation or self.isolate(isolation)
-        layers.snapshots.flavor = found.flavor
+        layers.snapshots.idmap_tag = found.idmap_tag
         return found
 
     def launch(self, *, once: bool = False) -> Launcher:

@@ -14,7 +14,7 @@ from tiffin.builder.instructions.base import description_of
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.plan.outline import Need as Need
 from tiffin.builder.plan.outline import Outline as Outline
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,27 +52,32 @@ def check(options: BuildOptions, session: Session, sink: Sink) -> Checked:
     """Apply the build checks. Raises TiffinError for a context that cannot be read."""
     from tiffin.builder.solver.checks import check as find
 
-    with prepared(options, session, sink) as job:
-        services = job.services
-        found, error = find(job.request.dockerfile, job.request.plan_options, services.resolve_image, services.contexts)
-        return Checked(findings=found, error=error, source=job.source)
+    with prepared(options, session, sink) as prepared_build:
+        services = prepared_build.services
+        found, error = find(
+            prepared_build.request.dockerfile,
+            prepared_build.request.plan_options,
+            services.resolve_image,
+            services.contexts,
+        )
+        return Checked(findings=found, error=error, source=prepared_build.source)
 
 
 def explain(options: BuildOptions, session: Session, sink: Sink) -> list[str]:
     """Tell for each step, in a line or some, whether it would run now, and why. Raises TiffinError."""
     from tiffin.builder.solver.build import forecast
 
-    with prepared(options, session, sink, explains=True) as job:
-        return list(forecast(job.request, job.services).lines(size_text))
+    with prepared(options, session, sink, explains=True) as prepared_build:
+        return list(forecast(prepared_build.request, prepared_build.services).lines(size_text))
 
 
 def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[list[Target], bytes]:
     """Return the stages that can be built and the text of the Dockerfile. Raises DockerfileError for one that cannot be read."""
     from tiffin.builder.plan.stages import read_stages
 
-    with prepared(options, session, sink) as job:
-        read_stages(job.request.dockerfile)
-        every = list(stages(job.request.dockerfile))
+    with prepared(options, session, sink) as prepared_build:
+        read_stages(prepared_build.request.dockerfile)
+        every = list(stages(prepared_build.request.dockerfile))
         targets = [
             Target(
                 name=stage.name.lower(),
@@ -84,17 +89,17 @@ def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[l
             )
             for stage in every
         ]
-        return targets, job.source
+        return targets, prepared_build.source
 
 
 def outline(options: BuildOptions, session: Session, sink: Sink) -> TargetOutline:
     """Return what the target uses. Raises TiffinError."""
     from tiffin.builder.plan.planner import make_plan
 
-    with prepared(options, session, sink) as job:
-        dockerfile = job.request.dockerfile
-        plan = make_plan(dockerfile, job.request.plan_options, job.services.resolve_image)
+    with prepared(options, session, sink) as prepared_build:
+        dockerfile = prepared_build.request.dockerfile
+        plan = make_plan(dockerfile, prepared_build.request.plan_options, prepared_build.services.resolve_image)
         target = list(stages(dockerfile))[plan.target]
         name = target.name.lower()
         description = description_of(name, target.head.comments)
-        return TargetOutline(name=name, description=description, outline=Outline.of(plan), source=job.source)
+        return TargetOutline(name=name, description=description, outline=Outline.of(plan), source=prepared_build.source)

@@ -19,7 +19,7 @@ from pathlib import Path
 from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.values import dataclass, field, replace
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 from tiffin.cache.store.statedir import StateDir
 
 ROOT_MODE = 0o755

@@ -11,7 +11,7 @@ from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.mounts import parse_size
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.cgroup import Groups, Limits, find_trees, make_groups, remove_groups
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 MIN_MEMORY_BYTES = 6 << 20  # Docker's
 OWN_TASKS = 5  # of tiffin in the container's user namespace, counted by RLIMIT_NPROC
@@ -26,7 +26,7 @@ class Confinement:
 
     groups: tuple[str, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
-    processors: int = 0
+    cpu_count: int = 0
     warning: str = ""
 
 
@@ -69,7 +69,7 @@ def _with_substitutes(groups: Groups, limits: Limits) -> Confinement:
     import math
 
     ulimits: list[Ulimit] = []
-    processors = 0
+    cpu_count = 0
     instead = []
     for name in groups.missing:
         match name:
@@ -80,10 +80,10 @@ def _with_substitutes(groups: Groups, limits: Limits) -> Confinement:
                 ulimits.append(("nproc", limits.pids + OWN_TASKS, limits.pids + OWN_TASKS))
                 instead.append("processes are counted by user")
             case _:
-                processors = math.ceil(limits.cpus)
-                instead.append(f"the command has {processors} of this machine's processors")
+                cpu_count = math.ceil(limits.cpus)
+                instead.append(f"the command has {cpu_count} of this machine's processors")
     warning = f"no control group may be made here: {'; '.join(instead)}" if instead else ""
-    return Confinement(groups=groups.paths, ulimits=tuple(ulimits), processors=processors, warning=warning)
+    return Confinement(groups=groups.paths, ulimits=tuple(ulimits), cpu_count=cpu_count, warning=warning)
 
 
 def begin_in_scope(limits: Limits, environ: Mapping[str, str]) -> None:

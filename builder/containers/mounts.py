@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes, switch
 from tiffin.builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
 # Hints for other machines (caches, SELinux labels) and what is the case anyway
@@ -58,13 +58,13 @@ def parse_volume(text: str, *, directory: str) -> Mount:
     is_bind = source.startswith(("/", "./", "../")) or source in (".", "..")
     copies = is_bind or NOCOPY not in options
     propagation = [option for option in options if option in PRIVATE | FOLLOWING | SHARED]
-    follows = _is_following(propagation, what)
+    propagates = _is_propagated(propagation, what)
     known = [*propagation, *(() if is_bind else (NOCOPY,))]
     read_only = _is_read_only([option for option in options if option not in known], what)
     if is_bind:
         host_path = os.path.normpath(os.path.join(directory, source))
-        return Bind(host_path=host_path, path=path, read_only=read_only, follows=follows)
-    if follows:
+        return Bind(host_path=host_path, path=path, read_only=read_only, propagates=propagates)
+    if propagates:
         raise UsageError(f"{what}: a named volume has no mounts below it to follow", remedy="leave the option out")
     return Volume(name=_volume_name(source, what), path=path, read_only=read_only, copies=copies)
 
@@ -95,8 +95,8 @@ def parse_mount(text: str, *, directory: str) -> Mount:
         propagation = fields.pop("bind-propagation", "rprivate")
         if propagation not in PRIVATE | FOLLOWING | SHARED:
             raise UsageError(f'{what}: unknown bind-propagation "{propagation}"', remedy="use rprivate or rslave")
-        follows = _is_following([propagation], what)
-        result = replace(_existing_bind(source, path, read_only, what, directory), follows=follows)
+        propagates = _is_propagated([propagation], what)
+        result = replace(_existing_bind(source, path, read_only, what, directory), propagates=propagates)
     if fields:
         raise UsageError(f'{what}: "{min(fields)}" is not supported', remedy="leave it out")
     return result
@@ -153,7 +153,7 @@ def _is_read_only(options: Sequence[str], what: str) -> bool:
     return read_only
 
 
-def _is_following(propagation: Sequence[str], what: str) -> bool:
+def _is_propagated(propagation: Sequence[str], what: str) -> bool:
     """Whether mounts of the machine are to be seen; raises UsageError for what a namespace without root cannot do."""
     if len(propagation) > 1:
         raise UsageError(f"{what}: {propagation[0]} and {propagation[1]} exclude each other", remedy="keep one of them")

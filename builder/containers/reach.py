@@ -9,7 +9,7 @@ from tiffin.builder.errors import SandboxError
 from tiffin.builder.image.users import User
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.snapshots import Snapshots
 
 
@@ -22,7 +22,7 @@ class Reach:
     cause: str = ""
 
     @contextlib.contextmanager
-    def told(self, isolation: Isolation) -> Iterator[None]:
+    def explaining_losses(self, isolation: Isolation) -> Iterator[None]:
         """Name the cause where owners had to be emulated and could not be."""
         try:
             yield

@@ -17,7 +17,7 @@ from tiffin.builder.containers.mounts import Mount, Volume
 from tiffin.builder.containers.network.published import Network, Port
 from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.containers.rootfs import RootView
-from tiffin.builder.containers.volumes import Mounted
+from tiffin.builder.containers.volumes import PreparedVolumes
 from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.image.users import User
 from tiffin.builder.oci.config import RunConfig
@@ -30,8 +30,8 @@ from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
 from tiffin.builder.sandbox.seccomp.filters import Filter
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -111,7 +111,7 @@ def make_spec(
     root: RootView,
     trees: Sequence[Path],
     user: User,
-    mounted: Mounted,
+    mounted: PreparedVolumes,
     confinement: Confinement,
     network: Network,
     isolation: Isolation,
@@ -168,10 +168,10 @@ def make_spec(
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,
         unmasked=options.unmasked,
-        scoped=not options.privileged,
+        landlock_scoped=not options.privileged,
         ulimits=(*options.ulimits, *confinement.ulimits),
         cgroup_dirs=confinement.groups,
-        processors=confinement.processors,
+        cpu_count=confinement.cpu_count,
     )
 
 

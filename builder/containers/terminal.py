@@ -11,7 +11,7 @@ import termios
 import tty
 from collections.abc import Iterator
 
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.launch import Running

@@ -12,14 +12,14 @@ from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.builder.sandbox.spec import Bind, Stub, Tmpfs
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.statedir import StateDir
 
 VOLUME_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mounted:
+class PreparedVolumes:
     """What the sandbox is given: mounts in order, and the places that must be there for them."""
 
     mounts: tuple[Bind | Tmpfs, ...]
@@ -34,7 +34,7 @@ def prepare_mounts(
     container: Container,
     root: RootView,
     read_only_root: bool,
-) -> Mounted:
+) -> PreparedVolumes:
     """Make what the mounts of a container need on this machine. Raises UsageError, StoreError.
 
     A volume without a name is a part of the container's own root; only where that is read-only it is a directory.
@@ -61,7 +61,7 @@ def prepare_mounts(
         stubs.append(Stub(path=place, is_directory=is_directory))
         if host is not None:
             result.append(host)
-    return Mounted(mounts=tuple(result), stubs=tuple(stubs))
+    return PreparedVolumes(mounts=tuple(result), stubs=tuple(stubs))
 
 
 def named_volume(state: StateDir, volume: Volume, place: str, root: RootView) -> Path:

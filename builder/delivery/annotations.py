@@ -9,7 +9,7 @@ from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.settings.texts import need_text
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _TYPE = r"[a-z-]+(?:\[[^\]]*\])?"

@@ -9,7 +9,7 @@ from typing import Literal
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
 _OF_STORES = (

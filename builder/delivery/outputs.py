@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.delivery.output_spec import OutputSpec
 from tiffin.builder.errors import UsageError
-from tiffin.builder.events import Noted, Sink
+from tiffin.builder.events import InfoMessage, Sink
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Descriptor, Index, Platform
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
@@ -159,7 +159,7 @@ class Outputs:
                 digest = self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
             else:
                 digest = self.remote().push(images[0], name, by_digest=spec.by_digest)
-            self.sink.emit(Noted(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
+            self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
 
     def _save(self, spec: OutputSpec) -> None:
         from tiffin.builder.image.archive_write import Saved, output_file, save, save_directory

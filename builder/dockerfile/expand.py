@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from tiffin.builder.errors import DockerfileError
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 MAX_DEPTH = 64  # of ${a:-${b:-…}}: more is not a Dockerfile, and Python's stack is finite
 _SPECIAL = frozenset("@*#?-$!0")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _MARKER = re.compile(r"(\d*)<<(-?)[ \t]*(?=[^\s<])")
 _SHELL_OPERATORS = "|&;()>"

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from tiffin.builder.dockerfile.glob import check_pattern, is_literal, match_component, match_path, path_regex
 from tiffin.builder.errors import ContextError, DockerfileError
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _ANYWHERE = "**/"
 

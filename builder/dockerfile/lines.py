@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from tiffin.builder.dockerfile.heredoc import Heredoc, Marker, find_markers
 from tiffin.builder.dockerfile.words import json_words, split_flags
 from tiffin.builder.errors import DockerfileError, Span
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 MAX_LINE_BYTES = 65535  # BuildKit's
 DIRECTIVES = ("syntax", "escape", "check")

@@ -13,7 +13,7 @@ from tiffin.builder.dockerfile.lint_base import Check, Finding, LintWarning, fin
 from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import DockerfileError, Span
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 RESERVED_STAGE_NAMES = ("context", "scratch")
 EXPERIMENTAL = ("InvalidDefinitionDescription",)  # off until `# check=experimental=` names them

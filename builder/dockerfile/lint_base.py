@@ -8,7 +8,7 @@ from itertools import pairwise
 from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
 from tiffin.builder.dockerfile.words import parse_args, parse_name_values
 from tiffin.builder.errors import DockerfileError, Span
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from tiffin.builder.dockerfile.lines import Directive, Lines, LogicalLine, read_
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.dockerfile.words import json_words, split_flags
 from tiffin.builder.errors import DockerfileError, DockerfileErrors, Span
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 __all__ = ["Directive", "Dockerfile", "Flag", "Heredoc", "Instruction", "parse", "parse_trigger"]
 

@@ -19,7 +19,7 @@ from tiffin.builder.sources.selection import Selected
 from tiffin.builder.sources.trees import ROOT, LayerTree, SourceTree
 from tiffin.builder.sources.unpacking import Look, Unpacker
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 TAR_MAGIC_OFFSET = 257
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tiffin.builder.containers.reach import device_refusal, emulates_none, refusal_of
 from tiffin.builder.errors import BuildError, Span
-from tiffin.builder.events import Noted, Sink
+from tiffin.builder.events import InfoMessage, Sink
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CacheMount, Origin, RunOp, SecretMount, SshMount
@@ -21,8 +21,8 @@ from tiffin.builder.layer.demands import Demands, Limits
 from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.sandbox.child.emulation.supervisor import NESTED
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.launch import DEVICE_WISH, Abandoned
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.builder.sandbox.launch import DEVICE_WISH, StepAbandoned
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.mounts import CacheMounts
 from tiffin.cache.store.statedir import StateDir
 
@@ -39,7 +39,7 @@ class Emulation:
     cause: str = ""
 
 
-class Unforeseen(Abandoned):
+class UnexpectedOwners(StepAbandoned):
     """A step that was begun with less emulation than layers need that were looked into only then."""
 
     def __init__(self, emulation: Emulation) -> None:
@@ -88,30 +88,34 @@ class Emulator:
             return Emulation(opens=bool(device))
         cause = str(owned or "") or (f'the device node "{device}"' if device else self._mounted(op))
         if cause:
-            self.tell(f"{cause} is beyond this user namespace: owners are emulated in steps that reach it", cause)
+            self.notify_once(
+                f"{cause} is beyond this user namespace: owners are emulated in steps that reach it", cause
+            )
         return Emulation(owners=bool(cause), opens=bool(device), cause=cause)
 
     def check_user(self, uid: int, gids: Sequence[int], emulation: Emulation, span: Span) -> None:
-        """Raise Abandoned if the command is to begin as somebody whom its sandbox does not know; BuildError if none does."""
+        """Raise StepAbandoned if the command is to begin as somebody whom its sandbox does not know; BuildError if none does."""
         if emulation.owners or (uid < self.limits[0] and max(gids) < self.limits[1]):
             return
         if self.is_at_hand:
-            raise Abandoned(f"user {uid}:{max(gids)}")
+            raise StepAbandoned(f"user {uid}:{max(gids)}")
         if self._isolation.tier.refuses_owners:
             raise refusal(f"user {uid}:{max(gids)}", self.limits, emulates_none(self._isolation), span)
 
-    def more(self, emulation: Emulation, wish: Abandoned, name: str, span: Span) -> Emulation:
+    def more(self, emulation: Emulation, wish: StepAbandoned, name: str, span: Span) -> Emulation:
         """What a step is run again with that asked for more. Raises BuildError where there is no more."""
-        if isinstance(wish, Unforeseen):
+        if isinstance(wish, UnexpectedOwners):
             return wish.emulation
         if self._isolation.tier.refuses_owners:
             raise self._refusal_of_wish(wish, span)
-        self.tell(f"{name}: {wish.what} is beyond this user namespace; the step runs again with owners emulated", name)
+        self.notify_once(
+            f"{name}: {wish.what} is beyond this user namespace; the step runs again with owners emulated", name
+        )
         owners = self.is_at_hand
         opens = emulation.opens or wish.what.startswith(DEVICE_WISH)
         return replace(emulation, owners=owners, opens=opens, cause=emulation.cause or wish.what)
 
-    def _refusal_of_wish(self, wish: Abandoned, span: Span) -> BuildError:
+    def _refusal_of_wish(self, wish: StepAbandoned, span: Span) -> BuildError:
         if not wish.what.startswith(DEVICE_WISH):
             return refusal(wish.what, self.limits, emulates_none(self._isolation), span)
         message, remedy = device_refusal(
@@ -119,17 +123,17 @@ class Emulator:
         )
         return BuildError(message, span=span, remedy=remedy)
 
-    def tell(self, text: str, once: str) -> None:
+    def notify_once(self, text: str, once: str) -> None:
         """Show a line, once in a build."""
         with self._lock:
             known = once in self._told
             self._told.add(once)
         if not known:
-            self._sink.emit(Noted(message=text))
+            self._sink.emit(InfoMessage(message=text))
 
     def _mounted(self, op: RunOp) -> str:
         """A mount of the step that belongs to somebody beyond the limits, in words."""
-        caches = CacheMounts(self._state, self._isolation.emulated_flavor or self._isolation.flavor)
+        caches = CacheMounts(self._state, self._isolation.emulated_idmap_tag or self._isolation.idmap_tag)
         for mount, uid, gid in _owners_of_mounts(op, caches):
             if uid >= self.limits[0] or gid >= self.limits[1]:
                 return f"the mount at {mount} ({uid}:{gid})"

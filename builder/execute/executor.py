@@ -14,10 +14,10 @@ from tiffin.builder.errors import BuildError, SandboxError
 from tiffin.builder.events import Sink, phase
 from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
 from tiffin.builder.execute.copy_step import Clock, Group, check_unchanged, copy_changes, workdir_changes
-from tiffin.builder.execute.emulation import Emulation, Emulator, Unforeseen, refusal
-from tiffin.builder.execute.run_mounts import Mounted, MountPreparer
+from tiffin.builder.execute.emulation import Emulation, Emulator, UnexpectedOwners, refusal
+from tiffin.builder.execute.run_mounts import MountPreparer, PreparedMounts
 from tiffin.builder.execute.run_step import ROOT_MODE, Runner, RunRequest
-from tiffin.builder.execute.steps import Executor, Job, StepResult
+from tiffin.builder.execute.steps import Executor, StepResult, StepTask
 from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
@@ -34,7 +34,7 @@ from tiffin.builder.layer.unchanged import reduced
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
 from tiffin.builder.plain_text import rfc3339
-from tiffin.builder.sandbox.launch import Abandoned
+from tiffin.builder.sandbox.launch import StepAbandoned
 from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
 from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.builder.sources.context import Contexts
@@ -42,7 +42,7 @@ from tiffin.builder.sources.layer_files import Members
 from tiffin.builder.sources.selection import at_step, content_of, select_for
 from tiffin.builder.sources.trees import LayerTree, SourceTree
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.statedir import StateDir
 
@@ -78,8 +78,8 @@ class _Twins:
 
 @contextmanager
 def _twins(step_context: StepContext) -> Iterator[_Twins]:
-    layers = step_context.layers.emulated(step_context.mounts.isolation.emulated_flavor)
-    mounts = replace(step_context.mounts, layers=layers, fill_cache=lambda id_, path: False)
+    layers = step_context.layers.emulated(step_context.mounts.isolation.emulated_idmap_tag)
+    mounts = replace(step_context.mounts, layers=layers, fill_cache=lambda mount_id, path: False)
     with ExitStack() as stack:
         roots = step_context.roots and stack.enter_context(closing(CopiedRoots(step_context.state, layers)))
         yield _Twins(layers=layers, mounts=mounts, roots=roots)
@@ -112,45 +112,45 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         if self._step_context.runner is not None:
             self._step_context.runner.stop()
 
-    def copied(self, job: Job) -> Mapping[str, str]:
-        step = job.stage.steps[job.number]
+    def copied(self, task: StepTask) -> Mapping[str, str]:
+        step = task.stage.steps[task.number]
         kept = not (isinstance(step.op, CopyOp) and step.op.chown)
         found = {
-            f"content {number}": content_of(self._tree(job.sources[item.origin]), step, item, with_owners=kept)
+            f"content {number}": content_of(self._tree(task.sources[item.origin]), step, item, with_owners=kept)
             for number, item in enumerate(step.op.inputs())
-            if item.origin in job.sources
+            if item.origin in task.sources
         }
         beginnings = step.op.beginnings() if isinstance(step.op, RunOp) else ()
         return found | {
-            f"cache from {number}": str(chain_id([layer.diff_id for layer in job.sources[origin]]))
+            f"cache from {number}": str(chain_id([layer.diff_id for layer in task.sources[origin]]))
             for number, origin in enumerate(beginnings)
-            if origin in job.sources
+            if origin in task.sources
         }
 
-    def execute(self, job: Job) -> StepResult:
-        step = job.stage.steps[job.number]
+    def execute(self, task: StepTask) -> StepResult:
+        step = task.stage.steps[task.number]
         match step.op:
             case RunOp():
-                return self._run(job, step.op)
+                return self._run(task, step.op)
             case CopyOp():
-                return self._change(job, lambda scratch, root: self._copied(job, root, scratch))
+                return self._change(task, lambda scratch, root: self._copied(task, root, scratch))
             case WorkdirOp():
                 op = step.op
-                return self._change(job, lambda _, root: workdir_changes(op, root, self._clock(), step.span))
+                return self._change(task, lambda _, root: workdir_changes(op, root, self._clock(), step.span))
 
     # -- RUN -------------------------------------------------------------------------------------------------------
 
-    def _run(self, job: Job, op: RunOp) -> StepResult:
+    def _run(self, task: StepTask, op: RunOp) -> StepResult:
         """Run it, and again with more emulated when it asks for what is not at hand."""
-        emulator, step = self._step_context.emulator, job.stage.steps[job.number]
+        emulator, step = self._step_context.emulator, task.stage.steps[task.number]
         assert emulator is not None, "a RUN step was not foreseen"
-        emulation = emulator.demanded(op, job.chain, job.sources, step.span)
+        emulation = emulator.demanded(op, task.chain, task.sources, step.span)
         while True:
             try:
                 with self._step_context.state.scratch("run") as scratch:
-                    return self._attempt(job, op, emulation, scratch)
-            except Abandoned as wish:
-                number = job.stage.label(job.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
+                    return self._attempt(task, op, emulation, scratch)
+            except StepAbandoned as wish:
+                number = task.stage.label(task.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
                 emulation = emulator.more(emulation, wish, number, step.span)
             except SandboxError as exc:
                 if not emulation.owners:
@@ -158,48 +158,48 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 limits = emulator.limits
                 raise refusal(emulation.cause, limits, f"{exc.message}", step.span) from exc
 
-    def _attempt(self, job: Job, op: RunOp, emulation: Emulation, scratch: Path) -> StepResult:
+    def _attempt(self, task: StepTask, op: RunOp, emulation: Emulation, scratch: Path) -> StepResult:
         runner, emulator = self._step_context.runner, self._step_context.emulator
         assert runner is not None and emulator is not None
-        span = job.stage.steps[job.number].span
-        request = RunRequest(op=op, step_id=job.step_id, scratch=scratch, span=span, emulation=emulation)
+        span = task.stage.steps[task.number].span
+        request = RunRequest(op=op, step_id=task.step_id, scratch=scratch, span=span, emulation=emulation)
         roots = self._step_context.roots if not emulation.owners or self._twins is None else self._twins.roots
         with ExitStack() as stack:
             if roots is not None:
                 with phase(self._step_context.sink, "copy layers"):
-                    copied = stack.enter_context(roots.take(job.chain))
-                self._ask_again(job, op, emulation)
-                return self._run_copied(job, replace(request, root_dir=copied.path), copied)
-            lower_dirs = self._trees_below(job, emulated=emulation.owners)
-            self._ask_again(job, op, emulation)
+                    copied = stack.enter_context(roots.take(task.chain))
+                self._ask_again(task, op, emulation)
+                return self._run_copied(task, replace(request, root_dir=copied.path), copied)
+            lower_dirs = self._trees_below(task, emulated=emulation.owners)
+            self._ask_again(task, op, emulation)
             upper, work = scratch / "upper", scratch / "work"
             for directory in (upper, work):
                 directory.mkdir()
                 directory.chmod(ROOT_MODE)
             request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
-            with self._mounted(job, request) as (spec, mounted), phase(self._step_context.sink, "command"):
+            with self._mounted(task, request) as (spec, mounted), phase(self._step_context.sink, "command"):
                 runner.run(request, spec)
                 self._step_context.mounts.check(mounted, span)
             with phase(self._step_context.sink, "diff, pack and keep"):
                 left = reduced(diff_upper(upper), TreesBelow(lower_dirs), epoch_ns=self._epoch_ns())
                 settle(upper, left)
-                return self._keep_tree(job, left.changes, upper, emulated=emulation.owners)
+                return self._keep_tree(task, left.changes, upper, emulated=emulation.owners)
 
-    def _ask_again(self, job: Job, op: RunOp, emulation: Emulation) -> None:
-        """Raise Abandoned if layers that were looked into only now need more."""
+    def _ask_again(self, task: StepTask, op: RunOp, emulation: Emulation) -> None:
+        """Raise StepAbandoned if layers that were looked into only now need more."""
         assert self._step_context.emulator is not None
-        span = job.stage.steps[job.number].span
-        found = self._step_context.emulator.demanded(op, job.chain, job.sources, span)
+        span = task.stage.steps[task.number].span
+        found = self._step_context.emulator.demanded(op, task.chain, task.sources, span)
         if (found.owners and not emulation.owners) or (found.opens and not emulation.opens):
-            raise Unforeseen(found)
+            raise UnexpectedOwners(found)
 
-    def _run_copied(self, job: Job, request: RunRequest, copied: CopiedRoot) -> StepResult:
+    def _run_copied(self, task: StepTask, request: RunRequest, copied: CopiedRoot) -> StepResult:
         """Run in a root of its own, and find out what changed by looking before and after."""
         runner, sink = self._step_context.runner, self._step_context.sink
         assert runner is not None
         tier, aside = runner.isolation.tier, request.scratch / "aside"
         aside.mkdir()
-        with self._mounted(job, request) as (spec, mounted), MountSubstitutes(copied.path, aside) as places:
+        with self._mounted(task, request) as (spec, mounted), MountSubstitutes(copied.path, aside) as places:
             spec = tier.prepare_root(spec, places)
             with phase(sink, "scan"):
                 before = scan(copied.path, places.places)
@@ -211,18 +211,18 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 for found in (before, after):
                     drop_unused(found, places.made)
                 changes = diff_scans(copied.path, before, after, owner=tier.root_ids())
-                left = reduced(changes, TablesBelow(self._tables(job.chain)), epoch_ns=self._epoch_ns())
+                left = reduced(changes, TablesBelow(self._tables(task.chain)), epoch_ns=self._epoch_ns())
                 set_times(copied.path, [*left.retimed, *left.restored])
-                made = self._keep_packed(job, left.changes)
+                made = self._keep_packed(task, left.changes)
         copied.accept(made.layer.diff_id)
         return made
 
     @contextmanager
-    def _mounted(self, job: Job, request: RunRequest) -> Iterator[tuple[SandboxSpec, Mounted]]:
+    def _mounted(self, task: StepTask, request: RunRequest) -> Iterator[tuple[SandboxSpec, PreparedMounts]]:
         """The sandbox of a step, and what is mounted there for its time."""
         assert self._step_context.runner is not None and self._step_context.emulator is not None
-        trees = {origin: (self._tree(chain), chain) for origin, chain in job.sources.items()}
-        self._ask_again(job, request.op, request.emulation)
+        trees = {origin: (self._tree(chain), chain) for origin, chain in task.sources.items()}
+        self._ask_again(task, request.op, request.emulation)
         mounts = (
             self._twins.mounts if request.emulation.owners and self._twins is not None else self._step_context.mounts
         )
@@ -232,45 +232,45 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             mounted = mounts.prepare(request.op, root, trees, request.scratch, stack, request.span)
             yield self._step_context.runner.spec(request, root, mounted, self._step_context.emulator), mounted
 
-    def _trees_below(self, job: Job, *, emulated: bool) -> list[Path]:
+    def _trees_below(self, task: StepTask, *, emulated: bool) -> list[Path]:
         layers = self._twins.layers if emulated and self._twins is not None else self._step_context.layers
         with phase(self._step_context.sink, "unpack layers"):
-            return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in job.chain])
+            return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in task.chain])
 
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 
-    def _change(self, job: Job, changes_of: Callable[[Path, LayerTree], list[Change]]) -> StepResult:
+    def _change(self, task: StepTask, changes_of: Callable[[Path, LayerTree], list[Change]]) -> StepResult:
         with self._step_context.state.scratch("copy") as scratch:
-            chain = () if stands_alone(job.stage.steps[job.number].op) else job.chain
+            chain = () if stands_alone(task.stage.steps[task.number].op) else task.chain
             emulator = self._step_context.emulator
-            needs_tree = job.needs_tree and emulator is not None and self._step_context.roots is None
-            needs_tree = needs_tree and not (emulator and emulator.chain_goes_beyond(job.chain))
+            needs_tree = task.needs_tree and emulator is not None and self._step_context.roots is None
+            needs_tree = needs_tree and not (emulator and emulator.chain_goes_beyond(task.chain))
             if needs_tree:  # one pass over the layers below gives both what a RUN will mount and their tables
-                self._trees_below(job, emulated=False)
+                self._trees_below(task, emulated=False)
             found = changes_of(scratch, self._tree(chain))
             below = TablesBelow(self._tables(chain))
             changes = reduced(found, below, epoch_ns=self._epoch_ns(), name_count=below.name_count).changes
             if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in changes)):
                 needs_tree = False  # it is unpacked for those that have one id when a RUN mounts it
             if not needs_tree:
-                return self._keep_packed(job, changes)
+                return self._keep_packed(task, changes)
             tree = scratch / "tree"
             tree.mkdir()
             tree.chmod(ROOT_MODE)
             materialize(changes, tree)
             # pack what was written, so that tree and layer are the same bytes whatever the source does meanwhile
             written = [Change(change.entry, _opener(tree, change), change.implied) for change in changes]
-            return self._keep_tree(job, written, tree)
+            return self._keep_tree(task, written, tree)
 
-    def _copied(self, job: Job, root: LayerTree, scratch: Path) -> list[Change]:
-        step = job.stage.steps[job.number]
+    def _copied(self, task: StepTask, root: LayerTree, scratch: Path) -> list[Change]:
+        step = task.stage.steps[task.number]
         op = step.op
         assert isinstance(op, CopyOp)
         groups = []
         for item in op.sources:
             tree: SourceTree
             if isinstance(item.origin, (StageOrigin, ImageOrigin)):
-                tree = self._tree(job.sources[item.origin])
+                tree = self._tree(task.sources[item.origin])
             else:
                 with at_step(step):
                     tree = self._step_context.contexts.content(item.origin)
@@ -279,25 +279,27 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 
-    def _keep_tree(self, job: Job, changes: Sequence[Change], tree: Path, *, emulated: bool = False) -> StepResult:
+    def _keep_tree(
+        self, task: StepTask, changes: Sequence[Change], tree: Path, *, emulated: bool = False
+    ) -> StepResult:
         """Pack `changes` for their DiffID (and a blob, where the image needs one) and publish `tree` under it.
 
         Both have the times of layers already, and hold the same. `emulated`: the tree serves few, so a blob is kept for
         the others.
         """
-        compression = self._step_context.compression if job.for_target else None
-        made = self._pack(job, changes, compression or (UNCOMPRESSED if emulated else None))
+        compression = self._step_context.compression if task.for_target else None
+        made = self._pack(task, changes, compression or (UNCOMPRESSED if emulated else None))
         layers = self._twins.layers if emulated and self._twins is not None else self._step_context.layers
         layers.snapshots.publish(made.layer.diff_id, tree)
         return made
 
-    def _keep_packed(self, job: Job, changes: Sequence[Change]) -> StepResult:
+    def _keep_packed(self, task: StepTask, changes: Sequence[Change]) -> StepResult:
         """Pack straight into a blob: compressed where it leaves this machine, else plain and so quickly read."""
-        compression = self._step_context.compression if job.for_target else None
-        return self._pack(job, changes, compression or UNCOMPRESSED)
+        compression = self._step_context.compression if task.for_target else None
+        return self._pack(task, changes, compression or UNCOMPRESSED)
 
-    def _pack(self, job: Job, changes: Sequence[Change], compression: Compression | None) -> StepResult:
-        step = job.stage.steps[job.number]
+    def _pack(self, task: StepTask, changes: Sequence[Change], compression: Compression | None) -> StepResult:
+        step = task.stage.steps[task.number]
         epoch = self._step_context.epoch
         packed = pack_layer(
             changes,

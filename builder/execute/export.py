@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
+from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import MergedTree, new_entry
 from tiffin.builder.layer.merged import merged_changes
-from tiffin.builder.layer.pack import Sink, pack
+from tiffin.builder.layer.pack import pack
 from tiffin.builder.sources.layer_files import Members
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES
 from tiffin.cache.foundation.files import disk_errors, remove_tree
@@ -29,7 +30,7 @@ def changes_of(chain: Chain, layers: LayerStore, state: StateDir) -> Iterator[li
         yield merged_changes(tree, lambda found: lambda: members.open(chain[found.layer], found.entry))
 
 
-def export_tar(parts: Sequence[tuple[str, Chain]], layers: LayerStore, state: StateDir, sink: Sink) -> None:
+def export_tar(parts: Sequence[tuple[str, Chain]], layers: LayerStore, state: StateDir, sink: ByteWriter) -> None:
     """Write file systems as one tar, owners and all; each below its directory, "" for none."""
     with contextlib.ExitStack() as stack:
         everything: list[Change] = []

@@ -37,13 +37,13 @@ from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, T
 from tiffin.builder.sources.context import Contexts
 from tiffin.builder.sources.selection import Selected, content_digest, walk
 from tiffin.builder.sources.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.store.mounts import CacheMounts
 from tiffin.cache.store.statedir import StateDir
 
 
 @dataclass(slots=True)
-class Mounted:
+class PreparedMounts:
     """What the sandbox is given: mounts (those below others after them), mount points, variables of secrets."""
 
     mounts: list[Mount] = field(default_factory=list)
@@ -75,9 +75,9 @@ class MountPreparer:
         scratch: Path,
         stack: ExitStack,
         span: Span,
-    ) -> Mounted:
+    ) -> PreparedMounts:
         """Make what `op` mounts; `stack` holds it until the step is over. Raises BuildError, StoreError."""
-        result = Mounted()
+        result = PreparedMounts()
         caches = self._open_caches(op, trees, stack, span)
         for number, mount in enumerate(op.mounts_by_target()):
             made: Mount | None
@@ -105,7 +105,7 @@ class MountPreparer:
                 result.stubs.append(Stub(path=root.resolve(made.path.strip("/")), is_directory=_is_directory(made)))
         return result
 
-    def check(self, mounted: Mounted, span: Span) -> None:
+    def check(self, mounted: PreparedMounts, span: Span) -> None:
         """Fail if a directory that was shown in place is not what it was when the key was made."""
         for mount, digest in mounted.watched:
             tree = self.contexts.fresh(mount.origin)
@@ -127,7 +127,7 @@ class MountPreparer:
         mount: BindMount,
         trees: Mapping[Origin, tuple[LayerTree, Chain]],
         place: Path,
-        result: Mounted,
+        result: PreparedMounts,
         span: Span,
     ) -> Mount:
         if isinstance(mount.origin, (StageOrigin, ImageOrigin)):
@@ -166,7 +166,7 @@ class MountPreparer:
     ) -> dict[tuple[str, str], Path]:
         """The directory of each id and beginning, taken once and in one order, so that no two steps wait for each other."""
         result: dict[tuple[str, str], Path] = {}
-        store = CacheMounts(self.state, self.layers.snapshots.flavor)
+        store = CacheMounts(self.state, self.layers.snapshots.idmap_tag)
         mounts: dict[tuple[str, str], list[CacheMount]] = {}
         for mount in op.mounts:
             if isinstance(mount, CacheMount):
@@ -182,8 +182,8 @@ class MountPreparer:
 
             if not self.isolation.has_mounts and sharing == "shared":
                 sharing = "locked"  # it is moved into the step's root, and can only be in one
-            id_, beginning = identity
-            path = stack.enter_context(store.open(id_, sharing, fill, beginning=beginning))
+            mount_id, beginning = identity
+            path = stack.enter_context(store.open(mount_id, sharing, fill, beginning=beginning))
             self._own(path, first, span)
             result[identity] = path
         return result
@@ -207,7 +207,7 @@ class MountPreparer:
         if chosen.entry.path != ROOT:
             self._look_like(path, chosen.entry, span)
 
-    def _secret(self, mount: SecretMount, result: Mounted, span: Span) -> Mount | None:
+    def _secret(self, mount: SecretMount, result: PreparedMounts, span: Span) -> Mount | None:
         value = self.secrets.get(mount.id)
         if value is None:
             if mount.required:
@@ -226,7 +226,7 @@ class MountPreparer:
         data = base64.b64encode(value).decode()
         return SecretFile(path=mount.target, data=data, mode=mount.mode, uid=mount.uid, gid=mount.gid)
 
-    def _ssh(self, mount: SshMount, place: Path, result: Mounted, stack: ExitStack, span: Span) -> Mount | None:
+    def _ssh(self, mount: SshMount, place: Path, result: PreparedMounts, stack: ExitStack, span: Span) -> Mount | None:
         socket = self.agents.listen(mount.id, place, stack)
         if socket is None:
             if mount.required:

@@ -14,7 +14,7 @@ from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.errors import CanceledError, RunError, Span
 from tiffin.builder.events import Sink, StepOutput
 from tiffin.builder.execute.emulation import Emulation, Emulator
-from tiffin.builder.execute.run_mounts import Mounted
+from tiffin.builder.execute.run_mounts import PreparedMounts
 from tiffin.builder.image.users import resolve_user
 from tiffin.builder.instructions.ops import RunOp
 from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
@@ -26,7 +26,7 @@ from tiffin.builder.sandbox.launch import Launcher, Running
 from tiffin.builder.sandbox.mount_substitutes import stream_pipe
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED, filter_for
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
 READ_BYTES = 1 << 16
@@ -61,8 +61,8 @@ class Runner:
         self._running: set[Running] = set()
         self._stopped = False
 
-    def spec(self, request: RunRequest, root: RootView, mounted: Mounted, emulator: Emulator) -> SandboxSpec:
-        """The sandbox of a step. Raises Abandoned for a user whom it does not know."""
+    def spec(self, request: RunRequest, root: RootView, mounted: PreparedMounts, emulator: Emulator) -> SandboxSpec:
+        """The sandbox of a step. Raises StepAbandoned for a user whom it does not know."""
         spec = _spec(request, root, mounted, self.isolation, self._filters)
         emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation, request.span)
         return spec
@@ -133,7 +133,9 @@ class Runner:
         return tail
 
 
-def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isolation, filters: Path) -> SandboxSpec:
+def _spec(
+    request: RunRequest, root: RootView, mounted: PreparedMounts, isolation: Isolation, filters: Path
+) -> SandboxSpec:
     op = request.op
     around = op.run_defaults
     user = resolve_user(op.user, root.read_file, span=request.span)
@@ -182,7 +184,7 @@ def _spec(request: RunRequest, root: RootView, mounted: Mounted, isolation: Isol
         seccomp=seccomp.text,
         seccomp_flags=seccomp.flags,
         unmasked=op.insecure or around.unmasked,
-        scoped=not op.insecure,
+        landlock_scoped=not op.insecure,
         ulimits=around.ulimits,
     )
 

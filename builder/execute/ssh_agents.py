@@ -32,9 +32,9 @@ class Agents:
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
 
-    def listen(self, id_: str, place: Path, stack: ExitStack) -> Path | None:
+    def listen(self, agent_id: str, place: Path, stack: ExitStack) -> Path | None:
         """A socket in the new directory `place` on which the agent `id_` answers until `stack` ends; None without one."""
-        answer = self._answers.get(id_)
+        answer = self._answers.get(agent_id)
         if answer is None:
             return None
         place.mkdir()

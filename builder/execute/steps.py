@@ -8,11 +8,11 @@ from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import Origin
 from tiffin.builder.plan.plan import StagePlan
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class StepTask:
     """One step to execute over `chain`. `needs_tree`: something later mounts the result."""
 
     stage: StagePlan
@@ -36,7 +36,7 @@ class StepResult:
 class Executor:
     """What a Solver needs done; tiffin.builder.execute.executor has the real one."""
 
-    def execute(self, job: Job) -> StepResult:
+    def execute(self, task: StepTask) -> StepResult:
         """Make the step's layer; raises BuildError."""
         raise AssertionError("abstract")
 
@@ -44,7 +44,7 @@ class Executor:
         """Whether the layer is here, packed or unpacked."""
         raise AssertionError("abstract")
 
-    def copied(self, job: Job) -> Mapping[str, str]:
+    def copied(self, task: StepTask) -> Mapping[str, str]:
         """The content part of a COPY from a stage, for its content key; nothing for other steps."""
         raise AssertionError("abstract")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tiffin.builder.errors import CorruptError
+from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.builder.layer.disk.copyfile import copy_content
 from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, header, padding
@@ -17,14 +18,8 @@ from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
 from tiffin.cache.foundation.files import disk_errors, write_atomically
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.blobs import BlobStore
-
-
-class Sink(Protocol):
-    """Where an archive goes."""
-
-    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +34,7 @@ class Saved:
 def save(
     images: Sequence[Saved],
     blobs: BlobStore,
-    sink: Sink,
+    sink: ByteWriter,
     *,
     index: tuple[Index, Sequence[Reference]] | None = None,
 ) -> None:
@@ -107,7 +102,7 @@ def _write(
 
 
 @contextlib.contextmanager
-def output_file(dest: str, stdout: BinaryIO) -> Iterator[Sink]:
+def output_file(dest: str, stdout: BinaryIO) -> Iterator[ByteWriter]:
     """A file that appears whole at `dest`, or stdout for `-`."""
     if dest == "-":
         yield stdout
@@ -168,7 +163,7 @@ class _Directory:
 class _Archive:
     """A tar with nothing of this machine in it."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: ByteWriter) -> None:
         self._sink = sink
 
     def directory(self, path: str) -> None:

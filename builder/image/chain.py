@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.oci.spec import chain_id
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.snapshots import BlobRef
 
 

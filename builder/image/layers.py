@@ -49,9 +49,9 @@ class LayerStore:
         self._lock = threading.Lock()  # guards _indexes
         self._indexes: dict[Digest, LayerIndex] = {}
 
-    def emulated(self, flavor: str) -> LayerStore:
+    def emulated(self, idmap_tag: str) -> LayerStore:
         """The same layers with trees for sandboxes that have one id."""
-        twin = LayerStore(self._state, self._blobs, Snapshots(self._state, flavor), self._fetch, records=True)
+        twin = LayerStore(self._state, self._blobs, Snapshots(self._state, idmap_tag), self._fetch, records=True)
         twin.remote_blobs, twin.unverified = self.remote_blobs, self.unverified
         twin._lock, twin._indexes = self._lock, self._indexes
         twin._plain = self
@@ -67,7 +67,7 @@ class LayerStore:
 
     def snapshot(self, diff_id: Digest) -> Path | None:
         """The unpacked tree if there is one."""
-        return self.snapshots.fs(diff_id)
+        return self.snapshots.tree(diff_id)
 
     def ensure_index(self, diff_id: Digest, blob: BlobRef | None) -> LayerIndex:
         """The table of contents; made by reading the packed layer once if need be."""
@@ -112,7 +112,7 @@ class LayerStore:
                 f"it has {len(layers)} layers, {len(distinct)} of them different, and {MAX_MOUNTED_LAYERS} can be mounted",
                 remedy="make it of fewer: build it again with --squash",
             )
-        missing = [layer for layer in distinct if self.snapshots.fs(layer[0]) is None]
+        missing = [layer for layer in distinct if self.snapshots.tree(layer[0]) is None]
         if len(missing) == 1:
             self._unpack(missing[0])
         elif missing:
@@ -158,7 +158,7 @@ class LayerStore:
         from tiffin.builder.layer.unpack import unpack
 
         diff_id, blob = layer
-        if self.snapshots.fs(diff_id) is not None and not self.has_blob(diff_id):
+        if self.snapshots.tree(diff_id) is not None and not self.has_blob(diff_id):
             blob = self.ensure_blob(diff_id, Compression(kind="none"))
         ref = self._packed(diff_id, blob)
         with self._state.scratch("unpack") as scratch:
@@ -180,7 +180,7 @@ class LayerStore:
         if shared is not None and LAYER_COMPRESSION.get(shared.media_type) == compression.kind:
             return shared
         with self.snapshots.lock(diff_id):
-            tree = self.snapshots.fs(diff_id)
+            tree = self.snapshots.tree(diff_id)
             ref = self._pack(diff_id, tree, compression) if tree else self._repack(diff_id, compression)
             self.snapshots.add_blob(diff_id, ref)
         return ref
@@ -252,7 +252,7 @@ class LayerStore:
         diff_id, blob = layer
         ref = self._packed(diff_id, blob)
         with self.snapshots.lock(diff_id):
-            if self.snapshots.fs(diff_id) is not None:
+            if self.snapshots.tree(diff_id) is not None:
                 return
             with self._state.scratch("unpack") as scratch:
                 tree = scratch / "tree"

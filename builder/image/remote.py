@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, RegistryError, StoreError, TiffinError
-from tiffin.builder.events import Noted, Sink, Transfer
+from tiffin.builder.events import InfoMessage, Sink, Transfer
 from tiffin.builder.image.resolved import Resolved
 from tiffin.builder.image.store import ImageStore, StoredImage
 from tiffin.builder.image.streaming_fetch import FetchObserver
@@ -30,7 +30,7 @@ from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import Outcome, RegistryClient
 from tiffin.builder.registry.transport import RegistryOptions
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.shared.stores.peers import Peers
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
@@ -102,7 +102,7 @@ class Remote:
                     reference, mirror, self.impatient_client(mirror.registry, MIRROR_SECONDS), platform
                 )
             except (RegistryError, CorruptError, ImageError) as exc:
-                self._sink.emit(Noted(message=f"mirror {mirror.name}: {exc.message}"))
+                self._sink.emit(InfoMessage(message=f"mirror {mirror.name}: {exc.message}"))
         return self._look_up(reference, place, self.client(place.registry), platform)
 
     def sources(self, reference: Reference) -> list[Reference]:
@@ -116,15 +116,15 @@ class Remote:
         """What a short name stands for."""
         return self._options.registries().alias(text)
 
-    def told_now(self, reference: Reference, seconds: float) -> Digest | None:
+    def current_digest(self, reference: Reference, seconds: float) -> Digest | None:
         """What the registry, or a mirror, has under a tag now, None if nothing; raises RegistryError, soon."""
         *mirrors, place = self.sources(reference)
         for mirror in mirrors:
             with suppress(RegistryError, CorruptError):
                 client = self.impatient_client(mirror.registry, seconds)
-                told = client.head_manifest(mirror.repository, mirror.selector)
-                if told is not None:
-                    return told
+                reported = client.head_manifest(mirror.repository, mirror.selector)
+                if reported is not None:
+                    return reported
         return self.impatient_client(place.registry, seconds).head_manifest(place.repository, place.selector)
 
     def _look_up(
@@ -133,7 +133,7 @@ class Remote:
         """The same, from one place."""
         repository = place.repository
         fetched = client.get_manifest(repository, place.selector)
-        told = fetched.digest
+        reported = fetched.digest
         data, media_type = fetched.data, fetched.media_type
         if media_type in INDEX_TYPES or (not media_type and b'"manifests"' in data):
             chosen = self._choose(Index.decode(data, media_type), reference, platform)
@@ -157,7 +157,7 @@ class Remote:
             self._download(client, repository, manifest.config)
         config = self._blobs.read(manifest.config.digest, manifest.config.size_bytes)
         image = self._store.unlisted(data, config)
-        found = Resolved(manifest=image.descriptor.digest, told=told, asked=time.time())
+        found = Resolved(manifest=image.descriptor.digest, reported=reported, asked=time.time())
         self._store.notes.keep_resolved(reference, platform, found)
         return image
 
@@ -168,13 +168,13 @@ class Remote:
         manifest = self._blobs.read(image.descriptor.digest, image.descriptor.size_bytes)
         config = self._blobs.read(image.id, image.manifest.config.size_bytes)
         name = replace(reference, tag="") if reference.digest else reference  # as docker: a digest makes no tag
-        self._store.notes.add_repo_digest(image.id, reference, self.told_digest(reference, platform, image))
+        self._store.notes.add_repo_digest(image.id, reference, self.reported_digest(reference, platform, image))
         return self._store.put(manifest, config, [name])
 
-    def told_digest(self, reference: Reference, platform: Platform, image: StoredImage) -> Digest:
+    def reported_digest(self, reference: Reference, platform: Platform, image: StoredImage) -> Digest:
         """What its registry called an image that was looked up: the digest of an index, or its own."""
         found = self._store.notes.resolved(reference, platform)
-        return found.told if found is not None else image.descriptor.digest
+        return found.reported if found is not None else image.descriptor.digest
 
     def fetch_all(self, refs: Sequence[BlobRef]) -> None:
         """Bring missing blobs here, several at a time."""

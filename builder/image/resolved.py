@@ -13,8 +13,8 @@ from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.cache.errors import DigestError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.cache.store.local import Table
@@ -27,7 +27,7 @@ class Resolved:
     """What a name led to. `told` is the digest a registry has under it (of an index, or the manifest itself)."""
 
     manifest: Digest
-    told: Digest
+    reported: Digest
     asked: float = 0  # when the registry said so, in seconds since 1970; 0 for long ago
     tried: float = 0  # when it was last asked in vain
 
@@ -43,11 +43,11 @@ class RegistryNotes:
         data = self._table().get(_resolved_key(reference, platform))
         with contextlib.suppress(ValueError, KeyError, TypeError, DigestError):
             if data is not None and data.startswith(b"sha256:"):  # of an older tiffin
-                return Resolved(manifest=Digest.parse(data.decode()), told=Digest.parse(data.decode()))
+                return Resolved(manifest=Digest.parse(data.decode()), reported=Digest.parse(data.decode()))
             fields = json.loads(data or b"")
             return Resolved(
                 manifest=Digest.parse(fields["manifest"]),
-                told=Digest.parse(fields["told"]),
+                reported=Digest.parse(fields["told"]),
                 asked=float(fields["asked"]),
                 tried=float(fields["tried"]),
             )
@@ -57,7 +57,7 @@ class RegistryNotes:
         """Remember what a name leads to."""
         fields = {
             "manifest": str(found.manifest),
-            "told": str(found.told),
+            "told": str(found.reported),
             "asked": found.asked,
             "tried": found.tried,
         }

@@ -28,8 +28,8 @@ from tiffin.builder.oci.spec import (
 )
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.files import write_atomically
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.statedir import StateDir
 

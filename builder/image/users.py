@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.errors import BuildError, Span
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 MAX_ID = (1 << 31) - 1  # beyond, kernels and files disagree on the sign
 ROOT = "root"  # is 0 also where no file says so, as in an empty image

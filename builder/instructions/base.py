@@ -16,7 +16,7 @@ from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions.ops import Op, Origin, RunDefaults
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
-from tiffin.cache.foundation.values import dataclass, field, replace
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -111,7 +111,7 @@ class StageScope:
         """Expand variables and remove quotes in one word; raises DockerfileError at `span`."""
         unset: set[str] = set()
         try:
-            with at(span):
+            with ErrorSpan(span):
                 return self.lexer.process_word(word, self.env, unset)
         finally:
             self._report(unset, span)
@@ -120,7 +120,7 @@ class StageScope:
         """Expand the body of a heredoc of COPY or ADD; raises DockerfileError at `span`."""
         unset: set[str] = set()
         try:
-            with at(span):
+            with ErrorSpan(span):
                 return self.lexer.expand_body(content, self.env, unset)
         finally:
             self._report(unset, span)
@@ -141,12 +141,12 @@ class StageScope:
 
     def expand_silently(self, word: str, span: Span) -> str:
         """Expand what BuildKit does not expand, and so does not check."""
-        with at(span):
+        with ErrorSpan(span):
             return self.lexer.process_word(word, self.env)
 
     def expand_reference(self, word: str, span: Span) -> str:
         """Expand the name of a stage or image (`--from`): ARGs before the first FROM count too."""
-        with at(span):
+        with ErrorSpan(span):
             return self.lexer.process_word(word, {**self.planner.global_args, **self.env})
 
     def configure(self, created_by: str, **changes: object) -> None:
@@ -173,7 +173,7 @@ class StageScope:
         return absolute(self.config.working_dir, "/")
 
 
-class at:
+class ErrorSpan:
     """Give a DockerfileError raised inside the place it lacks."""
 
     def __init__(self, span: Span) -> None:

@@ -10,7 +10,7 @@ from tiffin.builder.instructions.base import StageScope, absolute
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, Input, Origin, UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _OCTAL = re.compile(r"0?[0-7]{1,4}")
 _SYMBOLIC = re.compile(
@@ -26,7 +26,7 @@ class Copy:
     keyword: str
     words: tuple[str, ...]  # sources without heredocs, then the destination
     heredocs: tuple[Heredoc, ...]
-    from_: str
+    source_name: str
     chown: str
     chmod: str
     exclude: tuple[str, ...]
@@ -74,7 +74,7 @@ class Copy:
             keyword=node.keyword,
             words=words,
             heredocs=node.heredocs,
-            from_=flags.text("from"),
+            source_name=flags.text("from"),
             chown=flags.text("chown"),
             chmod=flags.text("chmod"),
             exclude=flags.all("exclude"),
@@ -114,12 +114,12 @@ class Copy:
     def _inputs(self, sources: list[str], scope: StageScope) -> tuple[Input, ...]:
         """The sources in order, neighbours of one origin together."""
         local: Origin = ContextOrigin()
-        if self.from_:
-            local = scope.planner.origin(scope.expand_reference(self.from_, self.span), self.span)
+        if self.source_name:
+            local = scope.planner.origin(scope.expand_reference(self.source_name, self.span), self.span)
         self._check_checksum(sources)
         result: list[Input] = []
         for source in sources:
-            remote = None if self.from_ else self._remote(source, scope)
+            remote = None if self.source_name else self._remote(source, scope)
             if remote is not None:
                 result.append(remote)
                 continue

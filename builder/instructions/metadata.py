@@ -11,10 +11,10 @@ from tiffin.builder.dockerfile.durations import format_duration, parse_duration
 from tiffin.builder.dockerfile.parser import Instruction, parse_trigger
 from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions import findings
-from tiffin.builder.instructions.base import StageScope, at, go_words
+from tiffin.builder.instructions.base import ErrorSpan, StageScope, go_words
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.oci.config import Healthcheck
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 MAX_PORT = 65535
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
@@ -128,7 +128,7 @@ class HealthcheckInstruction:
 
     @staticmethod
     def _duration(node: Instruction, name: str, text: str) -> int:
-        with at(node.span):
+        with ErrorSpan(node.span):
             value = parse_duration(text)
         if value < 0 or 0 < value < MIN_HEALTH_NS:
             raise DockerfileError(
@@ -299,7 +299,7 @@ class Expose:
     def apply(self, scope: StageScope) -> None:
         words: list[str] = []
         for word in sorted(self.text.split()):
-            with at(self.span):
+            with ErrorSpan(self.span):
                 words += scope.lexer.process_words(word, scope.env)
         ports = [port for word in words for port in self._ports(scope, word)]
         both = tuple(sorted({*scope.config.exposed_ports, *ports}))

@@ -19,7 +19,7 @@ from tiffin.builder.instructions.ops import (
     TmpfsMount,
 )
 from tiffin.builder.options import csv_pairs, size_bytes
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _ALIASES = {
     "dst": "target",

@@ -55,8 +55,8 @@ def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> G
     ref, _, subdir = fragment.partition(":")
     if _FORGE.fullmatch(url):
         url = f"https://{url}"
-    url, question, query = url.partition("?")
-    fields = _query(text, query) if question else {}
+    url, separator, query = url.partition("?")
+    fields = _query(text, query) if separator else {}
     if fields and fragment:
         raise UsageError(f'"{text}" has both a fragment and a query', remedy="use one of them")
     refs = {fields[name] for name in ("ref", "tag", "branch") if name in fields}

@@ -9,7 +9,7 @@ from tiffin.builder.instructions.base import StageScope
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.mounts import MountFlag
 from tiffin.builder.instructions.ops import InlineFile, RunMount, RunOp, SshMount
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 NETWORKS = ("default", "host", "none")
 SECURITY = ("sandbox", "insecure")

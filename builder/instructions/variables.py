@@ -6,9 +6,9 @@ from tiffin.builder.dockerfile.parser import Instruction
 from tiffin.builder.dockerfile.words import NameValue, is_legacy_form, parse_args, parse_name_values
 from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions import findings
-from tiffin.builder.instructions.base import Declared, StageScope, at, description_of
+from tiffin.builder.instructions.base import Declared, ErrorSpan, StageScope, description_of
 from tiffin.builder.instructions.flags import flags_of
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Arg:
     @classmethod
     def parse(cls, node: Instruction) -> Arg:
         flags_of(node)
-        with at(node.span):
+        with ErrorSpan(node.span):
             pairs = parse_args(node.value, node.escape)
         if not pairs:
             raise DockerfileError(
@@ -87,7 +87,7 @@ class Env:
     @classmethod
     def parse(cls, node: Instruction) -> Env:
         flags_of(node)
-        with at(node.span):
+        with ErrorSpan(node.span):
             pairs = parse_name_values(node.value, "ENV", node.escape)
         return cls(pairs=pairs, legacy=_legacy(node), span=node.span)
 
@@ -113,7 +113,7 @@ class Label:
     @classmethod
     def parse(cls, node: Instruction) -> Label:
         flags_of(node)
-        with at(node.span):
+        with ErrorSpan(node.span):
             pairs = parse_name_values(node.value, "LABEL", node.escape)
         return cls(pairs=pairs, legacy=_legacy(node), span=node.span)
 

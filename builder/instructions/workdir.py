@@ -8,7 +8,7 @@ from tiffin.builder.instructions import findings
 from tiffin.builder.instructions.base import StageScope, absolute, go_quoted
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.ops import WorkdirOp
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +32,13 @@ class Workdir:
             findings.relative_workdir(scope, go_quoted(text), self.span)
         scope.workdir_set = True
         path = absolute(text, scope.workdir)
-        told = text if text.startswith("/") else path  # an absolute path is told as it was written
+        shown = text if text.startswith("/") else path  # an absolute path is told as it was written
         if path == "/":
-            scope.configure(f"WORKDIR {told}", working_dir=told)
+            scope.configure(f"WORKDIR {shown}", working_dir=shown)
             return
         user = scope.config.user
-        scope.configure(f"WORKDIR {told}", working_dir=told)
+        scope.configure(f"WORKDIR {shown}", working_dir=shown)
         scope.history.pop()  # the step's own entry takes its place
         scope.add_step(
-            WorkdirOp(path=path, user=user), text=f"WORKDIR {told}", created_by=f"WORKDIR {told}", span=self.span
+            WorkdirOp(path=path, user=user), text=f"WORKDIR {shown}", created_by=f"WORKDIR {shown}", span=self.span
         )

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 
 from tiffin.builder.layer.index import Entry
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 USUAL_IDS = 1000  # every map of a range has those below (tiffin.builder.sandbox.userns.MIN_RANGE)
 COVERED = "dev/"  # a sandbox has a /dev of its own over the image's

@@ -11,16 +11,16 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from tiffin.builder.errors import BuildError
+from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.compression.codecs import Compression, compressor
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
 from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from tiffin.cache.foundation.digest import Digest, HashingWriter
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
 
@@ -28,12 +28,6 @@ CHUNK_BYTES = 1 << 20
 QUEUED_CHUNKS = 8
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 MEDIA_TYPES = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
-
-
-class Sink(Protocol):
-    """Where bytes go."""
-
-    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +40,7 @@ class Packed:
     blob: BlobRef | None
 
 
-def pack(changes: Sequence[Change], sink: Sink) -> LayerIndex:
+def pack(changes: Sequence[Change], sink: ByteWriter) -> LayerIndex:
     """Write `changes` as a tar, sorted, parents first; the index has digests and offsets. Constant memory.
 
     Parents of what is changed should be among the changes: readers make missing ones as root's with mode 0755.
@@ -159,7 +153,7 @@ def _copy(entry: Entry, change: Change, out: _Buffered) -> str:
 class _Buffered:
     """Gathers small writes, so that each thread behind gets pieces worth its while."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: ByteWriter) -> None:
         self._sink = sink
         self._parts: list[bytes] = []
         self._held = 0
@@ -179,7 +173,7 @@ class _Buffered:
 
 
 @contextlib.contextmanager
-def pumped(sink: Sink) -> Iterator[Sink]:
+def pumped(sink: ByteWriter) -> Iterator[ByteWriter]:
     """A writer whose bytes reach `sink` in another thread, a few chunks behind; its errors are raised here."""
     pump = _Pump(sink)
     try:
@@ -191,7 +185,7 @@ def pumped(sink: Sink) -> Iterator[Sink]:
 
 
 class _Pump:
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: ByteWriter) -> None:
         self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUED_CHUNKS)
         self._error: BaseException | None = None
         self._write: Callable[[bytes], object] = sink.write

@@ -16,7 +16,7 @@ from tiffin.builder.layer.below import Below, Found
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, new_entry, sort_key
 from tiffin.builder.layer.tar.writer import BLOCK_BYTES, NANOSECONDS
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

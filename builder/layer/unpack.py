@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from tiffin.builder.layer.byte_streams import ByteReader
 from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.compression.readahead import read_ahead
-from tiffin.builder.layer.disk.copyfile import Readable
 from tiffin.builder.layer.disk.tree_writer import TreeWriter
 from tiffin.builder.layer.index import LayerIndex
 from tiffin.builder.layer.layer_builder import LayerTable
@@ -88,7 +88,7 @@ def materialize(changes: Sequence[Change], root: Path, *, records: bool = False)
 class _Hashing:
     """Content that is hashed as it is read."""
 
-    def __init__(self, content: Readable) -> None:
+    def __init__(self, content: ByteReader) -> None:
         self._content = content
         self._hash = hashlib.sha256()
 
@@ -101,7 +101,7 @@ class _Hashing:
         return self._hash.hexdigest()
 
 
-def drained_digest(content: Readable) -> str:
+def drained_digest(content: ByteReader) -> str:
     """Read `content` to its end; its SHA-256 (hex)."""
     hashing = _Hashing(content)
     while hashing.read(READ_BYTES):

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tiffin.builder.oci.json_fields import Fields, canonical
 from tiffin.builder.oci.spec import Platform
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 
 INLINE_CACHE = "vnd.tiffin.cache.v1"  # records of the image's steps, by tiffin; a member that others do not know
 _NOTHING: Mapping[str, str] = MappingProxyType({})

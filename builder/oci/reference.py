@@ -7,7 +7,7 @@ import re
 from tiffin.builder.errors import ImageError
 from tiffin.cache.errors import DigestError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from tiffin.builder.errors import ImageError, UsageError
 from tiffin.builder.oci.json_fields import Fields, canonical
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.foundation.sha256 import short_sha256
-from tiffin.cache.foundation.values import dataclass, field
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -265,13 +265,13 @@ def _check_schema(fields: Fields) -> None:
         )
 
 
-def _media_type_of(fields: Fields, told: str, default: str) -> str:
+def _media_type_of(fields: Fields, declared: str, default: str) -> str:
     own = fields.text("mediaType", "")
-    if own and told and own != told:
+    if own and declared and own != declared:
         raise ImageError(
-            f'document says it is "{own}" but was sent as "{told}"', remedy="the source is hostile or damaged"
+            f'document says it is "{own}" but was sent as "{declared}"', remedy="the source is hostile or damaged"
         )
-    return own or told or default
+    return own or declared or default
 
 
 def chain_id(diff_ids: Sequence[Digest]) -> Digest:

@@ -9,13 +9,13 @@ from tiffin.builder.dockerfile.expand import Lexer
 from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.suggest import almost
 from tiffin.builder.errors import DockerfileError, TiffinError, UsageError
-from tiffin.builder.instructions.base import Declared, at
-from tiffin.builder.instructions.from_ import From
+from tiffin.builder.instructions.base import Declared, ErrorSpan
+from tiffin.builder.instructions.from_instruction import From
 from tiffin.builder.instructions.variables import Arg
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.plan_options import PlanOptions
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 TARGET_PLATFORM = "TARGETPLATFORM"
 
@@ -51,7 +51,7 @@ class GlobalArgs:
             if value is not None:
                 self.used_build_args.add(name)
             elif default is not None:
-                with at(arg.span):
+                with ErrorSpan(arg.span):
                     expansion = self._lexer.expand(default, self.values)
                 value, uses = expansion.text, self._uses(name, expansion.used)
             if value is not None:

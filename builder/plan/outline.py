@@ -8,7 +8,7 @@ from tiffin.builder.errors import Span
 from tiffin.builder.instructions.base import Declared
 from tiffin.builder.instructions.ops import CacheMount, RunOp, SecretMount, SshMount, StageOrigin
 from tiffin.builder.plan.plan import Plan, StagePlan
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 Mount = SecretMount | SshMount | CacheMount
 

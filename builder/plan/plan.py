@@ -11,7 +11,7 @@ from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.global_args import GlobalArg
 from tiffin.builder.plan.plan_options import BaseImage
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from tiffin.builder.instructions.ops import GitOrigin, RunDefaults, UrlOrigin
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 
 PREFIX_LAYOUT = "oci-layout://"  # of a named context that is an image of an OCI layout
 

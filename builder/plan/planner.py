@@ -14,8 +14,8 @@ from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import Dockerfile, parse_trigger, together
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
-from tiffin.builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, StageScope, at
-from tiffin.builder.instructions.from_ import SCRATCH, From
+from tiffin.builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, ErrorSpan, StageScope
+from tiffin.builder.instructions.from_instruction import SCRATCH, From
 from tiffin.builder.instructions.keywords import KEYWORDS
 from tiffin.builder.instructions.ops import (
     ContextOrigin,
@@ -40,7 +40,7 @@ from tiffin.builder.plan.plan_options import (
     StageContext,
 )
 from tiffin.builder.plan.stages import Stage, read_stages
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 
 def make_plan(
@@ -242,7 +242,7 @@ class _Planner:
         """The scope a stage starts with, and its base."""
         head = stage.head
         platform = self._platform(head)
-        with at(head.span):
+        with ErrorSpan(head.span):
             name = self.lexer.process_word(head.image, self.globals.values)
         if not name:
             raise DockerfileError(
@@ -313,7 +313,7 @@ class _Planner:
     def _platform(self, head: From) -> Platform:
         if not head.platform:
             return self._plan_options.platform
-        with at(head.span):
+        with ErrorSpan(head.span):
             text = self.lexer.process_word(head.platform, self.globals.values)
         if not text:
             raise DockerfileError(

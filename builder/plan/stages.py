@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from tiffin.builder.dockerfile.parser import Dockerfile, Instruction, together
 from tiffin.builder.errors import DockerfileError, DockerfileErrors
 from tiffin.builder.instructions.base import InstructionClass
-from tiffin.builder.instructions.from_ import From
+from tiffin.builder.instructions.from_instruction import From
 from tiffin.builder.instructions.keywords import KEYWORDS
 from tiffin.builder.instructions.variables import Arg
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 Body = list[tuple[InstructionClass, bool]]  # with whether #!COMMIT stands at its end
 
@@ -26,11 +26,11 @@ class Stage:
 def read_stages(dockerfile: Dockerfile) -> tuple[list[Arg], list[Stage]]:
     """Parse every instruction, telling all faults at once."""
     errors: list[DockerfileError] = [*dockerfile.faults]
-    globals_: list[Arg] = []
+    global_args: list[Arg] = []
     heads: list[tuple[From | None, Body]] = []
     for node in dockerfile.instructions:
         try:
-            _sort_in(node, globals_, heads)
+            _sort_in(node, global_args, heads)
         except DockerfileErrors as exc:
             errors += exc.errors
         except DockerfileError as exc:
@@ -39,12 +39,12 @@ def read_stages(dockerfile: Dockerfile) -> tuple[list[Arg], list[Stage]]:
         raise together(errors)
     if not heads:
         raise DockerfileError("dockerfile contains no stages to build", remedy="add a FROM instruction")
-    return globals_, [Stage(head=head, body=tuple(body)) for head, body in heads if head]
+    return global_args, [Stage(head=head, body=tuple(body)) for head, body in heads if head]
 
 
 def _sort_in(
     node: Instruction,
-    globals_: list[Arg],
+    global_args: list[Arg],
     heads: list[tuple[From | None, Body]],
 ) -> None:
     if node.keyword == "FROM":
@@ -55,7 +55,7 @@ def _sort_in(
     if heads:
         heads[-1][1].append((parsed, node.commit))
     elif isinstance(parsed, Arg):
-        globals_.append(parsed)
+        global_args.append(parsed)
     else:
         raise DockerfileError(
             f"no build stage in current context: {node.keyword} before the first FROM",

@@ -16,9 +16,9 @@ from tiffin.builder.registry.auth.credentials import Credentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.http_response import body_of, joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
-from tiffin.builder.registry.upload import UNKNOWN, Upload, question, scope
+from tiffin.builder.registry.upload import UNKNOWN, Upload, head_blob, scope
 from tiffin.cache.foundation.digest import Digest, VerifyingReader
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.registry.transport import Response
@@ -57,11 +57,17 @@ class RegistryClient:
         with response:
             data = body_of(response, MAX_DOCUMENT_BYTES, f"the manifest of {self._name(repository, selector)}")
             media_type = response.headers.get("Content-Type", "").split(";")[0].strip()
-            told = response.headers.get("Docker-Content-Digest", "")
+            header_digest = response.headers.get("Docker-Content-Digest", "")
         what = f"the manifest of {self._name(repository, selector)}"
         if media_type.startswith(SCHEMA_1):
             raise RegistryError(f"{what} has schema 1", remedy="push the image again with a client of this decade")
-        wanted = Digest.parse(selector) if ":" in selector else Digest.parse(told) if told else Digest.of(data)
+        wanted = (
+            Digest.parse(selector)
+            if ":" in selector
+            else Digest.parse(header_digest)
+            if header_digest
+            else Digest.of(data)
+        )
         digest = Digest.of(data, wanted.algorithm)
         if wanted != digest:
             raise CorruptError(f"{what} has the wrong digest {digest} (not {wanted})", remedy="the registry is broken")
@@ -73,11 +79,15 @@ class RegistryClient:
         """The digest a tag has, None if there is no such manifest. A registry that refuses the question is asked for it all."""
         call = replace(self._manifest_call("HEAD", repository, selector), allowed=UNKNOWN)
         with self._transport.send(call) as response:
-            status, told = response.status_code, response.headers.get("Docker-Content-Digest", "")
+            status, header_digest = response.status_code, response.headers.get("Docker-Content-Digest", "")
         if status == 404:
             return None
         try:
-            return Digest.parse(told) if told and status < 300 else self.get_manifest(repository, selector).digest
+            return (
+                Digest.parse(header_digest)
+                if header_digest and status < 300
+                else self.get_manifest(repository, selector).digest
+            )
         except NotInRegistryError:
             return None
 
@@ -103,10 +113,11 @@ class RegistryClient:
             what=f"pushing {self._name(repository, selector)}",
         )
         with self._transport.send(call) as response:
-            told = response.headers.get("Docker-Content-Digest", "")
-        if told.startswith("sha256:") and told != str(digest):
+            header_digest = response.headers.get("Docker-Content-Digest", "")
+        if header_digest.startswith("sha256:") and header_digest != str(digest):
             raise CorruptError(
-                f"{self.registry} stored {told} instead of the manifest {digest}", remedy="the registry is broken"
+                f"{self.registry} stored {header_digest} instead of the manifest {digest}",
+                remedy="the registry is broken",
             )
         return digest
 
@@ -130,7 +141,7 @@ class RegistryClient:
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Whether a blob is known to be in a repository."""
         try:
-            with self._transport.send(question(self.registry, repository, digest)) as response:
+            with self._transport.send(head_blob(self.registry, repository, digest)) as response:
                 return response.status_code < 300
         except UnauthorizedError:
             return False

@@ -16,7 +16,7 @@ from tiffin.builder.registry.http_response import joined, split
 from tiffin.builder.registry.insecure import is_insecure
 from tiffin.builder.registry.proxies import Proxies, needs_password, proxy_error
 from tiffin.cache.connections import plain_adapter
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.trust import Trust
 
 if TYPE_CHECKING:

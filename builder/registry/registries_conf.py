@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tiffin.builder.errors import ImageError, UsageError
 from tiffin.builder.oci.reference import DOCKER_HUB, Reference
-from tiffin.cache.foundation.values import dataclass, field, replace
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 
 VARIABLE = "CONTAINERS_REGISTRIES_CONF"
 MACHINE = "/etc/containers/registries.conf"

@@ -32,7 +32,7 @@ from tiffin.builder.registry.insecure import is_insecure
 from tiffin.builder.registry.proxies import Proxies, is_fault_of_socks, is_this_machine, needs_password, proxy_error
 from tiffin.builder.registry.registries_conf import Registries
 from tiffin.cache.connections import Connections, plain_adapter, read_out
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.trust import Trust, host_port
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tiffin.builder.oci.spec import Descriptor
 from tiffin.builder.registry.http_response import joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, Transport
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.registry.transport import Response
@@ -35,7 +35,7 @@ def scope(repository: str, actions: str) -> str:
     return f"repository:{repository}:{actions}"
 
 
-def question(registry: str, repository: str, digest: Digest) -> Call:
+def head_blob(registry: str, repository: str, digest: Digest) -> Call:
     """Whether a blob is in a repository; who may only push is told nothing."""
     return Call(
         method="HEAD",
@@ -87,7 +87,7 @@ class Upload:
     def is_there(self) -> bool:
         """Whether the blob is known to be in the repository. Who may only push is not told."""
         try:
-            with self.transport.send(self._question()) as response:
+            with self.transport.send(self._head_blob()) as response:
                 return response.status_code < 300
         except UnauthorizedError:
             return False
@@ -118,7 +118,7 @@ class Upload:
 
         def again(unanswered: bool) -> Call:
             waits = unanswered and bool(sent) and sent[-1].done == size
-            return self._question() if self._has_come(waits=waits) else self._whole(self.begin())
+            return self._head_blob() if self._has_come(waits=waits) else self._whole(self.begin())
 
         return replace(
             self._last(location),
@@ -163,7 +163,7 @@ class Upload:
         last = self._last(url)
 
         def again(unanswered: bool) -> Call:
-            return self._question() if self._has_come(waits=unanswered) else last
+            return self._head_blob() if self._has_come(waits=unanswered) else last
 
         self.transport.send(replace(last, again=again, is_slow=True)).close()
 
@@ -192,13 +192,13 @@ class Upload:
 
     def _rest(self, url: str, offset: int, data: bytes) -> Call:
         """What of a chunk has not come: that, or the question itself where all did."""
-        question = self._call("GET", url)
-        with self.transport.send(question) as response:
+        head_blob = self._call("GET", url)
+        with self.transport.send(head_blob) as response:
             last = response.headers.get("Range", "").rpartition("-")[2]
             url = self._location(response)
         came = int(last) + 1 - offset if last.isdigit() and last != "0" else -offset
         if came == len(data):
-            return question
+            return head_blob
         if not 0 <= came < len(data):
             raise RegistryError(f"{self._what} broke off, and what came is lost", remedy="try again")
         rest = self._chunk(url, offset + came, data[came:])
@@ -214,8 +214,8 @@ class Upload:
         headers = {"Content-Length": "0"} if method in ("POST", "PUT") else {}
         return Call(method=method, url=url, scope=scope(self.repository, "pull,push"), headers=headers, what=self._what)
 
-    def _question(self) -> Call:
-        return question(self.transport.registry, self.repository, self.descriptor.digest)
+    def _head_blob(self) -> Call:
+        return head_blob(self.transport.registry, self.repository, self.descriptor.digest)
 
     def _last(self, location: str) -> Call:
         separator = "&" if "?" in location else "?"

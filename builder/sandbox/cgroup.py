@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 PERIOD_MICROSECONDS = 100_000  # Docker's
 REMOVE_WAIT_SECONDS = 2.0  # for the last tasks to leave the kernel's lists

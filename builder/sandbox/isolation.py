@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tiffin.builder.sandbox.child.idmaps import own_limits
 from tiffin.builder.sandbox.userns import ALL_IDS, IdMap
-from tiffin.cache.foundation.typed import TYPE_CHECKING, Protocol
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
     from tiffin.builder.sandbox.spec import SandboxSpec
 
-PLAIN_FLAVOR = "plain"
+PLAIN_IDMAP_TAG = "plain"
 NO_LIMIT = 1 << 32
 
 
@@ -34,7 +34,7 @@ class Tier(Protocol):
     )
     keeps_owners: bool = False  # files on disk have the owners of the image, as far as the kernel has the ids
     emulates_owners: bool = False  # owners that the kernel cannot hold are recorded, and a supervisor shows them
-    flavor: str = PLAIN_FLAVOR  # names trees of files whose owners mean something here only, where no id map does
+    idmap_tag: str = PLAIN_IDMAP_TAG  # names trees of files whose owners mean something here only, where no id map does
 
     def probe(self, directory: Path) -> TierReport:
         """Try it, in a child process; what it mounts is mounted in `directory`."""
@@ -92,9 +92,9 @@ class Isolation:
     remedy: str = ""
 
     @property
-    def flavor(self) -> str:
+    def idmap_tag(self) -> str:
         """What names trees of files whose owners mean something under this tier only."""
-        return self.id_map.tag if self.id_map is not None else self.tier.flavor
+        return self.id_map.tag if self.id_map is not None else self.tier.idmap_tag
 
     @property
     def limits_of_ids(self) -> tuple[int, int]:
@@ -109,7 +109,7 @@ class Isolation:
         return min(self.limits_of_ids) < ALL_IDS
 
     @property
-    def emulated_flavor(self) -> str:
+    def emulated_idmap_tag(self) -> str:
         """What names trees for sandboxes of one id; "" where there can be none."""
         return self.id_map.tag_of_one if self.id_map is not None else ""
 

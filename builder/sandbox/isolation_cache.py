@@ -9,7 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.idmaps import Extent
 from tiffin.builder.sandbox.userns import IdMap
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import fd_passing, kernel
 from tiffin.builder.sandbox.spec import SandboxSpec
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -37,7 +37,7 @@ class ExitStatus:
 DEVICE_WISH = "mknod of "  # how what is asked for begins, if it is a device node
 
 
-class Abandoned(SandboxError):
+class StepAbandoned(SandboxError):
     """A sandbox was ended because its command asked for what it has not, `what`; one with emulation has it."""
 
     def __init__(self, what: str) -> None:
@@ -65,7 +65,7 @@ class Running:
             return ExitStatus(code=128 + signal.SIGKILL)
         message = json.loads(data)
         if "beyond" in message:
-            raise Abandoned(message["beyond"])
+            raise StepAbandoned(message["beyond"])
         if "error" in message:
             raise SandboxError(f"cannot {message['error']}: {message['reason']}", remedy=_remedy(message["errno"]))
         status = int(message["status"])

@@ -21,7 +21,7 @@ from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

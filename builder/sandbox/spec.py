@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from tiffin.cache.foundation.values import asdict, dataclass, field
+from tiffin.cache.foundation.frozen import asdict, dataclass, field
 
 # Docker's fourteen
 DEFAULT_CAPABILITIES = (
@@ -27,7 +27,7 @@ class Bind:
     path: str
     read_only: bool = False
     source: str = ""
-    follows: bool = False
+    propagates: bool = False
     kind: str = "bind"
 
 
@@ -124,10 +124,10 @@ class SandboxSpec:
     seccomp: str = ""  # struct sock_filter in base64; "" is not a filter
     seccomp_flags: int = 0
     unmasked: bool = False  # all of /proc as it is
-    scoped: bool = True  # no abstract sockets of this machine, where Landlock can see to it
+    landlock_scoped: bool = True  # no abstract sockets of this machine, where Landlock can see to it
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
     cgroup_dirs: tuple[str, ...] = ()  # directories of control groups the command goes into
-    processors: int = 0  # how many the command may use; 0 is all
+    cpu_count: int = 0  # how many the command may use; 0 is all
 
     def encode(self) -> bytes:
         """JSON, surrogates kept."""

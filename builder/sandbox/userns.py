@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.idmaps import Extent, first_missing, own_extents
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
 PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"  # builders to ask for layers first

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.typed import cast
+from tiffin.cache.foundation.typing_shim import cast
 
 TABLES = ("cache", "registries")
 

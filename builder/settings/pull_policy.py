@@ -27,6 +27,6 @@ def pull_after(environ: Mapping[str, str]) -> float:
     return DAY
 
 
-def is_current(remote: Remote, reference: Reference, image: StoredImage, told: Digest) -> bool:
+def is_current(remote: Remote, reference: Reference, image: StoredImage, reported: Digest) -> bool:
     """Whether `image` is what a registry calls so."""
-    return told == image.descriptor.digest or f"{reference.name}@{told}" in remote.repo_digests(image)
+    return reported == image.descriptor.digest or f"{reference.name}@{reported}" in remote.repo_digests(image)

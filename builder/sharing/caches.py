@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
-from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.access import TOKEN_VARIABLE
 from tiffin.builder.sharing.options import S3_OPTIONS, CacheSpec, max_blob_bytes
-from tiffin.builder.solver.solve import Watch
+from tiffin.builder.solver.solve import StepObserver
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.files import disk_errors
-from tiffin.cache.foundation.values import dataclass, replace
-from tiffin.cache.shared.deadline import Guard
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.shared.deadline import CircuitBreaker
 from tiffin.cache.shared.signing import RecordSigner
 from tiffin.cache.shared.tier import SharedCache, SharedStore
 from tiffin.cache.shared.upload import Uploaded, Uploader
@@ -44,19 +44,19 @@ class _Shared:
     spec: CacheSpec
     store: SharedStore
     cache: SharedCache | None = None
-    guard: Guard | None = None
+    breaker: CircuitBreaker | None = None
     uploader: Uploader | None = None
 
     @property
     def failed(self) -> str:
         """Why nothing more is asked of it."""
-        return self.guard.failed if self.guard is not None else ""
+        return self.breaker.failed if self.breaker is not None else ""
 
     def __str__(self) -> str:
         return f"{self.store.name} cache {self.store.place}"
 
 
-class SharedCaches(Watch):
+class SharedCaches(StepObserver):
     """All of them, nearest (first named) first. `remote` makes the registries' side, `enter` the namespace to pack in."""
 
     def __init__(
@@ -127,13 +127,18 @@ class SharedCaches(Watch):
             if item.uploader is None or item.failed:
                 continue
             records: dict[Digest, StepRecord] = {}
-            question: list[Digest] = []
+            requested_keys: list[Digest] = []
             for built in builds:
                 records.update(self._packed(built.records[item.spec.mode], compression, enter))
-                question += built.question
-            jobs.append((item, item.uploader, records, question))
-        for item, uploader, records, question in jobs:  # these start threads: the namespace has been entered by now
-            self._tell(item, uploader.finish(records, question, mounts))
+                requested_keys += built.requested_keys
+            jobs.append((item, item.uploader, records, requested_keys))
+        for (
+            item,
+            uploader,
+            records,
+            requested_keys,
+        ) in jobs:  # these start threads: the namespace has been entered by now
+            self._report(item, uploader.finish(records, requested_keys, mounts))
 
     def bring_up(
         self, records: Mapping[Digest, StepRecord], compression: Compression, mounts: Mapping[Digest, StepRecord]
@@ -141,7 +146,7 @@ class SharedCaches(Watch):
         """Bring up these records and their layers, and the cache mounts; the namespace has been entered if that was needed."""
         for item in self._all:
             if item.uploader is not None:
-                self._tell(item, item.uploader.finish(self._packed(records, compression, lambda: None), (), mounts))
+                self._report(item, item.uploader.finish(self._packed(records, compression, lambda: None), (), mounts))
 
     def everything(self) -> Mapping[Digest, StepRecord]:
         """All records of those that can tell what they hold."""
@@ -158,18 +163,18 @@ class SharedCaches(Watch):
             for key, record in records.items()
         }
 
-    def _tell(self, item: _Shared, done: Uploaded) -> None:
+    def _report(self, item: _Shared, done: Uploaded) -> None:
         if done.failure:
             if item.spec.required:
                 raise StoreError(f"{item} could not be filled: {done.failure}", remedy="or leave required=true out")
-            self._sink.emit(Warned(message=f"{item} was not filled: {done.failure}"))
+            self._sink.emit(WarningMessage(message=f"{item} was not filled: {done.failure}"))
             return
         if done.rows or done.layers:
             layers = f"{done.layers} layer{'' if done.layers == 1 else 's'}"
-            self._sink.emit(Noted(message=f"shared {layers} ({size_text(done.size_bytes)}) with {item}"))
+            self._sink.emit(InfoMessage(message=f"shared {layers} ({size_text(done.size_bytes)}) with {item}"))
         if done.too_large:
             self._sink.emit(
-                Warned(
+                WarningMessage(
                     message=f"{item}: {done.too_large} layers are larger than max-blob; name layers=REFERENCE for them"
                 )
             )
@@ -180,20 +185,22 @@ class SharedCaches(Watch):
         store = self._store(spec)
         item = _Shared(spec=spec, store=store)
         if spec.reads:
-            item.guard = guard = Guard(
+            item.breaker = breaker = CircuitBreaker(
                 str(item),
                 spec.timeout_seconds,
-                lambda text: self._sink.emit(Warned(message=text)),
+                lambda text: self._sink.emit(WarningMessage(message=text)),
                 required=spec.required,
                 begins=spec.writes,
             )
-            item.cache = SharedCache(store, guard, self._signer, lambda ref, diff_id: self._found(store, ref, diff_id))
+            item.cache = SharedCache(
+                store, breaker, self._signer, lambda ref, diff_id: self._found(store, ref, diff_id)
+            )
         if spec.writes:
             item.uploader = Uploader(
                 store,
                 self._signer,
                 self._bytes,
-                lambda: bool(self._layers.snapshots.flavor) and not item.failed,
+                lambda: bool(self._layers.snapshots.idmap_tag) and not item.failed,
                 self._lost,
                 item.cache.refused if item.cache else frozenset(),
                 spec.timeout_seconds,
@@ -230,7 +237,7 @@ class SharedCaches(Watch):
                 except CorruptError:
                     raise
                 except TiffinError as exc:
-                    self._sink.emit(Warned(message=f"{store.name} cache {store.place}: {exc.message}"))
+                    self._sink.emit(WarningMessage(message=f"{store.name} cache {store.place}: {exc.message}"))
         return False
 
     def _bytes(self, ref: BlobRef) -> BinaryIO:

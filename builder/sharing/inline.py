@@ -28,8 +28,8 @@ def inline_with(signer: RecordSigner) -> Inline:
     """Return what makes the cache that the image is to hold of the records of its steps."""
     from tiffin.builder.image.cache_image import inline
 
-    seal = signer.seal
-    return lambda records: inline({key.hex: seal(key.hex, record.encode()) for key, record in records.items()})
+    sign = signer.sign
+    return lambda records: inline({key.hex: sign(key.hex, record.encode()) for key, record in records.items()})
 
 
 def _is_inline(text: str) -> bool:

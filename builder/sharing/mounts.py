@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiffin.builder.errors import TiffinError
-from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.plain_text import size_text
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest
@@ -51,49 +51,51 @@ class SharedMounts:
         self._state = state
         self._sink = sink
 
-    def fill(self, id_: str, path: Path) -> bool:
+    def fill(self, mount_id: str, path: Path) -> bool:
         """Make the directory `path` of what a shared cache has for `id_`; False, and no directory, where none has it."""
-        if id_ not in self._ids:
+        if mount_id not in self._ids:
             return False
-        for name, record in self._found(id_):
+        for name, record in self._found(mount_id):
             assert record.layer is not None
             try:
                 self._unpack(record.diff_id, record.layer, path)
             except TiffinError as exc:
                 remove_tree(path)
-                self._sink.emit(Warned(message=f"cache mount {id_} in the {name} cache: {exc.message}"))
+                self._sink.emit(WarningMessage(message=f"cache mount {mount_id} in the {name} cache: {exc.message}"))
                 continue
             size = size_text(record.layer.size_bytes)
-            self._sink.emit(Noted(message=f"cache mount {id_} ({size}) came from the {name} cache"))
+            self._sink.emit(InfoMessage(message=f"cache mount {mount_id} ({size}) came from the {name} cache"))
             return True
         return False
 
     def fetch(self) -> None:
         """Make those that are not here yet."""
-        for id_ in self._ids:
+        for mount_id in self._ids:
 
-            def fill(path: Path, id_: str = id_) -> None:
-                if not self.fill(id_, path):
+            def fill(path: Path, mount_id: str = mount_id) -> None:
+                if not self.fill(mount_id, path):
                     path.mkdir(mode=NEW_DIRECTORY_MODE)
 
-            if any(True for _ in self._found(id_)):
-                with CacheMounts(self._state, self._layers.snapshots.flavor).open(id_, "locked", fill):
+            if any(True for _ in self._found(mount_id)):
+                with CacheMounts(self._state, self._layers.snapshots.idmap_tag).open(mount_id, "locked", fill):
                     pass
             else:
-                self._sink.emit(Warned(message=f"no shared cache has a cache mount {id_}"))
+                self._sink.emit(WarningMessage(message=f"no shared cache has a cache mount {mount_id}"))
 
     def records(self) -> Mapping[Digest, StepRecord]:
         """Pack those that are here, for the shared caches; one that is in use now is left out. Needs the namespace."""
         found = {}
-        for id_ in self._ids:
-            with CacheMounts(self._state, self._layers.snapshots.flavor).find(id_) as path:
+        for mount_id in self._ids:
+            with CacheMounts(self._state, self._layers.snapshots.idmap_tag).find(mount_id) as path:
                 if path is None:
-                    self._sink.emit(Warned(message=f"cache mount {id_} is not here or in use; it is not shared"))
+                    self._sink.emit(
+                        WarningMessage(message=f"cache mount {mount_id} is not here or in use; it is not shared")
+                    )
                 else:
-                    found[mount_key(id_)] = self._packed(id_, path)
+                    found[mount_key(mount_id)] = self._packed(mount_id, path)
         return found
 
-    def _packed(self, id_: str, path: Path) -> StepRecord:
+    def _packed(self, mount_id: str, path: Path) -> StepRecord:
         from tiffin.builder.layer.compression.codecs import Compression
         from tiffin.builder.layer.disk.diff import diff_upper
         from tiffin.builder.layer.pack import pack_layer
@@ -104,10 +106,10 @@ class SharedMounts:
             parent_chain=NOTHING_BELOW,
             created=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             seconds=0.0,
-            parts=(KeyPart("op", KIND), KeyPart("id", id_)),
+            parts=(KeyPart("op", KIND), KeyPart("id", mount_id)),
             layer=packed.blob,
             empty=False,
-            description=f"{KIND} {id_}",
+            description=f"{KIND} {mount_id}",
         )
 
     def _unpack(self, diff_id: Digest, ref: BlobRef, path: Path) -> None:
@@ -118,17 +120,17 @@ class SharedMounts:
         with self._layers.open_tar(diff_id, ref) as tar:
             unpack(tar, path, whiteouts=False)
 
-    def _found(self, id_: str) -> Iterator[tuple[str, StepRecord]]:
-        key = mount_key(id_)
+    def _found(self, mount_id: str) -> Iterator[tuple[str, StepRecord]]:
+        key = mount_key(mount_id)
         for cache in self._shared.tiers:
             record = cache.get_many([key]).get(key)
             if record is not None and is_mount(record):
                 yield cache.name, record
 
 
-def mount_key(id_: str) -> Digest:
+def mount_key(mount_id: str) -> Digest:
     """The name of the row of a cache mount."""
-    return step_key((KeyPart("op", KIND), KeyPart("id", id_)))
+    return step_key((KeyPart("op", KIND), KeyPart("id", mount_id)))
 
 
 def is_mount(record: StepRecord) -> bool:

@@ -19,7 +19,7 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes
 from tiffin.builder.settings.config_file import cache_tables
 from tiffin.builder.settings.times import seconds_of
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 
 COMMON = ("mode", "ignore-error", "required", "timeout", "access")
 S3_OPTIONS = ("region", "endpoint_url", "access_key_id", "secret_access_key", "session_token")

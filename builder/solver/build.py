@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import Dockerfile
 from tiffin.builder.errors import BuildError
-from tiffin.builder.events import Noted, Sink, Warned, phase
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
@@ -29,12 +29,12 @@ from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.plan.planner import make_plan
 from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
 from tiffin.builder.solver.results import STEPS, assemble_config, assemble_manifest, ends_of_groups
-from tiffin.builder.solver.solve import Solver, Watch
+from tiffin.builder.solver.solve import Solver, StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, field, replace
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.store.statedir import StateDir
@@ -81,9 +81,9 @@ class Services:
     enter: Callable[[], Isolation]
     launch: Callable[[], Launcher]  # starts what runs commands, while there is one thread
     secrets: Mapping[str, bytes] = field(default_factory=dict)
-    fill_cache: Callable[[str, Path], bool] = lambda id_, path: False  # of a new cache mount: see MountPreparer
+    fill_cache: Callable[[str, Path], bool] = lambda mount_id, path: False  # of a new cache mount: see MountPreparer
     agents: Agents | None = None
-    watches: Sequence[Watch] = ()  # told of each step, while the build goes on
+    observers: Sequence[StepObserver] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
 
@@ -101,7 +101,7 @@ class Built:
     findings: tuple[LintWarning, ...] = ()  # of build checks
     records: Mapping[str, Mapping[Digest, StepRecord]] = field(default_factory=dict)  # by mode of Request.shares
     report: Report | None = None  # where services had an explainer
-    question: tuple[Digest, ...] = ()  # the keys that a builder with an empty cache asks for, in order
+    requested_keys: tuple[Digest, ...] = ()  # the keys that a builder with an empty cache asks for, in order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,11 @@ def build(request: Request, services: Services) -> Built:
         built = _assemble(request, services, plan, chain, made)
     records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
     return replace(
-        built, findings=looked.findings, records=records, question=tuple(solver.question), report=looked.report
+        built,
+        findings=looked.findings,
+        records=records,
+        requested_keys=tuple(solver.requested_keys),
+        report=looked.report,
     )
 
 
@@ -148,7 +152,7 @@ def _look(request: Request, services: Services) -> _Preflight:
     with phase(sink, "plan"):
         plan = make_plan(request.dockerfile, request.plan_options, services.resolve_image)
     for name in plan.unused_build_args:
-        sink.emit(Warned(message=f"--build-arg {name} is not used by any ARG of the stages built"))
+        sink.emit(WarningMessage(message=f"--build-arg {name} is not used by any ARG of the stages built"))
     if request.epoch is None and plan.epoch:
         request = replace(request, epoch=_epoch_of(plan))
     options, found = findings_of(
@@ -158,14 +162,14 @@ def _look(request: Request, services: Services) -> _Preflight:
         raise violation(found)
     file_epoch = request.epoch if request.rewrites_times else None
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
-    watches, report = list(services.watches), None
+    observers, report = list(services.observers), None
     if services.explainer is not None:
         from tiffin.builder.solver.report import Report
 
         report = Report(plan, keys, services.explainer())
-        watches.append(report)
+        observers.append(report)
     if services.keep is not None:
-        watches.append(_Listings(keys, services.keep))
+        observers.append(_Listings(keys, services.keep))
     solver = Solver(
         plan=plan,
         keys=keys,
@@ -174,7 +178,7 @@ def _look(request: Request, services: Services) -> _Preflight:
         sink=sink,
         use_cache=request.use_cache,
         uncached_stages=request.uncached_stages,
-        watches=watches,
+        observers=observers,
     )
     with phase(sink, "keys and cache"):
         solver.look_up(services.layers.has)
@@ -182,7 +186,7 @@ def _look(request: Request, services: Services) -> _Preflight:
     return _Preflight(request=request, plan=plan, solver=solver, report=report, findings=found, file_epoch=file_epoch)
 
 
-class _Listings(Watch):
+class _Listings(StepObserver):
     """Keeps what the inputs of steps that ran held, so that a later build can name the file that changed."""
 
     def __init__(self, keys: StepKeys, keep: Callable[[str, bytes], None]) -> None:
@@ -218,7 +222,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
                 launcher = services.launch()
             stack.callback(launcher.close)
             for limit in isolation.limits():
-                services.sink.emit(Noted(message=f"isolation {isolation.tier}: {limit}"))
+                services.sink.emit(InfoMessage(message=f"isolation {isolation.tier}: {limit}"))
             runner = Runner(launcher, services.sink, isolation, services.state.filters)
             emulator = Emulator(isolation, services.layers, services.state, services.sink)
             if not isolation.overlay:

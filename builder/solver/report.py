@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.solver.explain import MAX_LISTED, Explainer
-from tiffin.builder.solver.solve import Solver, Watch
+from tiffin.builder.solver.solve import Solver, StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class _Source:
     below: Digest | None = None
 
 
-class Report(Watch):
+class Report(StepObserver):
     """Collects while a build goes on; `lines` tells it."""
 
     def __init__(self, plan: Plan, keys: StepKeys, explainer: Explainer) -> None:
@@ -45,7 +45,7 @@ class Report(Watch):
 
     def forecast(self, solver: Solver) -> None:
         """Instead of a build: what is known before anything runs."""
-        for index, number, record, source in solver.foreseen():
+        for index, number, record, source in solver.forecast():
             if record is not None:
                 self.cached(index, number, record, source)
             else:

@@ -24,8 +24,8 @@ from tiffin.builder.oci.spec import (
 from tiffin.builder.plan.plan import StagePlan
 from tiffin.builder.plan.plan_options import BaseImage
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.snapshots import BlobRef
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.errors import CanceledError, TiffinError
 from tiffin.builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
-from tiffin.builder.execute.steps import Executor, Job
+from tiffin.builder.execute.steps import Executor, StepTask
 from tiffin.builder.image.chain import Chain, LayerRef, chain_of
 from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
@@ -21,14 +21,14 @@ from tiffin.builder.solver.results import base_chain
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-class Watch:
+class StepObserver:
     """Is told where every step's result came from; from any thread."""
 
     def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
@@ -60,9 +60,9 @@ class Solver:
         sink: Sink,
         use_cache: bool,
         uncached_stages: frozenset[str] = frozenset(),
-        watches: Sequence[Watch] = (),
+        observers: Sequence[StepObserver] = (),
     ) -> None:
-        self._watches = watches
+        self._observers = observers
         self._plan = plan
         self._keys = keys
         self._cache = cache
@@ -76,7 +76,7 @@ class Solver:
         self._ids: dict[tuple[int, int], int] = {}
         self._results: dict[int, dict[Digest, StepRecord]] = {}
         self._target_stages = set(self._lineage(plan.target))
-        self.question: Sequence[Digest] = ()  # what a builder with nothing asks a cache for
+        self.requested_keys: Sequence[Digest] = ()  # what a builder with nothing asks a cache for
 
     # -- before anything runs --------------------------------------------------------------------------------------
 
@@ -87,7 +87,9 @@ class Solver:
                 self._ids[index, number] = len(self._ids) + 1
         if self._use_cache:
             stages = sorted(self._plan.stages)
-            keys = self.question = [key for index in stages for key in self._keys.of_stage(index)[: self._known[index]]]
+            keys = self.requested_keys = [
+                key for index in stages for key in self._keys.of_stage(index)[: self._known[index]]
+            ]
             found = self._cache.get_many(keys)
             self._records = {key: record for key, record in found.items() if has(record.diff_id)}
         for index in sorted(self._plan.stages):
@@ -122,7 +124,7 @@ class Solver:
         for index in self._lineage(self._plan.target):
             self._announce_hits(index)
 
-    def foreseen(self) -> Iterator[tuple[int, int, StepRecord | None, str]]:
+    def forecast(self) -> Iterator[tuple[int, int, StepRecord | None, str]]:
         """Of each step that would be looked at, stage and step index, its record and the cache that has it, or None."""
         for index in sorted({*self._needed(), *self._lineage(self._plan.target)}):
             records, keys = self._forecasts[index].records, self._keys.of_stage(index)
@@ -246,7 +248,7 @@ class Solver:
                     sources[origin] = self._result_of(origin.index, futures)
                 elif isinstance(origin, ImageOrigin):
                     sources[origin] = base_chain(self._plan.images[origin.name])
-            job = Job(
+            task = StepTask(
                 stage=stage,
                 number=number,
                 chain=chain,
@@ -255,7 +257,7 @@ class Solver:
                 for_target=index in self._target_stages,
                 sources=sources,
             )
-            chain = (*chain, self._step(job, executor))
+            chain = (*chain, self._step(task, executor))
         return chain
 
     def _result_of(self, index: int, futures: Mapping[int, Future[Chain]]) -> Chain:
@@ -275,61 +277,61 @@ class Solver:
         above = [other for other in self._plan.stages.values() if other.base == StageOrigin(index=stage.index)]
         return any(self._needs_tree(other, -1) for other in above)
 
-    def _step(self, job: Job, executor: Executor) -> LayerRef:
-        index, number = job.stage.index, job.number
+    def _step(self, task: StepTask, executor: Executor) -> LayerRef:
+        index, number = task.stage.index, task.number
         key = self._keys.of_stage(index)[number]
         with self._state.lock(f"step-{key.hex}"):
-            record, found, content_key = self._second_look(job, key, executor)
+            record, found, content_key = self._second_look(task, key, executor)
             if record is not None:
                 self._announce(index, number, found, record)
                 self._cache.put(key, record)
                 self._results.setdefault(index, {})[key] = record
                 return _layer_of(record)
-            return self._execute(job, (key, content_key), executor)
+            return self._execute(task, (key, content_key), executor)
 
-    def _second_look(self, job: Job, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest, Digest]:
+    def _second_look(self, task: StepTask, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest, Digest]:
         """Under the step's lock: another process may have made it, or its content may be known.
 
         Gives the record if there is one, the key it was found by, and the content key.
         """
-        step = job.stage.steps[job.number]
-        content_key = self._keys.content(job.stage, step, _below(step, job.chain), executor.copied(job))
-        if not self._use_cache or job.stage.index in self._uncached:
+        step = task.stage.steps[task.number]
+        content_key = self._keys.content(task.stage, step, _below(step, task.chain), executor.copied(task))
+        if not self._use_cache or task.stage.index in self._uncached:
             return None, key, content_key
-        candidates = (key, content_key) if job.number < self._known[job.stage.index] else (content_key,)
+        candidates = (key, content_key) if task.number < self._known[task.stage.index] else (content_key,)
         found = self._cache.get_many(candidates)
         for candidate in candidates:
-            record = self._valid(found.get(candidate), step, job.chain)
+            record = self._valid(found.get(candidate), step, task.chain)
             if record is not None and executor.has(record.diff_id):
                 return record, candidate, content_key
         return None, key, content_key
 
-    def _execute(self, job: Job, keys: tuple[Digest, Digest], executor: Executor) -> LayerRef:
-        name = job.stage.label(job.number)
-        self._sink.emit(StepStarted(step_id=job.step_id, name=name))
+    def _execute(self, task: StepTask, keys: tuple[Digest, Digest], executor: Executor) -> LayerRef:
+        name = task.stage.label(task.number)
+        self._sink.emit(StepStarted(step_id=task.step_id, name=name))
         started = time.monotonic()
         try:
-            made = executor.execute(job)
+            made = executor.execute(task)
         except TiffinError as exc:
-            self._sink.emit(StepFailed(step_id=job.step_id, seconds=time.monotonic() - started, message=exc.message))
+            self._sink.emit(StepFailed(step_id=task.step_id, seconds=time.monotonic() - started, message=exc.message))
             raise
         seconds = time.monotonic() - started
         record = StepRecord(
             diff_id=made.layer.diff_id,
-            parent_chain=_below(job.stage.steps[job.number], job.chain),
+            parent_chain=_below(task.stage.steps[task.number], task.chain),
             created=made.layer.created,
             seconds=seconds,
-            parts=self._keys.parts(job.stage.index, job.number),
+            parts=self._keys.parts(task.stage.index, task.number),
             layer=made.layer.blob,
             empty=made.is_empty,
             description=made.description,
         )
         for key in keys:
             self._cache.put(key, record)
-            self._results.setdefault(job.stage.index, {})[key] = record
-        for watch in self._watches:
-            watch.ran(job.stage.index, job.number, keys, record, for_target=job.for_target)
-        self._sink.emit(StepFinished(step_id=job.step_id, seconds=seconds))
+            self._results.setdefault(task.stage.index, {})[key] = record
+        for watch in self._observers:
+            watch.ran(task.stage.index, task.number, keys, record, for_target=task.for_target)
+        self._sink.emit(StepFinished(step_id=task.step_id, seconds=seconds))
         return made.layer
 
     def _valid(self, record: StepRecord | None, step: Step, chain: Chain) -> StepRecord | None:
@@ -339,7 +341,7 @@ class Solver:
     def _announce(self, index: int, number: int, key: Digest, record: StepRecord) -> None:
         name, source = self._plan.stages[index].label(number), self._cache.source(key)
         self._sink.emit(StepCached(step_id=self._ids[index, number], name=name, source=source))
-        for watch in self._watches:
+        for watch in self._observers:
             watch.cached(index, number, record, source)
 
 

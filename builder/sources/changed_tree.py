@@ -15,7 +15,7 @@ from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.disk.xattrs import DEFAULT_LIST, Attributes, agreeing, handed_on
 from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
 from tiffin.builder.layer.paths import ROOT, resolve_links
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 SET_GROUP_ID = 0o2000
 IMPLIED_MODE = 0o755  # of what no layer tells: tiffin.builder.layer.layer_builder

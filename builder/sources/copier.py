@@ -15,7 +15,7 @@ from tiffin.builder.sources.changed_tree import Below, ChangedTree, Opener
 from tiffin.builder.sources.chmod import change_mode
 from tiffin.builder.sources.selection import Selected, walk
 from tiffin.builder.sources.trees import ROOT, SourceTree
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 NEW_DIRECTORY_MODE = 0o755  # whatever the umask; BuildKit's too
 INLINE_FILE_MODE = 0o644

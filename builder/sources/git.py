@@ -140,7 +140,7 @@ def _reason(stderr: str) -> str:
     number = next((number for number, line in enumerate(lines) if line.startswith("fatal:")), len(lines) - 1)
     if number > 0 and "Could not read from remote repository" in lines[number]:
         number -= 1
-    told = lines[number] if lines else ""
-    if told.endswith(":") and number + 1 < len(lines):
-        told = f"{told} {lines[number + 1]}"
-    return told.removeprefix("fatal:").strip().rstrip(".")
+    message = lines[number] if lines else ""
+    if message.endswith(":") and number + 1 < len(lines):
+        message = f"{message} {lines[number + 1]}"
+    return message.removeprefix("fatal:").strip().rstrip(".")

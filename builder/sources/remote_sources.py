@@ -17,7 +17,7 @@ from tiffin.builder.registry.proxies import Proxies
 from tiffin.builder.sources.git import Git
 from tiffin.builder.sources.trees import DirectoryTree, FileTree
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.local import Table
 from tiffin.cache.store.statedir import StateDir

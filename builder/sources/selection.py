@@ -15,7 +15,7 @@ from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import CopyOp, Input
 from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.sources.trees import ROOT, DirectoryTree, SourceTree
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 _WILDCARDS = frozenset("*?[\\")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

@@ -22,7 +22,7 @@ from tiffin.builder.layer.tar.writer import WHITEOUT_PREFIX
 from tiffin.builder.layer.unpack import drained_digest
 from tiffin.builder.sources.changed_tree import IMPLIED_MODE, ChangedTree, Opener
 from tiffin.builder.sources.layer_files import open_packed
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

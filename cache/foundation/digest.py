@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tiffin.cache.errors import CorruptError, DigestError
 from tiffin.cache.foundation.sha256 import hasher
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import BinaryIO, Final, NoReturn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import hashlib

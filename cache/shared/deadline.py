@@ -28,7 +28,7 @@ class CacheNotFoundError(StoreError):
     """A shared cache that nobody has filled yet."""
 
 
-class Guard:
+class CircuitBreaker:
     """Bounds what one shared cache may cost. After a failure its rows are none, and nothing more is asked.
 
     `what` names the cache in the one warning that `warn` is told; the failure of one that is `required` is an error, and
@@ -45,18 +45,18 @@ class Guard:
         self._warn = warn
         self._required = required
         self._begins = begins
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
-    def rows(self, question: Callable[[], Rows]) -> Rows:
+    def rows(self, query: Callable[[], Rows]) -> Rows:
         """The answer, or nothing; raises StoreError if the cache is required and failed."""
         if self.failed or self._is_absent:
             return {}
         try:
-            return bounded(question, self.seconds)
+            return bounded(query, self.seconds)
         except CacheNotFoundError as exc:
             self._is_absent = True
             if not self._begins:
-                self.tell(exc.message)
+                self.warn_once(exc.message)
             return {}
         except TiffinError as exc:
             self.failed = exc.message
@@ -65,26 +65,26 @@ class Guard:
             self._warn(f"{self.what} cannot be used: {exc.message}")
             return {}
 
-    def tell(self, text: str) -> None:
+    def warn_once(self, text: str) -> None:
         """Warn, once for each text."""
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             self._warn(f"{self.what}: {text}")
 
 
-def bounded(question: Callable[[], Rows], seconds: float) -> Rows:
+def bounded(query: Callable[[], Rows], seconds: float) -> Rows:
     """The rows `question` gives; raises its TiffinError, or StoreError after `seconds`."""
-    return _by_child(question, seconds) if threading.active_count() == 1 else in_thread(question, seconds)
+    return _by_child(query, seconds) if threading.active_count() == 1 else in_thread(query, seconds)
 
 
-def in_thread(question: Callable[[], _Answer], seconds: float) -> _Answer:
+def in_thread(query: Callable[[], _Answer], seconds: float) -> _Answer:
     """The answer of `question`, in a thread that is left behind after `seconds`; raises its error, or StoreError."""
     answers: list[_Answer] = []
     errors: list[Exception] = []
 
     def ask() -> None:
         try:
-            answers.append(question())
+            answers.append(query())
         except Exception as exc:  # whatever it is: raised where the answer is waited for
             errors.append(exc)
 
@@ -98,12 +98,12 @@ def in_thread(question: Callable[[], _Answer], seconds: float) -> _Answer:
     return answers[0]
 
 
-def _by_child(question: Callable[[], Rows], seconds: float) -> Rows:
+def _by_child(query: Callable[[], Rows], seconds: float) -> Rows:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _answer(question, writing, seconds)
+        _answer(query, writing, seconds)
     os.close(writing)
     try:
         data = _read_all(reading, time.monotonic() + seconds)
@@ -123,14 +123,14 @@ def _by_child(question: Callable[[], Rows], seconds: float) -> Rows:
     return {name: text.encode("utf-8", "surrogateescape") for name, text in document["rows"].items()}
 
 
-def _answer(question: Callable[[], Rows], fd: int, seconds: float) -> None:
+def _answer(query: Callable[[], Rows], fd: int, seconds: float) -> None:
     """In the child: ask, write the answer, end, without a word on the terminal and without the parent's exit handlers."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.alarm(int(seconds) + 2)  # should the parent be killed
         try:
-            rows = question()
+            rows = query()
             document: dict[str, object] = {
                 "rows": {name: data.decode("utf-8", "surrogateescape") for name, data in rows.items()}
             }

@@ -104,14 +104,14 @@ class ServedCache:
         self._signer = signer
         self._fetch = fetch
         self._lock = threading.Lock()  # guards the next
-        self._inflows: dict[Digest, InFlightBlob] = {}
+        self._in_flight: dict[Digest, InFlightBlob] = {}
 
     def row(self, name: str) -> bytes | None:
-        """A sealed record whose layer is here packed."""
+        """A signed record whose layer is here packed."""
         found: StepRecord | None = self._cache.get_many([Digest("sha256", name)]).get(Digest("sha256", name))
         if found is None or found.layer is None or not self._blobs.has(found.layer.digest):
             return None
-        return self._signer.seal(name, found.encode())
+        return self._signer.sign(name, found.encode())
 
     def size(self, digest: Digest) -> int | None:
         """Bytes of a blob that is here."""
@@ -120,23 +120,23 @@ class ServedCache:
     def bring(self, digest: Digest, size: int, registry: str, repository: str) -> InFlightBlob | None:
         """A blob that is not here, on its way from a registry, once for all who want it; None where it may not be fetched."""
         with self._lock:
-            inflow = self._inflows.get(digest)
-            if inflow is None:
-                inflow = self._inflows[digest] = InFlightBlob()
+            in_flight = self._in_flight.get(digest)
+            if in_flight is None:
+                in_flight = self._in_flight[digest] = InFlightBlob()
                 ref = BlobRef(media_type="application/octet-stream", digest=digest, size_bytes=size)
-                arguments = (inflow, ref, registry, repository)
+                arguments = (in_flight, ref, registry, repository)
                 threading.Thread(target=self._flow, args=arguments, name="inflow", daemon=True).start()
-        with inflow.changed:
-            inflow.changed.wait_for(lambda: inflow.has_begun or inflow.is_over)
-        return inflow if inflow.has_begun else None
+        with in_flight.changed:
+            in_flight.changed.wait_for(lambda: in_flight.has_begun or in_flight.is_over)
+        return in_flight if in_flight.has_begun else None
 
-    def _flow(self, inflow: InFlightBlob, ref: BlobRef, registry: str, repository: str) -> None:
+    def _flow(self, in_flight: InFlightBlob, ref: BlobRef, registry: str, repository: str) -> None:
         try:
-            self._fetch(ref, registry, repository, inflow.begin)
+            self._fetch(ref, registry, repository, in_flight.begin)
         finally:
             with self._lock:
-                self._inflows.pop(ref.digest, None)
-            inflow.end()
+                self._in_flight.pop(ref.digest, None)
+            in_flight.end()
 
     def open(self, digest: Digest) -> BinaryIO:
         """The bytes of a blob."""
@@ -231,18 +231,18 @@ class _Handler(BaseHTTPRequestHandler):
         registry, size = query.get("ns", [""])[0], query.get("size", [""])[0]
         if self.served_cache.size(digest) is None and self.command == "GET" and registry and re.fullmatch(_SIZE, size):
             length = min(int(size), MAX_FETCH_BYTES)
-            inflow = self.served_cache.bring(digest, length, registry, repository)
-            if inflow is not None and self.served_cache.size(digest) is None:
-                self._follow(inflow, digest, length)
+            in_flight = self.served_cache.bring(digest, length, registry, repository)
+            if in_flight is not None and self.served_cache.size(digest) is None:
+                self._follow(in_flight, digest, length)
                 return
         self._blob(digest)
 
-    def _follow(self, inflow: InFlightBlob, digest: Digest, size: int) -> None:
+    def _follow(self, in_flight: InFlightBlob, digest: Digest, size: int) -> None:
         """Pass on what comes; what breaks off is cut, and the client sees that it is short."""
         self._begin_blob(digest, size)
         sent = 0
         try:
-            for data in inflow.follow(size):
+            for data in in_flight.follow(size):
                 self.wfile.write(data)
                 sent += len(data)
         except OSError:

@@ -23,34 +23,34 @@ MIN_SECRET_BYTES = 16
 class RecordSigner(Protocol):
     """Turns records into rows and back."""
 
-    def seal(self, name: str, record: bytes) -> bytes:
-        """A record as a row."""
+    def sign(self, name: str, record: bytes) -> bytes:
+        """Return `record` as the row called `name`: canonical JSON with its signature."""
 
-    def open(self, name: str, row: bytes) -> bytes:
-        """The record of a row; raises CorruptError."""
+    def verify(self, name: str, row: bytes) -> bytes:
+        """Return the record of a row; raises CorruptError where the signature does not hold."""
 
 
 class Unsigned:
     """No signatures: anyone who can write to the cache is believed."""
 
-    def seal(self, name: str, record: bytes) -> bytes:
+    def sign(self, name: str, record: bytes) -> bytes:
         return record
 
-    def open(self, name: str, row: bytes) -> bytes:
+    def verify(self, name: str, row: bytes) -> bytes:
         return row
 
 
-class _Sealed:
+class _SigningRecords:
     """The frame of both kinds of signature."""
 
     kind = ""
 
-    def seal(self, name: str, record: bytes) -> bytes:
+    def sign(self, name: str, record: bytes) -> bytes:
         document = json.loads(record)
-        document["signature"] = f"{self.kind}:{base64.b64encode(self.sign(_message(name, record))).decode()}"
+        document["signature"] = f"{self.kind}:{base64.b64encode(self._signature(_message(name, record))).decode()}"
         return _canonical(document)
 
-    def open(self, name: str, row: bytes) -> bytes:
+    def verify(self, name: str, row: bytes) -> bytes:
         try:
             document = json.loads(row)
             kind, _, text = document.pop("signature", "").partition(":")
@@ -58,18 +58,18 @@ class _Sealed:
         except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error) as exc:
             raise CorruptError("it is malformed", remedy="it is ignored") from exc
         record = _canonical(document)
-        if kind != self.kind or not self.verify(_message(name, record), signature):
+        if kind != self.kind or not self._is_valid(_message(name, record), signature):
             raise CorruptError("it has no signature of the key given", remedy="it is ignored")
         return record
 
-    def sign(self, message: bytes) -> bytes:
+    def _signature(self, message: bytes) -> bytes:
         raise AssertionError("abstract")
 
-    def verify(self, message: bytes, signature: bytes) -> bool:
+    def _is_valid(self, message: bytes, signature: bytes) -> bool:
         raise AssertionError("abstract")
 
 
-class Hmac(_Sealed):
+class Hmac(_SigningRecords):
     """One secret for all builders."""
 
     kind = "hmac-sha256"
@@ -77,14 +77,14 @@ class Hmac(_Sealed):
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def sign(self, message: bytes) -> bytes:
+    def _signature(self, message: bytes) -> bytes:
         return hmac.digest(self._secret, message, hashlib.sha256)
 
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        return hmac.compare_digest(self.sign(message), signature)
+    def _is_valid(self, message: bytes, signature: bytes) -> bool:
+        return hmac.compare_digest(self._signature(message), signature)
 
 
-class Ed25519(_Sealed):
+class Ed25519(_SigningRecords):
     """Some builders sign, all verify."""
 
     kind = "ed25519"
@@ -110,12 +110,12 @@ class Ed25519(_Sealed):
         else:
             raise UsageError(f"{path} is not an ed25519 key", remedy="make one: openssl genpkey -algorithm ed25519")
 
-    def sign(self, message: bytes) -> bytes:
+    def _signature(self, message: bytes) -> bytes:
         if self._private is None:
             raise UsageError("a public key cannot sign records", remedy="fill the cache with the private key")
         return self._private.sign(message)
 
-    def verify(self, message: bytes, signature: bytes) -> bool:
+    def _is_valid(self, message: bytes, signature: bytes) -> bool:
         from cryptography.exceptions import InvalidSignature
 
         try:
@@ -126,7 +126,7 @@ class Ed25519(_Sealed):
 
 
 def signer_of(path: Path | None) -> RecordSigner:
-    """The sealer for a key file, or none; raises UsageError."""
+    """The signer of a key file, or none; raises UsageError."""
     if path is None:
         return Unsigned()
     try:

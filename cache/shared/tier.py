@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.errors import CorruptError, DigestError, StoreError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.shared.deadline import Guard
+from tiffin.cache.shared.deadline import CircuitBreaker
 from tiffin.cache.shared.signing import RecordSigner
 from tiffin.cache.store.snapshots import BlobRef
 
@@ -63,10 +63,14 @@ class SharedCache:
     """
 
     def __init__(
-        self, store: SharedStore, guard: Guard, signer: RecordSigner, found: Callable[[BlobRef, Digest], bool]
+        self,
+        store: SharedStore,
+        breaker: CircuitBreaker,
+        signer: RecordSigner,
+        found: Callable[[BlobRef, Digest], bool],
     ) -> None:
         self.store = store
-        self._guard = guard
+        self._breaker = breaker
         self._signer = signer
         self._found = found
         self._rows: dict[str, bytes] = {}  # came without being asked for
@@ -80,7 +84,7 @@ class SharedCache:
     def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
         wanted = [key.hex for key in keys if key.hex not in self._rows and key.hex not in self._absent]
         if wanted:
-            rows = self._guard.rows(lambda: self.store.read(wanted))
+            rows = self._breaker.rows(lambda: self.store.read(wanted))
             self._rows.update(rows)
             self._absent.update(name for name in wanted if name not in rows)
         result = {}
@@ -97,7 +101,7 @@ class SharedCache:
     def everything(self) -> Mapping[Digest, StepRecord]:
         """All records of a store that can tell what it holds."""
         names = getattr(self.store, "names", None)
-        rows = self._guard.rows(lambda: self.store.read(names() if names is not None else ()))
+        rows = self._breaker.rows(lambda: self.store.read(names() if names is not None else ()))
         self._rows.update(rows)
         return self.get_many([Digest("sha256", name) for name in rows])
 
@@ -114,11 +118,11 @@ class SharedCache:
         if row is None:
             return None
         try:
-            record = StepRecord.decode(self._signer.open(key.hex, row))
+            record = StepRecord.decode(self._signer.verify(key.hex, row))
         except (CorruptError, DigestError) as exc:
             del self._rows[key.hex]
             self._absent.add(key.hex)
             self.refused.add(key)
-            self._guard.tell(f"refused a record: {exc.message}")
+            self._breaker.warn_once(f"refused a record: {exc.message}")
             return None
         return record

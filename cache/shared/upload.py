@@ -18,7 +18,7 @@ from typing import BinaryIO
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.errors import TiffinError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.shared.deadline import in_thread
 from tiffin.cache.shared.signing import RecordSigner
 from tiffin.cache.shared.tier import SharedStore
@@ -84,12 +84,12 @@ class Uploader:
     def finish(
         self,
         records: Mapping[Digest, StepRecord],
-        question: Sequence[Digest],
+        requested_keys: Sequence[Digest],
         renewed: Mapping[Digest, StepRecord] = MappingProxyType({}),
     ) -> Uploaded:
         """Bring up what is not there yet: the layers of `records` (each has one), then their rows; `renewed` in any case.
 
-        `question` are the keys that another builder will ask for together.
+        `requested_keys` are the keys that another builder will ask for together.
         """
         try:
             absent = {**self._absent(records), **renewed}
@@ -98,9 +98,9 @@ class Uploader:
                 self._submit(ref)
             self._wait(sum(ref.size_bytes for ref in refs.values()))
             there = {key: record for key, record in absent.items() if record.layer and self._state[record.layer.digest]}
-            rows = {key.hex: self._signer.seal(key.hex, record.encode()) for key, record in there.items()}
+            rows = {key.hex: self._signer.sign(key.hex, record.encode()) for key, record in there.items()}
             if rows:
-                in_thread(lambda: self._write(records, question, rows), self._seconds * ROUND_TRIPS)
+                in_thread(lambda: self._write(records, requested_keys, rows), self._seconds * ROUND_TRIPS)
         except TiffinError as exc:
             self._fail(exc.message)
             rows = {}
@@ -123,18 +123,18 @@ class Uploader:
         }
 
     def _write(
-        self, records: Mapping[Digest, StepRecord], question: Sequence[Digest], rows: Mapping[str, bytes]
+        self, records: Mapping[Digest, StepRecord], requested_keys: Sequence[Digest], rows: Mapping[str, bytes]
     ) -> None:
         self.store.write(rows)
         write = getattr(self.store, "write_together", None)
         if write is None:
             return
-        names = [key.hex for key in question]
+        names = [key.hex for key in requested_keys]
         known = {key.hex: record for key, record in records.items()}
-        sealed = {
-            name: rows.get(name) or self._signer.seal(name, known[name].encode()) for name in names if name in known
+        signed = {
+            name: rows.get(name) or self._signer.sign(name, known[name].encode()) for name in names if name in known
         }
-        write(names, sealed)
+        write(names, signed)
 
     # -- blobs ---------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tiffin.cache.errors import CorruptError, StoreError
 from tiffin.cache.foundation.digest import Digest, HashingWriter, VerifyingReader
 from tiffin.cache.foundation.files import disk_errors
-from tiffin.cache.foundation.typed import TYPE_CHECKING, cast
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, cast
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:

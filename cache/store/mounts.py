@@ -1,7 +1,7 @@
 """The directories behind RUN --mount=type=cache: they outlive builds, and never enter a layer or a key.
 
-    mounts/cache/HEX.FLAVOR[.N]/{fs/, id}     HEX names the id and what it began with, FLAVOR the id map of its owners
-    mounts/cache/HEX.FLAVOR[.N].lock          held while a step uses it
+    mounts/cache/HEX.IDMAP_TAG[.N]/{fs/, id}     HEX names the id and what it began with, IDMAP_TAG the id map of its owners
+    mounts/cache/HEX.IDMAP_TAG[.N].lock          held while a step uses it
 
 A directory holds whatever a step left there, also one that was killed.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tiffin.cache.errors import StoreError
 from tiffin.cache.foundation.files import disk_errors, flocked, remove_tree
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.statedir import StateDir
 
 MAX_PRIVATE = 1024  # directories of one id in use at once
@@ -34,19 +34,19 @@ class CacheMountInfo:
 class CacheMounts:
     """The cache mounts of one state directory, as seen under one id map."""
 
-    def __init__(self, state: StateDir, flavor: str) -> None:
+    def __init__(self, state: StateDir, idmap_tag: str) -> None:
         self._folder = state.mounts / FOLDER
-        self._flavor = flavor
+        self._idmap_tag = idmap_tag
 
     @contextlib.contextmanager
-    def open(self, id_: str, sharing: str, fill: Callable[[Path], None], *, beginning: str = "") -> Iterator[Path]:
+    def open(self, mount_id: str, sharing: str, fill: Callable[[Path], None], *, beginning: str = "") -> Iterator[Path]:
         """The directory of `id_` while the block runs; a new one is made by `fill`, given a path that does not exist.
 
         `beginning`: what stands for what new ones begin with; there is a directory of the id for each.
         `sharing`: "shared" lets any number in, "locked" waits until nobody else is, "private" takes another directory
         where one is in use. Raises StoreError.
         """
-        name = self._name(f"{id_}\0{beginning}" if beginning else id_)
+        name = self._name(f"{mount_id}\0{beginning}" if beginning else mount_id)
         with disk_errors(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
         if sharing == "shared":
@@ -57,29 +57,29 @@ class CacheMounts:
                         yield place / "fs"
                         return
                 with _held(place, exclusive=True, wait=True):
-                    self._make(place, id_, fill)
+                    self._make(place, mount_id, fill)
         for number in range(MAX_PRIVATE):
             place = self._folder / (f"{name}.{number}" if number else name)
             with _held(place, exclusive=True, wait=sharing != "private") as held:
                 if held:
-                    self._make(place, id_, fill)
+                    self._make(place, mount_id, fill)
                     yield place / "fs"
                     return
-        raise StoreError(f'cache mount "{id_}" is in use {MAX_PRIVATE} times', remedy="use sharing=locked")
+        raise StoreError(f'cache mount "{mount_id}" is in use {MAX_PRIVATE} times', remedy="use sharing=locked")
 
     @contextlib.contextmanager
-    def find(self, id_: str) -> Iterator[Path | None]:
+    def find(self, mount_id: str) -> Iterator[Path | None]:
         """The directory of `id_` with nobody else in it while the block runs; None if there is none, or somebody is."""
-        place = self._folder / self._name(id_)
+        place = self._folder / self._name(mount_id)
         if not (place / "fs").is_dir():
             yield None
             return
         with _held(place, exclusive=True, wait=False) as held:
             yield place / "fs" if held and (place / "fs").is_dir() else None
 
-    def place(self, id_: str) -> Path | None:
+    def place(self, mount_id: str) -> Path | None:
         """The first directory of `id_`, None if there is none; to look at."""
-        path = self._folder / self._name(id_) / "fs"
+        path = self._folder / self._name(mount_id) / "fs"
         return path if path.is_dir() else None
 
     def list(self) -> list[CacheMountInfo]:
@@ -97,10 +97,10 @@ class CacheMounts:
                 info.path.with_name(info.path.name + ".lock").unlink(missing_ok=True)
             return held
 
-    def _name(self, id_: str) -> str:
-        return f"{hashlib.sha256(id_.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.{self._flavor}"
+    def _name(self, mount_id: str) -> str:
+        return f"{hashlib.sha256(mount_id.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.{self._idmap_tag}"
 
-    def _make(self, place: Path, id_: str, fill: Callable[[Path], None]) -> None:
+    def _make(self, place: Path, mount_id: str, fill: Callable[[Path], None]) -> None:
         if (place / "fs").is_dir():
             return
         with disk_errors(place):
@@ -109,7 +109,7 @@ class CacheMounts:
             remove_tree(fresh)
             fresh.mkdir(mode=0o700)
             fill(fresh / "fs")
-            (fresh / "id").write_text(id_, errors="surrogateescape")
+            (fresh / "id").write_text(mount_id, errors="surrogateescape")
             fresh.rename(place)
 
 

@@ -1,6 +1,6 @@
 """Layers by DiffID: the table of contents, the unpacked tree of each id map, and which blobs hold the layer packed.
 
-layers/ALGORITHM-HEX/{index, blobs.json, demands, fs.2.FLAVOR/}. A tree belongs to one id map (flavor), for its owners on
+layers/ALGORITHM-HEX/{index, blobs.json, demands, fs.2.IDMAP_TAG/}. A tree belongs to one id map (idmap_tag), for its owners on
 disk mean nothing under another; 2 is the form of trees, and no other is read. A name that exists is whole.
 """
 
@@ -15,9 +15,9 @@ from pathlib import Path
 from tiffin.cache.errors import CorruptError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.files import disk_errors, remove_tree, write_atomically
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.sha256 import short_sha256
-from tiffin.cache.foundation.typed import Protocol
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.typing_shim import Protocol
 from tiffin.cache.store.statedir import StateDir
 
 IMPLIED = "implied"  # a file in the folders of layers that have directories without telling how they look
@@ -65,19 +65,19 @@ class BlobRef:
 
 
 class Snapshots:
-    """The layers of one state directory, with trees of one flavor; "" until the process has entered an id map."""
+    """The layers of one state directory, with trees of one idmap_tag; "" until the process has entered an id map."""
 
-    def __init__(self, state: StateDir, flavor: str = "") -> None:
+    def __init__(self, state: StateDir, idmap_tag: str = "") -> None:
         self._state = state
-        self.flavor = flavor
+        self.idmap_tag = idmap_tag
 
     def _folder(self, diff_id: Digest) -> Path:
         return self._state.layers / f"{diff_id.algorithm}-{diff_id.hex}"
 
-    def fs(self, diff_id: Digest) -> Path | None:
+    def tree(self, diff_id: Digest) -> Path | None:
         """The unpacked tree, complete, or None."""
-        path = self._folder(diff_id) / f"{TREE}{self.flavor}"
-        return path if self.flavor and path.is_dir() else None
+        path = self._folder(diff_id) / f"{TREE}{self.idmap_tag}"
+        return path if self.idmap_tag and path.is_dir() else None
 
     def stack(self, diff_ids: Sequence[Digest]) -> list[Path] | None:
         """The trees to mount for a stack of layers, bottom first; None if one is missing.
@@ -87,7 +87,7 @@ class Snapshots:
         """
         result: list[Path] = []
         for number, diff_id in topmost(diff_ids):
-            tree = self.fs(diff_id)
+            tree = self.tree(diff_id)
             if tree is None:
                 return None
             result.append(tree)
@@ -106,12 +106,12 @@ class Snapshots:
     def ways(self, diff_ids: Sequence[Digest]) -> Path:
         """The tree that lies over the last of these layers, with the directories that look as below it; empty for none."""
         chain = short_sha256("\n".join(map(str, diff_ids)).encode())[:32]
-        return self._folder(diff_ids[-1]) / f"ways.{self.flavor}.{chain}"
+        return self._folder(diff_ids[-1]) / f"ways.{self.idmap_tag}.{chain}"
 
     def has_tree(self, diff_id: Digest) -> bool:
         """Whether it is unpacked: for this id map, or for any while none is chosen yet."""
-        if self.flavor:
-            return self.fs(diff_id) is not None
+        if self.idmap_tag:
+            return self.tree(diff_id) is not None
         try:
             return any(name.startswith(TREE) for name in os.listdir(self._folder(diff_id)))
         except FileNotFoundError:
@@ -119,7 +119,7 @@ class Snapshots:
 
     def publish(self, diff_id: Digest, tree: Path) -> Path:
         """Give a finished tree its name; if another process was first, its tree stays and ours goes."""
-        return self.publish_as(self._folder(diff_id) / f"{TREE}{self.flavor}", tree)
+        return self.publish_as(self._folder(diff_id) / f"{TREE}{self.idmap_tag}", tree)
 
     def publish_as(self, target: Path, tree: Path) -> Path:
         """As `publish`, for a tree of that name in a layer's folder."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.attacks.ground import Ground, error_of
+from tests.attacks.harness import Harness, error_of
 from tests.conftest import Run
 from tests.fakes.registry import fake_registry
 from tiffin.builder.errors import CorruptError, ImageError, TiffinError
@@ -238,16 +238,16 @@ def test_archives_with_headers_of_a_gibibyte(root: Path, tmp_path: Path) -> None
 @pytest.mark.attack("T10")
 @pytest.mark.userns
 @pytest.mark.xdist_group("attacks")
-def test_ten_thousand_layers(root_ground: Ground) -> None:
+def test_ten_thousand_layers(root_harness: Harness) -> None:
     """More layers than any kernel mounts: COPY works, RUN says how many there may be."""
     distinct = [{f"f{number}": b"x"} for number in range(520)]
-    root_ground.machine.make_image(*distinct, *distinct[:1] * 9480, name="high")
-    done = root_ground.build("FROM high\nCOPY Dockerfile /f77\n")
+    root_harness.cli.make_image(*distinct, *distinct[:1] * 9480, name="high")
+    done = root_harness.build("FROM high\nCOPY Dockerfile /f77\n")
     assert done.returncode == 0, done.stderr
-    line = root_ground.refused("FROM high\nRUN true\n")
+    line = root_harness.refused("FROM high\nRUN true\n")
     assert "10000 layers" in line and "499 can be mounted" in line, line
-    root_ground.run("rmi", "high")
-    root_ground.run("system", "prune", "-f")
+    root_harness.run("rmi", "high")
+    root_harness.run("system", "prune", "-f")
 
 
 @pytest.mark.attack("T10")
@@ -258,15 +258,15 @@ def test_full_disk_is_clean_again(busybox: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], check=True)
-    ground = Ground.of(small)
+    harness = Harness.of(small)
     try:
         noise = b"much noise " * (4 * MIB)
-        ground.machine.make_image(
+        harness.cli.make_image(
             {"bin/busybox": (busybox / "rootfs/bin/busybox").read_bytes(), "noise": noise}, name="large"
         )
         before = used(small)
         for dockerfile in ("FROM large\nRUN true\n", "FROM large\nCOPY --from=large /noise /twice\n"):
-            line = error_of(ground.build(dockerfile))
+            line = error_of(harness.build(dockerfile))
             assert "no space left" in line or "No space left" in line, line
             assert list((small / "state/tmp").iterdir()) == [], "a full disk stays full"
             assert used(small) < before + 4 * MIB

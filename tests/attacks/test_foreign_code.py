@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import Ground
+from tests.attacks.harness import Harness
 from tests.support.minimal_image import base_files
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
@@ -38,7 +38,7 @@ LOADED = re.compile(r"\.pyc?\b|\.so\b|\.so\.|nsswitch\.conf|/etc/passwd|/etc/gro
     ids=["run", "not found", "not executable", "no directory", "build"],
 )
 def test_nothing_is_loaded_after_the_root_is_entered(
-    root_ground: Ground, words: tuple[str, ...], code: int, tmp_path: Path
+    root_harness: Harness, words: tuple[str, ...], code: int, tmp_path: Path
 ) -> None:
     """CVE-2019-14271: docker cp loaded libraries of the container. Here an import would load modules of the image."""
     planted: dict[str, bytes | str | None] = {
@@ -47,12 +47,12 @@ def test_nothing_is_loaded_after_the_root_is_entered(
         for name in ("warnings.py", "encodings/__init__.py", "encodings/idna.py", "signal.py", "locale.py")
     }
     planted["planted.txt"] = b"no program"
-    root_ground.machine.make_image(base_files(), planted, name="planted", config={"Env": ["PATH=/bin:/none"]})
+    root_harness.cli.make_image(base_files(), planted, name="planted", config={"Env": ["PATH=/bin:/none"]})
     if words == ("build",):
         words = (
             "build",
             "--no-cache",
-            str(root_ground.context("FROM planted\nUSER alice\nRUN nothing-of-that-name || true\n")),
+            str(root_harness.context("FROM planted\nUSER alice\nRUN nothing-of-that-name || true\n")),
         )
     trace = tmp_path / "trace"
     calls = "trace=open,openat,openat2,execve,pivot_root,chroot,readlink,readlinkat,fork,vfork,clone,clone3"
@@ -68,12 +68,12 @@ def test_nothing_is_loaded_after_the_root_is_entered(
             "signal=none",
             "-o",
             str(trace),
-            *root_ground.machine.argv(*words),
+            *root_harness.cli.argv(*words),
         ],
         capture_output=True,
         text=True,
         timeout=120,
-        **root_ground.machine.options(),  # type: ignore[call-overload]
+        **root_harness.cli.options(),  # type: ignore[call-overload]
     )
     assert done.returncode == code, done.stderr
     inside: set[str] = set()
@@ -96,13 +96,13 @@ def test_nothing_is_loaded_after_the_root_is_entered(
 
 
 @pytest.mark.attack("T12")
-def test_planted_programs_are_not_run(ground: Ground) -> None:
+def test_planted_programs_are_not_run(harness: Harness) -> None:
     """CVE-2014-9357, CVE-2026-41567: helpers come from the machine, never from the context, the image or a relative PATH."""
-    witness = ground.canary.parent / "witness"
+    witness = harness.canary.parent / "witness"
     script = f"#!/bin/sh\necho planted program ran >> {witness}\nexit 1\n"
     image: dict[str, bytes | str | None] = {f"bin/{name}": script.encode() for name in PROGRAMS if name != "sh"}
-    ground.machine.make_image(base_files(), image, name="helpers", config={"Env": ["PATH=/bin"]})
-    folder = ground.context(
+    harness.cli.make_image(base_files(), image, name="helpers", config={"Env": ["PATH=/bin"]})
+    folder = harness.context(
         "FROM helpers\nADD a.tar.xz b.tar.bz2 c.tar.gz /x/\nADD https://127.0.0.1:9/repo.git /git\n",
         dict.fromkeys(PROGRAMS, script),
     )
@@ -112,9 +112,9 @@ def test_planted_programs_are_not_run(ground: Ground) -> None:
         subprocess.run(["tar", "-C", folder, flag, "-cf", folder / name, "Dockerfile"], check=True)
     (folder / ".docker").mkdir()
     (folder / ".docker/config.json").write_text('{"credsStore": "evil"}')
-    ground.machine.own(folder)
+    harness.cli.own(folder)
     path = f".:{folder.name}:../{folder.name}:"
-    options = ground.machine.options(PATH=f"{path}:/usr/bin:/bin", DOCKER_CONFIG=str(folder / ".docker"))
+    options = harness.cli.options(PATH=f"{path}:/usr/bin:/bin", DOCKER_CONFIG=str(folder / ".docker"))
     for words in (
         ("build", "--no-cache", "."),
         ("build", "--no-cache", "https://127.0.0.1:9/x.git#main:sub"),
@@ -122,7 +122,7 @@ def test_planted_programs_are_not_run(ground: Ground) -> None:
         ("run", "--rm", "minimal", "true"),
     ):
         done = subprocess.run(
-            ground.machine.argv(*words),
+            harness.cli.argv(*words),
             capture_output=True,
             text=True,
             timeout=60,

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
+from tests.attacks.harness import PRECIOUS, Harness, error_of, fingerprint
 from tests.support.minimal_image import base_files
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
@@ -27,9 +27,9 @@ KINDS = {
 
 @pytest.mark.attack("T14", "T18", "T25")
 @pytest.mark.parametrize("kind", KINDS)
-def test_targets_stay_in_the_root(ground: Ground, kind: str) -> None:
+def test_targets_stay_in_the_root(harness: Harness, kind: str) -> None:
     """CVE-2024-1753, CVE-2024-9341: wherever a target's links lead, it is below the root, and no trace is left there."""
-    out = str(ground.canary)
+    out = str(harness.canary)
     links: dict[str, bytes | str | None] = {
         "link": f"-> {out}",
         "abs": f"-> {out}/file",
@@ -37,18 +37,18 @@ def test_targets_stay_in_the_root(ground: Ground, kind: str) -> None:
         "dangling": f"-> {out}/new",
         "loop": "-> loop",
     }
-    ground.machine.make_image(base_files(), links, name="targets", config={"Env": ["PATH=/bin"]})
-    secret = ground.canary.parent / "secret"
+    harness.cli.make_image(base_files(), links, name="targets", config={"Env": ["PATH=/bin"]})
+    secret = harness.canary.parent / "secret"
     secret.write_text("of the build")
-    ground.machine.own(secret)
-    folder = ground.context("", {"plain": "harmless", "dir/file": "harmless"})
+    harness.cli.own(secret)
+    folder = harness.context("", {"plain": "harmless", "dir/file": "harmless"})
     before = fingerprint(folder / "dir")
     for target in TARGETS if kind in ("bind", "cache") else TARGETS[::3]:
         script = (
             f"echo evil > {target}; echo evil > {target}/file; cat {target} {target}/file; rm -rf {target}/* {target}"
         )
         (folder / "Dockerfile").write_text(f"FROM targets\nRUN --mount={KINDS[kind].format(target)} {script}; true\n")
-        done = ground.build(folder, "--secret", f"id=s,src={secret}")
+        done = harness.build(folder, "--secret", f"id=s,src={secret}")
         assert PRECIOUS not in done.stderr, f"a mount at {target} shows a file of the host"
         assert done.returncode == 0 or error_of(done), target
     assert fingerprint(folder / "dir") == before, "a step wrote through a bind mount"
@@ -66,12 +66,12 @@ OPTIONS = [
 
 
 @pytest.mark.attack("T15")
-def test_options_are_a_closed_list(ground: Ground) -> None:
+def test_options_are_a_closed_list(harness: Harness) -> None:
     """CVE-2024-9407: an option nobody checked became one of mount(2)."""
     for option in OPTIONS:
-        done = ground.build(f"FROM minimal\nRUN --mount={option} true\n")
+        done = harness.build(f"FROM minimal\nRUN --mount={option} true\n")
         assert error_of(done), f"--mount={option} is taken"
-    shown = ground.output(
+    shown = harness.output(
         "FROM minimal\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t --mount=target=/b grep -E ' /(c|t|b) ' /proc/self/mountinfo\n"
     )
     lines = [
@@ -86,19 +86,19 @@ def test_options_are_a_closed_list(ground: Ground) -> None:
         "type=bind,src=/tmp,dst=/y,bind-propagation=rshared,suid",
         "type=tmpfs,dst=/y,tmpfs-size=1,dev",
     ):
-        assert error_of(ground.run("run", "--rm", "--mount", option, "minimal", "true")), option
-    for option in ("/tmp:/x:suid", "/tmp:/x:rw,dev", "/tmp:/x:rshared,suid", f"{ground.canary}:/x:ro,exec,upperdir=/"):
-        assert error_of(ground.run("run", "--rm", "-v", option, "minimal", "true")), option
+        assert error_of(harness.run("run", "--rm", "--mount", option, "minimal", "true")), option
+    for option in ("/tmp:/x:suid", "/tmp:/x:rw,dev", "/tmp:/x:rshared,suid", f"{harness.canary}:/x:ro,exec,upperdir=/"):
+        assert error_of(harness.run("run", "--rm", "-v", option, "minimal", "true")), option
 
 
 @pytest.mark.attack("T16")
-def test_cache_mounts_are_directories_of_ours(ground: Ground) -> None:
+def test_cache_mounts_are_directories_of_ours(harness: Harness) -> None:
     """CVE-2024-9675: an id that is a path; CVE-2024-23651: a cache whose content is a link when it is mounted."""
-    state = ground.state
+    state = harness.state
     for number, name in enumerate(
-        ("../../../canary", str(ground.canary), "../cache", "x" * 5000, "a,b", "..", "/", "$HOME", "id\\nline")
+        ("../../../canary", str(harness.canary), "../cache", "x" * 5000, "a,b", "..", "/", "$HOME", "id\\nline")
     ):
-        done = ground.build(
+        done = harness.build(
             f'FROM minimal\nRUN --mount="type=cache,target=/c,\\"id={name}\\"" ls -A /c; cat /c/file; echo {number} > /c/mark; true\n'
         )
         assert PRECIOUS not in done.stderr, f"the cache mount {name} is a directory of the host"
@@ -107,16 +107,16 @@ def test_cache_mounts_are_directories_of_ours(ground: Ground) -> None:
         path.parent.name for path in (state / "mounts/cache").glob("*/fs")
     }
     # a step fills its cache with links; another mounts a part of it
-    plant = f"ln -s {ground.canary} /c/sub; ln -s {ground.canary}/file /c/leaf; ln -s / /c/root; ln -s ../../../../../.. /c/up; ls -l /c"
-    ground.output(f"FROM minimal\nRUN --mount=type=cache,id=planted,target=/c {plant}\n")
+    plant = f"ln -s {harness.canary} /c/sub; ln -s {harness.canary}/file /c/leaf; ln -s / /c/root; ln -s ../../../../../.. /c/up; ls -l /c"
+    harness.output(f"FROM minimal\nRUN --mount=type=cache,id=planted,target=/c {plant}\n")
     for source in ("sub", "leaf", "root", "up", "sub/open", "up/etc", "root/etc", "../x"):
-        done = ground.build(
+        done = harness.build(
             f"FROM minimal\nRUN --mount=type=cache,id=planted,source={source},target=/d ls -R /d; cat /d /d/file; echo evil > /d/file; true\n"
         )
         assert PRECIOUS not in done.stderr, f"a link in a cache mount shows {source}"
         assert done.returncode == 0 or error_of(done)
     # replacing the root of a cache from inside: it is a mount point
-    done = ground.build(
+    done = harness.build(
         "FROM minimal\nRUN --mount=type=cache,id=planted,target=/c rm -rf /c; ln -s / /c; mv /c /d; true\n"
     )
     assert done.returncode == 0, done.stderr
@@ -126,16 +126,18 @@ def test_cache_mounts_are_directories_of_ours(ground: Ground) -> None:
 
 
 @pytest.mark.attack("T16")
-def test_locked_caches_lock(ground: Ground) -> None:
+def test_locked_caches_lock(harness: Harness) -> None:
     """Two builds that append to one file under sharing=locked never see each other half done."""
     script = "test ! -e /c/busy && touch /c/busy && sleep 0.3 && rm /c/busy && echo alone"
     folders = [
-        ground.context(f"FROM minimal\nRUN --mount=type=cache,id=locked,sharing=locked,target=/c {script} # {number}\n")
+        harness.context(
+            f"FROM minimal\nRUN --mount=type=cache,id=locked,sharing=locked,target=/c {script} # {number}\n"
+        )
         for number in range(3)
     ]
     done: list[subprocess.CompletedProcess[str]] = []
     threads = [
-        threading.Thread(target=lambda folder=folder: done.append(ground.machine.run("build", "--no-cache", folder)))
+        threading.Thread(target=lambda folder=folder: done.append(harness.cli.run("build", "--no-cache", folder)))
         for folder in folders
     ]
     for thread in threads:
@@ -148,18 +150,18 @@ def test_locked_caches_lock(ground: Ground) -> None:
 
 
 @pytest.mark.attack("T16", "T30")
-def test_caches_of_others_are_not_seen(root_ground: Ground, ground: Ground) -> None:
+def test_caches_of_others_are_not_seen(root_harness: Harness, harness: Harness) -> None:
     """What one user's step leaves in a cache mount is in no other user's."""
     step = "RUN --mount=type=cache,id=shared-name,target=/c cat /c/poison; echo {} > /c/poison; true\n"
-    root_ground.output(f"FROM minimal\n{step.format('poison-of-root')}")
-    assert "poison-of-root" not in ground.output(f"FROM minimal\n{step.format('other')}").replace("echo other", "")
+    root_harness.output(f"FROM minimal\n{step.format('poison-of-root')}")
+    assert "poison-of-root" not in harness.output(f"FROM minimal\n{step.format('other')}").replace("echo other", "")
 
 
 @pytest.mark.attack("T17", "T18")
-def test_writes_vanish_and_stubs_go_without_following(each_ground: Ground) -> None:
+def test_writes_vanish_and_stubs_go_without_following(each_harness: Harness) -> None:
     """CVE-2025-4953, CVE-2024-23652: a step replaces mount points by links and directories; what they lead to stays."""
-    out = each_ground.canary
-    folder = each_ground.context(
+    out = each_harness.canary
+    folder = each_harness.context(
         "FROM minimal\n"
         f"RUN --mount=target=/a/b/c mv /a /away; ln -s {out} /a; mkdir -p /a/b\n"
         f"RUN --mount=type=tmpfs,target=/new/point umount /new/point; rmdir /new/point; ln -s {out} /new/point; rm -rf /new; ln -s {out} /new; true\n"
@@ -171,6 +173,6 @@ def test_writes_vanish_and_stubs_go_without_following(each_ground: Ground) -> No
         {"file": "kept", "d/e": "kept"},
     )
     before = fingerprint(folder)
-    done = each_ground.build(folder)
+    done = each_harness.build(folder)
     assert PRECIOUS not in done.stderr and (done.returncode == 0 or error_of(done)), done.stderr
     assert fingerprint(folder) == before, "a step changed its context"

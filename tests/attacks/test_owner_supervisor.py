@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import Ground
-from tests.support.run_machine import wait_until
+from tests.attacks.harness import Harness
+from tests.support.cli_runner import wait_until
 from tiffin.builder.owner_xattrs import CAPABILITY, OWNER, link_record
 from tiffin.builder.sandbox.child.emulation.supervisor import NEEDED_CAPABILITIES
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
@@ -155,11 +155,11 @@ print("same" if os.stat("/tmp/a/f").st_uid == 1 else "other")
 SHOWS_LINKS = "FROM minimal\nRUN for n in 0 1 2; do ln -s /proc/self/fd/$n /tmp/$n; chown 5:6 /tmp/$n; done; true\n"
 
 
-def ran(ground: Ground, program: str, *options: str) -> str:
+def ran(harness: Harness, program: str, *options: str) -> str:
     """What a Python program prints in a container with one id."""
-    folder = ground.context("FROM scratch\n", {"program.py": PREAMBLE + program})
+    folder = harness.context("FROM scratch\n", {"program.py": PREAMBLE + program})
     words = (*HOST_PROGRAMS, "-v", f"{folder}/program.py:/program.py:ro", *options)
-    done = ground.run("run", "--rm", *words, "minimal", ground.machine.python, "-I", "/program.py")
+    done = harness.run("run", "--rm", *words, "minimal", harness.cli.python, "-I", "/program.py")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -167,11 +167,11 @@ def ran(ground: Ground, program: str, *options: str) -> str:
 @pytest.mark.parametrize(
     "program", [FORKS, THREADS, KILLED, MEMORY, RACES], ids=["forks", "threads", "killed", "memory", "races"]
 )
-def test_supervisor_survives(single_ground: Ground, program: str) -> None:
-    assert ran(single_ground, program) == "same\n"
+def test_supervisor_survives(single_harness: Harness, program: str) -> None:
+    assert ran(single_harness, program) == "same\n"
 
 
-def test_supervisor_has_no_more_rights_than_it_needs(single_ground: Ground) -> None:
+def test_supervisor_has_no_more_rights_than_it_needs(single_harness: Harness) -> None:
     """It is nowhere to be seen inside, and outside it has what recording owners takes."""
     program = """
 os.getuid()
@@ -179,7 +179,7 @@ print([name for name in os.listdir("/proc") if name.isdigit()], os.getpid(), os.
 print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapPrm"))), flush=True)
 sys.stdin.read()
 """
-    with watched(single_ground, program, "--cap-drop=ALL", "--cap-add=SETUID") as (running, supervisor):
+    with watched(single_harness, program, "--cap-drop=ALL", "--cap-add=SETUID") as (running, supervisor):
         assert running.stdout is not None
         assert running.stdout.readline() == "['1'] 1 0\n"
         needed = sum(1 << CAPABILITIES.index(name) for name in NEEDED_CAPABILITIES)
@@ -192,12 +192,12 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def watched(ground: Ground, program: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def watched(harness: Harness, program: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A Python program in a container with one id, that has a pipe as stdin; and its supervisor."""
-    folder = ground.context("FROM scratch\n", {"program.py": PREAMBLE + program})
+    folder = harness.context("FROM scratch\n", {"program.py": PREAMBLE + program})
     words = (*HOST_PROGRAMS, "-v", f"{folder}/program.py:/program.py:ro", *options)
-    argv = ("run", "--rm", "-i", *words, "minimal", ground.machine.python, "-I", "/program.py")
-    running = ground.machine.start(*argv, stdin=subprocess.PIPE)
+    argv = ("run", "--rm", "-i", *words, "minimal", harness.cli.python, "-I", "/program.py")
+    running = harness.cli.start(*argv, stdin=subprocess.PIPE)
 
     def supervisors() -> list[int]:
         return [pid for pid in descendants(running.pid) if command_of(pid).startswith(b"tiffin-init")]
@@ -212,7 +212,7 @@ def watched(ground: Ground, program: str, *options: str) -> Iterator[tuple[subpr
         running.communicate()
 
 
-def growth(ground: Ground, program: str, *options: str) -> tuple[str, int]:
+def growth(harness: Harness, program: str, *options: str) -> tuple[str, int]:
     """What a program prints, and by how many KiB its supervisor grew meanwhile."""
 
     def kibibytes(pid: int) -> int:
@@ -220,7 +220,7 @@ def growth(ground: Ground, program: str, *options: str) -> tuple[str, int]:
 
     begins = 'print("ready", flush=True); sys.stdin.readline()\n'
     ends = "\nsys.stdout.flush(); sys.stdin.readline()\n"
-    with watched(ground, begins + program + ends, *options) as (running, supervisor):
+    with watched(harness, begins + program + ends, *options) as (running, supervisor):
         assert running.stdout is not None and running.stdin is not None and running.stderr is not None
         line = running.stdout.readline()
         assert line == "ready\n", line + running.stderr.read()
@@ -244,32 +244,32 @@ for path in ("/proc/1/exe", "/proc/1/task/1/exe", "/proc/self/root/proc/1/exe", 
 """
 
 
-def test_links_in_proc_do_not_lead_to_what_the_supervisor_has(single_ground: Ground) -> None:
+def test_links_in_proc_do_not_lead_to_what_the_supervisor_has(single_harness: Harness) -> None:
     """Links to what a process has itself lead to what the command has; those of an init of ours, which are files of the
     machine that may be the user's, lead nowhere."""
-    machine = single_ground.machine
-    program = machine.folder / "python"
-    shutil.copy(machine.python, program)
-    log = machine.folder / "log"
+    cli = single_harness.cli
+    program = cli.folder / "python"
+    shutil.copy(cli.python, program)
+    log = cli.folder / "log"
     log.touch()
-    machine.own(program)
-    machine.own(log)
-    folder = single_ground.context("FROM scratch\n", {"program.py": PREAMBLE + OWN_LINKS})
+    cli.own(program)
+    cli.own(log)
+    folder = single_harness.context("FROM scratch\n", {"program.py": PREAMBLE + OWN_LINKS})
     words = (
         "--init",
         *HOST_PROGRAMS,
         "-v",
         f"{folder}/program.py:/program.py:ro",
         "minimal",
-        machine.python,
+        cli.python,
         "-I",
         "/program.py",
     )
     # stderr of tiffin is a file, that of the command a pipe
-    argv = replace(machine, python=str(program)).argv("build", "--progress=plain", single_ground.context(SHOWS_LINKS))
+    argv = replace(cli, python=str(program)).argv("build", "--progress=plain", single_harness.context(SHOWS_LINKS))
     with log.open("w") as stream:
-        subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=stream, check=True, **machine.options())  # type: ignore[call-overload]
-    done = replace(machine, python=str(program)).run("run", "--rm", *words)
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=stream, check=True, **cli.options())  # type: ignore[call-overload]
+    done = replace(cli, python=str(program)).run("run", "--rm", *words)
     assert done.returncode == 0, done.stderr
     closed = ["/proc/1/exe", "/proc/1/task/1/exe", "/proc/self/root/proc/1/exe"]
     assert done.stdout.splitlines() == [*closed, "/tmp/exe Read-only file system", "/proc/1/fd/2"]
@@ -296,9 +296,9 @@ print(*refused)
 """
 
 
-def test_a_command_does_not_fill_the_memory_of_its_supervisor(single_ground: Ground) -> None:
+def test_a_command_does_not_fill_the_memory_of_its_supervisor(single_harness: Harness) -> None:
     """What it remembers for the command is in no control group of the command's."""
-    said, grown = growth(single_ground, MEMORY_OF_INIT)
+    said, grown = growth(single_harness, MEMORY_OF_INIT)
     assert said == "ENOMEM ENOSPC\n" and grown < 100 << 10
 
 
@@ -332,15 +332,15 @@ print("other" if wrong else "same")
 """
 
 
-def test_paths_of_users_neither_stall_nor_fill_their_supervisor(single_ground: Ground) -> None:
+def test_paths_of_users_neither_stall_nor_fill_their_supervisor(single_harness: Harness) -> None:
     """Each is followed as the kernel does it: as many links, as many names, and nothing is kept of it."""
-    said, grown = growth(single_ground, PATHS, "-u", "33")
+    said, grown = growth(single_harness, PATHS, "-u", "33")
     assert said == "same\n" and grown < 32 << 10
 
 
-def test_step_ends_when_its_supervisor_is_killed(single_ground: Ground) -> None:
+def test_step_ends_when_its_supervisor_is_killed(single_harness: Harness) -> None:
     """What it asked for waits for the end: no call of the command fails, which goes on as if it had succeeded or not."""
-    running = single_ground.machine.start(
+    running = single_harness.cli.start(
         "run", "--rm", "minimal", "sh", "-c", "echo ready; while :; do stat /bin >/dev/null; done"
     )
     try:
@@ -376,7 +376,7 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
-def test_records_in_a_layer_are_ignored(single_ground: Ground) -> None:
+def test_records_in_a_layer_are_ignored(single_harness: Harness) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, kind, attribute, value in (
@@ -390,7 +390,7 @@ def test_records_in_a_layer_are_ignored(single_ground: Ground) -> None:
             member.type, member.linkname, member.mode = kind, "file" if kind == tarfile.SYMTYPE else "", 0o755
             member.pax_headers = {f"SCHILY.xattr.{attribute}": value.decode("utf-8", "surrogateescape")}
             archive.addfile(member)
-    shown = single_ground.output(
+    shown = single_harness.output(
         "FROM minimal\nADD evil.tar /\nRUN stat -c '%n %u:%g %F' /file /dir /link /fifo /node\n",
         files={"evil.tar": stream.getvalue()},
     )
@@ -404,37 +404,37 @@ def test_records_in_a_layer_are_ignored(single_ground: Ground) -> None:
         assert f"/{name} 0:0 {kind}\n" in shown, shown
 
 
-def test_records_are_neither_seen_nor_kept_as_attributes(single_ground: Ground) -> None:
+def test_records_are_neither_seen_nor_kept_as_attributes(single_harness: Harness) -> None:
     program = """
 open("/tmp/f", "w").close(); os.chown("/tmp/f", 5, 6); os.setxattr("/tmp/f", "user.other", b"x")
 os.symlink("f", "/tmp/l"); os.chown("/tmp/l", 7, 8, follow_symlinks=False)
 fd = os.open("/tmp/f", os.O_RDONLY)
 print(os.listxattr("/tmp/f"), os.listxattr(fd), os.listxattr("/tmp/l", follow_symlinks=False))
 """
-    assert ran(single_ground, program) == "['user.other'] ['user.other'] []\n"
+    assert ran(single_harness, program) == "['user.other'] ['user.other'] []\n"
 
 
-def test_another_supervisor_is_told_and_left_in_charge(single_ground: Ground) -> None:
+def test_another_supervisor_is_told_and_left_in_charge(single_harness: Harness) -> None:
     """tiffin in a tiffin with one id: the inner one's RUN has the outer one's emulation."""
-    code = single_ground.machine.env["PYTHONPATH"]
+    code = single_harness.cli.env["PYTHONPATH"]
     first = code.partition(":")[0]  # the other part is below it
     dockerfile = "FROM minimal\nRUN touch /f && chown 3:4 /f && ln -s f /l && chown -h 5:6 /l && stat -c %u:%g /f /l\n"
-    folder = single_ground.context(dockerfile)
-    copy = f"cp -r {single_ground.machine.state}/images /inner/ && "
-    inner = f"{copy} {single_ground.machine.python} -m tiffin --root /inner build --progress=plain /context 2>&1"
-    mounts = [f"{first}:{first}:ro", f"{folder}:/context:ro", f"{single_ground.state}:{single_ground.state}:ro"]
+    folder = single_harness.context(dockerfile)
+    copy = f"cp -r {single_harness.cli.state}/images /inner/ && "
+    inner = f"{copy} {single_harness.cli.python} -m tiffin --root /inner build --progress=plain /context 2>&1"
+    mounts = [f"{first}:{first}:ro", f"{folder}:/context:ro", f"{single_harness.state}:{single_harness.state}:ro"]
     words = [word for mount in mounts for word in ("-v", mount)]
     environ = ["-e", f"PYTHONPATH={code}", "-e", "HOME=/tmp", "--tmpfs", "/inner"]
     options = ["--cap-add=ALL", "--security-opt", "seccomp=unconfined"]
-    done = single_ground.run("run", "--rm", *HOST_PROGRAMS, *words, *environ, *options, "minimal", "sh", "-c", inner)
+    done = single_harness.run("run", "--rm", *HOST_PROGRAMS, *words, *environ, *options, "minimal", "sh", "-c", inner)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("supervises system calls already") == 1
     assert " 3:4\n" in done.stdout and " 5:6\n" in done.stdout
 
 
-def test_capabilities_of_another_namespace_make_no_devices(ground: Ground) -> None:
+def test_capabilities_of_another_namespace_make_no_devices(harness: Harness) -> None:
     """With true owners only device nodes are answered for; who made himself root of a namespace is nobody in ours."""
     script = "unshare -Ur sh -c 'grep CapEff /proc/self/status; mknod /etc/node c 1 3'; ls /etc"
-    done = ground.run("run", "--rm", "-u", "33", "--security-opt", "seccomp=unconfined", "minimal", "sh", "-c", script)
+    done = harness.run("run", "--rm", "-u", "33", "--security-opt", "seccomp=unconfined", "minimal", "sh", "-c", script)
     assert "CapEff:\t000001ff" in done.stdout, done.stdout + done.stderr
     assert "node" not in done.stdout, "a user made a file where he may not write"

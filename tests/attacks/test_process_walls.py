@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import PRECIOUS, Ground
+from tests.attacks.harness import PRECIOUS, Harness
+from tests.support.cli_runner import wait_until
 from tests.support.minimal_image import base_files
 from tests.support.pods import MASKED_PROC
 from tests.support.raw_program import Call, raw_program
-from tests.support.run_machine import wait_until
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
@@ -54,9 +54,9 @@ NAMES = (
 )
 
 
-def capability_mask(ground: Ground) -> str:
+def capability_mask(harness: Harness) -> str:
     """Docker's fourteen, in a chroot without the one that leads out of it."""
-    names = [name for name in DEFAULT_CAPABILITIES if ground.tier != "chroot" or name != "SYS_CHROOT"]
+    names = [name for name in DEFAULT_CAPABILITIES if harness.tier != "chroot" or name != "SYS_CHROOT"]
     return f"{sum(1 << CAPABILITIES.index(name) for name in names):016x}"
 
 
@@ -87,13 +87,13 @@ class Held:
         }
 
 
-def careless(ground: Ground) -> list[str]:
+def careless(harness: Harness) -> list[str]:
     """What starts tiffin with all we have inheritable and ambient, as old container runtimes did (CVE-2022-24769)."""
     own = int(re.findall(r"CapPrm:\s+(\w+)", Path("/proc/self/status").read_text())[0], 16)
     if not own:
         return []
     names = ",".join(f"+{name.lower()}" for number, name in enumerate(CAPABILITIES) if own >> number & 1)
-    identity = ground.machine.identity
+    identity = harness.cli.identity
     user = [f"--reuid={identity['user']}", f"--regid={identity['group']}", "--clear-groups"] if identity else []
     return ["setpriv", *user, f"--inh-caps={names}", f"--ambient-caps={names}"]
 
@@ -107,16 +107,16 @@ def spoil() -> None:
 
 
 @contextlib.contextmanager
-def held(ground: Ground, entry: str, *options: str, fds: Sequence[int] = (), user: str = "") -> Iterator[Held]:
+def held(harness: Harness, entry: str, *options: str, fds: Sequence[int] = (), user: str = "") -> Iterator[Held]:
     mark = f"9{os.getpid():06d}{time.monotonic_ns() % 1000:03d}"  # seconds
     if entry == "RUN":
         dockerfile = "FROM minimal\n" + (f"USER {user}\n" if user else "") + f'RUN ["sleep", "{mark}"]\n'
-        words = ["build", "--no-cache", "--progress=plain", *options, str(ground.context(dockerfile))]
+        words = ["build", "--no-cache", "--progress=plain", *options, str(harness.context(dockerfile))]
     else:
         words = ["run", "--rm", *options, *(("-u", user) if user else ()), "minimal", "sleep", mark]
-    environment = {key: value for key, value in ground.machine.options().items() if key in ("env", "cwd")}
+    environment = {key: value for key, value in harness.cli.options().items() if key in ("env", "cwd")}
     process = subprocess.Popen(  # type: ignore[call-overload]
-        [*careless(ground), *ground.machine.argv(*words)],
+        [*careless(harness), *harness.cli.argv(*words)],
         **environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -157,10 +157,10 @@ def between(top: int, pid: int) -> list[int]:
 
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_credentials_are_exactly_these(every_ground: Ground, entry: str) -> None:
+def test_credentials_are_exactly_these(every_harness: Harness, entry: str) -> None:
     """Whatever tiffin's caller has and ignores, a command has Docker's capabilities, a filter, and signals that work."""
-    own = capability_mask(every_ground)
-    supervised = every_ground.tier != "chroot"  # owners or devices
+    own = capability_mask(every_harness)
+    supervised = every_harness.tier != "chroot"  # owners or devices
     wanted = {
         "CapInh": NONE,
         "CapPrm": own,
@@ -174,39 +174,39 @@ def test_credentials_are_exactly_these(every_ground: Ground, entry: str) -> None
         "SigIgn": NONE,
         "Umask": "0022",
     }
-    with held(every_ground, entry) as command:
+    with held(every_harness, entry) as command:
         status = command.status
         assert {name: status[name] for name in wanted} == wanted
-        if every_ground.tier != "chroot":
+        if every_harness.tier != "chroot":
             assert status["NSpid"].split()[2:] == ["1"], (
                 "the command is not process 1, or its init not in a namespace of its own"
             )
         assert status["NSsid"].split()[-1] == status["NSpid"].split()[-1], "the command is in the session of tiffin"
-        own_namespaces = set() if every_ground.tier == "chroot" else {"user", "mnt", "pid", "ipc", "uts"}
+        own_namespaces = set() if every_harness.tier == "chroot" else {"user", "mnt", "pid", "ipc", "uts"}
         assert command.namespaces == own_namespaces
     wanted |= {"CapPrm": NONE, "CapEff": NONE}
-    if every_ground.tier != "single":  # whose kernel knows one user
-        with held(every_ground, entry, user="33") as command:
+    if every_harness.tier != "single":  # whose kernel knows one user
+        with held(every_harness, entry, user="33") as command:
             status = command.status
             assert {name: status[name] for name in wanted} == wanted, "a user keeps what root had"
 
 
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_no_new_privileges(every_ground: Ground, entry: str) -> None:
-    with held(every_ground, entry, "--security-opt=no-new-privileges") as command:
+def test_no_new_privileges(every_harness: Harness, entry: str) -> None:
+    with held(every_harness, entry, "--security-opt=no-new-privileges") as command:
         status = command.status
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
         # what must be held to install a filter without it is not held on this way
-        own = capability_mask(every_ground)
+        own = capability_mask(every_harness)
         assert (status["CapInh"], status["CapAmb"]) == (NONE, NONE)
         assert (status["CapPrm"], status["CapEff"], status["CapBnd"]) == (own, own, own)
 
 
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_without_a_network_there_is_none_of_the_machine(every_ground: Ground, entry: str) -> None:
-    with held(every_ground, entry, "--network=none") as command:
+def test_without_a_network_there_is_none_of_the_machine(every_harness: Harness, entry: str) -> None:
+    with held(every_harness, entry, "--network=none") as command:
         assert "net" in command.namespaces
         devices = [
             line.split(":")[0].strip() for line in Path(f"/proc/{command.pid}/net/dev").read_text().splitlines()[2:]
@@ -217,11 +217,11 @@ def test_without_a_network_there_is_none_of_the_machine(every_ground: Ground, en
 @pytest.mark.attack("T31")
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may look at the descriptors of tiffin's own processes")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_no_process_of_a_sandbox_holds_a_file_of_the_machine(every_ground: Ground, entry: str) -> None:
+def test_no_process_of_a_sandbox_holds_a_file_of_the_machine(every_harness: Harness, entry: str) -> None:
     """The command has its three streams; what is above it, which it may get at one day, has nothing to be had."""
     with (
-        (every_ground.canary / "file").open("r+") as canary,
-        held(every_ground, entry, fds=[canary.fileno()]) as command,
+        (every_harness.canary / "file").open("r+") as canary,
+        held(every_harness, entry, fds=[canary.fileno()]) as command,
     ):
         assert targets(command.tiffin)[canary.fileno()] == canary.name, "the canary was not handed down"
         assert sorted(targets(command.pid)) == [0, 1, 2]
@@ -262,28 +262,30 @@ def targets(pid: int) -> dict[int, str]:
 @pytest.mark.skipif(os.getuid() != 0, reason="masking /proc as a container runtime does takes root")
 @pytest.mark.parametrize("options", [(), ("--cap-add=ALL",)], ids=["usual", "every capability"])
 @pytest.mark.parametrize("tier", ["range", "single"])
-def test_processes_of_the_machine_are_seen_but_closed(root_ground: Ground, tier: str, options: tuple[str, ...]) -> None:
+def test_processes_of_the_machine_are_seen_but_closed(
+    root_harness: Harness, tier: str, options: tuple[str, ...]
+) -> None:
     """Where /proc is masked, a sandbox shows the machine's own: numbers, and nothing of what is in them."""
     script = (
         "for place in /proc/[0-9]*; do echo $place; tr '\\0' '\\n' < $place/environ; "
-        f"cat $place/root/{root_ground.canary}/file $place/cwd/canary/file; ls -l $place/fd $place/exe; done 2>/dev/null; true"
+        f"cat $place/root/{root_harness.canary}/file $place/cwd/canary/file; ls -l $place/fd $place/exe; done 2>/dev/null; true"
     )
     words = ("run", "--rm", f"--isolation={tier}", *options, "minimal", "sh", "-c", script)
     env = {"CANARY_OF_THE_HOST": PRECIOUS}
-    with (root_ground.canary / "file").open() as canary:
+    with (root_harness.canary / "file").open() as canary:
         done = subprocess.run(
-            [*MASKED_PROC, *root_ground.machine.argv(*words)],
+            [*MASKED_PROC, *root_harness.cli.argv(*words)],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             pass_fds=[canary.fileno()],
             timeout=60,
-            **root_ground.machine.options(**env),  # type: ignore[call-overload]
+            **root_harness.cli.options(**env),  # type: ignore[call-overload]
         )
     assert done.returncode == 0, done.stderr
     assert f"/proc/{os.getpid()}\n" in done.stdout, "the machine's own /proc is not shown"
     assert PRECIOUS not in done.stdout, "a command reads what tiffin has"
-    assert str(root_ground.canary) not in done.stdout, "a command sees paths of the machine"
+    assert str(root_harness.canary) not in done.stdout, "a command sees paths of the machine"
 
 
 # -- calls -----------------------------------------------------------------------------------------------------------
@@ -306,15 +308,15 @@ FORBIDDEN: dict[str, tuple[Call, int]] = {
 }
 
 
-def errnos(ground: Ground, entry: str, calls: dict[str, Sequence[Call]], *options: str) -> dict[str, int]:
+def errnos(harness: Harness, entry: str, calls: dict[str, Sequence[Call]], *options: str) -> dict[str, int]:
     """The errno of the last call of each program, 0 for success."""
     programs: dict[str, bytes | str | None] = {f"bin/raw-{name}": raw_program(*row) for name, row in calls.items()}
-    ground.machine.make_image(base_files(), programs, name="raw", config={"Env": ["PATH=/bin"]})
+    harness.cli.make_image(base_files(), programs, name="raw", config={"Env": ["PATH=/bin"]})
     script = 'for name in /bin/raw-*; do $name; echo "result ${name#/bin/raw-} $?."; done'
     if entry == "RUN":
-        text = ground.output(f"FROM raw\nRUN {script}\n", *options)
+        text = harness.output(f"FROM raw\nRUN {script}\n", *options)
     else:
-        done = ground.run("run", "--rm", *options, "raw", "sh", "-c", script)
+        done = harness.run("run", "--rm", *options, "raw", "sh", "-c", script)
         assert done.returncode == 0, done.stderr
         text = done.stdout
     found = {name: int(number) for name, number in re.findall(r"result (\w+) (\d+)\.", text)}
@@ -324,22 +326,22 @@ def errnos(ground: Ground, entry: str, calls: dict[str, Sequence[Call]], *option
 
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_calls_that_the_filter_alone_forbids(every_ground: Ground, entry: str) -> None:
+def test_calls_that_the_filter_alone_forbids(every_harness: Harness, entry: str) -> None:
     """Each has another errno without the filter, as none of them gets as far as to need a capability."""
     calls = {name: (call,) for name, (call, _) in FORBIDDEN.items()}
     wanted = {name: number for name, (_, number) in FORBIDDEN.items()}
-    assert errnos(every_ground, entry, calls) == wanted
-    if every_ground.tier == "single":
+    assert errnos(every_harness, entry, calls) == wanted
+    if every_harness.tier == "single":
         del calls["clone3"]  # the filter of the supervisor refuses it, too
-    without = errnos(every_ground, entry, calls, "--security-opt=seccomp=unconfined")
+    without = errnos(every_harness, entry, calls, "--security-opt=seccomp=unconfined")
     assert {name for name, number in without.items() if number == wanted[name]} == set(), "the calls prove nothing"
 
 
 @pytest.mark.attack("T23")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_a_root_in_the_root_leads_nowhere(every_ground: Ground, entry: str) -> None:
+def test_a_root_in_the_root_leads_nowhere(every_harness: Harness, entry: str) -> None:
     """The oldest way out of a chroot: another one below the working directory, and then up."""
-    path = os.fsencode(every_ground.canary / "file")
+    path = os.fsencode(every_harness.canary / "file")
     way = [
         ("mkdirat", (-100, b"/tmp/below", 0o755)),
         ("chroot", (b"/tmp/below",)),
@@ -351,18 +353,18 @@ def test_a_root_in_the_root_leads_nowhere(every_ground: Ground, entry: str) -> N
         "here": (("openat", (-100, path, os.O_RDWR)),),
         "above": (("openat", (-100, b"../" * 40 + path[1:], os.O_RDWR)),),
     }
-    assert errnos(every_ground, entry, calls) == dict.fromkeys(calls, ENOENT), "a command got out of its root"
-    if every_ground.tier == "chroot":  # whatever is asked for: with that capability it would
-        assert errnos(every_ground, "run", calls, "--cap-add=SYS_CHROOT") == dict.fromkeys(calls, ENOENT)
+    assert errnos(every_harness, entry, calls) == dict.fromkeys(calls, ENOENT), "a command got out of its root"
+    if every_harness.tier == "chroot":  # whatever is asked for: with that capability it would
+        assert errnos(every_harness, "run", calls, "--cap-add=SYS_CHROOT") == dict.fromkeys(calls, ENOENT)
 
 
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_abstract_sockets_of_the_machine_are_out_of_reach(every_ground: Ground, entry: str) -> None:
+def test_abstract_sockets_of_the_machine_are_out_of_reach(every_harness: Harness, entry: str) -> None:
     """CVE-2020-15257: with the machine's own network their names are visible; Landlock keeps them shut."""
     if not has_scopes():
         pytest.skip("the kernel has no Landlock scopes (Linux 6.12)")
-    name = f"tiffin-{os.getpid()}-{every_ground.tier}-{entry}".encode()
+    name = f"tiffin-{os.getpid()}-{every_harness.tier}-{entry}".encode()
 
     def reach(name: bytes) -> Call:
         address = UNIX_ADDRESS + name
@@ -384,20 +386,20 @@ def test_abstract_sockets_of_the_machine_are_out_of_reach(every_ground: Ground, 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(b"\0" + name)
         server.listen()
-        assert errnos(every_ground, entry, calls) == {"host": EPERM, "nobody": ECONNREFUSED, "own": 0}
+        assert errnos(every_harness, entry, calls) == {"host": EPERM, "nobody": ECONNREFUSED, "own": 0}
         if entry == "run":
-            assert errnos(every_ground, entry, calls, "--privileged")["host"] == 0, "the calls prove nothing"
+            assert errnos(every_harness, entry, calls, "--privileged")["host"] == 0, "the calls prove nothing"
 
 
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_processes_of_the_machine_get_no_signals(every_ground: Ground, entry: str) -> None:
+def test_processes_of_the_machine_get_no_signals(every_harness: Harness, entry: str) -> None:
     """With a pid namespace they are not there; root in a chroot sees them and is kept off by Landlock."""
-    if every_ground.tier == "chroot" and not has_scopes():
+    if every_harness.tier == "chroot" and not has_scopes():
         pytest.skip("the kernel has no Landlock scopes (Linux 6.12)")
     calls: dict[str, Sequence[Call]] = {"kill": (("kill", (os.getpid(), 0)),), "init": (("kill", (1, 0)),)}
-    wanted = {"kill": EPERM, "init": EPERM} if every_ground.tier == "chroot" else {"kill": ESRCH, "init": 0}
-    assert errnos(every_ground, entry, calls) == wanted
+    wanted = {"kill": EPERM, "init": EPERM} if every_harness.tier == "chroot" else {"kill": ESRCH, "init": 0}
+    assert errnos(every_harness, entry, calls) == wanted
 
 
 def has_scopes() -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import PRECIOUS, Ground, fingerprint, make_canary
+from tests.attacks.harness import PRECIOUS, Harness, fingerprint, make_canary
 from tests.conftest import CHECKOUT
 from tests.support.minimal_image import base_files
 from tiffin.builder.errors import TiffinError
@@ -282,30 +282,30 @@ def test_removal_removes_nothing_else(arena: Path) -> None:
 @pytest.mark.attack("T5", "T14")
 @pytest.mark.userns
 @pytest.mark.xdist_group("attacks")
-def test_whole_builds_under_a_racer(ground: Ground) -> None:
+def test_whole_builds_under_a_racer(harness: Harness) -> None:
     """The context is swapped while builds copy it and bind it: what lies outside is never in an image."""
-    ground.machine.make_image(base_files(), name="minimal", config={"Env": ["PATH=/bin"]})
-    folder = ground.context(
+    harness.cli.make_image(base_files(), name="minimal", config={"Env": ["PATH=/bin"]})
+    folder = harness.context(
         "FROM minimal\nCOPY d /copied\nRUN cat /copied/file\n"
         "RUN --mount=type=bind,source=d,target=/bound cat /bound/file\n"
         "RUN --mount=type=bind,source=d,target=/w,rw cat /w/file && touch /w/file && rm -rf /w/open\n",
-        {"d/file": "harmless", "d/open/inner": "harmless", "l": f"-> {ground.canary}"},
+        {"d/file": "harmless", "d/open/inner": "harmless", "l": f"-> {harness.canary}"},
     )
     # few enough swaps that some builds come to their end
     with Racer.swapping(folder / "d", folder / "l", pause_seconds=0.0005):
         for _ in range(8):
-            done = ground.build(folder)
+            done = harness.build(folder)
             assert PRECIOUS not in done.stderr, "a build copied or bound what lies outside its context"
 
 
 @pytest.mark.attack("T5")
 @pytest.mark.userns
 @pytest.mark.xdist_group("attacks")
-def test_whole_commands_without_openat2(root_ground: Ground) -> None:
+def test_whole_commands_without_openat2(root_harness: Harness) -> None:
     """Under a seccomp profile older than openat2 sandboxes are made by our own walk."""
-    links: dict[str, bytes | str | None] = {"inside": "-> /srv", "out": f"-> ../../..{root_ground.canary}"}
-    root_ground.machine.make_image(base_files(), links, name="walked", config={"Env": ["PATH=/bin"]})
-    folder = root_ground.context(
+    links: dict[str, bytes | str | None] = {"inside": "-> /srv", "out": f"-> ../../..{root_harness.canary}"}
+    root_harness.cli.make_image(base_files(), links, name="walked", config={"Env": ["PATH=/bin"]})
+    folder = root_harness.context(
         "FROM walked\nRUN --mount=type=cache,target=/inside/cache echo kept > /srv/cache/x\n"
         "RUN --mount=type=bind,source=d,target=/out/d cat /out/d/file; echo harmless > /out/d/file; true\n",
         {"d/file": "harmless"},
@@ -316,11 +316,11 @@ def test_whole_commands_without_openat2(root_ground: Ground) -> None:
         ("run", "--rm", "-v", f"{folder}/d:/inside/d:ro", "walked", "cat", "/srv/d/file"),
     ):
         done = subprocess.run(
-            [sys.executable, "-c", script, *root_ground.machine.argv(*words)],
+            [sys.executable, "-c", script, *root_harness.cli.argv(*words)],
             capture_output=True,
             text=True,
             timeout=60,
-            **{**root_ground.machine.options(), "cwd": CHECKOUT},  # type: ignore[call-overload]
+            **{**root_harness.cli.options(), "cwd": CHECKOUT},  # type: ignore[call-overload]
         )
         assert done.returncode == 0, done.stderr
     assert "harmless" in done.stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import error_of
+from tests.attacks.harness import error_of
 from tests.conftest import Run
 from tests.fakes.registry import PASSWORD, TOKEN, USER, Fake, fake_registry
 from tests.support.servers import make_certificate

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import Ground
+from tests.attacks.harness import Harness
 from tests.integration.layer_round_trip import view
 from tests.support.servers import Registry
 
@@ -87,16 +87,16 @@ def unpacked(root: Path) -> dict[str, tuple[object, ...]]:
 
 
 @pytest.mark.attack("T36")
-def test_layers_come_back_as_they_went(each_ground: Ground, registry: Registry, tmp_path: Path) -> None:
+def test_layers_come_back_as_they_went(each_harness: Harness, registry: Registry, tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can unpack owners and devices")
-    folder = each_ground.context(STEPS, {"special.tar": special()})
+    folder = each_harness.context(STEPS, {"special.tar": special()})
     os.utime(folder / "special.tar", (EPOCH - 5, EPOCH - 5))
-    name = f"{registry.host}/round:{each_ground.tier}"
-    done = each_ground.build(folder, "--push", "-t", name, env={"SOURCE_DATE_EPOCH": str(EPOCH)})
+    name = f"{registry.host}/round:{each_harness.tier}"
+    done = each_harness.build(folder, "--push", "-t", name, env={"SOURCE_DATE_EPOCH": str(EPOCH)})
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out.tar"
-    there = Ground.of(tmp_path)
+    there = Harness.of(tmp_path)
     pulled = there.context(f"FROM {name}\n")
     assert there.build(pulled, "-o", f"type=tar,dest={out}").returncode == 0
     image = tmp_path / "oci"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import Ground, error_of
+from tests.attacks.harness import Harness, error_of
 from tests.fakes.registry import PASSWORD, USER, fake_registry
 from tests.support.minimal_image import base_files
 from tests.support.unprivileged import readable
@@ -80,25 +80,25 @@ def said(done: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.mark.attack("T24")
 @pytest.mark.parametrize("fails", [False, True])
-def test_secrets_of_a_build_stay_in_it(each_ground: Ground, fails: bool) -> None:
+def test_secrets_of_a_build_stay_in_it(each_harness: Harness, fails: bool) -> None:
     """Secret mounts as file and variable, with every report there is, at --debug, when it works and when it fails."""
-    machine = each_ground.machine
-    reports = machine.folder / "reports"
+    cli = each_harness.cli
+    reports = cli.folder / "reports"
     reports.mkdir(exist_ok=True)
-    machine.own(reports)
-    secret = machine.folder / "secret-file"
+    cli.own(reports)
+    secret = cli.folder / "secret-file"
     secret.write_text(CANARY)
     secret.chmod(0o600)
-    machine.own(secret)
+    cli.own(secret)
     step = (
         "RUN --mount=type=secret,id=one --mount=type=secret,id=two,env=TWO --mount=type=secret,id=one,target=/etc/deep/s,mode=0444 "
         'test "$(cat /run/secrets/one)" = "$TWO" && test -s /etc/deep/s && touch /made'
     )
-    folder = each_ground.context(
+    folder = each_harness.context(
         f'FROM minimal\n{step}\nRUN test ! -e /etc/deep && test -z "$TWO" {"&& exit 7" if fails else ""}\n'
     )
-    before = set(places(each_ground.state))
-    done = each_ground.run(
+    before = set(places(each_harness.state))
+    done = each_harness.run(
         *(
             "--debug",
             "build",
@@ -119,7 +119,7 @@ def test_secrets_of_a_build_stay_in_it(each_ground: Ground, fails: bool) -> None
     )
     said(done)
     assert (done.returncode != 0) == fails, done.stderr
-    assert set(places(each_ground.state)) == before, "a secret is in the state directory"
+    assert set(places(each_harness.state)) == before, "a secret is in the state directory"
     assert places(reports) == [], "a secret is in a report, a shared cache or an image"
     if not fails:
         with tarfile.open(reports / "image.tar") as tar:
@@ -130,19 +130,19 @@ def test_secrets_of_a_build_stay_in_it(each_ground: Ground, fails: bool) -> None
                 for data in unpacked(tar.extractfile(member).read())
             )  # type: ignore[union-attr]
     for words in (("history", "secretive"), ("inspect", "secretive"), ("cache", "ls"), ("images",)):
-        said(each_ground.run("--debug", *words))
+        said(each_harness.run("--debug", *words))
     subprocess.run(["rm", "-rf", reports, secret], check=True)
 
 
 @pytest.mark.attack("T24")
-def test_missing_and_odd_secrets_are_not_quoted(ground: Ground) -> None:
+def test_missing_and_odd_secrets_are_not_quoted(harness: Harness) -> None:
     for words in (
         ("--secret", f"id=a,src=/nowhere,{CANARY}"),
         ("--secret", f"id=a,value={CANARY}"),
         ("--build-context", f"x=https://user:{CANARY}@127.0.0.1:9/x.tar"),
         ("--cache-from", f"type=registry,ref=user:{CANARY}@127.0.0.1:9/x"),
     ):
-        done = ground.build("FROM minimal\nRUN --mount=type=secret,id=a,required=true true\n", *words)
+        done = harness.build("FROM minimal\nRUN --mount=type=secret,id=a,required=true true\n", *words)
         if words[0] != "--secret":
             said(done)
         assert done.returncode == 0 or error_of(done)
@@ -150,34 +150,41 @@ def test_missing_and_odd_secrets_are_not_quoted(ground: Ground) -> None:
 
 @pytest.mark.attack("T24")
 @pytest.mark.parametrize("way", ["pull", "push", "build", "login", "wrong", "debug"])
-def test_credentials_are_not_shown(ground: Ground, way: str) -> None:
+def test_credentials_are_not_shown(harness: Harness, way: str) -> None:
     """CVE-2019-13509: passwords of registries in debug logs and errors."""
-    config = ground.machine.folder / "docker-config"
+    config = harness.cli.folder / "docker-config"
     config.mkdir(exist_ok=True)
     with fake_registry(auth="basic", password=CANARY if way != "wrong" else PASSWORD) as fake:
         (config / "config.json").write_text(json.dumps({"auths": {fake.host: {"auth": ENCODED}}}))
-        ground.machine.own(config)
+        harness.cli.own(config)
         env = {"DOCKER_CONFIG": str(config)}
         words = {
             "pull": ("--debug", "pull", f"{fake.host}/nothing"),
             "push": ("--debug", "push", f"{fake.host}/secretive:1"),
-            "build": ("--debug", "build", "--progress=plain", ground.context(f"FROM {fake.host}/nothing\n")),
+            "build": ("--debug", "build", "--progress=plain", harness.context(f"FROM {fake.host}/nothing\n")),
             "login": ("--debug", "login", "-u", USER, "--password-stdin", fake.host),
             "wrong": ("--debug", "pull", f"{fake.host}/nothing"),
-            "debug": ("--debug", "build", "--push", "-t", f"{fake.host}/x", ground.context("FROM minimal\nRUN true\n")),
+            "debug": (
+                "--debug",
+                "build",
+                "--push",
+                "-t",
+                f"{fake.host}/x",
+                harness.context("FROM minimal\nRUN true\n"),
+            ),
         }[way]
         if way == "push":
-            ground.run("tag", "minimal", f"{fake.host}/secretive:1")
-        done = ground.run(*words, env=env, input=CANARY if way == "login" else None)
+            harness.run("tag", "minimal", f"{fake.host}/secretive:1")
+        done = harness.run(*words, env=env, input=CANARY if way == "login" else None)
         said(done)
         assert fake.log, "nobody was asked"
-        assert places(ground.state) == [], "credentials are in the state directory"
+        assert places(harness.state) == [], "credentials are in the state directory"
     (config / "config.json").unlink()
-    ground.run("rmi", f"{fake.host}/secretive:1")
+    harness.run("rmi", f"{fake.host}/secretive:1")
 
 
 @pytest.mark.attack("T24")
-def test_credentials_in_urls_are_not_shown(ground: Ground) -> None:
+def test_credentials_in_urls_are_not_shown(harness: Harness) -> None:
     """CVE-2023-26054, CVE-2025-0495: user and password of a URL in errors, history, records."""
     with fake_registry() as fake:
         fake.put(b"content")
@@ -191,7 +198,7 @@ def test_credentials_in_urls_are_not_shown(ground: Ground) -> None:
             f"FROM minimal\nADD {git_at} /x\n",
             f"FROM minimal\nADD {git_at}#main:sub /x\n",
         ):
-            done = ground.build(dockerfile)
+            done = harness.build(dockerfile)
             errors = "\n".join(line for line in done.stderr.splitlines() if line.startswith(("error:", "warning:")))
             assert CANARY not in errors, f"a password of a URL is in an error: {errors}"
         for words in (
@@ -200,20 +207,20 @@ def test_credentials_in_urls_are_not_shown(ground: Ground) -> None:
             ("build", f"http://{USER}:{CANARY}@127.0.0.1:9/x.tar"),
             ("build", f"http://127.0.0.1:9/x.tar?signature={CANARY}"),
         ):
-            said(ground.run("--debug", *words, env={}))
+            said(harness.run("--debug", *words, env={}))
 
 
 @pytest.mark.attack("T24")
-def test_tokens_for_git_are_on_no_command_line(ground: Ground, tmp_path: Path) -> None:
+def test_tokens_for_git_are_on_no_command_line(harness: Harness, tmp_path: Path) -> None:
     """Git's own processes can be seen by everybody on a machine."""
-    seen = ground.machine.folder / "seen"
-    folder = ground.machine.folder / "fake-bin"
+    seen = harness.cli.folder / "seen"
+    folder = harness.cli.folder / "fake-bin"
     folder.mkdir()
     (folder / "git").write_text(f'#!/bin/sh\necho "$0 $@" >> {seen}\nexit 1\n')
     (folder / "git").chmod(0o755)
-    ground.machine.own(folder)
-    context = ground.context("FROM minimal\nADD https://127.0.0.1:9/x.git /x\n")
-    done = ground.run(
+    harness.cli.own(folder)
+    context = harness.context("FROM minimal\nADD https://127.0.0.1:9/x.git /x\n")
+    done = harness.run(
         *("--debug", "build", "--secret", "id=GIT_AUTH_TOKEN,env=TOKEN_OF_GIT", context),
         env={"PATH": f"{folder}:/usr/bin:/bin", "TOKEN_OF_GIT": CANARY},
     )
@@ -228,12 +235,12 @@ def test_tokens_for_git_are_on_no_command_line(ground: Ground, tmp_path: Path) -
 
 
 @pytest.mark.attack("T24")
-def test_secrets_of_an_image_build_on_it_only(ground: Ground) -> None:
+def test_secrets_of_an_image_build_on_it_only(harness: Harness) -> None:
     """A build argument is the Dockerfile's own and stays in history, as with docker; one that only RUN sees is in no configuration."""
-    ground.machine.make_image(base_files(), name="minimal", config={"Env": ["PATH=/bin"]})
-    ground.output(
+    harness.cli.make_image(base_files(), name="minimal", config={"Env": ["PATH=/bin"]})
+    harness.output(
         f'FROM minimal\nARG TOKEN\nRUN test "$TOKEN" = {CANARY}\n', "-t", "argued", "--build-arg", f"TOKEN={CANARY}"
     )
-    config = json.loads(ground.run("inspect", "argued").stdout)[0]["Config"]
+    config = json.loads(harness.run("inspect", "argued").stdout)[0]["Config"]
     assert CANARY not in json.dumps(config), "a build argument became a variable of the image"
-    ground.run("rmi", "argued")
+    harness.run("rmi", "argued")

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import PRECIOUS, Ground, error_of, fingerprint
+from tests.attacks.harness import PRECIOUS, Harness, error_of, fingerprint
 from tests.support.cache_servers import running_redis
-from tests.support.run_machine import own_machine
+from tests.support.cli_runner import own_cli
 from tests.support.servers import TIED, ended
 from tests.support.serving import serving
 from tiffin.builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
@@ -151,10 +151,10 @@ def test_rows_and_layers_of_redis_have_a_limit(tmp_path: Path) -> None:
 
 @pytest.mark.attack("T11", "T20")
 @pytest.mark.network
-def test_a_served_cache_bears_with_any_question(root_ground: Ground) -> None:
-    argv = root_ground.machine.argv("cache", "serve", "--no-token", "--listen", "127.0.0.1:0", "--upstream=127.0.0.1:9")
+def test_a_served_cache_bears_with_any_question(root_harness: Harness) -> None:
+    argv = root_harness.cli.argv("cache", "serve", "--no-token", "--listen", "127.0.0.1:0", "--upstream=127.0.0.1:9")
     server = subprocess.Popen(  # type: ignore[call-overload]
-        [*TIED, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **root_ground.machine.options()
+        [*TIED, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **root_harness.cli.options()
     )
     with ended(server):
         port = int(server.stdout.readline().rpartition(b":")[2])
@@ -191,7 +191,7 @@ def test_records_that_lie_never_become_an_image(tmp_path: Path, lie: str) -> Non
     shared = tmp_path / "shared"
     (tmp_path / "context").mkdir()
     (tmp_path / "context/Dockerfile").write_text("FROM minimal\nRUN echo right > /made\nRUN cat /made > /again\n")
-    with own_machine(tmp_path / "a") as first, own_machine(tmp_path / "b") as second:
+    with own_cli(tmp_path / "a") as first, own_cli(tmp_path / "b") as second:
         made = first.run("build", "-q", "--cache-to", f"type=dir,path={shared},mode=max", tmp_path / "context")
         assert made.returncode == 0, made.stderr
         rows = list((shared / "records").glob("*/*"))
@@ -204,7 +204,7 @@ def test_records_that_lie_never_become_an_image(tmp_path: Path, lie: str) -> Non
         words = ("-t", "made", "-o", f"type=docker,dest={archive}", "--cache-from", f"type=dir,path={shared}")
         done = second.run("build", "--progress=plain", *words, tmp_path / "context")
         assert rows and done.returncode == 0, done.stderr
-        with own_machine(tmp_path / "c") as third:
+        with own_cli(tmp_path / "c") as third:
             assert third.run("load", "-i", archive).returncode == 0
             assert third.output("made", "cat", "/again") == "right\n"
         assert not first.left() and not second.left()
@@ -218,15 +218,15 @@ def test_signatures_are_of_one_kind_and_one_name(tmp_path: Path) -> None:
         signer_of(key)
     key.write_bytes(b"x" * 16)
     signer = signer_of(key)
-    row = signer.seal("name", b"{}")
-    assert signer.open("name", row) == b"{}"
+    row = signer.sign("name", b"{}")
+    assert signer.verify("name", row) == b"{}"
     for name, other in (
         ("name2", row),
         ("name", row.replace(b"hmac-sha256:", b"ed25519:")),
         ("name", row.replace(b"{", b'{"a":1,')),
     ):
         with pytest.raises(CorruptError):
-            signer.open(name, other)
+            signer.verify(name, other)
 
 
 # -- directories -----------------------------------------------------------------------------------------------------
@@ -266,12 +266,12 @@ def test_fifos_in_a_shared_directory_are_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("T1", "T7")
-def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
+def test_layouts_lead_nowhere_else(root_harness: Harness, tmp_path: Path) -> None:
     """A directory that somebody else made: paths and links out of it, and fifos that would be waited for."""
     outside = tmp_path / "outside"
     outside.mkdir()
     saved = tmp_path / "image.tar"
-    assert root_ground.run("save", "-o", saved, "minimal").returncode == 0
+    assert root_harness.run("save", "-o", saved, "minimal").returncode == 0
     subprocess.run(["tar", "-xf", saved, "-C", outside], check=True)
     manifest = json.loads((outside / "manifest.json").read_text())
     layer = bytes(20480)  # an empty one that nobody has: what is here already is not read
@@ -295,35 +295,35 @@ def test_layouts_lead_nowhere_else(root_ground: Ground, tmp_path: Path) -> None:
         (folder / "config").write_text(json.dumps(document))
         listed = layers or manifest[0]["Layers"]
         (folder / "manifest.json").write_text(json.dumps([{"Config": config, "RepoTags": ["evil"], "Layers": listed}]))
-        error = error_of(root_ground.run("load", "-i", folder))
+        error = error_of(root_harness.run("load", "-i", folder))
         assert "leads out of" in error or "is not a file" in error, error
     hostile = tmp_path / "hostile"
     shutil.copytree(outside, hostile)
     blob = next(path for path in (hostile / "blobs/sha256").iterdir() if path.name == json.loads((hostile / "index.json").read_text())["manifests"][0]["digest"][7:])  # fmt: skip
     blob.unlink()
     os.mkfifo(blob)
-    assert "is not a file" in error_of(root_ground.run("load", "-i", hostile))
+    assert "is not a file" in error_of(root_harness.run("load", "-i", hostile))
 
 
 @pytest.mark.attack("T10", "T20")
 def test_archives_are_what_their_digests_say(
-    root_ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root_harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved, folder = tmp_path / "image.tar", tmp_path / "layout"
     folder.mkdir()
-    assert root_ground.run("save", "-o", saved, "minimal").returncode == 0
+    assert root_harness.run("save", "-o", saved, "minimal").returncode == 0
     subprocess.run(["tar", "-xf", saved, "-C", folder], check=True)
-    with own_machine(tmp_path / "empty") as machine:
-        shutil.rmtree(machine.state)
+    with own_cli(tmp_path / "empty") as cli:
+        shutil.rmtree(cli.state)
         for blob in (folder / "blobs/sha256").iterdir():
             data = blob.read_bytes()
             blob.chmod(0o644)
             for damaged in (data[:-1] + bytes([data[-1] ^ 1]), data + b" "):  # the second is as good a document
                 blob.write_bytes(damaged)
-                assert error_of(machine.run("load", "-i", folder)), f"a damaged {blob.name} is taken"
-            assert machine.run("images", "-q").stdout == ""
+                assert error_of(cli.run("load", "-i", folder)), f"a damaged {blob.name} is taken"
+            assert cli.run("images", "-q").stdout == ""
             blob.write_bytes(data)
-        assert machine.run("load", "-i", folder).returncode == 0
+        assert cli.run("load", "-i", folder).returncode == 0
     for limit, match in (("MAX_MEMBERS", "more than 2 members"), ("MAX_DOCUMENT_BYTES", "too large")):
         monkeypatch.setattr(f"tiffin.builder.image.archive.{limit}", 2)
         with pytest.raises(ImageError, match=match):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import Ground, error_of
+from tests.attacks.harness import Harness, error_of
 from tests.conftest import CHECKOUT
 from tests.support.minimal_image import base_files, write_image
 from tests.support.unprivileged import WITHOUT_IDS, Users, has_ids, interpreter, remove_folder
@@ -96,10 +96,10 @@ def test_umask_decides_nothing(users: Users, umask: int) -> None:
 @pytest.mark.attack("T30")
 @pytest.mark.xdist_group("attacks")
 @pytest.mark.skipif(has_ids(), reason="newuidmap, which is set-uid, writes no id maps under strace")
-def test_no_predictable_names_in_tmp(root_ground: Ground, tmp_path: Path) -> None:
+def test_no_predictable_names_in_tmp(root_harness: Harness, tmp_path: Path) -> None:
     """Nothing is written below /tmp but what was asked for."""
     trace = tmp_path / "trace"
-    folder = root_ground.context("FROM minimal\nCOPY Dockerfile /x\nRUN true\n")
+    folder = root_harness.context("FROM minimal\nCOPY Dockerfile /x\nRUN true\n")
     argv = [
         "strace",
         "-f",
@@ -112,13 +112,13 @@ def test_no_predictable_names_in_tmp(root_ground: Ground, tmp_path: Path) -> Non
         str(trace),
     ]
     subprocess.run(
-        [*argv, *root_ground.machine.argv("build", "--no-cache", folder)],
+        [*argv, *root_harness.cli.argv("build", "--no-cache", folder)],
         check=True,
         capture_output=True,
         timeout=120,
-        **root_ground.machine.options(),
+        **root_harness.cli.options(),
     )  # type: ignore[call-overload]
-    own = (str(root_ground.machine.folder), str(tmp_path))
+    own = (str(root_harness.cli.folder), str(tmp_path))
     made = [
         line for line in trace.read_text(errors="replace").splitlines()
         if ('"/tmp' in line or '"/var/tmp' in line or '"/dev/shm' in line) and ("O_CREAT" in line or "mk" in line or "symlink" in line) and not any(place in line for place in own)
@@ -157,20 +157,20 @@ CHANGES = {
 @pytest.mark.userns
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.xdist_group("attacks")
-def test_builds_that_differ_share_nothing_wrong(root_ground: Ground, name: str) -> None:
+def test_builds_that_differ_share_nothing_wrong(root_harness: Harness, name: str) -> None:
     """CVE-2024-24557: an instruction that is not in the key lets one Dockerfile poison another."""
     first, second = CHANGES[name]
     files = {"a": "content of a", "b": "content of b"}
-    root_ground.machine.make_image({**base(), "only-here": b"x"}, name="otherbase", config={"Env": ["PATH=/bin"]})
+    root_harness.cli.make_image({**base(), "only-here": b"x"}, name="otherbase", config={"Env": ["PATH=/bin"]})
     words = ("--allow=security.insecure", "--progress=plain", "-q")
     bases = ("minimal", "otherbase" if name == "base" else "minimal")
     fresh: list[str] = []
     for use_cache in (False, True):
         ids = []
         for name_of_base, text in zip(bases, (first, second), strict=True):
-            folder = root_ground.context(f"FROM {name_of_base}\n{text}\nRUN true\n", files)
+            folder = root_harness.context(f"FROM {name_of_base}\n{text}\nRUN true\n", files)
             more = () if use_cache else ("--no-cache",)
-            done = root_ground.run("build", *words, *more, folder, env={"SOURCE_DATE_EPOCH": "1700000000"})
+            done = root_harness.run("build", *words, *more, folder, env={"SOURCE_DATE_EPOCH": "1700000000"})
             assert done.returncode == 0, done.stderr
             ids.append(done.stdout.strip())
         if use_cache:
@@ -185,15 +185,15 @@ def base() -> dict[str, bytes | str | None]:
 @pytest.mark.attack("T21")
 @pytest.mark.userns
 @pytest.mark.xdist_group("attacks")
-def test_pulled_images_are_no_cache(root_ground: Ground) -> None:
+def test_pulled_images_are_no_cache(root_harness: Harness) -> None:
     """An image that claims to be the result of a step is not taken for it."""
     step = "RUN echo honest > /result"
     history = [{"created_by": "base"}, {"created_by": f"/bin/sh -c {step[4:]}"}, {"created_by": step}]
-    root_ground.machine.make_image(
+    root_harness.cli.make_image(
         base(), {"result": b"poisoned"}, name="poison", config={"Env": ["PATH=/bin"], "History": history}
     )
-    folder = root_ground.context(f"FROM minimal\n{step}\nRUN cat /result\n")
-    done = root_ground.run("build", "--progress=plain", folder)
+    folder = root_harness.context(f"FROM minimal\n{step}\nRUN cat /result\n")
+    done = root_harness.run("build", "--progress=plain", folder)
     assert done.returncode == 0 and "honest" in done.stderr and "poisoned" not in done.stderr
 
 
@@ -237,7 +237,7 @@ from tiffin.builder.layer.unpack import unpack
 import io
 sys.path.insert(0, {checkout!r} + "/tests/unit/layer")
 from layer_samples import archive, raw
-snapshots = Snapshots(state, "flavor")
+snapshots = Snapshots(state, "idmap_tag")
 tar = archive(raw("d/", "dir"), raw("d/f", data=b"x" * 5000), raw("l", "symlink", link="d/f")).getvalue()
 diff_id = Digest.of(tar)
 with state.scratch("unpack") as scratch:
@@ -328,11 +328,11 @@ def check_store(state_path: Path) -> None:
         assert record.diff_id
     table.close()
     assert warnings == [], "the local cache was damaged"
-    snapshots = Snapshots(state, "flavor")
+    snapshots = Snapshots(state, "idmap_tag")
     for diff_id in snapshots:
         data = snapshots.read_index(diff_id)
-        if snapshots.fs(diff_id) is not None:
-            assert data is not None and (snapshots.fs(diff_id) / "d/f").read_bytes() == b"x" * 5000, (
+        if snapshots.tree(diff_id) is not None:
+            assert data is not None and (snapshots.tree(diff_id) / "d/f").read_bytes() == b"x" * 5000, (
                 "a tree is half a layer"
             )  # type: ignore[operator]
         if data is not None:
@@ -444,11 +444,11 @@ def test_full_at_every_size(small: Callable[[int], Path]) -> None:
 @pytest.mark.attack("T20")
 @pytest.mark.userns
 @pytest.mark.xdist_group("attacks")
-def test_every_blob_damaged_in_turn(root_ground: Ground) -> None:
+def test_every_blob_damaged_in_turn(root_harness: Harness) -> None:
     """Other bytes of the same length, and other lengths, under every name of the store: refused, or made anew."""
-    root_ground.output("FROM minimal\nCOPY Dockerfile /x\nRUN true\n", "-t", "damaged")
-    folder = root_ground.state / "images/blobs/sha256"
-    rows = json.loads((root_ground.state / "images/index.json").read_text())["manifests"]
+    root_harness.output("FROM minimal\nCOPY Dockerfile /x\nRUN true\n", "-t", "damaged")
+    folder = root_harness.state / "images/blobs/sha256"
+    rows = json.loads((root_harness.state / "images/index.json").read_text())["manifests"]
     row = next(row for row in rows if "damaged" in row.get("annotations", {}).get("io.containerd.image.name", ""))
     manifest = json.loads((folder / row["digest"].partition(":")[2]).read_bytes())
     for digest in (row["digest"], manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])):
@@ -456,12 +456,12 @@ def test_every_blob_damaged_in_turn(root_ground: Ground) -> None:
         right = path.read_bytes()
         for wrong in (right[:-1] + bytes([right[-1] ^ 1]), right[:-1], right + b"x", b""):
             path.write_bytes(wrong)
-            done = root_ground.run("save", "-o", root_ground.machine.folder / "saved.tar", "damaged")
+            done = root_harness.run("save", "-o", root_harness.cli.folder / "saved.tar", "damaged")
             if done.returncode == 0:
-                with (root_ground.machine.folder / "saved.tar").open("rb") as stream:
+                with (root_harness.cli.folder / "saved.tar").open("rb") as stream:
                     assert right in stream.read(), "a damaged blob was saved"
             else:
                 assert error_of(done)
         path.write_bytes(right)
-    (root_ground.machine.folder / "saved.tar").unlink(missing_ok=True)
-    root_ground.run("rmi", "damaged")
+    (root_harness.cli.folder / "saved.tar").unlink(missing_ok=True)
+    root_harness.run("rmi", "damaged")

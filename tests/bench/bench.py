@@ -26,7 +26,7 @@ from tests.bench import report
 from tests.bench.disk import own_file_system
 from tests.bench.dockerd import running_docker
 from tests.bench.engines import Buildah, BuildKit, Docker, Engine, Kaniko, Other, Python, Tiffin
-from tests.bench.lab import Lab
+from tests.bench.harness import Harness
 from tests.bench.measuring import Place, Sample
 from tests.bench.workloads import Workload, all_workloads
 from tests.support.servers import running_registry
@@ -90,24 +90,24 @@ def _run_on(
     is_here: bool,
 ) -> None:
     with contextlib.ExitStack() as stack:
-        lab, engines = prepared(stack, arguments, is_here=is_here)
+        harness, engines = prepared(stack, arguments, is_here=is_here)
         for workload in workloads:
-            workload.prepare(lab)
+            workload.prepare(harness)
             for number in range(arguments.rounds or workload.rounds):
                 for engine in engines:
-                    sample = workload.run(lab, engine, number)
+                    sample = workload.run(harness, engine, number)
                     if sample is None:
                         continue
                     results.setdefault(workload.name, {}).setdefault(engine.name, []).append(sample)
-                    told = f"{sample.seconds:.3f} s, CPU {sample.cpu_seconds:.3f}"
-                    sys.stderr.write(f"{workload.name} {engine.name} {told}\n")
+                    reported = f"{sample.seconds:.3f} s, CPU {sample.cpu_seconds:.3f}"
+                    sys.stderr.write(f"{workload.name} {engine.name} {reported}\n")
             for engine in engines:
                 engine.reset()
 
 
 def prepared(
     stack: contextlib.ExitStack, arguments: argparse.Namespace, *, is_here: bool = False
-) -> tuple[Lab, list[Engine]]:
+) -> tuple[Harness, list[Engine]]:
     checkout = Path(__file__).parents[2]
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
     folder.chmod(0o755)
@@ -120,9 +120,11 @@ def prepared(
     place.prepare()
     engines = _engines(place, stack, arguments.engines.split(","))
     stack.enter_context(_ended_processes(users))
-    lab = Lab(place=place, host=registry.host, registry_data=registry.data, checkout=checkout, scale=arguments.scale)
-    lab.debian = push_debian(lab, arguments.rootfs)
-    return lab, engines
+    harness = Harness(
+        place=place, host=registry.host, registry_data=registry.data, checkout=checkout, scale=arguments.scale
+    )
+    harness.debian = push_debian(harness, arguments.rootfs)
+    return harness, engines
 
 
 def _engines(place: Place, stack: contextlib.ExitStack, wanted: list[str]) -> list[Engine]:
@@ -172,16 +174,18 @@ def _owner(process: Path) -> int:
     return -1
 
 
-def push_debian(lab: Lab, rootfs: Path | None) -> str:
+def push_debian(harness: Harness, rootfs: Path | None) -> str:
     """A Debian of the machine's own package sources, with its certificates."""
-    context = lab.context("debian", "FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /etc/ssl/certs/ca-certificates.crt\n")
+    context = harness.context(
+        "debian", "FROM scratch\nADD rootfs.tar /\nCOPY ca.crt /etc/ssl/certs/ca-certificates.crt\n"
+    )
     if rootfs is not None:
         shutil.copy(rootfs, context / "rootfs.tar")
     else:
         bootstrap = ["mmdebstrap", "-q", "--variant=minbase", "--include=ca-certificates", "bookworm"]
         subprocess.run([*bootstrap, str(context / "rootfs.tar")], check=True)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", context / "ca.crt")
-    return lab.image("debian:bookworm", context)
+    return harness.image("debian:bookworm", context)
 
 
 def _versions() -> dict[str, str]:

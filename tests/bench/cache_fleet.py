@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.bench.bench import prepared
 from tests.bench.engines import Engine
-from tests.bench.lab import Lab
+from tests.bench.harness import Harness
 from tests.bench.measuring import Command, measured
 from tests.support.cache_servers import running_nginx, running_redis
 from tests.support.faults import Proxy, faulty
@@ -48,7 +48,7 @@ class Way:
 class Bench:
     """The place, the engines and the ways they share."""
 
-    lab: Lab
+    harness: Harness
     engines: Mapping[str, Engine]
     ways: Sequence[Way]
     rounds: int
@@ -58,19 +58,21 @@ class Bench:
 
     def build(self, way: Way, context: Path, words: Sequence[str], *, push: str = "") -> float:
         """Seconds of one build."""
-        args = ("--build-arg", f"BASE={self.lab.debian}")
+        args = ("--build-arg", f"BASE={self.harness.debian}")
         if way.engine == "tiffin":
-            out = ["--push", "-t", push] if push else ["-o", "type=registry,name=" + f"{self.lab.host}/fleet/none:1"]
-            argv = [self.lab.place.python, "-m", "tiffin", "build", "-q", *out, *args, *words, str(context)]
-            return measured(self.lab.place, [Command(argv=argv)]).seconds
+            out = (
+                ["--push", "-t", push] if push else ["-o", "type=registry,name=" + f"{self.harness.host}/fleet/none:1"]
+            )
+            argv = [self.harness.place.python, "-m", "tiffin", "build", "-q", *out, *args, *words, str(context)]
+            return measured(self.harness.place, [Command(argv=argv)]).seconds
         plain = ["--tls-verify=false"]
         build = ["buildah", "bud", "-q", "--layers", "--isolation", "chroot", *plain, *args, *words]
-        name = push or f"{self.lab.host}/fleet/none-buildah:1"
+        name = push or f"{self.harness.host}/fleet/none-buildah:1"
         commands = [
             Command(argv=[*build, "-t", name, str(context)]),
             Command(argv=["buildah", "push", "-q", *plain, name]),
         ]
-        return measured(self.lab.place, commands).seconds
+        return measured(self.harness.place, commands).seconds
 
 
 def main() -> int:
@@ -95,14 +97,16 @@ def _arguments() -> argparse.Namespace:
 @contextlib.contextmanager
 def _opened(arguments: argparse.Namespace) -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
-        lab, engines = prepared(stack, arguments)
-        folder = lab.place.folder
+        harness, engines = prepared(stack, arguments)
+        folder = harness.place.folder
         for name in ("redis", "http"):
             (folder / name).mkdir()
         redis = stack.enter_context(running_redis(folder / "redis"))
         nginx = stack.enter_context(running_nginx(folder / "http"))
-        ways = _ways(lab.host, redis.port, nginx.port)
-        yield Bench(lab=lab, engines={engine.name: engine for engine in engines}, ways=ways, rounds=arguments.rounds)
+        ways = _ways(harness.host, redis.port, nginx.port)
+        yield Bench(
+            harness=harness, engines={engine.name: engine for engine in engines}, ways=ways, rounds=arguments.rounds
+        )
         for engine in engines:
             engine.reset()
 
@@ -139,16 +143,16 @@ def _filled(way: Way, value: str) -> list[str]:
 
 def _warm_beside_cold(bench: Bench, output: Path | None) -> str:
     """Without a cache, with one, and with one after a source file changed; each by a builder that has nothing."""
-    context = bench.lab.place.folder / "service"
+    context = bench.harness.place.folder / "service"
     shutil.copytree(SERVICE, context)
-    bench.lab.opened(context)
+    bench.harness.opened(context)
     program = context / "program/main.py"
     original = program.read_text()
     seconds: dict[str, dict[str, list[float]]] = {}
     for number in range(bench.rounds):
         for way in bench.ways:
             name, value = (
-                f"{bench.lab.host}/fleet/service-{way.engine}-{way.kind}:{number}",
+                f"{bench.harness.host}/fleet/service-{way.engine}-{way.kind}:{number}",
                 way.option(way.port, f"s{number}"),
             )
             program.write_text(original)
@@ -180,11 +184,11 @@ def _warm_beside_cold(bench: Bench, output: Path | None) -> str:
 def _far_away(bench: Bench) -> str:
     """A full hit of thirty steps: answers it took, and its time where each of them comes late."""
     steps = "".join(f"RUN echo {number} > /step{number}\n" for number in range(STEPS))
-    context = bench.lab.opened(bench.lab.context("steps", f"ARG BASE=debian\nFROM ${{BASE}}\n{steps}"))
+    context = bench.harness.opened(bench.harness.context("steps", f"ARG BASE=debian\nFROM ${{BASE}}\n{steps}"))
     heads = "".join(f" +{delay * 1000:g} ms |" for delay in DELAYS)
     lines = [f"| full hit of {STEPS} steps | round trips |{heads}", "|---|---|" + "---|" * len(DELAYS)]
     for way in bench.ways:
-        name = f"{bench.lab.host}/fleet/steps-{way.engine}-{way.kind}:1"
+        name = f"{bench.harness.host}/fleet/steps-{way.engine}-{way.kind}:1"
         bench.reset(way)
         bench.build(way, context, _filled(way, way.option(way.port, "steps")), push=name)
         cells, trips = [], 0.0

@@ -16,7 +16,7 @@ KEPT_CACHE = "cache"  # the tag of shared caches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BuildRequest:
     """One build. `cache` is the repository of a shared cache, which `fills` says to fill rather than to use."""
 
     context: Path
@@ -40,7 +40,7 @@ class Engine(Protocol):
     def reset(self) -> None:
         """Forget everything."""
 
-    def build(self, job: Job) -> list[Command]: ...
+    def build(self, job: BuildRequest) -> list[Command]: ...
 
     def pull(self, image: str) -> list[Command]:
         """Bring an image here, unpacked as far as a run needs it."""
@@ -68,7 +68,7 @@ class Tiffin:
     def reset(self) -> None:
         measured(self.place, [Command(argv=[*self._tool, "system", "reset", "-f"])])
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         trace = self.place.home / "trace.json"
         options = ["-q", "--profile", str(trace), *(["--push"] if job.push else []), *_args(job.args)]
         if job.cache:
@@ -103,7 +103,7 @@ class Buildah:
         store = self.place.home / ".local/share/containers"
         measured(self.place, [Command(argv=["buildah", "unshare", "rm", "-rf", str(store)])])
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         options = ["--layers", "--isolation", "chroot", "--tls-verify=false", "--network", "host", "-q"]
         if job.cache:
             options += [f"--cache-{'to' if job.fills else 'from'}={job.cache}-buildah"]
@@ -135,7 +135,7 @@ class Docker:
         images, cache = ("system", "prune", "-af", "--volumes"), ("builder", "prune", "-af")
         measured(self.place, [self._command(*images), self._command(*cache)])
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         options = ["-q", "--network=host", "-t", job.image, *_args(job.args)]
         if job.cache and job.fills:
             options += ["--build-arg", "BUILDKIT_INLINE_CACHE=1"]
@@ -180,7 +180,7 @@ class BuildKit(_BuildsOnly):
     def reset(self) -> None:
         measured(self.place, [self._command("prune", "--all")])
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         words = ["--frontend=dockerfile.v0", f"--local=context={job.context}", f"--local=dockerfile={job.context}"]
         words += [f"--opt=build-arg:{name}={value}" for name, value in job.args.items()]
         if job.cache:
@@ -204,7 +204,7 @@ class Kaniko(_BuildsOnly):
     def reset(self) -> None:
         """It has no state."""
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         run = [*self.docker, "run", "--rm", "--network=host", "-v", f"{job.context}:/workspace:ro", self.image]
         options = ["--context", "dir:///workspace", "--destination", job.image, "--insecure", *_args(job.args)]
         if job.cache:
@@ -232,7 +232,7 @@ class Other(_BuildsOnly):
         if self.reset_command:
             measured(self.place, [Command(argv=["sh", "-c", self.reset_command], as_user=False)])
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         if job.cache:
             return []
         values = {
@@ -255,7 +255,7 @@ class Python(_BuildsOnly):
     def reset(self) -> None:
         """It has no state."""
 
-    def build(self, job: Job) -> list[Command]:
+    def build(self, job: BuildRequest) -> list[Command]:
         return []
 
     def start(self, word: str) -> Command:

@@ -110,8 +110,10 @@ def table(results: Results, workloads: Sequence[Workload], machine: Machine) -> 
             cells = [_cell(engines[name]) if name in engines else "" for name in names]
             found = ratios(engines)
             best = f"{found['best']:.2f}x" if found else ""
-            told = "; ".join(verdicts(workload, engines))
-            lines.append(f"| {workload.title} | {' | '.join(cells)} | {best} | {told} | {peak_mib(engines) or ''} |")
+            reported = "; ".join(verdicts(workload, engines))
+            lines.append(
+                f"| {workload.title} | {' | '.join(cells)} | {best} | {reported} | {peak_mib(engines) or ''} |"
+            )
     return "\n".join([*lines, *_growth_lines(results), *_phase_lines(results, workloads)]) + "\n"
 
 
@@ -137,10 +139,10 @@ def growths(results: Results) -> list[tuple[Growth, float]]:
 def _growth_lines(results: Results) -> list[str]:
     lines = []
     for growth, factor in growths(results):
-        told = (
+        reported = (
             "" if growth.at_most is None else f" (at most {growth.at_most:g}x: {_verdict(factor, growth.at_most, 'x')})"
         )
-        lines.append(f"- {growth.large} takes {factor:.2f}x the time of {growth.small}{told}")
+        lines.append(f"- {growth.large} takes {factor:.2f}x the time of {growth.small}{reported}")
     return ["", "How tiffin's time grows:", "", *lines] if lines else []
 
 
@@ -151,8 +153,8 @@ def _phase_lines(results: Results, workloads: Sequence[Workload]) -> list[str]:
         samples = results.get(workload.name, {}).get(OURS)
         if samples and samples[-1].phases:
             longest = sorted(samples[-1].phases.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
-            told = ", ".join(f"{name} {seconds:.3f}" for name, seconds in longest)
-            lines.append(f"- {workload.name}: {told}; CPU {samples[-1].cpu_seconds:.2f}")
+            reported = ", ".join(f"{name} {seconds:.3f}" for name, seconds in longest)
+            lines.append(f"- {workload.name}: {reported}; CPU {samples[-1].cpu_seconds:.2f}")
     return ["", "Where tiffin's time went, in seconds:", "", *lines] if lines else []
 
 
@@ -208,8 +210,8 @@ def page(results: Results, workloads: Sequence[Workload], machine: Machine) -> s
             rows.append(_bar(name, samples, longest))
     style = ".row{display:flex;gap:1em;align-items:center}.name{width:6em}svg{width:60%;height:1.2em}body{font-family:sans-serif}"
     head = f"<!doctype html><meta charset=utf-8><title>tiffin beside others</title><style>{style}</style>"
-    told = html.escape(f"{machine.line()}. Medians; the line spans all rounds.")
-    return f"{head}<h1>tiffin beside others</h1><p>{told}</p>{''.join(rows)}\n"
+    reported = html.escape(f"{machine.line()}. Medians; the line spans all rounds.")
+    return f"{head}<h1>tiffin beside others</h1><p>{reported}</p>{''.join(rows)}\n"
 
 
 def _bar(name: str, samples: Sequence[Sample], longest: float) -> str:

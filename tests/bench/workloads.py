@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.bench.engines import Engine, Python, Tiffin
-from tests.bench.lab import Lab
+from tests.bench.harness import Harness
 from tests.bench.measuring import Sample, measured
 
 BIG_FILE_BYTES = 1 << 30
@@ -45,9 +45,9 @@ class Workload(Protocol):
     def is_here(self) -> bool:
         """Whether it is done on the machine's own file system, with what was deleted there lately."""
 
-    def prepare(self, lab: Lab) -> None: ...
+    def prepare(self, harness: Harness) -> None: ...
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         """Do it in round `number`; None where the engine has no such thing."""
 
 
@@ -83,31 +83,31 @@ class Service(Base):
     files: int
     mode: str
 
-    def prepare(self, lab: Lab) -> None:
-        self.path = lab.context(self.name, SERVICE)
-        lab.files(self.path / "src", lab.count(self.files), 3000)
-        lab.opened(self.path)
+    def prepare(self, harness: Harness) -> None:
+        self.path = harness.context(self.name, SERVICE)
+        harness.files(self.path / "src", harness.count(self.files), 3000)
+        harness.opened(self.path)
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
-        args, pushes = {"BASE": lab.debian}, self.mode != WARM
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
+        args, pushes = {"BASE": harness.debian}, self.mode != WARM
         if self.mode == WARM and not engine.remembers:
             return None
         if self.mode == SHARED:
             if number == 0:
                 engine.reset()
-                if lab.time(engine, self.path, self.name, args=args, push=True, cache="cache", fills=True) is None:
+                if harness.time(engine, self.path, self.name, args=args, push=True, cache="cache", fills=True) is None:
                     return None
             engine.reset()
-            lab.forget_pushed()
-            return lab.time(engine, self.path, self.name, args=args, push=True, cache="cache")
+            harness.forget_pushed()
+            return harness.time(engine, self.path, self.name, args=args, push=True, cache="cache")
         if self.mode == COLD or number == 0:
             engine.reset()
-            lab.forget_pushed()
+            harness.forget_pushed()
         if self.mode != COLD and number == 0:
-            lab.time(engine, self.path, self.name, push=pushes, args=args)
+            harness.time(engine, self.path, self.name, push=pushes, args=args)
         if self.mode == CHANGE:
             (self.path / "src/d1/e0/f1").write_text(f"changed {engine.name} {number}")
-        return lab.time(engine, self.path, self.name, push=pushes, args=args)
+        return harness.time(engine, self.path, self.name, push=pushes, args=args)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,90 +119,92 @@ class Runs(Base):
     files: int = 0
     only_ours: bool = False
 
-    def prepare(self, lab: Lab) -> None:
-        image = lab.debian
+    def prepare(self, harness: Harness) -> None:
+        image = harness.debian
         if self.files:
-            base = lab.context(f"{self.name}-base", f"FROM {lab.debian}\nCOPY files /files\n")
-            lab.files(base / "files", lab.count(self.files))
-            image = lab.image(f"{self.name}-base:1", lab.opened(base))
+            base = harness.context(f"{self.name}-base", f"FROM {harness.debian}\nCOPY files /files\n")
+            harness.files(base / "files", harness.count(self.files))
+            image = harness.image(f"{self.name}-base:1", harness.opened(base))
         runs = "".join(f"RUN {self.script.format(number=number)}\n" for number in range(self.steps))
-        self.path = lab.opened(lab.context(self.name, f"FROM {image}\nARG NONCE\n{runs}"))
+        self.path = harness.opened(harness.context(self.name, f"FROM {image}\nARG NONCE\n{runs}"))
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         if self.only_ours and not isinstance(engine, Tiffin):
             return None
         if number == 0:
             engine.reset()
-            lab.time(engine, self.path, self.name, args={"NONCE": "first"})
-        return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
+            harness.time(engine, self.path, self.name, args={"NONCE": "first"})
+        return harness.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
 
 
 @dataclass(slots=True, kw_only=True)
 class BigLayer(Base):
     """One large file, half of it compressible, built and pushed."""
 
-    def prepare(self, lab: Lab) -> None:
-        self.path = lab.context(self.name, "FROM scratch\nCOPY big /big\n")
+    def prepare(self, harness: Harness) -> None:
+        self.path = harness.context(self.name, "FROM scratch\nCOPY big /big\n")
         source = random.Random(1)
         with (self.path / "big").open("wb") as stream:
-            for _ in range(lab.count(BIG_FILE_BYTES) >> 20):
+            for _ in range(harness.count(BIG_FILE_BYTES) >> 20):
                 stream.write(source.randbytes(1 << 19) + b"compressible " * ((1 << 19) // 13))
-        lab.opened(self.path)
+        harness.opened(self.path)
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         engine.reset()
-        lab.forget_pushed()
-        return lab.time(engine, self.path, self.name, push=True)
+        harness.forget_pushed()
+        return harness.time(engine, self.path, self.name, push=True)
 
 
 @dataclass(slots=True, kw_only=True)
 class RunTrue(Base):
     """`run --rm IMAGE true`."""
 
-    def prepare(self, lab: Lab) -> None:
-        self.path = lab.opened(lab.context(self.name, f"FROM {lab.debian}\nLABEL a=b\n"))
+    def prepare(self, harness: Harness) -> None:
+        self.path = harness.opened(harness.context(self.name, f"FROM {harness.debian}\nLABEL a=b\n"))
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
-        commands = engine.run(lab.name_of(engine, self.name))
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
+        commands = engine.run(harness.name_of(engine, self.name))
         if not commands:
             return None
         if number == 0:
             engine.reset()
-            lab.time(engine, self.path, self.name)
-            measured(lab.place, commands)
-        return measured(lab.place, commands)
+            harness.time(engine, self.path, self.name)
+            measured(harness.place, commands)
+        return measured(harness.place, commands)
 
 
 @dataclass(slots=True, kw_only=True)
 class Stages(Base):
     """Four stages that sleep two seconds each."""
 
-    def prepare(self, lab: Lab) -> None:
-        stages = "".join(f"FROM {lab.debian} AS s{n}\nARG NONCE\nRUN sleep 2; echo $NONCE > /s{n}\n" for n in range(4))
+    def prepare(self, harness: Harness) -> None:
+        stages = "".join(
+            f"FROM {harness.debian} AS s{n}\nARG NONCE\nRUN sleep 2; echo $NONCE > /s{n}\n" for n in range(4)
+        )
         copies = "".join(f"COPY --from=s{n} /s{n} /\n" for n in range(4))
-        self.path = lab.opened(lab.context(self.name, f"{stages}FROM {lab.debian}\n{copies}"))
+        self.path = harness.opened(harness.context(self.name, f"{stages}FROM {harness.debian}\n{copies}"))
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         if number == 0:
             engine.reset()
-            lab.time(engine, self.path, self.name, args={"NONCE": "first"})
-        return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
+            harness.time(engine, self.path, self.name, args={"NONCE": "first"})
+        return harness.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
 
 
 @dataclass(slots=True, kw_only=True)
 class CopyOnly(Base):
     """Files onto a remote base, cold, pushed."""
 
-    def prepare(self, lab: Lab) -> None:
-        self.path = lab.context(self.name, f"FROM {lab.debian}\nCOPY src /app\nCMD true\n")
-        lab.files(self.path / "src", 50, 10_000)
-        lab.opened(self.path)
+    def prepare(self, harness: Harness) -> None:
+        self.path = harness.context(self.name, f"FROM {harness.debian}\nCOPY src /app\nCMD true\n")
+        harness.files(self.path / "src", 50, 10_000)
+        harness.opened(self.path)
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         engine.reset()
-        lab.forget_pushed()
+        harness.forget_pushed()
         (self.path / "src/d0/e0/f0").write_text(f"{engine.name} {number}")
-        return lab.time(engine, self.path, self.name, push=True)
+        return harness.time(engine, self.path, self.name, push=True)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -213,19 +215,19 @@ class ManyFiles(Base):
     warm: bool = False
     only_ours: bool = False
 
-    def prepare(self, lab: Lab) -> None:
-        self.path = lab.context(self.name, "FROM scratch\nCOPY node_modules /app/node_modules\n")
-        lab.files(self.path / "node_modules", lab.count(self.files))
-        lab.opened(self.path)
+    def prepare(self, harness: Harness) -> None:
+        self.path = harness.context(self.name, "FROM scratch\nCOPY node_modules /app/node_modules\n")
+        harness.files(self.path / "node_modules", harness.count(self.files))
+        harness.opened(self.path)
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         if (self.warm and not engine.remembers) or (self.only_ours and not isinstance(engine, Tiffin)):
             return None
         if not self.warm or number == 0:
             engine.reset()
         if self.warm and number == 0:
-            lab.time(engine, self.path, self.name)
-        return lab.time(engine, self.path, self.name)
+            harness.time(engine, self.path, self.name)
+        return harness.time(engine, self.path, self.name)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -234,16 +236,16 @@ class CopyFrom(Base):
 
     files: int
 
-    def prepare(self, lab: Lab) -> None:
-        make = f"mkdir -p /t && cd /t && seq {lab.count(self.files)} | split -l 1 -a 4 - f"
-        text = f"FROM {lab.debian} AS a\nRUN {make}\nFROM {lab.debian}\nARG NONCE\nRUN echo $NONCE > /n\nCOPY --from=a /t /t\n"
-        self.path = lab.opened(lab.context(self.name, text))
+    def prepare(self, harness: Harness) -> None:
+        make = f"mkdir -p /t && cd /t && seq {harness.count(self.files)} | split -l 1 -a 4 - f"
+        text = f"FROM {harness.debian} AS a\nRUN {make}\nFROM {harness.debian}\nARG NONCE\nRUN echo $NONCE > /n\nCOPY --from=a /t /t\n"
+        self.path = harness.opened(harness.context(self.name, text))
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         if number == 0:
             engine.reset()
-            lab.time(engine, self.path, self.name, args={"NONCE": "first"})
-        return lab.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
+            harness.time(engine, self.path, self.name, args={"NONCE": "first"})
+        return harness.time(engine, self.path, self.name, args={"NONCE": f"{number}"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -252,19 +254,19 @@ class Pull(Base):
 
     image: str = ""
 
-    def prepare(self, lab: Lab) -> None:
+    def prepare(self, harness: Harness) -> None:
         layers = "".join(f"COPY l{number} /l{number}\n" for number in range(10))
-        context = lab.context(self.name, f"FROM {lab.debian}\n{layers}")
+        context = harness.context(self.name, f"FROM {harness.debian}\n{layers}")
         for number in range(10):
-            lab.files(context / f"l{number}", lab.count(1000), 8000)
-        self.image = lab.image(f"{self.name}:1", lab.opened(context))
+            harness.files(context / f"l{number}", harness.count(1000), 8000)
+        self.image = harness.image(f"{self.name}:1", harness.opened(context))
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         commands = engine.pull(self.image)
         if not commands:
             return None
         engine.reset()
-        return measured(lab.place, commands)
+        return measured(harness.place, commands)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -273,13 +275,13 @@ class StartUp(Base):
 
     word: str
 
-    def prepare(self, lab: Lab) -> None:
+    def prepare(self, harness: Harness) -> None:
         """It needs nothing."""
 
-    def run(self, lab: Lab, engine: Engine, number: int) -> Sample | None:
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
         if not isinstance(engine, (Tiffin, Python)):
             return None
-        return measured(lab.place, [engine.start(self.word)])
+        return measured(harness.place, [engine.start(self.word)])
 
 
 def _best(limit: float, **more: int) -> Target:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 
-from tests.cachetable.scene import Answer, Case, Scene, World
+from tests.cachetable.workspace import Answer, Case, Scenario, Workspace
 from tests.conformance.nodes import read_table, to_tar
 
 ARCHIVE = to_tar(read_table({"top": "top\n", "dir/file": {"text": "file\n", "mode": "0640", "uid": 5, "gid": 6}}))
@@ -16,7 +16,7 @@ WEB = {
     "/copy/file.txt": Answer(body=b"from a server\n", headers={"ETag": '"9"'}),
     "/copy/other.txt": Answer(body=b"from a server\n"),
 }
-WORLD = World(
+SCENARIO = Scenario(
     name="add",
     dockerfile="""FROM scratch
 ADD {http}/file.txt /web/
@@ -26,13 +26,13 @@ WORKDIR /work/dir
 COPY note rel-note
 """,
     files={"note": "n\n"},
-    prepare=lambda scene: scene.path("archive.tar").write_bytes(ARCHIVE),
+    prepare=lambda workspace: workspace.path("archive.tar").write_bytes(ARCHIVE),
     tags=("/web/", "/archive", "/git", "/work/dir", "rel-note"),
 )
 
 
-def _say(scene: Scene, path: str, body: bytes, **headers: str) -> None:
-    scene.web[path] = Answer(body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+def _say(workspace: Workspace, path: str, body: bytes, **headers: str) -> None:
+    workspace.web[path] = Answer(body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 CASES = [

@@ -6,10 +6,10 @@ import io
 import os
 import tarfile
 
-from tests.cachetable.scene import Case, Scene, World
+from tests.cachetable.workspace import Case, Scenario, Workspace
 from tests.support.unprivileged import give_away
 
-WORLD = World(
+SCENARIO = Scenario(
     name="copy",
     dockerfile="""# syntax of the day
 FROM scratch
@@ -40,56 +40,56 @@ CMD ["/src/a"]
         ".dockerignore": "# what stays here\n*.log\n**/*.log\nignored\n",
         "ignored/file": "i\n",
     },
-    prepare=lambda scene: (
-        scene.path("src/empty").mkdir(),
-        scene.link("src/link", "a"),
-        scene.path("src/a").chmod(0o755),
-        os.link(scene.path("src/b"), scene.path("src/twin")),
+    prepare=lambda workspace: (
+        workspace.path("src/empty").mkdir(),
+        workspace.link("src/link", "a"),
+        workspace.path("src/a").chmod(0o755),
+        os.link(workspace.path("src/b"), workspace.path("src/twin")),
     ),
     tags=("/src", "/pair/", "/conf/", "/owned", "/filtered", "/inline"),
 )
 
 
-def _as_tar(scene: Scene) -> None:
+def _as_tar(workspace: Workspace) -> None:
     """As `tar` packs it; ignore rules are for directories."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(scene.folder, ".", filter=lambda item: None if item.name.endswith(".log") else item)
-    scene.stdin, scene.context = buffer.getvalue(), "-"
+        archive.add(workspace.folder, ".", filter=lambda item: None if item.name.endswith(".log") else item)
+    workspace.stdin, workspace.context = buffer.getvalue(), "-"
 
 
-def _unlinked(scene: Scene) -> None:
+def _unlinked(workspace: Workspace) -> None:
     """The other name of a file becomes a file of its own."""
-    scene.remove("src/twin")
-    scene.write("src/twin", "bbb\n")
+    workspace.remove("src/twin")
+    workspace.write("src/twin", "bbb\n")
 
 
-def _relinked(scene: Scene) -> None:
-    scene.write("src/same", "bbb\n")
-    scene.remove("src/same")
+def _relinked(workspace: Workspace) -> None:
+    workspace.write("src/same", "bbb\n")
+    workspace.remove("src/same")
 
 
-def _new_inode(scene: Scene, name: str) -> None:
-    data = scene.path(name).read_text()
-    scene.write(f"{name}.new", data, scene.path(name).stat().st_mode & 0o7777)
-    scene.rename(f"{name}.new", name)
+def _new_inode(workspace: Workspace, name: str) -> None:
+    data = workspace.path(name).read_text()
+    workspace.write(f"{name}.new", data, workspace.path(name).stat().st_mode & 0o7777)
+    workspace.rename(f"{name}.new", name)
 
 
-def _swap(scene: Scene, one: str, other: str) -> None:
-    scene.rename(one, "swap")
-    scene.rename(other, one)
-    scene.rename("swap", other)
+def _swap(workspace: Workspace, one: str, other: str) -> None:
+    workspace.rename(one, "swap")
+    workspace.rename(other, one)
+    workspace.rename("swap", other)
 
 
-def _same_time(scene: Scene) -> None:
+def _same_time(workspace: Workspace) -> None:
     """Other bytes, as many, at the same time: what a stat cannot see."""
-    times = scene.path("src/b").stat()
-    scene.path("src/b").write_text("BBB\n")
-    os.utime(scene.path("src/b"), ns=(times.st_atime_ns, times.st_mtime_ns))
+    times = workspace.path("src/b").stat()
+    workspace.path("src/b").write_text("BBB\n")
+    os.utime(workspace.path("src/b"), ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def _owned_by(scene: Scene, uid: int) -> None:
-    give_away(scene.folder, uid)
+def _owned_by(workspace: Workspace, uid: int) -> None:
+    give_away(workspace.folder, uid)
 
 
 FILES_HIT = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cachetable.scene import Case, Scene, World
+from tests.cachetable.workspace import Case, Scenario, Workspace
 
-WORLD = World(
+SCENARIO = Scenario(
     name="run",
     dockerfile="""ARG BASE={base}
 FROM ${BASE}
@@ -32,8 +32,8 @@ CMD ["sh"]
 ALL_RUNS = "/made+"
 
 
-def _before_runs(scene: Scene, line: str) -> None:
-    scene.edit("RUN cat /data > /made", f"{line}\nRUN cat /data > /made")
+def _before_runs(workspace: Workspace, line: str) -> None:
+    workspace.edit("RUN cat /data > /made", f"{line}\nRUN cat /data > /made")
 
 
 VALUES = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cachetable.scene import Case, Scene, World
+from tests.cachetable.workspace import Case, Scenario, Workspace
 
-WORLD = World(
+SCENARIO = Scenario(
     name="stages",
     dockerfile="""FROM {base} AS tools
 RUN echo tool > /tool
@@ -32,9 +32,9 @@ TOOLS = "FROM {base} AS tools\nRUN echo tool > /tool\n"
 DEPS = "FROM {base} AS deps\nCOPY deps /deps\nRUN cat /deps > /installed\n"
 
 
-def _reordered(scene: Scene) -> None:
-    scene.edit(TOOLS, "")
-    scene.edit(DEPS, DEPS + TOOLS)
+def _reordered(workspace: Workspace) -> None:
+    workspace.edit(TOOLS, "")
+    workspace.edit(DEPS, DEPS + TOOLS)
 
 
 STAGES = [
@@ -60,7 +60,7 @@ STAGES = [
         name="ENV at the end of a stage others are built on",
         change=lambda s: s.edit("/installed\n", "/installed\nENV x=y\n"),
         runs="/app",
-        foreseen="/app /final /packed /readme",
+        forecast="/app /final /packed /readme",
     ),
     Case(
         name="stage made of a stage",
@@ -101,13 +101,13 @@ STAGES = [
         name="stage copied from becomes an image",
         change=lambda s: s.edit("--from=tools /tool", "--from={tool_image} /tool"),
         runs="",
-        foreseen="/usr/tool+",
+        forecast="/usr/tool+",
     ),
     Case(
         name="--no-cache-filter of a stage",
         change=lambda s: s.options("--no-cache-filter", "tools"),
         runs="/tool",
-        foreseen="/tool /usr/tool+",
+        forecast="/tool /usr/tool+",
     ),
 ]
 CUT_OFF = [
@@ -115,26 +115,26 @@ CUT_OFF = [
         name="comment in a source",
         change=lambda s: s.edit("# words\n", "# other\n", "src"),
         runs="/src /app",
-        foreseen="/src /app /final+",
+        forecast="/src /app /final+",
     ),
     Case(
         name="comments added",
         change=lambda s: s.edit("# words\n", "#\n#\n", "src"),
         runs="/src /app",
-        foreseen="/src /app /final+",
+        forecast="/src /app /final+",
     ),
     Case(name="code in a source", change=lambda s: s.edit("code", "other", "src"), runs="/src /app /final+"),
     Case(
         name="dependencies",
         change=lambda s: s.write("deps", "e\n"),
         runs="/deps /installed /src /app",
-        foreseen="/deps /installed /src /app /final+",
+        forecast="/deps /installed /src /app /final+",
     ),
     Case(
         name="command with the same result",
         change=lambda s: s.edit("RUN echo tool > /tool", "RUN  echo tool >/tool && true > /dev/null"),
         runs="/dev/null",
-        foreseen="/dev/null /usr/tool+",
+        forecast="/dev/null /usr/tool+",
     ),
     Case(
         name="command of the last stage",
@@ -145,19 +145,19 @@ CUT_OFF = [
         name="file of a stage that is not copied",
         change=lambda s: s.edit("echo tool > /tool", "echo tool > /tool; echo more > /more"),
         runs="/more",
-        foreseen="/more /usr/tool+",
+        forecast="/more /usr/tool+",
     ),
     Case(
         name="step added at the end of a stage",
         change=lambda s: s.edit("echo tool > /tool\n", "echo tool > /tool\nRUN echo more > /more\n"),
         runs="/more",
-        foreseen="/more /usr/tool+",
+        forecast="/more /usr/tool+",
     ),
     Case(
         name="base of a stage",
         change=lambda s: s.edit("FROM {base} AS tools", "FROM {grown} AS tools"),
         runs="/tool",
-        foreseen="/tool /usr/tool+",
+        forecast="/tool /usr/tool+",
     ),
     Case(
         name="base of the image",
@@ -198,7 +198,7 @@ CONTEXTS = [
         runs="/usr/tool+",
     ),
 ]
-LINKED = World(
+LINKED = Scenario(
     name="link",
     dockerfile="""FROM {base}
 COPY first /first
@@ -215,28 +215,28 @@ LINKS = [
         name="what is below",
         change=lambda s: s.write("first", "x\n"),
         runs="/first /both",
-        foreseen="/first /second /third /both",
+        forecast="/first /second /third /both",
     ),
     Case(
         name="step removed below",
         change=lambda s: s.edit("COPY first /first\n", "") or s.edit("cat /first ", "cat "),
         runs="/both",
-        foreseen="/both",
+        forecast="/both",
     ),
     Case(
         name="step added below",
         change=lambda s: s.edit("COPY first", "COPY third /zero\nCOPY first"),
         runs="/zero /first /both",
-        foreseen="/zero /first /second /third /both",
+        forecast="/zero /first /second /third /both",
     ),
     Case(
         name="other base",
         change=lambda s: s.edit("FROM {base}", "FROM {grown}"),
         runs="/first /both",
-        foreseen="/first /second /third /both",
+        forecast="/first /second /third /both",
     ),
     Case(
-        name="content", change=lambda s: s.write("second", "x\n"), runs="/second /both", foreseen="/second /third /both"
+        name="content", change=lambda s: s.write("second", "x\n"), runs="/second /both", forecast="/second /third /both"
     ),
     Case(name="--chown", change=lambda s: s.edit("--chown=5:6", "--chown=5:7"), runs="/third /both"),
     Case(
@@ -251,6 +251,6 @@ LINKS = [
         name="--link gone",
         change=lambda s: s.edit("COPY --link second", "COPY second"),
         runs="/second /both",
-        foreseen="/second /third /both",
+        forecast="/second /third /both",
     ),
 ]

@@ -196,8 +196,8 @@ def to_tar(nodes: Mapping[str, Node], *, implied: bool = True) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, node in nodes.items():
-            told = replace(nodes[node.target], kind="hard", target=node.target) if node.target in nodes else node
-            archive.addfile(member_of(name, told if node.kind == "hard" else node), io.BytesIO(node.data))
+            reported = replace(nodes[node.target], kind="hard", target=node.target) if node.target in nodes else node
+            archive.addfile(member_of(name, reported if node.kind == "hard" else node), io.BytesIO(node.data))
     return stream.getvalue()
 
 

@@ -76,12 +76,12 @@ def _ask(case: Case, oracles: Sequence[Oracle], folder: Path, known: Sequence[Ba
     for oracle in oracles:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             result = placed(oracle.build(case, case.write(Path(place), http), known), http)
-        told = (
+        reported = (
             modern(result)
             if oracle.name == "buildkit"
             else {"told": _difference(answer["buildkit"], result).replace(place, "")}
         )
-        answer[oracle.name] = told
+        answer[oracle.name] = reported
     sys.stderr.write(f"{case.id}: {answer['buildkit'].get('error', 'built')}; buildah {answer.get('buildah')}\n")
     return answer
 

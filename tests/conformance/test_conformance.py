@@ -28,7 +28,7 @@ EXPECTED = {area: read_expected(area) for area in areas()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kitchen:
+class FakeBuild:
     """tiffin with the bases in its store, and the file server the cases ask."""
 
     server: ForkServer
@@ -51,7 +51,7 @@ class Kitchen:
 
 
 @pytest.fixture(scope="session")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
+def fake_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeBuild]:
     folder = tmp_path_factory.mktemp("conformance")
     state, home, out = folder / "state", folder / "home", folder / "out"
     home.mkdir()
@@ -67,19 +67,19 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
             assert done.returncode == 0, done.stderr
             known.append(Base.read(archive))
         http = stack.enter_context(serving_files())
-        yield Kitchen(server=server, state=state, bases=known, http=http, home=home)
+        yield FakeBuild(server=server, state=state, bases=known, http=http, home=home)
     assert_nothing_left(state)
     remove_folder(folder)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(kitchen: Kitchen, name: str, tmp_path: Path) -> None:
+def test_case(fake_build: FakeBuild, name: str, tmp_path: Path) -> None:
     if name in ENFORCED and has_one_id():
         pytest.skip("with one id (no subordinate ids) permissions are not enforced: docs/ownership.md")
     case = CASES[name]
     oracle = EXPECTED[case.area].get(case.name, {}).get("buildkit")
     expected = case.expected(oracle)
-    result = placed(kitchen.build(case, tmp_path), kitchen.http)
+    result = placed(fake_build.build(case, tmp_path), fake_build.http)
     if "error" in expected:
         assert "error" in result, f"{case.rule}: it must fail with {expected['error']}"
         assert re.search(expected["error"], result["error"]), f"{case.rule}: {result['error']}"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from tiffin.builder.errors import BuildError, CanceledError
-from tiffin.builder.execute.steps import Executor, Job, StepResult
+from tiffin.builder.execute.steps import Executor, StepResult, StepTask
 from tiffin.builder.image.chain import LayerRef, chain_of
 from tiffin.builder.instructions.ops import StageOrigin
 from tiffin.cache.foundation.digest import Digest
@@ -27,35 +27,35 @@ class FakeExecutor(Executor):
         self._lock = threading.Lock()
         self.held: set[Digest] = set()
         self.executed: list[str] = []
-        self.jobs: list[Job] = []
+        self.jobs: list[StepTask] = []
         self.stops = 0
         self.stopped = threading.Event()
         self.comes_out: dict[str, str] = {}
         self.acts: dict[str, Callable[[], None]] = {}
 
-    def execute(self, job: Job) -> StepResult:
-        text = job.stage.steps[job.number].text
+    def execute(self, task: StepTask) -> StepResult:
+        text = task.stage.steps[task.number].text
         with self._lock:
             if self.stopped.is_set():
                 raise CanceledError
             self.executed.append(text)
-            self.jobs.append(job)
+            self.jobs.append(task)
         self.acts.get(text, lambda: None)()
-        seed = self.comes_out.get(text, f"{text} over {chain_of(job.chain)} of {sorted(self.copied(job).items())}")
+        seed = self.comes_out.get(text, f"{text} over {chain_of(task.chain)} of {sorted(self.copied(task).items())}")
         diff_id = Digest.of(seed.encode())
         with self._lock:
             self.held.add(diff_id)
         blob = BlobRef(media_type=LAYER, digest=diff_id, size_bytes=len(seed))
-        layer = LayerRef(diff_id=diff_id, blob=blob, created=f"2026-01-01T00:00:{job.step_id:02}Z")
+        layer = LayerRef(diff_id=diff_id, blob=blob, created=f"2026-01-01T00:00:{task.step_id:02}Z")
         return StepResult(layer=layer, description=text, is_empty=False)
 
     def has(self, diff_id: Digest) -> bool:
         return diff_id in self.held
 
-    def copied(self, job: Job) -> Mapping[str, str]:
-        origins = job.stage.steps[job.number].op.origins()
+    def copied(self, task: StepTask) -> Mapping[str, str]:
+        origins = task.stage.steps[task.number].op.origins()
         return {
-            f"content {number}": str(chain_of(job.sources[origin]))
+            f"content {number}": str(chain_of(task.sources[origin]))
             for number, origin in enumerate(origins)
             if isinstance(origin, StageOrigin)
         }

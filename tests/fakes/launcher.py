@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.sandbox.launch import Abandoned, ExitStatus, Launcher, Running
+from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running, StepAbandoned
 from tiffin.builder.sandbox.spec import Bind, SandboxSpec
 
 WAIT_SECONDS = 10
@@ -86,7 +86,7 @@ class FakeRunning(Running):
                 return ExitStatus(code=128 + signal.SIGKILL)
             case ["wish", what]:
                 if not self._spec.emulated:
-                    raise Abandoned(what)
+                    raise StepAbandoned(what)
             case ["break", reason]:
                 raise SandboxError(reason, remedy="see tiffin info")
             case []:

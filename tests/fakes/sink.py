@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import threading
 
-from tiffin.builder.events import Event, Noted, StepCached, StepFailed, StepFinished, StepOutput, StepStarted, Warned
+from tiffin.builder.events import (
+    Event,
+    InfoMessage,
+    StepCached,
+    StepFailed,
+    StepFinished,
+    StepOutput,
+    StepStarted,
+    WarningMessage,
+)
 
 
 class RecordingSink:
@@ -38,7 +47,7 @@ class RecordingSink:
         return b"".join(event.data for event in self.events if isinstance(event, StepOutput))
 
     def warnings(self) -> list[str]:
-        return [event.message for event in self.events if isinstance(event, Warned)]
+        return [event.message for event in self.events if isinstance(event, WarningMessage)]
 
     def notes(self) -> list[str]:
-        return [event.message for event in self.events if isinstance(event, Noted)]
+        return [event.message for event in self.events if isinstance(event, InfoMessage)]

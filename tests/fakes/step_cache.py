@@ -17,7 +17,7 @@ class MemoryCache:
         self._name = name
         self._lock = threading.Lock()
         self.records: dict[Digest, bytes] = {}
-        self.questions: list[tuple[Digest, ...]] = []
+        self.requests: list[tuple[Digest, ...]] = []
         self.is_down = False
 
     @property
@@ -26,7 +26,7 @@ class MemoryCache:
 
     def get_many(self, keys: Sequence[Digest]) -> Mapping[Digest, StepRecord]:
         with self._lock:
-            self.questions.append(tuple(keys))
+            self.requests.append(tuple(keys))
             if self.is_down:
                 raise StoreError(f"the cache {self._name} cannot be asked", remedy="try again")
             return {key: StepRecord.decode(self.records[key]) for key in keys if key in self.records}

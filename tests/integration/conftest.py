@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.support.run_machine import Machine, own_machine, users_machine
+from tests.support.cli_runner import CliRunner, own_cli, user_cli
 from tests.support.servers import Registry
 from tests.support.unprivileged import Users, has_ids
 
@@ -21,14 +21,14 @@ CA_FILE = "etc/ssl/certs/ca-certificates.crt"
 
 
 @pytest.fixture(scope="module", params=["self", "user"])
-def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def cli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliRunner]:
     """tiffin and a busybox image `minimal`: as whoever runs the tests, and as an unprivileged user."""
     if request.param == "self":
-        with own_machine(tmp_path_factory.mktemp("machine")) as made:
+        with own_cli(tmp_path_factory.mktemp("machine")) as made:
             yield made
     else:
         users: Users = request.getfixturevalue("users")
-        with users_machine(users) as made:
+        with user_cli(users) as made:
             yield made
 
 

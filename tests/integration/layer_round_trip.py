@@ -201,8 +201,8 @@ def main(area: Path, *, many_ids: bool) -> None:
 
     changes = diff_upper(upper)
     left = reduced(changes, TreesBelow([lower]))
-    told = reduced(changes, TablesBelow([base_index]))
-    assert packed(left.changes)[0] == packed(told.changes)[0], "tree and table tell otherwise what did not change"
+    reported = reduced(changes, TablesBelow([base_index]))
+    assert packed(left.changes)[0] == packed(reported.changes)[0], "tree and table tell otherwise what did not change"
     settle(upper, left)
     check_dropped({change.entry.path for change in left.changes})
     tar, index = packed(diff_upper(upper))

@@ -134,9 +134,10 @@ def test_tls_registry_needs_its_certificate(tiffin: Run, base: str, tmp_path: Pa
     with running_registry(folder, certificate=pair) as server:
         name = f"{server.host}/base:1"
         tiffin("tag", base, name)
-        told = error_of(tiffin("push", name, check=False))
+        reported = error_of(tiffin("push", name, check=False))
         assert (
-            "is not trusted (self-signed certificate); put its CA into certs.d/" in told and "--registry-cert" in told
+            "is not trusted (self-signed certificate); put its CA into certs.d/" in reported
+            and "--registry-cert" in reported
         )
         tiffin("push", "--registry-cert", pair[0], name)
         tiffin("pull", name, env={**os.environ, "SSL_CERT_FILE": str(pair[0])})

@@ -157,7 +157,7 @@ def test_failure_of_one_stage_stops_the_others(tiffin: Run, base: str, context: 
 
 
 @pytest.mark.parametrize(
-    ("first", "text", "told"),
+    ("first", "text", "reported"),
     [
         ("slow", "USER nobodyknows\nWORKDIR /x", 'no user is called "nobodyknows"'),
         ("slow", "COPY none /", '"none" not found'),
@@ -167,14 +167,16 @@ def test_failure_of_one_stage_stops_the_others(tiffin: Run, base: str, context: 
         ("bad", "RUN false", "exit code: 1"),
     ],
 )
-def test_the_error_told_is_the_cause(tiffin: Run, base: str, context: Make, first: str, text: str, told: str) -> None:
+def test_the_error_told_is_the_cause(
+    tiffin: Run, base: str, context: Make, first: str, text: str, reported: str
+) -> None:
     """Whichever of two stages side by side fails, and whichever stands first."""
     slow = f"FROM {base} AS slow\nRUN sleep 60\n"
     bad = f"FROM {base} AS bad\n{text}\n"
     folder = context((slow + bad if first == "slow" else bad + slow) + "FROM bad\nCOPY --from=slow /bin /s\n")
     done = tiffin("build", "--progress=plain", folder, check=False)
     last = done.stderr.splitlines()[-1]
-    assert done.returncode == 1 and told in last and last.startswith("error: Dockerfile:"), done.stderr
+    assert done.returncode == 1 and reported in last and last.startswith("error: Dockerfile:"), done.stderr
     assert ">>> " in done.stderr and "canceled" not in done.stderr
 
 
@@ -342,7 +344,7 @@ def test_steps_are_named_as_buildkit_names_them(tiffin: Run, base: str, context:
         f"FROM {base}",
     ]
     several = context("\n".join([*lines, "COPY --from=two /b /c", "ADD f /d", ""]), f="f")
-    told = [line.split("] ")[0] for line in tiffin("build", several).stderr.splitlines() if " [" in line]
-    assert sorted(told) == ["#1 [one 1/2", "#2 [one 2/2", "#3 [two 1/1", "#4 [stage-2 2/3", "#5 [stage-2 3/3"]
+    reported = [line.split("] ")[0] for line in tiffin("build", several).stderr.splitlines() if " [" in line]
+    assert sorted(reported) == ["#1 [one 1/2", "#2 [one 2/2", "#3 [two 1/1", "#4 [stage-2 2/3", "#5 [stage-2 3/3"]
     lone = context(f"FROM {base}\nENV a=1\nCOPY f /x/\n", f="f")
     assert "#1 [2/2] COPY f /x/" in tiffin("build", lone).stderr

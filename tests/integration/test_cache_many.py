@@ -78,10 +78,10 @@ def start(root: Path, folder: Path, place: str, number: int) -> subprocess.Popen
 def finish(builders: list[subprocess.Popen[str]]) -> list[str]:
     """What each told on stderr; all must end well, and in time."""
     deadline = time.monotonic() + PATIENCE
-    told = [builder.communicate(timeout=max(1.0, deadline - time.monotonic()))[1] for builder in builders]
-    assert [builder.returncode for builder in builders] == [0] * len(builders), told
-    assert not [text for text in told if "warning: " in text or "Traceback" in text]
-    return told
+    reported = [builder.communicate(timeout=max(1.0, deadline - time.monotonic()))[1] for builder in builders]
+    assert [builder.returncode for builder in builders] == [0] * len(builders), reported
+    assert not [text for text in reported if "warning: " in text or "Traceback" in text]
+    return reported
 
 
 def runs(root: Path) -> Counter[str]:
@@ -101,8 +101,8 @@ def assert_whole(root: Path, folder: Path, place: str, fresh: Path) -> None:
     assert verified.returncode == 0 and verified.stdout.endswith(" 0 damaged\n"), verified
     ran = on(root, "run", "--rm", "app0")
     assert ran.stdout == "s\n", ran.stderr
-    (told,) = finish([start(fresh, folder, place, 0)])
-    assert " DONE " not in told and "CACHED (" in told
+    (reported,) = finish([start(fresh, folder, place, 0)])
+    assert " DONE " not in reported and "CACHED (" in reported
     shown = on(fresh, "run", "--rm", "app0")
     assert shown.stdout == "s\n", shown.stderr
     for state in (root, fresh):
@@ -133,9 +133,9 @@ def test_random_ones_are_killed(context: Make, remote_base: str, place: str, tmp
     until, number, killed = time.monotonic() + KILL_SECONDS, 0, 0
     while not number or time.monotonic() < until:
         folder = context(TEXT.format(base=remote_base).replace("sleep", f": {number}; sleep"), src="s\n")
-        told, kills = killing_round(chance, roots, folder, place)
+        reported, kills = killing_round(chance, roots, folder, place)
         killed += kills
-        for root, texts in told.items():
+        for root, texts in reported.items():
             assert max(done_in(texts).values(), default=1) == 1, "a step that was kept was made again"
             assert "warning: " not in "".join(texts) and "Traceback" not in "".join(texts), texts
             verified = on(root, "cache", "verify")
@@ -150,7 +150,7 @@ def killing_round(
     chance: random.Random, roots: list[Path], folder: Path, place: str
 ) -> tuple[dict[Path, list[str]], int]:
     """Builders of which random ones are killed and begun again until all ended well; what they told, and how many were."""
-    told: dict[Path, list[str]] = {root: [] for root in roots}
+    reported: dict[Path, list[str]] = {root: [] for root in roots}
     builders = [start(roots[number % len(roots)], folder, place, number) for number in range(BUILDERS)]
     killed = 0
     for _ in range(2 * BUILDERS):
@@ -160,11 +160,11 @@ def killing_round(
             continue
         builders[number].send_signal(signal.SIGKILL)
         killed += 1
-        told[roots[number % len(roots)]].append(builders[number].communicate(timeout=PATIENCE)[1])
+        reported[roots[number % len(roots)]].append(builders[number].communicate(timeout=PATIENCE)[1])
         builders[number] = start(roots[number % len(roots)], folder, place, number)
     for number, text in enumerate(finish(builders)):
-        told[roots[number % len(roots)]].append(text)
-    return told, killed
+        reported[roots[number % len(roots)]].append(text)
+    return reported, killed
 
 
 def done_in(texts: list[str]) -> Counter[str]:

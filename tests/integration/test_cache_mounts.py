@@ -73,8 +73,10 @@ def test_export_and_import(root: Path, tiffin: Run, context: Make, remote_base: 
     tiffin("build", context(TEXT.format(base=remote_base, word="one")))
     tiffin("cache", "export", "--cache-mounts", "shelf", tmp_path / "moved")
     other = tmp_path / "other"
-    told = on(other, "cache", "import", "--cache-mounts", "shelf", "--cache-mounts", "none", tmp_path / "moved").stderr
-    assert "cache mount shelf" in told and "no shared cache has a cache mount none" in told
+    reported = on(
+        other, "cache", "import", "--cache-mounts", "shelf", "--cache-mounts", "none", tmp_path / "moved"
+    ).stderr
+    assert "cache mount shelf" in reported and "no shared cache has a cache mount none" in reported
     assert "cache mount" not in on(other, "cache", "ls").stdout
     on(other, "build", "-t", "app", context(TEXT.format(base=remote_base, word="two")))
     assert on(other, "run", "--rm", "app").stdout == "one\n"

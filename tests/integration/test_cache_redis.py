@@ -34,10 +34,10 @@ def build(root: Path, folder: Path, *words: str) -> str:
 def assert_shared(context: Make, tmp_path: Path, place: str) -> None:
     """One builder fills it, another needs to make nothing."""
     folder = context(TEXT, a="1", b="2", c="3")
-    told = build(tmp_path / "a", folder, "--cache-to", f"{place},mode=max")
-    assert "shared 3 layers" in told and "warning" not in told, told
-    told = build(tmp_path / "b", folder, "--cache-from", place)
-    assert told.count("CACHED (redis)") == 3 and "warning" not in told, told
+    reported = build(tmp_path / "a", folder, "--cache-to", f"{place},mode=max")
+    assert "shared 3 layers" in reported and "warning" not in reported, reported
+    reported = build(tmp_path / "b", folder, "--cache-from", place)
+    assert reported.count("CACHED (redis)") == 3 and "warning" not in reported, reported
     assert_nothing_left(tmp_path / "b")
 
 
@@ -139,8 +139,8 @@ def test_others_expire(context: Make, tmp_path: Path, kind: str, request: pytest
     (folder / "a").write_text("other")
     build(tmp_path / "a", folder, "--cache-to", f"{place},ttl=1s")
     (folder / "a").write_text("1")
-    told = build(tmp_path / "b", folder, "--cache-from", place.removesuffix(",mode=max"))
-    assert told.count(" DONE ") == 3, "the first ones are gone"
+    reported = build(tmp_path / "b", folder, "--cache-from", place.removesuffix(",mode=max"))
+    assert reported.count(" DONE ") == 3, "the first ones are gone"
     (folder / "a").write_text("other")
-    told = build(tmp_path / "c", folder, "--cache-from", place.removesuffix(",mode=max"))
-    assert " DONE " not in told, "the new ones stayed"
+    reported = build(tmp_path / "c", folder, "--cache-from", place.removesuffix(",mode=max"))
+    assert " DONE " not in reported, "the new ones stayed"

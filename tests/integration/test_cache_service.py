@@ -106,8 +106,8 @@ def fleet(users: Users, debian: str, registry: Registry, tmp_path_factory: pytes
             for kind in ("registry", "redis", "http", "s3", "dir")
             for word in ("--cache-to", caches[kind] + ",mode=max")
         ]
-        told = made.build(folder / "first", copied(users, "first"), ["--push", "-t", name, *to])
-        assert told.count(" with ") >= 5 and "was not filled" not in told, told
+        reported = made.build(folder / "first", copied(users, "first"), ["--push", "-t", name, *to])
+        assert reported.count(" with ") >= 5 and "was not filled" not in reported, reported
         changed = copied(users, "first")
         change(changed)
         made.build(folder / "first", changed, ["--cache-to", caches["dir-changed"] + ",mode=max"])
@@ -129,22 +129,22 @@ def test_others_do_only_what_changed(fleet: Fleet, registry: Registry, way: str)
     context = copied(users, f"elsewhere-{way}")
     sources = [word for kind in WAYS[way] for word in ("--cache-from", fleet.caches[kind])]
     name = f"{fleet.name}-{way}"
-    told = fleet.build_elsewhere(root, context, [*sources, "-o", f"type=registry,name={name}"])
-    assert " DONE " not in told and "warning: " not in told, told
+    reported = fleet.build_elsewhere(root, context, [*sources, "-o", f"type=registry,name={name}"])
+    assert " DONE " not in reported and "warning: " not in reported, reported
     assert digest_of(registry, name) == fleet.digest
     sizes = [path.stat().st_size for path in (root / "images/blobs/sha256").iterdir()]
     assert max(sizes) < BIG, "a layer was downloaded"
     change(context)
-    told = fleet.build_elsewhere(root, context, [*sources, "-t", "changed"])
-    ran = set(re.findall(r"^#(\d+) DONE ", told, re.MULTILINE))
-    steps = dict(re.findall(r"^#(\d+) \[[^]]*\] (.*)$", told, re.MULTILINE))
+    reported = fleet.build_elsewhere(root, context, [*sources, "-t", "changed"])
+    ran = set(re.findall(r"^#(\d+) DONE ", reported, re.MULTILINE))
+    steps = dict(re.findall(r"^#(\d+) \[[^]]*\] (.*)$", reported, re.MULTILINE))
     expected = CHANGED[2:] if way == "tiered" else CHANGED
     assert sorted(steps[number] for number in ran) == sorted(
         text for text in steps.values() if any(text.startswith(start) for start in expected)
-    ), told
-    assert len(ran) == len(expected) and "warning: " not in told, told
+    ), reported
+    assert len(ran) == len(expected) and "warning: " not in reported, reported
     if way == "tiered":  # the program came from the directory: nothing else has it
-        assert "CACHED (redis)" in told or "CACHED (registry)" in told, told
+        assert "CACHED (redis)" in reported or "CACHED (registry)" in reported, reported
     shown = users.run(users.usual, ["--root", root, "run", "--rm", "changed"])
     assert shown.stdout == "2 plates xn--kche-0ra\n"
     assert_nothing_left(root)

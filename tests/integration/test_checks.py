@@ -69,21 +69,21 @@ def test_each_rule(tiffin: Run, context: Make, rule: str, text: str, line: int) 
 
 
 def test_every_rule_is_described() -> None:
-    told = re.findall(r"^\| (\w+) \|", (CHECKOUT / "docs/checks.md").read_text(), re.MULTILINE)
-    assert set(DESCRIPTIONS) == set(told) - {"rule"}
+    reported = re.findall(r"^\| (\w+) \|", (CHECKOUT / "docs/checks.md").read_text(), re.MULTILINE)
+    assert set(DESCRIPTIONS) == set(reported) - {"rule"}
 
 
 def test_json_tells_the_error_that_ends_a_check(tiffin: Run, context: Make) -> None:
     folder = context("FROM scratch as a\nFOO x\nRUN --mout=type=cache true\n")
     done = tiffin("build", "--call", "check,format=json", folder, check=False)
-    told = json.loads(done.stdout)
+    reported = json.loads(done.stdout)
     assert done.returncode == 1 and "unknown instruction: FOO" in done.stderr
-    assert [item["ruleName"] for item in told["warnings"]] == ["FromAsCasing"]
-    assert told["warnings"][0]["description"] == DESCRIPTIONS["FromAsCasing"]
-    assert told["warnings"][0]["url"] == "https://docs.docker.com/go/dockerfile/rule/from-as-casing/"
-    assert "FOO" in told["buildError"]["message"] and "--mout" in told["buildError"]["message"]
-    assert [item["start"]["line"] for item in told["buildError"]["location"]["ranges"]] == [2, 3]
-    (source,) = told["sources"]
+    assert [item["ruleName"] for item in reported["warnings"]] == ["FromAsCasing"]
+    assert reported["warnings"][0]["description"] == DESCRIPTIONS["FromAsCasing"]
+    assert reported["warnings"][0]["url"] == "https://docs.docker.com/go/dockerfile/rule/from-as-casing/"
+    assert "FOO" in reported["buildError"]["message"] and "--mout" in reported["buildError"]["message"]
+    assert [item["start"]["line"] for item in reported["buildError"]["location"]["ranges"]] == [2, 3]
+    (source,) = reported["sources"]
     assert (source["filename"], source["language"]) == ("Dockerfile", "Dockerfile")
     assert base64.b64decode(source["data"]) == (folder / "Dockerfile").read_bytes()
 
@@ -135,9 +135,9 @@ def test_undefined_variable_names_the_nearest(tiffin: Run, context: Make) -> Non
 
 def test_steps_are_named_with_values(tiffin: Run, context: Make) -> None:
     text = 'FROM scratch\nARG D=/dir\nCOPY Dockerfile $D/f\nWORKDIR $D/w\nCOPY ["Dockerfile", "${D}/g"]\n'
-    told = tiffin("build", "--progress=plain", context(text)).stderr
+    reported = tiffin("build", "--progress=plain", context(text)).stderr
     for name in ("COPY Dockerfile /dir/f", "WORKDIR /dir/w", "COPY [Dockerfile, /dir/g]"):
-        assert f"] {name}\n" in told, told
+        assert f"] {name}\n" in reported, reported
 
 
 def test_targets_and_outline(tiffin: Run, context: Make) -> None:
@@ -159,10 +159,10 @@ def test_targets_and_outline(tiffin: Run, context: Make) -> None:
         "ssh": [{"name": "default", "location": lines(6)}],
         "cache": [{"ID": "/c", "location": lines(6)}],
     }
-    told = tiffin("build", "--call", "outline", folder).stdout
-    assert "TARGET: two" in told and "/c" in told
-    told = tiffin("build", "--call", "targets", folder).stdout
-    assert [line.split() for line in told.splitlines()[1:3]] == [["one", "the", "first"], ["two", "(default)"]]
+    reported = tiffin("build", "--call", "outline", folder).stdout
+    assert "TARGET: two" in reported and "/c" in reported
+    reported = tiffin("build", "--call", "targets", folder).stdout
+    assert [line.split() for line in reported.splitlines()[1:3]] == [["one", "the", "first"], ["two", "(default)"]]
     done = tiffin("build", "--call", "chekc", folder, check=False)
     assert done.returncode == 2 and 'did you mean "check"?' in done.stderr
 
@@ -188,11 +188,12 @@ def test_an_error_hides_no_findings(tiffin: Run, context: Make, fault: str, says
     done = tiffin("build", "--call", "check,format=json" if as_json else "check", folder, check=False)
     assert done.returncode != 0 and says in done.stderr
     if as_json:
-        told = json.loads(done.stdout)
+        reported = json.loads(done.stdout)
         assert (
-            says in told["buildError"]["message"] and told["buildError"]["location"]["ranges"][0]["start"]["line"] >= 4
+            says in reported["buildError"]["message"]
+            and reported["buildError"]["location"]["ranges"][0]["start"]["line"] >= 4
         )
-        found = [item["ruleName"] for item in told["warnings"]]
+        found = [item["ruleName"] for item in reported["warnings"]]
     else:
         assert "no warnings" not in done.stdout
         found = re.findall(r"^WARNING: (\w+)", done.stdout, re.MULTILINE)
@@ -202,10 +203,11 @@ def test_an_error_hides_no_findings(tiffin: Run, context: Make, fault: str, says
 def test_check_with_error_true_tells_both(tiffin: Run, context: Make) -> None:
     folder = context("# check=error=true\nFROM scratch\nCMD run\n")
     done = tiffin("build", "--call", "check,format=json", folder, check=False)
-    told = json.loads(done.stdout)
-    assert [item["ruleName"] for item in told["warnings"]] == ["JSONArgsRecommended"]
+    reported = json.loads(done.stdout)
+    assert [item["ruleName"] for item in reported["warnings"]] == ["JSONArgsRecommended"]
     assert (
-        "lint violation found for rules: JSONArgsRecommended" in told["buildError"]["message"] and done.returncode != 0
+        "lint violation found for rules: JSONArgsRecommended" in reported["buildError"]["message"]
+        and done.returncode != 0
     )
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.cli_runner import TIMEOUT_SECONDS, CliRunner, user_cli
 from tests.support.raw_program import raw_program
-from tests.support.run_machine import TIMEOUT_SECONDS, Machine, users_machine
 from tests.support.unprivileged import WITH_IDS, Users, remove_folder
 from tiffin.builder.sandbox.child.syscalls import NATIVE
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
@@ -26,26 +26,26 @@ Tiffin = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def machine(users: Users) -> Iterator[Machine]:
+def cli(users: Users) -> Iterator[CliRunner]:
     users.home(WITH_IDS)  # or skip
-    with users_machine(users, WITH_IDS) as made:
+    with user_cli(users, WITH_IDS) as made:
         yield made
         remove_folder(made.state)  # of the user's subordinate ids
 
 
 @pytest.fixture(scope="module")
-def pod(machine: Machine) -> Tiffin:
+def pod(cli: CliRunner) -> Tiffin:
     """Run tiffin as root of such a namespace."""
 
     def run(*words: str, dockerfile: str = "") -> subprocess.CompletedProcess[str]:
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*NAMESPACE, *machine.argv(*words)],
+            [*NAMESPACE, *cli.argv(*words)],
             input=dockerfile,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
-            **machine.options(TIFFIN_ISOLATION="chroot"),  # type: ignore[arg-type]
+            **cli.options(TIFFIN_ISOLATION="chroot"),  # type: ignore[arg-type]
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -54,16 +54,16 @@ def pod(machine: Machine) -> Tiffin:
 
 
 @pytest.fixture(scope="module")
-def images(machine: Machine, pod: Tiffin) -> None:
+def images(cli: CliRunner, pod: Tiffin) -> None:
     """`owned` has a file of an owner beyond the map, `node` a device node; the namespaces of a user make both."""
     owned = f"FROM minimal\nADD --chown={BEYOND}:70000 f /x/\n"
-    folder = machine.folder / "context"
+    folder = cli.folder / "context"
     folder.mkdir()
     (folder / "f").write_text("x")
     (folder / "Dockerfile").write_text(owned)
-    machine.own(folder)
-    assert machine.run("build", "-q", "-t", "owned", folder).returncode == 0
-    done = machine.run("build", "-q", "-t", "node", "-", input="FROM minimal\nRUN mkdir /r && mknod /r/null c 1 3\n")
+    cli.own(folder)
+    assert cli.run("build", "-q", "-t", "owned", folder).returncode == 0
+    done = cli.run("build", "-q", "-t", "node", "-", input="FROM minimal\nRUN mkdir /r && mknod /r/null c 1 3\n")
     assert done.returncode == 0, done.stderr
 
 
@@ -202,13 +202,13 @@ UNREADABLE = raw_program(
 
 
 @pytest.mark.skipif("open" not in NATIVE, reason="this machine has no open(2)")
-def test_what_cannot_be_answered_is_told(machine: Machine, pod: Tiffin) -> None:
+def test_what_cannot_be_answered_is_told(cli: CliRunner, pod: Tiffin) -> None:
     """Nobody may look into such a process; what it wrote could be read back, and so the step fails."""
-    folder = machine.folder / "unreadable"
+    folder = cli.folder / "unreadable"
     folder.mkdir()
     (folder / "p").write_bytes(UNREADABLE)
     (folder / "Dockerfile").write_text("FROM minimal\nCOPY --chmod=755 p /p\nRUN /p || true\n")
-    machine.own(folder)
+    cli.own(folder)
     done = pod("build", str(folder))
     assert done.returncode == 1 and "keep /dev/null empty" in done.stderr, done.stderr
 
@@ -225,8 +225,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_where_no_call_can_be_supervised_a_step_says_so(machine: Machine) -> None:
-    argv = machine.argv("build", "--no-cache", "--progress=plain", "-")
+def test_where_no_call_can_be_supervised_a_step_says_so(cli: CliRunner) -> None:
+    argv = cli.argv("build", "--no-cache", "--progress=plain", "-")
     done = subprocess.run(
         [*NAMESPACE, argv[0], "-c", SUPERVISED, *argv],
         input="FROM minimal\nRUN echo x > /dev/null && ! head -c 1 /dev/zero\n",
@@ -234,7 +234,7 @@ def test_where_no_call_can_be_supervised_a_step_says_so(machine: Machine) -> Non
         text=True,
         timeout=TIMEOUT_SECONDS,
         check=False,
-        **machine.options(TIFFIN_ISOLATION="chroot"),
+        **cli.options(TIFFIN_ISOLATION="chroot"),
     )
     assert done.returncode == 0 and "/dev/null is a file that gives back what is written to it" in done.stderr, (
         done.stderr

@@ -81,9 +81,9 @@ def tool(
 ) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "tiffin", "--root", str(state), *map(str, words)]
     done = subprocess.run(argv, input=given, capture_output=True, text=True, env=home_env, check=False, timeout=120)
-    told = done.stdout + done.stderr
-    assert "Traceback" not in told and not any(secret in told for secret in USERS.values()), told
-    assert not check or done.returncode == 0, told
+    reported = done.stdout + done.stderr
+    assert "Traceback" not in reported and not any(secret in reported for secret in USERS.values()), reported
+    assert not check or done.returncode == 0, reported
     return done
 
 
@@ -229,8 +229,8 @@ def test_who_lacks_what_is_told_that(root: Path, tmp_path: Path, company: Compan
         insecure = tool(
             root, company.env(home), "pull", "--insecure-registry", "127.0.0.0/8", f"{company.host}/base/x", check=False
         )
-        told = "not found" if lacks == "authority" else "SSL certificate"
-        assert told in insecure.stderr, insecure.stderr
+        reported = "not found" if lacks == "authority" else "SSL certificate"
+        assert reported in insecure.stderr, insecure.stderr
 
 
 def test_nobody_pulls_what_is_public(

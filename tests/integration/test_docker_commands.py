@@ -157,10 +157,10 @@ def test_network_of_the_machine_has_its_names(tiffin: Run, base: str) -> None:
     def seen(*options: str) -> str:
         return tiffin("run", "--rm", *options, base, "sh", "-c", "hostname; cat /etc/hosts").stdout
 
-    machine, hosts = os.uname().nodename, Path("/etc/hosts").read_text()
-    assert seen("--network", "host") == f"{machine}\n{hosts}"
+    cli, hosts = os.uname().nodename, Path("/etc/hosts").read_text()
+    assert seen("--network", "host") == f"{cli}\n{hosts}"
     assert seen("--net=host", "--add-host", "a:1.2.3.4", "-h", "own") == f"own\n1.2.3.4\ta\n{hosts}"
-    assert not seen("--network", "none").startswith(f"{machine}\n")
+    assert not seen("--network", "none").startswith(f"{cli}\n")
     assert seen("--restart", "no", "--restart=no", "-h", "x").startswith("x\n127.0.0.1\tlocalhost\n")
 
 
@@ -190,13 +190,13 @@ def test_by_the_name_of_another_the_version_is_told_as_its_own(tmp_path: Path, n
     program.write_text(f"#!{sys.executable}\nfrom tiffin.builder.__main__ import main\nmain()\n")
     program.chmod(0o755)
 
-    def told(*words: str) -> str:
+    def reported(*words: str) -> str:
         argv = [program, *words]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
-    found = re.fullmatch(text, told("--version"))
-    assert found and told("-v") == told("--version"), told("--version")
+    found = re.fullmatch(text, reported("--version"))
+    assert found and reported("-v") == reported("--version"), reported("--version")
     for side in ("Client", "Server"):
-        assert told("version", "--format", f"{{{{.{side}.Version}}}}") == f"{found[1]}\n"
+        assert reported("version", "--format", f"{{{{.{side}.Version}}}}") == f"{found[1]}\n"
     (tmp_path / "state").mkdir()
-    assert told("--root", str(tmp_path / "state"), "info", "-f", "{{.ServerVersion}}") == f"{found[1]}\n"
+    assert reported("--root", str(tmp_path / "state"), "info", "-f", "{{.ServerVersion}}") == f"{found[1]}\n"

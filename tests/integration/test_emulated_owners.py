@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.run_machine import Machine, users_machine, wait_until
+from tests.support.cli_runner import CliRunner, user_cli, wait_until
 from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
@@ -43,20 +43,20 @@ SHOW = "cd /; for f in w w2 w3; do find $f; done | sort | xargs stat -c '%n %u:%
 
 
 @pytest.fixture(scope="module")
-def machines(users: Users) -> Iterator[Mapping[str, Machine]]:
+def clis(users: Users) -> Iterator[Mapping[str, CliRunner]]:
     with ExitStack() as stack:
-        yield {user: stack.enter_context(users_machine(users, user)) for user in (WITH_IDS, WITHOUT_IDS)}
+        yield {user: stack.enter_context(user_cli(users, user)) for user in (WITH_IDS, WITHOUT_IDS)}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_programs_see_the_same(machines: Mapping[str, Machine], case: str) -> None:
+def test_programs_see_the_same(clis: Mapping[str, CliRunner], case: str) -> None:
     script = f"umask 022; mkdir /w2 /w3; cd /w; {CASES[case]}\n{SHOW}"
     shown = {}
-    for user, machine in machines.items():
+    for user, cli in clis.items():
         options = ["-u", "alice", "-w", "/w/made"] if case.startswith("working") else ["-w", "/w"]
         if case.startswith("working"):
             script = "cd /w/made; stat -c %u:%g . ..; touch f; stat -c %u:%g f; id"
-        done = machine.run("run", "--rm", *options, "minimal", "sh", "-c", script)
+        done = cli.run("run", "--rm", *options, "minimal", "sh", "-c", script)
         shown[user] = done.stdout + done.stderr
     assert shown[WITH_IDS] == shown[WITHOUT_IDS]
     assert len(shown[WITH_IDS].splitlines()) > 3
@@ -103,21 +103,21 @@ for call in (lambda: os.setuid(0), lambda: os.setgroups([1]), lambda: os.chown("
 """
 
 
-def test_programs_that_ask_closely(machines: Mapping[str, Machine]) -> None:
+def test_programs_that_ask_closely(clis: Mapping[str, CliRunner]) -> None:
     """Set-id programs and scripts, peers of sockets, files without a name, ids that come and go."""
     shown = {}
-    for user, machine in machines.items():
-        (machine.folder / "program.py").write_text(PROGRAM)
-        (machine.folder / "program.py").chmod(0o644)
+    for user, cli in clis.items():
+        (cli.folder / "program.py").write_text(PROGRAM)
+        (cli.folder / "program.py").chmod(0o644)
         foreign = (
-            machine.folder / "foreign"
+            cli.folder / "foreign"
         )  # of whoever runs the tests: of root, whom neither namespace knows, or of its root
-        shutil.copy(machine.python, foreign)
+        shutil.copy(cli.python, foreign)
         foreign.chmod(0o4755)
-        mounts = [f"{machine.folder}/{name}:/{name}:ro" for name in ("program.py", "foreign")]
+        mounts = [f"{cli.folder}/{name}:/{name}:ro" for name in ("program.py", "foreign")]
         mounts += [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64") if os.path.exists(path)]
         words = [word for mount in mounts for word in ("-v", mount)]
-        shown[user] = machine.output(*words, "minimal", machine.python, "-I", "/program.py")
+        shown[user] = cli.output(*words, "minimal", cli.python, "-I", "/program.py")
     assert shown[WITH_IDS] == shown[WITHOUT_IDS]
     assert "program (1000, 33, 33) (1000, 33, 33)" in shown[WITHOUT_IDS]
     assert "script (1000, 1000, 1000)" in shown[WITHOUT_IDS]
@@ -125,32 +125,30 @@ def test_programs_that_ask_closely(machines: Mapping[str, Machine]) -> None:
     assert "peer (4, 5)" in shown[WITHOUT_IDS]
 
 
-def test_devices_are_seen_with_one_id(machines: Mapping[str, Machine]) -> None:
+def test_devices_are_seen_with_one_id(clis: Mapping[str, CliRunner]) -> None:
     """With a range an empty file stands for the node until the step is over."""
     script = "mknod /n c 1 3; chmod 666 /n; chown 0:5 /n; stat -c '%F %a %u:%g %t:%T' /n; test -c /n && echo node"
-    assert machines[WITHOUT_IDS].output("minimal", "sh", "-c", script) == ("character special file 666 0:5 1:3\nnode\n")
-    done = machines[WITHOUT_IDS].run("run", "--rm", "--cap-drop=MKNOD", "minimal", "mknod", "/n", "c", "1", "3")
+    assert clis[WITHOUT_IDS].output("minimal", "sh", "-c", script) == ("character special file 666 0:5 1:3\nnode\n")
+    done = clis[WITHOUT_IDS].run("run", "--rm", "--cap-drop=MKNOD", "minimal", "mknod", "/n", "c", "1", "3")
     assert "Operation not permitted" in done.stderr
 
 
-def test_dropped_capabilities_count(machines: Mapping[str, Machine]) -> None:
-    for machine in machines.values():
-        done = machine.run(
-            "run", "--rm", "--cap-drop=CHOWN", "minimal", "sh", "-c", "touch /f; chown 3 /f; stat -c %u /f"
-        )
+def test_dropped_capabilities_count(clis: Mapping[str, CliRunner]) -> None:
+    for cli in clis.values():
+        done = cli.run("run", "--rm", "--cap-drop=CHOWN", "minimal", "sh", "-c", "touch /f; chown 3 /f; stat -c %u /f")
         assert done.stdout == "0\n" and "Operation not permitted" in done.stderr
-        done = machine.run("run", "--rm", "--cap-drop=SETUID", "minimal", "su", "alice", "-c", "id -u")
+        done = cli.run("run", "--rm", "--cap-drop=SETUID", "minimal", "su", "alice", "-c", "id -u")
         assert done.returncode != 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_step_leaves_nothing(machines: Mapping[str, Machine], number: signal.Signals) -> None:
-    machine = machines[WITHOUT_IDS]
-    context = machine.folder / "context"
+def test_interrupted_step_leaves_nothing(clis: Mapping[str, CliRunner], number: signal.Signals) -> None:
+    cli = clis[WITHOUT_IDS]
+    context = cli.folder / "context"
     context.mkdir(exist_ok=True)
     (context / "Dockerfile").write_text("FROM minimal\nRUN while :; do stat /bin; chown 3 /srv; done\n")
-    machine.own(context)
-    running = machine.start("build", "--no-cache", "--progress=plain", context, process_group=0)
+    cli.own(context)
+    running = cli.start("build", "--no-cache", "--progress=plain", context, process_group=0)
     assert running.stderr is not None and running.stdout is not None
     while "regular file" not in (line := running.stderr.readline()) and "directory" not in line:
         assert line, "the step did not start"
@@ -161,7 +159,7 @@ def test_interrupted_step_leaves_nothing(machines: Mapping[str, Machine], number
     assert time.monotonic() - began < END_SECONDS
     for stream in (running.stdout, running.stderr):
         stream.close()
-    wait_until(lambda: not machine.left(), seconds=END_SECONDS)
+    wait_until(lambda: not cli.left(), seconds=END_SECONDS)
 
 
 # ctypes, as Python itself makes calls again that were interrupted
@@ -186,11 +184,11 @@ print(sorted(seen))
 """
 
 
-def test_signals_of_handlers_that_restart_interrupt_no_call(machines: Mapping[str, Machine]) -> None:
-    machine = machines[WITHOUT_IDS]
-    (machine.folder / "interrupted.py").write_text(INTERRUPTED)
-    (machine.folder / "interrupted.py").chmod(0o644)
-    mounts = [f"{machine.folder}/interrupted.py:/program.py:ro"]
+def test_signals_of_handlers_that_restart_interrupt_no_call(clis: Mapping[str, CliRunner]) -> None:
+    cli = clis[WITHOUT_IDS]
+    (cli.folder / "interrupted.py").write_text(INTERRUPTED)
+    (cli.folder / "interrupted.py").chmod(0o644)
+    mounts = [f"{cli.folder}/interrupted.py:/program.py:ro"]
     mounts += [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64") if os.path.exists(path)]
     words = [word for mount in mounts for word in ("-v", mount)]
-    assert machine.output(*words, "-w", "/w", "minimal", machine.python, "-I", "/program.py") == "[]\n"
+    assert cli.output(*words, "-w", "/w", "minimal", cli.python, "-I", "/program.py") == "[]\n"

@@ -61,10 +61,10 @@ def test_the_part_that_differs_is_named(
 ) -> None:
     tiffin("build", folder)
     change(folder)
-    foreseen = tiffin("cache", "explain", folder).stdout
+    forecast = tiffin("cache", "explain", folder).stdout
     lines = explain(tiffin, folder)
     assert any(reason in line for line in lines), lines
-    assert reason in foreseen or "a step before it runs" in foreseen
+    assert reason in forecast or "a step before it runs" in forecast
     assert explain(tiffin, folder)[-1] == "0 steps missed, 3 from the local cache"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_leftovers import small_disk
-from tests.support.run_machine import Machine, own_machine, wait_until
+from tests.support.cli_runner import CliRunner, own_cli, wait_until
 
 pytestmark = pytest.mark.userns
 CHANGE = (
@@ -23,17 +23,17 @@ CHANGE = (
 
 
 @pytest.fixture
-def kept(machine: Machine) -> Iterator[str]:
+def kept(cli: CliRunner) -> Iterator[str]:
     words = ("--name", "kept", "-v", "/vol", "-v", "exported:/named", "minimal", "sh", "-c", CHANGE)
-    done = machine.run("run", *words)
+    done = cli.run("run", *words)
     assert done.returncode == 0, done.stderr
     yield "kept"
-    assert machine.run("rm", "kept").returncode == 0
+    assert cli.run("rm", "kept").returncode == 0
 
 
-def test_file_system_is_written_with_owners_and_links(machine: Machine, kept: str) -> None:
-    target = machine.folder / "kept.tar"
-    assert machine.run("export", "-o", target, kept).stdout == ""
+def test_file_system_is_written_with_owners_and_links(cli: CliRunner, kept: str) -> None:
+    target = cli.folder / "kept.tar"
+    assert cli.run("export", "-o", target, kept).stdout == ""
     with tarfile.open(target) as tar:
         members = {member.name.rstrip("/"): member for member in tar}
         file = members["tmp/again"]
@@ -46,9 +46,9 @@ def test_file_system_is_written_with_owners_and_links(machine: Machine, kept: st
     assert members["tmp/link"].linkname == "new" and members["tmp/pipe"].isfifo()
     assert members["vol/kept"].isdir(), "a volume without a name is the container's"
     assert not {name for name in members if name.startswith(("named/", "proc/", "sys/", "dev/")) or "wh." in name}
-    first = subprocess.run(machine.argv("export", kept), capture_output=True, check=True, **machine.options())  # type: ignore[call-overload]
+    first = subprocess.run(cli.argv("export", kept), capture_output=True, check=True, **cli.options())  # type: ignore[call-overload]
     assert first.stdout == target.read_bytes(), "stdout has the same"
-    assert not list(machine.folder.glob("*.part"))
+    assert not list(cli.folder.glob("*.part"))
 
 
 @pytest.mark.parametrize("tier", ["range", "chroot"])
@@ -56,12 +56,12 @@ def test_copied_root_is_exported(tmp_path: Path, tier: str) -> None:
     """On overlayfs, and without mounts, a container has a copy of its image: what was removed and owned is the same."""
     if os.getuid() != 0:
         pytest.skip("making file systems takes root")
-    with small_disk(tmp_path / "disk", overlay=True) as disk, own_machine(disk) as own:
-        machine = replace(own, env={**own.env, "TIFFIN_ISOLATION": tier})
-        assert "layers are copied" in machine.run("info").stdout
-        assert machine.run("run", "--name", "kept", "minimal", "sh", "-c", CHANGE.split("; mkdir")[0]).returncode == 0
+    with small_disk(tmp_path / "disk", overlay=True) as disk, own_cli(disk) as own:
+        cli = replace(own, env={**own.env, "TIFFIN_ISOLATION": tier})
+        assert "layers are copied" in cli.run("info").stdout
+        assert cli.run("run", "--name", "kept", "minimal", "sh", "-c", CHANGE.split("; mkdir")[0]).returncode == 0
         target = tmp_path / "kept.tar"
-        assert machine.run("export", "-o", target, "kept").returncode == 0
+        assert cli.run("export", "-o", target, "kept").returncode == 0
         with tarfile.open(target) as tar:
             members = {member.name.rstrip("/"): member for member in tar}
         file = members["tmp/again"]
@@ -69,20 +69,20 @@ def test_copied_root_is_exported(tmp_path: Path, tier: str) -> None:
         assert members["tmp/new"].linkname == "tmp/again" and members["tmp/link"].linkname == "new"
         assert "bin/busybox" in members and "etc/passwd" in members and "etc/group" not in members
         assert not {name for name in members if name.startswith(("proc/", "sys/", "dev/")) or "wh." in name}
-        assert machine.run("rm", "kept").returncode == 0
-        assert machine.left() == []
+        assert cli.run("rm", "kept").returncode == 0
+        assert cli.left() == []
 
 
-def test_running_container_is_exported(machine: Machine) -> None:
-    with machine.start(
+def test_running_container_is_exported(cli: CliRunner) -> None:
+    with cli.start(
         "run", "--rm", "--name", "busy", "-i", "minimal", "sh", "-c", "echo up > /up; read x", stdin=-1
     ) as run:
         assert run.stdin is not None
-        target = machine.folder / "busy.tar"
+        target = cli.folder / "busy.tar"
         listed = ("export", "-o", target, "busy")
 
         def is_up() -> bool:
-            if machine.run(*listed).returncode != 0:
+            if cli.run(*listed).returncode != 0:
                 return False
             with tarfile.open(target) as tar:
                 return "up" in tar.getnames()
@@ -90,19 +90,19 @@ def test_running_container_is_exported(machine: Machine) -> None:
         wait_until(is_up, seconds=20)
         run.stdin.close()
         assert run.wait(20) in (0, 1)
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_what_cannot_be_exported_is_told(machine: Machine, kept: str) -> None:
-    done = machine.run("export", "nothere")
+def test_what_cannot_be_exported_is_told(cli: CliRunner, kept: str) -> None:
+    done = cli.run("export", "nothere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: No such container: nothere; see tiffin ps -a\n"
-    done = machine.run("export", "-o", machine.folder / "no/such/file", kept)
+    done = cli.run("export", "-o", cli.folder / "no/such/file", kept)
     assert done.returncode == 1 and "no/such/file" in done.stderr and done.stderr.count("\n") == 1
     outer, inner = pty.openpty()
     try:
-        options = {**machine.options(), "stdout": inner, "stderr": subprocess.PIPE, "text": True}
-        refused = subprocess.run(machine.argv("export", kept), check=False, **options)  # type: ignore[call-overload]
+        options = {**cli.options(), "stdout": inner, "stderr": subprocess.PIPE, "text": True}
+        refused = subprocess.run(cli.argv("export", kept), check=False, **options)  # type: ignore[call-overload]
     finally:
         os.close(inner)
         os.close(outer)

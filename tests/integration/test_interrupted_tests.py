@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.support.run_machine import wait_until
+from tests.support.cli_runner import wait_until
 from tests.support.servers import TIED
 
 pytestmark = pytest.mark.network

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import assert_nothing_left
+from tests.support.cli_runner import wait_until
 from tests.support.minimal_image import write_image
 from tests.support.pods import MASKED_PROC
-from tests.support.run_machine import wait_until
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("leftovers")]
 TIMEOUT_SECONDS = 120

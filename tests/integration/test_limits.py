@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.support.run_machine import Machine, users_machine, wait_until
+from tests.support.cli_runner import CliRunner, user_cli, wait_until
 from tests.support.unprivileged import Users
 from tiffin.builder.sandbox import cgroup
 
@@ -27,18 +27,18 @@ HOG = "tail /dev/zero"  # keeps all it reads
 
 
 @pytest.fixture(scope="module")
-def delegated(machine: Machine) -> Iterator[list[str]]:
+def delegated(cli: CliRunner) -> Iterator[list[str]]:
     """What to begin tiffin with so that its user may make groups: nothing for root, else a group given to the user."""
     if os.getuid() != 0 or not (GROUPS / "pids").is_dir():
         pytest.skip("needs root, to give control groups of version 1 away")
-    if "user" not in machine.identity:
+    if "user" not in cli.identity:
         yield []
         return
     name = f"tiffin-test-{os.getpid()}"
     groups = [GROUPS / controller / name for controller in ("memory", "pids", "cpu")]
     for group in groups:
         group.mkdir()
-        subprocess.run(["chown", "-R", f"{machine.identity['user']}", group], check=True)
+        subprocess.run(["chown", "-R", f"{cli.identity['user']}", group], check=True)
     try:
         yield [str(group / "cgroup.procs") for group in groups]
     finally:
@@ -46,16 +46,16 @@ def delegated(machine: Machine) -> Iterator[list[str]]:
             assert cgroup.remove_groups([str(group)]), list(group.iterdir())
 
 
-def start(machine: Machine, delegated: list[str], *words: str) -> subprocess.Popen[str]:
+def start(cli: CliRunner, delegated: list[str], *words: str) -> subprocess.Popen[str]:
     """Run tiffin inside the groups."""
     script = 'for group in $GROUPS_TO_ENTER; do echo $$ > "$group"; done; exec "$@"'
     if not delegated:
-        return machine.start("run", *words)
-    argv = ["setpriv", "--reuid", str(machine.identity["user"]), "--regid", str(machine.identity["group"])]
+        return cli.start("run", *words)
+    argv = ["setpriv", "--reuid", str(cli.identity["user"]), "--regid", str(cli.identity["group"])]
     return subprocess.Popen(
-        ["sh", "-c", script, "sh", *argv, "--clear-groups", "--", *machine.argv("run", *words)],
-        env={**machine.env, "GROUPS_TO_ENTER": " ".join(delegated)},
-        cwd=machine.folder,
+        ["sh", "-c", script, "sh", *argv, "--clear-groups", "--", *cli.argv("run", *words)],
+        env={**cli.env, "GROUPS_TO_ENTER": " ".join(delegated)},
+        cwd=cli.folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,23 +72,23 @@ def groups_of(identity: str) -> list[Path]:
     return sorted(GROUPS.glob(f"*/**/tiffin-{identity[:12]}"))
 
 
-def test_memory_beyond_the_limit_kills(machine: Machine, delegated: list[str]) -> None:
-    code, out, err = finished(start(machine, delegated, "--rm", "-m", "40m", "minimal", "sh", "-c", HOG))
+def test_memory_beyond_the_limit_kills(cli: CliRunner, delegated: list[str]) -> None:
+    code, out, err = finished(start(cli, delegated, "--rm", "-m", "40m", "minimal", "sh", "-c", HOG))
     assert (code, out, err) == (137, "", "")
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_processes_beyond_the_limit_are_refused(machine: Machine, delegated: list[str]) -> None:
+def test_processes_beyond_the_limit_are_refused(cli: CliRunner, delegated: list[str]) -> None:
     words = ["--rm", "--pids-limit", "20", "minimal", "sh", "-c", FORKS]
-    code, out, err = finished(start(machine, delegated, *words))
+    code, out, err = finished(start(cli, delegated, *words))
     assert "warning" not in err
     assert code == 0 and int(out) in (19, 20), (out, err)
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_groups_are_there_while_it_runs_and_go_with_it(machine: Machine, delegated: list[str]) -> None:
+def test_groups_are_there_while_it_runs_and_go_with_it(cli: CliRunner, delegated: list[str]) -> None:
     words = ["--rm", "--init", "-m", "64m", "--memory-swap=-1", "--cpus", "0.5", "--pids-limit", "50", "minimal"]
-    process = start(machine, delegated, *words, "sh", "-c", "hostname; cat /proc/self/cgroup; echo; sleep 60")
+    process = start(cli, delegated, *words, "sh", "-c", "hostname; cat /proc/self/cgroup; echo; sleep 60")
     assert process.stdout is not None
     identity = process.stdout.readline().strip()
     groups = groups_of(identity)
@@ -101,32 +101,32 @@ def test_groups_are_there_while_it_runs_and_go_with_it(machine: Machine, delegat
     assert (cpu / "cpu.cfs_quota_us").read_text().strip() == "50000"
     process.terminate()
     finished(process)
-    assert groups_of(identity) == [] and machine.left() == []
+    assert groups_of(identity) == [] and cli.left() == []
 
 
 @pytest.mark.parametrize("options", [["--rm"], []], ids=["rm", "kept"])
 def test_next_command_removes_the_groups_of_a_killed_one(
-    options: list[str], machine: Machine, delegated: list[str]
+    options: list[str], cli: CliRunner, delegated: list[str]
 ) -> None:
-    process = start(machine, delegated, *options, "-m", "64m", "minimal", "sh", "-c", "hostname; sleep 60")
+    process = start(cli, delegated, *options, "-m", "64m", "minimal", "sh", "-c", "hostname; sleep 60")
     assert process.stdout is not None
     identity = process.stdout.readline().strip()
     assert groups_of(identity)
     process.send_signal(signal.SIGKILL)
     finished(process)
     wait_until(lambda: all(not (group / "cgroup.procs").read_text() for group in groups_of(identity)))
-    assert machine.run("ps", "-a").returncode == 0
+    assert cli.run("ps", "-a").returncode == 0
     assert groups_of(identity) == []
     if not options:
-        assert machine.run("rm", identity).returncode == 0
+        assert cli.run("rm", identity).returncode == 0
 
 
 def test_without_groups_each_process_is_limited_and_it_is_said(users: Users) -> None:
     """A user to whom no group was given."""
     script = f"tail /dev/zero 2>&1 | tail -n 1; nproc; {FORKS}"
     words = ["--rm", "-m", "40m", "--cpus", "1", "--pids-limit", "20", "minimal", "sh", "-c", script]
-    with users_machine(users) as machine:
-        done = machine.run("run", *words)
+    with user_cli(users) as cli:
+        done = cli.run("run", *words)
     memory, processors, forks = done.stdout.splitlines()
     assert "out of memory" in memory.lower() or "allocate" in memory.lower(), memory
     assert 5 < int(forks) < 25 and processors == "1"
@@ -148,13 +148,13 @@ def test_without_groups_each_process_is_limited_and_it_is_said(users: Users) -> 
         (["--ulimit", "files=1"], 'unknown limit "files"'),
     ],
 )
-def test_limits_that_make_no_sense(options: list[str], message: str, machine: Machine) -> None:
-    done = machine.run("run", *options, "minimal", "true")
+def test_limits_that_make_no_sense(options: list[str], message: str, cli: CliRunner) -> None:
+    done = cli.run("run", *options, "minimal", "true")
     assert done.returncode == 125 and message in done.stderr
 
 
-def test_ulimit(machine: Machine) -> None:
-    assert machine.output("--ulimit", "nofile=100:200", "minimal", "sh", "-c", "ulimit -n; ulimit -Hn").split() == [
+def test_ulimit(cli: CliRunner) -> None:
+    assert cli.output("--ulimit", "nofile=100:200", "minimal", "sh", "-c", "ulimit -n; ulimit -Hn").split() == [
         "100",
         "200",
     ]

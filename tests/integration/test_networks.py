@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run_machine import Machine, own_machine, wait_until
+from tests.support.cli_runner import CliRunner, own_cli, wait_until
 from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("networks")]
@@ -27,12 +27,12 @@ SERVE = "echo lunch > /index.html; httpd -f -p {port} -h /"
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliRunner]:
     """The machine of whoever runs the tests: root may open /dev/net/tun whatever its mode."""
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("/dev/net/tun may not be opened")
-    with own_machine(tmp_path_factory.mktemp("roots")) as machine:
-        yield machine
+    with own_cli(tmp_path_factory.mktemp("roots")) as cli:
+        yield cli
 
 
 def fetched(port: int, address: str = "127.0.0.1") -> bytes:
@@ -45,15 +45,15 @@ def fetched(port: int, address: str = "127.0.0.1") -> bytes:
 
 
 @contextlib.contextmanager
-def serving(machine: Machine, *options: str, port: str = "80") -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def serving(cli: CliRunner, *options: str, port: str = "80") -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A web server in a container; the published port."""
-    process = machine.start("run", "--rm", *options, "minimal", "sh", "-c", SERVE.format(port=port))
+    process = cli.start("run", "--rm", *options, "minimal", "sh", "-c", SERVE.format(port=port))
     try:
         found: list[str] = []
 
         def listed() -> bool:
             assert process.poll() is None, process.communicate()[1]
-            found[:] = re.findall(r":(\d+)->", machine.run("ps").stdout)
+            found[:] = re.findall(r":(\d+)->", cli.run("ps").stdout)
             return bool(found)
 
         wait_until(listed, seconds=30)
@@ -61,26 +61,26 @@ def serving(machine: Machine, *options: str, port: str = "80") -> Iterator[tuple
     finally:
         process.kill()
         process.communicate()
-        wait_until(lambda: not helpers(machine))
-        machine.run("ps")  # sweeps
+        wait_until(lambda: not helpers(cli))
+        cli.run("ps")  # sweeps
 
 
-def helpers(machine: Machine) -> list[str]:
+def helpers(cli: CliRunner) -> list[str]:
     """Tools that run in a container's folder of this state directory."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             program = Path(f"/proc/{name}/exe").readlink().name
             directory = str(Path(f"/proc/{name}/cwd").readlink())
-            if program.startswith(("pasta", "passt", "slirp4netns")) and not is_foreign(name, directory, machine):
+            if program.startswith(("pasta", "passt", "slirp4netns")) and not is_foreign(name, directory, cli):
                 found.append(f"{program} {name}")
     return found
 
 
-def is_foreign(pid: str, directory: str, machine: Machine) -> bool:
+def is_foreign(pid: str, directory: str, cli: CliRunner) -> bool:
     """pasta leaves the directory: what it was told to publish says whose it is."""
     line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-    return str(machine.state) not in directory and b"--netns-only" not in line
+    return str(cli.state) not in directory and b"--netns-only" not in line
 
 
 def answered(port: int) -> bytes:
@@ -96,7 +96,7 @@ def answered(port: int) -> bytes:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_published_port_through_a_tool(tool: str, roots: Machine) -> None:
+def test_published_port_through_a_tool(tool: str, roots: CliRunner) -> None:
     hidden = free_port()  # of the container's alone
     server = f"80 -h / & httpd -f -p {hidden}"
     with serving(roots, "--init", "--network", tool, "-p", "127.0.0.1::80", port=server) as (port, process):
@@ -111,27 +111,27 @@ def test_published_port_through_a_tool(tool: str, roots: Machine) -> None:
     assert roots.left() == []
 
 
-def test_published_port_without_a_tool(machine: Machine) -> None:
+def test_published_port_without_a_tool(cli: CliRunner) -> None:
     """Our own proxy needs no privilege; the server listens on the container's loopback alone."""
-    with serving(machine, "--init", "--network", "none", "-p", "127.0.0.1::80", port="127.0.0.1:80") as (port, process):
+    with serving(cli, "--init", "--network", "none", "-p", "127.0.0.1::80", port="127.0.0.1:80") as (port, process):
         assert [answered(port) for _ in range(3)] == [b"lunch\n"] * 3
         process.terminate()
         assert process.wait(20) == 143
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_exposed_ports_are_published(machine: Machine) -> None:
-    machine.make_image({}, name="exposing", config={"ExposedPorts": {"80/tcp": {}}})
-    process = machine.start("run", "--rm", "-P", "--network=none", "exposing", "true")
+def test_exposed_ports_are_published(cli: CliRunner) -> None:
+    cli.make_image({}, name="exposing", config={"ExposedPorts": {"80/tcp": {}}})
+    process = cli.start("run", "--rm", "-P", "--network=none", "exposing", "true")
     process.communicate(timeout=30)
     assert process.returncode in (0, 127)
-    with serving(machine, "--network", "none", "-p", "80") as (port, _):
+    with serving(cli, "--network", "none", "-p", "80") as (port, _):
         assert answered(port) == b"lunch\n"
         assert fetched(port, "::1") == b"lunch\n"
 
 
 @pytest.mark.parametrize("tool", [*TOOLS, "none"])
-def test_no_helper_outlives_a_killed_container(tool: str, roots: Machine) -> None:
+def test_no_helper_outlives_a_killed_container(tool: str, roots: CliRunner) -> None:
     with serving(roots, "--network", tool, "-p", "127.0.0.1::80") as (port, process):
         answered(port)
         process.kill()
@@ -142,7 +142,7 @@ def test_no_helper_outlives_a_killed_container(tool: str, roots: Machine) -> Non
 
 
 @pytest.fixture
-def outer_server(roots: Machine) -> Iterator[int]:
+def outer_server(roots: CliRunner) -> Iterator[int]:
     """Answers "outside" at an address that is not a loopback one, and "loopback" at 127.0.0.1, on one port."""
     if os.getuid() != 0:
         pytest.skip("only root gives this machine a further address")
@@ -172,7 +172,7 @@ def _answer(server: socket.socket, text: bytes) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_private_network_reaches_out_but_not_this_machines_loopback(
-    tool: str, roots: Machine, outer_server: int
+    tool: str, roots: CliRunner, outer_server: int
 ) -> None:
     script = f"""
         for attempt in 1 2 3 4 5; do  # pasta of 2023 may lose an end of file
@@ -186,29 +186,29 @@ def test_private_network_reaches_out_but_not_this_machines_loopback(
     assert roots.output("--network", tool, "minimal", "sh", "-c", script).split() == ["outside", "2", "0"]
 
 
-def test_one_line_says_what_is_missing(machine: Machine) -> None:
-    if os.access("/dev/net/tun", os.W_OK) and "user" not in machine.identity:
-        assert machine.output("--network", "bridge", "minimal", "true") == ""
+def test_one_line_says_what_is_missing(cli: CliRunner) -> None:
+    if os.access("/dev/net/tun", os.W_OK) and "user" not in cli.identity:
+        assert cli.output("--network", "bridge", "minimal", "true") == ""
         return
-    done = machine.run("run", "--rm", "--network", "private", "minimal", "true")
+    done = cli.run("run", "--rm", "--network", "private", "minimal", "true")
     usable = os.stat("/dev/net/tun").st_mode & 0o006 == 0o006
     assert done.returncode == (0 if usable else 125)
     assert usable or (
         done.stderr.count("\n") == 1 and "/dev/net/tun cannot be opened (permission denied)" in done.stderr
     )
-    done = machine.run("run", "--rm", "-p", "127.0.0.1::80", "minimal", "cat", "/proc/net/route")
+    done = cli.run("run", "--rm", "-p", "127.0.0.1::80", "minimal", "cat", "/proc/net/route")
     assert done.returncode == 0
     assert usable or "warning: the container reaches nothing outside, only its published ports work" in done.stderr
 
 
-def test_port_that_is_taken(machine: Machine) -> None:
+def test_port_that_is_taken(cli: CliRunner) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        done = machine.run("run", "--rm", "--network=none", "-p", f"127.0.0.1:{port}:80", "minimal", "true")
+        done = cli.run("run", "--rm", "--network=none", "-p", f"127.0.0.1:{port}:80", "minimal", "true")
     assert done.returncode == 125 and f"cannot publish 127.0.0.1:{port}/tcp: address already in use" in done.stderr
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_published_ports_of_the_machines_own_network_are_discarded(machine: Machine) -> None:
-    done = machine.run("run", "--rm", "--network", "host", "-p", "1:1", "minimal", "true")
+def test_published_ports_of_the_machines_own_network_are_discarded(cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", "--network", "host", "-p", "1:1", "minimal", "true")
     assert done.returncode == 0 and "warning: published ports are discarded" in done.stderr

@@ -162,9 +162,9 @@ def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> 
     quiet = ["--rm", "--force-rm=true", "--pull=false", "--isolation=default", "--attest=type=provenance,disabled=true"]
     assert tiffin("build", *quiet, folder).stderr.count("warning:") == 0
     loud = ["--builder=b", "-m", "1g", "--cpu-shares=2", "--compress"]
-    told = tiffin("build", *loud, folder).stderr
+    reported = tiffin("build", *loud, folder).stderr
     for name in ("--builder", "--memory", "--cpu-shares", "--compress"):
-        assert f"warning: {name} has no effect: " in told
+        assert f"warning: {name} has no effect: " in reported
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.support.cli_runner import CliRunner, own_cli, user_cli
 from tests.support.listing import Listed, list_tar
-from tests.support.run_machine import Machine, own_machine, users_machine
 from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
@@ -67,25 +67,25 @@ def dockerfile(chance: random.Random, examples: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def machines(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Machine]]:
+def clis(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, CliRunner]]:
     """By tier: real root first, then with a range of ids, and with one."""
     with ExitStack() as stack:
         found = {}
         if os.getuid() == 0:
-            found["root"] = stack.enter_context(own_machine(tmp_path_factory.mktemp("root")))
-        yield found | {user: stack.enter_context(users_machine(users, user)) for user in users.names}
+            found["root"] = stack.enter_context(own_cli(tmp_path_factory.mktemp("root")))
+        yield found | {user: stack.enter_context(user_cli(users, user)) for user in users.names}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_a_run_sees_is_what_its_layer_says(machines: Mapping[str, Machine], seed: int) -> None:
+def test_what_a_run_sees_is_what_its_layer_says(clis: Mapping[str, CliRunner], seed: int) -> None:
     text = dockerfile(random.Random(seed), EXAMPLES)
     listings: dict[str, Mapping[str, Listed]] = {}
-    for name, machine in machines.items():
-        folder = machine.folder / f"property-{seed}"
+    for name, cli in clis.items():
+        folder = cli.folder / f"property-{seed}"
         folder.mkdir()
         (folder / "Dockerfile").write_text(text)
-        machine.own(folder)
-        done = machine.run("build", "--progress=plain", "-o", f"type=tar,dest={folder}/result.tar", folder)
+        cli.own(folder)
+        done = cli.run("build", "--progress=plain", "-o", f"type=tar,dest={folder}/result.tar", folder)
         assert done.returncode == 0, done.stderr
         listings[name] = list_tar(folder / "result.tar")
         assert said(listings[name]) == seen(done.stderr), name

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run_machine import Machine, users_machine
+from tests.support.cli_runner import CliRunner, user_cli
 from tests.support.unprivileged import WITH_IDS, WITHOUT_IDS, Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
@@ -20,21 +20,21 @@ SEED = 13
 
 
 @pytest.fixture(scope="module")
-def machines(users: Users) -> Iterator[Mapping[str, Machine]]:
+def clis(users: Users) -> Iterator[Mapping[str, CliRunner]]:
     with ExitStack() as stack:
-        yield {user: stack.enter_context(users_machine(users, user)) for user in (WITH_IDS, WITHOUT_IDS)}
+        yield {user: stack.enter_context(user_cli(users, user)) for user in (WITH_IDS, WITHOUT_IDS)}
 
 
-def test_random_users_get_the_kernels_answers(machines: Mapping[str, Machine]) -> None:
+def test_random_users_get_the_kernels_answers(clis: Mapping[str, CliRunner]) -> None:
     shown = {}
-    for user, machine in machines.items():
-        (machine.folder / "program.py").write_bytes(PROGRAM.read_bytes())
-        (machine.folder / "program.py").chmod(0o644)
-        mounts = [f"{machine.folder}/program.py:/program.py:ro"]
+    for user, cli in clis.items():
+        (cli.folder / "program.py").write_bytes(PROGRAM.read_bytes())
+        (cli.folder / "program.py").chmod(0o644)
+        mounts = [f"{cli.folder}/program.py:/program.py:ro"]
         mounts += [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64") if os.path.exists(path)]
-        command = f"exec {machine.python} -I /program.py {ROUNDS} {SEED} 0  # becomes others by setresuid"
+        command = f"exec {cli.python} -I /program.py {ROUNDS} {SEED} 0  # becomes others by setresuid"
         words = [word for mount in mounts for word in ("-v", mount)]
-        shown[user] = machine.output(*words, "minimal", "sh", "-c", command).splitlines()
+        shown[user] = cli.output(*words, "minimal", "sh", "-c", command).splitlines()
     assert len(shown[WITH_IDS]) > 50 * ROUNDS
     assert shown[WITHOUT_IDS] == shown[WITH_IDS]
 
@@ -64,10 +64,10 @@ WAYS = {"user": tuple(STEPS), "su": tuple(STEPS), "unannounced": OF_CHANGES}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_steps_of_users_end_alike(machines: Mapping[str, Machine], way: str) -> None:
+def test_steps_of_users_end_alike(clis: Mapping[str, CliRunner], way: str) -> None:
     shown = {}
-    for user, machine in machines.items():
-        context = machine.folder / "context"
+    for user, cli in clis.items():
+        context = cli.folder / "context"
         context.mkdir(exist_ok=True)
         (context / "become").write_text('exec su alice -c "$1"\n')
         lines = ["FROM minimal AS prepared", "COPY become /", f"RUN {PREPARED}"]
@@ -78,8 +78,8 @@ def test_steps_of_users_end_alike(machines: Mapping[str, Machine], way: str) -> 
             lines += [f"ENV ACT={quoted(act)}", f"RUN exec 2>&1; {before}{act if way == 'user' else ''}; true"]
         lines += ["USER root", f"RUN {SHOWN}"]
         (context / "Dockerfile").write_text("\n".join(lines) + "\n")
-        machine.own(context)
-        done = machine.run("build", "--no-cache", "--progress=plain", context)
+        cli.own(context)
+        done = cli.run("build", "--no-cache", "--progress=plain", context)
         assert done.returncode == 0, done.stderr
         shown[user] = [line.split(" ", 2)[2] for line in done.stderr.splitlines() if re.match(r"#\d+ [\d.]+ ", line)]
     assert len(shown[WITH_IDS]) > 30

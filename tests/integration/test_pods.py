@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.support.cli_runner import own_cli
 from tests.support.minimal_image import write_image
 from tests.support.pod_kinds import PODS
 from tests.support.pods import Node, Pod
-from tests.support.run_machine import own_machine
 from tests.support.servers import Registry
 from tests.support.unprivileged import Users
 
@@ -101,8 +101,8 @@ def look(
         (files / name).mkdir(parents=True)
         (files / name / "Dockerfile").write_text(text.format(base=base))
     (files / "secret").write_text("word\n")
-    with own_machine(folder / "machine") as machine:
-        write_image(machine.state, name=f"{base}:latest")
+    with own_cli(folder / "machine") as cli:
+        write_image(cli.state, name=f"{base}:latest")
         for words in (
             ("push", base),
             ("build", "-q", "--push", "-t", f"{registry.host}/copied:reference", files / "copied"),
@@ -117,11 +117,11 @@ def look(
                 files / "run",
             ),
         ):
-            done = machine.run(*words, env={"SOURCE_DATE_EPOCH": "1700000000"})
+            done = cli.run(*words, env={"SOURCE_DATE_EPOCH": "1700000000"})
             assert done.returncode == 0, done.stderr
         images = {}
         for name in ("copied", "run"):
-            inspected = machine.run("inspect", f"{registry.host}/{name}:reference", "--format", "{{.Id}}")
+            inspected = cli.run("inspect", f"{registry.host}/{name}:reference", "--format", "{{.Id}}")
             images[name] = inspected.stdout.strip()
     known: dict[str, dict[str, Seen]] = {
         "reference": {"own": Seen(tier="", limits=(), runs=True, started=True, left="", **images)}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run_machine import Machine, wait_until
+from tests.support.cli_runner import CliRunner, wait_until
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("process one")]
 HOST_PROGRAMS = ("-v", "/usr:/usr:ro", "-v", "/lib:/lib:ro", "-v", "/lib64:/lib64:ro")
@@ -38,8 +38,8 @@ WAYS = [
 ]
 
 
-def lines(machine: Machine, *words: str) -> list[str]:
-    return machine.output(*words).splitlines()
+def lines(cli: CliRunner, *words: str) -> list[str]:
+    return cli.output(*words).splitlines()
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -48,9 +48,9 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 @contextlib.contextmanager
-def running(machine: Machine, *words: str) -> Iterator[subprocess.Popen[str]]:
+def running(cli: CliRunner, *words: str) -> Iterator[subprocess.Popen[str]]:
     """A container that has printed a line."""
-    process = machine.start("run", "--rm", *words)
+    process = cli.start("run", "--rm", *words)
     assert process.stdout and process.stderr
     line = process.stdout.readline()
     assert line == "ready\n", line + process.stderr.read()
@@ -65,63 +65,63 @@ def running(machine: Machine, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_command_is_process_one_and_sees_nobody_else(machine: Machine, options: list[str]) -> None:
-    if "--userns=keep-id" in options and "user" not in machine.identity:
+def test_command_is_process_one_and_sees_nobody_else(cli: CliRunner, options: list[str]) -> None:
+    if "--userns=keep-id" in options and "user" not in cli.identity:
         options = []
-    assert lines(machine, *options, "minimal", "sh", "-c", WHO) == ["1 0 1"]
+    assert lines(cli, *options, "minimal", "sh", "-c", WHO) == ["1 0 1"]
 
 
 @pytest.mark.parametrize("isolation", ["range", "single"])
-def test_run_steps_are_process_one(machine: Machine, isolation: str) -> None:
-    folder = machine.folder / "steps"
+def test_run_steps_are_process_one(cli: CliRunner, isolation: str) -> None:
+    folder = cli.folder / "steps"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     steps = f"RUN {WHO}\nRUN --network=none {WHO}\nUSER 33\nRUN {WHO}\nRUN <<E\n{WHO}\nE\n"
     (folder / "Dockerfile").write_text("FROM minimal\n" + steps)
-    machine.own(folder)
-    done = machine.run("build", "--no-cache", "--progress=plain", f"--isolation={isolation}", folder)
+    cli.own(folder)
+    done = cli.run("build", "--no-cache", "--progress=plain", f"--isolation={isolation}", folder)
     assert done.returncode == 0, done.stderr
     assert sum(line.endswith(" 1 0 1") for line in done.stderr.splitlines()) == 4, done.stderr
 
 
 @pytest.mark.parametrize("options", [[], [SINGLE], [SINGLE, "--user=33"]], ids=" ".join)
-def test_orphans_become_children_of_the_command_and_end_with_it(machine: Machine, options: list[str]) -> None:
+def test_orphans_become_children_of_the_command_and_end_with_it(cli: CliRunner, options: list[str]) -> None:
     script = "(sleep 1000 & echo $! >/tmp/orphan); cut -d ' ' -f 4 /proc/$(cat /tmp/orphan)/stat; exec true"
-    assert lines(machine, *options, "minimal", "sh", "-c", script) == ["1"]
-    assert machine.left() == []
+    assert lines(cli, *options, "minimal", "sh", "-c", script) == ["1"]
+    assert cli.left() == []
 
 
 @pytest.mark.parametrize("options", [[], [SINGLE]], ids=" ".join)
-def test_it_is_not_killed_from_inside(machine: Machine, options: list[str]) -> None:
+def test_it_is_not_killed_from_inside(cli: CliRunner, options: list[str]) -> None:
     script = "kill -9 $$; kill -TERM $$; kill -TERM 1; (kill -9 1); echo alive; exit 5"
-    done = machine.run("run", "--rm", *options, "minimal", "sh", "-c", script)
+    done = cli.run("run", "--rm", *options, "minimal", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (5, "alive\n")
 
 
 @pytest.mark.parametrize("options", [[], [SINGLE]], ids=" ".join)
 @pytest.mark.parametrize("program", ["tini-static", "dumb-init", "docker-init"])
-def test_inits_of_images_find_what_they_insist_on(machine: Machine, program: str, options: list[str]) -> None:
+def test_inits_of_images_find_what_they_insist_on(cli: CliRunner, program: str, options: list[str]) -> None:
     path = shutil.which(program) or shutil.which("tini-static")
     assert path is not None, f"{program} is not installed (ci/packages.txt)"
     script = "(sleep 0.01 &); sleep 0.2; grep -c '^State.*Z' /proc/[0-9]*/status | grep -c ':1'; echo $PPID"
     words = [*HOST_PROGRAMS, *options, "minimal", path, "--"]
-    done = machine.run("run", "--rm", *words, "sh", "-c", script)
+    done = cli.run("run", "--rm", *words, "sh", "-c", script)
     assert (done.stdout, done.stderr) == ("0\n1\n", ""), "tini says so where it is not process 1"
-    with running(machine, *words, "sh", "-c", "echo ready; sleep 1000") as process:
+    with running(cli, *words, "sh", "-c", "echo ready; sleep 1000") as process:
         process.terminate()
         assert process.wait(END_SECONDS) == 143
 
 
-def test_program_that_refuses_to_be_another_process(machine: Machine) -> None:
+def test_program_that_refuses_to_be_another_process(cli: CliRunner) -> None:
     """As s6-overlay does."""
     script = b'#!/bin/sh\n[ $$ = 1 ] || { echo "fatal: can only run as pid 1"; exit 100; }\nexec "$@"\n'
     for options in ([], [SINGLE], ["--user=33"]):
-        machine.make_image(
+        cli.make_image(
             {**_base(), "init": script},
             name="insists",
             config={"Entrypoint": ["/bin/sh", "/init"], "Env": ["PATH=/bin"]},
         )
-        assert lines(machine, *options, "insists", "echo", "ran") == ["ran"]
+        assert lines(cli, *options, "insists", "echo", "ran") == ["ran"]
 
 
 def _base() -> dict[str, bytes | str | None]:
@@ -136,35 +136,35 @@ INITS = [[], [SINGLE], ["--user=33"], [SINGLE, "--user=33"], ["--network=none"]]
 
 
 @pytest.mark.parametrize("options", INITS, ids=" ".join)
-def test_init_is_process_one_and_reaps(machine: Machine, options: list[str]) -> None:
+def test_init_is_process_one_and_reaps(cli: CliRunner, options: list[str]) -> None:
     script = (
         "(sleep 0.01 &); sleep 0.3; cat /proc/1/comm; echo $$ $PPID; grep -l '^State.*Z' /proc/[0-9]*/status; exit 7"
     )
-    done = machine.run("run", "--rm", "--init", *options, "minimal", "sh", "-c", script)
+    done = cli.run("run", "--rm", "--init", *options, "minimal", "sh", "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (7, "tiffin-init\n2 1\n", "")
 
 
 @pytest.mark.parametrize("options", INITS, ids=" ".join)
-def test_init_passes_signals_on(machine: Machine, options: list[str]) -> None:
+def test_init_passes_signals_on(cli: CliRunner, options: list[str]) -> None:
     script = "trap 'echo one' USR1; trap 'exit 42' TERM; echo ready; while :; do sleep 0.02; done"
-    with running(machine, "--init", *options, "minimal", "sh", "-c", script) as process:
+    with running(cli, "--init", *options, "minimal", "sh", "-c", script) as process:
         process.send_signal(signal.SIGUSR1)
         assert process.stdout and process.stdout.readline() == "one\n"
         process.terminate()
         assert process.wait(END_SECONDS) == 42
-    with running(machine, "--init", *options, "minimal", "sh", "-c", "echo ready; sleep 1000") as process:
+    with running(cli, "--init", *options, "minimal", "sh", "-c", "echo ready; sleep 1000") as process:
         process.terminate()
         assert process.wait(END_SECONDS) == 143, "a command of an init ends by a signal it has no handler for"
-    assert machine.left() == []
+    assert cli.left() == []
 
 
 @pytest.mark.parametrize("options", [[], [SINGLE]], ids=" ".join)
-def test_command_of_an_init_is_told_as_any(machine: Machine, options: list[str]) -> None:
+def test_command_of_an_init_is_told_as_any(cli: CliRunner, options: list[str]) -> None:
     for argv, code in ((["sh", "-c", "kill -9 $$"], 137), (["nothing"], 127), (["/etc/passwd"], 126), (["true"], 0)):
-        assert machine.run("run", "--rm", "--init", *options, "minimal", *argv).returncode == code, argv
-    assert lines(machine, "--init", *options, "minimal", "sh", "-c", "kill -9 1; echo alive") == ["alive"]
+        assert cli.run("run", "--rm", "--init", *options, "minimal", *argv).returncode == code, argv
+    assert lines(cli, "--init", *options, "minimal", "sh", "-c", "kill -9 1; echo alive") == ["alive"]
     script = "kill -0 1 && cut -d ' ' -f 5,6,8 /proc/$$/stat"
-    shown = lines(machine, "--init", "-t", *options, "minimal", "sh", "-c", script)
+    shown = lines(cli, "--init", "-t", *options, "minimal", "sh", "-c", script)
     assert shown == ["2 1 2"], "the command is in the foreground of a terminal that is its init's"
 
 
@@ -188,11 +188,11 @@ busybox renice -n 5 -p $$ >/dev/null; echo "renice $?"
 
 
 @pytest.mark.parametrize("user", ["0", "33"])
-def test_numbers_mean_the_same_with_emulated_owners(machine: Machine, user: str) -> None:
+def test_numbers_mean_the_same_with_emulated_owners(cli: CliRunner, user: str) -> None:
     """What a process calls itself and others, in paths and calls, where a supervisor follows in another namespace."""
     words = [*HOST_PROGRAMS, "-e", "MARK=x", "-e", "PATH=/bin:/usr/bin", f"--user={user}"]
     shown = {
-        tier: machine.run("run", "--rm", f"--isolation={tier}", *words, "minimal", "sh", "-c", LOOKS)
+        tier: cli.run("run", "--rm", f"--isolation={tier}", *words, "minimal", "sh", "-c", LOOKS)
         for tier in ("range", "single")
     }
     assert "over direct\n" in shown["single"].stdout and "ended 143" in shown["single"].stdout, shown["single"]
@@ -209,10 +209,10 @@ su -s /bin/sh www -c "kill -0 1; kill -0 $other; kill -0 \$\$ && echo me; cat /p
 """
 
 
-def test_processes_of_others_are_as_closed_as_anywhere(machine: Machine) -> None:
+def test_processes_of_others_are_as_closed_as_anywhere(cli: CliRunner) -> None:
     shown = {}
     for tier in ("range", "single"):
-        shown[tier] = machine.run("run", "--rm", f"--isolation={tier}", "minimal", "sh", "-c", OTHERS)
+        shown[tier] = cli.run("run", "--rm", f"--isolation={tier}", "minimal", "sh", "-c", OTHERS)
     assert "ermission denied" in shown["single"].stdout and "\nme\n" in shown["single"].stdout, shown["single"]
     if shown["range"].returncode != 125:
         assert shown["range"].stdout == shown["single"].stdout
@@ -242,9 +242,9 @@ accepted.send(b"x"); os.wait()
 
 
 @pytest.mark.parametrize("user", ["0", "33"])
-def test_calls_tell_numbers_that_programs_know(machine: Machine, user: str) -> None:
+def test_calls_tell_numbers_that_programs_know(cli: CliRunner, user: str) -> None:
     shown = {
-        tier: machine.run(
+        tier: cli.run(
             *("run", "--rm", f"--isolation={tier}", f"--user={user}", *HOST_PROGRAMS, "minimal", "/usr/bin/python3"),
             *("-c", PEERS),
         )
@@ -265,11 +265,11 @@ BUSY = (
 
 
 @pytest.mark.parametrize("options", [[], [SINGLE], [SINGLE, "--user=33"], ["--init"], [SINGLE, "--init"]], ids=" ".join)
-def test_death_of_anybody_at_any_moment_leaves_nothing(machine: Machine, options: list[str]) -> None:
+def test_death_of_anybody_at_any_moment_leaves_nothing(cli: CliRunner, options: list[str]) -> None:
     """tiffin, runner, init, command: killed from outside, each ends everything."""
     choice = random.Random(" ".join(options))
     for number in range(ROUNDS):
-        process = machine.start("run", "--rm", *options, "minimal", "sh", "-c", BUSY)
+        process = cli.start("run", "--rm", *options, "minimal", "sh", "-c", BUSY)
         if number % 2:
             assert process.stdout and process.stdout.readline() == "ready\n"
         time.sleep(choice.random() * 0.3)
@@ -280,19 +280,19 @@ def test_death_of_anybody_at_any_moment_leaves_nothing(machine: Machine, options
         assert process.wait(END_SECONDS) != 0
         process.communicate()
         wait_until(lambda family=family: not any(map(command_of, family)), seconds=END_SECONDS)
-    assert machine.run("ps").returncode == 0  # which sweeps what a killed one could not
-    assert machine.left() == []
+    assert cli.run("ps").returncode == 0  # which sweeps what a killed one could not
+    assert cli.left() == []
 
 
 @pytest.mark.parametrize("options", [[], [SINGLE], ["--init"]], ids=" ".join)
-def test_fork_bomb_ends_with_its_container(machine: Machine, options: list[str]) -> None:
+def test_fork_bomb_ends_with_its_container(cli: CliRunner, options: list[str]) -> None:
     script = "echo ready; bomb() { sleep 1000 & bomb & sleep 1000; }; bomb 2>/dev/null"
-    with running(machine, *options, "--ulimit=nproc=300", "--user=33", "minimal", "sh", "-c", script) as process:
+    with running(cli, *options, "--ulimit=nproc=300", "--user=33", "minimal", "sh", "-c", script) as process:
         time.sleep(0.3)
         family = family_of(process.pid)
         process.kill()
     wait_until(lambda: not any(map(command_of, family)), seconds=END_SECONDS)
-    assert machine.run("ps").returncode == 0 and machine.left() == []
+    assert cli.run("ps").returncode == 0 and cli.left() == []
 
 
 def family_of(ancestor: int) -> list[int]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, Run
+from tests.support.cli_runner import CliRunner, wait_until
 from tests.support.minimal_image import base_files
-from tests.support.run_machine import Machine, wait_until
 from tests.support.servers import Registry
 from tests.support.unprivileged import has_one_id
 
@@ -45,27 +45,27 @@ pytestmark = pytest.mark.userns
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_exit_code(words: list[str], code: int, message: str, machine: Machine) -> None:
-    done = machine.run("run", "--rm", *words)
+def test_exit_code(words: list[str], code: int, message: str, cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", *words)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert done.stderr.count("\n") == (1 if message else 0)
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_streams_are_apart_and_whole(machine: Machine) -> None:
-    done = machine.run("run", "--rm", "minimal", "sh", "-c", "seq 20000; echo problem >&2")
+def test_streams_are_apart_and_whole(cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", "minimal", "sh", "-c", "seq 20000; echo problem >&2")
     assert done.stdout == "".join(f"{number}\n" for number in range(1, 20001))
     assert done.stderr == "problem\n"
 
 
-def test_pipes_of_the_user_are_handed_on_not_copied(machine: Machine) -> None:
+def test_pipes_of_the_user_are_handed_on_not_copied(cli: CliRunner) -> None:
     script = "for n in 0 1 2; do readlink /proc/self/fd/$n; done"
     pipes = [os.pipe() for _ in range(3)]
     for pipe in pipes:
-        os.fchown(pipe[0], int(str(machine.identity.get("user", -1))), -1)
+        os.fchown(pipe[0], int(str(cli.identity.get("user", -1))), -1)
     streams = {"stdin": pipes[0][0], "stdout": pipes[1][1], "stderr": pipes[2][1]}
-    with machine.start("run", "--rm", "-i", "minimal", "sh", "-c", script, **streams):
+    with cli.start("run", "--rm", "-i", "minimal", "sh", "-c", script, **streams):
         wanted = [f"pipe:[{os.fstat(reader).st_ino}]" for reader, _ in pipes]
         for fd in (pipes[0][1], pipes[1][1], pipes[2][1]):
             os.close(fd)
@@ -75,15 +75,15 @@ def test_pipes_of_the_user_are_handed_on_not_copied(machine: Machine) -> None:
         os.close(fd)
 
 
-def test_stdin_only_with_interactive(machine: Machine) -> None:
-    assert machine.output("minimal", "cat", input="text") == ""
-    assert machine.output("-i", "minimal", "cat", input="text") == "text"
+def test_stdin_only_with_interactive(cli: CliRunner) -> None:
+    assert cli.output("minimal", "cat", input="text") == ""
+    assert cli.output("-i", "minimal", "cat", input="text") == "text"
 
 
-def test_no_other_descriptor_reaches_the_command(machine: Machine) -> None:
+def test_no_other_descriptor_reaches_the_command(cli: CliRunner) -> None:
     """T31: what a container inherits is three streams."""
     reader, writer = os.pipe()
-    with machine.start(
+    with cli.start(
         *("run", "--rm", "minimal", "sh", "-c", "ls /proc/$$/fd; ls /proc/1/fd | wc -l"), pass_fds=(writer,)
     ) as process:
         assert process.stdout
@@ -92,27 +92,27 @@ def test_no_other_descriptor_reaches_the_command(machine: Machine) -> None:
     os.close(writer)
 
 
-def test_environment_is_the_images_and_dockers_defaults(machine: Machine) -> None:
+def test_environment_is_the_images_and_dockers_defaults(cli: CliRunner) -> None:
     """T22: nothing of this machine's environment is visible."""
-    done = machine.run("run", "--rm", "minimal", "env", env={"SECRET": "x", "FROM_HERE": "y"})
+    done = cli.run("run", "--rm", "minimal", "env", env={"SECRET": "x", "FROM_HERE": "y"})
     env = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert re.fullmatch(r"[0-9a-f]{12}", env.pop("HOSTNAME"))
     assert env == {"PATH": "/bin", "HOME": "/root"}
     script = "cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'"
-    assert "SECRET" not in machine.run("run", "--rm", "minimal", "sh", "-c", script, env={"SECRET": "x"}).stdout
+    assert "SECRET" not in cli.run("run", "--rm", "minimal", "sh", "-c", script, env={"SECRET": "x"}).stdout
 
 
-def test_command_line_of_tiffin_is_not_visible_inside(machine: Machine) -> None:
+def test_command_line_of_tiffin_is_not_visible_inside(cli: CliRunner) -> None:
     script = "tr '\\0' ' ' </proc/1/cmdline"
-    shown = machine.output("-e", "SECRET=hunter2", "minimal", "sh", "-c", script)
+    shown = cli.output("-e", "SECRET=hunter2", "minimal", "sh", "-c", script)
     assert "hunter2" not in shown
-    assert str(machine.state) not in shown
+    assert str(cli.state) not in shown
 
 
-def test_environment_options(machine: Machine) -> None:
-    file = machine.folder / "env-file"
+def test_environment_options(cli: CliRunner) -> None:
+    file = cli.folder / "env-file"
     file.write_text('# comment\nA=file\nB="quoted"\nFROM_HERE\n')
-    shown = machine.run(
+    shown = cli.run(
         *("run", "--rm", "--env-file", file, "-e", "A=option", "-e", "PATH", "-e", "NONE", "minimal"),
         *("/bin/env",),
         env={"FROM_HERE": "here", "PATH": "/given:/bin:/usr/bin"},
@@ -121,9 +121,9 @@ def test_environment_options(machine: Machine) -> None:
     assert not any(line.startswith("NONE") for line in shown)
 
 
-def test_hostname_hosts_and_name_servers(machine: Machine) -> None:
+def test_hostname_hosts_and_name_servers(cli: CliRunner) -> None:
     script = "hostname; cat /etc/hosts; echo ---; cat /etc/resolv.conf"
-    shown = machine.output(
+    shown = cli.output(
         *("--hostname", "here", "--add-host", "db:10.1.2.3", "--add-host", "six=::2", "minimal", "sh", "-c", script)
     )
     hosts, _, resolv = shown.partition("---\n")
@@ -144,28 +144,28 @@ def test_hostname_hosts_and_name_servers(machine: Machine) -> None:
         ("1234:5678", "1234 5678 5678 1234 /"),
     ],
 )
-def test_user(user: str, wanted: str, machine: Machine) -> None:
+def test_user(user: str, wanted: str, cli: CliRunner) -> None:
     script = "echo $(id -u) $(id -g) $(id -G | tr ' ' '\\n' | sort -n) $(id -un 2>/dev/null) $HOME"
-    shown = machine.output("-u", user, "minimal", "sh", "-c", script).split()
+    shown = cli.output("-u", user, "minimal", "sh", "-c", script).split()
     assert " ".join(shown) == wanted
 
 
-def test_given_name_servers(machine: Machine) -> None:
+def test_given_name_servers(cli: CliRunner) -> None:
     given = ("--dns", "192.0.2.53", "--dns", "2001:db8::53", "--dns-search", "kitchen.example", "--dns-opt", "ndots:2")
-    assert machine.output(*given, "minimal", "cat", "/etc/resolv.conf").splitlines()[-4:] == [
+    assert cli.output(*given, "minimal", "cat", "/etc/resolv.conf").splitlines()[-4:] == [
         "nameserver 192.0.2.53",
         "nameserver 2001:db8::53",
         "search kitchen.example",
         "options ndots:2",
     ]
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_mounts_of_the_machine_arrive_where_they_are_followed(machine: Machine) -> None:
+def test_mounts_of_the_machine_arrive_where_they_are_followed(cli: CliRunner) -> None:
     """A machine in small: namespaces whose mounts are shared, as systemd makes them."""
-    place = machine.folder / "followed"
+    place = cli.folder / "followed"
     place.mkdir()
-    machine.own(place)
+    cli.own(place)
     inside = "echo ready; read go; cat /slave/sub/seen; cat /private/sub/seen; echo done"
     volumes = ("-v", f"{place}:/slave:rslave", "-v", f"{place}:/private")
     script = f"""
@@ -176,64 +176,64 @@ def test_mounts_of_the_machine_arrive_where_they_are_followed(machine: Machine) 
     """
     become = ["unshare", "--user", "--map-root-user", "--mount", "--propagation=shared", "sh", "-c", script, "sh"]
     done = subprocess.run(
-        [*become, *machine.argv("run", "--rm", "-i", *volumes, "minimal", "sh", "-c", inside)],
+        [*become, *cli.argv("run", "--rm", "-i", *volumes, "minimal", "sh", "-c", inside)],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
-        **machine.options(TIFFIN_ISOLATION="single"),  # type: ignore[call-overload]
+        **cli.options(TIFFIN_ISOLATION="single"),  # type: ignore[call-overload]
     )
     assert done.stdout == "arrived\ndone\n", done.stderr
     assert "/private/sub/seen" in done.stderr and "/slave" not in done.stderr
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_further_groups(machine: Machine) -> None:
-    done = machine.output("-u", "alice", "--group-add", "www", "--group-add", "77", "minimal", "id", "-G")
+def test_further_groups(cli: CliRunner) -> None:
+    done = cli.output("-u", "alice", "--group-add", "www", "--group-add", "77", "minimal", "id", "-G")
     assert done == "1000 10 33 44 77\n"
-    assert 'no group is called "x"' in machine.run("run", "--rm", "--group-add", "x", "minimal", "true").stderr
+    assert 'no group is called "x"' in cli.run("run", "--rm", "--group-add", "x", "minimal", "true").stderr
 
 
-def test_container_id_is_written_once(machine: Machine) -> None:
-    path = machine.folder / "cid"
-    assert machine.output("--cidfile", path, "minimal", "hostname").strip() == path.read_text()[:12]
-    again = machine.run("run", "--rm", "--cidfile", path, "minimal", "true")
+def test_container_id_is_written_once(cli: CliRunner) -> None:
+    path = cli.folder / "cid"
+    assert cli.output("--cidfile", path, "minimal", "hostname").strip() == path.read_text()[:12]
+    again = cli.run("run", "--rm", "--cidfile", path, "minimal", "true")
     assert (again.returncode, f"--cidfile {path} exists" in again.stderr) == (125, True)
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_options_without_effect_are_told(machine: Machine) -> None:
-    done = machine.run("run", "--rm", "--expose", "80", "-a", "stdout", "--health-cmd", "true", "minimal", "true")
+def test_options_without_effect_are_told(cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", "--expose", "80", "-a", "stdout", "--health-cmd", "true", "minimal", "true")
     assert (done.returncode, done.stderr) == (0, "warning: --health-cmd has no effect: no health check is run\n")
 
 
-def test_user_may_open_the_streams_again(machine: Machine) -> None:
+def test_user_may_open_the_streams_again(cli: CliRunner) -> None:
     words = ["run", "--rm", "-u", "alice", "minimal", "sh", "-c", "echo a >/dev/stdout; echo b >/dev/stderr"]
-    pipes_of_the_user = ["sh", "-c", '{ "$@" | cat; } 2>&1 | cat', "sh", *machine.argv(*words)]
-    done = subprocess.run(pipes_of_the_user, stdout=subprocess.PIPE, text=True, **machine.options())  # type: ignore[call-overload]
+    pipes_of_the_user = ["sh", "-c", '{ "$@" | cat; } 2>&1 | cat', "sh", *cli.argv(*words)]
+    done = subprocess.run(pipes_of_the_user, stdout=subprocess.PIPE, text=True, **cli.options())  # type: ignore[call-overload]
     assert sorted(done.stdout.split()) == ["a", "b"]
 
 
-def test_capabilities(machine: Machine) -> None:
+def test_capabilities(cli: CliRunner) -> None:
     script = (
         "grep -E 'Cap(Inh|Prm|Eff|Amb|Bnd)' /proc/self/status | cut -f2 | tr '\\n' ' '; grep NoNew /proc/self/status"
     )
     none, docker = "0" * 16, "00000000a80425fb"
-    assert machine.output("minimal", "sh", "-c", script).split()[:5] == [none, docker, docker, docker, none]
+    assert cli.output("minimal", "sh", "-c", script).split()[:5] == [none, docker, docker, docker, none]
     if not has_one_id():  # else the kernel's view is that of root: docs/ownership.md
-        shown = machine.output("-u", "1000", "minimal", "sh", "-c", script)
+        shown = cli.output("-u", "1000", "minimal", "sh", "-c", script)
         assert shown.split()[:5] == [none, none, none, docker, none]
-    dropped = machine.output("--cap-drop", "ALL", "--cap-add", "CHOWN", "minimal", "sh", "-c", script).split()
+    dropped = cli.output("--cap-drop", "ALL", "--cap-add", "CHOWN", "minimal", "sh", "-c", script).split()
     assert dropped[1:4] == ["0" * 15 + "1"] * 3
-    assert machine.output("--security-opt", "no-new-privileges", "minimal", "sh", "-c", script).split()[-1] == "1"
+    assert cli.output("--security-opt", "no-new-privileges", "minimal", "sh", "-c", script).split()[-1] == "1"
 
 
-def test_working_directory_is_made_for_the_user(machine: Machine) -> None:
-    shown = machine.output("-u", "alice", "-w", "/new/place", "minimal", "sh", "-c", "pwd; stat -c %u:%g:%a .")
+def test_working_directory_is_made_for_the_user(cli: CliRunner) -> None:
+    shown = cli.output("-u", "alice", "-w", "/new/place", "minimal", "sh", "-c", "pwd; stat -c %u:%g:%a .")
     assert shown.split() == ["/new/place", "1000:1000:755"]
 
 
-def test_entrypoint_and_working_directory_of_the_image(machine: Machine) -> None:
+def test_entrypoint_and_working_directory_of_the_image(cli: CliRunner) -> None:
     config = {
         "Entrypoint": ["/bin/echo", "from"],
         "Cmd": ["image"],
@@ -241,145 +241,143 @@ def test_entrypoint_and_working_directory_of_the_image(machine: Machine) -> None
         "User": "www",
         "Env": ["A=b"],
     }
-    machine.make_image(base_files(), name="configured", config=config)
-    assert machine.output("configured") == "from image\n"
-    assert machine.output("configured", "me") == "from me\n"
-    assert machine.output("--entrypoint", "/bin/pwd", "configured") == "/srv\n"
-    assert machine.output("--entrypoint", "/bin/sh", "configured", "-c", "echo $A; id -u") == "b\n33\n"
-    assert machine.output("--entrypoint", "", "configured", "/bin/echo", "x") == "x\n"
+    cli.make_image(base_files(), name="configured", config=config)
+    assert cli.output("configured") == "from image\n"
+    assert cli.output("configured", "me") == "from me\n"
+    assert cli.output("--entrypoint", "/bin/pwd", "configured") == "/srv\n"
+    assert cli.output("--entrypoint", "/bin/sh", "configured", "-c", "echo $A; id -u") == "b\n33\n"
+    assert cli.output("--entrypoint", "", "configured", "/bin/echo", "x") == "x\n"
 
 
-def test_network(machine: Machine) -> None:
+def test_network(cli: CliRunner) -> None:
     own = os.readlink("/proc/self/ns/net")
-    assert machine.output("minimal", "readlink", "/proc/self/ns/net").strip() == own
+    assert cli.output("minimal", "readlink", "/proc/self/ns/net").strip() == own
     script = "readlink /proc/self/ns/net; ls /sys/class/net; ping -c 1 -W 2 127.0.0.1 >/dev/null && echo up"
-    shown = machine.output("--network", "none", "minimal", "sh", "-c", script).split()
+    shown = cli.output("--network", "none", "minimal", "sh", "-c", script).split()
     assert shown[0] != own
     assert shown[1:] == ["lo", "up"]
 
 
-def test_read_only_root(machine: Machine) -> None:
-    done = machine.run(
-        "run", "--rm", "--read-only", "--tmpfs", "/tmp", "minimal", "sh", "-c", "touch /tmp/a && touch /a"
-    )
+def test_read_only_root(cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", "--read-only", "--tmpfs", "/tmp", "minimal", "sh", "-c", "touch /tmp/a && touch /a")
     assert done.returncode == 1
     assert done.stderr == "touch: /a: Read-only file system\n"
 
 
-def test_own_processes_and_no_zombies(machine: Machine) -> None:
+def test_own_processes_and_no_zombies(cli: CliRunner) -> None:
     script = "(sh -c 'sleep 0.1' &); sleep 0.4; ps -o pid,stat,args; true"
-    shown = machine.output("minimal", "sh", "-c", script)
+    shown = cli.output("minimal", "sh", "-c", script)
     assert "Z" not in [row.split()[1] for row in shown.splitlines()[1:]]
     assert len(shown.splitlines()) == 3  # heading, sh, ps
 
 
-def test_background_processes_end_with_the_command(machine: Machine) -> None:
-    done = machine.run("run", "--rm", "minimal", "sh", "-c", "sleep 1000 </dev/null >/dev/null 2>&1 & echo started")
+def test_background_processes_end_with_the_command(cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", "minimal", "sh", "-c", "sleep 1000 </dev/null >/dev/null 2>&1 & echo started")
     assert done.stdout == "started\n"
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_later_layers_and_whiteouts(machine: Machine) -> None:
-    machine.make_image(
+def test_later_layers_and_whiteouts(cli: CliRunner) -> None:
+    cli.make_image(
         base_files(),
         {"etc/passwd": "root:x:0:0::/changed:/bin/sh\n", "srv/.wh.page": b"", "srv/new": "new"},
         name="layered",
     )
-    assert machine.output("layered", "sh", "-c", "ls /srv; echo $HOME") == "new\n/changed\n"
+    assert cli.output("layered", "sh", "-c", "ls /srv; echo $HOME") == "new\n/changed\n"
 
 
-def test_image_by_id(machine: Machine) -> None:
-    identity = machine.make_image(base_files(), {"which": "this"}, name="known")
-    assert machine.output(identity, "cat", "/which") == "this"
-    assert machine.output(identity.removeprefix("sha256:")[:12], "cat", "/which") == "this"
+def test_image_by_id(cli: CliRunner) -> None:
+    identity = cli.make_image(base_files(), {"which": "this"}, name="known")
+    assert cli.output(identity, "cat", "/which") == "this"
+    assert cli.output(identity.removeprefix("sha256:")[:12], "cat", "/which") == "this"
 
 
 # -- what stays --------------------------------------------------------------------------------------------------------
 
 
-def test_rm_leaves_nothing_whatever_the_command_makes(machine: Machine) -> None:
+def test_rm_leaves_nothing_whatever_the_command_makes(cli: CliRunner) -> None:
     script = (
         "mkdir -p /a/b/c; touch /a/b/c/f; chmod 000 /a/b/c /a/b /a; chown -R 1000:1000 /srv; mkfifo /p; "
         "mkdir '/new\nline'; rm -rf /etc; chmod 000 /"
     )
-    assert machine.run("run", "--rm", "minimal", "sh", "-c", script).returncode == 0
-    assert machine.left() == []
+    assert cli.run("run", "--rm", "minimal", "sh", "-c", script).returncode == 0
+    assert cli.left() == []
 
 
-def test_without_rm_the_container_stays_until_removed(machine: Machine) -> None:
-    assert machine.run("run", "--name", "kept", "minimal", "sh", "-c", "echo x >/file; exit 4").returncode == 4
-    (folder,) = (machine.state / "containers").iterdir()
+def test_without_rm_the_container_stays_until_removed(cli: CliRunner) -> None:
+    assert cli.run("run", "--name", "kept", "minimal", "sh", "-c", "echo x >/file; exit 4").returncode == 4
+    (folder,) = (cli.state / "containers").iterdir()
     assert (folder / "upper/file").read_text() == "x\n"
-    listed = machine.run("ps", "-a").stdout
+    listed = cli.run("ps", "-a").stdout
     assert re.search(r"kept$", listed, re.MULTILINE)
     assert "Exited (4)" in listed
-    assert "kept" not in machine.run("ps").stdout
-    again = machine.run("run", "--name", "kept", "minimal", "true")
+    assert "kept" not in cli.run("ps").stdout
+    again = cli.run("run", "--name", "kept", "minimal", "true")
     assert (again.returncode, again.stderr.count("in use")) == (125, 1)
-    assert machine.run("rm", "kept").stdout == "kept\n"
-    assert machine.left() == []
+    assert cli.run("rm", "kept").stdout == "kept\n"
+    assert cli.left() == []
 
 
-def test_labels_are_kept_and_looked_for(machine: Machine) -> None:
-    machine.run("run", "--name", "labelled", "-l", "course=main", "--label", "hot", "minimal", "true")
+def test_labels_are_kept_and_looked_for(cli: CliRunner) -> None:
+    cli.run("run", "--name", "labelled", "-l", "course=main", "--label", "hot", "minimal", "true")
     listed = ("ps", "-aq", "--filter", "label=hot", "--filter")
-    assert machine.run(*listed, "label=course=main").stdout.count("\n") == 1
-    assert machine.run(*listed, "label=course=dessert").stdout == ""
-    form = machine.run("ps", "-a", "--filter", "name=labelled", "--format", "{{.Labels}}").stdout
+    assert cli.run(*listed, "label=course=main").stdout.count("\n") == 1
+    assert cli.run(*listed, "label=course=dessert").stdout == ""
+    form = cli.run("ps", "-a", "--filter", "name=labelled", "--format", "{{.Labels}}").stdout
     assert form == "course=main,hot=\n"
-    assert machine.run("rm", "labelled").returncode == 0
+    assert cli.run("rm", "labelled").returncode == 0
 
 
-def test_running_container_is_listed_and_removed_by_force(machine: Machine) -> None:
-    with machine.start("run", "--name", "busy", "minimal", "sh", "-c", "echo up; sleep 1000") as process:
+def test_running_container_is_listed_and_removed_by_force(cli: CliRunner) -> None:
+    with cli.start("run", "--name", "busy", "minimal", "sh", "-c", "echo up; sleep 1000") as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
-        assert re.search(r"Up .* busy$", machine.run("ps").stdout, re.MULTILINE)
-        refused = machine.run("rm", "busy")
+        assert re.search(r"Up .* busy$", cli.run("ps").stdout, re.MULTILINE)
+        refused = cli.run("rm", "busy")
         assert (refused.returncode, "is running" in refused.stderr) == (2, True)
-        assert machine.run("rm", "-f", "busy").returncode == 0
+        assert cli.run("rm", "-f", "busy").returncode == 0
         assert process.wait(10) == -signal.SIGKILL
-    wait_until(lambda: not machine.left())
+    wait_until(lambda: not cli.left())
 
 
 @pytest.mark.parametrize("command", [["ps"], ["run", "--rm", "minimal", "true"]], ids=["ps", "run"])
-def test_next_command_sweeps_what_a_killed_one_left(command: list[str], machine: Machine) -> None:
+def test_next_command_sweeps_what_a_killed_one_left(command: list[str], cli: CliRunner) -> None:
     script = "mkdir /d; chown 1000:1000 /d; chmod 000 /d; echo up; sleep 1000"
-    with machine.start("run", "--rm", "minimal", "sh", "-c", script) as process:
+    with cli.start("run", "--rm", "minimal", "sh", "-c", script) as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
         process.kill()
-    wait_until(lambda: not machine.processes())
-    assert len(list((machine.state / "containers").iterdir())) == 1
-    assert machine.run(*command).returncode == 0
-    assert machine.left() == []
+    wait_until(lambda: not cli.processes())
+    assert len(list((cli.state / "containers").iterdir())) == 1
+    assert cli.run(*command).returncode == 0
+    assert cli.left() == []
 
 
-def test_sandbox_dies_with_tiffin(machine: Machine) -> None:
+def test_sandbox_dies_with_tiffin(cli: CliRunner) -> None:
     """Nothing of a run outlives it, not even what ignores every signal."""
-    beat = machine.folder / "beat"
+    beat = cli.folder / "beat"
     beat.mkdir(mode=0o777)
-    machine.own(beat)
+    cli.own(beat)
     script = "trap '' TERM HUP INT; echo up; while :; do touch /beat/$(date +%s%N); sleep 0.05; done"
-    with machine.start("run", "--rm", "-v", f"{beat}:/beat", "minimal", "sh", "-c", script) as process:
+    with cli.start("run", "--rm", "-v", f"{beat}:/beat", "minimal", "sh", "-c", script) as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
         process.kill()
-    wait_until(lambda: not machine.processes())
+    wait_until(lambda: not cli.processes())
     count = len(list(beat.iterdir()))
     with pytest.raises(AssertionError):
         wait_until(lambda: len(list(beat.iterdir())) > count, seconds=0.5)
-    assert machine.run("ps").returncode == 0
+    assert cli.run("ps").returncode == 0
 
 
 @pytest.mark.network
-def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
-    name = f"{registry.host}/runs/{machine.identity.get('user', 'self')}:1"
-    assert machine.run("tag", "minimal", name).returncode == 0
-    assert machine.run("push", name).returncode == 0
-    fresh = replace(machine, folder=machine.folder / "fresh")
+def test_missing_image_is_pulled(cli: CliRunner, registry: Registry) -> None:
+    name = f"{registry.host}/runs/{cli.identity.get('user', 'self')}:1"
+    assert cli.run("tag", "minimal", name).returncode == 0
+    assert cli.run("push", name).returncode == 0
+    fresh = replace(cli, folder=cli.folder / "fresh")
     fresh.folder.mkdir()
-    machine.own(fresh.folder)
+    cli.own(fresh.folder)
     refused = fresh.run("run", "--rm", "--pull", "never", name, "true")
     assert (refused.returncode, "No such image" in refused.stderr) == (125, True)
     done = fresh.run("run", "--rm", "--progress", "plain", name, "echo", "here")
@@ -390,20 +388,20 @@ def test_missing_image_is_pulled(machine: Machine, registry: Registry) -> None:
     assert fresh.left() == []
 
 
-def test_prune_keeps_the_layers_of_a_running_container(machine: Machine) -> None:
-    machine.make_image(base_files(), {"only/here": "still here"}, name="short-lived")
+def test_prune_keeps_the_layers_of_a_running_container(cli: CliRunner) -> None:
+    cli.make_image(base_files(), {"only/here": "still here"}, name="short-lived")
     script = "echo up; read go; cat /only/here"
-    with machine.start(*("run", "--rm", "-i", "short-lived", "sh", "-c", script), stdin=subprocess.PIPE) as process:
+    with cli.start(*("run", "--rm", "-i", "short-lived", "sh", "-c", script), stdin=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == "up\n"
-        refused = machine.run("rmi", "short-lived")
+        refused = cli.run("rmi", "short-lived")
         assert (refused.returncode, "is used by container" in refused.stderr) == (1, True)
-        assert machine.run("rmi", "-f", "short-lived").returncode == 0
-        assert machine.run("system", "prune", "-a", "-f").returncode == 0
+        assert cli.run("rmi", "-f", "short-lived").returncode == 0
+        assert cli.run("system", "prune", "-a", "-f").returncode == 0
         print("go", file=process.stdin, flush=True)
         assert process.stdout.read() == "still here"
     assert process.returncode == 0
-    assert machine.left() == []
+    assert cli.left() == []
 
 
 def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -> None:

@@ -81,8 +81,8 @@ def test_bind_of_a_context_is_roots_and_open(tiffin: Run, base: str, context: Ma
     if owner and os.getuid() == 0:
         subprocess.run(["chown", "-R", owner, str(folder)], check=True)
     folder.chmod(mode)
-    told = output_of(tiffin, folder)
-    assert [told.count(line) for line in ("755 0:0\n", "644 0:0\n", " y\n", " x\n")] == [4, 1, 1, 1], told
+    reported = output_of(tiffin, folder)
+    assert [reported.count(line) for line in ("755 0:0\n", "644 0:0\n", " y\n", " x\n")] == [4, 1, 1, 1], reported
     assert (folder / "c/f").read_text() == "x\n" and not (folder / "new").exists()
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.run_machine import Machine, wait_until
+from tests.support.cli_runner import CliRunner, wait_until
 
 pytestmark = pytest.mark.userns
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.userns
 class Screen:
     """Somebody at a terminal of 33 lines and 91 columns, in which tiffin runs."""
 
-    def __init__(self, machine: Machine, *words: str) -> None:
+    def __init__(self, cli: CliRunner, *words: str) -> None:
         self.outer, inner = pty.openpty()
         self.inner = inner
         self.resize(33, 91)
-        if "user" in machine.identity:
-            os.fchown(inner, machine.identity["user"], -1)  # type: ignore[arg-type]  # a number
+        if "user" in cli.identity:
+            os.fchown(inner, cli.identity["user"], -1)  # type: ignore[arg-type]  # a number
         self.before = termios.tcgetattr(inner)
         self.shown = b""
 
@@ -39,12 +39,12 @@ class Screen:
             os.close(os.open(os.ttyname(0), os.O_RDWR))
 
         self.process = subprocess.Popen(  # type: ignore[call-overload]
-            machine.argv("run", "--rm", *words),
+            cli.argv("run", "--rm", *words),
             stdin=inner,
             stdout=inner,
             stderr=inner,
             preexec_fn=own_terminal,
-            **machine.options(),
+            **cli.options(),
         )
 
     def resize(self, lines: int, columns: int) -> None:
@@ -77,8 +77,8 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(machine: Machine, *words: str) -> Iterator[Screen]:
-    screen = Screen(machine, *words)
+def at_terminal(cli: CliRunner, *words: str) -> Iterator[Screen]:
+    screen = Screen(cli, *words)
     try:
         yield screen
         assert termios.tcgetattr(screen.inner) == screen.before, "the terminal was not put back"
@@ -89,17 +89,17 @@ def at_terminal(machine: Machine, *words: str) -> Iterator[Screen]:
         os.close(screen.outer)
 
 
-def test_size_type_and_code(machine: Machine) -> None:
+def test_size_type_and_code(cli: CliRunner) -> None:
     script = "tty; stty size; echo $TERM; test -t 0 && test -t 1 && test -t 2 && echo terminal; exit 7"
-    with at_terminal(machine, "-it", "minimal", "sh", "-c", script) as screen:
+    with at_terminal(cli, "-it", "minimal", "sh", "-c", script) as screen:
         assert screen.end() == 7
         assert screen.shown.decode() == "/dev/console\r\n33 91\r\nxterm\r\nterminal\r\n"
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_new_size_is_followed(machine: Machine) -> None:
+def test_new_size_is_followed(cli: CliRunner) -> None:
     script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
-    with at_terminal(machine, "-it", "--init", "minimal", "sh", "-c", script) as screen:
+    with at_terminal(cli, "-it", "--init", "minimal", "sh", "-c", script) as screen:
         screen.wait_for("ready")
         screen.resize(10, 20)
         screen.wait_for("10 20")
@@ -107,9 +107,9 @@ def test_new_size_is_followed(machine: Machine) -> None:
         assert screen.end() == 143
 
 
-def test_keys_go_through_raw(machine: Machine) -> None:
+def test_keys_go_through_raw(cli: CliRunner) -> None:
     """Ctrl-C, Ctrl-Z and Ctrl-S are for the program inside; nothing is echoed twice."""
-    with at_terminal(machine, "-it", "minimal", "sh") as screen:
+    with at_terminal(cli, "-it", "minimal", "sh") as screen:
         screen.wait_for("# ")
         assert not termios.tcgetattr(screen.inner)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
         screen.type("sleep 100\r")
@@ -121,13 +121,13 @@ def test_keys_go_through_raw(machine: Machine) -> None:
         assert screen.shown.count(b"sleep 100") == 1
         screen.type("\x04")
         assert screen.end() == 0
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_large_paste_arrives_whole(machine: Machine) -> None:
+def test_large_paste_arrives_whole(cli: CliRunner) -> None:
     """A program that writes while it does not read must not stop both ways."""
     lines = 3000
-    with at_terminal(machine, "-it", "minimal", "sh", "-c", "stty -echo; echo ready; sleep 0.5; cat | wc -l") as screen:
+    with at_terminal(cli, "-it", "minimal", "sh", "-c", "stty -echo; echo ready; sleep 0.5; cat | wc -l") as screen:
         screen.wait_for("ready")
         sent = 0
         data = b"0123456789abcdef\r" * lines
@@ -145,48 +145,48 @@ def test_large_paste_arrives_whole(machine: Machine) -> None:
         assert screen.end() == 0
 
 
-def test_much_output_arrives_whole(machine: Machine) -> None:
-    with at_terminal(machine, "-it", "minimal", "seq", "50000") as screen:
+def test_much_output_arrives_whole(cli: CliRunner) -> None:
+    with at_terminal(cli, "-it", "minimal", "seq", "50000") as screen:
         assert screen.end() == 0
         assert screen.shown.decode() == "".join(f"{number}\r\n" for number in range(1, 50001))
 
 
-def test_terminal_comes_back_after_a_signal(machine: Machine) -> None:
-    with at_terminal(machine, "-it", "--init", "minimal", "sh", "-c", "echo ready; sleep 100") as screen:
+def test_terminal_comes_back_after_a_signal(cli: CliRunner) -> None:
+    with at_terminal(cli, "-it", "--init", "minimal", "sh", "-c", "echo ready; sleep 100") as screen:
         screen.wait_for("ready")
         screen.process.send_signal(signal.SIGTERM)
         assert screen.end() == 143
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_terminal_comes_back_when_the_command_is_not_there(machine: Machine) -> None:
-    with at_terminal(machine, "-it", "minimal", "nosuch") as screen:
+def test_terminal_comes_back_when_the_command_is_not_there(cli: CliRunner) -> None:
+    with at_terminal(cli, "-it", "minimal", "nosuch") as screen:
         assert screen.end() == 127
         assert b"executable file not found" in screen.shown
-    assert machine.left() == []
+    assert cli.left() == []
 
 
-def test_user_of_the_terminal_owns_it(machine: Machine) -> None:
+def test_user_of_the_terminal_owns_it(cli: CliRunner) -> None:
     script = "stat -c %u /dev/console; echo again >/dev/tty; echo out >/dev/stdout"
-    with at_terminal(machine, "-it", "-u", "alice", "minimal", "sh", "-c", script) as screen:
+    with at_terminal(cli, "-it", "-u", "alice", "minimal", "sh", "-c", script) as screen:
         assert screen.end() == 0
         assert screen.shown.decode() == "1000\r\nagain\r\nout\r\n"
 
 
-def test_terminal_without_interactive_reads_nothing(machine: Machine) -> None:
-    with at_terminal(machine, "-t", "minimal", "sh", "-c", "stty size; echo done") as screen:
+def test_terminal_without_interactive_reads_nothing(cli: CliRunner) -> None:
+    with at_terminal(cli, "-t", "minimal", "sh", "-c", "stty size; echo done") as screen:
         assert screen.end() == 0
         assert screen.shown.decode() == "33 91\r\ndone\r\n"
 
 
-def test_terminal_where_there_is_none(machine: Machine) -> None:
-    assert machine.output("-t", "minimal", "sh", "-c", "test -t 1 && echo terminal") == "terminal\n"
-    done = machine.run("run", "--rm", "-it", "minimal", "true")
+def test_terminal_where_there_is_none(cli: CliRunner) -> None:
+    assert cli.output("-t", "minimal", "sh", "-c", "test -t 1 && echo terminal") == "terminal\n"
+    done = cli.run("run", "--rm", "-it", "minimal", "true")
     assert (done.returncode, done.stderr) == (125, "error: stdin is not a terminal, which -i -t need; leave out -t\n")
 
 
-def test_job_control_works(machine: Machine) -> None:
-    with at_terminal(machine, "-it", "minimal", "sh") as screen:
+def test_job_control_works(cli: CliRunner) -> None:
+    with at_terminal(cli, "-it", "minimal", "sh") as screen:
         screen.wait_for("# ")
         screen.type("sleep 100\r")
         time.sleep(0.3)

@@ -73,10 +73,10 @@ def test_bind_of_a_context_that_somebody_else_owns(users: Users, folder: Path, u
     )
     subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(shared)], check=True)
     shared.chmod(0o775)
-    told = users.run(
+    reported = users.run(
         user, ["build", "--no-cache", "--progress=plain", "-f", shared / "Dockerfile", folder / "shared"]
     ).stderr
-    assert [told.count(line) for line in ("755 0:0\n", "644 0:0\n", " y\n", " x\n")] == [3, 1, 1, 1], told
+    assert [reported.count(line) for line in ("755 0:0\n", "644 0:0\n", " y\n", " x\n")] == [3, 1, 1, 1], reported
 
 
 def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Registry) -> None:
@@ -147,8 +147,8 @@ def test_owners_are_the_same_with_a_range_and_with_one_id(users: Users, folder: 
     for user in (WITH_IDS, WITHOUT_IDS):
         users.run(user, ["build", "-q", "-t", "base", folder / "base"])
         users.run(user, ["build", "-t", "own", folder / "own"])
-        told = users.run(user, ["run", "--rm", "own", "stat", "-c", "%u:%g", "/c", "/tmp/id", "/tmp/dir"])
-        assert told.stdout == "33:34\n1000:1001\n1000:1001\n"
+        reported = users.run(user, ["run", "--rm", "own", "stat", "-c", "%u:%g", "/c", "/tmp/id", "/tmp/dir"])
+        assert reported.stdout == "33:34\n1000:1001\n1000:1001\n"
         assert users.run(user, ["run", "--rm", "-u", "33", "own", "id", "-u"]).stdout == "33\n"
 
 

@@ -16,7 +16,7 @@ from tiffin.builder.image.chain import Chain
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.plan.planner import make_plan
-from tiffin.builder.solver.solve import Solver, Watch
+from tiffin.builder.solver.solve import Solver, StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepCache, Tiered
@@ -31,7 +31,7 @@ def nothing_remote() -> None:
 
 
 @dataclass(kw_only=True)
-class Kitchen:
+class FakeBuild:
     """What builds share: a state directory, a cache, an executor."""
 
     state: StateDir
@@ -41,7 +41,7 @@ class Kitchen:
     images: dict[str, BaseImage] = field(default_factory=lambda: dict(NAMES))
 
     @classmethod
-    def at(cls, place: Path) -> Kitchen:
+    def at(cls, place: Path) -> FakeBuild:
         return cls(state=StateDir.open(place / "state"))
 
     def contexts(self, files: Files | None = None, **named: Files) -> Contexts:
@@ -67,7 +67,7 @@ class Kitchen:
         sink: RecordingSink | None = None,
         use_cache: bool = True,
         uncached: Sequence[str] = (),
-        watches: Sequence[Watch] = (),
+        observers: Sequence[StepObserver] = (),
         target: str = "",
         build_args: Mapping[str, str] | None = None,
     ) -> Solver:
@@ -80,7 +80,7 @@ class Kitchen:
             sink=sink or RecordingSink(),
             use_cache=use_cache,
             uncached_stages=frozenset(uncached),
-            watches=watches,
+            observers=observers,
         )
         solver.look_up(self.executor.has)
         return solver

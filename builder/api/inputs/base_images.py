@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageNotFoundError, RegistryError
-from tiffin.builder.events import Noted, Sink, Warned
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.plan_options import PREFIX_LAYOUT, BaseImage
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 if TYPE_CHECKING:
     from tiffin.builder.image.remote import Remote
@@ -71,7 +71,7 @@ class BaseImageResolver:
         if self._is_asked(reference, found, is_whole=whole is not None):
             return self._renewed(reference, platform, known, found)
         if found is not None and found.asked:
-            self._sink.emit(Noted(message=f"{reference} is {found.told}, {_age(found)}"))
+            self._sink.emit(InfoMessage(message=f"{reference} is {found.reported}, {_age(found)}"))
         return known
 
     def _whole(self, reference: Reference, platform: Platform) -> StoredImage | None:
@@ -100,23 +100,23 @@ class BaseImageResolver:
 
         notes, remote = self._session.store.notes, self._remote()
         try:
-            told = remote.told_now(reference, ASK_SECONDS)
-            if told is not None and found is not None and told == found.told:
+            reported = remote.current_digest(reference, ASK_SECONDS)
+            if reported is not None and found is not None and reported == found.reported:
                 notes.keep_resolved(reference, platform, replace(found, asked=time.time(), tried=0))
                 return known
-            if told is not None and is_current(remote, reference, known, told):
+            if reported is not None and is_current(remote, reference, known, reported):
                 return known
-            if told is not None:
+            if reported is not None:
                 newer = remote.look_up(reference, platform)
-                self._sink.emit(Noted(message=f"{reference} is {told} now"))
+                self._sink.emit(InfoMessage(message=f"{reference} is {reported} now"))
                 return newer
             reason = "the registry has it no more"
         except RegistryError as exc:
             reason = exc.message
         if found is not None:
             notes.keep_resolved(reference, platform, replace(found, tried=time.time()))
-        used = f"{found.told}, {_age(found)}" if found is not None else f"{known.descriptor.digest}"
-        self._sink.emit(Warned(message=f"{reference} was not looked up again ({reason}); using {used}"))
+        used = f"{found.reported}, {_age(found)}" if found is not None else f"{known.descriptor.digest}"
+        self._sink.emit(WarningMessage(message=f"{reference} was not looked up again ({reason}); using {used}"))
         return known
 
     def _from_layout(self, text: str, platform: Platform) -> StoredImage:

@@ -18,7 +18,7 @@ from tiffin.builder.plan.plan_options import (
     RemoteContext,
     StageContext,
 )
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from tiffin.builder.sources.context import Root

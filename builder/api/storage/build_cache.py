@@ -12,7 +12,7 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_unneeded, size_on_disk
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
 from tiffin.cache.store.snapshots import Snapshots
 
@@ -114,7 +114,7 @@ def _damage_of_tree(layers: LayerStore, diff_id: Digest) -> str:
         if data is not None:
             LayerIndex.decode(data)
         layers.snapshots.blobs(diff_id)
-        tree = layers.snapshots.fs(diff_id)
+        tree = layers.snapshots.tree(diff_id)
         if tree is None:
             return ""
         now = pack_layer(diff_upper(tree), blobs=None, compression=None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
 from tiffin.cache.store.snapshots import Snapshots
 
@@ -53,13 +53,13 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
 
 
 def reach_trees(session: Session) -> str:
-    """Enter the namespace if there are trees with other owners; without one they stay, told by the error. The flavor of
+    """Enter the namespace if there are trees with other owners; without one they stay, told by the error. The idmap_tag of
     its trees, "" where there was no need."""
     layers = session.layers(no_remote)
     folders = (session.state.layers, session.state.containers)
     if any(any(folder.iterdir()) for folder in folders) or any(session.state.tmp.iterdir()):
         session.enter(layers, None)
-    return layers.snapshots.flavor
+    return layers.snapshots.idmap_tag
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.storage.prune import reach_trees
 from tiffin.builder.errors import StoreError, UsageError
-from tiffin.builder.events import Noted, Sink
+from tiffin.builder.events import InfoMessage, Sink
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.layer.compression.codecs import Kind as Kind
 from tiffin.builder.settings.access import RegistryAccess
@@ -19,7 +19,7 @@ from tiffin.builder.sharing.caches import SharedCaches
 from tiffin.builder.sharing.mounts import SharedMounts, is_mount
 from tiffin.builder.sharing.options import CacheSpec
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.values import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.shared.signing import signer_of
 from tiffin.cache.store.local import LocalCache
 from tiffin.cache.trust import Trust
@@ -44,7 +44,7 @@ class TransferOptions:
 def export_cache(options: TransferOptions, compression: Kind, session: Session, sink: Sink) -> None:
     """Bring every step of the local cache to a shared cache; layers not packed yet get `compression`. Raises StoreError."""
     shared, layers, _ = _open(options, session, sink)
-    layers.snapshots.flavor = reach_trees(session)
+    layers.snapshots.idmap_tag = reach_trees(session)
     records = {
         Digest("sha256", name.partition(":")[2]): record
         for name, record in LocalCache(session.table).records()
@@ -74,7 +74,7 @@ def import_cache(options: TransferOptions, session: Session, sink: Sink) -> None
             local.put(key, record)
     if options.ids:
         _mounts(options, session, shared, layers, sink).fetch()
-    sink.emit(Noted(message=f"brought {len(found)} records from {spec.kind} cache {spec.place}"))
+    sink.emit(InfoMessage(message=f"brought {len(found)} records from {spec.kind} cache {spec.place}"))
 
 
 def _mounts(

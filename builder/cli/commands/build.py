@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.command import BUILDS, Command
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.build_options import BuildOptions
@@ -19,7 +19,7 @@ def build(session: Session, line: BuildArguments) -> None:
     from tiffin.builder.cli.options.attestations import check_attestations
     from tiffin.builder.cli.options.build_values import build_options
     from tiffin.builder.cli.options.call import parse_call
-    from tiffin.builder.events import Warned
+    from tiffin.builder.events import WarningMessage
 
     check_attestations(line)
     options = build_options(line)
@@ -28,7 +28,7 @@ def build(session: Session, line: BuildArguments) -> None:
         _remove_result(Path(path))
     with _renderer(line) as sink:
         for message in line.remarks():
-            sink.emit(Warned(message=message))
+            sink.emit(WarningMessage(message=message))
         if call == "build":
             _build(session, options, line, sink)
         else:
@@ -48,7 +48,7 @@ def _remove_result(path: Path) -> None:
 
 def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: Renderer) -> None:
     from tiffin.builder.api.build import build
-    from tiffin.builder.cli.output.console import refuse_terminal, say
+    from tiffin.builder.cli.output.console import print_result, refuse_terminal
     from tiffin.builder.delivery.output_spec import STDOUT
 
     to_stdout = [spec for spec in options.outputs if spec.dest == STDOUT]
@@ -62,7 +62,7 @@ def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: 
 
         Path(line.metadata_file).write_text(json.dumps(result.metadata, indent=2) + "\n")
     if not to_stdout:
-        say(str(result.image_id))
+        print_result(str(result.image_id))
 
 
 def _renderer(line: BuildArguments) -> Renderer:

@@ -6,9 +6,9 @@ from tiffin.builder.cli.commands.build import build
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.command import BUILDS, Command, Group
 from tiffin.builder.cli.options.option import Arguments, Flag, Number, Text
-from tiffin.builder.cli.output.console import confirm, say
+from tiffin.builder.cli.output.console import confirm, print_result
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -35,10 +35,10 @@ def ls(session: Session, line: LsArguments) -> None:
     rows = sorted(build_cache.steps(session), key=lambda row: row[1].created, reverse=True)
     if line.quiet:
         for key, _ in rows:
-            say(key)
+            print_result(key)
     elif line.form == "json":
         for key, record in rows:
-            say(json.dumps({"key": key} | json.loads(record.encode())))
+            print_result(json.dumps({"key": key} | json.loads(record.encode())))
     else:
         lines = [["KEY", "CREATED", "SIZE", "TIME", "STEP"]]
         for key, record in rows:
@@ -85,7 +85,7 @@ def prune(session: Session, line: PruneArguments) -> None:
     """Remove steps and layers; print how much they took."""
     from tiffin.builder.api.storage import build_cache
     from tiffin.builder.api.storage.prune import reach_trees
-    from tiffin.builder.cli.output.pruned import told_total
+    from tiffin.builder.cli.output.pruned import print_total
     from tiffin.builder.options import size_bytes
     from tiffin.builder.settings.times import seconds_of
 
@@ -97,7 +97,7 @@ def prune(session: Session, line: PruneArguments) -> None:
     keep = line.keep if line.keep >= 0 else None
     confirm(line.force, "Remove steps from the build cache?")
     reach_trees(session)
-    with told_total(session):
+    with print_total(session):
         build_cache.prune(session, max_bytes=limit, max_age_seconds=age, keep=keep)
 
 
@@ -113,9 +113,9 @@ def verify(session: Session, line: VerifyArguments) -> int | None:
 
     report = build_cache.verify(session, repair=line.repair)
     for text in report.damaged:
-        say(text)
+        print_result(text)
     count = len(report.damaged)
-    say(f"{report.checked} checked, {count} damaged{' and removed' if line.repair and count else ''}")
+    print_result(f"{report.checked} checked, {count} damaged{' and removed' if line.repair and count else ''}")
     return 1 if count and not line.repair else None
 
 

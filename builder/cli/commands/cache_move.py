@@ -7,7 +7,7 @@ from pathlib import Path
 from tiffin.builder.cli.options.command import BUILDS, Command
 from tiffin.builder.cli.options.common import RegistryArguments, SignatureArguments
 from tiffin.builder.cli.options.option import Flag, Many, Text, Word
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session

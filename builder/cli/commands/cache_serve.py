@@ -10,9 +10,9 @@ from pathlib import Path
 from tiffin.builder.cli.options.command import BUILDS, Command
 from tiffin.builder.cli.options.common import RegistryArguments, SignatureArguments
 from tiffin.builder.cli.options.option import Flag, Many, Text
-from tiffin.builder.cli.output.console import say, tell
+from tiffin.builder.cli.output.console import print_error, print_result
 from tiffin.builder.errors import TiffinError, UsageError
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -67,7 +67,7 @@ def serve_cache(session: Session, line: ServeArguments) -> None:
 
 
 def _tell_address(address: str) -> None:
-    say(f"serving on {address}")
+    print_result(f"serving on {address}")
     sys.stdout.flush()  # who starts it waits for the line
 
 
@@ -90,7 +90,7 @@ def _token(line: ServeArguments) -> str:
     import secrets
 
     token = secrets.token_urlsafe(24)
-    tell(f"clients must set {TOKEN_VARIABLE}={token}")
+    print_error(f"clients must set {TOKEN_VARIABLE}={token}")
     return token
 
 

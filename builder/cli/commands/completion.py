@@ -6,8 +6,8 @@ import sys
 
 from tiffin.builder.cli.options.command import Command
 from tiffin.builder.cli.options.option import Arguments, Word, Words
-from tiffin.builder.cli.output.console import say
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_result
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -98,7 +98,7 @@ def complete(_: Session, line: CompleteArguments) -> None:
     from tiffin.builder.cli.completion import candidates
 
     for word, text in candidates(line.words):
-        say(f"{word}\t{text}" if text else word)
+        print_result(f"{word}\t{text}" if text else word)
 
 
 COMMANDS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command, Group
 from tiffin.builder.cli.options.option import Arguments, Flag
 from tiffin.builder.cli.output.console import confirm
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -20,11 +20,11 @@ class PruneArguments(Arguments):
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove containers; print how much they took."""
     from tiffin.builder.api.storage.prune import reach_trees, remove_stopped
-    from tiffin.builder.cli.output.pruned import show_containers, told_total
+    from tiffin.builder.cli.output.pruned import print_total, show_containers
 
     confirm(line.force, "Remove all containers that ended?")
     reach_trees(session)
-    with told_total(session):
+    with print_total(session):
         show_containers(remove_stopped(session))
 
 

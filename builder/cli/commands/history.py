@@ -5,10 +5,10 @@ from __future__ import annotations
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import Flag, Word
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.cli.output.lists import age_text, show_rows
 from tiffin.builder.plain_text import size_text
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -40,7 +40,7 @@ def history(session: Session, line: HistoryArguments) -> None:
     entries.reverse()
     if line.quiet:
         for _, layer in entries:
-            say(str(layer.digest) if layer else MISSING)
+            print_result(str(layer.digest) if layer else MISSING)
         return
     rows = [_row(entry, layer, no_trunc=line.no_trunc, human=line.human) for entry, layer in entries]
     columns = ["ID", "CreatedSince" if line.human else "CreatedAt", "CreatedBy", "Size", "Comment"]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import Flag, Many, Word
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.cli.output.lists import age_text, created_text, filters_of, match_labels, show_rows, timestamp
 from tiffin.builder.errors import ImageError, UsageError
 from tiffin.builder.plain_text import size_text
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.images import ImageStore, StoredImage
@@ -43,7 +43,7 @@ def images(session: Session, line: ImagesArguments) -> None:
     chosen = list(_chosen(session.store, filters_of(line.filters, FILTERS), line.name))
     if line.quiet:
         for identity in dict.fromkeys(_id(image, line.no_trunc) for image, _ in chosen):
-            say(identity)
+            print_result(identity)
         return
     columns = ["Repository", "Tag", *(["Digest"] if line.digests else []), "ID", "CreatedSince", "Size"]
     show_rows([_row(image, reference, line.no_trunc) for image, reference in chosen], line.form, columns, HEADINGS)

@@ -6,9 +6,9 @@ import os
 
 from tiffin.builder.cli.options.command import Command
 from tiffin.builder.cli.options.option import Arguments, Text
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.version import VERSION
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.machine import Machine, TierReport
@@ -42,15 +42,15 @@ def info(session: Session, line: InfoArguments) -> None:
         _print_document(session, machine, about, line.form)
         return
     for name, value in about.items():
-        say(f"{name + ':':<11} {value}")
+        print_result(f"{name + ':':<11} {value}")
     for report in machine.reports:
-        say(f"  {report.name:<8}  {_state(report)}")
+        print_result(f"  {report.name:<8}  {_state(report)}")
         for limit in report.limits():
-            say(f"  {'':<8}  but {limit}")
+            print_result(f"  {'':<8}  but {limit}")
     for lift in machine.lifts:
-        say(f"\n{lift.what}:")
+        print_result(f"\n{lift.what}:")
         for text in lift.text.splitlines():
-            say(f"    {text}")
+            print_result(f"    {text}")
 
 
 def _print_document(session: Session, machine: Machine, about: dict[str, object], form: str) -> None:
@@ -71,7 +71,7 @@ def _print_document(session: Session, machine: Machine, about: dict[str, object]
     ]
     lifts = [{"what": lift.what, "text": lift.text} for lift in machine.lifts]
     document = {**about, **docker_info(session, machine), "tiers": tiers, "lifts": lifts}
-    say(json.dumps(document, indent=2) if form == "json" else Template(form).render(document))
+    print_result(json.dumps(document, indent=2) if form == "json" else Template(form).render(document))
 
 
 def _state(report: TierReport) -> str:

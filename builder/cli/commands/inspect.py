@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command
 from tiffin.builder.cli.options.option import Arguments, Text, Words
-from tiffin.builder.cli.output.console import each, say
+from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
 from tiffin.builder.plain_text import rfc3339
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.images import StoredImage
@@ -53,13 +53,13 @@ def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> Non
     if form in ("", JSON):
         import json
 
-        say(json.dumps(documents, indent=4))
+        print_result(json.dumps(documents, indent=4))
     else:
         from tiffin.builder.cli.output.template import Template
 
         template = Template(form)
         for document in documents:
-            say(template.render(_for_templates(document)))
+            print_result(template.render(_for_templates(document)))
     if failure is not None:
         raise failure
 

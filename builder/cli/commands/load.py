@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.option import Arguments, Flag, Text
-from tiffin.builder.cli.output.console import say
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_result
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -31,12 +31,12 @@ def load(session: Session, line: LoadArguments) -> None:
     path = None if line.source in ("", "-") else Path(line.source)
     for image in images.load(path, sys.stdin.buffer, session):
         if line.quiet:
-            say(str(image.id))
+            print_result(str(image.id))
             continue
         for name in image.names:
-            say(f"Loaded image: {name.familiar}")
+            print_result(f"Loaded image: {name.familiar}")
         if not image.names:
-            say(f"Loaded image ID: {image.id}")
+            print_result(f"Loaded image ID: {image.id}")
 
 
 COMMANDS = (

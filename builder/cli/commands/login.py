@@ -7,9 +7,9 @@ import sys
 from tiffin.builder.cli.options.command import REGISTRIES, Command
 from tiffin.builder.cli.options.common import RegistryArguments
 from tiffin.builder.cli.options.option import Flag, Maybe, Text, Word
-from tiffin.builder.cli.output.console import say, tell
+from tiffin.builder.cli.output.console import print_error, print_result
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -40,8 +40,8 @@ def login(_: Session, line: LoginArguments) -> None:
     if not username or password is None:
         username, password = _asked(username, password)
     where = login(line.server, username, password, line.registry_access())
-    tell(f"credentials are kept in {where}")
-    say("Login Succeeded")
+    print_error(f"credentials are kept in {where}")
+    print_result("Login Succeeded")
 
 
 def _asked(username: str, password: str | None) -> tuple[str, str]:

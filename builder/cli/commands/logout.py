@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tiffin.builder.cli.options.command import REGISTRIES, Command
 from tiffin.builder.cli.options.option import Arguments, Word
-from tiffin.builder.cli.output.console import say
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_result
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -22,7 +22,7 @@ def logout(_: Session, line: LogoutArguments) -> None:
     from tiffin.builder.api.login import logout
 
     name, was_there = logout(line.registry)
-    say(f"Removing login credentials for {name}" if was_there else f"Not logged in to {name}")
+    print_result(f"Removing login credentials for {name}" if was_there else f"Not logged in to {name}")
 
 
 COMMANDS = (

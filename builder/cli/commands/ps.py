@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import Flag, Many
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.cli.output.lists import JSON, created_text, filters_of, is_podman, show_rows
 from tiffin.builder.plain_text import duration_text, rfc3339
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -45,11 +45,11 @@ def ps(session: Session, line: PsArguments) -> None:
     rows = [row for row in rows if (row[1] or line.everything or "status" in wanted) and _is_wanted(*row, wanted)]
     if line.quiet:
         for state, _ in rows:
-            say(_id(state, line.no_trunc))
+            print_result(_id(state, line.no_trunc))
     elif line.form == JSON and is_podman():
         import json
 
-        say(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
+        print_result(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
     else:
         show_rows([_row(state, alive, line.no_trunc) for state, alive in rows], line.form, COLUMNS, HEADINGS)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
 from tiffin.builder.cli.options.option import Flag, Text, Word
-from tiffin.builder.cli.output.console import say, tell
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_error, print_result
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -31,8 +31,8 @@ def pull(session: Session, line: PullArguments) -> None:
     with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
         pulled = images.pull(line.image, session, sink, line.registry_access(), wanted)
     if not line.quiet:
-        tell(f"Digest: {pulled.digest}")
-    say(str(pulled.reference))
+        print_error(f"Digest: {pulled.digest}")
+    print_result(str(pulled.reference))
 
 
 COMMANDS = (

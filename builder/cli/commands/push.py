@@ -5,8 +5,8 @@ from __future__ import annotations
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
 from tiffin.builder.cli.options.option import Flag, Word
-from tiffin.builder.cli.output.console import say
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_result
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -28,7 +28,7 @@ def push(session: Session, line: PushArguments) -> None:
 
     with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
         pushed = images.push(line.image, line.destination, session, sink, line.registry_access())
-    say(f"{pushed.reference.name}@{pushed.digest}")
+    print_result(f"{pushed.reference.name}@{pushed.digest}")
 
 
 COMMANDS = (

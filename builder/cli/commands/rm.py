@@ -6,9 +6,9 @@ import contextlib
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import Arguments, Flag, Words
-from tiffin.builder.cli.output.console import each, say
+from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import ImageNotFoundError, UsageError
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -37,7 +37,7 @@ def rm(session: Session, line: RmArguments) -> None:
 
     def remove(name: str) -> None:
         containers.remove(containers.find(name))
-        say(name)
+        print_result(name)
 
     each(line.names, remove, ignored=ImageNotFoundError if line.force else ())
 

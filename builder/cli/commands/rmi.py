@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Words
-from tiffin.builder.cli.output.console import each, say
+from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import ImageError, ImageNotFoundError
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.images import StoredImage
@@ -42,26 +42,26 @@ def _remove(session: Session, text: str, force: bool) -> None:
     if not by_id and len(whole.names) > 1:
         reference = Reference.parse(text)
         session.store.untag(reference)
-        say(f"Untagged: {reference.familiar}")
+        print_result(f"Untagged: {reference.familiar}")
         return
     if by_id and len(whole.names) > 1 and not force:
         raise ImageError(f"image {text} has several names", remedy="remove them one by one, or use --force")
     if not force:
         _check_unused(session, text, whole)
     for name in whole.names:
-        say(f"Untagged: {name.familiar}")
+        print_result(f"Untagged: {name.familiar}")
     session.store.remove(image)
-    say(f"Deleted: {image.id}")
+    print_result(f"Deleted: {image.id}")
 
 
 def _forget_digest(session: Session, reference: Reference, whole: StoredImage) -> bool:
     """Forget where an image is that has a tag there as well; False where the digest is its name."""
-    from tiffin.cache.foundation.values import replace
+    from tiffin.cache.foundation.frozen import replace
 
     if all(name.digest or name.name != reference.name for name in whole.names):
         return False
     session.store.notes.forget_repo_digests(whole.id, reference.name)
-    say(f"Untagged: {replace(reference, tag='').familiar}")
+    print_result(f"Untagged: {replace(reference, tag='').familiar}")
     return True
 
 

@@ -7,9 +7,9 @@ from functools import cache
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.run_arguments import RunArguments
-from tiffin.builder.cli.output.console import tell, warn
-from tiffin.builder.events import Event, Warned
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_error, warn
+from tiffin.builder.events import Event, WarningMessage
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -21,7 +21,7 @@ class WarningSink:
 
     def emit(self, event: Event) -> None:
         """Print a warning."""
-        if isinstance(event, Warned):
+        if isinstance(event, WarningMessage):
             warn(event.message)
 
 
@@ -47,7 +47,7 @@ def run(session: Session, line: RunArguments) -> int:
         exc.exit_code = EXIT_OWN_FAILURE
         raise
     if result.message:
-        tell(f"error: {result.message}; check the command and the image's PATH")
+        print_error(f"error: {result.message}; check the command and the image's PATH")
     return result.exit_code
 
 

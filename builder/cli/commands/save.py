@@ -8,7 +8,7 @@ from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import OutputArguments
 from tiffin.builder.cli.options.option import Words
 from tiffin.builder.cli.output.console import refuse_terminal
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session

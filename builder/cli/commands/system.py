@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiffin.builder.cli.options.command import Command, Group
 from tiffin.builder.cli.options.option import Arguments, Flag
 from tiffin.builder.cli.output.console import confirm
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -57,13 +57,13 @@ def df(session: Session, _: Arguments) -> None:
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove what nothing needs; print how much it took."""
     from tiffin.builder.api.storage.prune import reach_trees, remove_images, remove_stopped, remove_unneeded
-    from tiffin.builder.cli.output.pruned import show_containers, show_images, told_total
+    from tiffin.builder.cli.output.pruned import print_total, show_containers, show_images
     from tiffin.cache.store.mounts import CacheMounts
 
     what = "the build cache, images without a name" if line.everything else "blobs and layers that nothing needs"
     confirm(line.force, f"Remove {what} and stopped containers?")
     reach_trees(session)
-    with told_total(session):
+    with print_total(session):
         show_containers(remove_stopped(session))
         if line.everything:
             nameless = [image for image in session.store.images() if not image.names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.option import Arguments, Word
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session

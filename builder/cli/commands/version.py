@@ -5,9 +5,9 @@ from __future__ import annotations
 from tiffin.builder.cli.fast_help import VERSION_TEXT
 from tiffin.builder.cli.options.command import Command
 from tiffin.builder.cli.options.option import Arguments, Text
-from tiffin.builder.cli.output.console import say
-from tiffin.builder.version import told_version
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.builder.cli.output.console import print_result
+from tiffin.builder.version import displayed_version
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
@@ -24,7 +24,7 @@ class VersionArguments(Arguments):
 def version(_: Session, line: VersionArguments) -> None:
     """Print the version, or what a template takes from docker's document of it."""
     if not line.form:
-        say(VERSION_TEXT)
+        print_result(VERSION_TEXT)
         return
     import platform
 
@@ -32,7 +32,7 @@ def version(_: Session, line: VersionArguments) -> None:
     from tiffin.builder.oci.spec import Platform
 
     system, _slash, architecture = str(Platform.local()).partition("/")
-    version = told_version()
+    version = displayed_version()
     both = {"Version": version, "ApiVersion": API_VERSION, "GitCommit": "", "Os": system, "Arch": architecture}
     engine = {
         "Name": "Engine",
@@ -50,7 +50,7 @@ def version(_: Session, line: VersionArguments) -> None:
             "Experimental": False,
         },
     }
-    say(Template("{{json .}}" if line.form == "json" else line.form).render(document))
+    print_result(Template("{{json .}}" if line.form == "json" else line.form).render(document))
 
 
 COMMANDS = (

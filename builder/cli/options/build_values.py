@@ -14,7 +14,7 @@ from tiffin.builder.settings.config_file import config_path
 from tiffin.builder.settings.texts import need_text
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.builder.sharing.inline import has_inline, without_inline
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.build_options import BuildOptions

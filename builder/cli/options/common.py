@@ -32,7 +32,7 @@ class RegistryArguments(Arguments):
     )
 
     def registry_access(self) -> RegistryAccess:
-        """Return what the options say. Raises UsageError for a file of certificates that is not there."""
+        """Return what the options print_result. Raises UsageError for a file of certificates that is not there."""
         if self.cert and not Path(self.cert).is_file():
             raise UsageError(f"--registry-cert {self.cert} is not a file", remedy="name a PEM file of certificates")
         return RegistryAccess(insecure=self.insecure, cert=self.cert, mirrors=self.registry_mirrors)

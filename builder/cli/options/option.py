@@ -188,7 +188,7 @@ class Arguments:
         self.__dict__.update(given or {}, **values)
 
     def remarks(self) -> list[str]:
-        """Return what to say of options that were given and have no effect."""
+        """Return what to print_result of options that were given and have no effect."""
         return [
             f"{row.names[0]}{'=false' if row.off and row.default else ''} has no effect: {row.why}"
             for row in self.rows

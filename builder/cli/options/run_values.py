@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

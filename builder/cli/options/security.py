@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 OPTIONS = "seccomp=FILE|unconfined, no-new-privileges[=true|false], systempaths=unconfined"
 NOT_APPLIED = {  # what tiffin never confines by: only that may be asked for

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from tiffin.builder.errors import TiffinError, UsageError
 
 
-def tell(text: str) -> None:
+def print_error(text: str) -> None:
     """On stderr: errors, warnings, what is not the result."""
     sys.stderr.write(f"{text}\n")
 
 
 def warn(text: str) -> None:
     """Tell what stops nothing."""
-    tell(f"warning: {text}")
+    print_error(f"warning: {text}")
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """On stdout: the result."""
     sys.stdout.write(f"{text}\n")
 
@@ -35,7 +35,7 @@ def each(
             continue
         except TiffinError as exc:
             if failure is not None:
-                tell(f"error: {failure}")
+                print_error(f"error: {failure}")
             failure = exc
     if failure is not None:
         raise failure
@@ -59,5 +59,5 @@ def confirm(force: bool, question: str) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        tell("")  # ends the line of the question
+        print_error("")  # ends the line of the question
         raise UsageError("nobody confirmed: stdin has no answer", remedy="use --force") from None

@@ -11,7 +11,7 @@ from tiffin.builder.api.machine import Machine
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.version import told_version
+from tiffin.builder.version import displayed_version
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 DOCKER_HUB_URL = "https://index.docker.io/v1/"
@@ -48,8 +48,8 @@ def docker_info(session: Session, machine: Machine) -> dict[str, object]:
         "Name": socket.gethostname(),
         "Labels": [],
         "ExperimentalBuild": False,
-        "ServerVersion": told_version(),
-        "ClientInfo": {"Version": told_version(), "Context": "default", "Plugins": [], "Warnings": None},
+        "ServerVersion": displayed_version(),
+        "ClientInfo": {"Version": displayed_version(), "Context": "default", "Plugins": [], "Warnings": None},
         "Runtimes": {"tiffin": {"path": "tiffin"}},
         "DefaultRuntime": "tiffin",
         "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": False},

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.errors import UsageError
 from tiffin.builder.plain_text import duration_text
 from tiffin.builder.version import called_name
@@ -26,7 +26,7 @@ def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: 
 
     if form == JSON:
         for row in rows:
-            say(to_json(dict(sorted(row.items()))))
+            print_result(to_json(dict(sorted(row.items()))))
         return
     text = form.replace("\\t", "\t").replace("\\n", "\n")
     in_table = text.startswith(f"{TABLE} ")
@@ -45,7 +45,7 @@ def print_table(lines: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(count)]
     for line in lines:
         cells = zip(line, widths, strict=False)
-        say("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
+        print_result("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
 
 
 def is_podman() -> bool:

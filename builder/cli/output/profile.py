@@ -11,7 +11,7 @@ from pathlib import Path
 from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.events import (
     Event,
-    PhaseEnded,
+    PhaseFinished,
     StepCached,
     StepFailed,
     StepFinished,
@@ -63,7 +63,7 @@ class Profiler(Renderer):
                 self._add(self._names.get(event.step_id, "step"), "step", now - event.seconds, event.seconds, track)
             case StepCached():
                 self._add(f"{event.name} CACHED ({event.source})", "step", now, 0.0, track)
-            case PhaseEnded():
+            case PhaseFinished():
                 self._add(event.name, "phase", now - event.seconds, event.seconds, track)
             case Transfer():
                 number, since = self._transfers.setdefault(

@@ -8,22 +8,22 @@ from collections.abc import Iterator, Sequence
 from tiffin.builder.api.images import StoredImage
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.storage.prune import reclaimed
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.plain_text import size_text
 
 
 @contextlib.contextmanager
-def told_total(session: Session) -> Iterator[None]:
+def print_total(session: Session) -> Iterator[None]:
     """Say at the end how much less the state directory takes."""
     with reclaimed(session) as found:
         yield
-    say(f"Total reclaimed space: {size_text(found[0])}")
+    print_result(f"Total reclaimed space: {size_text(found[0])}")
 
 
 def show_containers(ids: Sequence[str]) -> None:
     """Print the containers that were removed, if any."""
     if ids:
-        say("\n".join(["Deleted Containers:", *ids, ""]))
+        print_result("\n".join(["Deleted Containers:", *ids, ""]))
 
 
 def show_images(images: Sequence[StoredImage]) -> None:
@@ -33,4 +33,4 @@ def show_images(images: Sequence[StoredImage]) -> None:
         lines += [f"untagged: {name.familiar}" for name in image.names]
         lines.append(f"deleted: {image.id}")
     if lines:
-        say("\n".join(["Deleted Images:", *lines, ""]))
+        print_result("\n".join(["Deleted Images:", *lines, ""]))

@@ -15,21 +15,25 @@ from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.errors import CANCELED
 from tiffin.builder.events import (
     Event,
-    Noted,
-    PhaseEnded,
+    InfoMessage,
+    PhaseFinished,
     StepCached,
     StepFailed,
     StepFinished,
     StepOutput,
     StepStarted,
     Transfer,
-    Warned,
+    WarningMessage,
 )
 from tiffin.builder.plain_text import size_text
 
 TRANSFER_INTERVAL_SECONDS = 1.0  # between two lines about one transfer
 MAX_LINE_BYTES = 1 << 16  # a longer one is shown in parts: memory stays bounded
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+_JSON_TYPES = {
+    InfoMessage: "noted",
+    WarningMessage: "warned",
+}  # names that programs read since before the classes had theirs
 
 
 def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
@@ -53,7 +57,7 @@ class QuietRenderer(Renderer):
         self._stream = stream
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, Warned) and not event.rule:
+        if isinstance(event, WarningMessage) and not event.rule:
             _write(self._stream, _warning(event))
 
 
@@ -69,9 +73,9 @@ class JsonRenderer(Renderer):
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, PhaseEnded):
+        if isinstance(event, PhaseFinished):
             return
-        kind = _CAPITAL.sub("_", type(event).__name__).lower()
+        kind = _JSON_TYPES.get(type(event)) or _CAPITAL.sub("_", type(event).__name__).lower()
         members: dict[str, object] = {name: getattr(event, name) for name in event.__slots__}
         with self._lock:
             if isinstance(event, StepOutput):
@@ -120,11 +124,11 @@ class PlainRenderer(Renderer):
                 return self._rests(event.step_id) + _line(f"#{event.step_id} {how}")
             case Transfer():
                 return self._transfer(event)
-            case Warned():
+            case WarningMessage():
                 return _warning(event)
-            case Noted():
+            case InfoMessage():
                 return _line(event.message)
-            case PhaseEnded():
+            case PhaseFinished():
                 return b""
 
     def _heading(self, step_id: int, name: str) -> bytes:
@@ -168,7 +172,7 @@ def _line(text: str) -> bytes:
     return " ".join(text.splitlines()).encode("utf-8", "surrogateescape") + b"\n"
 
 
-def _warning(event: Warned) -> bytes:
+def _warning(event: WarningMessage) -> bytes:
     where = f"{event.where}: " if event.where else ""
     rule = f"{event.rule}: " if event.rule else ""
     return _line(f"warning: {where}{rule}{event.message}")

@@ -22,14 +22,14 @@ from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.errors import CANCELED
 from tiffin.builder.events import (
     Event,
-    Noted,
+    InfoMessage,
     StepCached,
     StepFailed,
     StepFinished,
     StepOutput,
     StepStarted,
     Transfer,
-    Warned,
+    WarningMessage,
 )
 from tiffin.builder.plain_text import plain_line, size_text
 
@@ -119,11 +119,11 @@ class LiveRenderer(Renderer):
                 return self._ended(event.step_id, (f"=> {how} ", "bold red"), event.seconds)
             case Transfer():
                 return self._moved(event)
-            case Warned():
+            case WarningMessage():
                 where = f"{event.where}: " if event.where else ""
                 rule = f"{event.rule}: " if event.rule else ""
                 return Text.assemble(("warning: ", "yellow"), plain_line(where + rule + event.message))
-            case Noted():
+            case InfoMessage():
                 return Text(plain_line(event.message))
         return None
 

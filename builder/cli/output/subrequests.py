@@ -10,7 +10,7 @@ from tiffin.builder.api import subrequests
 from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.subrequests import Checked, Need, Target, TargetOutline
-from tiffin.builder.cli.output.console import say
+from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, Span, TiffinError
 from tiffin.builder.events import Sink
@@ -53,7 +53,7 @@ def show(call: str, options: BuildOptions, session: Session, sink: Sink, *, as_j
     match call:
         case "explain":
             for line in subrequests.explain(options, session, sink):
-                say(line)
+                print_result(line)
         case "targets":
             show_targets(*subrequests.list_targets(options, session, sink), as_json=as_json)
         case "outline":
@@ -71,17 +71,17 @@ def show_check(checked: Checked, *, as_json: bool) -> None:
     """Print the findings of build checks; JSON also has the error that ended them."""
     found, error, dockerfile = checked.findings, checked.error, checked.source
     if as_json:
-        say(json.dumps(_check_document(found, dockerfile, error), indent=2))
+        print_result(json.dumps(_check_document(found, dockerfile, error), indent=2))
         return
     text = dockerfile.decode("utf-8", "replace").splitlines()
     count = len(found)
     if count:
-        say(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
+        print_result(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
     elif error is None:
-        say("Check complete, no warnings found.")
+        print_result("Check complete, no warnings found.")
     for item in found:
         url = _url(item.rule)
-        say(f"\nWARNING: {item.rule}{f' - {url}' if url else ''}\n{item.message}\n{excerpt(item.span, text)}")
+        print_result(f"\nWARNING: {item.rule}{f' - {url}' if url else ''}\n{item.message}\n{excerpt(item.span, text)}")
 
 
 def _check_document(found: Sequence[LintWarning], dockerfile: bytes, error: TiffinError | None) -> dict[str, object]:
@@ -129,7 +129,7 @@ def show_targets(targets: Sequence[Target], source: bytes, *, as_json: bool) -> 
         for target in targets
     ]
     if as_json:
-        say(json.dumps({"targets": [_given(**row) for row in rows], "sources": [_base64(source)]}, indent=2))
+        print_result(json.dumps({"targets": [_given(**row) for row in rows], "sources": [_base64(source)]}, indent=2))
         return
     _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
 
@@ -150,10 +150,10 @@ def show_outline(target: TargetOutline, *, as_json: bool) -> None:
             cache=[{"ID": need.name, "location": _location(need.span)} for need in outline.caches],
             sources=[_base64(target.source)],
         )
-        say(json.dumps(document, indent=2))
+        print_result(json.dumps(document, indent=2))
         return
     if name:
-        say(f"TARGET: {name}" + (f"\nDESCRIPTION: {description}" if description else "") + "\n")
+        print_result(f"TARGET: {name}" + (f"\nDESCRIPTION: {description}" if description else "") + "\n")
     _table(("BUILD ARG", "VALUE", "DESCRIPTION"), [(arg.name, arg.value, arg.description) for arg in outline.args])
     for title, needs in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
         _table((title, "REQUIRED"), [(need.name, "true" if need.required else "") for need in needs])
@@ -165,7 +165,7 @@ def _need(need: Need) -> dict[str, object]:
 
 
 def _given(**fields: object) -> dict[str, object]:
-    """The fields that say something: buildx leaves out the others."""
+    """The fields that print_result something: buildx leaves out the others."""
     return {name: value for name, value in fields.items() if value}
 
 
@@ -183,8 +183,8 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(len(str(row[column])) for row in (titles, *rows)) for column in range(len(titles))]
     for row in (titles, *rows):
-        say("   ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    say("")
+        print_result("   ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_result("")
 
 
 def _url(rule: str) -> str:

@@ -13,7 +13,7 @@ from typing import cast
 from tiffin.builder.cli.output.template_printf import Nil, print_value
 from tiffin.builder.cli.output.template_values import MISSING, call, is_true
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _OPEN, _CLOSE = "{{", "}}"
 _TOKEN = re.compile(

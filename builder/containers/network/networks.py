@@ -9,7 +9,7 @@ from tiffin.builder.containers.network.ports import claim
 from tiffin.builder.containers.network.published import Network, Port
 from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.sandbox.child.network.name_files import PASTA_FORWARDER, SLIRP_FORWARDER
-from tiffin.cache.foundation.values import asdict
+from tiffin.cache.foundation.frozen import asdict
 
 HOST, NONE, PRIVATE = "host", "none", "private"
 NAMES = {HOST: HOST, NONE: NONE, PRIVATE: PRIVATE, "bridge": PRIVATE, "default": PRIVATE}  # Docker's on the right

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tiffin.builder.containers.environment import is_address
 from tiffin.builder.containers.network.published import ANY, Port
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 PROTOCOLS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 MAX_PORT = 65535

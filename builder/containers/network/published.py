@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 ANY = "0.0.0.0"
 

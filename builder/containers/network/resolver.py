@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.containers.environment import is_address
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

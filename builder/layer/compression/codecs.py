@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from tiffin.builder.errors import CorruptError, UsageError
+from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.builder.layer.compression import zstd_frames
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,12 +41,6 @@ XZ_MAX_MEMORY_BYTES = 128 << 20  # xz -9 needs 65 MiB; a stream may ask for 4 Gi
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 
 
-class Writer(Protocol):
-    """Where bytes go."""
-
-    def write(self, data: bytes, /) -> object: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
     """How to pack; `level` None is the kind's default. Level 0–9 for gzip, 1–22 for zstd."""
@@ -60,7 +55,7 @@ class Compression:
 
 
 @contextlib.contextmanager
-def compressor(sink: Writer, compression: Compression) -> Iterator[Writer]:
+def compressor(sink: ByteWriter, compression: Compression) -> Iterator[ByteWriter]:
     """A writer that compresses into `sink`; leaving the block without an error ends the stream."""
     if compression.kind == "none":
         yield sink
@@ -84,7 +79,7 @@ def compressor(sink: Writer, compression: Compression) -> Iterator[Writer]:
 
 
 class _Feeding:
-    def __init__(self, sink: Writer, engine: zstandard.ZstdCompressionObj) -> None:
+    def __init__(self, sink: ByteWriter, engine: zstandard.ZstdCompressionObj) -> None:
         self._sink = sink
         self._engine = engine
 
@@ -98,7 +93,7 @@ class _Feeding:
 class _BlockGzip:
     """Members made by a pool, written in order; at most a few wait."""
 
-    def __init__(self, sink: Writer, level: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, sink: ByteWriter, level: int, pool: ThreadPoolExecutor) -> None:
         self._sink = sink
         self._level = level
         self._pool = pool

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import Protocol
+
+from tiffin.builder.layer.byte_streams import ByteReader
 
 COPY_BYTES = 1 << 20
 HOLE_BYTES = 1 << 16  # a shorter run of zeros saves less than the extent it breaks costs
@@ -14,13 +15,7 @@ _ZEROS = bytes(HOLE_BYTES)
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
 
 
-class Readable(Protocol):
-    """Gives up to `size` bytes, none only at the end."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-def copy_content(content: Readable, fd: int, size: int) -> int:
+def copy_content(content: ByteReader, fd: int, size: int) -> int:
     """Copy `content` to the new file `fd`; returns the bytes copied, `size` exactly unless it ends early or late.
 
     What comes after `size` bytes is not copied, but makes the result `size + 1`.

@@ -16,8 +16,9 @@ import stat
 from pathlib import Path
 
 from tiffin.builder.errors import BuildError, ImageError
+from tiffin.builder.layer.byte_streams import ByteReader
 from tiffin.builder.layer.disk import xattrs
-from tiffin.builder.layer.disk.copyfile import Readable, copy_content
+from tiffin.builder.layer.disk.copyfile import copy_content
 from tiffin.builder.layer.disk.directories import Directories, host_name
 from tiffin.builder.layer.index import Entry
 from tiffin.builder.owner_xattrs import (
@@ -71,7 +72,7 @@ class TreeWriter:
         self._directories.close()
 
     def put(
-        self, entry: Entry, content: Readable | None = None, *, replaces: Entry | None = None, merges: bool = False
+        self, entry: Entry, content: ByteReader | None = None, *, replaces: Entry | None = None, merges: bool = False
     ) -> None:
         """Make one entry; its parents exist. `replaces` is there and goes first; `merges`: the directory stays.
 
@@ -125,7 +126,7 @@ class TreeWriter:
     def _failed(self, path: str, exc: OSError) -> Exception:
         return disk_error(f"{self._root}/{path}", exc)
 
-    def _create(self, entry: Entry, name: bytes, parent: int, content: Readable | None) -> None:
+    def _create(self, entry: Entry, name: bytes, parent: int, content: ByteReader | None) -> None:
         match entry.kind:
             case "file":
                 fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
@@ -273,7 +274,7 @@ class TreeWriter:
         return True
 
 
-def _fill(fd: int, entry: Entry, content: Readable | None) -> None:
+def _fill(fd: int, entry: Entry, content: ByteReader | None) -> None:
     copied = copy_content(content, fd, entry.size) if content is not None else 0
     if copied != entry.size:
         raise BuildError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Protocol
 
 from tiffin.builder.errors import CorruptError
+from tiffin.builder.layer.byte_streams import ByteReader
 from tiffin.builder.layer.tar.fields import decimal, number
 
 BLOCK_BYTES = 512
@@ -14,12 +14,6 @@ MAX_PARTS = 1 << 20  # of one file; GNU tar writes one for each hole
 MAX_MAP_BYTES = 44 * MAX_PARTS  # two numbers of 21 digits and a newline for each part
 ZEROS_BYTES = 1 << 20
 Parts = list[tuple[int, int]]  # offset in the file, length; in order
-
-
-class Readable(Protocol):
-    """Gives up to `size` bytes, none only at the end."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def header_parts(
@@ -95,7 +89,7 @@ def _too_many() -> CorruptError:
 class SparseContent(io.RawIOBase):
     """A sparse file's content with its holes as zeros."""
 
-    def __init__(self, content: Readable, parts: Parts, size: int) -> None:
+    def __init__(self, content: ByteReader, parts: Parts, size: int) -> None:
         super().__init__()
         self._content = content
         self._parts = iter(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 MAX_HEADER_CHARACTERS = 16 << 10
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

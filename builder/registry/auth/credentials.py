@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Mapping
 
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.values import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field
 
 HUB = "docker.io"
 HUB_AUTH_KEY = "https://index.docker.io/v1/"  # where Docker keeps the credentials of docker.io

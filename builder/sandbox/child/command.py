@@ -19,7 +19,7 @@ import sys
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -53,8 +53,8 @@ def be_command(
         os.setsid()
         take_streams(spec, fds)
         set_limits(spec["ulimits"])
-        if spec["processors"]:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec["processors"]])
+        if spec["cpu_count"]:
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec["cpu_count"]])
         if spec["init"] and spec["own_pids"]:
             leave_to_child(spec, owners)
         if owners is not None:
@@ -76,9 +76,9 @@ def be_command(
         keep_only_standard(error_writer)
         execute(spec, error_writer)
     except SetupError as exc:
-        tell(error_writer, **failure(exc))
+        report(error_writer, **failure(exc))
     except BaseException as exc:
-        tell(error_writer, error="start the command", reason=str(exc), errno=0)
+        report(error_writer, error="start the command", reason=str(exc), errno=0)
     os._exit(1)
 
 
@@ -176,7 +176,7 @@ def join_groups(groups: list[int]) -> None:
             kernel.unshare(kernel.CLONE_NEWCGROUP)
 
 
-def tell(fd: int, **message: object) -> None:
+def report(fd: int, **message: object) -> None:
     with contextlib.suppress(BrokenPipeError):  # init is gone: this process is about to end, too
         os.write(fd, json.dumps(message).encode() + b"\n")
 
@@ -247,10 +247,10 @@ def drop_privileges(spec: _Spec) -> None:
     with step("drop capabilities"):
         if spec["no_new_privs"]:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        elif program or spec["scoped"]:
+        elif program or spec["landlock_scoped"]:
             with where_possible(spec):
                 kernel.set_capabilities(keep | {"SYS_ADMIN"})
-    if spec["scoped"]:
+    if spec["landlock_scoped"]:
         with step("restrict the scope of sockets"), where_possible(spec):
             # with a pid namespace there is nobody else to signal but process 1, and that may be
             signals = 0 if spec["own_pids"] else kernel.LANDLOCK_SCOPE_SIGNAL
@@ -283,11 +283,11 @@ def execute(spec: _Spec, error_writer: int) -> None:
             denied = True
         except OSError as exc:
             reason = "exec format error" if exc.errno == errno.ENOEXEC else (exc.strerror or "").lower()
-            tell(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": {reason}')
+            report(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": {reason}')
             os._exit(1)
     if denied:
-        tell(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": permission denied')
+        report(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": permission denied')
     else:
         where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
-        tell(error_writer, status=EXIT_NOT_FOUND, message=f'exec "{name}": {where}')
+        report(error_writer, status=EXIT_NOT_FOUND, message=f'exec "{name}": {where}')
     os._exit(1)

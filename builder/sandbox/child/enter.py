@@ -23,7 +23,7 @@ from tiffin.builder.sandbox.child.emulation.inodes import Kept
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.builder.sandbox.child.reaper import kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.child.root import SetupError, step
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

@@ -11,7 +11,7 @@ import os
 
 from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child import kernel, root_path
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -53,7 +53,7 @@ def _bind(item: _Item) -> int:
         os.close(source)
     else:
         mount_fd = kernel.clone_tree(item["host_path"], recursive=True)
-    if item["follows"]:
+    if item["propagates"]:
         kernel.make_slave(mount_fd)
     if item["read_only"]:
         kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=True)

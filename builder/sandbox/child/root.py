@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 
 from tiffin.builder.sandbox.child import kernel, mounts, root_path
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -49,7 +49,7 @@ def step(what: str) -> Iterator[None]:
 def enter_root(spec: _Spec) -> None:
     """Mount everything and make it the root."""
     with step("follow mounts of this machine"):
-        followed = {item["path"]: mounts.make(item, "") for item in spec["mounts"] if item.get("follows")}
+        followed = {item["path"]: mounts.make(item, "") for item in spec["mounts"] if item.get("propagates")}
     with step("make mounts private"):
         kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     scratch = spec["scratch_dir"]

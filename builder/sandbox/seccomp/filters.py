@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tiffin.builder.errors import SandboxError, StoreError, UsageError
 from tiffin.cache.foundation.files import write_atomically
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.sha256 import short_sha256
-from tiffin.cache.foundation.values import dataclass
 
 UNCONFINED = "unconfined"
 BUILTIN = "builtin"  # Docker's name for the default

@@ -14,7 +14,7 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child import bpf
 from tiffin.builder.sandbox.child.kernel import SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW
 from tiffin.builder.sandbox.seccomp.syscalls_compat import ABIS, DOCKER_NAMES, NATIVE
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 ACTIONS = {
     "SCMP_ACT_KILL": bpf.RET_KILL_THREAD,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tiffin.builder.sandbox.child import syscalls
 from tiffin.builder.sandbox.child.syscalls import X32_BIT, numbered
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 COMMON = 424  # from here on a number means the same call everywhere
 

@@ -9,7 +9,7 @@ from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.sandbox.isolation import Isolation, TierReport
 from tiffin.builder.sandbox.tiers.none import NO_ISOLATION
 from tiffin.builder.sandbox.tiers.table import NAMES, all_tiers, tier_named
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 RUN_REMEDY = "or build a Dockerfile without RUN; tiffin info shows what would lift it"
 

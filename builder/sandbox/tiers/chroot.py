@@ -15,8 +15,8 @@ from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.isolation import Advice, Isolation, Tier, TierReport
 from tiffin.builder.sandbox.userns import effective_capabilities
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
@@ -46,7 +46,7 @@ class ChrootTier(Tier):
 
     name = "chroot"
     keeps_owners = True
-    flavor = "root"  # real root's files are the same with and without a user namespace
+    idmap_tag = "root"  # real root's files are the same with and without a user namespace
 
     def probe(self, directory: Path) -> TierReport:
         from tiffin.builder.sandbox.tiers.attempts import failed, in_child, is_noexec, without_programs

@@ -14,8 +14,8 @@ from shutil import which
 
 from tiffin.builder.sandbox.isolation import Isolation, Tier, TierReport
 from tiffin.builder.sandbox.tiers.attempts import is_noexec, without_programs
-from tiffin.cache.foundation.typed import TYPE_CHECKING
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from tiffin.cache.foundation.typed import TYPE_CHECKING, cast
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Tier

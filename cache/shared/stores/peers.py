@@ -64,9 +64,9 @@ class Peers:
                     return True
             except (UnavailableError, CorruptError) as exc:
                 with self._lock:
-                    told = address in self._failed  # by a thread that asked at the same time
+                    reported = address in self._failed  # by a thread that asked at the same time
                     self._failed.add(address)
-                if not told:
+                if not reported:
                     self._warn(f"peer {place_of(address)} is left out: {exc.message}")
         return False
 

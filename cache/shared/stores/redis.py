@@ -160,8 +160,8 @@ def _connect(url: str, seconds: float) -> Any:
 def _without_greeting(client: Any) -> dict[str, Any]:
     """Options so that nothing is said before the first question: each greeting costs a round trip."""
     names = inspect.signature(client).parameters
-    told = ("driver_info",) if "driver_info" in names else ("lib_name", "lib_version")
-    return {"protocol": 2, **dict.fromkeys(told)}
+    client_fields = ("driver_info",) if "driver_info" in names else ("lib_name", "lib_version")
+    return {"protocol": 2, **dict.fromkeys(client_fields)}
 
 
 def _one_at_a_time(ask: Callable[[str], Any]) -> Callable[[str], Any]:

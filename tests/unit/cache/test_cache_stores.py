@@ -259,7 +259,7 @@ def test_snapshot_of_another_flavor_is_not_ours(state: StateDir) -> None:
     tree = state.tmp / "tree"
     tree.mkdir()
     ours.publish(KEY, tree)
-    assert ours.fs(KEY) is not None and theirs.fs(KEY) is None
+    assert ours.tree(KEY) is not None and theirs.tree(KEY) is None
     assert Snapshots(state).has_tree(KEY) and not theirs.has_tree(KEY)
     second = state.tmp / "tree"
     second.mkdir()

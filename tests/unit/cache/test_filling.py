@@ -18,7 +18,7 @@ from tiffin.cache.errors import CorruptError, StoreError, UsageError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.shared import upload
 from tiffin.cache.shared.bundle import MAX_ROWS, Bundle
-from tiffin.cache.shared.deadline import CacheNotFoundError, Guard, Rows, bounded, in_thread
+from tiffin.cache.shared.deadline import CacheNotFoundError, CircuitBreaker, Rows, bounded, in_thread
 from tiffin.cache.shared.signing import Hmac, RecordSigner, Unsigned, signer_of
 from tiffin.cache.shared.tier import SharedCache, UnavailableError
 from tiffin.cache.shared.upload import Uploader
@@ -46,7 +46,7 @@ def opened(ref: BlobRef) -> io.BytesIO:
 
 def filled(store: MemoryStore, records: Mapping[Digest, StepRecord], signer: RecordSigner | None = None) -> None:
     for key, item in records.items():
-        store.rows[key.hex] = (signer or Unsigned()).seal(key.hex, item.encode())
+        store.rows[key.hex] = (signer or Unsigned()).sign(key.hex, item.encode())
 
 
 class Shared:
@@ -55,13 +55,13 @@ class Shared:
     def __init__(self, store: MemoryStore, *, signer: RecordSigner | None = None, takes: bool = True, required: bool = False) -> None:  # fmt: skip
         self.warned: list[str] = []
         self.found: list[Digest] = []
-        guard = Guard("the memory cache", 5, self.warned.append, required=required)
+        breaker = CircuitBreaker("the memory cache", 5, self.warned.append, required=required)
 
         def found(ref: BlobRef, diff_id: Digest) -> bool:
             self.found.append(diff_id)
             return takes
 
-        self.cache = SharedCache(store, guard, signer or Unsigned(), found)
+        self.cache = SharedCache(store, breaker, signer or Unsigned(), found)
 
 
 @pytest.fixture
@@ -172,18 +172,18 @@ def test_a_question_that_breaks_in_a_child_is_told_as_one_that_could_not_be_aske
         in_thread(broken, 5)
 
 
-@pytest.mark.parametrize(("begins", "told"), [(True, []), (False, ["x: it is not there yet"])])
-def test_a_cache_that_nobody_filled_yet_is_told_unless_it_begins_here(begins: bool, told: list[str]) -> None:
+@pytest.mark.parametrize(("begins", "reported"), [(True, []), (False, ["x: it is not there yet"])])
+def test_a_cache_that_nobody_filled_yet_is_told_unless_it_begins_here(begins: bool, reported: list[str]) -> None:
     warned: list[str] = []
-    guard = Guard("x", 5, warned.append, begins=begins)
-    assert guard.rows(absent) == {} == guard.rows(failing) and warned == told and not guard.failed
+    breaker = CircuitBreaker("x", 5, warned.append, begins=begins)
+    assert breaker.rows(absent) == {} == breaker.rows(failing) and warned == reported and not breaker.failed
 
 
 def test_a_warning_is_given_once() -> None:
     warned: list[str] = []
-    guard = Guard("x", 5, warned.append)
+    breaker = CircuitBreaker("x", 5, warned.append)
     for text in ("a", "b", "a"):
-        guard.tell(text)
+        breaker.warn_once(text)
     assert warned == ["x: a", "x: b"]
 
 
@@ -304,29 +304,29 @@ def test_who_has_the_key_is_believed_and_nobody_else(tmp_path: Path) -> None:
     private, public = pem(tmp_path)
     stranger = tmp_path / "stranger"
     stranger.mkdir()
-    row = signer_of(private).seal("name", record().encode())
-    assert StepRecord.decode(signer_of(public).open("name", row)) == record()
+    row = signer_of(private).sign("name", record().encode())
+    assert StepRecord.decode(signer_of(public).verify("name", row)) == record()
     for signer, name, data in (
         (signer_of(pem(stranger)[1]), "name", row),
         (signer_of(public), "another name", row),
         (signer_of(public), "name", row.replace(b"step 0", b"step 1")),
         (signer_of(public), "name", record().encode()),
-        (signer_of(public), "name", Hmac(b"x" * 16).seal("name", record().encode())),
+        (signer_of(public), "name", Hmac(b"x" * 16).sign("name", record().encode())),
         (signer_of(public), "name", b"[]"),
     ):
         with pytest.raises(CorruptError):
-            signer.open(name, data)
+            signer.verify(name, data)
     with pytest.raises(UsageError, match="a public key cannot sign"):
-        signer_of(public).seal("name", record().encode())
+        signer_of(public).sign("name", record().encode())
 
 
 def test_a_secret_signs_and_verifies(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"s" * 20 + b"\n")
     signer = signer_of(secret)
-    assert signer.open("n", signer.seal("n", record().encode())) == record().encode()
+    assert signer.verify("n", signer.sign("n", record().encode())) == record().encode()
     with pytest.raises(CorruptError, match="no signature of the key given"):
-        Hmac(b"t" * 20).open("n", signer.seal("n", record().encode()))
+        Hmac(b"t" * 20).verify("n", signer.sign("n", record().encode()))
 
 
 def test_keys_that_are_none_are_told(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from tiffin.cache.foundation.values import FrozenError, asdict, dataclass, field, fields, replace
+from tiffin.cache.foundation.frozen import FrozenError, asdict, dataclass, field, fields, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

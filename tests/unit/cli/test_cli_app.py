@@ -84,9 +84,9 @@ def test_what_is_answered_without_click_is_what_click_answers(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)  # readline sets it
-    told = CliRunner().invoke(app, words, prog_name="tiffin", env={"COLUMNS": "80"})
-    assert (told.exit_code, told.output) == (0, f"{answer(words)}\n")
-    assert run(*words).stdout == told.output
+    reported = CliRunner().invoke(app, words, prog_name="tiffin", env={"COLUMNS": "80"})
+    assert (reported.exit_code, reported.output) == (0, f"{answer(words)}\n")
+    assert run(*words).stdout == reported.output
 
 
 def test_narrow_terminals_have_lines_broken_by_click() -> None:
@@ -95,13 +95,13 @@ def test_narrow_terminals_have_lines_broken_by_click() -> None:
 
 @pytest.mark.parametrize("words", rows(), ids=" ".join)
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
-    told = CliRunner().invoke(app, [*words, "--help"], prog_name="tiffin", env={"COLUMNS": "100"})
-    assert told.exit_code == 0 and told.output.startswith(f"Usage: tiffin {' '.join(words)} ")
+    reported = CliRunner().invoke(app, [*words, "--help"], prog_name="tiffin", env={"COLUMNS": "100"})
+    assert reported.exit_code == 0 and reported.output.startswith(f"Usage: tiffin {' '.join(words)} ")
     row = rows()[words]
-    assert " ".join(row.help.split()[:5]) in " ".join(told.output.split())
+    assert " ".join(row.help.split()[:5]) in " ".join(reported.output.split())
     if isinstance(row, Command):
-        assert all(f"  {line}\n" in told.output for line in row.examples)
-        assert all(f"  {option.spelling()}" in told.output for option in row.arguments.rows if option.names)
+        assert all(f"  {line}\n" in reported.output for line in row.examples)
+        assert all(f"  {option.spelling()}" in reported.output for option in row.arguments.rows if option.names)
         assert row.is_hidden or row.examples
 
 
@@ -216,11 +216,11 @@ def test_debug_is_only_looked_for_before_the_command(arguments: list[str], debug
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_every_exception_is_told(exc: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert program._tell(exc) == code
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(text)
-    assert told.err.count("\n") == (1 if text else 0)
+    assert program._report(exc) == code
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert reported.err.startswith(text)
+    assert reported.err.count("\n") == (1 if text else 0)
 
 
 def test_sigterm_ends_through_the_clean_up(tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_sigterm_ends_through_the_clean_up(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n"
         started = time.monotonic()
         process.terminate()
-        _, told = process.communicate()
-    assert (process.returncode, told) == (143, "error: ended by SIGTERM\n")
+        _, reported = process.communicate()
+    assert (process.returncode, reported) == (143, "error: ended by SIGTERM\n")
     assert mark.read_text() == "cleaned"
     assert time.monotonic() - started < 10
 

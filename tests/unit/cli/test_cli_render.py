@@ -24,14 +24,14 @@ from tiffin.builder.cli.output.render import (
 from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.events import (
     Event,
-    Noted,
+    InfoMessage,
     StepCached,
     StepFailed,
     StepFinished,
     StepOutput,
     StepStarted,
     Transfer,
-    Warned,
+    WarningMessage,
 )
 from tiffin.builder.plain_text import plain_line, plain_lines, size_text
 
@@ -45,8 +45,8 @@ BUILD: tuple[Event, ...] = (
     StepFinished(step_id=2, seconds=1.25),
     StepStarted(step_id=3, name="[stage 3/3] RUN false"),
     StepFailed(step_id=3, seconds=0.1, message="exit code: 1"),
-    Warned(message="careful", where="Dockerfile:3"),
-    Noted(message="pushed\nit"),
+    WarningMessage(message="careful", where="Dockerfile:3"),
+    InfoMessage(message="pushed\nit"),
 )
 
 
@@ -314,7 +314,7 @@ def test_output_of_steps_cannot_control_the_terminal() -> None:
         renderer.emit(StepOutput(step_id=1, stream=1, data=hostile))
         time.sleep(0.3)
         renderer.emit(StepFailed(step_id=1, seconds=0, message="\x1b[2J"))
-        renderer.emit(Noted(message="\x1b[2J"))
+        renderer.emit(InfoMessage(message="\x1b[2J"))
     shown = b"".join(output)
     for sequence in (b"\x1b[2J", b"\x1b[?1049h", b"\x1b]0", b"\x1bc", b"5n", b"\x07"):
         assert sequence not in shown

@@ -203,8 +203,8 @@ def test_explain_tells_where_results_came_from(tiffin_here: Commands, make: Make
     tiffin_here("build", "-q", make(TEXT, a="A"))
     done = tiffin_here("build", "--progress", "plain", "--explain", make(TEXT, a="changed"))
     assert "miss, files: a changed" in done.err and "1 steps missed" not in done.out
-    foreseen = tiffin_here("build", "--call", "explain", make(TEXT, a="once more"))
-    assert "miss" in foreseen.out + foreseen.err
+    forecast = tiffin_here("build", "--call", "explain", make(TEXT, a="once more"))
+    assert "miss" in forecast.out + forecast.err
 
 
 def test_layers_are_squashed_and_committed_as_asked(tiffin_here: Commands, make: Make) -> None:

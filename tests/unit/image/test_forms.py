@@ -39,7 +39,7 @@ REF = BlobRef(media_type=OCI_LAYER, digest=DIFF_ID, size_bytes=len(TAR))
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with closing(Bench(place=tmp_path)) as bench:
-        bench.layers.snapshots.flavor = "own"
+        bench.layers.snapshots.idmap_tag = "own"
         yield bench
 
 
@@ -95,7 +95,7 @@ def test_a_layer_that_is_nowhere_is_told(bench: Bench) -> None:
     assert not bench.layers.has(DIFF_ID) and bench.layers.snapshot(DIFF_ID) is None
 
 
-def test_a_missing_blob_is_fetched_and_one_of_hearsay_that_is_wrong_is_lost(bench: Bench) -> None:
+def test_a_missing_blob_is_fetched_and_an_unverified_one_that_is_wrong_is_lost(bench: Bench) -> None:
     """What a shared cache says is a layer, and is another, is as if it had nothing."""
     fetched: list[Digest] = []
 
@@ -108,9 +108,9 @@ def test_a_missing_blob_is_fetched_and_one_of_hearsay_that_is_wrong_is_lost(benc
     assert layers.has_blob(DIFF_ID) and layers.ensure_blob(DIFF_ID, PLAIN) == REF and fetched == []
     assert layers.ensure_index(DIFF_ID, None).get("bin/sh") is not None and fetched == [DIFF_ID]
     wrong = BlobRef(media_type=OCI_LAYER, digest=Digest.of(b"no tar"), size_bytes=6)
-    for hearsay, error in (({wrong.digest}, MissingBlobError), (set[Digest](), CorruptError)):
+    for unverified, error in (({wrong.digest}, MissingBlobError), (set[Digest](), CorruptError)):
         layers.unverified.clear()
-        layers.unverified |= hearsay
+        layers.unverified |= unverified
         with pytest.raises((error, ImageError) if error is CorruptError else error):
             layers.ensure_index(Digest.of(b"another"), wrong)
 

@@ -157,14 +157,14 @@ def test_archive_ends_as_tar_wants() -> None:
 @pytest.mark.parametrize("kind", ["none", "gzip", "zstd"])
 def test_layer_blob_holds_the_tar(tmp_path: Path, kind: str) -> None:
     blobs = BlobStore(StateDir.open(tmp_path / "state"))
-    told: list[int] = []
-    packed = pack_layer(SAMPLE, blobs=blobs, compression=Compression(kind=kind), progress=told.append)  # type: ignore[arg-type]
+    reported: list[int] = []
+    packed = pack_layer(SAMPLE, blobs=blobs, compression=Compression(kind=kind), progress=reported.append)  # type: ignore[arg-type]
     assert packed.blob is not None
     with blobs.path(packed.blob.digest).open("rb") as raw, decompressor(raw, kind) as tar:
         data = tar.read()
     assert data == tar_of(SAMPLE)[0]
     assert packed.diff_id.hex == hashlib.sha256(data).hexdigest()
-    assert packed.size_bytes == len(data) == told[-1]
+    assert packed.size_bytes == len(data) == reported[-1]
     assert blobs.size(packed.blob.digest) == packed.blob.size_bytes
     assert pack_layer(SAMPLE, blobs=None, compression=None).diff_id == packed.diff_id
     assert plain(packed.index.entries) == plain(index_layer(io.BytesIO(data)).entries)

@@ -112,12 +112,12 @@ def test_names_do_not_depend_on_the_locale(tree: Path) -> None:
         sys.stdout.write(again.diff_id.hex + " " + sys.getfilesystemencoding())
     """
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", code, tree, tree.with_name("copy")],
         env=environment, capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[3],
     ).stdout  # fmt: skip
-    assert told.split()[0] == hashlib.sha256(tar_of(SAMPLE)[0]).hexdigest()
-    assert told.split()[1] != "utf-8", "this tests nothing"
+    assert reported.split()[0] == hashlib.sha256(tar_of(SAMPLE)[0]).hexdigest()
+    assert reported.split()[1] != "utf-8", "this tests nothing"
 
 
 def test_set_group_id_of_a_parent_is_not_handed_down(tmp_path: Path) -> None:

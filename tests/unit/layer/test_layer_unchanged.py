@@ -42,7 +42,7 @@ def gone(path: str) -> Change:
     return make(path, "whiteout")
 
 
-class Lab:
+class Harness:
     """Layers as trees and as tables, and a step over them."""
 
     def __init__(self, folder: Path, layers: Sequence[Sequence[Change]]) -> None:
@@ -68,7 +68,7 @@ class Lab:
         return upper, left
 
 
-def told(left: Reduced) -> list[str]:
+def reported(left: Reduced) -> list[str]:
     marks = {"whiteout": "-", "hardlink": "="}
     return [f"{marks.get(c.entry.kind, '')}{c.entry.path}{'!' * c.entry.opaque}" for c in left.changes]
 
@@ -163,29 +163,29 @@ CASES: list[tuple[str, list[list[Change]], list[Change], list[str]]] = [
 def test_what_is_left(
     tmp_path: Path, layers: list[list[Change]], changes: list[Change], expected: list[str], kind: str
 ) -> None:
-    lab = Lab(tmp_path, layers)
-    upper, left = lab.step(changes, kind)
-    assert told(left) == expected
+    harness = Harness(tmp_path, layers)
+    upper, left = harness.step(changes, kind)
+    assert reported(left) == expected
     assert tar_of(diff_upper(upper))[0] == tar_of(left.changes)[0], "the tree is not the layer"
 
 
 @pytest.mark.parametrize("kind", ["trees", "tables"])
 def test_times_after_the_epoch_become_it(tmp_path: Path, kind: str) -> None:
     epoch = SECOND - 10**9
-    lab = Lab(tmp_path, [[f("kept", mtime_ns=epoch), f("base")]])
-    upper, left = lab.step([f("kept", mtime_ns=NANO), f("base"), f("new", mtime_ns=NANO)], kind, epoch_ns=epoch)
+    harness = Harness(tmp_path, [[f("kept", mtime_ns=epoch), f("base")]])
+    upper, left = harness.step([f("kept", mtime_ns=NANO), f("base"), f("new", mtime_ns=NANO)], kind, epoch_ns=epoch)
     assert [(change.entry.path, change.entry.mtime_ns) for change in left.changes] == [("new", epoch)]
     assert tar_of(diff_upper(upper))[0] == tar_of(left.changes)[0]
 
 
 def test_plain_root_gets_the_times_that_its_layers_have(tmp_path: Path) -> None:
-    lab = Lab(tmp_path, [[f("same")]])
+    harness = Harness(tmp_path, [[f("same")]])
     root = tmp_path / "root"
     root.mkdir()
     materialize([f("same", mtime_ns=NANO), f("new", mtime_ns=NANO)], root)
-    left = reduced(diff_upper(root), lab.below("tables"))
+    left = reduced(diff_upper(root), harness.below("tables"))
     set_times(root, [*left.retimed, *left.restored])
-    assert told(left) == ["new"]
+    assert reported(left) == ["new"]
     assert {name: os.stat(root / name).st_mtime_ns for name in ("same", "new")} == {"same": SECOND, "new": SECOND}
 
 
@@ -196,13 +196,13 @@ def test_what_cannot_be_read_stays(tmp_path: Path) -> None:
 
     changes = ordered([*A, gone("x"), d("o", opaque=True), f("o/f")])
     left = reduced(changes, Unreadable([]))
-    assert told(left) == ["d", "d/f", "d/g", "d/l", "d/p", "o!", "o/f", "-x"]
+    assert reported(left) == ["d", "d/f", "d/g", "d/l", "d/p", "o!", "o/f", "-x"]
 
 
 def test_socket_in_an_unchanged_directory_goes_with_it(tmp_path: Path) -> None:
     import socket
 
-    lab = Lab(tmp_path, [[d("s")]])
+    harness = Harness(tmp_path, [[d("s")]])
     upper = tmp_path / "upper"
     upper.mkdir()
     materialize([d("s")], upper)
@@ -211,7 +211,7 @@ def test_socket_in_an_unchanged_directory_goes_with_it(tmp_path: Path) -> None:
         server.bind(f"/proc/self/fd/{place}/x")
     os.close(place)
     os.utime(upper / "s", ns=(SECOND, SECOND))
-    left = reduced(diff_upper(upper), lab.below("trees"))
+    left = reduced(diff_upper(upper), harness.below("trees"))
     settle(upper, left)
     assert not left.changes and not os.listdir(upper)
 
@@ -267,19 +267,21 @@ def test_layer_shows_the_same_with_and_without_what_is_dropped(
 ) -> None:
     layers = [drawn(layer) for layer in below]
     changes = drawn({**below[-1], **step} if again else step)
-    lab = Lab(tmp_path_factory.mktemp("drawn"), layers)
+    harness = Harness(tmp_path_factory.mktemp("drawn"), layers)
     # a copy-up breaks links that nobody asked to break: those come back, see the cases
-    assume(not linked_names(lab.tables) & {change.entry.path for change in changes if change.entry.kind == "file"})
-    before = shown([*lab.tables, tar_of(changes)[1]])
+    assume(not linked_names(harness.tables) & {change.entry.path for change in changes if change.entry.kind == "file"})
+    before = shown([*harness.tables, tar_of(changes)[1]])
     made = []
     for kind in ("trees", "tables"):
-        upper, left = lab.step(changes, kind)
+        upper, left = harness.step(changes, kind)
         tar, index = tar_of(left.changes)
-        assert shown([*lab.tables, index]) == before, kind
+        assert shown([*harness.tables, index]) == before, kind
         assert tar_of(diff_upper(upper))[0] == tar, "the tree is not the layer"
         made.append(tar)
     assert made[0] == made[1], "one step over the same layers made two layers"
-    assert tar_of(reduced(ordered(left.changes), lab.below("tables")).changes)[0] == made[1], "there was more to drop"
+    assert tar_of(reduced(ordered(left.changes), harness.below("tables")).changes)[0] == made[1], (
+        "there was more to drop"
+    )
 
 
 def test_layer_time_is_whole_and_no_later_than_the_epoch() -> None:
@@ -291,7 +293,7 @@ def test_layer_time_is_whole_and_no_later_than_the_epoch() -> None:
 @pytest.mark.parametrize("names", [["f"], ["f", "h"], ["f", "h", "k"]])
 def test_file_that_takes_the_place_of_one_with_more_names_is_a_change(tmp_path: Path, names: list[str]) -> None:
     linked = [f("f", b"same"), m("h", "hardlink", link="f"), m("k", "hardlink", link="f")]
-    below = TablesBelow(Lab(tmp_path, [linked]).tables)
+    below = TablesBelow(Harness(tmp_path, [linked]).tables)
     again = [change for change in linked if change.entry.path in names]
     left = reduced(again, below, name_count=below.name_count)
     assert [change.entry.path for change in left.changes] == ([] if len(names) == 3 else names)

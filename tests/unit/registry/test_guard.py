@@ -43,7 +43,7 @@ def test_names_count_by_what_they_resolve_to_and_unknown_ones_do_not() -> None:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> None:
+def resolved_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names of the test, and an address that is not private."""
     real, private = socket.getaddrinfo, guard.is_private_address
 
@@ -66,7 +66,7 @@ def pull(client: RegistryClient) -> bytes:
         return b"".join(iter(lambda: stream.read(1 << 16), b""))
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("resolved_hosts")
 @pytest.mark.parametrize("target", ["127.0.0.1", "inner.example", "localhost"])
 def test_a_public_registry_leads_to_no_private_address(target: str) -> None:
     with fake_registry(address=PUBLIC) as fake, fake_registry() as neighbour:
@@ -76,7 +76,7 @@ def test_a_public_registry_leads_to_no_private_address(target: str) -> None:
         assert not neighbour.log
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("resolved_hosts")
 def test_what_the_user_names_may_lead_home() -> None:
     with fake_registry(address=PUBLIC) as fake, fake_registry() as neighbour:
         neighbour.put(DATA)
@@ -85,7 +85,7 @@ def test_what_the_user_names_may_lead_home() -> None:
         assert pull(public_client(fake, "public.example")) == DATA
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("resolved_hosts")
 def test_a_connection_that_ends_at_a_private_address_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name resolved otherwise when it was looked at."""
     with fake_registry(address=PUBLIC) as fake, fake_registry() as neighbour:
@@ -100,7 +100,7 @@ def test_a_connection_that_ends_at_a_private_address_is_cut(monkeypatch: pytest.
         assert not neighbour.log
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("resolved_hosts")
 def test_a_public_download_leads_to_no_private_address() -> None:
     with fake_registry(address=PUBLIC) as fake, fake_registry() as neighbour:
         neighbour.put(DATA)

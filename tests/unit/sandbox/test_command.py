@@ -28,7 +28,7 @@ SPEC = {
     "init": False,
     "uid": 0,
     "ulimits": [],
-    "processors": 0,
+    "cpu_count": 0,
     "env": [],
 }  # what takes no privileges
 

@@ -28,7 +28,7 @@ from tiffin.builder.sandbox.child.emulation import (
 from tiffin.builder.sandbox.child.emulation import credentials as rules
 from tiffin.builder.sandbox.child.emulation.checks import enforcement
 from tiffin.builder.sandbox.child.emulation.credentials import ALL_CAPABILITIES, Credentials
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 ROOT = Credentials()
 USER = rules.set_users(rules.set_groups_of_ids(ROOT, 5, 5, 5), 1000, 1000, 1000)

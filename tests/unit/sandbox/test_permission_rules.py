@@ -24,7 +24,7 @@ from tiffin.builder.sandbox.child.emulation.checks.permissions import (
 from tiffin.builder.sandbox.child.emulation.credentials import Credentials
 from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 FILE, DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 USER = Credentials(

@@ -19,7 +19,7 @@ from tiffin.builder.sandbox.isolation import Isolation, Tier, TierReport
 from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, join_streams, stream_pipe
 from tiffin.builder.sandbox.spec import Bind, SandboxSpec, SecretFile, Stub, Tmpfs
 from tiffin.builder.sandbox.tiers.remediation import advice
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 SPEC = SandboxSpec(
     scratch_dir="/scratch", lower_dirs=(), upper_dir="", work_dir="", argv=("sh",), env=("A=1",), hosts="hosts\n",

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench_of_builds import Bench
-from tests.support.plans import Kitchen
+from tests.support.plans import FakeBuild
 
 
 @pytest.fixture
-def kitchen(tmp_path: Path) -> Kitchen:
-    return Kitchen.at(tmp_path)
+def fake_build(tmp_path: Path) -> FakeBuild:
+    return FakeBuild.at(tmp_path)
 
 
 @pytest.fixture

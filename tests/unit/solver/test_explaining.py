@@ -59,8 +59,8 @@ def test_files_are_named_where_the_listing_was_kept_and_many_are_counted() -> No
     new = changed(COPY, "content", "new")
     known = [record(COPY, "COPY . /x")]
     assert reasons(known, "COPY . /x", new) == ["the content of its files changed"]
-    told = reasons(known, "COPY . /x", new, old={"a": "1", "b": "1"}, new={"a": "2", "c": "1"})
-    assert told == ["files: a changed, b is gone, c is new"]
+    reported = reasons(known, "COPY . /x", new, old={"a": "1", "b": "1"}, new={"a": "2", "c": "1"})
+    assert reported == ["files: a changed, b is gone, c is new"]
     many = {f"f{number}": "1" for number in range(MAX_NAMED + 3)}
     assert reasons(known, "COPY . /x", new, old={}, new=many)[0].endswith("f4 is new and 3 more")
 

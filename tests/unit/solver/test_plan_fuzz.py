@@ -115,8 +115,8 @@ def test_what_selinux_needs_of_mounts_changes_none() -> None:
 
 def test_an_unknown_key_of_a_mount_is_told_as_written() -> None:
     span = Span(file="F", first_line=1, last_line=1)
-    for text, told in (("x", "'x' in 'x'"), ("x=", "'x' in 'x='"), ("x=1", "'x' in 'x=1'")):
-        with pytest.raises(DockerfileError, match=f"unexpected key {told};"):
+    for text, reported in (("x", "'x' in 'x'"), ("x=", "'x' in 'x='"), ("x=1", "'x' in 'x=1'")):
+        with pytest.raises(DockerfileError, match=f"unexpected key {reported};"):
             MountFlag.parse(f"target=/c,{text}", span)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.images import PLATFORM, FakeImages, base_image
 from tests.support.bench_of_builds import Bench
-from tests.support.plans import Kitchen
+from tests.support.plans import FakeBuild
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.errors import BuildError, DockerfileError, TiffinError, UsageError
 from tiffin.builder.instructions.ops import ContextOrigin, CopyOp, GitOrigin, ImageOrigin, RunOp, StageOrigin, UrlOrigin
@@ -185,9 +185,9 @@ def test_global_arguments_decide_bases_by_value_or_default() -> None:
         ("FROM base\nRUN a\n", []),
     ],
 )
-def test_checks_find_what_values_show(kitchen: Kitchen, text: str, rules: list[str]) -> None:
+def test_checks_find_what_values_show(fake_build: FakeBuild, text: str, rules: list[str]) -> None:
     found, _ = check(
-        parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, kitchen.contexts({"x": ""})
+        parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, fake_build.contexts({"x": ""})
     )
     assert [finding.rule for finding in found] == rules
 
@@ -200,19 +200,19 @@ def test_sources_that_an_ignore_file_hides_are_found(bench: Bench) -> None:
     assert [(finding.rule, finding.span.first_line) for finding in found] == [("CopyIgnoredFile", 2)]
 
 
-def test_a_check_tells_findings_and_the_error_that_would_end_the_build(kitchen: Kitchen) -> None:
+def test_a_check_tells_findings_and_the_error_that_would_end_the_build(fake_build: FakeBuild) -> None:
     text = "# check=error=true\nFROM base AS Upper\nFROM nowhere AS two\n"
     found, error = check(
-        parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, kitchen.contexts({})
+        parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, fake_build.contexts({})
     )
     assert "StageNameCasing" in {finding.rule for finding in found} and "nowhere" in str(error)
-    found, error = check(parse(b"# check=error=true\nFROM base AS Upper\n", "D"), PlanOptions(platform=PLATFORM), images().resolve, kitchen.contexts({}))  # fmt: skip
+    found, error = check(parse(b"# check=error=true\nFROM base AS Upper\n", "D"), PlanOptions(platform=PLATFORM), images().resolve, fake_build.contexts({}))  # fmt: skip
     assert [finding.rule for finding in found] == ["StageNameCasing"] and "lint violation" in str(error)
     skipped, error = check(
         parse(b"# check=skip=StageNameCasing;error=true\nFROM base AS Upper\n", "D"),
         PlanOptions(platform=PLATFORM),
         images().resolve,
-        kitchen.contexts({}),
+        fake_build.contexts({}),
     )
     assert skipped == () and error is None
 

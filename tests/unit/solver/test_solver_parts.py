@@ -307,8 +307,8 @@ def test_a_linked_copy_of_an_empty_directory_tells_of_it(tree: DirectoryTree) ->
     style = Style(owner=None, chmod="", now_ns=5, time_ns=None, alone=True)
     copier = Copier(destination(), style, SPAN)
     copier.copy(tree, select(tree, ["empty"], span=SPAN), "/w/c/")
-    told = {change.entry.path: (change.implied, change.entry.mtime_ns) for change in copier.changes()}
-    assert told == {"w": (True, 0), "w/c": (False, 8)}
+    reported = {change.entry.path: (change.implied, change.entry.mtime_ns) for change in copier.changes()}
+    assert reported == {"w": (True, 0), "w/c": (False, 8)}
 
 
 @pytest.mark.parametrize(

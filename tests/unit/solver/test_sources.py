@@ -68,9 +68,9 @@ def test_a_context_that_is_no_directory_or_none_is_told(bench: Bench) -> None:
 
 
 def test_tiffins_own_directory_is_no_part_of_a_context(bench: Bench) -> None:
-    told: list[str] = []
-    assert names(contexts(bench, bench.place, warn=told.append)) == ["context"]
-    assert len(told) == 1 and "is left out" in told[0]
+    reported: list[str] = []
+    assert names(contexts(bench, bench.place, warn=reported.append)) == ["context"]
+    assert len(reported) == 1 and "is left out" in reported[0]
 
 
 def test_odd_files_of_a_context_are_shown_as_what_a_layer_can_hold(bench: Bench) -> None:

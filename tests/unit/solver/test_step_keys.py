@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tests.fakes.images import base_image
-from tests.support.plans import Kitchen
+from tests.support.plans import FakeBuild
 from tiffin.builder.errors import BuildError
 from tiffin.builder.plan.plan import Plan
 
@@ -41,25 +41,25 @@ GOLDEN = {
 }
 
 
-def keys(kitchen: Kitchen, text: str, **arguments: object) -> dict[int, list[str]]:
-    plan: Plan = kitchen.plan(text, **arguments)  # type: ignore[arg-type]
-    made = kitchen.keys(plan)
+def keys(fake_build: FakeBuild, text: str, **arguments: object) -> dict[int, list[str]]:
+    plan: Plan = fake_build.plan(text, **arguments)  # type: ignore[arg-type]
+    made = fake_build.keys(plan)
     return {index: [key.hex for key in made.of_stage(index)] for index in plan.stages}
 
 
-def of_target(kitchen: Kitchen, text: str, *, epoch: int | None = None) -> list[str]:
-    plan = kitchen.plan(text)
-    return [key.hex for key in kitchen.keys(plan, epoch=epoch).of_stage(plan.target)]
+def of_target(fake_build: FakeBuild, text: str, *, epoch: int | None = None) -> list[str]:
+    plan = fake_build.plan(text)
+    return [key.hex for key in fake_build.keys(plan, epoch=epoch).of_stage(plan.target)]
 
 
-def test_golden_keys(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
-    assert keys(kitchen, TEXT) == GOLDEN
+def test_golden_keys(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
+    assert keys(fake_build, TEXT) == GOLDEN
 
 
-def test_keys_are_the_same_for_who_asks_again(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
-    assert keys(kitchen, TEXT) == keys(kitchen, TEXT)
+def test_keys_are_the_same_for_who_asks_again(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
+    assert keys(fake_build, TEXT) == keys(fake_build, TEXT)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_keys_are_the_same_for_who_asks_again(kitchen: Kitchen) -> None:
         ("WORKDIR /a", "WORKDIR /b"),
     ],
 )
-def test_what_decides_a_result_is_in_its_key(kitchen: Kitchen, before: str, after: str) -> None:
-    kitchen.files.update(FILES)
-    one, other = (of_target(kitchen, f"FROM base\n{text}\n")[-1] for text in (before, after))
+def test_what_decides_a_result_is_in_its_key(fake_build: FakeBuild, before: str, after: str) -> None:
+    fake_build.files.update(FILES)
+    one, other = (of_target(fake_build, f"FROM base\n{text}\n")[-1] for text in (before, after))
     assert one != other
 
 
@@ -104,107 +104,107 @@ def test_what_decides_a_result_is_in_its_key(kitchen: Kitchen, before: str, afte
         ("ENV A=1\nCOPY src /", "ENV A=2\nCOPY src /"),
     ],
 )
-def test_what_decides_nothing_is_in_no_key(kitchen: Kitchen, before: str, after: str) -> None:
-    kitchen.files.update(FILES)
-    one, other = (of_target(kitchen, f"FROM base\n{text}\n")[-1] for text in (before, after))
+def test_what_decides_nothing_is_in_no_key(fake_build: FakeBuild, before: str, after: str) -> None:
+    fake_build.files.update(FILES)
+    one, other = (of_target(fake_build, f"FROM base\n{text}\n")[-1] for text in (before, after))
     assert one == other
 
 
-def test_content_of_the_context_is_in_the_key_and_what_is_not_copied_is_not(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
+def test_content_of_the_context_is_in_the_key_and_what_is_not_copied_is_not(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
     text = "FROM base\nCOPY src /\n"
-    before = of_target(kitchen, text)
-    kitchen.files["elsewhere"] = "other"
-    assert of_target(kitchen, text) == before
-    kitchen.files["src/a"] = "A"
-    assert of_target(kitchen, text) != before
-    kitchen.files["src/a"] = "a"
-    kitchen.files["src/new"] = ""
-    assert of_target(kitchen, text) != before
+    before = of_target(fake_build, text)
+    fake_build.files["elsewhere"] = "other"
+    assert of_target(fake_build, text) == before
+    fake_build.files["src/a"] = "A"
+    assert of_target(fake_build, text) != before
+    fake_build.files["src/a"] = "a"
+    fake_build.files["src/new"] = ""
+    assert of_target(fake_build, text) != before
 
 
-def test_epoch_is_in_every_key(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
-    plain, early, late = (of_target(kitchen, TEXT, epoch=epoch) for epoch in (None, 1, 2))
+def test_epoch_is_in_every_key(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
+    plain, early, late = (of_target(fake_build, TEXT, epoch=epoch) for epoch in (None, 1, 2))
     assert all(len({*group}) == 3 for group in zip(plain, early, late, strict=True))
 
 
-def test_a_key_holds_all_below_it(kitchen: Kitchen) -> None:
-    before = of_target(kitchen, "FROM base\nRUN a\nRUN b\n")
-    after = of_target(kitchen, "FROM base\nRUN A\nRUN b\n")
+def test_a_key_holds_all_below_it(fake_build: FakeBuild) -> None:
+    before = of_target(fake_build, "FROM base\nRUN a\nRUN b\n")
+    after = of_target(fake_build, "FROM base\nRUN A\nRUN b\n")
     assert before[1] != after[1]
-    assert of_target(kitchen, "FROM other\nRUN a\n")[0] != before[0]
+    assert of_target(fake_build, "FROM other\nRUN a\n")[0] != before[0]
 
 
-def test_a_linked_copy_stands_on_nothing_and_is_in_what_stands_on_it(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
+def test_a_linked_copy_stands_on_nothing_and_is_in_what_stands_on_it(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
     texts = [f"FROM {base}\nCOPY --link src /{place}\nRUN a\n" for base, place in itertools.product(("base", "other"), ("x", "y"))]  # fmt: skip
-    found = [of_target(kitchen, text) for text in texts]
+    found = [of_target(fake_build, text) for text in texts]
     assert found[0][0] == found[2][0] != found[1][0], "the same whatever is below, another for another place"
     assert len({pair[1] for pair in found}) == 4, "a RUN above sees both what is below and what was linked"
 
 
-def test_a_stage_counts_by_its_last_key_with_links_in_it(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
+def test_a_stage_counts_by_its_last_key_with_links_in_it(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
     text = "FROM base AS low\nCOPY --link src /x\nFROM low\nRUN a\n"
-    assert of_target(kitchen, text) != of_target(kitchen, text.replace("/x", "/y"))
+    assert of_target(fake_build, text) != of_target(fake_build, text.replace("/x", "/y"))
     copied = "FROM base AS low\nRUN {}\nFROM other\nCOPY --from=low /x /\n"
-    assert of_target(kitchen, copied.format("a")) != of_target(kitchen, copied.format("b"))
+    assert of_target(fake_build, copied.format("a")) != of_target(fake_build, copied.format("b"))
 
 
-def test_a_base_counts_by_its_layers_alone(kitchen: Kitchen) -> None:
-    before = of_target(kitchen, "FROM base\nRUN a\n")
-    kitchen.images["base"] = base_image("anything", "one", "two")
-    assert of_target(kitchen, "FROM base\nRUN a\n") == before
-    kitchen.images["base"] = base_image("base", "two", "one")
-    assert of_target(kitchen, "FROM base\nRUN a\n") != before
+def test_a_base_counts_by_its_layers_alone(fake_build: FakeBuild) -> None:
+    before = of_target(fake_build, "FROM base\nRUN a\n")
+    fake_build.images["base"] = base_image("anything", "one", "two")
+    assert of_target(fake_build, "FROM base\nRUN a\n") == before
+    fake_build.images["base"] = base_image("base", "two", "one")
+    assert of_target(fake_build, "FROM base\nRUN a\n") != before
 
 
-def test_proxies_and_addresses_of_hosts_are_in_no_key(kitchen: Kitchen) -> None:
+def test_proxies_and_addresses_of_hosts_are_in_no_key(fake_build: FakeBuild) -> None:
     plain, proxied = (
-        keys(kitchen, "FROM base\nRUN a\n", build_args=args) for args in ({}, {"HTTP_PROXY": "http://p:3128"})
+        keys(fake_build, "FROM base\nRUN a\n", build_args=args) for args in ({}, {"HTTP_PROXY": "http://p:3128"})
     )
     assert plain == proxied
 
 
-def test_build_arguments_are_in_the_keys_of_runs_that_see_them(kitchen: Kitchen) -> None:
+def test_build_arguments_are_in_the_keys_of_runs_that_see_them(fake_build: FakeBuild) -> None:
     text = "FROM base\nRUN before\nARG V\nRUN after\nCOPY <<f /\nf\n"
-    one, two = (keys(kitchen, text, build_args={"V": value})[0] for value in "12")
+    one, two = (keys(fake_build, text, build_args={"V": value})[0] for value in "12")
     assert one[0] == two[0] and one[1] != two[1]
 
 
-def test_cache_mounts_that_begin_with_a_stage_hold_it(kitchen: Kitchen) -> None:
+def test_cache_mounts_that_begin_with_a_stage_hold_it(fake_build: FakeBuild) -> None:
     text = "FROM base AS seed\nRUN {}\nFROM base\nRUN --mount=type=cache,target=/c,from=seed make\n"
-    one, two = (of_target(kitchen, text.format(word)) for word in "ab")
+    one, two = (of_target(fake_build, text.format(word)) for word in "ab")
     assert one != two
     image = "FROM base\nRUN --mount=type=cache,target=/c,from={} make\n"
-    assert of_target(kitchen, image.format("base")) != of_target(kitchen, image.format("other"))
+    assert of_target(fake_build, image.format("base")) != of_target(fake_build, image.format("other"))
 
 
-def test_parts_name_what_the_key_is_made_of(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
-    plan = kitchen.plan("FROM base\nENV A=1\nCOPY --chown=5 src /x\nRUN make\n")
-    made = kitchen.keys(plan)
+def test_parts_name_what_the_key_is_made_of(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
+    plan = fake_build.plan("FROM base\nENV A=1\nCOPY --chown=5 src /x\nRUN make\n")
+    made = fake_build.keys(plan)
     copy, run = (dict(made.parts(0, number)) for number in (0, 1))
     assert (copy["op"], copy["chown"], copy["dest"]) == ("copy", "5", "/x") and "content" in copy
     assert (run["op"], run["platform"]) == ("run", "linux/amd64") and "A=1" in run["env"]
 
 
-def test_listings_tell_what_local_inputs_hold_and_leave_large_ones_out(kitchen: Kitchen) -> None:
-    kitchen.files.update(FILES)
-    made = kitchen.keys(kitchen.plan("FROM base AS b\nCOPY src /x\nFROM base\nCOPY --from=b /x /\n"))
+def test_listings_tell_what_local_inputs_hold_and_leave_large_ones_out(fake_build: FakeBuild) -> None:
+    fake_build.files.update(FILES)
+    made = fake_build.keys(fake_build.plan("FROM base AS b\nCOPY src /x\nFROM base\nCOPY --from=b /x /\n"))
     (listing,) = made.listings(0, 0, 100).values()
     assert sorted(listing) == ["src", "src/a", "src/link", "src/sub", "src/sub/b"]
     assert next(iter(made.listings(0, 0, 100))) == dict(made.parts(0, 0))["content"]
     assert made.listings(0, 0, 1) == {} and made.listings(1, 0, 100) == {}
 
 
-def test_a_source_that_is_missing_is_told_with_its_line(kitchen: Kitchen) -> None:
+def test_a_source_that_is_missing_is_told_with_its_line(fake_build: FakeBuild) -> None:
     with pytest.raises(BuildError, match="not found") as caught:
-        of_target(kitchen, "FROM base\nRUN a\nCOPY nothing /\n")
+        of_target(fake_build, "FROM base\nRUN a\nCOPY nothing /\n")
     assert caught.value.span is not None and caught.value.span.first_line == 3
 
 
-def test_a_context_that_is_not_there_is_told(kitchen: Kitchen) -> None:
+def test_a_context_that_is_not_there_is_told(fake_build: FakeBuild) -> None:
     with pytest.raises(BuildError, match="not found"):
-        of_target(kitchen, "FROM base\nRUN --mount=type=bind,source=no*,target=/s a\n")
+        of_target(fake_build, "FROM base\nRUN --mount=type=bind,source=no*,target=/s a\n")

@@ -148,9 +148,9 @@ def test_a_new_cache_begins_with_what_it_is_filled_from(bench: Bench) -> None:
         mounts(bench, "--mount=type=cache,target=/c,id=other,from=base,source=/srv/page")
     filled = []
 
-    def fill(id_: str, path: Path) -> bool:
+    def fill(mount_id: str, path: Path) -> bool:
         path.mkdir()
-        filled.append(id_)
+        filled.append(mount_id)
         return True
 
     mounts(bench, "--mount=type=cache,target=/c,id=elsewhere", services={"fill_cache": fill})

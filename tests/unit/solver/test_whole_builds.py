@@ -11,7 +11,7 @@ from tests.fakes.sink import RecordingSink
 from tests.support.bench_of_builds import COPIES, GZIP, OVERLAYS, PASSWD, PLAIN, Bench
 from tests.support.tiers import NONE
 from tiffin.builder.errors import BuildError, DockerfileError, RunError, SandboxError
-from tiffin.builder.events import Event, PhaseEnded
+from tiffin.builder.events import Event, PhaseFinished
 from tiffin.builder.instructions.ops import RunDefaults
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.isolation import Isolation
@@ -112,7 +112,7 @@ def test_a_file_that_changes_while_it_is_copied_is_no_layer(bench: Bench) -> Non
 
     class Meddling(RecordingSink):
         def emit(self, event: Event) -> None:
-            if isinstance(event, PhaseEnded) and event.name == "keys and cache":
+            if isinstance(event, PhaseFinished) and event.name == "keys and cache":
                 bench.write({"f": "after!"})
 
     with pytest.raises(BuildError, match="changed while it was being copied"):
@@ -200,7 +200,7 @@ def test_a_sandbox_is_told_all_that_the_dockerfile_says(bench: Bench) -> None:
     assert {"PATH=/bin", "A=1", "B=2", "HOME=/www"} <= set(spec.env)
     assert (spec.network, spec.shm_size_bytes, spec.ulimits) == ("none", 1 << 20, (("nofile", 1, 2),))
     assert "10.0.0.1\tdb" in spec.hosts and spec.hostname == "buildkitsandbox"
-    assert "SYS_ADMIN" not in spec.capabilities and spec.seccomp and spec.scoped
+    assert "SYS_ADMIN" not in spec.capabilities and spec.seccomp and spec.landlock_scoped
     assert {stub.path for stub in spec.stubs} >= {"etc/hosts", "etc/resolv.conf"}
 
 
@@ -210,7 +210,7 @@ def test_an_insecure_run_has_no_walls_and_needs_to_be_allowed(bench: Bench) -> N
         bench.build(text)
     bench.build(text, allowed=frozenset({"security.insecure"}))
     (spec,) = bench.launcher.specs
-    assert "SYS_ADMIN" in spec.capabilities and not spec.seccomp and spec.unmasked and not spec.scoped
+    assert "SYS_ADMIN" in spec.capabilities and not spec.seccomp and spec.unmasked and not spec.landlock_scoped
 
 
 def test_script_of_a_heredoc_is_a_file_of_the_sandbox(bench: Bench) -> None:
@@ -264,9 +264,9 @@ def test_limits_of_a_tier_are_noted(bench: Bench) -> None:
 def test_records_are_shared_as_asked(bench: Bench) -> None:
     text = "FROM base AS low\nRUN write /x y\nFROM base\nCOPY --from=low /x /x\n"
     built = bench.build(text, shares=frozenset({"min", "max"}))
-    told = {mode: {record.description for record in records.values()} for mode, records in built.records.items()}
-    assert told == {"min": {"COPY --from=low /x /x"}, "max": {"COPY --from=low /x /x", "RUN write /x y"}}
-    assert len(built.question) == 2
+    reported = {mode: {record.description for record in records.values()} for mode, records in built.records.items()}
+    assert reported == {"min": {"COPY --from=low /x /x"}, "max": {"COPY --from=low /x /x", "RUN write /x y"}}
+    assert len(built.requested_keys) == 2
 
 
 def test_inline_cache_names_layers_as_the_image_has_them(bench: Bench) -> None:

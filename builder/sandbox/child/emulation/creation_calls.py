@@ -17,7 +17,7 @@ from tiffin.builder.sandbox.child.emulation.filter import CREATING, is_invalid
 from tiffin.builder.sandbox.child.emulation.inodes import Record, remove
 from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, copied_socket, socket_path
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 _MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC

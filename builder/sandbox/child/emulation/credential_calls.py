@@ -20,7 +20,7 @@ from tiffin.builder.sandbox.child.emulation.filter import (
 )
 from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 _MAX_GROUPS = 65536  # NGROUPS_MAX
 _CAPABILITY_VERSIONS = (0x20080522, 0x20071026)  # both with two words per set
@@ -40,8 +40,8 @@ class Identity:
             "geteuid": lambda tid, _: of(tid).euid,
             "getgid": lambda tid, _: of(tid).rgid,
             "getegid": lambda tid, _: of(tid).egid,
-            "getresuid": lambda tid, a: self._tell(tid, a, of(tid).user_ids),
-            "getresgid": lambda tid, a: self._tell(tid, a, of(tid).group_ids),
+            "getresuid": lambda tid, a: self._write_ids(tid, a, of(tid).user_ids),
+            "getresgid": lambda tid, a: self._write_ids(tid, a, of(tid).group_ids),
             "getgroups": self._getgroups,
             "getsockopt": self._peer,
             "setuid": self._changing(rules.set_user, 1),
@@ -99,7 +99,7 @@ class Identity:
         self._set(tid, old, rules.set_supplementary(old, groups))
         return 0
 
-    def _tell(self, tid: int, addresses: _Arguments, numbers: tuple[object, ...]) -> Answer:
+    def _write_ids(self, tid: int, addresses: _Arguments, numbers: tuple[object, ...]) -> Answer:
         for address, number in zip(addresses, numbers, strict=False):
             self._caller.write(tid, address, struct.pack("=I", number))
         return 0

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child import kernel, syscalls
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 _LIST_BYTES = 4096
 _VALUE_BYTES = 64
-MAX_ELSEWHERE = 1 << 16  # records in memory; pipes need them, too, and there is no end to pipes
+MAX_UNATTRIBUTED = 1 << 16  # records in memory; pipes need them, too, and there is no end to pipes
 _OWNER, _DEVICE = owner_xattrs.OWNER.encode(), owner_xattrs.DEVICE.encode()
 _OWN_PREFIX, _CAPABILITY = owner_xattrs.OWN_PREFIX.encode(), owner_xattrs.CAPABILITY.encode()
 _ACCESS_LIST, _DEFAULT_LIST = b"system.posix_acl_access", b"system.posix_acl_default"
@@ -89,7 +89,7 @@ class Inodes:
         self._value = ctypes.create_string_buffer(_VALUE_BYTES)
         self._stat = ctypes.create_string_buffer(_STATX_BYTES)
         self._names_at, self._value_at, self._stat_at = map(ctypes.addressof, (self._names, self._value, self._stat))
-        self._elsewhere: dict[bytes, Record] = {}  # by file system, inode and birth, where there are no attributes
+        self._unattributed: dict[bytes, Record] = {}  # by file system, inode and birth, where there are no attributes
         self._kept: Record | None = None
         self._kept_mounts: set[int] = set()
         machine = os.uname().machine
@@ -134,7 +134,7 @@ class Inodes:
                 return self._read(path, follow, has_device=True) or self._read_link(path, follow)
             if number not in _NO_ATTRIBUTES:
                 raise OSError(number, os.strerror(number))
-        return self._elsewhere.get(self._identity(path, follow)) if self._elsewhere else None
+        return self._unattributed.get(self._identity(path, follow)) if self._unattributed else None
 
     def has_list(self, path: bytes, *, follow: bool) -> bool:
         """Whether an access list decides with the mode who may do what."""
@@ -200,18 +200,18 @@ class Inodes:
                 os.setxattr(path, _CAPABILITY, value, follow_symlinks=follow)
             elif self._read_link(path, follow):
                 os.removexattr(path, _CAPABILITY, follow_symlinks=follow)
-            if not self._elsewhere:
+            if not self._unattributed:
                 return
         except OSError as exc:
             if exc.errno not in _NO_ATTRIBUTES:
                 raise
             if record.uid or record.gid or record.device:
                 identity = self._identity(path, follow)
-                if len(self._elsewhere) == MAX_ELSEWHERE and identity not in self._elsewhere:
+                if len(self._unattributed) == MAX_UNATTRIBUTED and identity not in self._unattributed:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from exc
-                self._elsewhere[identity] = record
+                self._unattributed[identity] = record
                 return
-        self._elsewhere.pop(self._identity(path, follow), None)
+        self._unattributed.pop(self._identity(path, follow), None)
 
     def _write(self, path: bytes, record: Record, follow: bool) -> None:
         if record.device is not None:

@@ -10,7 +10,7 @@ from tiffin.builder.sandbox.child.emulation.credentials import CAP_CHOWN, Creden
 from tiffin.builder.sandbox.child.emulation.inodes import Record, real_chown
 from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 _ROOT = Record(0, 0)
 _AS_THE_KERNEL_HAS_IT = (0, -1)  # ids that need no record

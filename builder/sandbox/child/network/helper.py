@@ -18,7 +18,7 @@ from collections.abc import Callable
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.network import portproxy
 from tiffin.builder.sandbox.child.network.name_files import PASTA_FORWARDER
-from tiffin.cache.foundation.typed import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any

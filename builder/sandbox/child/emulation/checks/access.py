@@ -15,7 +15,7 @@ from tiffin.builder.sandbox.child.emulation.filter import CREATING, TMPFILE, is_
 from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from tiffin.builder.sandbox.child.emulation.walk import Found, Walker, protection, refused
-from tiffin.cache.foundation.values import replace
+from tiffin.cache.foundation.frozen import replace
 
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _OPEN_HOW_BYTES, _RESOLVE_IN_ROOT = 24, 0x10

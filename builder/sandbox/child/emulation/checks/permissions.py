@@ -15,7 +15,7 @@ from tiffin.builder.sandbox.child.emulation.credentials import (
     CAP_SYS_CHROOT,
     Credentials,
 )
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 READ, WRITE, SEARCH = 4, 2, 1  # as in a mode; SEARCH of a file is to execute it
 # who has all of these is asked for nothing here

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.engines import Engine, Job
+from tests.bench.engines import BuildRequest, Engine
 from tests.bench.measuring import Place, Sample, measured
 
 SMALL_FILE_BYTES = 600
 
 
 @dataclass(slots=True, kw_only=True)
-class Lab:
+class Harness:
     """A folder all can read, a registry, base images in it. `scale` is of the numbers of files and bytes."""
 
     place: Place
@@ -77,7 +77,7 @@ class Lab:
     ) -> Sample | None:
         """One build; None where the engine has no such thing."""
         shared = f"{self.host}/bench-{cache}" if cache else ""
-        job = Job(
+        job = BuildRequest(
             context=context,
             image=self.name_of(engine, image),
             args=args or {},

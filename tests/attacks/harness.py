@@ -13,35 +13,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.forkserver import ForkServer
-from tests.support.run_machine import Machine
+from tests.support.cli_runner import CliRunner
 
 PRECIOUS = "precious-canary-content"
 INTERNAL = 70  # the exit code of an error tiffin did not foresee
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Harness:
     """`tier` is what isolates here; `canary` is a directory of the user's own outside everything tiffin is given."""
 
-    machine: Machine
+    cli: CliRunner
     tier: str
     canary: Path
     made: list[Path] = field(default_factory=list)
     server: ForkServer | None = None  # runs commands without starting an interpreter for each
 
     @classmethod
-    def of(cls, folder: Path) -> Ground:
-        """A ground in an existing directory, of whoever runs the tests."""
-        machine = Machine(folder=folder, python=sys.executable, env={**os.environ, "HOME": str(folder)})
-        return cls(machine=machine, tier="root", canary=folder)
+    def of(cls, folder: Path) -> Harness:
+        """A harness in an existing directory, of whoever runs the tests."""
+        cli = CliRunner(folder=folder, python=sys.executable, env={**os.environ, "HOME": str(folder)})
+        return cls(cli=cli, tier="root", canary=folder)
 
     @property
     def state(self) -> Path:
-        return self.machine.state
+        return self.cli.state
 
     def context(self, dockerfile: str, files: Mapping[str, str | bytes] | None = None) -> Path:
         """A new build context; "-> TARGET" makes a symlink, and "" with a name that ends in a slash a directory."""
-        folder = Path(tempfile.mkdtemp(prefix="context-", dir=self.machine.folder))
+        folder = Path(tempfile.mkdtemp(prefix="context-", dir=self.cli.folder))
         self.made.append(folder)
         for name, content in {"Dockerfile": dockerfile, **(files or {})}.items():
             target = folder / name
@@ -53,7 +53,7 @@ class Ground:
             else:
                 target.write_bytes(content if isinstance(content, bytes) else content.encode())
         folder.chmod(0o755)
-        self.machine.own(folder)
+        self.cli.own(folder)
         return folder
 
     def run(
@@ -61,11 +61,11 @@ class Ground:
     ) -> subprocess.CompletedProcess[str]:
         """tiffin to its end, whatever that is; never an error it did not foresee."""
         if self.server is None:
-            done = self.machine.run(*words, env=env, input=input)  # which looks for tracebacks itself
+            done = self.cli.run(*words, env=env, input=input)  # which looks for tracebacks itself
         else:
-            argv = self.machine.argv(*words)[3:]
-            more = {**self.machine.env, **(env or {})}
-            done = self.server.run(argv, cwd=self.machine.folder, env=more, stdin=(input or "").encode())
+            argv = self.cli.argv(*words)[3:]
+            more = {**self.cli.env, **(env or {})}
+            done = self.server.run(argv, cwd=self.cli.folder, env=more, stdin=(input or "").encode())
             assert "Traceback" not in done.stderr or "--debug" in words, done.stderr
         assert done.returncode != INTERNAL and "internal error" not in done.stderr, done.stderr
         return done

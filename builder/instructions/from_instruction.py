@@ -7,7 +7,7 @@ import re
 from tiffin.builder.dockerfile.parser import Instruction
 from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions.flags import flags_of
-from tiffin.cache.foundation.values import dataclass
+from tiffin.cache.foundation.frozen import dataclass
 
 SCRATCH = "scratch"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Scenario:
     """A build that fills the caches: a Dockerfile, its files, and options. In all texts `{base}`, `{http}` and `{folder}` stand
     for a base image, a file server, and the folder of the context. `tags`: the last word of each step's text, in order."""
 
@@ -18,7 +18,7 @@ class World:
     dockerfile: str
     files: Mapping[str, str] = field(default_factory=dict)
     words: Sequence[str] = ()
-    prepare: Callable[[Scene], object] = lambda scene: None
+    prepare: Callable[[Workspace], object] = lambda workspace: None
     tags: Sequence[str]
 
 
@@ -28,13 +28,13 @@ class Case:
     after it; "" that nothing may. `foreseen`: what `cache explain` says, where that is less than a build finds out."""
 
     name: str
-    change: Callable[[Scene], object]
+    change: Callable[[Workspace], object]
     runs: str = ""
-    foreseen: str | None = None
+    forecast: str | None = None
 
 
 @dataclass(slots=True)
-class Scene:
+class Workspace:
     """A build context, and how it is built."""
 
     folder: Path
@@ -112,12 +112,12 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def steps(world: World, runs: str) -> set[str]:
+def steps(scenario: Scenario, runs: str) -> set[str]:
     """The tags that `runs` means."""
     found: set[str] = set()
     for word in runs.split():
         if word.endswith("+"):
-            found |= set(world.tags[world.tags.index(word[:-1]) :])
+            found |= set(scenario.tags[scenario.tags.index(word[:-1]) :])
         else:
             found.add(word)
     return found

@@ -15,7 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.cachetable.scene import Answer, Scene, World
+from tests.cachetable.workspace import Answer, Scenario, Workspace
 from tests.conformance.forkserver import ForkServer
 from tests.support.cache_servers import BUCKET, S3_OPTIONS, running_nginx, running_redis, running_s3
 from tests.support.servers import Registry
@@ -35,7 +35,7 @@ _COMPLAINT = re.compile(r"^warning: .*cache", re.MULTILINE)
 
 
 @dataclass(slots=True, kw_only=True)
-class Lab:
+class Harness:
     """`places`: the option of each kind of cache; `web`: what the file server says."""
 
     folder: Path
@@ -45,48 +45,50 @@ class Lab:
     web: dict[str, Answer] = field(default_factory=dict)
     filled: set[str] = field(default_factory=set)
 
-    def scene(self, world: World, name: str) -> Scene:
-        """A fresh context of a world."""
+    def workspace(self, scenario: Scenario, name: str) -> Workspace:
+        """A fresh context of a scenario."""
         folder = self.folder / "contexts" / name / "context"
         folder.mkdir(parents=True)
         folder.parent.chmod(0o755)
-        scene = Scene(folder=folder, texts=self.texts, web=self.web, cwd=folder.parent)
-        scene.write("Dockerfile", world.dockerfile)
-        for path, text in world.files.items():
-            scene.write(path, text)
-        world.prepare(scene)
-        scene.options(*world.words)
-        return scene
+        workspace = Workspace(folder=folder, texts=self.texts, web=self.web, cwd=folder.parent)
+        workspace.write("Dockerfile", scenario.dockerfile)
+        for path, text in scenario.files.items():
+            workspace.write(path, text)
+        scenario.prepare(workspace)
+        workspace.options(*scenario.words)
+        return workspace
 
-    def fill(self, world: World) -> None:
-        """Build a world once, into one cache of each kind."""
-        if world.name not in self.filled:
-            scene = self.scene(world, f"first-{world.name}")
+    def fill(self, scenario: Scenario) -> None:
+        """Build a scenario once, into one cache of each kind."""
+        if scenario.name not in self.filled:
+            workspace = self.workspace(scenario, f"first-{scenario.name}")
             caches = [word for kind in KINDS for word in ("--cache-to", f"{self.places[kind]},mode=max")]
-            done = self.run(self.folder / "first", scene, "build", "--progress=plain", *caches)
+            done = self.run(self.folder / "first", workspace, "build", "--progress=plain", *caches)
             assert done.returncode == 0 and "not filled" not in done.stderr, done.stderr
-            self.filled.add(world.name)
+            self.filled.add(scenario.name)
 
-    def ask(self, kind: str, scene: Scene) -> set[str]:
+    def ask(self, kind: str, workspace: Workspace) -> set[str]:
         """The tags of the steps that a builder with nothing but this cache foresees to run; of "local", the first builder."""
         if kind == "local":
-            done = self.run(self.folder / "first", scene, "cache", "explain")
+            done = self.run(self.folder / "first", workspace, "cache", "explain")
         else:
-            done = self.run(self.folder / f"asks-{kind}", scene, "cache", "explain", "--cache-from", self.places[kind])
+            done = self.run(
+                self.folder / f"asks-{kind}", workspace, "cache", "explain", "--cache-from", self.places[kind]
+            )
         assert done.returncode == 0 and not _COMPLAINT.search(done.stderr), done.stderr
         return missed(done.stdout, kind)
 
-    def build(self, kind: str, scene: Scene, root: Path) -> set[str]:
+    def build(self, kind: str, workspace: Workspace, root: Path) -> set[str]:
         """The tags of the steps that ran in a build by a builder with nothing but this cache."""
         words = ("--progress=plain", "--explain", "--cache-from", self.places[kind])
-        done = self.run(root, scene, "build", *words)
+        done = self.run(root, workspace, "build", *words)
         assert done.returncode == 0 and not _COMPLAINT.search(done.stderr), done.stderr
         return missed(done.stderr, kind)
 
-    def run(self, root: Path, scene: Scene, *words: str) -> subprocess.CompletedProcess[str]:
-        argv = ["--root", str(root), *words, *scene.words, scene.context or str(scene.folder)]
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), **scene.env}
-        done = self.server.run(argv, cwd=scene.cwd, env=env, stdin=scene.stdin, umask=scene.umask)
+    def run(self, root: Path, workspace: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
+        argv = ["--root", str(root), *words, *workspace.words, workspace.context or str(workspace.folder)]
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), **workspace.env}
+        done = self.server.run(argv, cwd=workspace.cwd, env=env, stdin=workspace.stdin, umask=workspace.umask)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
@@ -113,7 +115,7 @@ def tag_of(text: str) -> str:
 
 
 @contextlib.contextmanager
-def open_lab(folder: Path, registry: Registry, busybox: Path) -> Iterator[Lab]:
+def open_harness(folder: Path, registry: Registry, busybox: Path) -> Iterator[Harness]:
     """Start all servers; push the bases."""
     for name in ("home", "out", "redis", "http", "s3", "contexts", "git"):
         (folder / name).mkdir()
@@ -131,15 +133,15 @@ def open_lab(folder: Path, registry: Registry, busybox: Path) -> Iterator[Lab]:
             "dir": f"type=dir,path={folder}/cache",
         }
         places = {kind: f"{place},timeout=60" for kind, place in places.items()}  # machines may be busy
-        lab = Lab(folder=folder, server=server, places=places, texts={})
+        harness = Harness(folder=folder, server=server, places=places, texts={})
         _make_repositories(folder / "git")
-        http = stack.enter_context(_serving(folder / "git", lab.web))
-        lab.texts = {"http": http, **_push_bases(lab, f"{registry.host}/table/{mark}", busybox)}
-        yield lab
+        http = stack.enter_context(_serving(folder / "git", harness.web))
+        harness.texts = {"http": http, **_push_bases(harness, f"{registry.host}/table/{mark}", busybox)}
+        yield harness
 
 
-def _push_bases(lab: Lab, prefix: str, busybox: Path) -> dict[str, str]:
-    context = lab.folder / "base"
+def _push_bases(harness: Harness, prefix: str, busybox: Path) -> dict[str, str]:
+    context = harness.folder / "base"
     (context / "bin").mkdir(parents=True)
     shutil.copy(busybox / "rootfs/bin/busybox", context / "bin/busybox")
     for applet in APPLETS:
@@ -161,11 +163,11 @@ def _push_bases(lab: Lab, prefix: str, busybox: Path) -> dict[str, str]:
     names = {}
     for name, text in texts.items():
         (context / "Dockerfile").write_text(text)
-        scene = Scene(folder=context, texts={}, web={}, cwd=context)
+        workspace = Workspace(folder=context, texts={}, web={}, cwd=context)
         names[name] = f"{prefix}-{name.replace('_', '-')}:1"
         packed = ",compression=zstd" if name == "packed" else ""
-        scene.options("--metadata-file", f"{context}/metadata", "-o", f"type=registry,name={names[name]}{packed}")
-        done = lab.run(lab.folder / "bases", scene, "build")
+        workspace.options("--metadata-file", f"{context}/metadata", "-o", f"type=registry,name={names[name]}{packed}")
+        done = harness.run(harness.folder / "bases", workspace, "build")
         assert done.returncode == 0, done.stderr
         if name == "base":
             digest = json.loads((context / "metadata").read_text())["containerimage.digest"]

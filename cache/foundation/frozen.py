@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tiffin.cache.foundation.typed import TYPE_CHECKING, dataclass_transform
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, dataclass_transform
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar

@@ -20,7 +20,7 @@ ENDED_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # a container's comman
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class CliRunner:
     """`folder` belongs to the user, `state` is below it. `python`, `env` and `identity` make a process theirs."""
 
     folder: Path
@@ -94,27 +94,27 @@ class Machine:
 
 
 @contextlib.contextmanager
-def own_machine(folder: Path) -> Iterator[Machine]:
+def own_cli(folder: Path) -> Iterator[CliRunner]:
     """As the user who runs the tests."""
     write_image(folder / "state")
-    yield Machine(folder=folder, python=sys.executable, env={**os.environ, "HOME": str(folder)})
+    yield CliRunner(folder=folder, python=sys.executable, env={**os.environ, "HOME": str(folder)})
 
 
 @contextlib.contextmanager
-def users_machine(users: Users, user: str | None = None) -> Iterator[Machine]:
+def user_cli(users: Users, user: str | None = None) -> Iterator[CliRunner]:
     """As an unprivileged user, with subordinate ids if there are any unless another is named."""
     user = user or users.usual
     folder = Path(tempfile.mkdtemp(prefix="machine-", dir=users.home(user)))
-    machine = Machine(
+    cli = CliRunner(
         folder=folder,
         python=interpreter(),
         env={**users.environ(user), "HOME": str(folder)},
         identity=users.identity(user),
     )
     try:
-        write_image(machine.state)
-        machine.own(folder)
-        yield machine
+        write_image(cli.state)
+        cli.own(folder)
+        yield cli
     finally:
         remove_folder(folder)
 
