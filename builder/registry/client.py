@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError, UnauthorizedError
+from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
 from tiffin.builder.registry.auth.credentials import Credentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.http_response import body_of, joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
-from tiffin.builder.registry.upload import UNKNOWN, Upload, head_blob, scope
+from tiffin.builder.registry.upload import Upload, head_blob, scope
 from tiffin.cache.foundation.digest import Digest, VerifyingReader
 from tiffin.cache.foundation.frozen import dataclass, replace
 
@@ -76,18 +76,17 @@ class RegistryClient:
         return FetchedManifest(data=data, media_type=media_type, digest=digest)
 
     def head_manifest(self, repository: str, selector: str) -> Digest | None:
-        """The digest a tag has, None if there is no such manifest. A registry that refuses the question is asked for it all."""
-        call = replace(self._manifest_call("HEAD", repository, selector), allowed=UNKNOWN)
-        with self._transport.send(call) as response:
+        """The digest a tag has, None if there is no such manifest. Where the question fails, the registry is asked for it all."""
+        call = replace(self._manifest_call("HEAD", repository, selector), is_shortcut=True)
+        status, header_digest = 0, ""
+        with contextlib.suppress(RegistryError), self._transport.send(call) as response:
             status, header_digest = response.status_code, response.headers.get("Docker-Content-Digest", "")
         if status == 404:
             return None
         try:
-            return (
-                Digest.parse(header_digest)
-                if header_digest and status < 300
-                else self.get_manifest(repository, selector).digest
-            )
+            if header_digest and 200 <= status < 300:
+                return Digest.parse(header_digest)
+            return self.get_manifest(repository, selector).digest
         except NotInRegistryError:
             return None
 
@@ -143,7 +142,7 @@ class RegistryClient:
         try:
             with self._transport.send(head_blob(self.registry, repository, digest)) as response:
                 return response.status_code < 300
-        except UnauthorizedError:
+        except RegistryError:
             return False
 
     @contextlib.contextmanager

@@ -150,7 +150,7 @@ class Transport:
         """Answer one challenge, if there is one."""
         authorization = self._tokens.authorization(call.scope)
         response = self._redirected(call, authorization)
-        if response.status_code != 401:
+        if response.status_code != 401 or self._led_away(response):
             return response
         header = response.headers.get("WWW-Authenticate", "")  # several are joined by commas
         authorization = self._tokens.challenged(header, call.scope, authorization)
@@ -158,6 +158,10 @@ class Transport:
             return response
         read_out(response)
         return self._redirected(call, authorization)
+
+    def _led_away(self, response: requests.Response) -> bool:
+        """Whether another answered than the registry: what that one asks for is none of our credentials' business."""
+        return origin(response.url) != origin(self._base_url())
 
     def _redirected(self, call: Call, authorization: str) -> requests.Response:
         url = self._absolute(call.url)
@@ -315,6 +319,11 @@ class Transport:
         with response:
             words = detail(response.raw)
         what = call.what or f"{self.registry}"
+        if status in (401, 403) and self._led_away(response):
+            raise RegistryError(
+                f"{what}: {netloc(response.url)}, to where {self.registry} leads, denied access ({status}{words})",
+                remedy="try again later: such an address may have been for a while only",
+            )
         if status in (401, 403):
             raise UnauthorizedError(f"{what}: access denied ({status}{words})", remedy=self._tokens.remedy)
         if status == 404:

@@ -224,8 +224,9 @@ def test_our_certificate_is_shown_to_its_registry_alone(
         fake.redirect_to = f"https://{store.host}"
         assert ask(fake, {"HOME": str(tmp_path)})
         options = RegistryOptions(tries=1, trust=Trust({"HOME": str(tmp_path)}))
+        blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.of(DATA), size_bytes=len(DATA))
         with pytest.raises(RegistryError, match=f"{store.host} wants a certificate"):
-            RegistryClient(fake.host, DockerConfig.load({}), options).has_blob("x", Digest.of(DATA))
+            RegistryClient(fake.host, DockerConfig.load({}), options).open_blob("x", blob, 0)
         assert fake.log and not store.log
 
 

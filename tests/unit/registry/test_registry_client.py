@@ -83,6 +83,26 @@ def test_token_goes_to_the_registry_alone(tmp_path: Path) -> None:
         assert len(fake.seen("GET", "/token")) == 1, "a token is asked for once"
 
 
+@pytest.mark.attack("T27")
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "PUT"])
+def test_who_a_registry_leads_to_gets_no_credentials_by_asking(tmp_path: Path, auth: str, verb: str) -> None:
+    """What containerd had as CVE-2020-15157: the other side's challenge names a token service of its own."""
+    with fake_registry(auth=auth, password="other", token="other") as store, fake_registry() as fake:
+        fake.redirect_to, fake.upload_at = f"http://{store.host}", f"http://{store.host}"
+        fake.put(DATA)
+        registry = client(fake, tmp_path)
+        if verb == "HEAD":
+            assert not registry.has_blob("x", Digest.of(DATA))
+        else:
+            with pytest.raises(RegistryError, match=f"{store.host}, to where {fake.host} leads, denied access .401"):
+                read(registry, descriptor()) if verb == "GET" else registry.push_blob(
+                    "x", descriptor(b"new"), lambda: io.BytesIO(b"new")
+                )
+        assert store.log and not store.seen("GET", "/token")
+        assert {authorization for _, _, authorization in store.log} == {""}
+
+
 @pytest.mark.attack("T24")
 def test_wrong_credentials_name_the_remedy_and_not_themselves(tmp_path: Path) -> None:
     with fake_registry(auth="basic") as fake:
@@ -164,7 +184,7 @@ def test_mount_where_it_may(tmp_path: Path) -> None:
         assert f"mounted:{digest}" in fake.blobs and not fake.begun
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 405])
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 500, 501, 503])
 def test_who_may_only_push_does(tmp_path: Path, status: int) -> None:
     """A role that may not read is refused the question whether a manifest or a blob is there; the answer is not needed."""
     with fake_registry(head_status=status) as fake:
@@ -174,6 +194,14 @@ def test_who_may_only_push_does(tmp_path: Path, status: int) -> None:
         registry.put_manifest("x", "tag", b"{}", OCI_MANIFEST)
         assert registry.head_manifest("x", "tag") == Digest.of(b"{}")
         assert fake.blobs[str(Digest.of(DATA))] == DATA
+
+
+def test_question_that_leads_to_nobody_is_no_obstacle(tmp_path: Path) -> None:
+    """Storage that blobs are read from, and that this machine cannot reach, or that takes no HEAD."""
+    with fake_registry(redirect_to="http://127.0.0.1:1") as fake:
+        fake.put(DATA)
+        registry = client(fake, tmp_path)
+        assert registry.push_blob("x", descriptor(), lambda: io.BytesIO(DATA)) == "uploaded"
 
 
 def test_credentials_that_may_not_push_are_told(tmp_path: Path) -> None:
