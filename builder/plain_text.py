@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from functools import cache
 
 # ECMA-48: CSI …, then the strings OSC DCS SOS PM APC up to their end, then other escapes, then single controls
-_CONTROL = re.compile(
+_CONTROL = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
     r"|\x1b[ -/]*[0-~]?"
@@ -19,7 +19,12 @@ _MINUTE, _HOUR = 60, 3600
 def plain_line(line: str) -> str:
     """One line without control sequences; what a carriage return would overwrite is left out."""
     last = line.rstrip("\r").rpartition("\r")[2]
-    return _CONTROL.sub("", last).expandtabs(TAB_WIDTH).rstrip()
+    return _control().sub("", last).expandtabs(TAB_WIDTH).rstrip()
+
+
+@cache
+def _control() -> re.Pattern[str]:
+    return re.compile(_CONTROL)
 
 
 def plain_lines(text: str) -> list[str]:
@@ -60,6 +65,8 @@ def duration_text(seconds: float) -> str:
 
 def rfc3339(seconds: float) -> str:
     """A time as images write it, in UTC."""
+    from datetime import UTC, datetime  # to load it takes longer than a small command's own work
+
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     text = moment.strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{moment.microsecond:06d}Z".replace(".000000Z", "Z")

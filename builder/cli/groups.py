@@ -85,7 +85,7 @@ class RowsGroup(click.Group):
 
 
 def unknown_command(name: str, known: Sequence[str]) -> str:
-    """What to print_result of a command that is not there: that it is docker's and why not, or what it is like."""
+    """Say of a command that is not there: that it is docker's and why not, or what it is like."""
     if name in NOT_THERE:
         return f'"{name}" is not there yet: {NOT_THERE[name]}'
     from tiffin.builder.dockerfile.suggest import did_you_mean

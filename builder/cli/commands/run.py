@@ -8,12 +8,12 @@ from functools import cache
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.run_arguments import RunArguments
 from tiffin.builder.cli.output.console import print_error, warn
-from tiffin.builder.events import Event, WarningMessage
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.output.renderer import Renderer
+    from tiffin.builder.events import Event
 
 
 class WarningSink:
@@ -21,6 +21,8 @@ class WarningSink:
 
     def emit(self, event: Event) -> None:
         """Print a warning."""
+        from tiffin.builder.events import WarningMessage
+
         if isinstance(event, WarningMessage):
             warn(event.message)
 

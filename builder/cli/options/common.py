@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tiffin.builder.cli.options.option import Arguments, Many, Text
-from tiffin.builder.cli.output.renderer import PROGRESS_ALIASES
-from tiffin.builder.errors import UsageError
-from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.settings.access import RegistryAccess
+
+PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
 
 
 class ProgressArguments(Arguments):
@@ -32,7 +33,12 @@ class RegistryArguments(Arguments):
     )
 
     def registry_access(self) -> RegistryAccess:
-        """Return what the options print_result. Raises UsageError for a file of certificates that is not there."""
+        """Return what the options say. Raises UsageError for a file of certificates that is not there."""
+        from pathlib import Path
+
+        from tiffin.builder.errors import UsageError
+        from tiffin.builder.settings.access import RegistryAccess
+
         if self.cert and not Path(self.cert).is_file():
             raise UsageError(f"--registry-cert {self.cert} is not a file", remedy="name a PEM file of certificates")
         return RegistryAccess(insecure=self.insecure, cert=self.cert, mirrors=self.registry_mirrors)

@@ -38,7 +38,7 @@ class Option:
         self.metavar = metavar
         self.effect = effect
         self.why = why
-        self._help = help or _told(effect, why)
+        self._help = help
         self.is_refused = effect == REFUSED and not judged
         self.field = ""  # its name in the class
 
@@ -48,6 +48,8 @@ class Option:
     @property
     def help(self) -> str:
         """Return what it does."""
+        if not self._help:
+            return _told(self.effect, self.why)
         if TIERS not in self._help:
             return self._help
         from tiffin.builder.api import machine
@@ -64,7 +66,8 @@ class Option:
         names = ", ".join(sorted(self.names, key=lambda name: name.startswith("--"))) + (
             f" / {self.off}" if self.off else ""
         )
-        return f"{names} {self.metavar}" if self.metavar else names
+        metavar = self.metavar or (f"[{'|'.join(self.choices)}]" if self.choices else "")
+        return f"{names} {metavar}" if metavar else names
 
 
 class Flag(Option):
@@ -98,7 +101,7 @@ class Text(Option):
         variable: str = "",
         bare: str = "",
     ) -> None:
-        super().__init__(*names, metavar=metavar or (f"[{'|'.join(choices)}]" if choices else "TEXT"), help=help)
+        super().__init__(*names, metavar=metavar, help=help)
         self.default = default
         self.choices = choices
         self.variable = variable
@@ -188,7 +191,7 @@ class Arguments:
         self.__dict__.update(given or {}, **values)
 
     def remarks(self) -> list[str]:
-        """Return what to print_result of options that were given and have no effect."""
+        """Return what to say of options that were given and have no effect."""
         return [
             f"{row.names[0]}{'=false' if row.off and row.default else ''} has no effect: {row.why}"
             for row in self.rows

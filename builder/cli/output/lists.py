@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.errors import UsageError
@@ -72,13 +72,15 @@ def match_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
 
 def timestamp(created: str) -> float | None:
     """Seconds since 1970 of an RFC 3339 time, None for what is none."""
+    from datetime import UTC, datetime
+
     try:
         return datetime.fromisoformat(created[:19]).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
 
 
-def age_text(created: str, now: Callable[[], float] = lambda: datetime.now(UTC).timestamp()) -> str:
+def age_text(created: str, now: Callable[[], float] = time.time) -> str:
     """ "3 days ago", from an RFC 3339 time."""
     seconds = timestamp(created)
     return "N/A" if seconds is None else f"{duration_text(now() - seconds)} ago"
@@ -86,5 +88,7 @@ def age_text(created: str, now: Callable[[], float] = lambda: datetime.now(UTC).
 
 def created_text(created: str) -> str:
     """A time in the form of docker's CreatedAt."""
+    from datetime import UTC, datetime
+
     seconds = timestamp(created)
     return "N/A" if seconds is None else f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M:%S} +0000 UTC"

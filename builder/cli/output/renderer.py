@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from tiffin.builder.cli.options.common import PROGRESS_ALIASES
 from tiffin.builder.events import Event, Sink
-
-PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
 
 
 class Renderer(Sink, AbstractContextManager["Renderer"]):

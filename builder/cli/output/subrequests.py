@@ -165,7 +165,7 @@ def _need(need: Need) -> dict[str, object]:
 
 
 def _given(**fields: object) -> dict[str, object]:
-    """The fields that print_result something: buildx leaves out the others."""
+    """The fields that say something: buildx leaves out the others."""
     return {name: value for name, value in fields.items() if value}
 
 
