@@ -12,7 +12,7 @@ _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 
 def csv_pairs(text: str) -> list[tuple[str, str | None]]:
-    """The items of a comma-separated list as (lower-case name, value); None where there is no `=`.
+    """Return the items of a comma-separated list as (lower-case name, value); None where there is no `=`.
 
     Raises ValueError for an empty item, or one with a line's end in it.
     """
@@ -36,7 +36,7 @@ def csv_pairs(text: str) -> list[tuple[str, str | None]]:
 
 
 def size_bytes(text: str) -> int:
-    """Bytes, with a suffix k, m, g or t of powers of 1024; raises ValueError."""
+    """Return bytes, with a suffix k, m, g or t of powers of 1024; raises ValueError."""
     match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not match or len(match[1]) > MAX_DIGITS:
         raise ValueError(text)
@@ -47,7 +47,7 @@ def size_bytes(text: str) -> int:
 
 
 def switch(text: str) -> bool:
-    """true, false, 1, 0, or nothing for true; raises ValueError."""
+    """Parse true, false, 1, 0, or nothing for true; raises ValueError."""
     try:
         return _SWITCH[text.lower()]
     except KeyError as exc:
@@ -55,7 +55,7 @@ def switch(text: str) -> bool:
 
 
 def epoch_seconds(text: str) -> int | None:
-    """SOURCE_DATE_EPOCH: whole seconds since 1970, None for an empty text; raises ValueError."""
+    """Parse SOURCE_DATE_EPOCH: whole seconds since 1970, None for an empty text; raises ValueError."""
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 11:

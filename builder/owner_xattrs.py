@@ -1,8 +1,8 @@
 """How an inode keeps an owner, or a device node, that the kernel would not hold: as attributes of its own.
 
 So the record survives rename, link and copy-up, and goes with the inode. Layers never carry these attributes. Files and
-directories take `user.` attributes; symlinks, fifos and sockets only `security.` ones, and of those a user namespace may
-set just the capability: it means nothing to the kernel there, so an owner is kept in its four words.
+directories take `user.` attributes; symlinks, fifos and sockets only `security.` ones, and of those a user namespace
+may set just the capability: it means nothing to the kernel there, so an owner is kept in its four words.
 
 A socket stands for a device node: like a node without a driver it opens for nobody (ENXIO), so nothing is ever written
 to it or read from it, and chmod, rename and link do with it what they do with a node. Stands alone like
@@ -42,24 +42,24 @@ class Device:
 
 
 def owner_text(uid: int, gid: int) -> bytes:
-    """The value of OWNER."""
+    """Return the value of OWNER."""
     return b"%d:%d" % (uid, gid)
 
 
 def parse_owner(value: bytes) -> tuple[int, int] | None:
-    """The owner in a value of OWNER; None if it makes no sense."""
+    """Return the owner in a value of OWNER; None if it makes no sense."""
     first, colon, second = value.partition(b":")
     uid, gid = _number(first, NO_ID), _number(second, NO_ID)
     return (uid, gid) if colon and uid is not None and gid is not None else None
 
 
 def link_record(uid: int, gid: int) -> bytes:
-    """The value of CAPABILITY on a symlink or fifo that belongs to somebody."""
+    """Return the value of CAPABILITY on a symlink or fifo that belongs to somebody."""
     return _LINK.pack(CAP_REVISION_2, uid, _MARK, gid, _MARK)
 
 
 def parse_link_record(value: bytes) -> tuple[int, int] | None:
-    """The owner in a value of CAPABILITY on a symlink or fifo; None if it is no record of ours."""
+    """Return the owner in a value of CAPABILITY on a symlink or fifo; None if it is no record of ours."""
     if len(value) < _LINK.size:
         return None
     _, uid, mark, gid, second = _LINK.unpack_from(value)  # another namespace sees revision 3, a word longer
@@ -67,7 +67,8 @@ def parse_link_record(value: bytes) -> tuple[int, int] | None:
 
 
 def device_record(device: Device, uid: int = NO_ID, gid: int = NO_ID) -> bytes:
-    """The value of CAPABILITY on a socket that stands for a device node; NO_ID: it belongs to whom the inode does.
+    """Return the value of CAPABILITY on a socket that stands for a device node; NO_ID: it belongs to whom the inode
+    does.
 
     OSError for numbers that no kernel has.
     """
@@ -78,7 +79,8 @@ def device_record(device: Device, uid: int = NO_ID, gid: int = NO_ID) -> bytes:
 
 
 def parse_device_record(value: bytes) -> tuple[Device, tuple[int, int] | None] | None:
-    """The device and its owner, if one is noted, in a value of CAPABILITY on a socket; None if it is no record of ours.
+    """Return the device and its owner, if one is noted, in a value of CAPABILITY on a socket; None if it is no record
+    of ours.
 
     The mode of the node is the socket's own.
     """
@@ -93,12 +95,12 @@ def parse_device_record(value: bytes) -> tuple[Device, tuple[int, int] | None] |
 
 
 def device_text(device: Device) -> bytes:
-    """The value of DEVICE for a device node."""
+    """Return the value of DEVICE for a device node."""
     return f"{'c' if device.kind == 'char' else 'b'} {device.major}:{device.minor} {device.mode:04o}".encode()
 
 
 def parse_device(value: bytes) -> Device | None:
-    """The device in a value of DEVICE; None if it makes no sense, or would be a whiteout."""
+    """Return the device in a value of DEVICE; None if it makes no sense, or would be a whiteout."""
     words = value.split(b" ")
     kind = {b"c": "char", b"b": "block"}.get(words[0])
     if kind is None or len(words) not in (2, 3):
@@ -130,7 +132,7 @@ def give(target: int | str | bytes | os.PathLike[str], uid: int, gid: int, *, re
 
 
 def noted_owner(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Whom the file or directory at `path` belongs to by its record; None without one."""
+    """Return the owner recorded for the file or directory at `path`; None without a record."""
     try:
         return parse_owner(os.getxattr(path, OWNER, follow_symlinks=False))
     except OSError:

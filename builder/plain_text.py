@@ -17,7 +17,7 @@ _MINUTE, _HOUR = 60, 3600
 
 
 def plain_line(line: str) -> str:
-    """One line without control sequences; what a carriage return would overwrite is left out."""
+    """Return one line without control sequences; what a carriage return would overwrite is left out."""
     last = line.rstrip("\r").rpartition("\r")[2]
     return _control().sub("", last).expandtabs(TAB_WIDTH).rstrip()
 
@@ -28,12 +28,12 @@ def _control() -> re.Pattern[str]:
 
 
 def plain_lines(text: str) -> list[str]:
-    """The lines of `text`, each plain, without those that are blank."""
+    """Return the lines of `text`, each plain, without those that are blank."""
     return [plain for line in text.split("\n") if (plain := plain_line(line))]
 
 
 def size_text(size: int) -> str:
-    """A size in Docker's units: 1.23MB is 1.23 million bytes."""
+    """Return a size in Docker's units: 1.23MB is 1.23 million bytes."""
     value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
     while value >= 1000 and len(units) > 1:
         value /= 1000
@@ -42,7 +42,7 @@ def size_text(size: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A length of time in docker's words (go-units HumanDuration)."""
+    """Return a length of time in docker's words (go-units HumanDuration)."""
     whole = int(seconds)
     minutes, hours = whole // _MINUTE, int(seconds / _HOUR + 0.5)
     if whole < 1:
@@ -64,7 +64,7 @@ def duration_text(seconds: float) -> str:
 
 
 def rfc3339(seconds: float) -> str:
-    """A time as images write it, in UTC."""
+    """Return a time as images write it, in UTC."""
     from datetime import UTC, datetime  # to load it takes longer than a small command's own work
 
     moment = datetime.fromtimestamp(seconds, tz=UTC)

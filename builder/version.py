@@ -9,16 +9,16 @@ TEXTS = {"docker": "Docker version {}, build tiffin", "podman": "podman version 
 
 
 def called_name() -> str:
-    """By which name the program was called: a link to it may have docker's."""
+    """Return the name by which the program was called: a link to it may have docker's."""
     return sys.argv[0].rpartition("/")[2]
 
 
 def displayed_version() -> str:
-    """The version for programs, with ours as the build of the version that is spoken."""
+    """Return the version for programs, with ours as the build of the version that is spoken."""
     spoken = SPOKEN.get(called_name())
     return f"{spoken}+tiffin.{VERSION}" if spoken else VERSION
 
 
 def version_text() -> str:
-    """What --version prints."""
+    """Return what --version prints."""
     return TEXTS.get(called_name(), "tiffin version {}").format(displayed_version())

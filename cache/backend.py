@@ -72,7 +72,10 @@ class StepRecord:
 
 
 class StepCache(Protocol):
-    """Records by key. Look-ups leave out what is not there and raise StoreError for "could not ask"; puts are idempotent."""
+    """Records by key.
+
+    Look-ups leave out what is not there and raise StoreError for "could not ask"; puts are idempotent.
+    """
 
     @property
     def name(self) -> str: ...
@@ -101,7 +104,9 @@ class AvailableOnly:
 
 
 class Tiered:
-    """Several caches, nearest first: each is asked for what the nearer ones lacked; hits are kept in the nearer ones."""
+    """Several caches, nearest first: each is asked for what the nearer ones lacked; hits are kept in the nearer
+    ones.
+    """
 
     def __init__(self, tiers: Sequence[StepCache]) -> None:
         self._tiers = tuple(tiers)
@@ -125,7 +130,7 @@ class Tiered:
         return found
 
     def source(self, key: Digest) -> str:
-        """The name of the cache that had a key first."""
+        """Return the name of the cache that had a key first."""
         return self._sources.get(key, self._tiers[0].name)
 
     def put(self, key: Digest, record: StepRecord) -> None:

@@ -1,4 +1,5 @@
-"""Connections to web servers that are kept and used again: by all threads of a process, never by a process forked from it.
+"""Connections to web servers that are kept and used again: by all threads of a process, never by a process forked from
+it.
 
 A connection is worth as many as four round trips (TCP, TLS), so each answer is read to its end, where that is near.
 """
@@ -36,7 +37,7 @@ class Connections:
         self._local = threading.local()
 
     def session(self) -> requests.Session:
-        """This thread's session. It reads no ~/.netrc."""
+        """Return this thread's session. It reads no ~/.netrc."""
         with self._lock:
             if self._adapter is None or self._pid != os.getpid():  # what a parent opened is the parent's
                 self._pid, self._local = os.getpid(), threading.local()
@@ -56,8 +57,11 @@ class Connections:
 
 
 def plain_adapter(context_for: ContextFor | None = None, pools: Mapping[str, type] | None = None) -> BaseAdapter:
-    """What opens connections. `context_for` gives the TLS context for a host and port (requests' own trust otherwise), `pools`
-    the classes of urllib3 that make them, by scheme."""
+    """Return what opens connections.
+
+    `context_for` gives the TLS context for a host and port (requests' own trust otherwise), `pools` the classes of
+    urllib3 that make them, by scheme.
+    """
     with IMPORTING:
         from requests.adapters import HTTPAdapter
         from urllib3.exceptions import InsecureRequestWarning

@@ -1,4 +1,6 @@
-"""Cache keys: SHA-256 over a version and length-framed, named parts. The parts are kept so that a miss can be explained."""
+"""Cache keys: SHA-256 over a version and length-framed, named parts. The parts are kept so that a miss can be
+explained.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ class KeyPart(NamedTuple):
 
 
 def step_key(parts: Sequence[KeyPart]) -> Digest:
-    """The key of `parts`, in their order. A length stands before every text, so no two lists share their bytes."""
+    """Return the key of `parts`, in their order.
+
+    A length stands before every text, so no two lists share their bytes.
+    """
     hasher = hashlib.sha256(b"tiffin step %d\n" % SCHEMA)
     for part in parts:
         for text in part:

@@ -1,9 +1,9 @@
-"""Whose certificates count, and which of ours a server is shown: the one place that decides it, for registries, downloads, git
-and shared caches.
+"""Whose certificates count, and which of ours a server is shown: the one place that decides it, for registries,
+downloads, git and shared caches.
 
-Trusted are the system's store, or what SSL_CERT_FILE and SSL_CERT_DIR name instead of it (as OpenSSL and Go read them), what the
-command names (--registry-cert), and the authorities of certs.d/HOST[:PORT]/ (containers-certs.d(5), docker's too), which holds
-client certificates as well.
+Trusted are the system's store, or what SSL_CERT_FILE and SSL_CERT_DIR name instead of it (as OpenSSL and Go read them),
+what the command names (--registry-cert), and the authorities of certs.d/HOST[:PORT]/ (containers-certs.d(5), docker's
+too), which holds client certificates as well.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ class Trust:
         self._found: dict[str, HostCertificates] = {}  # by host: asked for each request, read once
 
     def context(self, hosts: Iterable[str], *, own: Iterable[str] = (), verifies: bool = True) -> SSLContext:
-        """For a connection to a server that is trusted as any of `hosts` (HOST or HOST:PORT), and is shown what certs.d holds
-        for those in `own`. Raises UsageError for files that cannot be used."""
+        """Return the context for a connection to a server that is trusted as any of `hosts` (HOST or HOST:PORT), and is
+        shown what certs.d holds for those in `own`. Raises UsageError for files that cannot be used.
+        """
         authorities = [path for host in hosts for path in self.of_host(host).files] if verifies else []
         pairs = [pair for host in own for pair in self.of_host(host).pairs]
         key = (tuple(dict.fromkeys(authorities)), tuple(dict.fromkeys(pairs)), verifies)
@@ -79,12 +80,15 @@ class Trust:
             return self._contexts[key]
 
     def context_for(self, name: str, port: int | None) -> SSLContext:
-        """For a connection to a server that nobody else vouches for."""
+        """Return the context for a connection to a server that nobody else vouches for."""
         host = host_port(name, port)
         return self.context([host], own=[host])
 
     def of_host(self, host: str) -> HostCertificates:
-        """What certs.d holds for a host; its port may be left out where it is that of https. Raises UsageError."""
+        """Return what certs.d holds for a host; its port may be left out where it is that of https.
+
+        Raises UsageError.
+        """
         with self._lock:
             if host in self._found:
                 return self._found[host]
@@ -108,7 +112,7 @@ class Trust:
         )
 
     def pem_files(self, host: str) -> list[str]:
-        """Every file with certificates that count for a host, for programs that take a file."""
+        """Return every file with certificates that count for a host, for programs that take a file."""
         found = self._everywhere()
         hashed = [path for folder in found.directories for path, is_hashed in _entries(folder) if is_hashed]
         wanted = [*found.files, *found.loose, *hashed, *self.of_host(host).files]
@@ -164,13 +168,13 @@ class Trust:
 
 
 def host_port(name: str, port: int | None) -> str:
-    """HOST or HOST:PORT; an address of IPv6 gets its brackets."""
+    """Return HOST or HOST:PORT; an IPv6 address gets its brackets."""
     host = f"[{name}]" if ":" in name else name
     return f"{host}:{port}" if port else host
 
 
 def system_authorities(environ: Mapping[str, str]) -> Authorities:
-    """The system's store, or what the environment names instead. Raises UsageError for a name of nothing."""
+    """Return the system's store, or what the environment names instead. Raises UsageError for a name of nothing."""
     files: list[str] = []
     folders: list[str] = []
     variable = next((name for name in FILE_VARIABLES if environ.get(name)), "")
@@ -199,7 +203,7 @@ def system_authorities(environ: Mapping[str, str]) -> Authorities:
 
 
 def certs_roots(environ: Mapping[str, str]) -> list[str]:
-    """Where directories HOST[:PORT] may be: the user's come first."""
+    """Return where directories HOST[:PORT] may be: the user's come first."""
     home, config = environ.get("HOME", ""), environ.get("XDG_CONFIG_HOME", "")
     configs = [path for path in (config, f"{home}/.config" if home else "") if path]
     own = [f"{path}/{name}" for path in configs for name in ("containers", "docker")]
@@ -208,7 +212,10 @@ def certs_roots(environ: Mapping[str, str]) -> list[str]:
 
 
 def read_certs(folder: str) -> HostCertificates:
-    """What one directory of certs.d holds; nothing where it is not, or may not be read. Raises UsageError for half a pair."""
+    """Return what one directory of certs.d holds; nothing where it is not, or may not be read.
+
+    Raises UsageError for half a pair.
+    """
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -230,18 +237,18 @@ def read_certs(folder: str) -> HostCertificates:
 
 
 def joined_bundle(paths: Iterable[str]) -> bytes:
-    """The certificates of several PEM files as one."""
+    """Return the certificates of several PEM files as one."""
     return b"".join(Path(path).read_bytes()[:MAX_PEM_BYTES].rstrip() + b"\n" for path in paths)
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
-    """The files of a directory, and whether OpenSSL finds them by a hash."""
+    """Return the files of a directory, and whether OpenSSL finds them by a hash."""
     with os.scandir(folder) as entries:
         return sorted((entry.path, bool(_HASHED.fullmatch(entry.name))) for entry in entries if entry.is_file())
 
 
 def _loose(folder: str) -> Iterator[str]:
-    """Files of certificates that OpenSSL does not find in a directory: nobody made the link with the hash."""
+    """Yield certificate files that OpenSSL does not find in a directory: nobody made the link with the hash."""
     found = _entries(folder)
     known = {_identity(path) for path, is_hashed in found if is_hashed}
     for path, _ in found:
@@ -269,5 +276,5 @@ def _reason(exc: Exception) -> str:
 
 
 def _no_password() -> bytes:
-    """For a key with a passphrase: nobody is asked, the key is refused."""
+    """Refuse a key with a passphrase without asking anybody."""
     return b""

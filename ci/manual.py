@@ -1,4 +1,6 @@
-"""Write what is made from the rows of the commands: docs/reference.md, or with --man DIR man pages and completion scripts."""
+"""Write what is made from the rows of the commands: docs/reference.md, or with --man DIR man pages and completion
+scripts.
+"""
 
 from __future__ import annotations
 

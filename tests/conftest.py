@@ -42,8 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Signals that a shell's background jobs ignore would be ignored by tiffin too, and what tests send would not arrive.
-    SIGTERM, like an interrupt, ends fixtures properly. Servers and tools of Debian are where a user's PATH may not lead.
+    """Signals that a shell's background jobs ignore would be ignored by tiffin too, and what tests send would not
+    arrive. SIGTERM, like an interrupt, ends fixtures properly. Servers and tools of Debian are where a user's
+    PATH may not lead.
     """
     os.environ["PATH"] = os.pathsep.join((os.environ["PATH"], *SYSTEM_PROGRAMS))
     for number in (signal.SIGQUIT, signal.SIGHUP):

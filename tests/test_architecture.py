@@ -68,6 +68,66 @@ STANDALONE = (
     "tiffin.cache.foundation.typing_shim",
     "tiffin.cache.foundation.frozen",
 )
+# with which descriptions begin, and not orders
+NOT_VERBS = frozenset(
+    [
+        "The",
+        "A",
+        "An",
+        "What",
+        "Where",
+        "When",
+        "How",
+        "Which",
+        "Who",
+        "Whose",
+        "Whom",
+        "All",
+        "Every",
+        "Each",
+        "One",
+        "Two",
+        "Both",
+        "Some",
+        "Other",
+        "Another",
+        "No",
+        "None",
+        "Nothing",
+        "Everything",
+        "Something",
+        "Those",
+        "These",
+        "This",
+        "That",
+        "It",
+        "Its",
+        "Our",
+        "Of",
+        "As",
+        "By",
+        "In",
+        "On",
+        "At",
+        "For",
+        "From",
+        "With",
+        "Without",
+        "Within",
+        "Under",
+        "Through",
+        "Up",
+        "Between",
+        "Bytes",
+        "Names",
+        "Paths",
+        "Lines",
+        "Words",
+        "Rows",
+        "Raises",
+        "JSON",
+    ]
+)
 MAX_MODULES = 13  # of a folder; one command is one module
 
 
@@ -152,6 +212,23 @@ def test_init_files_are_empty_or_docstrings() -> None:
             assert all(isinstance(node, ast.Expr) for node in body), f"{path} has code"
 
 
+def test_docstrings_of_functions_begin_with_a_verb() -> None:
+    """Ruff's D401 knows verbs in another form; this test knows what else a description begins with."""
+    wrong = []
+    for package in ("builder", "cache"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)) and not is_property(node):
+                    word = text.split()[0].strip(",.:;")
+                    if word in NOT_VERBS or not word[0].isupper():
+                        wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {word}")
+    assert wrong == []
+
+
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(isinstance(item, ast.Name) and item.id == "property" for item in node.decorator_list)
+
+
 def test_folders_are_small() -> None:
     folders = [path.parent for package in ("builder", "cache") for path in (ROOT / package).rglob("__init__.py")]
     sizes = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) - 1 for folder in folders}
@@ -161,7 +238,9 @@ def test_folders_are_small() -> None:
 
 
 def test_tiers_are_asked_what_they_can_do_and_not_for_their_names() -> None:
-    """A new tier is a file and a row: nobody else compares one, or loads one by its name (but that which runs nothing)."""
+    """A new tier is a file and a row: nobody else compares one, or loads one by its name (but that which runs
+    nothing).
+    """
     folder = "tiffin.builder.sandbox.tiers"
     objects = {
         f"{folder}.{path.stem}"

@@ -1,4 +1,6 @@
-"""What tests share is made once: xdist keeps the tests of a group on one worker, as its name in their ids tells it to."""
+"""What tests share is made once: xdist keeps the tests of a group on one worker, as its name in their ids tells it
+to.
+"""
 
 from __future__ import annotations
 

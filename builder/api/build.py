@@ -253,7 +253,7 @@ def _local_cache(session: Session, layers: LayerStore) -> StepCache:
 
 
 def _explainer(session: Session, shared: SharedCaches | None) -> Explainer:
-    """Made before anything runs: of the records there are now."""
+    """Make the explainer before anything runs, from the records there are now."""
     from tiffin.builder.solver.explain import Explainer
     from tiffin.cache.store.local import LocalCache
 
@@ -352,7 +352,9 @@ def _plan_options(
 
 
 def _epoch(options: BuildOptions) -> int | None:
-    """The time of everything made: from the output, the options, or SOURCE_DATE_EPOCH; the Dockerfile may have one."""
+    """Return the time of everything made: from the output, the options, or SOURCE_DATE_EPOCH; the Dockerfile may have
+    one.
+    """
     given = {spec.epoch for spec in options.outputs if spec.epoch is not None}
     if len(given) > 1:
         raise UsageError("the outputs want different times", remedy="use one source-date-epoch for all")
@@ -373,7 +375,7 @@ def _compression(options: BuildOptions) -> Compression | None:
 
 
 def _source_access(options: BuildOptions) -> Access:
-    """How ADD and contexts reach servers."""
+    """Return how ADD and contexts reach servers."""
     from tiffin.builder.settings.registries import read_registry_options
     from tiffin.builder.sources.remote_sources import Access
 
@@ -389,7 +391,7 @@ def _source_access(options: BuildOptions) -> Access:
 
 
 def _configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
-    """What `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
+    """Return what `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
     folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
     if not Path(folder, "config.json").exists():  # most have none, and what reads it takes time to load
         return {}

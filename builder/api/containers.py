@@ -14,7 +14,10 @@ from tiffin.cache.store.snapshots import Snapshots
 
 
 def export(name: str, output: str, stdout: BinaryIO, session: Session) -> None:
-    """Write the file system of a container, which may have ended, as a tar, "-" for `stdout`. Raises ImageError, SandboxError."""
+    """Write the file system of a container, which may have ended, as a tar, "-" for `stdout`.
+
+    Raises ImageError, SandboxError.
+    """
     containers = Containers(session.state)
     with session.state.lock("prune", shared=True):
         state = containers.find(name)

@@ -26,7 +26,10 @@ class ImageFiles:
         self._name = name
 
     def stat(self, path: str) -> Entry:
-        """Return what the image says of a file: kind, mode, uid, gid, size in bytes, mtime_ns. Raises ImageError for none."""
+        """Return what the image says of a file: kind, mode, uid, gid, size in bytes, mtime_ns.
+
+        Raises ImageError for none.
+        """
         entry = self._tree.lookup(self._tree.resolve(path.strip("/")) or ROOT)
         if entry is None:
             raise ImageError(f"{self._name} has no {path}", remedy="list its directory to see what there is")
@@ -51,7 +54,10 @@ class ImageFiles:
 def open_image(
     name: str, session: Session, sink: Sink | None = None, registry: RegistryAccess | None = None
 ) -> Iterator[ImageFiles]:
-    """Open an image that is here; a layer that is not is fetched from its registry. Raises ImageError, RegistryError, StoreError."""
+    """Open an image that is here; a layer that is not is fetched from its registry.
+
+    Raises ImageError, RegistryError, StoreError.
+    """
     image = session.store.find(name)
     layers = session.layers(lambda: session.remote(sink or NullSink(), registry or RegistryAccess()))
     chain = base_chain(image)

@@ -29,7 +29,10 @@ class Moved:
 
 
 def pull(name: str, session: Session, sink: Sink, registry: RegistryAccess, platform: Platform | None = None) -> Moved:
-    """Download an image with all its layers; `platform` None is this machine's. Raises ImageError, RegistryError, StoreError."""
+    """Download an image with all its layers; `platform` None is this machine's.
+
+    Raises ImageError, RegistryError, StoreError.
+    """
     wanted = platform or Platform.local()
     remote = session.remote(sink, registry)
     reference = Reference.parse(remote.alias(name))
@@ -51,12 +54,18 @@ def push(name: str, destination: str, session: Session, sink: Sink, registry: Re
 
 
 def load(source: Path | None, stdin: BinaryIO, session: Session) -> Iterator[StoredImage]:
-    """Take the images of an archive or a layout directory, None for an archive on `stdin`. Raises ImageError, StoreError."""
+    """Take the images of an archive or a layout directory, None for an archive on `stdin`.
+
+    Raises ImageError, StoreError.
+    """
     yield from Loader(session.state, session.blobs, session.store).load(source, stdin)
 
 
 def save(names: Sequence[str], output: str, stdout: BinaryIO, session: Session) -> None:
-    """Write images to one archive, "-" for `stdout`: an OCI layout that docker load reads too. Raises ImageError, StoreError."""
+    """Write images to one archive, "-" for `stdout`: an OCI layout that docker load reads too.
+
+    Raises ImageError, StoreError.
+    """
     chosen = []
     for text in names:
         image = session.store.find(text)

@@ -35,7 +35,9 @@ Progress = Callable[[], AbstractContextManager[Sink]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a command ended: its exit code, 128 and the signal where one ended it; 126 or 127 with a `message` where it never began."""
+    """How a command ended: its exit code, 128 and the signal where one ended it; 126 or 127 with a `message` where it
+    never began.
+    """
 
     exit_code: int
     message: str = ""
@@ -44,8 +46,8 @@ class RunResult:
 def run(options: RunOptions, session: Session, sink: Sink, progress: Progress | None = None) -> RunResult:
     """Run an image's command in a new container, with this process's streams.
 
-    `sink` receives warnings; `progress` makes the sink of a pull, which is closed before the command begins. Raises TiffinError, whose
-    exit code is Docker's for a container that never started.
+    `sink` receives warnings; `progress` makes the sink of a pull, which is closed before the command begins. Raises
+    TiffinError, whose exit code is Docker's for a container that never started.
     """
     try:
         return _Run(options, session, sink, progress or (lambda: nullcontext(sink))).run()
@@ -224,8 +226,8 @@ class _Run:
     def _trees(self, made: _Prepared, container: Container, *, emulated: bool = False) -> Sequence[Path]:
         """Return the unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
 
-        Where layers cannot be mounted over each other: the container's own directory with a copy of them all. `emulated`:
-        those for a sandbox of one id, in the place of others.
+        Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
+        `emulated`: those for a sandbox of one id, in the place of others.
         """
         from tiffin.cache.store.snapshots import BlobRef, Snapshots
 
@@ -256,7 +258,9 @@ class _Run:
     # -- the image -----------------------------------------------------------------------------------------------------
 
     def _is_listed(self) -> bool:
-        """Whether the list of images has this very name, so that there will be nothing to pull; a look at its text alone."""
+        """Whether the list of images has this very name, so that there will be nothing to pull; a look at its text
+        alone.
+        """
         if self._options.pull in ("always", "newer") or self._options.platform:
             return False
         from tiffin.builder.oci.reference import Reference
@@ -327,7 +331,7 @@ class _Run:
 
 
 def _alias(name: str) -> Reference | None:
-    """What a short name stands for, None if for itself."""
+    """Return what a short name stands for, None if for itself."""
     from tiffin.builder.oci.reference import Reference
     from tiffin.builder.settings.registries import read_mirrors
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Options of one run. `container`: of the container itself, or what reads them: it is called once, beside the making of the
-    namespace. `pull` is one of tiffin.builder.settings.pull_policy.POLICIES; `groups` are further ones of the user, by name or number.
+    """Options of one run.
+
+    `container`: of the container itself, or what reads them: it is called once, beside the making of the namespace.
+    `pull` is one of tiffin.builder.settings.pull_policy.POLICIES; `groups` are further ones of the user, by name or
+    number.
     """
 
     image: str

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One command's view of the state directory: `root`, or where there is none the usual one of the user. `warn` is told what is
-    amiss in it and stops nothing.
+    """One command's view of the state directory: `root`, or where there is none the usual one of the user. `warn` is
+    told what is amiss in it and stops nothing.
     """
 
     def __init__(self, root: str | Path | None = None, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -85,7 +85,9 @@ class Session:
         return ImageStore(self.state, self.blobs, lambda: self.table)
 
     def remote(self, sink: Sink, access: RegistryAccess, peers: Sequence[str] = ()) -> Remote:
-        """Return the registries as `access` reaches them; `peers` are builders to ask first, as are those of $TIFFIN_CACHE_PEERS."""
+        """Return the registries as `access` reaches them; `peers` are builders to ask first, as are those of
+        $TIFFIN_CACHE_PEERS.
+        """
         from tiffin.builder.image.remote import Remote
         from tiffin.builder.settings.access import PEERS_VARIABLE, TOKEN_VARIABLE
         from tiffin.builder.settings.registries import read_registry_options
@@ -103,7 +105,7 @@ class Session:
         return remote
 
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:
-        """The layers; blobs that are missing come through `remote`, made when first needed."""
+        """Return the layers; blobs that are missing come through `remote`, made when first needed."""
         from tiffin.builder.image.layers import LayerStore
         from tiffin.cache.store.snapshots import Snapshots
 
@@ -118,7 +120,10 @@ class Session:
         return found
 
     def launch(self, *, once: bool = False) -> Launcher:
-        """What starts sandboxes; to be called while the process has one thread. `once`: there will be one run."""
+        """Return what starts sandboxes; to be called while the process has one thread.
+
+        `once`: there will be one run.
+        """
         from tiffin.builder.sandbox.launch import Launcher
 
         return Launcher.start(once=once)
@@ -145,8 +150,11 @@ class Session:
         *,
         keep: tuple[int, int] | None = None,
     ) -> Isolation:
-        """The best tier, or the one forced, its user namespace entered; NONE where none runs commands. `meanwhile` is for
-        tiffin.builder.sandbox.userns.enter; it does not run where there is no namespace to enter. `keep`: the caller's ids inside."""
+        """Return the best tier, or the one forced, its user namespace entered; NONE where none runs commands.
+
+        `meanwhile` is for tiffin.builder.sandbox.userns.enter; it does not run where there is no namespace to enter.
+        `keep`: the caller's ids inside.
+        """
         if self._isolation is not None:
             return self._entered_again(self._isolation, isolation, meanwhile, keep)
         from tiffin.builder.sandbox import userns

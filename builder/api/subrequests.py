@@ -72,7 +72,10 @@ def explain(options: BuildOptions, session: Session, sink: Sink) -> list[str]:
 
 
 def list_targets(options: BuildOptions, session: Session, sink: Sink) -> tuple[list[Target], bytes]:
-    """Return the stages that can be built and the text of the Dockerfile. Raises DockerfileError for one that cannot be read."""
+    """Return the stages that can be built and the text of the Dockerfile.
+
+    Raises DockerfileError for one that cannot be read.
+    """
     from tiffin.builder.plan.stages import read_stages
 
     with prepared(options, session, sink) as prepared_build:

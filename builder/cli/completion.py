@@ -121,6 +121,6 @@ def _containers(root: str | None) -> Iterator[Candidate]:
 
 
 def _session(root: str | None) -> Session | None:
-    """A session where there is a state directory: none is made for a completion."""
+    """Return a session where there is a state directory: none is made for a completion."""
     session = Session(root)
     return session if session.has_state() else None

@@ -15,7 +15,7 @@ COLUMNS = 80  # click breaks lines for narrower terminals
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    """What to print for a question that is easily answered; None for all others."""
+    """Return what to print for a question that is easily answered; None for all others."""
     match list(arguments):
         case ["version"]:
             return VERSION_TEXT
@@ -28,7 +28,7 @@ def answer(arguments: Sequence[str]) -> str | None:
 
 
 def help_text() -> str:
-    """The help of the program, as click writes it."""
+    """Return the help of the program, as click writes it."""
     from tiffin.builder.cli.tree import ABOUT, ProgramArguments, sections
 
     options = {row.spelling(): row.help for row in ProgramArguments.rows}

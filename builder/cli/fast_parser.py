@@ -1,6 +1,7 @@
 """Command lines that are read without click, which takes longer to import than Python to start.
 
-It reads the rows that click's objects are made of. Where a line holds more (help, mistakes, what has to be refused), click reads it.
+It reads the rows that click's objects are made of. Where a line holds more (help, mistakes, what has to be refused),
+click reads it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ _HOST_NETWORK = "there are no networks to manage; see --network of tiffin run"
 NOT_THERE = {  # commands of docker: why they are not there
     **dict.fromkeys(
         (
-            "attach", "commit", "cp", "create", "diff", "events", "exec", "kill", "logs", "pause", "port", "rename", "restart",
+            "attach", "commit", "cp", "create", "diff", "events", "exec", "kill", "logs", "pause", "port", "rename",
+            "restart",
             "start", "stats", "stop", "top", "unpause", "update", "wait",
         ),
         _BACKGROUND,

@@ -14,7 +14,9 @@ _HELP = "Show this message and exit."
 
 
 def commands(group: tree.Path = ()) -> Iterator[tuple[tree.Path, Row]]:
-    """Yield every command with its words, groups before what they hold; other names of the same commands are left out."""
+    """Yield every command with its words, groups before what they hold; other names of the same commands are left
+    out.
+    """
     for name, row in tree.members(group).items():
         yield (*group, name), row
         if not isinstance(row, Command):

@@ -44,7 +44,9 @@ def command_of(words: Sequence[str]) -> tuple[Command, Sequence[str]] | None:
 
 
 def members(group: Path = ()) -> dict[str, Row]:
-    """Return what a group holds, by the word that follows the group's, in the order of help; of several names the first."""
+    """Return what a group holds, by the word that follows the group's, in the order of help; of several names the
+    first.
+    """
     listed: dict[str, Row] = {}
     for path, row in rows().items():
         if path and path[:-1] == group and not row.is_hidden and row not in listed.values():
@@ -60,7 +62,9 @@ def sections() -> Iterator[tuple[str, dict[str, str]]]:
 
 @cache
 def rows() -> dict[Path, Row]:
-    """Return every command and group by its words, other names too: sections in their order, names in the alphabet's."""
+    """Return every command and group by its words, other names too: sections in their order, names in the
+    alphabet's.
+    """
     found = [row for name in _modules() for row in _rows_of(name)]
     found.sort(key=lambda row: (SECTIONS.index(row.section), row.words))
     result: dict[Path, Row] = {row.words: row for row in found}

@@ -59,12 +59,12 @@ class ContainerState:
     finished: float = 0.0
 
     def encode(self) -> bytes:
-        """JSON."""
+        """Return the state as JSON."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, sort_keys=True).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> ContainerState:
-        """Raises CorruptError for anything else."""
+        """Raise CorruptError for anything else."""
         try:
             members = json.loads(data)
             for name in ("command", "layers", "ports"):
@@ -171,7 +171,7 @@ class Containers:
                 os.close(lock)
 
     def states(self) -> list[ContainerState]:
-        """All containers, newest first; damaged ones are left out."""
+        """Return all containers, newest first; damaged ones are left out."""
         found = []
         for folder in self._folders():
             with contextlib.suppress(CorruptError):
@@ -181,7 +181,7 @@ class Containers:
         return sorted(found, key=lambda state: state.created, reverse=True)
 
     def find(self, text: str) -> ContainerState:
-        """By name, id or the beginning of an id; raises ImageNotFoundError or UsageError."""
+        """Find a container by name, id or the beginning of an id; raises ImageNotFoundError or UsageError."""
         states = self.states()
         hits = [state for state in states if state.name == text] or [s for s in states if s.id.startswith(text)]
         if len(hits) > 1:
@@ -191,7 +191,7 @@ class Containers:
         return hits[0]
 
     def upper(self, identity: str) -> Path:
-        """What was changed in it; where layers are not mounted, the whole root."""
+        """Return what was changed in it; where layers are not mounted, the whole root."""
         return self._folder(identity) / "upper"
 
     def is_alive(self, identity: str) -> bool:
@@ -224,7 +224,10 @@ class Containers:
                 remove_tree(folder)
 
     def sweep(self, *, stopped: bool) -> list[str]:
-        """Remove dead containers: those run with --rm, with `stopped` all. What resists is left for another time. Their ids."""
+        """Remove dead containers: those run with --rm, with `stopped` all.
+
+        What resists is left for another time. Their ids.
+        """
         removed = []
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
             for folder in self._dead(stopped=stopped) if free else []:
@@ -245,7 +248,10 @@ class Containers:
         return [self._folder(name) for name in os.listdir(self._state.containers)]
 
     def _dead(self, *, stopped: bool) -> list[Path]:
-        """Folders nobody holds that may go. One without a state was left half made or half removed."""
+        """Return the folders that nobody holds and that may go.
+
+        One without a state was left half made or half removed.
+        """
         found = []
         for folder in self._folders():
             with _try_lock(folder) as free:
@@ -261,7 +267,7 @@ class Containers:
         return found
 
     def _make(self, state: ContainerState) -> tuple[int, Container]:
-        """The folder, and the descriptor that holds its lock."""
+        """Return the folder, and the descriptor that holds its lock."""
         folder = self._folder(state.id)
         with self._state.lock(FOLDERS_LOCK), disk_errors(folder):
             container = Container(folder=folder, state=replace(state, name=self._free_name(state.name)))
@@ -329,7 +335,7 @@ def _read(folder: Path) -> ContainerState | None:
 
 
 def _write(folder: Path, state: ContainerState) -> None:
-    """Not synced: what a crash of the machine loses here is no more than a record of something that ended with it."""
+    """Write without syncing: a crash of the machine also ends what this record describes."""
     temporary = folder / ".state.json"
     with disk_errors(folder):
         temporary.write_bytes(state.encode())
@@ -337,7 +343,7 @@ def _write(folder: Path, state: ContainerState) -> None:
 
 
 def _process_start(pid: int) -> str:
-    """What tells a process from others that have or had its number, "" if it is not there."""
+    """Return what tells a process from others that have or had its number, "" if it is not there."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # that of the numbers seen here
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:

@@ -14,7 +14,7 @@ Variable = tuple[str, str | None]  # None takes the variable away
 
 
 def parse_variables(texts: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> tuple[Variable, ...]:
-    """--env-file lines, then -e; a name alone has the value it has in `environ`, or none. Raises UsageError."""
+    """Parse --env-file lines, then -e; a name alone has the value it has in `environ`, or none. Raises UsageError."""
     result: list[Variable] = []
     for name in files:
         result += read_file(name, environ)
@@ -27,7 +27,7 @@ def parse_variables(texts: Sequence[str], files: Sequence[str], environ: Mapping
 
 
 def read_file(name: str, environ: Mapping[str, str]) -> list[Variable]:
-    """The lines of an --env-file: NAME=VALUE as it stands, no quotes, no expansion; # begins a comment line.
+    """Return the lines of an --env-file: NAME=VALUE as it stands, no quotes, no expansion; # begins a comment line.
 
     A name alone has the value it has in `environ`, or is left out.
     """
@@ -39,7 +39,7 @@ def read_file(name: str, environ: Mapping[str, str]) -> list[Variable]:
 
 
 def _lines(name: str, option: str) -> Iterator[tuple[str, str | None]]:
-    """Names and values of a file; None for a name alone."""
+    """Yield names and values of a file; None for a name alone."""
     try:
         text = Path(name).read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except OSError as exc:
@@ -61,7 +61,7 @@ def _lines(name: str, option: str) -> Iterator[tuple[str, str | None]]:
 def environment(
     image: Sequence[str], given: Sequence[Variable], *, home: str, hostname: str, tty: bool
 ) -> tuple[str, ...]:
-    """Docker's defaults, then what the image sets, then what the user does, as NAME=VALUE."""
+    """Return the environment as NAME=VALUE: Docker's defaults, then the image's values, then the user's."""
     env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if tty:
         env["TERM"] = "xterm"
@@ -79,7 +79,7 @@ def environment(
 
 
 def parse_host(text: str) -> tuple[str, str]:
-    """--add-host NAME:ADDRESS or NAME=ADDRESS; raises UsageError."""
+    """Parse --add-host NAME:ADDRESS or NAME=ADDRESS; raises UsageError."""
     equals, colon = text.find("="), text.find(":")
     cut = min(position for position in (equals, colon, len(text)) if position >= 0)
     name, address = text[:cut], text[cut + 1 :].removeprefix("[").removesuffix("]")
@@ -91,7 +91,7 @@ def parse_host(text: str) -> tuple[str, str]:
 
 
 def parse_labels(texts: Sequence[str], files: Sequence[str]) -> dict[str, str]:
-    """--label-file lines, then -l; a name alone has an empty value. Raises UsageError."""
+    """Parse --label-file lines, then -l; a name alone has an empty value. Raises UsageError."""
     result: dict[str, str] = {}
     for name in files:
         result |= {label: value or "" for label, value in _lines(name, "--label-file")}

@@ -1,4 +1,6 @@
-"""The file system of a container as a tar: its layers and what was changed in it, owners and all, without what was mounted."""
+"""The file system of a container as a tar: its layers and what was changed in it, owners and all, without what was
+mounted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""--memory, --cpus and --pids-limit of a container: control groups where there are any, else the nearest thing, in words."""
+"""--memory, --cpus and --pids-limit of a container: control groups where there are any, else the nearest thing, in
+words.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Confinement:
 
 
 def parse_limits(*, memory: str, swap: str, cpus: str, pids: int) -> Limits:
-    """The options as limits, by Docker's rules. Raises UsageError."""
+    """Return the options as limits, by Docker's rules. Raises UsageError."""
     memory_bytes = parse_size(memory) if memory else 0
     if memory and memory_bytes < MIN_MEMORY_BYTES:
         raise UsageError(f"--memory {memory} is less than a container can have", remedy="give at least 6m")
@@ -87,7 +89,9 @@ def _with_substitutes(groups: Groups, limits: Limits) -> Confinement:
 
 
 def begin_in_scope(limits: Limits, environ: Mapping[str, str]) -> None:
-    """Where only systemd may make groups: begin this very command anew in a scope of the user's, and not return."""
+    """Start this very command again in a scope of the user's systemd, where only systemd may make groups; never returns
+    then.
+    """
     if not limits.controllers() or environ.get(IN_SCOPE):
         return
     helper = next((path for path in SYSTEMD_RUN if os.access(path, os.X_OK)), "")

@@ -46,7 +46,7 @@ def is_writable_bind(mount: Mount) -> bool:
 
 
 def parse_volume(text: str, *, directory: str) -> Mount:
-    """-v HOST:PATH[:ro], -v NAME:PATH[:ro], -v PATH; HOST relative to `directory`. Raises UsageError."""
+    """Parse -v HOST:PATH[:ro], -v NAME:PATH[:ro], -v PATH; HOST relative to `directory`. Raises UsageError."""
     what = f'-v "{text}"'
     parts = text.split(":")
     if len(parts) > 3 or not all(parts):
@@ -70,7 +70,7 @@ def parse_volume(text: str, *, directory: str) -> Mount:
 
 
 def parse_mount(text: str, *, directory: str) -> Mount:
-    """--mount type=bind|volume|tmpfs,…; the type is volume if there is none, as in Docker. Raises UsageError."""
+    """Parse --mount type=bind|volume|tmpfs,…; the type is volume if there is none, as in Docker. Raises UsageError."""
     what = f'--mount "{text}"'
     fields = _fields(text, what)
     kind = fields.pop("type", "volume")
@@ -103,7 +103,7 @@ def parse_mount(text: str, *, directory: str) -> Mount:
 
 
 def parse_tmpfs(text: str) -> Tmpfs:
-    """--tmpfs PATH[:size=…,mode=…]; raises UsageError."""
+    """Parse --tmpfs PATH[:size=…,mode=…]; raises UsageError."""
     what = f'--tmpfs "{text}"'
     path, _, rest = text.partition(":")
     size, mode = 0, DEFAULT_TMPFS_MODE
@@ -119,7 +119,7 @@ def parse_tmpfs(text: str) -> Tmpfs:
 
 
 def parse_size(text: str) -> int:
-    """Bytes, with a suffix k, m or g of powers of 1024; raises UsageError."""
+    """Return bytes, with a suffix k, m or g of powers of 1024; raises UsageError."""
     try:
         return size_bytes(text)
     except ValueError as exc:
@@ -127,7 +127,7 @@ def parse_size(text: str) -> int:
 
 
 def ordered(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
-    """Parents before what is mounted below them; raises UsageError for two mounts on one path."""
+    """Sort parents before what is mounted below them; raises UsageError for two mounts on one path."""
     seen: set[str] = set()
     for mount in mounts:
         if mount.path in seen:
@@ -137,7 +137,7 @@ def ordered(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
 
 
 def parent_of(mount: Mount, others: Iterable[Mount]) -> Mount | None:
-    """The innermost of `others` that `mount` lies below, or None."""
+    """Return the innermost of `others` that `mount` lies below, or None."""
     above = [other for other in others if mount.path.startswith(other.path.rstrip("/") + "/")]
     return max(above, key=lambda other: len(other.path), default=None)
 
@@ -166,7 +166,7 @@ def _is_propagated(propagation: Sequence[str], what: str) -> bool:
 
 
 def _existing_bind(source: str, path: str, read_only: bool, what: str, directory: str) -> Bind:
-    """Unlike -v, --mount makes no missing directory."""
+    """Make a bind mount whose source must exist: unlike -v, --mount makes no missing directory."""
     if not source:
         raise UsageError(f"{what} names no source", remedy="add source=PATH")
     host_path = os.path.normpath(os.path.join(directory, source))

@@ -33,7 +33,7 @@ class Reach:
 
 
 def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Digest], user: User) -> Reach:
-    """Of a container of these layers, which are unpacked, whose command is run as `user`. Raises SandboxError."""
+    """Return the reach of a container of these unpacked layers whose command runs as `user`. Raises SandboxError."""
     uid_limit, gid_limit = isolation.limits_of_ids
     cause, device = "", ""
     if user.uid >= uid_limit or max((user.gid, *user.groups)) >= gid_limit:
@@ -65,16 +65,20 @@ def emulates_none(isolation: Isolation) -> str:
 
 
 def device_refusal(device: str, reason: str) -> tuple[str, str]:
-    """The same of a device node, which no user namespace has, however many ids."""
+    """Return the same of a device node, which no user namespace has, however many ids."""
     return (
-        f'the device node "{device}" cannot be had here: no user namespace has device nodes, and they cannot be emulated '
-        f"({reason})",
+        (
+            f'the device node "{device}" cannot be had here: no user namespace has device nodes, and they cannot be'
+            f" emulated ({reason})"
+        ),
         "run it where a user namespace can be made; tiffin info says what lifts the isolation",
     )
 
 
 def refusal_of(cause: str, limits: tuple[int, int], reason: str) -> tuple[str, str]:
-    """What to say, and the remedy, where something that is to be seen cannot be, and must not be shown otherwise."""
+    """Return what to say, and the remedy, where something that is to be seen cannot be, and must not be shown
+    otherwise.
+    """
     uid, gid = (limit - 1 for limit in limits)
     return (
         f"{cause} cannot be had here: the id map ends at {uid}:{gid}, and owners cannot be emulated ({reason})",

@@ -31,7 +31,9 @@ class RootView:
         return resolve_links(path, self._link_text)
 
     def host_path(self, path: str) -> str | None:
-        """Where a file, or the uppermost part of a directory, lies on this machine; `path` has no symlinks but last."""
+        """Return where a file, or the uppermost part of a directory, lies on this machine; `path` has no symlinks but
+        last.
+        """
         found = self._find(path)
         return found[0] if found else None
 
@@ -41,7 +43,7 @@ class RootView:
         return found is not None and stat.S_ISDIR(os.lstat(found).st_mode)
 
     def read_file(self, path: str) -> bytes | None:
-        """The content of a small regular file, symlinks followed inside the root; None for anything else."""
+        """Return the content of a small regular file, symlinks followed inside the root; None for anything else."""
         found = self.host_path(self.resolve(path))
         if found is None or not stat.S_ISREG(os.lstat(found).st_mode):
             return None
@@ -51,7 +53,7 @@ class RootView:
         return data if len(data) <= MAX_SMALL_FILE_BYTES else None
 
     def children(self, path: str) -> Iterator[str]:
-        """The names in a directory, sorted."""
+        """Yield the names in a directory, sorted."""
         names: dict[str, bool] = {}
         for directory in self._find(path) or ():
             with os.scandir(directory) as items:
@@ -95,7 +97,9 @@ class RootView:
             return None
 
     def _find(self, path: str) -> list[str] | None:
-        """All directories that are merged at `path`, top first, or the one thing that is there; None for nothing."""
+        """Return all directories that are merged at `path`, top first, or the one thing that is there; None for
+        nothing.
+        """
         found = list(self._trees)
         for part in path.split("/"):
             if part in ("", ROOT):
@@ -141,7 +145,7 @@ def _copy_content(source: str, target: Path) -> None:
 
 
 def _copy_metadata(source: str, st: os.stat_result, target: Path) -> None:
-    """Owner first: changing it clears set-id bits and capabilities."""
+    """Copy the owner first: changing it clears set-id bits and capabilities."""
     os.chown(target, st.st_uid, st.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(st.st_mode):
         os.chmod(target, stat.S_IMODE(st.st_mode))

@@ -82,7 +82,7 @@ class ContainerOptions:
 
 
 def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
-    """Docker's rule: a given entrypoint drops the image's CMD; given arguments replace it. Raises UsageError."""
+    """Apply Docker's rule: a given entrypoint drops the image's CMD; given arguments replace it. Raises UsageError."""
     if options.entrypoint is not None:
         argv = (*((options.entrypoint,) if options.entrypoint else ()), *options.command)
     else:
@@ -93,7 +93,7 @@ def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
 
 
 def network_of(options: ContainerOptions, config: RunConfig) -> Network:
-    """The network of a container and what connects it. Raises SandboxError."""
+    """Return the network of a container and what connects it. Raises SandboxError."""
     if options.network != "private" and not options.ports and not options.publish_all:
         return Network(kind=options.network)
     from tiffin.builder.containers.network.networks import connect
@@ -120,7 +120,7 @@ def make_spec(
     emulated: bool = False,
     opens: bool = False,
 ) -> SandboxSpec:
-    """The sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console.
+    """Return the sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console.
 
     `emulated` and `opens` as in SandboxSpec.
     """
@@ -196,7 +196,7 @@ def _is_shown(mount: Mount) -> bool:
 
 
 def choose_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:
-    """Docker's defaults with --cap-add and --cap-drop; ALL is every one, and comes first. Raises UsageError."""
+    """Return Docker's defaults with --cap-add and --cap-drop; ALL is every one, and comes first. Raises UsageError."""
     added, dropped = [_capability(name) for name in add], [_capability(name) for name in drop]
     chosen = set(CAPABILITIES if ALL in added else () if ALL in dropped else DEFAULT_CAPABILITIES)
     chosen |= set(added)
@@ -239,7 +239,7 @@ class Forwarder:
         self._had_terminal = False
 
     def to(self, running: Running) -> None:
-        """From now on to `running`."""
+        """Forward to `running` from now on."""
         self._running = running
         self._had_terminal = _has_terminal()
         for number in self._early:
@@ -258,7 +258,7 @@ class Forwarder:
             signal.signal(number, handler)
 
     def received(self, number: int, frame: FrameType | None) -> None:
-        """The handler."""
+        """Handle a signal."""
         if self._running is not None:
             self._running.kill(self._meant(number))
         elif callable(before := self._before.get(number)):
@@ -267,7 +267,7 @@ class Forwarder:
             self._early.append(number)
 
     def _meant(self, number: int) -> int:
-        """What to send for it."""
+        """Return what to send for it."""
         if number in TERMINATIONS:
             self._terminations += 1
             if self._terminations >= TERMINATIONS_TO_KILL:
@@ -290,7 +290,7 @@ def _has_terminal() -> bool:
 
 @contextlib.contextmanager
 def forwarded_signals() -> Iterator[Forwarder]:
-    """Within, signals go to the command."""
+    """Forward signals to the command inside the block."""
     forwarder = Forwarder()
     forwarder.begin()
     try:

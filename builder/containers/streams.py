@@ -1,7 +1,8 @@
-"""The standard streams of a container, as docker and podman give them: what the command may open by name (/dev/stderr) again.
+"""The standard streams of a container, as docker and podman give them: what the command may open by name (/dev/stderr)
+again.
 
-A socket cannot be opened, a pipe or terminal of another user may not be, and opening a file again would begin at its start.
-In the place of such a stream the command gets a pipe of our own, and what goes through it is copied.
+A socket cannot be opened, a pipe or terminal of another user may not be, and opening a file again would begin at its
+start. In the place of such a stream the command gets a pipe of our own, and what goes through it is copied.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Streams:
             os.close(reader)
 
     def opened(self, spec: SandboxSpec) -> tuple[int, int, int]:
-        """The streams of the command of `spec`, whose root is there."""
+        """Return the streams of the command of `spec`, whose root is there."""
         self._spec = spec if spec.named_streams else None
         stdin, stdout = self._stdin(), self._output(STDOUT)
         if self._is_given(STDERR) or not os.path.sameopenfile(STDOUT, STDERR):

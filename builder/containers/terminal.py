@@ -52,11 +52,11 @@ class Terminal:
         return os.ttyname(self.inner)
 
     def opened(self, _: SandboxSpec) -> tuple[int, int, int]:
-        """What goes to the container as its streams."""
+        """Return what goes to the container as its streams."""
         return (self.inner,) * 3
 
     def drain(self) -> None:
-        """Nothing: `join` left nothing behind."""
+        """Do nothing: `join` left nothing behind."""
 
     def join(self, _: Running) -> None:
         """Copy both ways until nothing holds the inner end any more, which the container must have by now."""
@@ -128,7 +128,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def _raw(fd: int) -> Iterator[None]:
-    """A terminal hands every key on as it is; what it was before comes back in any case."""
+    """Put a terminal into raw mode for the block, and restore its modes in any case."""
     if not os.isatty(fd):
         yield
         return
@@ -142,7 +142,7 @@ def _raw(fd: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _as_written(fd: int) -> Iterator[None]:
-    """A terminal shows what comes as it is: line ends were made by the inner one."""
+    """Show what comes as it is: the inner terminal made the line ends already."""
     if not os.isatty(fd):
         yield
         return

@@ -65,7 +65,7 @@ def prepare_mounts(
 
 
 def named_volume(state: StateDir, volume: Volume, place: str, root: RootView) -> Path:
-    """The directory of a volume; made from what the image has at `place` if it is new."""
+    """Return the directory of a volume; made from what the image has at `place` if it is new."""
     volumes = state.mounts / "volumes"
     path = volumes / volume.name
     if path.is_dir():
@@ -98,7 +98,7 @@ def _fill(path: Path, place: str, root: RootView, *, copies: bool) -> None:
 
 
 def _bind(mount: Bind) -> Bind:
-    """-v makes a missing directory, as in Docker; the link it may be is followed now and not in the sandbox."""
+    """Bind a directory for -v, which makes a missing one as in Docker; a link is followed now, not in the sandbox."""
     path = Path(mount.host_path)
     if not path.exists():
         with disk_errors(path):

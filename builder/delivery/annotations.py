@@ -35,7 +35,7 @@ class Annotations:
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Annotations:
-        """Raises UsageError naming the annotation at fault."""
+        """Raise UsageError naming the annotation at fault."""
         found: list[Annotation] = []
         for text in need_text(texts, "--annotation"):
             match = _PREFIX.fullmatch(text.partition("=")[0])
@@ -48,7 +48,7 @@ class Annotations:
         return cls(found)
 
     def of(self, kind: str, platform: Platform | None = None) -> dict[str, str]:
-        """The annotations of the documents of a kind, for one platform."""
+        """Return the annotations of the documents of a kind, for one platform."""
         return {
             item.key: item.value
             for item in self._found

@@ -99,7 +99,7 @@ def parse_output(text: str) -> OutputSpec:
 
 
 def parse_outputs(texts: Sequence[str]) -> tuple[OutputSpec, ...]:
-    """All outputs of a command; at most one may go to stdout."""
+    """Return all outputs of a command; at most one may go to stdout."""
     specs = tuple(parse_output(text) for text in texts)
     if sum(spec.dest == STDOUT for spec in specs) > 1:
         raise UsageError("two outputs go to stdout", remedy="give one of them a file")
@@ -107,7 +107,7 @@ def parse_outputs(texts: Sequence[str]) -> tuple[OutputSpec, ...]:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """Comma-separated NAME=VALUE with CSV quoting, as buildx reads it."""
+    """Return comma-separated NAME=VALUE with CSV quoting, as buildx reads it."""
     result: dict[str, str] = {}
     try:
         pairs = csv_pairs(text)

@@ -1,4 +1,6 @@
-"""What becomes of a finished build: images, indexes of several platforms, archives, directories, and the files of results."""
+"""What becomes of a finished build: images, indexes of several platforms, archives, directories, and the files of
+results.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,10 @@ LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """What a build made. `image_id`: the digest of the configuration, of several platforms that of the index; `digest`: that of the
-    manifest or index, None where no image was wanted; `metadata`: what --metadata-file holds, by buildx's names.
+    """What a build made.
+
+    `image_id`: the digest of the configuration, of several platforms that of the index; `digest`: that of the manifest
+    or index, None where no image was wanted; `metadata`: what --metadata-file holds, by buildx's names.
     """
 
     image_id: Digest
@@ -60,7 +64,7 @@ class Outputs:
     annotations: Annotations
 
     def write(self) -> None:
-        """Raises StoreError, RegistryError, UsageError."""
+        """Raise StoreError, RegistryError, UsageError."""
         for spec in self.specs:
             match spec.kind:
                 case "image" | "registry":
@@ -73,13 +77,13 @@ class Outputs:
                     self._export(spec)
 
     def _image_id(self) -> Digest:
-        """The digest of the configuration; of several platforms, that of the index."""
+        """Return the digest of the configuration; of several platforms, that of the index."""
         if self.several:
             return Digest.of(self.index().encode())
         return Digest.of(self.builds[0][1].config_bytes)
 
     def index(self) -> Index:
-        """The index of all platforms (image-spec image-index.md)."""
+        """Return the index of all platforms (image-spec image-index.md)."""
         return Index(
             manifests=tuple(
                 Descriptor(
@@ -129,14 +133,17 @@ class Outputs:
         return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))
 
     def _bring_layers(self) -> None:
-        """Layers of a base that nothing had to read yet."""
+        """Fetch the layers of a base that nothing had to read yet."""
         refs = (ref for _, built in self.builds for ref in built.layer_refs)
         missing = [ref for ref in refs if not self.blobs.has(ref.digest)]
         if missing:
             self.remote().fetch_all(missing)
 
     def _keep(self, spec: OutputSpec) -> list[StoredImage]:
-        """The images in the local store. One that is only pushed stays out of it where a shared cache has its layers."""
+        """Return the images in the local store.
+
+        One that is only pushed stays out of it where a shared cache has its layers.
+        """
         store, names = self.store, self._names(spec)
         refs = [ref for _, built in self.builds for ref in built.layer_refs]
         shared = {ref.digest for ref in self.layers.remote_blobs.values()}

@@ -13,7 +13,7 @@ _MAX_CHARS = 100  # no duration needs more; keeps the numbers small
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds; raises DockerfileError without a span."""
+    """Return the nanoseconds of a Go duration; raises DockerfileError without a span."""
     from fractions import Fraction
 
     sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
@@ -29,7 +29,7 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(value: int) -> str:
-    """As Go prints it: 90 s is `1m30s`, zero is `0s`."""
+    """Format nanoseconds as Go prints them: 90 s is `1m30s`, zero is `0s`."""
     if value == 0:
         return "0s"
     if value < 0:

@@ -34,7 +34,7 @@ class Lexer:
         self.escape = escape
 
     def process_word(self, word: str, env: Mapping[str, str], unset: set[str] | None = None) -> str:
-        """The value of `word`, blanks included; raises DockerfileError without a span.
+        """Return the value of `word`, blanks included; raises DockerfileError without a span.
 
         Names that `env` lacks are added to `unset`, also where an operator gives a default, and before an error.
         """
@@ -43,11 +43,14 @@ class Lexer:
         return _Expander(word, env, self.escape, unset=unset).run().text
 
     def process_words(self, text: str, env: Mapping[str, str]) -> list[str]:
-        """The words of `text`, split after expansion: a variable may hold several. Raises as process_word does."""
+        """Return the words of `text`, split after expansion: a variable may hold several.
+
+        Raises as process_word does.
+        """
         return list(self.expand(text, env).words)
 
     def expand(self, text: str, env: Mapping[str, str]) -> Expansion:
-        """All there is to know of an expansion; raises as process_word does."""
+        """Return all there is to know of an expansion; raises as process_word does."""
         return _Expander(text, env, self.escape).run()
 
     def expand_body(self, text: str, env: Mapping[str, str], unset: set[str] | None = None) -> str:
@@ -166,7 +169,7 @@ class _Expander:
         return result
 
     def _name(self) -> str:
-        """A name, a run of digits or one special character, else nothing."""
+        """Return a name, a run of digits or one special character, else nothing."""
         start = self._at
         if self._peek().isdecimal():
             while self._peek().isdecimal():
@@ -237,7 +240,7 @@ class _Expander:
         return _substituted(re.compile(_regex(pattern, greedy=True), re.DOTALL), replacement, value, everywhere)
 
     def _pattern(self, text: str) -> list[str | None]:
-        """A pattern's characters, None for `*` and "" for `?`; escapes are resolved."""
+        """Return a pattern's characters, None for `*` and "" for `?`; escapes are resolved."""
         tokens: list[str | None] = []
         index = 0
         while index < len(text):
@@ -263,7 +266,8 @@ class _Expander:
 
 
 def _regex(pattern: list[str | None], *, greedy: bool) -> str:
-    """The regular expression of a pattern, made so that it never goes back over what a `*` but the last has taken.
+    """Return the regular expression of a pattern, made so that it never goes back over what a `*` but the last has
+    taken.
 
     That changes no result: the leftmost place for what stands between two stars is as good as any other.
     """

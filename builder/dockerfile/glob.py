@@ -37,7 +37,7 @@ def is_literal(pattern: str) -> bool:
 
 
 def path_regex(pattern: str) -> str:
-    """The regular expression (for DOTALL) of a pattern in which `**` is any number of directories, also none.
+    """Return the regular expression (for DOTALL) of a pattern in which `**` is any number of directories, also none.
 
     `**` at the end takes everything; `**` at the beginning of otherwise plain text takes any beginning (`**.go`).
     Raises DockerfileError without a span.
@@ -72,7 +72,7 @@ def _path(pattern: str) -> re.Pattern[str]:
 
 
 def _sequence(tokens: list[_Token]) -> str:
-    """Tokens without `**`. Between two stars the leftmost match is as good as any, so it is never given back.
+    """Translate tokens without `**`. Between two stars the leftmost match is as good as any, so it is never given back.
 
     A class may match a slash, which a star does not; then all ways are tried.
     """
@@ -123,7 +123,7 @@ def _tokens(pattern: str, *, tree: bool) -> list[_Token]:
 
 
 def _class(pattern: str, index: int) -> tuple[str, int]:
-    """The regular expression for the class that begins after `[` at `index`, and where it ends."""
+    """Return the regular expression for the class that begins after `[` at `index`, and where it ends."""
     negated = pattern.startswith("^", index)
     index += negated
     items = ""

@@ -40,7 +40,10 @@ class Heredoc:
 
 
 def find_markers(text: str, *, shell: bool) -> tuple[Marker, ...]:
-    """The heredoc markers in the words of an instruction; none when a quote stays open. `shell`: this is a RUN."""
+    """Return the heredoc markers in the words of an instruction; none when a quote stays open.
+
+    `shell`: this is a RUN.
+    """
     if "<<" not in text:
         return ()
     found: list[Marker] = []
@@ -81,7 +84,10 @@ def _marker(text: str, start: int, *, shell: bool) -> Marker | None:
 
 
 def _word(text: str, index: int, *, shell: bool) -> tuple[int, str, bool]:
-    """Where the word at `index` ends, the word without quotes, and whether it had any. An open quote is no word."""
+    """Return where the word at `index` ends, the word without quotes, and whether it had any.
+
+    An open quote is no word.
+    """
     name, quoted = "", False
     while index < len(text):
         char = text[index]
@@ -104,7 +110,7 @@ def _word(text: str, index: int, *, shell: bool) -> tuple[int, str, bool]:
 
 
 def _after_quote(text: str, start: int) -> int:
-    """The index after the quote that closes the one at `start`, -1 when none does."""
+    """Return the index after the quote that closes the one at `start`, -1 when none does."""
     quote = text[start]
     index = start + 1
     while index < len(text):
@@ -115,7 +121,7 @@ def _after_quote(text: str, start: int) -> int:
 
 
 def _after_arithmetic(text: str, start: int) -> int:
-    """The index after `$((…))`; just after its first character when it does not close with both parentheses."""
+    """Return the index after `$((…))`; just after its first character when it does not close with both parentheses."""
     depth = 0
     for index in range(start, min(len(text), start + _MAX_ARITHMETIC_CHARS)):
         if text[index] == "(":

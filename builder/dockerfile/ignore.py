@@ -1,6 +1,7 @@
 """Docker's .dockerignore: patterns anchored at the root, the last match wins, a matched directory covers what it holds.
 
-Semantics of moby/patternmatcher (`MatchesUsingParentResults`, by which BuildKit walks) and its ignore file reader; glob.py tells two differences.
+Semantics of moby/patternmatcher (`MatchesUsingParentResults`, by which BuildKit walks) and its ignore file reader;
+glob.py tells two differences.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ class _Run:
 class IgnoreRules:
     """The patterns of one ignore file.
 
-    They are tried in order, and what matched a directory matches all below it; that is remembered, so that a walk asks each
-    name only for itself. An exception that would change nothing for a directory (`!d` while `d` is not ignored) is not tried
-    on it: `**/*.md` and `!d` leave d/b.md ignored, `*` and `!d` bring it back. An exclusion that matches last always counts
-    (`d`, `!d/a`, `d`), where BuildKit makes an empty file.
+    They are tried in order, and what matched a directory matches all below it; that is remembered, so that a walk asks
+    each name only for itself. An exception that would change nothing for a directory (`!d` while `d` is not ignored) is
+    not tried on it: `**/*.md` and `!d` leave d/b.md ignored, `*` and `!d` bring it back. An exclusion that matches last
+    always counts (`d`, `!d/a`, `d`), where BuildKit makes an empty file.
     """
 
     def __init__(self, rules: Sequence[IgnoreRule]) -> None:
@@ -82,7 +83,9 @@ class IgnoreRules:
 
     @classmethod
     def of_patterns(cls, patterns: Iterable[str], flag: str) -> IgnoreRules:
-        """The rules of --exclude: no comments, and a leading slash matches nothing; raises ContextError naming `flag`."""
+        """Return the rules of --exclude: no comments, and a leading slash matches nothing; raises ContextError naming
+        `flag`.
+        """
         rules = [rule for text in patterns for rule in _rules(text.strip(), 0, flag)]
         return cls([rule for rule in rules if not rule.written.lstrip("! ").startswith("/")])
 
@@ -105,7 +108,7 @@ class IgnoreRules:
         return any(number > deciding and _reaches_below(pattern, parts) for number, pattern in self._below)
 
     def rule_for(self, path: str) -> IgnoreRule | None:
-        """The rule that decides on `path`, for messages; None when none matches."""
+        """Return the rule that decides on `path`, for messages; None when none matches."""
         deciding = self._deciding(path)
         if deciding < 0:
             return None
@@ -115,7 +118,7 @@ class IgnoreRules:
         return next(rule for rule in rules if any(match_path(rule.pattern, candidate) for candidate in above))
 
     def _deciding(self, path: str) -> int:
-        """The number of the last run that matches `path`, -1 for none."""
+        """Return the number of the last run that matches `path`, -1 for none."""
         parent, _, name = path.rpartition("/")
         above = self._directories.get(parent)
         if above is None:
@@ -126,7 +129,7 @@ class IgnoreRules:
         return self._matching(path, name, above).bit_length() - 1
 
     def _matching(self, path: str, name: str, above: int) -> int:
-        """The runs that match `path`, a bit for each, given those that matched the directory `above` it."""
+        """Return the runs that match `path`, a bit for each, given those that matched the directory `above` it."""
         found, ignored = 0, False
         for number, run in enumerate(self._runs):
             if above >> number & 1 or ((ignored or not run.negated) and run.matches(path, name)):
@@ -136,7 +139,7 @@ class IgnoreRules:
 
 
 def _rules(line: str, number: int, file: str) -> list[IgnoreRule]:
-    """The rule of a line, if it has one."""
+    """Return the rule of a line, if it has one."""
     try:
         rule = _parse_line(line, number)
     except DockerfileError as exc:

@@ -93,7 +93,7 @@ class _Reader:
                 self.errors.append(DockerfileError(message, span=span, remedy="split the line"))
 
     def directives(self) -> dict[str, Directive]:
-        """`# key=value` lines at the very top; the first line that is none ends them."""
+        """Return `# key=value` lines at the very top; the first line that is none ends them."""
         result: dict[str, Directive] = {}
         for index, line in enumerate(self._physical):
             match = _DIRECTIVE.fullmatch(line.strip())
@@ -132,7 +132,9 @@ class _Reader:
         return tuple(result)
 
     def _logical(self, continued: re.Pattern[str], escape: str, comments: tuple[str, ...]) -> LogicalLine | None:
-        """The instruction that begins here, with its heredocs; None when nothing remains of it or it is faulty."""
+        """Return the instruction that begins here, with its heredocs; None when nothing remains of it or it is
+        faulty.
+        """
         first = self._at
         parts: list[str] = []
         has_empty = False
@@ -164,7 +166,7 @@ class _Reader:
         )
 
     def _heredocs(self, text: str, escape: str, first: int) -> tuple[Heredoc, ...] | None:
-        """The bodies that follow the instruction, None when one does not end."""
+        """Return the bodies that follow the instruction, None when one does not end."""
         match = _WITH_HEREDOC.match(text) if "<<" in text else None
         if not match:
             return ()
@@ -185,7 +187,7 @@ class _Reader:
         return tuple(bodies)
 
     def _body(self, marker: Marker, *, keep_returns: bool) -> Heredoc | None:
-        """The lines up to the terminator. A carriage return is content for COPY and breaks any script of RUN."""
+        """Return the lines up to the terminator. A carriage return is content for COPY and breaks any script of RUN."""
         content: list[str] = []
         raw: list[str] = []
         while self._at < len(self._physical):
@@ -219,7 +221,7 @@ class _Reader:
         return not message
 
     def _span(self, first: int, end: int) -> Span:
-        """The lines from index `first` up to `end`; what is no UTF-8 is shown as question marks."""
+        """Return the lines from index `first` up to `end`; what is no UTF-8 is shown as question marks."""
         text = "\n".join(line.rstrip("\r") for line in self._physical[first:end])
         text = text if text.isascii() else text.encode("utf-8", "replace").decode()
         return Span(file=self._file, first_line=first + 1, last_line=end, text=text)
@@ -229,7 +231,7 @@ class _Reader:
 
 
 def _without_marker(text: str) -> tuple[str, bool]:
-    """The instruction without Makisu's mark at its end, and whether it had one."""
+    """Return the instruction without Makisu's mark at its end, and whether it had one."""
     if "#!" not in text:
         return text, False
     plain = _COMMIT_MARK.sub("", text)

@@ -1,6 +1,7 @@
 """Build checks that need nothing but the parsed file; names and wording are BuildKit's (docs.docker.com/build-checks).
 
-Checks that need values are found while planning: `instructions.findings`, `solver.global_args`, and ignored files by `solver.checks`.
+Checks that need values are found while planning: `instructions.findings`, `solver.global_args`, and ignored files by
+`solver.checks`.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ _BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f"
 
 
 def check_options(dockerfile: Dockerfile, override: str | None = None) -> CheckOptions:
-    """The options of the file, or `override` in their place (BUILDKIT_DOCKERFILE_CHECK). Raises DockerfileError."""
+    """Return the options of the file, or `override` in their place (BUILDKIT_DOCKERFILE_CHECK).
+
+    Raises DockerfileError.
+    """
     if override is not None:
         return CheckOptions.parse(override)
     if dockerfile.check is None:
@@ -69,7 +73,7 @@ def check_options(dockerfile: Dockerfile, override: str | None = None) -> CheckO
 
 
 def lint(dockerfile: Dockerfile, options: CheckOptions) -> tuple[LintWarning, ...]:
-    """All findings that are not skipped, in the order of lines."""
+    """Return all findings that are not skipped, in the order of lines."""
     found = [
         warning
         for check in CHECKS
@@ -81,7 +85,7 @@ def lint(dockerfile: Dockerfile, options: CheckOptions) -> tuple[LintWarning, ..
 
 
 def filtered(dockerfile: Dockerfile, options: CheckOptions, found: Iterable[LintWarning]) -> tuple[LintWarning, ...]:
-    """Those of `found` (by checks that need values) that neither the options nor a comment skips, each once."""
+    """Return those of `found` (by checks that need values) that neither the options nor a comment skips, each once."""
     nodes = {node.span: node for node in dockerfile.instructions}
     return tuple(
         warning

@@ -53,7 +53,7 @@ def named(nodes: Iterable[Instruction], *keywords: str) -> Iterator[Instruction]
 
 
 def names_of(node: Instruction) -> list[str]:
-    """The names an ARG or ENV sets; none when it is malformed, which its own class tells."""
+    """Return the names an ARG or ENV sets; none when it is malformed, which its own class tells."""
     try:
         if node.keyword == "ARG":
             return [name for name, _ in parse_args(node.value, node.escape)]

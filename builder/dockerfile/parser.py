@@ -41,8 +41,8 @@ class Instruction:
     """One instruction as written; nothing is expanded.
 
     `value` is the text after the flags, `raw` the text after the keyword, `json` the words of the JSON form or None,
-    `written` the keyword as it stands in the file, `comments` the lines directly above, `empty_until` the last line of a
-    continuation with a blank line inside (0: no blank line), `commit` whether Makisu's `#!COMMIT` stood at its end.
+    `written` the keyword as it stands in the file, `comments` the lines directly above, `empty_until` the last line of
+    a continuation with a blank line inside (0: no blank line), `commit` whether Makisu's `#!COMMIT` stood at its end.
     """
 
     keyword: str
@@ -119,7 +119,7 @@ def parse(data: bytes, file: str, *, keep_faults: bool = False) -> Dockerfile:
 
 
 def together(errors: Sequence[DockerfileError]) -> DockerfileError | DockerfileErrors:
-    """One error for all of `errors`, in the order of lines."""
+    """Return one error for all of `errors`, in the order of lines."""
     ordered = sorted(errors, key=lambda error: error.span.first_line if error.span else 0)
     return ordered[0] if len(ordered) == 1 else DockerfileErrors(ordered)
 
@@ -159,7 +159,7 @@ def _in_trigger(error: DockerfileError, span: Span) -> DockerfileError:
 
 
 def _split(lines: Lines) -> list[tuple[str, str]]:
-    """Keyword and value of every logical line, by dockerfile-parse."""
+    """Split the file into the keyword and value of every logical line, by dockerfile-parse."""
     from dockerfile_parse import DockerfileParser
 
     text = "".join(f"{line.text} {END_MARK}\n" for line in lines.lines)
@@ -204,7 +204,7 @@ def _check_trigger(line: LogicalLine, raw: str, escape: str) -> None:
 
 
 def _json(keyword: str, value: str, line: LogicalLine) -> tuple[str, ...] | None:
-    """The words of the JSON form, for the keywords that have one; heredocs only stand in the plain form."""
+    """Return the words of the JSON form, for the keywords that have one; heredocs only stand in the plain form."""
     if keyword == "HEALTHCHECK":
         kind, value = (*value.split(None, 1), "", "")[:2]
         if kind.upper() != "CMD":

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: str, candidates: Sequence[str]) -> str:
-    """`did you mean "X"?`, or nothing when no candidate is near."""
+    """Return `did you mean "X"?`, or nothing when no candidate is near."""
     near = nearest(word, candidates)
     return f'did you mean "{near}"?' if near else ""
 
 
 def almost(word: str, candidates: Iterable[str]) -> str:
-    """The candidate nearest to `word` by fewer than three edits, the first of equals; nothing if it is one itself."""
+    """Return the candidate nearest to `word` by fewer than three edits, the first of equals; nothing if it is one
+    itself.
+    """
     found, least = "", 3
     for candidate in candidates:
         if candidate == word:
@@ -24,7 +26,9 @@ def almost(word: str, candidates: Iterable[str]) -> str:
 
 
 def _edits(first: str, second: str, enough: int) -> int:
-    """How many insertions, deletions and replacements lead from one to the other; `enough` or more are not counted out."""
+    """Return how many insertions, deletions and replacements lead from one to the other; `enough` or more are not
+    counted out.
+    """
     if abs(len(first) - len(second)) >= enough:
         return enough
     row = list(range(len(second) + 1))
@@ -36,7 +40,7 @@ def _edits(first: str, second: str, enough: int) -> int:
 
 
 def nearest(word: str, candidates: Sequence[str]) -> str:
-    """The candidate that is like `word`, or nothing."""
+    """Return the candidate that is like `word`, or nothing."""
     if not word:
         return ""
     from difflib import get_close_matches

@@ -23,12 +23,12 @@ class NameValue(NamedTuple):
 
 
 def split_words(text: str, escape: str = "\\") -> list[str]:
-    """Words separated by blanks outside quotes; quotes and escapes stay in them. An open quote runs to the end."""
+    """Split at blanks outside quotes; quotes and escapes stay in the words. An open quote runs to the end."""
     return [text[start:end] for start, end in _word_spans(text, escape)]
 
 
 def split_flags(text: str, escape: str = "\\") -> tuple[tuple[tuple[str, str | None], ...], str]:
-    """The leading `--name[=value]` words without quotes, and the text after them; `--` alone ends the flags."""
+    """Return the leading `--name[=value]` words without quotes, and the text after them; `--` alone ends the flags."""
     flags: list[tuple[str, str | None]] = []
     rest = text.lstrip()
     while rest.startswith("--"):
@@ -43,7 +43,9 @@ def split_flags(text: str, escape: str = "\\") -> tuple[tuple[tuple[str, str | N
 
 
 def json_words(text: str) -> tuple[str, ...] | None:
-    """The words of a JSON array of strings, or None for the plain form; an array of others raises DockerfileError."""
+    """Return the words of a JSON array of strings, or None for the plain form; an array of others raises
+    DockerfileError.
+    """
     if not text.startswith("["):
         return None
     try:
@@ -60,7 +62,10 @@ def json_words(text: str) -> tuple[str, ...] | None:
 
 
 def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[NameValue, ...]:
-    """The pairs of ENV or LABEL; the old form `NAME the rest` is one pair. Raises DockerfileError without a span."""
+    """Return the pairs of ENV or LABEL; the old form `NAME the rest` is one pair.
+
+    Raises DockerfileError without a span.
+    """
     words = split_words(text, escape)
     if not words:
         raise DockerfileError(f"{keyword} requires at least one argument", remedy=f"write {keyword} NAME=VALUE")
@@ -89,7 +94,7 @@ def is_legacy_form(text: str, escape: str = "\\") -> bool:
 
 
 def parse_args(text: str, escape: str = "\\") -> tuple[tuple[str, str | None], ...]:
-    """ARG's names, each with its default or None. Raises DockerfileError without a span."""
+    """Return ARG's names, each with its default or None. Raises DockerfileError without a span."""
     result: list[tuple[str, str | None]] = []
     for word in split_words(text, escape):
         name, equals, value = word.partition("=")
@@ -100,7 +105,7 @@ def parse_args(text: str, escape: str = "\\") -> tuple[tuple[str, str | None], .
 
 
 def _word_spans(text: str, escape: str) -> Iterator[tuple[int, int]]:
-    """Where words begin and end. An escape hides the character after it, but not in single quotes."""
+    """Yield where words begin and end. An escape hides the character after it, but not in single quotes."""
     start, quote, index = -1, "", 0
     while index < len(text):
         char = text[index]
@@ -122,7 +127,7 @@ def _word_spans(text: str, escape: str) -> Iterator[tuple[int, int]]:
 
 
 def _unquoted(word: str, escape: str) -> str:
-    """`word` without its quotes and escapes; nothing is expanded."""
+    """Return `word` without its quotes and escapes; nothing is expanded."""
     plain, quote, index = "", "", 0
     while index < len(word):
         char = word[index]

@@ -28,7 +28,7 @@ class CopiedRoot:
         self._stack = stack
 
     def accept(self, diff_id: Digest) -> None:
-        """What the step changed has become that layer."""
+        """Record that what the step changed has become that layer."""
         self.layers = (*self.layers, diff_id)
         self.is_sound = True
 
@@ -53,7 +53,7 @@ class CopiedRoots:
 
     @contextmanager
     def take(self, chain: Chain) -> Iterator[CopiedRoot]:
-        """A root with the layers of `chain`. It is kept if the step's changes are accepted, else removed."""
+        """Yield a root with the layers of `chain`. It is kept if the step's changes are accepted, else removed."""
         root = self._best(tuple(layer.diff_id for layer in chain))
         try:
             root.is_sound = False
@@ -69,7 +69,7 @@ class CopiedRoots:
                 root.remove()
 
     def _best(self, wanted: tuple[Digest, ...]) -> CopiedRoot:
-        """The idle root that has most of the layers, else a new one."""
+        """Return the idle root that has most of the layers, else a new one."""
         with self._lock:
             fitting = [root for root in self._idle if wanted[: len(root.layers)] == root.layers]
             if fitting:

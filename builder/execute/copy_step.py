@@ -37,7 +37,7 @@ class Clock:
 
 
 def workdir_changes(op: WorkdirOp, destination: LayerTree, clock: Clock, span: Span) -> list[Change]:
-    """The directories WORKDIR makes; none if it is there."""
+    """Return the directories WORKDIR makes; none if it is there."""
     path = destination.resolve(op.path.strip("/"))
     existing = destination.lookup(path)
     if existing is not None and existing.kind == "dir":
@@ -66,7 +66,7 @@ def copy_changes(
     scratch: Path,
     span: Span,
 ) -> list[Change]:
-    """What COPY or ADD changes. Without --chown owners are the source's, which in a context is root."""
+    """Return what COPY or ADD changes. Without --chown owners are the source's, which in a context is root."""
     owner = None
     if op.chown:
         owner = resolve_owner(op.chown, _nobody if op.link else destination.read_file, span=span)
@@ -88,7 +88,7 @@ def copy_changes(
 
 
 def _nobody(_: str) -> bytes | None:
-    """The passwd file of a layer that knows nothing of what is below it."""
+    """Return the passwd file of a layer that knows nothing of what is below it."""
     return None
 
 
@@ -107,7 +107,7 @@ def _bytes_opener(file: InlineFile) -> Callable[[], BinaryIO]:
 
 
 def _is_archive(source: SourceTree, item: Selected) -> bool:
-    """By content, as Docker does: a tar, plain or compressed."""
+    """Whether a file is a tar, plain or compressed, by its content, as Docker decides it."""
     if item.entry.kind != "file" or not item.entry.size:
         return False
     with source.opener(item.entry)() as stream:

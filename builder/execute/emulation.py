@@ -69,11 +69,14 @@ class Emulator:
         return self.is_at_hand and bool(demands.beyond(self.limits) or demands.device)
 
     def chain_goes_beyond(self, chain: Chain) -> bool:
-        """The same of layers, as far as they were looked into."""
+        """Return the same of layers, as far as they were looked into."""
         return self.is_at_hand and any(map(self.goes_beyond, self._layers.demands(layer.diff_id for layer in chain)))
 
     def demanded(self, op: RunOp, chain: Chain, sources: Mapping[Origin, Chain], span: Span) -> Emulation:
-        """What the layers below a RUN and its mounts need, as far as is known before it is begun. Raises BuildError."""
+        """Return what the layers below a RUN and its mounts need, as far as is known before it is begun.
+
+        Raises BuildError.
+        """
         seen = [layer.diff_id for layers in (chain, *sources.values()) for layer in layers]
         demands = self._layers.demands(seen)
         owned = next((found for item in demands if (found := item.beyond(self.limits))), None)
@@ -94,7 +97,9 @@ class Emulator:
         return Emulation(owners=bool(cause), opens=bool(device), cause=cause)
 
     def check_user(self, uid: int, gids: Sequence[int], emulation: Emulation, span: Span) -> None:
-        """Raise StepAbandoned if the command is to begin as somebody whom its sandbox does not know; BuildError if none does."""
+        """Raise StepAbandoned if the command is to begin as somebody whom its sandbox does not know; BuildError if none
+        does.
+        """
         if emulation.owners or (uid < self.limits[0] and max(gids) < self.limits[1]):
             return
         if self.is_at_hand:
@@ -103,7 +108,7 @@ class Emulator:
             raise refusal(f"user {uid}:{max(gids)}", self.limits, emulates_none(self._isolation), span)
 
     def more(self, emulation: Emulation, wish: StepAbandoned, name: str, span: Span) -> Emulation:
-        """What a step is run again with that asked for more. Raises BuildError where there is no more."""
+        """Return what a step is run again with that asked for more. Raises BuildError where there is no more."""
         if isinstance(wish, UnexpectedOwners):
             return wish.emulation
         if self._isolation.tier.refuses_owners:
@@ -132,7 +137,7 @@ class Emulator:
             self._sink.emit(InfoMessage(message=text))
 
     def _mounted(self, op: RunOp) -> str:
-        """A mount of the step that belongs to somebody beyond the limits, in words."""
+        """Return a mount of the step that belongs to somebody beyond the limits, in words."""
         caches = CacheMounts(self._state, self._isolation.emulated_idmap_tag or self._isolation.idmap_tag)
         for mount, uid, gid in _owners_of_mounts(op, caches):
             if uid >= self.limits[0] or gid >= self.limits[1]:
@@ -140,7 +145,7 @@ class Emulator:
         return ""
 
     def _refuse(self, cause: str, device: str, span: Span) -> None:
-        """In a chroot of a pod: nobody emulates there."""
+        """Refuse a step in a chroot of a pod: nothing emulates owners there."""
         if cause:
             raise refusal(cause, self.limits, emulates_none(self._isolation), span)
         if device and self._isolation.has_part_of_ids:
@@ -149,7 +154,7 @@ class Emulator:
 
 
 def refusal(what: str, limits: Limits, reason: str, span: Span | None) -> BuildError:
-    """The error for a step that would see, or make, other owners than its image has."""
+    """Return the error for a step that would see, or make, other owners than its image has."""
     message, remedy = refusal_of(what, limits, reason)
     return BuildError(message, span=span, remedy=remedy)
 

@@ -219,7 +219,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     @contextmanager
     def _mounted(self, task: StepTask, request: RunRequest) -> Iterator[tuple[SandboxSpec, PreparedMounts]]:
-        """The sandbox of a step, and what is mounted there for its time."""
+        """Yield the sandbox of a step, and what is mounted there for its time."""
         assert self._step_context.runner is not None and self._step_context.emulator is not None
         trees = {origin: (self._tree(chain), chain) for origin, chain in task.sources.items()}
         self._ask_again(task, request.op, request.emulation)
@@ -324,7 +324,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         return None if self._step_context.epoch is None else self._step_context.epoch * NANOSECONDS
 
     def _tree(self, chain: Chain) -> LayerTree:
-        """The merged view of `chain`, from its tables."""
+        """Return the merged view of `chain`, from its tables."""
         members = self._members
         assert members is not None
 

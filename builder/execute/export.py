@@ -24,7 +24,7 @@ DIRECTORY_MODE = 0o755  # of the directory of a platform
 
 @contextlib.contextmanager
 def changes_of(chain: Chain, layers: LayerStore, state: StateDir) -> Iterator[list[Change]]:
-    """Every path of the stack of layers as a change over nothing."""
+    """Yield every path of the stack of layers as a change over nothing."""
     tree = MergedTree([layers.ensure_index(layer.diff_id, layer.blob) for layer in chain])
     with state.scratch("export") as scratch, Members(layers, scratch) as members:
         yield merged_changes(tree, lambda found: lambda: members.open(chain[found.layer], found.entry))
@@ -49,7 +49,9 @@ def _below(directory: str, changes: Sequence[Change]) -> Iterator[Change]:
 
 
 def export_directory(chain: Chain, layers: LayerStore, state: StateDir, dest: Path) -> None:
-    """Write the file system into `dest`, as files of whoever runs this; what is there stays, equal names are replaced."""
+    """Write the file system into `dest`, as files of whoever runs this; what is there stays, equal names are
+    replaced.
+    """
     with disk_errors(dest):
         dest.mkdir(parents=True, exist_ok=True)
         directories = []

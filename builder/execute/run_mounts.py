@@ -164,7 +164,9 @@ class MountPreparer:
     def _open_caches(
         self, op: RunOp, trees: Mapping[Origin, tuple[LayerTree, Chain]], stack: ExitStack, span: Span
     ) -> dict[tuple[str, str], Path]:
-        """The directory of each id and beginning, taken once and in one order, so that no two steps wait for each other."""
+        """Return the directory of each id and beginning, taken once and in one order, so that no two steps wait for
+        each other.
+        """
         result: dict[tuple[str, str], Path] = {}
         store = CacheMounts(self.state, self.layers.snapshots.idmap_tag)
         mounts: dict[tuple[str, str], list[CacheMount]] = {}
@@ -243,7 +245,7 @@ class MountPreparer:
         return Bind(host_path=os.fspath(socket), path=mount.target)
 
     def _copy(self, tree: SourceTree, chosen: Selected, mount: BindMount, place: Path) -> Bind:
-        """A copy that is thrown away with the step."""
+        """Return a copy that is thrown away with the step."""
         _materialize(tree, chosen, place, records=self.layers.records)
         host_path = place if chosen.entry.kind == "dir" else place / "file"
         return Bind(host_path=os.fspath(host_path), path=mount.target, read_only=not mount.writable)
@@ -280,7 +282,9 @@ class MountPreparer:
 
 
 def _in_place(mount: BindMount, source: DirectoryTree, entry: Entry) -> Mount:
-    """Show a part of a context where it lies; the way to it is walked when it is mounted, and no link on it followed."""
+    """Show a part of a context where it lies; the way to it is walked when it is mounted, and no link on it
+    followed.
+    """
     root, path = os.fspath(source.root), "" if entry.path == ROOT else entry.path
     if mount.writable:
         return Layers(path=mount.target, lower_dirs=(root,), source=path, is_directory=True, writable=True)
@@ -308,7 +312,7 @@ def _is_directory(mount: Mount) -> bool:
 
 
 def _chosen(tree: SourceTree, source: str, span: Span) -> Selected:
-    """What `source` (absolute in its tree) is, links followed."""
+    """Return what `source` (absolute in its tree) is, links followed."""
     path = tree.resolve(source.strip("/") or ROOT)
     if path == ROOT:
         return Selected(name="", entry=new_entry(ROOT, "dir", NEW_DIRECTORY_MODE))
@@ -340,7 +344,7 @@ def _materialize(tree: SourceTree, chosen: Selected, place: Path, *, records: bo
 
 
 def _identity(mount: CacheMount, trees: Mapping[Origin, tuple[LayerTree, Chain]]) -> tuple[str, str]:
-    """What tells one cache from others: its id, and what it begins with."""
+    """Return what tells one cache from others: its id, and what it begins with."""
     if mount.origin is None:
         return mount.id, ""
     chain = trees[mount.origin][1] if mount.origin in trees else ()

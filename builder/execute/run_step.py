@@ -36,7 +36,9 @@ ROOT_MODE = 0o755
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A RUN step ready to go, over `lower_dirs` (bottom first; `upper` and `work` exist and are empty) or in `root_dir`."""
+    """A RUN step ready to go, over `lower_dirs` (bottom first; `upper` and `work` exist and are empty) or in
+    `root_dir`.
+    """
 
     op: RunOp
     step_id: int
@@ -62,7 +64,7 @@ class Runner:
         self._stopped = False
 
     def spec(self, request: RunRequest, root: RootView, mounted: PreparedMounts, emulator: Emulator) -> SandboxSpec:
-        """The sandbox of a step. Raises StepAbandoned for a user whom it does not know."""
+        """Return the sandbox of a step. Raises StepAbandoned for a user whom it does not know."""
         spec = _spec(request, root, mounted, self.isolation, self._filters)
         emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation, request.span)
         return spec
@@ -190,5 +192,5 @@ def _spec(
 
 
 def _texts(op: RunOp) -> tuple[str, ...]:
-    """What the step says it does."""
+    """Return what the step says it does."""
     return (*op.argv, op.script.data.decode("utf-8", "replace")) if op.script else op.argv

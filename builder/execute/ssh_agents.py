@@ -33,7 +33,9 @@ class Agents:
         self._answers = answers
 
     def listen(self, agent_id: str, place: Path, stack: ExitStack) -> Path | None:
-        """A socket in the new directory `place` on which the agent `id_` answers until `stack` ends; None without one."""
+        """Return a socket in the new directory `place` on which the agent `id_` answers until `stack` ends; None
+        without one.
+        """
         answer = self._answers.get(agent_id)
         if answer is None:
             return None
@@ -59,7 +61,7 @@ class Agents:
 
 
 def passed_on(path: str) -> Answer:
-    """An agent that asks the one listening at `path`."""
+    """Return an agent that asks the one listening at `path`."""
 
     def answer(request: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
@@ -71,7 +73,7 @@ def passed_on(path: str) -> Answer:
 
 
 def of_keys(paths: Sequence[Path]) -> Answer:
-    """An agent that holds the keys in these files. Raises UsageError for one that cannot be used."""
+    """Return an agent that holds the keys in these files. Raises UsageError for one that cannot be used."""
     keys = [_load(path) for path in paths]
 
     def answer(request: bytes) -> bytes:
@@ -111,7 +113,7 @@ def _converse(connection: socket.socket, answer: Answer, slots: threading.Bounde
 
 
 def _receive(connection: socket.socket) -> bytes | None:
-    """One message, None at the end; raises OSError for one that is too long."""
+    """Return one message, None at the end; raises OSError for one that is too long."""
     head = _exactly(connection, 4)
     if head is None:
         return None
@@ -145,7 +147,7 @@ def _take(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _load(path: Path) -> tuple[bytes, Any, bytes]:
-    """The public blob, the private key, and a comment."""
+    """Return the public blob, the private key, and a comment."""
     try:
         from cryptography.hazmat.primitives.serialization import (
             Encoding,
@@ -184,7 +186,7 @@ def _reason(exc: Exception) -> str:
 
 
 def _signature(key: Any, data: bytes, flags: int) -> bytes:
-    """RFC 4253, 5656, 8332, 8709: the signature blob for this kind of key."""
+    """Return the signature blob for this kind of key (RFC 4253, 5656, 8332, 8709)."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
     from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature

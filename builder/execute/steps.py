@@ -45,7 +45,7 @@ class Executor:
         raise AssertionError("abstract")
 
     def copied(self, task: StepTask) -> Mapping[str, str]:
-        """The content part of a COPY from a stage, for its content key; nothing for other steps."""
+        """Return the content part of a COPY from a stage, for its content key; nothing for other steps."""
         raise AssertionError("abstract")
 
     def stop(self) -> None:

@@ -75,7 +75,9 @@ class Loader:
             return self._images(members)
 
     def find(self, path: Path, selector: str, platform: Platform) -> StoredImage:
-        """One image of a layout directory by tag or digest ("" for the only one), brought here without a name."""
+        """Return one image of a layout directory by tag or digest ("" for the only one), brought here without a
+        name.
+        """
         members = _Folder(path)
         if not members.has("index.json"):
             raise ImageError(f"{path} is not an OCI image layout", remedy="name a directory with index.json")
@@ -138,7 +140,7 @@ class Loader:
             return writer.commit(digest, size)
 
     def _docker(self, members: _Members) -> list[StoredImage]:
-        """manifest.json: a list of {Config, RepoTags, Layers}."""
+        """Load the images of manifest.json: a list of {Config, RepoTags, Layers}."""
         try:
             entries = json.loads(members.read("manifest.json"))
         except (ValueError, RecursionError) as exc:
@@ -214,7 +216,7 @@ class _Tar:
             yield stream
 
     def _resolve(self, path: str) -> Entry | None:
-        """docker before 25 writes a layer once and links to it; only links to members count."""
+        """Follow a link: docker before 25 writes a layer once and links to it. Only links to members count."""
         member = self._members.get(path)
         for _ in range(MAX_MEMBER_LINKS):
             if member is None or member.kind not in ("symlink", "hardlink"):
@@ -275,7 +277,7 @@ def _verified(members: _Members, descriptor: Descriptor) -> bytes:
 
 
 def _names_of(descriptor: Descriptor) -> list[Reference]:
-    """containerd's full name; else the ref.name, which is a whole reference only if it looks like one."""
+    """Return containerd's full name; else the ref.name, if it looks like a whole reference."""
     full = descriptor.annotations.get(ANNOTATION_CONTAINERD_NAME)
     if full:
         return [Reference.parse(full)]

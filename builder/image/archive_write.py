@@ -103,7 +103,7 @@ def _write(
 
 @contextlib.contextmanager
 def output_file(dest: str, stdout: BinaryIO) -> Iterator[ByteWriter]:
-    """A file that appears whole at `dest`, or stdout for `-`."""
+    """Yield a file that appears whole at `dest`, or stdout for `-`."""
     if dest == "-":
         yield stdout
         stdout.flush()
@@ -157,7 +157,7 @@ class _Directory:
         temporary.replace(target)
 
     def end(self) -> None:
-        """Nothing comes after the last file."""
+        """Do nothing: a directory needs no end."""
 
 
 class _Archive:

@@ -2,8 +2,8 @@
 
 An image may hold a bundle too, of its own steps, in its configuration (`inline`); it is only read here.
 
-Plain manifests and blobs, so any registry does (docker-registry 2.8 among them), and one manifest answers for a whole build:
-it carries its configuration.
+Plain manifests and blobs, so any registry does (docker-registry 2.8 among them), and one manifest answers for a whole
+build: it carries its configuration.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RegistryStore:
         self._origins = origins
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """All rows, in one request, or two where they are many; of an image, those it holds."""
+        """Return all rows, in one request, or two where they are many; of an image, those it holds."""
         bundle = self._load(images=True)
         if bundle is None:
             raise CacheNotFoundError("it is not there yet", remedy="fill it with --cache-to")
@@ -124,7 +124,10 @@ class RegistryStore:
         return True
 
     def _load(self, *, images: bool = False) -> Bundle | None:
-        """None where there is none yet; raises RegistryError, CorruptError. Rows whose layer is gone are left out."""
+        """Return the rows; None where there are none yet; raises RegistryError, CorruptError.
+
+        Rows whose layer is gone are left out.
+        """
         try:
             fetched = self._client.get_manifest(self._repository, self.reference.selector)
         except NotInRegistryError:
@@ -143,7 +146,7 @@ class RegistryStore:
         return Bundle.decode(data).only({layer.digest for layer in manifest.layers})
 
     def _of_index(self, index: Index) -> Bundle:
-        """The inline caches of an image for several platforms."""
+        """Return the inline caches of an image for several platforms."""
         found = Bundle({})
         for descriptor in index.manifests[:MAX_IMAGES]:
             fetched = self._client.get_manifest(self._repository, str(descriptor.digest))
@@ -151,7 +154,7 @@ class RegistryStore:
         return found
 
     def _of_image(self, manifest: Manifest) -> Bundle:
-        """The inline cache of an image, empty if it holds none."""
+        """Return the inline cache of an image, empty if it holds none."""
         if manifest.config.size_bytes > MAX_DOCUMENT_BYTES:
             raise CorruptError(f"{self.reference} has too large a configuration", remedy="name another reference")
         with self._client.get_blob(self._repository, manifest.config) as stream:
@@ -185,13 +188,16 @@ class RegistryStore:
 
 
 def _embedded(manifest: Manifest) -> bytes | None:
-    """The configuration, where the manifest holds it as well: one request less. None if it does not, or holds another."""
+    """Return the configuration, where the manifest holds it as well: one request less.
+
+    None if it does not, or holds another.
+    """
     data = _unpacked_text(manifest.annotations.get(EMBEDDED, ""), manifest.config.size_bytes)
     return data if Digest.of(data, manifest.config.digest.algorithm) == manifest.config.digest else None
 
 
 def inline(rows: Mapping[str, bytes]) -> str:
-    """Rows as the configuration of an image holds them."""
+    """Return rows as the configuration of an image holds them."""
     return _packed_text(Bundle(rows).encode())
 
 
@@ -200,7 +206,9 @@ def _packed_text(data: bytes) -> str:
 
 
 def _unpacked_text(text: str, limit: int) -> bytes:
-    """What `_packed_text` made a text of, one byte more than the limit at most; nothing of what is no such text."""
+    """Return what `_packed_text` made a text of, one byte more than the limit at most; nothing of what is no such
+    text.
+    """
     try:
         return zlib.decompressobj().decompress(base64.b64decode(text, validate=True), limit + 1)
     except (ValueError, zlib.error):

@@ -24,5 +24,5 @@ Chain = tuple[LayerRef, ...]
 
 
 def chain_of(layers: Sequence[LayerRef]) -> Digest:
-    """The ChainID of a stack of layers."""
+    """Return the ChainID of a stack of layers."""
     return chain_id([layer.diff_id for layer in layers])

@@ -50,7 +50,7 @@ class LayerStore:
         self._indexes: dict[Digest, LayerIndex] = {}
 
     def emulated(self, idmap_tag: str) -> LayerStore:
-        """The same layers with trees for sandboxes that have one id."""
+        """Return the same layers with trees for sandboxes that have one id."""
         twin = LayerStore(self._state, self._blobs, Snapshots(self._state, idmap_tag), self._fetch, records=True)
         twin.remote_blobs, twin.unverified = self.remote_blobs, self.unverified
         twin._lock, twin._indexes = self._lock, self._indexes
@@ -66,11 +66,11 @@ class LayerStore:
         return diff_id in self.remote_blobs or any(self._blobs.has(ref.digest) for ref in self.snapshots.blobs(diff_id))
 
     def snapshot(self, diff_id: Digest) -> Path | None:
-        """The unpacked tree if there is one."""
+        """Return the unpacked tree if there is one."""
         return self.snapshots.tree(diff_id)
 
     def ensure_index(self, diff_id: Digest, blob: BlobRef | None) -> LayerIndex:
-        """The table of contents; made by reading the packed layer once if need be."""
+        """Return the table of contents; made by reading the packed layer once if need be."""
         with self._lock:
             known = self._indexes.get(diff_id)
         if known is not None:
@@ -89,7 +89,7 @@ class LayerStore:
         return index
 
     def _read_index(self, diff_id: Digest) -> LayerIndex | None:
-        """What was kept; damaged, or of another version, is nothing: it is made anew from the layer."""
+        """Return what was kept; damaged, or of another version, is nothing: it is made anew from the layer."""
         data = self.snapshots.read_index(diff_id)
         try:
             return LayerIndex.decode(data) if data is not None else None
@@ -97,7 +97,7 @@ class LayerStore:
             return None
 
     def demands(self, diff_ids: Iterable[Digest]) -> list[Demands]:
-        """What is known of what these layers demand; of those that were never looked into, nothing."""
+        """Return what is known of what these layers demand; of those that were never looked into, nothing."""
         notes = [data for diff_id in diff_ids if (data := self.snapshots.demands(diff_id)) is not None]
         try:
             return [Demands.decode(data) for data in notes]
@@ -105,11 +105,12 @@ class LayerStore:
             raise CorruptError(str(exc), remedy="run tiffin system prune --all") from exc
 
     def ensure_snapshots(self, layers: Sequence[Layer]) -> list[Path]:
-        """Unpacked trees to mount for `layers`; missing ones are unpacked side by side. Needs the namespace."""
+        """Return the unpacked trees to mount for `layers`, unpacking missing ones side by side. Needs the namespace."""
         distinct = dict.fromkeys(layers)
         if len(distinct) > MAX_MOUNTED_LAYERS:
             raise ImageError(
-                f"it has {len(layers)} layers, {len(distinct)} of them different, and {MAX_MOUNTED_LAYERS} can be mounted",
+                f"it has {len(layers)} layers, {len(distinct)} of them different, and {MAX_MOUNTED_LAYERS} can be"
+                " mounted",
                 remedy="make it of fewer: build it again with --squash",
             )
         missing = [layer for layer in distinct if self.snapshots.tree(layer[0]) is None]
@@ -134,7 +135,7 @@ class LayerStore:
             self.snapshots.note_demands(diff_id, data)
 
     def _ensure_ways(self, layers: Sequence[Layer]) -> None:
-        """Over each layer with implied directories, those that look as what is below it."""
+        """Put trees over layers with implied directories, so that these look as what is below them."""
         diff_ids = [diff_id for diff_id, _ in layers]
         for number, diff_id in topmost(diff_ids):
             if not self.snapshots.has_implied(diff_id):
@@ -172,7 +173,7 @@ class LayerStore:
             merge_layer(tree, index, root)
 
     def ensure_blob(self, diff_id: Digest, compression: Compression) -> BlobRef:
-        """A packed form of that compression; packed from the tree, or from another packed form."""
+        """Return a packed form of that compression; packed from the tree, or from another packed form."""
         for known in self.snapshots.blobs(diff_id):
             if LAYER_COMPRESSION.get(known.media_type) == compression.kind and self._blobs.has(known.digest):
                 return known
@@ -193,7 +194,7 @@ class LayerStore:
 
     @contextlib.contextmanager
     def open_tar(self, diff_id: Digest, blob: BlobRef | None) -> Iterator[BinaryIO]:
-        """The layer's plain tar; the last read checks the DiffID. Fetches the blob if it is not here."""
+        """Yield the layer's plain tar; the last read checks the DiffID. Fetches the blob if it is not here."""
         ref = self.bring(self._packed(diff_id, blob))
         path = self._blobs.path(ref.digest)
         kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
@@ -219,7 +220,8 @@ class LayerStore:
     def _consume(self, diff_id: Digest, ref: BlobRef, consume: Callable[[BinaryIO], LayerIndex]) -> LayerIndex:
         """Give the layer's plain tar to `consume`, while it arrives if it is not here.
 
-        Returns only once the blob is here and verified. A fetch that had to begin anew is consumed again from the store.
+        Returns only once the blob is here and verified. A fetch that had to begin anew is consumed again from the
+        store.
         """
         if not self._blobs.has(ref.digest):
             arriving = StreamingFetch(partial(self._fetch, ref), self._blobs.path(ref.digest))
@@ -235,7 +237,7 @@ class LayerStore:
 
     @contextlib.contextmanager
     def _as_lost(self, diff_id: Digest, ref: BlobRef) -> Iterator[None]:
-        """What a shared cache has for a layer and is not that layer is as if it had nothing: the step is made again."""
+        """Treat what a shared cache has for a layer and is not that layer as lost: the step is made again."""
         try:
             yield
         except (CorruptError, ImageError) as exc:

@@ -74,27 +74,30 @@ class Remote:
             self._clients.pop(registry, None)
 
     def impatient_client(self, registry: str, seconds: float) -> RegistryClient:
-        """A client for what can be done without: it waits so long and tries twice."""
+        """Return a client for what can be done without: it waits so long and tries twice."""
         options = replace(self._options, timeout_seconds=seconds, slow_seconds=seconds, tries=2)
         return RegistryClient(registry, DockerConfig.load(self._environ), options)
 
     def repositories(self, registry: str, digest: Digest) -> list[str]:
-        """Where in a registry a blob is known to be."""
+        """Return where in a registry a blob is known to be."""
         return [repository for host, repository in self._store.notes.origins(digest) if host == registry]
 
     def repo_digests(self, image: StoredImage) -> tuple[str, ...]:
-        """Where an image was pushed to or pulled from."""
+        """Return where an image was pushed to or pulled from."""
         return self._store.notes.repo_digests(image.id)
 
     def client(self, registry: str) -> RegistryClient:
-        """The client of one registry, made once."""
+        """Return the client of one registry, made once."""
         if registry not in self._clients:
             config = DockerConfig.load(self._environ)
             self._clients[registry] = RegistryClient(registry, config, self._options)
         return self._clients[registry]
 
     def look_up(self, reference: Reference, platform: Platform) -> StoredImage:
-        """What an image is, from its registry or a mirror: manifest and configuration, without layers. Raises RegistryError."""
+        """Return what an image is, from its registry or a mirror: manifest and configuration, without layers.
+
+        Raises RegistryError.
+        """
         *mirrors, place = self.sources(reference)
         for mirror in mirrors:
             try:
@@ -106,18 +109,18 @@ class Remote:
         return self._look_up(reference, place, self.client(place.registry), platform)
 
     def sources(self, reference: Reference) -> list[Reference]:
-        """Where an image may be had, best first: the last is its own place, those before are mirrors of it."""
+        """Return where an image may be had, best first: the last is its own place, those before are mirrors of it."""
         registries = self._options.registries()
         for registry in registries.insecure():
             self.allow_insecure(registry)
         return registries.sources(reference)
 
     def alias(self, text: str) -> str:
-        """What a short name stands for."""
+        """Return what a short name stands for."""
         return self._options.registries().alias(text)
 
     def current_digest(self, reference: Reference, seconds: float) -> Digest | None:
-        """What the registry, or a mirror, has under a tag now, None if nothing; raises RegistryError, soon."""
+        """Return what the registry, or a mirror, has under a tag now, None if nothing; raises RegistryError, soon."""
         *mirrors, place = self.sources(reference)
         for mirror in mirrors:
             with suppress(RegistryError, CorruptError):
@@ -130,7 +133,7 @@ class Remote:
     def _look_up(
         self, reference: Reference, place: Reference, client: RegistryClient, platform: Platform
     ) -> StoredImage:
-        """The same, from one place."""
+        """Return the same, from one place."""
         repository = place.repository
         fetched = client.get_manifest(repository, place.selector)
         reported = fetched.digest
@@ -172,7 +175,7 @@ class Remote:
         return self._store.put(manifest, config, [name])
 
     def reported_digest(self, reference: Reference, platform: Platform, image: StoredImage) -> Digest:
-        """What its registry called an image that was looked up: the digest of an index, or its own."""
+        """Return what its registry called an image that was looked up: the digest of an index, or its own."""
         found = self._store.notes.resolved(reference, platform)
         return found.reported if found is not None else image.descriptor.digest
 
@@ -213,7 +216,10 @@ class Remote:
             raise missing from failure
 
     def fetch_from(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> None:
-        """Bring one blob here from that repository; raises RegistryError, CorruptError. `begun` is told the file that grows."""
+        """Bring one blob here from that repository; raises RegistryError, CorruptError.
+
+        `begun` is told the file that grows.
+        """
         descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
         self._download(self.client(registry), repository, descriptor, _BegunOnly(begun))
 
@@ -243,7 +249,7 @@ class Remote:
         return digest
 
     def _push(self, image: StoredImage, reference: Reference, *, by_digest: bool) -> Digest:
-        """Blobs first, then the manifest.
+        """Push the blobs, then the manifest.
 
         Where the repository has the manifest under any name, there is nothing to ask about its blobs.
         """
@@ -352,7 +358,7 @@ class _BegunOnly:
         self.begun = begun
 
     def progressed(self) -> None:
-        """It watches the file itself."""
+        """Do nothing: the follower watches the file itself."""
 
 
 def _plain(descriptor: Descriptor) -> Descriptor:

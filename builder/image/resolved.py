@@ -1,4 +1,5 @@
-"""What registries said: which manifest a name led to and when, where blobs lie, under which digests an image is in a registry.
+"""What registries said: which manifest a name led to and when, where blobs lie, under which digests an image is in a
+registry.
 
 Rows of the Table: `resolved:NAME|PLATFORM`, `origin:DIGEST`, `repodigests:IMAGE-ID`.
 """
@@ -39,7 +40,7 @@ class RegistryNotes:
         self._table = table  # opened when it is first used: most looks at images need none
 
     def resolved(self, reference: Reference, platform: Platform) -> Resolved | None:
-        """What a name led to the last time, or None."""
+        """Return what a name led to the last time, or None."""
         data = self._table().get(_resolved_key(reference, platform))
         with contextlib.suppress(ValueError, KeyError, TypeError, DigestError):
             if data is not None and data.startswith(b"sha256:"):  # of an older tiffin
@@ -64,7 +65,7 @@ class RegistryNotes:
         self._table().set(_resolved_key(reference, platform), json.dumps(fields).encode())
 
     def all_resolved(self) -> list[tuple[Reference, Platform]]:
-        """Every name that led to something."""
+        """Return every name that led to something."""
         found = []
         for name in self._table().names():
             text, separator, platform = name.removeprefix(RESOLVED).rpartition("|")
@@ -80,12 +81,12 @@ class RegistryNotes:
             self._table().set(f"origin:{digest}", json.dumps(rows).encode())
 
     def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
-        """Registries and repositories that had a blob, the one seen last at the end."""
+        """Return the registries and repositories that had a blob, the one seen last at the end."""
         data = self._table().get(f"origin:{digest}")
         return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
 
     def repo_digests(self, image_id: Digest) -> tuple[str, ...]:
-        """REPOSITORY@DIGEST of an image, where it was pushed to or pulled from."""
+        """Return REPOSITORY@DIGEST of an image, where it was pushed to or pulled from."""
         data = self._table().get(f"repodigests:{image_id}")
         return tuple(str(item) for item in json.loads(data)) if data else ()
 

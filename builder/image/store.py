@@ -1,10 +1,11 @@
 """The local images: an OCI image layout (image-spec image-layout.md) that other tools read as it is.
 
-index.json lists what is whole: manifest, configuration and every layer are in blobs/. Base images a build only needed to
-look at are kept beside it: manifest and configuration as blobs, what names led to them in the Table (tiffin.builder.image.resolved).
+index.json lists what is whole: manifest, configuration and every layer are in blobs/. Base images a build only needed
+to look at are kept beside it: manifest and configuration as blobs, what names led to them in the Table
+(tiffin.builder.image.resolved).
 
-An image is its configuration, whose digest is its id; the same one may come with several manifests (packed in another way,
-pulled and loaded), and is one image all the same.
+An image is its configuration, whose digest is its id; the same one may come with several manifests (packed in another
+way, pulled and loaded), and is one image all the same.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ class ImageStore:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def images(self) -> tuple[StoredImage, ...]:
-        """All whole images, each once with all its names, newest first. Those that an index holds besides are not listed."""
+        """Return all whole images, each once with all its names, newest first.
+
+        Those that an index holds besides are not listed.
+        """
         found: dict[Digest, StoredImage] = {}
         members = {item.digest for row in self._rows(INDEX_TYPES) for item in self._read_index(row).manifests}
         for image in self.manifests():
@@ -81,7 +85,7 @@ class ImageStore:
         return tuple(sorted(found.values(), key=lambda image: image.config.created, reverse=True))
 
     def manifests(self) -> Iterator[StoredImage]:
-        """All whole images, as often as they have manifests, each with its names."""
+        """Yield all whole images, as often as they have manifests, each with its names."""
         found: dict[Digest, StoredImage] = {}
         for named in self._index().manifests:
             descriptor = self._for_here(named)
@@ -94,7 +98,7 @@ class ImageStore:
         yield from found.values()
 
     def find(self, text: str) -> StoredImage:
-        """By name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
+        """Find an image by name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
         reference = Reference.parse(text)
         image = self.get(reference)  # reads that image alone, however many there are
         match = re.fullmatch(_ID, text)
@@ -112,19 +116,19 @@ class ImageStore:
         return image
 
     def by_id(self, image_id: Digest) -> StoredImage | None:
-        """The image of that id with all its layers, or None."""
+        """Return the image of that id with all its layers, or None."""
         for image in self.manifests():
             if image.id == image_id and all(self._blobs.has(layer.digest) for layer in image.manifest.layers):
                 return image
         return None
 
     def whole(self, image: StoredImage) -> StoredImage:
-        """The image with all its names."""
+        """Return the image with all its names."""
         names = [name for other in self.manifests() if other.id == image.id for name in other.names]
         return replace(image, names=tuple(names))
 
     def get(self, reference: Reference) -> StoredImage | None:
-        """The whole image of that name, or None. With a digest the tag does not count."""
+        """Return the whole image of that name, or None. With a digest the tag does not count."""
         if reference.digest is not None:
             return self._by_digest(reference.name, reference.digest)
         for descriptor in self._index().manifests:
@@ -134,7 +138,7 @@ class ImageStore:
         return None
 
     def _by_digest(self, repository: str, digest: Digest) -> StoredImage | None:
-        """The image that has the digest, or is in the repository under it."""
+        """Return the image that has the digest, or is in the repository under it."""
         rows = self._index().manifests
         for row in rows:
             name = _name_of(row)
@@ -148,7 +152,7 @@ class ImageStore:
         return None
 
     def index_of(self, text: str) -> tuple[Index, tuple[StoredImage, ...]] | None:
-        """The index the name `text` stands for and all its images; None where it is of one image, or of none."""
+        """Return the index the name `text` stands for and all its images; None where it is of one image, or of none."""
         if re.fullmatch(_ID, text):
             return None
         name = str(Reference.parse(text))
@@ -159,7 +163,7 @@ class ImageStore:
         return None
 
     def index_digests(self) -> frozenset[Digest]:
-        """The blobs that hold indexes."""
+        """Return the blobs that hold indexes."""
         return frozenset(item.digest for item in self._rows(INDEX_TYPES))
 
     def _rows(self, media_types: Sequence[str]) -> list[Descriptor]:
@@ -170,7 +174,7 @@ class ImageStore:
         return self.load(chosen) if chosen else None
 
     def _for_here(self, descriptor: Descriptor) -> Descriptor | None:
-        """The manifest behind a row of the index: of several platforms this machine's, else the first."""
+        """Return the manifest behind a row of the index: of several platforms this machine's, else the first."""
         if descriptor.media_type not in INDEX_TYPES:
             return descriptor
         index = self._read_index(descriptor)
@@ -183,7 +187,7 @@ class ImageStore:
         return Index.decode(self._blobs.read(descriptor.digest, MAX_DOCUMENT_BYTES), descriptor.media_type)
 
     def resolved(self, reference: Reference, platform: Platform) -> StoredImage | None:
-        """A base image looked at before, or None; its layers may be elsewhere."""
+        """Return a base image looked at before, or None; its layers may be elsewhere."""
         found = self.notes.resolved(reference, platform)
         size = self._blobs.size(found.manifest) if found is not None else None
         if found is None or size is None:
@@ -194,7 +198,7 @@ class ImageStore:
         return self.load(Descriptor(media_type=manifest.media_type, digest=found.manifest, size_bytes=size))
 
     def resolved_images(self) -> list[StoredImage]:
-        """Every base image looked at before that is still here."""
+        """Return every base image looked at before that is still here."""
         found = [self.resolved(reference, platform) for reference, platform in self.notes.all_resolved()]
         return [image for image in found if image is not None]
 
@@ -228,7 +232,7 @@ class ImageStore:
         return replace(image, names=tuple(names))
 
     def unlisted(self, manifest: bytes, config: bytes) -> StoredImage:
-        """An image that is only pushed: its documents are kept, its layers may be elsewhere."""
+        """Return an image that is only pushed: its documents are kept, its layers may be elsewhere."""
         self._blobs.put(config)
         digest = self._blobs.put(manifest)
         media_type = Manifest.decode(manifest).media_type
@@ -273,7 +277,7 @@ class ImageStore:
         return image_id is not None and any(self._id_of(row) == image_id for row in rows)
 
     def _id_of(self, row: Descriptor) -> Digest | None:
-        """The image that a row stands for here; None for one that cannot be read."""
+        """Return the image that a row stands for here; None for one that cannot be read."""
         try:
             image = self._load_for_here(row)
         except TiffinError:
@@ -281,7 +285,9 @@ class ImageStore:
         return image.id if image else None
 
     def broken(self, *, forget: bool) -> list[str]:
-        """Names (or digests) of images whose documents are lost or damaged; they go from the list if asked to."""
+        """Return names (or digests) of images whose documents are lost or damaged; they go from the list if asked
+        to.
+        """
         found, rest = [], []
         with self._state.lock(INDEX_LOCK):
             for row in self._index().manifests:

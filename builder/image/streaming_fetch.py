@@ -20,10 +20,10 @@ class FetchObserver(Protocol):
     """Told how a fetch gets on. Both may raise to end it."""
 
     def begun(self, path: Path) -> None:
-        """The file that will grow from now on; called again for each new attempt."""
+        """Receive the file that will grow from now on; called again for each new attempt."""
 
     def progressed(self) -> None:
-        """More bytes are in the file."""
+        """Learn that the file has more bytes."""
 
 
 class StreamingFetch:
@@ -63,7 +63,7 @@ class StreamingFetch:
             raise self._error
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, as soon as there are some; none only at the end of a fetch that went well."""
+        """Return up to `size` bytes as soon as there are some; none only at the end of a fetch that went well."""
         stream = self._opened()
         while True:
             with self._changed:

@@ -26,8 +26,9 @@ class User:
 
 
 def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (), span: Span | None = None) -> User:
-    """`USER[:GROUP]` as a process runs, with `further` groups; "" is root. Raises BuildError for unknown names and ids
-    out of range.
+    """Return `USER[:GROUP]` as a process runs, with `further` groups; "" is root.
+
+    Raises BuildError for unknown names and ids out of range.
     """
     name, colon, group = text.partition(":")
     rows = _rows(read_file("etc/passwd"), 7)
@@ -49,7 +50,9 @@ def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (),
 
 
 def resolve_owner(text: str, read_file: ReadFile, *, span: Span | None = None) -> tuple[int, int]:
-    """`USER[:GROUP]` as --chown: a number alone is also the group, a name alone its primary one; `USER:` is group 0."""
+    """Return `USER[:GROUP]` as --chown: a number alone is also the group, a name alone its primary one; `USER:` is
+    group 0.
+    """
     name, colon, group = text.partition(":")
     uid, row = _user(name or "0", _rows(read_file("etc/passwd"), 7) if not name.isdigit() else [], span)
     if colon:
@@ -87,7 +90,9 @@ def _group(name: str, read_file: ReadFile, span: Span | None) -> int:
 
 
 def _number(text: str) -> int | None:
-    """An id, or None for what the kernel could not take for one; `isdigit` alone also takes digits of other scripts."""
+    """Return an id, or None for what the kernel could not take for one; `isdigit` alone also takes digits of other
+    scripts.
+    """
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID else None
 
 

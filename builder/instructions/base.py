@@ -52,7 +52,7 @@ class Declared:
 
 
 def description_of(name: str, comments: Sequence[str]) -> str:
-    """What the comments above a definition say of it: the rest of the first line that begins with its name."""
+    """Return what the comments above a definition say of it: the rest of the first line that begins with its name."""
     return next((line.removeprefix(f"{name} ") for line in comments if name and line.startswith(f"{name} ")), "")
 
 
@@ -60,16 +60,16 @@ class Planner(Protocol):
     """What instructions may ask of the whole build."""
 
     def origin(self, name: str, span: Span, *, mount_target: str = "") -> Origin:
-        """Where `--from=name` lies: a stage, a named context, an image. Raises DockerfileError.
+        """Return where `--from=name` lies: a stage, a named context, an image. Raises DockerfileError.
 
         `mount_target` says that it is for a mount there, for the error.
         """
 
     def build_arg(self, name: str) -> str | None:
-        """The value of --build-arg, if given; marks it as used."""
+        """Return the value of --build-arg, if given; marks it as used."""
 
     def global_arg(self, name: str) -> str | None:
-        """The value of an ARG before the first FROM, or of a predefined one."""
+        """Return the value of an ARG before the first FROM, or of a predefined one."""
 
     @property
     def global_args(self) -> Mapping[str, str]:
@@ -87,7 +87,7 @@ class Planner(Protocol):
         """Note the finding of a build check."""
 
     def check_allowed(self, entitlement: str, span: Span) -> None:
-        """Raises DockerfileError unless --allow gave `entitlement` (security.insecure)."""
+        """Raise DockerfileError unless --allow gave `entitlement` (security.insecure)."""
 
 
 @dataclass(slots=True)
@@ -126,14 +126,16 @@ class StageScope:
             self._report(unset, span)
 
     def shown(self, text: str) -> str:
-        """A whole instruction as progress names it: expanded as one word, as BuildKit does, or as written if that fails."""
+        """Return a whole instruction as progress names it: expanded as one word, as BuildKit does, or as written if
+        that fails.
+        """
         try:
             return self.lexer.process_word(text, self.env)
         except DockerfileError:
             return text
 
     def _report(self, unset: set[str], span: Span) -> None:
-        """UndefinedVar for names without a value; those that an ARG declares without one are no fault."""
+        """Report UndefinedVar for names without a value, except those that an ARG declares without one."""
         for name in sorted(unset.difference(self.args, NEVER_VARIABLES)):
             near = almost(name, self.env)
             hint = f" (did you mean ${near}?)" if near else ""
@@ -199,12 +201,12 @@ class InstructionClass(Protocol):
 
 
 def go_words(words: Sequence[str]) -> str:
-    """A list as Go's %q prints it: `["sh" "-c" "x"]`; the form of CMD and ENTRYPOINT in history."""
+    """Return a list as Go's %q prints it: `["sh" "-c" "x"]`; the form of CMD and ENTRYPOINT in history."""
     return "[" + " ".join(map(go_quoted, words)) + "]"
 
 
 def go_quoted(word: str) -> str:
-    """A text as Go's %q prints it."""
+    """Return a text as Go's %q prints it."""
     return f'"{"".join(map(_go_character, word))}"'
 
 
@@ -222,7 +224,7 @@ _GO_ESCAPES = {
 
 
 def _go_character(char: str) -> str:
-    """A character in Go's double quotes (strconv.Quote)."""
+    """Return a character in Go's double quotes (strconv.Quote)."""
     if char in _GO_ESCAPES:
         return _GO_ESCAPES[char]
     if char.isprintable():
@@ -234,7 +236,7 @@ def _go_character(char: str) -> str:
 
 
 def absolute(path: str, workdir: str) -> str:
-    """`path` joined to `workdir` and cleaned; dots never climb above the root. A trailing slash is dropped."""
+    """Return `path` joined to `workdir` and cleaned; dots never climb above the root. A trailing slash is dropped."""
     joined = path if path.startswith("/") else f"{workdir}/{path}"
     parts: list[str] = []
     for part in joined.split("/"):

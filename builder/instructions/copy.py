@@ -112,7 +112,7 @@ class Copy:
         scope.add_step(op, text=scope.shown(self.shown), created_by=created_by, span=self.span)
 
     def _inputs(self, sources: list[str], scope: StageScope) -> tuple[Input, ...]:
-        """The sources in order, neighbours of one origin together."""
+        """Return the sources in order, neighbours of one origin together."""
         local: Origin = ContextOrigin()
         if self.source_name:
             local = scope.planner.origin(scope.expand_reference(self.source_name, self.span), self.span)
@@ -132,7 +132,7 @@ class Copy:
         return tuple(result)
 
     def _remote(self, source: str, scope: StageScope) -> Input | None:
-        """A source that lies on the network."""
+        """Return a source that lies on the network."""
         if not (is_http(source) or is_git(source)):
             return None
         if self.keyword == "COPY":

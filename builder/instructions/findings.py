@@ -1,4 +1,6 @@
-"""Build checks of instructions that need values, by BuildKit's names and with its wording; UndefinedVar is StageScope's."""
+"""Build checks of instructions that need values, by BuildKit's names and with its wording; UndefinedVar is
+StageScope's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _NOT_SECRET = r"(?:^|_)(?:public|file|version)(?:_|$)"
 
 
 def secret_name(scope: StageScope, keyword: str, name: str, span: Span) -> None:
-    """An ARG or ENV whose name says that its value must not be in an image."""
+    """Report an ARG or ENV whose name says that its value must not be in an image."""
     secret, public = _secret_patterns()
     if secret.search(name) and not public.search(name):
         message = f'Do not use ARG or ENV instructions for sensitive data ({keyword} "{name}")'
@@ -21,35 +23,38 @@ def secret_name(scope: StageScope, keyword: str, name: str, span: Span) -> None:
 
 
 def legacy_form(scope: StageScope, written: str, span: Span) -> None:
-    """ENV or LABEL without an equals sign."""
+    """Report ENV or LABEL without an equals sign."""
     message = f'"{written} key=value" should be used instead of legacy "{written} key value" format'
     scope.planner.found("LegacyKeyValueFormat", message, span)
 
 
 def shell_form(scope: StageScope, written: str, span: Span) -> None:
-    """CMD or ENTRYPOINT for a shell that nobody chose."""
+    """Report CMD or ENTRYPOINT for a shell that nobody chose."""
     if not scope.config.shell:
         message = f"JSON arguments recommended for {written} to prevent unintended behavior related to OS signals"
         scope.planner.found("JSONArgsRecommended", message, span)
 
 
 def once(scope: StageScope, keyword: str, written: str, span: Span) -> None:
-    """CMD, ENTRYPOINT or HEALTHCHECK; told at the one that another takes the place of."""
+    """Report a CMD, ENTRYPOINT or HEALTHCHECK that a later one replaces."""
     before = scope.last_of.get(keyword)
     scope.last_of[keyword] = span
     if before is not None:
-        message = f"Multiple {written} instructions should not be used in the same stage because only the last one will be used"
+        message = (
+            f"Multiple {written} instructions should not be used in the same stage because only the last one will be"
+            " used"
+        )
         scope.planner.found("MultipleInstructionsDisallowed", message, before)
 
 
 def relative_workdir(scope: StageScope, shown: str, span: Span) -> None:
-    """A WORKDIR that is the first of its stage and relative."""
+    """Report a WORKDIR that is the first of its stage and relative."""
     message = f"Relative workdir {shown} can have unexpected results if the base image changes"
     scope.planner.found("WorkdirRelativePath", message, span)
 
 
 def exposed_port(scope: StageScope, word: str, protocol: str, span: Span, *, mapped: bool) -> None:
-    """EXPOSE with capitals in the protocol, or with a part that is the host's."""
+    """Report an EXPOSE with capitals in the protocol, or with a part that is the host's."""
     if protocol != protocol.lower():
         message = f"Defined protocol '{word}' in EXPOSE instruction should be lowercase"
         scope.planner.found("ExposeProtoCasing", message, span)

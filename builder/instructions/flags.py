@@ -25,11 +25,11 @@ class Flags:
         self._switches[name] = value
 
     def text(self, name: str) -> str:
-        """The value of a flag that is given at most once, "" without it."""
+        """Return the value of a flag that is given at most once, "" without it."""
         return self._values.get(name, [""])[0]
 
     def all(self, name: str) -> tuple[str, ...]:
-        """The values of a flag that may be repeated."""
+        """Return the values of a flag that may be repeated."""
         return tuple(self._values.get(name, ()))
 
     def is_on(self, name: str) -> bool | None:
@@ -53,7 +53,8 @@ def flags_of(
     lists: Collection[str] = (),
     switches: Collection[str] = (),
 ) -> Flags:
-    """The flags of `node`: `texts` at most once, `lists` any number of times, `switches` with or without true/false.
+    """Return the flags of `node`: `texts` at most once, `lists` any number of times, `switches` with or without
+    true/false.
 
     An empty value is as if the flag was not given.
 

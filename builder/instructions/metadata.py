@@ -29,7 +29,7 @@ SIGNALS = frozenset(
 
 
 def require_value(node: Instruction, *, exactly_one: bool = False) -> str:
-    """The argument text, which must not be empty."""
+    """Return the argument text, which must not be empty."""
     value = node.value.strip()
     if not value:
         count = "exactly one argument" if exactly_one else "at least one argument"
@@ -55,7 +55,7 @@ class _Command:
         return cls(words=node.json, text=node.value.strip(), keyword=node.keyword, written=node.written, span=node.span)
 
     def argv(self, scope: StageScope) -> tuple[str, ...]:
-        """The words, with what there is to say of the instruction."""
+        """Return the words, with what there is to say of the instruction."""
         findings.once(scope, self.keyword, self.written, self.span)
         if self.words is not None:
             return self.words

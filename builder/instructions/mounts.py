@@ -61,7 +61,7 @@ class MountFlag:
 
     @classmethod
     def parse(cls, text: str, span: Span) -> MountFlag:
-        """Raises DockerfileError for what no value of a variable can mend."""
+        """Raise DockerfileError for what no value of a variable can mend."""
         fields: list[tuple[str, str]] = []
         try:
             pairs = csv_pairs(text)
@@ -91,7 +91,10 @@ class MountFlag:
         return mount
 
     def apply(self, scope: StageScope, ssh_number: int) -> RunMount:
-        """The mount with variables expanded; `ssh_number` counts the ssh mounts before it. Raises DockerfileError."""
+        """Return the mount with variables expanded; `ssh_number` counts the ssh mounts before it.
+
+        Raises DockerfileError.
+        """
         fields: dict[str, str] = {}
         writable: bool | None = None
         for name, text in self.fields:

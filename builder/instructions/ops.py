@@ -61,7 +61,7 @@ OutsideOrigin = ContextOrigin | UrlOrigin | GitOrigin
 
 
 def outside_name(origin: Origin) -> str:
-    """What an origin outside the build is called, whatever it holds; "" for stages and images."""
+    """Return what an origin outside the build is called, whatever it holds; "" for stages and images."""
     match origin:
         case ContextOrigin(name=name):
             return f"context {name}"
@@ -136,7 +136,9 @@ class TmpfsMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretMount:
-    """--mount=type=secret: the secret `id` as a file at `target` ("" for none) and as the variable `env` ("" for none)."""
+    """--mount=type=secret: the secret `id` as a file at `target` ("" for none) and as the variable `env` ("" for
+    none).
+    """
 
     id: str
     target: str
@@ -201,7 +203,7 @@ class RunOp:
     run_defaults: RunDefaults = RunDefaults()
 
     def key_parts(self) -> tuple[KeyPart, ...]:
-        """All but the content of the inputs."""
+        """Return all but the content of the inputs."""
         parts = [
             KeyPart("op", "run"),
             KeyPart("argv", _json(self.argv)),
@@ -227,21 +229,21 @@ class RunOp:
         return tuple(parts)
 
     def mounts_by_target(self) -> list[BindMount | CacheMount | TmpfsMount | SecretMount | SshMount]:
-        """The mounts, what is mounted below another after it."""
+        """Return the mounts, what is mounted below another after it."""
         return sorted(self.mounts, key=lambda mount: mount.target.count("/"))
 
     def inputs(self) -> tuple[Input, ...]:
-        """What bind mounts show; what a cache mount begins with is no input, as the cache may hold anything."""
+        """Return what bind mounts show; what a cache mount begins with is no input, as the cache may hold anything."""
         return tuple(
             Input(origin=mount.origin, paths=(mount.source,)) for mount in self.mounts if isinstance(mount, BindMount)
         )
 
     def origins(self) -> tuple[Origin, ...]:
-        """Everything that must exist before the command can run."""
+        """Return everything that must exist before the command can run."""
         return (*(item.origin for item in self.inputs()), *self.beginnings())
 
     def beginnings(self) -> tuple[Origin, ...]:
-        """What cache mounts begin with: another one is another cache."""
+        """Return what cache mounts begin with: another one is another cache."""
         return tuple(
             mount.origin for mount in self.mounts if isinstance(mount, CacheMount) and mount.origin is not None
         )
@@ -267,7 +269,7 @@ class CopyOp:
     is_add: bool = False
 
     def key_parts(self) -> tuple[KeyPart, ...]:
-        """All but the content of the sources, which the solver adds."""
+        """Return all but the content of the sources, which the solver adds."""
         parts = [
             KeyPart("op", "add" if self.is_add else "copy"),
             KeyPart("sources", _json([[*item.paths, item.unpack] for item in self.sources])),

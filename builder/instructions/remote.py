@@ -43,14 +43,14 @@ def is_git(text: str, *, context: bool = False) -> bool:
 
 
 def filename_of(url: str) -> str:
-    """What a file fetched from `url` is called."""
+    """Return what a file fetched from `url` is called."""
     from urllib.parse import unquote, urlsplit
 
     return unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1] or UNNAMED
 
 
 def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> GitOrigin:
-    """`URL#REF:SUBDIR` or `URL?ref=…&subdir=…`. Raises UsageError for a contradiction or an unknown key."""
+    """Return `URL#REF:SUBDIR` or `URL?ref=…&subdir=…`. Raises UsageError for a contradiction or an unknown key."""
     url, _, fragment = text.partition("#")
     ref, _, subdir = fragment.partition(":")
     if _FORGE.fullmatch(url):

@@ -54,7 +54,7 @@ class Run:
 
     @staticmethod
     def _heredoc(node: Instruction) -> tuple[InlineFile | None, str]:
-        """A lone heredoc is the shell's program, or a script of its own when it begins with #!."""
+        """Return the command of a lone heredoc: the shell's program, or a script of its own when it begins with #!."""
         if not node.heredocs:
             return None, node.value.strip()
         only = len(node.heredocs) == 1 and node.is_lone_heredoc

@@ -31,7 +31,7 @@ class Arg:
         return cls(pairs=pairs, comments=node.comments, span=node.span)
 
     def declared(self, name: str, value: str | None) -> Declared:
-        """One of the names as --call outline tells it."""
+        """Return one of the names as --call outline tells it."""
         return Declared(name=name, value=value or "", description=description_of(name, self.comments), span=self.span)
 
     def apply(self, scope: StageScope) -> None:
@@ -59,7 +59,7 @@ def _legacy(node: Instruction) -> str:
 
 
 def _expanded(pairs: tuple[NameValue, ...], scope: StageScope, span: Span) -> list[tuple[str, str]]:
-    """All pairs of one instruction see the environment as it was before it."""
+    """Expand the pairs: all of one instruction see the environment as it was before it."""
     result = []
     for pair in pairs:
         name = scope.expand(pair.name, span)
@@ -70,7 +70,7 @@ def _expanded(pairs: tuple[NameValue, ...], scope: StageScope, span: Span) -> li
 
 
 def set_env(env: tuple[str, ...], changes: list[tuple[str, str]]) -> tuple[str, ...]:
-    """Docker's list of NAME=VALUE with `changes` applied; a name that exists keeps its place."""
+    """Return Docker's list of NAME=VALUE with `changes` applied; a name that exists keeps its place."""
     table = dict(item.partition("=")[::2] for item in env)
     table.update(changes)
     return tuple(f"{name}={value}" for name, value in table.items())

@@ -35,10 +35,10 @@ class Below(Protocol):
     """What lies below. Every method may raise OSError: then it cannot be told."""
 
     def lookup(self, path: str) -> Found | None:
-        """What is at `path`, hard links as the file they are; None if nothing is."""
+        """Return what is at `path`, hard links as the file they are; None if nothing is."""
 
     def children(self, path: str) -> set[str]:
-        """The names in a directory that lookup found."""
+        """Return the names in a directory that lookup found."""
 
     def has_content(self, found: Found, change: Change) -> bool:
         """Whether the file that was found holds what the change does; both have one size."""
@@ -154,7 +154,7 @@ class TreesBelow:
         return name in names
 
     def _directories(self, path: str) -> list[bytes]:
-        """The directories that an overlay shows as `path`, topmost first."""
+        """Return the directories that an overlay shows as `path`, topmost first."""
         known = self._merged.get(path)
         if known is None:
             known = self._merged[path] = self._find(path)

@@ -20,7 +20,8 @@ class Change(NamedTuple):
 
 
 def ordered(changes: Sequence[Change]) -> list[Change]:
-    """The changes as a layer has them: sorted, the first name of a file with its content, the others as links to it.
+    """Return the changes as a layer has them: sorted, the first name of a file with its content, the others as links to
+    it.
 
     The root itself is left out, as it is in no layer of ours. Raises BuildError for a link to nothing.
     """

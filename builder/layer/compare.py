@@ -1,7 +1,7 @@
 """Whether an unpacked tree still is the layer that its table of contents tells of.
 
-Packing the tree again tells so only of layers that tiffin packed: others have their own order, headers and padding. What a
-file system may not keep (attributes it has no place for, times beyond its range) is no change.
+Packing the tree again tells so only of layers that tiffin packed: others have their own order, headers and padding.
+What a file system may not keep (attributes it has no place for, times beyond its range) is no change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FIRST_TIME, LAST_TIME = -(2**31) * NANOSECONDS, (2**33) * NANOSECONDS
 
 
 def first_change(table: LayerIndex, tree: LayerIndex) -> str:
-    """The first path that differs and how, "" if none does. Both have digests of files."""
+    """Return the first path that differs and how, "" if none does. Both have digests of files."""
     wanted = {entry.path: entry for entry in table.entries if not _says_nothing(entry, table)}
     for entry in table.entries:
         found = tree.get(entry.path)

@@ -1,8 +1,8 @@
 """What layers demand of a machine beyond the usual: ids that a small id map lacks, and device nodes.
 
-Law: what is in a root that a command sees is held by the kernel, or answered for by a supervisor; a note beside an inode
-that the kernel contradicts is in none. So it must be known of a layer, before anything is mounted, whether the kernel
-can hold all of it. Most layers demand nothing, and no file is kept of that.
+Law: what is in a root that a command sees is held by the kernel, or answered for by a supervisor; a note beside an
+inode that the kernel contradicts is in none. So it must be known of a layer, before anything is mounted, whether the
+kernel can hold all of it. Most layers demand nothing, and no file is kept of that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Demands:
     device: str = ""
 
     def beyond(self, limits: Limits) -> Owned | None:
-        """Something whose owner an id map with these limits cannot hold."""
+        """Return something whose owner an id map with these limits cannot hold."""
         if self.by_uid is not None and self.by_uid.uid >= limits[0]:
             return self.by_uid
         return self.by_gid if self.by_gid is not None and self.by_gid.gid >= limits[1] else None
@@ -53,7 +53,7 @@ class Demands:
 
     @classmethod
     def decode(cls, data: bytes) -> Demands:
-        """What `encode` wrote. Raises ValueError."""
+        """Return what `encode` wrote. Raises ValueError."""
         try:
             by_uid, by_gid, device = json.loads(data)
             found = [
@@ -69,7 +69,7 @@ NOTHING = Demands()
 
 
 def demands_of(entries: Iterable[Entry]) -> Demands:
-    """Of the entries of a layer."""
+    """Return what the entries of a layer demand."""
     most_uid = most_gid = USUAL_IDS - 1
     by_uid = by_gid = None
     device = ""

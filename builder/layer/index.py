@@ -51,15 +51,15 @@ def sort_key(path: str) -> str:
 
 
 def new_entry(path: str, kind: str, mode: int, *, mtime_ns: int = 0) -> Entry:
-    """An entry of root's with nothing in it."""
+    """Return an entry of root's with nothing in it."""
     return Entry(path, kind, mode, 0, 0, 0, mtime_ns, "", (), 0, 0, "", -1, False)
 
 
 class LayerIndex:
     """The entries of one layer, sorted by path.
 
-    `implied`: directories among them that the layer does not tell of, but has something in: what is below has the say how
-    they look, if there is such a directory.
+    `implied`: directories among them that the layer does not tell of, but has something in: what is below has the say
+    how they look, if there is such a directory.
     """
 
     def __init__(self, entries: Sequence[Entry], implied: Collection[str] = ()) -> None:
@@ -83,7 +83,9 @@ class LayerIndex:
         return self.by_path.get(path)
 
     def encode(self) -> bytes:
-        """Columns, which are small and quickly read; a column of mostly one value has that and the exceptions."""
+        """Encode as columns, which are small and quick to read; a column of mostly one value has that and the
+        exceptions.
+        """
         entries = self.entries
         names: list[list[object]] = [
             [entry.path for entry in entries],
@@ -113,7 +115,7 @@ class LayerIndex:
 
     @staticmethod
     def is_current(data: bytes) -> bool:
-        """False for what another version of tiffin encoded; what is not a table at all passes for one, and is damaged."""
+        """Whether this version of tiffin encoded it. What is not a table at all passes, and is found damaged later."""
         try:
             return bool(json.loads(data)["version"] == VERSION)
         except (ValueError, TypeError, LookupError):
@@ -145,7 +147,7 @@ class LayerIndex:
 
 
 def _sparse(values: list[Any]) -> list[Any]:
-    """The commonest value, then positions and values of the others."""
+    """Return the commonest value, then positions and values of the others."""
     if not values:
         return ["", [], []]
     common = Counter(values).most_common(1)[0][0]
@@ -210,14 +212,14 @@ def regrouped(entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, str]]:
 
 
 def linked_entry(target: Entry, path: str, link: str) -> Entry:
-    """Another name for `target`'s inode."""
+    """Return another name for `target`'s inode."""
     return target._replace(
         path=path, kind="hardlink", link=link, size=0, xattrs=(), major=0, minor=0, digest="", offset=-1
     )
 
 
 def _holder(entry: Entry, by_path: Mapping[str, Entry]) -> str:
-    """The path that holds the content a hardlink stands for, through other links."""
+    """Return the path that holds the content a hardlink stands for, through other links."""
     current, seen = entry, set()
     while current.kind == "hardlink":
         if current.path in seen or current.link not in by_path:
@@ -241,7 +243,7 @@ class MergedTree:
         self._layers = tuple(layers)
 
     def lookup(self, path: str) -> Located | None:
-        """What is at `path`, symlinks not followed, hardlinks as they stand."""
+        """Return what is at `path`, symlinks not followed, hardlinks as they stand."""
         implied: Located | None = None
         for number in range(len(self._layers) - 1, -1, -1):
             layer = self._layers[number]
@@ -257,7 +259,7 @@ class MergedTree:
         return implied
 
     def target(self, located: Located) -> Located:
-        """The file behind a hardlink (always of the same layer); anything else is itself."""
+        """Return the file behind a hardlink (always of the same layer); anything else is itself."""
         if located.entry.kind != "hardlink":
             return located
         entry = self._layers[located.layer].get(located.entry.link)
@@ -272,7 +274,7 @@ class MergedTree:
         return resolve_links(path, self._link_text, follow_last=follow_last)
 
     def children(self, path: str) -> list[Located]:
-        """What the directory `path` holds, sorted by name."""
+        """Return what the directory `path` holds, sorted by name."""
         found: dict[str, Located | None] = {}
         implied: set[str] = set()
         for number in range(len(self._layers) - 1, -1, -1):
@@ -294,7 +296,7 @@ class MergedTree:
         return sorted((item for item in found.values() if item is not None), key=lambda item: item.entry.path)
 
     def walk(self, path: str = ROOT) -> list[Located]:
-        """Everything below `path`, parents first, sorted by component."""
+        """Return everything below `path`, parents first, sorted by component."""
         result: list[Located] = []
         pending = list(reversed(self.children(path)))
         while pending:
@@ -321,8 +323,9 @@ class MergedTree:
 
 
 def ways(layers: Sequence[LayerIndex]) -> list[Entry]:
-    """The directories implied by the last of `layers` (bottom first) that are there below it, as they look there, and
-    those on the way to them."""
+    """Return the directories implied by the last of `layers` (bottom first) that are there below it, as they look
+    there, and those on the way to them.
+    """
     tree, top = MergedTree(layers), layers[-1]
     result: dict[str, Entry] = {}
     for path in sorted(top.implied, key=sort_key):

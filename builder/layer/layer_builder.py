@@ -1,8 +1,8 @@
 """The rules by which a tar's entries become a layer: one place decides for indexing and for unpacking.
 
 - A name repeated counts once, the last; a directory over a directory keeps what is in it.
-- Parents a tar leaves out are root's, mode 0755, time 0, and are in the index too, as they are in the unpacked tree; the
-  index says that they are implied: a directory that lower layers have there keeps its owner, mode and time.
+- Parents a tar leaves out are root's, mode 0755, time 0, and are in the index too, as they are in the unpacked tree;
+  the index says that they are implied: a directory that lower layers have there keeps its owner, mode and time.
 - An entry below a symlink of the same layer goes where the link leads inside the root, as containerd has it (a layer
   with `bin -> usr/bin` and `bin/foo`); below anything else that is not a directory it is an ImageError.
 - Whiteouts speak of lower layers only: one beside a directory of the same name makes that directory opaque, one beside
@@ -83,7 +83,7 @@ class LayerTable:
         return Placed(entry, parents, None if merges else before, merges)
 
     def set_digest(self, path: str, digest: str) -> None:
-        """What the content of the file just placed came to."""
+        """Set the digest of the file just placed."""
         self._entries[path] = self._entries[path]._replace(digest=digest)
 
     def hide_lower(self, path: str) -> None:
@@ -91,7 +91,7 @@ class LayerTable:
         self._opaque.add(self._real(f"{path}/x").rpartition("/")[0] or ROOT)
 
     def opaque_paths(self) -> list[str]:
-        """The directories that hide what lower layers have below them."""
+        """Return the directories that hide what lower layers have below them."""
         return [path for path in self._opaque if path in self._entries and self._entries[path].kind == "dir"]
 
     def missing_opaque(self) -> list[Entry]:
@@ -103,7 +103,7 @@ class LayerTable:
         return made
 
     def index(self) -> LayerIndex:
-        """The table of contents."""
+        """Return the table of contents."""
         self.missing_opaque()
         for path in self.opaque_paths():
             self._entries[path] = self._entries[path]._replace(opaque=True)
@@ -115,7 +115,7 @@ class LayerTable:
     # -- paths -----------------------------------------------------------------------------------------------------
 
     def _real(self, path: str) -> str:
-        """`path` with the symlinks among its parents followed, inside the root and this layer."""
+        """Return `path` with the symlinks among its parents followed, inside the root and this layer."""
         parent, _, name = path.rpartition("/")
         if not parent:
             return path
@@ -152,7 +152,7 @@ class LayerTable:
         return [*made, entry]
 
     def _parents_above(self, path: str) -> list[Entry]:
-        """As `_parents`, without recursing as deep as a hostile path goes."""
+        """Do what `_parents` does without recursing as deep as a hostile path goes."""
         missing = []
         parent = path.rpartition("/")[0]
         while parent and parent not in self._entries:
@@ -181,7 +181,7 @@ class LayerTable:
             self._groups[entry.path] = group
 
     def _hardlink(self, entry: Entry) -> Entry | None:
-        """The entry with its target looked up; None if it is a name of that file already."""
+        """Return the entry with its target looked up; None if it is a name of that file already."""
         target = self._entries.get(self._real(entry.link))
         if target is not None and target.kind == "hardlink":
             target = self._entries[self._groups[target.path].holder]

@@ -12,7 +12,10 @@ Opener = Callable[[], BinaryIO]
 
 
 def merged_changes(tree: MergedTree, opener_of: Callable[[Located], Opener | None]) -> list[Change]:
-    """All paths, sorted; names of one file become hardlinks to the first. `opener_of` is asked for files that are not empty."""
+    """Return all paths, sorted; names of one file become hardlinks to the first.
+
+    `opener_of` is asked for files that are not empty.
+    """
     changes = []
     first: dict[tuple[int, str], str] = {}
     for located in sorted(tree.walk(), key=lambda item: sort_key(item.entry.path)):

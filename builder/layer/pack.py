@@ -107,7 +107,7 @@ class _Reporting:
 
 
 def member_name(entry: Entry) -> str:
-    """The name of an entry in the tar."""
+    """Return the name of an entry in the tar."""
     if entry.kind == "dir":
         return f"{entry.path}/"
     if entry.kind == "whiteout":
@@ -174,7 +174,7 @@ class _Buffered:
 
 @contextlib.contextmanager
 def pumped(sink: ByteWriter) -> Iterator[ByteWriter]:
-    """A writer whose bytes reach `sink` in another thread, a few chunks behind; its errors are raised here."""
+    """Yield a writer whose bytes reach `sink` in another thread, a few chunks behind; its errors are raised here."""
     pump = _Pump(sink)
     try:
         yield pump

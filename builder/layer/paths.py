@@ -16,8 +16,8 @@ def resolve_links(
     """Follow the symlinks of `path` (relative to the root, "." for the root itself) inside the root.
 
     `link_text(path)` is the text of the symlink at a resolved path, None for anything else, there or not. ".." at the
-    root stays there (without `may_leave` it is an ImageError); what does not exist is kept as it stands. Raises ImageError
-    for too many links.
+    root stays there (without `may_leave` it is an ImageError); what does not exist is kept as it stands. Raises
+    ImageError for too many links.
     """
     pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     done: list[str] = []

@@ -9,7 +9,7 @@ from tiffin.builder.layer.paths import ROOT
 
 
 def squashed(below: Sequence[LayerIndex], layers: Sequence[LayerIndex]) -> list[tuple[Entry, Located | None]]:
-    """The entries of one layer that over `below` gives what `layers` give, sorted, with where each content lies.
+    """Return the entries of one layer that over `below` gives what `layers` give, sorted, with where each content lies.
 
     Both bottom first. A `Located` has the number of its layer in `layers`; None where an entry has no content.
     """

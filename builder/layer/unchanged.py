@@ -1,8 +1,8 @@
 """Which changes of a step change nothing, and the times that layers have.
 
-A file that was copied up, written again or copied again as it was is no change. Laws: the layer gives the same tree with
-and without what is dropped, whatever lies below; content is compared always, never concluded from times, as a program
-may set them; when in doubt, a change stays.
+A file that was copied up, written again or copied again as it was is no change. Laws: the layer gives the same tree
+with and without what is dropped, whatever lies below; content is compared always, never concluded from times, as a
+program may set them; when in doubt, a change stays.
 
 Layers have whole seconds, as BuildKit's and Docker's do: a header of its own for the fractions would make every small
 file larger. The tree a step leaves behind gets the same times, so that it is the layer.
@@ -32,7 +32,7 @@ class Reduced:
 
 
 def layer_time(mtime_ns: int, epoch_ns: int | None) -> int:
-    """A time as a layer has it: whole seconds, and none later than `epoch_ns`."""
+    """Return a time as a layer has it: whole seconds, and none later than `epoch_ns`."""
     whole = mtime_ns - mtime_ns % NANOSECONDS
     return whole if epoch_ns is None else min(whole, epoch_ns)
 
@@ -44,10 +44,11 @@ def reduced(
     epoch_ns: int | None = None,
     name_count: Callable[[Found], int] | None = None,
 ) -> Reduced:
-    """`changes` (sorted, as a diff has them) without those that change nothing, with the times of layers.
+    """Return `changes` (sorted, as a diff has them) without those that change nothing, with the times of layers.
 
-    `name_count` tells how many names what is below has: a file that takes the place of one of several is no longer one with the others.
-    Without it that is no change: where a file was copied up, it is an overlay that took its other names away, and nobody asked for that.
+    `name_count` tells how many names what is below has: a file that takes the place of one of several is no longer one
+    with the others. Without it that is no change: where a file was copied up, it is an overlay that took its other
+    names away, and nobody asked for that.
     """
     return _Reduction(changes, below, epoch_ns, name_count).result()
 
@@ -134,7 +135,9 @@ class _Reduction:
     # -- together --------------------------------------------------------------------------------------------------
 
     def _open_up(self, directory: str, paths: Sequence[str]) -> None:
-        """A directory that was removed and made again: name what is gone instead of hiding all, where that is less."""
+        """Name what is gone of a directory that was removed and made again, instead of hiding all, where that is
+        less.
+        """
         try:
             same = {path for path in paths if self._is_same(self._changes[path])}
             gone = self._gone([directory, *(path for path in paths if self._changes[path].entry.kind == "dir")])
@@ -159,7 +162,7 @@ class _Reduction:
         return result
 
     def _keep_linked(self) -> None:
-        """The names of one file are dropped all, where they are names of one file below too, or none."""
+        """Drop all names of one file where they are names of one file below too, else none."""
         for first, others in self._groups.items():
             names = [first, *others]
             if not (self._same.issuperset(names) and self._is_one_file(names)):
@@ -206,6 +209,6 @@ class _Reduction:
 
 
 def _compared(entry: Entry) -> Entry:
-    """An entry without what is no part of the file, or another in a table than in a tree."""
+    """Return an entry without what is no part of the file, or another in a table than in a tree."""
     mode = 0 if entry.kind == "symlink" else entry.mode
     return entry._replace(mode=mode, mtime_ns=0, digest="", offset=-1, opaque=False)

@@ -1,6 +1,7 @@
 """From a layer's tar to its table of contents, and to a tree that overlayfs can mount.
 
-Laws: index_layer, unpack and pack give equal indexes for the tar that pack wrote. tiffin.builder.layer.layer_builder has the rules.
+Laws: index_layer, unpack and pack give equal indexes for the tar that pack wrote. tiffin.builder.layer.layer_builder
+has the rules.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 def index_layer(stream: BinaryIO) -> LayerIndex:
-    """The table of contents of an uncompressed layer tar; nothing is written. Raises CorruptError, ImageError."""
+    """Return the table of contents of an uncompressed layer tar; nothing is written.
+
+    Raises CorruptError, ImageError.
+    """
     table = LayerTable()
     with read_ahead(stream) as ahead:
         for item in read_layer(ahead):
@@ -40,9 +44,9 @@ def index_layer(stream: BinaryIO) -> LayerIndex:
 def unpack(stream: BinaryIO, root: Path, *, whiteouts: bool = True, records: bool = False) -> LayerIndex:
     """Unpack into `root`, an empty directory, as an overlay lower; returns the table of contents.
 
-    Without `whiteouts` what the layer hides is in the table only: tiffin.builder.layer.disk.merge_into_root merges such trees. `records` as
-    in TreeWriter.
-    Raises CorruptError and ImageError for bad layers, StoreError for the disk; `root` is then half done.
+    Without `whiteouts` what the layer hides is in the table only: tiffin.builder.layer.disk.merge_into_root merges such
+    trees. `records` as in TreeWriter. Raises CorruptError and ImageError for bad layers, StoreError for the disk;
+    `root` is then half done.
     """
     table = LayerTable()
     with read_ahead(stream) as ahead, TreeWriter(root, whiteouts=whiteouts, records=records) as writer:

@@ -38,7 +38,7 @@ class Fields:
         return cls(value, what)
 
     def wrong(self, name: str, expected: str) -> ImageError:
-        """An error about the member `name`."""
+        """Return an error about the member `name`."""
         return ImageError(f"{self.path}.{name}: expected {expected}", remedy="the document breaks its specification")
 
     def has(self, name: str) -> bool:
@@ -69,7 +69,7 @@ class Fields:
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """An array of text; absent or null is empty."""
+        """Return an array of text; absent or null is empty."""
         value = self._members.get(name)
         if value is None:
             return ()
@@ -78,7 +78,7 @@ class Fields:
         return tuple(str(item) for item in value)
 
     def text_map(self, name: str) -> dict[str, str]:
-        """An object of text values; absent or null is empty."""
+        """Return an object of text values; absent or null is empty."""
         value = self._members.get(name)
         if value is None:
             return {}
@@ -87,7 +87,7 @@ class Fields:
         return {key: str(item) for key, item in value.items()}
 
     def keys_of(self, name: str) -> tuple[str, ...]:
-        """The keys of an object used as a set (ExposedPorts, Volumes); absent or null is empty."""
+        """Return the keys of an object used as a set (ExposedPorts, Volumes); absent or null is empty."""
         value = self._members.get(name)
         if value is None:
             return ()
@@ -102,7 +102,7 @@ class Fields:
         return Fields(value, f"{self.path}.{name}")
 
     def children(self, name: str) -> Iterator[Fields]:
-        """The objects of an array; absent or null is empty."""
+        """Yield the objects of an array; absent or null is empty."""
         value = self._members.get(name)
         if value is None:
             return

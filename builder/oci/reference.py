@@ -99,7 +99,7 @@ class Reference:
 
 
 def _split_host(name: str) -> tuple[str, str]:
-    """Docker's rule: the first component is a host if it has a dot, a colon, is localhost or has capitals."""
+    """Apply Docker's rule: the first component is a host if it has a dot, a colon, is localhost or has capitals."""
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         host = DOCKER_HUB if first == "index.docker.io" else first
@@ -108,7 +108,7 @@ def _split_host(name: str) -> tuple[str, str]:
 
 
 def _has_usable_port(registry: str) -> bool:
-    """No port, or one that a server may listen on."""
+    """Whether there is no port, or one that a server may listen on."""
     port = registry.rpartition("]")[2].partition(":")[2]
     return not port or (len(port) <= 5 and 0 < int(port) <= MAX_PORT)
 

@@ -106,7 +106,7 @@ class Platform:
 
     @classmethod
     def local(cls) -> Platform:
-        """The platform of this machine."""
+        """Return the platform of this machine."""
         machine = os.uname().machine
         return cls.normal("linux", {"armv7l": "armhf", "armv6l": "armel"}.get(machine, machine.lower()))
 
@@ -237,7 +237,7 @@ class Index:
         return canonical(document)
 
     def select(self, wanted: Platform) -> Descriptor | None:
-        """The manifest for `wanted`: exact, else a compatible older variant (arm v7 takes v6), else None."""
+        """Return the manifest for `wanted`: exact, else a compatible older variant (arm v7 takes v6), else None."""
         images = [m for m in self.manifests if m.platform and m.platform.os != "unknown"]
         same = [
             m
@@ -257,7 +257,7 @@ class Index:
 
 
 def _check_schema(fields: Fields) -> None:
-    """Every document read here is of schema version 2; some builders leave it out."""
+    """Check that the schema version is 2; some builders leave it out."""
     version = fields.integer("schemaVersion", 2)
     if version != 2:
         raise ImageError(
@@ -275,7 +275,9 @@ def _media_type_of(fields: Fields, declared: str, default: str) -> str:
 
 
 def chain_id(diff_ids: Sequence[Digest]) -> Digest:
-    """image-spec config.md#layer-chainid; of no layer at all: the digest of nothing, a constant of ours."""
+    """Return the ChainID (image-spec config.md#layer-chainid); for no layers, the digest of nothing, our own
+    constant.
+    """
     if not diff_ids:
         return Digest.of(b"")
     result = diff_ids[0]

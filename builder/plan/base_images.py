@@ -1,4 +1,6 @@
-"""The images that a plan stands on: each is resolved once for a platform, and what goes wrong is told with its place."""
+"""The images that a plan stands on: each is resolved once for a platform, and what goes wrong is told with its
+place.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ class BaseImages:
         self._platform = platform
 
     def origin(self, name: str, platform: Platform, span: Span) -> ImageOrigin:
-        """Raises DockerfileError for what can name no image, BuildError for one that cannot be had."""
+        """Raise DockerfileError for what can name no image, BuildError for one that cannot be had."""
         if not name.startswith(PREFIX_LAYOUT):
             try:
                 Reference.parse(name)

@@ -1,4 +1,6 @@
-"""ARGs before the first FROM and those that are there without being declared: their values, and what checks say of FROM."""
+"""ARGs before the first FROM and those that are there without being declared: their values, and what checks say of
+FROM.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,7 @@ class GlobalArgs:
             self._add_default(name, default)
 
     def _uses(self, name: str, used: frozenset[str]) -> frozenset[str]:
-        """What a default uses; one that adds to the value before it uses what that used."""
+        """Return what a default uses; one that adds to the value before it uses what that used."""
         before = self.declared[name].uses if name in used and name in self.declared else frozenset()
         return (used - {name}) | before
 
@@ -73,7 +75,7 @@ class GlobalArgs:
             self._defaults = None
 
     def used_by(self, head: From) -> frozenset[str]:
-        """The names that a FROM uses."""
+        """Return the names that a FROM uses."""
         used: set[str] = set()
         for word in (head.image, head.platform):
             try:
@@ -83,7 +85,7 @@ class GlobalArgs:
         return frozenset(used)
 
     def check(self, heads: Sequence[From]) -> Iterator[LintWarning]:
-        """What is to be said of FROM instructions, needed or not."""
+        """Yield what is to be said of FROM instructions, needed or not."""
         yield from self._bad_defaults(heads)
         for head in heads:
             yield from self._undeclared(head)

@@ -48,7 +48,7 @@ def _place(item: Declared | Need) -> tuple[int, str]:
 
 
 def _reached(plan: Plan, index: int, seen: set[int]) -> Iterator[StagePlan]:
-    """A stage, what it stands on, and what it copies from."""
+    """Yield a stage, what it stands on, and what it copies from."""
     if index in seen:
         return
     seen.add(index)
@@ -63,7 +63,7 @@ def _reached(plan: Plan, index: int, seen: set[int]) -> Iterator[StagePlan]:
 
 
 def _args(plan: Plan, stage: StagePlan) -> dict[str, Declared]:
-    """The ARGs that a stage declares or its FROM uses, and those that their defaults use."""
+    """Return the ARGs that a stage declares or its FROM uses, and those that their defaults use."""
     result: dict[str, Declared] = {}
     pending = [*_from_args(plan, stage), *stage.own_args]
     while pending:

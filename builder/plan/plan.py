@@ -1,4 +1,6 @@
-"""What planning yields: stages with their steps and configuration, in an order in which each comes after what it needs."""
+"""What planning yields: stages with their steps and configuration, in an order in which each comes after what it
+needs.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class StagePlan:
     commits: frozenset[int] = frozenset()  # numbers of the steps up to which #!COMMIT asks for a layer
 
     def label(self, step_index: int) -> str:
-        """`[name 2/5] RUN make`, as BuildKit numbers steps."""
+        """Return `[name 2/5] RUN make`, as BuildKit numbers steps."""
         offset = 1 if isinstance(self.base, ImageOrigin) else 0
         name = f"{self.name} " if self.name else ""
         return f"[{name}{step_index + 1 + offset}/{len(self.steps) + offset}] {self.steps[step_index].text}"

@@ -86,7 +86,7 @@ def make_plan(
 
 
 def _before(error: DockerfileError, dockerfile: Dockerfile) -> Dockerfile:
-    """The instructions above an error."""
+    """Return the instructions above an error."""
     line = error.span.first_line if error.span else 0
     above = tuple(node for node in dockerfile.instructions if node.span.first_line < line)
     return replace(dockerfile, instructions=above, faults=())
@@ -156,7 +156,7 @@ class _Planner:
             )
 
     def origin(self, name: str, span: Span, *, mount_target: str = "") -> Origin:
-        """`--from=NAME`: a stage (by name or index), a named context, else an image."""
+        """Return `--from=NAME`: a stage (by name or index), a named context, else an image."""
         here = self._current[-1]
         index = self._stage_index(name, before=here)
         if index is None and name.isascii() and name.isdigit():
@@ -239,7 +239,7 @@ class _Planner:
         return self.planned[index]
 
     def _begin(self, stage: Stage) -> tuple[StageScope, StageOrigin | ImageOrigin | None]:
-        """The scope a stage starts with, and its base."""
+        """Return the scope a stage starts with, and its base."""
         head = stage.head
         platform = self._platform(head)
         with ErrorSpan(head.span):
@@ -270,7 +270,7 @@ class _Planner:
         return self._begin_from(origin, platform, head)
 
     def _from_image(self, name: str, platform: Platform, head: From) -> ImageOrigin:
-        """An image; it may be called as this stage or a later one is (`FROM alpine AS alpine`)."""
+        """Return an image; it may be called as this stage or a later one is (`FROM alpine AS alpine`)."""
         try:
             return self.images.origin(name, platform, head.span)
         except BuildError as exc:
@@ -344,7 +344,7 @@ class _Planner:
                 return self.images.origin(reference, self._plan_options.platform, span)
 
     def _stage_index(self, name: str, *, before: int) -> int | None:
-        """The last stage of that name (case does not count) that stands before stage `before`."""
+        """Return the last stage of that name (case does not count) that stands before stage `before`."""
         wanted = name.lower()
         for index in range(before - 1, -1, -1):
             if self._stages[index].head.name == wanted and wanted:

@@ -52,7 +52,7 @@ class RegistryClient:
     # -- manifests -----------------------------------------------------------------------------------------------------
 
     def get_manifest(self, repository: str, selector: str) -> FetchedManifest:
-        """A manifest or index by tag or digest; raises NotInRegistryError, RegistryError, CorruptError."""
+        """Return a manifest or index by tag or digest; raises NotInRegistryError, RegistryError, CorruptError."""
         response = self._transport.send(self._manifest_call("GET", repository, selector))
         with response:
             data = body_of(response, MAX_DOCUMENT_BYTES, f"the manifest of {self._name(repository, selector)}")
@@ -76,7 +76,10 @@ class RegistryClient:
         return FetchedManifest(data=data, media_type=media_type, digest=digest)
 
     def head_manifest(self, repository: str, selector: str) -> Digest | None:
-        """The digest a tag has, None if there is no such manifest. Where the question fails, the registry is asked for it all."""
+        """Return the digest a tag has, None if there is no such manifest.
+
+        Where the question fails, the registry is asked for it all.
+        """
         call = replace(self._manifest_call("HEAD", repository, selector), is_shortcut=True)
         status, header_digest = 0, ""
         with contextlib.suppress(RegistryError), self._transport.send(call) as response:
@@ -91,7 +94,10 @@ class RegistryClient:
             return None
 
     def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Whether a repository is known to have a manifest, and so everything it names. Who may only push is not told."""
+        """Whether a repository is known to have a manifest, and so everything it names.
+
+        Who may only push is not told.
+        """
         call = self._manifest_call("HEAD", repository, str(digest))
         call = replace(call, scope=scope(repository, "pull,push"), is_shortcut=True)
         try:
@@ -121,7 +127,7 @@ class RegistryClient:
         return digest
 
     def tags(self, repository: str) -> list[str]:
-        """All tags of a repository."""
+        """Return all tags of a repository."""
         url = f"/v2/{repository}/tags/list"
         result: list[str] = []
         for _ in range(MAX_TAGS_PAGES):
@@ -185,8 +191,9 @@ class RegistryClient:
         progress: Callable[[int], None] | None = None,
         uploading: AbstractContextManager[object] = _ANYTIME,
     ) -> Outcome:
-        """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives, within
-        `uploading`. Mounting is tried first: it takes no longer than the question whether it is needed."""
+        """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives,
+        within `uploading`. Mounting is tried first: it takes no longer than the question whether it is needed.
+        """
         upload = Upload(
             transport=self._transport, repository=repository, descriptor=descriptor, opener=opener, progress=progress
         )
@@ -204,8 +211,9 @@ class RegistryClient:
         return "uploaded"
 
     def _mount(self, upload: Upload, sources: Sequence[str], location: str | None = None) -> str | None:
-        """Try to mount a blob from one of these repositories: "" if that was done, else where it can be uploaded, as far as
-        the registry said. A repository from where nothing may be mounted is not tried again."""
+        """Try to mount a blob from one of these repositories: "" if that was done, else where it can be uploaded, as
+        far as the registry said. A repository from where nothing may be mounted is not tried again.
+        """
         for source in sources:
             answer = upload.mount(source)
             if answer.location == "":

@@ -95,7 +95,7 @@ def download(
 
 
 def shown(url: str) -> str:
-    """A URL without credentials, for messages."""
+    """Return a URL without credentials, for messages."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -110,7 +110,7 @@ def _session(trust: Trust) -> requests.Session:
 
 
 def _follow(session, url: str, headers: Mapping[str, str], proxies: Proxies, private: Sequence[str]):  # type: ignore[no-untyped-def]  # requests is imported late
-    """One request with its redirects; credentials stay with their host, and https does not become http."""
+    """Send one request with its redirects; credentials stay with their host, and https does not become http."""
     host = urlsplit(url).netloc
     for _ in range(MAX_REDIRECTS):
         own = dict(headers) if urlsplit(url).netloc == host else {"User-Agent": headers["User-Agent"]}
@@ -140,7 +140,7 @@ def _follow(session, url: str, headers: Mapping[str, str], proxies: Proxies, pri
 
 
 def _asked(session, proxy: str, url: str, **options: object):  # type: ignore[no-untyped-def]
-    """One answer, through the proxy if there is one; what is wrong with that is said of it."""
+    """Get one answer, through the proxy if there is one; errors of the proxy are reported as its own."""
     import requests
 
     try:
@@ -196,10 +196,11 @@ def _nanoseconds(text: str) -> int:
 
 
 def _reason(exc: Exception) -> str:
-    """The last cause in a chain of wrapped errors, without addresses of objects or URLs with credentials."""
+    """Return the last cause in a chain of wrapped errors, without addresses of objects or URLs with credentials."""
     text = re.sub(r"<[^>]*>:?\s*", "", str(exc)).rsplit("Caused by", 1)[-1]
     match = re.search(
-        r"\[Errno -?\d+\] (?P<error>[^'\")]+)|timed out|Name or service not known|No address associated with hostname|\d+ of \d+ bytes came",
+        r"\[Errno -?\d+\] (?P<error>[^'\")]+)|timed out|Name or service not known|No address associated with"
+        r" hostname|\d+ of \d+ bytes came",
         text,
     )
     return match["error"] or match[0] if match else type(exc).__name__

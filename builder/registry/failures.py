@@ -29,7 +29,7 @@ class Unreachable(Exception):
 
 
 def tls_error(exc: Exception, host: str) -> RegistryError:
-    """What a failed TLS handshake with `host` means."""
+    """Return what a failed TLS handshake with `host` means."""
     text = str(exc)
     if any(word in text for word in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER", "HTTP_REQUEST")):
         return RegistryError(f"{host} speaks plain http", remedy=f"use --insecure-registry {host} if that is meant")
@@ -49,13 +49,14 @@ def tls_error(exc: Exception, host: str) -> RegistryError:
 
 
 def netloc(url: str) -> str:
-    """Host and port of a URL, for messages."""
+    """Return host and port of a URL, for messages."""
     return split(url).netloc.rpartition("@")[2]
 
 
 def shake_hands(host: str, port: int, seconds: float, *, listens: bool = False) -> str | None:
-    """Find out what TLS is spoken there, without a look at who answers: the alert it sent, "" for none, None for no TLS. A
-    server that takes no client without a certificate may say so only when it is listened to."""
+    """Find out what TLS is spoken there, without a look at who answers: the alert it sent, "" for none, None for no
+    TLS. A server that takes no client without a certificate may say so only when it is listened to.
+    """
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -87,7 +88,7 @@ def wants_certificate(text: str) -> bool:
 
 
 def own_certificate(host: str) -> str:
-    """The remedy where a server asks who we are by a certificate."""
+    """Return the remedy where a server asks who we are by a certificate."""
     return f"put yours into ~/.config/containers/certs.d/{host}/ as client.cert and client.key"
 
 

@@ -30,7 +30,7 @@ def is_private(host: str) -> bool:
 
 
 def is_private_address(text: str) -> bool:
-    """The same for an address; one of IPv6 that stands for one of IPv4 counts as that."""
+    """Return the same for an address; one of IPv6 that stands for one of IPv4 counts as that."""
     address = ipaddress.ip_address(text.split("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
@@ -40,8 +40,9 @@ def is_private_address(text: str) -> bool:
 def guarded_adapter(
     who: str, context_for: ContextFor | None = None, is_exempt: Callable[[str], bool] = lambda host: False
 ) -> BaseAdapter:
-    """What opens connections for requests; one that ends at a private address raises RegistryError, but to a proxy, or to a host
-    that is exempt."""
+    """Return what opens connections for requests; one that ends at a private address raises RegistryError, but to a
+    proxy, or to a host that is exempt.
+    """
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 

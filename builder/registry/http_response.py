@@ -34,7 +34,7 @@ class Answer(Protocol):
 
 
 def split(url: str) -> SplitResult:
-    """The parts of a URL, host and port among them valid."""
+    """Return the parts of a URL, host and port among them valid."""
     try:
         parts = urlsplit(url)
         if parts.port != 0 and parts.hostname is not None:
@@ -45,8 +45,10 @@ def split(url: str) -> SplitResult:
 
 
 def joined(base: str, url: str) -> str:
-    """`url`, which may be relative, as the answer of `base` means it. A server behind a proxy that ends TLS may know nothing of it
-    and name itself by http: https it is."""
+    """Return `url`, which may be relative, as the answer of `base` means it.
+
+    A server behind a proxy that ends TLS may know nothing of it and name itself by http: https it is.
+    """
     try:
         result = urljoin(base, url)
         ours, theirs = urlsplit(base), urlsplit(result)
@@ -58,13 +60,13 @@ def joined(base: str, url: str) -> str:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what credentials belong to."""
+    """Return scheme, host and port: what credentials belong to."""
     parts = split(url)
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def body_of(answer: Answer, limit_bytes: int, what: str) -> bytes:
-    """The whole body as it came, `limit_bytes` at most; we ask for no compression, which would have no limit."""
+    """Return the whole body as it came, `limit_bytes` at most; we ask for no compression, which would have no limit."""
     encoding = answer.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise RegistryError(f"{what} came as {encoding[:40]}, which was not asked for", remedy="the registry is broken")
@@ -75,7 +77,7 @@ def body_of(answer: Answer, limit_bytes: int, what: str) -> bytes:
 
 
 def detail(body: Body) -> str:
-    """The registry's own words (distribution-spec #error-codes), or the title of a proxy's page, bounded."""
+    """Return the registry's own words (distribution-spec #error-codes), or the title of a proxy's page, bounded."""
     try:
         data = body.read(MAX_ERROR_BYTES, decode_content=False)
     except Exception:  # urllib3's many names for a broken connection

@@ -14,8 +14,9 @@ _NAME = re.compile(r"[\w.*?-]+|\[[0-9A-Fa-f:.*]+\]")
 
 
 def checked_pattern(text: str, source: str) -> str:
-    """`text` as a pattern: HOST, HOST:PORT, a wildcard such as *.corp.example, or a network such as 10.0.0.0/8. A scheme before
-    it and a slash behind it are left out. Raises UsageError naming `source`."""
+    """Return `text` as a pattern: HOST, HOST:PORT, a wildcard such as *.corp.example, or a network such as 10.0.0.0/8.
+    A scheme before it and a slash behind it are left out. Raises UsageError naming `source`.
+    """
     pattern = text.strip().rpartition("://")[2].rstrip("/").lower()
     host, port = _split(pattern)
     if _network(pattern) is None and not (_NAME.fullmatch(host) and (not port or port == "*" or port.isdigit())):
@@ -27,8 +28,10 @@ def checked_pattern(text: str, source: str) -> str:
 
 
 def is_insecure(registry: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns names `registry` (HOST or HOST:PORT). One without a port is for all ports; a network is for
-    hosts with an address in it."""
+    """Whether one of the patterns names `registry` (HOST or HOST:PORT).
+
+    One without a port is for all ports; a network is for hosts with an address in it.
+    """
     if not patterns:
         return False
     name, number = _split(registry.lower())
@@ -47,7 +50,7 @@ def is_insecure(registry: str, patterns: Sequence[str]) -> bool:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Host and port, "" for none; an address of IPv6 has brackets."""
+    """Split into host and port, "" for none; an IPv6 address has brackets."""
     host, colon, port = text.rpartition(":")
     return (host, port) if colon and not text.endswith("]") else (text, "")
 

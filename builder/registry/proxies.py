@@ -1,4 +1,5 @@
-"""Which proxy a request goes through: the environment's variables, else config.json's `proxies`, less what NO_PROXY names.
+"""Which proxy a request goes through: the environment's variables, else config.json's `proxies`, less what NO_PROXY
+names.
 
 NO_PROXY as Go reads it, and so docker and podman: DOMAIN is it and all below it, .DOMAIN and *.DOMAIN what is below it,
 addresses and networks (10.0.0.0/8) are for hosts that are addresses, HOST:PORT is for that port, * is everything. The
@@ -36,13 +37,15 @@ class Proxies:
 
     @classmethod
     def read(cls, environ: Mapping[str, str], configured: Mapping[str, str]) -> Proxies:
-        """Those of the environment, in lower case first; if it has none, those configured (`configured_proxies`)."""
+        """Return those of the environment, in lower case first; if it has none, those configured
+        (`configured_proxies`).
+        """
         found = {name: environ.get(name) or environ.get(name.upper(), "") for name in KINDS}
         given = any(found[name] for name in KINDS if name != "no_proxy")
         return cls(settings=found if given else {**configured, **{k: v for k, v in found.items() if v}})
 
     def of(self, url: str) -> str:
-        """The proxy for a URL, "" for none."""
+        """Return the proxy for a URL, "" for none."""
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         proxy = self.settings.get(f"{parts.scheme}_proxy") or self.settings.get("all_proxy") or ""
@@ -52,7 +55,7 @@ class Proxies:
 
 
 def read_docker_config(environ: Mapping[str, str]) -> Mapping[str, object]:
-    """config.json of docker's client; nothing where it cannot be read."""
+    """Read config.json of docker's client; nothing where it cannot be read."""
     folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
     try:
         with Path(folder, "config.json").open("rb") as stream:
@@ -66,7 +69,7 @@ def read_docker_config(environ: Mapping[str, str]) -> Mapping[str, object]:
 
 
 def configured_proxies(document: Mapping[str, object]) -> dict[str, str]:
-    """What `proxies.default` of config.json says, by the variables' names in lower case."""
+    """Return what `proxies.default` of config.json says, by the variables' names in lower case."""
     proxies = document.get("proxies")
     default = proxies.get("default") if isinstance(proxies, dict) else None
     if not isinstance(default, dict):
@@ -113,7 +116,9 @@ def is_excepted(host: str, port: int, no_proxy: str) -> bool:
 
 
 def is_fault_of_socks(exc: Exception) -> bool:
-    """Whether a connection through a SOCKS proxy failed before the proxy said that the host is at fault (RFC 1928, 0x03 to 0x05)."""
+    """Whether a connection through a SOCKS proxy failed before the proxy said that the host is at fault (RFC 1928, 0x03
+    to 0x05).
+    """
     return not any(code in str(exc) for code in ("0x03", "0x04", "0x05"))
 
 
@@ -125,7 +130,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 def proxy_error(exc: Exception, proxy: str) -> RegistryError:
-    """What is wrong with a proxy, without its password."""
+    """Return what is wrong with a proxy, without its password."""
     name = urlsplit(proxy).netloc.rpartition("@")[2]
     text = str(exc)
     if "Missing dependencies for SOCKS" in text:
@@ -150,7 +155,7 @@ def proxy_error(exc: Exception, proxy: str) -> RegistryError:
 
 
 def needs_password(proxy: str) -> RegistryError:
-    """The answer 407."""
+    """Return the answer 407."""
     name = proxy.rpartition("@")[2].rpartition("//")[2]
     return RegistryError(
         f"the proxy {name} wants a user and a password", remedy="write HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"

@@ -1,9 +1,10 @@
-"""registries.conf, as podman, buildah and skopeo read it (containers-registries.conf(5), version 2): mirrors, other places, blocked names.
+"""registries.conf, as podman, buildah and skopeo read it (containers-registries.conf(5), version 2): mirrors, other
+places, blocked names.
 
 $CONTAINERS_REGISTRIES_CONF names the only file; else the user's counts, or the machine's, and then the `*.conf` of the
-directories beside both. Mirrors of docker.io may be named as dockerd does (`--registry-mirror`); they come first. Names without
-a registry stay docker.io's, as docker has it, but for aliases: those of distributions' lists (`*shortnames.conf`) are not read,
-as they would make another image of `FROM fedora` than docker does.
+directories beside both. Mirrors of docker.io may be named as dockerd does (`--registry-mirror`); they come first. Names
+without a registry stay docker.io's, as docker has it, but for aliases: those of distributions' lists
+(`*shortnames.conf`) are not read, as they would make another image of `FROM fedora` than docker does.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Registries:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def sources(self, reference: Reference) -> list[Reference]:
-        """Where to ask for an image, mirrors first; raises ImageError for a name that is blocked."""
+        """Return where to ask for an image, mirrors first; raises ImageError for a name that is blocked."""
         rule = self._rule(reference)
         if rule is None:
             return [reference]
@@ -65,17 +66,17 @@ class Registries:
         return list(dict.fromkeys(_moved(reference, rule.prefix, place.location) for place in places))
 
     def alias(self, text: str) -> str:
-        """What a name stands for: the same, but for a short name that has an alias."""
+        """Return what a name stands for: the same, but for a short name that has an alias."""
         match = re.fullmatch(r"([^:@]+)([:@].*)?", text)
         return self.aliases.get(match[1], match[1]) + (match[2] or "") if match else text
 
     def insecure(self) -> tuple[str, ...]:
-        """The hosts that are named insecure."""
+        """Return the hosts that are named insecure."""
         places = [place for rule in self.rules for place in (rule.place, *rule.mirrors) if place.insecure]
         return tuple(dict.fromkeys(place.location.partition("/")[0] for place in places))
 
     def with_mirrors(self, urls: Sequence[str]) -> Registries:
-        """With mirrors of docker.io, as dockerd names them: asked before any other. Raises UsageError."""
+        """Add mirrors of docker.io, as dockerd names them: asked before any other. Raises UsageError."""
         if not urls:
             return self
         mirrors = tuple(_mirror_of(url) for url in urls)
@@ -89,13 +90,13 @@ class Registries:
         return replace(self, rules=tuple(rules))
 
     def _rule(self, reference: Reference) -> Rule | None:
-        """The longest prefix that names the reference."""
+        """Return the longest prefix that names the reference."""
         found = [rule for rule in self.rules if _matched(str(reference), rule.prefix)]
         return max(found, key=lambda rule: len(rule.prefix), default=None)
 
 
 def read_registries(environ: Mapping[str, str]) -> Registries:
-    """Of all files there are. Raises UsageError naming a file at fault."""
+    """Read all registries.conf files there are. Raises UsageError naming a file at fault."""
     rules: dict[str, Rule] = {}
     aliases: dict[str, str] = {}
     for path in _files(environ):
@@ -189,7 +190,7 @@ def _mirror_of(url: str) -> Place:
 
 
 def _matched(name: str, prefix: str) -> int:
-    """How much of a full name a prefix names, 0 for nothing: whole components, or with *. a domain below it."""
+    """Return how much of a full name a prefix names, 0 for nothing: whole components, or with *. a domain below it."""
     if prefix.startswith("*."):
         host = name.partition("/")[0]
         return len(host) if host.partition(":")[0].endswith(prefix[1:]) else 0
@@ -197,6 +198,6 @@ def _matched(name: str, prefix: str) -> int:
 
 
 def _moved(reference: Reference, prefix: str, location: str) -> Reference:
-    """A reference with what the prefix names replaced; without a location it stays."""
+    """Return a reference with what the prefix names replaced; without a location it stays."""
     text = str(reference)
     return Reference.parse(location + text[_matched(text, prefix) :]) if location else reference

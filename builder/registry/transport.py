@@ -57,9 +57,12 @@ Body = bytes | BinaryIO | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
-    """How to reach registries. `insecure_registries` are patterns (tiffin.builder.registry.insecure). `timeout_seconds` bounds every wait
-    for an answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for, with
-    `back_off_seconds` after the first time; the defaults are for images, which must come."""
+    """How to reach registries.
+
+    `insecure_registries` are patterns (tiffin.builder.registry.insecure). `timeout_seconds` bounds every wait for an
+    answer, `slow_seconds` for that to the last of a large blob, and `tries` how often one is asked for, with
+    `back_off_seconds` after the first time; the defaults are for images, which must come.
+    """
 
     insecure_registries: tuple[str, ...] = ()
     trust: Trust = field(default_factory=lambda: Trust({}))
@@ -75,9 +78,12 @@ class RegistryOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request. `body` is called anew for every try; `again` gives what to send after one that failed, where that is not the
-    same; it is told whether that one had no answer, so that the registry may still be at work on it. One that `is_slow` may be
-    answered late."""
+    """One request.
+
+    `body` is called anew for every try; `again` gives what to send after one that failed, where that is not the same;
+    it is told whether that one had no answer, so that the registry may still be at work on it. One that `is_slow` may
+    be answered late.
+    """
 
     method: str
     url: str  # absolute, or a path below the registry
@@ -229,8 +235,11 @@ class Transport:
         return guarded_adapter(self.registry, self._tls_context, self._may_lead_home)
 
     def _tls_context(self, name: str, port: int | None) -> SSLContext:
-        """For a server that the registry is, or leads to. Whoever vouches for the registry does for that, too; what shows who we
-        are goes to the registry's own host, and to its token service."""
+        """Return the TLS context for a server that the registry is, or leads to.
+
+        Whoever vouches for the registry does for that, too; what shows who we are goes to the registry's own host, and
+        to its token service.
+        """
         here = host_port(name, port)
         itself = (self.host, self.registry)
         return self._options.trust.context(
@@ -254,7 +263,7 @@ class Transport:
     # -- where -------------------------------------------------------------------------------------------------------
 
     def _base_url(self) -> str:
-        """https, or http where it is allowed and https is not spoken; found out once."""
+        """Return the https address, or http where it is allowed and https is not spoken; found out once."""
         if not self._base:
             secure = f"https://{self.host}"
             if self._is_loopback():
@@ -281,7 +290,7 @@ class Transport:
         return url if "://" in url else self._base_url() + url
 
     def _check_way(self, source: str, target: str) -> None:
-        """From an address to one that its answer names."""
+        """Check the way from an address to one that its answer names."""
         parts = split(target)
         if parts.scheme not in ("http", "https"):
             raise RegistryError(f"{self.registry} leads to a {parts.scheme} address", remedy="it is misconfigured")
@@ -292,7 +301,7 @@ class Transport:
         self._check_address(parts.hostname or "")
 
     def _check_address(self, host: str) -> None:
-        """A public registry must not send us to this machine's own network."""
+        """Refuse an address of this machine's own network that a public registry names."""
         if self._may_lead_home(host):
             return
         if is_private(host) and not is_private(split(f"//{self.host}").hostname or ""):

@@ -1,7 +1,7 @@
 """Bringing one blob into a repository (distribution-spec #pushing-blobs).
 
-A request that broke may have left a part of its body in the upload, or may have arrived whole: the upload is never gone on
-with blindly. The next try asks for the blob, or how far it came.
+A request that broke may have left a part of its body in the upload, or may have arrived whole: the upload is never gone
+on with blindly. The next try asks for the blob, or how far it came.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHUNKED_WHEN = frozenset({411, TOO_LARGE})
 
 
 def scope(repository: str, actions: str) -> str:
-    """What a token is asked for (the token spec's resource scope)."""
+    """Return what a token is asked for (the token spec's resource scope)."""
     return f"repository:{repository}:{actions}"
 
 
@@ -55,7 +55,9 @@ class Mounted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """Of `descriptor`'s blob, whose bytes `opener` gives, any number of times; `progress` is told how many have gone."""
+    """Of `descriptor`'s blob, whose bytes `opener` gives, any number of times; `progress` is told how many have
+    gone.
+    """
 
     transport: Transport
     repository: str
@@ -69,8 +71,11 @@ class Upload:
             return self._location(response)
 
     def mount(self, source: str) -> Mounted:
-        """Ask to mount the blob from the repository `source` (#mounting-a-blob-from-another-repository). Registries refuse with
-        many statuses, token services with none for the source: whatever it is, an upload does as well."""
+        """Ask to mount the blob from the repository `source` (#mounting-a-blob-from-another-repository).
+
+        Registries refuse with many statuses, token services with none for the source: whatever it is, an upload does as
+        well.
+        """
         query = urlencode({"mount": str(self.descriptor.digest), "from": source})
         call = self._call("POST", f"/v2/{self.repository}/blobs/uploads/?{query}")
         call = replace(call, scope=f"{call.scope} {scope(source, 'pull')}", is_shortcut=True)
@@ -92,7 +97,7 @@ class Upload:
             return False
 
     def send(self, location: str) -> None:
-        """POST then PUT (#post-then-put), in chunks where the registry refuses that."""
+        """Upload by POST then PUT (#post-then-put), in chunks where the registry refuses that."""
         if self.transport.chunk_bytes and self.descriptor.size_bytes > self.transport.chunk_bytes:
             return self._send_chunks(location)
         for _ in range(MAX_TRIES):
@@ -129,8 +134,11 @@ class Upload:
         )
 
     def _has_come(self, *, waits: bool) -> bool:
-        """Whether the blob is there. `waits`: all of it was sent, and the registry may still be at work on it, so that it is
-        asked for a while before it is sent again."""
+        """Whether the blob is there.
+
+        `waits`: all of it was sent, and the registry may still be at work on it, so that it is asked for a while before
+        it is sent again.
+        """
         waited, number = 0.0, 0
         while not self.is_there():
             if not waits or waited >= self.transport.timeout_seconds:
@@ -142,7 +150,7 @@ class Upload:
     # -- in chunks -----------------------------------------------------------------------------------------------------
 
     def _send_chunks(self, url: str) -> None:
-        """PATCH in chunks (#pushing-a-blob-in-chunks); smaller ones where one is refused as too large."""
+        """Upload by PATCH in chunks (#pushing-a-blob-in-chunks); smaller ones where one is refused as too large."""
         if not self.transport.chunk_bytes:
             self.transport.chunk_bytes = UPLOAD_CHUNK_BYTES
         offset, rest = 0, b""
@@ -167,11 +175,15 @@ class Upload:
         self.transport.send(replace(last, again=again, is_slow=True)).close()
 
     def _halve(self, refused_bytes: int) -> None:
-        """Send less at a time from now on: a proxy before the registry takes no body so large. Nothing of it has come."""
+        """Send less at a time from now on: a proxy before the registry takes no body so large.
+
+        Nothing of it has come.
+        """
         half = min(refused_bytes, self.transport.chunk_bytes) // 2
         if half < MIN_CHUNK_BYTES:
             raise RegistryError(
-                f"{self._what} failed: the registry refuses even {refused_bytes} bytes in one request as too large (413)",
+                f"{self._what} failed: the registry refuses even {refused_bytes} bytes in one request as too large"
+                " (413)",
                 remedy="raise the limit of the proxy before it (nginx: client_max_body_size)",
             )
         self.transport.chunk_bytes = half
@@ -190,7 +202,7 @@ class Upload:
         )
 
     def _rest(self, url: str, offset: int, data: bytes) -> Call:
-        """What of a chunk has not come: that, or the question itself where all did."""
+        """Return what of a chunk has not come: that, or the question itself where all did."""
         head_blob = self._call("GET", url)
         with self.transport.send(head_blob) as response:
             last = response.headers.get("Range", "").rpartition("-")[2]

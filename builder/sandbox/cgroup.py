@@ -31,7 +31,7 @@ class Limits:
     pids: int = 0
 
     def controllers(self) -> tuple[str, ...]:
-        """What has to be controlled."""
+        """Return what has to be controlled."""
         wanted = (self.memory_bytes, self.cpus, self.pids)
         return tuple(name for name, value in zip(_CONTROLLERS, wanted, strict=True) if value)
 
@@ -46,7 +46,10 @@ class Groups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A mounted hierarchy: where, which of its groups is the mount's root, and which is ours. Version 2 has names ""."""
+    """A mounted hierarchy: where, which of its groups is the mount's root, and which is ours.
+
+    Version 2 has names "".
+    """
 
     path: str
     top: str
@@ -55,7 +58,7 @@ class Tree:
     version: int
 
     def lineage(self) -> Iterator[str]:
-        """Our group's directory and those above it, up to the mount."""
+        """Yield our group's directory and those above it, up to the mount."""
         below = os.path.relpath(self.own, self.top) if _is_below(self.own, self.top) else "."
         directory = os.path.normpath(os.path.join(self.path, below))
         while True:
@@ -66,7 +69,7 @@ class Tree:
 
 
 def find_trees(proc: str = "/proc/self") -> tuple[Tree, ...]:
-    """The hierarchies of this machine as a process sees them."""
+    """Return the hierarchies of this machine as a process sees them."""
     own: dict[str, str] = {}
     for line in _lines(f"{proc}/cgroup"):
         _, names, path = line.split(":", 2)
@@ -130,7 +133,7 @@ def remove_groups(paths: Sequence[str]) -> bool:
 
 
 def _make(tree: Tree, name: str, controllers: Sequence[str]) -> str | None:
-    """A new group in the lowest place that allows it and has the controllers."""
+    """Return a new group in the lowest place that allows it and has the controllers."""
     for parent in tree.lineage():
         if not (os.access(parent, os.W_OK | os.X_OK) and os.access(f"{parent}/cgroup.procs", os.W_OK)):
             continue

@@ -1,7 +1,7 @@
 """Whether others than root are to be expected in a run, as far as its beginning and its text tell.
 
-Only the cost of the emulation of owners hangs on it (tiffin.builder.sandbox.child.emulation.filter): a run with one id is asked more about
-itself where there are users whom something may be refused.
+Only the cost of the emulation of owners hangs on it (tiffin.builder.sandbox.child.emulation.filter): a run with one id
+is asked more about itself where there are users whom something may be refused.
 """
 
 from __future__ import annotations

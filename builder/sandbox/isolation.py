@@ -1,4 +1,6 @@
-"""How commands are kept apart: what a tier of isolation is, and the one that was chosen with what it can do on this machine."""
+"""How commands are kept apart: what a tier of isolation is, and the one that was chosen with what it can do on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,16 @@ class Tier(Protocol):
         """Try it, in a child process; what it mounts is mounted in `directory`."""
 
     def plan(self) -> IdMap | None:
-        """Return the user namespace that would be entered, as far as that can be told without trying; None for no such."""
+        """Return the user namespace that would be entered, as far as that can be told without trying; None for no
+        such.
+        """
         return None
 
     def advise(self, mounted: TierReport | None) -> Sequence[Advice]:
-        """Return what would allow this tier where it does not work. `mounted`: the best that works and has namespaces."""
+        """Return what would allow this tier where it does not work.
+
+        `mounted`: the best that works and has namespaces.
+        """
         return ()
 
     def allowed(self, capabilities: Sequence[str]) -> tuple[str, ...]:
@@ -52,7 +59,10 @@ class Tier(Protocol):
         return tuple(capabilities)
 
     def prepare_root(self, spec: SandboxSpec, places: MountSubstitutes) -> SandboxSpec:
-        """Put into a root on disk what `spec` needs there; return the spec as it then runs. Raises SandboxError, StoreError."""
+        """Put into a root on disk what `spec` needs there; return the spec as it then runs.
+
+        Raises SandboxError, StoreError.
+        """
         places.mount_points(spec)
         return spec
 

@@ -26,7 +26,7 @@ class TierMemory:
         self._path = path
 
     def recall(self) -> Isolation | None:
-        """The tier that worked before, or None. That none worked is not remembered."""
+        """Return the tier that worked before, or None. That none worked is not remembered."""
         from tiffin.builder.sandbox.isolation import Isolation
         from tiffin.builder.sandbox.tiers.table import tier_named
 
@@ -55,12 +55,12 @@ class TierMemory:
             temporary.replace(self._path)
 
     def forget(self) -> None:
-        """It did not work after all."""
+        """Forget the tier that was remembered: it did not work after all."""
         self._path.unlink(missing_ok=True)
 
 
 def _situation() -> str:
-    """What the answer depends on, "" if it cannot be told."""
+    """Return what the answer depends on, "" if it cannot be told."""
     try:
         namespaces = [str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("user", "mnt")]
         status = Path("/proc/self/status").read_text(errors="replace").splitlines()

@@ -1,8 +1,8 @@
-"""A namespace in which the caller has ids of his own instead of root's, so that what a container of that user writes into a
-mount of this machine is the caller's; root in it is the first of his subordinate ids.
+"""A namespace in which the caller has ids of his own instead of root's, so that what a container of that user writes
+into a mount of this machine is the caller's; root in it is the first of his subordinate ids.
 
-The process itself stays the caller there, with every capability, so that its own files in the state directory are as ever;
-only what belongs to a container is made as the namespace's root.
+The process itself stays the caller there, with every capability, so that its own files in the state directory are as
+ever; only what belongs to a container is made as the namespace's root.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
 def keeping(id_map: IdMap, uid: int, gid: int) -> IdMap:
-    """The map of a user with subordinate ids, his own as `uid` and `gid`."""
+    """Return the map of a user with subordinate ids, his own as `uid` and `gid`."""
     return replace(
         id_map,
         tag=f"{id_map.tag}-keep-{uid}-{gid}",
@@ -39,7 +39,7 @@ def _moved(extents: tuple[Extent, ...], kept: int) -> tuple[Extent, ...]:
 
 @contextlib.contextmanager
 def root_of_files() -> Iterator[None]:
-    """Within, files that this thread makes are those of the namespace's root, wherever the process is another user of it."""
+    """Make files as the namespace's root in this thread during the block, whichever user of it the process is."""
     if not is_kept():
         yield
         return

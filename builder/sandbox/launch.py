@@ -72,7 +72,7 @@ class Running:
         return ExitStatus(code=status if status >= 0 else 128 - status, message=message.get("message", ""))
 
     def fileno(self) -> int:
-        """Of what can be read once the command has ended."""
+        """Return the descriptor that can be read once the command has ended."""
         return self._reply.fileno()
 
     def kill(self, number: int) -> None:
@@ -141,7 +141,7 @@ class Launcher:
 
 
 def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
-    """The server: a fork per request, or none for the only one."""
+    """Serve requests with a fork for each, or with none for the only one."""
     gc.freeze()  # what the main process dropped (sockets of a pull) would close its descriptor's number, ours by then
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

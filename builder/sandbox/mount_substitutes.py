@@ -1,8 +1,8 @@
 """What a run needs in a root directory on disk: put there before it, taken out after it, without a trace.
 
 Where nothing can be mounted, files and directories stand in for /proc, /dev, /etc/resolv.conf and the mounts of a step;
-what the image has there is kept aside meanwhile. Where mounts work, only mount points that are missing are made. Which of it a
-root needs its tier knows (Tier.prepare_root).
+what the image has there is kept aside meanwhile. Where mounts work, only mount points that are missing are made. Which
+of it a root needs its tier knows (Tier.prepare_root).
 
 Nothing of a run is alive before and after it, so no path changes between look and use; links of its making lead
 nowhere, as every parent is opened inside the root (openat2).
@@ -36,7 +36,10 @@ class _Place:
 
 
 class MountSubstitutes:
-    """The stand-ins of one run in `root`. A context manager: leaving it takes them out. `aside` is an empty directory."""
+    """The stand-ins of one run in `root`.
+
+    A context manager: leaving it takes them out. `aside` is an empty directory.
+    """
 
     def __init__(self, root: Path, aside: Path) -> None:
         self.root = root
@@ -66,14 +69,14 @@ class MountSubstitutes:
     # -- putting in ------------------------------------------------------------------------------------------------
 
     def directory(self, path: str, mode: int = 0o755) -> str:
-        """An empty directory; returns its true path in the root."""
+        """Make an empty directory; return its true path in the root."""
         with self._cleared(path) as (parent, name, place):
             os.mkdir(name, mode, dir_fd=parent)
             os.chmod(name, mode, dir_fd=parent)
         return place
 
     def file(self, path: str, data: bytes, mode: int = 0o644, *, uid: int = 0, gid: int = 0) -> None:
-        """A file with `data`."""
+        """Make a file with `data`."""
         with self._cleared(path) as (parent, name, _):
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
             with open(fd, "wb") as stream:
@@ -83,12 +86,12 @@ class MountSubstitutes:
                 os.fchmod(fd, mode)
 
     def move_in(self, path: str, source: Path) -> None:
-        """Something of the state directory; it goes back in the end, as the run left it."""
+        """Move something of the state directory in; it goes back in the end, as the run left it."""
         with self._cleared(path, source) as (parent, name, _):
             os.rename(source, name, dst_dir_fd=parent)
 
     def mount_point(self, path: str, *, is_directory: bool) -> None:
-        """Something to mount on, unless there is something already."""
+        """Make something to mount on, unless there is something already."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.close(root_path.open_in_root(self._root_fd, path, os.O_PATH))
             return
@@ -98,7 +101,7 @@ class MountSubstitutes:
             self.file(path, b"")
 
     def mount_points(self, spec: SandboxSpec) -> None:
-        """All that is mounted on in `spec`, unless the root has it."""
+        """Make all that is mounted on in `spec`, unless the root has it."""
         for name in ("dev", "proc", "sys"):
             self.mount_point(name, is_directory=True)
         for name in ("etc/hosts", "etc/resolv.conf"):
@@ -107,7 +110,7 @@ class MountSubstitutes:
             self.mount_point(stub.path, is_directory=stub.is_directory)
 
     def put_files(self, spec: SandboxSpec) -> None:
-        """The generated files of `spec`, and what stands in for its mounts where there are none."""
+        """Put the generated files of `spec`, and what stands in for its mounts where there are none."""
         self.file("etc/hosts", spec.hosts.encode("utf-8", "surrogateescape"))
         self.file("etc/resolv.conf", spec.resolv_conf.encode("utf-8", "surrogateescape"))
         for mount in spec.mounts:
@@ -128,7 +131,7 @@ class MountSubstitutes:
 
     @contextlib.contextmanager
     def _cleared(self, path: str, source: Path | None = None) -> Iterator[tuple[int, str, str]]:
-        """The parent of `path`, made if need be, in which the name is free; its times stay what they were."""
+        """Yield the parent of `path`, made if need be, in which the name is free; its times stay what they were."""
         with disk_errors(f"{self.root}/{path}"):
             parent_path, _, name = path.strip("/").rpartition("/")
             parent = self._open_parent(parent_path)
@@ -213,10 +216,11 @@ def _times_kept(directory: int) -> Iterator[None]:
 
 
 def stream_pipe(spec: SandboxSpec, name: str) -> tuple[int, int]:
-    """A pipe for a stream of a command that is about to begin, which it can open as /dev/NAME: both ends, the caller's to close.
+    """Return a pipe for a stream of a command that is about to begin, which it can open as /dev/NAME: both ends, the
+    caller's to close.
 
-    That is a link into /proc/self; in a chroot, which has none, the pipe itself stands there. Not for stdin: who opened it
-    late would wait for somebody to write.
+    That is a link into /proc/self; in a chroot, which has none, the pipe itself stands there. Not for stdin: who opened
+    it late would wait for somebody to write.
     """
     if not spec.named_streams:
         return os.pipe2(os.O_CLOEXEC)

@@ -81,8 +81,9 @@ class Stub:
 class SandboxSpec:
     """One run. All host paths absolute; `lower_dirs` bottom first; `upper_dir` "" makes the root read-only.
 
-    `root_dir` is a whole root on disk, in the place of `lower_dirs`; mount points are then there already. `scratch_dir` is an existing empty directory for mount points and generated files, on the file system of
-    `upper_dir` and `work_dir`.
+    `root_dir` is a whole root on disk, in the place of `lower_dirs`; mount points are then there already. `scratch_dir`
+    is an existing empty directory for mount points and generated files, on the file system of `upper_dir` and
+    `work_dir`.
     """
 
     scratch_dir: str
@@ -130,5 +131,5 @@ class SandboxSpec:
     cpu_count: int = 0  # how many the command may use; 0 is all
 
     def encode(self) -> bytes:
-        """JSON, surrogates kept."""
+        """Encode as JSON, surrogates kept."""
         return json.dumps(asdict(self)).encode()

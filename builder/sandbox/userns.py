@@ -49,7 +49,7 @@ class IdMap:
 
 
 def plan_range() -> IdMap | None:
-    """A map of many ids, or None: no CAP_SETUID, and no newuidmap or no line in /etc/subuid."""
+    """Return a map of many ids, or None: no CAP_SETUID, and no newuidmap or no line in /etc/subuid."""
     uid, gid = os.getuid(), os.getgid()
     capabilities = effective_capabilities()
     if capabilities >> CAP_SETUID_BIT & 1 and capabilities >> CAP_SETGID_BIT & 1:
@@ -71,13 +71,13 @@ def plan_range() -> IdMap | None:
 
 
 def plan_single() -> IdMap:
-    """The map every process may write: its own id becomes root."""
+    """Return the map every process may write: its own id becomes root."""
     uid, gid = os.getuid(), os.getgid()
     return IdMap(tag=f"one-{uid}", uids=((0, uid, 1),), gids=((0, gid, 1),), helpers=None, needs_mapper=False)
 
 
 def why_no_range() -> str:
-    """What is missing for a map of many ids, in words."""
+    """Return what is missing for a map of many ids, in words."""
     uid = os.getuid()
     if uid == 0:
         return f"the process is root with fewer than {MIN_RANGE} ids, or without CAP_SETUID and CAP_SETGID"
@@ -94,8 +94,9 @@ def why_no_range() -> str:
 def enter(id_map: IdMap, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Enter a user namespace with `id_map` and become its root; raises SandboxError. There is no way back.
 
-    `meanwhile` runs once in the namespace; it may fork, and starts no thread. It runs while setuid helpers write the map. Where none
-    are needed it runs when the map is there: such a process may have rights over files of others, which count only then.
+    `meanwhile` runs once in the namespace; it may fork, and starts no thread. It runs while setuid helpers write the
+    map. Where none are needed it runs when the map is there: such a process may have rights over files of others, which
+    count only then.
     """
     _wait_single_threaded()
     ready_reader, ready_writer = os.pipe2(os.O_CLOEXEC)
@@ -150,7 +151,7 @@ def write_maps(id_map: IdMap, pid: str, *, deny_setgroups: bool) -> None:
 
 
 def unshare_remedy() -> str:
-    """What to do about a kernel that refuses user namespaces."""
+    """Return what to do about a kernel that refuses user namespaces."""
     for path, bad in (
         ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
         ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
@@ -163,11 +164,14 @@ def unshare_remedy() -> str:
                     return f"the administrator has to change sysctl {name}; see tiffin info"
         except OSError:
             continue
-    return "a seccomp or AppArmor profile, or a chroot that tiffin is in, forbids them; allow unshare and mount, or build without RUN"
+    return (
+        "a seccomp or AppArmor profile, or a chroot that tiffin is in, forbids them; allow unshare and mount, or build"
+        " without RUN"
+    )
 
 
 def _start_mapper(id_map: IdMap, target: int, ready_reader: int, ready_writer: int) -> int:
-    """A child that stays outside and writes the maps when a line tells that the namespace is there."""
+    """Return a child that stays outside and writes the maps when a line tells that the namespace is there."""
     if id_map.helpers is not None:  # a shell begins in a third of the time of a fork of this process
         maps = [f"{target} {_lines(extents)}" for extents in (id_map.uids, id_map.gids)]
         argv = [SHELL, "-c", MAPPER, SHELL, *id_map.helpers, *maps]
@@ -194,7 +198,7 @@ def _wait_single_threaded() -> None:
 
 
 def effective_capabilities() -> int:
-    """The process's own, a bit for each."""
+    """Return the process's own, a bit for each."""
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("CapEff:"):
@@ -203,12 +207,12 @@ def effective_capabilities() -> int:
 
 
 def _own_ids(path: str) -> tuple[Extent, ...]:
-    """Every id this process has, mapped to itself."""
+    """Return every id this process has, mapped to itself."""
     return tuple((inside, inside, count) for inside, _, count in own_extents(path))
 
 
 def _subordinate(path: str, uid: int) -> tuple[int, int] | None:
-    """The largest range of the user in /etc/subuid or /etc/subgid; lines name the user or the uid."""
+    """Return the largest range of the user in /etc/subuid or /etc/subgid; lines name the user or the uid."""
     names = {str(uid)}
     try:
         import pwd

@@ -10,8 +10,8 @@ PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"  # builders to ask for layers first
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryAccess:
-    """`insecure`: registries for which plain http, or any certificate, will do; `cert`: a PEM file to trust as well ("" for none);
-    `mirrors`: addresses asked before docker.io.
+    """`insecure`: registries for which plain http, or any certificate, will do; `cert`: a PEM file to trust as well (""
+    for none); `mirrors`: addresses asked before docker.io.
     """
 
     insecure: tuple[str, ...] = ()

@@ -1,4 +1,5 @@
-"""The configuration file: $TIFFIN_CONFIG, or tiffin/config.toml in the user's configuration directory (XDG base directories).
+"""The configuration file: $TIFFIN_CONFIG, or tiffin/config.toml in the user's configuration directory (XDG base
+directories).
 
 [[cache]]                     # see tiffin.builder.sharing.options
 [registries]
@@ -20,7 +21,7 @@ TABLES = ("cache", "registries")
 
 
 def config_path(environ: Mapping[str, str]) -> Path | None:
-    """The file, if there is one; that of $TIFFIN_CONFIG must exist."""
+    """Return the file, if there is one; that of $TIFFIN_CONFIG must exist."""
     if environ.get("TIFFIN_CONFIG"):
         return Path(environ["TIFFIN_CONFIG"])
     home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
@@ -29,7 +30,7 @@ def config_path(environ: Mapping[str, str]) -> Path | None:
 
 
 def cache_tables(path: Path) -> list[dict[str, object]]:
-    """The tables [[cache]]."""
+    """Return the tables [[cache]]."""
     tables = _document(path).get("cache", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{path}: cache is not a list of tables", remedy="write [[cache]]")
@@ -37,7 +38,7 @@ def cache_tables(path: Path) -> list[dict[str, object]]:
 
 
 def registry_texts(path: Path | None, name: str) -> tuple[str, ...]:
-    """A list of texts of the table [registries]."""
+    """Return a list of texts of the table [registries]."""
     table = _document(path).get("registries", {}) if path is not None else {}
     if not isinstance(table, dict):
         raise UsageError(f"{path}: registries is not a table", remedy="write [registries]")

@@ -18,8 +18,9 @@ ASK_SECONDS = 5.0  # what an answer may take where there is something to go on w
 
 
 def pull_after(environ: Mapping[str, str]) -> float:
-    """After how many seconds a tag is looked up again: $TIFFIN_PULL_AFTER, pull-after of [registries] in the configuration file,
-    else a day. Raises UsageError."""
+    """Return after how many seconds a tag is looked up again: $TIFFIN_PULL_AFTER, pull-after of [registries] in the
+    configuration file, else a day. Raises UsageError.
+    """
     if environ.get(VARIABLE):
         return seconds_of(environ[VARIABLE], f"{VARIABLE} ")
     for text in registry_texts(config_path(environ), "pull-after"):

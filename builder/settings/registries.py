@@ -33,7 +33,9 @@ def read_registry_options(environ: Mapping[str, str], access: RegistryAccess) ->
 
 
 def read_mirrors(environ: Mapping[str, str], flags: Sequence[str] = ()) -> Registries:
-    """registries.conf, and the mirrors of docker.io: of flags, $TIFFIN_REGISTRY_MIRRORS and the configuration file."""
+    """Read registries.conf, and the mirrors of docker.io: of flags, $TIFFIN_REGISTRY_MIRRORS and the configuration
+    file.
+    """
     from tiffin.builder.registry.registries_conf import read_registries
 
     named = (*flags, *_words(environ.get(MIRRORS_VARIABLE, "")), *registry_texts(config_path(environ), "mirrors"))
@@ -53,6 +55,8 @@ def _patterns(environ: Mapping[str, str], variable: str, name: str) -> tuple[str
 
 
 def insecure_patterns(environ: Mapping[str, str], flags: Sequence[str]) -> tuple[str, ...]:
-    """What names insecure registries: flags, $TIFFIN_INSECURE_REGISTRIES, `insecure` of [registries] in the file."""
+    """Return what names insecure registries: flags, $TIFFIN_INSECURE_REGISTRIES, `insecure` of [registries] in the
+    file.
+    """
     given = (checked_pattern(part, "--insecure-registry") for text in flags for part in text.split(",") if part)
     return (*given, *_patterns(environ, INSECURE_VARIABLE, "insecure"))

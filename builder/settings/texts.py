@@ -8,7 +8,9 @@ from tiffin.builder.errors import UsageError
 
 
 def need_text(texts: Sequence[str], flag: str) -> Sequence[str]:
-    """NAME=VALUE options that are UTF-8: Python keeps other bytes as lone surrogates, which no document can hold."""
+    """Check that NAME=VALUE options are UTF-8: Python keeps other bytes as lone surrogates, which no document can
+    hold.
+    """
     for text in texts:
         try:
             text.encode()

@@ -12,7 +12,7 @@ EPOCH = "SOURCE_DATE_EPOCH"
 
 
 def seconds_of(text: str, what: str) -> float:
-    """Plain seconds, or a duration such as 90s, 12h, 7d; raises UsageError beginning with `what`."""
+    """Parse plain seconds, or a duration such as 90s, 12h, 7d; raises UsageError beginning with `what`."""
     try:
         if re.fullmatch(r"\d+(\.\d+)?", text):
             return float(text)
@@ -24,7 +24,7 @@ def seconds_of(text: str, what: str) -> float:
 
 
 def epoch(text: str, what: str = EPOCH) -> int | None:
-    """SOURCE_DATE_EPOCH (or what else gave the time) in seconds, None when it is not set."""
+    """Return SOURCE_DATE_EPOCH (or what else gave the time) in seconds, None when it is not set."""
     try:
         return epoch_seconds(text)
     except ValueError as exc:

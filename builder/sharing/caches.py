@@ -57,7 +57,10 @@ class _Shared:
 
 
 class SharedCaches(StepObserver):
-    """All of them, nearest (first named) first. `remote` makes the registries' side, `enter` the namespace to pack in."""
+    """All of them, nearest (first named) first.
+
+    `remote` makes the registries' side, `enter` the namespace to pack in.
+    """
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class SharedCaches(StepObserver):
         return frozenset(item.spec.mode for item in self._all if item.uploader is not None)
 
     def records(self) -> list[StepRecord]:
-        """Every record that came from any of them so far."""
+        """Return every record that came from any of them so far."""
         return [record for cache in self.tiers for record in cache.records()]
 
     def lose(self, digest: Digest) -> bool:
@@ -121,7 +124,9 @@ class SharedCaches(StepObserver):
         enter: Callable[[], object],
         mounts: Mapping[Digest, StepRecord],
     ) -> None:
-        """Bring up everything that is not there yet, and the cache mounts; raises StoreError for a required cache that failed."""
+        """Bring up everything that is not there yet, and the cache mounts; raises StoreError for a required cache that
+        failed.
+        """
         jobs = []
         for item in self._all:
             if item.uploader is None or item.failed:
@@ -143,19 +148,21 @@ class SharedCaches(StepObserver):
     def bring_up(
         self, records: Mapping[Digest, StepRecord], compression: Compression, mounts: Mapping[Digest, StepRecord]
     ) -> None:
-        """Bring up these records and their layers, and the cache mounts; the namespace has been entered if that was needed."""
+        """Bring up these records and their layers, and the cache mounts; the namespace has been entered if that was
+        needed.
+        """
         for item in self._all:
             if item.uploader is not None:
                 self._report(item, item.uploader.finish(self._packed(records, compression, lambda: None), (), mounts))
 
     def everything(self) -> Mapping[Digest, StepRecord]:
-        """All records of those that can tell what they hold."""
+        """Return all records of those that can tell what they hold."""
         return {key: record for cache in self.tiers for key, record in cache.everything().items()}
 
     def _packed(
         self, records: Mapping[Digest, StepRecord], compression: Compression, enter: Callable[[], object]
     ) -> dict[Digest, StepRecord]:
-        """The records with a packed layer each."""
+        """Return the records with a packed layer each."""
         if any(not self._layers.has_blob(record.diff_id) for record in records.values()):
             enter()
         return {
@@ -208,7 +215,7 @@ class SharedCaches(StepObserver):
         return item
 
     def _found(self, store: SharedStore, ref: BlobRef, diff_id: Digest) -> bool:
-        """A record was found in a store: its layer can be had there."""
+        """Note a record found in a store: its layer can be had there."""
         if ref.digest in self._lost:
             return False
         holders = self._holders.setdefault(ref.digest, [])
@@ -241,7 +248,7 @@ class SharedCaches(StepObserver):
         return False
 
     def _bytes(self, ref: BlobRef) -> BinaryIO:
-        """The bytes of a packed layer to bring up, fetched if need be; what takes them checks them."""
+        """Return the bytes of a packed layer to bring up, fetched if need be; what takes them checks them."""
         if not self._blobs.has(ref.digest):
             self._remote().fetch(ref)
         path = self._blobs.path(ref.digest)
@@ -305,7 +312,7 @@ class SharedCaches(StepObserver):
 
 
 def _merged(specs: Sequence[CacheSpec]) -> list[CacheSpec]:
-    """Each cache once: named to read and named to fill is both."""
+    """Return each cache once: named to read and named to fill is both."""
     found: dict[tuple[str, str], CacheSpec] = {}
     for spec in specs:
         known = found.get(spec.identity)

@@ -1,4 +1,6 @@
-"""The cache that an image holds itself: asked for by --cache-to type=inline or BuildKit's build argument, written into its configuration."""
+"""The cache that an image holds itself: asked for by --cache-to type=inline or BuildKit's build argument, written into
+its configuration.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ Inline = Callable[[Mapping["Digest", "StepRecord"]], str]
 
 
 def without_inline(cache_to: Sequence[str]) -> list[str]:
-    """The values of --cache-to but type=inline, which is no place of its own."""
+    """Return the values of --cache-to but type=inline, which is no place of its own."""
     return [text for text in cache_to if not _is_inline(text)]
 
 

@@ -1,4 +1,5 @@
-"""Cache mounts that travel with a shared cache (--cache-mounts=ID): a new one begins with what another builder left in its own.
+"""Cache mounts that travel with a shared cache (--cache-mounts=ID): a new one begins with what another builder left in
+its own.
 
 Each is one row, named by its id, whose packed layer is the directory; the latest builder to finish wins.
 """
@@ -52,7 +53,9 @@ class SharedMounts:
         self._sink = sink
 
     def fill(self, mount_id: str, path: Path) -> bool:
-        """Make the directory `path` of what a shared cache has for `id_`; False, and no directory, where none has it."""
+        """Make the directory `path` of what a shared cache has for `id_`; False, and no directory, where none has
+        it.
+        """
         if mount_id not in self._ids:
             return False
         for name, record in self._found(mount_id):
@@ -129,7 +132,7 @@ class SharedMounts:
 
 
 def mount_key(mount_id: str) -> Digest:
-    """The name of the row of a cache mount."""
+    """Return the name of the row of a cache mount."""
     return step_key((KeyPart("op", KIND), KeyPart("id", mount_id)))
 
 

@@ -1,11 +1,12 @@
-"""Shared caches as users name them: --cache-from, --cache-to (buildx's notation), TIFFIN_CACHE, and the configuration file.
+"""Shared caches as users name them: --cache-from, --cache-to (buildx's notation), TIFFIN_CACHE, and the configuration
+file.
 
-    type=registry,ref=REF[,ttl=7d]            type=local,src=DIR|dest=DIR        type=dir,path=DIR[,ttl=7d]
-    type=redis,url=redis://…[,ttl=7d][,max-blob=8m][,layers=REF]                 type=http,url=https://…
-    type=s3,bucket=NAME[,region=…][,prefix=…][,endpoint_url=…][,use_path_style=true][,access_key_id=…,secret_access_key=…]
+type=registry,ref=REF[,ttl=7d]            type=local,src=DIR|dest=DIR        type=dir,path=DIR[,ttl=7d]
+type=redis,url=redis://…[,ttl=7d][,max-blob=8m][,layers=REF]                 type=http,url=https://…
+type=s3,bucket=NAME[,region=…][,prefix=…][,endpoint_url=…][,use_path_style=true][,access_key_id=…,secret_access_key=…]
 
-and with each: mode=min|max, required=true, ignore-error=true, timeout=SECONDS, access=ro|wo|rw (not with the flags, which
-say it).
+and with each: mode=min|max, required=true, ignore-error=true, timeout=SECONDS, access=ro|wo|rw (not with the flags,
+which say it).
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ VARIABLE = "TIFFIN_CACHE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSpec:
-    """One shared cache. `place` is a reference, path, address or bucket; `mode` "max" shares the steps of every stage."""
+    """One shared cache.
+
+    `place` is a reference, path, address or bucket; `mode` "max" shares the steps of every stage.
+    """
 
     kind: str
     place: str
@@ -84,7 +88,7 @@ def parse_cache(text: str, flag: str, access: str = "") -> CacheSpec:
 
 
 def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
-    """The cache that options describe."""
+    """Return the cache that options describe."""
     kind = fields.pop("type", "registry")
     if kind not in TYPES:
         raise UsageError(
@@ -122,7 +126,9 @@ def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
 def caches_of(
     cache_from: Sequence[str], cache_to: Sequence[str], variable: str, config: Path | None
 ) -> list[CacheSpec]:
-    """All shared caches of a command: those of the flags, of TIFFIN_CACHE, of the configuration file, in this order."""
+    """Return all shared caches of a command: those of the flags, of TIFFIN_CACHE, of the configuration file, in this
+    order.
+    """
     return [
         *(parse_cache(text, "--cache-from", "ro") for text in cache_from),
         *(parse_cache(text, "--cache-to", "wo") for text in cache_to),
@@ -132,7 +138,7 @@ def caches_of(
 
 
 def configured(path: Path) -> list[CacheSpec]:
-    """The tables [[cache]] of a configuration file."""
+    """Return the tables [[cache]] of a configuration file."""
     return [
         cache_of({name: _text(value) for name, value in table.items()}, f"{path}, [[cache]] {number}")
         for number, table in enumerate(cache_tables(path), 1)
@@ -156,12 +162,12 @@ def _text(value: object) -> str:
 
 
 def _shown(text: str) -> str:
-    """An option without what may be a password."""
+    """Return an option without what may be a password."""
     return re.sub(r"//[^@/,]*@", "//…@", re.sub(r"(secret\w*|\w*token)=[^,]*", r"\1=…", text))
 
 
 def max_blob_bytes(spec: CacheSpec, default: int) -> int:
-    """The option max-blob, in bytes."""
+    """Return the option max-blob, in bytes."""
     text = spec.options.get("max-blob", "")
     try:
         return size_bytes(text) if text else default

@@ -69,7 +69,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What a build works with. `enter` makes the process able to hold root directories, once, and says how far it is."""
+    """What a build works with.
+
+    `enter` makes the process able to hold root directories, once, and says how far it is.
+    """
 
     state: StateDir
     blobs: BlobStore
@@ -140,7 +143,7 @@ def build(request: Request, services: Services) -> Built:
 
 
 def forecast(request: Request, services: Services) -> Report:
-    """What a build would do, as far as that is known before anything runs; `services` has an explainer."""
+    """Return what a build would do, as far as that is known before anything runs; `services` has an explainer."""
     looked = _look(request, services)
     assert looked.report is not None
     looked.report.forecast(looked.solver)
@@ -255,7 +258,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
 
 
 def _epoch_of(plan: Plan) -> int | None:
-    """SOURCE_DATE_EPOCH as an ARG before the first FROM gives it."""
+    """Return SOURCE_DATE_EPOCH as an ARG before the first FROM gives it."""
     try:
         return epoch_seconds(plan.epoch)
     except ValueError as exc:
@@ -316,7 +319,7 @@ def lacks_blob(chain: Chain, layers: LayerStore) -> bool:
 def _assemble(
     request: Request, services: Services, plan: Plan, chain: Chain, made: Mapping[Digest, StepRecord]
 ) -> Built:
-    """The image; `made` are the records of its steps where it is to hold them."""
+    """Return the image; `made` are the records of its steps where it is to hold them."""
     stages = [plan.stages[plan.target]]
     while isinstance(stages[0].base, StageOrigin):
         stages.insert(0, plan.stages[stages[0].base.index])
@@ -369,7 +372,7 @@ def _assemble(
 def _inlined(
     made: Mapping[Digest, StepRecord], chain: Chain, refs: Sequence[BlobRef], epoch: str
 ) -> dict[Digest, StepRecord]:
-    """The records of steps whose layers the image has, without what differs from one machine to another."""
+    """Return the records of steps whose layers the image has, without what differs from one machine to another."""
     packed = {layer.diff_id: ref for layer, ref in zip(chain, refs, strict=True)}
     return {
         key: replace(record, layer=packed[record.diff_id], parts=(), seconds=0.0, created=epoch or record.created)

@@ -27,7 +27,10 @@ def findings_of(
     contexts: Contexts,
     override: str | None,
 ) -> tuple[CheckOptions, tuple[LintWarning, ...]]:
-    """What is found, in the order of lines; `planning` is what was found on the way to `plan`, or to an error. Raises DockerfileError."""
+    """Return what is found, in the order of lines; `planning` is what was found on the way to `plan`, or to an error.
+
+    Raises DockerfileError.
+    """
     options = check_options(dockerfile, override)
     found = list(lint(dockerfile, options))
     found += filtered(dockerfile, options, [*planning, *(_ignored_sources(plan, contexts) if plan else ())])
@@ -37,7 +40,7 @@ def findings_of(
 def check(
     dockerfile: Dockerfile, plan_options: PlanOptions, resolve_image: ResolveImage, contexts: Contexts
 ) -> tuple[tuple[LintWarning, ...], TiffinError | None]:
-    """What is found, and the error that a build would end with before its first step."""
+    """Return what is found, and the error that a build would end with before its first step."""
     planning: list[LintWarning] = []
     plan: Plan | None = None
     error: TiffinError | None = None
@@ -55,7 +58,7 @@ def check(
 
 
 def violation(found: Sequence[LintWarning]) -> BuildError:
-    """The error of findings where `check=error=true`."""
+    """Return the error of findings where `check=error=true`."""
     rules = ", ".join(dict.fromkeys(warning.rule for warning in found))
     first = found[0]
     return BuildError(
@@ -66,7 +69,7 @@ def violation(found: Sequence[LintWarning]) -> BuildError:
 
 
 def _ignored_sources(plan: Plan, contexts: Contexts) -> list[LintWarning]:
-    """CopyIgnoredFile: plain sources of COPY and ADD that the ignore file hides."""
+    """Return CopyIgnoredFile findings: plain sources of COPY and ADD that the ignore file hides."""
     found = []
     for stage in plan.stages.values():
         for step in stage.steps:
@@ -78,6 +81,9 @@ def _ignored_sources(plan: Plan, contexts: Contexts) -> list[LintWarning]:
                 tree = contexts.tree(item.origin)
                 for path in item.paths:
                     if isinstance(tree, DirectoryTree) and tree.hides_for_good(path.strip("/").removeprefix("./")):
-                        message = f'Attempting to {step.text.split(None, 1)[0].title()} file "{path}" that is excluded by .dockerignore'
+                        message = (
+                            f'Attempting to {step.text.split(None, 1)[0].title()} file "{path}" that is excluded by'
+                            " .dockerignore"
+                        )
                         found.append(LintWarning(rule="CopyIgnoredFile", message=message, span=step.span))
     return found

@@ -20,12 +20,12 @@ Listing = Mapping[str, str]  # what a path is and holds, by path, as a short fin
 
 
 def encode_listing(listing: Listing) -> bytes:
-    """A listing as it is kept."""
+    """Return a listing as it is kept."""
     return zlib.compress(json.dumps(listing).encode(), 1)
 
 
 def decode_listing(data: bytes) -> Listing | None:
-    """None for anything else than a listing."""
+    """Return a listing, None for anything else."""
     try:
         value = json.loads(zlib.decompress(data))
     except (ValueError, zlib.error):
@@ -47,8 +47,11 @@ class Explainer:
     def reasons(
         self, text: str, parts: Sequence[KeyPart], below: Digest | None, listings: Mapping[str, Listing]
     ) -> list[str]:
-        """In words, each naming a part that differs. `below` is the ChainID the step stands on, None if that is not
-        known yet; `listings` holds what its inputs are now, by content digest."""
+        """Return in words, each naming a part that differs.
+
+        `below` is the ChainID the step stands on, None if that is not known yet; `listings` holds what its inputs are
+        now, by content digest.
+        """
         nearest = self._nearest(text, parts)
         if nearest is None:
             return ["no record of such a step is known"]
@@ -65,7 +68,9 @@ class Explainer:
         return reasons
 
     def _nearest(self, text: str, parts: Sequence[KeyPart]) -> StepRecord | None:
-        """The record with most parts in common, of those of the same text, else of the same kind; the newest of equals."""
+        """Return the record with most parts in common, of those of the same text, else of the same kind; the newest of
+        equals.
+        """
         same_text = self._by_text.get(text, [])
         candidates = same_text or self._by_op.get(_operation(parts), [])
         wanted = Counter(_shortened(parts))
@@ -121,7 +126,7 @@ def _shortened(parts: Sequence[KeyPart]) -> list[tuple[str, str]]:
 
 
 def _pairs(values: Sequence[str]) -> dict[str, str]:
-    """The variables of an "env" part; one that was too long to be kept whole has none."""
+    """Return the variables of an "env" part; one that was too long to be kept whole has none."""
     try:
         items = [str(item).partition("=") for text in values for item in json.loads(text)]
         return {name: value for name, _, value in items}

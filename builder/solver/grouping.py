@@ -38,7 +38,7 @@ def grouped(
     compression: Compression | None,
     enter: Callable[[], object],
 ) -> Chain:
-    """The layers of the image: those of the base as they are, new ones together up to each end."""
+    """Return the layers of the image: those of the base as they are, new ones together up to each end."""
     below = [layer for layer in chain if layer.base]
     own = chain[len(below) :]
     number = 0

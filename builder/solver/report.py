@@ -52,7 +52,7 @@ class Report(StepObserver):
                 self._sources[index, number] = _Source(cache="")
 
     def lines(self, size_text: Callable[[int], str]) -> Iterator[str]:
-        """A line for each step of each stage, in the order of the Dockerfile; then the sum."""
+        """Yield a line for each step of each stage, in the order of the Dockerfile; then the sum."""
         from_caches: dict[str, int] = {}
         ran = 0
         for index, stage in sorted(self._plan.stages.items()):

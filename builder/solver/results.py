@@ -37,7 +37,7 @@ _OCI_TYPE = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER_
 
 
 def base_chain(image: BaseImage | StoredImage) -> Chain:
-    """The layers an image brings, as a base or by itself."""
+    """Return the layers an image brings, as a base or by itself."""
     return tuple(
         LayerRef(
             diff_id=diff_id,
@@ -49,7 +49,9 @@ def base_chain(image: BaseImage | StoredImage) -> Chain:
 
 
 def ends_of_groups(stages: Sequence[StagePlan], mode: str) -> tuple[bool, ...]:
-    """For each step of `stages` (lowest first) whether a layer of the image ends with it; the last one always does."""
+    """Return for each step of `stages` (lowest first) whether a layer of the image ends with it; the last one always
+    does.
+    """
     if mode == STEPS:
         return tuple(True for stage in stages for _ in stage.steps)
     ends = [mode == COMMITS and number in stage.commits for stage in stages for number in range(len(stage.steps))]
@@ -66,8 +68,10 @@ def assemble_config(
     now: str,
     epoch: str,
 ) -> ImageConfig:
-    """The configuration of the image. `stages`: the target's chain of stages, lowest first; `chain` all its layers; `ends` for
-    each step whether a layer ends with it.
+    """Return the configuration of the image.
+
+    `stages`: the target's chain of stages, lowest first; `chain` all its layers; `ends` for each step whether a layer
+    ends with it.
 
     A metadata entry takes the time of the layer before it, so that a rebuild from the cache gives the same bytes;
     before any layer it takes the base's time, or `now` for an image from nothing. `epoch` (RFC 3339) replaces all.
@@ -106,7 +110,7 @@ def assemble_config(
 def assemble_manifest(
     config: bytes, layers: Sequence[BlobRef], *, annotations: Mapping[str, str], docker: bool = False
 ) -> Manifest:
-    """A manifest with OCI's or Docker's names of types; a base's layers keep their bytes. Raises ImageError."""
+    """Return a manifest with OCI's or Docker's names of types; a base's layers keep their bytes. Raises ImageError."""
     names = {oci: docker_type for docker_type, oci in _OCI_TYPE.items()} if docker else _OCI_TYPE
     if docker and (annotations or any(names.get(layer.media_type) == DOCKER_LAYER_ZSTD for layer in layers)):
         raise ImageError(

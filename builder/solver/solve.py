@@ -1,4 +1,6 @@
-"""Solve a plan: look every step up, run what is missing, record it. Stages that do not need each other run side by side.
+"""Solve a plan: look every step up, run what is missing, record it.
+
+Stages that do not need each other run side by side.
 
 A stage whose steps are all cached is never begun, nor is what only it needs. The lock order is: the step lock (one per
 definition key, so that no step runs twice on one state directory), then whatever the stores take.
@@ -32,10 +34,10 @@ class StepObserver:
     """Is told where every step's result came from; from any thread."""
 
     def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
-        """The cache called `source` had it."""
+        """Note that the cache called `source` had it."""
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
-        """It was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
+        """Note that it was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
 
 
 @dataclass(slots=True)
@@ -96,7 +98,9 @@ class Solver:
             self._forecasts[index] = self._forecast(index)
 
     def results(self, *, all_stages: bool) -> dict[Digest, StepRecord]:
-        """The records of the steps that are done, by all their keys: of the target's lineage, or of every stage."""
+        """Return the records of the steps that are done, by all their keys: of the target's lineage, or of every
+        stage.
+        """
         found: dict[Digest, StepRecord] = {}
         for index, forecast in self._forecasts.items():
             if all_stages or index in self._target_stages:
@@ -106,7 +110,7 @@ class Solver:
         return found
 
     def pending(self) -> list[tuple[StagePlan, int]]:
-        """The steps that may have to run, by what is known now: stage and step index."""
+        """Return the steps that may have to run, by what is known now: stage and step index."""
         result = []
         for index in self._needed():
             stage = self._plan.stages[index]
@@ -114,7 +118,7 @@ class Solver:
         return result
 
     def cached_chain(self) -> Chain | None:
-        """All layers of the target if every step of its lineage is cached, else None."""
+        """Return all layers of the target if every step of its lineage is cached, else None."""
         forecast = self._forecasts[self._plan.target]
         complete = forecast.hits == len(self._plan.stages[self._plan.target].steps)
         return forecast.chain if complete else None
@@ -125,7 +129,7 @@ class Solver:
             self._announce_hits(index)
 
     def forecast(self) -> Iterator[tuple[int, int, StepRecord | None, str]]:
-        """Of each step that would be looked at, stage and step index, its record and the cache that has it, or None."""
+        """Yield stage and step index, record and cache (None without) of each step that would be looked at."""
         for index in sorted({*self._needed(), *self._lineage(self._plan.target)}):
             records, keys = self._forecasts[index].records, self._keys.of_stage(index)
             for number, key in enumerate(keys):
@@ -139,7 +143,7 @@ class Solver:
             self._announce(index, number, key, record)
 
     def _lineage(self, index: int) -> list[int]:
-        """A stage and the stages it is built on, lowest first."""
+        """Return a stage and the stages it is built on, lowest first."""
         base = self._plan.stages[index].base
         return [*(self._lineage(base.index) if isinstance(base, StageOrigin) else []), index]
 
@@ -163,7 +167,9 @@ class Solver:
         return _Forecast(chain=chain, hits=len(records), records=records)
 
     def _known_steps(self, index: int) -> int:
-        """How many steps of a stage may be found by their definition: not what reads a stage that is to be made anew."""
+        """Return how many steps of a stage may be found by their definition: not what reads a stage that is to be made
+        anew.
+        """
         stage = self._plan.stages[index]
         if index in self._uncached or (isinstance(stage.base, StageOrigin) and self._is_renewed(stage.base.index)):
             return 0
@@ -176,7 +182,7 @@ class Solver:
         return index in self._uncached or self._known_steps(index) < len(self._plan.stages[index].steps)
 
     def _needed(self) -> list[int]:
-        """Stages that must do something, each after those it needs."""
+        """Return the stages that must do something, each after those it needs."""
         order: list[int] = []
 
         def visit(index: int) -> None:
@@ -228,7 +234,7 @@ class Solver:
         return chain
 
     def _cause(self, futures: Mapping[int, Future[Chain]]) -> BaseException:
-        """The error to tell: one that is no mere consequence of another stage's."""
+        """Return the error to tell: one that is no mere consequence of another stage's."""
         errors = [error for future in futures.values() if (error := future.exception())]
         real = [error for error in errors if not isinstance(error, CanceledError)]
         return (real or errors)[0]
@@ -290,7 +296,7 @@ class Solver:
             return self._execute(task, (key, content_key), executor)
 
     def _second_look(self, task: StepTask, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest, Digest]:
-        """Under the step's lock: another process may have made it, or its content may be known.
+        """Look again under the step's lock: another process may have made it, or its content may be known.
 
         Gives the record if there is one, the key it was found by, and the content key.
         """
@@ -335,7 +341,7 @@ class Solver:
         return made.layer
 
     def _valid(self, record: StepRecord | None, step: Step, chain: Chain) -> StepRecord | None:
-        """A record holds only over the very layers it was made on."""
+        """Check that a record holds: only over the very layers it was made on."""
         return record if record is not None and record.parent_chain == _below(step, chain) else None
 
     def _announce(self, index: int, number: int, key: Digest, record: StepRecord) -> None:
@@ -346,7 +352,7 @@ class Solver:
 
 
 def _below(step: Step, chain: Chain) -> Digest:
-    """The ChainID of what a step's layer depends on."""
+    """Return the ChainID of what a step's layer depends on."""
     return chain_of(() if stands_alone(step.op) else chain)
 
 

@@ -37,7 +37,7 @@ class StepKeys:
         self._finals: dict[int, Digest] = {}
 
     def of_stage(self, index: int) -> tuple[Digest, ...]:
-        """The definition keys of a stage's steps, in order."""
+        """Return the definition keys of a stage's steps, in order."""
         if index not in self._keys:
             stage = self._plan.stages[index]
             below = self.base(stage)
@@ -56,12 +56,14 @@ class StepKeys:
         return self._keys[index]
 
     def parts(self, index: int, number: int) -> tuple[KeyPart, ...]:
-        """The named parts of a step's definition key, its parent apart."""
+        """Return the named parts of a step's definition key, its parent apart."""
         self.of_stage(index)
         return self._parts[index, number]
 
     def listings(self, index: int, number: int, limit: int) -> dict[str, dict[str, str]]:
-        """What the local inputs of a step hold, by their content digest; inputs of more than `limit` paths are left out."""
+        """Return what the local inputs of a step hold, by their content digest; inputs of more than `limit` paths are
+        left out.
+        """
         step = self._plan.stages[index].steps[number]
         digests = iter([part.value for part in self.parts(index, number) if part.name == "content"])
         result = {}
@@ -75,12 +77,12 @@ class StepKeys:
         return result
 
     def final(self, index: int) -> Digest:
-        """The key of a whole stage: of its last step and all below it."""
+        """Return the key of a whole stage: of its last step and all below it."""
         self.of_stage(index)
         return self._finals[index]
 
     def start(self, stage: StagePlan) -> Digest | None:
-        """The ChainID of what a stage starts from, None if that is another stage."""
+        """Return the ChainID of what a stage starts from, None if that is another stage."""
         if isinstance(stage.base, StageOrigin):
             return None
         return chain_id(
@@ -88,7 +90,7 @@ class StepKeys:
         )
 
     def base(self, stage: StagePlan) -> Digest:
-        """The key of what a stage starts from."""
+        """Return the key of what a stage starts from."""
         if isinstance(stage.base, StageOrigin):
             return self.final(stage.base.index)
         diff_ids: Sequence[Digest] = ()
@@ -97,7 +99,9 @@ class StepKeys:
         return step_key((KeyPart("base", str(chain_id(diff_ids))),))
 
     def content(self, stage: StagePlan, step: Step, parent_chain: Digest, copied: Mapping[str, str]) -> Digest:
-        """The content key of a step over `parent_chain`; `copied` holds the content digest of a stage's sources."""
+        """Return the content key of a step over `parent_chain`; `copied` holds the content digest of a stage's
+        sources.
+        """
         parts = [*self._common(stage, step), *self._inputs(step, with_layers=False)]
         parts += [KeyPart(name, value) for name, value in copied.items()]
         return step_key((KeyPart("chain", str(parent_chain)), *parts))
@@ -111,7 +115,7 @@ class StepKeys:
         return tuple(parts)
 
     def _inputs(self, step: Step, *, with_layers: bool = True) -> list[KeyPart]:
-        """What stands for the content of the step's inputs; `with_layers` off leaves out stages and images."""
+        """Return what stands for the content of the step's inputs; `with_layers` off leaves out stages and images."""
         parts = self._beginnings(step) if with_layers else []
         for item in step.op.inputs():
             match item.origin:
@@ -132,7 +136,7 @@ class StepKeys:
         return parts
 
     def _beginnings(self, step: Step) -> list[KeyPart]:
-        """What stands for the stages and images that cache mounts begin with."""
+        """Return what stands for the stages and images that cache mounts begin with."""
         parts = []
         for origin in step.op.beginnings() if isinstance(step.op, RunOp) else ():
             if isinstance(origin, StageOrigin):

@@ -1,8 +1,9 @@
-"""A file system as tables together with what an instruction changes in it: what is put, linked and removed is seen at once.
+"""A file system as tables together with what an instruction changes in it: what is put, linked and removed is seen at
+once.
 
-Habits of the kernel that matter for what COPY, ADD and WORKDIR make are imitated here: a directory with the set-group-ID
-bit hands on its group and the bit to new directories, one with a default access list hands that on, a replaced file is
-another inode, names of one inode change together.
+Habits of the kernel that matter for what COPY, ADD and WORKDIR make are imitated here: a directory with the
+set-group-ID bit hands on its group and the bit to new directories, one with a default access list hands that on, a
+replaced file is another inode, names of one inode change together.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ChangedTree:
         self._parent: tuple[str, Attributes] = "", ()  # the directory that was asked last for what it hands on
 
     def lookup(self, path: str) -> Entry | None:
-        """What is at `path` now, a symlink there not followed."""
+        """Return what is at `path` now, a symlink there not followed."""
         inode = self._names.get(path)
         if inode is not None:
             return inode.entry
@@ -62,7 +63,7 @@ class ChangedTree:
         return resolve_links(path, self.link_text, follow_last=follow_last)
 
     def link_text(self, path: str) -> str | None:
-        """The text of a symlink, None for anything else."""
+        """Return the text of a symlink, None for anything else."""
         entry = self.lookup(path)
         return entry.link if entry is not None and entry.kind == "symlink" else None
 
@@ -72,11 +73,14 @@ class ChangedTree:
         return path == ROOT or (entry is not None and entry.kind == "dir")
 
     def put(self, path: str, entry: Entry, opener: Opener | None = None) -> None:
-        """Put `entry` at `path`. A directory takes the place of one's attributes, anything else replaces what is there."""
+        """Put `entry` at `path`.
+
+        A directory takes the place of one's attributes, anything else replaces what is there.
+        """
         self.put_over(self.lookup(path), path, entry, opener)
 
     def put_over(self, current: Entry | None, path: str, entry: Entry, opener: Opener | None) -> None:
-        """As `put`, where `current` is known to be at `path`."""
+        """Put like `put`, where `current` is known to be at `path`."""
         if current is not None and not (current.kind == entry.kind == "dir"):
             self.remove(path)
             current = None
@@ -88,7 +92,9 @@ class ChangedTree:
         self._name(path, _Inode(entry._replace(path=path, offset=-1, opaque=False), opener))
 
     def link(self, path: str, target: str) -> None:
-        """Make `path` another name of what is at `target`: raises ImageError unless that is something but a directory."""
+        """Make `path` another name of what is at `target`: raises ImageError unless that is something but a
+        directory.
+        """
         if path != target and self.lookup(path) is not None:
             self.remove(path)
         entry = self.lookup(target)
@@ -128,7 +134,7 @@ class ChangedTree:
             self._gone.add(path)
 
     def make_directory(self, path: str, mode: int, owner: tuple[int, int] | None) -> None:
-        """What mkdir(2) makes of `mode`, without a umask; `owner` None leaves it as it is made."""
+        """Make what mkdir(2) makes of `mode`, without a umask; `owner` None leaves it as it is made."""
         gid, bit = 0, 0
         above = self.lookup(path.rpartition("/")[0] or ROOT)
         if above is not None and above.mode & SET_GROUP_ID:
@@ -139,7 +145,7 @@ class ChangedTree:
         self.put(path, entry._replace(uid=uid, gid=gid))
 
     def _handing_on(self, path: str) -> Attributes:
-        """The attributes of the directory `path` is in, if new things take some of them over."""
+        """Return the attributes of the directory `path` is in, if new things take some of them over."""
         name = path.rpartition("/")[0] or ROOT
         if name != self._parent[0]:
             entry = self.lookup(name)
@@ -148,7 +154,9 @@ class ChangedTree:
         return self._parent[1]
 
     def imply_directory(self, path: str) -> None:
-        """Make a directory that only is there where nothing is below: how it looks is said elsewhere, or root's and 0755."""
+        """Make a directory that only is there where nothing is below: how it looks is said elsewhere, or root's and
+        0755.
+        """
         self.put(path, new_entry(path, "dir", IMPLIED_MODE))
         self._implied.add(path)
 
@@ -157,8 +165,9 @@ class ChangedTree:
         return path in self._implied and bool(self._children.get(path))
 
     def changes(self) -> list[Change]:
-        """Everything that changed, sorted as a layer is, with the directories on the way; the first name of an inode has
-        its content, the others are hardlinks to it."""
+        """Return everything that changed, sorted as a layer is, with the directories on the way; the first name of an
+        inode has its content, the others are hardlinks to it.
+        """
         result = []
         first: dict[int, str] = {}
         hidden = {path for path in self._gone if path not in self._names and not self._gone.intersection(_above(path))}
@@ -194,7 +203,7 @@ class ChangedTree:
         return entry is not None and entry.kind == "dir"
 
     def _ways(self) -> Iterator[str]:
-        """The directories above what changed that did not change."""
+        """Yield the directories above what changed that did not change."""
         seen: set[str] = set()
         for directory in self._children:
             for path in (directory, *_above(directory)):
@@ -206,7 +215,7 @@ class ChangedTree:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The directories `path` lies in, without the root."""
+    """Yield the directories `path` lies in, without the root."""
     end = path.rfind("/")
     while end > 0:
         yield path[:end]

@@ -44,7 +44,7 @@ def _apply(mode: int, who: set[str], operator: str, names: str, is_directory: bo
 
 
 def _permissions(mode: int, names: str, is_directory: bool) -> int:
-    """The rwx bits that `names` mean; one of u, g, o copies that person's."""
+    """Return the rwx bits that `names` mean; one of u, g, o copies that person's."""
     bits = 0
     for name in names:
         if name in _SHIFT:

@@ -30,8 +30,8 @@ Root = Path | SourceTree | Callable[[], SourceTree]  # a directory, files alread
 class Contexts:
     """Opens each directory once, on first use; `save` keeps the digests learned for the next build.
 
-    `dockerfile`: whose own ignore file beside it wins, if `ignores` says that ignore files count in the main context. `state`
-    is tiffin's own directory, which no context shows; `warn` is told where one would have.
+    `dockerfile`: whose own ignore file beside it wins, if `ignores` says that ignore files count in the main context.
+    `state` is tiffin's own directory, which no context shows; `warn` is told where one would have.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Contexts:
         self._lock = threading.Lock()  # stages open trees side by side
 
     def tree(self, origin: OutsideOrigin) -> SourceTree:
-        """The files of `origin`; raises ContextError, and for remote ones RegistryError and BuildError."""
+        """Return the files of `origin`; raises ContextError, and for remote ones RegistryError and BuildError."""
         with self._lock:
             if origin not in self._trees:
                 match origin:
@@ -74,16 +74,16 @@ class Contexts:
             return self._trees[origin]
 
     def content(self, origin: OutsideOrigin) -> SourceTree:
-        """The files of `origin` to read, where `tree` may only know what they are; raises likewise."""
+        """Return the files of `origin` to read, where `tree` may only know what they are; raises likewise."""
         return self._remote().fetched(origin) if isinstance(origin, UrlOrigin) else self.tree(origin)
 
     def fresh(self, origin: Origin) -> SourceTree:
-        """The tree of a local directory as it is now."""
+        """Return the tree of a local directory as it is now."""
         assert isinstance(origin, ContextOrigin), origin
         return self._open(origin.name)
 
     def commit(self, origin: GitOrigin) -> str:
-        """The commit that stands for the content of a repository."""
+        """Return the commit that stands for the content of a repository."""
         return self._remote().commit(origin)
 
     def _remote(self) -> RemoteSources:
@@ -112,14 +112,16 @@ class Contexts:
         return DirectoryTree(resolved, rules, stats, what=what, left_out=self._left_out(resolved, what))
 
     def _left_out(self, root: Path, what: str) -> str:
-        """Where tiffin's own directory lies in a context, "" if it does not."""
+        """Return where tiffin's own directory lies in a context, "" if it does not."""
         if self._state is None or self._state == root or not self._state.is_relative_to(root):
             return ""
         self._warn(f"{what}: {self._state} is left out, as tiffin keeps its images and cache there")
         return self._state.relative_to(root).as_posix()
 
     def _rules(self, name: str, root: Path) -> IgnoreRules | None:
-        """`DOCKERFILE.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context, that over `.containerignore`."""
+        """Read the ignore rules: `DOCKERFILE.dockerignore` wins over `.dockerignore` in the context, that over
+        `.containerignore`.
+        """
         candidates = [root / IGNORE_NAME, root / OTHER_IGNORE_NAME]
         if not name and self._dockerfile is not None:
             candidates.insert(0, self._dockerfile.with_name(self._dockerfile.name + IGNORE_NAME))

@@ -44,7 +44,7 @@ class Copier:
         self._span = span
 
     def changes(self) -> list[Change]:
-        """Everything collected, sorted as a layer is; names of one file become hardlinks to the first."""
+        """Return everything collected, sorted as a layer is; names of one file become hardlinks to the first."""
         return self.tree.changes()
 
     def copy(self, tree: SourceTree, selected: Sequence[Selected], dest: str, *, alone: bool = True) -> None:
@@ -155,13 +155,15 @@ class Copier:
             self._put_tree(tree, item, prefix, first)
 
     def _put_tree(self, tree: SourceTree, item: Selected, prefix: str, first: dict[Hashable, str]) -> None:
-        """Everything below the source, but not itself."""
+        """Put everything below the source, but not itself."""
         for relative, entry in walk(tree, item):
             if relative:
                 self._put_entry(tree, item, prefix + relative, entry, first)
 
     def _put_entry(self, tree: SourceTree, item: Selected, path: str, entry: Entry, first: dict[Hashable, str]) -> None:
-        """Put `entry` at `path`; names of one file stay one within what one pattern brings (with `--parents`) or one source."""
+        """Put `entry` at `path`; names of one file stay one within what one pattern brings (with `--parents`) or one
+        source.
+        """
         opener = tree.opener(entry) if entry.kind == "file" else None
         links = tree.link_group(entry) if entry.kind == "file" else None
         if links is None:

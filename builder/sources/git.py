@@ -26,8 +26,11 @@ _ENVIRONMENT = {
 
 
 class Git:
-    """Runs git. `headers`: an Authorization header by host; `agent`: the socket of an ssh agent, "" for none; `cert_file`: all
-    certificates to trust, "" for the system's; `own_certificate`: a file with ours, and one with its key."""
+    """Runs git.
+
+    `headers`: an Authorization header by host; `agent`: the socket of an ssh agent, "" for none; `cert_file`: all
+    certificates to trust, "" for the system's; `own_certificate`: a file with ours, and one with its key.
+    """
 
     def __init__(
         self, *, headers: Mapping[str, str], agent: str, cert_file: str, own_certificate: tuple[str, str] | None = None
@@ -38,7 +41,7 @@ class Git:
         self._own_certificate = own_certificate
 
     def commit(self, origin: GitOrigin) -> str:
-        """The commit (hex) that `origin` names now. Raises BuildError."""
+        """Return the commit (hex) that `origin` names now. Raises BuildError."""
         if _COMMIT.fullmatch(origin.ref):
             commit = origin.ref
         elif origin.checksum and _COMMIT.fullmatch(origin.checksum) and not origin.ref:
@@ -117,7 +120,7 @@ class Git:
         )
 
     def _config(self, origin: GitOrigin) -> dict[str, str]:
-        """Settings by environment, so that no credential is on a command line."""
+        """Return settings for the environment, so that no credential is on a command line."""
         settings = [("safe.directory", "*"), ("core.hooksPath", os.devnull)]
         host = shown(origin.url).partition("://")[2].partition("/")[0]
         if host in self._headers:
@@ -135,7 +138,7 @@ class Git:
 
 
 def _reason(stderr: str) -> str:
-    """What git says, or what ssh said before git."""
+    """Return what git says, or what ssh said before git."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     number = next((number for number, line in enumerate(lines) if line.startswith("fatal:")), len(lines) - 1)
     if number > 0 and "Could not read from remote repository" in lines[number]:

@@ -19,7 +19,9 @@ from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 
 
 def open_packed(tar: Path, entry: Entry) -> BinaryIO:
-    """The content of a file entry in a plain tar: a slice of it; a sparse file, which is none, is read out of it."""
+    """Return the content of a file entry in a plain tar: a slice of it; a sparse file, which is none, is read out of
+    it.
+    """
     if entry.offset >= 0:
         fd = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
         return io.BufferedReader(FileSlice(fd, entry.offset, entry.size), COPY_CHUNK_BYTES)
@@ -52,7 +54,7 @@ class Members(AbstractContextManager["Members"]):
             path.unlink(missing_ok=True)
 
     def open(self, layer: LayerRef, entry: Entry) -> BinaryIO:
-        """The content of a file entry of `layer`; raises StoreError, CorruptError."""
+        """Return the content of a file entry of `layer`; raises StoreError, CorruptError."""
         tree = self._layers.snapshot(layer.diff_id)
         if tree is not None:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,7 +62,7 @@ class Members(AbstractContextManager["Members"]):
         return open_packed(self._packed(layer), entry)
 
     def _packed(self, layer: LayerRef) -> Path:
-        """An uncompressed tar of the layer."""
+        """Return an uncompressed tar of the layer."""
         with self._lock:
             if layer.diff_id not in self._spooled:
                 path = self._scratch / layer.diff_id.hex

@@ -28,7 +28,10 @@ URL_FILE_MODE = 0o600  # BuildKit's
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How to reach the network. `secrets` by id (those named HTTP_AUTH_… and GIT_AUTH_… matter), `agent` an ssh socket."""
+    """How to reach the network.
+
+    `secrets` by id (those named HTTP_AUTH_… and GIT_AUTH_… matter), `agent` an ssh socket.
+    """
 
     secrets: Mapping[str, bytes]
     proxies: Proxies | None = None
@@ -38,7 +41,7 @@ class Access:
     agent: str = ""
 
     def authorization(self, host: str, kind: str) -> str:
-        """The Authorization header for `host`; `kind` is HTTP or GIT."""
+        """Return the Authorization header for `host`; `kind` is HTTP or GIT."""
         for suffix in (f".{host}", f"_{host}", ""):
             header = self.secrets.get(f"{kind}_AUTH_HEADER{suffix}")
             if header is not None:
@@ -72,26 +75,27 @@ class RemoteSources:
         self._stack.close()
 
     def file(self, origin: UrlOrigin) -> FileTree:
-        """The file behind a URL, as a tree of one; where a checksum says what it is, nothing is asked, and size and time are not
-        known. Raises RegistryError."""
+        """Return the file behind a URL, as a tree of one; where a checksum says what it is, nothing is asked, and size
+        and time are not known. Raises RegistryError.
+        """
         if origin.checksum and origin not in self._files:
             return _tree(origin, Digest.parse(origin.checksum), self._blobs, size=0, mtime_ns=0)
         return self.fetched(origin)
 
     def fetched(self, origin: UrlOrigin) -> FileTree:
-        """The same, to read. Raises RegistryError, BuildError for another checksum."""
+        """Return the same, to read. Raises RegistryError, BuildError for another checksum."""
         if origin not in self._files:
             self._files[origin] = self._fetch(origin)
         return self._files[origin]
 
     def commit(self, origin: GitOrigin) -> str:
-        """The commit a git origin means now."""
+        """Return the commit a git origin means now."""
         if origin not in self._commits:
             self._commits[origin] = self._git(origin).commit(origin)
         return self._commits[origin]
 
     def checkout(self, origin: GitOrigin) -> Path:
-        """A directory with the files of a git origin, until this object is closed."""
+        """Return a directory with the files of a git origin, until this object is closed."""
         if origin not in self._checkouts:
             scratch = self._stack.enter_context(self._state.scratch("git"))
             place = scratch / "checkout"
@@ -100,7 +104,7 @@ class RemoteSources:
         return self._checkouts[origin]
 
     def media_type(self, origin: UrlOrigin) -> str:
-        """What the server called the file."""
+        """Return what the server called the file."""
         known = self._recall(origin.url)
         return known[0].media_type if known else ""
 
@@ -118,7 +122,7 @@ class RemoteSources:
         )
 
     def _bundle(self, host: str) -> Path:
-        """One file with all the certificates that count for a host, for git."""
+        """Return one file with all the certificates that count for a host, for git."""
         if host not in self._bundles:
             path = self._stack.enter_context(self._state.scratch("trust")) / "bundle.pem"
             path.write_bytes(joined_bundle(self._access.trust.pem_files(host)))
@@ -163,7 +167,7 @@ class RemoteSources:
             return writer.commit()
 
     def _recall(self, url: str) -> tuple[Fetched, Digest, int] | None:
-        """The last answer for `url`, if what it brought is still here."""
+        """Return the last answer for `url`, if what it brought is still here."""
         data = self._table.get(_name(url))
         try:
             fields = json.loads(data) if data else None
@@ -206,10 +210,10 @@ def _tree(origin: UrlOrigin, digest: Digest, blobs: BlobStore, *, size: int, mti
 
 
 def _name(url: str) -> str:
-    """The table's name for a URL, which may hold credentials."""
+    """Return the table's name for a URL, which may hold credentials."""
     return f"url:{Digest.of(url.encode()).hex}"
 
 
 def git_tree(sources: RemoteSources, origin: GitOrigin) -> DirectoryTree:
-    """The files of a git origin as a tree; owners 0:0, nothing ignored."""
+    """Return the files of a git origin as a tree; owners 0:0, nothing ignored."""
     return DirectoryTree(sources.checkout(origin), None, None, what=f"repository {shown(origin.url)}")

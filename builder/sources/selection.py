@@ -41,7 +41,8 @@ class Selected:
 def select(
     tree: SourceTree, patterns: Sequence[str], *, span: Span, exclude: Sequence[str] = (), parents: bool = False
 ) -> list[Selected]:
-    """The paths `patterns` mean, in order; a literal that is not there is a BuildError, a wildcard may match nothing.
+    """Return the paths `patterns` mean, in order; a literal that is not there is a BuildError, a wildcard may match
+    nothing.
 
     `exclude` counts from each source; a file is known to it by its name.
     """
@@ -82,7 +83,9 @@ def _select(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
 
 
 def _select_with_parents(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
-    """`--parents`: a pattern is looked for below its pivot (`/./`), `**` is any number of directories, links stay."""
+    """Yield `--parents`: a pattern is looked for below its pivot (`/./`), `**` is any number of directories, links
+    stay.
+    """
     above, pivot, below = pattern.lstrip("/").partition("/./")
     if not pivot:
         above, below = "", above
@@ -111,7 +114,9 @@ def _way_to(tree: SourceTree, base: str, name: str) -> Iterator[tuple[str, Entry
 
 
 def _tree_matches(tree: SourceTree, start: str, pattern: str, *, strip: int) -> Iterator[Entry]:
-    """Entries at or below `start` whose path after `strip` characters matches; what a match holds comes with it."""
+    """Yield entries at or below `start` whose path after `strip` characters matches; what a match holds comes with
+    it.
+    """
     entry = _root_entry() if start == ROOT else tree.lookup(start)
     if entry is None or entry.kind != "dir":
         return
@@ -125,12 +130,12 @@ def _tree_matches(tree: SourceTree, start: str, pattern: str, *, strip: int) -> 
 
 
 def _strip(directory: str) -> int:
-    """How many characters stand before a path relative to `directory`."""
+    """Return how many characters stand before a path relative to `directory`."""
     return 0 if directory == ROOT else len(directory) + 1
 
 
 def _literal_length(parts: Sequence[str]) -> int:
-    """How many components at the beginning are no patterns; a pattern that is only escaped counts as one."""
+    """Return how many components at the beginning are no patterns; a pattern that is only escaped counts as one."""
     length = 0
     while length < len(parts) and not _WILDCARDS & set(_ESCAPED.sub("", parts[length])):
         length += 1
@@ -140,7 +145,7 @@ def _literal_length(parts: Sequence[str]) -> int:
 def _literal(
     tree: SourceTree, parts: Sequence[str], pattern: str, span: Span, *, follow_last: bool
 ) -> tuple[Entry, list[str]]:
-    """What a source without wildcards names, and its components without escapes."""
+    """Return what a source without wildcards names, and its components without escapes."""
     plain = [_ESCAPED.sub(r"\1", part) for part in parts]
     path = tree.resolve("/".join(plain) or ROOT, follow_last=follow_last)
     entry = _root_entry() if path == ROOT else tree.lookup(path)
@@ -150,7 +155,7 @@ def _literal(
 
 
 def _clean(pattern: str) -> list[str]:
-    """The components of a source, ".." clamped at the root."""
+    """Return the components of a source, ".." clamped at the root."""
     parts: list[str] = []
     for part in pattern.split("/"):
         if part == "..":
@@ -161,7 +166,7 @@ def _clean(pattern: str) -> list[str]:
 
 
 def _matches(tree: SourceTree, directory: str, parts: list[str]) -> Iterator[str]:
-    """Paths below `directory` that match component by component; symlinked directories are not walked."""
+    """Yield paths below `directory` that match component by component; symlinked directories are not walked."""
     entry = _root_entry() if directory == ROOT else tree.lookup(directory)
     if entry is None or entry.kind != "dir":
         return
@@ -195,7 +200,7 @@ def _not_found(tree: SourceTree, pattern: str, path: str, span: Span) -> BuildEr
 
 
 def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
-    """The selected entry as "" and everything below it by its path relative to it, parents first, sorted."""
+    """Yield the selected entry as "" and everything below it by its path relative to it, parents first, sorted."""
     entry = item.entry
     yield "", entry
     if entry.kind != "dir":
@@ -216,7 +221,7 @@ def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
 
 
 def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owners: bool) -> str:
-    """SHA-256 (hex) over what a copy of `selected` would bring: never times, owners only if they are kept."""
+    """Return the SHA-256 (hex) of what a copy of `selected` would bring: never times, owners only if they are kept."""
     hasher = hashlib.sha256()
     for item in selected:
         _feed(hasher, "source", item.name if item.entry.kind != "dir" or item.parents is not None else "")
@@ -243,7 +248,9 @@ def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owner
 
 
 def listing_of(tree: SourceTree, selected: Sequence[Selected], limit: int) -> dict[str, str] | None:
-    """What a copy of `selected` would bring, by path: a short fingerprint each; None for more than `limit` paths."""
+    """Return what a copy of `selected` would bring, by path: a short fingerprint each; None for more than `limit`
+    paths.
+    """
     result: dict[str, str] = {}
     for item in selected:
         for relative, entry in walk(tree, item):
@@ -258,7 +265,7 @@ def listing_of(tree: SourceTree, selected: Sequence[Selected], limit: int) -> di
 
 
 def _feed(hasher: hashlib._Hash, *fields: str) -> None:
-    """Length-framed, so that no two lists of fields give the same bytes."""
+    """Hash fields with their lengths, so that no two lists of fields give the same bytes."""
     for text in fields:
         data = text.encode("utf-8", "surrogateescape")
         hasher.update(b"%d:" % len(data))
@@ -275,12 +282,12 @@ def at_step(step: Step) -> Iterator[None]:
 
 
 def content_of(tree: SourceTree, step: Step, item: Input, *, with_owners: bool) -> str:
-    """The digest of what `step` reads of `tree`."""
+    """Return the digest of what `step` reads of `tree`."""
     return content_digest(tree, select_for(tree, step, item), with_owners=with_owners)
 
 
 def select_for(tree: SourceTree, step: Step, item: Input) -> list[Selected]:
-    """The paths of `tree` that an input of `step` means."""
+    """Return the paths of `tree` that an input of `step` means."""
     op = step.op
     if isinstance(op, CopyOp):
         return select(tree, item.paths, span=step.span, exclude=op.exclude, parents=op.parents)

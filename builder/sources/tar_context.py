@@ -47,7 +47,7 @@ def is_tar(path: Path) -> bool:
 
 
 def tar_tree(path: Path, what: str) -> LayerTree:
-    """The files of a plain tar as a context: all of them root's. Raises ContextError."""
+    """Return the files of a plain tar as a context: all of them root's. Raises ContextError."""
     try:
         with path.open("rb") as stream:
             index = index_layer(stream)

@@ -41,19 +41,19 @@ class SourceTree(Protocol):
     """
 
     def lookup(self, path: str) -> Entry | None:
-        """The entry at `path`, not following a symlink there; hardlinks appear as the file they are."""
+        """Return the entry at `path`, not following a symlink there; hardlinks appear as the file they are."""
 
     def resolve(self, path: str, *, follow_last: bool = True) -> str:
         """Follow symlinks inside the tree; what does not exist stays as it is."""
 
     def children(self, path: str) -> Sequence[Entry]:
-        """What the directory `path` holds, sorted by name."""
+        """Return what the directory `path` holds, sorted by name."""
 
     def opener(self, entry: Entry) -> Opener:
-        """How to open the content of a file."""
+        """Return how to open the content of a file."""
 
     def link_group(self, entry: Entry) -> Hashable:
-        """The same value for names of one file, else None."""
+        """Return the same value for names of one file, else None."""
 
 
 class LayerTree:
@@ -86,7 +86,9 @@ class LayerTree:
         return (target.layer, target.entry.path)
 
     def read_file(self, path: str) -> bytes | None:
-        """The content of a small regular file such as etc/passwd, symlinks followed inside the tree; else None."""
+        """Return the content of a small regular file such as etc/passwd, symlinks followed inside the tree; else
+        None.
+        """
         entry = self.lookup(self.resolve(path.strip("/")))
         if entry is None or entry.kind != "file" or entry.size > MAX_SMALL_FILE_BYTES:
             return None
@@ -122,8 +124,8 @@ class DirectoryTree:
 
     It is read by descriptors, no link followed: whatever happens to it meanwhile, nothing beside it is read for it.
     Owners are 0:0 whoever owns the files; sockets are empty files; devices are left out. What was listed once is
-    remembered, so a key and the copy made under it speak of the same files. `left_out` is a path in it that is not there for
-    anybody: tiffin's own state, which changes while it is read.
+    remembered, so a key and the copy made under it speak of the same files. `left_out` is a path in it that is not
+    there for anybody: tiffin's own state, which changes while it is read.
     """
 
     def __init__(
@@ -241,7 +243,7 @@ class DirectoryTree:
         return entries
 
     def _hidden(self, path: str, is_directory: bool) -> bool:
-        """Ignored, and not a directory that holds something included again."""
+        """Whether it is ignored, and not a directory that holds something included again."""
         if not self.is_ignored(path):
             return False
         if self._rules is None or path == self._left_out:

@@ -1,8 +1,9 @@
 """ADD unpacks an archive: member by member onto the tree that is there, as tar does, but in tables alone.
 
-Rules of the unpacker that BuildKit has (github.com/moby/go-archive, Unpack): the destination is the root that links lead
-in; directories that no member tells stay as they are, new ones are root's with mode 0755; a member replaces what has its
-name, but a directory only takes the place of a directory's attributes; a hardlink gives its attributes to all names.
+Rules of the unpacker that BuildKit has (github.com/moby/go-archive, Unpack): the destination is the root that links
+lead in; directories that no member tells stay as they are, new ones are root's with mode 0755; a member replaces what
+has its name, but a directory only takes the place of a directory's attributes; a hardlink gives its attributes to all
+names.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Unpacker:
             self._set_time(path, entry.mtime_ns)
 
     def _set_time(self, path: str, mtime_ns: int) -> None:
-        """As utime(2), which follows what took a directory's place since; what leads nowhere is left."""
+        """Set a time as utime(2) does, following what took a directory's place since; what leads nowhere is left."""
         with contextlib.suppress(ImageError):
             path = self._inside(path.removeprefix(self._prefix), follow_last=True)
             known = self._tree.lookup(path)
@@ -94,7 +95,7 @@ class Unpacker:
         self._tree.put(path, made, opener)
 
     def _joined(self, path: str, entry: Entry) -> tuple[tuple[str, bytes], ...]:
-        """The attributes of what is at `path` and those a member sets."""
+        """Return the attributes of what is at `path` and those a member sets."""
         known = self._tree.lookup(path)
         joined = {**dict(known.xattrs if known is not None else ()), **dict(entry.xattrs)}
         return agreeing(tuple(sorted(joined.items())), entry.mode)
@@ -107,7 +108,9 @@ class Unpacker:
         self._tree.update(path, made)
 
     def _inside(self, name: str, *, follow_last: bool = False) -> str:
-        """Where a member's name leads: links among its parents are followed as if the destination were the root."""
+        """Return where a member's name leads: links among its parents are followed as if the destination were the
+        root.
+        """
 
         def link_text(path: str) -> str | None:
             return self._tree.link_text(self._prefix + path)
@@ -133,7 +136,7 @@ class Unpacker:
 
 
 def archive_members(stream: BinaryIO) -> Iterator[Entry]:
-    """The members of a plain tar in its order, with the digests of files. Raises CorruptError, ImageError."""
+    """Yield the members of a plain tar in its order, with the digests of files. Raises CorruptError, ImageError."""
     with read_ahead(stream) as ahead:
         for entry, content in read_members(ahead):
             yield entry if content is None else entry._replace(digest=drained_digest(content))

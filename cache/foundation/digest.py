@@ -18,7 +18,9 @@ COPY_CHUNK_BYTES = 1 << 20  # large enough that Python's share of a copy vanishe
 
 
 class Digest:
-    """`ALGORITHM:HEX`, checked when made, so it is safe in a path or a URL. A value: it never changes, and has an order.
+    """`ALGORITHM:HEX`, checked when made, so it is safe in a path or a URL.
+
+    A value: it never changes, and has an order.
 
     Written out, because there are very many, and `dataclasses` takes longer to import than a small command to run.
     """
@@ -58,7 +60,7 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
-        """The digest of `data`."""
+        """Return the digest of `data`."""
         hashed = hasher(algorithm, len(data))
         hashed.update(data)
         return cls(algorithm, hashed.hexdigest())

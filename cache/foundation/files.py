@@ -25,7 +25,7 @@ def disk_errors(path: Path | str) -> Iterator[None]:
 
 
 def disk_error(path: Path | str, exc: OSError) -> StoreError:
-    """The error to tell for `exc` while working on `path`."""
+    """Return the error to tell for `exc` while working on `path`."""
     if exc.errno in _FULL:
         return DiskFullError(
             f"no space left while writing {path}", remedy="free some space, or run tiffin system prune"
@@ -35,7 +35,10 @@ def disk_error(path: Path | str, exc: OSError) -> StoreError:
 
 @contextlib.contextmanager
 def flocked(path: Path, *, shared: bool, blocking: bool) -> Iterator[bool]:
-    """Hold a flock on `path`, made if missing; yields False if it is busy and `blocking` is off. Ends with its holder."""
+    """Hold a flock on `path`, made if missing; yields False if it is busy and `blocking` is off.
+
+    Ends with its holder.
+    """
     with disk_errors(path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

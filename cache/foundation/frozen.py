@@ -1,8 +1,8 @@
 """Plain values with named members: what `dataclasses` gives, made without compiling code for each class.
 
-A command defines about a hundred such classes before it does anything, and the standard library's decorator takes half a
-millisecond for each: a third of a rebuild with nothing changed. This one takes a twentieth of that. Instances take
-a little longer to make; the few classes of which there are very many use the standard library's.
+A command defines about a hundred such classes before it does anything, and the standard library's decorator takes half
+a millisecond for each: a third of a rebuild with nothing changed. This one takes a twentieth of that. Instances take a
+little longer to make; the few classes of which there are very many use the standard library's.
 
 Supported: `frozen`, `slots`, `kw_only`, defaults, `field(default_factory=…, repr=…)`, inheritance, `__post_init__`;
 equality by class and members, hashing where frozen.
@@ -75,19 +75,19 @@ def dataclass(*, frozen: bool = False, slots: bool = False, kw_only: bool = Fals
 
 
 def fields(value: object) -> tuple[str, ...]:
-    """The names of a value's members, or of a class's."""
+    """Return the names of a value's members, or of a class's."""
     return tuple(getattr(value, _FIELDS))
 
 
 def replace(value: _T, **changes: object) -> _T:
-    """A copy of `value` with other members; raises TypeError for a name it does not have."""
+    """Return a copy of `value` with other members; raises TypeError for a name it does not have."""
     members = {name: getattr(value, name) for name in getattr(value, _FIELDS)}
     members.update(changes)
     return type(value)(**members)
 
 
 def asdict(value: object) -> Any:
-    """A value as dicts and lists, values inside it too."""
+    """Return a value as dicts and lists, values inside it too."""
     if hasattr(value, _FIELDS):
         return {name: asdict(getattr(value, name)) for name in getattr(value, _FIELDS)}
     if isinstance(value, (tuple, list)):

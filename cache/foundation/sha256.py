@@ -20,7 +20,7 @@ SHORT_BYTES = 256 << 10
 
 
 def hasher(algorithm: str, size_bytes: int | None = None) -> hashlib._Hash:
-    """An empty one of `algorithm`, the best for so much data; None is any amount."""
+    """Return an empty one of `algorithm`, the best for so much data; None is any amount."""
     if algorithm == "sha256" and size_bytes is not None and size_bytes <= SHORT_BYTES:
         return sha256()
     import hashlib
@@ -29,5 +29,5 @@ def hasher(algorithm: str, size_bytes: int | None = None) -> hashlib._Hash:
 
 
 def short_sha256(data: bytes) -> str:
-    """Of a short text, in hex."""
+    """Return the SHA-256 of a short text, in hex."""
     return sha256(data).hexdigest()

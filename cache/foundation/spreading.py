@@ -1,8 +1,8 @@
 """Where a file system puts what is made: away from what was deleted lately.
 
 ext4 without a journal looks at every inode that was deleted in the last five minutes (its `recently_deleted`) before it
-makes one in the same group, so a tree made right after another was deleted takes many times as long. Directories made in
-one with the flag FS_TOPDIR_FL are spread over the groups by their names, and names of scratch directories are drawn.
+makes one in the same group, so a tree made right after another was deleted takes many times as long. Directories made
+in one with the flag FS_TOPDIR_FL are spread over the groups by their names, and names of scratch directories are drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _known: set[Path] = set()  # asked by this process
 
 
 def spread_below(folder: Path) -> None:
-    """Have the directories made in `folder` lie apart from each other, where its file system can; never fails."""
+    """Make the directories in `folder` lie apart from each other, where its file system can; never fails."""
     if folder in _known:
         return
     _known.add(folder)

@@ -16,12 +16,15 @@ PARALLEL_ROWS = 16
 
 
 def batch_key(names: Sequence[str]) -> str:
-    """The name of the row that answers for all of `names`."""
+    """Return the name of the row that answers for all of `names`."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def read_rows(names: Sequence[str], read: Callable[[str], bytes | None]) -> dict[str, bytes]:
-    """The rows of a question: those a stored answer to it has, the others one by one, many at a time. `read` reads one."""
+    """Return the rows of a question: those a stored answer to it has, the others one by one, many at a time.
+
+    `read` reads one.
+    """
     rows = answered(read(batch_key(names)), names) if len(names) >= MIN_QUESTION else {}
     missing = [name for name in names if name not in rows]
     if missing:
@@ -32,12 +35,12 @@ def read_rows(names: Sequence[str], read: Callable[[str], bytes | None]) -> dict
 
 
 def answer(names: Sequence[str], rows: Mapping[str, bytes]) -> bytes:
-    """The rows of a question as one."""
+    """Return the rows of a question as one."""
     return json.dumps({name: rows[name].decode() for name in names if name in rows}).encode()
 
 
 def answered(data: bytes | None, names: Sequence[str]) -> dict[str, bytes]:
-    """The rows that an answer has; nothing where it is none."""
+    """Return the rows that an answer has; nothing where it is none."""
     try:
         rows = json.loads(data or b"{}")
         return {name: rows[name].encode() for name in names if name in rows}

@@ -26,13 +26,13 @@ class Bundle:
         self.rows = dict(rows)
 
     def encode(self) -> bytes:
-        """Canonical JSON."""
+        """Encode as canonical JSON."""
         rows = {name: json.loads(row) for name, row in self.rows.items()}
         return json.dumps({"schema": SCHEMA, "records": rows}, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Bundle:
-        """Raises CorruptError."""
+        """Raise CorruptError."""
         if len(data) > MAX_BUNDLE_BYTES:
             raise CorruptError(f"a shared cache is larger than {MAX_BUNDLE_BYTES} bytes", remedy="begin a new one")
         try:
@@ -48,7 +48,7 @@ class Bundle:
         return cls(rows)
 
     def merged(self, newer: Bundle, ttl_seconds: float = 0) -> Bundle:
-        """Both, `newer` first; rows that are older than `ttl_seconds`, and the oldest beyond the limit, are dropped."""
+        """Merge both, `newer` first; rows older than `ttl_seconds`, and the oldest beyond the limit, are dropped."""
         everything = {**self.rows, **newer.rows}
         ages = {name: _created(row) for name, row in everything.items()}
         latest = sorted(everything, key=lambda name: (name in newer.rows, ages[name]), reverse=True)
@@ -57,20 +57,21 @@ class Bundle:
         return Bundle({name: everything[name] for name in kept[:MAX_ROWS]})
 
     def only(self, digests: Set[Digest]) -> Bundle:
-        """The rows whose packed layer is one of `digests`."""
+        """Return the rows whose packed layer is one of `digests`."""
         return Bundle(
             {name: row for name, row in self.rows.items() if (ref := _layer(row)) is not None and ref.digest in digests}
         )
 
     def repacked(self, forms: Mapping[Digest, BlobRef]) -> Bundle:
-        """With the packed layers that an image has now, by DiffID: who pushes it again may pack them anew.
+        """Return the bundle with the packed layers that an image has now, by DiffID: who pushes it again may pack them
+        anew.
 
         A signed row stays as it was signed.
         """
         return Bundle({name: _repacked(row, forms) for name, row in self.rows.items()})
 
     def layers(self) -> Iterator[BlobRef]:
-        """Every packed layer named, each once."""
+        """Yield every packed layer named, each once."""
         seen = set()
         for row in self.rows.values():
             ref = _layer(row)

@@ -1,7 +1,7 @@
 """Calls that end in time, whatever the other side does: refuses, hangs, or sends a byte a second.
 
-A process enters a user namespace only while it has one thread, so until then a question is asked by a forked child, which
-can be killed; afterwards by a thread that is left behind. Answers are rows: text by name.
+A process enters a user namespace only while it has one thread, so until then a question is asked by a forked child,
+which can be killed; afterwards by a thread that is left behind. Answers are rows: text by name.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class CacheNotFoundError(StoreError):
 class CircuitBreaker:
     """Bounds what one shared cache may cost. After a failure its rows are none, and nothing more is asked.
 
-    `what` names the cache in the one warning that `warn` is told; the failure of one that is `required` is an error, and
-    one that `begins` here may be absent.
+    `what` names the cache in the one warning that `warn` is told; the failure of one that is `required` is an error,
+    and one that `begins` here may be absent.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class CircuitBreaker:
         self._warned: set[str] = set()
 
     def rows(self, query: Callable[[], Rows]) -> Rows:
-        """The answer, or nothing; raises StoreError if the cache is required and failed."""
+        """Return the answer, or nothing; raises StoreError if the cache is required and failed."""
         if self.failed or self._is_absent:
             return {}
         try:
@@ -73,12 +73,14 @@ class CircuitBreaker:
 
 
 def bounded(query: Callable[[], Rows], seconds: float) -> Rows:
-    """The rows `question` gives; raises its TiffinError, or StoreError after `seconds`."""
+    """Return the rows `question` gives; raises its TiffinError, or StoreError after `seconds`."""
     return _by_child(query, seconds) if threading.active_count() == 1 else in_thread(query, seconds)
 
 
 def in_thread(query: Callable[[], _Answer], seconds: float) -> _Answer:
-    """The answer of `question`, in a thread that is left behind after `seconds`; raises its error, or StoreError."""
+    """Return the answer of `question`, in a thread that is left behind after `seconds`; raises its error, or
+    StoreError.
+    """
     answers: list[_Answer] = []
     errors: list[Exception] = []
 
@@ -124,7 +126,9 @@ def _by_child(query: Callable[[], Rows], seconds: float) -> Rows:
 
 
 def _answer(query: Callable[[], Rows], fd: int, seconds: float) -> None:
-    """In the child: ask, write the answer, end, without a word on the terminal and without the parent's exit handlers."""
+    """Ask in the child, write the answer, and end, without output on the terminal and without the parent's exit
+    handlers.
+    """
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -144,7 +148,7 @@ def _answer(query: Callable[[], Rows], fd: int, seconds: float) -> None:
 
 
 def _read_all(fd: int, deadline: float) -> bytes | None:
-    """Everything up to the end of the pipe; None if that does not come in time."""
+    """Return everything up to the end of the pipe; None if that does not come in time."""
     parts: list[bytes] = []
     size = 0
     while size < MAX_ANSWER_BYTES:

@@ -1,9 +1,10 @@
-"""A read-only HTTP server over one state directory: rows under /ac/, packed layers under /cas/ and as registry v2 blobs.
+"""Serve one state directory over HTTP, read-only: rows under /ac/, packed layers under /cas/ and as registry v2 blobs.
 
-    GET /ac/HEX                                a step record, as --cache-from type=http reads it
-    GET|HEAD /cas/HEX                          a packed layer
-    GET|HEAD /v2/REPOSITORY/blobs/DIGEST?ns=REGISTRY[&size=N]   the same; one that is not here is fetched from REGISTRY once,
-                                               whoever asks for it meanwhile waits
+    GET /ac/HEX                  a step record, as --cache-from type=http reads it
+    GET|HEAD /cas/HEX            a packed layer
+    GET|HEAD /v2/REPOSITORY/blobs/DIGEST?ns=REGISTRY[&size=N]
+                                 the same; one that is not here is fetched from REGISTRY once, and everybody who asks
+                                 for it meanwhile waits
 
 Nothing is ever written on a client's word: what comes from a registry is verified by its digest.
 """
@@ -43,8 +44,10 @@ MAX_FETCH_BYTES = 64 << 30
 
 
 class Fetch(Protocol):
-    """Brings a blob here from a repository of a registry; False where that is not allowed or failed. `begun` is told the file
-    that grows meanwhile."""
+    """Brings a blob here from a repository of a registry; False where that is not allowed or failed.
+
+    `begun` is told the file that grows meanwhile.
+    """
 
     def __call__(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool: ...
 
@@ -63,20 +66,20 @@ class InFlightBlob:
         return self._fd >= 0
 
     def begin(self, path: Path) -> None:
-        """The file that grows; kept open as long as anybody follows, for it will be renamed."""
+        """Open the file that grows; kept open as long as anybody follows, for it will be renamed."""
         with self.changed:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             weakref.finalize(self, os.close, self._fd)
             self.changed.notify_all()
 
     def end(self) -> None:
-        """Nothing more comes, whether it is whole or not."""
+        """Note that nothing more comes, whether the blob is whole or not."""
         with self.changed:
             self.is_over = True
             self.changed.notify_all()
 
     def follow(self, size: int) -> Iterator[bytes]:
-        """The bytes as they come, `size` of them unless it breaks off."""
+        """Yield the bytes as they come, `size` of them unless it breaks off."""
         with self.changed:
             self.changed.wait_for(lambda: self.has_begun or self.is_over)
         if not self.has_begun:
@@ -107,18 +110,20 @@ class ServedCache:
         self._in_flight: dict[Digest, InFlightBlob] = {}
 
     def row(self, name: str) -> bytes | None:
-        """A signed record whose layer is here packed."""
+        """Return a signed record whose layer is here packed."""
         found: StepRecord | None = self._cache.get_many([Digest("sha256", name)]).get(Digest("sha256", name))
         if found is None or found.layer is None or not self._blobs.has(found.layer.digest):
             return None
         return self._signer.sign(name, found.encode())
 
     def size(self, digest: Digest) -> int | None:
-        """Bytes of a blob that is here."""
+        """Return bytes of a blob that is here."""
         return self._blobs.size(digest)
 
     def bring(self, digest: Digest, size: int, registry: str, repository: str) -> InFlightBlob | None:
-        """A blob that is not here, on its way from a registry, once for all who want it; None where it may not be fetched."""
+        """Return a blob that is not here, on its way from a registry, once for all who want it; None where it may not
+        be fetched.
+        """
         with self._lock:
             in_flight = self._in_flight.get(digest)
             if in_flight is None:
@@ -139,7 +144,7 @@ class ServedCache:
             in_flight.end()
 
     def open(self, digest: Digest) -> BinaryIO:
-        """The bytes of a blob."""
+        """Return the bytes of a blob."""
         return cast(BinaryIO, self._blobs.path(digest).open("rb", buffering=0))
 
 
@@ -171,7 +176,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is its own affair."""
+        """Ignore a client that went away."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 

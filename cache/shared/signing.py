@@ -126,7 +126,7 @@ class Ed25519(_SigningRecords):
 
 
 def signer_of(path: Path | None) -> RecordSigner:
-    """The signer of a key file, or none; raises UsageError."""
+    """Return the signer of a key file, or none; raises UsageError."""
     if path is None:
         return Unsigned()
     try:

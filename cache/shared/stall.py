@@ -13,8 +13,9 @@ MIN_BYTES_PER_SECOND = 4096
 
 
 class MinimumRateReader:
-    """Reads `raw` (anything with `read1`, each call bounded by its own time limit), and gives up when `seconds` bring less
-    than MIN_BYTES_PER_SECOND each. `close` ends the connection."""
+    """Reads `raw` (anything with `read1`, each call bounded by its own time limit), and gives up when `seconds` bring
+    less than MIN_BYTES_PER_SECOND each. `close` ends the connection.
+    """
 
     def __init__(self, raw: Any, close: Callable[[], None], seconds: float) -> None:
         self._raw = raw
@@ -24,7 +25,7 @@ class MinimumRateReader:
         self._bytes = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; b"" at the end. Raises UnavailableError."""
+        """Return up to `size` bytes; b"" at the end. Raises UnavailableError."""
         try:
             data: bytes = self._raw.read1(size if size >= 0 else None)
         except Exception as exc:  # each client has errors of its own, and all of them mean the same here

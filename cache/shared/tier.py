@@ -25,8 +25,11 @@ class UnavailableError(StoreError):
 
 
 class SharedStore(Protocol):
-    """Where rows and blobs are kept. Every method raises UnavailableError (or another TiffinError) and may be used by many
-    threads; names are lower-case hexadecimal, so they are safe as file names and paths."""
+    """Where rows and blobs are kept.
+
+    Every method raises UnavailableError (or another TiffinError) and may be used by many threads; names are lower-case
+    hexadecimal, so they are safe as file names and paths.
+    """
 
     @property
     def name(self) -> str:
@@ -37,22 +40,24 @@ class SharedStore(Protocol):
         """Where it is, without credentials."""
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """The rows that are there, in as few round trips as can be; more than was asked for may come."""
+        """Return the rows that are there, in as few round trips as can be; more than was asked for may come."""
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         """Keep rows whose blobs are all there."""
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
-        """Which rows are there."""
+        """Return which rows are there."""
 
     def has_blob(self, ref: BlobRef) -> bool:
         """Whether the blob is there."""
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
-        """The bytes of a blob, not verified; None if it is not there."""
+        """Return the bytes of a blob, not verified; None if it is not there."""
 
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
-        """Keep a blob, read from what `open_blob` gives (called again for another try); False if it is too large for here."""
+        """Keep a blob, read from what `open_blob` gives (called again for another try); False if it is too large for
+        here.
+        """
 
 
 class SharedCache:
@@ -99,19 +104,19 @@ class SharedCache:
         return result
 
     def everything(self) -> Mapping[Digest, StepRecord]:
-        """All records of a store that can tell what it holds."""
+        """Return all records of a store that can tell what it holds."""
         names = getattr(self.store, "names", None)
         rows = self._breaker.rows(lambda: self.store.read(names() if names is not None else ()))
         self._rows.update(rows)
         return self.get_many([Digest("sha256", name) for name in rows])
 
     def records(self) -> list[StepRecord]:
-        """Every record that came so far, whatever it was asked for."""
+        """Return every record that came so far, whatever it was asked for."""
         opened = [self._opened(Digest("sha256", name)) for name in list(self._rows)]
         return [record for record in opened if record is not None]
 
     def put(self, key: Digest, record: StepRecord) -> None:
-        """Rows are written with their blobs, by an Uploader."""
+        """Do nothing: an Uploader writes rows with their blobs."""
 
     def _opened(self, key: Digest) -> StepRecord | None:
         row = self._rows.get(key.hex)

@@ -44,7 +44,9 @@ class Uploaded:
 
 
 class Uploader:
-    """Fills one store. `open_blob` gives the bytes of a packed layer; `may_begin` tells whether threads are allowed yet.
+    """Fills one store.
+
+    `open_blob` gives the bytes of a packed layer; `may_begin` tells whether threads are allowed yet.
 
     `doubted` holds the digests of blobs that came damaged or not at all, `refused` the keys of rows that did: they are
     written even where they seem to be.
@@ -87,7 +89,8 @@ class Uploader:
         requested_keys: Sequence[Digest],
         renewed: Mapping[Digest, StepRecord] = MappingProxyType({}),
     ) -> Uploaded:
-        """Bring up what is not there yet: the layers of `records` (each has one), then their rows; `renewed` in any case.
+        """Bring up what is not there yet: the layers of `records` (each has one), then their rows; `renewed` in any
+        case.
 
         `requested_keys` are the keys that another builder will ask for together.
         """
@@ -150,7 +153,7 @@ class Uploader:
                 threading.Thread(target=self._work, name="share", daemon=True).start()
 
     def _work(self) -> None:
-        """Until there is nothing to do; a later blob starts another thread."""
+        """Work until there is nothing to do; a later blob starts another thread."""
         while True:
             with self._lock:
                 try:

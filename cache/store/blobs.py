@@ -65,7 +65,7 @@ class BlobStore:
         return self.path(digest).exists()
 
     def size(self, digest: Digest) -> int | None:
-        """Bytes on disk, None if it is not here."""
+        """Return bytes on disk, None if it is not here."""
         try:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
@@ -103,7 +103,7 @@ class BlobStore:
         return VerifyingReader(cast("BinaryIO", stream), digest, size_bytes, remedy=f"the store is damaged: {REPAIR}")
 
     def read(self, digest: Digest, limit_bytes: int) -> bytes:
-        """A small blob, verified; raises CorruptError if it is larger than `limit_bytes`."""
+        """Return a small blob, verified; raises CorruptError if it is larger than `limit_bytes`."""
         with self.open(digest) as stream:
             if (self.size(digest) or 0) > limit_bytes:
                 raise CorruptError(f"blob {digest} is larger than {limit_bytes} bytes", remedy="it is not a document")

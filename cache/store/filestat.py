@@ -1,4 +1,5 @@
-"""What is known of the files of one directory: their digests, trusted while stat says they are the same (as git's index).
+"""What is known of the files of one directory: their digests, trusted while stat says they are the same (as git's
+index).
 
 One row of the Table per directory, in columns that load in milliseconds for a hundred thousand files: the paths, NUL
 between them, as zlib; then a column of 64-bit numbers for each part of the key; then the digests. A header tells the
@@ -37,7 +38,7 @@ class _Columns:
         self._digests = digests
 
     def digest(self, place: int, key: _Key) -> str | None:
-        """The digest of the file at that place if its key is still this one."""
+        """Return the digest of the file at that place if its key is still this one."""
         devices, inodes, sizes, mtimes, ctimes = self._numbers
         device, inode, size, mtime_ns, ctime_ns = key
         if (
@@ -68,7 +69,7 @@ class StatTable:
 
     @classmethod
     def load(cls, table: Table, directory: str) -> StatTable:
-        """What is remembered of `directory`; damaged or of another version is nothing."""
+        """Return what is remembered of `directory`; damaged or of another version is nothing."""
         name = f"stat:{directory}"
         data = table.get(name)
         try:
@@ -78,7 +79,7 @@ class StatTable:
         return cls(table, name, known)
 
     def lookup(self, path: str, st: os.stat_result) -> str | None:
-        """The digest of the file at `path` if `st` is what it was."""
+        """Return the digest of the file at `path` if `st` is what it was."""
         place = self._known.places.get(path)
         if place is None:
             return None
@@ -119,7 +120,7 @@ def _encode(rows: Mapping[str, tuple[_Key, bytes]]) -> bytes:
 
 
 def _decode(data: bytes) -> _Columns:
-    """Raises ValueError, struct.error, zlib.error for what `_encode` did not write; nothing is an empty table."""
+    """Raise ValueError, struct.error, zlib.error for what `_encode` did not write; nothing is an empty table."""
     version, count, packed = _HEADER.unpack_from(data) if data else (VERSION, 0, 0)
     if version != VERSION or not count:
         return _Columns([], [array(code) for code in _CODES], b"")

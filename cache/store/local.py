@@ -72,7 +72,7 @@ class Table:
         self._try(lambda: self._cache.delete(name), "write")
 
     def names(self) -> Iterator[str]:
-        """Every name, in no order worth relying on."""
+        """Yield every name, in no order worth relying on."""
         yield from (name for name in list(self._cache) if isinstance(name, str))
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class LocalCache:
         self._table.set(STEP_PREFIX + key.hex, record.encode())
 
     def records(self) -> Iterator[tuple[str, StepRecord]]:
-        """Every record with the name it is stored under."""
+        """Yield every record with the name it is stored under."""
         for name in self._table.names():
             data = self._table.get(name) if name.startswith(STEP_PREFIX) else None
             if data is not None:

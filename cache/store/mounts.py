@@ -1,7 +1,7 @@
 """The directories behind RUN --mount=type=cache: they outlive builds, and never enter a layer or a key.
 
-    mounts/cache/HEX.IDMAP_TAG[.N]/{fs/, id}     HEX names the id and what it began with, IDMAP_TAG the id map of its owners
-    mounts/cache/HEX.IDMAP_TAG[.N].lock          held while a step uses it
+mounts/cache/HEX.IDMAP_TAG[.N]/{fs/, id}     HEX names the id and what it began with, IDMAP_TAG the id map of its
+owners mounts/cache/HEX.IDMAP_TAG[.N].lock          held while a step uses it
 
 A directory holds whatever a step left there, also one that was killed.
 """
@@ -40,7 +40,8 @@ class CacheMounts:
 
     @contextlib.contextmanager
     def open(self, mount_id: str, sharing: str, fill: Callable[[Path], None], *, beginning: str = "") -> Iterator[Path]:
-        """The directory of `id_` while the block runs; a new one is made by `fill`, given a path that does not exist.
+        """Yield the directory of `mount_id` while the block runs; `fill` makes a new one, given a path that does not
+        exist.
 
         `beginning`: what stands for what new ones begin with; there is a directory of the id for each.
         `sharing`: "shared" lets any number in, "locked" waits until nobody else is, "private" takes another directory
@@ -69,7 +70,9 @@ class CacheMounts:
 
     @contextlib.contextmanager
     def find(self, mount_id: str) -> Iterator[Path | None]:
-        """The directory of `id_` with nobody else in it while the block runs; None if there is none, or somebody is."""
+        """Yield the directory of `mount_id`, unused by others while the block runs; None if there is none, or it is in
+        use.
+        """
         place = self._folder / self._name(mount_id)
         if not (place / "fs").is_dir():
             yield None
@@ -78,12 +81,12 @@ class CacheMounts:
             yield place / "fs" if held and (place / "fs").is_dir() else None
 
     def place(self, mount_id: str) -> Path | None:
-        """The first directory of `id_`, None if there is none; to look at."""
+        """Return the first directory of `mount_id`, None if there is none; to look at."""
         path = self._folder / self._name(mount_id) / "fs"
         return path if path.is_dir() else None
 
     def list(self) -> list[CacheMountInfo]:
-        """All of them, of every id map."""
+        """Return all of them, of every id map."""
         if not self._folder.is_dir():
             return []
         places = sorted(item for item in self._folder.iterdir() if item.is_dir() and (item / "id").is_file())

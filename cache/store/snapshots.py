@@ -1,7 +1,7 @@
 """Layers by DiffID: the table of contents, the unpacked tree of each id map, and which blobs hold the layer packed.
 
-layers/ALGORITHM-HEX/{index, blobs.json, demands, fs.2.IDMAP_TAG/}. A tree belongs to one id map (idmap_tag), for its owners on
-disk mean nothing under another; 2 is the form of trees, and no other is read. A name that exists is whole.
+layers/ALGORITHM-HEX/{index, blobs.json, demands, fs.2.IDMAP_TAG/}. A tree belongs to one id map (idmap_tag), for its
+owners on disk mean nothing under another; 2 is the form of trees, and no other is read. A name that exists is whole.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class BlobRef:
 
     @classmethod
     def from_json(cls, value: object) -> BlobRef:
-        """Raises CorruptError for anything of another form."""
+        """Raise CorruptError for anything of another form."""
         if isinstance(value, dict):
             media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
             if isinstance(media_type, str) and isinstance(digest, str) and isinstance(size, int) and size >= 0:
@@ -65,7 +65,9 @@ class BlobRef:
 
 
 class Snapshots:
-    """The layers of one state directory, with trees of one idmap_tag; "" until the process has entered an id map."""
+    """The layers of one state directory, with trees of one id map (`idmap_tag`); "" until the process has entered an id
+    map.
+    """
 
     def __init__(self, state: StateDir, idmap_tag: str = "") -> None:
         self._state = state
@@ -75,12 +77,12 @@ class Snapshots:
         return self._state.layers / f"{diff_id.algorithm}-{diff_id.hex}"
 
     def tree(self, diff_id: Digest) -> Path | None:
-        """The unpacked tree, complete, or None."""
+        """Return the unpacked tree, complete, or None."""
         path = self._folder(diff_id) / f"{TREE}{self.idmap_tag}"
         return path if self.idmap_tag and path.is_dir() else None
 
     def stack(self, diff_ids: Sequence[Digest]) -> list[Path] | None:
-        """The trees to mount for a stack of layers, bottom first; None if one is missing.
+        """Return the trees to mount for a stack of layers, bottom first; None if one is missing.
 
         A layer that comes twice is kept where it is topmost only: there it says all that it said below, and an
         overlay takes no directory twice.
@@ -104,7 +106,9 @@ class Snapshots:
         return (self._folder(diff_id) / IMPLIED).exists()
 
     def ways(self, diff_ids: Sequence[Digest]) -> Path:
-        """The tree that lies over the last of these layers, with the directories that look as below it; empty for none."""
+        """Return the tree that lies over the last of these layers, with the directories that look as below it; empty
+        for none.
+        """
         chain = short_sha256("\n".join(map(str, diff_ids)).encode())[:32]
         return self._folder(diff_ids[-1]) / f"ways.{self.idmap_tag}.{chain}"
 
@@ -122,7 +126,7 @@ class Snapshots:
         return self.publish_as(self._folder(diff_id) / f"{TREE}{self.idmap_tag}", tree)
 
     def publish_as(self, target: Path, tree: Path) -> Path:
-        """As `publish`, for a tree of that name in a layer's folder."""
+        """Publish like `publish`, for a tree of that name in a layer's folder."""
         with disk_errors(target):
             target.parent.mkdir(mode=0o700, exist_ok=True)
             try:
@@ -152,21 +156,23 @@ class Snapshots:
         write_atomically(folder / "index", data)
 
     def demands(self, diff_id: Digest) -> bytes | None:
-        """What was noted of owners and devices that not every machine can hold; None if there are none in the layer."""
+        """Return what was noted of owners and devices that not every machine can hold; None if there are none in the
+        layer.
+        """
         try:
             return (self._folder(diff_id) / "demands").read_bytes()
         except FileNotFoundError:
             return None
 
     def note_demands(self, diff_id: Digest, data: bytes) -> None:
-        """To be done before a tree of the layer is published."""
+        """Record demands; to be done before a tree of the layer is published."""
         folder = self._folder(diff_id)
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
         write_atomically(folder / "demands", data)
 
     def blobs(self, diff_id: Digest) -> tuple[BlobRef, ...]:
-        """The packed forms known; whether they are still here is the blob store's to say."""
+        """Return the packed forms known; whether they are still here is the blob store's to say."""
         try:
             data = (self._folder(diff_id) / "blobs.json").read_bytes()
         except FileNotFoundError:
@@ -189,7 +195,7 @@ class Snapshots:
         write_atomically(folder / "blobs.json", json.dumps(document, sort_keys=True).encode())
 
     def lock(self, diff_id: Digest) -> contextlib.AbstractContextManager[bool]:
-        """Held while a layer is unpacked or packed, so that it happens once."""
+        """Return the lock to hold while a layer is unpacked or packed, so that it happens once."""
         return self._state.lock(f"layer-{diff_id.hex}")
 
     def remove(self, diff_id: Digest) -> None:
@@ -207,6 +213,6 @@ class Snapshots:
 
 
 def topmost(diff_ids: Sequence[Digest]) -> list[tuple[int, Digest]]:
-    """Each layer where it is topmost, bottom first, with its number in `diff_ids`."""
+    """Return each layer where it is topmost, bottom first, with its number in `diff_ids`."""
     last = {diff_id: number for number, diff_id in enumerate(diff_ids)}
     return sorted((number, diff_id) for diff_id, number in last.items())

@@ -48,10 +48,11 @@ class StateDir:
 
     @staticmethod
     def default_root(environ: Mapping[str, str]) -> Path:
-        """$TIFFIN_ROOT, else $XDG_DATA_HOME/tiffin, else ~/.local/share/tiffin, else a directory for temporary files.
+        """Return $TIFFIN_ROOT, else $XDG_DATA_HOME/tiffin, else ~/.local/share/tiffin, else a directory for temporary
+        files.
 
-        Without a home, as an arbitrary uid in a container has none, it is tiffin-UID in $TMPDIR, /var/tmp or /tmp, which
-        must be ours alone. Raises StoreError.
+        Without a home, as an arbitrary uid in a container has none, it is tiffin-UID in $TMPDIR, /var/tmp or /tmp,
+        which must be ours alone. Raises StoreError.
         """
         if environ.get("TIFFIN_ROOT"):
             return Path(environ["TIFFIN_ROOT"])
@@ -126,7 +127,10 @@ class StateDir:
 
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:
-        """A new directory below tmp/, removed at the end. A lock file beside it tells sweep() that it is in use."""
+        """Yield a new directory below tmp/, removed at the end.
+
+        A lock file beside it tells sweep() that it is in use.
+        """
         path, lock_path, fd = self._scratch_lock(prefix)
         try:
             try:
@@ -152,7 +156,7 @@ class StateDir:
         os.rename(tree, path)
 
     def _scratch_lock(self, prefix: str) -> tuple[Path, Path, int]:
-        """A new name below tmp/, its lock file, and the descriptor that holds the lock."""
+        """Return a new name below tmp/, its lock file, and the descriptor that holds the lock."""
         while True:
             path = self.tmp / f"{prefix}-{os.urandom(8).hex()}"
             lock_path = path.with_name(f"{path.name}.lock")
@@ -193,7 +197,7 @@ class StateDir:
 
 
 def sweep_at_end(state: StateDir) -> None:
-    """Have finish() remove what dead processes left: that may be whole trees, and nobody is to wait for it."""
+    """Let finish() remove what dead processes left: that may be whole trees, and nobody is to wait for it."""
     _unswept.append(state)
 
 
@@ -215,7 +219,7 @@ def remove_scratches() -> None:
 
 
 def _homeless_root(environ: Mapping[str, str]) -> Path:
-    """A directory of this user alone among others' temporary ones; what somebody else put there is refused."""
+    """Return a directory of this user alone among others' temporary ones; what somebody else put there is refused."""
     for parent in (environ.get("TMPDIR", ""), "/var/tmp", "/tmp"):
         if not os.path.isabs(parent) or not os.access(parent, os.W_OK | os.X_OK):
             continue
@@ -239,7 +243,7 @@ def _make_private(path: Path) -> None:
 
 
 def _lock_file(name: str) -> str:
-    """A bounded set of file names; the words before the first dash keep kinds of locks apart."""
+    """Return a bounded set of file names; the words before the first dash keep kinds of locks apart."""
     kind = name.split("-", 1)[0]
     bucket = int(short_sha256(name.encode())[:8], 16) % LOCK_BUCKETS
     return f"{kind if re.fullmatch(_SAFE, kind) else 'other'}-{bucket:03x}"

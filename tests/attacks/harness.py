@@ -1,4 +1,6 @@
-"""Where attacks are tried: tiffin on a state directory with a base image, and a canary beside it that must not change."""
+"""Where attacks are tried: tiffin on a state directory with a base image, and a canary beside it that must not
+change.
+"""
 
 from __future__ import annotations
 

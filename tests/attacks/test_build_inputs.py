@@ -43,7 +43,8 @@ def test_links_of_one_layer_do_not_lead_another_out(harness: Harness, target: st
     harness.cli.make_image(base_files(), planted | through, name="within", config={"Env": ["PATH=/bin"]})
     for name in ("across", "within"):
         for step in ("RUN cat /planted/file; echo evil > /planted/file; chmod 0 /open/inner; chown 33 /open; true",
-                     "COPY Dockerfile /planted/file", "ADD Dockerfile /open/", "WORKDIR /planted/open/made"):  # fmt: skip
+                     "COPY Dockerfile /planted/file", "ADD Dockerfile /open/",
+                     "WORKDIR /planted/open/made"):  # fmt: skip
             done = harness.build(f"FROM {name}\n{step}\nRUN true\n")
             assert PRECIOUS not in done.stderr, f"{step} read a file of the host"
             assert done.returncode == 0 or error_of(done)
@@ -134,12 +135,18 @@ def test_nothing_is_extracted_by_a_library() -> None:
 # -- COPY and ADD (T4, T34, T8, T17) ---------------------------------------------------------------------------------
 
 SOURCES = [
-    "COPY out/file /x", "COPY out /x", "COPY out/ /x/", "COPY abs /x", "COPY abs/f* /x/", "COPY up /x", "COPY o*/file /x/",
-    "COPY dir/deep/file /x", "COPY ../canary/file /x", "COPY /../../../../etc/hostname /x", "ADD out/file /x", "COPY chain/file /x",
-    "COPY --parents ./out/./file /x/", "COPY --parents dir/deep/file /x/", "COPY --from=links /out/file /x", "COPY --from=links /o*/file /x/",
-    "COPY --from=links /dir/deep/file /x", "COPY --from=minimal ../../../../../etc/hostname /x", "RUN --mount=type=bind,source=out,target=/x cat /x/file",
-    "RUN --mount=type=bind,source=out/file,target=/x cat /x", "RUN --mount=type=bind,from=links,source=/out,target=/x cat /x/file",
-    "RUN --mount=type=bind,source=../canary/file,target=/x cat /x", "RUN --mount=type=cache,target=/x,from=links,source=/out cat /x/file",
+    "COPY out/file /x", "COPY out /x", "COPY out/ /x/", "COPY abs /x", "COPY abs/f* /x/", "COPY up /x",
+    "COPY o*/file /x/",
+    "COPY dir/deep/file /x", "COPY ../canary/file /x", "COPY /../../../../etc/hostname /x", "ADD out/file /x",
+    "COPY chain/file /x",
+    "COPY --parents ./out/./file /x/", "COPY --parents dir/deep/file /x/", "COPY --from=links /out/file /x",
+    "COPY --from=links /o*/file /x/",
+    "COPY --from=links /dir/deep/file /x", ("COPY --from=minimal ../../../../../etc/hostname /x"),
+    ("RUN --mount=type=bind,source=out,target=/x cat /x/file"),
+    ("RUN --mount=type=bind,source=out/file,target=/x cat /x"),
+    ("RUN --mount=type=bind,from=links,source=/out,target=/x cat /x/file"),
+    ("RUN --mount=type=bind,source=../canary/file,target=/x cat /x"),
+    ("RUN --mount=type=cache,target=/x,from=links,source=/out cat /x/file"),
     "RUN --mount=type=bind,source=out,target=/x,rw echo evil > /x/file; cat /x/file",
 ]  # fmt: skip
 
@@ -196,7 +203,9 @@ def test_archives_as_contexts(harness: Harness) -> None:
 
 @pytest.mark.attack("T4", "T7", "T11")
 def test_odd_files_in_a_context(harness: Harness) -> None:
-    """Fifos, devices and huge sparse files where a Dockerfile, an ignore file or a source is expected: no hang, no read."""
+    """Fifos, devices and huge sparse files where a Dockerfile, an ignore file or a source is expected: no hang, no
+    read.
+    """
     folder = harness.context("FROM minimal\nCOPY . /x/\nRUN ls /x\n", {"plain": "x"})
     os.mkfifo(folder / "fifo")
     (folder / ".dockerignore").symlink_to(harness.canary / "file")
@@ -282,9 +291,11 @@ def test_steps_do_not_reach_what_is_tiffins(each_harness: Harness) -> None:
     places = [str(cli.state), str(cli.folder), str(config), str(CHECKOUT / "builder"), cli.python]
     folder = each_harness.context(
         "FROM minimal\n"
-        f"COPY evil {cli.state}/images/index.json\nADD evil {CHECKOUT}/builder/__init__.py\nCOPY evil /../../../..{config}/config.json\n"
+        f"COPY evil {cli.state}/images/index.json\nADD evil {CHECKOUT}/builder/__init__.py\n"
+        f"COPY evil /../../../..{config}/config.json\n"
         f"WORKDIR {cli.state}/tmp\nCOPY evil .\n"
-        f"RUN for place in {' '.join(places)}; do ls $place; echo evil > $place; rm -rf $place; done 2>/dev/null; true\n"
+        f"RUN for place in {' '.join(places)}; do ls $place; echo evil > $place; rm -rf $place; done 2>/dev/null; "
+        "true\n"
         "RUN --mount=target=/w,rw echo evil > /w/evil; rm /w/Dockerfile; ls /w\n"
         "RUN --mount=target=/r echo evil > /r/evil; rm /r/Dockerfile; chmod 777 /r/evil; ln /r/evil /r/l; true\n"
         "ONBUILD COPY evil /\n",
@@ -320,7 +331,10 @@ def test_names_never_become_paths(harness: Harness) -> None:
             f'FROM minimal\nLABEL a="{quoted}" "{quoted}"=b\nENV X="{quoted}"\n',
             f"FROM minimal\nCOPY <<{quoted} /x/\nhello\n{quoted}\n",
             f"FROM minimal\nRUN <<{quoted}\ntrue\n{quoted}\n",
-            f"FROM minimal\nRUN --mount=type=cache,target=/c,id={quoted} ls -A /c; test ! -e /c/passwd; echo x > /c/x\n",
+            (
+                f"FROM minimal\nRUN --mount=type=cache,target=/c,id={quoted} ls -A /c; test ! -e /c/passwd; echo x > "
+                "/c/x\n"
+            ),
             f"FROM minimal\nRUN --mount=type=secret,id={quoted} ls -A /run/secrets 2>/dev/null; true\n",
             f"FROM minimal\nCOPY --from={quoted} /x /y\n",
         ):
@@ -375,7 +389,8 @@ def repository(harness: Harness) -> Iterator[str]:
     git("commit", "-qm", "one", cwd=work)
     git("checkout", "-qb", "modules", cwd=work)
     (work / ".gitmodules").write_text(
-        f'[submodule "local"]\n\tpath = local\n\turl = {harness.canary}\n[submodule "ext"]\n\tpath = ext\n\turl = ext::sh -c touch% {work}/ran\n'
+        f'[submodule "local"]\n\tpath = local\n\turl = {harness.canary}\n[submodule "ext"]\n\tpath = ext\n'
+        f"\turl = ext::sh -c touch% {work}/ran\n"
     )
     git("add", "-A", cwd=work)
     git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},local", cwd=work)
@@ -400,8 +415,10 @@ def test_hostile_repositories(harness: Harness, repository: str) -> None:
     local = harness.canary.parent / "repository"
     plain = f"{repository}/.git"
     for address in (
-        plain, f"{plain}#main", f"{plain}#modules:sub", f"{plain}#main:out", f"{plain}#main:up", f"{plain}#main:sub/link", f"{plain}#main:../..", f"{plain}#main:/etc",
-        f"{plain}#--upload-pack=touch {local}/ran", f"{plain}#-h", f"{plain}#main:-C", f"{plain}#:..", f"{plain}#refs/heads/../../x",
+        plain, f"{plain}#main", f"{plain}#modules:sub", f"{plain}#main:out", f"{plain}#main:up",
+        f"{plain}#main:sub/link", f"{plain}#main:../..", f"{plain}#main:/etc",
+        f"{plain}#--upload-pack=touch {local}/ran", f"{plain}#-h", f"{plain}#main:-C", f"{plain}#:..",
+        f"{plain}#refs/heads/../../x",
         f"ext::sh -c 'touch {local}/ran'.git", f"git://-oProxyCommand=touch{local}/ran/x.git", f"ssh://-oProxyCommand=touch%20{local}/ran/x.git",
         f"git@-oProxyCommand=x:{local}.git", f"file://{local}/.git",
     ):  # fmt: skip

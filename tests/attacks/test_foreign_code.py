@@ -16,7 +16,8 @@ from tests.support.minimal_image import base_files
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 PROGRAMS = (
     "git", "xz", "unxz", "gzip", "unpigz", "pigz", "zstd", "bzip2", "tar", "newuidmap", "newgidmap", "unshare", "mount",
-    "docker-credential-evil", "pasta", "slirp4netns", "ssh", "python3", "sh", "systemd-run", "getent", "ldconfig", "cp", "uname",
+    "docker-credential-evil", "pasta", "slirp4netns", "ssh", "python3", "sh", "systemd-run", "getent", "ldconfig", "cp",
+    "uname",
 )  # fmt: skip
 LIBRARY = f"python3.{sys.version_info.minor}"
 CALL = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<name>\w+)[( ](?P<rest>.*)")
@@ -97,7 +98,9 @@ def test_nothing_is_loaded_after_the_root_is_entered(
 
 @pytest.mark.attack("T12")
 def test_planted_programs_are_not_run(harness: Harness) -> None:
-    """CVE-2014-9357, CVE-2026-41567: helpers come from the machine, never from the context, the image or a relative PATH."""
+    """CVE-2014-9357, CVE-2026-41567: helpers come from the machine, never from the context, the image or a relative
+    PATH.
+    """
     witness = harness.canary.parent / "witness"
     script = f"#!/bin/sh\necho planted program ran >> {witness}\nexit 1\n"
     image: dict[str, bytes | str | None] = {f"bin/{name}": script.encode() for name in PROGRAMS if name != "sh"}

@@ -40,20 +40,31 @@ DESCRIPTOR = {
     "annotations": {"a": "b"},
 }
 DOCUMENTS: dict[str, tuple[Callable[[bytes], Any], dict[str, Any]]] = {
-    "manifest": (Manifest.decode, {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": DESCRIPTOR, "layers": [DESCRIPTOR, DESCRIPTOR], "annotations": {"x": "y"}}),
-    "index": (Index.decode, {"schemaVersion": 2, "manifests": [{**DESCRIPTOR, "platform": {"os": "linux", "architecture": "arm", "variant": "v7", "os.version": "1"}}]}),
+    "manifest": (Manifest.decode,
+        {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": DESCRIPTOR,
+            "layers": [DESCRIPTOR, DESCRIPTOR], "annotations": {"x": "y"}}),
+    "index": (Index.decode, {"schemaVersion": 2,
+        "manifests": [{**DESCRIPTOR,
+            "platform": {"os": "linux", "architecture": "arm", "variant": "v7", "os.version": "1"}}]}),
     "config": (ImageConfig.decode, {
-        "os": "linux", "architecture": "amd64", "created": "2024-01-01T00:00:00Z", "rootfs": {"type": "layers", "diff_ids": [DIGEST]},
-        "config": {"User": "a", "Env": ["A=b"], "Cmd": ["c"], "Entrypoint": None, "ExposedPorts": {"80/tcp": {}}, "Volumes": {"/v": {}}, "Labels": {"a": "b"},
-                   "Healthcheck": {"Test": ["NONE"], "Interval": 1}, "OnBuild": ["RUN x"], "Shell": ["sh"], "StopSignal": "9", "WorkingDir": "/"},
+        "os": "linux", "architecture": "amd64", "created": "2024-01-01T00:00:00Z",
+        "rootfs": {"type": "layers", "diff_ids": [DIGEST]},
+        "config": {"User": "a", "Env": ["A=b"], "Cmd": ["c"], "Entrypoint": None, "ExposedPorts": {"80/tcp": {}},
+            "Volumes": {"/v": {}}, "Labels": {"a": "b"},
+                   "Healthcheck": {"Test": ["NONE"], "Interval": 1}, "OnBuild": ["RUN x"], "Shell": ["sh"],
+                   "StopSignal": "9", "WorkingDir": "/"},
         "history": [{"created": "x", "created_by": "y", "empty_layer": True}],
     }),
-    "record": (StepRecord.decode, {"schema": 1, "diffId": DIGEST, "parentChain": DIGEST, "created": "x", "seconds": 1, "parts": [["a", "b"]], "layer": DESCRIPTOR, "empty": False, "description": "x"}),
+    "record": (StepRecord.decode,
+        {"schema": 1, "diffId": DIGEST, "parentChain": DIGEST, "created": "x", "seconds": 1, "parts": [["a", "b"]],
+            "layer": DESCRIPTOR, "empty": False, "description": "x"}),
     "bundle": (Bundle.decode, {"schema": 1, "records": {DIGEST: {"layer": DESCRIPTOR, "created": "x"}}}),
 }  # fmt: skip
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), texts(20), st.just("\ud800"), st.just("a\0b"), st.just(DIGEST),
-    st.lists(st.one_of(st.integers(), texts(4), st.none()), max_size=3), st.dictionaries(texts(5), st.one_of(st.integers(), texts(4)), max_size=3),
+    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), texts(20), st.just("\ud800"),
+    st.just("a\0b"), st.just(DIGEST),
+    st.lists(st.one_of(st.integers(), texts(4), st.none()), max_size=3),
+    st.dictionaries(texts(5), st.one_of(st.integers(), texts(4)), max_size=3),
 )  # fmt: skip
 BOX = settings(max_examples=400, deadline=None, database=None, derandomize=False)
 

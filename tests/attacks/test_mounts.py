@@ -12,8 +12,10 @@ from tests.support.minimal_image import base_files
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 TARGETS = [
-    "/link/x", "/link", "/link/file", "/abs", "/up/x", "/dangling", "/dangling/x", "/loop", "/loop/x", "/proc/self/fd/9/x", "/proc/self/cwd/x",
-    "/proc/1/root/x", "/proc/sys/kernel/x", "/sys/x", "/dev/x", "/dev/shm/x", "/etc/passwd", "/etc/passwd/x", "/bin/busybox/x", "/tmp/../../../x",
+    "/link/x", "/link", "/link/file", "/abs", "/up/x", "/dangling", "/dangling/x", "/loop", "/loop/x",
+    "/proc/self/fd/9/x", "/proc/self/cwd/x",
+    "/proc/1/root/x", "/proc/sys/kernel/x", "/sys/x", "/dev/x", "/dev/shm/x", "/etc/passwd", "/etc/passwd/x",
+    "/bin/busybox/x", "/tmp/../../../x",
     "/srv/page", "relative/x", "/dev/null", "/proc/self/exe", "/etc/resolv.conf", "/run/secrets/x",
 ]  # fmt: skip
 KINDS = {
@@ -28,7 +30,9 @@ KINDS = {
 @pytest.mark.attack("T14", "T18", "T25")
 @pytest.mark.parametrize("kind", KINDS)
 def test_targets_stay_in_the_root(harness: Harness, kind: str) -> None:
-    """CVE-2024-1753, CVE-2024-9341: wherever a target's links lead, it is below the root, and no trace is left there."""
+    """CVE-2024-1753, CVE-2024-9341: wherever a target's links lead, it is below the root, and no trace is left
+    there.
+    """
     out = str(harness.canary)
     links: dict[str, bytes | str | None] = {
         "link": f"-> {out}",
@@ -56,12 +60,18 @@ def test_targets_stay_in_the_root(harness: Harness, kind: str) -> None:
 
 
 OPTIONS = [
-    "type=bind,target=/x,suid", "type=bind,target=/x,options=suid", "type=bind,target=/x,bind-propagation=shared", "type=bind,target=/x,propagation=rshared",
-    "type=bind,target=/x,z=suid", "type=bind,target=/x,U", "type=bind,target=/x,relabel=suid", "type=tmpfs,target=/x,tmpfs-mode=4777", "type=tmpfs,target=/x,size=1,dev",
-    "type=tmpfs,target=/x,size=1k,mode=777", "type=cache,target=/x,mode=99999", "type=cache,target=/x,uid=-1", "type=cache,target=/x,uid=4294967296",
-    "type=devpts,target=/x", "type=proc,target=/x", "type=overlay,target=/x,upperdir=/", "type=volume,target=/x", "type=image,target=/x", "type=bind,target=/x,source=/a\\,suid",
-    "type=cache,target=/x,sharing=everyone", "type=secret,target=/x,id=s,mode=7777777", "type=ssh,target=/x,source=/etc", "type=bind,target=/", "target=/x,target=/",
-    "type=tmpfs,target=/x,size=99999999999999999999999999", "type=tmpfs,target=/x,size=-1", "type=tmpfs,target=/x,size=1k\\,mode=4777",
+    "type=bind,target=/x,suid", "type=bind,target=/x,options=suid", "type=bind,target=/x,bind-propagation=shared",
+    "type=bind,target=/x,propagation=rshared",
+    "type=bind,target=/x,z=suid", "type=bind,target=/x,U", "type=bind,target=/x,relabel=suid",
+    "type=tmpfs,target=/x,tmpfs-mode=4777", "type=tmpfs,target=/x,size=1,dev",
+    "type=tmpfs,target=/x,size=1k,mode=777", "type=cache,target=/x,mode=99999", "type=cache,target=/x,uid=-1",
+    "type=cache,target=/x,uid=4294967296",
+    "type=devpts,target=/x", "type=proc,target=/x", "type=overlay,target=/x,upperdir=/", "type=volume,target=/x",
+    "type=image,target=/x", "type=bind,target=/x,source=/a\\,suid",
+    "type=cache,target=/x,sharing=everyone", "type=secret,target=/x,id=s,mode=7777777",
+    "type=ssh,target=/x,source=/etc", "type=bind,target=/", "target=/x,target=/",
+    ("type=tmpfs,target=/x,size=99999999999999999999999999"), "type=tmpfs,target=/x,size=-1",
+    "type=tmpfs,target=/x,size=1k\\,mode=4777",
 ]  # fmt: skip
 
 
@@ -72,7 +82,8 @@ def test_options_are_a_closed_list(harness: Harness) -> None:
         done = harness.build(f"FROM minimal\nRUN --mount={option} true\n")
         assert error_of(done), f"--mount={option} is taken"
     shown = harness.output(
-        "FROM minimal\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t --mount=target=/b grep -E ' /(c|t|b) ' /proc/self/mountinfo\n"
+        "FROM minimal\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t --mount=target=/b grep -E ' "
+        "/(c|t|b) ' /proc/self/mountinfo\n"
     )
     lines = [
         line for line in shown.splitlines() if " /c " in line or " /t " in line or " /b " in line if "RUN" not in line
@@ -99,7 +110,8 @@ def test_cache_mounts_are_directories_of_ours(harness: Harness) -> None:
         ("../../../canary", str(harness.canary), "../cache", "x" * 5000, "a,b", "..", "/", "$HOME", "id\\nline")
     ):
         done = harness.build(
-            f'FROM minimal\nRUN --mount="type=cache,target=/c,\\"id={name}\\"" ls -A /c; cat /c/file; echo {number} > /c/mark; true\n'
+            f'FROM minimal\nRUN --mount="type=cache,target=/c,\\"id={name}\\"" ls -A /c; cat /c/file; echo '
+            f"{number} > /c/mark; true\n"
         )
         assert PRECIOUS not in done.stderr, f"the cache mount {name} is a directory of the host"
         assert done.returncode == 0 or error_of(done)
@@ -107,11 +119,15 @@ def test_cache_mounts_are_directories_of_ours(harness: Harness) -> None:
         path.parent.name for path in (state / "mounts/cache").glob("*/fs")
     }
     # a step fills its cache with links; another mounts a part of it
-    plant = f"ln -s {harness.canary} /c/sub; ln -s {harness.canary}/file /c/leaf; ln -s / /c/root; ln -s ../../../../../.. /c/up; ls -l /c"
+    plant = (
+        f"ln -s {harness.canary} /c/sub; ln -s {harness.canary}/file /c/leaf; ln -s / /c/root; ln -s "
+        "../../../../../.. /c/up; ls -l /c"
+    )
     harness.output(f"FROM minimal\nRUN --mount=type=cache,id=planted,target=/c {plant}\n")
     for source in ("sub", "leaf", "root", "up", "sub/open", "up/etc", "root/etc", "../x"):
         done = harness.build(
-            f"FROM minimal\nRUN --mount=type=cache,id=planted,source={source},target=/d ls -R /d; cat /d /d/file; echo evil > /d/file; true\n"
+            f"FROM minimal\nRUN --mount=type=cache,id=planted,source={source},target=/d ls -R /d; cat /d /d/file; "
+            "echo evil > /d/file; true\n"
         )
         assert PRECIOUS not in done.stderr, f"a link in a cache mount shows {source}"
         assert done.returncode == 0 or error_of(done)
@@ -164,9 +180,11 @@ def test_writes_vanish_and_stubs_go_without_following(each_harness: Harness) -> 
     folder = each_harness.context(
         "FROM minimal\n"
         f"RUN --mount=target=/a/b/c mv /a /away; ln -s {out} /a; mkdir -p /a/b\n"
-        f"RUN --mount=type=tmpfs,target=/new/point umount /new/point; rmdir /new/point; ln -s {out} /new/point; rm -rf /new; ln -s {out} /new; true\n"
+        f"RUN --mount=type=tmpfs,target=/new/point umount /new/point; rmdir /new/point; ln -s {out} /new/point; rm "
+        f"-rf /new; ln -s {out} /new; true\n"
         f"RUN --mount=type=secret,id=none,target=/f/g rm -rf /f; ln -s {out} /f; true\n"
-        f"RUN rm -f /etc/hosts /etc/resolv.conf; umount /etc/hosts; ln -sf {out}/file /etc/hosts; ln -sf {out}/file /etc/resolv.conf; ls -l /etc; true\n"
+        f"RUN rm -f /etc/hosts /etc/resolv.conf; umount /etc/hosts; ln -sf {out}/file /etc/hosts; ln -sf {out}/file "
+        "/etc/resolv.conf; ls -l /etc; true\n"
         f"RUN rm -rf /proc /sys /dev; ln -s {out} /dev; ls -ld /dev /proc; cat /etc/hosts; true\n"
         "RUN --mount=target=/w,rw rm -rf /w/*; echo evil > /w/file; mkdir /w/d; ln -s / /w/l; true\n"
         "RUN true\n",

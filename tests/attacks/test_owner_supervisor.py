@@ -1,4 +1,6 @@
-"""What programs do to the supervisor that answers their calls about owners: it neither dies, nor lies, nor helps them."""
+"""What programs do to the supervisor that answers their calls about owners: it neither dies, nor lies, nor helps
+them.
+"""
 
 from __future__ import annotations
 
@@ -339,7 +341,9 @@ def test_paths_of_users_neither_stall_nor_fill_their_supervisor(single_harness: 
 
 
 def test_step_ends_when_its_supervisor_is_killed(single_harness: Harness) -> None:
-    """What it asked for waits for the end: no call of the command fails, which goes on as if it had succeeded or not."""
+    """What it asked for waits for the end: no call of the command fails, which goes on as if it had succeeded or
+    not.
+    """
     running = single_harness.cli.start(
         "run", "--rm", "minimal", "sh", "-c", "echo ready; while :; do stat /bin >/dev/null; done"
     )

@@ -1,4 +1,5 @@
-"""What is around every command, exactly and on each tier: credentials, filter, signals, descriptors, calls; a careless caller.
+"""What is around every command, exactly and on each tier: credentials, filter, signals, descriptors, calls; a
+careless caller.
 
 Looked at from outside where a look from inside would be one of what the walls hide (in a chroot there is no /proc).
 """
@@ -158,7 +159,9 @@ def between(top: int, pid: int) -> list[int]:
 @pytest.mark.attack("T32")
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_credentials_are_exactly_these(every_harness: Harness, entry: str) -> None:
-    """Whatever tiffin's caller has and ignores, a command has Docker's capabilities, a filter, and signals that work."""
+    """Whatever tiffin's caller has and ignores, a command has Docker's capabilities, a filter, and signals that
+    work.
+    """
     own = capability_mask(every_harness)
     supervised = every_harness.tier != "chroot"  # owners or devices
     wanted = {
@@ -244,7 +247,9 @@ def devices_of_machine() -> set[int]:
 
 
 def is_of(pid: int, fd: int, devices: set[int]) -> bool:
-    """Whether a descriptor of a process is a file of one of the file systems; the command's own pipes may have names."""
+    """Whether a descriptor of a process is a file of one of the file systems; the command's own pipes may have
+    names.
+    """
     st = os.stat(f"/proc/{pid}/fd/{fd}")
     return st.st_dev in devices and not stat.S_ISFIFO(st.st_mode)
 
@@ -268,7 +273,8 @@ def test_processes_of_the_machine_are_seen_but_closed(
     """Where /proc is masked, a sandbox shows the machine's own: numbers, and nothing of what is in them."""
     script = (
         "for place in /proc/[0-9]*; do echo $place; tr '\\0' '\\n' < $place/environ; "
-        f"cat $place/root/{root_harness.canary}/file $place/cwd/canary/file; ls -l $place/fd $place/exe; done 2>/dev/null; true"
+        f"cat $place/root/{root_harness.canary}/file $place/cwd/canary/file; ls -l $place/fd $place/exe; done "
+        "2>/dev/null; true"
     )
     words = ("run", "--rm", f"--isolation={tier}", *options, "minimal", "sh", "-c", script)
     env = {"CANARY_OF_THE_HOST": PRECIOUS}

@@ -154,8 +154,10 @@ def test_mount_points_are_found_in_the_root(arena: Path, walker: Callable[..., i
         os.close(root_fd)
 
 
-PATHS = ["d", "d/file", "d/open/inner", "d/../d/file", "../../d/file", "/d/file", "up/d/file", "abs/file", "l", "l/file", "loop",
-         "loop/x", "d/file/..", "d/file/x", "missing", "d//open/./inner", "", ".", "/", "..", "long/file", "proc/root/etc"]  # fmt: skip
+PATHS = ["d", "d/file", "d/open/inner", "d/../d/file", "../../d/file", "/d/file", "up/d/file", "abs/file", "l",
+    "l/file", "loop",
+         "loop/x", "d/file/..", "d/file/x", "missing", "d//open/./inner", "", ".", "/", "..", "long/file",
+         "proc/root/etc"]  # fmt: skip
 
 
 @pytest.mark.attack("T5")
@@ -310,7 +312,10 @@ def test_whole_commands_without_openat2(root_harness: Harness) -> None:
         "RUN --mount=type=bind,source=d,target=/out/d cat /out/d/file; echo harmless > /out/d/file; true\n",
         {"d/file": "harmless"},
     )
-    script = "import os, sys; from tests.attacks.test_races import forbid_openat2; forbid_openat2(); os.execv(sys.argv[1], sys.argv[1:])"
+    script = (
+        "import os, sys; from tests.attacks.test_races import forbid_openat2; forbid_openat2(); os.execv(sys.argv[1], "
+        "sys.argv[1:])"
+    )
     for words in (
         ("build", "--no-cache", folder),
         ("run", "--rm", "-v", f"{folder}/d:/inside/d:ro", "walked", "cat", "/srv/d/file"),
@@ -330,7 +335,8 @@ def test_filter_takes_openat2_away() -> None:
     """The filter of the test above does what it says."""
     with tempfile.TemporaryDirectory() as folder:
         script = (
-            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox.child import kernel, root_path\n"
+            "import os, sys; from tests.attacks.test_races import forbid_openat2; from tiffin.builder.sandbox.child "
+            "import kernel, root_path\n"
             f"forbid_openat2(); root = os.open({folder!r}, os.O_PATH)\n"
             "try: kernel.open_in_root(root, '.', os.O_PATH)\n"
             "except OSError as exc: print(exc.errno)\n"

@@ -139,7 +139,9 @@ PUBLIC = "127.0.7.7"  # a loopback address that the tests declare to be public
 
 
 @pytest.mark.attack("T28")
-@pytest.mark.parametrize("target", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "192.168.1.1", "[::ffff:127.0.0.1]", "0.0.0.0", "inner.example"])  # fmt: skip
+@pytest.mark.parametrize("target",
+    ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "192.168.1.1", "[::ffff:127.0.0.1]", "0.0.0.0",
+        "inner.example"])  # fmt: skip
 @pytest.mark.parametrize("way", ["redirect", "upload", "realm", "next"])
 def test_public_registry_leads_to_no_private_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, way: str
@@ -310,7 +312,8 @@ def test_addresses_that_are_none_are_told(tmp_path: Path, url: str) -> None:
 
 @pytest.mark.attack("T11")
 @pytest.mark.parametrize(
-    "answer", [b"", b"[" * 100_000, b"{}", b"[]", b'{"token": null}', b'{"token": "a\\nb"}', b'{"token":"\\ud800"}', b'{"token":"x","expires_in":"never"}', b"\xff\xfe"]
+    "answer", [b"", b"[" * 100_000, b"{}", b"[]", b'{"token": null}', b'{"token": "a\\nb"}', b'{"token":"\\ud800"}',
+        b'{"token":"x","expires_in":"never"}', b"\xff\xfe"]
 )  # fmt: skip
 def test_token_services_that_talk_nonsense(tmp_path: Path, answer: bytes) -> None:
     with fake_registry(auth="bearer", token_answer=answer) as fake, pytest.raises(RegistryError):
@@ -321,7 +324,8 @@ def test_token_services_that_talk_nonsense(tmp_path: Path, answer: bytes) -> Non
 
 DIGESTS = ["", "sha256", "sha256:", "sha256:abc", f"sha256:{'0' * 63}", f"sha256:{'0' * 65}", f"sha256:{'A' * 64}",
            f"sha256:../{'0' * 61}", f"md5:{'0' * 32}", f"sha256:{'0' * 63}\n", f"../../etc/passwd:{'0' * 64}",
-           f"sha512:{'0' * 64}", f"sha256:{'0' * 32}/../{'0' * 28}", f"SHA256:{'0' * 64}", f"sha256+b64:{'0' * 64}"]  # fmt: skip
+           f"sha512:{'0' * 64}", f"sha256:{'0' * 32}/../{'0' * 28}", f"SHA256:{'0' * 64}",
+           f"sha256+b64:{'0' * 64}"]  # fmt: skip
 
 
 @pytest.mark.attack("T20")
@@ -421,20 +425,28 @@ def test_wrong_content_leaves_nothing(tiffin: Run, root: Path, context: Callable
 
 CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": ZEROS, "size": 2}
 AMBIGUOUS = {
-    "both": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": CONFIG, "layers": [], "manifests": []}, OCI_MANIFEST),
-    "both as index": ({"schemaVersion": 2, "mediaType": OCI_INDEX, "config": CONFIG, "layers": [], "manifests": []}, OCI_INDEX),
+    "both": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": CONFIG, "layers": [], "manifests": []},
+        OCI_MANIFEST),
+    "both as index": ({"schemaVersion": 2, "mediaType": OCI_INDEX, "config": CONFIG, "layers": [], "manifests": []},
+        OCI_INDEX),
     "other type": ({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}, OCI_MANIFEST),
     "manifest as index": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": CONFIG, "layers": []}, OCI_INDEX),
     "neither": ({"schemaVersion": 2}, ""),
     "schema 1": ({"schemaVersion": 1, "mediaType": OCI_MANIFEST, "config": CONFIG, "layers": []}, OCI_MANIFEST),
-    "artifact": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "text/x", "config": {**CONFIG, "mediaType": "application/vnd.oci.empty.v1+json"}, "layers": [{"mediaType": "text/x", "digest": ZEROS, "size": 1}]}, OCI_MANIFEST),
+    "artifact": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "text/x",
+        "config": {**CONFIG, "mediaType": "application/vnd.oci.empty.v1+json"},
+        "layers": [{"mediaType": "text/x", "digest": ZEROS, "size": 1}]}, OCI_MANIFEST),
     "unknown type": ({"schemaVersion": 2, "mediaType": "text/html", "config": CONFIG, "layers": []}, "text/html"),
     "list": ([], OCI_MANIFEST),
     "text": ("manifest", OCI_MANIFEST),
-    "negative size": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**CONFIG, "size": -1}, "layers": []}, OCI_MANIFEST),
-    "huge size": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**CONFIG, "size": 1 << 70}, "layers": []}, OCI_MANIFEST),
-    "float size": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**CONFIG, "size": 1.5}, "layers": []}, OCI_MANIFEST),
-    "index of itself": ({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [{"mediaType": OCI_INDEX, "digest": ZEROS, "size": 1}]}, OCI_INDEX),
+    "negative size": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**CONFIG, "size": -1}, "layers": []},
+        OCI_MANIFEST),
+    "huge size": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**CONFIG, "size": 1 << 70}, "layers": []},
+        OCI_MANIFEST),
+    "float size": ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**CONFIG, "size": 1.5}, "layers": []},
+        OCI_MANIFEST),
+    "index of itself": ({"schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": [{"mediaType": OCI_INDEX, "digest": ZEROS, "size": 1}]}, OCI_INDEX),
 }  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def test_descriptors_are_not_inherited(each_harness: Harness) -> None:
     """CVE-2016-9962, CVE-2024-21626: neither the command's own nor those of process 1 lead to files of the host."""
     script = (
         "ls -l /proc/self/fd /proc/1/fd 2>&1; for pid in self 1; do for fd in /proc/$pid/fd/*; do "
-        "case $(readlink $fd) in pipe:*) ;; *) cat $fd; echo broken > $fd; esac; done; done 2>&1; ls -l /proc/1/exe /proc/1/cwd /proc/1/root 2>&1; true"
+        "case $(readlink $fd) in pipe:*) ;; *) cat $fd; echo broken > $fd; esac; done; done 2>&1; ls -l /proc/1/exe "
+        "/proc/1/cwd /proc/1/root 2>&1; true"
     )
     folder = each_harness.context(f"FROM minimal\nRUN {script}\n")
     with inheritable_canary(each_harness) as fd:
@@ -94,8 +95,10 @@ def test_descriptors_are_not_inherited(each_harness: Harness) -> None:
 def test_interpreter_is_not_reachable(each_harness: Harness) -> None:
     """CVE-2019-5736: the program of our own init is tiffin's interpreter, which the user may own."""
     script = (
-        "readlink /proc/1/exe && exit 1; cat /proc/1/exe > /tmp/x && exit 1; true >> /proc/1/exe && exit 1; ls /proc/1/fd/0 && exit 1; "
-        "cat /proc/1/maps /proc/1/auxv | grep . && exit 1; tr '\\0' ' ' </proc/1/cmdline; tr '\\0' ' ' </proc/1/environ; exit 0"
+        "readlink /proc/1/exe && exit 1; cat /proc/1/exe > /tmp/x && exit 1; true >> /proc/1/exe && exit 1; ls "
+        "/proc/1/fd/0 && exit 1; "
+        "cat /proc/1/maps /proc/1/auxv | grep . && exit 1; tr '\\0' ' ' </proc/1/cmdline; tr '\\0' ' ' "
+        "</proc/1/environ; exit 0"
     )
     for more in ((), ("--cap-add=ALL",), ("-u", "33"), ("--privileged",)):
         done = each_harness.run("run", "--rm", "--init", *more, "minimal", "sh", "-c", script)
@@ -220,13 +223,17 @@ def test_kernel_file_systems_are_not_mounted_elsewhere(each_harness: Harness, na
         assert done.returncode != 0 and f"mount /{name}" in error_of(done)
 
 
-WORKDIRS = [*(f"/proc/self/fd/{number}" for number in range(3, 10)), "/proc/self/fd/4/../..", "/proc/self/cwd", "/proc/1/root", "/proc/self/root/..",
-            "/link", "/link/below", "/up/../../..", "/bin/busybox", "/loop", "relative/../../../x", "/" + "d" * 300]  # fmt: skip
+WORKDIRS = [*(f"/proc/self/fd/{number}" for number in range(3, 10)), "/proc/self/fd/4/../..", "/proc/self/cwd",
+    "/proc/1/root", "/proc/self/root/..",
+            "/link", "/link/below", "/up/../../..", "/bin/busybox", "/loop", "relative/../../../x",
+            "/" + "d" * 300]  # fmt: skip
 
 
 @pytest.mark.attack("T23")
 def test_working_directories_stay_inside(harness: Harness) -> None:
-    """CVE-2024-21626, CVE-2026-55686: whatever WORKDIR says, the directory is below the root, or the step is refused."""
+    """CVE-2024-21626, CVE-2026-55686: whatever WORKDIR says, the directory is below the root, or the step is
+    refused.
+    """
     links: dict[str, bytes | str | None] = {"link": f"-> {harness.canary}", "up": "-> ../../../..", "loop": "-> loop"}
     harness.cli.make_image(*harness_layers(links), name="workdirs", config={"Env": ["PATH=/bin"]})
     script = 'echo "place=$(pwd)"; ls; ls ..; cat file ../file; touch made; test -e /bin/busybox || echo LOST'
@@ -274,7 +281,8 @@ USERS = [
     ("digit", PASSWD + "digit:x:\u00b2:\u00b2::/:/bin/sh\n", "", "error"),
     ("gdigit", PASSWD + "gdigit:x:33:\u00b2::/:/bin/sh\n", "", "error"),
     ("long", PASSWD + f"long:x:33:{'9' * 5000}::/:/bin/sh\n", "", "error"),
-    ("app", PASSWD + "app:x:33:44::/:/bin/sh\n", "a:x:50:app\nb:x:51:x,app\nb:x:51:app\nc:x:52:apple\n", "uid=33 gid=44 groups=44,50,51"),
+    ("app", PASSWD + "app:x:33:44::/:/bin/sh\n", ("a:x:50:app\nb:x:51:x,app\nb:x:51:app\nc:x:52:apple\n"),
+        "uid=33 gid=44 groups=44,50,51"),
     ("app", PASSWD + "app:x:33:44::/:/bin/sh\n", "a:x:4294967296:app\n", "uid=33 gid=44"),
     ("app", PASSWD + "app:x:33:44::/:/bin/sh\n", "a:x:\u00b2:app\n", "uid=33 gid=44"),
     ("app", PASSWD + "app:x:33:44::/:/bin/sh\napp:x:0:0::/:/bin/sh\n", "", "uid=33 gid=44"),

@@ -91,7 +91,8 @@ def test_secrets_of_a_build_stay_in_it(each_harness: Harness, fails: bool) -> No
     secret.chmod(0o600)
     cli.own(secret)
     step = (
-        "RUN --mount=type=secret,id=one --mount=type=secret,id=two,env=TWO --mount=type=secret,id=one,target=/etc/deep/s,mode=0444 "
+        "RUN --mount=type=secret,id=one --mount=type=secret,id=two,env=TWO "
+        "--mount=type=secret,id=one,target=/etc/deep/s,mode=0444 "
         'test "$(cat /run/secrets/one)" = "$TWO" && test -s /etc/deep/s && touch /made'
     )
     folder = each_harness.context(
@@ -236,7 +237,9 @@ def test_tokens_for_git_are_on_no_command_line(harness: Harness, tmp_path: Path)
 
 @pytest.mark.attack("T24")
 def test_secrets_of_an_image_build_on_it_only(harness: Harness) -> None:
-    """A build argument is the Dockerfile's own and stays in history, as with docker; one that only RUN sees is in no configuration."""
+    """A build argument is the Dockerfile's own and stays in history, as with docker; one that only RUN sees is in no
+    configuration.
+    """
     harness.cli.make_image(base_files(), name="minimal", config={"Env": ["PATH=/bin"]})
     harness.output(
         f'FROM minimal\nARG TOKEN\nRUN test "$TOKEN" = {CANARY}\n', "-t", "argued", "--build-arg", f"TOKEN={CANARY}"

@@ -51,9 +51,16 @@ ZEROS = "0" * 64
 LONG_AGO = 1_000_000_000
 DATA = b"layer" * (1 << 15)
 RECORD = {
-    "schema": SCHEMA, "diffId": f"sha256:{ZEROS}", "parentChain": f"sha256:{ZEROS}", "created": "2026-01-02T03:04:05.6Z", "seconds": 1,
-    "parts": [], "layer": {"mediaType": "x", "digest": f"sha256:{ZEROS}", "size": 1}, "empty": False, "description": "a step",
-}  # fmt: skip
+    "schema": SCHEMA,
+    "diffId": f"sha256:{ZEROS}",
+    "parentChain": f"sha256:{ZEROS}",
+    "created": "2026-01-02T03:04:05.6Z",
+    "seconds": 1,
+    "parts": [],
+    "layer": {"mediaType": "x", "digest": f"sha256:{ZEROS}", "size": 1},
+    "empty": False,
+    "description": "a step",
+}
 
 
 def ref(data: bytes = DATA) -> BlobRef:
@@ -64,12 +71,22 @@ def ref(data: bytes = DATA) -> BlobRef:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("seconds", "1" + 400 * "0"), ("seconds", "NaN"), ("seconds", "1e999"), ("seconds", "-1"), ("seconds", '"1" 2'),
-        ("created", '"yesterday"'), ("created", '"2026-01-02T03:04:05Z\\n"'), ("created", "5"), ("created", "null"),
-        ("layer", f'{{"mediaType": "x", "digest": "sha256:{ZEROS}", "size": -1}}'), ("layer", '{"mediaType": "x", "digest": "sha256:../../x", "size": 1}'),
-        ("parts", '[["a"]]'), ("parts", "[" * 100000), ("empty", "0"),
+        ("seconds", "1" + 400 * "0"),
+        ("seconds", "NaN"),
+        ("seconds", "1e999"),
+        ("seconds", "-1"),
+        ("seconds", '"1" 2'),
+        ("created", '"yesterday"'),
+        ("created", '"2026-01-02T03:04:05Z\\n"'),
+        ("created", "5"),
+        ("created", "null"),
+        ("layer", (f'{{"mediaType": "x", "digest": "sha256:{ZEROS}", "size": -1}}')),
+        ("layer", ('{"mediaType": "x", "digest": "sha256:../../x", "size": 1}')),
+        ("parts", '[["a"]]'),
+        ("parts", "[" * 100000),
+        ("empty", "0"),
     ],
-)  # fmt: skip
+)
 def test_records_of_nonsense_are_refused(field: str, value: str) -> None:
     """A number no float holds had ended a build in a traceback; a time that is none had become that of an image."""
     assert StepRecord.decode(json.dumps(RECORD).encode()).description == "a step"
@@ -160,11 +177,18 @@ def test_a_served_cache_bears_with_any_question(root_harness: Harness) -> None:
         port = int(server.stdout.readline().rpartition(b":")[2])
         digest = f"sha256:{ZEROS}"
         for path, status in (
-            ("http://[", 400), ("/v2/x/blobs/sha256:..%2f..", 404), (f"/v2/x/blobs/sha256:{ZEROS}0", 400), (f"/v2/../blobs/{digest}", 404),
-            (f"/v2/x/blobs/{digest}?ns=127.0.0.1:9&size=%C2%B2", 404), (f"/v2/x/blobs/{digest}?ns=127.0.0.1:9&size={'9' * 5000}", 404),
+            ("http://[", 400),
+            ("/v2/x/blobs/sha256:..%2f..", 404),
+            (f"/v2/x/blobs/sha256:{ZEROS}0", 400),
+            (f"/v2/../blobs/{digest}", 404),
+            ((f"/v2/x/blobs/{digest}?ns=127.0.0.1:9&size=%C2%B2"), 404),
+            ((f"/v2/x/blobs/{digest}?ns=127.0.0.1:9&size={'9' * 5000}"), 404),
             (f"/v2/x/blobs/{digest}?ns=other&size=7", 404),
-            ("/cas/../../format", 404), ("/cas/%2e%2e/%2e%2e/format", 404), (f"/ac/{ZEROS}%0a", 404), ("/ac/" + "A" * 64, 404),
-        ):  # fmt: skip
+            ("/cas/../../format", 404),
+            ("/cas/%2e%2e/%2e%2e/format", 404),
+            (f"/ac/{ZEROS}%0a", 404),
+            ("/ac/" + "A" * 64, 404),
+        ):
             with socket.create_connection(("127.0.0.1", port), 10) as client:
                 client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
                 assert client.recv(64).split()[1:2] == [str(status).encode()], path
@@ -299,7 +323,11 @@ def test_layouts_lead_nowhere_else(root_harness: Harness, tmp_path: Path) -> Non
         assert "leads out of" in error or "is not a file" in error, error
     hostile = tmp_path / "hostile"
     shutil.copytree(outside, hostile)
-    blob = next(path for path in (hostile / "blobs/sha256").iterdir() if path.name == json.loads((hostile / "index.json").read_text())["manifests"][0]["digest"][7:])  # fmt: skip
+    blob = next(
+        path
+        for path in (hostile / "blobs/sha256").iterdir()
+        if path.name == json.loads((hostile / "index.json").read_text())["manifests"][0]["digest"][7:]
+    )
     blob.unlink()
     os.mkfifo(blob)
     assert "is not a file" in error_of(root_harness.run("load", "-i", hostile))

@@ -56,7 +56,8 @@ def test_umask_decides_nothing(users: Users, umask: int) -> None:
     (place / "context/file").write_text("x")
     (place / "context/file").chmod(0o644)
     (place / "context/Dockerfile").write_text(
-        "FROM minimal\nCOPY file /made/\nRUN umask; touch /by-run && mkdir /d && chmod 4755 /by-run && stat -c %a /by-run /d /made\n"
+        "FROM minimal\nCOPY file /made/\nRUN umask; touch /by-run && mkdir /d && chmod 4755 /by-run && stat -c %a "
+        "/by-run /d /made\n"
     )
     users.own(users.usual, place)
     place.chmod(0o755)
@@ -136,10 +137,12 @@ CHANGES = {
     "directory": ("WORKDIR /tmp\nRUN pwd > /f", "WORKDIR /srv\nRUN pwd > /f"),
     "shell": ('SHELL ["/bin/sh", "-c"]\nRUN echo $0 > /f', 'SHELL ["/bin/sh", "-xc"]\nRUN echo $0 > /f'),
     "network": ("RUN --network=host ls /sys/class/net > /f", "RUN --network=none ls /sys/class/net > /f"),
-    "security": ("RUN grep CapEff /proc/self/status > /f", "RUN --security=insecure grep CapEff /proc/self/status > /f"),
+    "security": ("RUN grep CapEff /proc/self/status > /f",
+        ("RUN --security=insecure grep CapEff /proc/self/status > /f")),
     "exec form": ('RUN ["sh", "-c", "echo 1 > /f"]', "RUN sh -c 'echo 1 > /f' && true"),
     "mounted content": ("RUN --mount=target=/m cat /m/a > /f", "RUN --mount=target=/m,source=b cat /m > /f"),
-    "mount point": ("RUN --mount=type=tmpfs,target=/m ls -d /m /n > /f 2>&1; true", "RUN --mount=type=tmpfs,target=/n ls -d /m /n > /f 2>&1; true"),
+    "mount point": ("RUN --mount=type=tmpfs,target=/m ls -d /m /n > /f 2>&1; true",
+        ("RUN --mount=type=tmpfs,target=/n ls -d /m /n > /f 2>&1; true")),
     "owner": ("COPY --chown=1 a /f", "COPY --chown=2 a /f"),
     "mode": ("COPY --chmod=600 a /f", "COPY --chmod=644 a /f"),
     "destination": ("COPY a /f", "COPY a /g"),
@@ -229,7 +232,10 @@ blobs = BlobStore(state)
 OPERATIONS = {
     "state directory": "from tiffin.cache.store.statedir import StateDir\nStateDir.open(Path(sys.argv[2]))\n",
     "blob": OPENED
-    + "for part in (b'a', b'b'):\n    with blobs.ingest() as writer:\n        writer.write(part * 100000)\n        writer.commit(Digest.of(part * 100000))\n",
+    + (
+        "for part in (b'a', b'b'):\n    with blobs.ingest() as writer:\n        writer.write(part * 100000)\n"
+        "        writer.commit(Digest.of(part * 100000))\n"
+    ),
     "layer": OPENED
     + """
 from tiffin.cache.store.snapshots import Snapshots, BlobRef
@@ -310,7 +316,9 @@ def run_until(budget: int, body: str, state: Path) -> bool:
 
 
 def check_store(state_path: Path) -> None:
-    """What holds at any moment: names are of whole things, the list names what is here, locks are free, tmp can be swept."""
+    """What holds at any moment: names are of whole things, the list names what is here, locks are free, tmp can be
+    swept.
+    """
     state = StateDir.open(state_path)
     state.sweep()
     assert list(state.tmp.iterdir()) == [], "something stays in tmp"

@@ -1,10 +1,10 @@
 """tiffin beside other builders on this machine, all engines in turn, round by round. Run by ci/bench, as root.
 
-As an unprivileged user it makes: tiffin, and Debian's buildah (with podman for runs). As root with a warm daemon: docker.io
-with BuildKit. TIFFIN_BENCH_BUILDCTL names the buildctl of a BuildKit that runs already (BUILDKIT_HOST its address),
-TIFFIN_BENCH_KANIKO an image of Kaniko's executor that docker can pull, TIFFIN_BENCH_OTHER any builder as NAME=COMMAND with
-{context}, {image}, {args} and {push} in it. Prints medians, spreads, ratios and targets as a Markdown table. All of it
-takes half an hour on two cores; --only and --rounds do parts.
+As an unprivileged user it makes: tiffin, and Debian's buildah (with podman for runs). As root with a warm daemon:
+docker.io with BuildKit. TIFFIN_BENCH_BUILDCTL names the buildctl of a BuildKit that runs already (BUILDKIT_HOST its
+address), TIFFIN_BENCH_KANIKO an image of Kaniko's executor that docker can pull, TIFFIN_BENCH_OTHER any builder as
+NAME=COMMAND with {context}, {image}, {args} and {push} in it. Prints medians, spreads, ratios and targets as a Markdown
+table. All of it takes half an hour on two cores; --only and --rounds do parts.
 """
 
 from __future__ import annotations

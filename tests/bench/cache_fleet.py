@@ -1,8 +1,9 @@
-"""Shared caches measured: a builder that has nothing with a shared cache beside without, round trips, and a distant cache.
+"""Shared caches measured: a builder that has nothing with a shared cache beside without, round trips, and a distant
+cache.
 
-tiffin beside Debian's buildah (`--cache-from`/`--cache-to`), both as an unprivileged user, in the same run. The build is the
-service of tests/integration/service (apt, PyPI, five stages), and one of thirty RUN steps for round trips and latency: a proxy on
-loopback holds every answer back. Prints two Markdown tables; run by ci/bench --cache, as root.
+tiffin beside Debian's buildah (`--cache-from`/`--cache-to`), both as an unprivileged user, in the same run. The build
+is the service of tests/integration/service (apt, PyPI, five stages), and one of thirty RUN steps for round trips and
+latency: a proxy on loopback holds every answer back. Prints two Markdown tables; run by ci/bench --cache, as root.
 """
 
 from __future__ import annotations

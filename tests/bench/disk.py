@@ -1,8 +1,8 @@
 """A file system of its own for a benchmark: ext4 with a journal in a sparse file.
 
 On a file system without a journal ext4 looks at every lately deleted inode before it makes a new one, so that a cold
-build right after `reset` is several times slower than the same build a minute later, whoever builds. A new file system also
-means that every run starts with the same layout.
+build right after `reset` is several times slower than the same build a minute later, whoever builds. A new file system
+also means that every run starts with the same layout.
 """
 
 from __future__ import annotations

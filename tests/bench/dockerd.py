@@ -17,7 +17,9 @@ OPTIONS = ("--iptables=false", "--bridge=none", "--ip-forward=false", "--ip-masq
 
 @contextlib.contextmanager
 def running_docker(folder: Path) -> Iterator[Sequence[str]]:
-    """The words of Debian's client (another on PATH may be newer and lack a part) to a daemon whose state is in `folder`; it ends with the block."""
+    """The words of Debian's client (another on PATH may be newer and lack a part) to a daemon whose state is in
+    `folder`; it ends with the block.
+    """
     places = [f"--data-root={folder}/d", f"--exec-root={folder}/e", f"--pidfile={folder}/pid", f"-H=unix://{folder}/s"]
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen([*TIED, "dockerd", *OPTIONS, *places], stdout=log, stderr=log)

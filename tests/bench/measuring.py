@@ -64,8 +64,8 @@ class Command:
 class Sample:
     """What commands took together.
 
-    `cpu_seconds` are those of the processes they started (not of a daemon), `peak_bytes` the memory of the largest, or of
-    tiffin alone where its trace tells; `phases` the seconds of each phase of tiffin's trace.
+    `cpu_seconds` are those of the processes they started (not of a daemon), `peak_bytes` the memory of the largest, or
+    of tiffin alone where its trace tells; `phases` the seconds of each phase of tiffin's trace.
     """
 
     seconds: float

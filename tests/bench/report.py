@@ -208,7 +208,10 @@ def page(results: Results, workloads: Sequence[Workload], machine: Machine) -> s
         rows.append(f"<h2>{html.escape(workload.title)}</h2>")
         for name, samples in sorted(engines.items(), key=lambda item: item[0] != OURS):
             rows.append(_bar(name, samples, longest))
-    style = ".row{display:flex;gap:1em;align-items:center}.name{width:6em}svg{width:60%;height:1.2em}body{font-family:sans-serif}"
+    style = (
+        ".row{display:flex;gap:1em;align-items:center}.name{width:6em}"
+        "svg{width:60%;height:1.2em}body{font-family:sans-serif}"
+    )
     head = f"<!doctype html><meta charset=utf-8><title>tiffin beside others</title><style>{style}</style>"
     reported = html.escape(f"{machine.line()}. Medians; the line spans all rounds.")
     return f"{head}<h1>tiffin beside others</h1><p>{reported}</p>{''.join(rows)}\n"

@@ -1,7 +1,8 @@
-"""What small commands cost in CPU time, this checkout beside another commit: `ci/bench --only startup [--against COMMIT]`.
+"""What small commands cost in CPU time, this checkout beside another commit: `ci/bench --only startup [--against
+COMMIT]`.
 
-Both are installed by pip into environments of their own; their rounds alternate, so that whatever else the machine does meets both. Exit
-code 1 says that a command takes more than the budget.
+Both are installed by pip into environments of their own; their rounds alternate, so that whatever else the machine does
+meets both. Exit code 1 says that a command takes more than the budget.
 """
 
 from __future__ import annotations

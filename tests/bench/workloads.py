@@ -78,7 +78,9 @@ COLD, WARM, CHANGE, SHARED = "cold", "warm", "change", "shared"
 
 @dataclass(slots=True, kw_only=True)
 class Service(Base):
-    """A service of two stages: cold; nothing changed; one of many files changed; from a shared cache on an empty disk."""
+    """A service of two stages: cold; nothing changed; one of many files changed; from a shared cache on an empty
+    disk.
+    """
 
     files: int
     mode: str
@@ -238,7 +240,10 @@ class CopyFrom(Base):
 
     def prepare(self, harness: Harness) -> None:
         make = f"mkdir -p /t && cd /t && seq {harness.count(self.files)} | split -l 1 -a 4 - f"
-        text = f"FROM {harness.debian} AS a\nRUN {make}\nFROM {harness.debian}\nARG NONCE\nRUN echo $NONCE > /n\nCOPY --from=a /t /t\n"
+        text = (
+            f"FROM {harness.debian} AS a\nRUN {make}\nFROM {harness.debian}\nARG NONCE\nRUN echo $NONCE > /n\n"
+            "COPY --from=a /t /t\n"
+        )
         self.path = harness.opened(harness.context(self.name, text))
 
     def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:

@@ -1,4 +1,6 @@
-"""The machines of the cache table: a builder that fills one cache of each kind, and builders that have nothing and ask."""
+"""The machines of the cache table: a builder that fills one cache of each kind, and builders that have nothing and
+ask.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class Harness:
             self.filled.add(scenario.name)
 
     def ask(self, kind: str, workspace: Workspace) -> set[str]:
-        """The tags of the steps that a builder with nothing but this cache foresees to run; of "local", the first builder."""
+        """The tags of the steps that a builder with nothing but this cache foresees to run; of "local", the first
+        builder.
+        """
         if kind == "local":
             done = self.run(self.folder / "first", workspace, "cache", "explain")
         else:
@@ -175,7 +179,8 @@ def _push_bases(harness: Harness, prefix: str, busybox: Path) -> dict[str, str]:
     return names
 
 
-# -- files and repositories ----------------------------------------------------------------------------------------------
+# -- files and repositories
+# ----------------------------------------------------------------------------------------------
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -214,8 +219,9 @@ def _serving(folder: Path, web: Mapping[str, Answer]) -> Iterator[str]:
 
 
 def _make_repositories(folder: Path) -> None:
-    """repo.git: `main`, at whose commit are the branch `same` and the tag `v2`; `side` one behind. clone.git is the same, newer.git
-    has one commit more."""
+    """repo.git: `main`, at whose commit are the branch `same` and the tag `v2`; `side` one behind. clone.git is the
+    same, newer.git has one commit more.
+    """
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
     environ |= {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     work = folder / "work"

@@ -11,8 +11,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A build that fills the caches: a Dockerfile, its files, and options. In all texts `{base}`, `{http}` and `{folder}` stand
-    for a base image, a file server, and the folder of the context. `tags`: the last word of each step's text, in order."""
+    """A build that fills the caches: a Dockerfile, its files, and options.
+
+    In all texts `{base}`, `{http}` and `{folder}` stand for a base image, a file server, and the folder of the context.
+    `tags`: the last word of each step's text, in order.
+    """
 
     name: str
     dockerfile: str
@@ -24,8 +27,11 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """`change` is made, then a builder with nothing asks. `runs`: the tags of the steps that must run; "/x+" is that one and all
-    after it; "" that nothing may. `foreseen`: what `cache explain` says, where that is less than a build finds out."""
+    """`change` is made, then a builder with nothing asks.
+
+    `runs`: the tags of the steps that must run; "/x+" is that one and all after it; "" that nothing may. `foreseen`:
+    what `cache explain` says, where that is less than a build finds out.
+    """
 
     name: str
     change: Callable[[Workspace], object]

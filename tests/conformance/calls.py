@@ -1,6 +1,7 @@
 """What `--call check`, `outline` and `targets` say: the corpus (calls/*.txt) and answers in a form that compares.
 
-A file of the corpus has a case after each line `=== NAME` or `=== NAME | FLAGS`: a Dockerfile, then other files after `--- PATH`.
+A file of the corpus has a case after each line `=== NAME` or `=== NAME | FLAGS`: a Dockerfile, then other files after
+`--- PATH`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class Case:
     env, stdin    environment and standard input of the build command
     error         the build must fail with a message in which this regular expression is found
     stance        why tiffin differs from BuildKit on purpose; `expect` or `error` then says how
-    old           what the newest BuildKit of Debian cannot show, lacks or does otherwise; `expect` then gives the reference's facts
+    old           what the newest BuildKit of Debian cannot show, lacks or does otherwise; `expect` then gives the
+                  reference's facts
     expect        config, history, tree: replaces what the oracle said; `config_changes` and `tree_changes` replace
                   single keys (None takes one away), `history_changes` entries by their text
     no_oracle     no other builder is asked (with `stance` or `old`)
@@ -73,7 +74,10 @@ class Case:
         return work
 
     def argv(self, work: Path) -> list[str]:
-        """The words after `build`. The context by its full path: BuildKit takes a relative one for the same as last time."""
+        """The words after `build`.
+
+        The context by its full path: BuildKit takes a relative one for the same as last time.
+        """
         flags = [str(work / flag) if flag == "context" else flag for flag in self.flags]
         return flags if self.flags[-1:] in (("-",), ("context",)) else [*flags, str(work / "context")]
 

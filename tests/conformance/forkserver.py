@@ -1,7 +1,8 @@
-"""tiffin's commands from a process that has its modules loaded: each runs in a fork, so nothing is shared but the imports.
+"""tiffin's commands from a process that has its modules loaded: each runs in a fork, so nothing is shared but the
+imports.
 
-Run as a program it reads one JSON request a line (`argv`, `env`, `cwd`, `stdin`, `out`: paths of files) and answers with
-the exit code. `ForkServer` is the client.
+Run as a program it reads one JSON request a line (`argv`, `env`, `cwd`, `stdin`, `out`: paths of files) and answers
+with the exit code. `ForkServer` is the client.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class ForkServer:
     """Runs tiffin commands one after the other."""
 
     def __init__(self, folder: Path, argv: Sequence[str] = (), **options: object) -> None:
-        """`argv` (of this program; arguments are modules to load too) and `options` (of Popen) start it otherwise than as whoever runs
-        the tests."""
+        """`argv` (of this program; arguments are modules to load too) and `options` (of Popen) start it otherwise
+        than as whoever runs the tests.
+        """
         self._out = folder
         checkout = Path(__file__).parents[2]
         own: dict[str, object] = {"env": {**os.environ, "PYTHONPATH": str(checkout)}, "cwd": checkout}

@@ -27,7 +27,9 @@ def machine_architecture() -> str:
 
 @functools.cache
 def busybox_layer() -> bytes:
-    """busybox with its applets, users and groups; mount points are there, so that old builders leave no trace of theirs."""
+    """busybox with its applets, users and groups; mount points are there, so that old builders leave no trace of
+    theirs.
+    """
     table: dict[str, object] = {}
     for name, content in base_files().items():
         if content is None:
@@ -45,7 +47,9 @@ def busybox_layer() -> bytes:
 
 
 def write_base(path: Path, name: str, base: Table) -> None:
-    """Write the base `name`: busybox (unless `busybox = false`), then a layer of `files`, then `config` and `history`."""
+    """Write the base `name`: busybox (unless `busybox = false`), then a layer of `files`, then `config` and
+    `history`.
+    """
     layers = [busybox_layer()] if base.get("busybox", True) else []
     if "files" in base:
         layers.append(to_tar(read_table(cast(Table, base["files"]))))

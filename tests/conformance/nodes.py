@@ -1,8 +1,9 @@
 """Files as values: written to a folder, written to a tar, read from an image, and told in one line each.
 
-A table of files, as cases and bases give it, maps a path to text (a file of mode 0644) or to a table:
-`text`, `mode`, `uid`, `gid`, `mtime`, `link` (symlink), `hard` (hardlink to that path), `kind` (fifo, socket, char),
-`xattrs`, `caps` (security.capability in hex), `size` (zeros), `packed` (compressed text), or `archive` (plain, gzip, bzip2, xz, zstd) of `members`. A path that ends in a slash is a directory.
+A table of files, as cases and bases give it, maps a path to text (a file of mode 0644) or to a table: `text`, `mode`,
+`uid`, `gid`, `mtime`, `link` (symlink), `hard` (hardlink to that path), `kind` (fifo, socket, char), `xattrs`, `caps`
+(security.capability in hex), `size` (zeros), `packed` (compressed text), or `archive` (plain, gzip, bzip2, xz, zstd) of
+`members`. A path that ends in a slash is a directory.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def _with_system(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One path. `kind`: file, dir, link, hard, fifo, socket, char, block; `target` of links; paths without slashes at the ends."""
+    """One path.
+
+    `kind`: file, dir, link, hard, fifo, socket, char, block; `target` of links; paths without slashes at the ends.
+    """
 
     kind: str
     mode: int

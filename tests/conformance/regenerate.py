@@ -87,7 +87,9 @@ def _ask(case: Case, oracles: Sequence[Oracle], folder: Path, known: Sequence[Ba
 
 
 def _difference(first: Result, second: Result) -> str:
-    """How buildah's result differs from BuildKit's, in a few words; buildah writes no ArgsEscaped, and its own history."""
+    """How buildah's result differs from BuildKit's, in a few words; buildah writes no ArgsEscaped, and its own
+    history.
+    """
     if "error" in first or "error" in second:
         same = ("error" in first) == ("error" in second)
         return "fails too" if same else second.get("error", "builds")

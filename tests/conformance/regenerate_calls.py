@@ -1,6 +1,8 @@
-"""Ask BuildKit again what `--call check`, `outline` and `targets` say of each file of calls/, and write expected/calls.json.
+"""Ask BuildKit again what `--call check`, `outline` and `targets` say of each file of calls/, and write
+expected/calls.json.
 
-Run as root from the checkout: `python -m tests.conformance.regenerate_calls [NAME …]`; TIFFIN_ORACLE_ROOT as for regenerate.py.
+Run as root from the checkout: `python -m tests.conformance.regenerate_calls [NAME …]`; TIFFIN_ORACLE_ROOT as for
+regenerate.py.
 """
 
 from __future__ import annotations

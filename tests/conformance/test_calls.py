@@ -1,4 +1,6 @@
-"""`--call check`, `outline` and `targets` say of each file of calls/ what BuildKit says (docs/checks.md tells what is apart)."""
+"""`--call check`, `outline` and `targets` say of each file of calls/ what BuildKit says (docs/checks.md tells what
+is apart).
+"""
 
 from __future__ import annotations
 

@@ -53,8 +53,10 @@ def link_destinations(dockerfile: str) -> frozenset[str]:
 
 
 def differences(wanted: Mapping[str, str], got: Mapping[str, str], *, linked: frozenset[str]) -> list[str]:
-    """Where two listings differ. Left out is what docs/differences.md lists: the time of a directory that something was put into, and
-    how directories look that are destinations of COPY --link or on the way to one, `linked`.
+    """Where two listings differ.
+
+    Left out is what docs/differences.md lists: the time of a directory that something was put into, and how directories
+    look that are destinations of COPY --link or on the way to one, `linked`.
     """
     return [
         f"{path}\n    BuildKit {wanted.get(path)}\n    tiffin   {got.get(path)}"

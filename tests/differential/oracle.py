@@ -17,7 +17,10 @@ from tests.differential.listing import archive_bytes, listing
 
 LISTER = "lister"
 BUILD_SECONDS = 600
-_LIST = "cd /t && for i in *; do /usr/bin/tar -C $i --exclude=./bin --exclude=./proc --exclude=./sys --exclude=./dev --exclude=./etc --xattrs --xattrs-include='*' --format=posix -cf /out/$i.tar . || exit 1; done"
+_LIST = (
+    "cd /t && for i in *; do /usr/bin/tar -C $i --exclude=./bin --exclude=./proc --exclude=./sys --exclude=./dev "
+    "--exclude=./etc --xattrs --xattrs-include='*' --format=posix -cf /out/$i.tar . || exit 1; done"
+)
 
 
 def lister_files() -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """What a real BuildKit made of the examples that every run of the tests builds: kept in recorded.json.
 
-`python -m tests.differential.recorded` asks again, as root: TIFFIN_ORACLE_ROOT names a root directory with Debian's newest
-docker, which is made where there is none.
+`python -m tests.differential.recorded` asks again, as root: TIFFIN_ORACLE_ROOT names a root directory with Debian's
+newest docker, which is made where there is none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Random builds give what a real BuildKit gives: every run builds the recorded ones, TIFFIN_DIFFERENTIAL=N asks about N others."""
+"""Random builds give what a real BuildKit gives: every run builds the recorded ones, TIFFIN_DIFFERENTIAL=N asks
+about N others.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ if MORE:
 
 
 def leads_elsewhere(each: Example) -> bool:
-    """Whether a wildcard with directories in it may match a link: what that leads to reaches BuildKit in part (docs/differences.md)."""
+    """Whether a wildcard with directories in it may match a link: what that leads to reaches BuildKit in part
+    (docs/differences.md).
+    """
     return "/*/*" in each.dockerfile and any(
         path.count("/") > 1 and node.kind == "link" for path, node in each.files.items()
     )

@@ -17,10 +17,11 @@ WAIT_SECONDS = 10
 
 
 class FakeExecutor(Executor):
-    """Keeps the contract of tiffin.builder.execute.executor.StepExecutor: what was made is at hand, one that is stopped cancels what runs.
+    """Keeps the contract of tiffin.builder.execute.executor.StepExecutor: what was made is at hand, one that is
+    stopped cancels what runs.
 
-    The layer of a step is its text over the layers below it, or what `comes_out` says for a text; a COPY from a stage reads
-    all its layers. `acts` are run in the place of a step, by text.
+    The layer of a step is its text over the layers below it, or what `comes_out` says for a text; a COPY from a stage
+    reads all its layers. `acts` are run in the place of a step, by text.
     """
 
     def __init__(self) -> None:

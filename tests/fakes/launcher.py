@@ -1,4 +1,6 @@
-"""A launcher whose sandboxes are directories: commands are lines of a small language, and change the upper directory."""
+"""A launcher whose sandboxes are directories: commands are lines of a small language, and change the upper
+directory.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,11 @@ from tiffin.cache.store.snapshots import BlobRef
 
 
 class MemoryStore:
-    """Rows and blobs as long as it lives (the SharedStore protocol). One that `is_down` raises, one with `room` takes no
-    larger blob; `broken` counts the calls that fail before one works."""
+    """Rows and blobs as long as it lives (the SharedStore protocol).
+
+    One that `is_down` raises, one with `room` takes no larger blob; `broken` counts the calls that fail before one
+    works.
+    """
 
     name = "memory"
     place = "memory"

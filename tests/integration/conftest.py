@@ -34,7 +34,9 @@ def cli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Debian base in the registry, made from the machine's own package sources and trusting what the machine trusts."""
+    """A Debian base in the registry, made from the machine's own package sources and trusting what the machine
+    trusts.
+    """
     if os.getuid() != 0 and not has_ids():
         pytest.skip("bootstrapping Debian takes root or subordinate ids (newuidmap, /etc/subuid, /etc/subgid)")
     folder = tmp_path_factory.mktemp("debian")

@@ -1,4 +1,5 @@
-"""What test_permissions runs inside a sandbox, by itself: users do random things to random trees, and each result is told.
+"""What test_permissions runs inside a sandbox, by itself: users do random things to random trees, and each result is
+told.
 
 `ROUNDS SEED FIRST`: as root a tree is made, a child becomes a user and acts, root tells what became of the tree.
 """
@@ -41,7 +42,8 @@ SPECIAL = (0, 0, 0, 0o1000, 0o2000, 0o3000, 0o4000, 0o6000)
 IDS = (0, 0, 33, 1000, 1001)
 GROUPS = (0, 5, 7, 33)
 USERS = ((1000, 5, (7,)), (1000, 5, ()), (33, 33, ()), (1001, 7, (5, 7)), (1001, 0, ()))
-FLAGS = (0, 0, 0, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_CREAT | os.O_TRUNC, os.O_DIRECTORY, os.O_NOFOLLOW, os.O_PATH,
+FLAGS = (0, 0, 0, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_CREAT | os.O_TRUNC, os.O_DIRECTORY,
+    os.O_NOFOLLOW, os.O_PATH,
          os.O_TMPFILE, os.O_NOATIME, os.O_CREAT | os.O_NOFOLLOW)  # fmt: skip
 TOP = "/w"
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -224,7 +226,8 @@ ACTS: dict[str, Callable[[random.Random], object]] = {
     "mknod": lambda c: os.mknod(path(c), stat.S_IFREG | c.choice(MODES) | c.choice(SPECIAL)),
     "device": lambda c: os.mknod(path(c), stat.S_IFCHR | 0o666, os.makedev(1, 3)),
     "chmod": lambda c: os.chmod(path(c), c.choice(MODES) | c.choice(SPECIAL)),
-    "chown": lambda c: os.chown(path(c), c.choice((-1, *IDS)), c.choice((-1, *GROUPS)), follow_symlinks=c.random() < 0.7),
+    "chown": lambda c: os.chown(path(c), c.choice((-1, *IDS)), c.choice((-1, *GROUPS)),
+        follow_symlinks=c.random() < 0.7),
     "times": times,
     "truncate": lambda c: os.truncate(path(c), 3),
     "access": lambda c: os.access(path(c), c.randrange(8)),

@@ -123,7 +123,8 @@ def other_archive() -> bytes:
 def test_default_lists_are_handed_on(tiffin: Run, base: str, context: Make, tmp_path: Path, name: str) -> None:
     instruction, expected = GIVEN[name]
     text = (
-        f"FROM {base} AS seed\nADD a.tar /\nFROM {base} AS other\nCOPY --chmod=644 Dockerfile /o/p/f\nRUN chmod 711 /o/p\n"
+        f"FROM {base} AS seed\nADD a.tar /\nFROM {base} AS other\nCOPY --chmod=644 Dockerfile /o/p/f\n"
+        "RUN chmod 711 /o/p\n"
         f"FROM seed\n{instruction}\n"
     )
     out = tmp_path / "tree.tar"

@@ -43,7 +43,8 @@ def test_directories_that_an_archive_implies_stay_as_they_are(
 ) -> None:
     files = archive(*((name, data(b"1")) for name in ("tmp/f", "home/app/data/d", "etc/newdir/n", "opt/new/er/f")))
     tree = build(
-        "RUN mkdir -p /home/app/data && chown -R 1000:1001 /home/app && chmod 2775 /home/app/data && chmod 750 /home/app\n"
+        "RUN mkdir -p /home/app/data && chown -R 1000:1001 /home/app && chmod 2775 /home/app/data && chmod 750 "
+        "/home/app\n"
         f"ADD {chown}files.tar /\n"
         "RUN stat -c '%n %a %u:%g' /tmp /home/app /home/app/data /etc /etc/newdir /opt /opt/new /opt/new/er > /seen",
         files=files,

@@ -62,7 +62,10 @@ def test_changed_file_reruns_what_depends_on_it(tiffin: Run, base: str, context:
 
 def test_rebuilt_stage_with_equal_result_cuts_off(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
-        f"FROM {base} AS gen\nCOPY in /in\nRUN wc -l < /in > /out\nFROM {base}\nCOPY --from=gen /out /out\nRUN cat /out\n",
+        (
+            f"FROM {base} AS gen\nCOPY in /in\nRUN wc -l < /in > /out\nFROM {base}\nCOPY --from=gen /out /out\n"
+            "RUN cat /out\n"
+        ),
         **{"in": "a\n"},
     )
     tiffin("build", folder)
@@ -79,7 +82,10 @@ def test_run_leaves_no_trace_of_the_sandbox(tiffin: Run, base: str, context: Mak
 
 
 def test_deletions_become_whiteouts(tiffin: Run, base: str, context: Make) -> None:
-    text = f"FROM {base}\nRUN mkdir -p /d/sub && echo x > /d/sub/x && echo y > /y\nRUN rm -r /d /y && mkdir /d && echo n > /d/n\n"
+    text = (
+        f"FROM {base}\nRUN mkdir -p /d/sub && echo x > /d/sub/x && echo y > /y\n"
+        "RUN rm -r /d /y && mkdir /d && echo n > /d/n\n"
+    )
     files = listing(tiffin, context(text))
     assert "d/n" in files and "d/sub" not in files and "y" not in files
 
@@ -88,7 +94,8 @@ def test_environment_user_and_workdir_of_run(tiffin: Run, base: str, context: Ma
     folder = context(
         f"FROM {base}\nARG V=arg\nENV E=env\nWORKDIR /home/app/w\nUSER app\n"
         'RUN --network=none id > /tmp/id && pwd > /tmp/pwd && echo "$V $E $HOME" > /tmp/env && ip -o link > /tmp/link\n'
-        "USER root\nRUN test $$ = 1 && tr '\\0' '\\n' < /proc/1/environ | cut -d= -f1 | sort | xargs | grep -qx 'E HOME PATH V'\n"
+        "USER root\nRUN test $$ = 1 && tr '\\0' '\\n' < /proc/1/environ | cut -d= -f1 | sort | xargs | grep -qx 'E "
+        "HOME PATH V'\n"
     )
     tiffin("build", "-t", "env", folder)
     out = tiffin("run", "--rm", "env", "cat", "/tmp/id", "/tmp/pwd", "/tmp/env", "/tmp/link").stdout
@@ -195,7 +202,8 @@ def test_targetstage_is_the_name_of_the_target(tiffin: Run, context: Make) -> No
 
 def test_root_needs_no_passwd(tiffin: Run, context: Make) -> None:
     folder = context(
-        "FROM scratch\nCOPY --chown=root:root Dockerfile /a\nCOPY --chown=root Dockerfile /b\nCOPY --chown=0:root Dockerfile /c\n"
+        "FROM scratch\nCOPY --chown=root:root Dockerfile /a\nCOPY --chown=root Dockerfile /b\n"
+        "COPY --chown=0:root Dockerfile /c\n"
         "ADD --chown=root:0 Dockerfile /d\nUSER root\nWORKDIR /w\nUSER root:root\nWORKDIR /x\n"
     )
     entries = listing(tiffin, folder)
@@ -214,7 +222,8 @@ def test_same_digest_from_fresh_state(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     folder = context(
         "FROM base AS b\nRUN mkdir -p /o/d && echo x > /o/d/x && ln /o/d/x /o/d/y && ln -s x /o/d/z\n"
-        "FROM base\nWORKDIR /w\nCOPY f sub /w/\nCOPY --from=b /o /o\nADD . /all/\nRUN umask; touch /new /w/n\nLABEL a=b\n",
+        "FROM base\nWORKDIR /w\nCOPY f sub /w/\nCOPY --from=b /o /o\nADD . /all/\nRUN umask; touch /new /w/n\n"
+        "LABEL a=b\n",
         **{"f": "1", "sub/g": "2"},
     )
     digests = []
@@ -326,7 +335,8 @@ def test_iidfile_and_metadata_file(tiffin: Run, base: str, context: Make, tmp_pa
 def test_same_layer_twice(tiffin: Run, base: str, context: Make) -> None:
     """Steps that change nothing, or the same, make one layer that stands in the chain several times."""
     folder = context(
-        f"FROM {base}\nRUN true\nRUN true\nRUN true\nRUN touch -d @0 /f\nRUN rm /f\nRUN touch -d @0 /f && touch -d @0 /\nRUN test -e /f\n"
+        f"FROM {base}\nRUN true\nRUN true\nRUN true\nRUN touch -d @0 /f\nRUN rm /f\n"
+        "RUN touch -d @0 /f && touch -d @0 /\nRUN test -e /f\n"
     )
     tiffin("build", "-t", "twice", folder)
     assert tiffin("run", "--rm", "twice", "ls", "/f").stdout == "/f\n"

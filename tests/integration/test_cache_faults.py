@@ -209,7 +209,8 @@ def test_redis_that_is_killed_and_comes_back(root: Path, context: Make, base: st
     """Killed while a step runs, back for the next build."""
     (tmp_path / "redis").mkdir()
     folder = context(
-        f"FROM {base}\nRUN echo a > /a\nRUN while [ ! -e /signal/go ]; do sleep 0.05; done; echo b > /b\nRUN echo c > /c\n"
+        (f"FROM {base}\nRUN echo a > /a\nRUN while [ ! -e /signal/go ]; do sleep 0.05; done; echo b > /b\n"
+        "RUN echo c > /c\n")
         .replace("RUN while", "RUN --mount=type=bind,target=/signal,from=signal while")
     )  # fmt: skip
     (tmp_path / "signal").mkdir()

@@ -126,8 +126,11 @@ def test_one_shared_cache(context: Make, remote_base: str, place: str, tmp_path:
 
 @pytest.mark.parametrize(("states", "place"), [(1, "registry"), (BUILDERS, "dir")], indirect=["place"])
 def test_random_ones_are_killed(context: Make, remote_base: str, place: str, tmp_path: Path, states: int) -> None:
-    """Eight builders on one or eight state directories; each that is killed is begun again. What one has kept is never made
-    again in its state directory. TIFFIN_KILL_SECONDS: go on for so long, with another program each time."""
+    """Eight builders on one or eight state directories; each that is killed is begun again.
+
+    What one has kept is never made again in its state directory. TIFFIN_KILL_SECONDS: go on for so long, with another
+    program each time.
+    """
     chance = random.Random(states)
     roots = [tmp_path / f"state{number}" for number in range(states)]
     until, number, killed = time.monotonic() + KILL_SECONDS, 0, 0
@@ -149,7 +152,9 @@ def test_random_ones_are_killed(context: Make, remote_base: str, place: str, tmp
 def killing_round(
     chance: random.Random, roots: list[Path], folder: Path, place: str
 ) -> tuple[dict[Path, list[str]], int]:
-    """Builders of which random ones are killed and begun again until all ended well; what they told, and how many were."""
+    """Builders of which random ones are killed and begun again until all ended well; what they told, and how many
+    were.
+    """
     reported: dict[Path, list[str]] = {root: [] for root in roots}
     builders = [start(roots[number % len(roots)], folder, place, number) for number in range(BUILDERS)]
     killed = 0

@@ -1,4 +1,6 @@
-"""Builders on hosts of their own that fetch layers from each other: the registry sends a layer about once, however many want it."""
+"""Builders on hosts of their own that fetch layers from each other: the registry sends a layer about once, however
+many want it.
+"""
 
 from __future__ import annotations
 

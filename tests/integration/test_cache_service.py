@@ -1,4 +1,6 @@
-"""A service of five stages, built by one machine, and again by others that have nothing: no step runs, no layer is downloaded."""
+"""A service of five stages, built by one machine, and again by others that have nothing: no step runs, no layer is
+downloaded.
+"""
 
 from __future__ import annotations
 

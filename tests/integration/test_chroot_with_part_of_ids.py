@@ -1,7 +1,8 @@
-"""A chroot in a user namespace that has a part of the ids, as a pod with `hostUsers: false`: no owner is emulated there.
+"""A chroot in a user namespace that has a part of the ids, as a pod with `hostUsers: false`: no owner is emulated
+there.
 
-What it cannot show is refused by name; what a command prints by the name of its stream arrives; opens of /dev are answered
-with the machine's devices.
+What it cannot show is refused by name; what a command prints by the name of its stream arrives; opens of /dev are
+answered with the machine's devices.
 """
 
 from __future__ import annotations
@@ -151,7 +152,9 @@ DEVICES = {
     "null takes a copy": "cp /bin/busybox /dev/null; test ! -s /dev/null; dd if=/bin/busybox of=/dev/null 2>&1",
     "null of a background process": "(echo junk > /dev/null &) ; sleep 0.2; test ! -s /dev/null",
     "zero": "test $(head -c 100 /dev/zero | tr -d '\\000' | wc -c) = 0; test $(head -c 100 /dev/zero | wc -c) = 100",
-    "random": "for n in random urandom; do test $(head -c 64 /dev/$n | wc -c) = 64; done; ! cmp -n 64 /dev/urandom /dev/zero",
+    "random": (
+        "for n in random urandom; do test $(head -c 64 /dev/$n | wc -c) = 64; done; ! cmp -n 64 /dev/urandom /dev/zero"
+    ),
     "full": "! echo x > /dev/full",
     "input": "test $(echo in | cat /dev/stdin) = in; test $(echo in | cat /dev/fd/0) = in",
     "descriptors": "exec 7>/tmp/seven; echo x > /dev/fd/7; echo x >&7; exec 7>&-; test -s /tmp/seven; rm /tmp/seven",

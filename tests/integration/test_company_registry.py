@@ -1,5 +1,6 @@
-"""A registry as companies run them: docker-registry behind nginx with TLS of a private authority, client certificates, tokens
-and a limit of bodies."""
+"""A registry as companies run them: docker-registry behind nginx with TLS of a private authority, client
+certificates, tokens and a limit of bodies.
+"""
 
 from __future__ import annotations
 

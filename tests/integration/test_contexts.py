@@ -221,7 +221,10 @@ def test_run_for_a_platform_without_interpreter(tiffin: Run, base: str, context:
 
 
 def test_binfmt_registrations(tmp_path: Path) -> None:
-    text = "enabled\ninterpreter /usr/bin/qemu-riscv64-static\nflags: {}\noffset 0\nmagic 7f454c460201010000000000000000000200f300\nmask ff\n"
+    text = (
+        "enabled\ninterpreter /usr/bin/qemu-riscv64-static\nflags: {}\noffset 0\n"
+        "magic 7f454c460201010000000000000000000200f300\nmask ff\n"
+    )
     (tmp_path / "qemu-riscv64").write_text(text.format("OC"))
     assert not can_run("riscv64", str(tmp_path))
     (tmp_path / "qemu-riscv64").write_text(text.format("POCF"))

@@ -331,7 +331,8 @@ def test_git(tiffin: Run, context: Make, served: str, repository: Path) -> None:
         ).stdout.strip()
 
     folder = context(
-        f"FROM scratch\nADD {served} /head/\nADD {served}#v1:dir /dir/\nADD --keep-git-dir {served}?tag=v1&submodules=0 /kept/\n"
+        f"FROM scratch\nADD {served} /head/\nADD {served}#v1:dir /dir/\n"
+        f"ADD --keep-git-dir {served}?tag=v1&submodules=0 /kept/\n"
         f"ADD --checksum={commit('v1')[:12]} {served}#v1 /checked/\n"
     )
     found = listing(tiffin, folder)

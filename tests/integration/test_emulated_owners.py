@@ -19,25 +19,41 @@ END_SECONDS = 20
 
 CASES = {
     "chown": "touch f g; ln -s f l; chown 3:4 f; chown :5 g; chown -h 6:7 l; chmod 6755 g; chown 8 g; mv f h; ln h i",
-    "copies": "touch f; chown 3:4 f; ln -s f l; chown -h 5:6 l; mkfifo p; chown 7:8 p; cp -a . /w2; tar c . | tar xC /w3",
+    "copies": (
+        "touch f; chown 3:4 f; ln -s f l; chown -h 5:6 l; mkfifo p; chown 7:8 p; cp -a . /w2; tar c . | tar xC /w3"
+    ),
     "edit in place": "echo a > f; chown 3:4 f; sed -i s/a/b/ f; touch g; install -o 5 -g 6 -m 4711 g h",
-    "set-group-ID directory": "chgrp 50 .; chmod 2775 .; touch f; mkdir d; mkdir -p e/e; ln -s f l; mkfifo p; touch g; chown 0:0 g",
-    "user": "chown alice .; su alice -c 'touch f; mkdir d; ln -s f l; mkfifo p; ln f h; echo x > d/f; ln -s new n; echo x > n'",
+    "set-group-ID directory": (
+        "chgrp 50 .; chmod 2775 .; touch f; mkdir d; mkdir -p e/e; ln -s f l; mkfifo p; touch g; chown 0:0 g"
+    ),
+    "user": (
+        "chown alice .; su alice -c 'touch f; mkdir d; ln -s f l; mkfifo p; ln f h; echo x > d/f; ln -s new n; echo x "
+        "> n'"
+    ),
     "user in a set-group-ID directory": "chown alice:video .; chmod 2777 .; su alice -c 'touch f; mkdir d; ln -s f l'",
     "mask": "chown alice .; su alice -c 'umask 027; touch f; mkdir d; umask 0; mkdir -m 1777 e; touch g'",
     "what a user may not": (
         "touch f g; chown alice f .; su alice -c 'chown 33 f; chgrp 33 f; chgrp 44 f; chown 1000:10 f; chgrp 44 g; "
         "mknod n c 1 3; su -c id www < /dev/null' 2>&1 | sed s/su:.*/su/"
     ),
-    "ids": "id; su alice -c id; su www -c 'id; id -u; id -G'; su alice -c 'sh -c \"id -g\"'; setpriv --dump 2>/dev/null | head -0",
+    "ids": (
+        "id; su alice -c id; su www -c 'id; id -u; id -G'; su alice -c 'sh -c \"id -g\"'; setpriv --dump 2>/dev/null "
+        "| head -0"
+    ),
     "another root": (
         "mkdir -p bin d; cp /bin/busybox bin; touch t; ln -s /t l; ln -s /d e; chroot . /bin/busybox sh -c "
         "'busybox chown 5:6 /l; busybox chown -h 7:8 /l; cd /e; busybox touch f; busybox chown 1:2 f ../d; "
         "busybox mkdir -p /d/x; busybox stat -c %u:%g /l /e/f f'"
     ),
-    "descriptors": "touch f; chown 3:4 f; stat -L -c %u:%g /dev/stdin < f; stat -L -c %u:%g /proc/self/fd/3 3< f; exec 4> g; stat -c %u g",
+    "descriptors": (
+        "touch f; chown 3:4 f; stat -L -c %u:%g /dev/stdin < f; stat -L -c %u:%g /proc/self/fd/3 3< f; exec 4> g; "
+        "stat -c %u g"
+    ),
     "working directory of a user": "stat -c %u:%g .",
-    "attributes": "touch f; chown 3:4 f; chmod 0 f; mv f ..; mv ../f g; rm -f g; touch g; stat -c %u g; mkdir d; chown 9 d; rmdir d; mkdir d",
+    "attributes": (
+        "touch f; chown 3:4 f; chmod 0 f; mv f ..; mv ../f g; rm -f g; touch g; stat -c %u g; mkdir d; chown 9 d; "
+        "rmdir d; mkdir d"
+    ),
 }
 SHOW = "cd /; for f in w w2 w3; do find $f; done | sort | xargs stat -c '%n %u:%g %a %F %h'"
 

@@ -1,4 +1,6 @@
-"""https through a real proxy (tinyproxy, CONNECT): registries and ADD, with a password, and what is the proxy's fault."""
+"""https through a real proxy (tinyproxy, CONNECT): registries and ADD, with a password, and what is the proxy's
+fault.
+"""
 
 from __future__ import annotations
 

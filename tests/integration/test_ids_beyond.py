@@ -107,7 +107,10 @@ CASES = {
 def test_no_note_is_older_than_its_inode(clis: Mapping[str, CliRunner]) -> None:
     """In-map owners, other programs, copies, copy-up: the layer has what a later RUN sees."""
     big = f"{BIG}:{GROUP}"
-    files = f"echo big:x:{big}::/:/bin/sh >> /etc/passwd; for c in {' '.join(CASES)}; do mkdir -p /w/$c/d /w/$c/e; cd /w/$c; "
+    files = (
+        f"echo big:x:{big}::/:/bin/sh >> /etc/passwd; for c in {' '.join(CASES)}; do mkdir -p /w/$c/d /w/$c/e; cd "
+        "/w/$c; "
+    )
     files += (
         f"for f in f g d/f; do echo 1 > $f; done; ln -s f l; chown {big} f d d/f; chown -h {big} l; chown 3:4 g; done"
     )
@@ -163,8 +166,10 @@ def test_mounts_and_users_beyond_the_map(clis: Mapping[str, CliRunner]) -> None:
 
 
 DEVICES = (
-    "mkdir -p /w/dev && cd /w/dev && mknod -m 666 null c 1 3 && mknod -m 644 zero c 1 5 && mknod -m 666 urandom c 1 9 && "
-    "mknod -m 600 disk b 8 0; echo rc=$?; echo junk > null; echo more >> null; test -c null && test -b disk && cat null; "
+    "mkdir -p /w/dev && cd /w/dev && mknod -m 666 null c 1 3 && mknod -m 644 zero c 1 5 && mknod -m 666 urandom c 1 "
+    "9 && "
+    "mknod -m 600 disk b 8 0; echo rc=$?; echo junk > null; echo more >> null; test -c null && test -b disk && cat "
+    "null; "
     "head -c 4 urandom | wc -c; head -c 3 zero | od -An -tx1; cat disk; echo x > disk; ls -ln | tail -n +2"
 )
 
@@ -199,7 +204,8 @@ def test_device_nodes_take_what_is_written(clis: Mapping[str, CliRunner]) -> Non
 def test_a_chroot_with_nodes_works(clis: Mapping[str, CliRunner]) -> None:
     work = (
         "mkdir -p /w/q/bin /w/q/dev && cp /bin/busybox /w/q/bin && mknod -m 666 /w/q/dev/null c 1 3 && "
-        "chroot /w/q /bin/busybox sh -c 'busybox ls /none 2> /dev/null; echo x > /dev/null; busybox cat /dev/null && echo fine'"
+        "chroot /w/q /bin/busybox sh -c 'busybox ls /none 2> /dev/null; echo x > /dev/null; busybox cat /dev/null && "
+        "echo fine'"
     )
     for cli in clis.values():
         listing, output = built(cli, f"RUN {work}")
@@ -237,7 +243,10 @@ def test_without_a_supervisor_nothing_runs(users: Users) -> None:
             f"FROM minimal\nCOPY --chown={BIG}:{GROUP} Dockerfile /w/f\nRUN cp -a /w /v\n"
         )
         cli.own(folder)
-        deny = "import sys; from tiffin.builder.sandbox.child import kernel; import tiffin.builder.sandbox.child.emulation.supervisor as s\n"
+        deny = (
+            "import sys; from tiffin.builder.sandbox.child import kernel; import "
+            "tiffin.builder.sandbox.child.emulation.supervisor as s\n"
+        )
         deny += "def refuse(*_): raise OSError(1, 'Operation not permitted')\ns._listen = refuse\n"
         deny += "import tiffin.builder.__main__ as m; sys.argv = ['tiffin', *sys.argv[1:]]; sys.exit(m.main())"
         argv = [cli.python, "-c", deny, "--root", str(cli.state), "build", str(folder)]

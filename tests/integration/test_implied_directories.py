@@ -1,4 +1,6 @@
-"""Directories that a layer has something in but does not tell of look as what is below: --link, and layers of other tools."""
+"""Directories that a layer has something in but does not tell of look as what is below: --link, and layers of other
+tools.
+"""
 
 from __future__ import annotations
 

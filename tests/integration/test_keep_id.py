@@ -1,5 +1,5 @@
-"""A command that runs as the very caller, `-u $(id -u):$(id -g)`, writes into a mount what belongs to the caller; the image's
-files keep their owners. So do those of --userns=keep-id, podman's word for it.
+"""A command that runs as the very caller, `-u $(id -u):$(id -g)`, writes into a mount what belongs to the caller;
+the image's files keep their owners. So do those of --userns=keep-id, podman's word for it.
 """
 
 from __future__ import annotations

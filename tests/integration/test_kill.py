@@ -19,7 +19,10 @@ MOMENTS = 10
 
 
 def test_killed_at_ten_moments(tiffin: Run, root: Path, base: str, context: Callable[..., Path]) -> None:
-    text = f"FROM {base} AS a\nRUN dd if=/dev/urandom of=/big bs=1M count=20 2>/dev/null && sleep 0.2\nFROM {base}\nCOPY --from=a /big /big\nCOPY data /data\nRUN sleep 0.2 && echo done > /d\n"
+    text = (
+        f"FROM {base} AS a\nRUN dd if=/dev/urandom of=/big bs=1M count=20 2>/dev/null && sleep 0.2\nFROM {base}\n"
+        "COPY --from=a /big /big\nCOPY data /data\nRUN sleep 0.2 && echo done > /d\n"
+    )
     folder = context(text, data=os.urandom(5 << 20))
     tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", "-t", "killed", "--no-cache", str(folder)]
     began = time.monotonic()

@@ -20,7 +20,9 @@ Program = Callable[[Sequence[str], str], "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def program(users: Users) -> Program:
-    """Runs the script, with the words that go before the interpreter and the ids it may use, as an unprivileged user."""
+    """Runs the script, with the words that go before the interpreter and the ids it may use, as an unprivileged
+    user.
+    """
     script = shutil.copy(SCRIPT, users.code)
     os.chmod(script, 0o644)
     return lambda prefix, ids: users.program(

@@ -37,7 +37,10 @@ TIERS = {
 }
 COPIED = "range-copied"  # the state lies on overlayfs, so each stage has a copied root
 # stubborn in every way: a session of its own, deaf to signals, with output kept open and children of its own
-DAEMONS = "(trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM HUP INT; sleep MARK & while :; do sleep 0.05; done' &) ; (setsid sleep MARK &)"
+DAEMONS = (
+    "(trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM HUP INT; sleep MARK & while :; do sleep 0.05; done' &) ; "
+    "(setsid sleep MARK &)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,6 @@
-"""tiffin run --memory, --cpus, --pids-limit: control groups where they may be made, else the nearest thing and a warning."""
+"""tiffin run --memory, --cpus, --pids-limit: control groups where they may be made, else the nearest thing and a
+warning.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,10 @@ def test_images_come_from_mirrors(tiffin: Run, context: Make, mirrored: str, tmp
 
 def test_mirrors_by_flag_and_places_by_prefix(tiffin: Run, context: Make, mirrored: str, tmp_path: Path) -> None:
     tiffin("pull", "-q", "--registry-mirror", f"http://{mirrored}", "team/mirrored:1")
-    moved = f'[[registry]]\nprefix = "*.old.example"\nlocation = "{mirrored}"\n[aliases]\nshort = "x.old.example/team/mirrored"\n'
+    moved = (
+        f'[[registry]]\nprefix = "*.old.example"\nlocation = "{mirrored}"\n[aliases]\n'
+        'short = "x.old.example/team/mirrored"\n'
+    )
     env = configured(tmp_path, moved)
     for name in ("x.old.example/team/mirrored:1", "short:1"):
         tiffin("build", context(f"FROM {name}\nCOPY g /g\n", g=name), env=env)

@@ -1,4 +1,6 @@
-"""What goes wrong around a command: a damaged state directory, a full or closed stream, another locale, a silent stdin."""
+"""What goes wrong around a command: a damaged state directory, a full or closed stream, another locale, a silent
+stdin.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One image is one image, however often and however packed it comes; and it is in a repository once it was pushed or pulled."""
+"""One image is one image, however often and however packed it comes; and it is in a repository once it was pushed or
+pulled.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ def test_annotations(tiffin: Run, context: Make, registry: Registry) -> None:
     assert raw(registry, "annotated:1")["annotations"] == {"a.b": "c=d", "x": "y:z"}
     two = f"{registry.host}/annotated:2"
     tiffin(
-        "build", "--platform", "linux/amd64,linux/arm64", "--annotation", "index,manifest:k=v", "--annotation", "manifest-descriptor[linux/arm64]:only=arm",
+        "build", "--platform", "linux/amd64,linux/arm64", "--annotation", "index,manifest:k=v", "--annotation",
+        "manifest-descriptor[linux/arm64]:only=arm",
         "--push", "-t", two, folder,
     )  # fmt: skip
     index = raw(registry, "annotated:2")
@@ -209,7 +210,8 @@ def test_docker_without_a_file_is_loaded(tiffin: Run, context: Make, kind: str) 
 
 @pytest.mark.parametrize(
     ("output", "member"),
-    [("type=tar", "f"), ("type=oci", "index.json"), ("type=oci,name=x:1", "index.json"), ("type=oci,compression=none", "oci-layout")],
+    [("type=tar", "f"), ("type=oci", "index.json"), ("type=oci,name=x:1", "index.json"),
+        ("type=oci,compression=none", "oci-layout")],
 )  # fmt: skip
 def test_archive_without_a_file_goes_to_stdout(root: Path, context: Make, output: str, member: str) -> None:
     folder = context("FROM scratch\nCOPY f /f\n", f="1")

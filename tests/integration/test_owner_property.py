@@ -28,7 +28,8 @@ TEMPLATES = (  # fifos have names that nothing opens: it would wait for ever
     "touch {a}", "echo x >> {a}", "chown {u}:{v} {a}", "chown -h {u}:{v} {a}", "chown -R {u} {a}", "chgrp {v} {a}",
     "chmod {m} {a}", "cp {a} {b}", "cp -a {a} {b}", "cp -r {a} {b}", "mv {a} {b}", "ln {a} {b}", "ln -s {a} {b}",
     "rm -rf {a}", "mkdir -p {a}", "mkfifo p{n}", "mknod {a} c 1 3", "mknod -m {m} {a} b 8 {n}", "sed -i s/x/y/ {a}",
-    "tar c {a} | tar x -C d", "install -o {u} -g {v} -m {m} {a} {b}", "su {who} -c 'touch t/{n}; mkdir -p t/m{n}; ln -s x t/l{n}'",
+    "tar c {a} | tar x -C d", "install -o {u} -g {v} -m {m} {a} {b}",
+    ("su {who} -c 'touch t/{n}; mkdir -p t/m{n}; ln -s x t/l{n}'"),
     "su {who} -c 'cp -r {a} t/c{n}'", "chown {u}:{v} t/*", "echo junk > {a}", "chown {u} t; chmod 3777 t",
 )  # fmt: skip
 FIRST = "mkdir -p d t; chmod 1777 t; echo x > f; echo x > d/f; ln -s f l"
@@ -115,7 +116,8 @@ def seen(output: str) -> dict[str, tuple[object, ...]]:
 
 
 KINDS = {
-    "regular file": "file", "regular empty file": "file", "directory": "dir", "symbolic link": "symlink", "fifo": "fifo",
+    "regular file": "file", "regular empty file": "file", "directory": "dir", "symbolic link": "symlink",
+    "fifo": "fifo",
     "character special file": "char", "block special file": "block",
 }  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""tiffin installs in every usual way, and nothing that lies beside it in an environment or a project changes what it does."""
+"""tiffin installs in every usual way, and nothing that lies beside it in an environment or a project changes what it
+does.
+"""
 
 from __future__ import annotations
 

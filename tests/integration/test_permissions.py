@@ -40,20 +40,45 @@ def test_random_users_get_the_kernels_answers(clis: Mapping[str, CliRunner]) -> 
 
 
 STEPS = {
-    "what the system has": "echo z >> /etc/passwd; rm /etc/group; mv /etc /e; touch /x; mkdir /srv/x; echo > /bin/new; chmod 777 /etc",
-    "secrets": "mkdir /tmp/k; cat /srv/secret; cat /srv/closed/f; ls /srv/closed; test -e /srv/closed/f || echo hidden; cd /srv/closed",
-    "own files": "echo a > /tmp/f; chmod 400 /tmp/f; echo b >> /tmp/f; cat /tmp/f; chmod 0 /tmp/f; cat /tmp/f; rm -f /tmp/f; ls /tmp",
-    "own directories": "mkdir -p /tmp/d/e; chmod 500 /tmp/d; rm -r /tmp/d/e; touch /tmp/d/f; chmod 0 /tmp/d; ls /tmp/d; chmod 700 /tmp/d",
-    "shared directories": "rm -f /tmp/theirs; mv /tmp/theirs /tmp/mine; ln /tmp/theirs /tmp/link 2>&1 | cut -c1-3; echo x > /tmp/theirs; ls /tmp",
+    "what the system has": (
+        "echo z >> /etc/passwd; rm /etc/group; mv /etc /e; touch /x; mkdir /srv/x; echo > /bin/new; chmod 777 /etc"
+    ),
+    "secrets": (
+        "mkdir /tmp/k; cat /srv/secret; cat /srv/closed/f; ls /srv/closed; test -e /srv/closed/f || echo hidden; cd "
+        "/srv/closed"
+    ),
+    "own files": (
+        "echo a > /tmp/f; chmod 400 /tmp/f; echo b >> /tmp/f; cat /tmp/f; chmod 0 /tmp/f; cat /tmp/f; rm -f /tmp/f; "
+        "ls /tmp"
+    ),
+    "own directories": (
+        "mkdir -p /tmp/d/e; chmod 500 /tmp/d; rm -r /tmp/d/e; touch /tmp/d/f; chmod 0 /tmp/d; ls /tmp/d; chmod 700 "
+        "/tmp/d"
+    ),
+    "shared directories": (
+        "rm -f /tmp/theirs; mv /tmp/theirs /tmp/mine; ln /tmp/theirs /tmp/link 2>&1 | cut -c1-3; echo x > "
+        "/tmp/theirs; ls /tmp"
+    ),
     "groups": "echo x >> /srv/ours; cat /srv/theirs-by-group; touch /srv/group/f; stat -c '%U %G' /srv/group/f",
-    "questions": "for f in /etc/passwd /srv/secret /srv/ours /bin/busybox /srv/closed; do for t in r w x; do test -$t $f && echo $t $f; done; done",
+    "questions": (
+        "for f in /etc/passwd /srv/secret /srv/ours /bin/busybox /srv/closed; do for t in r w x; do test -$t $f && "
+        "echo $t $f; done; done"
+    ),
     "programs": "/srv/not-mine; /srv/closed/f; /srv/secret; sh /srv/secret; kill -0 1; kill -0 $$ && echo me",
-    "times": "touch /srv/secret; touch -d @5 /srv/ours; touch /srv/ours; touch /etc/passwd; touch -d @5 /tmp/own; stat -c %Y /tmp/own",
-    "descriptors": "echo x 2>/dev/null >&1; cat < /srv/secret; echo a | cat /dev/stdin; ls /proc/self/fd > /dev/null && echo fds; cat /proc/1/environ",
+    "times": (
+        "touch /srv/secret; touch -d @5 /srv/ours; touch /srv/ours; touch /etc/passwd; touch -d @5 /tmp/own; stat -c "
+        "%Y /tmp/own"
+    ),
+    "descriptors": (
+        "echo x 2>/dev/null >&1; cat < /srv/secret; echo a | cat /dev/stdin; ls /proc/self/fd > /dev/null && echo "
+        "fds; cat /proc/1/environ"
+    ),
 }
 PREPARED = (
-    "umask 022; mkdir -p /srv/closed /srv/group /tmp; chmod 1777 /tmp; for f in /srv/secret /srv/closed/f /srv/ours /srv/theirs-by-group "
-    "/srv/not-mine /tmp/theirs; do echo echo ran > $f; done; chmod 600 /srv/secret; chmod 700 /srv/closed; chown 0:44 /srv/ours; "
+    "umask 022; mkdir -p /srv/closed /srv/group /tmp; chmod 1777 /tmp; for f in /srv/secret /srv/closed/f /srv/ours "
+    "/srv/theirs-by-group "
+    "/srv/not-mine /tmp/theirs; do echo echo ran > $f; done; chmod 600 /srv/secret; chmod 700 /srv/closed; chown "
+    "0:44 /srv/ours; "
     "chmod 664 /srv/ours; chown 0:33 /srv/theirs-by-group; chmod 640 /srv/theirs-by-group; chmod 744 /srv/not-mine; "
     "chgrp 44 /srv/group; chmod 2775 /srv/group"
 )

@@ -204,7 +204,8 @@ def table(look: Callable[[Pod], dict[str, Seen]]) -> str:
         volume = seen["volume"]
         places = [_place(seen.get(name)) for name in ("own", "volume")]
         rows.append(
-            f"| {pod.name} | {pod.settings} | `{volume.tier}` | yes | {'yes' if volume.runs else 'refused'} | {places[0]} | {places[1]} |"
+            f"| {pod.name} | {pod.settings} | `{volume.tier}` | yes | {'yes' if volume.runs else 'refused'} | "
+            f"{places[0]} | {places[1]} |"
         )
     return "\n".join(rows) + "\n"
 

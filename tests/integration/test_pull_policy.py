@@ -43,7 +43,9 @@ def digest_of(fake: Fake) -> str:
 
 @pytest.fixture
 def built(tiffin: Run, context: Make, tag: tuple[Fake, Callable[[str], None]]) -> Callable[..., tuple[str, int, str]]:
-    """Build on the tag: the version that was used, how often the registry was asked for a manifest, and what was said."""
+    """Build on the tag: the version that was used, how often the registry was asked for a manifest, and what was
+    said.
+    """
     fake, _ = tag
     folder = context(f"FROM {fake.host}/base:1\nCOPY g /g\n", g="1")
 
@@ -146,7 +148,8 @@ def test_never_means_never(tiffin: Run, context: Make, tag: tuple[Fake, Callable
     ("policy", "version"), [("missing", "one"), ("newer", "two"), ("always", "two"), ("never", "one")]
 )
 def test_run(
-    tiffin: Run, busybox: Path, base: str, tag: tuple[Fake, Callable[[str], None]], context: Make, policy: str, version: str
+    tiffin: Run, busybox: Path, base: str, tag: tuple[Fake, Callable[[str], None]], context: Make, policy: str,
+    version: str
 ) -> None:  # fmt: skip
     fake, _ = tag
     name = f"{fake.host}/run:1"

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.
 NOT_COPIED = (".git", ".venv", "__pycache__", "*.egg-info", ".*_cache", "build")
 SECONDS = 300
 # What a small machine has; apt-get is not there, so nothing can be downloaded
-TOOLS = ("bash", "cat", "cp", "date", "dirname", "dpkg-query", "false", "grep", "head", "id", "ldd", "ln", "ls", "mkdir", "mktemp", "rm", "sed", "sort")  # fmt: skip
+TOOLS = ("bash", "cat", "cp", "date", "dirname", "dpkg-query", "false", "grep", "head", "id", "ldd", "ln", "ls",
+    "mkdir", "mktemp", "rm", "sed", "sort")  # fmt: skip
 
 # a user who may mount in a namespace of his own, and is still himself
 KEPT = ("--map-current-user", "--keep-caps")

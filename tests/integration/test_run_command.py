@@ -409,7 +409,8 @@ def test_what_a_local_image_is_run_without(tiffin: Run, root: Path, base: str) -
     tiffin("run", "--rm", base, "true")  # finds the tier
     code = (
         "import json, os, sys\nimport tiffin.builder.__main__ as m\nparent, leave = os.getpid(), os._exit\n"
-        "def end(code):\n    if os.getpid() == parent:\n        print(json.dumps(sorted(sys.modules)), flush=True)\n    leave(code)\n"
+        "def end(code):\n    if os.getpid() == parent:\n        print(json.dumps(sorted(sys.modules)), flush=True)\n"
+        "    leave(code)\n"
         "os._exit = end\nm.main()\n"
     )
     argv = [sys.executable, "-S", "-c", code, "--root", str(root), "run", "--rm", base, "true"]

@@ -40,7 +40,8 @@ def output_of(tiffin: Run, *words: str | Path) -> str:
 
 def test_bind_shows_the_context_read_only(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
-        f"FROM {base}\nRUN --mount=type=bind,target=/src,source=sub cat /src/a && ! touch /src/b && test ! -e /src/secret\n"
+        f"FROM {base}\nRUN --mount=type=bind,target=/src,source=sub cat /src/a && ! touch /src/b && test ! -e "
+        "/src/secret\n"
         "RUN --mount=source=sub/a,target=/one.txt cat /one.txt\n",
         **{"sub/a": "content of a\n", "sub/secret": "no", ".dockerignore": "sub/secret"},
     )
@@ -120,7 +121,8 @@ def test_cache_mount_outlives_the_build_and_stays_out_of_the_layer(tiffin: Run, 
 
 def test_cache_mount_owner_mode_and_default_id(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
-        f"FROM {base}\nENV D=/c/d\nRUN --mount=type=cache,target=$D,uid=1000,gid=1001,mode=0700 stat -c '%u:%g %a' /c/d\n"
+        f"FROM {base}\nENV D=/c/d\nRUN --mount=type=cache,target=$D,uid=1000,gid=1001,mode=0700 stat -c '%u:%g %a' "
+        "/c/d\n"
         "RUN --mount=type=cache,target=/c/d/. touch /c/d/by-id\n"
         "RUN --mount=type=cache,target=/elsewhere,id=/c/d ls /elsewhere\n"
     )
@@ -143,7 +145,8 @@ def test_cache_mount_from_a_stage_looks_like_its_directory_and_is_a_cache_of_its
 ) -> None:
     mount = "RUN --mount=type=cache,id=x,target=/nm,from={},source=/app/m"
     text = (
-        f"FROM {base} AS deps\nRUN mkdir -p /app/m/a && echo {{}} > /app/m/a/f && chown -R 1000:1001 /app && chmod 2775 /app/m\n"
+        f"FROM {base} AS deps\nRUN mkdir -p /app/m/a && echo {{}} > /app/m/a/f && chown -R 1000:1001 /app && chmod "
+        "2775 /app/m\n"
         f"FROM {base} AS other\nRUN mkdir -pm 700 /app/m && echo y > /app/m/y\nFROM {base}\nUSER app\n"
         f"{mount.format('deps')} stat -c '%u:%g %a' /nm /nm/a /nm/a/f; touch /nm/new; ls -A /nm\nUSER root\n"
         f"{mount.format('other')} stat -c '%u:%g %a' /nm; echo others $(ls -A /nm)\n"
@@ -183,7 +186,10 @@ def test_what_a_cache_mount_is_from_belongs_to_the_key(
 
 
 def test_locked_cache_mounts_wait_and_private_ones_do_not_share(tiffin: Run, base: str, context: Make) -> None:
-    step = "RUN --mount=type=cache,target=/c,sharing={},id={} if mkdir /c/busy; then sleep 0.5; rmdir /c/busy; else echo clash; fi; ls /c > /{}\n"
+    step = (
+        "RUN --mount=type=cache,target=/c,sharing={},id={} if mkdir /c/busy; then sleep 0.5; rmdir /c/busy; else echo "
+        "clash; fi; ls /c > /{}\n"
+    )
     for sharing in ("locked", "private"):
         text = "".join(f"FROM {base} AS s{i}\n" + step.format(sharing, sharing, f"out{i}") for i in range(3))
         text += f"FROM {base}\n" + "".join(f"COPY --from=s{i} /out{i} /\n" for i in range(3))
@@ -195,7 +201,8 @@ def test_locked_cache_mounts_wait_and_private_ones_do_not_share(tiffin: Run, bas
 @pytest.mark.attack("T16")
 def test_link_in_a_cache_mount_leads_nowhere(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
-        f"FROM {base}\nRUN --mount=type=cache,target=/c,id=x ln -s /etc /c/sel && mkdir /c/real && echo in > /c/real/f\n"
+        f"FROM {base}\nRUN --mount=type=cache,target=/c,id=x ln -s /etc /c/sel && mkdir /c/real && echo in > "
+        "/c/real/f\n"
         "RUN --mount=type=cache,target=/e,id=x,source=real cat /e/f\n"
         "RUN --mount=type=cache,target=/d,id=x,source=sel cat /d/hostname\n"
     )
@@ -205,7 +212,8 @@ def test_link_in_a_cache_mount_leads_nowhere(tiffin: Run, base: str, context: Ma
 
 def test_tmpfs_mount(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
-        f"FROM {base}\nRUN --mount=type=tmpfs,target=/t/u,size=2m echo x > /t/u/x && df -k /t/u | tail -1 && ! dd if=/dev/zero of=/t/u/big bs=1M count=4\n"
+        f"FROM {base}\nRUN --mount=type=tmpfs,target=/t/u,size=2m echo x > /t/u/x && df -k /t/u | tail -1 && ! dd "
+        "if=/dev/zero of=/t/u/big bs=1M count=4\n"
     )
     assert "2048" in output_of(tiffin, folder)
     assert changed(tiffin, base, folder) == set()
@@ -215,8 +223,10 @@ def test_secret_as_file_and_variable(tiffin: Run, base: str, context: Make, tmp_
     (tmp_path / "token").write_text("s3cret-value")
     folder = context(
         f"FROM {base}\n"
-        "RUN --mount=type=secret,id=token [ $(wc -c < /run/secrets/token) = 12 ] && stat -c '%a %u:%g' /run/secrets/token\n"
-        "RUN --mount=type=secret,id=token,target=/etc/deep/er/t,mode=0440,uid=1000,gid=1001 stat -c '%a %u:%g' /etc/deep/er/t\n"
+        "RUN --mount=type=secret,id=token [ $(wc -c < /run/secrets/token) = 12 ] && stat -c '%a %u:%g' "
+        "/run/secrets/token\n"
+        "RUN --mount=type=secret,id=token,target=/etc/deep/er/t,mode=0440,uid=1000,gid=1001 stat -c '%a %u:%g' "
+        "/etc/deep/er/t\n"
         "RUN --mount=type=secret,id=token,env=TOKEN [ ${#TOKEN} = 12 ] && test ! -e /run/secrets/token\n"
         "RUN --mount=type=secret,id=token,env=TOKEN,target=/both [ $TOKEN = $(cat /both) ]\n"
         "RUN --mount=type=secret,id=missing test ! -e /run/secrets/missing\n"
@@ -254,7 +264,8 @@ def test_ssh_mount_with_a_key_and_with_an_agent(tiffin: Run, base: str, context:
         "RUN --mount=type=ssh,id=other,target=/s,mode=0666,uid=1000 stat -c '%a %u' /s\n"
         'RUN --mount=type=ssh,id=none test -z "$SSH_AUTH_SOCK"\n'
         # the agent protocol by hand: list the keys
-        "RUN --mount=type=ssh printf '\\000\\000\\000\\001\\013' | nc local:$SSH_AUTH_SOCK | od -An -tx1 -v | tr -d ' \\n' || true\n"
+        "RUN --mount=type=ssh printf '\\000\\000\\000\\001\\013' | nc local:$SSH_AUTH_SOCK | od -An -tx1 -v | tr -d "
+        "' \\n' || true\n"
     )
     done = tiffin(
         "build", "--no-cache", "--progress", "plain", "--ssh", f"default={path}", "--ssh", f"other={path}", folder
@@ -317,7 +328,8 @@ def test_stubs_leave_no_trace_and_what_the_command_makes_stays(tiffin: Run, base
 
 def test_options_of_the_command_line_for_run(tiffin: Run, base: str, context: Make) -> None:
     folder = context(
-        f"FROM {base}\nRUN grep -q '10.1.2.3.*my.host' /etc/hosts && ulimit -n && df -k /dev/shm | tail -1 && hostname\n"
+        f"FROM {base}\nRUN grep -q '10.1.2.3.*my.host' /etc/hosts && ulimit -n && df -k /dev/shm | tail -1 && "
+        "hostname\n"
     )
     output = output_of(
         tiffin, "--add-host", "my.host:10.1.2.3", "--ulimit", "nofile=200:300", "--shm-size", "8m",

@@ -151,7 +151,10 @@ def test_streams_of_run_steps(users: Users, busybox: Path, user: str) -> None:
     for name in users.names:
         folder = users.home(name) / f"streams-{user}"
         folder.mkdir()
-        lines = f"FROM scratch\nCOPY rootfs/ /\nENV PATH=/bin\nUSER {user}\nRUN echo out > /dev/stdout && echo err > /dev/stderr\n"
+        lines = (
+            f"FROM scratch\nCOPY rootfs/ /\nENV PATH=/bin\nUSER {user}\n"
+            "RUN echo out > /dev/stdout && echo err > /dev/stderr\n"
+        )
         subprocess.run(["cp", "-a", f"{busybox}/.", str(folder)], check=True)
         (folder / "Dockerfile").write_text(lines)
         users.own(name, folder)

@@ -103,7 +103,10 @@ def in_plain_chroot(base: Path, folder: Path) -> Path:
     (root / "script.sh").write_text(SCRIPT)
     for name in ("resolv.conf", "hosts"):
         (root / "etc" / name).write_bytes(Path("/etc", name).read_bytes())
-    enter = 'mount --bind "$1" "$1" && cd "$1" && mkdir -p proc dev && mount -t proc proc proc && mount --rbind /dev dev && '
+    enter = (
+        'mount --bind "$1" "$1" && cd "$1" && mkdir -p proc dev && mount -t proc proc proc && mount --rbind /dev dev '
+        "&& "
+    )
     enter += "exec chroot . bash -x /script.sh"
     environ = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
     environ |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}

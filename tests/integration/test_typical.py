@@ -29,7 +29,10 @@ class Kind:
     run: Sequence[str] = ()
 
 
-SERVE = 'nginx && perl -MIO::Socket::UNIX -e \'$s=IO::Socket::UNIX->new("/run/web"); print $s "GET / HTTP/1.0\\r\\n\\r\\n"; print <$s>\''
+SERVE = (
+    'nginx && perl -MIO::Socket::UNIX -e \'$s=IO::Socket::UNIX->new("/run/web"); print $s "GET / '
+    "HTTP/1.0\\r\\n\\r\\n\"; print <$s>'"
+)
 PING = (
     "redis-server --port 0 --unixsocket /data/s --daemonize yes >/dev/null;"
     " until redis-cli -s /data/s ping 2>/dev/null; do sleep 0.1; done"

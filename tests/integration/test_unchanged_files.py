@@ -21,7 +21,10 @@ Make = Callable[..., Path]
 # of each step the command, and what its layer holds: no directories, but for those with the mode 0700
 STEPS = [
     (
-        "RUN mkdir -p /lib/d && cd /lib/d && for i in 1 2 3; do echo $i > $i; done && ln -s d/1 ../l && ln 1 hard && mkfifo p",
+        (
+            "RUN mkdir -p /lib/d && cd /lib/d && for i in 1 2 3; do echo $i > $i; done && ln -s d/1 ../l && ln 1 hard "
+            "&& mkfifo p"
+        ),
         ["lib/d/1", "lib/d/2", "lib/d/3", "lib/d/hard", "lib/d/p", "lib/l"],
     ),
     ("RUN chown -R root:root /lib && chmod -R u+rwX /lib", []),
@@ -115,8 +118,10 @@ def test_layers_hold_changes_alone_for_root(
 
 def test_squashed_layer_holds_what_differs_in_the_end(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:
     folder = context(
-        f"FROM {base}\nRUN stat -c %a /etc/passwd > /mode && chmod 600 /etc/passwd && cp -p /etc/group /g && rm /etc/group && echo 1 > /x\n"
-        "RUN chmod $(cat /mode) /etc/passwd && rm /mode && mv /g /etc/group && mkdir /d && echo 2 > /d/y && echo tmp > /tmp/t\nRUN rm /tmp/t /x\n"
+        f"FROM {base}\nRUN stat -c %a /etc/passwd > /mode && chmod 600 /etc/passwd && cp -p /etc/group /g && rm "
+        "/etc/group && echo 1 > /x\n"
+        "RUN chmod $(cat /mode) /etc/passwd && rm /mode && mv /g /etc/group && mkdir /d && echo 2 > /d/y && echo tmp "
+        "> /tmp/t\nRUN rm /tmp/t /x\n"
     )
     tiffin("build", "-q", "--squash", "-t", "one", folder)
     tiffin("save", "-o", tmp_path / "one.tar", "one")

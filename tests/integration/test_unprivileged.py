@@ -91,8 +91,10 @@ def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Regi
     (folder / "proot").mkdir(exist_ok=True)
     (folder / "proot/Dockerfile").write_text(
         "FROM base\nCOPY --chown=33:34 Dockerfile /copied\n"
-        "RUN --mount=type=cache,target=/c --mount=type=secret,id=s touch /c/f /made && chown 5:6 /made && cat /run/secrets/s > /seen\n"
-        "USER app\nRUN id -u > /tmp/id; readlink /proc/self/ns/user > /tmp/ns; grep NoNewPrivs /proc/self/status > /tmp/no-new; (setsid sleep 4321 &) ; exit 0\n"
+        "RUN --mount=type=cache,target=/c --mount=type=secret,id=s touch /c/f /made && chown 5:6 /made && cat "
+        "/run/secrets/s > /seen\n"
+        "USER app\nRUN id -u > /tmp/id; readlink /proc/self/ns/user > /tmp/ns; grep NoNewPrivs /proc/self/status > "
+        "/tmp/no-new; (setsid sleep 4321 &) ; exit 0\n"
     )
     (folder / "proot/secret").write_text("word\n")
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
@@ -119,7 +121,8 @@ def test_mounts_of_run(users: Users, folder: Path, user: str) -> None:
         "FROM base AS other\nRUN echo o > /o\nFROM base\n"
         "RUN --mount=target=/ctx --mount=type=bind,from=other,target=/oth,rw cat /ctx/secret /oth/o && touch /oth/new\n"
         "RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t touch /c/f /t/f\n"
-        "RUN --mount=type=cache,target=/c --mount=type=secret,id=s test -e /c/f && cp /run/secrets/s /seen && stat -c %a%u /run/secrets/s\n"
+        "RUN --mount=type=cache,target=/c --mount=type=secret,id=s test -e /c/f && cp /run/secrets/s /seen && stat "
+        "-c %a%u /run/secrets/s\n"
         "RUN --mount=target=/ctx,rw rm /ctx/secret\n"
     )
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)

@@ -1,7 +1,7 @@
 """Compare what the unit tests cover with the bounds of ci/coverage.toml.
 
-Run as a program: `python -m tests.support.bounds REPORT`, a report of coverage in JSON. It tells each folder, and ends with 1
-where one is below its bound.
+Run as a program: `python -m tests.support.bounds REPORT`, a report of coverage in JSON. It tells each folder, and ends
+with 1 where one is below its bound.
 """
 
 from __future__ import annotations

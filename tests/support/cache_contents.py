@@ -1,4 +1,6 @@
-"""What a shared cache of any kind holds, to look at and to damage: behind its back, as failing disks and strangers do."""
+"""What a shared cache of any kind holds, to look at and to damage: behind its back, as failing disks and strangers
+do.
+"""
 
 from __future__ import annotations
 

@@ -30,8 +30,9 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     def issue(self, name: str, *names: str, days: int = LIFE_DAYS) -> tuple[Path, Path]:
-        """A certificate and its key, for a server with these names (`DNS:…`, `IP:…`; the loopback address by default), or a
-        client."""
+        """A certificate and its key, for a server with these names (`DNS:…`, `IP:…`; the loopback address by
+        default), or a client.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([_general(text) for text in names or ("IP:127.0.0.1",)])
         made = (

@@ -36,8 +36,10 @@ class Done:
 
 @dataclass(slots=True)
 class Commands:
-    """Runs commands on one state directory. What would run in sandboxes goes to `launcher`, if `isolation` is a tier that
-    runs any."""
+    """Runs commands on one state directory.
+
+    What would run in sandboxes goes to `launcher`, if `isolation` is a tier that runs any.
+    """
 
     root: Path
     capture: pytest.CaptureFixture[bytes]

@@ -13,9 +13,10 @@ BUFFER = 1 << 16
 
 
 class Proxy:
-    """`mode`: "" passes everything on; "hang" takes and says nothing; "reset" cuts after `after` bytes of answers; "drip" sends a
-    byte a second; "delay" waits `seconds` before each answer, "slow" before each
-    piece of one; or an HTTP status line with headers to answer with."""
+    """`mode`: "" passes everything on; "hang" takes and says nothing; "reset" cuts after `after` bytes of answers;
+    "drip" sends a byte a second; "delay" waits `seconds` before each answer, "slow" before each piece of one; or
+    an HTTP status line with headers to answer with.
+    """
 
     def __init__(self, target: int, host: str) -> None:
         self.mode = ""

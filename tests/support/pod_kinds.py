@@ -12,7 +12,8 @@ RESTRICTED = "`runAsNonRoot`, `drop: [ALL]`, `allowPrivilegeEscalation: false`"
 
 PODS = (
     Pod(name="root", settings="`seccompProfile: RuntimeDefault`"),
-    Pod(name="root, Unconfined", settings="`seccompProfile: Unconfined`, or none and no `seccompDefault`", filtered=False),
+    Pod(name="root, Unconfined", settings=("`seccompProfile: Unconfined`, or none and no `seccompDefault`"),
+        filtered=False),
     Pod(
         name="restricted",
         settings=f"{RESTRICTED}, `RuntimeDefault`: the Pod Security Standard *restricted*",

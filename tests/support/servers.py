@@ -40,8 +40,9 @@ def running_registry(
     certificate: tuple[Path, Path] | None = None,
     auth: str = "",
 ) -> Iterator[Registry]:
-    """Start docker-registry with its data in `folder`; optionally with a user, or `auth` as its configuration has it, optionally
-    over TLS."""
+    """Start docker-registry with its data in `folder`; optionally with a user, or `auth` as its configuration has
+    it, optionally over TLS.
+    """
     port = free_port()
     lines = [
         "version: 0.1",

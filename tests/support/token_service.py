@@ -20,8 +20,11 @@ SERVICE = "company"
 
 @dataclass(slots=True)
 class TokenService:
-    """`users`: their passwords; `rights`: for each user, the actions by the beginning of a repository's name. "" is who gives
-    no name. `others` says what comes of scopes beyond the first: given, left out, or refused with a status."""
+    """`users`: their passwords; `rights`: for each user, the actions by the beginning of a repository's name.
+
+    "" is who gives no name. `others` says what comes of scopes beyond the first: given, left out, or refused with a
+    status.
+    """
 
     folder: Path
     users: Mapping[str, str]

@@ -124,7 +124,9 @@ def has_ids() -> bool:
 
 
 def has_one_id() -> bool:
-    """Whether whoever runs the tests gets a namespace with one id, where the kernel enforces no permissions of others."""
+    """Whether whoever runs the tests gets a namespace with one id, where the kernel enforces no permissions of
+    others.
+    """
     return os.getuid() != 0 and not has_ids()
 
 
@@ -148,7 +150,9 @@ def reclaim(folder: Path) -> None:
 
 @contextlib.contextmanager
 def readable(folder: Path) -> Iterator[Path]:
-    """The directory, or a copy of it where some files may be the caller's subordinate ids' alone, or closed to himself."""
+    """The directory, or a copy of it where some files may be the caller's subordinate ids' alone, or closed to
+    himself.
+    """
     if os.getuid() == 0:
         yield folder
         return

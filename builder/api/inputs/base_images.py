@@ -24,8 +24,11 @@ RETRY_SECONDS = 600  # a registry that could not be asked is left alone for so l
 
 
 class BaseImageResolver:
-    """Resolves names. `policy` is one of pull_policy, or "": a tag that a registry was asked about is looked up again after
-    `renew_seconds()`, if it can be, and an image that is here whole is taken."""
+    """Resolves names.
+
+    `policy` is one of pull_policy, or "": a tag that a registry was asked about is looked up again after
+    `renew_seconds()`, if it can be, and an image that is here whole is taken.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class BaseImageResolver:
         self._renew_seconds = renew_seconds
 
     def resolve(self, name: str, platform: Platform) -> BaseImage:
-        """A base image: here whole, looked at before, or from its registry."""
+        """Return a base image: here whole, looked at before, or from its registry."""
         if name.startswith(PREFIX_LAYOUT):
             image = self._from_layout(name.removeprefix(PREFIX_LAYOUT), platform)
         else:
@@ -95,7 +98,7 @@ class BaseImageResolver:
     def _renewed(
         self, reference: Reference, platform: Platform, known: StoredImage, found: Resolved | None
     ) -> StoredImage:
-        """What the registry has now; what is known if it cannot be asked."""
+        """Return what the registry has now; what is known if it cannot be asked."""
         from tiffin.builder.settings.pull_policy import ASK_SECONDS, is_current
 
         notes, remote = self._session.store.notes, self._remote()
@@ -120,7 +123,7 @@ class BaseImageResolver:
         return known
 
     def _from_layout(self, text: str, platform: Platform) -> StoredImage:
-        """An image of an OCI layout directory, PATH[:TAG][@DIGEST]."""
+        """Return an image of an OCI layout directory, PATH[:TAG][@DIGEST]."""
         from tiffin.builder.image.archive import Loader
 
         path, _, digest = text.partition("@")

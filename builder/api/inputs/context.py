@@ -93,7 +93,7 @@ class ContextOpener:
         )
 
     def named(self, given: Mapping[str, str]) -> NamedContexts:
-        """--build-context NAME=VALUE. Raises UsageError, ContextError."""
+        """Parse --build-context NAME=VALUE. Raises UsageError, ContextError."""
         result = NamedContexts()
         for name, value in given.items():
             if value.startswith(PREFIX_IMAGE):
@@ -115,7 +115,7 @@ class ContextOpener:
         return result
 
     def _root(self, text: str) -> tuple[Path, bool]:
-        """The directory of a context, and whether ignore files count in it."""
+        """Return the directory of a context, and whether ignore files count in it."""
         if is_git(text, context=True):
             origin = parse_git(text, keep_git_dir=self._keep_git_dir)
             return self._sources().checkout(origin), False
@@ -127,7 +127,7 @@ class ContextOpener:
         return path, True
 
     def _from_stream(self, stream: BinaryIO, file: str, what: str) -> BuildContext:
-        """A tar (plain or compressed) is the context, anything else a Dockerfile without one."""
+        """Take a tar (plain or compressed) as the context, anything else as a Dockerfile without one."""
         from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
 
         spool = spooled(stream, self._scratch() / "context")
@@ -161,7 +161,7 @@ class ContextOpener:
 
 
 def _dockerfile_in(root: Path, file: str, shown: str, *, foreign: bool) -> Path:
-    """The Dockerfile of a directory, never one a link leads out to where the directory is foreign."""
+    """Return the Dockerfile of a directory, never one a link leads out to where the directory is foreign."""
     for name in (file,) if file else DOCKERFILE_NAMES:
         if (root / name).exists():
             path = (root / name).resolve()

@@ -40,8 +40,8 @@ def steps(session: Session) -> Iterator[tuple[str, StepRecord]]:
 
 
 def prune(session: Session, *, max_bytes: int | None, max_age_seconds: float | None, keep: int | None) -> None:
-    """Remove the oldest steps until the state directory takes at most `max_bytes`, those that are older, all but the `keep` newest; and
-    layers that no image needs then. The namespace was entered.
+    """Remove the oldest steps until the state directory takes at most `max_bytes`, those that are older, all but the
+    `keep` newest; and layers that no image needs then. The namespace was entered.
     """
     cache = LocalCache(session.table)
     rows = sorted(cache.records(), key=lambda row: row[1].created, reverse=True)
@@ -61,7 +61,9 @@ def prune(session: Session, *, max_bytes: int | None, max_age_seconds: float | N
 
 
 def verify(session: Session, *, repair: bool) -> Verified:
-    """Read every blob and every unpacked layer and compare them with their digests; with `repair` remove what is damaged."""
+    """Read every blob and every unpacked layer and compare them with their digests; with `repair` remove what is
+    damaged.
+    """
     layers = session.layers(no_remote)
     snapshots = layers.snapshots = Snapshots(session.state, reach_trees(session))
     checked, damaged = 0, []
@@ -101,7 +103,7 @@ def _damage_of_blob(session: Session, digest: Digest) -> str:
 
 
 def _damage_of_tree(layers: LayerStore, diff_id: Digest) -> str:
-    """What is wrong with the table of contents or the tree of a layer."""
+    """Return what is wrong with the table of contents or the tree of a layer."""
     from tiffin.builder.layer.compare import first_change
     from tiffin.builder.layer.disk.diff import diff_upper
     from tiffin.builder.layer.index import LayerIndex

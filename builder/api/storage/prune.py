@@ -29,7 +29,9 @@ class _Live:
 
 
 def remove_unneeded(session: Session, *, keep_records: bool) -> None:
-    """Remove blobs, layers, records and listings that nothing needs; a run holds the lock shared while its container appears."""
+    """Remove blobs, layers, records and listings that nothing needs; a run holds the lock shared while its container
+    appears.
+    """
     from tiffin.builder.solver.explain import LISTING_PREFIX
 
     cache, snapshots = LocalCache(session.table), Snapshots(session.state)
@@ -53,8 +55,10 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
 
 
 def reach_trees(session: Session) -> str:
-    """Enter the namespace if there are trees with other owners; without one they stay, told by the error. The idmap_tag of
-    its trees, "" where there was no need."""
+    """Enter the namespace if there are trees with other owners; without one they stay, told by the error.
+
+    The tag of the id map of its trees, "" where there was no need.
+    """
     layers = session.layers(no_remote)
     folders = (session.state.layers, session.state.containers)
     if any(any(folder.iterdir()) for folder in folders) or any(session.state.tmp.iterdir()):
@@ -83,7 +87,7 @@ def remove_images(session: Session, images: Sequence[StoredImage]) -> None:
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes on disk below `path`; a file with several names counts once."""
+    """Return bytes on disk below `path`; a file with several names counts once."""
     total, seen, pending = 0, set(), [os.fspath(path)]
     while pending:
         with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as items:  # others work meanwhile
@@ -115,5 +119,5 @@ def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
 
 
 def no_remote() -> Remote:
-    """For layers of commands that fetch nothing."""
+    """Refuse to fetch: for layers of commands that download nothing."""
     raise AssertionError("nothing is fetched here")

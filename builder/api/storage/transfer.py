@@ -42,7 +42,10 @@ class TransferOptions:
 
 
 def export_cache(options: TransferOptions, compression: Kind, session: Session, sink: Sink) -> None:
-    """Bring every step of the local cache to a shared cache; layers not packed yet get `compression`. Raises StoreError."""
+    """Bring every step of the local cache to a shared cache; layers not packed yet get `compression`.
+
+    Raises StoreError.
+    """
     shared, layers, _ = _open(options, session, sink)
     layers.snapshots.idmap_tag = reach_trees(session)
     records = {
@@ -55,7 +58,10 @@ def export_cache(options: TransferOptions, compression: Kind, session: Session, 
 
 
 def import_cache(options: TransferOptions, session: Session, sink: Sink) -> None:
-    """Bring every step of a shared cache here, with its layers. Raises StoreError, UsageError for a kind that cannot list."""
+    """Bring every step of a shared cache here, with its layers.
+
+    Raises StoreError, UsageError for a kind that cannot list.
+    """
     spec = options.spec
     if spec.kind in CANNOT_LIST:
         raise UsageError(

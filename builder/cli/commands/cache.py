@@ -133,7 +133,10 @@ COMMANDS = (
         LsArguments,
         ls,
         about="List the steps whose results are kept.",
-        help="List the steps whose results are kept, newest first. SIZE is that of the packed layer, TIME what it took to make.",
+        help=(
+            "List the steps whose results are kept, newest first. SIZE is that of the packed layer, TIME what it took"
+            " to make."
+        ),
         examples=("tiffin cache ls", "tiffin cache ls --format json"),
     ),
     Command(
@@ -158,7 +161,10 @@ COMMANDS = (
         VerifyArguments,
         verify,
         about="Compare every blob and every layer with its digest.",
-        help="Read every blob and every unpacked layer and compare them with their digests; exit code 1 if one is damaged.",
+        help=(
+            "Read every blob and every unpacked layer and compare them with their digests; exit code 1 if one is"
+            " damaged."
+        ),
         examples=("tiffin cache verify", "tiffin cache verify --repair"),
     ),
     Command(
@@ -166,7 +172,9 @@ COMMANDS = (
         BuildArguments,
         explain,
         about="Tell which steps of a build would run now, and why.",
-        help="Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing.",
+        help=(
+            "Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing."
+        ),
         examples=("tiffin cache explain -t app .",),
     ),
 )

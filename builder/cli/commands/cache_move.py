@@ -88,7 +88,10 @@ COMMANDS = (
         ImportArguments,
         import_cache,
         about="Bring every step of a shared cache here, with its layers.",
-        help="Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from names it.",
+        help=(
+            "Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from"
+            " names it."
+        ),
         section=BUILDS,
         examples=("tiffin cache import /mnt/cache",),
     ),

@@ -72,7 +72,7 @@ def _tell_address(address: str) -> None:
 
 
 def _token(line: ServeArguments) -> str:
-    """The token to ask for; a new one is told on stderr where none is given."""
+    """Return the token to ask for; a new one is told on stderr where none is given."""
     from tiffin.builder.settings.access import TOKEN_VARIABLE
 
     if line.no_token:

@@ -107,7 +107,10 @@ COMMANDS = (
         CompletionArguments,
         completion,
         about="Print a script that completes words in a shell.",
-        help="Print a script with which a shell completes commands, flags, their values, and the names of images and containers.",
+        help=(
+            "Print a script with which a shell completes commands, flags, their values, and the names of images and"
+            " containers."
+        ),
         examples=(
             "source <(tiffin completion bash)",
             "source <(tiffin completion zsh)  # after compinit",

@@ -52,7 +52,7 @@ def images(session: Session, line: ImagesArguments) -> None:
 def _chosen(
     store: ImageStore, filters: Mapping[str, Sequence[str]], name: str
 ) -> Iterator[tuple[StoredImage, Reference | None]]:
-    """Images by name; one with several names comes several times."""
+    """Yield images by name; one with several names comes several times."""
     dangling = {_flag(text) for text in filters.get("dangling", ())}
     limits = {kind: [_created(store.find(text)) for text in filters.get(kind, ())] for kind in ("before", "since")}
     for image in store.images():

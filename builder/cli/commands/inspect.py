@@ -65,7 +65,7 @@ def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> Non
 
 
 def _document(session: Session, name: str, kind: str) -> dict[str, object]:
-    """Of the container of that name, else the image; raises ImageNotFoundError."""
+    """Return the document of the container of that name, else of the image; raises ImageNotFoundError."""
     if kind != "image":
         from tiffin.builder.containers.container import Containers
 
@@ -85,7 +85,7 @@ def _document(session: Session, name: str, kind: str) -> dict[str, object]:
 
 
 def document_of(image: StoredImage, session: Session) -> dict[str, object]:
-    """docker inspect's document of an image."""
+    """Return docker inspect's document of an image."""
     whole = session.store.whole(image)
     config = image.config
     return {
@@ -112,7 +112,7 @@ def _familiar(text: str) -> str:
 
 
 def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, object]:
-    """docker inspect's document of a container, as far as tiffin knows of it."""
+    """Return docker inspect's document of a container, as far as tiffin knows of it."""
     return {
         "Id": state.id,
         "Created": rfc3339(state.created),
@@ -132,7 +132,7 @@ def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, o
 
 
 def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
-    """The document with what docker's templates find though JSON leaves it out: members that are not set."""
+    """Return the document with what docker's templates find though JSON leaves it out: members that are not set."""
     from tiffin.builder.cli.output.template_values import NIL_LIST, NIL_MAP
 
     config = document["Config"]

@@ -57,7 +57,7 @@ def _asked(username: str, password: str | None) -> tuple[str, str]:
 
 
 def _password(data: bytes) -> str:
-    """All of stdin but one end of a line: keys have many lines."""
+    """Return all of stdin but one end of a line: keys have many lines."""
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

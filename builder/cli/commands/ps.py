@@ -94,7 +94,7 @@ def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object
 
 
 def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
-    """As podman has it, which writes them as one array."""
+    """Return a container as podman writes it, whose JSON is one array."""
     return {
         "Id": state.id,
         "Names": [state.name],

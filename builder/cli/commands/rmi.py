@@ -66,7 +66,7 @@ def _forget_digest(session: Session, reference: Reference, whole: StoredImage) -
 
 
 def _check_unused(session: Session, text: str, image: StoredImage) -> None:
-    """Raises ImageError for an image of a container; its layers stay in any case while the container is here."""
+    """Raise ImageError for an image of a container; its layers stay in any case while the container is here."""
     from tiffin.builder.containers.container import Containers
 
     for state in Containers(session.state).states():

@@ -29,7 +29,7 @@ def _is_off(text: str) -> bool:
 
 
 def _check_attest(text: str) -> None:
-    """--attest type=KIND,disabled=true is what --KIND=false is."""
+    """Check --attest type=KIND,disabled=true, which means the same as --KIND=false."""
     try:
         fields = dict(csv_pairs(text))
     except ValueError as exc:

@@ -10,7 +10,9 @@ POLICIES = ("always", "missing", "newer", "never")
 
 
 class DockerBuildArguments(Arguments):
-    """Options of `docker build` that scripts pass: taken, with a word where one was asked for that changes nothing here."""
+    """Options of `docker build` that scripts pass: taken, with a word where one was asked for that changes nothing
+    here.
+    """
 
     provenance = Many(
         "--provenance", effect=REFUSED, judged=True, help="Refused, unless false: there are no attestations."

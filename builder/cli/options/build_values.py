@@ -92,7 +92,7 @@ def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
 
 
 def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict[str, str]:
-    """NAME=VALUE options by name; the last of a name wins."""
+    """Parse NAME=VALUE options by name; the last of a name wins."""
     result: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -103,7 +103,9 @@ def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict
 
 
 def build_args(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """NAME=VALUE, or NAME to take it from the environment if it is there; SOURCE_DATE_EPOCH comes from there by itself."""
+    """Parse NAME=VALUE, or NAME to take it from the environment if it is there; SOURCE_DATE_EPOCH comes from there by
+    itself.
+    """
     result: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -120,7 +122,7 @@ def build_args(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
 
 
 def secrets(texts: Sequence[str]) -> dict[str, bytes]:
-    """--secret id=ID[,src=FILE|,env=NAME]: without either, the variable called ID, else the file."""
+    """Parse --secret id=ID[,src=FILE|,env=NAME]: without either, the variable called ID, else the file."""
     result: dict[str, bytes] = {}
     for text in texts:
         fields = _fields(text, "--secret", ("id", "src", "source", "env", "type"), bare="id")
@@ -149,7 +151,7 @@ def secrets(texts: Sequence[str]) -> dict[str, bytes]:
 
 
 def hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """--add-host NAME:ADDRESS or NAME=ADDRESS; host-gateway is this machine."""
+    """Parse --add-host NAME:ADDRESS or NAME=ADDRESS; host-gateway is this machine."""
     if not texts:
         return ()
     import ipaddress
@@ -172,7 +174,7 @@ def hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def ulimits(texts: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
-    """--ulimit NAME=SOFT[:HARD]; -1 is no limit."""
+    """Parse --ulimit NAME=SOFT[:HARD]; -1 is no limit."""
     result = []
     for text in texts:
         name, _, value = text.partition("=")
@@ -193,7 +195,7 @@ def ulimits(texts: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
 
 
 def shm_size(text: str) -> int:
-    """--shm-size in bytes, 0 for the default."""
+    """Parse --shm-size in bytes, 0 for the default."""
     try:
         return size_bytes(text or "0")
     except ValueError as exc:
@@ -201,7 +203,7 @@ def shm_size(text: str) -> int:
 
 
 def entitlements(texts: Sequence[str]) -> frozenset[str]:
-    """--allow: what a Dockerfile may ask for beyond the usual."""
+    """Parse --allow: what a Dockerfile may ask for beyond the usual."""
     names = frozenset(name for text in texts for name in text.split(","))
     for name in sorted(names - set(ENTITLEMENTS)):
         raise UsageError(
@@ -239,7 +241,9 @@ def _file(path: Path, what: str) -> bytes:
 
 
 def shared_caches(cache_from: Sequence[str], cache_to: Sequence[str], environ: Mapping[str, str]) -> list[CacheSpec]:
-    """The shared caches of the flags, then those of TIFFIN_CACHE and the configuration file; most builds have none."""
+    """Return the shared caches of the flags, then those of TIFFIN_CACHE and the configuration file; most builds have
+    none.
+    """
     path = config_path(environ)
     if not (cache_from or cache_to or environ.get("TIFFIN_CACHE") or path):
         return []

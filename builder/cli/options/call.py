@@ -8,7 +8,7 @@ CALLS = ("build", "check", "explain", "outline", "targets")
 
 
 def parse_call(text: str) -> tuple[str, bool]:
-    """--call NAME[,format=json|text]: the name, and whether JSON is wanted. Raises UsageError."""
+    """Parse --call NAME[,format=json|text]: the name, and whether JSON is wanted. Raises UsageError."""
     name, *options = text.split(",")
     if name not in CALLS:
         from tiffin.builder.dockerfile.suggest import did_you_mean

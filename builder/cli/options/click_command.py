@@ -30,7 +30,9 @@ class RowOption(click.Option):
 
 
 class RowsCommand(click.Command):
-    """A command made of `row`: examples stand below its help, options of docker's without effect in a section of their own."""
+    """A command made of `row`: examples stand below its help, options of docker's without effect in a section of their
+    own.
+    """
 
     def __init__(self, row: Command) -> None:
         super().__init__(

@@ -1,6 +1,7 @@
 """A command as data: its words, what may stand on its line, what it does, and what is told of it.
 
-Modules of `commands` have such rows in COMMANDS, and are loaded for the list of commands: what a command needs to run it imports when it runs.
+Modules of `commands` have such rows in COMMANDS, and are loaded for the list of commands: what a command needs to run
+it imports when it runs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Group(Row):
 class Command(Row):
     """A command. `aliases` are its other names; of those in one group help lists the first.
 
-    `do` returns the exit code, None for 0. Wrong lines end with `usage_code`, unknown options with `unknown_option_code`.
+    `do` returns the exit code, None for 0. Wrong lines end with `usage_code`, unknown options with
+    `unknown_option_code`.
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""What may stand on a command line, as data: a command's class has a row for each option, an instance the values of one line.
+"""What may stand on a command line, as data: a command's class has a row for each option, an instance the values of
+one line.
 
 `fast_parser` reads lines by these rows; `click_command` makes click's objects of them, where click is needed at all.
 """
@@ -20,8 +21,9 @@ FURTHER = "Docker's options that change nothing here, or are refused"  # the tit
 class Option:
     """One option, or an argument where `names` is empty. Read from a line it is its value there.
 
-    `why` says why it has no effect here, "" where nothing needs to be said, or why it is refused; `allowed` are values of a refused
-    option that ask for what is so anyhow. `judged` ones are refused by the command, which looks at their values.
+    `why` says why it has no effect here, "" where nothing needs to be said, or why it is refused; `allowed` are values
+    of a refused option that ask for what is so anyhow. `judged` ones are refused by the command, which looks at their
+    values.
     """
 
     default: Value = None

@@ -24,7 +24,10 @@ HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the contai
 
 
 def run_options(line: RunArguments, container: Callable[[], ContainerOptions]) -> RunOptions:
-    """Return what a line asks for; `container` reads what is asked of the container when they are asked for. Raises UsageError."""
+    """Return what a line asks for; `container` reads what is asked of the container when they are asked for.
+
+    Raises UsageError.
+    """
     from tiffin.builder.api.run_options import RunOptions
 
     return RunOptions(
@@ -78,13 +81,17 @@ def container_options(line: RunArguments) -> ContainerOptions:
 
 
 def may_keep(line: RunArguments) -> bool:
-    """Whether the caller may have to have other ids than root's inside: then the answer is needed before a namespace is made."""
+    """Whether the caller may have to have other ids than root's inside: then the answer is needed before a namespace is
+    made.
+    """
     return bool(line.userns or (line.user and (line.volumes or line.mounts)))
 
 
 def _kept_ids(line: RunArguments, mounts: Sequence[Mount]) -> tuple[int, int] | None:
-    """The ids that the caller has inside: with --userns=keep-id, and where the command is to run as the very caller and
-    has a mount of this machine, which it could not write as anybody else. None: those of root. Raises UsageError."""
+    """Return the ids that the caller has inside: with --userns=keep-id, and where the command is to run as the very
+    caller and has a mount of this machine, which it could not write as anybody else. None: those of root. Raises
+    UsageError.
+    """
     if not may_keep(line):
         return None
     from tiffin.builder.containers.mounts import Volume, is_writable_bind
@@ -109,7 +116,7 @@ def _kept_ids(line: RunArguments, mounts: Sequence[Mount]) -> tuple[int, int] | 
 
 
 def _confinement(line: RunArguments) -> dict[str, Any]:
-    """The members of ContainerOptions that these options decide. Raises UsageError."""
+    """Return the members of ContainerOptions that these options decide. Raises UsageError."""
     from tiffin.builder.containers.limits import parse_limits
     from tiffin.builder.containers.run import UNCONFINED, choose_capabilities
 
@@ -155,7 +162,7 @@ def _network(line: RunArguments) -> dict[str, Any]:
 
 
 def _hostname(text: str) -> str:
-    """A name that the kernel and /etc/hosts take."""
+    """Return a name that the kernel and /etc/hosts take."""
     if not re.fullmatch(HOSTNAME, text):
         raise UsageError(
             f'--hostname "{text}" is not a valid host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"

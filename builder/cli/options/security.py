@@ -26,7 +26,7 @@ class SecurityOptions:
 
 
 def parse_security(texts: Sequence[str], directory: Path) -> SecurityOptions:
-    """The last of each kind counts; paths are taken from `directory`. Raises UsageError."""
+    """Parse --security-opt: the last of each kind counts; paths are taken from `directory`. Raises UsageError."""
     seccomp, no_new_privs, unmasked = "", False, False
     for text in texts:
         cut = min((place for mark in _SEPARATORS if (place := text.find(mark)) >= 0), default=len(text))

@@ -1,4 +1,6 @@
-"""Spellings of docker's flags that click does not know: --flag=false, -f=VALUE, options that may come without their value."""
+"""Spellings of docker's flags that click does not know: --flag=false, -f=VALUE, options that may come without their
+value.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ END_OF_OPTIONS = "--"
 
 
 def plain_flags(arguments: type[Arguments], words: Sequence[str]) -> list[str]:
-    """Return `words` as click reads them: --flag=true and -f=true become --flag and -f, --flag=false undoes earlier ones, and
-    -x=VALUE (pflag's; also at the end of a cluster) becomes -x VALUE. Raises ValueError for another value of a flag.
+    """Return `words` as click reads them: --flag=true and -f=true become --flag and -f, --flag=false undoes earlier
+    ones, and -x=VALUE (pflag's; also at the end of a cluster) becomes -x VALUE. Raises ValueError for another value
+    of a flag.
     """
     options = {name: row for row in arguments.rows for name in (*row.names, row.off) if name}
     result: list[tuple[str, Option | None]] = []
@@ -49,7 +52,7 @@ def plain_flags(arguments: type[Arguments], words: Sequence[str]) -> list[str]:
 
 
 def _pieces(word: str, options: Mapping[str, Option]) -> Iterator[tuple[str, Option | None, str | None]]:
-    """One word as (words for click, the option, its value where that has to be told apart)."""
+    """Yield one word as (words for click, the option, its value where that has to be told apart)."""
     name, equals, value = word.partition("=")
     if word.startswith("--"):
         row = options.get(name)

@@ -9,7 +9,7 @@ from tiffin.builder.errors import TiffinError, UsageError
 
 
 def print_error(text: str) -> None:
-    """On stderr: errors, warnings, what is not the result."""
+    """Print a line on stderr: an error, a warning, what is not the result."""
     sys.stderr.write(f"{text}\n")
 
 
@@ -19,14 +19,14 @@ def warn(text: str) -> None:
 
 
 def print_result(text: str) -> None:
-    """On stdout: the result."""
+    """Print a line of the result on stdout."""
     sys.stdout.write(f"{text}\n")
 
 
 def each(
     names: Sequence[str], do: Callable[[str], None], *, ignored: type[TiffinError] | tuple[type[TiffinError], ...] = ()
 ) -> None:
-    """Do it for every name, also after one failed; errors are told one by one, and the last one is raised."""
+    """Do it for every name, also after one failed; print the errors one by one and raise the last one."""
     failure: TiffinError | None = None
     for name in names:
         try:
@@ -48,7 +48,10 @@ def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
 
 
 def confirm(force: bool, question: str) -> None:
-    """Ask, unless forced. Ends the command where the answer is no, as docker ends; raises UsageError where there is no answer."""
+    """Ask, unless forced.
+
+    Ends the command where the answer is no, as docker ends; raises UsageError where there is no answer.
+    """
     if force:
         return
     import click

@@ -59,7 +59,7 @@ def docker_info(session: Session, machine: Machine) -> dict[str, object]:
 
 
 def _operating_system() -> str:
-    """The machine's, as it calls itself."""
+    """Return the name of the machine's operating system, as it calls itself."""
     for path in OS_RELEASE:
         try:
             with Path(path).open(encoding="utf-8", errors="replace") as file:

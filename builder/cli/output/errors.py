@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 16 << 20
 
 
 def describe(error: TiffinError) -> str:
-    """What to print for `error`."""
+    """Return what to print for `error`."""
     match error:
         case DockerfileErrors():
             return "\n".join(describe(one) for one in error.errors)
@@ -29,7 +29,7 @@ def describe(error: TiffinError) -> str:
 
 
 def _excerpt(span: Span | None) -> list[str]:
-    """The lines of the span, marked, between their neighbours where the file still has them."""
+    """Return the lines of the span, marked, between their neighbours where the file still has them."""
     if span is None or not span.text:
         return []
     marked = span.text.split("\n")
@@ -49,7 +49,7 @@ def _excerpt(span: Span | None) -> list[str]:
 
 
 def _neighbours(span: Span, marked: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The lines around the span; none if the file is not at hand or has other lines there."""
+    """Return the lines around the span; none if the file is not at hand or has other lines there."""
     try:
         with Path(span.file).open("rb") as stream:
             lines = stream.read(MAX_FILE_BYTES).decode("utf-8", "replace").splitlines()
@@ -62,6 +62,6 @@ def _neighbours(span: Span, marked: Sequence[str]) -> tuple[list[str], list[str]
 
 
 def _tail(tail: str) -> list[str]:
-    """A command's last lines of output."""
+    """Return a command's last lines of output."""
     lines = plain_lines(tail)[-TAIL_LINES:]
     return ["------", *(f" > {line}" for line in lines), "------"] if lines else []

@@ -40,7 +40,7 @@ def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: 
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they need to be."""
+    """Print columns as wide as they need to be."""
     count = max(map(len, lines))
     widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(count)]
     for line in lines:
@@ -54,7 +54,7 @@ def is_podman() -> bool:
 
 
 def filters_of(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
-    """--filter NAME=VALUE by name; raises UsageError for a name that is not in `known`."""
+    """Parse --filter NAME=VALUE by name; raises UsageError for a name that is not in `known`."""
     result: dict[str, list[str]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -71,7 +71,7 @@ def match_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
 
 
 def timestamp(created: str) -> float | None:
-    """Seconds since 1970 of an RFC 3339 time, None for what is none."""
+    """Return the seconds since 1970 of an RFC 3339 time, None for any other text."""
     from datetime import UTC, datetime
 
     try:
@@ -81,13 +81,13 @@ def timestamp(created: str) -> float | None:
 
 
 def age_text(created: str, now: Callable[[], float] = time.time) -> str:
-    """ "3 days ago", from an RFC 3339 time."""
+    """Return the time since `created` in docker's words ("3 days ago"); `created` is an RFC 3339 time."""
     seconds = timestamp(created)
     return "N/A" if seconds is None else f"{duration_text(now() - seconds)} ago"
 
 
 def created_text(created: str) -> str:
-    """A time in the form of docker's CreatedAt."""
+    """Return a time in the form of docker's CreatedAt."""
     from datetime import UTC, datetime
 
     seconds = timestamp(created)

@@ -87,6 +87,6 @@ class Profiler(Renderer):
 
 
 def _peak_bytes() -> int:
-    """The most memory this process had; ru_maxrss would count what its parent had when it was started."""
+    """Return the most memory this process had; ru_maxrss would count what its parent had when it was started."""
     with Path("/proc/self/status").open(encoding="ascii", errors="replace") as file:
         return next((int(line.split()[1]) * KIB for line in file if line.startswith("VmHWM:")), 0)

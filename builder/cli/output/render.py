@@ -37,7 +37,9 @@ _JSON_TYPES = {
 
 
 def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
-    """The renderer for --progress on `stream` (stderr); auto is the live view on a terminal, plain lines elsewhere."""
+    """Return the renderer for --progress on `stream` (stderr); auto is the live view on a terminal, plain lines
+    elsewhere.
+    """
     stream = stream or sys.stderr
     if progress in ("auto", "tty"):
         progress = "tty" if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" else "plain"
@@ -132,7 +134,7 @@ class PlainRenderer(Renderer):
                 return b""
 
     def _heading(self, step_id: int, name: str) -> bytes:
-        """A step's first line, set off from the one before."""
+        """Return a step's first line, set off from the one before."""
         gap = b"\n" if self._last_step else b""
         self._last_step = step_id
         return gap + _line(f"#{step_id} {name}")
@@ -168,7 +170,7 @@ class PlainRenderer(Renderer):
 
 
 def _line(text: str) -> bytes:
-    """One line: what would begin another is shown as a space."""
+    """Return one line: what would begin another is shown as a space."""
     return " ".join(text.splitlines()).encode("utf-8", "surrogateescape") + b"\n"
 
 
@@ -179,13 +181,13 @@ def _warning(event: WarningMessage) -> bytes:
 
 
 def _binary(stream: TextIO) -> BinaryIO:
-    """The bytes below a text stream, nothing left between them."""
+    """Return the bytes below a text stream, nothing left between them."""
     stream.flush()
     return stream.buffer
 
 
 def _write(stream: BinaryIO, data: bytes) -> None:
-    """A sink never raises: a closed stderr ends no build."""
+    """Write without ever raising: a closed stderr ends no build."""
     try:
         stream.write(data)
         stream.flush()

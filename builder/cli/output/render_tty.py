@@ -57,7 +57,7 @@ class _Step:
         self._rests[stream] = rest[-MAX_REST_CHARACTERS:]
 
     def shown(self) -> list[str]:
-        """The lines to show: an unfinished one, such as a progress bar of the command, is the last."""
+        """Return the lines to show: an unfinished one, such as a progress bar of the command, is the last."""
         unfinished = [plain for rest in self._rests.values() if (plain := plain_line(rest))]
         return [*self.lines, *unfinished][-LOG_LINES:]
 
@@ -199,7 +199,7 @@ class LiveRenderer(Renderer):
 
 
 def _row(label: Text, numbers: str, bar: ProgressBar | None = None) -> Table:
-    """One line of the screen: the label gives way, the numbers do not."""
+    """Return one line of the screen: the label gives way, the numbers do not."""
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     if bar is not None:

@@ -19,5 +19,5 @@ class Renderer(Sink, AbstractContextManager["Renderer"]):
 
 
 def quiet_if(quiet: bool, progress: str) -> str:
-    """What make_renderer takes: -q wins over --progress."""
+    """Return what make_renderer takes: -q wins over --progress."""
     return "quiet" if quiet else PROGRESS_ALIASES.get(progress, progress)

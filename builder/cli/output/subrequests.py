@@ -49,7 +49,10 @@ CONTEXT_LINES = 2
 
 
 def show(call: str, options: BuildOptions, session: Session, sink: Sink, *, as_json: bool) -> None:
-    """Print the answer to a call other than `build`. Raises TiffinError, and SystemExit where a check found something."""
+    """Print the answer to a call other than `build`.
+
+    Raises TiffinError, and SystemExit where a check found something.
+    """
     match call:
         case "explain":
             for line in subrequests.explain(options, session, sink):
@@ -105,7 +108,7 @@ def _check_document(found: Sequence[LintWarning], dockerfile: bytes, error: Tiff
 
 
 def excerpt(span: Span, lines: Sequence[str]) -> str:
-    """The lines of `span` marked with >>> and some around them."""
+    """Return the lines of `span` marked with >>> and some around them."""
     first, last = max(1, span.first_line - CONTEXT_LINES), min(len(lines), span.last_line + CONTEXT_LINES)
     rule = "-" * 20
     shown = [
@@ -165,7 +168,7 @@ def _need(need: Need) -> dict[str, object]:
 
 
 def _given(**fields: object) -> dict[str, object]:
-    """The fields that say something: buildx leaves out the others."""
+    """Return the fields that say something: buildx leaves out the others."""
     return {name: value for name, value in fields.items() if value}
 
 
@@ -188,7 +191,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _url(rule: str) -> str:
-    """BuildKit's page of a rule; ours have docs/checks.md."""
+    """Return the address of BuildKit's page about a rule; tiffin's own rules are in docs/checks.md."""
     if rule in OWN:
         return ""
     words = "".join(f"-{char.lower()}" if char.isupper() else char for char in rule).lstrip("-")
@@ -201,6 +204,6 @@ def _spans(error: TiffinError) -> list[Span]:
 
 
 def _location(*spans: Span) -> dict[str, object]:
-    """A range for each line."""
+    """Return a range for each line."""
     lines = sorted({line for span in spans for line in range(span.first_line, span.last_line + 1)})
     return _given(ranges=[{"start": {"line": line}, "end": {"line": line}} for line in lines])

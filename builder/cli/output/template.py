@@ -17,7 +17,8 @@ from tiffin.cache.foundation.frozen import dataclass
 
 _OPEN, _CLOSE = "{{", "}}"
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | '(?P<rune>[^'\\])' | (?P<number>[-+]?(?:0[xXbBoO][0-9A-Fa-f_]+|\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)) | (?P<field>(?:\.[A-Za-z_]\w*)+)
+    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`) | '(?P<rune>[^'\\])'
+    | (?P<number>[-+]?(?:0[xXbBoO][0-9A-Fa-f_]+|\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)) | (?P<field>(?:\.[A-Za-z_]\w*)+)
     | (?P<variable>\$\w*) | (?P<word>[A-Za-z_]\w*) | (?P<mark>:=|=|[|(),.]) )""",
     re.VERBOSE,
 )
@@ -70,7 +71,7 @@ class _Scope:
         self.own = own or {}
 
     def holder(self, name: str) -> _Scope | None:
-        """The innermost scope that has a variable."""
+        """Return the innermost scope that has a variable."""
         if name in self.own or self._outer is None:
             return self if name in self.own else None
         return self._outer.holder(name)
@@ -89,7 +90,7 @@ class Template:
             raise self._error(f"unexpected {{{{{end}}}}}")
 
     def render(self, document: Value) -> str:
-        """The text for a document; raises UsageError for a member it has not."""
+        """Return the text for a document; raises UsageError for a member it has not."""
         result: list[str] = []
         try:
             self._run(self._nodes, document, _Scope(None, {"$": document}), result)
@@ -105,7 +106,7 @@ class Template:
         return UsageError(f"--format {self._text}: {reason}", remedy="see docs/differences.md for what templates know")
 
     def _block(self) -> tuple[tuple[_Node, ...], str]:
-        """Nodes up to the end, an `end` or an `else`, which is returned."""
+        """Return nodes up to the end, an `end` or an `else`, which is returned."""
         nodes: list[_Node] = []
         while self._position < len(self._pieces):
             is_action, text = self._pieces[self._position]
@@ -140,7 +141,7 @@ class Template:
         return _Node(kind=word, pipeline=pipeline, body=body, otherwise=otherwise)
 
     def _named(self, word: str, rest: str) -> list[_Node]:
-        """A template with a name: it is made, called, or both; what is called gets a value, or none."""
+        """Return a template with a name: it is made, called, or both; what is called gets a value, or none."""
         match = re.match(r"""\s*("(?:[^"\\]|\\.)*"|`[^`]*`)\s*(.*)$""", rest, re.DOTALL)
         if match is None or (word == "define" and match[2]) or (word == "block" and not match[2]):
             raise self._error(f"{{{{{word}}}}} needs a name" + ("" if word == "define" else " and a value"))
@@ -167,7 +168,7 @@ class Template:
         return pipeline
 
     def _terms(self, tokens: list[_Token]) -> _Pipeline:
-        """Commands up to the end or a closing parenthesis; takes what it reads from `tokens`."""
+        """Return commands up to the end or a closing parenthesis; takes what it reads from `tokens`."""
         variables: list[str] = []
         declares = True
         marks = [token.text for token in tokens[:4]]
@@ -346,7 +347,7 @@ def _number(text: str) -> int | float:
 
 
 def _split(text: str) -> list[tuple[bool, str]]:
-    """Text and actions in order, as (is an action, its text)."""
+    """Return text and actions in order, as (is an action, its text)."""
     pieces: list[tuple[bool, str]] = []
     position, trims = 0, False
     while True:

@@ -27,7 +27,7 @@ class Nil:
 
 
 def print_value(value: Value) -> str:
-    """As fmt.Print does."""
+    """Return a value as fmt.Print prints it."""
     match value:
         case None:
             return "<nil>"
@@ -45,7 +45,7 @@ def print_value(value: Value) -> str:
 
 
 def type_of(value: Value) -> str:
-    """Go's name of the type of a value from JSON."""
+    """Return Go's name of the type of a value from JSON."""
     match value:
         case bool():
             return "bool"
@@ -63,7 +63,10 @@ def type_of(value: Value) -> str:
 
 
 def printf(form: Value, *values: Value) -> str:
-    """fmt.Sprintf; what does not fit is told in the text, as there. TypeError where the form is not text."""
+    """Format like fmt.Sprintf: what does not fit is described in the text.
+
+    Raises TypeError where the form is not text.
+    """
     if not isinstance(form, str):
         raise TypeError(f"expected string; found {print_value(form)}")
     return _Printer(values).printed(form)
@@ -114,7 +117,7 @@ class _Printer:
         return True
 
     def _number(self, text: str | None) -> int:
-        """A width or precision, which may be an argument."""
+        """Return a width or precision, which may be an argument."""
         if text != "*":
             return min(int(text or 0), _MAX_WIDTH)
         value = self._values[self._next] if self._next < len(self._values) else 0
@@ -134,7 +137,7 @@ def _padded(value: Value, letter: str, flags: str, size: int, precision: int | N
 
 
 def _formatted(value: Value, letter: str, flags: str, precision: int | None) -> str:
-    """One value by one verb, without its width."""
+    """Return one value by one verb, without its width."""
     if letter == "v":
         return _go_syntax(value) if "#" in flags else _number_text(value, "g", flags, precision) or print_value(value)
     if letter == "T":
@@ -194,7 +197,7 @@ def _integer(value: int, letter: str, flags: str) -> str | None:
 
 
 def _number_text(value: Value, letter: str, flags: str, precision: int | None) -> str:
-    """A float; empty for anything else."""
+    """Return a float; empty for anything else."""
     if not isinstance(value, float):
         return ""
     sign = "+" if "+" in flags else " " if " " in flags else ""
@@ -205,7 +208,7 @@ def _number_text(value: Value, letter: str, flags: str, precision: int | None) -
 
 
 def _shortest(value: float) -> str:
-    """The fewest digits that mean this number."""
+    """Return the fewest digits that mean this number."""
     if value in (float("inf"), float("-inf")) or value != value:
         return {"inf": "+Inf", "-inf": "-Inf"}.get(str(value), "NaN")
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
@@ -224,7 +227,8 @@ def _go_syntax(value: Value) -> str:
         case list() | tuple():
             return f"{type_of(value)}{{{', '.join(map(_go_syntax, value))}}}"
         case Mapping():
-            return f"{type_of(value)}{{{', '.join(f'{_go_syntax(key)}:{_go_syntax(value[key])}' for key in sorted(value))}}}"
+            members = ", ".join(f"{_go_syntax(key)}:{_go_syntax(value[key])}" for key in sorted(value))
+            return f"{type_of(value)}{{{members}}}"
     return print_value(value)
 
 

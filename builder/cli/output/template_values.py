@@ -23,12 +23,12 @@ def is_true(value: Value) -> bool:
 
 
 def to_json(value: Value) -> str:
-    """Without spaces, as docker's `json`."""
+    """Return JSON without spaces, as docker's `json` does."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=lambda item: None)
 
 
 def call(name: str, arguments: Sequence[Value]) -> Value:
-    """Raises KeyError for an unknown function, TypeError, ValueError or IndexError for wrong arguments."""
+    """Raise KeyError for an unknown function, TypeError, ValueError or IndexError for wrong arguments."""
     return _FUNCTIONS[name](*arguments)
 
 
@@ -57,7 +57,7 @@ def _length(value: Value) -> int:
 
 
 def _slice(value: Value, *places: Value) -> Value:
-    """A part of a list, or of the bytes of a text: from, to, and for lists how far it could grow."""
+    """Return a part of a list, or of the bytes of a text: from, to, and for lists how far it could grow."""
     if not isinstance(value, list | tuple | str):
         raise TypeError(f"can't slice item of type {type_of(value)}")
     whole = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -78,7 +78,7 @@ def _slice(value: Value, *places: Value) -> Value:
 
 
 def _print(*values: Value) -> str:
-    """Spaces only between two values that are not text, as fmt.Sprint."""
+    """Print like fmt.Sprint: a space only between two values that are not text."""
     result = ""
     for number, value in enumerate(values):
         if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
@@ -88,7 +88,7 @@ def _print(*values: Value) -> str:
 
 
 def _js(text: str) -> str:
-    """A text as a part of one in JavaScript."""
+    """Return a text as a part of one in JavaScript."""
 
     def escaped(match: re.Match[str]) -> str:
         character = match[0]
@@ -102,7 +102,7 @@ def _is_printed(character: str) -> bool:
 
 
 def _title(text: Value) -> str:
-    """The first letter of each word as a capital, the others as they are."""
+    """Return the first letter of each word as a capital, the others as they are."""
     return re.sub(r"(?<!\w)\w", lambda match: match[0].title(), str(text))
 
 

@@ -1,4 +1,6 @@
-"""Which network a container gets, and what connects it: pasta, slirp4netns, or for published ports alone our own proxy."""
+"""Which network a container gets, and what connects it: pasta, slirp4netns, or for published ports alone our own
+proxy.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ TUN = "/dev/net/tun"
 
 
 def choose_kind(text: str | None, *, publishes: bool) -> tuple[str, str]:
-    """host, none or private, with the tool that was asked for, if any; publishing a port means private."""
+    """Return host, none or private, and the tool that was asked for, if any; publishing a port means private."""
     if text is None:
         return (PRIVATE if publishes else HOST), ""
     if text in (PASTA, SLIRP):  # podman's names
@@ -30,7 +32,7 @@ def choose_kind(text: str | None, *, publishes: bool) -> tuple[str, str]:
 
 
 def connect(kind: str, tool: str, ports: Sequence[Port]) -> Network:
-    """How the network is made. Call it in the namespace of the container's owner. Raises SandboxError."""
+    """Return how the network is made. Call it in the namespace of the container's owner. Raises SandboxError."""
     if kind == HOST:
         warning = "published ports are discarded: with --network host they are open already" if ports else ""
         return Network(kind=HOST, warning=warning)
@@ -58,7 +60,7 @@ def _connector(name: str, path: str, ports: Sequence[Port]) -> Mapping[str, obje
 
 
 def _find(tool: str) -> tuple[str, str]:
-    """The path of the tool to use, or why there is none."""
+    """Return the path of the tool to use, or why there is none."""
     names = (tool,) if tool else (PASTA, SLIRP)
     paths = [f"{directory}/{name}" for name in names for directory in DIRECTORIES]
     found = next((path for path in paths if os.access(path, os.X_OK)), "")

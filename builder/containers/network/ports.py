@@ -17,7 +17,7 @@ MAX_PORT = 65535
 
 
 def parse_ports(texts: Sequence[str]) -> tuple[Port, ...]:
-    """The ports of all -p; raises UsageError."""
+    """Return the ports of all -p; raises UsageError."""
     return tuple(port for text in texts for port in _parse(text))
 
 
@@ -61,7 +61,7 @@ def _wrong(text: str, why: str) -> UsageError:
 
 
 def claim(ports: Sequence[Port]) -> tuple[Port, ...]:
-    """The ports with every host port chosen; raises SandboxError for one that cannot be had."""
+    """Return the ports with every host port chosen; raises SandboxError for one that cannot be had."""
     return tuple(replace(port, host=_claimed(port)) for port in ports)
 
 

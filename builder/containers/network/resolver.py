@@ -18,7 +18,7 @@ class Resolver:
     options: tuple[str, ...] = ()
 
     def applied(self, text: str) -> str:
-        """Docker's way: each kind of line is the given one, or stays."""
+        """Apply Docker's rule: each kind of line is replaced if given, else kept."""
         lines = text.splitlines(keepends=True)
         search = () if self.search == (".",) else self.search
         if self.servers:
@@ -31,7 +31,7 @@ class Resolver:
 
 
 def parse_resolver(servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> Resolver:
-    """--dns, --dns-search ("." for none) and --dns-option; raises UsageError."""
+    """Parse --dns, --dns-search ("." for none) and --dns-option; raises UsageError."""
     for text in servers:
         if not is_address(text):
             raise UsageError(f'--dns "{text}" is not a valid address', remedy="write --dns 192.0.2.53")
@@ -43,6 +43,6 @@ def parse_resolver(servers: Sequence[str], search: Sequence[str], options: Seque
 
 
 def _without(lines: Sequence[str], *keywords: str) -> list[str]:
-    """Lines that are whole, but for those of the keywords."""
+    """Return the complete lines except those of the keywords."""
     kept = [line for line in lines if not line.strip() or line.split()[0] not in keywords]
     return [line if line.endswith("\n") else f"{line}\n" for line in kept]

@@ -1,9 +1,9 @@
 """Compression of layers, both ways. Owner of zstandard, zlib_ng and deflate, loaded when something is (de)compressed.
 
 gzip is written as members (RFC 1952, 2.2) of fixed blocks, so threads share the work and the bytes are the same for any
-number of them; every reader of layers takes several, as eStargz has them. libdeflate makes them: at its level 5 they are
-as small as zlib's level 6 in a third of the time. What is compressed already is stored. The libraries come with their
-wheels, so versions, not machines, decide what is written.
+number of them; every reader of layers takes several, as eStargz has them. libdeflate makes them: at its level 5 they
+are as small as zlib's level 6 in a third of the time. What is compressed already is stored. The libraries come with
+their wheels, so versions, not machines, decide what is written.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Compression:
 
 @contextlib.contextmanager
 def compressor(sink: ByteWriter, compression: Compression) -> Iterator[ByteWriter]:
-    """A writer that compresses into `sink`; leaving the block without an error ends the stream."""
+    """Yield a writer that compresses into `sink`; leaving the block without an error ends the stream."""
     if compression.kind == "none":
         yield sink
     elif compression.kind == "zstd":
@@ -122,7 +122,9 @@ class _BlockGzip:
 
 
 def _members(block: bytes, level: int) -> bytes:
-    """One block as gzip members; runs of pieces that would not get smaller are stored, at many times the speed."""
+    """Return one block as gzip members; runs of pieces that would not get smaller are stored, at many times the
+    speed.
+    """
     import deflate
 
     return b"".join(
@@ -142,7 +144,9 @@ def _runs(block: bytes, level: int) -> list[tuple[int, int, bool]]:
 
 
 def _is_dense(piece: bytes, level: int) -> bool:
-    """Whether it looks random, encrypted or compressed already, by its zeros and a sample; decided by the bytes alone."""
+    """Whether it looks random, encrypted or compressed already, by its zeros and a sample; decided by the bytes
+    alone.
+    """
     import deflate
 
     if len(piece) < GZIP_PIECE_BYTES or not level or piece.count(0) > len(piece) * MOST_ZEROS:
@@ -153,7 +157,7 @@ def _is_dense(piece: bytes, level: int) -> bool:
 
 
 def sniff(head: bytes) -> str:
-    """The compression a stream begins with: gzip, zstd, bzip2, xz or none."""
+    """Return the compression a stream begins with: gzip, zstd, bzip2, xz or none."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -162,7 +166,7 @@ def sniff(head: bytes) -> str:
 
 @contextlib.contextmanager
 def decompressor(source: BinaryIO, kind: str) -> Iterator[BinaryIO]:
-    """The plain bytes of `source`; `kind` "auto" looks at its first bytes. Reads raise CorruptError.
+    """Yield the plain bytes of `source`; `kind` "auto" looks at its first bytes. Reads raise CorruptError.
 
     `source` stays the caller's to close. How much comes out is not limited here.
     """
@@ -220,7 +224,7 @@ class _Plain(io.RawIOBase):
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """What the libraries raise for bad input."""
+    """Return what the libraries raise for bad input."""
     import lzma
 
     import zstandard
@@ -297,7 +301,7 @@ class _Engine(Protocol):
 
 
 def _streams(source: BinaryIO, begin: Callable[[], _Engine]) -> Iterator[bytes]:
-    """One stream after the other; zeros that pad the last are no stream."""
+    """Yield one stream after the other; zeros that pad the last are no stream."""
     data = source.read(READ_BYTES)
     while data:
         engine = begin()

@@ -14,7 +14,9 @@ CHUNKS_AHEAD = 3
 
 @contextlib.contextmanager
 def read_ahead(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """A reader of `stream`, which belongs to the other thread until the block ends. Its errors are raised by `read`.
+    """Yield a reader of `stream`, which belongs to the other thread until the block ends.
+
+    Its errors are raised by `read`.
 
     `read(n)` gives any number of bytes up to a chunk, none only at the end.
     """
@@ -35,7 +37,7 @@ class _ReadAhead:
         self._thread.start()
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next chunk, whatever `size` says."""
+        """Return the next chunk, whatever `size` says."""
         if self._ended:
             return b""
         item = self._queue.get()

@@ -1,7 +1,7 @@
 """The frames and blocks of a zstd stream (RFC 8878), cut apart without decompressing them.
 
-A block holds 128 KiB of plain bytes at most, but may take only four: whoever decompresses a stream as it comes can be made
-to hold 4 GiB for one read. Block by block it is 128 KiB. No compression library here.
+A block holds 128 KiB of plain bytes at most, but may take only four: whoever decompresses a stream as it comes can be
+made to hold 4 GiB for one read. Block by block it is 128 KiB. No compression library here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Source:
         return not self._buffer
 
     def take(self, size: int) -> bytes:
-        """Raises EOFError if there is less."""
+        """Raise EOFError if there is less."""
         data = self._buffer[self._at : self._at + size]
         self._at += len(data)
         while len(data) < size:
@@ -44,7 +44,7 @@ class _Source:
 
 
 def frames(stream: BinaryIO) -> Iterator[Iterator[bytes]]:
-    """The frames of a stream, each as its parts; all parts of one must be read before the next is asked for.
+    """Yield the frames of a stream, each as its parts; all parts of one must be read before the next is asked for.
 
     Skippable frames are left out. Raises EOFError for a stream that ends within a frame, ValueError for anything else.
     """
@@ -63,7 +63,7 @@ def frames(stream: BinaryIO) -> Iterator[Iterator[bytes]]:
 
 
 def _parts(magic: bytes, source: _Source) -> Iterator[bytes]:
-    """The header, each block, the checksum."""
+    """Yield the header, each block, the checksum."""
     descriptor = source.take(1)
     flags = descriptor[0]
     is_single, has_checksum = flags >> 5 & 1, flags >> 2 & 1

@@ -32,7 +32,7 @@ _KINDS = {
 
 
 def diff_upper(upper: Path) -> list[Change]:
-    """The changes in `upper`, sorted; names of one inode become hardlinks to the first. Raises BuildError.
+    """Return the changes in `upper`, sorted; names of one inode become hardlinks to the first. Raises BuildError.
 
     The changes open their files below `upper`, which must stay until they are packed.
     """
@@ -61,7 +61,7 @@ def diff_upper(upper: Path) -> list[Change]:
 
 
 def linked_changes(found: list[tuple[Entry, tuple[int, int] | None]], directories: Directories) -> list[Change]:
-    """Sorted entries, each with its inode if it has several names, as changes that read below `directories`."""
+    """Return sorted entries, each with its inode if it has several names, as changes that read below `directories`."""
     first: dict[tuple[int, int], Entry] = {}
     changes = []
     for entry, inode in found:
@@ -76,7 +76,7 @@ def linked_changes(found: list[tuple[Entry, tuple[int, int] | None]], directorie
 
 
 def _list(directories: Directories, path: str) -> list[tuple[Entry, tuple[int, int] | None]]:
-    """The entries of one directory, with the inode of those that have more than one name."""
+    """Return the entries of one directory, with the inode of those that have more than one name."""
     fd = directories.descriptor(path)
     prefix = "" if path == ROOT else f"{path}/"
     result = []
@@ -92,7 +92,7 @@ def _list(directories: Directories, path: str) -> list[tuple[Entry, tuple[int, i
 
 
 def inode_of(entry: Entry, st: os.stat_result) -> tuple[int, int] | None:
-    """The inode of what has more names than one, else None. Raises BuildError for a name that is too long."""
+    """Return the inode of what has more names than one, else None. Raises BuildError for a name that is too long."""
     if len(host_name(entry.path)) > MAX_PATH_BYTES:
         raise BuildError(
             f'the path "{entry.path[:60]}…" of {len(entry.path)} characters is too long for a layer',
@@ -102,7 +102,7 @@ def inode_of(entry: Entry, st: os.stat_result) -> tuple[int, int] | None:
 
 
 def read_entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
-    """What is called `name` in the open directory `parent`; None for what a layer cannot have."""
+    """Return what is called `name` in the open directory `parent`; None for what a layer cannot have."""
     kind = _KINDS.get(stat.S_IFMT(st.st_mode))
     if kind is None:
         return _device_of_socket(path, st, parent, name)
@@ -129,12 +129,12 @@ def read_entry(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry
 
 
 def _attributes(parent: int, name: bytes) -> dict[str, bytes]:
-    """Through /proc, as there is no call for attributes relative to a directory, and opening a device may do things."""
+    """Read through /proc: no call reads attributes relative to a directory, and opening a device may do things."""
     return xattrs.read_all(b"/proc/self/fd/%d/%b" % (parent, name))
 
 
 def _device_of_socket(path: str, st: os.stat_result, parent: int, name: bytes) -> Entry | None:
-    """The device node that a socket stands for; of another nothing is left when its process is gone."""
+    """Return the device node that a socket stands for; of another nothing is left when its process is gone."""
     found = xattrs.socket_device(_attributes(parent, name))
     if found is None:
         return None
@@ -145,7 +145,7 @@ def _device_of_socket(path: str, st: os.stat_result, parent: int, name: bytes) -
 
 
 def _with_attributes(entry: Entry, found: dict[str, bytes]) -> Entry:
-    """`entry` with its attributes, and with what tiffin itself noted in some of them."""
+    """Return `entry` with its attributes, and with what tiffin itself noted in some of them."""
     uid, gid = xattrs.owner(found, entry.kind) or (entry.uid, entry.gid)
     is_opaque = entry.kind == "dir" and found.get(xattrs.OVERLAY_OPAQUE) == b"y"
     entry = entry._replace(uid=uid, gid=gid, xattrs=xattrs.from_tree(found, entry.kind), opaque=is_opaque)

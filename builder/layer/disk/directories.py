@@ -43,7 +43,7 @@ class Directories:
             os.close(root)
 
     def descriptor(self, path: str) -> int:
-        """The directory `path` ("." for the root), open for reading; valid while two others are asked for."""
+        """Return the directory `path` ("." for the root), open for reading; valid while two others are asked for."""
         if path in ("", ROOT):
             return self._root
         known = self._open.pop(path, None)
@@ -64,7 +64,7 @@ class Directories:
 
     @contextlib.contextmanager
     def reopened(self, path: str) -> Iterator[int]:
-        """The directory `path` by a descriptor of its own for the block. Safe to call from several threads."""
+        """Yield the directory `path` by a descriptor of its own for the block. Safe to call from several threads."""
         with self._lock:
             fd = os.dup(self.descriptor(path))
         try:
@@ -99,10 +99,10 @@ class Directories:
 
 
 def host_name(name: str) -> bytes:
-    """A name of the image as the kernel takes it, whatever this process's locale."""
+    """Return a name of the image as the kernel takes it, whatever this process's locale."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def image_name(name: bytes) -> str:
-    """The reverse of `host_name`."""
+    """Return the reverse of `host_name`."""
     return name.decode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
 """Several layers as one plain directory, for machines where none can be mounted over another.
 
-A layer is unpacked beside the root, without what it hides, and then moved in: a rename for each directory or file that is
-new, nothing is copied twice. Law: the root is then what an overlay of the layers shows.
+A layer is unpacked beside the root, without what it hides, and then moved in: a rename for each directory or file that
+is new, nothing is copied twice. Law: the root is then what an overlay of the layers shows.
 
 Nothing runs in the root meanwhile. Its links lead nowhere: only paths whose every parent is a directory are used.
 """
@@ -97,7 +97,7 @@ def _move(name: bytes, source: int, target: int, *, is_directory: bool) -> None:
 
 
 def _take_over(st: os.stat_result, source: int, target: int) -> None:
-    """Owner, mode, attributes and times of a directory that was merged."""
+    """Take over owner, mode, attributes and times of a directory that was merged."""
     os.fchown(target, st.st_uid, st.st_gid)
     os.fchmod(target, stat.S_IMODE(st.st_mode))
     new, old = (xattrs.read_all(b"/proc/self/fd/%d/." % fd) for fd in (source, target))

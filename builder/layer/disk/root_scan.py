@@ -65,7 +65,9 @@ def drop_unused(found: Scan, made: Iterable[str]) -> None:
 
 
 def diff_scans(root: Path, before: Scan, after: Scan, *, owner: tuple[int, int] = (0, 0)) -> list[Change]:
-    """The changes between two scans of `root`, sorted. They open their files below it, which must stay meanwhile.
+    """Return the changes between two scans of `root`, sorted.
+
+    They open their files below it, which must stay meanwhile.
 
     What belongs to `owner`, the uid and gid that stood for root, is root's in the layer.
     """

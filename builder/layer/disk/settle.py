@@ -20,7 +20,10 @@ from tiffin.cache.foundation.files import disk_error
 
 
 def settle(upper: Path, made: Reduced) -> None:
-    """Make an overlay's upper directory hold what is left of its changes; raises StoreError. No process is left in it."""
+    """Make an overlay's upper directory hold what is left of its changes; raises StoreError.
+
+    No process is left in it.
+    """
     try:
         with Directories(upper) as directories:
             touched = {path.rpartition("/")[0] for path in made.whiteouts}

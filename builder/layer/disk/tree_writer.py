@@ -147,7 +147,7 @@ class TreeWriter:
                 self._special(entry, name, parent)
 
     def _special(self, entry: Entry, name: bytes, parent: int) -> None:
-        """A device or fifo. Where the kernel makes no devices (user namespaces), a socket stands for it."""
+        """Make a device or fifo. Where the kernel makes no devices (user namespaces), a socket stands for it."""
         kind = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[entry.kind]
         try:
             os.mknod(name, kind | 0o600, os.makedev(entry.major, entry.minor), dir_fd=parent)
@@ -179,7 +179,7 @@ class TreeWriter:
         return True
 
     def _file_for_device(self, entry: Entry, name: bytes, parent: int) -> None:
-        """An empty file for a device node: without a user namespace sockets take no attribute."""
+        """Make an empty file for a device node: without a user namespace sockets take no attribute."""
         fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
         try:
             device = device_text(Device(entry.kind, entry.major, entry.minor, entry.mode))
@@ -233,7 +233,7 @@ class TreeWriter:
             self._directories.forget(path)
 
     def _complete(self, fd: int, entry: Entry, *, path: str | None = None) -> None:
-        """Owner, then mode, then attributes, then time: each may undo what comes after it.
+        """Set owner, then mode, then attributes, then time: each may undo what comes after it.
 
         `path` names the inode where the descriptor is an O_PATH one, which most calls refuse.
         """
@@ -283,7 +283,7 @@ def _fill(fd: int, entry: Entry, content: ByteReader | None) -> None:
 
 
 def _keep_owner(target: int | str | bytes, entry: Entry) -> None:
-    """The id map has no such id: keep it beside the inode."""
+    """Keep an owner that the id map does not have beside the inode."""
     with contextlib.suppress(OSError):  # a file system without attributes, and a user without CAP_SETFCAP
         if entry.kind in ("symlink", "fifo"):
             record = link_record(entry.uid, entry.gid)

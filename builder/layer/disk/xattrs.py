@@ -52,7 +52,7 @@ def is_opaque(directory: bytes) -> bool:
 
 
 def read_all(path: bytes) -> dict[str, bytes]:
-    """Every attribute of the inode at `path`, a link there not followed; none where there can be none."""
+    """Return every attribute of the inode at `path`, a link there not followed; none where there can be none."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError as exc:
@@ -71,7 +71,10 @@ def read_all(path: bytes) -> dict[str, bytes]:
 
 
 def from_tree(found: Mapping[str, bytes], kind: str) -> Attributes:
-    """What of an inode's attributes belongs in a layer, sorted. An overlay inside escapes its own; that is undone."""
+    """Return what of an inode's attributes belongs in a layer, sorted.
+
+    An overlay inside escapes its own; that is undone.
+    """
     result = {}
     for name, value in found.items():
         if name == CAPABILITY and not takes_user_attributes(kind):
@@ -84,7 +87,7 @@ def from_tree(found: Mapping[str, bytes], kind: str) -> Attributes:
 
 
 def from_layer(found: Mapping[str, bytes]) -> Attributes:
-    """What of a tar entry's attributes may be put on a tree, sorted."""
+    """Return what of a tar entry's attributes may be put on a tree, sorted."""
     return tuple(
         sorted(
             (name, _without_root_id(value) if name == CAPABILITY else value)
@@ -95,19 +98,19 @@ def from_layer(found: Mapping[str, bytes]) -> Attributes:
 
 
 def owner(found: Mapping[str, bytes], kind: str) -> tuple[int, int] | None:
-    """The owner kept beside an inode; None if there is none, or none that makes sense."""
+    """Return the owner kept beside an inode; None if there is none, or none that makes sense."""
     if takes_user_attributes(kind):
         return parse_owner(found.get(OWNER, b""))
     return parse_link_record(found.get(CAPABILITY, b""))
 
 
 def device(found: Mapping[str, bytes]) -> Device | None:
-    """The device an empty file stands for; None if it is a file, or the attribute makes no sense."""
+    """Return the device an empty file stands for; None if it is a file, or the attribute makes no sense."""
     return parse_device(found.get(DEVICE, b""))
 
 
 def socket_device(found: Mapping[str, bytes]) -> tuple[Device, tuple[int, int] | None] | None:
-    """The device a socket stands for, and its owner where one is kept beside it; None if it is a socket."""
+    """Return the device a socket stands for, and its owner where one is kept beside it; None if it is a socket."""
     return parse_device_record(found.get(CAPABILITY, b""))
 
 
@@ -117,7 +120,7 @@ def takes_user_attributes(kind: str) -> bool:
 
 
 def _without_root_id(value: bytes) -> bytes:
-    """A v3 capability names a root only this machine has; layers carry v2."""
+    """Turn a v3 capability, which names a root that only this machine has, into v2, which layers carry."""
     if len(value) == _CAP_V3_BYTES:
         magic = struct.unpack_from("<I", value)[0]
         if magic & _CAP_MASK == _CAP_V3:
@@ -130,7 +133,7 @@ _ACL_OWNER, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 0x01, 0x04, 0x10, 0x20
 
 
 def agreeing(attributes: Attributes, mode: int) -> Attributes:
-    """`attributes` with an access list as chmod(2) to `mode` leaves it."""
+    """Return `attributes` with an access list as chmod(2) to `mode` leaves it."""
     known = dict(attributes)
     value = known.get(ACCESS_LIST)
     if value is None:
@@ -143,7 +146,9 @@ def agreeing(attributes: Attributes, mode: int) -> Attributes:
 
 
 def handed_on(directory: Attributes, kind: str, mode: int) -> tuple[int, Attributes]:
-    """The mode and the access lists of what is made with `mode` in a directory with these attributes, as acl(5) has it."""
+    """Return the mode and the access lists of what is made with `mode` in a directory with these attributes, as acl(5)
+    has it.
+    """
     value = dict(directory).get(DEFAULT_LIST)
     if value is None or kind == "symlink":
         return mode, ()

@@ -12,7 +12,7 @@ _AGAIN = "fetch it again"
 
 
 def number(data: bytes) -> int:
-    """An octal field, or GNU's base 256 when the first bit is set (then it may be negative)."""
+    """Return an octal field, or GNU's base 256 when the first bit is set (then it may be negative)."""
     if data[0] & 0x80:
         value = int.from_bytes(bytes([data[0] & 0x7F]) + data[1:], "big")
         return value - (1 << (8 * len(data) - 1)) if data[0] & 0x40 else value
@@ -28,21 +28,21 @@ def number(data: bytes) -> int:
 
 
 def decimal(data: bytes) -> int:
-    """A PAX number: digits only."""
+    """Return a PAX number: digits only."""
     if not data.isdigit() or len(data) > MAX_DECIMAL_DIGITS:
         raise CorruptError("a layer's tar has a malformed PAX number", remedy=_AGAIN)
     return int(data)
 
 
 def seconds_to_ns(seconds: int) -> int:
-    """A header's time in nanoseconds."""
+    """Return a header's time in nanoseconds."""
     if abs(seconds) > MAX_SECONDS:
         raise CorruptError("a layer's tar has a time out of range", remedy=_AGAIN)
     return seconds * NANOSECONDS
 
 
 def pax_time(data: bytes) -> int:
-    """PAX seconds with a fraction, in nanoseconds; finer digits are cut."""
+    """Return the nanoseconds of PAX seconds with a fraction; finer digits are cut."""
     negative = data.startswith(b"-")
     seconds, _, fraction = data[negative:].partition(b".")
     if not seconds.isdigit() or len(seconds) > MAX_DECIMAL_DIGITS or (fraction and not fraction.isdigit()):
@@ -52,7 +52,9 @@ def pax_time(data: bytes) -> int:
 
 
 def pax_records(data: bytes) -> dict[str, bytes]:
-    """PAX records: `LENGTH KEY=VALUE` and a newline, the length counting all of it. The last of equal keys counts."""
+    """Parse PAX records: `LENGTH KEY=VALUE` and a newline, the length counting all of it. The last of equal keys
+    counts.
+    """
     result: dict[str, bytes] = {}
     sparse_map: list[bytes] = []  # version 0.0 repeats its keys, one pair for each part
     position = 0
@@ -75,12 +77,12 @@ def pax_records(data: bytes) -> dict[str, bytes]:
 
 
 def cstring(data: bytes) -> bytes:
-    """What stands before the first NUL."""
+    """Return what stands before the first NUL."""
     return data.split(b"\0", 1)[0]
 
 
 def text(data: bytes) -> str:
-    """Bytes of a name as text; what is not UTF-8 becomes surrogates."""
+    """Return bytes of a name as text; what is not UTF-8 becomes surrogates."""
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -68,7 +68,7 @@ class _Source:
         self.position = 0
 
     def some(self, size: int) -> bytes:
-        """Between one byte and `size`; none at the end."""
+        """Return between one byte and `size`; none at the end."""
         if self._at >= len(self._buffer):
             self._buffer, self._at = self._stream.read(max(READ_BYTES, min(size, 1 << 20))), 0
         data = self._buffer[self._at : self._at + size]
@@ -77,7 +77,7 @@ class _Source:
         return data
 
     def take(self, size: int) -> bytes:
-        """Exactly `size` bytes; raises CorruptError if there are not so many."""
+        """Return exactly `size` bytes; raises CorruptError if there are not so many."""
         data = self.some(size)
         while len(data) < size:
             more = self.some(size - len(data))
@@ -132,7 +132,7 @@ class _Content(io.RawIOBase):
 
 
 def read_layer(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
-    """The entries of an uncompressed layer tar, in its order, with content for files; opaque markers apart.
+    """Return the entries of an uncompressed layer tar, in its order, with content for files; opaque markers apart.
 
     Whiteouts come as entries of kind "whiteout". Raises CorruptError for damage, ImageError for hostile names. The
     stream is read to its end. Content must be read before the next entry is asked for; `read(n)` may give less.
@@ -141,7 +141,10 @@ def read_layer(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None] | Opa
 
 
 def read_members(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO | None]]:
-    """The members of an uncompressed tar that is not a layer: names of whiteouts are names. Else as `read_layer`."""
+    """Yield the members of an uncompressed tar that is not a layer: names of whiteouts are names.
+
+    Else as `read_layer`.
+    """
     for item in _Reader(_Source(stream), whiteouts=False).entries():
         assert not isinstance(item, Opaque)
         yield item
@@ -179,7 +182,7 @@ class _Reader:
         source.drain()
 
     def _extension(self, kind: bytes, size: int) -> None:
-        """A header that speaks of the next entry, or (g) of all that follow."""
+        """Take a header that speaks of the next entry, or (g) of all that follow."""
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise CorruptError(f"a layer's tar has a header of {size} bytes", remedy=_HOSTILE)
         data = self._source.take(size)
@@ -227,7 +230,7 @@ class _Reader:
     def _content(
         self, entry: Entry, block: bytes, kind: bytes, records: dict[str, bytes]
     ) -> tuple[Entry, _Content, io.RawIOBase]:
-        """The entry with its true size and offset, what lies in the tar, and what the file holds."""
+        """Return the entry with its true size and offset, what lies in the tar, and what the file holds."""
         source, stored = self._source, entry.size
         if kind != b"S" and not records:
             content = _Content(source, stored)
@@ -255,7 +258,7 @@ def _check(block: bytes) -> None:
 
 
 def _entry(block: bytes, kind: str, records: dict[str, bytes], pending: _Pending) -> Entry:
-    """The entry as the headers say; the path not yet checked."""
+    """Return the entry as the headers say; the path not yet checked."""
     raw, mode, uid, gid, size, mtime, _, flag, link, magic, _, _, major, minor, prefix, tail = _HEADER.unpack(block)
     name = _name(raw, prefix, magic, tail, records, pending)
     if not kind:
@@ -336,7 +339,9 @@ def _whiteout(parent: str, hidden: str) -> tuple[Entry, BinaryIO | None] | None:
 
 
 def clean_path(name: str) -> str:
-    """A member name as a path of the image; absolute is taken as relative, `..`, NUL and what is too long refused."""
+    """Return a member name as a path of the image; absolute is taken as relative, `..`, NUL and what is too long
+    refused.
+    """
     path = name[:-1] if name.endswith("/") else name
     if path.startswith(("/", "./")) or "//" in path or "/./" in path or path in ("", ".") or path.endswith(("/.", "/")):
         path = "/".join(part for part in path.split("/") if part not in ("", "."))

@@ -19,7 +19,7 @@ Parts = list[tuple[int, int]]  # offset in the file, length; in order
 def header_parts(
     kind: bytes, block: bytes, records: dict[str, bytes], take: Callable[[int], bytes]
 ) -> tuple[Parts, int] | None:
-    """The parts and full size of a file whose map stands in its headers; None for any other file."""
+    """Return the parts and full size of a file whose map stands in its headers; None for any other file."""
     if "GNU.sparse.map" in records:
         numbers = [decimal(item) for item in records["GNU.sparse.map"].split(b",") if item]
         size = decimal(records.get("GNU.sparse.size", b"0"))
@@ -39,7 +39,9 @@ def header_parts(
 
 
 def data_parts(records: dict[str, bytes], take: Callable[[int], bytes]) -> tuple[Parts, int, int] | None:
-    """PAX 1.0: the parts, the full size, and the bytes the map took where it stands before the content; else None."""
+    """Return, for PAX 1.0, the parts, the full size, and the bytes of a map that stands before the content; else
+    None.
+    """
     if records.get("GNU.sparse.major") != b"1":
         return None
     size = decimal(records.get("GNU.sparse.realsize", b"0"))

@@ -22,7 +22,7 @@ _NO_CHECKSUM = b" " * 8
 
 
 def header(entry: Entry, name: str) -> bytes:
-    """The header blocks of `entry` under the member name `name` (a directory's ends in a slash)."""
+    """Return the header blocks of `entry` under the member name `name` (a directory's ends in a slash)."""
     raw_name, raw_link = name.encode("utf-8", "surrogateescape"), entry.link.encode("utf-8", "surrogateescape")
     size = entry.size if entry.kind == "file" else 0
     seconds, nanoseconds = divmod(entry.mtime_ns, NANOSECONDS)
@@ -50,12 +50,12 @@ def header(entry: Entry, name: str) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """The zeros that fill the last block of `size` bytes."""
+    """Return the zeros that fill the last block of `size` bytes."""
     return bytes(-size % BLOCK_BYTES)
 
 
 def record(key: bytes, value: bytes) -> bytes:
-    """A PAX record: its own length in decimal, a space, key=value, newline."""
+    """Return a PAX record: its own length in decimal, a space, key=value, newline."""
     body = b" " + key + b"=" + value + b"\n"
     length = len(body)
     while len(text := b"%d" % (len(b"%d" % length) + len(body))) + len(body) != length:
@@ -98,7 +98,7 @@ def _pax_header(name: bytes, records: bytes) -> bytes:
 
 
 def _ustar(entry: Entry, name: bytes, prefix: bytes, size: int, seconds: int, link: bytes) -> bytes:
-    """One header block; what does not fit is cut or zero, a PAX record has it then."""
+    """Return one header block; what does not fit is cut or zero, a PAX record has it then."""
     return _summed(
         name,
         _octal(entry.mode),
@@ -131,7 +131,7 @@ def _summed(
     minor: bytes,
     prefix: bytes,
 ) -> bytes:
-    """A block of these fields with its checksum."""
+    """Return a block of these fields with its checksum."""
     block = _USTAR.pack(
         name, mode, uid, gid, size, mtime, _NO_CHECKSUM, kind, link, b"ustar\00000", b"", b"", major, minor, prefix
     )

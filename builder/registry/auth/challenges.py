@@ -23,8 +23,9 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Read `Bearer realm="…",service="…", Basic realm="…"`, also of several headers joined by commas; what is unreadable is
-    left out."""
+    """Read `Bearer realm="…",service="…", Basic realm="…"`, also of several headers joined by commas; what is
+    unreadable is left out.
+    """
     header = header[:MAX_HEADER_CHARACTERS]
     found: list[tuple[str, dict[str, str]]] = []
     position = 0

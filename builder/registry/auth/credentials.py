@@ -30,7 +30,7 @@ class Credentials:
 
 
 def decode_entry(entry: Mapping[str, object]) -> Credentials | None:
-    """One of `auths`; None for one without credentials. Raises ValueError for one that cannot be read."""
+    """Return one of `auths`; None for one without credentials. Raises ValueError for one that cannot be read."""
     token = entry.get("identitytoken")
     if isinstance(token, str) and token:
         return Credentials(identity_token=token)
@@ -52,7 +52,7 @@ def decode_entry(entry: Mapping[str, object]) -> Credentials | None:
 
 
 def registry_of(text: str) -> str:
-    """The registry that login and logout mean: HOST[:PORT] of what people write, URLs too. Raises UsageError."""
+    """Return the registry that login and logout mean: HOST[:PORT] of what people write, URLs too. Raises UsageError."""
     host = text.strip().rpartition("://")[2].split("/", 1)[0].lower()
     if not host or any(char.isspace() or char in "@?#%\\" for char in host):
         raise UsageError(f'"{text.rpartition("@")[2]}" is not a valid registry', remedy="write HOST or HOST:PORT")
@@ -60,18 +60,18 @@ def registry_of(text: str) -> str:
 
 
 def exact_keys(registry: str) -> tuple[str, ...]:
-    """The names of a registry in files and for helpers; the first is the one to write."""
+    """Return the names of a registry in files and for helpers; the first is the one to write."""
     return (HUB_AUTH_KEY, *HUB_NAMES) if registry == HUB else (registry,)
 
 
 def scoped_keys(registry: str, repository: str) -> list[str]:
-    """Names of parts of a registry that hold a repository, the narrowest first (containers-auth.json(5))."""
+    """Return names of parts of a registry that hold a repository, the narrowest first (containers-auth.json(5))."""
     parts = repository.split("/") if repository else []
     return [f"{registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1)]
 
 
 def host_of(key: str) -> str | None:
-    """The registry that a key means by another name: `https://HOST/v1/`, `HOST/v2`; None for a part of one."""
+    """Return the registry that a key means by another name: `https://HOST/v1/`, `HOST/v2`; None for a part of one."""
     scheme, _, rest = key.rpartition("://")
     host, _, path = rest.partition("/")
     if not scheme and path.strip("/") not in API_PATHS:

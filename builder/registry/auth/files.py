@@ -1,7 +1,7 @@
 """Who we are to a registry: the files where docker's and podman's clients keep credentials, and the helpers they name.
 
-Nothing here stops what needs no credentials: what cannot be read or asked is noted as a problem, for the case that a registry
-refuses us.
+Nothing here stops what needs no credentials: what cannot be read or asked is noted as a problem, for the case that a
+registry refuses us.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class AuthFile:
         self._known: dict[str, object] | None = None
 
     def find(self, registry: str, repository: str) -> Credentials | None:
-        """For the narrowest part of a registry that is named here: by an entry of its own, a helper, or any name of it."""
+        """Return credentials for the narrowest part of a registry that is named here: by its own entry, a helper, or
+        another name.
+        """
         for key in scoped_keys(registry, repository):
             found = self._entry(key)
             if found is not None:
@@ -52,7 +54,9 @@ class AuthFile:
         return next((found for key in (*keys, *others) if (found := self._entry(key)) is not None), None)
 
     def helper_for(self, registry: str) -> tuple[str, str]:
-        """The helper that keeps a registry's credentials, "" for none (also where the file says so), and the key to ask for."""
+        """Return the helper that keeps a registry's credentials, "" for none (also where the file says so), and the key
+        to ask for.
+        """
         named = self._member("credHelpers")
         for key in exact_keys(registry):
             if key in named:
@@ -93,7 +97,9 @@ class AuthFile:
 
 class DockerConfig:
     """All that say who we are: `$DOCKER_AUTH_CONFIG`, `$REGISTRY_AUTH_FILE`, docker's config.json (in $DOCKER_CONFIG or
-    ~/.docker), podman's auth.json, in this order. `login` writes config.json. `problems` tells what could not be used."""
+    ~/.docker), podman's auth.json, in this order. `login` writes config.json. `problems` tells what could not be
+    used.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._search_path = environ.get("PATH", "")
@@ -106,11 +112,11 @@ class DockerConfig:
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> DockerConfig:
-        """What this environment names; nothing is read before it is asked for."""
+        """Return what this environment names; nothing is read before it is asked for."""
         return cls(environ)
 
     def credentials_for(self, registry: str, repository: str = "") -> Credentials | None:
-        """What is known for a repository; None to go anonymous."""
+        """Return what is known for a repository; None to go anonymous."""
         with self._lock:
             asked = (registry, repository)
             if asked not in self._answers:
@@ -119,8 +125,10 @@ class DockerConfig:
             return self._answers[asked]
 
     def save(self, registry: str, credentials: Credentials) -> str:
-        """Keep credentials, in the helper if one is named; returns where. Raises UsageError for a config.json that is damaged,
-        StoreError, UnauthorizedError."""
+        """Keep credentials, in the helper if one is named; returns where.
+
+        Raises UsageError for a config.json that is damaged, StoreError, UnauthorizedError.
+        """
         document, helper, key = self._to_write(registry)
         if helper:
             secret = {"ServerURL": key, "Username": credentials.username, "Secret": credentials.password}
@@ -142,7 +150,7 @@ class DockerConfig:
         return True
 
     def _to_write(self, registry: str) -> tuple[dict[str, object], str, str]:
-        """config.json, and the helper and key of a registry there."""
+        """Return config.json, and the helper and key of a registry there."""
         try:
             document = _read_file(self._path)
         except ValueError as exc:
@@ -150,14 +158,16 @@ class DockerConfig:
         return document, *AuthFile(str(self._path), lambda: document, self._search_path, []).helper_for(registry)
 
     def _write(self, document: dict[str, object], auths: dict[str, object]) -> None:
-        """A link stays one: what it leads to is replaced."""
+        """Replace what a link leads to, not the link."""
         path = Path(os.path.realpath(self._path))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(path, json.dumps({**document, "auths": auths}, indent="\t").encode() + b"\n")
 
     def _sources(self, environ: Mapping[str, str]) -> list[tuple[str, Read]]:
-        """What is looked through, in order. In GitLab's jobs the variable is the runner's, and a login in the job counts more, as
-        docker has it."""
+        """Return what is looked through, in order.
+
+        In GitLab's jobs the variable is the runner's, and a login in the job counts more, as docker has it.
+        """
         variable, named = environ.get("DOCKER_AUTH_CONFIG", ""), environ.get("REGISTRY_AUTH_FILE", "")
         home, runtime = environ.get("HOME", ""), environ.get("XDG_RUNTIME_DIR", "")
         given = [("DOCKER_AUTH_CONFIG", lambda: _parse(variable.encode()))] if variable else []
@@ -179,7 +189,7 @@ def _reader(path: Path) -> Read:
 
 
 def _read_file(path: Path) -> dict[str, object]:
-    """A document of JSON; a file that is missing, or empty, holds nothing. Raises ValueError."""
+    """Return a document of JSON; a file that is missing, or empty, holds nothing. Raises ValueError."""
     try:
         with path.open("rb") as stream:
             return _parse(stream.read(MAX_CONFIG_BYTES + 1))
@@ -203,7 +213,7 @@ def _parse(data: bytes) -> dict[str, object]:
 
 
 def _without(document: Mapping[str, object], registry: str) -> dict[str, object]:
-    """The entries of other registries, and of parts of this one."""
+    """Return the entries of other registries, and of parts of this one."""
     auths = document.get("auths")
     keys = exact_keys(registry)
     entries = auths if isinstance(auths, dict) else {}

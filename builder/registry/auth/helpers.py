@@ -17,7 +17,7 @@ _NOTHING = ("not found", "credentials not found", "no credentials")  # in what a
 
 
 def get(helper: str, key: str, search_path: str) -> Credentials | None:
-    """What a helper has for a registry; None if that is nothing. Raises UnauthorizedError."""
+    """Return what a helper has for a registry; None if that is nothing. Raises UnauthorizedError."""
     answer = run(helper, "get", key, search_path)
     if answer is None:
         return None

@@ -1,4 +1,6 @@
-"""What authorizes a request to one registry: Basic, or tokens that its token service gives (distribution's token spec)."""
+"""What authorizes a request to one registry: Basic, or tokens that its token service gives (distribution's token
+spec).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Tokens:
         return f"{problems[0]}: mend that, or {log_in}" if problems and self._given is None else log_in
 
     def authorization(self, scope: str) -> str:
-        """The header for `scope`; "" to go without. Raises RegistryError, Unreachable."""
+        """Return the header for `scope`; "" to go without. Raises RegistryError, Unreachable."""
         with self._lock:
             challenge = self._challenge
             asking = self._asking.setdefault(scope, threading.Lock())
@@ -82,7 +84,9 @@ class Tokens:
         return f"Bearer {token}"
 
     def challenged(self, header: str, scope: str, refused: str) -> str:
-        """Another header for `scope` after `refused` was answered 401 with this WWW-Authenticate; "" where there is none."""
+        """Return another header for `scope` after `refused` was answered 401 with this WWW-Authenticate; "" where there
+        is none.
+        """
         challenges = parse_challenges(header)
         challenge = self._best(challenges)
         if challenge is None:
@@ -101,7 +105,9 @@ class Tokens:
         return authorization if authorization != refused else ""
 
     def _best(self, challenges: tuple[Challenge, ...]) -> Challenge | None:
-        """A token service that may be asked, then Basic; a token service that may not, where there is nothing else."""
+        """Return a token service that may be asked, then Basic; a token service that may not, where there is nothing
+        else.
+        """
         bearers = [challenge for challenge in challenges if challenge.scheme == "bearer"]
         for challenge in bearers:
             try:
@@ -121,7 +127,7 @@ class Tokens:
     # -- the token service -------------------------------------------------------------------------------------------
 
     def _check_realm(self, challenge: Challenge) -> str:
-        """The address of the token service, if credentials may go there."""
+        """Return the address of the token service, if credentials may go there."""
         realm = challenge.parameters.get("realm", "")
         parts = split(realm) if realm else None
         if parts is None or parts.scheme not in ("http", "https"):
@@ -130,7 +136,7 @@ class Tokens:
         return realm
 
     def _ask(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> tuple[str, float]:
-        """A token and how long it lasts: GET with Basic, or POST with a refresh token."""
+        """Return a token and how long it lasts: GET with Basic, or POST with a refresh token."""
         realm = self._check_realm(challenge)
         query = [("service", challenge.parameters.get("service", ""))]
         query += [("scope", item) for item in (scope or challenge.parameters.get("scope", "")).split(" ") if item]
@@ -152,7 +158,9 @@ class Tokens:
         return self._token_of(data)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """The answer, after redirects; credentials stay with their origin, or go to the https of the same host."""
+        """Return the answer, after redirects; credentials stay with their origin, or go to the https of the same
+        host.
+        """
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send("GET", url, headers, None)
             if response.status_code not in REDIRECTS or "Location" not in response.headers:

@@ -24,12 +24,12 @@ _Instruction = tuple[int, int, str | None, str | None]  # code, k, labels to go 
 
 
 def argument(number: int, *, high: bool = False) -> int:
-    """The offset of a word of argument `number` (from 0) on a little-endian machine."""
+    """Return the offset of a word of argument `number` (from 0) on a little-endian machine."""
     return ARGUMENTS + 8 * number + (4 if high else 0)
 
 
 def errno_action(number: int) -> int:
-    """The action that refuses a call with `errno`; 0 makes it a success that did nothing."""
+    """Return the action that refuses a call with `errno`; 0 makes it a success that did nothing."""
     return RET_ERRNO | number & RET_DATA
 
 
@@ -48,7 +48,7 @@ class Program:
         self._labels[name] = len(self._code)
 
     def fresh_label(self) -> str:
-        """A name for a label that no other has."""
+        """Return a name for a label that no other has."""
         self._fresh += 1
         return f" {self._fresh}"
 
@@ -67,11 +67,11 @@ class Program:
         self._code.append((_EQUAL, value & _WORD, then, otherwise))
 
     def if_greater(self, value: int, then: str | None = None, otherwise: str | None = None) -> None:
-        """Unsigned."""
+        """Jump where the accumulator, unsigned, is greater."""
         self._code.append((_GREATER, value & _WORD, then, otherwise))
 
     def if_greater_equal(self, value: int, then: str | None = None, otherwise: str | None = None) -> None:
-        """Unsigned."""
+        """Jump where the accumulator, unsigned, is greater or equal."""
         self._code.append((_GREATER_EQUAL, value & _WORD, then, otherwise))
 
     def if_any_bit(self, bits: int, then: str | None = None, otherwise: str | None = None) -> None:
@@ -99,7 +99,10 @@ class Program:
         self._search(pairs[middle:], default)
 
     def assemble(self) -> bytes:
-        """The filter as an array of struct sock_filter. ValueError: a label is missing or behind, or it is too long."""
+        """Return the filter as an array of struct sock_filter.
+
+        ValueError: a label is missing or behind, or it is too long.
+        """
         for _, _, *targets in self._code:
             for target in targets:
                 if target is not None and target not in self._labels:
@@ -115,7 +118,7 @@ class Program:
         return bytes(result)
 
     def _layout(self) -> tuple[list[int], list[tuple[bool, bool]]]:
-        """Where each instruction comes to lie, and which targets of it are too far; grown until it fits."""
+        """Return where each instruction comes to lie, and which targets of it are too far; grown until it fits."""
         far = [(False, False)] * len(self._code)
         while True:
             places = [0]

@@ -83,7 +83,7 @@ def be_command(
 
 
 def failure(exc: SetupError) -> dict[str, object]:
-    """What is told of a sandbox that could not be made."""
+    """Return what is told of a sandbox that could not be made."""
     where = f" ({exc.error.filename})" if exc.error.filename else ""
     reason = exc.error.strerror or str(exc.error)
     return {"error": exc.step + where, "reason": reason, "errno": exc.error.errno or 0}
@@ -105,7 +105,7 @@ def make_root(spec: _Spec) -> None:
 
 
 def leave_to_child(spec: _Spec, owners: supervisor.Channel | None) -> None:
-    """Be the init of a command that a child becomes, as --init asks for: returns in the child only."""
+    """Act as the init of a command that a child becomes, as --init asks for: returns in the child only."""
     everything = signal.valid_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, everything)
     command = os.fork()
@@ -148,7 +148,7 @@ def reap_all(command: int) -> int | None:
 
 
 def take_streams(spec: _Spec, fds: list[int]) -> None:
-    """Have them as standard streams, and as the controlling terminal where they are one."""
+    """Make them the standard streams, and the controlling terminal where they are one."""
     for number, fd in enumerate(fds[:FIRST_UNUSED]):
         give_stream(spec, fd)
         os.dup2(fd, number)
@@ -159,7 +159,9 @@ def take_streams(spec: _Spec, fds: list[int]) -> None:
 
 
 def give_stream(spec: _Spec, fd: int) -> None:
-    """Let a user other than root open a stream by name (/dev/stderr): its pipes and its terminal are all made for it."""
+    """Let a user other than root open a stream by name (/dev/stderr): its pipes and its terminal are all made for
+    it.
+    """
     if spec["uid"] and (spec["tty"] or stat.S_ISFIFO(os.fstat(fd).st_mode)):
         with contextlib.suppress(OSError):  # an id that is not in the map
             os.fchown(fd, spec["uid"], -1)
@@ -182,7 +184,7 @@ def report(fd: int, **message: object) -> None:
 
 
 def keep_only_standard(error_writer: int) -> None:
-    """Everything but 0, 1, 2 closes when the command starts."""
+    """Close everything but 0, 1, 2 when the command starts."""
     try:
         kernel.close_on_exec(FIRST_UNUSED)
         return
@@ -196,7 +198,7 @@ def keep_only_standard(error_writer: int) -> None:
 
 
 def set_limits(ulimits: list[list[Any]]) -> None:
-    """Many open files by default; then what was asked for: name, soft and hard limit, -1 for none."""
+    """Allow many open files, then set what was asked for: name, soft and hard limit, -1 for none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = NOFILE_SOFT_LIMIT if hard == resource.RLIM_INFINITY else min(hard, NOFILE_SOFT_LIMIT)
     if soft < wanted:
@@ -225,7 +227,7 @@ def go_to_directory(spec: _Spec) -> None:
 
 
 def become_user(spec: _Spec) -> None:
-    """Groups, bounding set, ids: in the order in which each is still allowed. What is permitted stays for now."""
+    """Set groups, bounding set, ids, in the order in which each is still allowed. What is permitted stays for now."""
     keep = frozenset(spec["capabilities"])
     uid, gid, groups = spec["uid"], spec["gid"], spec["groups"]
     with step(f"become user {uid}:{gid}"):
@@ -241,7 +243,10 @@ def become_user(spec: _Spec) -> None:
 
 
 def drop_privileges(spec: _Spec) -> None:
-    """Capabilities and the seccomp filter. Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes after it."""
+    """Set capabilities and the seccomp filter.
+
+    Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes after it.
+    """
     keep = frozenset(spec["capabilities"]) if spec["uid"] == 0 else frozenset()
     program = binascii.a2b_base64(spec["seccomp"])
     with step("drop capabilities"):
@@ -268,7 +273,7 @@ def where_possible(spec: _Spec) -> contextlib.AbstractContextManager[None]:
 
 
 def execute(spec: _Spec, error_writer: int) -> None:
-    """execve by absolute path, the name looked up in the PATH of the run's own environment."""
+    """Execute by absolute path, the name looked up in the PATH of the run's own environment."""
     argv, name = spec["argv"], spec["argv"][0]
     env = {key: value for key, _, value in (item.partition("=") for item in spec["env"])}
     denied = False

@@ -1,8 +1,8 @@
 """Around a command in a new sandbox: its runner and its init. Runs in a forked child and stands alone.
 
-The init is process 1 of a pid namespace, so that everything in it ends with it; the command has a namespace below that one,
-as process 1, and does not see who answers for it. Nothing is imported once there is a command (an import would load
-code of the image).
+The init is process 1 of a pid namespace, so that everything in it ends with it; the command has a namespace below that
+one, as process 1, and does not see who answers for it. Nothing is imported once there is a command (an import would
+load code of the image).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
 
 
 def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
-    """Be the runner of one sandbox: make namespaces, start its init, pass signals on. Never returns."""
+    """Run one sandbox: make namespaces, start its init, pass signals on. Never returns."""
     if spec["own_pids"]:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     else:  # lives on when its parent dies, as it has to end what the command started
@@ -89,7 +89,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
 
 
 def make_namespaces(spec: _Spec) -> None:
-    """New namespaces, as far as the tier has them; those that only make things neater may be refused."""
+    """Make namespaces, as far as the tier has them; those that only make things neater may be refused."""
     if spec["emulated"]:
         with step("make a user namespace of one id"):
             if spec["keeps_id"]:
@@ -161,7 +161,10 @@ def report(reply: Socket, **message: object) -> None:
 
 
 def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
-    """Start the command, answer for it, pass signals on, and tell how it ended. Process 1 of what is around its processes."""
+    """Start the command, answer for it, pass signals on, and tell how it ended.
+
+    Process 1 of what is around its processes.
+    """
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
     if spec["keeps_id"]:

@@ -15,7 +15,7 @@ __all__ = ["AF_UNIX", "SOL_SOCKET", "SO_PEERCRED", "Socket", "pair", "receive", 
 
 
 def pair() -> tuple[Socket, Socket]:
-    """Two ends of a line of messages (AF_UNIX, SOCK_SEQPACKET), closed when another program is executed."""
+    """Return two ends of a line of messages (AF_UNIX, SOCK_SEQPACKET), closed when another program is executed."""
     return _pair(AF_UNIX, SOCK_SEQPACKET)
 
 
@@ -25,7 +25,9 @@ def send(line: Socket, data: bytes, fds: Sequence[int]) -> None:
 
 
 def receive(line: Socket, size_bytes: int, max_fds: int) -> tuple[bytes, list[int]]:
-    """The next message, b"" at the end of the line, and the descriptors that came with it, which the caller closes."""
+    """Return the next message, b"" at the end of the line, and the descriptors that came with it, which the caller
+    closes.
+    """
     data, ancillary, _, _ = line.recvmsg(size_bytes, CMSG_SPACE(max_fds * array.array("i").itemsize), MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for _, _, raw in ancillary:

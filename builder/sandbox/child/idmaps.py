@@ -11,19 +11,19 @@ Extent = tuple[int, int, int]  # inside, outside, count
 
 
 def own_extents(path: str) -> tuple[Extent, ...]:
-    """The rows of a map in /proc."""
+    """Return the rows of a map in /proc."""
     with open(path, encoding="utf-8") as file:
         rows = [line.split() for line in file]
     return tuple((int(row[0]), int(row[1]), int(row[2])) for row in rows)
 
 
 def own_limits() -> tuple[int, int]:
-    """The first uid and the first gid that this process's own namespace lacks."""
+    """Return the first uid and the first gid that this process's own namespace lacks."""
     return first_missing(own_extents("/proc/self/uid_map")), first_missing(own_extents("/proc/self/gid_map"))
 
 
 def first_missing(extents: Iterable[Extent]) -> int:
-    """The first id a map does not hold."""
+    """Return the first id a map does not hold."""
     limit = 0
     for inside, _, count in sorted(extents):
         if inside > limit:
@@ -33,7 +33,7 @@ def first_missing(extents: Iterable[Extent]) -> int:
 
 
 def become_root_of_sandbox() -> None:
-    """In a process of a sandbox, all of whose files are the namespace's root's."""
+    """Become, in a process of a sandbox, the namespace's root, whose all its files are."""
     if os.geteuid() != 0:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)

@@ -54,7 +54,7 @@ CAPABILITIES = (
 
 
 def _call(number: int, what: str, *arguments: object) -> int:
-    """A raw system call. Every argument is widened: the C function is variadic and would cut them to 32 bits."""
+    """Make a raw system call. Every argument is widened: the C function is variadic and would cut them to 32 bits."""
     widened = [
         ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_long(argument or 0)  # type: ignore[arg-type]  # an int or None
         for argument in arguments
@@ -73,7 +73,7 @@ def _check(result: int, what: str) -> None:
 
 
 def set_file_system_ids(uid: int, gid: int) -> None:
-    """Whose files the calling thread opens; root takes the ids of others and comes back."""
+    """Set whose files the calling thread opens; root takes the ids of others and comes back."""
     LIBC.setfsuid(ctypes.c_uint(0))  # else the second could not be set
     LIBC.setfsgid(ctypes.c_uint(gid))
     LIBC.setfsuid(ctypes.c_uint(uid))
@@ -93,7 +93,7 @@ def prctl(option: int, argument: int = 0, second: int = 0) -> None:
 
 
 def set_name(name: bytes) -> None:
-    """What ps calls this process; 15 bytes of it."""
+    """Set what ps calls this process; 15 bytes of it."""
     buffer = ctypes.create_string_buffer(name)
     prctl(PR_SET_NAME, ctypes.addressof(buffer))
 
@@ -117,7 +117,7 @@ def pivot_root(new: bytes, old: bytes) -> None:
 
 
 def new_filesystem(kind: str, options: list[tuple[str, str | None]], attributes: int) -> int:
-    """A detached mount of a new file system; options without a value are flags. The caller closes it."""
+    """Return a detached mount of a new file system; options without a value are flags. The caller closes it."""
     fs_fd = _call(_FSOPEN, f"fsopen {kind}", kind.encode(), FSOPEN_CLOEXEC)
     try:
         for key, value in options:
@@ -131,13 +131,15 @@ def new_filesystem(kind: str, options: list[tuple[str, str | None]], attributes:
 
 
 def clone_tree(path: str, *, recursive: bool, directory_fd: int = AT_FDCWD) -> int:
-    """A detached copy of the mount at `path`. The caller closes it."""
+    """Return a detached copy of the mount at `path`. The caller closes it."""
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     return _call(_OPEN_TREE, f"bind {path}", directory_fd, os.fsencode(path), flags)
 
 
 def clone_descriptor(descriptor: int) -> int:
-    """A detached copy of the mount at what `descriptor` (O_PATH) is: that file or directory and what is below."""
+    """Return a detached copy of the mount at what `descriptor` (O_PATH) is: that file or directory and what is
+    below.
+    """
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH
     return _call(_OPEN_TREE, "bind", descriptor, b"", flags)
 
@@ -150,7 +152,9 @@ def set_attributes(mount_fd: int, attributes: int, *, recursive: bool) -> None:
 
 
 def make_slave(mount_fd: int) -> None:
-    """Let mounts made where a detached mount and those below it were copied from appear in it, and none the other way."""
+    """Let mounts made where a detached mount and those below it were copied from appear in it, and none the other
+    way.
+    """
     struct_mount_attr = struct.pack("<QQQQ", 0, 0, MS_SLAVE, 0)
     flags = AT_EMPTY_PATH | AT_RECURSIVE
     _call(_MOUNT_SETATTR, "mount_setattr", mount_fd, b"", flags, struct_mount_attr, len(struct_mount_attr))
@@ -163,14 +167,14 @@ def attach(mount_fd: int, target_fd: int, what: str) -> None:
 
 
 def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) -> int:
-    """openat2 that treats `root_fd` as the root: no symlink, ".." or magic link leads out."""
+    """Open by openat2 with `root_fd` as the root: no symlink, ".." or magic link leads out."""
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if follow else RESOLVE_NO_SYMLINKS)
     how = struct.pack("<QQQ", flags | os.O_CLOEXEC, 0, resolve)
     return _call(_OPENAT2, path, root_fd, os.fsencode(path), how, len(how))
 
 
 def copy_descriptor(pidfd: int, descriptor: int) -> int:
-    """A copy of another process's descriptor, closed when this one executes; the caller closes it."""
+    """Return a copy of another process's descriptor, closed when this one executes; the caller closes it."""
     return _call(_PIDFD_GETFD, "pidfd_getfd", pidfd, descriptor, 0)
 
 
@@ -228,7 +232,8 @@ def set_capabilities(keep: frozenset[str]) -> None:
 
 
 def install_filter(program: bytes, flags: int = 0) -> int:
-    """Put this thread, and what it starts, under a seccomp filter (struct sock_filter as tiffin.builder.sandbox.child.bpf assembles).
+    """Put this thread, and what it starts, under a seccomp filter (struct sock_filter as
+    tiffin.builder.sandbox.child.bpf assembles).
 
     Needs CAP_SYS_ADMIN or no_new_privs. Returns the listener, which the caller closes, with
     SECCOMP_FILTER_NEW_LISTENER; else 0. OSError: EBUSY where a listener is above already, EINVAL for an unknown flag.

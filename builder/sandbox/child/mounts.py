@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def is_directory(item: _Item) -> bool:
-    """What the mount point has to be."""
+    """Return what the mount point has to be."""
     if item["kind"] == "bind":
         return os.path.isdir(f"{item['host_path']}/{item['source']}" if item["source"] else item["host_path"])
     return bool(item["kind"] == "tmpfs" or (item["kind"] == "layers" and item["is_directory"]))
 
 
 def make(item: _Item, scratch: str) -> int:
-    """The mount `item` describes."""
+    """Return the mount `item` describes."""
     match item["kind"]:
         case "bind":
             mount_fd = _bind(item)
@@ -61,7 +61,7 @@ def _bind(item: _Item) -> int:
 
 
 def _layers(item: _Item, scratch: str) -> int:
-    """An overlay of the layers; `source` below its root, links followed inside."""
+    """Return an overlay of the layers; `source` below its root, links followed inside."""
     place = _place(scratch)
     empty = f"{place}/empty"
     os.mkdir(empty, 0o755)
@@ -83,7 +83,7 @@ def _layers(item: _Item, scratch: str) -> int:
 
 
 def _secret(item: _Item, scratch: str) -> int:
-    """One file in memory."""
+    """Return one file in memory."""
     options: list[tuple[str, str | None]] = [("mode", "0700"), ("size", str(max(1 << 16, 2 * len(item["data"]))))]
     attributes = kernel.ATTR_NOSUID | kernel.ATTR_NODEV
     root = _attach(kernel.new_filesystem("tmpfs", options, attributes), f"{_place(scratch)}/root")
@@ -100,7 +100,7 @@ def _secret(item: _Item, scratch: str) -> int:
 
 
 def _place(scratch: str) -> str:
-    """A new directory for one mount."""
+    """Return a new directory for one mount."""
     place = f"{scratch}/mount-{os.urandom(4).hex()}"
     os.mkdir(place, 0o700)
     return place

@@ -35,7 +35,7 @@ def kill_descendants(reaped: set[int]) -> None:
 
 
 def remove_loaders(tracers: set[int]) -> None:
-    """What PRoot before 5.2 leaves in /tmp when it is killed."""
+    """Remove what PRoot before 5.2 leaves in /tmp when it is killed."""
     for name in os.listdir(LOADERS) if os.path.isdir(LOADERS) else ():
         first, _, rest = name.partition("-")
         pid = rest.partition("-")[0]
@@ -74,7 +74,7 @@ def has_children(reaped: set[int]) -> bool:
 
 
 def descendants(ancestor: int) -> list[tuple[int, int]]:
-    """Every process below `ancestor` with its process group."""
+    """Return every process below `ancestor` with its process group."""
     parents = _by_parent()
     result: list[tuple[int, int]] = []
     pending = [ancestor]
@@ -86,7 +86,7 @@ def descendants(ancestor: int) -> list[tuple[int, int]]:
 
 
 def _by_parent() -> dict[int, list[tuple[int, int]]]:
-    """The children of each process."""
+    """Return the children of each process."""
     parents: dict[int, list[tuple[int, int]]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():

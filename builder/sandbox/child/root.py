@@ -85,7 +85,7 @@ def enter_root(spec: _Spec) -> None:
 
 
 def make_scaffold(path: str, stubs: list[_Spec]) -> None:
-    """The lowest layer: every mount point the run needs, so that making them leaves no trace in the upper."""
+    """Make the lowest layer: every mount point the run needs, so that making them leaves no trace in the upper."""
     for folder in ("", "/dev", "/proc", "/sys", "/etc"):
         os.mkdir(f"{path}{folder}", 0o755)
     for name in ("hosts", "resolv.conf"):
@@ -102,7 +102,7 @@ def make_scaffold(path: str, stubs: list[_Spec]) -> None:
 
 
 def mount_copy(spec: _Spec, root: str) -> None:
-    """A root that is on disk as a whole."""
+    """Mount a root that is on disk as a whole."""
     with step("mount the root"):
         mount_fd = kernel.clone_tree(spec["root_dir"], recursive=False)
         if spec["read_only_root"]:
@@ -114,7 +114,7 @@ def mount_copy(spec: _Spec, root: str) -> None:
 
 
 def mount_overlay(spec: _Spec, root: str) -> None:
-    """The layers, top first, over the scaffold; fsconfig takes hundreds, mount(2) one page of text."""
+    """Mount the layers, top first, over the scaffold; fsconfig takes hundreds, mount(2) one page of text."""
     lowers = [*reversed(spec["lower_dirs"]), f"{spec['scratch_dir']}/scaffold"]
     options: list[tuple[str, str | None]] = [("source", "tiffin"), ("userxattr", None)]
     options += [("lowerdir+", lower) for lower in lowers]
@@ -150,7 +150,7 @@ def mount_overlay_old(spec: _Spec, lowers: list[str], root: str, attributes: int
 
 
 def open_target(root_fd: int, path: str, *, follow: bool) -> int:
-    """The place to mount on, as an O_PATH descriptor below the root."""
+    """Return the place to mount on, as an O_PATH descriptor below the root."""
     return root_path.open_in_root(root_fd, path, os.O_PATH, follow=follow)
 
 
@@ -179,7 +179,7 @@ def mount_item(root_fd: int, item: _Spec, scratch: str, made: int | None) -> Non
 
 
 def make_target(root_fd: int, path: str, is_directory: bool) -> None:
-    """A mount point below another mount or in /dev; everywhere else the scaffold has it already."""
+    """Make a mount point below another mount or in /dev; everywhere else the scaffold has it already."""
     parts = path.split("/")
     for count in range(1, len(parts) + 1):
         try:
@@ -197,7 +197,7 @@ def make_target(root_fd: int, path: str, is_directory: bool) -> None:
 
 
 def mount_dev(spec: _Spec, root_fd: int) -> None:
-    """A fresh /dev; the image's own is covered, never touched."""
+    """Mount a fresh /dev; the image's own is covered, never touched."""
     plain = kernel.ATTR_NOSUID | kernel.ATTR_NOEXEC
     put(
         root_fd,
@@ -231,7 +231,7 @@ def mount_dev(spec: _Spec, root_fd: int) -> None:
 
 
 def mount_proc(root_fd: int, *, fresh: bool, unmasked: bool) -> None:
-    """A fresh proc, or where there is no pid namespace, as the machine masks its own: that one, recursively."""
+    """Mount a fresh proc, or where there is no pid namespace, as the machine masks its own: that one, recursively."""
     attributes = kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
     if fresh:
         mount_fd = kernel.new_filesystem("proc", [], attributes)
@@ -265,7 +265,10 @@ def mask(root_fd: int, path: str) -> None:
 
 
 def mount_sys(spec: _Spec, root_fd: int) -> None:
-    """/sys read-only: a fresh one with an own network namespace, else the machine's. Missing is no failure."""
+    """Mount /sys read-only: a fresh one with an own network namespace, else the machine's.
+
+    A missing one is not an error.
+    """
     attributes = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
     with contextlib.suppress(OSError):
         try:
@@ -282,7 +285,7 @@ def mount_sys(spec: _Spec, root_fd: int) -> None:
 
 
 def change_root(root_fd: int) -> None:
-    """pivot_root; where a profile refuses it, move the mount to / and chroot."""
+    """Change the root by pivot_root; where a profile refuses it, move the mount to / and chroot."""
     os.fchdir(root_fd)
     os.close(root_fd)
     try:

@@ -17,7 +17,10 @@ _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) -> int:
-    """Open `path` as if `root_fd` were the root: no symlink, ".." or magic link leads out. `flags` has O_PATH or O_DIRECTORY."""
+    """Open `path` as if `root_fd` were the root: no symlink, ".." or magic link leads out.
+
+    `flags` has O_PATH or O_DIRECTORY.
+    """
     try:
         return kernel.open_in_root(root_fd, path, flags, follow=follow)
     except OSError as exc:
@@ -27,7 +30,7 @@ def open_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) ->
 
 
 def walk_in_root(root_fd: int, path: str, flags: int, *, follow: bool = True) -> int:
-    """The same step by step. What a magic link is said to lead to is taken for a path inside."""
+    """Open the same step by step. What a magic link is said to lead to is taken for a path inside."""
     way = [os.dup(root_fd)]  # the directories from the root to here, so that ".." is never asked of the kernel
     try:
         pending = path.split("/")[::-1]

@@ -13,7 +13,7 @@ X32_BIT = 0x40000000  # set in the number of a call of the x32 ABI, which shares
 
 
 def numbered(text: str) -> dict[str, int]:
-    """A table from runs of names: `NUMBER:` and the names from that number on."""
+    """Return a table from runs of names: `NUMBER:` and the names from that number on."""
     table: dict[str, int] = {}
     number = 0
     for word in text.split():

@@ -24,7 +24,7 @@ _Chain = tuple[tuple[tuple[Condition, ...], int, tuple[int, ...]], ...]  # condi
 
 
 def build_filter(profile: Profile) -> bytes:
-    """The filter as struct sock_filter; ValueError if the kernel would find it too long."""
+    """Return the filter as struct sock_filter; ValueError if the kernel would find it too long."""
     return _Builder(profile).build()
 
 
@@ -59,7 +59,7 @@ class _Builder:
         return _label(action)
 
     def _ranges(self, abis: list[Abi]) -> list[tuple[int, str]]:
-        """The first number of each range and where it goes, over all numbers; x32 lies above x86-64."""
+        """Return the first number of each range and where it goes, over all numbers; x32 lies above x86-64."""
         ranges: list[tuple[int, str]] = []
         for bit in (0, X32_BIT):
             abi = next((abi for abi in abis if abi.bit == bit), None)

@@ -41,7 +41,8 @@ class Filter:
 
 
 def filter_for(choice: str, capabilities: Sequence[str], kept: Path) -> Filter:
-    """The filter of `choice`: "" or "builtin", "unconfined", or the path of a profile; filters are kept below `kept`.
+    """Return the filter of `choice`: "" or "builtin", "unconfined", or the path of a profile; filters are kept below
+    `kept`.
 
     Raises UsageError for a profile that is none, SandboxError on a machine whose system calls are not known.
     """
@@ -93,7 +94,7 @@ def _compile(data: bytes, path: str, capabilities: Sequence[str], release: str, 
 
 
 def _keep(kept: Path, digest: str, made: Filter) -> None:
-    """Best effort: a filter that was not kept is made again."""
+    """Try to keep a filter; one that was not kept is made again."""
     with contextlib.suppress(OSError, StoreError):
         kept.mkdir(mode=0o700, exist_ok=True)
         names = os.listdir(kept)

@@ -78,7 +78,7 @@ class Situation:
 
 
 def read_profile(data: bytes, situation: Situation, name: str) -> Profile:
-    """The profile `data`, called `name` in errors. UsageError: what is wrong, and where."""
+    """Return the profile `data`, called `name` in errors. UsageError: what is wrong, and where."""
     try:
         document = json.loads(data)
     except ValueError as exc:
@@ -111,7 +111,7 @@ class _Reader:
         return value
 
     def get(self, item: Mapping[str, Any], key: str, kind: type[_T], default: _T | None, place: str = "") -> _T:
-        """A member of one type; without a default it has to be there. null is as if it were not."""
+        """Return a member of one type; without a default it has to be there. null is as if it were not."""
         value = item.get(key)
         where = f"{place}.{key}" if place else key
         if value is None:
@@ -135,7 +135,7 @@ class _Reader:
         return value
 
     def action(self, item: Mapping[str, Any], key: str, errno_key: str, place: str) -> int:
-        """An action with its errno, EPERM where none is given."""
+        """Return an action with its errno, EPERM where none is given."""
         name = self.get(item, key, str, None, place)
         where = f"{place}.{key}".lstrip(".")
         if name == "SCMP_ACT_NOTIFY":
@@ -147,7 +147,9 @@ class _Reader:
         return action | number if action in WITH_ERRNO else action
 
     def abis(self, top: Mapping[str, Any], situation: Situation) -> tuple[str, ...]:
-        """The native ABI, and what `architectures` names or `archMap` has beside it; names unknown here cannot occur."""
+        """Return the native ABI, and what `architectures` names or `archMap` has beside it; names unknown here cannot
+        occur.
+        """
         native = NATIVE[situation.machine]
         others: list[str] = list(self.texts(top, "architectures"))
         for number, entry in enumerate(self.get(top, "archMap", list, [])):
@@ -158,7 +160,7 @@ class _Reader:
         return tuple(dict.fromkeys((native, *(name for name in others if name in ABIS))))
 
     def flags(self, top: Mapping[str, Any]) -> int:
-        """Without the member: speculation is as elsewhere, as runc has it."""
+        """Return the flags; without the member, speculation is as elsewhere, as runc has it."""
         if top.get("flags") is None:
             return SECCOMP_FILTER_SPEC_ALLOW
         result = 0
@@ -169,7 +171,9 @@ class _Reader:
         return result
 
     def rules(self, entry: object, place: str, situation: Situation) -> list[Rule]:
-        """One member of `syscalls`: no rule when it is not for this situation, several when its conditions are an or."""
+        """Return one member of `syscalls`: no rule when it is not for this situation, several when its conditions are
+        an or.
+        """
         item = self.mapping(entry, place)
         names = [*self.texts(item, "names", place), self.get(item, "name", str, "", place)]
         action = self.action(item, "action", "errnoRet", place)
@@ -201,7 +205,7 @@ class _Reader:
         )
 
     def applies(self, item: Mapping[str, Any], place: str, situation: Situation) -> bool:
-        """Docker: every condition of `includes` must hold, and none of `excludes`."""
+        """Whether Docker's rule holds: every condition of `includes`, and none of `excludes`."""
         include, exclude = (self.mapping(item.get(key) or {}, f"{place}.{key}") for key in ("includes", "excludes"))
         machine = DOCKER_NAMES[situation.machine]
         wanted = True

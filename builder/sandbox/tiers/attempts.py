@@ -1,4 +1,6 @@
-"""Trying out what a machine allows, in forked children (there is no way back from a namespace), and what to say where it fails."""
+"""Trying out what a machine allows, in forked children (there is no way back from a namespace), and what to say where
+it fails.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tiffin.cache.foundation.files import remove_tree
 
 
 def in_child(attempt: Callable[[str], str], directory: Path) -> tuple[str | None, str]:
-    """Run `attempt` on a new directory in a child; return what it found, or None with message and remedy on two lines."""
+    """Run `attempt` on a new directory in a child; return what it found, or None with message and remedy on two
+    lines.
+    """
     place = tempfile.mkdtemp(prefix="probe-", dir=directory)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()

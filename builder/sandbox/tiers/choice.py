@@ -25,7 +25,9 @@ def best(reports: Sequence[TierReport]) -> TierReport:
 
 
 def choose(forced: str | None, directory: Path) -> Isolation:
-    """Return the best tier that works, or one that runs nothing; raises SandboxError for a forced one that does not work."""
+    """Return the best tier that works, or one that runs nothing; raises SandboxError for a forced one that does not
+    work.
+    """
     if forced is not None:
         return _forced(forced, directory)
     refused, remedy = [], ""

@@ -1,4 +1,5 @@
-"""Root of a container, without a namespace of its own: a command is put into its root by chroot, where nothing is mounted.
+"""Root of a container, without a namespace of its own: a command is put into its root by chroot, where nothing is
+mounted.
 
 Files stand in for /proc, /sys and, where nodes cannot be made, for those in /dev.
 """
@@ -131,7 +132,9 @@ def _make_device(path: str, major: int, minor: int) -> bool:
 
 
 def _make_device_files(folder: str) -> None:
-    """Make what a supervisor answers for in the place of nodes (tiffin.builder.sandbox.child.emulation.device_files)."""
+    """Make what a supervisor answers for in the place of nodes
+    (tiffin.builder.sandbox.child.emulation.device_files).
+    """
     for name in (*DEVICES, "stdin"):
         path = f"{folder}/{name}"
         if name == "tty" or os.path.lexists(path):

@@ -1,4 +1,6 @@
-"""A user namespace with a range of ids: owners are the kernel's, and those beyond the range are emulated where they are met."""
+"""A user namespace with a range of ids: owners are the kernel's, and those beyond the range are emulated where they are
+met.
+"""
 
 from __future__ import annotations
 

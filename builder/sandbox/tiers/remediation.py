@@ -17,7 +17,10 @@ POD_PROFILE = """securityContext:            # of the container; tiffin then run
   seccompProfile:
     type: Localhost           # allowed by the Pod Security Standard "restricted"
     localhostProfile: tiffin.json   # the runtime's default, and: {calls}"""
-CALLS = "unshare clone setns mount umount2 pivot_root open_tree move_mount fsopen fsconfig fsmount mount_setattr sethostname"
+CALLS = (
+    "unshare clone setns mount umount2 pivot_root open_tree move_mount fsopen fsconfig fsmount mount_setattr"
+    " sethostname"
+)
 POD_USERS = """spec:
   hostUsers: false            # and for a fresh /proc, in the container's securityContext:
   # procMount: Unmasked"""

@@ -1,4 +1,6 @@
-"""A user namespace with the one id that every process may map: all owners are emulated by a supervisor of system calls."""
+"""A user namespace with the one id that every process may map: all owners are emulated by a supervisor of system
+calls.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A shared cache in a directory (a mounted volume, a folder that CI keeps): records/HH/HEX, blobs/ALGORITHM/HEX, tmp.
 
-Files get their name last, by a rename from tmp, which is safe on NFS too: any number of builders on any machines read and
-write at once, and nobody sees half a file. What a killed one leaves in tmp goes a day later.
+Files get their name last, by a rename from tmp, which is safe on NFS too: any number of builders on any machines read
+and write at once, and nobody sees half a file. What a killed one leaves in tmp goes a day later.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DirectoryStore:
         return rows
 
     def names(self) -> list[str]:
-        """Of every row."""
+        """Return the name of every row."""
         return [path.name for path in (self._path / "records").glob("*/*")]
 
     def write(self, rows: Mapping[str, bytes]) -> None:
@@ -130,7 +130,9 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _folder(self, path: Path) -> Iterator[int]:
-        """A directory of the cache, made if it is missing; a link that another builder put in its place is refused."""
+        """Open a directory of the cache, made if it is missing; a link that another builder put in its place is
+        refused.
+        """
         self._path.mkdir(parents=True, exist_ok=True)
         fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -145,7 +147,9 @@ class DirectoryStore:
             os.close(fd)
 
     def _remove(self, folders: Sequence[str], seconds: float) -> None:
-        """What was neither written nor found in use for so long; what others removed meanwhile is gone as well."""
+        """Remove what was neither written nor found in use for so long; what others removed meanwhile is gone as
+        well.
+        """
         limit = time.time() - seconds
         for folder in folders:
             if not (self._path / folder).is_dir():
@@ -158,7 +162,7 @@ class DirectoryStore:
 
 
 def _open(path: Path) -> BinaryIO:
-    """A file to read; a fifo in its place would be waited for. Raises OSError."""
+    """Return a file to read; a fifo in its place would be waited for. Raises OSError."""
     stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
     if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         return cast(BinaryIO, stream)

@@ -1,4 +1,5 @@
-"""A shared cache behind plain HTTP: GET, HEAD and PUT below one address, rows in ac/, blobs in cas/ (as Bazel's caches have it).
+"""A shared cache behind plain HTTP: GET, HEAD and PUT below one address, rows in ac/, blobs in cas/ (as Bazel's caches
+have it).
 
 nginx with WebDAV, bazel-remote (without its check of ac/), Apache, an artifact store: anything that keeps what was PUT.
 """
@@ -50,8 +51,9 @@ class HttpStore:
         )
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """One request for the rows of the very same question if it was asked before by a builder that stored the answer;
-        those it lacks by one request each, many at a time."""
+        """Return one request for the rows of the very same question if it was asked before by a builder that stored the
+        answer; those it lacks by one request each, many at a time.
+        """
         return read_rows(names, self._row)
 
     def write(self, rows: Mapping[str, bytes]) -> None:
@@ -74,7 +76,7 @@ class HttpStore:
         return self.open(_blob_path(ref))
 
     def open(self, path: str) -> BinaryIO | None:
-        """What is at a path below the address, as a stream; None if there is nothing."""
+        """Return what is at a path below the address, as a stream; None if there is nothing."""
         response = self._send("GET", path)
         if response.status_code == 404:
             read_out(response)
@@ -104,7 +106,10 @@ class HttpStore:
         read_out(self._send("PUT", path, body))
 
     def _send(self, method: str, path: str, body: bytes | Callable[[], BinaryIO] = b"") -> requests.Response:
-        """One request, and another try where the answer allows that; 404 is an answer. Raises UnavailableError."""
+        """Return one request, and another try where the answer allows that; 404 is an answer.
+
+        Raises UnavailableError.
+        """
         import requests
 
         deadline = time.monotonic() + self._timeout
@@ -153,7 +158,7 @@ class HttpStore:
 
 
 def place_of(url: str) -> str:
-    """An address without user, password and query."""
+    """Return an address without user, password and query."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     if not host:
@@ -173,6 +178,6 @@ def _blob_path(ref: BlobRef) -> str:
 
 
 def _wait(response: requests.Response) -> float:
-    """Seconds to wait before another try."""
+    """Return the seconds to wait before another try."""
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdigit() else RETRY_SECONDS

@@ -1,4 +1,5 @@
-"""Other builders as the first place to fetch a layer from: each layer has one of them that fetches it from the registry for all.
+"""Other builders as the first place to fetch a layer from: each layer has one of them that fetches it from the registry
+for all.
 
 A peer is a `tiffin cache serve`. Rendezvous hashing ranks the peers for each digest, the same way on every builder, so
 that all ask the same peer first; one that fails is not asked again by this process. Bytes are verified by their digest.
@@ -33,7 +34,10 @@ STALL_SECONDS = 10.0  # a peer may itself be waiting for the registry
 
 
 class Peers:
-    """The peers named by `names`: addresses, or dns:NAME[:PORT] for all addresses a name has. `warn` is told of each that fails."""
+    """The peers named by `names`: addresses, or dns:NAME[:PORT] for all addresses a name has.
+
+    `warn` is told of each that fails.
+    """
 
     def __init__(
         self, names: Sequence[str], token: str, warn: Callable[[str], None], trust: Trust | None = None
@@ -87,7 +91,7 @@ class Peers:
 
 
 def ranked(addresses: Sequence[str], digest: Digest) -> list[str]:
-    """The addresses, the one responsible for `digest` first (rendezvous hashing)."""
+    """Return the addresses, the one responsible for `digest` first (rendezvous hashing)."""
     return sorted(
         addresses, key=lambda address: hashlib.sha256(f"{place_of(address)} {digest}".encode()).digest(), reverse=True
     )

@@ -94,7 +94,10 @@ class RedisStore:
         return bool(json.loads(row)["layer"]["size"] > self._max_blob)
 
     def _ask(self, fill: Callable[[Any], object]) -> list[Any]:
-        """One pipeline; raises UnavailableError. What Redis says of itself may hold the address, so it is not told."""
+        """Return one pipeline; raises UnavailableError.
+
+        What Redis says of itself may hold the address, so it is not told.
+        """
         import redis
 
         try:
@@ -114,7 +117,7 @@ class RedisStore:
             raise UnavailableError("the connection failed", remedy="is it running?") from exc
 
     def _connected(self) -> Any:
-        """The client, which holds a pool of connections; a forked child makes its own."""
+        """Return the client, which holds a pool of connections; a forked child makes its own."""
         with self._lock:
             if self._client is None or self._pid != os.getpid():
                 self._client, self._pid = _connect(self._url, self._timeout), os.getpid()
@@ -158,14 +161,14 @@ def _connect(url: str, seconds: float) -> Any:
 
 
 def _without_greeting(client: Any) -> dict[str, Any]:
-    """Options so that nothing is said before the first question: each greeting costs a round trip."""
+    """Return options that skip the greeting before the first request: it costs a round trip."""
     names = inspect.signature(client).parameters
     client_fields = ("driver_info",) if "driver_info" in names else ("lib_name", "lib_version")
     return {"protocol": 2, **dict.fromkeys(client_fields)}
 
 
 def _one_at_a_time(ask: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Sentinel's list of sentinels is reordered while it is walked, which threads must not do at once."""
+    """Lock Sentinel's list of sentinels: it is reordered while it is walked, which threads must not do at once."""
     lock = threading.Lock()
 
     def guarded(name: str) -> Any:

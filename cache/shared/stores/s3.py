@@ -41,7 +41,9 @@ class S3Store:
         self._pid = 0
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """One request where a builder stored the answer to this question, else one for each row, many at a time."""
+        """Return one request where a builder stored the answer to this question, else one for each row, many at a
+        time.
+        """
         return read_rows(names, self._read)
 
     def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
@@ -68,7 +70,7 @@ class S3Store:
         return cast(BinaryIO, MinimumRateReader(body._raw_stream, body.close, self._timeout))
 
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
-        """In parts where it is large, as boto3 does it."""
+        """Write in parts where the blob is large, as boto3 does it."""
         with open_blob() as stream:
             self._try(lambda: self._connected().upload_fileobj(stream, self._bucket, self._prefix + _blob(ref)))
         return True
@@ -81,12 +83,12 @@ class S3Store:
         return data
 
     def _ask(self, method: str, path: str, **more: object) -> Any:
-        """The answer, or None where there is no such object."""
+        """Return the answer, or None where there is no such object."""
         client = self._connected()
         return self._try(lambda: getattr(client, method)(Bucket=self._bucket, Key=self._prefix + path, **more))
 
     def _try(self, act: Callable[[], Any]) -> Any:
-        """Raises UnavailableError; None for what is absent."""
+        """Raise UnavailableError; None for what is absent."""
         import boto3.exceptions
         import botocore.exceptions
 

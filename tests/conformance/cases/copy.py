@@ -307,7 +307,10 @@ COPY --from=src /existingdir /x
         name="run-sees-copy",
         rule="COPY then RUN",
         context="tree",
-        dockerfile="FROM owned\nCOPY sub /existingdir\nRUN cat /existingdir/one /existingdir/file >/out && ls -ln /existingdir | tail -n +2 | awk '{print $1,$3,$4,$9}' >>/out\n",
+        dockerfile=(
+            "FROM owned\nCOPY sub /existingdir\nRUN cat /existingdir/one /existingdir/file >/out && ls -ln "
+            "/existingdir | tail -n +2 | awk '{print $1,$3,$4,$9}' >>/out\n"
+        ),
     ),
     *table(
         "special",

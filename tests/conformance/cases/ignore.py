@@ -127,7 +127,9 @@ CASES = [
         },
         files=FILES
         | {
-            ".dockerignore": "a.txt\ndir\nother/dir\nnode_modules\n!node_modules/m/index.js\nDockerfile\n.dockerignore\n"
+            ".dockerignore": (
+                "a.txt\ndir\nother/dir\nnode_modules\n!node_modules/m/index.js\nDockerfile\n.dockerignore\n"
+            )
         },
     ),
     Case(

@@ -44,7 +44,9 @@ CASES = [
             },
             "unknown-stage": ("from=scr,target=/m true", "(?i)scr"),
             "from-later": {
-                "dockerfile": "FROM base AS first\nRUN --mount=from=later,target=/m true\nFROM base AS later\nFROM first\n",
+                "dockerfile": (
+                    "FROM base AS first\nRUN --mount=from=later,target=/m true\nFROM base AS later\nFROM first\n"
+                ),
                 "error": "(?i)later",
             },
             "mode-is-not-for-it": ("target=/m,mode=0700 true", '(?i)mode not allowed for "bind" type mounts'),
@@ -54,7 +56,10 @@ CASES = [
     *table(
         "access",
         "every spelling of ro and rw with every value; the last one counts",
-        "FROM base\nRUN --mount=target=/m,@@ (echo w >/m/new) 2>/dev/null && echo written >/out || echo refused >/out\n",
+        (
+            "FROM base\nRUN --mount=target=/m,@@ (echo w >/m/new) 2>/dev/null && echo written >/out || echo refused "
+            ">/out\n"
+        ),
         {
             "readonly-false": "source=sub,readonly=false",
             "readonly-true": "source=sub,readonly=true",
@@ -67,7 +72,9 @@ CASES = [
             "readwrite-false": "source=sub,readwrite=False",
             "readwrite-t": "source=sub,readwrite=t",
             "quoted-variable": {
-                "dockerfile": "FROM base\nARG RO=false\nRUN --mount=source=sub,target=/m,ro=$RO touch /m/n && echo w >/out\n"
+                "dockerfile": (
+                    "FROM base\nARG RO=false\nRUN --mount=source=sub,target=/m,ro=$RO touch /m/n && echo w >/out\n"
+                )
             },
             "ro-then-rw": "source=sub,ro,rw",
             "rw-then-ro": "source=sub,rw,ro",
@@ -104,18 +111,40 @@ CASES = [
         "FROM base AS src\nRUN mkdir /seed && echo seed >/seed/file\nFROM base\n@@\n",
         {
             "not-in-the-layer": "RUN --mount=type=cache,target=/c-not-in-the-layer echo x >/c-not-in-the-layer/x",
-            "shared-by-steps": "RUN --mount=type=cache,target=/c-shared-by-steps echo x >/c-shared-by-steps/x\nRUN --mount=type=cache,target=/c-shared-by-steps cat /c-shared-by-steps/x >/out",
-            "by-id": "RUN --mount=type=cache,id=i-by-id,target=/c echo x >/c/x\nRUN --mount=type=cache,id=i-by-id,target=/d cat /d/x >/out",
-            "other-id": "RUN --mount=type=cache,id=a-other-id,target=/c echo x >/c/x\nRUN --mount=type=cache,id=b-other-id,target=/c ls /c >/out",
-            "mode-and-owner": "RUN --mount=type=cache,id=o-mode-and-owner,target=/c,mode=0711,uid=5,gid=6 stat -c '%a %u:%g' /c >/out",
+            "shared-by-steps": (
+                "RUN --mount=type=cache,target=/c-shared-by-steps echo x >/c-shared-by-steps/x\n"
+                "RUN --mount=type=cache,target=/c-shared-by-steps cat /c-shared-by-steps/x >/out"
+            ),
+            "by-id": (
+                "RUN --mount=type=cache,id=i-by-id,target=/c echo x >/c/x\n"
+                "RUN --mount=type=cache,id=i-by-id,target=/d cat /d/x >/out"
+            ),
+            "other-id": (
+                "RUN --mount=type=cache,id=a-other-id,target=/c echo x >/c/x\n"
+                "RUN --mount=type=cache,id=b-other-id,target=/c ls /c >/out"
+            ),
+            "mode-and-owner": (
+                "RUN --mount=type=cache,id=o-mode-and-owner,target=/c,mode=0711,uid=5,gid=6 stat -c '%a %u:%g' /c >/out"
+            ),
             "default-mode": "RUN --mount=type=cache,id=d-default-mode,target=/c stat -c '%a %u:%g' /c >/out",
-            "user-writes": "USER alice\nRUN --mount=type=cache,id=u-user-writes,target=/c,uid=1000 echo x >/c/x && cat /c/x >/tmp/out",
+            "user-writes": (
+                "USER alice\nRUN --mount=type=cache,id=u-user-writes,target=/c,uid=1000 echo x >/c/x && cat /c/x "
+                ">/tmp/out"
+            ),
             "from": "RUN --mount=type=cache,id=f-from,from=src,source=/seed,target=/c cat /c/file >/out",
-            "read-only": "RUN --mount=type=cache,id=r-read-only,target=/c,ro touch /c/x 2>/dev/null || echo refused >/out",
+            "read-only": (
+                "RUN --mount=type=cache,id=r-read-only,target=/c,ro touch /c/x 2>/dev/null || echo refused >/out"
+            ),
             "locked": "RUN --mount=type=cache,id=l-locked,target=/c,sharing=locked echo ok >/out",
             "private": "RUN --mount=type=cache,id=p-private,target=/c,sharing=private echo ok >/out",
-            "nested": "RUN --mount=type=cache,id=n-nested,target=/c --mount=type=cache,id=m-nested,target=/c/d echo x >/c/d/x && ls -R /c >/out",
-            "target-with-content": "RUN mkdir /c && echo base >/c/f\nRUN --mount=type=cache,id=t-target-with-content,target=/c ls /c >/out; echo in >/c/f\nRUN cat /c/f >/out2",
+            "nested": (
+                "RUN --mount=type=cache,id=n-nested,target=/c --mount=type=cache,id=m-nested,target=/c/d echo x "
+                ">/c/d/x && ls -R /c >/out"
+            ),
+            "target-with-content": (
+                "RUN mkdir /c && echo base >/c/f\nRUN --mount=type=cache,id=t-target-with-content,target=/c ls /c "
+                ">/out; echo in >/c/f\nRUN cat /c/f >/out2"
+            ),
             "no-target": ("RUN --mount=type=cache true", "(?i)target"),
             "unknown-sharing": (
                 "RUN --mount=type=cache,target=/c,sharing=sharred true",
@@ -138,7 +167,9 @@ CASES = [
     Case(
         name="tmpfs-size",
         rule="RUN --mount=type=tmpfs,size (test MountTmpfsSize)",
-        dockerfile="FROM base\nRUN --mount=type=tmpfs,target=/t,size=128m df -k /t | tail -1 | awk '{print $2}' >/out\n",
+        dockerfile=(
+            "FROM base\nRUN --mount=type=tmpfs,target=/t,size=128m df -k /t | tail -1 | awk '{print $2}' >/out\n"
+        ),
     ),
     *table(
         "secret",

@@ -62,7 +62,9 @@ CASES = [
             "env": "ENV a=1\nONBUILD ENV b=$a\nFROM parent\nENV a=2",
             "arg": "ARG a=1\nONBUILD RUN echo $a >/a\nFROM parent",
             "workdir": "ONBUILD WORKDIR /w\nFROM parent\nRUN pwd >/p",
-            "twice": "ONBUILD RUN echo x >>/x\nFROM parent AS one\nRUN echo one >>/x\nFROM parent\nCOPY --from=one /x /y",
+            "twice": (
+                "ONBUILD RUN echo x >>/x\nFROM parent AS one\nRUN echo one >>/x\nFROM parent\nCOPY --from=one /x /y"
+            ),
         },
     ),
     Case(

@@ -1,4 +1,6 @@
-"""RUN: command forms, environment, user, directory, what stays in the layer (reference 1.5 RUN; test ideas 2, 10, 46, 57, 58)."""
+"""RUN: command forms, environment, user, directory, what stays in the layer (reference 1.5 RUN; test ideas 2, 10,
+46, 57, 58).
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ CASES = [
             "directory-owner": {"dockerfile": "FROM full\nRUN stat -c '%a %u:%g' . >/tmp/out\n"},
             "path-of-scratch-like": {"dockerfile": 'FROM bare\nRUN ["/bin/sh", "-c", "echo $PATH >/out"]\n'},
             "capabilities": "RUN grep ^Cap /proc/self/status >/out",
-            "capabilities-of-user": "USER alice\nRUN grep -e ^CapPrm -e ^CapEff -e ^CapInh -e ^CapAmb /proc/self/status >/tmp/out",
+            "capabilities-of-user": (
+                "USER alice\nRUN grep -e ^CapPrm -e ^CapEff -e ^CapInh -e ^CapAmb /proc/self/status >/tmp/out"
+            ),
             "descriptors": "RUN ls /proc/self/fd | wc -l >/out",
             "process-number": "RUN echo $$ >/out",
             "devices": "RUN ls /dev | grep -v -e core -e console >/out",

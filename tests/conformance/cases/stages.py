@@ -95,7 +95,10 @@ COPY --from=right /right.txt /
 """,
             "chain": "FROM base AS a\nENV A=1\nFROM a AS b\nENV B=$A\nFROM b AS c\nENV C=$B\nFROM c\nENV D=$C\n",
             "same-name-later-shadows": "FROM base AS one\nENV a=1\nFROM base AS one\nENV b=1\nFROM one\nENV c=1\n",
-            "index-of-several": "FROM base\nRUN echo 0 >/n\nFROM base\nRUN echo 1 >/n\nFROM scratch\nCOPY --from=0 /n /0\nCOPY --from=1 /n /1\n",
+            "index-of-several": (
+                "FROM base\nRUN echo 0 >/n\nFROM base\nRUN echo 1 >/n\nFROM scratch\nCOPY --from=0 /n /0\n"
+                "COPY --from=1 /n /1\n"
+            ),
             "name-of-an-image": "FROM base AS full\nENV own=1\nFROM full\nENV x=1\n",
             "from-itself": ("FROM one AS one\n", r"(?i)one"),
             "later-in-from": (

@@ -211,8 +211,13 @@ CASES = [
             },
             "platform-needs-arg": "ENV r=[$TARGETOS]\n",
             "platform-target": "ARG TARGETPLATFORM\nENV r=$TARGETPLATFORM\n",
-            "platform-target-parts": "ARG TARGETOS TARGETARCH TARGETVARIANT\nENV r=$TARGETOS,$TARGETARCH,[$TARGETVARIANT]\n",
-            "platform-build": "ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT\nENV r=$BUILDPLATFORM,$BUILDOS,$BUILDARCH,[$BUILDVARIANT]\n",
+            "platform-target-parts": (
+                "ARG TARGETOS TARGETARCH TARGETVARIANT\nENV r=$TARGETOS,$TARGETARCH,[$TARGETVARIANT]\n"
+            ),
+            "platform-build": (
+                "ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT\n"
+                "ENV r=$BUILDPLATFORM,$BUILDOS,$BUILDARCH,[$BUILDVARIANT]\n"
+            ),
             "platform-default-shadows": "ARG TARGETARCH=mine\nENV r=$TARGETARCH\n",
             "platform-build-arg": {
                 "put": "ARG TARGETARCH\nENV r=$TARGETARCH\n",

@@ -1,4 +1,6 @@
-"""What Dockerfiles in the wild do and the reference does not tell: odd lines, quotes, unicode, arguments at their limits."""
+"""What Dockerfiles in the wild do and the reference does not tell: odd lines, quotes, unicode, arguments at their
+limits.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +146,9 @@ CASES = [
                 "FROM base\nCOPY --from=0 /x /x\n",
                 "circular dependency|needs to be defined before",
             ),
-            "copy-from-stage-called-as-image": "FROM base AS full\nRUN echo mine >/me\nFROM base\nCOPY --from=full /me /me\n",
+            "copy-from-stage-called-as-image": (
+                "FROM base AS full\nRUN echo mine >/me\nFROM base\nCOPY --from=full /me /me\n"
+            ),
             "quoted-image": 'FROM "base"\nENV a=1\n',
             "braces": "ARG a=ba b=se\nFROM ${a}${b}\n",
             "tabs": "FROM\tbase\tAS\tx\n",
@@ -184,7 +188,9 @@ CASES = [
             "mixed-types": ('CMD ["a", true]', "comprised of strings"),
             "single-quotes-entrypoint": "ENTRYPOINT ['a']",
             "line-in-string-is-shell": 'CMD ["a\\\nb"]',
-            "shell-powershell": 'SHELL ["powershell", "-Command", "$ErrorActionPreference = \'Stop\';"]\nCMD Write-Host $env:x',
+            "shell-powershell": (
+                'SHELL ["powershell", "-Command", "$ErrorActionPreference = \'Stop\';"]\nCMD Write-Host $env:x'
+            ),
             "shell-empty": ("SHELL []\n", "(?i)SHELL requires at least one argument"),
             "shell-twice": 'SHELL ["/bin/sh", "-x", "-c"]\nCMD a\nSHELL ["/bin/ash", "-c"]\nENTRYPOINT b',
         },
@@ -344,7 +350,9 @@ CASES = [
             "link": "COPY --link sub /x/",
             "link-owner": {
                 "put": "COPY --link --chown=3:4 a.txt /x/y",
-                "stance": "a linked layer does not tell of the directories on the way, so that existing ones stay as they are",
+                "stance": (
+                    "a linked layer does not tell of the directories on the way, so that existing ones stay as they are"
+                ),
                 "expect": {"tree_changes": {"/x": "dir 0755 0:0"}},
             },
             "link-to-workdir": "COPY --link a.txt .",
@@ -461,7 +469,9 @@ CASES = [
             "copy-json": {"put": 'ONBUILD COPY ["a.txt", "/x y"]', "context": "tree"},
             "mount": "ONBUILD RUN --mount=type=tmpfs,target=/t ls -d /t >/o",
             "workdir-and-user": "ONBUILD WORKDIR /w/$e\nONBUILD USER 5:6\nONBUILD RUN id -u >/tmp/u; pwd >>/tmp/u",
-            "metadata": 'ONBUILD LABEL l=$e\nONBUILD EXPOSE 80\nONBUILD VOLUME /v\nONBUILD CMD ["x"]\nONBUILD STOPSIGNAL 9',
+            "metadata": (
+                'ONBUILD LABEL l=$e\nONBUILD EXPOSE 80\nONBUILD VOLUME /v\nONBUILD CMD ["x"]\nONBUILD STOPSIGNAL 9'
+            ),
             "shell-then-run": 'ONBUILD SHELL ["/bin/sh", "-ec"]\nONBUILD RUN echo $- >/f',
             "continued": "ONBUILD RUN echo a \\\n  b >/o",
         },

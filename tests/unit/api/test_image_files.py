@@ -13,7 +13,8 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError
 
 LOWER: dict[str, bytes | str | None] = {
-    "etc/motd": "old\n", "etc/gone": "x", "lib": "-> usr/lib", "usr/lib/a": "A", "abs": "-> /etc/motd", "up": "-> ../../etc/motd",
+    "etc/motd": "old\n", "etc/gone": "x", "lib": "-> usr/lib", "usr/lib/a": "A", "abs": "-> /etc/motd",
+    "up": "-> ../../etc/motd",
 }  # fmt: skip
 UPPER: dict[str, bytes | str | None] = {"etc/motd": "new\n", "etc/.wh.gone": b"", "usr/lib/b": "B"}
 

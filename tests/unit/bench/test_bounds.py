@@ -26,7 +26,8 @@ def test_files_of_a_folder_count_together_and_folders_below_it_do_not() -> None:
 
 
 def test_a_folder_below_its_bound_is_told() -> None:
-    assert faults({"a": 84.9, "b": 85.0}, {"a": 85, "b": 85}) == ["a: 84.9 % of its lines are covered, and 85 % have to be"]  # fmt: skip
+    assert faults({"a": 84.9, "b": 85.0},
+        {"a": 85, "b": 85}) == ["a: 84.9 % of its lines are covered, and 85 % have to be"]  # fmt: skip
 
 
 def test_a_folder_without_a_bound_and_a_bound_without_a_folder_are_told() -> None:

@@ -1,4 +1,6 @@
-"""Using and filling a shared cache: it costs time at most, a row is there only with its blob, and a key decides who is believed."""
+"""Using and filling a shared cache: it costs time at most, a row is there only with its blob, and a key decides who
+is believed.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def filled(store: MemoryStore, records: Mapping[Digest, StepRecord], signer: Rec
 class Shared:
     """A SharedCache over a store in memory, with what it said."""
 
-    def __init__(self, store: MemoryStore, *, signer: RecordSigner | None = None, takes: bool = True, required: bool = False) -> None:  # fmt: skip
+    def __init__(self, store: MemoryStore, *, signer: RecordSigner | None = None, takes: bool = True,
+        required: bool = False) -> None:  # fmt: skip
         self.warned: list[str] = []
         self.found: list[Digest] = []
         breaker = CircuitBreaker("the memory cache", 5, self.warned.append, required=required)
@@ -75,7 +78,8 @@ def second_thread() -> Iterator[None]:
     other.join()
 
 
-# -- looking up ------------------------------------------------------------------------------------------------------------
+# -- looking up
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("second_thread")
@@ -122,7 +126,8 @@ def test_everything_of_a_store_that_can_tell() -> None:
     assert set(Shared(store).cache.everything()) == set(KEYS[:2])
 
 
-# -- bounds ----------------------------------------------------------------------------------------------------------------
+# -- bounds
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def slow() -> Rows:
@@ -187,7 +192,8 @@ def test_a_warning_is_given_once() -> None:
     assert warned == ["x: a", "x: b"]
 
 
-# -- filling ---------------------------------------------------------------------------------------------------------------
+# -- filling
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +202,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def uploader(
-    store: MemoryStore, *, begins: bool = True, doubted: frozenset[Digest] = frozenset(), refused: frozenset[Digest] = frozenset()
+    store: MemoryStore, *, begins: bool = True, doubted: frozenset[Digest] = frozenset(),
+    refused: frozenset[Digest] = frozenset()
 ) -> Uploader:  # fmt: skip
     return Uploader(store, Unsigned(), opened, lambda: begins, doubted, refused, 5)
 
@@ -288,7 +295,8 @@ def test_the_answer_to_a_whole_question_is_kept_where_the_store_can() -> None:
     assert names == [key.hex for key in KEYS] and set(rows) == {key.hex for key in KEYS[:2]}
 
 
-# -- signatures ------------------------------------------------------------------------------------------------------------
+# -- signatures
+# ------------------------------------------------------------------------------------------------------------
 
 
 def pem(folder: Path) -> tuple[Path, Path]:
@@ -334,7 +342,8 @@ def test_keys_that_are_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
     other = ec.generate_private_key(ec.SECP256R1())
     (tmp_path / "other").write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    for name, reason in (("short", "shorter than"), ("bad", "cannot read the key"), ("other", "not an ed25519"), ("none", "No such file")):  # fmt: skip
+    for name, reason in (("short", "shorter than"), ("bad", "cannot read the key"), ("other", "not an ed25519"),
+        ("none", "No such file")):  # fmt: skip
         with pytest.raises(UsageError, match=reason):
             signer_of(tmp_path / name)
     assert isinstance(signer_of(None), Unsigned)
@@ -347,13 +356,15 @@ def test_unsigned_rows_are_refused_where_a_key_is_given() -> None:
     assert list(Shared(store, signer=Hmac(b"k" * 16)).cache.get_many(KEYS)) == [KEYS[1]]
 
 
-# -- documents of rows -----------------------------------------------------------------------------------------------------
+# -- documents of rows
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_a_document_holds_rows_and_names_each_layer_once() -> None:
     rows = {"a": record().encode(), "b": record().encode(), "c": record(1).encode(), "d": b"{}"}
     read = Bundle.decode(Bundle(rows).encode())
-    assert set(read.rows) == set(rows) and [ref.digest for ref in read.layers()] == [Digest.of(blob(0)), Digest.of(blob(1))]  # fmt: skip
+    assert set(read.rows) == set(rows) and [ref.digest for ref in read.layers()] == [Digest.of(blob(0)),
+        Digest.of(blob(1))]  # fmt: skip
     assert set(read.only({Digest.of(blob(1))}).rows) == {"c"}
 
 

@@ -1,4 +1,6 @@
-"""A served cache and its clients: rows and layers for who may have them, a blob fetched once for all, peers that are asked in turn."""
+"""A served cache and its clients: rows and layers for who may have them, a blob fetched once for all, peers that are
+asked in turn.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +188,8 @@ def test_a_blob_that_nobody_has_is_not_found_and_none_is_fetched_without_its_siz
         assert len(served.fetched) == 2, "the first and the last question have all they need"
 
 
-# -- peers -----------------------------------------------------------------------------------------------------------------
+# -- peers
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_order_of_peers_is_the_same_for_all_and_spreads() -> None:
@@ -195,7 +198,8 @@ def test_the_order_of_peers_is_the_same_for_all_and_spreads() -> None:
     assert all(order == ranked(addresses[::-1], Digest.of(b"%d" % number)) for number, order in enumerate(orders))
     assert {order[0] for order in orders} == set(addresses)
     without = [ranked(addresses[1:], Digest.of(b"%d" % number)) for number in range(40)]
-    assert all([peer for peer in order if peer != addresses[0]] == less for order, less in zip(orders, without, strict=True))  # fmt: skip
+    assert all([peer for peer in order if peer != addresses[0]] == less for order,
+        less in zip(orders, without, strict=True))  # fmt: skip
 
 
 def test_a_blob_comes_from_a_peer_and_small_ones_are_not_asked_for(
@@ -231,7 +235,8 @@ def test_names_of_peers_are_resolved_once() -> None:
     assert said == ["no peer is called no.such.name.invalid"]
 
 
-# -- streams ---------------------------------------------------------------------------------------------------------------
+# -- streams
+# ---------------------------------------------------------------------------------------------------------------
 
 
 class Dripping:
@@ -249,7 +254,8 @@ class Dripping:
 
 def test_a_stream_that_brings_too_little_for_too_long_is_given_up() -> None:
     closed: list[bool] = []
-    with MinimumRateReader(Dripping(b"a", b"b"), lambda: closed.append(True), -1) as stream, pytest.raises(UnavailableError, match="only 1 bytes"):  # fmt: skip
+    with MinimumRateReader(Dripping(b"a", b"b"), lambda: closed.append(True),
+        -1) as stream, pytest.raises(UnavailableError, match="only 1 bytes"):  # fmt: skip
         stream.read()
     assert closed == [True]
     quick = MinimumRateReader(Dripping(b"a", b""), lambda: None, 10)

@@ -124,7 +124,8 @@ def test_answers_stored_for_a_question_are_as_good_as_rows(store: SharedStore) -
     assert dict(store.read([*ROWS, MISSING])) == ROWS
 
 
-# -- directories -----------------------------------------------------------------------------------------------------------
+# -- directories
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_directory_that_is_not_there_is_absent_and_not_broken(tmp_path: Path) -> None:
@@ -191,7 +192,8 @@ def test_links_and_fifos_in_a_directory_are_nothing(tmp_path: Path) -> None:
         store.write({MISSING: b"x"})
 
 
-# -- HTTP ------------------------------------------------------------------------------------------------------------------
+# -- HTTP
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_http_asks_once_more_where_the_answer_allows_that(web: WebStore) -> None:
@@ -251,7 +253,8 @@ def test_places_have_no_credentials(url: str, place: str) -> None:
     assert place_of(url) == place
 
 
-# -- Redis -----------------------------------------------------------------------------------------------------------------
+# -- Redis
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_redis_answers_a_question_in_one_round_trip(redis: FakeRedis) -> None:
@@ -311,7 +314,8 @@ def test_addresses_that_are_no_redis(url: str) -> None:
         RedisStore(url, timeout_seconds=1).read(list(ROWS))
 
 
-# -- S3 --------------------------------------------------------------------------------------------------------------------
+# -- S3
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_s3_puts_everything_below_its_prefix(web: WebStore, monkeypatch: pytest.MonkeyPatch) -> None:

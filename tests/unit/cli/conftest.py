@@ -10,7 +10,8 @@ from tests.support.commands import Commands
 from tests.support.minimal_image import write_image
 
 FILES: dict[str, bytes | str | None] = {
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/srv:/bin/sh\n", "bin/sh": b"a shell", "bin/ash": "-> sh",
+    "etc/passwd": ("root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/srv:/bin/sh\n"), "bin/sh": b"a shell",
+    "bin/ash": "-> sh",
     "tmp": None,
 }  # fmt: skip
 

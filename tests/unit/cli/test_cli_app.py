@@ -135,7 +135,10 @@ def test_version(option: str) -> None:
         (
             ["run", "--restart", "always", "x"],
             125,
-            "error: --restart is not supported: containers in the background are not supported yet; see tiffin run --help\n",
+            (
+                "error: --restart is not supported: containers in the background are not supported yet; see tiffin "
+                "run --help\n"
+            ),
         ),
         (["images", "--qqq"], 2, "error: No such option '--qqq'; see tiffin images --help\n"),
         (["--zzz"], 2, "error: No such option '--zzz'; see tiffin --help\n"),

@@ -25,9 +25,12 @@ from tiffin.builder.sharing.options import parse_cache
 
 PIECES = st.sampled_from(
     [
-        "type", "id", "src", "env", "dest", "ref", "mode", "name", "index", "manifest", "nofile", "linux", "arm64", "=", "=", ",", ":", "[", "]", "/",
-        '"', "local", "oci", "docker", "registry", "image", "tar", "secret", "a", "1", "-1", "0x9", "-", "true", "false", "::1", "127.0.0.1", "host-gateway",
-        "compression", "gzip", "push", "@", "sha256:", ".", "..", "é", "\0", "\n", " ", "disabled", "provenance", "max", "ttl", "7d", "bucket", "s3",
+        "type", "id", "src", "env", "dest", "ref", "mode", "name", "index", "manifest", "nofile", "linux", "arm64", "=",
+        "=", ",", ":", "[", "]", "/",
+        '"', "local", "oci", "docker", "registry", "image", "tar", "secret", "a", "1", "-1", "0x9", "-", "true",
+        "false", "::1", "127.0.0.1", "host-gateway",
+        "compression", "gzip", "push", "@", "sha256:", ".", "..", "é", "\0", "\n", " ", "disabled", "provenance", "max",
+        "ttl", "7d", "bucket", "s3",
     ]
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=12).map("".join) | texts(40)
@@ -65,7 +68,8 @@ def test_option_is_read_or_refused(option: str) -> None:
 
 
 WORDS = st.sampled_from(
-    ["--pull", "--pull=true", "--pull=false", "-q", "-t", "-qt", "-tname", "--tag", "--tag=--pull=false", "--", "x", ".", "--no-cache=1", "--rm=0", "--rm=maybe", "-c", "--nothing=true"]
+    ["--pull", "--pull=true", "--pull=false", "-q", "-t", "-qt", "-tname", "--tag", "--tag=--pull=false", "--", "x",
+        ".", "--no-cache=1", "--rm=0", "--rm=maybe", "-c", "--nothing=true"]
 )  # fmt: skip
 
 

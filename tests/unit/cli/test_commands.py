@@ -52,7 +52,8 @@ def inspect(tiffin: Commands, name: str) -> dict[str, object]:
     return document
 
 
-# -- build -----------------------------------------------------------------------------------------------------------------
+# -- build
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_build_says_its_steps_on_stderr_and_the_id_on_stdout(tiffin_here: Commands, make: Make) -> None:
@@ -223,7 +224,8 @@ def test_docker_flags_that_change_nothing_are_taken(tiffin_here: Commands, make:
     tiffin_here("build", "-q", flag, make(TEXT, a="A"))
 
 
-# -- images ----------------------------------------------------------------------------------------------------------------
+# -- images
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_images_are_listed_by_name_filter_and_template(tiffin_here: Commands, built: str) -> None:
@@ -300,10 +302,12 @@ def test_what_is_no_archive_is_not_loaded(tiffin_here: Commands, data: bytes) ->
 def test_archives_of_old_docker_are_loaded(tiffin_here: Commands, tmp_path: Path) -> None:
     tar = layer({"f": "F"})
     diff_id = f"sha256:{hashlib.sha256(tar).hexdigest()}"
-    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}})  # fmt: skip
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]}})  # fmt: skip
     manifest = [{"Config": "config.json", "RepoTags": ["old:1"], "Layers": ["one/layer.tar"]}]
     with tarfile.open(tmp_path / "old.tar", "w") as archive:
-        for name, data in (("config.json", config.encode()), ("one/layer.tar", tar), ("manifest.json", json.dumps(manifest).encode())):  # fmt: skip
+        for name, data in (("config.json", config.encode()), ("one/layer.tar", tar),
+            ("manifest.json", json.dumps(manifest).encode())):  # fmt: skip
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -311,7 +315,8 @@ def test_archives_of_old_docker_are_loaded(tiffin_here: Commands, tmp_path: Path
     assert tiffin_here("images", "-q", "old").out
 
 
-# -- registries ------------------------------------------------------------------------------------------------------------
+# -- registries
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_images_are_pushed_and_pulled(tiffin_here: Commands, built: str, registry: Fake) -> None:
@@ -370,14 +375,16 @@ def test_login_and_logout_keep_credentials_in_a_file(
         assert registry.host not in path.read_text()
 
 
-# -- caches ----------------------------------------------------------------------------------------------------------------
+# -- caches
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["local", "dir", "registry", "inline"])
 def test_another_builder_does_only_what_changed(
     tiffin_here: Commands, make: Make, tmp_path: Path, registry: Fake, kind: str
 ) -> None:
-    place = {"local": f"dest={tmp_path}/shared", "dir": f"path={tmp_path}/shared", "registry": f"ref={registry.host}/cache:1"}.get(kind, "")  # fmt: skip
+    place = {"local": f"dest={tmp_path}/shared", "dir": f"path={tmp_path}/shared",
+        "registry": f"ref={registry.host}/cache:1"}.get(kind, "")  # fmt: skip
     source = place.replace("dest=", "src=") or f"ref={registry.host}/app:1"
     folder = make(TEXT, a="A")
     push = ("-t", f"{registry.host}/app:1", "--push") if kind == "inline" else ()
@@ -429,7 +436,8 @@ def test_pruning_keeps_what_it_is_told_to(tiffin_here: Commands, built: str, wor
     assert len(left) < 4 and (words != ("--keep", "1") or left)
 
 
-# -- the machine -----------------------------------------------------------------------------------------------------------
+# -- the machine
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_system_tells_and_removes(tiffin_here: Commands, built: str) -> None:

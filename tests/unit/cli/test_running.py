@@ -60,7 +60,8 @@ def test_a_container_that_was_kept_is_exported(tiffin: Commands) -> None:
 def test_the_line_decides_what_the_command_sees(tiffin: Commands, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("FROM_FILE=1\n# a comment\n")
     spec = spec_of(
-        tiffin, "-e", "A=1", "--env-file", tmp_path / "env", "-w", "/w", "-u", "www", "-h", "host", "--add-host", "db:10.0.0.1",
+        tiffin, "-e", "A=1", "--env-file", tmp_path / "env", "-w", "/w", "-u", "www", "-h", "host", "--add-host",
+        "db:10.0.0.1",
         "--shm-size", "1m", "--ulimit", "nofile=1:2", "--read-only", "--cap-drop", "ALL", "--cap-add", "CHOWN",
         "--security-opt", "no-new-privileges", "--network", "none", "base", "say", "x",
     )  # fmt: skip
@@ -81,7 +82,8 @@ def test_an_entrypoint_of_the_line_replaces_that_of_the_image(tiffin: Commands, 
 def test_mounts_of_every_kind(tiffin: Commands, tmp_path: Path) -> None:
     (tmp_path / "host").mkdir()
     spec = spec_of(
-        tiffin, "-v", f"{tmp_path}/host:/h:ro", "-v", "named:/n", "--mount", f"type=bind,source={tmp_path}/host,target=/m",
+        tiffin, "-v", f"{tmp_path}/host:/h:ro", "-v", "named:/n", "--mount",
+        f"type=bind,source={tmp_path}/host,target=/m",
         "--tmpfs", "/t:size=1m", "base", "say", "x",
     )  # fmt: skip
     mounts = {mount.path: mount for mount in spec.mounts}
@@ -143,7 +145,8 @@ def test_run_of_a_build_goes_the_same_way(tiffin: Commands, tmp_path: Path) -> N
     done = tiffin("build", "--progress", "plain", "-t", "app", folder)
     assert "it" in done.err and "CACHED" not in done.err
     assert tiffin("run", "--rm", "app", "show", "/made").out == "it"
-    failed = tiffin("build", "--progress", "plain", make('FROM base\nRUN complain "no way" && exit\nRUN exit 4\n', name="bad"), check=False)  # fmt: skip
+    failed = tiffin("build", "--progress", "plain",
+        make('FROM base\nRUN complain "no way" && exit\nRUN exit 4\n', name="bad"), check=False)  # fmt: skip
     assert failed.code == 1 and "did not complete successfully" in failed.err
     assert tiffin("build", "-q", "--squash", folder).code == 0
     tiffin("system", "prune", "--all", "--force")

@@ -1,4 +1,6 @@
-"""The streams of a container: copied where the command could not open ours, passed on where it can, and ended in order."""
+"""The streams of a container: copied where the command could not open ours, passed on where it can, and ended in
+order.
+"""
 
 from __future__ import annotations
 
@@ -191,7 +193,8 @@ def test_streams_that_a_command_can_open_are_given_as_they_are(files: dict[str, 
         assert streams.opened(SPEC)[1] not in (1, 2)
 
 
-# -- terminals -------------------------------------------------------------------------------------------------------------
+# -- terminals
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_terminal_types_what_we_are_given_and_shows_what_comes(tmp_path: Path, files: dict[str, int]) -> None:
@@ -255,7 +258,8 @@ def test_our_terminal_is_raw_meanwhile_and_then_as_it_was() -> None:
         os.close(inner)
 
 
-# -- owners beyond the namespace -------------------------------------------------------------------------------------------
+# -- owners beyond the namespace
+# -------------------------------------------------------------------------------------------
 
 DIFF_ID = Digest.of(b"layer")
 BEYOND = Demands(by_uid=Owned(path="f", uid=5000, gid=0))
@@ -300,14 +304,17 @@ def test_a_chroot_refuses_what_nobody_emulates_there(tmp_path: Path) -> None:
 def test_a_failure_of_an_emulated_run_names_why_it_was_one(tmp_path: Path) -> None:
     snapshots = Snapshots(StateDir.open(tmp_path))
     user = User(uid=11, gid=0, groups=(0,), home="/")
-    with pytest.raises(SandboxError, match="user 11:0 cannot be had here"), reach_of(isolation(RANGE), snapshots, [], user).explaining_losses(isolation(RANGE)):  # fmt: skip
+    with pytest.raises(SandboxError, match="user 11:0 cannot be had here"), reach_of(isolation(RANGE), snapshots, [],
+        user).explaining_losses(isolation(RANGE)):  # fmt: skip
         raise SandboxError("seccomp is refused", remedy="x")
     plain = User(uid=1, gid=0, groups=(0,), home="/")
-    with pytest.raises(SandboxError, match=r"^seccomp is refused"), reach_of(isolation(RANGE), snapshots, [], plain).explaining_losses(isolation(RANGE)):  # fmt: skip
+    with pytest.raises(SandboxError, match=r"^seccomp is refused"), reach_of(isolation(RANGE), snapshots, [],
+        plain).explaining_losses(isolation(RANGE)):  # fmt: skip
         raise SandboxError("seccomp is refused", remedy="x")
 
 
-# -- limits ----------------------------------------------------------------------------------------------------------------
+# -- limits
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def parsed(**changes: object) -> Limits:

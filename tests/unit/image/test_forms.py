@@ -51,7 +51,8 @@ def ours(bench: Bench) -> tuple[Digest, BlobRef]:
     return layer.diff_id, layer.blob
 
 
-# -- layers ----------------------------------------------------------------------------------------------------------------
+# -- layers
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_each_form_is_made_from_another_and_has_the_same_diff_id(bench: Bench) -> None:
@@ -147,7 +148,8 @@ def _nobody(ref: BlobRef, _: object) -> None:
     raise AssertionError("there is nobody to fetch from")
 
 
-# -- images ----------------------------------------------------------------------------------------------------------------
+# -- images
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -176,8 +178,9 @@ def test_an_archive_holds_each_blob_once_and_is_the_same_each_time(bench: Bench,
     assert len(names) == len(set(names)) and "manifest.json" in names
     images = loaded(bench, store, first.getvalue())
     assert {str(name) for image in images for name in image.names} == {
-        "docker.io/library/one:1", "docker.io/library/two:2",
-    }  # fmt: skip
+        "docker.io/library/one:1",
+        "docker.io/library/two:2",
+    }
 
 
 def test_a_layout_directory_is_found_by_tag_digest_or_alone(bench: Bench, store: ImageStore, tmp_path: Path) -> None:
@@ -227,7 +230,8 @@ def test_names_move_and_images_are_found_by_them_and_by_ids(bench: Bench, store:
     assert {str(name) for name in listed.names} == {"docker.io/library/one:1", "docker.io/library/two:latest"}
 
 
-# -- registries ------------------------------------------------------------------------------------------------------------
+# -- registries
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -250,7 +254,10 @@ def remote(bench: Bench, store: ImageStore, conf: str = "", sink: RecordingSink 
 def offer(bench: Bench, fake: Fake, name: str) -> Saved:
     """Put the image into the registry."""
     image = saved(bench)
-    for data in (image.config, *(bench.blobs.path(ref.digest).read_bytes() for ref in bench.images.images["base"].manifest.layers)):  # fmt: skip
+    for data in (
+        image.config,
+        *(bench.blobs.path(ref.digest).read_bytes() for ref in bench.images.images["base"].manifest.layers),
+    ):
         fake.put(data)
     media_type = json.loads(image.manifest)["mediaType"]
     for selector in (name, str(Digest.of(image.manifest))):
@@ -284,7 +291,10 @@ def test_a_mirror_is_asked_first_and_what_it_has_not_comes_from_the_next(
         if state == "lies":
             mirror.manifests["1"] = (b"{}", "text/html")
         mirror.refuses = state == "is down"
-        conf = f'[[registry]]\nlocation = "{registry.host}"\n[[registry.mirror]]\nlocation = "{mirror.host}"\ninsecure = true\n'
+        conf = (
+            f'[[registry]]\nlocation = "{registry.host}"\n[[registry.mirror]]\nlocation = "{mirror.host}"\n'
+            "insecure = true\n"
+        )
         sink = RecordingSink()
         found = remote(bench, store, conf, sink).look_up(Reference.parse(f"{registry.host}/app:1"), platform)
         assert found.manifest.layers[0].digest == DIFF_ID and mirror.log

@@ -1,4 +1,6 @@
-"""A tree that somebody else's tar was unpacked to is compared with its table: as it came nothing differs, then each change is told."""
+"""A tree that somebody else's tar was unpacked to is compared with its table: as it came nothing differs, then each
+change is told.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,17 @@ def tar_of(members: list[Member], form: int) -> io.BytesIO:
 
 
 SHAPES: dict[str, list[Member]] = {
-    "no order": [("z", b"1", {}), ("a/b/c", b"2", {"mode": 0o4755}), ("a/b", b"", {"type": tarfile.DIRTYPE, "mode": 0o2750})],
-    "hard links backwards": [("b", b"12", {}), ("a", b"", {"type": tarfile.LNKTYPE, "linkname": "b"}), ("c", b"", {"type": tarfile.LNKTYPE, "linkname": "./a"})],
-    "one name twice": [("a", b"1", {}), ("d/x", b"2", {}), ("a", b"333", {"mode": 0o600}), ("d", b"", {"type": tarfile.SYMTYPE, "linkname": "a"})],
-    "through a link": [("usr/bin", b"", {"type": tarfile.DIRTYPE, "mode": 0o755}), ("bin", b"", {"type": tarfile.SYMTYPE, "linkname": "usr/bin", "mode": 0o755}), ("bin/x", b"1", {})],
+    "no order": [("z", b"1", {}), ("a/b/c", b"2", {"mode": 0o4755}),
+        ("a/b", b"", {"type": tarfile.DIRTYPE, "mode": 0o2750})],
+    "hard links backwards": [("b", b"12", {}), ("a", b"", {"type": tarfile.LNKTYPE, "linkname": "b"}),
+        ("c", b"", {"type": tarfile.LNKTYPE, "linkname": "./a"})],
+    "one name twice": [("a", b"1", {}), ("d/x", b"2", {}), ("a", b"333", {"mode": 0o600}),
+        ("d", b"", {"type": tarfile.SYMTYPE, "linkname": "a"})],
+    "through a link": [("usr/bin", b"", {"type": tarfile.DIRTYPE, "mode": 0o755}),
+        ("bin", b"", {"type": tarfile.SYMTYPE, "linkname": "usr/bin", "mode": 0o755}), ("bin/x", b"1", {})],
     "fractions": [("a", b"1", {"mtime": 1.25}), ("b", b"1", {"mtime": -3}), ("c", b"", {"mtime": 0, "mode": 0})],
-    "long names": [(LONG, b"1", {}), ("l", b"", {"type": tarfile.SYMTYPE, "linkname": "t" * 300}), (LONG + "2", b"", {"type": tarfile.LNKTYPE, "linkname": LONG})],
+    "long names": [(LONG, b"1", {}), ("l", b"", {"type": tarfile.SYMTYPE, "linkname": "t" * 300}),
+        (LONG + "2", b"", {"type": tarfile.LNKTYPE, "linkname": LONG})],
     "dots": [("./", b"", {"type": tarfile.DIRTYPE}), ("./a", b"1", {}), ("./b/c", b"2", {})],
     "pipes": [("p", b"", {"type": tarfile.FIFOTYPE, "mode": 0o620})],
 }  # fmt: skip
@@ -90,7 +97,8 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "time": (lambda tree: os.utime(tree / "d", (1, 1)), '"d" has another time'),
     "type": (lambda tree: _replace(tree / "a", lambda path: path.mkdir()), '"a" has another type'),
     "target": (lambda tree: _replace(tree / "l", lambda path: path.symlink_to("b")), '"l" has another target'),
-    "link cut": (lambda tree: _replace(tree / "h", lambda path: shutil.copy2(tree / "a", path)), '"h" has another type'),
+    "link cut": (lambda tree: _replace(tree / "h", lambda path: shutil.copy2(tree / "a", path)),
+        '"h" has another type'),
 }  # fmt: skip
 
 

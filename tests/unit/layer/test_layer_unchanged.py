@@ -144,7 +144,8 @@ CASES: list[tuple[str, list[list[Change]], list[Change], list[str]]] = [
      ["h", "h/a", "=h/b", "=h/c"]),
     ("linked that were two", [[f("a"), f("b")]], [f("a"), m("b", "hardlink", link="a")], ["a", "=b"]),
     ("no longer linked, which shows in nothing else", [LINKED], [d("h"), f("h/a")], []),
-    ("linked and changed", [LINKED], [d("h"), f("h/a", b"DATA"), m("h/b", "hardlink", link="h/a")], ["h", "h/a", "=h/b"]),
+    ("linked and changed", [LINKED], [d("h"), f("h/a", b"DATA"), m("h/b", "hardlink", link="h/a")],
+        ["h", "h/a", "=h/b"]),
     (
         "many files, of which most are new",
         [[d("m"), *(f(f"m/{n}") for n in range(9))], [d("m"), gone("m/2"), f("m/3", b"newer")]],

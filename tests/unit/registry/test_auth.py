@@ -129,13 +129,16 @@ GOOD = 'echo \'{"Username":"helped","Secret":"s"}\''
         ("{", None, "it is not valid JSON"),
         ("[]", None, "it is not a JSON object"),
         ("\ufeff{}", None, ""),
-        ({"auths": {"h.io": {"auth": "c2VjcmV0"}}}, None, "entry for h.io in .* cannot be used: it is not NAME:PASSWORD"),
+        ({"auths": {"h.io": {"auth": "c2VjcmV0"}}}, None,
+            ("entry for h.io in .* cannot be used: it is not NAME:PASSWORD")),
     ],
 )  # fmt: skip
 def test_nothing_blocks_who_needs_no_credentials(
     tmp_path: Path, document: object, user: str | None, problem: str
 ) -> None:
-    """A helper that is missing or fails, and a file that is damaged, are told when a registry refuses us, not before."""
+    """A helper that is missing or fails, and a file that is damaged, are told when a registry refuses us, not
+    before.
+    """
     helper(tmp_path, "good", GOOD)
     helper(tmp_path, "bad", "echo boom >&2; exit 1")
     helper(tmp_path, "garbage", "echo s3cret")

@@ -130,7 +130,8 @@ def test_a_download_of_nobody_names_no_credentials(monkeypatch: pytest.MonkeyPat
     assert "s3cret" not in str(caught.value)
 
 
-# -- words ---------------------------------------------------------------------------------------------------------------
+# -- words
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

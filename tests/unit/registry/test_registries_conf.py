@@ -54,11 +54,13 @@ def registries(tmp_path: Path) -> Registries:
 @pytest.mark.parametrize(
     ("name", "places"),
     [
-        ("debian", ["mirror.example:5000/hub/library/debian:latest", "tags.example/library/debian:latest", "docker.io/library/debian:latest"]),
+        ("debian", ["mirror.example:5000/hub/library/debian:latest", "tags.example/library/debian:latest",
+            "docker.io/library/debian:latest"]),
         (f"debian@{HEX}", [f"mirror.example:5000/hub/library/debian@{HEX}", f"docker.io/library/debian@{HEX}"]),
         ("team/app:1", ["corp.example/team/app:1"]),
         (f"team/app@{HEX}", [f"digests.example/team/app@{HEX}", f"corp.example/team/app@{HEX}"]),
-        ("teamwork/app:1", ["mirror.example:5000/hub/teamwork/app:1", "tags.example/teamwork/app:1", "docker.io/teamwork/app:1"]),
+        ("teamwork/app:1", ["mirror.example:5000/hub/teamwork/app:1", "tags.example/teamwork/app:1",
+            "docker.io/teamwork/app:1"]),
         ("a.old.example/ns/app:2", ["new.example/moved/ns/app:2"]),
         ("a.b.old.example/app", ["new.example/moved/app:latest"]),
         ("x.kept.old.example/app", ["x.kept.old.example/app:latest"]),

@@ -186,7 +186,9 @@ def test_mount_where_it_may(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 500, 501, 503])
 def test_who_may_only_push_does(tmp_path: Path, status: int) -> None:
-    """A role that may not read is refused the question whether a manifest or a blob is there; the answer is not needed."""
+    """A role that may not read is refused the question whether a manifest or a blob is there; the answer is not
+    needed.
+    """
     with fake_registry(head_status=status) as fake:
         registry = client(fake, tmp_path)
         assert not registry.has_manifest("x", Digest.of(b"{}")) and not registry.has_blob("x", Digest.of(DATA))

@@ -149,7 +149,9 @@ proxy.serve()
 
 
 def test_clients_beyond_what_there_are_descriptors_for_wait_and_cost_nothing() -> None:
-    """Of 2 descriptors for each: none is left after the first two connections; there is half of a third; a limit of ours."""
+    """Of 2 descriptors for each: none is left after the first two connections; there is half of a third; a limit of
+    ours.
+    """
     for kind, amount in (("descriptors", 4), ("descriptors", 5), ("connections", 2)):
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))

@@ -228,8 +228,10 @@ def rule(**more: object) -> dict[str, object]:
         (rule(includes={"arches": ["amd64", "arm64"]}), ALLOW),
         (rule(includes={"arches": ["s390x"]}), ENOSYS),
         (rule(excludes={"arches": ["amd64"]}), ENOSYS),
-        (rule(args=[{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}]), ALLOW),
-        (rule(args=[{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]), ENOSYS),
+        (rule(args=[{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}]),
+            ALLOW),
+        (rule(args=[{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]),
+            ENOSYS),
         (rule(args=None, includes=None, excludes=None, comment="nulls are nothing"), ALLOW),
     ],
 )  # fmt: skip
@@ -305,7 +307,8 @@ def test_filters_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
 def test_kernel_takes_the_filter_and_obeys() -> None:
     script = (
         "import ctypes, os, pathlib, sys, tempfile\n"
-        "from tiffin.builder.sandbox.child import kernel; from tiffin.builder.sandbox.seccomp import filters as seccomp\n"
+        "from tiffin.builder.sandbox.child import kernel; from tiffin.builder.sandbox.seccomp import filters as "
+        "seccomp\n"
         "from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES\n"
         "made = seccomp.filter_for('', DEFAULT_CAPABILITIES, pathlib.Path('/nonexistent'))\n"
         "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)\n"
@@ -314,7 +317,8 @@ def test_kernel_takes_the_filter_and_obeys() -> None:
         "def number(name, *arguments):\n"
         "    import tiffin.builder.sandbox.child.syscalls as s\n"
         "    return -1 if libc.syscall(s.NATIVE[name], *arguments) >= 0 else ctypes.get_errno()\n"
-        "print(number('getppid'), number('unshare', 1 << 28), number('keyctl', 0), number('clone3', 0, 0), os.getpid() > 0)\n"
+        "print(number('getppid'), number('unshare', 1 << 28), number('keyctl', 0), number('clone3', 0, 0), "
+        "os.getpid() > 0)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}

@@ -1,4 +1,6 @@
-"""What a run needs in a root on disk is there for its time and leaves no trace; paths lead nowhere else; foreign programs are known."""
+"""What a run needs in a root on disk is there for its time and leaves no trace; paths lead nowhere else; foreign
+programs are known.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,8 @@ def test_streams_of_a_chroot_have_names(root: Path, aside: Path) -> None:
     os.close(writer)
 
 
-# -- paths below a root ----------------------------------------------------------------------------------------------------
+# -- paths below a root
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -184,7 +187,8 @@ def test_paths_that_lead_to_nothing(
     assert caught.value.errno == number
 
 
-# -- the machine -----------------------------------------------------------------------------------------------------------
+# -- the machine
+# -----------------------------------------------------------------------------------------------------------
 
 ELF = "7f454c4602010100000000000000000002001600"
 

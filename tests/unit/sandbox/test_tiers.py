@@ -1,4 +1,6 @@
-"""A tier is one file and one row: what is chosen, remembered, told of and run asks the object, whatever it is called."""
+"""A tier is one file and one row: what is chosen, remembered, told of and run asks the object, whatever it is
+called.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The agent protocol of RUN --mount=type=ssh: keys of files listed and used, another agent asked, nothing else served."""
+"""The agent protocol of RUN --mount=type=ssh: keys of files listed and used, another agent asked, nothing else
+served.
+"""
 
 from __future__ import annotations
 

@@ -22,15 +22,19 @@ from tiffin.cache.foundation.digest import Digest
 quick = fuzzing(200)
 WORDS = st.sampled_from(
     [
-        "a", "b", "scratch", "base", "$A", "${A:-x}", "${B}", "'q'", '"d"', "/x", "/x/", ".", "..", "*", "[", "\\", "0", "1:2", "x=y",
-        "https://h/f", "git@h:r", "http://h/r.git#m:s", "https://h/r.git?tag=1", "<<E", "80", "80-90/udp", "NONE", "CMD", "AS", '["a"]', "[1]",
+        "a", "b", "scratch", "base", "$A", "${A:-x}", "${B}", "'q'", '"d"', "/x", "/x/", ".", "..", "*", "[", "\\", "0",
+        "1:2", "x=y",
+        "https://h/f", "git@h:r", "http://h/r.git#m:s", "https://h/r.git?tag=1", "<<E", "80", "80-90/udp", "NONE",
+        "CMD", "AS", '["a"]', "[1]",
     ]
 )  # fmt: skip
 KEYS = st.sampled_from(
-    ["type", "target", "dst", "source", "src", "from", "id", "ro", "rw", "readonly", "sharing", "mode", "uid", "size", "env", "required", "nonsense", ""]
+    ["type", "target", "dst", "source", "src", "from", "id", "ro", "rw", "readonly", "sharing", "mode", "uid", "size",
+        "env", "required", "nonsense", ""]
 )  # fmt: skip
 VALUES = st.sampled_from(
-    ["bind", "cache", "tmpfs", "secret", "ssh", "other", "/x", "a", "", "true", "no", "0755", "9", "64m", "$A", "locked", '"', "a,b", "-1", "base", "0"]
+    ["bind", "cache", "tmpfs", "secret", "ssh", "other", "/x", "a", "", "true", "no", "0755", "9", "64m", "$A",
+        "locked", '"', "a,b", "-1", "base", "0"]
 )  # fmt: skip
 MOUNTS = st.lists(st.tuples(KEYS, st.one_of(st.none(), VALUES)), max_size=4).map(
     lambda pairs: ",".join(name if value is None else f"{name}={value}" for name, value in pairs)
@@ -39,13 +43,15 @@ FLAGS = st.one_of(
     MOUNTS.map(lambda text: f"--mount={text}"),
     st.tuples(
         st.sampled_from(
-            ["from", "chown", "chmod", "link", "parents", "exclude", "checksum", "keep-git-dir", "unpack", "network", "security", "device", "platform", "interval", "x"]
+            ["from", "chown", "chmod", "link", "parents", "exclude", "checksum", "keep-git-dir", "unpack", "network",
+                "security", "device", "platform", "interval", "x"]
         ),
         st.one_of(st.none(), VALUES, WORDS),
     ).map(lambda pair: f"--{pair[0]}" if pair[1] is None else f"--{pair[0]}={pair[1]}"),
 )  # fmt: skip
 KEYWORDS = st.sampled_from(
-    ["RUN", "COPY", "ADD", "ENV", "ARG", "WORKDIR", "USER", "LABEL", "EXPOSE", "VOLUME", "CMD", "ENTRYPOINT", "SHELL", "HEALTHCHECK", "STOPSIGNAL", "ONBUILD RUN", "ONBUILD COPY", "FROM"]
+    ["RUN", "COPY", "ADD", "ENV", "ARG", "WORKDIR", "USER", "LABEL", "EXPOSE", "VOLUME", "CMD", "ENTRYPOINT", "SHELL",
+        "HEALTHCHECK", "STOPSIGNAL", "ONBUILD RUN", "ONBUILD COPY", "FROM"]
 )  # fmt: skip
 LINES = st.tuples(KEYWORDS, st.lists(FLAGS, max_size=2), st.lists(WORDS, max_size=4)).map(
     lambda parts: " ".join([parts[0], *parts[1], *parts[2]])

@@ -89,7 +89,8 @@ def test_a_target_that_is_not_there_is_told_with_what_is() -> None:
         ("x", DirectoryContext(), ContextOrigin(name="x")),
         ("x", ImageContext(reference="base"), ImageOrigin(name="base")),
         ("x", StageContext(stage="a"), StageOrigin(index=0)),
-        ("x", RemoteContext(origin=UrlOrigin(url="http://h/f", filename="f")), UrlOrigin(url="http://h/f", filename="f")),
+        ("x", RemoteContext(origin=UrlOrigin(url="http://h/f", filename="f")),
+            UrlOrigin(url="http://h/f", filename="f")),
         ("x", RemoteContext(origin=GitOrigin(url="http://h/r.git")), GitOrigin(url="http://h/r.git")),
     ],
 )  # fmt: skip
@@ -140,7 +141,8 @@ def test_faults_are_told_with_their_line(text: str, says: str) -> None:
 
 
 def test_context_of_a_stage_that_is_not_there_or_itself() -> None:
-    assert "no stage has that name" in str(fault("FROM base\nCOPY --from=x /f /\n", contexts={"x": StageContext(stage="y")}))  # fmt: skip
+    assert "no stage has that name" in str(fault("FROM base\nCOPY --from=x /f /\n",
+        contexts={"x": StageContext(stage="y")}))  # fmt: skip
     assert "circular" in str(fault("FROM base AS s\nCOPY --from=x /f /\n", contexts={"x": StageContext(stage="s")}))
 
 
@@ -206,7 +208,8 @@ def test_a_check_tells_findings_and_the_error_that_would_end_the_build(fake_buil
         parse(text.encode(), "D"), PlanOptions(platform=PLATFORM), images().resolve, fake_build.contexts({})
     )
     assert "StageNameCasing" in {finding.rule for finding in found} and "nowhere" in str(error)
-    found, error = check(parse(b"# check=error=true\nFROM base AS Upper\n", "D"), PlanOptions(platform=PLATFORM), images().resolve, fake_build.contexts({}))  # fmt: skip
+    found, error = check(parse(b"# check=error=true\nFROM base AS Upper\n", "D"), PlanOptions(platform=PLATFORM),
+        images().resolve, fake_build.contexts({}))  # fmt: skip
     assert [finding.rule for finding in found] == ["StageNameCasing"] and "lint violation" in str(error)
     skipped, error = check(
         parse(b"# check=skip=StageNameCasing;error=true\nFROM base AS Upper\n", "D"),

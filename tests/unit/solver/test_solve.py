@@ -45,7 +45,8 @@ class Watching(StepObserver):
         self.for_target[index] = for_target
 
 
-# -- the cache -----------------------------------------------------------------------------------------------------------
+# -- the cache
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_second_build_runs_nothing_and_has_the_same_layers(fake_build: FakeBuild) -> None:
@@ -183,7 +184,8 @@ def test_hits_of_a_farther_cache_are_told_with_its_name_and_kept_nearer(fake_bui
     assert fake_build.cook(THREE)[1] == []
 
 
-# -- without the cache ---------------------------------------------------------------------------------------------------
+# -- without the cache
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_no_cache_asks_for_nothing_and_runs_everything_and_keeps_it(fake_build: FakeBuild) -> None:
@@ -225,7 +227,8 @@ def test_a_stage_upon_a_renewed_one_is_looked_at_anew_too(fake_build: FakeBuild)
     assert fake_build.cook(text, uncached=["low"])[1] == ["RUN l", "RUN high"]
 
 
-# -- stages --------------------------------------------------------------------------------------------------------------
+# -- stages
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_stages_that_the_target_does_not_need_are_not_run(fake_build: FakeBuild) -> None:
@@ -283,7 +286,8 @@ def test_a_tree_is_needed_where_a_run_stands_on_it(fake_build: FakeBuild, text: 
     assert [task.needs_tree for task in fake_build.executor.jobs] == needed
 
 
-# -- failure and cancellation --------------------------------------------------------------------------------------------
+# -- failure and cancellation
+# --------------------------------------------------------------------------------------------
 
 
 def test_failure_of_one_branch_stops_the_other_and_is_told(fake_build: FakeBuild) -> None:
@@ -352,7 +356,8 @@ def test_canceled_alone_is_told_as_that(fake_build: FakeBuild) -> None:
         fake_build.solver(THREE).solve(fake_build.executor)
 
 
-# -- what is told --------------------------------------------------------------------------------------------------------
+# -- what is told
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_events_name_steps_as_buildkit_numbers_them(fake_build: FakeBuild) -> None:

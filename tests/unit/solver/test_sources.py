@@ -25,7 +25,8 @@ from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
 from tiffin.builder.sources.trees import DirectoryTree
 from tiffin.cache.foundation.digest import Digest
 
-# -- local directories ---------------------------------------------------------------------------------------------------
+# -- local directories
+# ---------------------------------------------------------------------------------------------------
 
 
 def contexts(bench: Bench, main: Path | None = None, **changes: object) -> Contexts:
@@ -91,7 +92,8 @@ def test_odd_files_of_a_context_are_shown_as_what_a_layer_can_hold(bench: Bench)
     assert isinstance(tree, DirectoryTree) and not tree.is_plain(".")
 
 
-# -- archives as contexts ------------------------------------------------------------------------------------------------
+# -- archives as contexts
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
@@ -121,7 +123,8 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     assert not is_tar(tmp_path / "text")
 
 
-# -- URLs ----------------------------------------------------------------------------------------------------------------
+# -- URLs
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -220,7 +223,8 @@ def test_an_answer_that_was_kept_and_is_damaged_is_fetched_anew(bench: Bench, se
     assert [answer for _, answer in server.log] == [200, 200]
 
 
-# -- repositories: a program called git that says what a test wrote for it -------------------------------------------------
+# -- repositories: a program called git that says what a test wrote for it
+# -------------------------------------------------
 
 COMMIT, TAGGED, OTHER = "a" * 40, "b" * 40, "c" * 40
 GIT = """#!/bin/sh
@@ -292,7 +296,8 @@ def test_a_checkout_is_the_files_of_the_commit_alone(git: Path, tmp_path: Path, 
     assert sorted(path.name for path in found.iterdir()) == [".gitmodules", "file", "sub"]
     log = (git / "log").read_text()
     assert ("refs/heads/*" in log) == (shallow == "1") and "submodule update" in log
-    assert plain_git().checkout(origin(subdir="sub", submodules=False, keep_git_dir=True), COMMIT, _fresh(tmp_path)).name == "sub"  # fmt: skip
+    assert plain_git().checkout(origin(subdir="sub", submodules=False, keep_git_dir=True), COMMIT,
+        _fresh(tmp_path)).name == "sub"  # fmt: skip
     with pytest.raises(BuildError, match=r'has no directory "\.\./x"'):
         plain_git().checkout(origin(subdir="../x"), COMMIT, _fresh(tmp_path))
 
@@ -342,7 +347,8 @@ def _fresh(folder: Path) -> Path:
     return place
 
 
-# -- exports -------------------------------------------------------------------------------------------------------------
+# -- exports
+# -------------------------------------------------------------------------------------------------------------
 
 SHOWN = {
     "bin/sh": "a shell", "etc/link": "-> ../bin/sh", "var/empty": None, "tmp": None,

@@ -138,7 +138,8 @@ def test_a_key_holds_all_below_it(fake_build: FakeBuild) -> None:
 
 def test_a_linked_copy_stands_on_nothing_and_is_in_what_stands_on_it(fake_build: FakeBuild) -> None:
     fake_build.files.update(FILES)
-    texts = [f"FROM {base}\nCOPY --link src /{place}\nRUN a\n" for base, place in itertools.product(("base", "other"), ("x", "y"))]  # fmt: skip
+    texts = [f"FROM {base}\nCOPY --link src /{place}\nRUN a\n" for base,
+        place in itertools.product(("base", "other"), ("x", "y"))]  # fmt: skip
     found = [of_target(fake_build, text) for text in texts]
     assert found[0][0] == found[2][0] != found[1][0], "the same whatever is below, another for another place"
     assert len({pair[1] for pair in found}) == 4, "a RUN above sees both what is below and what was linked"

@@ -164,7 +164,8 @@ def test_one_directory_serves_all_mounts_of_an_id_in_a_step(bench: Bench) -> Non
     assert len({mount.host_path for mount in found.values() if isinstance(mount, Bind)}) == 1 and len(found) == 2
 
 
-# -- owners that the id map does not hold --------------------------------------------------------------------------------
+# -- owners that the id map does not hold
+# --------------------------------------------------------------------------------
 
 
 def demand(bench: Bench, demands: Demands) -> None:

@@ -28,7 +28,8 @@ def base(bench: Bench) -> None:
     bench.image("base", BASE, config=RunConfig(env=("PATH=/bin",), cmd=("/bin/sh",)))
 
 
-# -- COPY, ADD, WORKDIR: no namespace ------------------------------------------------------------------------------------
+# -- COPY, ADD, WORKDIR: no namespace
+# ------------------------------------------------------------------------------------
 
 
 def test_a_build_without_run_enters_no_namespace_and_unpacks_nothing(bench: Bench) -> None:
@@ -38,8 +39,11 @@ def test_a_build_without_run_enters_no_namespace_and_unpacks_nothing(bench: Benc
     assert list(bench.state.layers.glob("*/fs.*")) == []
     found = bench.files(built.chain)
     assert {path: found[path] for path in ("app/a", "app/b/c", "app/w", "etc/motd")} == {
-        "app/a": "A", "app/b/c": "C", "app/w": "dir 755 0:0", "etc/motd": "hello\n",
-    }  # fmt: skip
+        "app/a": "A",
+        "app/b/c": "C",
+        "app/w": "dir 755 0:0",
+        "etc/motd": "hello\n",
+    }
 
 
 def test_the_image_tells_its_layers_its_history_and_its_configuration(bench: Bench) -> None:
@@ -74,7 +78,10 @@ def test_epoch_decides_every_time(bench: Bench) -> None:
     assert {item["created"] for item in document["history"]} == {"1970-01-12T13:46:40Z"}
     table = bench.layers.ensure_index(built.chain[-1].diff_id, built.chain[-1].blob)
     assert {entry.mtime_ns for entry in table.entries} == {1_000_000 * 10**9}
-    assert bench.build("ARG SOURCE_DATE_EPOCH=1000000\nFROM base\nCOPY f /\nWORKDIR /new\n").config_bytes == built.config_bytes  # fmt: skip
+    assert (
+        bench.build("ARG SOURCE_DATE_EPOCH=1000000\nFROM base\nCOPY f /\nWORKDIR /new\n").config_bytes
+        == built.config_bytes
+    )
     with pytest.raises(BuildError, match="is not a valid time"):
         bench.build("ARG SOURCE_DATE_EPOCH=yesterday\nFROM base\nCOPY f /\n")
 
@@ -138,10 +145,16 @@ def test_layers_are_made_as_the_layering_says_and_show_the_same(bench: Bench, la
 def test_a_squashed_layer_has_no_file_that_a_later_step_replaced(bench: Bench) -> None:
     bench.write({"a": "first", "b": "second"})
     built = bench.build("FROM base\nCOPY a /x/f\nCOPY b /x/f\nCOPY a /etc/motd\n", layering=ONE)
-    assert bench.files(built.chain[1:]) == {"x": "dir 755 0:0", "x/f": "second", "etc": "dir 755 0:0", "etc/motd": "first"}  # fmt: skip
+    assert bench.files(built.chain[1:]) == {
+        "x": "dir 755 0:0",
+        "x/f": "second",
+        "etc": "dir 755 0:0",
+        "etc/motd": "first",
+    }
 
 
-# -- RUN -----------------------------------------------------------------------------------------------------------------
+# -- RUN
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -172,7 +185,8 @@ def test_a_copied_file_is_seen_by_a_command_above_it(bench: Bench, isolation: Is
 def test_stages_upon_each_other_and_beside_each_other(bench: Bench, isolation: Isolation) -> None:
     bench.isolation = isolation
     text = (
-        "FROM base AS low\nRUN write /low 1\nFROM low AS left\nRUN write /left 2\nFROM low AS right\nRUN write /right 3\n"
+        "FROM base AS low\nRUN write /low 1\nFROM low AS left\nRUN write /left 2\nFROM low AS right\n"
+        "RUN write /right 3\n"
         "FROM low\nCOPY --from=left /left /l\nCOPY --from=right /right /r\nRUN show /l\n"
     )
     found = bench.files(bench.build(text).chain)
@@ -240,7 +254,8 @@ def test_a_command_that_the_sandbox_cannot_start_is_told(bench: Bench) -> None:
         bench.build('FROM base\nRUN break "no more processes"\n')
 
 
-# -- what is told of a build ---------------------------------------------------------------------------------------------
+# -- what is told of a build
+# ---------------------------------------------------------------------------------------------
 
 
 def test_unused_build_arguments_are_warned_of(bench: Bench) -> None:

@@ -53,7 +53,7 @@ class Creation:
         }
 
     def _owner(self, tid: int, directory: bytes) -> Record | None:
-        """Who what is made in `directory` will belong to; None if it needs no record."""
+        """Return who what is made in `directory` will belong to; None if it needs no record."""
         credentials = self._caller.processes.credentials(tid)
         is_root = not (credentials.fsuid or credentials.fsgid)
         group = self._caller.inodes.inherited_group(directory, from_root=not is_root)
@@ -62,7 +62,7 @@ class Creation:
         return Record(credentials.fsuid, credentials.fsgid if group is None else group)
 
     def _mode(self, tid: int, path: bytes, mode: int, owner: Record | None, *, is_written: bool = False) -> int:
-        """The mode of a new file: less the umask where no default access list decides, and less set-id bits.
+        """Return the mode of a new file: less the umask where no default access list decides, and less set-id bits.
 
         Those that a directory's group would give to somebody foreign to it, or the first write would take away.
         """
@@ -113,7 +113,7 @@ class Creation:
             os.close(fd)
 
     def _node(self, path: bytes, flags: int) -> int | None:
-        """The device behind the socket at `path`, open, if it is one of those that every sandbox has."""
+        """Return the device behind the socket at `path`, open, if it is one of those that every sandbox has."""
         try:
             if not stat.S_ISSOCK(os.stat(path, follow_symlinks=not flags & os.O_NOFOLLOW).st_mode):
                 return None
@@ -134,7 +134,7 @@ class Creation:
         return None
 
     def _create(self, path: bytes, flags: int, mode: int) -> int | None:
-        """The new file, open; None if something is there already, which the kernel opens."""
+        """Return the new file, open; None if something is there already, which the kernel opens."""
         if flags & _TMPFILE:
             return os.open(path, flags, mode)
         for _ in range(_MAX_LINKS):
@@ -147,7 +147,7 @@ class Creation:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
     def _openat2(self, tid: int, arguments: _Arguments) -> Answer:
-        """As openat where no other way to resolve the path is asked for."""
+        """Answer like openat where no other way to resolve the path is asked for."""
         directory, address, how, size, *_ = arguments
         if size < _OPEN_HOW_BYTES:
             return CONTINUE
@@ -204,7 +204,9 @@ class Creation:
         return self._record(path, owner)
 
     def _bind(self, tid: int, arguments: _Arguments) -> Answer:
-        """A socket with a name, made by the kernel for a copy of the process's descriptor, with its text as it is."""
+        """Return a socket with a name, made by the kernel for a copy of the process's descriptor, with its text as it
+        is.
+        """
         descriptor, address, size, *_ = arguments
         text = socket_path(self._caller.memory, tid, address, size)
         if not text:
@@ -238,12 +240,12 @@ class Creation:
 
 
 def make_placeholder(path: bytes, mode: int) -> None:
-    """The socket that stands for a device node."""
+    """Make the socket that stands for a device node."""
     os.mknod(path, stat.S_IFSOCK | mode)
 
 
 def device_of(kind: int, number: int) -> owner_xattrs.Device:
-    """The device that mknod(2) describes."""
+    """Return the device that mknod(2) describes."""
     return owner_xattrs.Device("char" if kind == stat.S_IFCHR else "block", os.major(number), os.minor(number), 0)
 
 
@@ -254,7 +256,7 @@ def tell_of_device(caller: Caller, path: bytes, device: owner_xattrs.Device) -> 
 
 
 def parent_of(path: bytes) -> bytes:
-    """The directory in which the last name of `path` is."""
+    """Return the directory in which the last name of `path` is."""
     directory, slash, _ = path.rpartition(b"/")
     return directory or slash
 

@@ -116,7 +116,9 @@ class Identity:
         return len(groups)
 
     def _peer(self, tid: int, arguments: _Arguments) -> Answer:
-        """SO_PEERCRED, which servers trust more than names: the ids that the process at the other end has now."""
+        """Answer SO_PEERCRED, which servers trust more than names: the ids that the process at the other end has
+        now.
+        """
         fd, _, _, buffer, size_at, _ = arguments
         try:
             number = peer_of(tid, signed(fd))
@@ -195,7 +197,7 @@ class Identity:
     # -- execve, chroot -----------------------------------------------------------------------------------------------
 
     def _execve(self, tid: int, directory: int, address: int, flags: int) -> Answer:
-        """The kernel executes; here only what becomes of ids and capabilities when it does."""
+        """Leave execution to the kernel; compute here what becomes of ids and capabilities."""
         follow = not flags & AT_SYMLINK_NOFOLLOW
         try:
             path = self._caller.path(tid, directory, address, flags=flags, follow=follow)
@@ -215,7 +217,9 @@ class Identity:
     def _privileges(
         self, path: bytes, found: os.stat_result
     ) -> tuple[int | None, int | None, tuple[int, int, bool] | None]:
-        """What set-id bits and capabilities of an executable give: nothing to what is no program, or where mounts say so."""
+        """Return what set-id bits and capabilities of an executable give: nothing to what is no program, or where
+        mounts say so.
+        """
         mode, capabilities = found.st_mode, _file_capabilities(path)
         if found.st_uid or found.st_gid:  # somebody's whom this namespace does not know, as in a volume
             return None, None, None
@@ -227,7 +231,7 @@ class Identity:
         return uid if mode & stat.S_ISUID else None, gid if sets_group else None, capabilities
 
     def _moved(self, tid: int, _: _Arguments) -> Answer:
-        """Another root, or namespaces where there may be one: from now on paths are looked up inside it."""
+        """Note another root, or namespaces that may have one: from now on paths are looked up inside it."""
         self._caller.any_moved = True
         old = self._processes.credentials(tid)
         self._set(tid, old, replace(old, moved=True))
@@ -235,7 +239,7 @@ class Identity:
 
 
 def _number(argument: int) -> int:
-    """An id; -1 as such, others without sign."""
+    """Return an id; -1 as such, others without sign."""
     argument &= 0xFFFFFFFF
     return -1 if argument == owner_xattrs.NO_ID else argument
 

@@ -64,13 +64,13 @@ def _refused() -> OSError:
 
 
 def set_users(old: Credentials, real: int, effective: int, saved: int) -> Credentials:
-    """setresuid(2)."""
+    """Apply setresuid(2)."""
     wanted = _three(old.user_ids, (real, effective, saved), old.can(CAP_SETUID))
     return _with_users(old, *wanted)
 
 
 def set_user(old: Credentials, uid: int) -> Credentials:
-    """setuid(2)."""
+    """Apply setuid(2)."""
     _check(uid)
     if old.can(CAP_SETUID):
         return _with_users(old, uid, uid, uid)
@@ -80,13 +80,13 @@ def set_user(old: Credentials, uid: int) -> Credentials:
 
 
 def set_real_and_effective_user(old: Credentials, real: int, effective: int) -> Credentials:
-    """setreuid(2)."""
+    """Apply setreuid(2)."""
     wanted = _two(old.user_ids, real, effective, old.can(CAP_SETUID))
     return _with_users(old, *wanted)
 
 
 def set_file_system_user(old: Credentials, uid: int) -> Credentials:
-    """setfsuid(2), which changes nothing when it is refused."""
+    """Apply setfsuid(2), which changes nothing when it is refused."""
     if uid == LEAVE or not (uid in (old.ruid, old.euid, old.suid, old.fsuid) or old.can(CAP_SETUID)):
         return old
     allowed = old.effective
@@ -98,13 +98,13 @@ def set_file_system_user(old: Credentials, uid: int) -> Credentials:
 
 
 def set_groups_of_ids(old: Credentials, real: int, effective: int, saved: int) -> Credentials:
-    """setresgid(2)."""
+    """Apply setresgid(2)."""
     wanted = _three(old.group_ids, (real, effective, saved), old.can(CAP_SETGID))
     return _with_group_ids(old, *wanted)
 
 
 def set_group(old: Credentials, gid: int) -> Credentials:
-    """setgid(2)."""
+    """Apply setgid(2)."""
     _check(gid)
     if old.can(CAP_SETGID):
         return _with_group_ids(old, gid, gid, gid)
@@ -114,27 +114,27 @@ def set_group(old: Credentials, gid: int) -> Credentials:
 
 
 def set_real_and_effective_group(old: Credentials, real: int, effective: int) -> Credentials:
-    """setregid(2)."""
+    """Apply setregid(2)."""
     wanted = _two(old.group_ids, real, effective, old.can(CAP_SETGID))
     return _with_group_ids(old, *wanted)
 
 
 def set_file_system_group(old: Credentials, gid: int) -> Credentials:
-    """setfsgid(2), which changes nothing when it is refused."""
+    """Apply setfsgid(2), which changes nothing when it is refused."""
     if gid == LEAVE or not (gid in (old.rgid, old.egid, old.sgid, old.fsgid) or old.can(CAP_SETGID)):
         return old
     return replace(old, fsgid=gid)
 
 
 def set_supplementary(old: Credentials, groups: tuple[int, ...]) -> Credentials:
-    """setgroups(2)."""
+    """Apply setgroups(2)."""
     if not old.can(CAP_SETGID):
         raise _refused()
     return replace(old, groups=tuple(sorted(groups)))
 
 
 def set_capabilities(old: Credentials, effective: int, permitted: int, inheritable: int) -> Credentials:
-    """capset(2)."""
+    """Apply capset(2)."""
     if permitted & ~old.permitted or effective & ~permitted:
         raise _refused()
     gained = inheritable & ~old.inheritable
@@ -147,7 +147,7 @@ def set_capabilities(old: Credentials, effective: int, permitted: int, inheritab
 def executed(
     old: Credentials, owner: int | None, group: int | None, file_capabilities: tuple[int, int, bool] | None
 ) -> Credentials:
-    """execve(2) of a file whose set-user-ID bit gives `owner` and set-group-ID bit `group`.
+    """Apply execve(2) of a file whose set-user-ID bit gives `owner` and set-group-ID bit `group`.
 
     `file_capabilities` are the file's permitted and inheritable sets and its effective flag.
     """
@@ -200,7 +200,7 @@ def _two(old: tuple[int, int, int], real: int, effective: int, may: bool) -> tup
 
 
 def _with_users(old: Credentials, ruid: int, euid: int, suid: int) -> Credentials:
-    """New user ids, and what becomes of the capabilities: capabilities(7), "Effect of user ID changes"."""
+    """Set user ids, and adjust the capabilities: capabilities(7), "Effect of user ID changes"."""
     permitted, effective, ambient = old.permitted, old.effective, old.ambient
     if 0 in old.user_ids and 0 not in (ruid, euid, suid):
         ambient = 0

@@ -1,9 +1,10 @@
-"""Answers to opens in a chroot whose /dev has files in the place of device nodes: the program gets the machine's own device.
+"""Answers to opens in a chroot whose /dev has files in the place of device nodes: the program gets the machine's own
+device.
 
-The file of /dev/null is empty and is read as it lies there (programs compare what they looked at with what they opened);
-who would write to it gets the device. The others are sockets, which nobody can open. /dev/stdin and /dev/fd/N are
-what the program has open. What cannot be answered, as the kernel lets nobody look into a process, opens the file: for that
-`was_written`.
+The file of /dev/null is empty and is read as it lies there (programs compare what they looked at with what they
+opened); who would write to it gets the device. The others are sockets, which nobody can open. /dev/stdin and /dev/fd/N
+are what the program has open. What cannot be answered, as the kernel lets nobody look into a process, opens the file:
+for that `was_written`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _OPEN_HOW_BYTES = 24
 
 
 class DeviceFiles:
-    """`devices` is /dev of the machine, open. To be made by a supervisor that is in the root, before the command begins."""
+    """`devices` is /dev of the machine, open.
+
+    To be made by a supervisor that is in the root, before the command begins.
+    """
 
     def __init__(self, caller: Caller, devices: int) -> None:
         self._caller = caller
@@ -61,7 +65,7 @@ class DeviceFiles:
         return st.st_size, st.st_mtime_ns
 
     def _mknod(self, tid: int, mode: int, number: int) -> Answer:
-        """Refused by the kernel; a step ends, as what it makes of that would not be what it is elsewhere."""
+        """Leave mknod to the kernel's refusal; a step ends, as its result would not be what it is elsewhere."""
         kind, number = stat.S_IFMT(mode & 0xFFFF), number & 0xFFFFFFFF
         is_whiteout = kind == stat.S_IFCHR and not number
         may_make = process.effective_capabilities(tid) >> CAP_MKNOD & 1
@@ -72,7 +76,7 @@ class DeviceFiles:
         return CONTINUE
 
     def _openat2(self, tid: int, arguments: tuple[int, ...]) -> Answer:
-        """As openat where no other way to resolve the path is asked for."""
+        """Answer like openat where no other way to resolve the path is asked for."""
         directory, address, how, size, *_ = arguments
         if size < _OPEN_HOW_BYTES:
             return CONTINUE
@@ -97,7 +101,7 @@ class DeviceFiles:
             os.close(fd)
 
     def _substitute(self, tid: int, directory: int, path: bytes, flags: int) -> int | None:
-        """What the caller gets in the place of the file at `path`, open; None if it is not one of ours."""
+        """Return what the caller gets in the place of the file at `path`, open; None if it is not one of ours."""
         how = flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_CLOEXEC | os.O_NOCTTY
         own = process.own_path(tid, path)
         if own.startswith(b"%d/fd/" % tid) and own.rpartition(b"/")[2].isdigit():
@@ -116,7 +120,7 @@ class DeviceFiles:
         return os.open(name, how, dir_fd=self._devices)
 
     def _as_owner(self, tid: int, look: Callable[[], int | None]) -> int | None:
-        """Do it with the file system ids of the thread; None where that is refused, too: it is left to the kernel."""
+        """Act with the file system ids of the thread; None where that is refused, too: it is left to the kernel."""
         uid, gid = process.file_system_ids(tid)
         kernel.set_file_system_ids(uid, gid)
         try:
@@ -128,7 +132,9 @@ class DeviceFiles:
 
 
 def read_memory(tid: int, address: int) -> bytes:
-    """The string at an address of a process whose user's file system ids we have; process_vm_readv asks for the real ones."""
+    """Return the string at an address of a process whose user's file system ids we have; process_vm_readv asks for the
+    real ones.
+    """
     fd = os.open(b"%d/mem" % tid, os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = b""

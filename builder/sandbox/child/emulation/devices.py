@@ -1,7 +1,8 @@
 """Answers to mknod where owners are true and only device nodes are refused, as in any user namespace.
 
-A step that can be run again with emulated owners ends: only there a program sees a node. A command that cannot (`tiffin run`)
-is refused the node, as by every rootless engine. In the /dev of a step, which no layer has, a socket stands for it.
+A step that can be run again with emulated owners ends: only there a program sees a node. A command that cannot (`tiffin
+run`) is refused the node, as by every rootless engine. In the /dev of a step, which no layer has, a socket stands for
+it.
 """
 
 from __future__ import annotations

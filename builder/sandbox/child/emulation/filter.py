@@ -1,4 +1,5 @@
-"""Which system calls a supervisor is asked about: the seccomp filters of a sandbox that has one id, and of one with a range.
+"""Which system calls a supervisor is asked about: the seccomp filters of a sandbox that has one id, and of one with a
+range.
 
 Only what must be: a call that is not listed costs nothing (the kernel remembers filters' constant answers). Calls of
 another ABI than the machine's own go to the kernel as they are; x32, which nobody ships, does not exist here.
@@ -24,10 +25,13 @@ ALWAYS = (
 )  # fmt: skip
 # what else changes something, and may be refused to an emulated user
 CHANGES = (
-    "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "chmod", "fchmodat", "fchmodat2",
-    "utime", "utimes", "futimesat", "utimensat", "truncate", "bind", "setxattr", "lsetxattr", "removexattr", "lremovexattr",
+    "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "chmod", "fchmodat",
+    "fchmodat2",
+    "utime", "utimes", "futimesat", "utimensat", "truncate", "bind", "setxattr", "lsetxattr", "removexattr",
+    "lremovexattr",
 )  # fmt: skip
-# and what only looks, or changes what is open already, as whoever unpacks archives does for each file; many of these are in
+# and what only looks, or changes what is open already, as whoever unpacks archives does for each file; many of these
+# are in
 # any program, so they are asked about where users are expected
 LOOKS = (
     "access", "faccessat", "faccessat2", "chdir", "fchdir", "connect", "getxattr", "lgetxattr", "fgetxattr",
@@ -55,15 +59,15 @@ ABSENT = (
 
 
 def asked(*, looks: bool) -> frozenset[str]:
-    """The calls about files and processes that the filter asks about."""
+    """Return the calls about files and processes that the filter asks about."""
     return frozenset((*ALWAYS, *CHANGES, *OPENS, *(LOOKS if looks else ())))
 
 
 def owner_filter(machine: str = os.uname().machine, *, looks: bool = False, opens: bool = False) -> bytes:
-    """The filter that asks a supervisor about everything to do with owners and credentials.
+    """Return the filter that asks a supervisor about everything to do with owners and credentials.
 
-    And about what may be refused to an emulated user: changes, and with `looks` also whatever only reads or asks. `opens`:
-    about every open, for the sake of device nodes.
+    And about what may be refused to an emulated user: changes, and with `looks` also whatever only reads or asks.
+    `opens`: about every open, for the sake of device nodes.
     """
     opens = opens or looks
     program = _native(machine)
@@ -96,7 +100,8 @@ def owner_filter(machine: str = os.uname().machine, *, looks: bool = False, open
 
 
 def boundary_filter(limits: tuple[int, int], machine: str = os.uname().machine, *, opens: bool = False) -> bytes:
-    """The filter for true owners: it asks about what the namespace lacks, device nodes and ids from the `limits` on.
+    """Return the filter for true owners: it asks about what the namespace lacks, device nodes and ids from the `limits`
+    on.
 
     `opens`: about every open, too, where files stand for devices.
     """
@@ -158,7 +163,7 @@ def _when_bits(program: bpf.Program, name: str, position: int, bits: int) -> Non
 
 
 def _look_at_prctl(program: bpf.Program) -> None:
-    """A process that is not dumpable could not be answered: that wish is granted in words only."""
+    """Answer PR_SET_DUMPABLE without doing it: a process that is not dumpable could not be answered."""
     program.label("prctl")
     program.load(bpf.argument(0))
     for option in (PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT):
@@ -167,7 +172,7 @@ def _look_at_prctl(program: bpf.Program) -> None:
 
 
 def _keep_hands_off_the_limit(program: bpf.Program) -> None:
-    """The limit that says who a process is (see process.py) only seems to be set."""
+    """Pretend to set the limit that says who a process is (see process.py)."""
     program.label("setrlimit")
     program.load(bpf.argument(0))
     program.if_equal(RLIMIT_LOCKS, then="done", otherwise="allow")

@@ -99,14 +99,14 @@ class Inodes:
     # -- records ------------------------------------------------------------------------------------------------------
 
     def keep(self, kept: Kept) -> None:
-        """From now on, files that nothing is recorded of are the caller's in those mounts."""
+        """Treat files without a record in those mounts as the caller's from now on."""
         self._kept = Record(kept.uid, kept.gid)
         for path in kept.mounts:
             self._call_statx(os.fsencode(path), 0, _STATX_MOUNT)
             self._kept_mounts.add(struct.unpack_from("=Q", self._stat.raw, _STATX_MOUNT_ID)[0])
 
     def record(self, path: bytes, *, follow: bool) -> Record | None:
-        """What is recorded of the inode; None if nothing is: it belongs to root. OSError: there is none."""
+        """Return what is recorded of the inode; None if nothing is: it belongs to root. OSError: there is none."""
         found = self._recorded(path, follow)
         return found if found is not None or self._kept is None else self._kept_record(path, follow)
 
@@ -162,7 +162,7 @@ class Inodes:
         return Record(*(owner or (0, 0)), device)
 
     def _read_link(self, path: bytes, follow: bool) -> Record | None:
-        """The owner of what is neither a file nor a directory, where a capability would have a meaning."""
+        """Return the owner of what is neither a file nor a directory, where a capability would have a meaning."""
         value = self._get(path, _CAPABILITY, follow)
         owner = owner_xattrs.parse_link_record(value)
         if owner is None:
@@ -170,7 +170,7 @@ class Inodes:
         return None if _takes_user_attributes(path, follow) else Record(*owner)
 
     def _read_node(self, path: bytes, value: bytes, follow: bool) -> Record | None:
-        """The device a socket stands for."""
+        """Return the device a socket stands for."""
         found = owner_xattrs.parse_device_record(value)
         if found is None:
             return None
@@ -186,7 +186,9 @@ class Inodes:
         return raw[_STATX_INODE : _STATX_INODE + 8] + raw[_STATX_BORN : _STATX_BORN + 12] + raw[_STATX_DEVICE:144]
 
     def write(self, path: bytes, record: Record, *, follow: bool) -> None:
-        """Record an owner (and a device); root's files carry no record, nor do those that are the caller's in his mounts."""
+        """Record an owner (and a device); root's files carry no record, nor do those that are the caller's in his
+        mounts.
+        """
         if self._kept is not None and record.device is None and record == self._kept_record(path, follow):
             record = Record(0, 0)
         try:
@@ -222,7 +224,7 @@ class Inodes:
             os.removexattr(path, _OWNER, follow_symlinks=follow)
 
     def inherited_group(self, directory: bytes, *, from_root: bool) -> int | None:
-        """The group that a set-group-ID directory hands to what is made in it; None from any other.
+        """Return the group that a set-group-ID directory hands to what is made in it; None from any other.
 
         `from_root`: also the group 0, which makes no difference to what root makes.
         """
@@ -235,7 +237,7 @@ class Inodes:
     # -- stat ---------------------------------------------------------------------------------------------------------
 
     def stat(self, path: bytes, record: Record, *, follow: bool) -> bytes:
-        """The struct stat of the inode as `record` has it."""
+        """Return the struct stat of the inode as `record` has it."""
         flags = 0 if follow else AT_SYMLINK_NOFOLLOW
         if _SYSCALL(self._newfstatat, AT_FDCWD, path, self._stat_at, flags, 0, 0) < 0:
             raise _fail()
@@ -248,7 +250,7 @@ class Inodes:
         return bytes(data)
 
     def statx(self, path: bytes, record: Record, flags: int, mask: int, *, follow: bool) -> bytes:
-        """The struct statx of the inode as `record` has it."""
+        """Return the struct statx of the inode as `record` has it."""
         self._call_statx(path, flags | (0 if follow else AT_SYMLINK_NOFOLLOW), mask)
         data = bytearray(self._stat.raw[:_STATX_BYTES])
         struct.pack_into("=II", data, _STATX_UID, record.uid, record.gid)
@@ -265,7 +267,7 @@ class Inodes:
     # -- attributes ---------------------------------------------------------------------------------------------------
 
     def visible_names(self, path: bytes, *, follow: bool) -> bytes | None:
-        """The names of the inode's attributes without ours, each with its NUL; None if none of them is ours."""
+        """Return the names of the inode's attributes without ours, each with its NUL; None if none of them is ours."""
         names = os.listxattr(path, follow_symlinks=follow)
         hidden = {name for name in names if name.startswith(owner_xattrs.OWN_PREFIX)}
         if owner_xattrs.CAPABILITY in names and self._read_link(path, follow):
@@ -276,7 +278,9 @@ class Inodes:
 
 
 def device_mode(device: owner_xattrs.Device, mode: int) -> int:
-    """The mode of the node that a placeholder of mode `mode` stands for: what chmod set, else what it was made with."""
+    """Return the mode of the node that a placeholder of mode `mode` stands for: what chmod set, else what it was made
+    with.
+    """
     return (stat.S_IFCHR if device.kind == "char" else stat.S_IFBLK) | (stat.S_IMODE(mode) or device.mode)
 
 
@@ -286,7 +290,12 @@ def _takes_user_attributes(path: bytes, follow: bool) -> bool:
 
 
 def real_chown(path: bytes, uid: int, gid: int, *, follow: bool) -> None:
-    """What the kernel does besides giving a file away: set-id bits and capabilities go. Ids only as far as there are."""
+    """Do what the kernel does besides giving a file away: drop set-id bits and capabilities.
+
+    Ids only as far as there are.
+
+    Ids only as far as there are.
+    """
     os.chown(path, 0 if uid >= 0 else -1, 0 if gid >= 0 else -1, follow_symlinks=follow)
 
 

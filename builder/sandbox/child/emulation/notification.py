@@ -33,7 +33,7 @@ class Gone(Exception):
 
 
 def signed(argument: int) -> int:
-    """An argument of type int."""
+    """Return an argument of type int."""
     argument &= 0xFFFFFFFF
     return argument - (1 << 32) if argument >> 31 else argument
 
@@ -55,7 +55,7 @@ class Caller:
         self._own_program = program.st_dev, program.st_ino
 
     def path(self, tid: int, directory: int, address: int, *, flags: int = 0, follow: bool) -> bytes:
-        """Where the path at `address` leads, for the supervisor's own use."""
+        """Return where the path at `address` leads, for the supervisor's own use."""
         return self.place(tid, directory, self.memory.read_string(tid, address), flags=flags, follow=follow)
 
     def place(self, tid: int, directory: int, path: bytes, *, flags: int = 0, follow: bool) -> bytes:
@@ -71,7 +71,9 @@ class Caller:
         return process.located(tid, directory, path)
 
     def end(self, tid: int, path: bytes) -> bytes:
-        """What to follow in the place of `path`: a link to what stands for "the process itself" would mean us."""
+        """Return what to follow in the place of `path`: a link to what stands for "the process itself" would mean
+        us.
+        """
         found = path
         for _ in range(0 if path.startswith(b"self/") else _MAX_LINKS):
             try:
@@ -86,9 +88,10 @@ class Caller:
         return path
 
     def held(self, path: bytes, *, follow: bool) -> bytes:
-        """The inode `path` leads to now, as a path that leads to it whatever is put in its place.
+        """Return the inode `path` leads to now, as a path that leads to it whatever is put in its place.
 
-        Links in /proc lead the supervisor to what it has itself; the one thing of the machine among that is its program.
+        Links in /proc lead the supervisor to what it has itself; the one thing of the machine among that is its
+        program.
         """
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
         self._opened.append(fd)

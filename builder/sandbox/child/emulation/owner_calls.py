@@ -74,7 +74,7 @@ class Owners:
         mode = os.stat(path, follow_symlinks=follow).st_mode
         return bool(mode & 0o6000) and not stat.S_ISDIR(mode) and credentials.fsuid != record.uid
 
-    # -- stat: whatever goes wrong here the kernel tells better ----------------------------------------------------------
+    # -- stat: whatever goes wrong here the kernel tells better ------------------------------------------------------
 
     def _stat(self, tid: int, arguments: _Arguments) -> Answer:
         return self._look(tid, AT_FDCWD, arguments[0], 0, arguments[1])
@@ -124,7 +124,7 @@ class Owners:
         return 0
 
     def _place(self, tid: int, directory: int, address: int, flags: int) -> tuple[bytes, bool]:
-        """Where a path leads, and whether a link there is followed: what stands for a descriptor always is."""
+        """Return where a path leads, and whether a link there is followed: what stands for a descriptor always is."""
         follow = not flags & AT_SYMLINK_NOFOLLOW
         if not flags & AT_EMPTY_PATH:
             return self._caller.path(tid, directory, address, follow=follow), follow

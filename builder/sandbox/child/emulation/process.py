@@ -3,7 +3,8 @@
 A process's credentials are a number in its RLIMIT_LOCKS, a limit no kernel since Linux 2.4 looks at: the kernel itself
 hands it to children and takes it back with the process, so there is no race with fork and no number used twice. The
 filter keeps the program's own hands off that limit. The supervisor's directory is /proc of its own pid namespace: paths
-here are relative to it, and processes have the numbers of that namespace, but for those that a program names or is told.
+here are relative to it, and processes have the numbers of that namespace, but for those that a program names or is
+told.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Memory:
         self._vectors = ctypes.addressof(self._here), ctypes.addressof(self._there)
 
     def read(self, tid: int, address: int, size: int) -> bytes:
-        """Exactly `size` bytes."""
+        """Read exactly `size` bytes."""
         if size <= 2 * PATH_MAX:
             if self._move(_READ, tid, address, size) != size:
                 raise _fault()
@@ -66,7 +67,7 @@ class Memory:
         return data
 
     def read_string(self, tid: int, address: int) -> bytes:
-        """The bytes before the first NUL, PATH_MAX at most."""
+        """Return the bytes before the first NUL, PATH_MAX at most."""
         buffer = self._buffer
         size = self._move(_READ, tid, address, _PAGE - (address & (_PAGE - 1)))
         buffer[size] = b"\0"
@@ -118,7 +119,7 @@ class Processes:
         self.shown_device = os.fstat(proc).st_dev  # of /proc as they see it
 
     def show(self, proc: int, *, is_other: bool) -> None:
-        """`proc` is the /proc that processes see. `is_other`: of a pid namespace below ours; else it is ours, too."""
+        """Set the /proc that processes see. `is_other`: of a pid namespace below ours; else it is ours, too."""
         if is_other:
             self._shown = proc
         else:
@@ -126,11 +127,17 @@ class Processes:
         self.shown_device = os.fstat(proc).st_dev
 
     def credentials(self, tid: int) -> Credentials:
-        """Of the process of thread `tid`; of one that never had any the initial ones. ProcessLookupError: it is gone."""
+        """Return the credentials of the process of thread `tid`, or the initial ones.
+
+        ProcessLookupError: it is gone.
+        """
         return self._of_number(resource.prlimit(tid, RLIMIT_LOCKS)[0])
 
     def named(self, pid: int) -> Credentials:
-        """The same of the thread that a program calls `pid`. ProcessLookupError: it is gone, or never was there."""
+        """Return the same of the thread that a program calls `pid`.
+
+        ProcessLookupError: it is gone, or never was there.
+        """
         if self._shown is None:
             return self.credentials(pid)
         try:
@@ -140,7 +147,7 @@ class Processes:
         return self._of_number(int(limit) if limit.isdigit() else -1)
 
     def name(self, tid: int) -> int:
-        """What programs call thread `tid`. OSError: it is gone, or none of theirs."""
+        """Return what programs call thread `tid`. OSError: it is gone, or none of theirs."""
         if self._shown is None:
             return tid
         numbers = _status(tid, b"NSpid:").split()  # one for each namespace, ours first
@@ -173,7 +180,10 @@ class Processes:
 
 
 def peer_of(tid: int, descriptor: int) -> int:
-    """Who is at the other end of a local socket of the process: struct ucred's pid, for us. OSError as getsockopt has it."""
+    """Return who is at the other end of a local socket of the process: struct ucred's pid, for us.
+
+    OSError as getsockopt has it.
+    """
     copy = copied_socket(tid, descriptor)
     try:
         data = copy.getsockopt(fd_passing.SOL_SOCKET, fd_passing.SO_PEERCRED, UCRED.size)
@@ -184,7 +194,7 @@ def peer_of(tid: int, descriptor: int) -> int:
 
 
 def copied_socket(tid: int, descriptor: int) -> fd_passing.Socket:
-    """A socket of the process; the caller closes it."""
+    """Return a socket of the process; the caller closes it."""
     pidfd = os.pidfd_open(thread_group(tid))
     try:
         return fd_passing.Socket(fileno=kernel.copy_descriptor(pidfd, descriptor))
@@ -193,7 +203,7 @@ def copied_socket(tid: int, descriptor: int) -> fd_passing.Socket:
 
 
 def socket_path(memory: Memory, tid: int, address: int, size: int) -> bytes:
-    """The path in an address that bind or connect was given; empty if it is of another kind, or has no path."""
+    """Return the path in an address that bind or connect was given; empty if it is of another kind, or has no path."""
     data = memory.read(tid, address, min(size & 0xFFFFFFFF, _ADDRESS_BYTES))
     if len(data) < 3 or struct.unpack_from("=H", data)[0] != fd_passing.AF_UNIX or not data[2]:
         return b""
@@ -201,7 +211,7 @@ def socket_path(memory: Memory, tid: int, address: int, size: int) -> bytes:
 
 
 def own_path(tid: int, path: bytes) -> bytes:
-    """`path` with what stands for "the process itself" in /proc and /dev made to mean thread `tid`."""
+    """Return `path` with what stands for "the process itself" in /proc and /dev made to mean thread `tid`."""
     if path.startswith(b"/proc/self"):
         if path[10:11] in (b"", b"/"):
             return b"%d%b" % (tid, path[10:])
@@ -218,7 +228,10 @@ def own_path(tid: int, path: bytes) -> bytes:
 
 
 def located(tid: int, directory: int, path: bytes) -> bytes:
-    """What `path` of an *at call means, as a path that the supervisor may use. `directory` as the call has it."""
+    """Return what `path` of an *at call means, as a path that the supervisor may use.
+
+    `directory` as the call has it.
+    """
     if path[:1] == b"/":
         return own_path(tid, path) if path[1:5] in (b"proc", b"dev/") else path
     if directory == AT_FDCWD:
@@ -227,7 +240,8 @@ def located(tid: int, directory: int, path: bytes) -> bytes:
 
 
 def located_elsewhere(tid: int, directory: int, path: bytes, *, follow: bool) -> tuple[bytes, int]:
-    """`located` for a process with another root: a path through a descriptor, which the caller closes afterwards.
+    """Return `located` for a process with another root: a path through a descriptor, which the caller closes
+    afterwards.
 
     The directory is found inside that root, and the last name if `follow`; a name that is missing stays as it is.
     """
@@ -253,7 +267,7 @@ def _through(fd: int) -> tuple[bytes, int]:
 
 
 def _inside(tid: int, directory: int) -> bytes:
-    """Where a directory of the process lies below its root."""
+    """Return where a directory of the process lies below its root."""
     link = b"%d/cwd" % tid if directory == AT_FDCWD else b"%d/fd/%d" % (tid, directory)
     root, here = os.readlink(b"%d/root" % tid), os.readlink(link)
     if root != b"/" and here.startswith(root):
@@ -270,12 +284,12 @@ def thread_group(tid: int) -> int:
 
 
 def effective_capabilities(tid: int) -> int:
-    """As the kernel has them."""
+    """Return the effective capabilities as the kernel has them."""
     return int(_status(tid, b"CapEff:"), 16)
 
 
 def file_system_ids(tid: int) -> tuple[int, int]:
-    """The ids that what the thread makes belongs to, as the kernel has them."""
+    """Return the ids that what the thread makes belongs to, as the kernel has them."""
     return int(_status(tid, b"\nUid:").split()[3]), int(_status(tid, b"\nGid:").split()[3])
 
 
@@ -284,7 +298,7 @@ def _status(tid: int, field: bytes) -> bytes:
 
 
 def _read_of(path: bytes, field: bytes, proc: int | None) -> bytes:
-    """What follows `field` in its line of a file in `proc`; None is ours."""
+    """Return what follows `field` in its line of a file in `proc`; None is ours."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         data = os.read(fd, _PAGE)
@@ -297,5 +311,5 @@ def _read_of(path: bytes, field: bytes, proc: int | None) -> bytes:
 
 
 def unpack_words(data: bytes) -> tuple[int, ...]:
-    """An array of 32-bit numbers without sign."""
+    """Return an array of 32-bit numbers without sign."""
     return struct.unpack(f"={len(data) // 4}I", data)

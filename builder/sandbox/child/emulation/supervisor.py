@@ -28,15 +28,18 @@ from tiffin.builder.sandbox.child.emulation.process import Memory, Processes
 
 # what recording owners takes, all of it over files of the sandbox's one id
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
-NESTED = "this machine supervises system calls already (tiffin in a tiffin?): owners and permissions are left to that supervisor"
+NESTED = (
+    "this machine supervises system calls already (tiffin in a tiffin?): owners and permissions are left to that"
+    " supervisor"
+)
 REFUSED = "this machine refuses to supervise system calls: chown and setuid to others than root fail"
 UNANSWERED = (
-    b"tiffin: no device nodes can be made here and no system calls supervised: /dev/null is a file that gives back what is "
-    b"written to it, and zero, random and urandom cannot be opened\n"
+    b"tiffin: no device nodes can be made here and no system calls supervised: /dev/null is a file that gives back what"
+    b" is written to it, and zero, random and urandom cannot be opened\n"
 )
 WRITTEN = (
-    "a process of the command that the kernel lets nobody look into wrote to it, and here it is a file that gives that back "
-    "(no device nodes can be made)"
+    "a process of the command that the kernel lets nobody look into wrote to it, and here it is a file that gives that"
+    " back (no device nodes can be made)"
 )
 _INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
@@ -46,11 +49,11 @@ Fail = Callable[[str], None]  # told why, ends the sandbox
 
 
 def channel(*, has_users: bool, opens: bool, needed: bool, nests: bool) -> Channel | None:
-    """What this user namespace needs a supervisor for: owners where it has one id, else what it lacks.
+    """Return what this user namespace needs a supervisor for: owners where it has one id, else what it lacks.
 
     `has_users`: others than root are expected, and what they may read is asked about, too. `opens`: every open is asked
-    about, for the sake of device nodes. Without a supervisor that is `needed` nothing runs. `nests`: the command will have
-    a pid namespace below this one. OSError: there is no /proc of this namespace.
+    about, for the sake of device nodes. Without a supervisor that is `needed` nothing runs. `nests`: the command will
+    have a pid namespace below this one. OSError: there is no /proc of this namespace.
     """
     if os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE or not (syscalls.NATIVE or needed):
         return None
@@ -61,7 +64,9 @@ def channel(*, has_users: bool, opens: bool, needed: bool, nests: bool) -> Chann
 
 
 def channel_of_chroot() -> Channel:
-    """For a chroot whose /dev has files in the place of device nodes; where it is refused the command says so and runs."""
+    """Make the channel for a chroot whose /dev has files for device nodes; where it is refused the command says so and
+    runs.
+    """
     devices = os.open("/dev", _PLACE)
     return Channel(
         limits=idmaps.own_limits(),
@@ -101,7 +106,7 @@ class Channel:
         self._device_files: DeviceFiles | None = None
 
     def enter(self) -> None:
-        """In the command: put this process under the filter and wait until somebody answers; not where it is refused."""
+        """Put this process, the command, under the filter and wait until somebody answers; not where it is refused."""
         self._of_init.close()
         places = [os.open(path, _PLACE) for path in ("/", "/proc")]  # as yet nobody has to be asked
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
@@ -133,7 +138,7 @@ class Channel:
     def serve(
         self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None, holder: fd_passing.Socket
     ) -> None:
-        """In init: begin to answer `command` and its children, in a thread. Does nothing if the filter was refused.
+        """Begin, in init, to answer `command` and its children, in a thread. Does nothing if the filter was refused.
 
         `beyond` ends the command when it asks for what this sandbox has not, and another that is at hand has.
         `kept`: mounts of this machine's files in which the caller's are not shown as root's. `holder`: the way to a
@@ -174,7 +179,7 @@ class Channel:
         self._of_init.close()
 
     def settle(self, keep: frozenset[str]) -> None:
-        """In init: the command is executed and has the capabilities `keep`; from now on its supervisor has no others."""
+        """Drop, in init, the capabilities that are not in `keep`: the command is executed by now."""
         if self._caller is not None and self.with_owners:
             self._caller.first = lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES)
 
@@ -184,7 +189,7 @@ class Channel:
         return self._device_files is not None and self._device_files.was_written
 
     def _handlers(self, caller: Caller) -> dict[str, Handler]:
-        """What answers each system call, by name."""
+        """Return what answers each system call, by name."""
         if self.with_owners:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
             return enforced(caller, by_name, filter.asked(looks=self._has_users))

@@ -77,7 +77,7 @@ class Walker:
     def look(
         self, tid: int, who: Credentials, directory: int, path: bytes, *, follow: bool, is_entry: bool = False
     ) -> Found:
-        """Where `path` leads; EACCES where a directory on the way is closed to `who`, other errors as they come.
+        """Return where `path` leads; EACCES where a directory on the way is closed to `who`, other errors as they come.
 
         `is_entry`: the name itself is meant, whatever it is, also with a slash behind it.
         """
@@ -91,7 +91,7 @@ class Walker:
     def walk(
         self, tid: int, who: Credentials, directory: int, path: bytes, *, follow: bool, is_entry: bool = False
     ) -> Found:
-        """The same, step by step."""
+        """Return the same, step by step."""
         if path[:1] == b"/":
             start = b"%d/root" % tid
         else:
@@ -104,7 +104,7 @@ class Walker:
             self._caller.keep(way.here)
 
     def descriptor(self, tid: int, number: int) -> Found:
-        """What a descriptor of the process is."""
+        """Return what a descriptor of the process is."""
         fd = os.open(b"%d/fd/%d" % (tid, signed(number)), _HOLD)
         self._caller.keep(fd)
         st = os.fstat(fd)
@@ -118,11 +118,11 @@ class Walker:
         return self.allows(who, found.path, found.st, want, named=bool(found.name))
 
     def may_change(self, who: Credentials, found: Found, want: int) -> bool:
-        """The same of the directory that has the name."""
+        """Return the same of the directory that has the name."""
         return self.allows(who, found.parent, found.directory, want)
 
     def allows(self, who: Credentials, path: bytes, st: os.stat_result, want: int, *, named: bool = False) -> bool:
-        """The same of `path`; `named`: it ends with a name, which may be one of a symlink."""
+        """Return the same of `path`; `named`: it ends with a name, which may be one of a symlink."""
         if is_for_everybody(st.st_mode, want) and not self._caller.inodes.has_list(path, follow=not named):
             return True
         return may(who, self.facts(who, path, st, named=named), want)
@@ -142,7 +142,7 @@ class Walker:
         return Facts(mode, record.uid, record.gid, acl)
 
     def _owner_by_kernel(self, who: Credentials, path: bytes, st: os.stat_result, *, named: bool) -> Record:
-        """Of what has no record: root's, but for what processes make without being asked about."""
+        """Return the owner where there is no record: root, but for what processes make without being asked about."""
         if self._is_of_proc(st):
             pid = _process_of(path, named=named)
             if pid:
@@ -164,11 +164,11 @@ class Walker:
         return st.st_dev == self._caller.processes.shown_device
 
     def name(self, tid: int) -> int:
-        """What the process calls itself."""
+        """Return what the process calls itself."""
         return self._caller.processes.name(tid)
 
     def check_trace(self, who: Credentials, directory: bytes) -> None:
-        """Links in /proc of a process are open to whoever may trace it."""
+        """Open links in /proc of a process to whoever may trace it."""
         pid = _process_of(directory, named=False)
         if pid and not who.can(CAP_SYS_PTRACE):
             of = self._caller.processes.named(pid)
@@ -176,7 +176,9 @@ class Walker:
                 raise refused()
 
     def check_link(self, who: Credentials, found: Found) -> None:
-        """fs.protected_symlinks: in a directory like /tmp a link is followed by its owner, or if it is the directory's."""
+        """Apply fs.protected_symlinks: in a directory like /tmp a link is followed by its owner, or if it is the
+        directory's.
+        """
         if not self._protects_links or found.directory.st_mode & 0o1002 != 0o1002:
             return
         assert found.st is not None
@@ -202,7 +204,7 @@ class Shortcuts:
         self._known.clear()
 
     def find(self, tid: int, who: Credentials, directory: int, path: bytes, *, follow: bool) -> Found | None:
-        """Where a path leads whose directory is known and whose name is no link to be followed."""
+        """Return where a path leads whose directory is known and whose name is no link to be followed."""
         if who.moved or not self._caller.processes.keeps(who):  # others do not live as long as this
             return None
         before, slash, name = path.rpartition(b"/")
@@ -323,14 +325,14 @@ def _through(fd: int) -> bytes:
 
 
 def _process_of(path: bytes, *, named: bool) -> int:
-    """The process whose part of /proc that is; 0 for any other."""
+    """Return the process whose part of /proc that is; 0 for any other."""
     place = os.readlink(path.rpartition(b"/")[0] if named else path)
     first = place[len(_PROC) :].partition(b"/")[0]
     return int(first) if place.startswith(_PROC) and first.isdigit() else 0
 
 
 def protection(kind: str) -> int:
-    """What the machine's fs.protected_symlinks, hardlinks, regular or fifos says."""
+    """Return what the machine's fs.protected_symlinks, hardlinks, regular or fifos says."""
     try:
         with open(f"/proc/sys/fs/protected_{kind}", encoding="utf-8") as file:
             return int(file.read())

@@ -1,8 +1,8 @@
 """Connect the network of a sandbox: pasta, slirp4netns or our proxy, in a helper that ends with the sandbox.
 
-The helper is forked before the namespaces are made, so it stays in the outer network. A tool
-gets a pid namespace of its own, as it may change its credentials and lose the signal of its parent's death; with process
-1 of that namespace it ends whatever it is.
+The helper is forked before the namespaces are made, so it stays in the outer network. A tool gets a pid namespace of
+its own, as it may change its credentials and lose the signal of its parent's death; with process 1 of that namespace it
+ends whatever it is.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ def _help(spec: _Spec, line: socket.socket) -> None:
 
 
 def _network(line: socket.socket) -> int:
-    """The descriptor of the sandbox's network namespace, -1 if there will be none."""
+    """Return the descriptor of the sandbox's network namespace, -1 if there will be none."""
     _, fds, _, _ = socket.recv_fds(line, MAX_MESSAGE_BYTES, 1)
     return fds[0] if fds else -1
 
 
 def _keep(start_tool: Callable[[_Spec, str], None], spec: _Spec, line: socket.socket, network: int) -> None:
-    """Be process 1 of the tool's namespace: start it, say so, reap. The tool finds the network through us."""
+    """Act as process 1 of the tool's namespace: start it, say so, reap. The tool finds the network through us."""
     kernel.set_capabilities(frozenset())  # the tool has them from its start; ours must be no more than it keeps
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     os.chdir(spec["scratch_dir"])
@@ -152,7 +152,7 @@ def _spawn(argv: list[str], **more: Any) -> int:
 
 
 def _pasta(connector: _Spec, network: str) -> None:
-    """pasta goes to the background when it is ready."""
+    """Start pasta, which goes to the background when it is ready."""
     argv = [
         connector["path"],
         "--config-net",
@@ -179,7 +179,7 @@ def _pasta(connector: _Spec, network: str) -> None:
 
 
 def _slirp(connector: _Spec, network: str) -> None:
-    """slirp4netns says on a descriptor when it is ready, and takes ports on a socket."""
+    """Start slirp4netns, which says on a descriptor when it is ready, and takes ports on a socket."""
     reader, writer = os.pipe2(0)
     os.set_inheritable(reader, False)
     argv = [connector["path"], "--configure", f"--mtu={MTU}", "--disable-host-loopback", f"--ready-fd={writer}"]

@@ -13,7 +13,7 @@ PASTA_FORWARDER, SLIRP_FORWARDER = "169.254.1.1", "10.0.2.3"  # inside, they ask
 
 
 def host_resolv_conf(*, network: str, forwarder: str = "") -> str:
-    """The machine's name servers as a sandbox reaches them: loopback ones only with the machine's own network.
+    """Return the machine's name servers as a sandbox reaches them: loopback ones only with the machine's own network.
 
     Where none is left, `forwarder` serves.
     """
@@ -29,12 +29,12 @@ def host_resolv_conf(*, network: str, forwarder: str = "") -> str:
 
 
 def machine_hosts(extra: Sequence[tuple[str, str]]) -> str:
-    """What the machine's own file says, after `extra` pairs of name and address."""
+    """Return what the machine's own file says, after `extra` pairs of name and address."""
     return "".join(f"{address}\t{name}\n" for name, address in extra) + _read(HOSTS)
 
 
 def hosts_file(hostname: str, extra: Sequence[tuple[str, str]]) -> str:
-    """localhost, the sandbox's own name, and `extra` pairs of name and address."""
+    """Return /etc/hosts: localhost, the sandbox's own name, and `extra` pairs of name and address."""
     lines = [
         "127.0.0.1\tlocalhost",
         "::1\tlocalhost ip6-localhost ip6-loopback",

@@ -18,7 +18,7 @@ RETRY_SECONDS = 1  # where descriptors or memory lack, and nothing of ours may e
 
 
 def listen(address: str, port: int) -> list[socket.socket]:
-    """Listening sockets, for both families where no address is given; raises OSError if there can be none."""
+    """Return listening sockets, for both families where no address is given; raises OSError if there can be none."""
     wanted = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)] if address else []
     wanted = wanted or [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
     made: list[socket.socket] = []
@@ -71,7 +71,7 @@ class Connection:
         self.there, self.back = Pipe(client, server), Pipe(server, client)
 
     def wanted(self, sock: socket.socket) -> int:
-        """The events to wait for on one of the sockets."""
+        """Return the events to wait for on one of the sockets."""
         if not self.connected:
             return selectors.EVENT_WRITE if sock is self.server else 0
         out, into = (self.there, self.back) if sock is self.client else (self.back, self.there)
@@ -186,7 +186,7 @@ class Proxy:
 
 
 def _connect(port: int) -> socket.socket | None:
-    """A connection that is being made to a port of this network, None where nobody listens; raises OSError."""
+    """Return a connection that is being made to a port of this network, None where nobody listens; raises OSError."""
     for family, host in LOOPBACKS:
         server = socket.socket(family, socket.SOCK_STREAM)
         server.setblocking(False)

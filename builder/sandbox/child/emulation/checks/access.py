@@ -95,7 +95,7 @@ class AccessChecks(Checks):
         return CONTINUE
 
     def _check_sticky_creation(self, who: Credentials, found: Found) -> None:
-        """fs.protected_regular and fs.protected_fifos: may_create_in_sticky."""
+        """Apply fs.protected_regular and fs.protected_fifos: the kernel's may_create_in_sticky."""
         assert found.st is not None
         kind = {stat.S_IFREG: "regular", stat.S_IFIFO: "fifos"}.get(stat.S_IFMT(found.st.st_mode), "")
         level, mode = self._protected.get(kind, 1), found.directory.st_mode  # sockets and devices always
@@ -108,14 +108,14 @@ class AccessChecks(Checks):
             raise refused()
 
     def _openat2(self, tid: int, who: Credentials, arguments: Arguments) -> Answer:
-        """Ways to resolve a path other than the usual are the kernel's; it refuses no more than it does root."""
+        """Leave other ways to resolve a path to the kernel, which refuses no more than it does root."""
         directory, address, how, size, *_ = arguments
         if size < _OPEN_HOW_BYTES:
             return CONTINUE
         flags, _, resolve = struct.unpack("=QQQ", self._caller.memory.read(tid, how, _OPEN_HOW_BYTES))
         return CONTINUE if resolve & _RESOLVE_IN_ROOT else self._open(tid, who, directory, address, flags)
 
-    # -- execute, enter, ask ------------------------------------------------------------------------------------------------
+    # -- execute, enter, ask -----------------------------------------------------------------------------------------
 
     def _execute(self, tid: int, who: Credentials, directory: int, address: int, flags: int) -> Answer:
         follow = not flags & AT_SYMLINK_NOFOLLOW
@@ -130,7 +130,7 @@ class AccessChecks(Checks):
         return CONTINUE
 
     def _chroot(self, tid: int, who: Credentials, arguments: Arguments) -> Answer:
-        """Who may not is told here why, so that nobody takes him for one who did."""
+        """Refuse with the reason, so that nobody takes a refused caller for one who was allowed."""
         try:
             found = self._look(tid, who, AT_FDCWD, arguments[0])
             self._enter(who, found)
@@ -141,7 +141,7 @@ class AccessChecks(Checks):
         return CONTINUE if who.can(CAP_SYS_CHROOT) else -errno.EPERM
 
     def _access(self, tid: int, who: Credentials, directory: int, address: int, mode: int, flags: int) -> Answer:
-        """By the real ids, unless the effective ones are asked for, all the way."""
+        """Check with the real ids, unless the effective ones are asked for, all the way."""
         allowed = who.permitted if who.ruid == 0 else 0
         if not flags & _AT_EACCESS and (who.ruid, who.rgid, allowed) != (who.fsuid, who.fsgid, who.effective):
             who = replace(who, fsuid=who.ruid, fsgid=who.rgid, effective=allowed)
@@ -155,7 +155,7 @@ class AccessChecks(Checks):
     # -- processes ----------------------------------------------------------------------------------------------------
 
     def _signal(self, tid: int, who: Credentials, arguments: Arguments) -> Answer:
-        """One process; of several the kernel would pick out those that may be had."""
+        """Return one process; of several the kernel would pick out those that may be had."""
         pid = signed(arguments[0])
         if pid > 0 and not permissions.may_signal(who, self._caller.processes.named(pid)):
             raise not_permitted()

@@ -1,4 +1,5 @@
-"""What the kernel would refuse to an emulated user: to it all have one id, so calls are checked before they are answered.
+"""What the kernel would refuse to an emulated user: to it all have one id, so calls are checked before they are
+answered.
 
 Who has a root's capabilities is asked about nothing.
 """
@@ -17,14 +18,15 @@ from tiffin.builder.sandbox.child.emulation.walk import Walker
 _Arguments = tuple[int, ...]
 # what may close a directory to somebody, or put another in its place
 MOVING = frozenset({
-    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "setxattr", "lsetxattr", "fsetxattr",
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "setxattr", "lsetxattr",
+    "fsetxattr",
     "removexattr", "lremovexattr", "fremovexattr", "rename", "renameat", "renameat2", "rmdir", "unlinkat",
     "chroot", "pivot_root", "setns", "unshare", "clone",
 })  # fmt: skip
 
 
 def enforced(caller: Caller, handlers: dict[str, Handler], names: frozenset[str]) -> dict[str, Handler]:
-    """`handlers`, and the kernel for what has none, behind the checks of the calls `names`."""
+    """Return `handlers`, and the kernel for what has none, behind the checks of the calls `names`."""
     walker = Walker(caller)
     kinds = (AccessChecks, NameChecks, InodeChecks, SocketChecks)
     checks = {name: check for kind in kinds for name, check in kind(caller, walker).checks.items()}

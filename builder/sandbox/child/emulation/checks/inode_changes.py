@@ -56,7 +56,7 @@ class InodeChecks(Checks):
         return {f"{verb}xattr": by_path, f"l{verb}xattr": of_link, f"f{verb}xattr": by_descriptor}
 
     def _at(self, tid: int, who: Credentials, directory: int, address: int, flags: int) -> Found:
-        """Where a call leads that takes a descriptor, too."""
+        """Return where a call leads that takes a descriptor, too."""
         if not address:
             return self._walker.descriptor(tid, directory)
         return self._look(tid, who, directory, address, follow=not flags & AT_SYMLINK_NOFOLLOW, flags=flags)
@@ -86,7 +86,7 @@ class InodeChecks(Checks):
         return self._times(who, self._at(tid, who, directory, address, flags), is_set)
 
     def _times(self, who: Credentials, found: Found, is_set: bool) -> Answer:
-        """An owner sets any time; the present one whoever may write, too."""
+        """Allow an owner any time, and the present one to whoever may write."""
         if found.st is None or self._owns(who, found):
             return CONTINUE
         if is_set:
@@ -121,7 +121,7 @@ class InodeChecks(Checks):
         return CONTINUE
 
     def _drop_foreign_group(self, who: Credentials, found: Found) -> None:
-        """A list takes away a set-group-ID bit that chmod would not leave: posix_acl_update_mode."""
+        """Drop a set-group-ID bit that chmod would not leave, as posix_acl_update_mode does."""
         assert found.st is not None
         mode = found.st.st_mode
         if mode & stat.S_ISGID and not permissions.keeps_set_group_id(who, self._facts(who, found)):

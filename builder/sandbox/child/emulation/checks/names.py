@@ -51,7 +51,7 @@ class NameChecks(Checks):
         return CONTINUE
 
     def _check_removal(self, who: Credentials, found: Found) -> None:
-        """may_delete."""
+        """Apply the kernel's may_delete."""
         self._must_change(who, found)
         if found.directory.st_mode & stat.S_ISVTX:
             directory = self._walker.facts(who, found.parent, found.directory)

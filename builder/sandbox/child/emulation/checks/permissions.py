@@ -29,7 +29,10 @@ _Entry = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of an inode: what a permission depends on. `mode` with its type; `acl` as in system.posix_acl_access, or empty."""
+    """Of an inode: what a permission depends on.
+
+    `mode` with its type; `acl` as in system.posix_acl_access, or empty.
+    """
 
     mode: int
     uid: int
@@ -74,7 +77,9 @@ def _is_granted(credentials: Credentials, facts: Facts, want: int) -> bool:
 
 
 def _is_granted_by_list(credentials: Credentials, facts: Facts, entries: list[_Entry], want: int) -> bool:
-    """acl(5), "ACCESS CHECK ALGORITHM": of several groups one has to grant all of it."""
+    """Whether an access list grants it (acl(5), "ACCESS CHECK ALGORITHM"): of several groups one has to grant all of
+    it.
+    """
     mask = next((bits for tag, bits, _ in entries if tag == _MASK), 7)
     for tag, bits, identity in entries:
         if tag == _USER and identity == credentials.fsuid:
@@ -125,7 +130,7 @@ def keeps_set_group_id(credentials: Credentials, facts: Facts) -> bool:
 
 
 def may_signal(credentials: Credentials, target: Credentials) -> bool:
-    """kill(2), "Permissions"."""
+    """Whether kill(2), "Permissions", allows the signal."""
     if credentials.can(CAP_KILL):
         return True
     return bool({credentials.euid, credentials.ruid} & {target.suid, target.ruid})

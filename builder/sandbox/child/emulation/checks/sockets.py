@@ -1,4 +1,6 @@
-"""Checks of calls about sockets that have a name among the files: unix(7), "Pathname socket ownership and permissions"."""
+"""Checks of calls about sockets that have a name among the files: unix(7), "Pathname socket ownership and
+permissions".
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ class SocketChecks(Checks):
         self.checks = {"bind": self._bind, "connect": self._connect}
 
     def _named(self, tid: int, who: Credentials, arguments: Arguments, *, is_entry: bool) -> Found | None:
-        """Where the address leads; None for one that is no path."""
+        """Return where the address leads; None for one that is no path."""
         text = socket_path(self._caller.memory, tid, arguments[1], arguments[2])
         return self._walker.look(tid, who, AT_FDCWD, text, follow=not is_entry, is_entry=is_entry) if text else None
 
@@ -27,7 +29,7 @@ class SocketChecks(Checks):
         return CONTINUE
 
     def _connect(self, tid: int, who: Credentials, arguments: Arguments) -> Answer:
-        """Also of what is no socket: that is found out last."""
+        """Check also what is not a socket: that is found out last."""
         found = self._named(tid, who, arguments, is_entry=False)
         if found is not None and found.st is not None:
             self._must(who, found, WRITE)

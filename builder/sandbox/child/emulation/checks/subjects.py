@@ -44,12 +44,12 @@ class Checks:
         return self._walker.look(tid, who, directory, text, follow=follow)
 
     def _entry(self, tid: int, who: Credentials, directory: int, address: int) -> Found:
-        """The name at the end of a path, which is made or removed."""
+        """Return the name at the end of a path, which is made or removed."""
         text = self._caller.memory.read_string(tid, address)
         return self._walker.look(tid, who, directory, text, follow=False, is_entry=True)
 
     def _search(self, tid: int, who: Credentials, directory: int, address: int, flags: int) -> Answer:
-        """Nothing but the way there."""
+        """Return nothing but the way there."""
         if not (flags & AT_EMPTY_PATH and (not address or not self._caller.memory.read(tid, address, 1)[0])):
             self._look(tid, who, directory, address, follow=not flags & AT_SYMLINK_NOFOLLOW)
         return CONTINUE
@@ -59,7 +59,7 @@ class Checks:
             raise refused()
 
     def _must_change(self, who: Credentials, found: Found) -> None:
-        """The directory takes new names from `who`. Where it is read-only the kernel says that."""
+        """Check that `who` may put names into the directory. Where it is read-only the kernel says that."""
         if not self._walker.may_change(who, found, WRITE | SEARCH):
             raise unless_read_only(found.parent, refused())
 
@@ -71,7 +71,7 @@ class Checks:
         return permissions.owns(who, self._facts(who, found))
 
     def _drop_set_id(self, who: Credentials, found: Found) -> None:
-        """What is written by somebody loses its set-id bits; done when it is opened, as writes are not asked about."""
+        """Drop the set-id bits of a file opened for writing, as writes are not asked about."""
         assert found.st is not None
         mode = found.st.st_mode
         if not mode & (stat.S_ISUID | stat.S_ISGID) or not stat.S_ISREG(mode) or who.can(CAP_FSETID):
@@ -84,7 +84,7 @@ class Checks:
 
 
 def unless_read_only(path: bytes, error: OSError) -> OSError:
-    """`error`, but where nobody could change anything: that the kernel tells first."""
+    """Return `error`, but where nobody could change anything: that the kernel tells first."""
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return OSError(errno.EROFS, os.strerror(errno.EROFS))
     return error
