@@ -61,12 +61,14 @@ if [[ ${funcstack[1]} == _tiffin ]]; then _tiffin "$@"; else compdef _tiffin tif
 function __tiffin_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
+    set -l prefix (string match -r -- '^--[^=]*=' $current)
+    set -l value (string replace -r -- '^--[^=]*=' '' $current)
     set -l found ($words[1] __complete -- $words[2..-1] $current 2>/dev/null)
     switch "$found[1]"
         case ':files'
-            __fish_complete_path (string replace -r -- '^--[^=]*=' '' $current)
+            __fish_complete_path $value | string replace -r -- '^' "$prefix"
         case ':dirs'
-            __fish_complete_directories (string replace -r -- '^--[^=]*=' '' $current) ''
+            __fish_complete_directories $value '' | string replace -r -- '^' "$prefix"
         case '*'
             printf '%s\\n' $found
     end

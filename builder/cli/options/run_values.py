@@ -12,11 +12,10 @@ from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from tiffin.builder.api.run_options import RunOptions
     from tiffin.builder.cli.options.run_arguments import RunArguments
     from tiffin.builder.containers.mounts import Mount
+    from tiffin.builder.containers.network.published import Port
     from tiffin.builder.containers.run import ContainerOptions
 
 KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
@@ -49,25 +48,27 @@ def run_options(line: RunArguments, container: Callable[[], ContainerOptions]) -
 def container_options(line: RunArguments) -> ContainerOptions:
     """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
-    from tiffin.builder.containers.mounts import ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+    from tiffin.builder.containers.limits import parse_limits
+    from tiffin.builder.containers.mounts import ordered, parse_size
     from tiffin.builder.containers.network.resolver import parse_resolver
-    from tiffin.builder.containers.run import ContainerOptions
+    from tiffin.builder.containers.run import UNCONFINED, ContainerOptions, choose_capabilities
 
-    directory = str(Path.cwd())
-    mounts = [parse_volume(text, directory=directory) for text in line.volumes]
-    mounts += [parse_mount(text, directory=directory) for text in line.mounts]
-    mounts += [parse_tmpfs(text) for text in line.tmpfs]
-    workdir = line.workdir
-    if workdir and not workdir.startswith("/"):
-        raise UsageError(f'--workdir "{workdir}" is not an absolute path', remedy="begin it with /")
+    mounts = _mounts(line)
+    security = parse_security(line.security, Path.cwd())
+    kind, tool = _network(line)
     return ContainerOptions(
         command=line.words,
         entrypoint=line.entrypoint,
         variables=parse_variables(line.env, line.env_files, os.environ),
         mounts=ordered(mounts),
-        workdir=workdir,
+        workdir=_workdir(line.workdir),
         user=line.user,
         keep=_kept_ids(line, mounts),
+        network=kind,
+        network_tool=tool,
+        as_machine=line.network == "host" and not line.publish and not line.publish_all,
+        ports=_ports(line.publish),
+        publish_all=line.publish_all,
         hostname=_hostname(line.hostname),
         hosts=tuple(parse_host(text) for text in line.hosts),
         labels=parse_labels(line.labels, line.label_files),
@@ -76,8 +77,31 @@ def container_options(line: RunArguments) -> ContainerOptions:
         tty=line.tty,
         init=line.init,
         shm_size_bytes=parse_size(line.shm_size),
-        **_confinement(line),
+        capabilities=choose_capabilities((*line.cap_add, *(("ALL",) if line.privileged else ())), line.cap_drop),
+        privileged=line.privileged,
+        no_new_privs=security.no_new_privs,
+        seccomp=UNCONFINED if line.privileged else security.seccomp,
+        unmasked=line.privileged or security.unmasked,
+        ulimits=_ulimits(line.ulimits),
+        limits=parse_limits(memory=line.memory, swap=line.swap, cpus=line.cpus, pids=line.pids),
     )
+
+
+def _mounts(line: RunArguments) -> list[Mount]:
+    from tiffin.builder.containers.mounts import parse_mount, parse_tmpfs, parse_volume
+
+    directory = str(Path.cwd())
+    return [
+        *(parse_volume(text, directory=directory) for text in line.volumes),
+        *(parse_mount(text, directory=directory) for text in line.mounts),
+        *map(parse_tmpfs, line.tmpfs),
+    ]
+
+
+def _workdir(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise UsageError(f'--workdir "{text}" is not an absolute path', remedy="begin it with /")
+    return text
 
 
 def may_keep(line: RunArguments) -> bool:
@@ -115,31 +139,6 @@ def _kept_ids(line: RunArguments, mounts: Sequence[Mount]) -> tuple[int, int] | 
     return kept if any(kept) else None
 
 
-def _confinement(line: RunArguments) -> dict[str, Any]:
-    """Return the members of ContainerOptions that these options decide. Raises UsageError."""
-    from tiffin.builder.containers.limits import parse_limits
-    from tiffin.builder.containers.run import UNCONFINED, choose_capabilities
-
-    security = parse_security(line.security, Path.cwd())
-    privileged = line.privileged
-    added = (*line.cap_add, *(("ALL",) if privileged else ()))
-    return {
-        **_network(line),
-        "capabilities": choose_capabilities(added, line.cap_drop),
-        "privileged": privileged,
-        "no_new_privs": security.no_new_privs,
-        "seccomp": UNCONFINED if privileged else security.seccomp,
-        "unmasked": privileged or security.unmasked,
-        "ulimits": _ulimits(line.ulimits),
-        "limits": parse_limits(
-            memory=line.memory,
-            swap=line.swap,
-            cpus=line.cpus,
-            pids=line.pids,
-        ),
-    }
-
-
 def _ulimits(texts: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     if not texts:
         return ()
@@ -148,17 +147,22 @@ def _ulimits(texts: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     return ulimits(texts)
 
 
-def _network(line: RunArguments) -> dict[str, Any]:
-    text, publish = line.network, line.publish
-    everything = line.publish_all
-    if text in (None, "host", "none") and not publish and not everything:
-        return {"network": text or "host", "as_machine": text == "host"}
-    from tiffin.builder.containers.network.networks import choose_kind
-    from tiffin.builder.containers.network.ports import parse_ports
+def _ports(texts: tuple[str, ...]) -> tuple[Port, ...]:
+    if not texts:
+        return ()
+    from tiffin.builder.containers.network.ports import parse_ports  # loads socket
 
-    ports = parse_ports(publish)
-    kind, tool = choose_kind(text, publishes=bool(ports) or everything)
-    return {"network": kind, "network_tool": tool, "ports": ports, "publish_all": everything}
+    return parse_ports(texts)
+
+
+def _network(line: RunArguments) -> tuple[str, str]:
+    """Return the kind of network, and the tool for it that was asked for, if any."""
+    publishes = bool(line.publish) or line.publish_all
+    if line.network in (None, "host", "none") and not publishes:
+        return line.network or "host", ""
+    from tiffin.builder.containers.network.networks import choose_kind
+
+    return choose_kind(line.network, publishes=publishes)
 
 
 def _hostname(text: str) -> str:

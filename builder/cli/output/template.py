@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from tiffin.builder.cli.output.template_printf import Nil, print_value
 from tiffin.builder.cli.output.template_values import MISSING, call, is_true
@@ -313,7 +312,8 @@ class Template:
                     raise self._error(f'undefined variable "{term.value}"')
                 value = scope.own[str(term.value)]
             case "pipeline":
-                value = self._value(cast(_Pipeline, term.value), dot, names)
+                assert isinstance(term.value, _Pipeline)
+                value = self._value(term.value, dot, names)
             case "function":
                 value = self._call(str(term.value), ())
             case _:
@@ -331,7 +331,8 @@ class Template:
             raise self._error(f'there is no "{name}" in {print_value(value)}')
         if name not in value:
             raise self._error(f'there is no "{name}"; there are {", ".join(sorted(value))}')
-        return cast(Value, value[name])
+        found: Value = value[name]
+        return found
 
 
 def _unquoted(text: str) -> str:

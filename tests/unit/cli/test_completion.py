@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,11 @@ import pytest
 
 from ci import manual
 from tests.support.commands import Commands
+from tests.support.terminal import Terminal
 from tiffin.builder.cli.commands.completion import SCRIPTS
 from tiffin.builder.cli.manual import commands, markdown
+from tiffin.builder.cli.options.click_command import RowsCommand
+from tiffin.builder.cli.options.command import Command
 
 
 @pytest.mark.parametrize(
@@ -82,15 +87,63 @@ def test_bash_completes(line: str, found: list[str], tiffin_here: Commands, tmp_
     assert done.stdout.split() == found, done.stderr
 
 
-@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
-def test_fish_completes(tiffin_here: Commands, tmp_path: Path) -> None:
-    environ = {
-        **os.environ, "PATH": program(tmp_path), "TIFFIN_ROOT": str(tiffin_here.root), "HOME": str(tmp_path),
-        "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path),
+LINES = [  # and what they become
+    ("tiffin bu", "build"),
+    ("tiffin cache expl", "explain"),
+    ("tiffin build --metad", "--metadata-file"),
+    ("tiffin build --network h", "host"),
+    ("tiffin build --pull=al", "--pull=always"),
+    ("tiffin build -f Docker", "Dockerfile"),
+    ("tiffin build --iidfile=Docker", "--iidfile=Dockerfile"),
+    ("tiffin build fol", "folder/"),
+    ("tiffin rmi ba", "base:latest"),
+    ("tiffin rmi base:l", "base:latest"),
+]
+
+
+@pytest.fixture
+def shell_environ(tiffin_here: Commands, tmp_path: Path) -> dict[str, str]:
+    """Of a shell in a folder with a Dockerfile and a folder, with nobody's configuration."""
+    (tmp_path / "work/folder").mkdir(parents=True)
+    (tmp_path / "work/Dockerfile").touch()
+    return {
+        **os.environ, "PATH": program(tmp_path), "TIFFIN_ROOT": str(tiffin_here.root), "TERM": "dumb",
+        "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path),
     }  # fmt: skip
-    script = "tiffin completion fish | source; complete -C 'tiffin rmi ba'; complete -C 'tiffin build --network h'"
-    done = subprocess.run(["fish", "-c", script], env=environ, capture_output=True, text=True, check=True)
-    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["base:latest", "host"], done.stderr
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_completes(shell_environ: dict[str, str], tmp_path: Path) -> None:
+    lines = [line for line, _ in LINES]
+    script = "tiffin completion fish | source; for line in $argv; complete -C $line; echo; end"
+    done = subprocess.run(
+        ["fish", "-c", script, *lines],
+        env=shell_environ,
+        cwd=tmp_path / "work",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [
+        " ".join(word.partition("\t")[0] for word in part.splitlines()) for part in done.stdout.strip().split("\n\n")
+    ]
+    assert found == [word for _, word in LINES], done.stderr
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+def test_zsh_completes(shell_environ: dict[str, str], tmp_path: Path) -> None:
+    begin = (
+        "PS1='' RPS1=''; unsetopt prompt_sp prompt_cr; setopt no_beep no_auto_menu no_auto_list; "
+        "autoload -Uz compinit; compinit -u -D; source <(tiffin completion zsh); "
+        "show() { zle -I; print -r -- \"<$BUFFER>\"; BUFFER= }; zle -N show; bindkey '^T' show; print begun"
+    )
+    with Terminal(["zsh", "-f", "-i"], shell_environ, tmp_path / "work") as terminal:
+        terminal.write(f"{begin}\n")
+        terminal.read_to("\r\nbegun\r\n")
+        for line, word in LINES:
+            terminal.write(f"{line}\t\x14")
+            told = terminal.read_to(">\r\n").rpartition("<")[2].removesuffix(">\r\n")
+            assert told.rstrip() == f"{line.rpartition(' ')[0]} {word}"
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
@@ -111,3 +164,14 @@ def test_man_pages_and_scripts_lie_where_they_are_looked_for(tmp_path: Path) -> 
     assert "\\-\\-build\\-arg" in (tmp_path / "man/man1/tiffin-build.1").read_text()
     for place in manual.PLACES.values():
         assert (tmp_path / place).is_file()
+
+
+def test_examples_are_lines_that_the_command_reads() -> None:
+    for row in {row for _, row in commands()}:
+        for example in row.examples if isinstance(row, Command) else ():
+            found = re.search(r"tiffin ([^|<>#)]+)", re.sub(r"\$\([^)]*\)", "x", example))
+            assert found is not None, example
+            words = shlex.split(found[1])
+            assert tuple(words[: len(row.words)]) == row.words, example
+            assert isinstance(row, Command)
+            RowsCommand(row).make_context(row.words[-1], words[len(row.words) :])
