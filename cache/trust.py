@@ -186,10 +186,12 @@ def system_authorities(environ: Mapping[str, str]) -> Authorities:
     else:
         files += [path for path in SYSTEM_FILES if os.path.isfile(path)][:1]
     named = [path for path in environ.get(DIRECTORY_VARIABLE, "").split(":") if path]
-    present = [path for path in named or SYSTEM_DIRECTORIES if os.path.isdir(path)]
+    present = [
+        path for path in named or SYSTEM_DIRECTORIES if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
+    ]
     if named and not present and not variable:
         raise UsageError(
-            f"{DIRECTORY_VARIABLE} names {environ[DIRECTORY_VARIABLE]}, which is not a directory",
+            f"{DIRECTORY_VARIABLE} names {environ[DIRECTORY_VARIABLE]}, which is not a directory that can be read",
             remedy=f"correct or unset {DIRECTORY_VARIABLE}",
         )
     folders += present
@@ -212,14 +214,15 @@ def certs_roots(environ: Mapping[str, str]) -> list[str]:
 
 
 def read_certs(folder: str) -> HostCertificates:
-    """Return what one directory of certs.d holds; nothing where it is not, or may not be read.
+    """Return what one directory of certs.d holds, as far as it may be read.
 
-    Raises UsageError for half a pair.
+    The machine's may be root's alone, and a link may lead nowhere. Raises UsageError for half a pair.
     """
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return HostCertificates()
+    readable = {name for name in names if os.access(f"{folder}/{name}", os.R_OK)}
     pairs = []
     for name in names:
         stem, extension = os.path.splitext(name)
@@ -229,10 +232,11 @@ def read_certs(folder: str) -> HostCertificates:
                 f"{folder}/{name} has no {stem}{other} beside it",
                 remedy="a client certificate is a pair, NAME.cert and NAME.key; that of an authority is NAME.crt",
             )
-        if extension == ".cert":
+        if extension == ".cert" and {name, f"{stem}.key"} <= readable:
             pairs.append((f"{folder}/{name}", f"{folder}/{stem}.key"))
     return HostCertificates(
-        files=tuple(f"{folder}/{name}" for name in names if name.endswith(".crt")), pairs=tuple(pairs)
+        files=tuple(f"{folder}/{name}" for name in names if name in readable and name.endswith(".crt")),
+        pairs=tuple(pairs),
     )
 
 

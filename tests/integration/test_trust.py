@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.conftest import Run
 from tests.fakes.registry import fake_registry
 from tests.support.certificates import Authority
 from tests.support.serving import serving
+from tests.support.unprivileged import Users
 from tests.unit.registry.test_certificates import VARIABLES, ask, authority, certs, pair
 
 pytestmark = pytest.mark.network
@@ -38,6 +40,40 @@ def hashed(folder: Path, certificate: Path) -> str:
 def test_directory_of_hashed_names_is_trusted(tmp_path: Path, authority: Authority, pair: tuple[Path, Path]) -> None:
     with fake_registry(certificate=pair) as fake:
         assert ask(fake, {"SSL_CERT_DIR": hashed(tmp_path, authority.certificate)})
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize("way", ["directory", "certs.d", "key", "link"])
+def test_what_a_user_may_not_read_stops_nothing(
+    users: Users, authority: Authority, pair: tuple[Path, Path], way: str
+) -> None:
+    """Root's own certificates, that of a machine among them, and what leads nowhere."""
+    user = users.names[-1]
+    home = users.home(user)
+    with fake_registry(certificate=pair) as fake:
+        folder, closed = certs(home, fake.host), users.code / "closed"
+        closed.mkdir(exist_ok=True)
+        closed.chmod(0)
+        environ = {}
+        if way != "directory":
+            (folder / "ca.crt").write_bytes(authority.certificate.read_bytes())
+            (folder / "other.crt").symlink_to("nowhere") if way == "link" else (folder / "other.crt").write_text("x")
+            (folder / "client.cert").write_text("x")
+            (folder / "client.key").write_text("x")
+            (folder / ("client.key" if way == "key" else "client.cert")).chmod(0)
+            if way != "link":
+                (folder / "other.crt").chmod(0)
+        else:
+            certificates = home / "certificates"
+            certificates.mkdir()
+            environ["SSL_CERT_DIR"] = f"{closed}:{hashed(certificates, authority.certificate)}"
+        done = users.run(user, ["pull", f"{fake.host}/x:1"], check=False, **environ)
+        assert f"{fake.host}/x:1: not found" in done.stderr, done.stderr
+        if way == "directory":
+            done = users.run(user, ["pull", f"{fake.host}/x:1"], check=False, SSL_CERT_DIR=str(closed))
+            assert "not a directory that can be read" in done.stderr and done.returncode == 2, done.stderr
+    shutil.rmtree(home / ".config")
+    closed.rmdir()
 
 
 # -- the whole command -----------------------------------------------------------------------------------------------
