@@ -166,7 +166,7 @@ class Transport:
         return self._redirected(call, authorization)
 
     def _led_away(self, response: requests.Response) -> bool:
-        """Whether another answered than the registry: what that one asks for is none of our credentials' business."""
+        """Return whether another answered than the registry: no credentials answer what that one asks for."""
         return origin(response.url) != origin(self._base_url())
 
     def _redirected(self, call: Call, authorization: str) -> requests.Response:

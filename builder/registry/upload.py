@@ -35,7 +35,7 @@ def scope(repository: str, actions: str) -> str:
 
 
 def head_blob(registry: str, repository: str, digest: Digest) -> Call:
-    """Whether a blob is in a repository. It saves an upload, which is what any other answer leads to."""
+    """Ask whether a blob is in a repository. It saves an upload, which is what any other answer leads to."""
     return Call(
         method="HEAD",
         url=f"/v2/{repository}/blobs/{digest}",
@@ -89,7 +89,7 @@ class Upload:
             return Mounted(location=None, is_refused=isinstance(exc, UnauthorizedError))
 
     def is_there(self) -> bool:
-        """Whether the blob is known to be in the repository."""
+        """Return whether the blob is known to be in the repository."""
         try:
             with self.transport.send(self._head_blob()) as response:
                 return response.status_code < 300

@@ -108,8 +108,9 @@ def test_members_that_programs_ask_info_and_version_for(tiffin: Run, base: str) 
     assert {"Driver", "CgroupDriver", "OperatingSystem", "Name", "NCPU", "MemTotal"} <= set(about)
     assert ("name=rootless" in about["SecurityOptions"]) == (os.getuid() != 0)
     for side in ("Client", "Server"):
-        text = tiffin("version", "--format", f"{{{{.{side}.ApiVersion}}}}")
-        assert tuple(map(int, text.stdout.split("."))) >= (1, 41)
+        for member in ("APIVersion", "ApiVersion"):  # Docker's templates know the first, its JSON the second
+            text = tiffin("version", "--format", f"{{{{.{side}.{member}}}}}")
+            assert tuple(map(int, text.stdout.split("."))) >= (1, 41)
     assert json.loads(tiffin("version", "-f", "{{json .}}").stdout)["Server"]["Components"][0]["Name"] == "Engine"
 
 

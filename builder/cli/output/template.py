@@ -21,6 +21,7 @@ _TOKEN = re.compile(
     | (?P<variable>\$\w*) | (?P<word>[A-Za-z_]\w*) | (?P<mark>:=|=|[|(),.]) )""",
     re.VERBOSE,
 )
+GO_NAMES = {"ID": "Id", "APIVersion": "ApiVersion"}  # members of docker's structs that are called otherwise in its JSON
 MAPS_OF_USERS = ("Labels", "Annotations", "ExposedPorts", "Volumes")  # any name may be asked of them
 Value = object
 
@@ -329,6 +330,8 @@ class Template:
             return value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
         if not isinstance(value, Mapping):
             raise self._error(f'there is no "{name}" in {print_value(value)}')
+        if name not in value:
+            name = GO_NAMES.get(name, name)
         if name not in value:
             raise self._error(f'there is no "{name}"; there are {", ".join(sorted(value))}')
         found: Value = value[name]

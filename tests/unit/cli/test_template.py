@@ -147,3 +147,18 @@ def test_bad_templates_say_why(template: str, reason: str) -> None:
     with pytest.raises(UsageError) as caught:
         Template(template).render(DOCUMENT)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "document", "text"),
+    [
+        ("{{.ID}} {{.Id}}", {"Id": "sha256:1"}, "sha256:1 sha256:1"),
+        ("{{.ID}}", {"ID": "short", "Id": "long"}, "short"),
+        ("{{.Server.APIVersion}}", {"Server": {"ApiVersion": "1.41"}}, "1.41"),
+        ("{{json .}}", {"Id": "x"}, '{"Id":"x"}'),
+        ("{{range .}}{{.ID}} {{end}}", [{"Id": "a"}, {"Id": "b"}], "a b "),
+    ],
+)
+def test_members_may_be_called_as_in_go(template: str, document: object, text: str) -> None:
+    """Docker's templates see its structs, which call some members otherwise than its JSON."""
+    assert Template(template).render(document) == text
