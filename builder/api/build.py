@@ -18,6 +18,7 @@ from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import size_text
+from tiffin.builder.settings.access import peer_names
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.foundation.digest import Digest
@@ -59,6 +60,7 @@ def _check_options(options: BuildOptions) -> None:
             raise UsageError("pushing needs a name", remedy="add -t NAME")
     _compression(options)
     _epoch(options)
+    peer_names(os.environ, options.cache_peers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

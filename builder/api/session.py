@@ -89,15 +89,14 @@ class Session:
         $TIFFIN_CACHE_PEERS.
         """
         from tiffin.builder.image.remote import Remote
-        from tiffin.builder.settings.access import PEERS_VARIABLE, TOKEN_VARIABLE
+        from tiffin.builder.settings.access import TOKEN_VARIABLE, peer_names
         from tiffin.builder.settings.registries import read_registry_options
 
         options = read_registry_options(os.environ, access)
         remote = Remote(
             state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
         )
-        names = ",".join((*peers, os.environ.get(PEERS_VARIABLE, ""))).replace(",", " ").split()
-        if names:
+        if names := peer_names(os.environ, peers):
             from tiffin.cache.shared.stores.peers import Peers
 
             token = os.environ.get(TOKEN_VARIABLE, "")

@@ -223,11 +223,13 @@ class Transport:
             raise self._connection_error(exc, url) from exc
         except requests.exceptions.Timeout as exc:
             raise Unreachable(
-                f"{self.registry} did not answer in time", "try again later", again=True, is_late=True
+                f"{self._asked(url)} did not answer in time", "try again later", again=True, is_late=True
             ) from exc
         except (requests.exceptions.RequestException, OSError) as exc:
             reason, passes = type(exc).__name__, not isinstance(exc, ValueError)  # no address, or none that is spoken
-            raise Unreachable(f"the request to {self.registry} failed ({reason})", "try again", again=passes) from exc
+            raise Unreachable(
+                f"the request to {self._asked(url)} failed ({reason})", "try again", again=passes
+            ) from exc
 
     def _adapter(self) -> BaseAdapter:
         if self._may_lead_home() or is_private(split(f"//{self.host}").hostname or ""):
@@ -330,7 +332,7 @@ class Transport:
         what = call.what or f"{self.registry}"
         if status in (401, 403) and self._led_away(response):
             raise RegistryError(
-                f"{what}: {netloc(response.url)}, to where {self.registry} leads, denied access ({status}{words})",
+                f"{what}: {self._asked(response.url)} denied access ({status}{words})",
                 remedy="try again later: such an address may have been for a while only",
             )
         if status in (401, 403):
@@ -355,5 +357,10 @@ class Transport:
         if "Name or service not known" in text or "NameResolution" in text or "Temporary failure in name" in text:
             return Unreachable(f"no host is called {host}", "check the name and the network", again=False)
         if "Connection refused" in text:
-            return Unreachable(f"{self.registry} refused the connection", "is the registry running?", again=True)
-        return Unreachable(f"the connection to {self.registry} broke", "try again", again=True)
+            return Unreachable(f"{self._asked(url)} refused the connection", "is the registry running?", again=True)
+        return Unreachable(f"the connection to {self._asked(url)} broke", "try again", again=True)
+
+    def _asked(self, url: str) -> str:
+        """Return who was asked, for messages: the registry, or another to whom it leads."""
+        host = netloc(url)
+        return self.registry if host == self.host else f"{host}, to where {self.registry} leads,"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from tiffin.cache.foundation.frozen import dataclass
 
 TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
@@ -17,3 +19,18 @@ class RegistryAccess:
     insecure: tuple[str, ...] = ()
     cert: str = ""
     mirrors: tuple[str, ...] = ()
+
+
+def peer_names(environ: Mapping[str, str], peers: Iterable[str]) -> list[str]:
+    """Return whom to ask for layers first: `peers`, and those of $TIFFIN_CACHE_PEERS.
+
+    Raises UsageError for what is no address, whether anybody will be asked or not.
+    """
+    sources = [("--cache-peer", text) for text in peers] + [(PEERS_VARIABLE, environ.get(PEERS_VARIABLE, ""))]
+    named = [(source, name) for source, text in sources for name in text.replace(",", " ").split()]
+    if named:
+        from tiffin.cache.shared.stores.peers import check_peer
+
+        for source, name in named:
+            check_peer(name, source)
+    return [name for _, name in named]

@@ -174,7 +174,20 @@ def test_help_of_run_shows_every_option(tiffin: Run) -> None:
 def test_peers_are_separated_by_spaces_or_commas(tiffin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIFFIN_CACHE_PEERS", "http://127.0.0.1:9,dns:localhost:9 http://127.0.0.2:9,,127.0.0.3:9")
     done = tiffin("pull", "127.0.0.1:9/none", check=False)
-    assert (done.returncode, "--cache-peer 127.0.0.3:9 is not a valid peer" in done.stderr) == (2, True)
+    assert (done.returncode, "TIFFIN_CACHE_PEERS 127.0.0.3:9 is not a valid peer" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("way", ["variable", "flag"])
+def test_what_cannot_be_a_peer_is_refused_before_anybody_is_asked(
+    tiffin: Run, context: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    folder = context("FROM scratch\nLABEL a=b\n")
+    tiffin("build", folder)
+    if way == "variable":
+        monkeypatch.setenv("TIFFIN_CACHE_PEERS", "http://127.0.0.1:9, 127.0.0.3:9")
+    done = tiffin("build", *(["--cache-peer", "127.0.0.3:9"] if way == "flag" else []), folder, check=False)
+    name = {"variable": "TIFFIN_CACHE_PEERS", "flag": "--cache-peer"}[way]
+    assert (done.returncode, f"{name} 127.0.0.3:9 is not a valid peer" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(

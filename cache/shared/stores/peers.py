@@ -44,7 +44,7 @@ class Peers:
     ) -> None:
         self._names = tuple(names)
         for name in self._names:
-            _check(name)
+            check_peer(name)
         self._token = token
         self._warn = warn
         self._trust = trust
@@ -108,10 +108,11 @@ def _keep(stream: BinaryIO, ref: BlobRef, blobs: BlobStore) -> None:
         writer.commit(ref.digest, ref.size_bytes)
 
 
-def _check(name: str) -> None:
+def check_peer(name: str, source: str = "--cache-peer") -> None:
+    """Raise UsageError for what is no address of a peer; `source` is what names it."""
     if not (_DNS.fullmatch(name) if name.startswith("dns:") else _is_address(name)):
         shown = name.rpartition("@")[2] if "@" in name else name  # no credentials
-        raise UsageError(f"--cache-peer {shown} is not a valid peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
+        raise UsageError(f"{source} {shown} is not a valid peer", remedy="write http://HOST:PORT or dns:NAME:PORT")
 
 
 def _is_address(name: str) -> bool:

@@ -103,6 +103,20 @@ def test_who_a_registry_leads_to_gets_no_credentials_by_asking(tmp_path: Path, a
         assert {authorization for _, _, authorization in store.log} == {""}
 
 
+@pytest.mark.parametrize("way", ["blob", "upload"])
+def test_who_did_not_answer_is_named(tmp_path: Path, way: str) -> None:
+    """Not the registry, which did: where it leads, as one that nobody told of its own port."""
+    away = "http://127.0.0.1:1"
+    with fake_registry(redirect_to=away, upload_at=away) as fake:
+        fake.put(DATA)
+        registry = client(fake, tmp_path)
+        with pytest.raises(RegistryError, match=f"^127.0.0.1:1, to where {fake.host} leads, refused the connection"):
+            if way == "blob":
+                registry.open_blob("x", descriptor(), 0)
+            else:
+                registry.push_blob("x", descriptor(b"new"), lambda: io.BytesIO(b"new"))
+
+
 @pytest.mark.attack("T24")
 def test_wrong_credentials_name_the_remedy_and_not_themselves(tmp_path: Path) -> None:
     with fake_registry(auth="basic") as fake:
