@@ -193,8 +193,8 @@ class Session:
         keeps = entered.id_map is not None and entered.id_map.keeps
         if wanted not in (None, "", entered.tier.name) or (keep is not None) != keeps:
             raise SandboxError(
-                f"this process is in the user namespace of isolation {entered.tier} already, and there is no way back",
-                remedy="do this in a process of its own",
+                f"this process already entered the user namespace of isolation {entered.tier} and cannot leave it",
+                remedy="run this in a separate process",
             )
         if entered.id_map is not None:
             meanwhile(entered)

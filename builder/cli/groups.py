@@ -12,7 +12,7 @@ from tiffin.builder.cli.options.click_command import RowsCommand
 from tiffin.builder.cli.options.command import Command
 
 _BACKGROUND = "containers run in the foreground, until their command ends"
-_HOST_NETWORK = "there are no networks to manage; see --network of tiffin run"
+_HOST_NETWORK = "networks are not managed; see --network of tiffin run"
 NOT_THERE = {  # commands of docker: why they are not there
     **dict.fromkeys(
         (
@@ -24,7 +24,7 @@ NOT_THERE = {  # commands of docker: why they are not there
     ),
     "bake": "call tiffin build for each target",
     "compose": _BACKGROUND,
-    "context": "there is no daemon to choose",
+    "context": "tiffin has no daemon",
     "import": "FROM scratch and ADD file.tar / in a Dockerfile do it",
     "imagetools": "several platforms are pushed by tiffin build --platform",
     "manifest": "several platforms are pushed by tiffin build --platform",

@@ -68,10 +68,10 @@ def device_refusal(device: str, reason: str) -> tuple[str, str]:
     """Return the same of a device node, which no user namespace has, however many ids."""
     return (
         (
-            f'the device node "{device}" cannot be had here: no user namespace has device nodes, and they cannot be'
+            f'the device node "{device}" is not available here: no user namespace has device nodes, and they cannot be'
             f" emulated ({reason})"
         ),
-        "run it where a user namespace can be made; tiffin info says what lifts the isolation",
+        "run it where a user namespace can be made; tiffin info says how to allow one",
     )
 
 
@@ -81,7 +81,7 @@ def refusal_of(cause: str, limits: tuple[int, int], reason: str) -> tuple[str, s
     """
     uid, gid = (limit - 1 for limit in limits)
     return (
-        f"{cause} cannot be had here: the id map ends at {uid}:{gid}, and owners cannot be emulated ({reason})",
+        f"{cause} is not available here: the id map ends at {uid}:{gid}, and owners cannot be emulated ({reason})",
         "give the user more ids, with a line such as USER:100000:4000000000 in /etc/subuid and /etc/subgid",
     )
 

@@ -88,7 +88,7 @@ def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
     else:
         argv = (*(config.entrypoint or ()), *(options.command or config.cmd or ()))
     if not argv:
-        raise UsageError("no command specified", remedy="give one after the image, which has none of its own")
+        raise UsageError("no command specified", remedy="give one after the image's name; the image does not set one")
     return argv
 
 
@@ -186,7 +186,7 @@ def check_options(options: ContainerOptions, isolation: Isolation) -> None:
         if is_asked:
             raise UsageError(
                 f"isolation {isolation.tier} has no mounts, and so no {what}",
-                remedy="see tiffin info for what lifts it",
+                remedy="tiffin info says how to allow it",
             )
 
 
@@ -207,7 +207,7 @@ def choose_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, .
 def _capability(text: str) -> str:
     name = text.upper().removeprefix("CAP_")
     if name != ALL and name not in CAPABILITIES:
-        raise UsageError(f'there is no capability "{text}"', remedy="write it as NET_ADMIN or CAP_NET_ADMIN")
+        raise UsageError(f'unknown capability "{text}"', remedy="write it as NET_ADMIN or CAP_NET_ADMIN")
     return name
 
 

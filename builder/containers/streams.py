@@ -168,7 +168,5 @@ def _write_all(fd: int, data: bytes) -> bool:
         except (BrokenPipeError, ConnectionResetError):
             return False
         except OSError as exc:
-            raise StoreError(
-                f"cannot write what the command printed: {exc.strerror}", remedy="free some space"
-            ) from exc
+            raise StoreError(f"cannot write the command's output: {exc.strerror}", remedy="free some space") from exc
     return True

@@ -262,7 +262,10 @@ class _Expander:
 
     def _error(self, message: str, remedy: str = "") -> DockerfileError:
         word = self._text if len(self._text) <= 200 else self._text[:200] + "…"
-        return DockerfileError(f"{message} (in {word})", remedy=remedy or "close it, or escape what is meant as text")
+        return DockerfileError(
+            f"{message} (in {word})",
+            remedy=remedy or "close it, or put a backslash before characters that are meant literally",
+        )
 
 
 def _regex(pattern: list[str | None], *, greedy: bool) -> str:

@@ -150,5 +150,6 @@ def _class_character(pattern: str, index: int) -> tuple[str, int]:
 
 def _bad(pattern: str, reason: str) -> DockerfileError:
     return DockerfileError(
-        f'syntax error in pattern "{pattern}": {reason}', remedy="put a backslash before what is meant as it stands"
+        f'syntax error in pattern "{pattern}": {reason}',
+        remedy="put a backslash before characters that are meant literally",
     )

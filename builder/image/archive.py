@@ -70,7 +70,7 @@ class Loader:
             except (CorruptError, ImageError) as exc:
                 name = path or "stdin"
                 raise ImageError(
-                    f"{name} is not an image archive: {exc.message}", remedy="give what docker save writes"
+                    f"{name} is not an image archive: {exc.message}", remedy="give an archive that docker save wrote"
                 ) from exc
             return self._images(members)
 

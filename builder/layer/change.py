@@ -31,7 +31,7 @@ def ordered(changes: Sequence[Change]) -> list[Change]:
         entries, moved = regrouped([change.entry for change in changes if change.entry.path != ROOT])
     except KeyError as exc:
         raise BuildError(
-            f'the hardlink "{exc.args[0]}" leads to nothing in its layer', remedy="copy what it links to as well"
+            f'the hardlink "{exc.args[0]}" leads to nothing in its layer', remedy="copy the target of the link as well"
         ) from exc
     return [
         Change(

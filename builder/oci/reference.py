@@ -36,7 +36,7 @@ class Reference:
             if "/" in digest_text:  # not shown, as it may be a password
                 raise ImageError(
                     "an image reference holds no user or password",
-                    remedy="run tiffin login, and leave out what is before @",
+                    remedy="run tiffin login, and leave out the part before @",
                 )
             try:
                 digest = Digest.parse(digest_text)

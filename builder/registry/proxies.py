@@ -141,7 +141,7 @@ def proxy_error(exc: Exception, proxy: str) -> RegistryError:
         return needs_password(name)
     if status:
         return RegistryError(
-            f"the proxy {name} answered {status}", remedy="ask who runs it, or name the host in NO_PROXY"
+            f"the proxy {name} answered {status}", remedy="ask the operator of the proxy, or add the host to NO_PROXY"
         )
     if "refused" in text:
         return RegistryError(

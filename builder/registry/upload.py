@@ -211,7 +211,7 @@ class Upload:
         if came == len(data):
             return head_blob
         if not 0 <= came < len(data):
-            raise RegistryError(f"{self._what} broke off, and what came is lost", remedy="try again")
+            raise RegistryError(f"{self._what} was interrupted and has to be started again", remedy="try again")
         rest = self._chunk(url, offset + came, data[came:])
         return rest if not came else replace(rest, allowed=frozenset())  # a part of a chunk is not too large
 

@@ -141,7 +141,8 @@ class Isolation:
                 )
             if not self.own_pids:
                 found.append(
-                    "a fresh /proc is refused, so runs share the process numbers: procMount: Unmasked lifts it"
+                    "a fresh /proc is refused, so runs share the process numbers: procMount: Unmasked allows a "
+                    "fresh one"
                 )
         return tuple(found)
 

@@ -41,7 +41,9 @@ class StepAbandoned(SandboxError):
     """A sandbox was ended because its command asked for what it has not, `what`; one with emulation has it."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the command asks for what its sandbox has not ({what})", remedy="use --isolation single")
+        super().__init__(
+            f"the command needs something that its sandbox does not have ({what})", remedy="use --isolation single"
+        )
         self.what = what
 
 
@@ -192,4 +194,4 @@ def _close_others(keep: set[int]) -> None:
 
 
 def _remedy(number: int) -> str:
-    return "see tiffin info for what this machine allows" if number else "run with --debug and report it"
+    return "tiffin info shows what this machine allows" if number else "run with --debug and report it"

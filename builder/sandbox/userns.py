@@ -84,7 +84,7 @@ def why_no_range() -> str:
     if not (_helper("newuidmap") and _helper("newgidmap")):
         return "newuidmap and newgidmap are not installed (Debian package uidmap)"
     if not os.access(SHELL, os.X_OK):
-        return f"there is no {SHELL} to start newuidmap and newgidmap"
+        return f"{SHELL}, which starts newuidmap and newgidmap, does not exist"
     for path in ("/etc/subuid", "/etc/subgid"):
         if _subordinate(path, uid) is None:
             return f"{path} has no range of at least {MIN_RANGE} ids for uid {uid}"

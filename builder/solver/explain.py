@@ -64,7 +64,7 @@ class Explainer:
             if below is None or nearest.parent_chain != below:
                 reasons.append("what is below it changed")
             else:
-                reasons.append("its layer is no longer to be had")
+                reasons.append("its layer is no longer available")
         return reasons
 
     def _nearest(self, text: str, parts: Sequence[KeyPart]) -> StepRecord | None:
@@ -145,7 +145,7 @@ def _changed_names(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
 
 def _some(items: Sequence[str]) -> str:
     more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
-    return (", ".join(items[:MAX_NAMED]) or "not told apart") + more
+    return (", ".join(items[:MAX_NAMED]) or "no difference found") + more
 
 
 def _shown(values: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ class ChangedTree:
         if path == target or entry is None or entry.kind == "dir":
             raise ImageError(
                 f'the hardlink "/{path}" leads to "/{target}", which is not a file',
-                remedy="copy what it links to first",
+                remedy="copy the target of the link first",
             )
         if target not in self._names:
             self._name(target, _Inode(entry, self._below.opener(entry) if entry.kind == "file" else None))

@@ -54,7 +54,7 @@ class Copier:
         files = [item for item in selected if item.entry.kind != "dir" and item.parents is None]
         if several and files and not into_directory and not self.tree.is_directory(self._resolve(dest)):
             raise BuildError(
-                f'several sources need a directory to go to, and "{dest}" is none',
+                f'several sources need a directory as destination, and "{dest}" is not one',
                 span=self._span,
                 remedy=f'end the destination with a slash: "{dest}/"',
             )

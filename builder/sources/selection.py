@@ -75,7 +75,7 @@ def _select(tree: SourceTree, pattern: str, span: Span) -> Iterator[Selected]:
         target = tree.lookup(tree.resolve(path))
         if target is None:
             raise BuildError(
-                f'"{path}", which "{pattern}" matches, is a link to what is not there: not found',
+                f'"{path}", which "{pattern}" matches, is a link to a missing file: not found',
                 span=span,
                 remedy="remove the link, or leave it out by .dockerignore",
             )

@@ -19,7 +19,7 @@ from tiffin.cache.store.statedir import StateDir
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-REPAIR = "run tiffin cache verify --repair, which forgets what is damaged"
+REPAIR = "run tiffin cache verify --repair, which removes damaged data"
 
 
 class BlobWriter:

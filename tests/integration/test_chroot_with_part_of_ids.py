@@ -69,11 +69,11 @@ def images(cli: CliRunner, pod: Tiffin) -> None:
 
 
 RUNS = {
-    "owner of a file": (("owned", "true"), f'"x" ({BEYOND}:70000) cannot be had here', "/etc/subuid"),
-    "device node": (("node", "true"), 'the device node "r/null" cannot be had here', "tiffin info"),
-    "user": (("-u", "70000", "minimal", "true"), "user 70000:0 cannot be had here", "/etc/subuid"),
-    "group": (("-u", "0:70000", "minimal", "true"), "user 0:70000 cannot be had here", "/etc/subuid"),
-    "further group": (("--group-add", "70000", "minimal", "true"), "user 0:0 cannot be had here", "/etc/subuid"),
+    "owner of a file": (("owned", "true"), f'"x" ({BEYOND}:70000) is not available here', "/etc/subuid"),
+    "device node": (("node", "true"), 'the device node "r/null" is not available here', "tiffin info"),
+    "user": (("-u", "70000", "minimal", "true"), "user 70000:0 is not available here", "/etc/subuid"),
+    "group": (("-u", "0:70000", "minimal", "true"), "user 0:70000 is not available here", "/etc/subuid"),
+    "further group": (("--group-add", "70000", "minimal", "true"), "user 0:0 is not available here", "/etc/subuid"),
 }
 
 
@@ -85,17 +85,17 @@ def test_a_container_is_refused(pod: Tiffin, words: tuple[str, ...], message: st
 
 
 STEPS = {
-    "owner of a file": ("FROM owned\nRUN true\n", f'"x" ({BEYOND}:70000) cannot be had here', "/etc/subuid"),
-    "device node": ("FROM node\nRUN true\n", 'the device node "r/null" cannot be had here', "tiffin info"),
-    "user": ("FROM minimal\nUSER 70000\nRUN true\n", "user 70000:0 cannot be had here", "/etc/subuid"),
+    "owner of a file": ("FROM owned\nRUN true\n", f'"x" ({BEYOND}:70000) is not available here', "/etc/subuid"),
+    "device node": ("FROM node\nRUN true\n", 'the device node "r/null" is not available here', "tiffin info"),
+    "user": ("FROM minimal\nUSER 70000\nRUN true\n", "user 70000:0 is not available here", "/etc/subuid"),
     "cache mount": (
         "FROM minimal\nRUN --mount=type=cache,target=/c,uid=70000 true\n",
-        "the mount at /c (70000:0) cannot be had here",
+        "the mount at /c (70000:0) is not available here",
         "/etc/subuid",
     ),
     "source of a mount": (
         "FROM minimal\nRUN --mount=from=owned,source=/x,target=/m true\n",
-        f'"x" ({BEYOND}:70000) cannot be had here',
+        f'"x" ({BEYOND}:70000) is not available here',
         "/etc/subuid",
     ),
 }
@@ -185,14 +185,14 @@ def test_a_container_has_them(pod: Tiffin) -> None:
 BEYONDS = {
     "chown": ("chown 70000 /bin || true", "chown to 70000"),
     "group": ("chgrp 70000 /bin || true", "chown to 0:70000"),
-    "mknod": ("mknod /n c 1 3 || true", 'the device node "c 1:3" cannot be had here'),
+    "mknod": ("mknod /n c 1 3 || true", 'the device node "c 1:3" is not available here'),
 }
 
 
 @pytest.mark.parametrize("script,message", BEYONDS.values(), ids=BEYONDS)
 def test_a_step_that_goes_beyond_ends(pod: Tiffin, script: str, message: str) -> None:
     done = pod("build", "-", dockerfile=f"FROM minimal\nRUN {script}\n")
-    assert done.returncode == 1 and message in done.stderr and "cannot be had here" in done.stderr, done.stderr
+    assert done.returncode == 1 and message in done.stderr and "is not available here" in done.stderr, done.stderr
     assert ">>> RUN" in done.stderr, "the line is shown"
 
 

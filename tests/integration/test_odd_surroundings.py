@@ -87,7 +87,7 @@ def test_names_are_utf8_in_any_locale(tiffin: Run, context: Make, base: str, tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["system", "reset"], "nobody confirmed: stdin has no answer; use --force"),
+        (["system", "reset"], "aborted: no answer on stdin; use --force"),
         (["login", "-u", "me", "--password-stdin", "127.0.0.1:1"], "stdin has no password; write it to stdin"),
     ],
     ids=["confirm", "password"],

@@ -139,7 +139,7 @@ def test_a_full_disk_is_told(cli: CliRunner) -> None:
         argv = cli.argv("run", "--rm", "minimal", "echo", "lost")
         options = {**cli.options(), "stdin": subprocess.DEVNULL, "stdout": full, "stderr": subprocess.PIPE}
         done = subprocess.run(argv, timeout=TIMEOUT_SECONDS, check=False, **options)  # type: ignore[call-overload]
-    assert (done.returncode, done.stderr.startswith(b"error: cannot write what the command printed: No space")) == (
+    assert (done.returncode, done.stderr.startswith(b"error: cannot write the command's output: No space")) == (
         125,
         True,
     )

@@ -94,7 +94,7 @@ def test_profile_of_run_steps(cli: CliRunner, profile: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("seccomp=missing.json", "there is no such file"),
+        ("seccomp=missing.json", "the file does not exist"),
         ("seccomp=bad.json", "is not valid JSON"),
         ("apparmor=docker-default", "tiffin applies no apparmor profile"),
         ("strict", '--security-opt "strict" is unknown'),

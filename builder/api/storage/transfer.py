@@ -58,14 +58,14 @@ def export_cache(options: TransferOptions, compression: Kind, session: Session, 
 
 
 def import_cache(options: TransferOptions, session: Session, sink: Sink) -> None:
-    """Bring every step of a shared cache here, with its layers.
+    """Copy every step of a shared cache here, with its layers.
 
     Raises StoreError, UsageError for a kind that cannot list.
     """
     spec = options.spec
     if spec.kind in CANNOT_LIST:
         raise UsageError(
-            f"type={spec.kind} cannot tell what it holds",
+            f"type={spec.kind} cannot list its contents",
             remedy="use it with --cache-from, which asks for what it needs",
         )
     shared, layers, remote = _open(options, session, sink)

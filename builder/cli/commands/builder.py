@@ -6,5 +6,5 @@ from tiffin.builder.cli.options.command import BUILDS, Group
 
 COMMANDS = (
     Group("builder", about="Builds.", section=BUILDS, is_hidden=True),
-    Group("buildx", about="Builds, by the name of docker's plugin.", section=BUILDS, is_hidden=True),
+    Group("buildx", about="Builds, under the name of docker's plugin.", section=BUILDS, is_hidden=True),
 )

@@ -20,8 +20,8 @@ class LsArguments(Arguments):
     """Of the list of steps."""
 
     quiet = Flag("-q", "--quiet", help="Print keys only.")
-    no_trunc = Flag("--no-trunc", help="Print whole keys and steps.")
-    form = Text("--format", choices=("table", "json"), default="table", help="A table, or a line of JSON for each.")
+    no_trunc = Flag("--no-trunc", help="Do not truncate keys and steps.")
+    form = Text("--format", choices=("table", "json"), default="table", help="A table, or one line of JSON per item.")
 
 
 def ls(session: Session, line: LsArguments) -> None:
@@ -104,7 +104,7 @@ def prune(session: Session, line: PruneArguments) -> None:
 class VerifyArguments(Arguments):
     """What becomes of what is damaged."""
 
-    repair = Flag("--repair", help="Remove what is damaged.")
+    repair = Flag("--repair", help="Remove damaged data.")
 
 
 def verify(session: Session, line: VerifyArguments) -> int | None:
@@ -127,14 +127,15 @@ def explain(session: Session, line: BuildArguments) -> None:
 
 
 COMMANDS = (
-    Group("cache", about="What the build cache holds, why a step misses, and sharing it.", section=BUILDS),
+    Group("cache", about="Look into the build cache and share it.", section=BUILDS),
     Command(
         "cache ls",
         LsArguments,
         ls,
         about="List the steps whose results are kept.",
         help=(
-            "List the steps whose results are kept, newest first. SIZE is that of the packed layer, TIME what it took"
+            "List the steps whose results are kept, newest first. SIZE is that of the compressed layer, TIME how "
+            "long it took"
             " to make."
         ),
         examples=("tiffin cache ls", "tiffin cache ls --format json"),
@@ -143,7 +144,7 @@ COMMANDS = (
         "cache du",
         Arguments,
         du,
-        about="Show what the build cache takes on disk.",
+        about="Show the disk usage of the build cache.",
         examples=("tiffin cache du",),
         aliases=("buildx du",),
     ),
@@ -152,7 +153,10 @@ COMMANDS = (
         PruneArguments,
         prune,
         about="Remove steps from the cache, and layers that no image needs.",
-        help="Remove steps from the cache, and layers that no image needs. Without options: what no record needs.",
+        help=(
+            "Remove steps from the cache, and layers that no image needs. Without options: only layers that no step "
+            "needs."
+        ),
         examples=("tiffin cache prune -f --max-size 10g", "tiffin cache prune -f --older-than 30d"),
         aliases=("builder prune", "buildx prune"),
     ),
@@ -171,9 +175,9 @@ COMMANDS = (
         "cache explain",
         BuildArguments,
         explain,
-        about="Tell which steps of a build would run now, and why.",
+        about="Explain which steps of a build would run now, and why.",
         help=(
-            "Tell which steps of a build would run now, and why; takes the options of tiffin build, and builds nothing."
+            "Explain which steps of a build would run now, and why; takes the options of tiffin build, builds nothing."
         ),
         examples=("tiffin cache explain -t app .",),
     ),

@@ -19,7 +19,7 @@ KINDS: dict[str, Kind] = {"gzip": "gzip", "zstd": "zstd", "none": "none"}
 
 
 class _MoveArguments(SignatureArguments, RegistryArguments):
-    ids = Many("--cache-mounts", metavar="ID", help="Cache mount to bring too; repeatable.")
+    ids = Many("--cache-mounts", metavar="ID", help="Cache mount to copy as well; repeatable.")
     quiet = Flag("-q", "--quiet", help="Print nothing.")
 
 
@@ -27,7 +27,9 @@ class ExportArguments(_MoveArguments):
     """Where to, and how."""
 
     destination = Word("DIR|type=…")
-    compression = Text("--compression", choices=tuple(KINDS), default="zstd", help="Of layers not packed yet.")
+    compression = Text(
+        "--compression", choices=tuple(KINDS), default="zstd", help="Compression of layers that are not compressed yet."
+    )
 
 
 class ImportArguments(_MoveArguments):
@@ -78,8 +80,8 @@ COMMANDS = (
         "cache export",
         ExportArguments,
         export_cache,
-        about="Bring every step of the local cache to a shared cache.",
-        help="Bring every step of the local cache to a shared cache: a directory, or what --cache-to takes.",
+        about="Copy every step of the local cache to a shared cache.",
+        help="Copy every step of the local cache to a shared cache: a directory, or a cache as --cache-to names it.",
         section=BUILDS,
         examples=("tiffin cache export /mnt/cache", "tiffin cache export type=registry,ref=registry.example/cache"),
     ),
@@ -87,9 +89,9 @@ COMMANDS = (
         "cache import",
         ImportArguments,
         import_cache,
-        about="Bring every step of a shared cache here, with its layers.",
+        about="Copy every step of a shared cache here, with its layers.",
         help=(
-            "Bring every step of a shared cache here, with its layers: a directory, or a registry as --cache-from"
+            "Copy every step of a shared cache here, with its layers: a directory, or a registry as --cache-from"
             " names it."
         ),
         section=BUILDS,

@@ -25,12 +25,12 @@ class ServeArguments(SignatureArguments, RegistryArguments):
     listen = Text(
         "--listen", metavar="HOST:PORT", default="127.0.0.1:5050", help="Where to listen (default: 127.0.0.1:5050)."
     )
-    token_file = Text("--token-file", metavar="FILE", help="Holds the token clients must send.")
+    token_file = Text("--token-file", metavar="FILE", help="File with the token that clients must send.")
     no_token = Flag("--no-token", help="Serve anyone who can reach the port.")
     upstreams = Many(
         "--upstream",
         metavar="REGISTRY",
-        help="Fetch layers that are not here from this registry, once for all who ask; repeatable.",
+        help="Registry to fetch missing layers from, once for all builders; repeatable.",
     )
 
 

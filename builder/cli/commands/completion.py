@@ -123,7 +123,7 @@ COMMANDS = (
         "__complete",
         CompleteArguments,
         complete,
-        about="Tell shells which words may stand for the last one of a line.",
+        about="Print completions of the last word, for shell scripts.",
         is_hidden=True,
     ),
 )

@@ -27,9 +27,9 @@ class HistoryArguments(ListArguments):
     """What may stand on the line."""
 
     image = Word("IMAGE")
-    no_trunc = Flag("--no-trunc", help="Show whole commands and digests.")
+    no_trunc = Flag("--no-trunc", help="Do not truncate commands and digests.")
     quiet = Flag("-q", "--quiet", help="Print layer digests only.")
-    human = Flag("-H", "--human", off="--no-human", default=True, help="Sizes and ages for people (default).")
+    human = Flag("-H", "--human", off="--no-human", default=True, help="Print human-readable sizes and ages (default).")
 
 
 def history(session: Session, line: HistoryArguments) -> None:
@@ -69,7 +69,7 @@ COMMANDS = (
         HistoryArguments,
         history,
         about="Show how an image was made.",
-        help="Show how IMAGE was made, newest first. SIZE is that of the packed layer.",
+        help="Show how IMAGE was made, newest first. SIZE is that of the compressed layer.",
         section=IMAGES,
         examples=("tiffin history app", "tiffin history --no-trunc --format '{{.CreatedBy}}' app"),
         aliases=("image history",),

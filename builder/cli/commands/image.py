@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class PruneArguments(Arguments):
     """Which images go."""
 
-    everything = Flag("-a", "--all", help="All images that no container uses.")
+    everything = Flag("-a", "--all", help="Remove all images that no container uses.")
     force = Flag("-f", "--force", help="Do not ask.")
 
 

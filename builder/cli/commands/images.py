@@ -31,11 +31,11 @@ class ImagesArguments(ListArguments):
     """What may stand on the line."""
 
     name = Word("[NAME]", "")
-    everything = Flag("-a", "--all", help="All images, which is the default: there are no others.")
+    everything = Flag("-a", "--all", help="No effect: all images are listed in any case.")
     quiet = Flag("-q", "--quiet", help="Print ids only.")
-    no_trunc = Flag("--no-trunc", help="Print whole ids.")
+    no_trunc = Flag("--no-trunc", help="Do not truncate ids.")
     digests = Flag("--digests", help="Print manifest digests.")
-    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="Such as dangling=true; repeatable.")
+    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="Filter, such as dangling=true; repeatable.")
 
 
 def images(session: Session, line: ImagesArguments) -> None:
@@ -128,7 +128,7 @@ COMMANDS = (
         ImagesArguments,
         images,
         about="List images.",
-        help="List the images here, or those of NAME, in which * stands for anything.",
+        help="List local images, or those whose name matches NAME (* matches anything).",
         section=IMAGES,
         examples=(
             "tiffin images",

@@ -20,14 +20,14 @@ JSON = "json"
 
 
 class _FormArguments(Arguments):
-    form = Text("-f", "--format", metavar="TEMPLATE", help="Such as {{.Id}} or {{json .Config}}.")
+    form = Text("-f", "--format", metavar="TEMPLATE", help="Go template, such as {{.Id}} or {{json .Config}}.")
 
 
 class InspectArguments(_FormArguments):
     """What may stand on the line."""
 
     names = Words("CONTAINER|IMAGE...", needed=True)
-    kind = Text("--type", choices=("image", "container"), help="Of images or containers alone.")
+    kind = Text("--type", choices=("image", "container"), help="Inspect only images, or only containers.")
 
 
 class InspectImageArguments(_FormArguments):
@@ -152,7 +152,7 @@ COMMANDS = (
         "inspect",
         InspectArguments,
         lambda session, line: inspect(session, line.names, line.form, line.kind),
-        about="Show what images and containers are, as JSON.",
+        about="Show details of images and containers as JSON.",
         help=f"Show images and containers {_DOCUMENT}",
         section=IMAGES,
         examples=("tiffin inspect app", "tiffin inspect -f '{{json .Config.Env}}' app"),
@@ -161,7 +161,7 @@ COMMANDS = (
         "image inspect",
         InspectImageArguments,
         lambda session, line: inspect(session, line.names, line.form, "image"),
-        about="Show what images are, as JSON.",
+        about="Show details of images as JSON.",
         help=f"Show images {_DOCUMENT}",
         section=IMAGES,
         examples=("tiffin image inspect -f '{{.Id}}' app",),
@@ -170,7 +170,7 @@ COMMANDS = (
         "container inspect",
         InspectContainerArguments,
         lambda session, line: inspect(session, line.names, line.form, "container"),
-        about="Show what containers are, as JSON.",
+        about="Show details of containers as JSON.",
         help=f"Show containers {_DOCUMENT}",
         section=CONTAINERS,
         examples=("tiffin container inspect -f '{{.State.Status}}' web",),

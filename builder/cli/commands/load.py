@@ -45,7 +45,7 @@ COMMANDS = (
         LoadArguments,
         load,
         about="Load images from an archive.",
-        help="Load images from what docker, podman, buildah, skopeo or tiffin saved.",
+        help="Load images from an archive that docker, podman, buildah, skopeo or tiffin saved.",
         section=IMAGES,
         examples=("tiffin load -i app.tar", "docker save app | tiffin load"),
         aliases=("image load",),

@@ -22,7 +22,9 @@ class LoginArguments(RegistryArguments):
 
     server = Word("[REGISTRY]", "docker.io")
     username = Text("-u", "--username", metavar="NAME", help="User name.")
-    password = Maybe("-p", "--password", metavar="SECRET", help="Password; visible to other users, so better:")
+    password = Maybe(
+        "-p", "--password", metavar="SECRET", help=("Password, visible to other users; prefer --password-stdin.")
+    )
     password_stdin = Flag("--password-stdin", help="Read the password from stdin.")
 
 
@@ -61,7 +63,7 @@ def _password(data: bytes) -> str:
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise UsageError("what stdin has is not text", remedy="write the password to it in UTF-8") from None
+        raise UsageError("the password on stdin is not text", remedy="write the password to it in UTF-8") from None
     if not text:
         raise UsageError("stdin has no password", remedy="write it to stdin, as in: … < FILE")
     return text
@@ -73,7 +75,7 @@ COMMANDS = (
         LoginArguments,
         login,
         about="Log in to a registry.",
-        help="Check credentials with REGISTRY and keep them where docker does.",
+        help="Check credentials with REGISTRY and store them where docker does.",
         section=REGISTRIES,
         examples=("tiffin login -u USER registry.example", "tiffin login -u USER --password-stdin < token"),
     ),

@@ -29,10 +29,10 @@ MAX_COMMAND_LENGTH = 20  # Docker's
 class PsArguments(ListArguments):
     """What may stand on the line."""
 
-    everything = Flag("-a", "--all", help="Also those that ended.")
+    everything = Flag("-a", "--all", help="Also list containers that ended.")
     quiet = Flag("-q", "--quiet", help="Print ids only.")
-    no_trunc = Flag("--no-trunc", help="Print whole ids and commands.")
-    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, id=, status=, label=; repeatable.")
+    no_trunc = Flag("--no-trunc", help="Do not truncate ids and commands.")
+    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="Filter: name=, id=, status=, label=; repeatable.")
 
 
 def ps(session: Session, line: PsArguments) -> None:
@@ -143,7 +143,7 @@ COMMANDS = (
         PsArguments,
         ps,
         about="List containers.",
-        help="List the containers that run.",
+        help="List running containers.",
         section=CONTAINERS,
         examples=("tiffin ps -a", "tiffin ps -a --filter status=exited --format '{{.Names}}'"),
         aliases=("container ls", "container ps", "container list"),

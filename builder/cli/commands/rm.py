@@ -18,8 +18,8 @@ class RmArguments(Arguments):
     """What may stand on the line."""
 
     names = Words("CONTAINER...", needed=True)
-    force = Flag("-f", "--force", help="Kill it if it runs; a missing one is no error.")
-    volumes = Flag("-v", "--volumes", help="With the volumes that have no name, which go in any case.")
+    force = Flag("-f", "--force", help="Kill running containers; ignore missing ones.")
+    volumes = Flag("-v", "--volumes", help="No effect: anonymous volumes are always removed.")
 
 
 def rm(session: Session, line: RmArguments) -> None:

@@ -19,7 +19,7 @@ class RmiArguments(Arguments):
 
     images = Words("IMAGE...", needed=True)
     force = Flag("-f", "--force", help="Remove all names of an image given by id, and images of containers.")
-    no_prune = Flag("--no-prune", effect=WITHOUT_EFFECT, help="No effect: there are no untagged parents.")
+    no_prune = Flag("--no-prune", effect=WITHOUT_EFFECT, help="No effect: images have no untagged parents.")
 
 
 def rmi(session: Session, line: RmiArguments) -> None:
@@ -83,7 +83,7 @@ COMMANDS = (
         RmiArguments,
         rmi,
         about="Remove images.",
-        help="Remove names, and images that have none left. `tiffin system prune` frees their space.",
+        help="Remove names, and images without any name left; `tiffin system prune` frees their space.",
         section=IMAGES,
         examples=("tiffin rmi app:1", "tiffin rmi -f 3a1f0c2be9d4"),
         aliases=("image rm", "image remove"),

@@ -20,7 +20,7 @@ class ForceArguments(Arguments):
 class PruneArguments(ForceArguments):
     """How much goes."""
 
-    everything = Flag("-a", "--all", help="Also images without a name, and the whole build cache.")
+    everything = Flag("-a", "--all", help="Also remove unnamed images and the whole build cache.")
 
 
 def df(session: Session, _: Arguments) -> None:
@@ -95,13 +95,13 @@ def reset(session: Session, line: ForceArguments) -> None:
 
 COMMANDS = (
     Group("system", about="Disk usage, prune, reset."),
-    Command("system df", Arguments, df, about="Show what takes space.", examples=("tiffin system df",)),
+    Command("system df", Arguments, df, about="Show disk usage.", examples=("tiffin system df",)),
     Command(
         "system prune",
         PruneArguments,
         prune,
-        about="Remove what no image and no step record needs.",
-        help="Remove what no image and no step record needs; with --all the build cache too.",
+        about="Remove data that no image and no cached step needs.",
+        help="Remove data that no image and no cached step needs; with --all the build cache, too.",
         examples=("tiffin system prune -f", "tiffin system prune --all"),
     ),
     Command(

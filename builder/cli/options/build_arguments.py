@@ -14,12 +14,10 @@ class DockerBuildArguments(Arguments):
     here.
     """
 
-    provenance = Many(
-        "--provenance", effect=REFUSED, judged=True, help="Refused, unless false: there are no attestations."
-    )
-    sbom = Many("--sbom", effect=REFUSED, judged=True, help="Refused, unless false: there are no attestations.")
-    attest = Many("--attest", effect=REFUSED, judged=True, help="Refused, unless disabled: there are no attestations.")
-    policy = Many("--policy", effect=REFUSED, judged=True, why="there are no source policies")
+    provenance = Many("--provenance", effect=REFUSED, judged=True, help="Only false: attestations are not supported.")
+    sbom = Many("--sbom", effect=REFUSED, judged=True, help="Only false: attestations are not supported.")
+    attest = Many("--attest", effect=REFUSED, judged=True, help="Only disabled=true: attestations are not supported.")
+    policy = Many("--policy", effect=REFUSED, judged=True, why="source policies are not supported")
     compress = Flag("--compress", off="--no-compress", why="the context is not sent anywhere", effect=WITHOUT_EFFECT)
     rm = Flag("--rm", off="--no-rm", default=True, why="no step leaves a container behind", effect=WITHOUT_EFFECT)
     force_rm = Flag("--force-rm", off="--no-force-rm", default=True, effect=WITHOUT_EFFECT)
@@ -46,7 +44,7 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     tags = Many("-t", "--tag", metavar="NAME", help="Name of the image; repeatable.")
     build_args = Many("--build-arg", metavar="K[=V]", help="Value of an ARG; repeatable.")
     contexts = Many(
-        "--build-context", metavar="NAME=DIR|docker-image://REF", help="Further source of files; repeatable."
+        "--build-context", metavar="NAME=DIR|docker-image://REF", help="Additional build context; repeatable."
     )
     target = Text("--target", metavar="STAGE", help="Stage to build (default: the last).")
     labels = Many("--label", metavar="K=V", help="Label of the image; repeatable.")
@@ -58,15 +56,17 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit in RUN; repeatable.")
     allowed = Many("--allow", metavar="ENTITLEMENT", help="Grant security.insecure or network.host.")
     security = Many("--security-opt", metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges.")
-    no_cache_stages = Many("--no-cache-filter", metavar="STAGES", help="Run these stages again.")
-    timestamp = Maybe("--timestamp", metavar="SECONDS", help="Time of everything made, like SOURCE_DATE_EPOCH.")
-    load = Flag("--load", help="Keep the image here, which is the default.")
-    squash = Flag("--squash", help="Make one layer of all new ones.")
+    no_cache_stages = Many("--no-cache-filter", metavar="STAGES", help="Run all steps of these stages again.")
+    timestamp = Maybe(
+        "--timestamp", metavar="SECONDS", help="Timestamp of the image and its files, like SOURCE_DATE_EPOCH."
+    )
+    load = Flag("--load", help="Store the image locally (the default).")
+    squash = Flag("--squash", help="Squash all new layers into one.")
     commit = Text(
         "--commit",
         choices=("implicit", "explicit"),
         default="implicit",
-        help="Layers: one for each step, or up to each #!COMMIT at the end of an instruction.",
+        help="Commit a layer per step, or one at each instruction that ends in #!COMMIT.",
     )
     cache_from = Many("--cache-from", metavar="REF|type=…", help="Shared cache to use; repeatable.")
     cache_to = Many("--cache-to", metavar="REF|type=…", help="Shared cache to fill; repeatable.")
@@ -74,12 +74,12 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     cache_mounts = Many(
         "--cache-mounts", metavar="ID", help="Cache mount to share with --cache-from and --cache-to; repeatable."
     )
-    no_cache = Flag("--no-cache", help="Run every step again.")
+    no_cache = Flag("--no-cache", help="Run all steps again.")
     pull = Text("--pull", choices=POLICIES, bare="always", help="Ask the registry for newer base images.")
     push = Flag("--push", help="Push the image under its names.")
     platforms = Many("--platform", metavar="OS/ARCH", help="Platform of the image.")
     network = Text("--network", choices=("default", "host", "none"), default="default", help="Network of RUN.")
-    outputs = Many("-o", "--output", metavar="type=…,dest=…", help="What to make; repeatable.")
+    outputs = Many("-o", "--output", metavar="type=…,dest=…", help="Output; repeatable.")
     isolation = Text("--isolation", metavar="TIER", help="Force an isolation tier: {tiers}.")
     quiet = Flag("-q", "--quiet", help="Print the image id only.")
     iidfile = Text("--iidfile", metavar="FILE", help="Write the image id to FILE.")
@@ -89,7 +89,7 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
         "--call",
         metavar="check|outline|targets[,format=json]",
         default="build",
-        help="Tell of the Dockerfile instead.",
+        help="Answer about the Dockerfile instead of building.",
     )
-    explain = Flag("--explain", help="Tell where each step's result came from, and why the others ran.")
-    profile = Text("--profile", metavar="FILE", help="Write where the time went (Chrome trace).")
+    explain = Flag("--explain", help="Explain for each step which cache had it, or why it ran.")
+    profile = Text("--profile", metavar="FILE", help="Write a profile of the build (Chrome trace).")

@@ -26,7 +26,7 @@ class ProgressArguments(Arguments):
 class RegistryArguments(Arguments):
     """Of every command that talks to registries."""
 
-    insecure = Many("--insecure-registry", metavar="HOST", help="Plain http, or any certificate, will do for HOST.")
+    insecure = Many("--insecure-registry", metavar="HOST", help="Allow plain http and any certificate for HOST.")
     cert = Text("--registry-cert", metavar="FILE", help="PEM file of certificates to trust as well.")
     registry_mirrors = Many(
         "--registry-mirror", metavar="URL", help="Mirror of docker.io, asked before it; repeatable."
@@ -63,5 +63,5 @@ class SignatureArguments(Arguments):
         "--cache-sign-key",
         variable="TIFFIN_CACHE_SIGN_KEY",
         metavar="FILE",
-        help="Sign step records, refuse those of others.",
+        help="Sign step records with this key, and refuse others.",
     )

@@ -17,7 +17,7 @@ from tiffin.builder.cli.options.option import (
 )
 
 NO_HEALTH_CHECKS = "no health check is run"
-NO_LOG = "what the command prints goes where this command prints, and is kept nowhere"
+NO_LOG = "the container writes straight to your terminal; nothing is logged"
 IN_FOREGROUND = "containers in the background are not supported yet"
 
 
@@ -29,15 +29,17 @@ class ConfinementArguments(Arguments):
     publish_all = Flag("-P", "--publish-all", help="Publish every port the image exposes.")
     dns = Many("--dns", metavar="ADDRESS", help="Name server; repeatable.")
     dns_search = Many("--dns-search", metavar="DOMAIN", help="Search domain; repeatable.")
-    dns_options = Many("--dns-option", "--dns-opt", metavar="OPTION", help="Of resolv.conf; repeatable.")
+    dns_options = Many("--dns-option", "--dns-opt", metavar="OPTION", help="Option of resolv.conf; repeatable.")
     cap_add = Many("--cap-add", metavar="NAME", help="Add a capability; repeatable.")
     cap_drop = Many("--cap-drop", metavar="NAME", help="Drop a capability; repeatable.")
     security = Many("--security-opt", metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges.")
-    privileged = Flag("--privileged", help="All that the user has: every capability, no filter, all of /proc.")
-    memory = Text("-m", "--memory", metavar="SIZE", help="Memory it may use.")
-    swap = Text("--memory-swap", metavar="SIZE", help="Memory and swap together; -1 for no limit.")
-    cpus = Text("--cpus", metavar="NUMBER", help="Processors it may use, such as 1.5.")
-    pids = Number("--pids-limit", help="Processes and threads it may have.")
+    privileged = Flag(
+        "--privileged", help="Everything the user may do: all capabilities, no seccomp filter, all of /proc."
+    )
+    memory = Text("-m", "--memory", metavar="SIZE", help="Memory limit.")
+    swap = Text("--memory-swap", metavar="SIZE", help="Limit of memory plus swap; -1 for no limit.")
+    cpus = Text("--cpus", metavar="NUMBER", help="Limit of CPUs, such as 1.5.")
+    pids = Number("--pids-limit", help="Limit of processes and threads.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit; repeatable.")
 
 
@@ -56,8 +58,8 @@ class DockerRunArguments(Arguments):
     log_driver = Many("--log-driver", why=NO_LOG, effect=WITHOUT_EFFECT)
     log_opt = Many("--log-opt", why=NO_LOG, effect=WITHOUT_EFFECT)
     no_healthcheck = Flag("--no-healthcheck", effect=WITHOUT_EFFECT)
-    oom_kill_disable = Flag("--oom-kill-disable", why="the kernel decides whom it ends", effect=WITHOUT_EFFECT)
-    oom_score_adj = Many("--oom-score-adj", why="the kernel decides whom it ends", effect=WITHOUT_EFFECT)
+    oom_kill_disable = Flag("--oom-kill-disable", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
+    oom_score_adj = Many("--oom-score-adj", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
     stop_timeout = Many("--stop-timeout", effect=WITHOUT_EFFECT)
     detach = Flag("-d", "--detach", effect=REFUSED, why=IN_FOREGROUND)
     device = Many("--device", effect=REFUSED, why="give a device as a mount, such as -v /dev/fuse:/dev/fuse")
@@ -72,9 +74,9 @@ class RunArguments(ConfinementArguments, ProgressArguments, RegistryArguments, D
     ends_options = True
     image = Word("IMAGE")
     words = Words("[COMMAND]...")
-    remove = Flag("--rm", help="Leave nothing behind.")
-    interactive = Flag("-i", "--interactive", help="Pass stdin on.")
-    tty = Flag("-t", "--tty", help="Give the command a terminal.")
+    remove = Flag("--rm", help="Remove the container when it exits.")
+    interactive = Flag("-i", "--interactive", help="Keep stdin open for the command.")
+    tty = Flag("-t", "--tty", help="Allocate a terminal.")
     env = Many("-e", "--env", metavar="K[=V]", help="Environment variable; repeatable.")
     env_files = Many("--env-file", metavar="FILE", help="File of K=V lines; repeatable.")
     volumes = Many("-v", "--volume", metavar="HOST|NAME:PATH[:ro]", help="Mount; repeatable.")
@@ -82,8 +84,8 @@ class RunArguments(ConfinementArguments, ProgressArguments, RegistryArguments, D
     tmpfs = Many("--tmpfs", metavar="PATH[:size=…]", help="An empty file system in memory.")
     workdir = Text("-w", "--workdir", metavar="DIR", help="Working directory.")
     user = Text("-u", "--user", metavar="USER[:GROUP]", help="User to run as.")
-    userns = Text("--userns", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: you have your own ids inside.")
-    groups = Many("--group-add", metavar="GROUP", help="Further group; repeatable.")
+    userns = Text("--userns", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: keep your own ids inside.")
+    groups = Many("--group-add", metavar="GROUP", help="Additional group; repeatable.")
     entrypoint = Maybe("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
     read_only = Flag("--read-only", help="Make the root file system read-only.")
     hostname = Text("-h", "--hostname", metavar="NAME", help="Host name.")
@@ -92,9 +94,11 @@ class RunArguments(ConfinementArguments, ProgressArguments, RegistryArguments, D
     label_files = Many("--label-file", metavar="FILE", help="File of K[=V] lines; repeatable.")
     hosts = Many("--add-host", metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
     shm_size = Text("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
-    init = Flag("--init", help="An init of tiffin's is process 1: it reaps and passes signals on.")
-    pull = Text("--pull", choices=("always", "missing", "newer", "never"), default="missing", help="When to pull.")
+    init = Flag("--init", help="Run an init as process 1 that reaps processes and forwards signals.")
+    pull = Text(
+        "--pull", choices=("always", "missing", "newer", "never"), default="missing", help="When to pull the image."
+    )
     platform = Text("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
     isolation = Text("--isolation", metavar="TIER", help="Force an isolation tier: {tiers}.")
     cidfile = Maybe("--cidfile", metavar="FILE", help="Write the container's id to FILE.")
-    quiet = Flag("-q", "--quiet", help="No progress of a pull.")
+    quiet = Flag("-q", "--quiet", help="Do not show the progress of a pull.")

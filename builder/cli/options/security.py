@@ -51,5 +51,5 @@ def parse_security(texts: Sequence[str], directory: Path) -> SecurityOptions:
 
 def _profile(path: Path) -> str:
     if not path.is_file():
-        raise UsageError(f"--security-opt seccomp={path}: there is no such file", remedy="name a profile in JSON")
+        raise UsageError(f"--security-opt seccomp={path}: the file does not exist", remedy="name a profile in JSON")
     return str(path)

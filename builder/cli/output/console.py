@@ -63,4 +63,4 @@ def confirm(force: bool, question: str) -> None:
         if sys.stdin.isatty():
             raise
         print_error("")  # ends the line of the question
-        raise UsageError("nobody confirmed: stdin has no answer", remedy="use --force") from None
+        raise UsageError("aborted: no answer on stdin", remedy="use --force") from None

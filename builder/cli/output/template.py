@@ -103,7 +103,9 @@ class Template:
     # -- parsing ---------------------------------------------------------------------------------------------------
 
     def _error(self, reason: str) -> UsageError:
-        return UsageError(f"--format {self._text}: {reason}", remedy="see docs/differences.md for what templates know")
+        return UsageError(
+            f"--format {self._text}: {reason}", remedy="see docs/differences.md for the functions of templates"
+        )
 
     def _block(self) -> tuple[tuple[_Node, ...], str]:
         """Return nodes up to the end, an `end` or an `else`, which is returned."""
@@ -289,7 +291,7 @@ class Template:
             elif terms[0].kind == "literal" and terms[0].value is None:
                 raise self._error("nil is not a command")
             elif len(terms) > 1 or passed:
-                raise self._error("arguments are given to what is no function")
+                raise self._error("arguments are given to something that is not a function")
             else:
                 value = self._operand(terms[0], dot, names)
         return value

@@ -76,7 +76,7 @@ def _claimed(port: Port) -> int:
             if exc.errno == errno.EACCES:
                 remedy = "use a port from 1024 up, or lower sysctl net.ipv4.ip_unprivileged_port_start"
             else:
-                remedy = "publish another port, or end what uses this one"
+                remedy = "publish another port, or stop the program that uses this one"
             reason = os.strerror(exc.errno or 0).lower()
             raise SandboxError(f"cannot publish {where}/{port.protocol}: {reason}", remedy=remedy) from exc
         return int(probe.getsockname()[1])

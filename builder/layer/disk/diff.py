@@ -48,7 +48,7 @@ def diff_upper(upper: Path) -> list[Change]:
             entries = _list(directories, path)
         except OSError as exc:
             raise BuildError(
-                f'cannot read "{path}" of what the step changed: {exc.strerror}', remedy="build again"
+                f'cannot read "{path}", which the step changed: {exc.strerror}', remedy="build again"
             ) from exc
         for entry, inode in entries:
             if entry.kind == "dir":

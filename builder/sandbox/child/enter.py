@@ -96,7 +96,7 @@ def make_namespaces(spec: _Spec) -> None:
                 idmaps.become_root_of_sandbox()
             idmaps.keep_one_id()
     if spec["network"] != "host":
-        with step("make a network of its own"):
+        with step("make a private network"):
             kernel.unshare(kernel.CLONE_NEWNET)
             loopback_up()
         with contextlib.suppress(OSError), open(UNPRIVILEGED_PORTS, "w") as file:  # as in Docker: any user may listen

@@ -196,7 +196,7 @@ class _Reader:
         item = self.mapping(entry, place)
         operator = self.get(item, "op", str, None, place).removeprefix("SCMP_CMP_")
         if operator not in OPERATORS:
-            raise self.fault(f"{place}.op", f"is none of {', '.join(f'SCMP_CMP_{name}' for name in OPERATORS)}")
+            raise self.fault(f"{place}.op", f"is not one of {', '.join(f'SCMP_CMP_{name}' for name in OPERATORS)}")
         return Condition(
             index=self.number(item, "index", MAX_ARGUMENTS - 1, None, place),
             operator=operator,

@@ -11,7 +11,7 @@ from tiffin.builder.sandbox.tiers.none import NO_ISOLATION
 from tiffin.builder.sandbox.tiers.table import NAMES, all_tiers, tier_named
 from tiffin.cache.foundation.frozen import replace
 
-RUN_REMEDY = "or build a Dockerfile without RUN; tiffin info shows what would lift it"
+RUN_REMEDY = "or build a Dockerfile without RUN; tiffin info says how to allow more"
 
 
 def probe(directory: Path) -> tuple[TierReport, ...]:

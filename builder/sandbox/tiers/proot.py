@@ -42,7 +42,7 @@ class ProotTier(Tier):
         failure = try_out(directory)
         if failure:
             return TierReport(tier=self, reason=failure, remedy="allow ptrace")
-        reason = "only with --isolation proot: slow, and what is chowned is forgotten"
+        reason = "only with --isolation proot: slow, and chown has no effect"
         return TierReport(tier=self, reason=reason, isolation=Isolation(tier=self))
 
     def prepare_root(self, spec: SandboxSpec, places: MountSubstitutes) -> SandboxSpec:

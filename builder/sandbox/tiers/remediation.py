@@ -49,7 +49,7 @@ def _for_limits(isolation: Isolation) -> list[Advice]:
     if not isolation.overlay:
         result.append(Advice(what="A volume for the state directory, so that layers are mounted", text=POD_VOLUME))
     if not isolation.own_pids:
-        result.append(Advice(what="A pod with a user namespace of its own", text=POD_USERS))
+        result.append(Advice(what="A pod with its own user namespace", text=POD_USERS))
     return result
 
 

@@ -100,7 +100,7 @@ class S3Store:
                 return None
             raise UnavailableError(f"it refused the request ({code})", remedy="check bucket and credentials") from exc
         except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as exc:
-            raise UnavailableError("there are no credentials for it", remedy="set AWS_ACCESS_KEY_ID and …") from exc
+            raise UnavailableError("credentials are missing", remedy="set AWS_ACCESS_KEY_ID and …") from exc
         except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error, OSError) as exc:
             raise UnavailableError("the connection failed", remedy="check endpoint_url and region") from exc
 

@@ -56,7 +56,7 @@ def test_capabilities() -> None:
     assert choose_capabilities(["net_admin"], ["ALL"]) == ("NET_ADMIN",)
     assert choose_capabilities(["ALL"], []) == CAPABILITIES
     assert set(CAPABILITIES) - set(choose_capabilities(["all"], ["CAP_CHOWN"])) == {"CHOWN"}
-    with pytest.raises(UsageError, match='no capability "FLY"'):
+    with pytest.raises(UsageError, match='unknown capability "FLY"'):
         choose_capabilities(["FLY"], [])
 
 

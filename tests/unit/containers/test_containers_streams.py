@@ -304,7 +304,7 @@ def test_a_chroot_refuses_what_nobody_emulates_there(tmp_path: Path) -> None:
 def test_a_failure_of_an_emulated_run_names_why_it_was_one(tmp_path: Path) -> None:
     snapshots = Snapshots(StateDir.open(tmp_path))
     user = User(uid=11, gid=0, groups=(0,), home="/")
-    with pytest.raises(SandboxError, match="user 11:0 cannot be had here"), reach_of(isolation(RANGE), snapshots, [],
+    with pytest.raises(SandboxError, match="user 11:0 is not available here"), reach_of(isolation(RANGE), snapshots, [],
         user).explaining_losses(isolation(RANGE)):  # fmt: skip
         raise SandboxError("seccomp is refused", remedy="x")
     plain = User(uid=1, gid=0, groups=(0,), home="/")

@@ -227,5 +227,5 @@ def test_advice_is_for_what_is_missing_alone() -> None:
     nothing = [lift.what for lift in advice([report(tier, usable=False) for tier in (RANGE, SINGLE, CHROOT)])]
     assert "A pod that runs as root gets tier chroot" in nothing
     copied = [lift.what for lift in advice([report(RANGE, overlay=False, own_pids=False)])]
-    assert any("volume" in what for what in copied) and any("user namespace of its own" in what for what in copied)
+    assert any("volume" in what for what in copied) and any("its own user namespace" in what for what in copied)
     assert report(RANGE, overlay=False).limits() and not report(NONE, usable=False).limits()

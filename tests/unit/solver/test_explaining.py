@@ -48,7 +48,7 @@ def changed(parts: Sequence[KeyPart], name: str, value: str) -> list[KeyPart]:
         ([*RUN, KeyPart("script", "x")], ["the text of its heredoc changed"]),
         ([*RUN, KeyPart("from", "x")], ["the stage or image it copies from changed"]),
         ([*RUN, KeyPart("epoch", "5")], ["epoch was nothing, is 5"]),
-        (RUN, ["its layer is no longer to be had"]),
+        (RUN, ["its layer is no longer available"]),
     ],
 )
 def test_each_part_has_its_words(parts: Sequence[KeyPart], says: list[str]) -> None:
@@ -93,7 +93,7 @@ def test_what_is_below_is_told_where_nothing_of_its_own_changed(below: Digest | 
 def test_long_parts_are_compared_as_far_as_they_were_kept_and_shown_short() -> None:
     long = "x" * (MAX_PART_CHARACTERS + 5)
     known = record(changed(RUN, "argv", long[:MAX_PART_CHARACTERS]), "RUN make")
-    assert reasons([known], "RUN make", changed(RUN, "argv", long)) == ["its layer is no longer to be had"]
+    assert reasons([known], "RUN make", changed(RUN, "argv", long)) == ["its layer is no longer available"]
     assert len(reasons([known], "RUN make", changed(RUN, "argv", "y" * 500))[0]) < 200
 
 
