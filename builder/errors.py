@@ -82,6 +82,10 @@ class DockerfileError(TiffinError):
         where = f"{self.span}: " if self.span else ""
         return where + super().__str__()
 
+    def locate(self, span: Span) -> None:
+        """Have `span`, unless there is a place already: what finds a fault may not know where the text stands."""
+        self.span = self.span or span
+
 
 class DockerfileErrors(DockerfileError):
     """Several faults of one Dockerfile, told together."""

@@ -25,6 +25,10 @@ class TiffinError(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
+    def ends_with(self, exit_code: int) -> None:
+        """Have another exit code: that of a command for which this failure means something of its own."""
+        self.exit_code = exit_code
+
 
 class UsageError(TiffinError):
     """The command line was wrong."""
@@ -47,7 +51,9 @@ class CorruptError(StoreError):
 class MissingBlobError(StoreError):
     """A packed layer that is nowhere to be had; `digest` is its digest as text."""
 
-    digest = ""
+    def __init__(self, message: str, *, digest: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.digest = digest
 
 
 class DiskFullError(StoreError):

@@ -237,6 +237,84 @@ def test_folders_are_small() -> None:
     }
 
 
+MAY_LACK_MEMBERS = (  # of objects of other libraries, and of values of any class
+    "builder/__main__.py",
+    "builder/cli",
+    "cache/connections.py",
+    "cache/foundation/frozen.py",
+    "cache/trust.py",
+)
+
+
+def test_what_an_object_can_do_is_stated_and_not_tried() -> None:
+    """An optional ability is a member that a Protocol names, so that a checker of types knows it."""
+    files = [path for package in ("builder", "cache") for path in (ROOT / package).rglob("*.py")]
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in files
+        if not str(path.relative_to(ROOT)).startswith(MAY_LACK_MEMBERS)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
+    ]
+    assert wrong == []
+
+
+MUTATORS = ("add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "setdefault", "update")
+FOREIGN = {  # objects of other libraries, which have no other way
+    "builder/__main__.py": ("sys", "stand_in"),
+    "builder/cli/app.py": ("ctx", "version"),
+    "builder/importing.py": ("spec", "sys"),
+    "builder/registry/download.py": ("session",),
+    "builder/registry/failures.py": ("context",),
+    "builder/sandbox/child/command.py": ("sys",),
+    "builder/sandbox/child/emulation/inodes.py": ("_function", "_SYSCALL"),
+    "builder/sandbox/child/emulation/process.py": ("_function", "self._there"),
+    "builder/sandbox/child/enter.py": ("sys",),
+    "builder/sandbox/child/kernel.py": ("LIBC.syscall",),
+    "cache/connections.py": ("session", "self.poolmanager"),
+    "cache/shared/stores/redis.py": ("sentinel",),
+    "cache/trust.py": ("context",),
+}
+
+
+def members(tree: ast.Module) -> set[str]:
+    """The names that classes of a module give their objects."""
+    found = set()
+    for node in (inner for cls in ast.walk(tree) if isinstance(cls, ast.ClassDef) for inner in ast.walk(cls)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), ctx=ast.Store()):
+                found.add(node.attr)
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                found.add(name)
+    return found
+
+
+def changed(node: ast.AST) -> ast.Attribute | None:
+    """The member that a node changes, or that holds a collection which it changes."""
+    match node:
+        case ast.Attribute(ctx=ast.Store() | ast.Del()):
+            return node
+        case ast.Subscript(ctx=ast.Store() | ast.Del(), value=ast.Attribute() as member):
+            return member
+        case ast.Call(func=ast.Attribute(value=ast.Attribute() as member, attr=name)) if name in MUTATORS:
+            return member
+    return None
+
+
+def test_nothing_is_changed_from_outside_after_it_was_made() -> None:
+    """A module changes the objects of its own classes alone; others are asked to change themselves."""
+    wrong = []
+    for path in (path for package in ("builder", "cache") for path in (ROOT / package).rglob("*.py")):
+        name, tree = str(path.relative_to(ROOT)), ast.parse(path.read_text())
+        own = members(tree)
+        for member in filter(None, map(changed, ast.walk(tree))):
+            owner = ast.unparse(member.value)
+            if owner not in ("self", "cls", *FOREIGN.get(name, ())) and member.attr not in own:
+                wrong.append(f"{name}:{member.lineno} changes {owner}.{member.attr}")
+    assert wrong == []
+
+
 def test_tiers_are_asked_what_they_can_do_and_not_for_their_names() -> None:
     """A new tier is a file and a row: nobody else compares one, or loads one by its name (but that which runs
     nothing).

@@ -178,7 +178,7 @@ def _build_again(prepared_build: PreparedBuild) -> BuildResult:
                 break
             sink.emit(WarningMessage(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
     sink.emit(WarningMessage(message="shared caches lost too many layers; building without them"))
-    layers.remote_blobs.clear()
+    layers.expect_no_longer()
     return _build(
         prepared_build, replace(prepared_build.services, cache=Tiered([_local_cache(prepared_build.session, layers)]))
     )

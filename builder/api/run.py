@@ -52,7 +52,7 @@ def run(options: RunOptions, session: Session, sink: Sink, progress: Progress | 
     try:
         return _Run(options, session, sink, progress or (lambda: nullcontext(sink))).run()
     except TiffinError as exc:
-        exc.exit_code = EXIT_OWN_FAILURE
+        exc.ends_with(EXIT_OWN_FAILURE)
         raise
 
 
@@ -240,7 +240,7 @@ class _Run:
         from tiffin.builder.events import NullSink
 
         layers = session.layers(lambda: session.remote(NullSink(), self._options.registry))
-        layers.snapshots.idmap_tag = isolation.idmap_tag
+        layers.use_trees(isolation.idmap_tag)
         if emulated:
             layers = layers.emulated(isolation.emulated_idmap_tag)
         wanted = [

@@ -84,24 +84,33 @@ class Session:
 
         return ImageStore(self.state, self.blobs, lambda: self.table)
 
-    def remote(self, sink: Sink, access: RegistryAccess, peers: Sequence[str] = ()) -> Remote:
+    def remote(self, sink: Sink, access: RegistryAccess, peers: Sequence[str] | None = ()) -> Remote:
         """Return the registries as `access` reaches them; `peers` are builders to ask first, as are those of
         $TIFFIN_CACHE_PEERS.
+
+        None: no other builder is asked.
         """
         from tiffin.builder.image.remote import Remote
         from tiffin.builder.settings.access import TOKEN_VARIABLE, peer_names
         from tiffin.builder.settings.registries import read_registry_options
 
         options = read_registry_options(os.environ, access)
-        remote = Remote(
-            state=self.state, blobs=self.blobs, store=self.store, sink=sink, environ=os.environ, options=options
-        )
-        if names := peer_names(os.environ, peers):
+        asked = None
+        names = () if peers is None else peer_names(os.environ, peers)
+        if names:
             from tiffin.cache.shared.stores.peers import Peers
 
             token = os.environ.get(TOKEN_VARIABLE, "")
-            remote.peers = Peers(names, token, lambda text: sink.emit(WarningMessage(message=text)), options.trust)
-        return remote
+            asked = Peers(names, token, lambda text: sink.emit(WarningMessage(message=text)), options.trust)
+        return Remote(
+            state=self.state,
+            blobs=self.blobs,
+            store=self.store,
+            sink=sink,
+            environ=os.environ,
+            options=options,
+            peers=asked,
+        )
 
     def layers(self, remote: Callable[[], Remote]) -> LayerStore:
         """Return the layers; blobs that are missing come through `remote`, made when first needed."""
@@ -115,7 +124,7 @@ class Session:
     def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
         """Choose the best tier and enter its user namespace, once; from then on its unpacked trees are at hand."""
         found = self._isolation or self.isolate(isolation)
-        layers.snapshots.idmap_tag = found.idmap_tag
+        layers.use_trees(found.idmap_tag)
         return found
 
     def launch(self, *, once: bool = False) -> Launcher:

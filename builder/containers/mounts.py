@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes, switch
-from tiffin.builder.sandbox.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
+from tiffin.builder.sandbox.child.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's

@@ -14,7 +14,7 @@ from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.environment import Variable, environment
 from tiffin.builder.containers.limits import Confinement
 from tiffin.builder.containers.mounts import Mount, Volume
-from tiffin.builder.containers.network.published import Network, Port
+from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.volumes import PreparedVolumes
@@ -24,12 +24,12 @@ from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.cgroup import Limits
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file, machine_hosts
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, Port, SandboxSpec, Stub
 from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
 from tiffin.builder.sandbox.seccomp.filters import Filter
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 

@@ -12,8 +12,8 @@ import select
 import stat
 
 from tiffin.builder.errors import StoreError
+from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.builder.sandbox.launch import Running
-from tiffin.builder.sandbox.spec import SandboxSpec
 
 CHUNK_BYTES = 1 << 16
 STDIN, STDOUT, STDERR = 0, 1, 2

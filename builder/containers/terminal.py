@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.launch import Running
-    from tiffin.builder.sandbox.spec import SandboxSpec
 
 READ_BYTES = 1 << 16
 MAX_BUFFER_BYTES = 1 << 20  # of what one side sends and the other does not take; then the first has to wait

@@ -9,8 +9,8 @@ from pathlib import Path
 from tiffin.builder.containers.container import Container
 from tiffin.builder.containers.mounts import Mount, Volume, ordered
 from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.sandbox.child.spec import Bind, Stub, Tmpfs
 from tiffin.builder.sandbox.keepid import root_of_files
-from tiffin.builder.sandbox.spec import Bind, Stub, Tmpfs
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.statedir import StateDir

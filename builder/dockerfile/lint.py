@@ -68,7 +68,7 @@ def check_options(dockerfile: Dockerfile, override: str | None = None) -> CheckO
     try:
         return CheckOptions.parse(dockerfile.check.value)
     except DockerfileError as exc:
-        exc.span = dockerfile.check.span
+        exc.locate(dockerfile.check.span)
         raise
 
 

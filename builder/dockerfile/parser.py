@@ -214,5 +214,5 @@ def _json(keyword: str, value: str, line: LogicalLine) -> tuple[str, ...] | None
     try:
         return json_words(value.strip())
     except DockerfileError as exc:
-        exc.span = line.span
+        exc.locate(line.span)
         raise

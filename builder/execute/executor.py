@@ -34,9 +34,9 @@ from tiffin.builder.layer.unchanged import reduced
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
 from tiffin.builder.plain_text import rfc3339
+from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.builder.sandbox.launch import StepAbandoned
 from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
-from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.builder.sources.context import Contexts
 from tiffin.builder.sources.layer_files import Members
 from tiffin.builder.sources.selection import at_step, content_of, select_for

@@ -32,8 +32,8 @@ from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
 from tiffin.builder.owner_xattrs import give, noted_owner
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
 from tiffin.builder.sources.context import Contexts
 from tiffin.builder.sources.selection import Selected, content_digest, walk
 from tiffin.builder.sources.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree

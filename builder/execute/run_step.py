@@ -20,12 +20,12 @@ from tiffin.builder.instructions.ops import RunOp
 from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import Launcher, Running
 from tiffin.builder.sandbox.mount_substitutes import stream_pipe
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED, filter_for
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, SandboxSpec, Stub
 from tiffin.cache.foundation.frozen import dataclass
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see

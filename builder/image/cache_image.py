@@ -33,6 +33,7 @@ from tiffin.cache.errors import CorruptError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.shared.bundle import MAX_BUNDLE_BYTES, Bundle
 from tiffin.cache.shared.deadline import CacheNotFoundError
+from tiffin.cache.shared.protocol import SharedStore
 from tiffin.cache.shared.stall import MinimumRateReader
 from tiffin.cache.store.snapshots import BlobRef
 
@@ -44,8 +45,8 @@ RACES = 6  # tries to add rows while other builders do the same
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0  # between them, by chance: those who met part
 
 
-class RegistryStore:
-    """The rows and blobs under one reference (the SharedStore protocol). `origins` gives other repositories of the same
+class RegistryStore(SharedStore):
+    """The rows and blobs under one reference. `origins` gives other repositories of the same
     registry that have a blob, to mount it from."""
 
     name = "registry"
@@ -59,8 +60,8 @@ class RegistryStore:
         ttl_seconds: float = 0,
         origins: Callable[[Digest], Sequence[str]] = lambda digest: (),
     ) -> None:
-        self.place = str(reference)
-        self.reference = reference
+        self.place = self.repository = str(reference)
+        self._reference = reference
         self._client = client
         self._repository = reference.repository
         self._timeout = timeout_seconds
@@ -99,7 +100,7 @@ class RegistryStore:
         except CorruptError:
             before = None
         digest = self._push(before.merged(mine, self._ttl) if before is not None else mine)
-        return self._client.head_manifest(self._repository, self.reference.selector) == digest
+        return self._client.head_manifest(self._repository, self._reference.selector) == digest
 
     def known(self, names: Sequence[str]) -> frozenset[str]:
         try:
@@ -129,7 +130,7 @@ class RegistryStore:
         Rows whose layer is gone are left out.
         """
         try:
-            fetched = self._client.get_manifest(self._repository, self.reference.selector)
+            fetched = self._client.get_manifest(self._repository, self._reference.selector)
         except NotInRegistryError:
             return None
         if images and fetched.media_type in INDEX_TYPES:
@@ -138,7 +139,7 @@ class RegistryStore:
         if images and manifest.config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
             return self._of_image(manifest)
         if manifest.config.media_type != CONFIG_TYPE or manifest.config.size_bytes > MAX_BUNDLE_BYTES:
-            raise CorruptError(f"{self.reference} is not a tiffin cache", remedy="name another reference")
+            raise CorruptError(f"{self._reference} is not a tiffin cache", remedy="name another reference")
         data = _embedded(manifest)
         if data is None:
             with self._client.get_blob(self._repository, manifest.config) as stream:
@@ -156,7 +157,7 @@ class RegistryStore:
     def _of_image(self, manifest: Manifest) -> Bundle:
         """Return the inline cache of an image, empty if it holds none."""
         if manifest.config.size_bytes > MAX_DOCUMENT_BYTES:
-            raise CorruptError(f"{self.reference} has too large a configuration", remedy="name another reference")
+            raise CorruptError(f"{self._reference} has too large a configuration", remedy="name another reference")
         with self._client.get_blob(self._repository, manifest.config) as stream:
             data = stream.read(MAX_DOCUMENT_BYTES + 1)
         try:
@@ -183,7 +184,7 @@ class RegistryStore:
             annotations={EMBEDDED: text} if len(text) <= MAX_EMBEDDED_BYTES else {},
         )
         return self._client.put_manifest(
-            self._repository, self.reference.selector, manifest.encode(), manifest.media_type
+            self._repository, self._reference.selector, manifest.encode(), manifest.media_type
         )
 
 

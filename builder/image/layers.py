@@ -36,26 +36,45 @@ class LayerStore:
     """
 
     def __init__(
-        self, state: StateDir, blobs: BlobStore, snapshots: Snapshots, fetch: Fetch, *, records: bool = False
+        self,
+        state: StateDir,
+        blobs: BlobStore,
+        snapshots: Snapshots,
+        fetch: Fetch,
+        *,
+        records: bool = False,
+        plain: LayerStore | None = None,
     ) -> None:
         self._state = state
         self._blobs = blobs
         self.snapshots = snapshots
         self._fetch = fetch
         self.records = records
-        self._plain: LayerStore | None = None  # of which this one is the twin
-        self.remote_blobs: dict[Digest, BlobRef] = {}  # layers that a shared cache has, by DiffID
-        self.unverified: set[Digest] = set()  # packed layers that a shared cache says are layers
-        self._lock = threading.Lock()  # guards _indexes
-        self._indexes: dict[Digest, LayerIndex] = {}
+        self._plain = plain  # of which this one is the twin
+        # layers that a shared cache has, by DiffID; packed layers that a shared cache says are layers
+        self.remote_blobs: dict[Digest, BlobRef] = {} if plain is None else plain.remote_blobs
+        self.unverified: set[Digest] = set() if plain is None else plain.unverified
+        self._lock: threading.Lock = threading.Lock() if plain is None else plain._lock  # guards _indexes
+        self._indexes: dict[Digest, LayerIndex] = {} if plain is None else plain._indexes
 
     def emulated(self, idmap_tag: str) -> LayerStore:
         """Return the same layers with trees for sandboxes that have one id."""
-        twin = LayerStore(self._state, self._blobs, Snapshots(self._state, idmap_tag), self._fetch, records=True)
-        twin.remote_blobs, twin.unverified = self.remote_blobs, self.unverified
-        twin._lock, twin._indexes = self._lock, self._indexes
-        twin._plain = self
-        return twin
+        trees = Snapshots(self._state, idmap_tag)
+        return LayerStore(self._state, self._blobs, trees, self._fetch, records=True, plain=self)
+
+    def use_trees(self, idmap_tag: str) -> None:
+        """Have the unpacked trees of `idmap_tag` from now on, whose id map the process has entered."""
+        self.snapshots = Snapshots(self._state, idmap_tag)
+
+    def expect(self, diff_id: Digest, ref: BlobRef) -> None:
+        """Count a layer as present that a shared cache says it has."""
+        self.remote_blobs[diff_id] = ref
+        self.unverified.add(ref.digest)
+
+    def expect_no_longer(self, digest: Digest | None = None) -> None:
+        """Count a packed layer as absent that a shared cache had, or all of them."""
+        for diff_id in [key for key, ref in self.remote_blobs.items() if digest in (None, ref.digest)]:
+            del self.remote_blobs[diff_id]
 
     def has(self, diff_id: Digest) -> bool:
         """Whether the layer is here in some form that gives its content."""
@@ -243,9 +262,9 @@ class LayerStore:
         except (CorruptError, ImageError) as exc:
             if ref.digest not in self.unverified:
                 raise
-            lost = MissingBlobError(f"layer {diff_id}: {exc.message}", remedy=exc.remedy)
-            lost.digest = str(ref.digest)
-            raise lost from exc
+            raise MissingBlobError(
+                f"layer {diff_id}: {exc.message}", digest=str(ref.digest), remedy=exc.remedy
+            ) from exc
 
     def _unpack(self, layer: Layer) -> None:
         from tiffin.builder.layer.unpack import unpack

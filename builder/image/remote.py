@@ -54,6 +54,7 @@ class Remote:
         sink: Sink,
         environ: Mapping[str, str],
         options: RegistryOptions,
+        peers: Peers | None = None,
     ) -> None:
         self._state = state
         self._blobs = blobs
@@ -62,8 +63,8 @@ class Remote:
         self._environ = environ
         self._options = options
         self._clients: dict[str, RegistryClient] = {}
-        self.peers: Peers | None = None  # other builders, asked before a registry
-        self.shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
+        self._peers = peers  # other builders, asked before a registry
+        self._shared: list[Callable[[BlobRef], bool]] = []  # what else may bring a blob here; asked first
         self._cached: set[tuple[Digest, str, str]] = set()  # blobs those bring from a registry, impatiently
 
     def allow_insecure(self, registry: str) -> None:
@@ -195,9 +196,9 @@ class Remote:
             if self._blobs.has(ref.digest):
                 return
             origins = list(reversed(self._store.notes.origins(ref.digest)))
-            if self.peers is not None and origins and self.peers.bring(ref, *origins[0], self._blobs):
+            if self._peers is not None and origins and self._peers.bring(ref, *origins[0], self._blobs):
                 return
-            if any(bring(ref) for bring in self.shared):
+            if any(bring(ref) for bring in self._shared):
                 return
             descriptor = Descriptor(media_type=ref.media_type, digest=ref.digest, size_bytes=ref.size_bytes)
             failure: TiffinError = StoreError("", remedy="pull or build its image again")
@@ -209,11 +210,11 @@ class Remote:
                     return
                 except (RegistryError, CorruptError) as exc:
                     failure = exc
-            missing = MissingBlobError(
-                failure.message or f"blob {ref.digest} is in no known registry", remedy=failure.remedy
-            )
-            missing.digest = str(ref.digest)
-            raise missing from failure
+            raise MissingBlobError(
+                failure.message or f"blob {ref.digest} is in no known registry",
+                digest=str(ref.digest),
+                remedy=failure.remedy,
+            ) from failure
 
     def fetch_from(self, ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> None:
         """Bring one blob here from that repository; raises RegistryError, CorruptError.
@@ -237,8 +238,12 @@ class Remote:
             self._store.notes.add_repo_digest(image.id, reference, digest)
         return digest
 
+    def ask_first(self, bring: Callable[[BlobRef], bool]) -> None:
+        """Ask `bring` for a blob before a registry is asked; it says whether the blob is here now."""
+        self._shared.append(bring)
+
     def add_cached(self, digest: Digest, reference: Reference) -> None:
-        """Remember that a blob can be had from a repository, which `shared` asks: a push may mount it from there."""
+        """Remember that a shared cache has a blob in a repository, from where a push may mount it."""
         self._cached.add((digest, reference.registry, reference.repository))
         self._store.notes.add_origin(digest, reference.registry, reference.repository)
 

@@ -156,6 +156,53 @@ class StageScope:
         self.config = replace(self.config, **changes)
         self.history.append(HistoryItem(created_by=created_by))
 
+    def set_author(self, author: str) -> None:
+        """Name the author of the image, which the configuration of a run does not have."""
+        self.author = author
+
+    def declare(self, name: str, value: str | None, shown: Declared | None) -> None:
+        """Declare an ARG. `shown` is how it is told; None for one that was declared before the first FROM."""
+        if shown is None:
+            self.own_args.setdefault(name, None)
+        else:
+            self.own_args[name] = shown
+        self.args[name] = value
+        if value is not None:
+            self.env[name] = value
+
+    def set_variables(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Set variables for what follows; the configuration has those of ENV beside."""
+        self.env.update(changes)
+
+    def add_trigger(self, text: str) -> None:
+        """Keep an instruction for the child of the image."""
+        self.config = replace(self.config, on_build=(*self.config.on_build, text))
+
+    def take_triggers(self) -> tuple[str, ...]:
+        """Return the instructions that the base keeps for its children, which are not handed on."""
+        triggers, self.config = self.config.on_build, replace(self.config, on_build=())
+        return triggers
+
+    def rename_steps(self, first: int, prefix: str) -> None:
+        """Show the steps from `first` on as made by an instruction before their own."""
+        self.steps[first:] = [replace(step, text=f"{prefix} {step.text}") for step in self.steps[first:]]
+
+    def replaces(self, keyword: str, span: Span) -> Span | None:
+        """Note that `keyword` stands at `span`; return where it stood before in this stage."""
+        before = self.last_of.get(keyword)
+        self.last_of[keyword] = span
+        return before
+
+    def set_workdir(self, shown: str, *, step: Op | None, span: Span) -> None:
+        """Change the working directory; a step that makes it has the entry in the history."""
+        self.workdir_set = True
+        self.config = replace(self.config, working_dir=shown)
+        text = f"WORKDIR {shown}"
+        if step is None:
+            self.note(text)
+        else:
+            self.add_step(step, text=text, created_by=text, span=span)
+
     def note(self, created_by: str) -> None:
         """Add a history entry that changes no configuration."""
         self.history.append(HistoryItem(created_by=created_by))
@@ -185,8 +232,8 @@ class ErrorSpan:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DockerfileError) and error.span is None:
-            error.span = self._span
+        if isinstance(error, DockerfileError):
+            error.locate(self._span)
 
 
 class InstructionClass(Protocol):

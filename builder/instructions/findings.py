@@ -37,8 +37,7 @@ def shell_form(scope: StageScope, written: str, span: Span) -> None:
 
 def once(scope: StageScope, keyword: str, written: str, span: Span) -> None:
     """Report a CMD, ENTRYPOINT or HEALTHCHECK that a later one replaces."""
-    before = scope.last_of.get(keyword)
-    scope.last_of[keyword] = span
+    before = scope.replaces(keyword, span)
     if before is not None:
         message = (
             f"Multiple {written} instructions should not be used in the same stage because only the last one will be"

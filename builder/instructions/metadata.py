@@ -14,7 +14,7 @@ from tiffin.builder.instructions import findings
 from tiffin.builder.instructions.base import ErrorSpan, StageScope, go_words
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.oci.config import Healthcheck
-from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass
 
 MAX_PORT = 65535
 MIN_HEALTH_NS = 1_000_000  # Docker refuses durations above zero and below one millisecond
@@ -169,7 +169,7 @@ class Maintainer:
         return cls(text=require_value(node, exactly_one=True))
 
     def apply(self, scope: StageScope) -> None:
-        scope.author = self.text
+        scope.set_author(self.text)
         scope.note(f"MAINTAINER {self.text}")
 
 
@@ -191,7 +191,7 @@ class OnBuild:
         return cls(text=text)
 
     def apply(self, scope: StageScope) -> None:
-        scope.config = replace(scope.config, on_build=(*scope.config.on_build, self.text))
+        scope.add_trigger(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

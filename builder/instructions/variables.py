@@ -42,14 +42,9 @@ class Arg:
             if value is None and default is not None:
                 value = scope.expand(default, self.span)
             inherited = scope.planner.global_arg(name) if value is None else None
-            if inherited is None:
-                scope.own_args[name] = self.declared(name, value)
-            else:
-                scope.own_args.setdefault(name, None)
+            told = self.declared(name, value) if inherited is None else None
             value = inherited if value is None else value
-            scope.args[name] = value
-            if value is not None:
-                scope.env[name] = value
+            scope.declare(name, value, told)
             shown.append(name if value is None else f"{name}={value}")
         scope.note("ARG " + " ".join(shown))
 
@@ -97,7 +92,7 @@ class Env:
             findings.legacy_form(scope, self.legacy, self.span)
         for name, _ in changes:
             findings.secret_name(scope, "ENV", name, self.span)
-        scope.env.update(changes)
+        scope.set_variables(changes)
         shown = " ".join(f"{name}={value}" for name, value in changes)
         scope.configure(f"ENV {shown}", env=set_env(scope.config.env, changes))
 

@@ -30,15 +30,7 @@ class Workdir:
         text = scope.expand(self.text, self.span)
         if not (scope.workdir_set or text.startswith("/")):
             findings.relative_workdir(scope, go_quoted(text), self.span)
-        scope.workdir_set = True
         path = absolute(text, scope.workdir)
         shown = text if text.startswith("/") else path  # an absolute path is told as it was written
-        if path == "/":
-            scope.configure(f"WORKDIR {shown}", working_dir=shown)
-            return
-        user = scope.config.user
-        scope.configure(f"WORKDIR {shown}", working_dir=shown)
-        scope.history.pop()  # the step's own entry takes its place
-        scope.add_step(
-            WorkdirOp(path=path, user=user), text=f"WORKDIR {shown}", created_by=f"WORKDIR {shown}", span=self.span
-        )
+        step = WorkdirOp(path=path, user=scope.config.user) if path != "/" else None
+        scope.set_workdir(shown, step=step, span=self.span)

@@ -204,12 +204,11 @@ class _Planner:
         self._current.append(index)
         stage = self._stages[index]
         scope, base = self._begin(stage)
-        triggers, scope.config = scope.config.on_build, replace(scope.config, on_build=())
-        for text in triggers:
+        for text in scope.take_triggers():
             node = parse_trigger(text, stage.head.span.file, stage.head.span)
             first = len(scope.steps)
             KEYWORDS[node.keyword].parse(node).apply(scope)
-            scope.steps[first:] = [replace(step, text=f"ONBUILD {step.text}") for step in scope.steps[first:]]
+            scope.rename_steps(first, "ONBUILD")
         commits = set()
         for instruction, commit in stage.body:
             try:
@@ -296,15 +295,21 @@ class _Planner:
         env.setdefault("PATH", DEFAULT_PATH)
         config = replace(image.config.config, env=tuple(f"{name}={value}" for name, value in env.items()))
         scope = self._scope(platform, config, env)
-        scope.author = image.config.author
+        scope.set_author(image.config.author)
         return scope, origin
 
     def _begin_from_stage(self, index: int, platform: Platform) -> tuple[StageScope, StageOrigin]:
         base = self.stage(index)
-        scope = self._scope(base.platform, base.config, dict(base.env))
-        scope.args = dict(base.args)
-        scope.workdir_set = base.workdir_set
-        scope.author = base.author
+        scope = StageScope(
+            planner=self,
+            lexer=self.lexer,
+            platform=base.platform,
+            config=base.config,
+            env=dict(base.env),
+            args=dict(base.args),
+            author=base.author,
+            workdir_set=base.workdir_set,
+        )
         return scope, StageOrigin(index=index)
 
     def _scope(self, platform: Platform, config: RunConfig, env: dict[str, str]) -> StageScope:

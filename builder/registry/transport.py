@@ -311,6 +311,10 @@ class Transport:
 
     # -- failures ----------------------------------------------------------------------------------------------------
 
+    def send_at_most(self, size_bytes: int) -> None:
+        """Have uploads send no more in one request from now on."""
+        self.chunk_bytes = size_bytes
+
     def pause(self, number: int, retry_after: str | None = None) -> float:
         """Wait before the try after try `number`; the seconds."""
         seconds: float = self._options.back_off_seconds * 2.0 ** (number - 1) * (1 + random.random() / 4)

@@ -152,7 +152,7 @@ class Upload:
     def _send_chunks(self, url: str) -> None:
         """Upload by PATCH in chunks (#pushing-a-blob-in-chunks); smaller ones where one is refused as too large."""
         if not self.transport.chunk_bytes:
-            self.transport.chunk_bytes = UPLOAD_CHUNK_BYTES
+            self.transport.send_at_most(UPLOAD_CHUNK_BYTES)
         offset, rest = 0, b""
         with self.opener() as stream:
             while data := rest or stream.read(self.transport.chunk_bytes):
@@ -186,7 +186,7 @@ class Upload:
                 " (413)",
                 remedy="raise the limit of the proxy before it (nginx: client_max_body_size)",
             )
-        self.transport.chunk_bytes = half
+        self.transport.send_at_most(half)
 
     def _chunk(self, url: str, offset: int, data: bytes) -> Call:
         return replace(

@@ -14,8 +14,8 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
-    from tiffin.builder.sandbox.spec import SandboxSpec
 
 PLAIN_IDMAP_TAG = "plain"
 NO_LIMIT = 1 << 32

@@ -7,19 +7,14 @@ its runner, which ends everything in the sandbox.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import fd_passing, kernel
-from tiffin.builder.sandbox.spec import SandboxSpec
+from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 from tiffin.cache.foundation.frozen import dataclass
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_REQUEST_BYTES = 16
@@ -65,13 +60,13 @@ class Running:
             self._reply.close()
         if not data:
             return ExitStatus(code=128 + signal.SIGKILL)
-        message = json.loads(data)
-        if "beyond" in message:
-            raise StepAbandoned(message["beyond"])
-        if "error" in message:
-            raise SandboxError(f"cannot {message['error']}: {message['reason']}", remedy=_remedy(message["errno"]))
-        status = int(message["status"])
-        return ExitStatus(code=status if status >= 0 else 128 - status, message=message.get("message", ""))
+        outcome = Outcome.decode(data)
+        if outcome.beyond:
+            raise StepAbandoned(outcome.beyond)
+        status = outcome.status
+        if status is None:
+            raise SandboxError(f"cannot {outcome.error}: {outcome.reason}", remedy=_remedy(outcome.errno))
+        return ExitStatus(code=status if status >= 0 else 128 - status, message=outcome.message)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read once the command has ended."""
@@ -171,13 +166,13 @@ def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
 
 
 def _run_request(
-    fds: Sequence[int], parent: int, run: Callable[[dict[str, Any], list[int], fd_passing.Socket], None]
+    fds: Sequence[int], parent: int, run: Callable[[SandboxSpec, list[int], fd_passing.Socket], None]
 ) -> None:
     try:
         memory, *standard, reply_fd = fds
         os.lseek(memory, 0, os.SEEK_SET)
         with open(memory, "rb") as stream:
-            spec = json.loads(stream.read())
+            spec = SandboxSpec.decode(stream.read())
         if os.getppid() == parent:
             run(spec, standard, fd_passing.Socket(fileno=reply_fd))
     finally:

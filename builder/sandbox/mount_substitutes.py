@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import root_path
-from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import dataclass
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
@@ -16,15 +15,17 @@ from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.access import TOKEN_VARIABLE
-from tiffin.builder.sharing.options import S3_OPTIONS, CacheSpec, max_blob_bytes
+from tiffin.builder.sharing.kinds import KINDS
+from tiffin.builder.sharing.options import CacheSpec
 from tiffin.builder.solver.solve import StepObserver
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.shared.deadline import CircuitBreaker
+from tiffin.cache.shared.protocol import SharedStore, StoreOptions
 from tiffin.cache.shared.signing import RecordSigner
-from tiffin.cache.shared.tier import SharedCache, SharedStore
+from tiffin.cache.shared.tier import SharedCache
 from tiffin.cache.shared.upload import Uploaded, Uploader
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.trust import Trust
@@ -37,23 +38,27 @@ if TYPE_CHECKING:
     from tiffin.cache.store.blobs import BlobStore
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
     """One cache with what reads and fills it."""
 
     spec: CacheSpec
     store: SharedStore
-    cache: SharedCache | None = None
-    breaker: CircuitBreaker | None = None
-    uploader: Uploader | None = None
+    breaker: CircuitBreaker
+    cache: SharedCache | None  # where it is read
+    uploader: Uploader | None  # where it is filled
 
     @property
     def failed(self) -> str:
         """Why nothing more is asked of it."""
-        return self.breaker.failed if self.breaker is not None else ""
+        return self.breaker.failed
 
     def __str__(self) -> str:
-        return f"{self.store.name} cache {self.store.place}"
+        return _title(self.store)
+
+
+def _title(store: SharedStore) -> str:
+    return f"{store.name} cache {store.place}"
 
 
 class SharedCaches(StepObserver):
@@ -83,7 +88,7 @@ class SharedCaches(StepObserver):
         self._lost: set[Digest] = set()  # packed layers that came damaged or not at all
         self._all = [self._open(spec) for spec in _merged(specs)]
         if self._all:
-            remote().shared.append(self._bring)
+            remote().ask_first(self._bring)
 
     @property
     def tiers(self) -> list[SharedCache]:
@@ -105,8 +110,7 @@ class SharedCaches(StepObserver):
             return False
         del self._holders[digest]
         self._lost.add(digest)
-        for diff_id in [key for key, ref in self._layers.remote_blobs.items() if ref.digest == digest]:
-            del self._layers.remote_blobs[diff_id]
+        self._layers.expect_no_longer(digest)
         return True
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
@@ -190,29 +194,30 @@ class SharedCaches(StepObserver):
 
     def _open(self, spec: CacheSpec) -> _Shared:
         store = self._store(spec)
-        item = _Shared(spec=spec, store=store)
-        if spec.reads:
-            item.breaker = breaker = CircuitBreaker(
-                str(item),
-                spec.timeout_seconds,
-                lambda text: self._sink.emit(WarningMessage(message=text)),
-                required=spec.required,
-                begins=spec.writes,
-            )
-            item.cache = SharedCache(
-                store, breaker, self._signer, lambda ref, diff_id: self._found(store, ref, diff_id)
-            )
-        if spec.writes:
-            item.uploader = Uploader(
-                store,
-                self._signer,
-                self._bytes,
-                lambda: bool(self._layers.snapshots.idmap_tag) and not item.failed,
-                self._lost,
-                item.cache.refused if item.cache else frozenset(),
-                spec.timeout_seconds,
-            )
-        return item
+        breaker = CircuitBreaker(
+            _title(store),
+            spec.timeout_seconds,
+            lambda text: self._sink.emit(WarningMessage(message=text)),
+            required=spec.required,
+            begins=spec.writes,
+        )
+        cache = SharedCache(store, breaker, self._signer, lambda ref, diff_id: self._found(store, ref, diff_id))
+        uploader = Uploader(
+            store,
+            self._signer,
+            self._bytes,
+            lambda: bool(self._layers.snapshots.idmap_tag) and not breaker.failed,
+            self._lost,
+            cache.refused,
+            spec.timeout_seconds,
+        )
+        return _Shared(
+            spec=spec,
+            store=store,
+            breaker=breaker,
+            cache=cache if spec.reads else None,
+            uploader=uploader if spec.writes else None,
+        )
 
     def _found(self, store: SharedStore, ref: BlobRef, diff_id: Digest) -> bool:
         """Note a record found in a store: its layer can be had there."""
@@ -221,11 +226,9 @@ class SharedCaches(StepObserver):
         holders = self._holders.setdefault(ref.digest, [])
         if store not in holders:
             holders.append(store)
-            reference = getattr(store, "reference", None)
-            if reference is not None:  # a registry: a push can mount it
-                self._remote().add_cached(ref.digest, reference)
-        self._layers.remote_blobs[diff_id] = ref
-        self._layers.unverified.add(ref.digest)
+            if store.repository:
+                self._remote().add_cached(ref.digest, Reference.parse(store.repository))
+        self._layers.expect(diff_id, ref)
         return True
 
     def _bring(self, ref: BlobRef) -> bool:
@@ -244,7 +247,7 @@ class SharedCaches(StepObserver):
                 except CorruptError:
                     raise
                 except TiffinError as exc:
-                    self._sink.emit(WarningMessage(message=f"{store.name} cache {store.place}: {exc.message}"))
+                    self._sink.emit(WarningMessage(message=f"{_title(store)}: {exc.message}"))
         return False
 
     def _bytes(self, ref: BlobRef) -> BinaryIO:
@@ -258,43 +261,17 @@ class SharedCaches(StepObserver):
     # -- stores --------------------------------------------------------------------------------------------------------
 
     def _store(self, spec: CacheSpec) -> SharedStore:
-        if spec.kind == "registry":
-            return self._registry(spec.place, spec)
-        if spec.kind in ("local", "dir"):
-            from tiffin.cache.shared.stores.directory import DirectoryStore
-
-            return DirectoryStore(Path(spec.place), spec.ttl_seconds)
-        if spec.kind == "redis":
-            from tiffin.cache.shared.stores.redis import MAX_BLOB_BYTES, RedisStore
-
-            layers = spec.options.get("layers")
-            return RedisStore(
-                spec.place,
-                timeout_seconds=spec.timeout_seconds,
-                ttl_seconds=int(spec.ttl_seconds),
-                max_blob_bytes=max_blob_bytes(spec, MAX_BLOB_BYTES),
-                layers=self._registry(layers, spec) if layers else None,
-            )
-        if spec.kind == "http":
-            from tiffin.cache.shared.stores.http import HttpStore
-
-            return HttpStore(
-                spec.place,
-                timeout_seconds=spec.timeout_seconds,
-                token=os.environ.get(TOKEN_VARIABLE, ""),
-                trust=self._trust,
-            )
-        from tiffin.cache.shared.stores.s3 import S3Store
-
-        names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
-        names |= {"secret_access_key": "aws_secret_access_key", "session_token": "aws_session_token"}
-        return S3Store(
-            spec.place,
-            prefix=spec.options.get("prefix", ""),
+        options = StoreOptions(
+            place=spec.place,
             timeout_seconds=spec.timeout_seconds,
-            path_style=spec.options.get("use_path_style") == "true",
-            options={names.get(name, name): spec.options[name] for name in S3_OPTIONS if name in spec.options},
+            registry=lambda place: self._registry(place, spec),
+            trust=self._trust,
+            token=os.environ.get(TOKEN_VARIABLE, ""),
+            ttl_seconds=spec.ttl_seconds,
+            options=spec.options,
+            sizes=spec.sizes,
         )
+        return KINDS[spec.kind].open_store(options)
 
     def _registry(self, text: str, spec: CacheSpec) -> SharedStore:
         from tiffin.builder.image.cache_image import RegistryStore

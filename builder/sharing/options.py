@@ -20,23 +20,10 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes
 from tiffin.builder.settings.config_file import cache_tables
 from tiffin.builder.settings.times import seconds_of
+from tiffin.builder.sharing.kinds import KINDS
 from tiffin.cache.foundation.frozen import dataclass, field
 
 COMMON = ("mode", "ignore-error", "required", "timeout", "access")
-S3_OPTIONS = ("region", "endpoint_url", "access_key_id", "secret_access_key", "session_token")
-# of buildx, which say how BuildKit packs its caches: taken, and nothing here depends on them
-BUILDX_OPTIONS = (
-    "image-manifest", "oci-mediatypes", "compression", "compression-level", "force-compression", "tag", "digest",
-)  # fmt: skip
-TYPES: Mapping[str, tuple[str, ...]] = {
-    "registry": ("ref", "ttl", "registry.insecure", *BUILDX_OPTIONS),
-    "local": ("src", "dest", "ttl", *BUILDX_OPTIONS),
-    "dir": ("path", "ttl"),
-    "redis": ("url", "ttl", "max-blob", "layers"),
-    "http": ("url",),
-    "s3": ("bucket", "prefix", "use_path_style", *S3_OPTIONS),
-}
-PLACES = {"registry": "ref", "dir": "path", "redis": "url", "http": "url", "s3": "bucket"}
 MODES = ("min", "max")
 ACCESSES = ("ro", "wo", "rw")
 TIMEOUT_SECONDS = 5.0
@@ -66,9 +53,15 @@ class CacheSpec:
         return self.options.get("registry.insecure") == "true"
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """The options that are sizes, in bytes. Raises UsageError."""
+        given = {name: self.options[name] for name in KINDS[self.kind].sizes if self.options.get(name)}
+        return {name: _size(name, text) for name, text in given.items()}
+
+    @property
     def identity(self) -> tuple[str, str]:
         """Equal for two that mean the same cache."""
-        return ("dir" if self.kind == "local" else self.kind), self.place
+        return KINDS[self.kind].alias or self.kind, self.place
 
 
 def parse_cache(text: str, flag: str, access: str = "") -> CacheSpec:
@@ -90,18 +83,19 @@ def parse_cache(text: str, flag: str, access: str = "") -> CacheSpec:
 def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
     """Return the cache that options describe."""
     kind = fields.pop("type", "registry")
-    if kind not in TYPES:
+    if kind not in KINDS:
         raise UsageError(
-            f'{flag}: unknown type "{kind}"', remedy=did_you_mean(kind, list(TYPES)) or f"use {', '.join(TYPES)}"
+            f'{flag}: unknown type "{kind}"', remedy=did_you_mean(kind, list(KINDS)) or f"use {', '.join(KINDS)}"
         )
-    allowed = (*TYPES[kind], *(name for name in COMMON if not (access and name == "access")))
+    row = KINDS[kind]
+    allowed = (*row.names, *(name for name in COMMON if not (access and name == "access")))
     for name in fields:
         if name not in allowed:
             raise UsageError(
                 f'{flag} type={kind} takes no "{name}"',
                 remedy=did_you_mean(name, allowed) or f"it takes {', '.join(allowed)}",
             )
-    wanted = PLACES.get(kind) or ("src" if access == "ro" else "dest")
+    wanted = row.reads_place if row.reads_place and access == "ro" else row.place
     if not fields.get(wanted):
         raise UsageError(f"{flag} type={kind} needs {wanted}=", remedy=f"add {wanted}=")
     mode = _one_of(fields, "mode", MODES, flag)
@@ -109,7 +103,7 @@ def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
         _one_of(fields, name, ("false", "true"), flag)
     _one_of(fields, "ignore-error", ("false", "true"), flag)  # an error costs a warning unless it is required=true
     chosen = access or _one_of(fields, "access", ("rw", "ro", "wo"), flag)
-    rest = {name: value for name, value in fields.items() if name in TYPES[kind] and name not in (wanted, "ttl")}
+    rest = {name: value for name, value in fields.items() if name in row.names and name not in (wanted, "ttl")}
     return CacheSpec(
         kind=kind,
         place=fields[wanted],
@@ -166,10 +160,8 @@ def _shown(text: str) -> str:
     return re.sub(r"//[^@/,]*@", "//…@", re.sub(r"(secret\w*|\w*token)=[^,]*", r"\1=…", text))
 
 
-def max_blob_bytes(spec: CacheSpec, default: int) -> int:
-    """Return the option max-blob, in bytes."""
-    text = spec.options.get("max-blob", "")
+def _size(name: str, text: str) -> int:
     try:
-        return size_bytes(text) if text else default
+        return size_bytes(text)
     except ValueError as exc:
-        raise UsageError(f"max-blob={text} is not a valid size", remedy="write max-blob=8m") from exc
+        raise UsageError(f"{name}={text} is not a valid size", remedy=f"write {name}=8m") from exc

@@ -40,10 +40,10 @@ class Unsigned:
         return row
 
 
-class _SigningRecords:
+class _SigningRecords(Protocol):
     """The frame of both kinds of signature."""
 
-    kind = ""
+    kind: str
 
     def sign(self, name: str, record: bytes) -> bytes:
         document = json.loads(record)
@@ -63,10 +63,10 @@ class _SigningRecords:
         return record
 
     def _signature(self, message: bytes) -> bytes:
-        raise AssertionError("abstract")
+        """Return the signature of a message."""
 
     def _is_valid(self, message: bytes, signature: bytes) -> bool:
-        raise AssertionError("abstract")
+        """Whether the signature is that of the message."""
 
 
 class Hmac(_SigningRecords):

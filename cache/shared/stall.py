@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from tiffin.cache.shared.tier import UnavailableError
+from tiffin.cache.shared.protocol import UnavailableError
 
 MIN_BYTES_PER_SECOND = 4096
 

@@ -8,56 +8,14 @@ again by this process. What a store says can cost time; it never decides bytes, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, Protocol
 
 from tiffin.cache.backend import StepRecord
-from tiffin.cache.errors import CorruptError, DigestError, StoreError
+from tiffin.cache.errors import CorruptError, DigestError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.shared.deadline import CircuitBreaker
+from tiffin.cache.shared.protocol import SharedStore
 from tiffin.cache.shared.signing import RecordSigner
 from tiffin.cache.store.snapshots import BlobRef
-
-MAX_ROW_BYTES = 4 << 20
-
-
-class UnavailableError(StoreError):
-    """A shared cache that refused, failed, hung, or is full."""
-
-
-class SharedStore(Protocol):
-    """Where rows and blobs are kept.
-
-    Every method raises UnavailableError (or another TiffinError) and may be used by many threads; names are lower-case
-    hexadecimal, so they are safe as file names and paths.
-    """
-
-    @property
-    def name(self) -> str:
-        """What it is called on the terminal: its type."""
-
-    @property
-    def place(self) -> str:
-        """Where it is, without credentials."""
-
-    def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the rows that are there, in as few round trips as can be; more than was asked for may come."""
-
-    def write(self, rows: Mapping[str, bytes]) -> None:
-        """Keep rows whose blobs are all there."""
-
-    def known(self, names: Sequence[str]) -> frozenset[str]:
-        """Return which rows are there."""
-
-    def has_blob(self, ref: BlobRef) -> bool:
-        """Whether the blob is there."""
-
-    def read_blob(self, ref: BlobRef) -> BinaryIO | None:
-        """Return the bytes of a blob, not verified; None if it is not there."""
-
-    def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
-        """Keep a blob, read from what `open_blob` gives (called again for another try); False if it is too large for
-        here.
-        """
 
 
 class SharedCache:
@@ -105,8 +63,7 @@ class SharedCache:
 
     def everything(self) -> Mapping[Digest, StepRecord]:
         """Return all records of a store that can tell what it holds."""
-        names = getattr(self.store, "names", None)
-        rows = self._breaker.rows(lambda: self.store.read(names() if names is not None else ()))
+        rows = self._breaker.rows(lambda: self.store.read(self.store.list_names()))
         self._rows.update(rows)
         return self.get_many([Digest("sha256", name) for name in rows])
 

@@ -20,8 +20,8 @@ from tiffin.cache.errors import TiffinError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.shared.deadline import in_thread
+from tiffin.cache.shared.protocol import SharedStore
 from tiffin.cache.shared.signing import RecordSigner
-from tiffin.cache.shared.tier import SharedStore
 from tiffin.cache.store.snapshots import BlobRef
 
 PARALLEL_UPLOADS = 4
@@ -129,15 +129,14 @@ class Uploader:
         self, records: Mapping[Digest, StepRecord], requested_keys: Sequence[Digest], rows: Mapping[str, bytes]
     ) -> None:
         self.store.write(rows)
-        write = getattr(self.store, "write_together", None)
-        if write is None:
+        if not self.store.keeps_answers:
             return
         names = [key.hex for key in requested_keys]
         known = {key.hex: record for key, record in records.items()}
         signed = {
             name: rows.get(name) or self._signer.sign(name, known[name].encode()) for name in names if name in known
         }
-        write(names, signed)
+        self.store.write_answer(names, signed)
 
     # -- blobs ---------------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,12 @@ class Snapshots:
 
     def __init__(self, state: StateDir, idmap_tag: str = "") -> None:
         self._state = state
-        self.idmap_tag = idmap_tag
+        self._idmap_tag = idmap_tag
+
+    @property
+    def idmap_tag(self) -> str:
+        """The id map of the trees, "" where there are none."""
+        return self._idmap_tag
 
     def _folder(self, diff_id: Digest) -> Path:
         return self._state.layers / f"{diff_id.algorithm}-{diff_id.hex}"

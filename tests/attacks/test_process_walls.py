@@ -27,7 +27,7 @@ from tests.support.pods import MASKED_PROC
 from tests.support.raw_program import Call, raw_program
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("attacks")]
 NONE = f"{0:016x}"

@@ -37,12 +37,12 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import SCHEMA
 from tiffin.cache.shared.bundle import Bundle
 from tiffin.cache.shared.deadline import _by_child, bounded
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES
 from tiffin.cache.shared.signing import signer_of
 from tiffin.cache.shared.stores.directory import DirectoryStore
 from tiffin.cache.shared.stores.http import HttpStore
 from tiffin.cache.shared.stores.peers import Peers
 from tiffin.cache.shared.stores.redis import RedisStore
-from tiffin.cache.shared.tier import MAX_ROW_BYTES
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.store.statedir import StateDir

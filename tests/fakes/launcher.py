@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
+from tiffin.builder.sandbox.child.spec import Bind, SandboxSpec
 from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running, StepAbandoned
-from tiffin.builder.sandbox.spec import Bind, SandboxSpec
 
 WAIT_SECONDS = 10
 

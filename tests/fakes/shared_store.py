@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.shared.tier import UnavailableError
+from tiffin.cache.shared.protocol import SharedStore, UnavailableError
 from tiffin.cache.store.snapshots import BlobRef
 
 
-class MemoryStore:
-    """Rows and blobs as long as it lives (the SharedStore protocol).
+class MemoryStore(SharedStore):
+    """Rows and blobs as long as it lives.
 
     One that `is_down` raises, one with `room` takes no larger blob; `broken` counts the calls that fail before one
     works.
@@ -59,8 +59,7 @@ class MemoryStore:
             self.blobs[ref.digest] = stream.read()
         return True
 
-    def names(self) -> list[str]:
-        """Of every row."""
+    def list_names(self) -> list[str]:
         return list(self.rows)
 
     def _called(self, what: str) -> None:

@@ -16,8 +16,8 @@ import pytest
 from tests.support.cli_runner import TIMEOUT_SECONDS, CliRunner, user_cli
 from tests.support.raw_program import raw_program
 from tests.support.unprivileged import WITH_IDS, Users, remove_folder
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 from tiffin.builder.sandbox.child.syscalls import NATIVE
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("users")]
 BEYOND = 1_885_580_785

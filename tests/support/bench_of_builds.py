@@ -106,7 +106,7 @@ class Bench:
 
     def enter(self) -> Isolation:
         self.entered += 1
-        self.layers.snapshots.idmap_tag = self.isolation.idmap_tag
+        self.layers.use_trees(self.isolation.idmap_tag)
         return self.isolation
 
     def services(self, **changes: Any) -> Services:

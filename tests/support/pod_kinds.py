@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.pods import Pod
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 from tiffin.builder.sandbox.tiers.remediation import CALLS
 
 ARBITRARY_UID = 1000680000  # as OpenShift gives one: of no user

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.support.unprivileged import interpreter
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 
 # kubelet's default for procMount: Default, and the read-only part of it
 MASKED = (

@@ -14,7 +14,6 @@ from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
-from tiffin.cache.store.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
@@ -65,7 +64,8 @@ def verify(session: Session, *, repair: bool) -> Verified:
     damaged.
     """
     layers = session.layers(no_remote)
-    snapshots = layers.snapshots = Snapshots(session.state, reach_trees(session))
+    layers.use_trees(reach_trees(session))
+    snapshots = layers.snapshots
     checked, damaged = 0, []
     for digest in list(session.blobs):
         checked += 1

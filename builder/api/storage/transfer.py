@@ -47,7 +47,7 @@ def export_cache(options: TransferOptions, compression: Kind, session: Session, 
     Raises StoreError.
     """
     shared, layers, _ = _open(options, session, sink)
-    layers.snapshots.idmap_tag = reach_trees(session)
+    layers.use_trees(reach_trees(session))
     records = {
         Digest("sha256", name.partition(":")[2]): record
         for name, record in LocalCache(session.table).records()

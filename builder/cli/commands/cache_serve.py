@@ -45,8 +45,7 @@ def serve_cache(session: Session, line: ServeArguments) -> None:
     if not host or not port.isdigit():
         raise UsageError(f"--listen {line.listen} is not HOST:PORT", remedy="write --listen 0.0.0.0:5050")
     token = _token(line)
-    remote = session.remote(NullSink(), line.registry_access())
-    remote.peers = None  # a peer asks registries only
+    remote = session.remote(NullSink(), line.registry_access(), peers=None)  # a peer asks registries only
 
     def fetch(ref: BlobRef, registry: str, repository: str, begun: Callable[[Path], None]) -> bool:
         if registry not in line.upstreams:

@@ -46,7 +46,7 @@ def run(session: Session, line: RunArguments) -> int:
             begin_in_scope(container().limits, os.environ)
         result = run(run_options(line, container), session, WarningSink(), lambda: _renderer(line))
     except TiffinError as exc:
-        exc.exit_code = EXIT_OWN_FAILURE
+        exc.ends_with(EXIT_OWN_FAILURE)
         raise
     if result.message:
         print_error(f"error: {result.message}; check the command and the image's PATH")

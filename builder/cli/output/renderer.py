@@ -5,14 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from tiffin.builder.cli.options.common import PROGRESS_ALIASES
-from tiffin.builder.events import Event, Sink
+from tiffin.builder.events import Sink
 
 
 class Renderer(Sink, AbstractContextManager["Renderer"]):
     """A sink that may hold a terminal; used in `with`."""
-
-    def emit(self, event: Event) -> None:
-        raise AssertionError("abstract")
 
     def __exit__(self, *_: object) -> None:
         return None

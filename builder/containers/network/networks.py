@@ -5,13 +5,13 @@ proxy.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tiffin.builder.containers.network.ports import claim
-from tiffin.builder.containers.network.published import Network, Port
+from tiffin.builder.containers.network.published import Network
 from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.sandbox.child.network.name_files import PASTA_FORWARDER, SLIRP_FORWARDER
-from tiffin.cache.foundation.frozen import asdict
+from tiffin.builder.sandbox.child.spec import Connection, Port
 
 HOST, NONE, PRIVATE = "host", "none", "private"
 NAMES = {HOST: HOST, NONE: NONE, PRIVATE: PRIVATE, "bridge": PRIVATE, "default": PRIVATE}  # Docker's on the right
@@ -43,7 +43,9 @@ def connect(kind: str, tool: str, ports: Sequence[Port]) -> Network:
     if found:
         name = os.path.basename(found)
         forwarder = PASTA_FORWARDER if name == PASTA else SLIRP_FORWARDER
-        return Network(kind=PRIVATE, connector=_connector(name, found, claimed), ports=claimed, forwarder=forwarder)
+        return Network(
+            kind=PRIVATE, connector=Connection(name=name, path=found, ports=claimed), ports=claimed, forwarder=forwarder
+        )
     only = [port for port in ports if port.protocol != "tcp"]
     if not ports or only:
         what = f"publishing {only[0].container}/{only[0].protocol}" if only else "--network private"
@@ -52,11 +54,7 @@ def connect(kind: str, tool: str, ports: Sequence[Port]) -> Network:
             remedy="install passt and let the user open /dev/net/tun, or use --network host",
         )
     warning = f"the container reaches nothing outside, only its published ports work: {reason}" if reason else ""
-    return Network(kind=kind, connector=_connector(PROXY, "", claimed), ports=claimed, warning=warning)
-
-
-def _connector(name: str, path: str, ports: Sequence[Port]) -> Mapping[str, object]:
-    return {"name": name, "path": path, "ports": [asdict(port) for port in ports]}
+    return Network(kind=kind, connector=Connection(name=PROXY, path="", ports=claimed), ports=claimed, warning=warning)
 
 
 def _find(tool: str) -> tuple[str, str]:

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Sequence
 
 from tiffin.builder.containers.environment import is_address
-from tiffin.builder.containers.network.published import ANY, Port
 from tiffin.builder.errors import SandboxError, UsageError
+from tiffin.builder.sandbox.child.spec import ANY, Port
 from tiffin.cache.foundation.frozen import replace
 
 PROTOCOLS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}

@@ -9,22 +9,17 @@ import binascii
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import resource
 import signal
 import stat
 import sys
+from collections.abc import Sequence
 
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
+from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 # signals that whoever began this process, or it, ignores or handles: a command has the defaults of all
@@ -39,63 +34,63 @@ FIRST_UNUSED = 3  # descriptors from here on are ours
 
 
 def be_command(
-    spec: _Spec, fds: list[int], error_writer: int, owners: supervisor.Channel | None, groups: list[int]
+    spec: SandboxSpec, fds: list[int], error_writer: int, owners: supervisor.Channel | None, groups: list[int]
 ) -> None:
     """Become the command; what fails before is told through `error_writer`. Never returns.
 
     With a pid namespace this is process 1 of it, or with `init` its child.
     """
     try:
-        if not spec["own_pids"]:
+        if not spec.own_pids:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         make_root(spec)
         join_groups(groups)
         os.setsid()
         take_streams(spec, fds)
-        set_limits(spec["ulimits"])
-        if spec["cpu_count"]:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec["cpu_count"]])
-        if spec["init"] and spec["own_pids"]:
+        set_limits(spec.ulimits)
+        if spec.cpu_count:
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.cpu_count])
+        if spec.init and spec.own_pids:
             leave_to_child(spec, owners)
         if owners is not None:
             with step("watch over the owners of files"):
                 owners.enter()
-        if not spec["is_traced"]:
+        if not spec.is_traced:
             go_to_directory(spec)
         signal.set_wakeup_fd(-1)
         for number in CHANGED:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if spec["is_traced"]:  # which enters the directory and emulates the user in its own way
+        if spec.is_traced:  # which enters the directory and emulates the user in its own way
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         else:
             become_user(spec)
             drop_privileges(spec)
-        if not spec["own_pids"]:  # another user lost it
+        if not spec.own_pids:  # another user lost it
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         keep_only_standard(error_writer)
         execute(spec, error_writer)
     except SetupError as exc:
-        report(error_writer, **failure(exc))
+        report(error_writer, failure(exc))
     except BaseException as exc:
-        report(error_writer, error="start the command", reason=str(exc), errno=0)
+        report(error_writer, Outcome(error="start the command", reason=str(exc)))
     os._exit(1)
 
 
-def failure(exc: SetupError) -> dict[str, object]:
+def failure(exc: SetupError) -> Outcome:
     """Return what is told of a sandbox that could not be made."""
     where = f" ({exc.error.filename})" if exc.error.filename else ""
     reason = exc.error.strerror or str(exc.error)
-    return {"error": exc.step + where, "reason": reason, "errno": exc.error.errno or 0}
+    return Outcome(error=exc.step + where, reason=reason, errno=exc.error.errno or 0)
 
 
-def make_root(spec: _Spec) -> None:
+def make_root(spec: SandboxSpec) -> None:
     """Enter the root, by mounts or as it lies there, and import nothing from now on."""
-    if spec["has_namespaces"]:
+    if spec.has_namespaces:
         enter_root(spec)
-    elif not spec["is_traced"]:
+    elif not spec.is_traced:
         with step("enter the root"):
-            os.chroot(spec["root_dir"])
+            os.chroot(spec.root_dir)
             os.chdir("/")
     sys.path.clear()
     sys.meta_path.clear()
@@ -104,14 +99,14 @@ def make_root(spec: _Spec) -> None:
 # -- an init of ours -------------------------------------------------------------------------------------------------
 
 
-def leave_to_child(spec: _Spec, owners: supervisor.Channel | None) -> None:
+def leave_to_child(spec: SandboxSpec, owners: supervisor.Channel | None) -> None:
     """Act as the init of a command that a child becomes, as --init asks for: returns in the child only."""
     everything = signal.valid_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, everything)
     command = os.fork()
     if command == 0:
         os.setpgid(0, 0)
-        if spec["tty"]:
+        if spec.tty:
             os.tcsetpgrp(0, os.getpgrp())
         return
     kernel.set_name(INIT_NAME)
@@ -147,24 +142,24 @@ def reap_all(command: int) -> int | None:
 # -- what a command is given ------------------------------------------------------------------------------------------
 
 
-def take_streams(spec: _Spec, fds: list[int]) -> None:
+def take_streams(spec: SandboxSpec, fds: list[int]) -> None:
     """Make them the standard streams, and the controlling terminal where they are one."""
     for number, fd in enumerate(fds[:FIRST_UNUSED]):
         give_stream(spec, fd)
         os.dup2(fd, number)
-    if spec["tty"]:
+    if spec.tty:
         import termios
 
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def give_stream(spec: _Spec, fd: int) -> None:
+def give_stream(spec: SandboxSpec, fd: int) -> None:
     """Let a user other than root open a stream by name (/dev/stderr): its pipes and its terminal are all made for
     it.
     """
-    if spec["uid"] and (spec["tty"] or stat.S_ISFIFO(os.fstat(fd).st_mode)):
+    if spec.uid and (spec.tty or stat.S_ISFIFO(os.fstat(fd).st_mode)):
         with contextlib.suppress(OSError):  # an id that is not in the map
-            os.fchown(fd, spec["uid"], -1)
+            os.fchown(fd, spec.uid, -1)
 
 
 def join_groups(groups: list[int]) -> None:
@@ -178,9 +173,9 @@ def join_groups(groups: list[int]) -> None:
             kernel.unshare(kernel.CLONE_NEWCGROUP)
 
 
-def report(fd: int, **message: object) -> None:
+def report(fd: int, outcome: Outcome) -> None:
     with contextlib.suppress(BrokenPipeError):  # init is gone: this process is about to end, too
-        os.write(fd, json.dumps(message).encode() + b"\n")
+        os.write(fd, outcome.encode() + b"\n")
 
 
 def keep_only_standard(error_writer: int) -> None:
@@ -197,7 +192,7 @@ def keep_only_standard(error_writer: int) -> None:
                 os.set_inheritable(fd, False)
 
 
-def set_limits(ulimits: list[list[Any]]) -> None:
+def set_limits(ulimits: Sequence[tuple[str, int, int]]) -> None:
     """Allow many open files, then set what was asked for: name, soft and hard limit, -1 for none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = NOFILE_SOFT_LIMIT if hard == resource.RLIM_INFINITY else min(hard, NOFILE_SOFT_LIMIT)
@@ -212,24 +207,24 @@ def set_limits(ulimits: list[list[Any]]) -> None:
                 raise PermissionError(errno.EPERM, f"{exc}; this machine allows no more") from exc
 
 
-def go_to_directory(spec: _Spec) -> None:
+def go_to_directory(spec: SandboxSpec) -> None:
     """Enter the working directory, made (owned by the user) where it is missing."""
-    with step(f"enter the working directory {spec['cwd']}"):
+    with step(f"enter the working directory {spec.cwd}"):
         path = ""
-        for part in spec["cwd"].split("/"):
+        for part in spec.cwd.split("/"):
             if not part:
                 continue
             path += f"/{part}"
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o755)
-                os.chown(path, spec["uid"], spec["gid"])
-        os.chdir(spec["cwd"] or "/")
+                os.chown(path, spec.uid, spec.gid)
+        os.chdir(spec.cwd or "/")
 
 
-def become_user(spec: _Spec) -> None:
+def become_user(spec: SandboxSpec) -> None:
     """Set groups, bounding set, ids, in the order in which each is still allowed. What is permitted stays for now."""
-    keep = frozenset(spec["capabilities"])
-    uid, gid, groups = spec["uid"], spec["gid"], spec["groups"]
+    keep = frozenset(spec.capabilities)
+    uid, gid, groups = spec.uid, spec.gid, spec.groups
     with step(f"become user {uid}:{gid}"):
         try:
             os.setgroups(groups or [gid])
@@ -242,40 +237,40 @@ def become_user(spec: _Spec) -> None:
         os.setresuid(uid, uid, uid)
 
 
-def drop_privileges(spec: _Spec) -> None:
+def drop_privileges(spec: SandboxSpec) -> None:
     """Set capabilities and the seccomp filter.
 
     Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes after it.
     """
-    keep = frozenset(spec["capabilities"]) if spec["uid"] == 0 else frozenset()
-    program = binascii.a2b_base64(spec["seccomp"])
+    keep = frozenset(spec.capabilities) if spec.uid == 0 else frozenset()
+    program = binascii.a2b_base64(spec.seccomp)
     with step("drop capabilities"):
-        if spec["no_new_privs"]:
+        if spec.no_new_privs:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        elif program or spec["landlock_scoped"]:
+        elif program or spec.landlock_scoped:
             with where_possible(spec):
                 kernel.set_capabilities(keep | {"SYS_ADMIN"})
-    if spec["landlock_scoped"]:
+    if spec.landlock_scoped:
         with step("restrict the scope of sockets"), where_possible(spec):
             # with a pid namespace there is nobody else to signal but process 1, and that may be
-            signals = 0 if spec["own_pids"] else kernel.LANDLOCK_SCOPE_SIGNAL
+            signals = 0 if spec.own_pids else kernel.LANDLOCK_SCOPE_SIGNAL
             kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | signals)
     if program:
         with step("install the seccomp filter"), where_possible(spec):
-            kernel.install_filter(program, spec["seccomp_flags"])
+            kernel.install_filter(program, spec.seccomp_flags)
     with step("drop capabilities"):
         kernel.set_capabilities(keep)
 
 
-def where_possible(spec: _Spec) -> contextlib.AbstractContextManager[None]:
+def where_possible(spec: SandboxSpec) -> contextlib.AbstractContextManager[None]:
     """Pass over what root of a pod lacks the rights for; there the pod's own filter has to do."""
-    return contextlib.nullcontext() if spec["has_namespaces"] else contextlib.suppress(PermissionError)
+    return contextlib.nullcontext() if spec.has_namespaces else contextlib.suppress(PermissionError)
 
 
-def execute(spec: _Spec, error_writer: int) -> None:
+def execute(spec: SandboxSpec, error_writer: int) -> None:
     """Execute by absolute path, the name looked up in the PATH of the run's own environment."""
-    argv, name = spec["argv"], spec["argv"][0]
-    env = {key: value for key, _, value in (item.partition("=") for item in spec["env"])}
+    argv, name = spec.argv, spec.argv[0]
+    env = {key: value for key, _, value in (item.partition("=") for item in spec.env)}
     denied = False
     directories = [""] if "/" in name else [item or "." for item in env.get("PATH", "").split(":")]
     for directory in directories:
@@ -288,11 +283,11 @@ def execute(spec: _Spec, error_writer: int) -> None:
             denied = True
         except OSError as exc:
             reason = "exec format error" if exc.errno == errno.ENOEXEC else (exc.strerror or "").lower()
-            report(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": {reason}')
+            report(error_writer, Outcome(status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": {reason}'))
             os._exit(1)
     if denied:
-        report(error_writer, status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": permission denied')
+        report(error_writer, Outcome(status=EXIT_NOT_EXECUTABLE, message=f'exec "{name}": permission denied'))
     else:
         where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
-        report(error_writer, status=EXIT_NOT_FOUND, message=f'exec "{name}": {where}')
+        report(error_writer, Outcome(status=EXIT_NOT_FOUND, message=f'exec "{name}": {where}'))
     os._exit(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import select
 import signal
@@ -23,12 +22,7 @@ from tiffin.builder.sandbox.child.emulation.inodes import Kept
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.builder.sandbox.child.reaper import kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.child.root import SetupError, step
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
+from tiffin.builder.sandbox.child.spec import Bind, Outcome, SandboxSpec
 
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
@@ -38,17 +32,17 @@ UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
 
 
-def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
+def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     """Run one sandbox: make namespaces, start its init, pass signals on. Never returns."""
-    if spec["own_pids"]:
+    if spec.own_pids:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     else:  # lives on when its parent dies, as it has to end what the command started
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     connector = None
-    if spec["tty"]:
+    if spec.tty:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
-        if spec["connector"]:
+        if spec.connector:
             from tiffin.builder.sandbox.child.network import helper as connectors
 
             connector = connectors.start(spec)
@@ -57,7 +51,7 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
             with step("connect the network of the sandbox"):
                 connector.attach()
     except SetupError as exc:
-        report(reply, **failure(exc))
+        report(reply, failure(exc))
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # they wait until there is a command to have them
     # what lies in it lives as long as this process: where the kernel asks init, so that calls wait for the end of the
@@ -69,45 +63,45 @@ def run(spec: _Spec, fds: list[int], reply: Socket) -> None:
             held.close()
             be_init(spec, fds, reply, holder)
         except SetupError as exc:
-            report(reply, **failure(exc))
+            report(reply, failure(exc))
         except BaseException as exc:
-            report(reply, error="set up the sandbox", reason=repr(exc), errno=0)
+            report(reply, Outcome(error="set up the sandbox", reason=repr(exc)))
         os._exit(1)
     holder.close()
     for fd in fds:
         os.close(fd)
     reaped: set[int] = set()
-    pass_signals(init, reply, None if spec["own_pids"] else reaped)
+    pass_signals(init, reply, None if spec.own_pids else reaped)
     if connector:
         connector.close()
-    if not spec["own_pids"]:
+    if not spec.own_pids:
         kill_descendants(reaped)
-        if spec["is_traced"]:
+        if spec.is_traced:
             remove_loaders(reaped)
     reply.close()  # nothing runs any more: who waits for that need not wait for the end of this interpreter
     os._exit(0)
 
 
-def make_namespaces(spec: _Spec) -> None:
+def make_namespaces(spec: SandboxSpec) -> None:
     """Make namespaces, as far as the tier has them; those that only make things neater may be refused."""
-    if spec["emulated"]:
+    if spec.emulated:
         with step("make a user namespace of one id"):
-            if spec["keeps_id"]:
+            if spec.keeps_id:
                 idmaps.become_root_of_sandbox()
             idmaps.keep_one_id()
-    if spec["network"] != "host":
+    if spec.network != "host":
         with step("make a private network"):
             kernel.unshare(kernel.CLONE_NEWNET)
             loopback_up()
         with contextlib.suppress(OSError), open(UNPRIVILEGED_PORTS, "w") as file:  # as in Docker: any user may listen
             file.write("0")
-    if not spec["has_namespaces"]:
+    if not spec.has_namespaces:
         return
     for flag in (kernel.CLONE_NEWIPC, kernel.CLONE_NEWUTS):
         with contextlib.suppress(OSError):
             kernel.unshare(flag)
     with step("make namespaces"):
-        kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec["own_pids"] else 0))
+        kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec.own_pids else 0))
 
 
 def loopback_up() -> None:
@@ -152,37 +146,37 @@ def reap(init: int, reaped: set[int]) -> None:
             reaped.add(found.si_pid)
 
 
-def report(reply: Socket, **message: object) -> None:
+def report(reply: Socket, outcome: Outcome) -> None:
     with contextlib.suppress(OSError):
-        reply.send(json.dumps(message).encode())
+        reply.send(outcome.encode())
 
 
 # -- init ------------------------------------------------------------------------------------------------------------
 
 
-def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
+def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) -> None:
     """Start the command, answer for it, pass signals on, and tell how it ended.
 
     Process 1 of what is around its processes.
     """
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.umask(0o022)
-    if spec["keeps_id"]:
+    if spec.keeps_id:
         idmaps.become_root_of_sandbox()
     forget_arguments()
     forget_streams()
     owners = None
     with step("open the control group"):
-        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec["cgroup_dirs"]]
+        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
     with step("prepare to answer system calls"):
-        if spec["device_files"]:
+        if spec.device_files:
             owners = supervisor.channel_of_chroot()
-        elif spec["has_namespaces"]:
+        elif spec.has_namespaces:
             owners = supervisor.channel(
-                has_users=spec["has_users"], opens=spec["opens"], needed=spec["emulated"], nests=spec["own_pids"]
+                has_users=spec.has_users, opens=spec.opens, needed=spec.emulated, nests=spec.own_pids
             )
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
-    command = fork_below(comes_back=owners is not None) if spec["own_pids"] else os.fork()
+    command = fork_below(comes_back=owners is not None) if spec.own_pids else os.fork()
     if command == 0:
         os.close(errors)
         be_command(spec, fds, error_writer, owners, groups)
@@ -196,19 +190,19 @@ def be_init(spec: _Spec, fds: list[int], reply: Socket, holder: Socket) -> None:
     # ends when the command is executed, and with it our own handlers in it
     failed = read_all(errors).partition(b"\n")[0]
     if owners is not None:
-        owners.settle(frozenset(spec["capabilities"]))
+        owners.settle(frozenset(spec.capabilities))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    if spec["is_traced"]:
+    if spec.is_traced:
         status = wait_for_tracer(command)
         remove_loaders({command})
     else:
         status = os.waitpid(command, 0)[1]  # with a pid namespace nothing of the command is left by then
     if failed:
-        report(reply, **json.loads(failed))
+        report(reply, Outcome.decode(failed))
     elif owners is not None and owners.null_was_written:
-        report(reply, error="keep /dev/null empty", reason=supervisor.WRITTEN, errno=0)
+        report(reply, Outcome(error="keep /dev/null empty", reason=supervisor.WRITTEN))
     else:
-        report(reply, status=os.waitstatus_to_exitcode(status))
+        report(reply, Outcome(status=os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 
@@ -226,23 +220,23 @@ def fork_below(*, comes_back: bool) -> int:
     return pid
 
 
-def answer(spec: _Spec, owners: supervisor.Channel, command: int, reply: Socket, holder: Socket) -> None:
+def answer(spec: SandboxSpec, owners: supervisor.Channel, command: int, reply: Socket, holder: Socket) -> None:
     """Begin to answer system calls of the command."""
-    beyond = (lambda what: abandon(reply, what)) if spec["abandons"] else None
-    binds = [item["path"] for item in spec["mounts"] if item["kind"] == "bind"]
-    kept = Kept(spec["kept"][0], spec["kept"][1], binds) if spec["kept"] else None
+    beyond = (lambda what: abandon(reply, what)) if spec.abandons else None
+    binds = [item.path for item in spec.mounts if isinstance(item, Bind)]
+    kept = Kept(spec.kept[0], spec.kept[1], binds) if spec.kept else None
     owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept, holder)
 
 
 def give_up(reply: Socket, reason: str) -> None:
     """End the sandbox, as nobody can answer its system calls any more."""
-    report(reply, error="keep the owners of the sandbox's files", reason=reason, errno=0)
+    report(reply, Outcome(error="keep the owners of the sandbox's files", reason=reason))
     os._exit(1)
 
 
 def abandon(reply: Socket, what: str) -> None:
     """End the sandbox, as the command asks for what only another one has."""
-    report(reply, beyond=what)
+    report(reply, Outcome(beyond=what))
     os._exit(1)
 
 

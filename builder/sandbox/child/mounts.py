@@ -11,88 +11,88 @@ import os
 
 from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child import kernel, root_path
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    _Item = dict[str, Any]  # the decoded JSON of a mount of a SandboxSpec
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Tmpfs
 
 
-def is_directory(item: _Item) -> bool:
+def is_directory(item: Mount) -> bool:
     """Return what the mount point has to be."""
-    if item["kind"] == "bind":
-        return os.path.isdir(f"{item['host_path']}/{item['source']}" if item["source"] else item["host_path"])
-    return bool(item["kind"] == "tmpfs" or (item["kind"] == "layers" and item["is_directory"]))
+    match item:
+        case Bind():
+            return os.path.isdir(f"{item.host_path}/{item.source}" if item.source else item.host_path)
+        case Tmpfs():
+            return True
+        case Layers():
+            return item.is_directory
+        case SecretFile():
+            return False
 
 
-def make(item: _Item, scratch: str) -> int:
+def make(item: Mount, scratch: str) -> int:
     """Return the mount `item` describes."""
-    match item["kind"]:
-        case "bind":
-            mount_fd = _bind(item)
-        case "tmpfs":
-            options: list[tuple[str, str | None]] = [("mode", f"{item['mode']:o}")]
-            if item["size_bytes"]:
-                options.append(("size", str(item["size_bytes"])))
-            read_only = kernel.ATTR_RDONLY if item["read_only"] else 0
+    match item:
+        case Bind():
+            return _bind(item)
+        case Tmpfs():
+            options: list[tuple[str, str | None]] = [("mode", f"{item.mode:o}")]
+            if item.size_bytes:
+                options.append(("size", str(item.size_bytes)))
+            read_only = kernel.ATTR_RDONLY if item.read_only else 0
             return kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV | read_only)
-        case "layers":
-            mount_fd = _layers(item, scratch)
-        case _:
-            mount_fd = _secret(item, scratch)
-    return mount_fd
+        case Layers():
+            return _layers(item, scratch)
+        case SecretFile():
+            return _secret(item, scratch)
 
 
-def _bind(item: _Item) -> int:
-    if item["source"]:  # below a directory that a sandbox may write: no link of its making leads out
-        directory = os.open(item["host_path"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        source = root_path.open_in_root(directory, item["source"], os.O_PATH, follow=False)
+def _bind(item: Bind) -> int:
+    if item.source:  # below a directory that a sandbox may write: no link of its making leads out
+        directory = os.open(item.host_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        source = root_path.open_in_root(directory, item.source, os.O_PATH, follow=False)
         os.close(directory)
         mount_fd = kernel.clone_descriptor(source)
         os.close(source)
     else:
-        mount_fd = kernel.clone_tree(item["host_path"], recursive=True)
-    if item["propagates"]:
+        mount_fd = kernel.clone_tree(item.host_path, recursive=True)
+    if item.propagates:
         kernel.make_slave(mount_fd)
-    if item["read_only"]:
+    if item.read_only:
         kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=True)
     return mount_fd
 
 
-def _layers(item: _Item, scratch: str) -> int:
+def _layers(item: Layers, scratch: str) -> int:
     """Return an overlay of the layers; `source` below its root, links followed inside."""
     place = _place(scratch)
     empty = f"{place}/empty"
     os.mkdir(empty, 0o755)
     options: list[tuple[str, str | None]] = [("source", "tiffin"), ("userxattr", None)]
-    options += [("lowerdir+", lower) for lower in (*reversed(item["lower_dirs"]), empty)]
-    if item["writable"]:
+    options += [("lowerdir+", lower) for lower in (*reversed(item.lower_dirs), empty)]
+    if item.writable:
         for name in ("upper", "work"):
             os.mkdir(f"{place}/{name}", 0o755)
         options += [("upperdir", f"{place}/upper"), ("workdir", f"{place}/work"), ("volatile", None)]
-    overlay = kernel.new_filesystem("overlay", options, 0 if item["writable"] else kernel.ATTR_RDONLY)
-    if item["source"] in ("", "."):
+    overlay = kernel.new_filesystem("overlay", options, 0 if item.writable else kernel.ATTR_RDONLY)
+    if item.source in ("", "."):
         return overlay
     target = _attach(overlay, f"{place}/root")
-    source = root_path.open_in_root(target, item["source"], os.O_PATH)
+    source = root_path.open_in_root(target, item.source, os.O_PATH)
     os.close(target)
     mount_fd = kernel.clone_descriptor(source)
     os.close(source)
     return mount_fd
 
 
-def _secret(item: _Item, scratch: str) -> int:
+def _secret(item: SecretFile, scratch: str) -> int:
     """Return one file in memory."""
-    options: list[tuple[str, str | None]] = [("mode", "0700"), ("size", str(max(1 << 16, 2 * len(item["data"]))))]
+    options: list[tuple[str, str | None]] = [("mode", "0700"), ("size", str(max(1 << 16, 2 * len(item.data))))]
     attributes = kernel.ATTR_NOSUID | kernel.ATTR_NODEV
     root = _attach(kernel.new_filesystem("tmpfs", options, attributes), f"{_place(scratch)}/root")
     fd = os.open("secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=root)
-    data = binascii.a2b_base64(item["data"])
+    data = binascii.a2b_base64(item.data)
     while data:
         data = data[os.write(fd, data) :]
-    owner_xattrs.give(fd, item["uid"], item["gid"])
-    os.fchmod(fd, item["mode"])
+    owner_xattrs.give(fd, item.uid, item.gid)
+    os.fchmod(fd, item.mode)
     os.close(fd)
     mount_fd = kernel.clone_tree("secret", recursive=False, directory_fd=root)
     os.close(root)

@@ -9,15 +9,10 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tiffin.builder.sandbox.child import kernel, mounts, root_path
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
+from tiffin.builder.sandbox.child.spec import Bind, Mount, SandboxSpec, Stub
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED = (
@@ -46,22 +41,24 @@ def step(what: str) -> Iterator[None]:
         raise SetupError(what, exc) from exc
 
 
-def enter_root(spec: _Spec) -> None:
+def enter_root(spec: SandboxSpec) -> None:
     """Mount everything and make it the root."""
     with step("follow mounts of this machine"):
-        followed = {item["path"]: mounts.make(item, "") for item in spec["mounts"] if item.get("propagates")}
+        followed = {
+            item.path: mounts.make(item, "") for item in spec.mounts if isinstance(item, Bind) and item.propagates
+        }
     with step("make mounts private"):
         kernel.mount(None, b"/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    scratch = spec["scratch_dir"]
+    scratch = spec.scratch_dir
     root = f"{scratch}/root"
     with step("prepare mount points"):
         os.mkdir(root)
-        if not spec["root_dir"]:
-            make_scaffold(f"{scratch}/scaffold", spec["stubs"])
-        for name in ("hosts", "resolv_conf"):
+        if not spec.root_dir:
+            make_scaffold(f"{scratch}/scaffold", spec.stubs)
+        for name, text in (("hosts", spec.hosts), ("resolv_conf", spec.resolv_conf)):
             with open(f"{scratch}/{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(spec[name])
-    if spec["root_dir"]:
+                file.write(text)
+    if spec.root_dir:
         mount_copy(spec, root)
     else:
         mount_overlay(spec, root)
@@ -69,43 +66,43 @@ def enter_root(spec: _Spec) -> None:
     with step("mount /dev"):
         mount_dev(spec, root_fd)
     with step("mount /proc"):
-        mount_proc(root_fd, fresh=spec["own_pids"], unmasked=spec["unmasked"])
+        mount_proc(root_fd, fresh=spec.own_pids, unmasked=spec.unmasked)
     mount_sys(spec, root_fd)
     for source, target in (("hosts", "etc/hosts"), ("resolv_conf", "etc/resolv.conf")):
         with step(f"mount /{target}"):
             bind(root_fd, f"{scratch}/{source}", target, read_only=False)
-    for item in spec["mounts"]:
-        with step(f"mount {item['path']}"):
-            mount_item(root_fd, item, scratch, followed.get(item["path"]))
+    for item in spec.mounts:
+        with step(f"mount {item.path}"):
+            mount_item(root_fd, item, scratch, followed.get(item.path))
     with step("enter the root"):
-        if spec["hostname"]:
+        if spec.hostname:
             with contextlib.suppress(PermissionError):  # where the machine refuses a name of its own
-                kernel.sethostname(spec["hostname"].encode())
+                kernel.sethostname(spec.hostname.encode())
         change_root(root_fd)
 
 
-def make_scaffold(path: str, stubs: list[_Spec]) -> None:
+def make_scaffold(path: str, stubs: Sequence[Stub]) -> None:
     """Make the lowest layer: every mount point the run needs, so that making them leaves no trace in the upper."""
     for folder in ("", "/dev", "/proc", "/sys", "/etc"):
         os.mkdir(f"{path}{folder}", 0o755)
     for name in ("hosts", "resolv.conf"):
         os.close(os.open(f"{path}/etc/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     for stub in stubs:
-        target = f"{path}/{stub['path']}"
+        target = f"{path}/{stub.path}"
         if os.path.lexists(target):
             continue
-        if stub["is_directory"]:
+        if stub.is_directory:
             os.makedirs(target, 0o755)
         else:
             os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
-def mount_copy(spec: _Spec, root: str) -> None:
+def mount_copy(spec: SandboxSpec, root: str) -> None:
     """Mount a root that is on disk as a whole."""
     with step("mount the root"):
-        mount_fd = kernel.clone_tree(spec["root_dir"], recursive=False)
-        if spec["read_only_root"]:
+        mount_fd = kernel.clone_tree(spec.root_dir, recursive=False)
+        if spec.read_only_root:
             kernel.set_attributes(mount_fd, kernel.ATTR_RDONLY, recursive=False)
         target = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         kernel.attach(mount_fd, target, root)
@@ -113,16 +110,16 @@ def mount_copy(spec: _Spec, root: str) -> None:
         os.close(target)
 
 
-def mount_overlay(spec: _Spec, root: str) -> None:
+def mount_overlay(spec: SandboxSpec, root: str) -> None:
     """Mount the layers, top first, over the scaffold; fsconfig takes hundreds, mount(2) one page of text."""
-    lowers = [*reversed(spec["lower_dirs"]), f"{spec['scratch_dir']}/scaffold"]
+    lowers = [*reversed(spec.lower_dirs), f"{spec.scratch_dir}/scaffold"]
     options: list[tuple[str, str | None]] = [("source", "tiffin"), ("userxattr", None)]
     options += [("lowerdir+", lower) for lower in lowers]
-    if spec["upper_dir"]:
-        options += [("upperdir", spec["upper_dir"]), ("workdir", spec["work_dir"])]
-        if spec["volatile"]:
+    if spec.upper_dir:
+        options += [("upperdir", spec.upper_dir), ("workdir", spec.work_dir)]
+        if spec.volatile:
             options.append(("volatile", None))
-    attributes = kernel.ATTR_RDONLY if spec["read_only_root"] or not spec["upper_dir"] else 0
+    attributes = kernel.ATTR_RDONLY if spec.read_only_root or not spec.upper_dir else 0
     with step("mount the overlay root"):
         try:
             mount_fd = kernel.new_filesystem("overlay", options, attributes)
@@ -137,14 +134,14 @@ def mount_overlay(spec: _Spec, root: str) -> None:
         os.close(target)
 
 
-def mount_overlay_old(spec: _Spec, lowers: list[str], root: str, attributes: int) -> None:
+def mount_overlay_old(spec: SandboxSpec, lowers: list[str], root: str, attributes: int) -> None:
     def escaped(path: str) -> str:
         return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
     data = "userxattr,lowerdir=" + ":".join(escaped(lower) for lower in lowers)
-    if spec["upper_dir"]:
-        data += f",upperdir={escaped(spec['upper_dir'])},workdir={escaped(spec['work_dir'])}"
-        data += ",volatile" * spec["volatile"]
+    if spec.upper_dir:
+        data += f",upperdir={escaped(spec.upper_dir)},workdir={escaped(spec.work_dir)}"
+        data += ",volatile" * spec.volatile
     flags = kernel.MS_RDONLY if attributes else 0
     kernel.mount(b"tiffin", os.fsencode(root), b"overlay", flags, os.fsencode(data))
 
@@ -171,9 +168,9 @@ def bind(root_fd: int, host_path: str, path: str, *, read_only: bool, follow: bo
     put(root_fd, mount_fd, path, follow=follow)
 
 
-def mount_item(root_fd: int, item: _Spec, scratch: str, made: int | None) -> None:
+def mount_item(root_fd: int, item: Mount, scratch: str, made: int | None) -> None:
     """Mount an item; `made` is its mount if there is one already."""
-    path = item["path"].lstrip("/")
+    path = item.path.lstrip("/")
     make_target(root_fd, path, mounts.is_directory(item))
     put(root_fd, mounts.make(item, scratch) if made is None else made, path)
 
@@ -196,7 +193,7 @@ def make_target(root_fd: int, path: str, is_directory: bool) -> None:
             os.close(parent)
 
 
-def mount_dev(spec: _Spec, root_fd: int) -> None:
+def mount_dev(spec: SandboxSpec, root_fd: int) -> None:
     """Mount a fresh /dev; the image's own is covered, never touched."""
     plain = kernel.ATTR_NOSUID | kernel.ATTR_NOEXEC
     put(
@@ -224,7 +221,7 @@ def mount_dev(spec: _Spec, root_fd: int) -> None:
     os.close(dev)
     pts: list[tuple[str, str | None]] = [("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620")]
     put(root_fd, kernel.new_filesystem("devpts", pts, plain), "dev/pts", follow=False)
-    shm: list[tuple[str, str | None]] = [("mode", "1777"), ("size", str(spec["shm_size_bytes"]))]
+    shm: list[tuple[str, str | None]] = [("mode", "1777"), ("size", str(spec.shm_size_bytes))]
     put(root_fd, kernel.new_filesystem("tmpfs", shm, plain | kernel.ATTR_NODEV), "dev/shm", follow=False)
     with contextlib.suppress(OSError):
         put(root_fd, kernel.new_filesystem("mqueue", [], plain | kernel.ATTR_NODEV), "dev/mqueue", follow=False)
@@ -264,7 +261,7 @@ def mask(root_fd: int, path: str) -> None:
         bind(root_fd, "/dev/null", path, read_only=False, follow=False)
 
 
-def mount_sys(spec: _Spec, root_fd: int) -> None:
+def mount_sys(spec: SandboxSpec, root_fd: int) -> None:
     """Mount /sys read-only: a fresh one with an own network namespace, else the machine's.
 
     A missing one is not an error.
@@ -272,14 +269,14 @@ def mount_sys(spec: _Spec, root_fd: int) -> None:
     attributes = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
     with contextlib.suppress(OSError):
         try:
-            if spec["network"] == "host":
+            if spec.network == "host":
                 raise PermissionError
             mount_fd = kernel.new_filesystem("sysfs", [], attributes)
         except PermissionError:
             mount_fd = kernel.clone_tree("/sys", recursive=True)
             kernel.set_attributes(mount_fd, attributes, recursive=True)
         put(root_fd, mount_fd, "sys", follow=False)
-        for name in () if spec["unmasked"] else MASKED_SYS:
+        for name in () if spec.unmasked else MASKED_SYS:
             with contextlib.suppress(FileNotFoundError):
                 mask(root_fd, f"sys/{name}")
 

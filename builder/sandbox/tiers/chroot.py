@@ -20,8 +20,8 @@ from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
-    from tiffin.builder.sandbox.spec import SandboxSpec
 
 SYSTEM_ID = 33  # an id that is not root's: www-data, as every distribution has it
 REMEDY = "run as uid 0 with the capabilities a container runtime gives by default"

@@ -18,8 +18,8 @@ from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
-    from tiffin.builder.sandbox.spec import SandboxSpec
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"  # never $PATH: what is found runs every command
 TRY_SECONDS = 20

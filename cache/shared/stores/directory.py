@@ -18,26 +18,23 @@ from typing import BinaryIO, cast
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.shared.deadline import CacheNotFoundError
-from tiffin.cache.shared.tier import MAX_ROW_BYTES, UnavailableError
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.store.snapshots import BlobRef
 
 LEFT_SECONDS = 24 * 3600  # nobody writes a file for so long
 FILE_MODE = 0o644  # of other builders too
 
 
-class DirectoryStore:
-    """The rows and blobs of one directory (the SharedStore protocol). `ttl_seconds` 0: nothing is ever removed."""
+class DirectoryStore(SharedStore):
+    """The rows and blobs of one directory. `ttl_seconds` 0: nothing is ever removed."""
 
     name = "dir"
 
     def __init__(self, path: Path, ttl_seconds: float = 0) -> None:
+        self.place = str(path)
         self._path = path
         self._ttl = ttl_seconds
         self._is_swept = False
-
-    @property
-    def place(self) -> str:
-        return str(self._path)
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         if not self._path.is_dir():
@@ -53,8 +50,7 @@ class DirectoryStore:
                 raise UnavailableError(f"cannot read it: {exc.strerror}", remedy="check its permissions") from exc
         return rows
 
-    def names(self) -> list[str]:
-        """Return the name of every row."""
+    def list_names(self) -> Sequence[str]:
         return [path.name for path in (self._path / "records").glob("*/*")]
 
     def write(self, rows: Mapping[str, bytes]) -> None:
@@ -159,6 +155,11 @@ class DirectoryStore:
                     with contextlib.suppress(OSError):
                         if os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < limit:
                             os.unlink(name, dir_fd=fd)
+
+
+def open_store(options: StoreOptions) -> DirectoryStore:
+    """Return the store that options describe."""
+    return DirectoryStore(Path(options.place), options.ttl_seconds)
 
 
 def _open(path: Path) -> BinaryIO:

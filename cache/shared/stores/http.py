@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from tiffin.cache.connections import Connections, plain_adapter, read_out
 from tiffin.cache.errors import UsageError
 from tiffin.cache.shared.batch import PARALLEL_ROWS, answer, batch_key, read_rows
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.shared.stall import MinimumRateReader
-from tiffin.cache.shared.tier import MAX_ROW_BYTES, UnavailableError
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.trust import Trust
 
@@ -29,13 +29,14 @@ UNAUTHORIZED = 401
 RETRIED = (429, 500, 502, 503, 504)
 
 
-class HttpStore:
-    """The rows and blobs below one address (the SharedStore protocol).
+class HttpStore(SharedStore):
+    """The rows and blobs below one address.
 
     `timeout_seconds` bounds each answer; `token` is sent as a bearer token, a user in the address as Basic.
     """
 
     name = "http"
+    keeps_answers = True
 
     def __init__(self, url: str, *, timeout_seconds: float, token: str = "", trust: Trust | None = None) -> None:
         parts = urlsplit(url)
@@ -60,7 +61,7 @@ class HttpStore:
         with ThreadPoolExecutor(PARALLEL_ROWS, "cache rows") as pool:
             list(pool.map(lambda item: self._put(f"ac/{item[0]}", item[1]), rows.items()))
 
-    def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
+    def write_answer(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
         """Keep the answer to one question as one document."""
         self._put(f"ac/{batch_key(names)}", answer(names, rows))
 
@@ -155,6 +156,11 @@ class HttpStore:
         finally:
             if not isinstance(stream, bytes):
                 stream.close()
+
+
+def open_store(options: StoreOptions) -> HttpStore:
+    """Return the store that options describe."""
+    return HttpStore(options.place, timeout_seconds=options.timeout_seconds, token=options.token, trust=options.trust)
 
 
 def place_of(url: str) -> str:

@@ -17,8 +17,8 @@ from urllib.parse import quote, urlsplit
 
 from tiffin.cache.errors import CorruptError, UsageError
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.shared.protocol import UnavailableError
 from tiffin.cache.shared.stores.http import HttpStore, place_of
-from tiffin.cache.shared.tier import UnavailableError
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.trust import Trust

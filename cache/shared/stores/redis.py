@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from tiffin.cache.errors import UsageError
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.shared.stores.http import place_of
-from tiffin.cache.shared.tier import MAX_ROW_BYTES, SharedStore, UnavailableError
 from tiffin.cache.store.snapshots import BlobRef
 
 MAX_BLOB_BYTES = 8 << 20
@@ -25,8 +25,8 @@ PREFIX = "tiffin:"
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
 
 
-class RedisStore:
-    """The rows and small blobs of one Redis (the SharedStore protocol). `layers` takes blobs above `max_blob_bytes`."""
+class RedisStore(SharedStore):
+    """The rows and small blobs of one Redis. `layers` takes blobs above `max_blob_bytes`."""
 
     name = "redis"
 
@@ -122,6 +122,18 @@ class RedisStore:
             if self._client is None or self._pid != os.getpid():
                 self._client, self._pid = _connect(self._url, self._timeout), os.getpid()
             return self._client
+
+
+def open_store(options: StoreOptions) -> RedisStore:
+    """Return the store that options describe; `layers` is a reference for the blobs that are too large."""
+    layers = options.options.get("layers")
+    return RedisStore(
+        options.place,
+        timeout_seconds=options.timeout_seconds,
+        ttl_seconds=int(options.ttl_seconds),
+        max_blob_bytes=options.sizes.get("max-blob", MAX_BLOB_BYTES),
+        layers=options.registry(layers) if layers else None,
+    )
 
 
 def _connect(url: str, seconds: float) -> Any:

@@ -13,18 +13,26 @@ from typing import Any, BinaryIO, cast
 
 from tiffin.cache.errors import UsageError
 from tiffin.cache.shared.batch import PARALLEL_ROWS, answer, batch_key, read_rows
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.shared.stall import MinimumRateReader
 from tiffin.cache.shared.stores.http import place_of
-from tiffin.cache.shared.tier import MAX_ROW_BYTES, UnavailableError
 from tiffin.cache.store.snapshots import BlobRef
 
+CLIENT_OPTIONS = {  # what boto3 calls them
+    "region": "region_name",
+    "endpoint_url": "endpoint_url",
+    "access_key_id": "aws_access_key_id",
+    "secret_access_key": "aws_secret_access_key",
+    "session_token": "aws_session_token",
+}
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
-class S3Store:
-    """The rows and blobs of one bucket (the SharedStore protocol). `options` go to boto3's client."""
+class S3Store(SharedStore):
+    """The rows and blobs of one bucket. `options` go to boto3's client."""
 
     name = "s3"
+    keeps_answers = True
 
     def __init__(
         self, bucket: str, *, prefix: str, timeout_seconds: float, path_style: bool, options: Mapping[str, str]
@@ -46,7 +54,7 @@ class S3Store:
         """
         return read_rows(names, self._read)
 
-    def write_together(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
+    def write_answer(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
         """Keep the answer to one question as one object."""
         self._ask("put_object", f"ac/{batch_key(names)}", Body=answer(names, rows))
 
@@ -129,6 +137,18 @@ class S3Store:
             return boto3.session.Session().client("s3", config=config, **self._options)
         except (botocore.exceptions.BotoCoreError, ValueError) as exc:
             raise UnavailableError("region or endpoint_url is missing or wrong", remedy="add region=") from exc
+
+
+def open_store(options: StoreOptions) -> S3Store:
+    """Return the store that options describe."""
+    given = options.options
+    return S3Store(
+        options.place,
+        prefix=given.get("prefix", ""),
+        timeout_seconds=options.timeout_seconds,
+        path_style=given.get("use_path_style") == "true",
+        options={name: given[option] for option, name in CLIENT_OPTIONS.items() if option in given},
+    )
 
 
 def _blob(ref: BlobRef) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,9 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.shared import upload
 from tiffin.cache.shared.bundle import MAX_ROWS, Bundle
 from tiffin.cache.shared.deadline import CacheNotFoundError, CircuitBreaker, Rows, bounded, in_thread
+from tiffin.cache.shared.protocol import UnavailableError
 from tiffin.cache.shared.signing import Hmac, RecordSigner, Unsigned, signer_of
-from tiffin.cache.shared.tier import SharedCache, UnavailableError
+from tiffin.cache.shared.tier import SharedCache
 from tiffin.cache.shared.upload import Uploader
 from tiffin.cache.store.snapshots import BlobRef
 
@@ -284,7 +285,9 @@ def test_a_failure_is_tried_once_more_and_then_told() -> None:
 
 def test_the_answer_to_a_whole_question_is_kept_where_the_store_can() -> None:
     class Together(MemoryStore):
-        def write_together(self, names: list[str], rows: Mapping[str, bytes]) -> None:
+        keeps_answers = True
+
+        def write_answer(self, names: Sequence[str], rows: Mapping[str, bytes]) -> None:
             self.asked = names, dict(rows)
 
     store = Together()

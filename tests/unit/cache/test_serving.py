@@ -21,12 +21,12 @@ from tests.fakes.web_store import web_store
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.connections import Connections
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.shared.protocol import UnavailableError
 from tiffin.cache.shared.serve import ServedCache, serve
 from tiffin.cache.shared.signing import Unsigned
 from tiffin.cache.shared.stall import MinimumRateReader
 from tiffin.cache.shared.stores.http import HttpStore
 from tiffin.cache.shared.stores.peers import MIN_BYTES, Peers, ranked
-from tiffin.cache.shared.tier import UnavailableError
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.local import LocalCache, Table
 from tiffin.cache.store.snapshots import BlobRef

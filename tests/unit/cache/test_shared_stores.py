@@ -16,11 +16,11 @@ from tests.fakes.web_store import WebStore, web_store
 from tiffin.cache.errors import StoreError, UsageError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.shared.deadline import CacheNotFoundError
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, UnavailableError
 from tiffin.cache.shared.stores.directory import LEFT_SECONDS, DirectoryStore
 from tiffin.cache.shared.stores.http import HttpStore, place_of
 from tiffin.cache.shared.stores.redis import RedisStore
 from tiffin.cache.shared.stores.s3 import S3Store
-from tiffin.cache.shared.tier import MAX_ROW_BYTES, SharedStore, UnavailableError
 from tiffin.cache.store.snapshots import BlobRef
 
 KINDS = ("memory", "dir", "http", "redis", "redis and dir", "s3")
@@ -117,10 +117,8 @@ def test_the_place_says_where_without_credentials(store: SharedStore) -> None:
 
 @every_kind
 def test_answers_stored_for_a_question_are_as_good_as_rows(store: SharedStore) -> None:
-    together = getattr(store, "write_together", None)
     store.write(ROWS)
-    if together is not None:
-        together([*ROWS, MISSING], ROWS)
+    store.write_answer([*ROWS, MISSING], ROWS)
     assert dict(store.read([*ROWS, MISSING])) == ROWS
 
 
@@ -139,7 +137,7 @@ def test_a_directory_has_whole_files_for_everybody(tmp_path: Path) -> None:
     store.write_blob(ref(), opener())
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 3 and {path.stat().st_mode & 0o777 for path in files} == {0o644}
-    assert sorted(store.names()) == sorted(ROWS)
+    assert sorted(store.list_names()) == sorted(ROWS)
 
     def broken() -> io.BytesIO:
         raise UnavailableError("the source is gone", remedy="again")

@@ -12,8 +12,8 @@ from tests.support.bench_of_builds import COPIES, MOUNTS, OVERLAYS
 from tests.support.commands import Commands
 from tests.support.contexts import context_at
 from tests.support.minimal_image import write_image
+from tiffin.builder.sandbox.child.spec import Bind, SandboxSpec, Tmpfs
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.spec import Bind, SandboxSpec, Tmpfs
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tiffin.builder.containers.mounts import Mount, Volume, ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox.spec import Bind, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tiffin.builder.containers.run import (
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.image.users import User
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.builder.sandbox.isolation import Isolation, Tier
 from tiffin.builder.sandbox.launch import ExitStatus, Running
-from tiffin.builder.sandbox.spec import SandboxSpec
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.snapshots import Snapshots

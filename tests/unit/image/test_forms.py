@@ -39,7 +39,7 @@ REF = BlobRef(media_type=OCI_LAYER, digest=DIFF_ID, size_bytes=len(TAR))
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with closing(Bench(place=tmp_path)) as bench:
-        bench.layers.snapshots.idmap_tag = "own"
+        bench.layers.use_trees("own")
         yield bench
 
 
@@ -105,7 +105,7 @@ def test_a_missing_blob_is_fetched_and_an_unverified_one_that_is_wrong_is_lost(b
         bench.keep(TAR if ref.digest == DIFF_ID else b"no tar")
 
     layers = LayerStore(bench.state, bench.blobs, Snapshots(bench.state, "own"), fetch)
-    layers.remote_blobs[DIFF_ID] = REF
+    layers.expect(DIFF_ID, REF)
     assert layers.has_blob(DIFF_ID) and layers.ensure_blob(DIFF_ID, PLAIN) == REF and fetched == []
     assert layers.ensure_index(DIFF_ID, None).get("bin/sh") is not None and fetched == [DIFF_ID]
     wrong = BlobRef(media_type=OCI_LAYER, digest=Digest.of(b"no tar"), size_bytes=6)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.sandbox.child import command, kernel
+from tiffin.builder.sandbox.child.spec import SandboxSpec
+from tiffin.cache.foundation.frozen import replace
 
 PROGRAM = """
 import os
@@ -20,17 +22,9 @@ for fd in range(1024):
     except OSError:
         pass
 """
-SPEC = {
-    "has_namespaces": False,
-    "is_traced": True,
-    "own_pids": True,
-    "tty": False,
-    "init": False,
-    "uid": 0,
-    "ulimits": [],
-    "cpu_count": 0,
-    "env": [],
-}  # what takes no privileges
+SPEC = SandboxSpec(
+    scratch_dir="", lower_dirs=(), upper_dir="", work_dir="", argv=(), env=(), has_namespaces=False, is_traced=True
+)  # what takes no privileges
 
 
 def open_in_a_command() -> set[int]:
@@ -42,7 +36,7 @@ def open_in_a_command() -> set[int]:
             _, error_writer = os.pipe2(os.O_CLOEXEC)
             argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
             null = os.open(os.devnull, os.O_RDWR)
-            command.be_command({**SPEC, "argv": argv}, [null, output_writer, null], error_writer, None, [])
+            command.be_command(replace(SPEC, argv=argv), [null, output_writer, null], error_writer, None, [])
         finally:
             os._exit(1)
     os.close(output_writer)

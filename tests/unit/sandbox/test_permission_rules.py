@@ -22,8 +22,8 @@ from tiffin.builder.sandbox.child.emulation.checks.permissions import (
     owns,
 )
 from tiffin.builder.sandbox.child.emulation.credentials import Credentials
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 from tiffin.builder.sandbox.expected_users import expects_users
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 from tiffin.cache.foundation.frozen import replace
 
 FILE, DIRECTORY = stat.S_IFREG, stat.S_IFDIR

@@ -234,6 +234,6 @@ def test_kinds_of_networks() -> None:
     assert connect("host", "", parse_ports(["80"])).warning.startswith("published ports are discarded")
     assert connect("none", "", ()).connector is None
     network = connect("none", "", parse_ports(["127.0.0.1::80"]))
-    assert network.connector is not None and network.connector["name"] == "proxy" and network.warning == ""
+    assert network.connector is not None and network.connector.name == "proxy" and network.warning == ""
     with pytest.raises(SandboxError, match="publishing 53/udp needs pasta or slirp4netns"):
         connect("none", "", parse_ports(["127.0.0.1::53/udp"]))

@@ -21,11 +21,11 @@ from tests.unit.sandbox.interpreter import call, run
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child import bpf, syscalls
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES, SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES
 from tiffin.builder.sandbox.seccomp.compiler import build_filter
 from tiffin.builder.sandbox.seccomp.filters import DEFAULT_PROFILE, MAX_KEPT, filter_for
 from tiffin.builder.sandbox.seccomp.profile import OPERATORS, Condition, Profile, Rule, Situation, read_profile
 from tiffin.builder.sandbox.seccomp.syscalls_compat import ABIS
-from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES
 
 CHECKOUT = Path(__file__).parents[3]
 PODMANS = Path("/usr/share/containers/seccomp.json")  # of the package containers-common
@@ -309,7 +309,7 @@ def test_kernel_takes_the_filter_and_obeys() -> None:
         "import ctypes, os, pathlib, sys, tempfile\n"
         "from tiffin.builder.sandbox.child import kernel; from tiffin.builder.sandbox.seccomp import filters as "
         "seccomp\n"
-        "from tiffin.builder.sandbox.spec import DEFAULT_CAPABILITIES\n"
+        "from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES\n"
         "made = seccomp.filter_for('', DEFAULT_CAPABILITIES, pathlib.Path('/nonexistent'))\n"
         "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)\n"
         "kernel.install_filter(made.program, made.flags)\n"

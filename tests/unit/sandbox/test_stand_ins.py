@@ -17,9 +17,9 @@ from tests.support.tiers import CHROOT, NONE, PROOT, RANGE, SINGLE
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.binfmt import can_run
 from tiffin.builder.sandbox.child import root_path
+from tiffin.builder.sandbox.child.spec import Bind, SandboxSpec, SecretFile, Stub, Tmpfs
 from tiffin.builder.sandbox.isolation import Isolation, Tier, TierReport
 from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes, join_streams, stream_pipe
-from tiffin.builder.sandbox.spec import Bind, SandboxSpec, SecretFile, Stub, Tmpfs
 from tiffin.builder.sandbox.tiers.remediation import advice
 from tiffin.cache.foundation.frozen import replace
 

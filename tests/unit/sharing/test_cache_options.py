@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
 
+from tests.fakes.shared_store import MemoryStore
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sharing.options import caches_of, max_blob_bytes, parse_cache
+from tiffin.builder.sharing.kinds import KINDS, Kind, in_module
+from tiffin.builder.sharing.options import caches_of, parse_cache
+from tiffin.cache.shared.protocol import StoreOptions
+from tiffin.cache.trust import Trust
 
 
 def test_a_bare_reference_is_a_registry() -> None:
@@ -89,7 +96,30 @@ def test_flags_come_before_the_variable_and_the_file(tmp_path: Path) -> None:
 
 
 def test_the_size_of_a_blob() -> None:
-    assert max_blob_bytes(parse_cache("type=redis,url=redis://h,max-blob=8m", "f"), 1) == 8 << 20
-    assert max_blob_bytes(parse_cache("type=redis,url=redis://h", "f"), 1) == 1
+    assert parse_cache("type=redis,url=redis://h,max-blob=8m", "f").sizes == {"max-blob": 8 << 20}
+    assert parse_cache("type=redis,url=redis://h", "f").sizes == {}
     with pytest.raises(UsageError, match="max-blob=much is not a valid size"):
-        max_blob_bytes(parse_cache("type=redis,url=redis://h,max-blob=much", "f"), 1)
+        _ = parse_cache("type=redis,url=redis://h,max-blob=much", "f").sizes
+
+
+def test_a_kind_of_store_is_a_file_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file here is the store of the tests; what reads options, opens and fills asks nothing but its row."""
+    module = ModuleType("shelf")
+    module.__dict__["open_store"] = lambda options: MemoryStore(room=options.sizes["room"])
+    monkeypatch.setitem(sys.modules, "tiffin.cache.shared.stores.shelf", module)
+    monkeypatch.setitem(
+        cast("dict[str, Kind]", KINDS), "shelf", Kind(open_store=in_module("shelf"), place="board", sizes=("room",))
+    )
+    spec = parse_cache("type=shelf,board=top,room=7k", "--cache-to", "wo")
+    with pytest.raises(UsageError, match='takes no "rom"'):
+        parse_cache("type=shelf,board=top,rom=7k", "--cache-to", "wo")
+    options = StoreOptions(
+        place=spec.place,
+        timeout_seconds=spec.timeout_seconds,
+        registry=lambda place: MemoryStore(),
+        trust=Trust({}),
+        options=spec.options,
+        sizes=spec.sizes,
+    )
+    store = KINDS[spec.kind].open_store(options)
+    assert isinstance(store, MemoryStore) and store.room == 7 << 10 and spec.place == "top"

@@ -14,8 +14,8 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.execute.ssh_agents import Agents
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Tmpfs
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.spec import Bind, Layers, Mount, SecretFile, Tmpfs
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.cache.store.mounts import CacheMounts
 

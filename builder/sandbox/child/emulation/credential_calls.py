@@ -232,7 +232,7 @@ class Identity:
 
     def _moved(self, tid: int, _: _Arguments) -> Answer:
         """Note another root, or namespaces that may have one: from now on paths are looked up inside it."""
-        self._caller.any_moved = True
+        self._caller.note_moved()
         old = self._processes.credentials(tid)
         self._set(tid, old, replace(old, moved=True))
         return CONTINUE

@@ -41,18 +41,36 @@ def signed(argument: int) -> int:
 class Caller:
     """What handlers know of the thread that made the call, and what they may do for it."""
 
-    def __init__(self, memory: Memory, processes: Processes, inodes: Inodes) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        processes: Processes,
+        inodes: Inodes,
+        beyond: Callable[[str], None] | None = None,
+    ) -> None:
         self.listener = -1  # where the kernel asks, once it is there
         self.memory = memory
         self.processes = processes
         self.inodes = inodes
-        self.any_moved = False  # whether a process may have another root than the supervisor
-        self.beyond: Callable[[str], None] | None = None  # ends a command that asks for what is not at hand, told what
-        self.first: Callable[[], None] | None = None  # done in the answering thread, before its next answer
+        self._any_moved = False  # whether a process may have another root than the supervisor
+        self.beyond = beyond  # ends a command that asks for what is not at hand, told what
+        self._first: Callable[[], None] | None = None  # done in the answering thread, before its next answer
         self._number = 0
         self._opened: list[int] = []  # closed when the call is answered
         program = os.stat("self/exe", dir_fd=processes.proc)
         self._own_program = program.st_dev, program.st_ino
+
+    def hear(self, listener: int) -> None:
+        """Have the descriptor where the kernel asks."""
+        self.listener = listener
+
+    def do_first(self, act: Callable[[], None]) -> None:
+        """Do something in the answering thread, before its next answer."""
+        self._first = act
+
+    def note_moved(self) -> None:
+        """Look paths up inside the root of whoever names them from now on."""
+        self._any_moved = True
 
     def path(self, tid: int, directory: int, address: int, *, flags: int = 0, follow: bool) -> bytes:
         """Return where the path at `address` leads, for the supervisor's own use."""
@@ -64,7 +82,7 @@ class Caller:
             if not flags & AT_EMPTY_PATH:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             return b"%d/cwd" % tid if directory == AT_FDCWD else b"%d/fd/%d" % (tid, directory)
-        if self.any_moved and self.processes.credentials(tid).moved:
+        if self._any_moved and self.processes.credentials(tid).moved:
             found, fd = process.located_elsewhere(tid, directory, path, follow=follow)
             self._opened.append(fd)
             return found
@@ -148,9 +166,9 @@ class Caller:
                 if self._is_over():
                     return
                 continue
-            if self.first is not None:
-                self.first()
-                self.first = None
+            if self._first is not None:
+                self._first()
+                self._first = None
             self._number, tid, _, number, _, _, *arguments = unpack(buffer)
             self._answer(handlers[number], tid, tuple(arguments))
 

@@ -25,6 +25,7 @@ from tiffin.builder.sandbox.child.emulation.inodes import Inodes, Kept
 from tiffin.builder.sandbox.child.emulation.notification import Caller, Handler
 from tiffin.builder.sandbox.child.emulation.owner_calls import Owners
 from tiffin.builder.sandbox.child.emulation.process import Memory, Processes
+from tiffin.cache.foundation.frozen import dataclass
 
 # what recording owners takes, all of it over files of the sandbox's one id
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
@@ -59,7 +60,9 @@ def channel(*, has_users: bool, opens: bool, needed: bool, nests: bool) -> Chann
         return None
     limits = idmaps.own_limits()
     return Channel(
-        limits=limits, with_owners=limits[0] == 1, has_users=has_users, opens=opens, needed=needed, nests=nests
+        Supervision(
+            limits=limits, with_owners=limits[0] == 1, has_users=has_users, opens=opens, needed=needed, nests=nests
+        )
     )
 
 
@@ -68,42 +71,36 @@ def channel_of_chroot() -> Channel:
     runs.
     """
     devices = os.open("/dev", _PLACE)
-    return Channel(
-        limits=idmaps.own_limits(),
-        with_owners=False,
-        has_users=False,
-        opens=True,
-        needed=False,
-        nests=False,
-        devices=devices,
-    )
+    return Channel(Supervision(limits=idmaps.own_limits(), with_owners=False, opens=True, devices=devices))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """What is asked about; the members as for `channel`. `limits`: the first ids that are not mapped."""
+
+    limits: tuple[int, int]
+    with_owners: bool  # all of them are emulated; else what lies beyond the limits alone is asked about
+    has_users: bool = False
+    opens: bool = False
+    needed: bool = False
+    nests: bool = False
+    devices: int | None = None  # /dev of the machine, where that of the command has none
 
 
 class Channel:
     """Between the init of a sandbox and its command, before the command is executed."""
 
-    def __init__(
-        self,
-        *,
-        limits: tuple[int, int],
-        with_owners: bool,
-        has_users: bool,
-        opens: bool,
-        needed: bool,
-        nests: bool,
-        devices: int | None = None,
-    ) -> None:
-        self._limits = limits
-        self.with_owners = with_owners
-        self._has_users = has_users
-        self._opens = opens
-        self._needed = needed
-        self._nests = nests
-        self._proc = kernel.new_filesystem("proc", [], _OF_PROC) if nests else os.open("/proc", _PLACE)
+    def __init__(self, wanted: Supervision) -> None:
+        self._wanted = wanted
+        self._proc = kernel.new_filesystem("proc", [], _OF_PROC) if wanted.nests else os.open("/proc", _PLACE)
         self._of_init, self._of_command = fd_passing.pair()
         self._caller: Caller | None = None
-        self._devices = devices  # /dev of the machine, where that of the command has none
         self._device_files: DeviceFiles | None = None
+
+    @property
+    def with_owners(self) -> bool:
+        """Whether all owners are emulated."""
+        return self._wanted.with_owners
 
     def enter(self) -> None:
         """Put this process, the command, under the filter and wait until somebody answers; not where it is refused."""
@@ -111,14 +108,14 @@ class Channel:
         places = [os.open(path, _PLACE) for path in ("/", "/proc")]  # as yet nobody has to be asked
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # so that its memory can be read; the launcher took that from all
         try:
-            if self._devices is not None:  # root of a pod has no CAP_SYS_ADMIN, which a filter takes else
+            if self._wanted.devices is not None:  # root of a pod has no CAP_SYS_ADMIN, which a filter takes else
                 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
             listener = _listen(self._filter())
         except OSError:  # what that means was told when the tier was chosen
             self._of_command.send(_REFUSED)
-            if self._needed:
+            if self._wanted.needed:
                 raise
-            if self._devices is not None:
+            if self._wanted.devices is not None:
                 os.write(2, UNANSWERED)
             return
         fd_passing.send(self._of_command, _READY, [listener, *places])
@@ -132,8 +129,8 @@ class Channel:
         if not syscalls.NATIVE:
             raise OSError(errno.ENOSYS, f"system calls of {os.uname().machine} are not known")
         if self.with_owners:
-            return filter.owner_filter(looks=self._has_users, opens=self._opens)
-        return filter.boundary_filter(self._limits, opens=self._opens)
+            return filter.owner_filter(looks=self._wanted.has_users, opens=self._wanted.opens)
+        return filter.boundary_filter(self._wanted.limits, opens=self._wanted.opens)
 
     def serve(
         self, command: int, fail: Fail, beyond: Fail | None, kept: Kept | None, holder: fd_passing.Socket
@@ -146,21 +143,21 @@ class Channel:
         """
         self._of_command.close()
         processes = Processes(Credentials(), self._proc)
-        caller = Caller(Memory(), processes, Inodes())
-        caller.beyond = beyond
+        caller = Caller(Memory(), processes, Inodes(), beyond)
         by_name = self._handlers(caller)  # while the command makes its root and installs the filter
         data, descriptors = fd_passing.receive(self._of_init, 1, 3)
         if data != _READY:
             return
-        caller.listener, root, shown = descriptors
-        fd_passing.send(holder, _READY, [caller.listener])
+        listener, root, shown = descriptors
+        caller.hear(listener)
+        fd_passing.send(holder, _READY, [listener])
         # pivot_root(2) took this process along where it shared a root with the command, and chroot may be forbidden
         if not os.path.samestat(os.stat("/"), os.fstat(root)):
             os.fchdir(root)
             os.chroot(".")
         os.close(root)
-        if self._devices is None:
-            processes.show(shown, is_other=self._nests)
+        if self._wanted.devices is None:
+            processes.show(shown, is_other=self._wanted.nests)
         else:
             os.close(shown)  # only files of it
         os.fchdir(processes.proc)
@@ -170,8 +167,8 @@ class Channel:
         if self.with_owners:
             processes.set_credentials(command, processes.initial)
         self._caller = caller
-        if self._devices is not None:
-            self._device_files = DeviceFiles(caller, self._devices)
+        if self._wanted.devices is not None:
+            self._device_files = DeviceFiles(caller, self._wanted.devices)
             by_name |= self._device_files.handlers
         handlers = {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
         _thread.start_new_thread(_answer, (caller, handlers, fail))
@@ -181,7 +178,7 @@ class Channel:
     def settle(self, keep: frozenset[str]) -> None:
         """Drop, in init, the capabilities that are not in `keep`: the command is executed by now."""
         if self._caller is not None and self.with_owners:
-            self._caller.first = lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES)
+            self._caller.do_first(lambda: kernel.set_capabilities(keep | NEEDED_CAPABILITIES))
 
     @property
     def null_was_written(self) -> bool:
@@ -192,8 +189,8 @@ class Channel:
         """Return what answers each system call, by name."""
         if self.with_owners:
             by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
-            return enforced(caller, by_name, filter.asked(looks=self._has_users))
-        return Devices(caller).handlers | Bounds(caller, self._limits).handlers
+            return enforced(caller, by_name, filter.asked(looks=self._wanted.has_users))
+        return Devices(caller).handlers | Bounds(caller, self._wanted.limits).handlers
 
 
 def why_not() -> str:

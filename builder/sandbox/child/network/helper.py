@@ -18,12 +18,11 @@ from collections.abc import Callable
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.network import portproxy
 from tiffin.builder.sandbox.child.network.name_files import PASTA_FORWARDER
+from tiffin.builder.sandbox.child.spec import Connection, Port, SandboxSpec
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
-
-    _Spec = dict[str, Any]  # the decoded JSON of a SandboxSpec
 
 MTU = "65520"
 API_SOCKET = "slirp4netns.sock"
@@ -56,9 +55,10 @@ class Connector:
             os.waitpid(self._pid, 0)
 
 
-def start(spec: _Spec) -> Connector | None:
+def start(spec: SandboxSpec) -> Connector | None:
     """Fork the helper, where the spec asks for one."""
-    if not spec["connector"]:
+    connector = spec.connector
+    if connector is None:
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     runner = os.getpid()
@@ -67,7 +67,7 @@ def start(spec: _Spec) -> Connector | None:
         try:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == runner:
-                _help(spec, theirs)
+                _help(connector, spec.scratch_dir, theirs)
         except OSError as exc:
             with contextlib.suppress(OSError):
                 theirs.send((exc.strerror or str(exc)).encode())
@@ -77,14 +77,11 @@ def start(spec: _Spec) -> Connector | None:
     return Connector(pid, ours)
 
 
-def _help(spec: _Spec, line: socket.socket) -> None:
+def _help(connector: Connection, scratch: str, line: socket.socket) -> None:
     _close_others(line.fileno())
-    connector = spec["connector"]
-    if connector["name"] == "proxy":
+    if connector.name == "proxy":
         listeners = [
-            (sock, port["container"])
-            for port in connector["ports"]
-            for sock in portproxy.listen(port["address"], port["host"])
+            (sock, port.container) for port in connector.ports for sock in portproxy.listen(port.address, port.host)
         ]
         network = _network(line)
         if network >= 0:
@@ -96,14 +93,14 @@ def _help(spec: _Spec, line: socket.socket) -> None:
     network = _network(line)
     if network < 0:
         return
-    start_tool = _pasta if connector["name"] == "pasta" else _slirp
+    start_tool = _pasta if connector.name == "pasta" else _slirp
     with contextlib.suppress(OSError):
         kernel.unshare(kernel.CLONE_NEWPID)
     keeper = os.fork()
     if keeper == 0:
         try:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            _keep(start_tool, spec, line, network)
+            _keep(start_tool, connector, scratch, line, network)
         except OSError as exc:
             with contextlib.suppress(OSError):
                 line.send((exc.strerror or str(exc)).encode())
@@ -121,23 +118,29 @@ def _network(line: socket.socket) -> int:
     return fds[0] if fds else -1
 
 
-def _keep(start_tool: Callable[[_Spec, str], None], spec: _Spec, line: socket.socket, network: int) -> None:
+def _keep(
+    start_tool: Callable[[Connection, str], None],
+    connector: Connection,
+    scratch: str,
+    line: socket.socket,
+    network: int,
+) -> None:
     """Act as process 1 of the tool's namespace: start it, say so, reap. The tool finds the network through us."""
     kernel.set_capabilities(frozenset())  # the tool has them from its start; ours must be no more than it keeps
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    os.chdir(spec["scratch_dir"])
+    os.chdir(scratch)
     errors, writer = os.pipe2(0)
     os.dup2(writer, 2)
     os.close(writer)
     try:
-        start_tool(spec["connector"], f"/proc/{os.readlink('/proc/self')}/fd/{network}")
+        start_tool(connector, f"/proc/{os.readlink('/proc/self')}/fd/{network}")
     except OSError as exc:
         os.set_blocking(errors, False)
         text = b""
         with contextlib.suppress(BlockingIOError):
             text = os.read(errors, MAX_MESSAGE_BYTES)
         last = text.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise OSError(0, f"{spec['connector']['name']}: {last or exc.strerror}") from exc
+        raise OSError(0, f"{connector.name}: {last or exc.strerror}") from exc
     line.send(b"ready")
     while True:
         try:
@@ -151,10 +154,10 @@ def _spawn(argv: list[str], **more: Any) -> int:
     return os.posix_spawn(argv[0], argv, {}, setsigdef=signal.valid_signals() - UNCATCHABLE, setsigmask=(), **more)
 
 
-def _pasta(connector: _Spec, network: str) -> None:
+def _pasta(connector: Connection, network: str) -> None:
     """Start pasta, which goes to the background when it is ready."""
     argv = [
-        connector["path"],
+        connector.path,
         "--config-net",
         "--quiet",
         "--netns",
@@ -166,10 +169,10 @@ def _pasta(connector: _Spec, network: str) -> None:
     ]
     argv += ["--dns-forward", PASTA_FORWARDER]
     for flag, protocol in (("-t", "tcp"), ("-u", "udp")):
-        ports = [port for port in connector["ports"] if port["protocol"] == protocol]
+        ports = [port for port in connector.ports if port.protocol == protocol]
         for port in ports:
-            address = f"{port['address']}/" if port["address"] else ""
-            argv += [flag, f"{address}{port['host']}:{port['container']}"]
+            address = f"{port.address}/" if port.address else ""
+            argv += [flag, f"{address}{port.host}:{port.container}"]
         if not ports:
             argv += [flag, "none"]
     argv += ["-T", "none", "-U", "none"]
@@ -178,11 +181,11 @@ def _pasta(connector: _Spec, network: str) -> None:
         raise OSError(0, "it failed")
 
 
-def _slirp(connector: _Spec, network: str) -> None:
+def _slirp(connector: Connection, network: str) -> None:
     """Start slirp4netns, which says on a descriptor when it is ready, and takes ports on a socket."""
     reader, writer = os.pipe2(0)
     os.set_inheritable(reader, False)
-    argv = [connector["path"], "--configure", f"--mtu={MTU}", "--disable-host-loopback", f"--ready-fd={writer}"]
+    argv = [connector.path, "--configure", f"--mtu={MTU}", "--disable-host-loopback", f"--ready-fd={writer}"]
     argv += ["--api-socket", API_SOCKET, "--netns-type=path", network, "tap0"]
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     _spawn(argv, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)])
@@ -191,14 +194,14 @@ def _slirp(connector: _Spec, network: str) -> None:
     os.close(reader)
     if not ready:
         raise OSError(0, "it failed")
-    for port in connector["ports"]:
+    for port in connector.ports:
         _forward(port)
 
 
-def _forward(port: _Spec) -> None:
-    arguments = {"proto": port["protocol"], "host_port": port["host"], "guest_port": port["container"]}
-    if port["address"]:
-        arguments["host_addr"] = port["address"]
+def _forward(port: Port) -> None:
+    arguments = {"proto": port.protocol, "host_port": port.host, "guest_port": port.container}
+    if port.address:
+        arguments["host_addr"] = port.address
     deadline = time.monotonic() + READY_SECONDS
     while True:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as api:

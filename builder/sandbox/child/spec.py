@@ -1,11 +1,17 @@
-"""What a sandbox is, as values; JSON carries them to the process that makes it (tiffin.builder.sandbox.child.enter)."""
+"""What a sandbox is, and how it ended, as values; JSON carries them to and from the process that makes it.
+
+Both sides read the same classes, so that a checker of types knows every member that crosses the fork.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # Docker's fourteen
 DEFAULT_CAPABILITIES = (
@@ -14,6 +20,7 @@ DEFAULT_CAPABILITIES = (
 )  # fmt: skip
 DEFAULT_SHM_BYTES = 64 << 20  # Docker's
 DEFAULT_TMPFS_MODE = 0o1777
+ANY = "0.0.0.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,12 @@ class SecretFile:
 
 
 Mount = Bind | Tmpfs | Layers | SecretFile
+KINDS: dict[str, type[Bind] | type[Tmpfs] | type[Layers] | type[SecretFile]] = {
+    "bind": Bind,
+    "tmpfs": Tmpfs,
+    "layers": Layers,
+    "secret": SecretFile,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +88,29 @@ class Stub:
 
     path: str
     is_directory: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """`container` is reachable at `host` of `address` ("" for every one of this machine); host 0 is any free one."""
+
+    container: int
+    host: int = 0
+    address: str = ""
+    protocol: str = "tcp"
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address or ANY
+        return f"{address}:{self.host}->{self.container}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """What connects a network: pasta, slirp4netns or our proxy, its path, and what is published through it."""
+
+    name: str
+    path: str
+    ports: tuple[Port, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +147,7 @@ class SandboxSpec:
     has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
-    connector: Mapping[str, object] | None = None  # of tiffin.builder.sandbox.child.network.helper: name, path, ports
+    connector: Connection | None = None
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""
@@ -131,5 +167,50 @@ class SandboxSpec:
     cpu_count: int = 0  # how many the command may use; 0 is all
 
     def encode(self) -> bytes:
-        """Encode as JSON, surrogates kept."""
+        """Return it as JSON, surrogates kept."""
         return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> SandboxSpec:
+        """Return what `encode` was called on."""
+        members = _tuples(json.loads(data))
+        members["mounts"] = tuple(KINDS[item["kind"]](**_tuples(item)) for item in members["mounts"])
+        members["stubs"] = tuple(Stub(**item) for item in members["stubs"])
+        if members["connector"]:
+            ports = tuple(Port(**item) for item in members["connector"]["ports"])
+            members["connector"] = Connection(**{**members["connector"], "ports": ports})
+        return cls(**members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a sandbox ended. `status` is the command's, negative for a signal; None where there is another reason.
+
+    `error`: what could not be done, with `reason` and `errno`. `message`: why the command could not begin.
+    `beyond`: what it asked for that only another sandbox has.
+    """
+
+    status: int | None = None
+    message: str = ""
+    error: str = ""
+    reason: str = ""
+    errno: int = 0
+    beyond: str = ""
+
+    def encode(self) -> bytes:
+        """Return it as JSON, on one line."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Outcome:
+        """Return what `encode` was called on."""
+        return cls(**json.loads(data))
+
+
+def _tuples(members: dict[str, Any]) -> dict[str, Any]:
+    """Return members as JSON has them with tuples, as the values have them."""
+    return {name: _frozen(value) for name, value in members.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
