@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import posixpath
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -197,7 +198,7 @@ class _Tar:
                     self._members[item[0].path] = item[0]
 
     def has(self, path: str) -> bool:
-        return path in self._members
+        return _within("", path) in self._members
 
     def read(self, path: str) -> bytes:
         with self.open(path) as stream:
@@ -217,17 +218,12 @@ class _Tar:
 
     def _resolve(self, path: str) -> Entry | None:
         """Follow a link: docker before 25 writes a layer once and links to it. Only links to members count."""
-        member = self._members.get(path)
-        for _ in range(MAX_MEMBER_LINKS):
+        path = _within("", path)
+        for _ in range(MAX_MEMBER_LINKS + 1):
+            member = self._members.get(path)
             if member is None or member.kind not in ("symlink", "hardlink"):
                 return member
-            target = member.link
-            if member.kind == "symlink":
-                parts = path.split("/")[:-1]
-                for part in target.split("/"):
-                    parts = parts[:-1] if part == ".." else [*parts, part]
-                target = "/".join(parts)
-            path, member = target, self._members.get(target)
+            path = _within(posixpath.dirname(path) if member.kind == "symlink" else "", member.link)
         return None
 
 
@@ -256,6 +252,11 @@ class _Folder:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise ImageError(f"{path} in {self._root} is not a file", remedy="give a whole OCI layout")
             yield stream
+
+
+def _within(directory: str, path: str) -> str:
+    """Return what a name means in a directory of an archive, as its members are called."""
+    return posixpath.normpath(posixpath.join("/", directory, path)).lstrip("/")
 
 
 def _open(path: Path) -> object:

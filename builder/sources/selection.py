@@ -191,6 +191,13 @@ def _not_found(tree: SourceTree, pattern: str, path: str, span: Span) -> BuildEr
     parent, _, name = path.rpartition("/")
     directory = tree.resolve(parent or ROOT)
     known = tree.lookup(directory) if directory != ROOT else _root_entry()
+    itself = tree.lookup(f"{directory}/{name}" if directory != ROOT else name)
+    if itself is not None and itself.kind == "symlink":
+        return BuildError(
+            f'"{pattern}" not found: it is a link to "{itself.link}", which is not in the source',
+            span=span,
+            remedy="bring there what it leads to: no link leads out of a source",
+        )
     near = ""
     if known is not None and known.kind == "dir":
         near = did_you_mean(name, [child.path.rsplit("/", 1)[-1] for child in tree.children(directory)])

@@ -220,6 +220,65 @@ def test_an_archive_that_is_not_what_its_digests_say_is_refused(bench: Bench, st
     assert store.images() == ()
 
 
+def docker_archive(names: list[str], members: dict[str, bytes | str]) -> bytes:
+    """What docker save writes; a text as member is where a link leads."""
+    document = {
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [str(DIFF_ID)] * len(names)},
+    }
+    manifest = [{"Config": "c.json", "RepoTags": ["linked:1"], "Layers": names}]
+    files = {"c.json": json.dumps(document).encode(), "manifest.json": json.dumps(manifest).encode(), **members}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                member.type, member.linkname = tarfile.SYMTYPE, data
+            else:
+                member.size = len(data)
+            archive.addfile(member, io.BytesIO(data) if isinstance(data, bytes) else None)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("names", "members"),
+    [
+        (["./a.tar"], {"a.tar": TAR}),
+        (["a.tar"], {"./a.tar": TAR}),
+        (["x//../a.tar"], {"a.tar": TAR}),
+        (["/a.tar", "a.tar"], {"a.tar": TAR}),
+        (["x/layer.tar"], {"x/layer.tar": "../a.tar", "a.tar": TAR}),
+        (["x/layer.tar"], {"x/layer.tar": "/a.tar", "a.tar": TAR}),
+        (["x/layer.tar"], {"x/layer.tar": "./../y/./l", "y/l": "../a.tar", "a.tar": TAR}),
+        (["x/layer.tar"], {"x/layer.tar": "../../../a.tar", "a.tar": TAR}),
+    ],
+)
+def test_layers_of_an_archive_are_found_by_any_name(
+    bench: Bench, store: ImageStore, names: list[str], members: dict[str, bytes | str]
+) -> None:
+    """As in a directory that it was unpacked into: docker and skopeo write links, scripts `./`."""
+    (image,) = loaded(bench, store, docker_archive(names, members))
+    assert [str(name) for name in image.names] == ["docker.io/library/linked:1"] and bench.blobs.has(DIFF_ID)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"x/layer.tar": ".a.tar", "a.tar": TAR},
+        {"x/layer.tar": "../y", "y": "x/layer.tar"},
+        {"x/layer.tar": "../../../../etc/passwd"},
+        {"x": "y"},
+    ],
+)
+def test_links_of_an_archive_that_lead_to_no_member_are_refused(
+    bench: Bench, store: ImageStore, members: dict[str, bytes | str]
+) -> None:
+    with pytest.raises(ImageError, match=r"x/layer.tar is missing from the archive"):
+        loaded(bench, store, docker_archive(["x/layer.tar"], members))
+    assert store.images() == ()
+
+
 def test_names_move_and_images_are_found_by_them_and_by_ids(bench: Bench, store: ImageStore) -> None:
     data = io.BytesIO()
     save([saved(bench, "one:1")], bench.blobs, data)

@@ -107,6 +107,9 @@ def tree(tmp_path: Path) -> DirectoryTree:
     (root / "link").symlink_to("a/b")
     (root / "out").symlink_to("../../../../../etc")
     (root / "loop").symlink_to("loop")
+    (root / "gone").symlink_to("nowhere")
+    (root / "z").mkdir()
+    (root / "z/gone").symlink_to("/no/where")
     os.link(root / "a/d.txt", root / "a/hard")
     table = Table(StateDir.open(tmp_path / "state"), print)
     rules = IgnoreRules.parse("*.log\n!keep.log\n", ".dockerignore")
@@ -143,6 +146,9 @@ def test_select(tree: DirectoryTree, pattern: str, paths: list[str]) -> None:
         ("e.log", ".dockerignore excludes it"),
         ("a/d.tx", 'did you mean "d.txt"'),
         ("out/passwd", "not found"),
+        ("gone", 'it is a link to "nowhere"'),
+        ("/z/gone/", 'it is a link to "/no/where"'),
+        ("z/gone/*.x", 'it is a link to "/no/where"'),
     ],
 )
 def test_select_refuses(tree: DirectoryTree, pattern: str, reason: str) -> None:
