@@ -6,38 +6,40 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.inputs.build_request import (
+    build_arguments,
+    check_options,
+    request_of,
+    signer_for,
+    source_access,
+)
 from tiffin.builder.api.session import Session
-from tiffin.builder.delivery.output_spec import NEEDS_BLOBS
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
 from tiffin.builder.errors import MissingBlobError, UsageError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import size_text
-from tiffin.builder.settings.access import peer_names
-from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.api.inputs.base_images import BaseImageResolver
+    from tiffin.builder.api.inputs.context import BuildContext, NamedContexts
     from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
-    from tiffin.builder.layer.compression.codecs import Compression
-    from tiffin.builder.plan.plan_options import NamedContext, PlanOptions
     from tiffin.builder.sharing.caches import SharedCaches
     from tiffin.builder.sharing.mounts import SharedMounts
     from tiffin.builder.solver.build import Built, Request, Services
     from tiffin.builder.solver.explain import Explainer
-    from tiffin.builder.sources.remote_sources import Access, RemoteSources
+    from tiffin.builder.sources.context import Contexts
+    from tiffin.builder.sources.remote_sources import RemoteSources
     from tiffin.cache.backend import StepCache
-    from tiffin.cache.shared.signing import RecordSigner
 
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
@@ -49,18 +51,6 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
     """
     with prepared(options, session, sink) as prepared_build:
         return _build_again(prepared_build)
-
-
-def _check_options(options: BuildOptions) -> None:
-    """Raise UsageError for options that contradict each other."""
-    if options.annotations.need_index() and len(options.platforms) < 2:
-        raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
-    for spec in options.outputs:
-        if spec.push and not (options.names or spec.names):
-            raise UsageError("pushing needs a name", remedy="add -t NAME")
-    _compression(options)
-    _epoch(options)
-    peer_names(os.environ, options.cache_peers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,84 +71,92 @@ class PreparedBuild:
 @contextlib.contextmanager
 def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: bool = False) -> Iterator[PreparedBuild]:
     """Open the contexts, the caches and the stores of a build; they are closed at the end. Raises TiffinError."""
-    _check_options(options)
-    from tiffin.builder.api.inputs.context import ContextOpener
-    from tiffin.builder.dockerfile.parser import parse
-    from tiffin.builder.solver.build import Request, Services
+    check_options(options)
     from tiffin.builder.sources.context import Contexts
 
     remote = cache(lambda: session.remote(sink, options.registry, options.cache_peers))
     layers = session.layers(remote)
     platforms = options.platforms or (Platform.local(),)
+    build_args = build_arguments(options)
     with contextlib.ExitStack() as stack:
-
-        def open_sources() -> RemoteSources:
-            from tiffin.builder.sources.remote_sources import RemoteSources
-
-            return stack.enter_context(
-                RemoteSources(session.state, session.table, session.blobs, _source_access(options))
-            )
-
-        build_args = {**_configured_proxy_args(os.environ), **options.build_args}
-        opener = ContextOpener(
-            open_sources,
-            lambda: stack.enter_context(session.state.scratch("context")),
-            keep_git_dir=is_on(build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
-        )
-        main = opener.open(options.context, options.file, options.dockerfile)
-        named = opener.named(options.contexts)
+        open_sources, main, named = _open_contexts(options, session, build_args, stack)
         shared = _open_shared(options, session, sink, layers, remote)
         mounts = _open_mounts(options, session, sink, layers, shared)
-        services = Services(
-            state=session.state,
-            blobs=session.blobs,
-            layers=layers,
-            cache=Tiered([_local_cache(session, layers), *(shared.tiers if shared else ())]),
-            observers=(shared,) if shared else (),
-            keep=session.table.set,
-            explainer=(lambda: _explainer(session, shared)) if options.explain or explains else None,
-            contexts=Contexts(
-                main.root,
-                named.roots,
-                dockerfile=main.beside,
-                table=session.table,
-                remote=open_sources,
-                ignores=main.ignores,
-                state=session.state.root,
-                warn=lambda text: sink.emit(WarningMessage(message=text)),
-            ),
-            sink=sink,
-            resolve_image=_base_images(options, session, sink, remote).resolve,
-            enter=lambda: session.enter(layers, options.isolation or None),
-            launch=session.launch,
-            secrets=options.secrets,
-            fill_cache=mounts.fill if mounts else lambda mount_id, path: False,
-            agents=_agents(options.ssh) if options.ssh else None,
+        contexts = Contexts(
+            main.root,
+            named.roots,
+            dockerfile=main.beside,
+            table=session.table,
+            remote=open_sources,
+            ignores=main.ignores,
+            state=session.state.root,
+            warn=lambda text: sink.emit(WarningMessage(message=text)),
         )
-        request = Request(
-            dockerfile=parse(main.dockerfile, main.name, keep_faults=True),
-            plan_options=_plan_options(options, platforms[0], build_args, named.contexts),
-            compression=_compression(options),
-            epoch=_epoch(options),
-            rewrites_times=all(spec.rewrites_times is not False for spec in options.outputs),
-            docker_types=any(not spec.oci_types for spec in options.outputs),
-            use_cache=options.use_cache,
-            uncached_stages=options.uncached_stages,
-            layering=options.layering,
-            shares=shared.modes if shared else frozenset(),
-            inline=_inline(options, build_args),
-        )
+        shares = shared.modes if shared else frozenset()
         yield PreparedBuild(
             options=options,
             platforms=platforms,
-            request=request,
-            services=services,
+            request=request_of(options, main, platforms[0], build_args, named.contexts, shares),
+            services=_services(options, session, sink, layers, remote, contexts, shared, mounts, explains=explains),
             source=main.dockerfile,
             session=session,
             remote=remote,
             shared=shared,
             mounts=mounts,
         )
+
+
+def _open_contexts(
+    options: BuildOptions, session: Session, build_args: Mapping[str, str], stack: contextlib.ExitStack
+) -> tuple[Callable[[], RemoteSources], BuildContext, NamedContexts]:
+    """Open the context and the named ones; return them after what opens sources elsewhere, when one is needed."""
+    from tiffin.builder.api.inputs.context import ContextOpener
+
+    def open_sources() -> RemoteSources:
+        from tiffin.builder.sources.remote_sources import RemoteSources
+
+        return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, source_access(options)))
+
+    opener = ContextOpener(
+        open_sources,
+        lambda: stack.enter_context(session.state.scratch("context")),
+        keep_git_dir=is_on(build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
+    )
+    main = opener.open(options.context, options.file, options.dockerfile)
+    return open_sources, main, opener.named(options.contexts)
+
+
+def _services(
+    options: BuildOptions,
+    session: Session,
+    sink: Sink,
+    layers: LayerStore,
+    remote: Callable[[], Remote],
+    contexts: Contexts,
+    shared: SharedCaches | None,
+    mounts: SharedMounts | None,
+    *,
+    explains: bool,
+) -> Services:
+    from tiffin.builder.solver.build import Services
+
+    return Services(
+        state=session.state,
+        blobs=session.blobs,
+        layers=layers,
+        cache=Tiered([_local_cache(session, layers), *(shared.tiers if shared else ())]),
+        observers=(shared,) if shared else (),
+        keep=session.table.set,
+        explainer=(lambda: _explainer(session, shared)) if options.explain or explains else None,
+        contexts=contexts,
+        sink=sink,
+        resolve_image=_base_images(options, session, sink, remote).resolve,
+        enter=lambda: session.enter(layers, options.isolation or None),
+        launch=session.launch,
+        secrets=options.secrets,
+        fill_cache=mounts.fill if mounts else lambda mount_id, path: False,
+        agents=_agents(options.ssh) if options.ssh else None,
+    )
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -277,7 +275,7 @@ def _open_shared(
         layers=layers,
         remote=remote,
         sink=sink,
-        signer=_signer(options),
+        signer=signer_for(options),
         trust=Trust(os.environ, cert_file=options.registry.cert),
     )
 
@@ -297,20 +295,6 @@ def _open_mounts(
     )
 
 
-def _signer(options: BuildOptions) -> RecordSigner:
-    from tiffin.cache.shared.signing import signer_of
-
-    return signer_of(options.sign_key)
-
-
-def _inline(options: BuildOptions, build_args: Mapping[str, str]) -> Callable[..., str] | None:
-    from tiffin.builder.sharing.inline import BUILD_ARGUMENT, inline_with
-
-    if not options.inline_cache and not is_on(build_args, BUILD_ARGUMENT):
-        return None
-    return inline_with(_signer(options))
-
-
 # -- what options mean -------------------------------------------------------------------------------------------------
 
 
@@ -325,82 +309,6 @@ def _base_images(
         return pull_after(os.environ)
 
     return BaseImageResolver(session, remote, sink, policy=options.pull, renew_seconds=renew_seconds)
-
-
-def _plan_options(
-    options: BuildOptions, platform: Platform, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]
-) -> PlanOptions:
-    from tiffin.builder.instructions.ops import RunDefaults
-    from tiffin.builder.plan.plan_options import PlanOptions
-
-    return PlanOptions(
-        platform=platform,
-        build_args=build_args,
-        target=options.target,
-        labels=options.labels,
-        contexts=contexts,
-        run_defaults=RunDefaults(
-            network=options.network,
-            hosts=options.hosts,
-            shm_bytes=options.shm_bytes,
-            ulimits=options.ulimits,
-            hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
-            seccomp=options.seccomp,
-            no_new_privs=options.no_new_privs,
-            unmasked=options.unmasked,
-        ),
-        allowed=options.allowed,
-    )
-
-
-def _epoch(options: BuildOptions) -> int | None:
-    """Return the time of everything made: from the output, the options, or SOURCE_DATE_EPOCH; the Dockerfile may have
-    one.
-    """
-    given = {spec.epoch for spec in options.outputs if spec.epoch is not None}
-    if len(given) > 1:
-        raise UsageError("the outputs want different times", remedy="use one source-date-epoch for all")
-    if given:
-        return epoch(given.pop())
-    return options.epoch if options.epoch is not None else epoch(options.build_args.get(EPOCH, ""))
-
-
-def _compression(options: BuildOptions) -> Compression | None:
-    specs = [spec for spec in options.outputs if spec.kind in NEEDS_BLOBS]
-    if not specs:
-        return None
-    if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
-        raise UsageError("the outputs want different compressions", remedy="use one for all")
-    from tiffin.builder.layer.compression.codecs import Compression
-
-    return Compression(kind=specs[0].compression, level=specs[0].compression_level)
-
-
-def _source_access(options: BuildOptions) -> Access:
-    """Return how ADD and contexts reach servers."""
-    from tiffin.builder.settings.registries import read_registry_options
-    from tiffin.builder.sources.remote_sources import Access
-
-    reached = read_registry_options(os.environ, replace(options.registry, insecure=(), mirrors=()))
-    return Access(
-        secrets=options.secrets,
-        trust=reached.trust,
-        proxies=reached.proxies,
-        private=reached.private_registries,
-        user_agent=reached.user_agent,
-        agent=os.environ.get("SSH_AUTH_SOCK", "") if "default" in options.ssh else "",
-    )
-
-
-def _configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
-    folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
-    if not Path(folder, "config.json").exists():  # most have none, and what reads it takes time to load
-        return {}
-    from tiffin.builder.registry.proxies import configured_proxies, read_docker_config
-
-    found = configured_proxies(read_docker_config(environ))
-    return {name: value for key, value in found.items() for name in (key, key.upper())}
 
 
 def _agents(texts: Sequence[str]) -> Agents:

@@ -15,7 +15,7 @@ from tiffin.builder.errors import CanceledError, RunError, Span
 from tiffin.builder.events import Sink, StepOutput
 from tiffin.builder.execute.emulation import Emulation, Emulator
 from tiffin.builder.execute.run_mounts import PreparedMounts
-from tiffin.builder.image.users import resolve_user
+from tiffin.builder.image.users import User, resolve_user
 from tiffin.builder.instructions.ops import RunOp
 from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
@@ -141,15 +141,6 @@ def _spec(
     op = request.op
     around = op.run_defaults
     user = resolve_user(op.user, root.read_file, span=request.span)
-    env = [*op.proxies, *op.env, *mounted.env]
-    if not any(item.startswith("HOME=") for item in env):
-        env.append(f"HOME={user.home}")
-    mounts = list(mounted.mounts)
-    if op.script:
-        script = request.scratch / "script"
-        script.write_bytes(op.script.data)
-        script.chmod(0o755)
-        mounts.append(Bind(host_path=os.fspath(script), path=f"{SCRIPT_DIRECTORY}/{op.script.name}", read_only=True))
     hostname = around.hostname or HOSTNAME
     places = [Stub(path=root.resolve(path), is_directory=False) for path in ("etc/hosts", "etc/resolv.conf")]
     capabilities = isolation.tier.allowed(CAPABILITIES if op.insecure else DEFAULT_CAPABILITIES)
@@ -169,7 +160,7 @@ def _spec(
         own_pids=isolation.own_pids,
         volatile=True,
         argv=op.argv,
-        env=tuple(env),
+        env=_environment(op, mounted, user),
         cwd=op.cwd,
         uid=user.uid,
         gid=user.gid,
@@ -177,7 +168,7 @@ def _spec(
         has_users=expects_users(user.uid, capabilities, _texts(op)),
         hostname=hostname,
         network=op.network,
-        mounts=tuple(mounts),
+        mounts=(*mounted.mounts, *_script(request)),
         hosts=hosts_file(hostname, around.hosts),
         resolv_conf=host_resolv_conf(network=op.network),
         shm_size_bytes=around.shm_bytes or DEFAULT_SHM_BYTES,
@@ -189,6 +180,22 @@ def _spec(
         landlock_scoped=not op.insecure,
         ulimits=around.ulimits,
     )
+
+
+def _environment(op: RunOp, mounted: PreparedMounts, user: User) -> tuple[str, ...]:
+    env = (*op.proxies, *op.env, *mounted.env)
+    return env if any(item.startswith("HOME=") for item in env) else (*env, f"HOME={user.home}")
+
+
+def _script(request: RunRequest) -> tuple[Bind, ...]:
+    """Write the script of a heredoc, where there is one; return what shows it."""
+    script = request.op.script
+    if not script:
+        return ()
+    file = request.scratch / "script"
+    file.write_bytes(script.data)
+    file.chmod(0o755)
+    return (Bind(host_path=os.fspath(file), path=f"{SCRIPT_DIRECTORY}/{script.name}", read_only=True),)
 
 
 def _texts(op: RunOp) -> tuple[str, ...]:

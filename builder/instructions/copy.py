@@ -19,6 +19,34 @@ _SYMBOLIC = re.compile(
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+def _words(node: Instruction) -> tuple[str, ...]:
+    """Return the sources and the destination. Raises DockerfileError."""
+    words = node.json if node.json is not None else tuple(node.value.split())
+    if len(words) < 2:
+        raise DockerfileError(
+            f"{node.keyword} requires at least two arguments, but {len(words)} given; "
+            "the destination could not be determined",
+            span=node.span,
+            remedy=f"write {node.keyword} SOURCE… DESTINATION",
+        )
+    if node.heredocs:
+        if words[-1].lstrip("0123456789").startswith("<<"):
+            raise DockerfileError(
+                f"{node.keyword} cannot accept a heredoc as a destination",
+                span=node.span,
+                remedy="name the destination last",
+            )
+        words = tuple(node.value_without_heredocs.split())
+    for heredoc in node.heredocs:
+        if "/" in heredoc.name:
+            raise DockerfileError(
+                f'a heredoc makes a file of its name, and "{heredoc.name}" has a slash',
+                span=node.span,
+                remedy="write the directory into the destination",
+            )
+    return words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
     """COPY and ADD `[flags] source… destination`; ADD also fetches, and unpacks archives."""
@@ -47,29 +75,7 @@ class Copy:
             lists=("exclude",),
             switches=("link", "keep-git-dir", "unpack") if is_add else ("link", "parents"),
         )
-        words = node.json if node.json is not None else tuple(node.value.split())
-        if len(words) < 2:
-            raise DockerfileError(
-                f"{node.keyword} requires at least two arguments, but {len(words)} given; "
-                "the destination could not be determined",
-                span=node.span,
-                remedy=f"write {node.keyword} SOURCE… DESTINATION",
-            )
-        if node.heredocs:
-            if words[-1].lstrip("0123456789").startswith("<<"):
-                raise DockerfileError(
-                    f"{node.keyword} cannot accept a heredoc as a destination",
-                    span=node.span,
-                    remedy="name the destination last",
-                )
-            words = tuple(node.value_without_heredocs.split())
-        for heredoc in node.heredocs:
-            if "/" in heredoc.name:
-                raise DockerfileError(
-                    f'a heredoc makes a file of its name, and "{heredoc.name}" has a slash',
-                    span=node.span,
-                    remedy="write the directory into the destination",
-                )
+        words = _words(node)
         return cls(
             keyword=node.keyword,
             words=words,

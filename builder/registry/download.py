@@ -62,11 +62,7 @@ def download(
     """
     import requests
 
-    sent = {"User-Agent": user_agent, "Accept-Encoding": "identity", **(headers or {})}
-    if known is not None and known.etag:
-        sent["If-None-Match"] = known.etag
-    elif known is not None and known.modified:
-        sent["If-Modified-Since"] = known.modified
+    sent = {"User-Agent": user_agent, "Accept-Encoding": "identity", **(headers or {}), **_conditions(known)}
     for number in range(1, MAX_TRIES + 1):
         try:
             with (
@@ -92,6 +88,13 @@ def download(
             sink.truncate()
             time.sleep(BACK_OFF_SECONDS * number)
     raise AssertionError("unreachable")
+
+
+def _conditions(known: Fetched | None) -> dict[str, str]:
+    """Return the headers that ask for what is not known yet."""
+    if known is not None and known.etag:
+        return {"If-None-Match": known.etag}
+    return {"If-Modified-Since": known.modified} if known is not None and known.modified else {}
 
 
 def shown(url: str) -> str:

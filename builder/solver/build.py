@@ -40,6 +40,7 @@ from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
+    from tiffin.builder.execute.run_mounts import MountPreparer
     from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
@@ -205,8 +206,6 @@ class _Listings(StepObserver):
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
     from tiffin.builder.execute.executor import StepContext, StepExecutor
-    from tiffin.builder.execute.run_mounts import MountPreparer
-    from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.sandbox.tiers.none import NO_ISOLATION
 
     with ExitStack() as stack:
@@ -241,20 +240,27 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             runner=runner,
             emulator=emulator,
             roots=roots,
-            mounts=MountPreparer(
-                state=services.state,
-                layers=services.layers,
-                contexts=services.contexts,
-                secrets=services.secrets,
-                agents=services.agents or Agents({}),
-                fill_cache=services.fill_cache,
-                isolation=isolation,
-            ),
+            mounts=_mount_preparer(services, isolation),
             compression=request.compression if request.layering == STEPS else None,
             epoch=epoch,
         )
         executor = stack.enter_context(StepExecutor(step_context))
         return solver.solve(executor)
+
+
+def _mount_preparer(services: Services, isolation: Isolation) -> MountPreparer:
+    from tiffin.builder.execute.run_mounts import MountPreparer
+    from tiffin.builder.execute.ssh_agents import Agents
+
+    return MountPreparer(
+        state=services.state,
+        layers=services.layers,
+        contexts=services.contexts,
+        secrets=services.secrets,
+        agents=services.agents or Agents({}),
+        fill_cache=services.fill_cache,
+        isolation=isolation,
+    )
 
 
 def _epoch_of(plan: Plan) -> int | None:
@@ -344,16 +350,7 @@ def _assemble(
         stages, base, chain, ends, labels=request.plan_options.labels, now=rfc3339(time.time()), epoch=epoch
     )
     manifest: Manifest | None = None
-    refs: list[BlobRef] = []
-    if request.compression is not None:
-        if lacks_blob(chain, services.layers):
-            services.enter()
-        refs = [
-            layer.blob
-            if layer.base and layer.blob is not None
-            else services.layers.ensure_blob(layer.diff_id, request.compression)
-            for layer in chain
-        ]
+    refs = _packed(chain, services, request.compression) if request.compression is not None else []
     if request.inline is not None and refs:
         config = replace(config, inline_cache=request.inline(_inlined(made, chain, refs, epoch)))
     config_bytes = config.encode()
@@ -367,6 +364,16 @@ def _assemble(
         chain=chain,
         layer_refs=tuple(refs),
     )
+
+
+def _packed(chain: Chain, services: Services, compression: Compression) -> list[BlobRef]:
+    """Return a packed form of each layer, that of a base as it came."""
+    if lacks_blob(chain, services.layers):
+        services.enter()
+    return [
+        layer.blob if layer.base and layer.blob is not None else services.layers.ensure_blob(layer.diff_id, compression)
+        for layer in chain
+    ]
 
 
 def _inlined(

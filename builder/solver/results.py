@@ -87,14 +87,9 @@ def assemble_config(
             layer = next(made) if item.step is not None and next(is_end) else None
             if layer is not None:
                 moment = epoch or layer.created
-            entries.append(
-                History(
-                    created=moment or fallback,
-                    created_by=item.created_by,
-                    comment=HISTORY_COMMENT,
-                    empty_layer=layer is None,
-                )
-            )
+            created = moment or fallback
+            text, is_empty = item.created_by, layer is None
+            entries.append(History(created=created, created_by=text, comment=HISTORY_COMMENT, empty_layer=is_empty))
     return ImageConfig(
         platform=target.platform,
         config=replace(target.config, labels={**target.config.labels, **labels}),

@@ -23,6 +23,10 @@ from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.builder.sandbox.child.reaper import kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.child.root import SetupError, step
 from tiffin.builder.sandbox.child.spec import Bind, Outcome, SandboxSpec
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.network.helper import Connector
 
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
@@ -38,18 +42,10 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     else:  # lives on when its parent dies, as it has to end what the command started
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    connector = None
     if spec.tty:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
-        if spec.connector:
-            from tiffin.builder.sandbox.child.network import helper as connectors
-
-            connector = connectors.start(spec)
-        make_namespaces(spec)
-        if connector:
-            with step("connect the network of the sandbox"):
-                connector.attach()
+        connector = make_namespaces(spec)
     except SetupError as exc:
         report(reply, failure(exc))
         os._exit(1)
@@ -82,7 +78,21 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     os._exit(0)
 
 
-def make_namespaces(spec: SandboxSpec) -> None:
+def make_namespaces(spec: SandboxSpec) -> Connector | None:
+    """Make the namespaces of the sandbox; return what connects its network, begun before there is one of its own."""
+    connector = None
+    if spec.connector:
+        from tiffin.builder.sandbox.child.network import helper as connectors
+
+        connector = connectors.start(spec)
+    leave_namespaces(spec)
+    if connector:
+        with step("connect the network of the sandbox"):
+            connector.attach()
+    return connector
+
+
+def leave_namespaces(spec: SandboxSpec) -> None:
     """Make namespaces, as far as the tier has them; those that only make things neater may be refused."""
     if spec.emulated:
         with step("make a user namespace of one id"):
@@ -165,16 +175,10 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) ->
         idmaps.become_root_of_sandbox()
     forget_arguments()
     forget_streams()
-    owners = None
     with step("open the control group"):
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
     with step("prepare to answer system calls"):
-        if spec.device_files:
-            owners = supervisor.channel_of_chroot()
-        elif spec.has_namespaces:
-            owners = supervisor.channel(
-                has_users=spec.has_users, opens=spec.opens, needed=spec.emulated, nests=spec.own_pids
-            )
+        owners = open_channel(spec)
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
     command = fork_below(comes_back=owners is not None) if spec.own_pids else os.fork()
     if command == 0:
@@ -204,6 +208,15 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) ->
     else:
         report(reply, Outcome(status=os.waitstatus_to_exitcode(status)))
     os._exit(0)
+
+
+def open_channel(spec: SandboxSpec) -> supervisor.Channel | None:
+    """Return the channel to whoever answers system calls of the command, None where nobody has to."""
+    if spec.device_files:
+        return supervisor.channel_of_chroot()
+    if not spec.has_namespaces:
+        return None
+    return supervisor.channel(has_users=spec.has_users, opens=spec.opens, needed=spec.emulated, nests=spec.own_pids)
 
 
 def fork_below(*, comes_back: bool) -> int:

@@ -1,0 +1,161 @@
+"""What the options of a build mean: the request to the solver, and how sources are reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.delivery.output_spec import NEEDS_BLOBS
+from tiffin.builder.errors import UsageError
+from tiffin.builder.oci.spec import Platform
+from tiffin.builder.options import is_on
+from tiffin.builder.settings.access import peer_names
+from tiffin.builder.settings.times import EPOCH, epoch
+from tiffin.cache.foundation.frozen import replace
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.inputs.context import BuildContext
+    from tiffin.builder.layer.compression.codecs import Compression
+    from tiffin.builder.plan.plan_options import NamedContext, PlanOptions
+    from tiffin.builder.solver.build import Request
+    from tiffin.builder.sources.remote_sources import Access
+    from tiffin.cache.shared.signing import RecordSigner
+
+
+def check_options(options: BuildOptions) -> None:
+    """Raise UsageError for options that contradict each other."""
+    if options.annotations.need_index() and len(options.platforms) < 2:
+        raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
+    for spec in options.outputs:
+        if spec.push and not (options.names or spec.names):
+            raise UsageError("pushing needs a name", remedy="add -t NAME")
+    compression_of(options)
+    _epoch(options)
+    peer_names(os.environ, options.cache_peers)
+
+
+def build_arguments(options: BuildOptions) -> dict[str, str]:
+    """Return the build arguments, those of docker's configured proxies among them."""
+    return {**_configured_proxy_args(os.environ), **options.build_args}
+
+
+def request_of(
+    options: BuildOptions,
+    main: BuildContext,
+    platform: Platform,
+    build_args: Mapping[str, str],
+    contexts: Mapping[str, NamedContext],
+    shares: frozenset[str],
+) -> Request:
+    """Return what the solver is asked for. Raises DockerfileError, UsageError."""
+    from tiffin.builder.dockerfile.parser import parse
+    from tiffin.builder.solver.build import Request
+
+    return Request(
+        dockerfile=parse(main.dockerfile, main.name, keep_faults=True),
+        plan_options=_plan_options(options, platform, build_args, contexts),
+        compression=compression_of(options),
+        epoch=_epoch(options),
+        rewrites_times=all(spec.rewrites_times is not False for spec in options.outputs),
+        docker_types=any(not spec.oci_types for spec in options.outputs),
+        use_cache=options.use_cache,
+        uncached_stages=options.uncached_stages,
+        layering=options.layering,
+        shares=shares,
+        inline=_inline(options, build_args),
+    )
+
+
+def signer_for(options: BuildOptions) -> RecordSigner:
+    """Return the signer of records of shared caches. Raises UsageError."""
+    from tiffin.cache.shared.signing import signer_of
+
+    return signer_of(options.sign_key)
+
+
+def _inline(options: BuildOptions, build_args: Mapping[str, str]) -> Callable[..., str] | None:
+    from tiffin.builder.sharing.inline import BUILD_ARGUMENT, inline_with
+
+    if not options.inline_cache and not is_on(build_args, BUILD_ARGUMENT):
+        return None
+    return inline_with(signer_for(options))
+
+
+def _plan_options(
+    options: BuildOptions, platform: Platform, build_args: Mapping[str, str], contexts: Mapping[str, NamedContext]
+) -> PlanOptions:
+    from tiffin.builder.instructions.ops import RunDefaults
+    from tiffin.builder.plan.plan_options import PlanOptions
+
+    return PlanOptions(
+        platform=platform,
+        build_args=build_args,
+        target=options.target,
+        labels=options.labels,
+        contexts=contexts,
+        run_defaults=RunDefaults(
+            network=options.network,
+            hosts=options.hosts,
+            shm_bytes=options.shm_bytes,
+            ulimits=options.ulimits,
+            hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
+            seccomp=options.seccomp,
+            no_new_privs=options.no_new_privs,
+            unmasked=options.unmasked,
+        ),
+        allowed=options.allowed,
+    )
+
+
+def _epoch(options: BuildOptions) -> int | None:
+    """Return the time of everything made: from the output, the options, or SOURCE_DATE_EPOCH; the Dockerfile may have
+    one.
+    """
+    given = {spec.epoch for spec in options.outputs if spec.epoch is not None}
+    if len(given) > 1:
+        raise UsageError("the outputs want different times", remedy="use one source-date-epoch for all")
+    if given:
+        return epoch(given.pop())
+    return options.epoch if options.epoch is not None else epoch(options.build_args.get(EPOCH, ""))
+
+
+def compression_of(options: BuildOptions) -> Compression | None:
+    """Return how layers are packed, None where no output needs that. Raises UsageError."""
+    specs = [spec for spec in options.outputs if spec.kind in NEEDS_BLOBS]
+    if not specs:
+        return None
+    if len({(spec.compression, spec.compression_level) for spec in specs}) > 1:
+        raise UsageError("the outputs want different compressions", remedy="use one for all")
+    from tiffin.builder.layer.compression.codecs import Compression
+
+    return Compression(kind=specs[0].compression, level=specs[0].compression_level)
+
+
+def source_access(options: BuildOptions) -> Access:
+    """Return how ADD and contexts reach servers."""
+    from tiffin.builder.settings.registries import read_registry_options
+    from tiffin.builder.sources.remote_sources import Access
+
+    reached = read_registry_options(os.environ, replace(options.registry, insecure=(), mirrors=()))
+    return Access(
+        secrets=options.secrets,
+        trust=reached.trust,
+        proxies=reached.proxies,
+        private=reached.private_registries,
+        user_agent=reached.user_agent,
+        agent=os.environ.get("SSH_AUTH_SOCK", "") if "default" in options.ssh else "",
+    )
+
+
+def _configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what `proxies` of docker's config.json gives to builds, in both cases, as docker does."""
+    folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
+    if not Path(folder, "config.json").exists():  # most have none, and what reads it takes time to load
+        return {}
+    from tiffin.builder.registry.proxies import configured_proxies, read_docker_config
+
+    found = configured_proxies(read_docker_config(environ))
+    return {name: value for key, value in found.items() for name in (key, key.upper())}
