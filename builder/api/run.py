@@ -135,7 +135,7 @@ class _Run:
                         name=options.name,
                         remove=options.remove,
                         ports=tuple(map(str, network.ports)),
-                        labels=wanted.labels,
+                        labels={**config.labels, **wanted.labels},
                         keep=wanted.keep,
                     )
                 )

@@ -56,6 +56,26 @@ def test_inspect_takes_templates(tiffin: Run, labelled: str) -> None:
     assert [item["RepoTags"] for item in json.loads(done.stdout)] == [["lunch:1", "lunch:2"]]
 
 
+def test_what_is_not_known_of_a_container_is_not_told_as_empty(tiffin: Run, labelled: str) -> None:
+    """Scripts ask for more than tiffin keeps of a container: a wrong answer would be worse than none."""
+    tiffin("run", "--name", "plate", "--label", "mine=1", "-e", "A=1", "-u", "5", labelled)
+
+    def asked(template: str) -> tuple[int, str]:
+        done = tiffin("inspect", "-f", template, "plate", check=False)
+        return done.returncode, done.stdout.strip()
+
+    assert asked('{{index .Config.Labels "mine"}} {{.Config.Labels.none}}') == (0, "1 <no value>")
+    assert asked("{{.Config.Labels.kind}}") == (0, "lunch"), "the image's are its own, too"
+    assert tiffin("ps", "-aq", "--filter", "label=kind=lunch").stdout
+    assert asked("{{.Config.Image}}") == (0, labelled.removeprefix("docker.io/library/"))
+    for member in ("Env", "User", "Hostname", "WorkingDir"):
+        assert asked(f"{{{{.Config.{member}}}}}") == (2, "")
+    _, times = asked("{{.State.StartedAt}} {{.State.FinishedAt}}")
+    started, finished = times.split()
+    assert started <= finished
+    tiffin("rm", "plate")
+
+
 def test_what_fails_does_not_hold_up_the_rest(tiffin: Run, labelled: str) -> None:
     done = tiffin("rmi", "nothing", "lunch:2", "nowhere", check=False)
     assert (done.returncode, done.stdout) == (1, "Untagged: lunch:2\n")

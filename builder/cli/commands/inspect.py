@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.container import ContainerState
 
 JSON = "json"
+NEVER = "0001-01-01T00:00:00Z"  # docker's word for the end of what still runs
 
 
 class _FormArguments(Arguments):
@@ -124,15 +125,22 @@ def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, o
             "Dead": not alive and state.exit_code is None,
             "Pid": state.pid if alive else 0,
             "ExitCode": state.exit_code or 0,
+            "StartedAt": rfc3339(state.created),
+            "FinishedAt": rfc3339(state.finished) if state.finished else NEVER,
         },
         "Image": state.image_id,
         "Name": f"/{state.name}",
-        "Config": {"Image": state.image},
+        "Config": {"Image": state.image, "Labels": dict(state.labels)},
     }
 
 
 def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the document with what docker's templates find though JSON leaves it out: members that are not set."""
+    """Return the document with what docker's templates find though JSON leaves it out: members that are not set.
+
+    Of a container too little is known to say that: what its document has not is told as missing.
+    """
+    if "RepoTags" not in document:
+        return document
     from tiffin.builder.cli.output.template_values import NIL_LIST, NIL_MAP
 
     config = document["Config"]
