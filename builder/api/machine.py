@@ -24,7 +24,7 @@ class Machine:
 
     reports: Sequence[TierReport]
     chosen: str
-    lifts: Sequence[Advice]
+    advice: Sequence[Advice]
     has_cgroups: bool  # that this user may limit commands with
 
     @property
@@ -44,6 +44,6 @@ def look(session: Session) -> Machine:
     return Machine(
         reports=reports,
         chosen=os.environ.get("TIFFIN_ISOLATION") or best(reports).name,
-        lifts=advice(reports),
+        advice=advice(reports),
         has_cgroups=bool(find_trees()),
     )

@@ -17,7 +17,7 @@ from tiffin.builder.layer.tar.fields import SNIFF_BYTES, looks_like_tar
 from tiffin.builder.sources.copier import Copier, Style
 from tiffin.builder.sources.selection import Selected
 from tiffin.builder.sources.trees import ROOT, LayerTree, SourceTree
-from tiffin.builder.sources.unpacking import Look, Unpacker
+from tiffin.builder.sources.unpacking import Unpacker, UnpackStyle
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -49,7 +49,7 @@ def workdir_changes(op: WorkdirOp, destination: LayerTree, clock: Clock, span: S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class SourceGroup:
     """Sources of one origin: the tree they lie in, and which of its paths they are."""
 
     tree: SourceTree
@@ -59,7 +59,7 @@ class Group:
 
 def copy_changes(
     op: CopyOp,
-    groups: Sequence[Group],
+    groups: Sequence[SourceGroup],
     destination: LayerTree,
     clock: Clock,
     *,
@@ -137,7 +137,7 @@ def _unpack(
         ):
             while chunk := plain.read(COPY_CHUNK_BYTES):
                 sink.write(chunk)
-        Unpacker(copier.tree, root, Look(owner=style.owner, time_ns=style.time_ns)).unpack(spool)
+        Unpacker(copier.tree, root, UnpackStyle(owner=style.owner, time_ns=style.time_ns)).unpack(spool)
     except (CorruptError, ImageError) as exc:
         raise BuildError(
             f'cannot unpack "{item.name}": {exc.message}', span=span, remedy=exc.remedy or "check the archive"

@@ -21,7 +21,7 @@ from tiffin.builder.layer.demands import Demands, Limits
 from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.sandbox.child.emulation.supervisor import NESTED
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.launch import DEVICE_WISH, StepAbandoned
+from tiffin.builder.sandbox.launch import DEVICE_REQUEST, StepAbandoned
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.mounts import CacheMounts
 from tiffin.cache.store.statedir import StateDir
@@ -107,24 +107,24 @@ class Emulator:
         if self._isolation.tier.refuses_owners:
             raise refusal(f"user {uid}:{max(gids)}", self.limits, emulates_none(self._isolation), span)
 
-    def more(self, emulation: Emulation, wish: StepAbandoned, name: str, span: Span) -> Emulation:
+    def more(self, emulation: Emulation, abandoned: StepAbandoned, name: str, span: Span) -> Emulation:
         """Return what a step is run again with that asked for more. Raises BuildError where there is no more."""
-        if isinstance(wish, UnexpectedOwners):
-            return wish.emulation
+        if isinstance(abandoned, UnexpectedOwners):
+            return abandoned.emulation
         if self._isolation.tier.refuses_owners:
-            raise self._refusal_of_wish(wish, span)
+            raise self._refusal_of(abandoned, span)
         self.notify_once(
-            f"{name}: {wish.what} is beyond this user namespace; the step runs again with owners emulated", name
+            f"{name}: {abandoned.what} is beyond this user namespace; the step runs again with owners emulated", name
         )
         owners = self.is_at_hand
-        opens = emulation.opens or wish.what.startswith(DEVICE_WISH)
-        return replace(emulation, owners=owners, opens=opens, cause=emulation.cause or wish.what)
+        opens = emulation.opens or abandoned.what.startswith(DEVICE_REQUEST)
+        return replace(emulation, owners=owners, opens=opens, cause=emulation.cause or abandoned.what)
 
-    def _refusal_of_wish(self, wish: StepAbandoned, span: Span) -> BuildError:
-        if not wish.what.startswith(DEVICE_WISH):
-            return refusal(wish.what, self.limits, emulates_none(self._isolation), span)
+    def _refusal_of(self, abandoned: StepAbandoned, span: Span) -> BuildError:
+        if not abandoned.what.startswith(DEVICE_REQUEST):
+            return refusal(abandoned.what, self.limits, emulates_none(self._isolation), span)
         message, remedy = device_refusal(
-            wish.what.removeprefix(DEVICE_WISH).removeprefix("device "), emulates_none(self._isolation)
+            abandoned.what.removeprefix(DEVICE_REQUEST).removeprefix("device "), emulates_none(self._isolation)
         )
         return BuildError(message, span=span, remedy=remedy)
 

@@ -13,7 +13,7 @@ from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.errors import BuildError, SandboxError
 from tiffin.builder.events import Sink, phase
 from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
-from tiffin.builder.execute.copy_step import Clock, Group, check_unchanged, copy_changes, workdir_changes
+from tiffin.builder.execute.copy_step import Clock, SourceGroup, check_unchanged, copy_changes, workdir_changes
 from tiffin.builder.execute.emulation import Emulation, Emulator, UnexpectedOwners, refusal
 from tiffin.builder.execute.run_mounts import MountPreparer, PreparedMounts
 from tiffin.builder.execute.run_step import ROOT_MODE, Runner, RunRequest
@@ -68,7 +68,7 @@ class StepContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Twins:
+class _EmulatedStores:
     """What serves steps with emulated owners where others have true ones."""
 
     layers: LayerStore
@@ -77,12 +77,12 @@ class _Twins:
 
 
 @contextmanager
-def _twins(step_context: StepContext) -> Iterator[_Twins]:
+def _open_emulated(step_context: StepContext) -> Iterator[_EmulatedStores]:
     layers = step_context.layers.emulated(step_context.mounts.isolation.emulated_idmap_tag)
     mounts = replace(step_context.mounts, layers=layers, fill_cache=lambda mount_id, path: False)
     with ExitStack() as stack:
         roots = step_context.roots and stack.enter_context(closing(CopiedRoots(step_context.state, layers)))
-        yield _Twins(layers=layers, mounts=mounts, roots=roots)
+        yield _EmulatedStores(layers=layers, mounts=mounts, roots=roots)
 
 
 class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
@@ -92,12 +92,12 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         self._step_context = step_context
         self._stack = ExitStack()
         self._members: Members | None = None
-        self._twins: _Twins | None = None
+        self._emulated: _EmulatedStores | None = None
 
     def __enter__(self) -> StepExecutor:
         step_context = self._step_context
         if step_context.emulator is not None and step_context.emulator.is_at_hand:
-            self._twins = self._stack.enter_context(_twins(step_context))
+            self._emulated = self._stack.enter_context(_open_emulated(step_context))
         scratch = self._stack.enter_context(step_context.state.scratch("members"))
         self._members = self._stack.enter_context(Members(self._step_context.layers, scratch))
         return self
@@ -149,9 +149,9 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             try:
                 with self._step_context.state.scratch("run") as scratch:
                     return self._attempt(task, op, emulation, scratch)
-            except StepAbandoned as wish:
+            except StepAbandoned as abandoned:
                 number = task.stage.label(task.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
-                emulation = emulator.more(emulation, wish, number, step.span)
+                emulation = emulator.more(emulation, abandoned, number, step.span)
             except SandboxError as exc:
                 if not emulation.owners:
                     raise
@@ -163,7 +163,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         assert runner is not None and emulator is not None
         span = task.stage.steps[task.number].span
         request = RunRequest(op=op, step_id=task.step_id, scratch=scratch, span=span, emulation=emulation)
-        roots = self._step_context.roots if not emulation.owners or self._twins is None else self._twins.roots
+        roots = self._step_context.roots if not emulation.owners or self._emulated is None else self._emulated.roots
         with ExitStack() as stack:
             if roots is not None:
                 with phase(self._step_context.sink, "copy layers"):
@@ -224,7 +224,9 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         trees = {origin: (self._tree(chain), chain) for origin, chain in task.sources.items()}
         self._ask_again(task, request.op, request.emulation)
         mounts = (
-            self._twins.mounts if request.emulation.owners and self._twins is not None else self._step_context.mounts
+            self._emulated.mounts
+            if request.emulation.owners and self._emulated is not None
+            else self._step_context.mounts
         )
         # looked at on disk: the tables of large layers take longer to load than such a step
         root = RootView([request.root_dir] if request.root_dir else request.lower_dirs)
@@ -233,7 +235,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             yield self._step_context.runner.spec(request, root, mounted, self._step_context.emulator), mounted
 
     def _trees_below(self, task: StepTask, *, emulated: bool) -> list[Path]:
-        layers = self._twins.layers if emulated and self._twins is not None else self._step_context.layers
+        layers = self._emulated.layers if emulated and self._emulated is not None else self._step_context.layers
         with phase(self._step_context.sink, "unpack layers"):
             return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in task.chain])
 
@@ -274,7 +276,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             else:
                 with at_step(step):
                     tree = self._step_context.contexts.content(item.origin)
-            groups.append(Group(tree=tree, selected=select_for(tree, step, item), unpack=item.unpack))
+            groups.append(SourceGroup(tree=tree, selected=select_for(tree, step, item), unpack=item.unpack))
         return copy_changes(op, groups, root, self._clock(), scratch=scratch, span=step.span)
 
     # -- keeping ---------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         """
         compression = self._step_context.compression if task.for_target else None
         made = self._pack(task, changes, compression or (UNCOMPRESSED if emulated else None))
-        layers = self._twins.layers if emulated and self._twins is not None else self._step_context.layers
+        layers = self._emulated.layers if emulated and self._emulated is not None else self._step_context.layers
         layers.snapshots.publish(made.layer.diff_id, tree)
         return made
 

@@ -29,7 +29,7 @@ class ExitStatus:
     message: str = ""
 
 
-DEVICE_WISH = "mknod of "  # how what is asked for begins, if it is a device node
+DEVICE_REQUEST = "mknod of "  # how what is asked for begins, if it is a device node
 
 
 class StepAbandoned(SandboxError):

@@ -27,7 +27,7 @@ from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class UnpackStyle:
     """What becomes of all members: `owner` None keeps each one's, `time_ns` None its time."""
 
     owner: tuple[int, int] | None
@@ -43,11 +43,11 @@ class Look:
 class Unpacker:
     """Unpacks onto `tree` below the directory `root`, which exists."""
 
-    def __init__(self, tree: ChangedTree, root: str, look: Look) -> None:
+    def __init__(self, tree: ChangedTree, root: str, style: UnpackStyle) -> None:
         self._tree = tree
         self._root = root
         self._prefix = "" if root == ROOT else f"{root}/"
-        self._look = look
+        self._look = style
         self._directories: dict[str, Entry] = {}  # told by members: their times come last
 
     def unpack(self, tar: Path) -> None:

@@ -27,7 +27,7 @@ def build(session: Session, line: BuildArguments) -> None:
     for path in filter(None, (line.iidfile, line.metadata_file)):
         _remove_result(Path(path))
     with _renderer(line) as sink:
-        for message in line.remarks():
+        for message in line.notices():
             sink.emit(WarningMessage(message=message))
         if call == "build":
             _build(session, options, line, sink)

@@ -47,9 +47,9 @@ def info(session: Session, line: InfoArguments) -> None:
         print_result(f"  {report.name:<8}  {_state(report)}")
         for limit in report.limits():
             print_result(f"  {'':<8}  but {limit}")
-    for lift in machine.lifts:
-        print_result(f"\n{lift.what}:")
-        for text in lift.text.splitlines():
+    for item in machine.advice:
+        print_result(f"\n{item.what}:")
+        for text in item.text.splitlines():
             print_result(f"    {text}")
 
 
@@ -69,8 +69,8 @@ def _print_document(session: Session, machine: Machine, about: dict[str, object]
         }
         for report in machine.reports
     ]
-    lifts = [{"what": lift.what, "text": lift.text} for lift in machine.lifts]
-    document = {**about, **docker_info(session, machine), "tiers": tiers, "lifts": lifts}
+    advice = [{"what": item.what, "text": item.text} for item in machine.advice]
+    document = {**about, **docker_info(session, machine), "tiers": tiers, "lifts": advice}
     print_result(json.dumps(document, indent=2) if form == "json" else Template(form).render(document))
 
 

@@ -37,8 +37,8 @@ def run(session: Session, line: RunArguments) -> int:
             raise UsageError("stdin is not a terminal, which -i -t need", remedy="leave out -t")
         from tiffin.builder.cli.options.run_values import container_options, run_options
 
-        for remark in line.remarks():
-            warn(remark)
+        for notice in line.notices():
+            warn(notice)
         container = cache(lambda: container_options(line))  # read once: a file of variables may be a pipe
         if line.memory or line.swap or line.cpus or line.pids:
             from tiffin.builder.containers.limits import begin_in_scope

@@ -192,7 +192,7 @@ class Arguments:
     def __init__(self, given: Mapping[str, Value] | None = None, /, **values: Value) -> None:
         self.__dict__.update(given or {}, **values)
 
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         """Return what to say of options that were given and have no effect."""
         return [
             f"{row.names[0]}{'=false' if row.off and row.default else ''} has no effect: {row.why}"

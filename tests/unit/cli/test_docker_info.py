@@ -19,7 +19,7 @@ def test_members_that_programs_read(tmp_path: Path) -> None:
     session = Session(tmp_path / "state")
     write_image(session.state.root, {"a": "A"}, name="docker.io/library/app:1")
     report = TierReport(tier=RANGE, isolation=Isolation(tier=RANGE, overlay=True))
-    found = docker_info.docker_info(session, Machine(reports=[report], chosen="range", lifts=[], has_cgroups=True))
+    found = docker_info.docker_info(session, Machine(reports=[report], chosen="range", advice=[], has_cgroups=True))
     assert (found["Images"], found["Containers"], found["Driver"], found["CgroupDriver"]) == (
         1,
         0,
@@ -28,7 +28,7 @@ def test_members_that_programs_read(tmp_path: Path) -> None:
     )
     assert found["OSType"] == "linux" and found["DockerRootDir"] == str(tmp_path / "state")
     assert json.loads(json.dumps(found)) == found
-    nothing = docker_info.docker_info(session, Machine(reports=[], chosen="range", lifts=[], has_cgroups=False))
+    nothing = docker_info.docker_info(session, Machine(reports=[], chosen="range", advice=[], has_cgroups=False))
     assert (nothing["Driver"], nothing["CgroupDriver"]) == ("vfs", "none")
 
 

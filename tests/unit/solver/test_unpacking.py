@@ -15,7 +15,7 @@ from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
 from tiffin.builder.sources.changed_tree import ChangedTree
 from tiffin.builder.sources.trees import LayerTree
-from tiffin.builder.sources.unpacking import Look, Unpacker
+from tiffin.builder.sources.unpacking import Unpacker, UnpackStyle
 
 NOW_NS = 5
 DIRECTORY: Mapping[str, object] = {"type": tarfile.DIRTYPE}
@@ -52,7 +52,7 @@ def unpacked(
     for number, members in enumerate(archives):
         tar = tmp_path / f"{number}.tar"
         tar.write_bytes(archive(members))
-        Unpacker(tree, dest, Look(owner=owner, time_ns=None)).unpack(tar)
+        Unpacker(tree, dest, UnpackStyle(owner=owner, time_ns=None)).unpack(tar)
     return {change.entry.path: change for change in tree.changes()}
 
 

@@ -175,19 +175,19 @@ class Identity:
             return self._ambient(tid, old, value, capability)
         return CONTINUE
 
-    def _ambient(self, tid: int, old: Credentials, wish: int, capability: int) -> Answer:
-        if wish == _AMBIENT_CLEAR_ALL:
+    def _ambient(self, tid: int, old: Credentials, operation: int, capability: int) -> Answer:
+        if operation == _AMBIENT_CLEAR_ALL:
             self._set(tid, old, replace(old, ambient=0))
             return 0
         if capability >= rules.ALL_CAPABILITIES.bit_length():
             return -errno.EINVAL
         bit = 1 << capability
-        if wish == _AMBIENT_IS_SET:
+        if operation == _AMBIENT_IS_SET:
             return int(bool(old.ambient & bit))
-        if wish == _AMBIENT_LOWER:
+        if operation == _AMBIENT_LOWER:
             self._set(tid, old, replace(old, ambient=old.ambient & ~bit))
             return 0
-        if wish != _AMBIENT_RAISE:
+        if operation != _AMBIENT_RAISE:
             return -errno.EINVAL
         if not old.permitted & old.inheritable & bit:
             return -errno.EPERM
