@@ -33,12 +33,22 @@ CLEARED = (
 )
 SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")
 TIMEOUT_SECONDS = 300
+LONGEST_ID = 100
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the files of tests/golden/ anew")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Call a long text or file by its begin and length: xdist sends the names of all tests to and fro, and each has
+    a folder of its name.
+    """
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{argname}-{val[:20]!a}-of-{len(val)}"
+    return None
 
 
 def pytest_configure() -> None:

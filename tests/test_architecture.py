@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -141,23 +142,32 @@ def within(module: str, prefix: str) -> bool:
     return module == prefix or module.startswith(prefix + ".")
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file, which every test looks through."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def layer(module: str) -> tuple[int, str] | None:
     found = [(height, name) for height, names in enumerate(LAYERS) for name in names if within(module, name)]
     return max(found, key=lambda item: len(item[1]), default=None)
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
-def modules(root: Path) -> dict[str, set[str]]:
+@cache
+def modules(root: Path) -> dict[str, frozenset[str]]:
     """Map every module to what it imports, imports inside functions included."""
     files = [p for package in ("builder", "cache") for p in (root / package).rglob("*.py")]
     return {
@@ -206,7 +216,8 @@ def test_command_line_works_through_the_api_alone() -> None:
 def test_no_import_cycles() -> None:
     graph = modules(ROOT)
     edges = {
-        here: {m for m in graph if m != here and any(within(t, m) for t in targets)} for here, targets in graph.items()
+        here: {name for target in targets for name in (target, target.rpartition(".")[0]) if name in graph} - {here}
+        for here, targets in graph.items()
     }
     TopologicalSorter(edges).prepare()  # raises CycleError naming the cycle
 
@@ -223,7 +234,7 @@ def test_docstrings_of_functions_begin_with_a_verb() -> None:
     wrong = []
     for package in ("builder", "cache"):
         for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 if isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)) and not is_property(node):
                     word = text.split()[0].strip(",.:;")
                     if word in NOT_VERBS or not word[0].isupper():
@@ -348,7 +359,7 @@ def test_tiers_are_asked_what_they_can_do_and_not_for_their_names() -> None:
     for path in (ROOT / "builder").rglob("*.py"):
         if path.parent.name == "tiers":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             compared += [node.subject] if isinstance(node, ast.Match) else []
             if any(isinstance(value, ast.Attribute) and value.attr == "tier" for value in compared):

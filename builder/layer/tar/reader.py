@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -347,10 +347,12 @@ def clean_path(name: str) -> str:
         path = "/".join(part for part in path.split("/") if part not in ("", "."))
     raw_size = len(path) if path.isascii() else len(path.encode("utf-8", "surrogateescape"))
     parts = path.split("/") if ".." in path or raw_size > MAX_NAME_BYTES else ()
-    if not name or "\0" in path or ".." in parts or raw_size > MAX_PATH_BYTES or any(map(_is_long, parts)):
+    if not name or "\0" in path or ".." in parts or raw_size > MAX_PATH_BYTES or _has_long(parts, path.isascii()):
         raise ImageError(f'a layer has an entry named "{name[:200]}"', remedy=_HOSTILE)
     return path or ROOT
 
 
-def _is_long(part: str) -> bool:
-    return len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES
+def _has_long(parts: Sequence[str], is_ascii: bool) -> bool:
+    if is_ascii:
+        return max(map(len, parts), default=0) > MAX_NAME_BYTES
+    return any(len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES for part in parts)

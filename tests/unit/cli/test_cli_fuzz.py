@@ -54,6 +54,7 @@ READERS: dict[str, Callable[[str], object]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("option", READERS)
 def test_option_is_read_or_refused(option: str) -> None:
     @fuzzing(60)

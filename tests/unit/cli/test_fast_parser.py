@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.fuzz import examples
 from tiffin.builder.cli import fast_parser
 from tiffin.builder.cli.options.click_command import RowsCommand
 from tiffin.builder.cli.options.command import Command
@@ -94,7 +95,7 @@ WORDS = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_every_line_is_read_as_click_reads_it(name: str, data: st.DataObject) -> None:
     names = [option for row in COMMANDS[name].arguments.rows for option in (*row.names, row.off) if option]

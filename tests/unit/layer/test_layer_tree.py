@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.fuzz import examples
 from tests.unit.layer.layer_samples import archive, file, make, pax, plain, raw, scan, tar_of
 from tiffin.builder import owner_xattrs
 from tiffin.builder.errors import BuildError, CorruptError, ImageError, StoreError
@@ -546,7 +547,7 @@ def layers(draw: st.DrawFn) -> list[Change]:
 
 
 @given(layers())
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=examples(150), deadline=None, database=None)
 def test_pack_diff_and_unpack_agree(changes: list[Change]) -> None:
     data, index = tar_of(changes)
     assert index_layer(io.BytesIO(data)).entries == index.entries
@@ -570,7 +571,7 @@ def trees() -> Iterator[Path]:
 
 
 @given(st.binary(max_size=2000), st.integers(0, 3000))
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=examples(300), deadline=None, database=None)
 def test_no_bytes_make_the_reader_fail_otherwise(noise: bytes, position: int) -> None:
     """A valid archive with noise in it is read or refused; never another error, never without end."""
     whole = bytearray(tar_of(SAMPLE)[0])
@@ -580,7 +581,7 @@ def test_no_bytes_make_the_reader_fail_otherwise(noise: bytes, position: int) ->
 
 
 @given(st.integers(0, 5), st.integers(0, 511), st.integers(0, 255))
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=examples(300), deadline=None, database=None)
 def test_no_header_byte_makes_the_reader_fail_otherwise(member: int, offset: int, value: int) -> None:
     """As above, with the checksum made right again, so that the fields themselves are tried."""
     blocks = [raw("d/", "dir"), raw("d/f", data=b"x"), raw("l", "hardlink", link="d/f"), raw("c", "fifo"),

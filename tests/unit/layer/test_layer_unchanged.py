@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.support.fuzz import examples
 from tests.unit.layer.layer_samples import file, make, tar_of
 from tiffin.builder.layer.below import Below, TablesBelow, TreesBelow
 from tiffin.builder.layer.change import Change, ordered
@@ -258,7 +259,7 @@ def drawn(chosen: dict[str, tuple[str, bytes, int]]) -> list[Change]:
     return list(result.values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(LAYERS, min_size=1, max_size=3), LAYERS, st.booleans())
 def test_layer_shows_the_same_with_and_without_what_is_dropped(
     tmp_path_factory: pytest.TempPathFactory,

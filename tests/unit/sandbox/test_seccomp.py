@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import libseccomp
+from tests.support.fuzz import examples
 from tests.unit.sandbox.interpreter import call, run
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child import bpf, syscalls
@@ -107,7 +108,7 @@ MEANING: dict[str, Callable[[int, Condition], bool]] = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(condition_sets, argument_lists)
 def test_conditions_mean_what_libseccomp_means(chosen: list[Condition], samples: list[tuple[int, ...]]) -> None:
     """One rule: of several on one call libseccomp 2.5 loses some (LT 0 beside LT 2**32)."""
@@ -118,7 +119,7 @@ def test_conditions_mean_what_libseccomp_means(chosen: list[Condition], samples:
         assert run(ours, data) == run(theirs, data), arguments
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(condition_sets, st.sampled_from([ALLOW, bpf.RET_LOG])), max_size=4), argument_lists)
 def test_first_rule_that_holds_decides(sets: list[tuple[list[Condition], int]], samples: list[tuple[int, ...]]) -> None:
     program = build_filter(written([(tuple(chosen), action) for chosen, action in sets]))
