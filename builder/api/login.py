@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.builder.registry.auth.credentials import Credentials, registry_of
+from tiffin.builder.registry.auth.credentials import RegistryCredentials, registry_of
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.settings.access import RegistryAccess
@@ -14,7 +14,7 @@ from tiffin.builder.settings.registries import read_registry_options
 def login(registry: str, username: str, password: str, access: RegistryAccess) -> str:
     """Check credentials with a registry and keep them; return where. Raises AuthError, RegistryError, StoreError."""
     name = registry_of(registry)
-    credentials = Credentials(username=username, password=password)
+    credentials = RegistryCredentials(username=username, password=password)
     config = DockerConfig.load(os.environ)
     RegistryClient(name, config, read_registry_options(os.environ, access)).check_credentials(credentials)
     return str(config.save(name, credentials))

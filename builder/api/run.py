@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.streams import Streams
     from tiffin.builder.containers.terminal import Terminal
     from tiffin.builder.image.store import StoredImage
-    from tiffin.builder.image.users import User
+    from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.oci.reference import Reference
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
@@ -156,7 +156,7 @@ class _Run:
         made: _Prepared,
         container: Container,
         trees: Sequence[Path],
-        user: User,
+        user: ProcessUser,
         network: Network,
         reach: Reach,
         forwarder: Forwarder,
@@ -214,7 +214,7 @@ class _Run:
         container.finish(status.code)
         return RunResult(exit_code=status.code, message=status.message)
 
-    def _attached(self, made: _Prepared, user: User) -> Terminal | Streams:
+    def _attached(self, made: _Prepared, user: ProcessUser) -> Terminal | Streams:
         if made.container.tty:
             from tiffin.builder.containers.terminal import Terminal
 

@@ -25,7 +25,7 @@ HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "exec", "relatime"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
+class VolumeMount:
     """A directory of tiffin's own at `path`; `name` "" makes it the container's, and it goes with it.
 
     `copies`: a new one is filled with what the image has there.
@@ -37,7 +37,7 @@ class Volume:
     copies: bool = True
 
 
-Mount = Bind | Tmpfs | Volume
+Mount = Bind | Tmpfs | VolumeMount
 
 
 def is_writable_bind(mount: Mount) -> bool:
@@ -52,7 +52,7 @@ def parse_volume(text: str, *, directory: str) -> Mount:
     if len(parts) > 3 or not all(parts):
         raise UsageError(f"{what} is not HOST:PATH[:ro]", remedy="write -v /on/host:/in/container")
     if len(parts) == 1:
-        return Volume(name="", path=_target(parts[0], what))
+        return VolumeMount(name="", path=_target(parts[0], what))
     options = [option for option in (parts[2] if len(parts) == 3 else "").split(",") if option]
     source, path = parts[0], _target(parts[1], what)
     is_bind = source.startswith(("/", "./", "../")) or source in (".", "..")
@@ -66,7 +66,7 @@ def parse_volume(text: str, *, directory: str) -> Mount:
         return Bind(host_path=host_path, path=path, read_only=read_only, propagates=propagates)
     if propagates:
         raise UsageError(f"{what}: a named volume has no mounts below it to follow", remedy="leave the option out")
-    return Volume(name=_volume_name(source, what), path=path, read_only=read_only, copies=copies)
+    return VolumeMount(name=_volume_name(source, what), path=path, read_only=read_only, copies=copies)
 
 
 def parse_mount(text: str, *, directory: str) -> Mount:
@@ -90,7 +90,7 @@ def parse_mount(text: str, *, directory: str) -> Mount:
     elif kind == "volume":
         name = _volume_name(source, what) if source else ""
         copies = not _flag(fields.pop("volume-nocopy", "false"), what)
-        result = Volume(name=name, path=path, read_only=read_only, copies=copies)
+        result = VolumeMount(name=name, path=path, read_only=read_only, copies=copies)
     else:
         propagation = fields.pop("bind-propagation", "rprivate")
         if propagation not in PRIVATE | FOLLOWING | SHARED:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.image.users import User
+from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
@@ -32,7 +32,7 @@ class Reach:
             raise _refusal(self.cause, isolation, exc.message) from exc
 
 
-def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Digest], user: User) -> Reach:
+def reach_of(isolation: Isolation, snapshots: Snapshots, diff_ids: Sequence[Digest], user: ProcessUser) -> Reach:
     """Return the reach of a container of these unpacked layers whose command runs as `user`. Raises SandboxError."""
     uid_limit, gid_limit = isolation.limits_of_ids
     cause, device = "", ""

@@ -13,13 +13,13 @@ from types import FrameType
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.environment import Variable, environment
 from tiffin.builder.containers.limits import Confinement
-from tiffin.builder.containers.mounts import Mount, Volume
+from tiffin.builder.containers.mounts import Mount, VolumeMount
 from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.volumes import PreparedVolumes
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.image.users import User
+from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.cgroup import Limits
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
@@ -110,7 +110,7 @@ def make_spec(
     *,
     root: RootView,
     trees: Sequence[Path],
-    user: User,
+    user: ProcessUser,
     mounted: PreparedVolumes,
     confinement: Confinement,
     network: Network,
@@ -192,7 +192,7 @@ def check_options(options: ContainerOptions, isolation: Isolation) -> None:
 
 def _is_shown(mount: Mount) -> bool:
     """Whether the mount shows files that are elsewhere."""
-    return isinstance(mount, Bind) or (isinstance(mount, Volume) and bool(mount.name))
+    return isinstance(mount, Bind) or (isinstance(mount, VolumeMount) and bool(mount.name))
 
 
 def choose_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:

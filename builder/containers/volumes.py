@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tiffin.builder.containers.container import Container
-from tiffin.builder.containers.mounts import Mount, Volume, ordered
+from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.sandbox.child.spec import Bind, Stub, Tmpfs
 from tiffin.builder.sandbox.keepid import root_of_files
@@ -41,16 +41,16 @@ def prepare_mounts(
     """
     places = {"/" + os.path.normpath(path).lstrip("/") for path in image_volumes if path.startswith("/")}
     places -= {"/", *(mount.path for mount in mounts)}
-    everything = ordered([*mounts, *(Volume(name="", path=path) for path in sorted(places))])
+    everything = ordered([*mounts, *(VolumeMount(name="", path=path) for path in sorted(places))])
     result: list[Bind | Tmpfs] = []
     stubs: list[Stub] = []
     for number, mount in enumerate(everything):
         place = root.resolve(mount.path)
         host: Bind | Tmpfs | None
         match mount:
-            case Volume(name=""):
+            case VolumeMount(name=""):
                 host = _own_volume(container, number, place, mount, root) if read_only_root else None
-            case Volume():
+            case VolumeMount():
                 source = named_volume(state, mount, place, root)
                 host = Bind(host_path=os.fspath(source), path=mount.path, read_only=mount.read_only)
             case Bind():
@@ -64,7 +64,7 @@ def prepare_mounts(
     return PreparedVolumes(mounts=tuple(result), stubs=tuple(stubs))
 
 
-def named_volume(state: StateDir, volume: Volume, place: str, root: RootView) -> Path:
+def named_volume(state: StateDir, volume: VolumeMount, place: str, root: RootView) -> Path:
     """Return the directory of a volume; made from what the image has at `place` if it is new."""
     volumes = state.mounts / "volumes"
     path = volumes / volume.name
@@ -80,7 +80,7 @@ def named_volume(state: StateDir, volume: Volume, place: str, root: RootView) ->
     return path
 
 
-def _own_volume(container: Container, number: int, place: str, mount: Volume, root: RootView) -> Bind:
+def _own_volume(container: Container, number: int, place: str, mount: VolumeMount, root: RootView) -> Bind:
     path = container.volumes / str(number)
     with disk_errors(path):
         container.volumes.mkdir(mode=0o700, exist_ok=True)

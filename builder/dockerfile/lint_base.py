@@ -29,7 +29,7 @@ def finding(node: Instruction, rule: str, message: str) -> Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class LintStage:
     """A stage as far as it matters here. `name` as written, "" for none."""
 
     head: Instruction
@@ -41,11 +41,11 @@ class Stage:
         return self.words[2] if len(self.words) == 3 else ""
 
 
-def stages(dockerfile: Dockerfile) -> Iterator[Stage]:
+def stages(dockerfile: Dockerfile) -> Iterator[LintStage]:
     nodes = dockerfile.instructions
     starts = [index for index, node in enumerate(nodes) if node.keyword == "FROM"]
     for start, end in pairwise([*starts, len(nodes)]):
-        yield Stage(head=nodes[start], words=tuple(nodes[start].value.split()), body=nodes[start + 1 : end])
+        yield LintStage(head=nodes[start], words=tuple(nodes[start].value.split()), body=nodes[start + 1 : end])
 
 
 def named(nodes: Iterable[Instruction], *keywords: str) -> Iterator[Instruction]:

@@ -16,7 +16,7 @@ from tiffin.builder.dockerfile.words import json_words, split_flags
 from tiffin.builder.errors import DockerfileError, DockerfileErrors, Span
 from tiffin.cache.foundation.frozen import dataclass, replace
 
-__all__ = ["Directive", "Dockerfile", "Flag", "Heredoc", "Instruction", "parse", "parse_trigger"]
+__all__ = ["Directive", "Dockerfile", "Heredoc", "Instruction", "InstructionFlag", "parse", "parse_trigger"]
 
 KEYWORDS = (
     "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
@@ -29,7 +29,7 @@ END_MARK = "\ue000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flag:
+class InstructionFlag:
     """A leading `--name[=value]`; `value` None when there is no `=`."""
 
     name: str
@@ -46,7 +46,7 @@ class Instruction:
     """
 
     keyword: str
-    flags: tuple[Flag, ...]
+    flags: tuple[InstructionFlag, ...]
     value: str
     raw: str
     json: tuple[str, ...] | None
@@ -182,7 +182,7 @@ def _instruction(line: LogicalLine, keyword: str, raw: str, escape: str) -> Inst
         flags, value = (), raw  # its flags are those of the trigger
     return Instruction(
         keyword=keyword,
-        flags=tuple(Flag(name=name, value=text) for name, text in flags),
+        flags=tuple(InstructionFlag(name=name, value=text) for name, text in flags),
         value=value,
         raw=raw,
         json=_json(keyword, value, line),

@@ -15,7 +15,7 @@ from tiffin.builder.errors import CanceledError, RunError, Span
 from tiffin.builder.events import Sink, StepOutput
 from tiffin.builder.execute.emulation import Emulation, Emulator
 from tiffin.builder.execute.run_mounts import PreparedMounts
-from tiffin.builder.image.users import User, resolve_user
+from tiffin.builder.image.users import ProcessUser, resolve_user
 from tiffin.builder.instructions.ops import RunOp
 from tiffin.builder.instructions.run import SCRIPT_DIRECTORY
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
@@ -182,7 +182,7 @@ def _spec(
     )
 
 
-def _environment(op: RunOp, mounted: PreparedMounts, user: User) -> tuple[str, ...]:
+def _environment(op: RunOp, mounted: PreparedMounts, user: ProcessUser) -> tuple[str, ...]:
     env = (*op.proxies, *op.env, *mounted.env)
     return env if any(item.startswith("HOME=") for item in env) else (*env, f"HOME={user.home}")
 

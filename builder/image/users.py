@@ -16,7 +16,7 @@ ReadFile = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class ProcessUser:
     """Whom a process runs as."""
 
     uid: int
@@ -25,7 +25,9 @@ class User:
     home: str
 
 
-def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (), span: Span | None = None) -> User:
+def resolve_user(
+    text: str, read_file: ReadFile, *, further: Sequence[str] = (), span: Span | None = None
+) -> ProcessUser:
     """Return `USER[:GROUP]` as a process runs, with `further` groups; "" is root.
 
     Raises BuildError for unknown names and ids out of range.
@@ -38,7 +40,7 @@ def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (),
     added = [_group(one, read_file, span) for one in further]
     if colon and group:
         gid = _group(group, read_file, span)
-        return User(uid=uid, gid=gid, groups=tuple(dict.fromkeys((gid, *added))), home=home)
+        return ProcessUser(uid=uid, gid=gid, groups=tuple(dict.fromkeys((gid, *added))), home=home)
     groups = [gid]
     if row:
         for entry in _rows(read_file("etc/group"), 4):
@@ -46,7 +48,7 @@ def resolve_user(text: str, read_file: ReadFile, *, further: Sequence[str] = (),
             number = _number(entry[2])
             if row[0] in members and number is not None and number not in groups:
                 groups.append(number)
-    return User(uid=uid, gid=gid, groups=tuple(dict.fromkeys((*groups, *added))), home=home)
+    return ProcessUser(uid=uid, gid=gid, groups=tuple(dict.fromkeys((*groups, *added))), home=home)
 
 
 def resolve_owner(text: str, read_file: ReadFile, *, span: Span | None = None) -> tuple[int, int]:

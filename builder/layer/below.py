@@ -23,7 +23,7 @@ LISTED_AFTER = 8  # questions: then a directory is read as a whole
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Found(NamedTuple):
+class FoundEntry(NamedTuple):
     """What is at a path; `inode` is the same for names of one file, `place` where a tree has it."""
 
     entry: Entry
@@ -31,16 +31,16 @@ class Found(NamedTuple):
     place: bytes = b""
 
 
-class Below(Protocol):
+class LowerLayers(Protocol):
     """What lies below. Every method may raise OSError: then it cannot be told."""
 
-    def lookup(self, path: str) -> Found | None:
+    def lookup(self, path: str) -> FoundEntry | None:
         """Return what is at `path`, hard links as the file they are; None if nothing is."""
 
     def children(self, path: str) -> set[str]:
         """Return the names in a directory that lookup found."""
 
-    def has_content(self, found: Found, change: Change) -> bool:
+    def has_content(self, found: FoundEntry, change: Change) -> bool:
         """Whether the file that was found holds what the change does; both have one size."""
 
 
@@ -52,7 +52,7 @@ class TablesBelow:
         self._tree = MergedTree(layers)
         self._is_directory: dict[str, bool] = {ROOT: True, "": True}
 
-    def lookup(self, path: str) -> Found | None:
+    def lookup(self, path: str) -> FoundEntry | None:
         # most of what is new lies in directories that are new, and each layer would be asked for it
         if not self._has_directory(path.rpartition("/")[0]):
             return None
@@ -60,12 +60,12 @@ class TablesBelow:
         if located is None:
             return None
         target = self._tree.target(located)
-        return Found(target.entry._replace(path=path), (target.layer, target.entry.path))
+        return FoundEntry(target.entry._replace(path=path), (target.layer, target.entry.path))
 
     def children(self, path: str) -> set[str]:
         return {child.entry.path.rpartition("/")[2] for child in self._tree.children(path)}
 
-    def has_content(self, found: Found, change: Change) -> bool:
+    def has_content(self, found: FoundEntry, change: Change) -> bool:
         if not found.entry.size:
             return True
         known = change.entry.digest
@@ -73,7 +73,7 @@ class TablesBelow:
             known = _sha256(change.open)
         return bool(known) and known == found.entry.digest
 
-    def name_count(self, found: Found) -> int:
+    def name_count(self, found: FoundEntry) -> int:
         """Return how many names the file has in its layer; some may be hidden by now."""
         return 1 + self._links[found.inode]
 
@@ -102,7 +102,7 @@ class TreesBelow:
         self._asked: Counter[str] = Counter()  # how often for something in a directory
         self._names: dict[str, set[bytes]] = {}  # all names in those asked for often, whiteouts too
 
-    def lookup(self, path: str) -> Found | None:
+    def lookup(self, path: str) -> FoundEntry | None:
         parent, _, last = path.rpartition("/")
         name = host_name(last)
         directories = self._directories(parent or ROOT)
@@ -121,7 +121,7 @@ class TreesBelow:
                 os.close(fd)
             if entry is None or entry.kind == "whiteout":
                 return None
-            return Found(entry, (st.st_dev, st.st_ino), place)
+            return FoundEntry(entry, (st.st_dev, st.st_ino), place)
         return None
 
     def children(self, path: str) -> set[str]:
@@ -132,7 +132,7 @@ class TreesBelow:
                     seen.setdefault(image_name(item.name), not _is_whiteout(item.stat(follow_symlinks=False)))
         return {name for name, is_there in seen.items() if is_there}
 
-    def has_content(self, found: Found, change: Change) -> bool:
+    def has_content(self, found: FoundEntry, change: Change) -> bool:
         if change.open is None:
             return not found.entry.size  # both have one size
         with os.fdopen(os.open(found.place, _READ), "rb", buffering=0) as below, change.open() as stream:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tiffin.builder.layer.below import Below, Found
+from tiffin.builder.layer.below import FoundEntry, LowerLayers
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.index import Entry, new_entry, sort_key
 from tiffin.builder.layer.tar.writer import BLOCK_BYTES, NANOSECONDS
@@ -39,10 +39,10 @@ def layer_time(mtime_ns: int, epoch_ns: int | None) -> int:
 
 def reduced(
     changes: Sequence[Change],
-    below: Below,
+    below: LowerLayers,
     *,
     epoch_ns: int | None = None,
-    name_count: Callable[[Found], int] | None = None,
+    name_count: Callable[[FoundEntry], int] | None = None,
 ) -> Reduced:
     """Return `changes` (sorted, as a diff has them) without those that change nothing, with the times of layers.
 
@@ -55,7 +55,11 @@ def reduced(
 
 class _Reduction:
     def __init__(
-        self, changes: Sequence[Change], below: Below, epoch_ns: int | None, name_count: Callable[[Found], int] | None
+        self,
+        changes: Sequence[Change],
+        below: LowerLayers,
+        epoch_ns: int | None,
+        name_count: Callable[[FoundEntry], int] | None,
     ) -> None:
         self._below = below
         self._name_count = name_count
@@ -122,7 +126,7 @@ class _Reduction:
         except OSError:
             return False
 
-    def _has_names(self, entry: Entry, found: Found) -> bool:
+    def _has_names(self, entry: Entry, found: FoundEntry) -> bool:
         """Whether the file below has no more names than that of the change."""
         return self._name_count is None or self._name_count(found) <= 1 + len(self._groups.get(entry.path, ()))
 

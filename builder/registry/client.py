@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
-from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import RegistryCredentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.http_response import body_of, joined
 from tiffin.builder.registry.transport import MAX_TRIES, Call, RegistryOptions, Transport
@@ -223,7 +223,7 @@ class RegistryClient:
                 self._unmountable.add((source, upload.repository))
         return location
 
-    def check_credentials(self, credentials: Credentials) -> None:
+    def check_credentials(self, credentials: RegistryCredentials) -> None:
         """Ask the registry whether it takes these; raises UnauthorizedError."""
         self._transport.use(credentials)
         with self._transport.send(Call(method="GET", url="/v2/", what=self.registry)):

@@ -34,7 +34,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class RegistryRule:
     """One [[registry]]. `prefix` is the beginning of names, or *.DOMAIN."""
 
     prefix: str
@@ -48,7 +48,7 @@ class Rule:
 class Registries:
     """What the files say together."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RegistryRule, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def sources(self, reference: Reference) -> list[Reference]:
@@ -80,7 +80,7 @@ class Registries:
         if not urls:
             return self
         mirrors = tuple(_mirror_of(url) for url in urls)
-        own = Rule(prefix=DOCKER_HUB, place=Place(location=DOCKER_HUB), source="--registry-mirror")
+        own = RegistryRule(prefix=DOCKER_HUB, place=Place(location=DOCKER_HUB), source="--registry-mirror")
         if not any(rule.prefix == DOCKER_HUB for rule in self.rules):
             return replace(self, rules=(*self.rules, replace(own, mirrors=mirrors)))
         rules = (
@@ -89,7 +89,7 @@ class Registries:
         )
         return replace(self, rules=tuple(rules))
 
-    def _rule(self, reference: Reference) -> Rule | None:
+    def _rule(self, reference: Reference) -> RegistryRule | None:
         """Return the longest prefix that names the reference."""
         found = [rule for rule in self.rules if _matched(str(reference), rule.prefix)]
         return max(found, key=lambda rule: len(rule.prefix), default=None)
@@ -97,7 +97,7 @@ class Registries:
 
 def read_registries(environ: Mapping[str, str]) -> Registries:
     """Read all registries.conf files there are. Raises UsageError naming a file at fault."""
-    rules: dict[str, Rule] = {}
+    rules: dict[str, RegistryRule] = {}
     aliases: dict[str, str] = {}
     for path in _files(environ):
         document = _read(path)
@@ -138,7 +138,7 @@ def _read(path: Path) -> dict[str, object] | None:
         raise UsageError(f"cannot read {path}: {exc}", remedy="repair it, or name another in $" + VARIABLE) from exc
 
 
-def _rule_of(table: Mapping[str, object], path: Path) -> Rule:
+def _rule_of(table: Mapping[str, object], path: Path) -> RegistryRule:
     location, prefix = _text(table, "location", path), _text(table, "prefix", path)
     if not (location or prefix) or (not location and not prefix.startswith("*.")):
         raise UsageError(f"{path}: a [[registry]] has no location", remedy='write location = "HOST/PATH"')
@@ -157,7 +157,7 @@ def _rule_of(table: Mapping[str, object], path: Path) -> Rule:
                 f'{path}: a mirror of "{prefix or location}" has no location, or pull-from-mirror = "{mirror.pulls}"',
                 remedy=f'write location = "HOST/PATH"; pull-from-mirror is {ALL}, {DIGEST_ONLY} or {TAG_ONLY}',
             )
-    return Rule(
+    return RegistryRule(
         prefix=(prefix or location).rstrip("/"),
         place=Place(location=location.rstrip("/"), insecure=table.get("insecure") is True),
         mirrors=mirrors,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from tiffin.builder.errors import NotInRegistryError, RegistryError, UnauthorizedError
-from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import RegistryCredentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.auth.tokens import Tokens
 from tiffin.builder.registry.failures import (
@@ -146,7 +146,7 @@ class Transport:
         """What an answer may take."""
         return self._options.timeout_seconds
 
-    def use(self, credentials: Credentials) -> None:
+    def use(self, credentials: RegistryCredentials) -> None:
         """Use these instead of the configured ones (login)."""
         self._tokens.use(credentials)
 

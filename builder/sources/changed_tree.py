@@ -23,7 +23,7 @@ IMPLIED_MODE = 0o755  # of what no layer tells: tiffin.builder.layer.layer_build
 Opener = Callable[[], BinaryIO]
 
 
-class Below(Protocol):
+class LowerTree(Protocol):
     """The file system an instruction begins with."""
 
     def lookup(self, path: str) -> Entry | None: ...
@@ -42,7 +42,7 @@ class _Inode:
 class ChangedTree:
     """`below`, changed. Paths are relative to the root, their parents no symlinks (`resolve` makes such)."""
 
-    def __init__(self, below: Below, *, now_ns: int) -> None:
+    def __init__(self, below: LowerTree, *, now_ns: int) -> None:
         self._below = below
         self._now_ns = now_ns
         self._names: dict[str, _Inode] = {}

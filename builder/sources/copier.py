@@ -11,7 +11,7 @@ from tiffin.builder.errors import BuildError, Span
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.disk.xattrs import ACCESS_LIST, agreeing
 from tiffin.builder.layer.index import Entry, new_entry
-from tiffin.builder.sources.changed_tree import Below, ChangedTree, Opener
+from tiffin.builder.sources.changed_tree import ChangedTree, LowerTree, Opener
 from tiffin.builder.sources.chmod import change_mode
 from tiffin.builder.sources.selection import Selected, walk
 from tiffin.builder.sources.trees import ROOT, SourceTree
@@ -38,7 +38,7 @@ class Style:
 class Copier:
     """Collects the changes one instruction makes to `destination`. `tree` is how it looks by now."""
 
-    def __init__(self, destination: Below, style: Style, span: Span) -> None:
+    def __init__(self, destination: LowerTree, style: Style, span: Span) -> None:
         self.tree = ChangedTree(destination, now_ns=style.now_ns)
         self._style = style
         self._span = span

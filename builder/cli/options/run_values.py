@@ -118,10 +118,10 @@ def _kept_ids(line: RunArguments, mounts: Sequence[Mount]) -> tuple[int, int] | 
     """
     if not may_keep(line):
         return None
-    from tiffin.builder.containers.mounts import Volume, is_writable_bind
+    from tiffin.builder.containers.mounts import VolumeMount, is_writable_bind
 
     text, own = line.userns, (os.getuid(), os.getgid())
-    has_volume = any(isinstance(mount, Volume) and mount.name for mount in mounts)
+    has_volume = any(isinstance(mount, VolumeMount) and mount.name for mount in mounts)
     if text in ("", "host"):
         user, _, group = line.user.partition(":")
         is_own = own[0] != 0 and user == str(own[0]) and group in ("", "0", str(own[1]))

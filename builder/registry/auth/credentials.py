@@ -16,7 +16,7 @@ API_PATHS = ("", "v1", "v2")  # behind a host in keys that old clients wrote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class RegistryCredentials:
     """A user name and secret, or an identity token to trade for access tokens. Never shown."""
 
     username: str = field(default="", repr=False)
@@ -29,11 +29,11 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
-def decode_entry(entry: Mapping[str, object]) -> Credentials | None:
+def decode_entry(entry: Mapping[str, object]) -> RegistryCredentials | None:
     """Return one of `auths`; None for one without credentials. Raises ValueError for one that cannot be read."""
     token = entry.get("identitytoken")
     if isinstance(token, str) and token:
-        return Credentials(identity_token=token)
+        return RegistryCredentials(identity_token=token)
     auth = entry.get("auth")
     if isinstance(auth, str) and auth.strip():
         try:  # some tools break base64 into lines, or leave its end out
@@ -44,10 +44,10 @@ def decode_entry(entry: Mapping[str, object]) -> Credentials | None:
         username, colon, password = plain.partition(":")
         if not colon or not username:
             raise ValueError("it is not NAME:PASSWORD")
-        return Credentials(username=username, password=password.rstrip("\0"))
+        return RegistryCredentials(username=username, password=password.rstrip("\0"))
     name, secret = entry.get("username"), entry.get("password")
     if isinstance(name, str) and isinstance(secret, str) and name:
-        return Credentials(username=name, password=secret)
+        return RegistryCredentials(username=name, password=secret)
     return None
 
 

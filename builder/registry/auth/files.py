@@ -16,7 +16,7 @@ from pathlib import Path
 from tiffin.builder.errors import UnauthorizedError, UsageError
 from tiffin.builder.registry.auth import helpers
 from tiffin.builder.registry.auth.credentials import (
-    Credentials,
+    RegistryCredentials,
     decode_entry,
     exact_keys,
     host_of,
@@ -38,7 +38,7 @@ class AuthFile:
         self._problems = problems
         self._known: dict[str, object] | None = None
 
-    def find(self, registry: str, repository: str) -> Credentials | None:
+    def find(self, registry: str, repository: str) -> RegistryCredentials | None:
         """Return credentials for the narrowest part of a registry that is named here: by its own entry, a helper, or
         another name.
         """
@@ -63,7 +63,7 @@ class AuthFile:
                 return str(named[key] or ""), key
         return str(self._document().get("credsStore") or ""), exact_keys(registry)[0]
 
-    def _ask_helper(self, registry: str) -> Credentials | None:
+    def _ask_helper(self, registry: str) -> RegistryCredentials | None:
         helper, key = self.helper_for(registry)
         if not helper:
             return None
@@ -73,7 +73,7 @@ class AuthFile:
             self._problems.append(exc.message)
             return None
 
-    def _entry(self, key: str) -> Credentials | None:
+    def _entry(self, key: str) -> RegistryCredentials | None:
         entry = self._member("auths").get(key)
         try:
             return decode_entry(entry) if isinstance(entry, dict) else None
@@ -107,7 +107,7 @@ class DockerConfig:
         folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
         self._path = Path(folder) / "config.json"
         self._lock = threading.Lock()  # guards the answers: helpers are asked once
-        self._answers: dict[tuple[str, str], Credentials | None] = {}
+        self._answers: dict[tuple[str, str], RegistryCredentials | None] = {}
         self._files = [AuthFile(name, read, self._search_path, self.problems) for name, read in self._sources(environ)]
 
     @classmethod
@@ -115,7 +115,7 @@ class DockerConfig:
         """Return what this environment names; nothing is read before it is asked for."""
         return cls(environ)
 
-    def credentials_for(self, registry: str, repository: str = "") -> Credentials | None:
+    def credentials_for(self, registry: str, repository: str = "") -> RegistryCredentials | None:
         """Return what is known for a repository; None to go anonymous."""
         with self._lock:
             asked = (registry, repository)
@@ -124,7 +124,7 @@ class DockerConfig:
                 self._answers[asked] = next((one for one in found if one is not None), None)
             return self._answers[asked]
 
-    def save(self, registry: str, credentials: Credentials) -> str:
+    def save(self, registry: str, credentials: RegistryCredentials) -> str:
         """Keep credentials, in the helper if one is named; returns where.
 
         Raises UsageError for a config.json that is damaged, StoreError, UnauthorizedError.

@@ -8,7 +8,7 @@ import subprocess
 
 from tiffin.builder.errors import UnauthorizedError
 from tiffin.builder.programs import find_program
-from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import RegistryCredentials
 
 HELPER_TIMEOUT_SECONDS = 60
 TOKEN_USER = "<token>"  # a user name that says the secret is an identity token
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NOTHING = ("not found", "credentials not found", "no credentials")  # in what a helper says that has none
 
 
-def get(helper: str, key: str, search_path: str) -> Credentials | None:
+def get(helper: str, key: str, search_path: str) -> RegistryCredentials | None:
     """Return what a helper has for a registry; None if that is nothing. Raises UnauthorizedError."""
     answer = run(helper, "get", key, search_path)
     if answer is None:
@@ -29,8 +29,8 @@ def get(helper: str, key: str, search_path: str) -> Credentials | None:
             f"docker-credential-{helper} gave an unreadable answer", remedy="check the helper, or remove it"
         ) from None  # nothing of it may be told
     if username == TOKEN_USER:
-        return Credentials(identity_token=secret) if secret else None
-    return Credentials(username=username, password=secret) if username else None
+        return RegistryCredentials(identity_token=secret) if secret else None
+    return RegistryCredentials(username=username, password=secret) if username else None
 
 
 def run(helper: str, verb: str, text: str, search_path: str) -> str | None:

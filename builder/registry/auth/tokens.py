@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from tiffin.builder.errors import RegistryError, UnauthorizedError
 from tiffin.builder.registry.auth.challenges import Challenge, parse_challenges
-from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import RegistryCredentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.failures import REDIRECTS, RETRIED, Unreachable
 from tiffin.builder.registry.http_response import Answer, body_of, joined, origin, split
@@ -47,13 +47,13 @@ class Tokens:
         self._send = send
         self._check_way = check_way
         self._base_url = base_url
-        self._given: Credentials | None = None
+        self._given: RegistryCredentials | None = None
         self._lock = threading.Lock()  # guards everything below; nothing is asked or sent under it
         self._challenge: Challenge | None = None
         self._tokens: dict[str, tuple[str, float]] = {}
         self._asking: dict[str, threading.Lock] = {}  # by scope: one thread asks for a token, the others wait for it
 
-    def use(self, credentials: Credentials) -> None:
+    def use(self, credentials: RegistryCredentials) -> None:
         """Use these instead of the configured ones (login)."""
         self._given = credentials
 
@@ -118,7 +118,7 @@ class Tokens:
         basics = [challenge for challenge in challenges if challenge.scheme == "basic"]
         return next(iter([*basics, *bearers]), None)
 
-    def _credentials(self, scope: str) -> Credentials | None:
+    def _credentials(self, scope: str) -> RegistryCredentials | None:
         if self._given is not None:
             return self._given
         repository = scope.split(" ")[0].removeprefix("repository:").rpartition(":")[0]
@@ -135,7 +135,7 @@ class Tokens:
         self._check_way(self._base_url(), realm)
         return realm
 
-    def _ask(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> tuple[str, float]:
+    def _ask(self, challenge: Challenge, scope: str, credentials: RegistryCredentials | None) -> tuple[str, float]:
         """Return a token and how long it lasts: GET with Basic, or POST with a refresh token."""
         realm = self._check_realm(challenge)
         query = [("service", challenge.parameters.get("service", ""))]

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.containers.mounts import Mount, Volume, ordered, parse_mount, parse_size, parse_tmpfs, parse_volume
+from tiffin.builder.containers.mounts import (
+    Mount,
+    VolumeMount,
+    ordered,
+    parse_mount,
+    parse_size,
+    parse_tmpfs,
+    parse_volume,
+)
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
 
@@ -24,11 +32,11 @@ from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
         ("/a:/b:ro,rslave", Bind(host_path="/a", path="/b", read_only=True, propagates=True)),
         ("/a:/b:slave", Bind(host_path="/a", path="/b", propagates=True)),
         ("/a:/b:private", Bind(host_path="/a", path="/b")),
-        ("data:/b", Volume(name="data", path="/b")),
-        ("data:/b:rprivate", Volume(name="data", path="/b")),
-        ("data:/b:ro", Volume(name="data", path="/b", read_only=True)),
-        ("data:/b:ro,nocopy", Volume(name="data", path="/b", read_only=True, copies=False)),
-        ("/b", Volume(name="", path="/b")),
+        ("data:/b", VolumeMount(name="data", path="/b")),
+        ("data:/b:rprivate", VolumeMount(name="data", path="/b")),
+        ("data:/b:ro", VolumeMount(name="data", path="/b", read_only=True)),
+        ("data:/b:ro,nocopy", VolumeMount(name="data", path="/b", read_only=True, copies=False)),
+        ("/b", VolumeMount(name="", path="/b")),
         ("/a://b", Bind(host_path="/a", path="/b")),
     ],
 )
@@ -72,11 +80,11 @@ def test_bad_volume_option_is_refused(text: str, reason: str) -> None:
         ('type=bind,"source=/etc",target=/b', Bind(host_path="/etc", path="/b")),
         ("type=tmpfs,target=/b", Tmpfs(path="/b")),
         ("type=tmpfs,target=/b,tmpfs-size=1m,tmpfs-mode=700", Tmpfs(path="/b", size_bytes=1 << 20, mode=0o700)),
-        ("type=volume,source=data,target=/b", Volume(name="data", path="/b")),
-        ("source=data,target=/b,ro", Volume(name="data", path="/b", read_only=True)),
-        ("type=volume,target=/b", Volume(name="", path="/b")),
-        ("src=data,dst=/b,volume-nocopy", Volume(name="data", path="/b", copies=False)),
-        ("src=data,dst=/b,volume-nocopy=false", Volume(name="data", path="/b")),
+        ("type=volume,source=data,target=/b", VolumeMount(name="data", path="/b")),
+        ("source=data,target=/b,ro", VolumeMount(name="data", path="/b", read_only=True)),
+        ("type=volume,target=/b", VolumeMount(name="", path="/b")),
+        ("src=data,dst=/b,volume-nocopy", VolumeMount(name="data", path="/b", copies=False)),
+        ("src=data,dst=/b,volume-nocopy=false", VolumeMount(name="data", path="/b")),
     ],
 )
 def test_mount_option(text: str, wanted: Mount) -> None:

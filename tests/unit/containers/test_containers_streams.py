@@ -22,7 +22,7 @@ from tiffin.builder.containers.reach import reach_of
 from tiffin.builder.containers.streams import Streams
 from tiffin.builder.containers.terminal import Terminal
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.image.users import User
+from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.sandbox.cgroup import Limits
 from tiffin.builder.sandbox.child.spec import SandboxSpec
@@ -289,25 +289,25 @@ def test_what_is_emulated_for_a_container(
     snapshots = Snapshots(StateDir.open(tmp_path))
     if demands is not None:
         snapshots.note_demands(DIFF_ID, demands.encode())
-    reach = reach_of(isolation(tier), snapshots, [DIFF_ID], User(uid=uid, gid=0, groups=(0,), home="/"))
+    reach = reach_of(isolation(tier), snapshots, [DIFF_ID], ProcessUser(uid=uid, gid=0, groups=(0,), home="/"))
     assert (reach.emulated, reach.opens) == (emulated, opens) and bool(reach.cause) == emulated
 
 
 def test_a_chroot_refuses_what_nobody_emulates_there(tmp_path: Path) -> None:
     snapshots = Snapshots(StateDir.open(tmp_path))
     snapshots.note_demands(DIFF_ID, BEYOND.encode())
-    root = User(uid=0, gid=0, groups=(0,), home="/")
+    root = ProcessUser(uid=0, gid=0, groups=(0,), home="/")
     with pytest.raises(SandboxError, match="isolation chroot emulates none"):
         reach_of(isolation(CHROOT), snapshots, [DIFF_ID], root)
 
 
 def test_a_failure_of_an_emulated_run_names_why_it_was_one(tmp_path: Path) -> None:
     snapshots = Snapshots(StateDir.open(tmp_path))
-    user = User(uid=11, gid=0, groups=(0,), home="/")
+    user = ProcessUser(uid=11, gid=0, groups=(0,), home="/")
     with pytest.raises(SandboxError, match="user 11:0 is not available here"), reach_of(isolation(RANGE), snapshots, [],
         user).explaining_losses(isolation(RANGE)):  # fmt: skip
         raise SandboxError("seccomp is refused", remedy="x")
-    plain = User(uid=1, gid=0, groups=(0,), home="/")
+    plain = ProcessUser(uid=1, gid=0, groups=(0,), home="/")
     with pytest.raises(SandboxError, match=r"^seccomp is refused"), reach_of(isolation(RANGE), snapshots, [],
         plain).explaining_losses(isolation(RANGE)):  # fmt: skip
         raise SandboxError("seccomp is refused", remedy="x")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.fuzz import examples
 from tests.unit.layer.layer_samples import file, make, tar_of
-from tiffin.builder.layer.below import Below, TablesBelow, TreesBelow
+from tiffin.builder.layer.below import LowerLayers, TablesBelow, TreesBelow
 from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.disk.diff import diff_upper
 from tiffin.builder.layer.disk.settle import set_times, settle
@@ -56,7 +56,7 @@ class Harness:
             self.trees.append(tree)
         self.tables = [tar_of(layer)[1] for layer in layers]
 
-    def below(self, kind: str) -> Below:
+    def below(self, kind: str) -> LowerLayers:
         return TreesBelow(self.trees) if kind == "trees" else TablesBelow(self.tables)
 
     def step(self, changes: Sequence[Change], kind: str, *, epoch_ns: int | None = None) -> tuple[Path, Reduced]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes.registry import PASSWORD, USER, fake_registry
 from tiffin.builder.errors import UnauthorizedError, UsageError
-from tiffin.builder.registry.auth.credentials import Credentials, registry_of
+from tiffin.builder.registry.auth.credentials import RegistryCredentials, registry_of
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.registry.transport import RegistryOptions
@@ -226,7 +226,7 @@ def test_what_login_takes_for_a_registry(text: str, registry: str | None) -> Non
 
 def test_saved_credentials_keep_the_rest_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "config.json", {"auths": {"other": {"auth": "x"}, "h.io/team": {}}, "psFormat": "y"})
-    DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)}).save("h.io", Credentials(username="u", password="p"))
+    DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)}).save("h.io", RegistryCredentials(username="u", password="p"))
     assert path.stat().st_mode & 0o777 == 0o600
     document = json.loads(path.read_text())
     assert set(document["auths"]) == {"other", "h.io", "h.io/team"} and document["psFormat"] == "y"
@@ -239,7 +239,7 @@ def test_login_replaces_every_name_of_a_registry(tmp_path: Path) -> None:
         tmp_path / "config.json", {"auths": {"https://h.io/v1/": entry("old"), "https://other.io": entry("o")}}
     )
     config = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)})
-    config.save("h.io", Credentials(username="new", password="p"))
+    config.save("h.io", RegistryCredentials(username="new", password="p"))
     assert list(json.loads(path.read_text())["auths"]) == ["https://other.io", "h.io"]
     assert config.erase("h.io") and list(json.loads(path.read_text())["auths"]) == ["https://other.io"]
 
@@ -253,7 +253,7 @@ def test_linked_file_stays_linked(tmp_path: Path, target: str, exists: bool) -> 
     link = tmp_path / "docker/config.json"
     link.symlink_to(f"../{target}")
     config = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path / "docker")})
-    config.save("h.io", Credentials(username="u", password="p"))
+    config.save("h.io", RegistryCredentials(username="u", password="p"))
     assert link.is_symlink() and os.readlink(link) == f"../{target}"
     assert "h.io" in json.loads((tmp_path / target).read_text())["auths"]
     assert [item.name for item in link.parent.iterdir()] == ["config.json"]
@@ -263,7 +263,10 @@ def test_linked_file_stays_linked(tmp_path: Path, target: str, exists: bool) -> 
 def test_damaged_file_is_not_written_over(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "config.json", text)
     config = DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)})
-    for act in (lambda: config.save("h.io", Credentials(username="u", password="p")), lambda: config.erase("h.io")):
+    for act in (
+        lambda: config.save("h.io", RegistryCredentials(username="u", password="p")),
+        lambda: config.erase("h.io"),
+    ):
         with pytest.raises(
             UsageError,
             match=r"config\.json cannot be read: it is not (valid JSON|a JSON object).*; repair or remove it",
@@ -274,5 +277,5 @@ def test_damaged_file_is_not_written_over(tmp_path: Path, text: str) -> None:
 
 def test_empty_file_is_written(tmp_path: Path) -> None:
     path = write(tmp_path / "config.json", "")
-    DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)}).save("h.io", Credentials(username="u", password="p"))
+    DockerConfig.load({"DOCKER_CONFIG": str(tmp_path)}).save("h.io", RegistryCredentials(username="u", password="p"))
     assert json.loads(path.read_text())["auths"]["h.io"] == entry("u")

@@ -15,7 +15,7 @@ from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryErro
 from tiffin.builder.image.cache_image import RegistryStore
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
-from tiffin.builder.registry.auth.credentials import Credentials
+from tiffin.builder.registry.auth.credentials import RegistryCredentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.registry.transport import RegistryOptions
@@ -122,7 +122,7 @@ def test_wrong_credentials_name_the_remedy_and_not_themselves(tmp_path: Path) ->
     with fake_registry(auth="basic") as fake:
         registry = RegistryClient(fake.host, config(tmp_path), RegistryOptions(back_off_seconds=QUICK))
         with pytest.raises(UnauthorizedError, match=r"access denied .401.*tiffin login") as caught:
-            registry.check_credentials(Credentials(username="x", password="very-secret"))
+            registry.check_credentials(RegistryCredentials(username="x", password="very-secret"))
         assert "very-secret" not in str(caught.value) + repr(caught.value)
 
 

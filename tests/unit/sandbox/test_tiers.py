@@ -15,7 +15,7 @@ from tiffin.builder.api.machine import look
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.reach import reach_of
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.image.users import User
+from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.sandbox.isolation import Advice, Isolation, Tier, TierReport
 from tiffin.builder.sandbox.isolation_cache import TierMemory
 from tiffin.builder.sandbox.tiers import table
@@ -67,7 +67,7 @@ def test_a_tier_says_itself_what_it_lacks(
     with pytest.raises(SandboxError, match="isolation machine does not work here: there is no /dev/kvm"):
         choose("machine", tmp_path)
     assert "modprobe kvm" in [found.text for found in advice(probe(tmp_path))]
-    user = User(uid=(1 << 32) - 1, gid=0, groups=(0,), home="/")
+    user = ProcessUser(uid=(1 << 32) - 1, gid=0, groups=(0,), home="/")
     with pytest.raises(SandboxError, match="isolation machine emulates none"):
         reach_of(Isolation(tier=machine), Snapshots(StateDir.open(tmp_path)), [Digest.of(b"layer")], user)
 
