@@ -129,7 +129,9 @@ def tiffin(root: Path, fork_server: ForkServer) -> Iterator[Run]:
         assert isinstance(env, Mapping)
         if options.keys() - {"env"} or _of_interpreter(env) != _of_interpreter(os.environ):
             own = [sys.executable, "-m", "tiffin", *argv]
-            done = subprocess.run(own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[call-overload]
+            done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]  # options pass through
+                own, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, **options
+            )
         else:
             umask = os.umask(0o022)
             os.umask(umask)

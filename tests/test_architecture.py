@@ -363,8 +363,8 @@ def test_tiers_are_asked_what_they_can_do_and_not_for_their_names() -> None:
         for node in nodes(path):
             compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             compared += [node.subject] if isinstance(node, ast.Match) else []
-            if any(isinstance(value, ast.Attribute) and value.attr == "tier" for value in compared):
-                wrong.append(f"{path}:{node.lineno} compares a tier")
+            found = [value for value in compared if isinstance(value, ast.Attribute) and value.attr == "tier"]
+            wrong += [f"{path}:{value.lineno} compares a tier" for value in found]
         loaded = {name.rpartition(".")[0] for name in imports(path) if name != f"{folder}.none.NO_ISOLATION"}
         wrong += [f"{path} imports {name}" for name in loaded & objects]
     assert wrong == []

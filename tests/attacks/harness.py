@@ -83,15 +83,27 @@ class Harness:
         folder = dockerfile if isinstance(dockerfile, Path) else self.context(dockerfile, files)
         return self.run("build", "--no-cache", "--progress=plain", *words, folder, env=env)
 
-    def output(self, dockerfile: str | Path, *words: str | Path, **options: Mapping[str, str]) -> str:
+    def output(
+        self,
+        dockerfile: str | Path,
+        *words: str | Path,
+        files: Mapping[str, str | bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         """What the steps of a build that succeeds say."""
-        done = self.build(dockerfile, *words, **options)  # type: ignore[arg-type]
+        done = self.build(dockerfile, *words, files=files, env=env)
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    def refused(self, dockerfile: str | Path, *words: str | Path, **options: Mapping[str, str]) -> str:
+    def refused(
+        self,
+        dockerfile: str | Path,
+        *words: str | Path,
+        files: Mapping[str, str | bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         """The error of a build that is refused: one line with a cause and a remedy."""
-        return error_of(self.build(dockerfile, *words, **options))  # type: ignore[arg-type]
+        return error_of(self.build(dockerfile, *words, files=files, env=env))
 
     def tidy(self) -> None:
         for folder in self.made:

@@ -398,14 +398,14 @@ def test_records_in_a_layer_are_ignored(single_harness: Harness) -> None:
         "FROM minimal\nADD evil.tar /\nRUN stat -c '%n %u:%g %F' /file /dir /link /fifo /node\n",
         files={"evil.tar": stream.getvalue()},
     )
-    for name, kind in (
+    for name, what in (
         ("file", "regular empty file"),
         ("dir", "directory"),
         ("link", "symbolic link"),
         ("fifo", "fifo"),
         ("node", "regular empty file"),
     ):
-        assert f"/{name} 0:0 {kind}\n" in shown, shown
+        assert f"/{name} 0:0 {what}\n" in shown, shown
 
 
 def test_records_are_neither_seen_nor_kept_as_attributes(single_harness: Harness) -> None:

@@ -147,7 +147,7 @@ def sleepers(mark: str) -> list[int]:
 
 def between(top: int, pid: int) -> list[int]:
     """The processes between `top` and `pid`."""
-    result = []
+    result: list[int] = []
     while True:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         if pid in (top, 1, 0):
@@ -334,7 +334,7 @@ def errnos(harness: Harness, entry: str, calls: dict[str, Sequence[Call]], *opti
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_calls_that_the_filter_alone_forbids(every_harness: Harness, entry: str) -> None:
     """Each has another errno without the filter, as none of them gets as far as to need a capability."""
-    calls = {name: (call,) for name, (call, _) in FORBIDDEN.items()}
+    calls: dict[str, Sequence[Call]] = {name: (call,) for name, (call, _) in FORBIDDEN.items()}
     wanted = {name: number for name, (_, number) in FORBIDDEN.items()}
     assert errnos(every_harness, entry, calls) == wanted
     if every_harness.tier == "single":
@@ -355,7 +355,7 @@ def test_a_root_in_the_root_leads_nowhere(every_harness: Harness, entry: str) ->
         ("chroot", (b".",)),
     ]
     calls: dict[str, Sequence[Call]] = {
-        "root": (*way, ("openat", (-100, path, os.O_RDWR))),  # type: ignore[dict-item]  # a list of calls is one of calls
+        "root": (*way, ("openat", (-100, path, os.O_RDWR))),
         "here": (("openat", (-100, path, os.O_RDWR)),),
         "above": (("openat", (-100, b"../" * 40 + path[1:], os.O_RDWR)),),
     }

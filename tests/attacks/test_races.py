@@ -263,12 +263,13 @@ def test_removal_removes_nothing_else(arena: Path) -> None:
     work, canary = arena / "tree/work", arena / "canary"
 
     def make_and_swap() -> None:
-        for step in (
+        steps: tuple[Callable[[], object], ...] = (
             lambda: work.mkdir(),
             lambda: (work / "a/open").mkdir(parents=True),
             lambda: (work / "b").symlink_to(canary),
             lambda: exchange(f"{work}/a", f"{work}/b"),
-        ):
+        )
+        for step in steps:
             with contextlib.suppress(OSError):
                 step()
 
@@ -356,7 +357,7 @@ def test_a_path_is_walked_where_the_kernel_does_not_say(
     def refuse(*_: object, **__: object) -> int:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(root_path.kernel, "open_in_root", refuse)
+    monkeypatch.setattr("tiffin.builder.sandbox.child.root_path.kernel.open_in_root", refuse)
     (arena / "tree/sub").mkdir()
     (arena / "tree/link").symlink_to("../../sub")
     root_fd = os.open(arena / "tree", os.O_PATH | os.O_DIRECTORY)

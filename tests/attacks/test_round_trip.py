@@ -81,7 +81,7 @@ def members(path: Path) -> dict[str, tuple[object, ...]]:
 def unpacked(root: Path) -> dict[str, tuple[object, ...]]:
     """A tree on disk as `members` has it."""
     return {
-        path: (mode, uid, gid, int(mtime_ns) // 10**9, content, os.fsdecode(link), [key for key, _ in attributes])  # type: ignore[call-overload,arg-type,union-attr,attr-defined]
+        path: (mode, uid, gid, int(mtime_ns) // 10**9, content, os.fsdecode(link), [key for key, _ in attributes])  # type: ignore[call-overload,arg-type,attr-defined]
         for path, (mode, uid, gid, mtime_ns, content, link, attributes, _) in view(root).items()
     }
 

@@ -141,8 +141,8 @@ def test_capabilities(each_harness: Harness) -> None:
         as_user = status_of(each_harness.run("run", "--rm", "-u", "33", "minimal", "cat", "/proc/self/status").stdout)
         assert {as_user[name] for name in ("CapInh", "CapAmb", "CapPrm", "CapEff")} == {none}, "a user has capabilities"
         assert as_user["CapBnd"] == bounding
-        build = status_of(each_harness.output("FROM minimal\nUSER 33\nRUN cat /proc/self/status\n"))
-        assert {build[name] for name in ("CapInh", "CapAmb", "CapPrm", "CapEff")} == {none}
+        built = status_of(each_harness.output("FROM minimal\nUSER 33\nRUN cat /proc/self/status\n"))
+        assert {built[name] for name in ("CapInh", "CapAmb", "CapPrm", "CapEff")} == {none}
     fewer = status_of(each_harness.run("run", "--rm", "--cap-drop=ALL", "minimal", "cat", "/proc/self/status").stdout)
     assert fewer["CapBnd"] == none and fewer["CapPrm"] == none, "dropped capabilities are still there"
 

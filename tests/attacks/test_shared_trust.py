@@ -198,7 +198,7 @@ def test_a_served_cache_bears_with_any_question(root_harness: Harness) -> None:
         stream.close()
 
 
-LIES = {
+LIES: dict[str, dict[str, object]] = {
     "parent": {"parentChain": f"sha256:{ZEROS}"},
     "content": {"diffId": f"sha256:{ZEROS}"},
     "size": {"size": 77},

@@ -339,10 +339,9 @@ def check_store(state_path: Path) -> None:
     snapshots = Snapshots(state, "idmap_tag")
     for diff_id in snapshots:
         data = snapshots.read_index(diff_id)
-        if snapshots.tree(diff_id) is not None:
-            assert data is not None and (snapshots.tree(diff_id) / "d/f").read_bytes() == b"x" * 5000, (
-                "a tree is half a layer"
-            )  # type: ignore[operator]
+        tree = snapshots.tree(diff_id)
+        if tree is not None:
+            assert data is not None and (tree / "d/f").read_bytes() == b"x" * 5000, "a tree is half a layer"
         if data is not None:
             LayerIndex.decode(data)
         for ref in snapshots.blobs(diff_id):
@@ -435,7 +434,7 @@ def test_full_at_every_size(small: Callable[[int], Path]) -> None:
                 "size": len(config),
             }
             manifest = json.dumps({"schemaVersion": 2, "config": described, "layers": []}).encode()
-            ImageStore(state, blobs, lambda table=table: table).put(manifest, config, [Reference.parse("one:1")])
+            ImageStore(state, blobs, _giving(table)).put(manifest, config, [Reference.parse("one:1")])
             outcomes.add("whole")
         except TiffinError as exc:
             assert exc.remedy
@@ -473,3 +472,7 @@ def test_every_blob_damaged_in_turn(root_harness: Harness) -> None:
         path.write_bytes(right)
     (root_harness.cli.folder / "saved.tar").unlink(missing_ok=True)
     root_harness.run("rmi", "damaged")
+
+
+def _giving(table: Table) -> Callable[[], Table]:
+    return lambda: table

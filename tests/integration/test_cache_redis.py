@@ -65,15 +65,15 @@ def cluster(folder: Path, count: int = 3) -> Iterator[list[CacheServer]]:
             stack.callback(client.close)
             last = SLOTS - 1 if number == count - 1 else (number + 1) * share - 1
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
-            for node, bus in nodes[:number]:
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+            for node, port in nodes[:number]:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, port)
         until(lambda: all(b"cluster_state:ok" in _info(client) for client in clients))
         yield [node for node, _ in nodes]
 
 
 def _info(client: redis.Redis) -> bytes:
     text = client.execute_command("CLUSTER", "INFO")
-    data = text if isinstance(text, bytes) else "\n".join(f"{key}:{value}" for key, value in text.items()).encode()
+    data = text if isinstance(text, bytes) else "\n".join(f"{name}:{value}" for name, value in text.items()).encode()
     return data if b"cluster_known_nodes:3" in data else b""
 
 

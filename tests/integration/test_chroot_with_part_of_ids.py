@@ -39,14 +39,14 @@ def pod(cli: CliRunner) -> Tiffin:
     """Run tiffin as root of such a namespace."""
 
     def run(*words: str, dockerfile: str = "") -> subprocess.CompletedProcess[str]:
-        done: subprocess.CompletedProcess[str] = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]  # options of a user
             [*NAMESPACE, *cli.argv(*words)],
             input=dockerfile,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
-            **cli.options(TIFFIN_ISOLATION="chroot"),  # type: ignore[arg-type]
+            **cli.options(TIFFIN_ISOLATION="chroot"),
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -230,7 +230,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 def test_where_no_call_can_be_supervised_a_step_says_so(cli: CliRunner) -> None:
     argv = cli.argv("build", "--no-cache", "--progress=plain", "-")
-    done = subprocess.run(
+    done = subprocess.run(  # type: ignore[call-overload]  # options of a user
         [*NAMESPACE, argv[0], "-c", SUPERVISED, *argv],
         input="FROM minimal\nRUN echo x > /dev/null && ! head -c 1 /dev/zero\n",
         capture_output=True,

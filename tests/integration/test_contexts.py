@@ -114,8 +114,8 @@ def test_git_context(tiffin: Run, context: Make, served: str, repository: Path) 
     archive = context("", name="out") / "o"
     tiffin("build", "--build-context", f"code={served}#v1", "-o", f"type=tar,dest={archive}", f"{served}#main:dir")
     assert unpacked(archive) == {"x", "x/Dockerfile", "x/g", "f"}
-    words = ("--build-context", f"code={served}#v1", "-f", "dir/Dockerfile", "-o", f"type=tar,dest={archive}")
-    tiffin("build", "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", *words, served)
+    build = ("--build-context", f"code={served}#v1", "-f", "dir/Dockerfile", "-o", f"type=tar,dest={archive}")
+    tiffin("build", "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", *build, served)
     assert "x/.git/HEAD" in unpacked(archive)
     done = tiffin("build", f"{served}#main", check=False)
     assert done.returncode == 1 and "has no Dockerfile" in done.stderr

@@ -161,7 +161,7 @@ def test_lists_of_containers_as_json(tiffin: Run, base: str, root: Path, tmp_pat
     podman.chmod(0o755)
 
     def listed() -> list[dict[str, object]]:
-        argv = [podman, "--root", root, "ps", "-a", "--format", "json"]
+        argv = [str(podman), "--root", str(root), "ps", "-a", "--format", "json"]
         found: list[dict[str, object]] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
         return found
 
@@ -225,7 +225,7 @@ def test_by_the_name_of_another_the_version_is_told_as_its_own(tmp_path: Path, n
     program.chmod(0o755)
 
     def reported(*words: str) -> str:
-        argv = [program, *words]
+        argv = [str(program), *words]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
     found = re.fullmatch(text, reported("--version"))

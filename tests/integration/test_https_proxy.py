@@ -96,7 +96,7 @@ def test_password(tiffin: Run, context: Make, tmp_path: Path, host: str, job: st
     folder = context("FROM scratch\nCOPY Dockerfile /\n")
     add = context(f"FROM scratch\nADD https://{host}/v2/ /answer\n", name="add")
     tiffin("build", "-q", "-t", f"{host}/{job}:1", folder)
-    words = {"push": ["push", f"{host}/{job}:1"], "pull": ["pull", f"{host}/{job}:1"], "add": ["build", add]}[job]
+    words: list[str | Path] = ["build", add] if job == "add" else [job, f"{host}/{job}:1"]
     with proxy(tmp_path / "proxy", "BasicAuth me s3cret") as made:
         for user in ("", "me:wr0ng@", "you:s3cret@"):
             done = tiffin(*words, env=made.env(user), check=False)

@@ -56,6 +56,9 @@ class Session:
     def folder(self) -> str:
         return self.said.read_text()
 
+    def has_no_servers(self) -> bool:
+        return not self.servers()
+
     def servers(self) -> dict[int, str]:
         """Names of the programs that run."""
         found = {}
@@ -112,7 +115,7 @@ def test_no_server_is_left(tmp_path: Path, workers: tuple[str, ...]) -> None:
             assert {"docker-registry", "redis-server", "nginx", "git-daemon"} <= {*session.servers().values()}
             session.process.send_signal(number)
         for number, session in sessions.items():
-            wait_until(lambda session=session: not session.servers(), seconds=SECONDS)
+            wait_until(session.has_no_servers, seconds=SECONDS)
             assert session.process.wait(SECONDS) == (
                 -number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED
             )

@@ -23,7 +23,7 @@ def program(users: Users) -> Program:
     """Runs the script, with the words that go before the interpreter and the ids it may use, as an unprivileged
     user.
     """
-    script = shutil.copy(SCRIPT, users.code)
+    script = str(shutil.copy(SCRIPT, users.code))
     os.chmod(script, 0o644)
     return lambda prefix, ids: users.program(
         WITH_IDS if ids == "many" else WITHOUT_IDS, [*prefix, interpreter(), script, ids]

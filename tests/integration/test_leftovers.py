@@ -126,7 +126,7 @@ def small_disk(place: Path, *, overlay: bool = False) -> Iterator[Path]:
 
 def mount(stack: contextlib.ExitStack, place: Path, *words: str) -> None:
     subprocess.run(["mount", *words, "none", place], check=True)
-    stack.callback(subprocess.run, ["umount", place], check=True)
+    stack.callback(lambda: subprocess.run(["umount", place], check=True))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support.servers import Registry, make_certificate, running_registry
 Make = Callable[..., Path]
 
 
-def raw(registry: Registry, name: str) -> dict[str, object]:
+def raw(registry: Registry, name: str) -> dict[str, Any]:
     words = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/{name}"]
     return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
 
@@ -98,7 +99,7 @@ def test_annotations(tiffin: Run, context: Make, registry: Registry) -> None:
     )  # fmt: skip
     index = raw(registry, "annotated:2")
     assert index["annotations"] == {"k": "v"}
-    assert [item.get("annotations") for item in index["manifests"]] == [None, {"only": "arm"}]  # type: ignore[attr-defined]
+    assert [item.get("annotations") for item in index["manifests"]] == [None, {"only": "arm"}]
     for text, message in (
         ("index:a=b", "index annotations need an image of several platforms"),
         ("idnex:a=b", 'unknown type "idnex"; did you mean "index"?'),
@@ -117,7 +118,7 @@ def test_docker_media_types_and_push_by_digest(tiffin: Run, base: str, context: 
         manifest["mediaType"],
         manifest["config"]["mediaType"],
         *(item["mediaType"] for item in manifest["layers"]),
-    }  # type: ignore[index,attr-defined]
+    }
     assert types == {
         "application/vnd.docker.distribution.manifest.v2+json",
         "application/vnd.docker.container.image.v1+json",

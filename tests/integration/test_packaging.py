@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("pa
 DOCKERFILE = "FROM scratch\nCOPY page /\n"
 
 
-def run(argv: Sequence[str | Path], *, cwd: Path | None = None, **environ: str) -> str:
+def run(argv: Sequence[str | Path], cwd: Path | None = None, /, **environ: str) -> str:
     done = subprocess.run(
         list(map(str, argv)), capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, **environ}
     )
@@ -76,7 +76,7 @@ def project(tmp_path: Path) -> Path:
 def digest_of(program: Sequence[str | Path], project: Path, **environ: str) -> str:
     """The id of the image that `program` makes of the project."""
     argv = [*program, "--root", project / "state", "build", "-q", "-f", "Dockerfile", "."]
-    text = run(argv, cwd=project, SOURCE_DATE_EPOCH="0", **environ)
+    text = run(argv, project, SOURCE_DATE_EPOCH="0", **environ)
     assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", text)
     return text
 
@@ -138,7 +138,7 @@ def has_index() -> bool:
 
 def test_single_file_does_what_the_installed_program_does(dist: Path, environment: Path, project: Path) -> None:
     cache = project / "xdg"
-    single = [interpreter(), dist / "tiffin.pyz"]
+    single = [interpreter(), str(dist / "tiffin.pyz")]
     expected = digest_of([environment / "tiffin"], project)
     for _ in range(2):  # unpacking and unpacked
         assert digest_of(single, project, XDG_CACHE_HOME=str(cache), PYTHONPATH=".") == expected
@@ -156,7 +156,7 @@ def test_single_file_started_twice_at_once_unpacks_once(dist: Path, tmp_path: Pa
 
 def test_single_file_says_where_it_cannot_unpack(dist: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    argv = [interpreter(), dist / "tiffin.pyz", "version"]
+    argv = [interpreter(), str(dist / "tiffin.pyz"), "version"]
     environ = {**os.environ, "TIFFIN_PYZ_DIR": str(tmp_path / "file/below")}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
@@ -168,7 +168,7 @@ def test_single_file_runs_no_code_of_another_user(dist: Path, tmp_path: Path) ->
     run([interpreter(), dist / "tiffin.pyz", "version"], TIFFIN_PYZ_DIR=str(tmp_path))
     (place,) = tmp_path.iterdir()
     shutil.chown(place, 12345)
-    argv = [interpreter(), dist / "tiffin.pyz", "version"]
+    argv = [interpreter(), str(dist / "tiffin.pyz"), "version"]
     environ = {**os.environ, "TIFFIN_PYZ_DIR": str(tmp_path)}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 1 and "belongs to user 12345" in done.stderr

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -279,7 +280,7 @@ def test_death_of_anybody_at_any_moment_leaves_nothing(cli: CliRunner, options: 
         os.kill(choice.choice(spine), signal.SIGKILL)
         assert process.wait(END_SECONDS) != 0
         process.communicate()
-        wait_until(lambda family=family: not any(map(command_of, family)), seconds=END_SECONDS)
+        wait_until(partial(_are_gone, family), seconds=END_SECONDS)
     assert cli.run("ps").returncode == 0  # which sweeps what a killed one could not
     assert cli.left() == []
 
@@ -313,3 +314,7 @@ def command_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
     except OSError:
         return b""
+
+
+def _are_gone(family: list[int]) -> bool:
+    return not any(map(command_of, family))

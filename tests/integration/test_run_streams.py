@@ -94,7 +94,12 @@ def test_stdin_can_be_opened(cli: CliRunner, who: str, kind: str) -> None:
         assert done.stdout.split() == [str(MANY_BYTES), "end"]
         return
     ours, theirs = socket.socketpair()
-    feeder = threading.Thread(target=lambda: (ours.sendall(b"a" * MANY_BYTES), ours.shutdown(socket.SHUT_WR)))
+
+    def feed() -> None:
+        ours.sendall(b"a" * MANY_BYTES)
+        ours.shutdown(socket.SHUT_WR)
+
+    feeder = threading.Thread(target=feed)
     feeder.start()
     with theirs:
         words = ("-i", "-u", who, "minimal", "sh", "-c", script)

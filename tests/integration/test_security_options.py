@@ -76,7 +76,7 @@ def test_profile_of_run_steps(cli: CliRunner, profile: Path) -> None:
         'CMD ["cat", "/plain", "/insecure", "/status"]\n'
     )
     cli.own(context)
-    build = ["build", "-q", "-t", "made", "--allow", "security.insecure", context]
+    build = ["build", "-q", "-t", "made", "--allow", "security.insecure", str(context)]
     done = cli.run(*build)
     assert done.returncode == 0, done.stderr
     refused, allowed, *status = cli.output("made").split()

@@ -176,8 +176,8 @@ def test_one_place_decides_for_registries_add_and_git(
             done = subprocess.run([*enter, *line], env=env, capture_output=True, text=True, check=False)
             assert (done.returncode == 0) == (way != "none"), done.stderr
         if way == "none":
-            for line in ("ADD {}/file /a/", "ADD {}/repo.git#main /b/"):
-                refused = context(f"FROM scratch\n{line.format(url)}\n", name="refused")
+            for source in (f"{url}/file", f"{url}/repo.git#main"):
+                refused = context(f"FROM scratch\nADD {source} /a/\n", name="refused")
                 done = subprocess.run(
                     [*enter, "build", str(refused)], env=env, capture_output=True, text=True, check=False
                 )

@@ -85,7 +85,17 @@ def tiffin(state: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def check(state: Path, kind: Kind, base: str) -> None:
     name = f"typical-{kind.name}"
-    build = ["build", "--progress", "plain", "-t", name, "--build-arg", f"BASE={base}", *kind.build, FOLDER / kind.name]
+    build = [
+        "build",
+        "--progress",
+        "plain",
+        "-t",
+        name,
+        "--build-arg",
+        f"BASE={base}",
+        *kind.build,
+        str(FOLDER / kind.name),
+    ]
     first = tiffin(state, *build)
     assert kind.output in tiffin(state, "run", "--rm", name, *kind.run).stdout
     again = tiffin(state, *build)

@@ -81,13 +81,12 @@ def test_bind_of_a_context_that_somebody_else_owns(users: Users, folder: Path, u
 
 def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Registry) -> None:
     """No namespace is made. Owners of the base and those that COPY says stay; what a RUN chowns is root's."""
-    forced = {"TIFFIN_ISOLATION": "proot"}
     users.run(WITHOUT_IDS, ["build", "-q", "-t", "base", folder / "base"])
     name = f"{registry.host}/proot:1"
-    users.run(WITHOUT_IDS, ["build", "--push", "-t", name, folder / "app"], **forced)
+    users.run(WITHOUT_IDS, ["build", "--push", "-t", name, folder / "app"], isolation="proot")
     assert users.run(WITHOUT_IDS, ["run", "--rm", name]).stdout == "x\nfile\nmore\n0\n"
-    assert users.run(WITHOUT_IDS, ["run", "--rm", name], **forced).stdout == "x\nfile\nmore\n0\n"
-    assert "DONE" not in users.run(WITHOUT_IDS, ["build", "-t", name, folder / "app"], **forced).stderr
+    assert users.run(WITHOUT_IDS, ["run", "--rm", name], isolation="proot").stdout == "x\nfile\nmore\n0\n"
+    assert "DONE" not in users.run(WITHOUT_IDS, ["build", "-t", name, folder / "app"], isolation="proot").stderr
     (folder / "proot").mkdir(exist_ok=True)
     (folder / "proot/Dockerfile").write_text(
         "FROM base\nCOPY --chown=33:34 Dockerfile /copied\n"
@@ -99,14 +98,14 @@ def test_proot_runs_what_is_asked_for(users: Users, folder: Path, registry: Regi
     (folder / "proot/secret").write_text("word\n")
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
     secret = ["--secret", f"id=s,src={folder / 'proot/secret'}"]
-    users.run(WITHOUT_IDS, ["build", "-t", "made", *secret, folder / "proot"], **forced)
+    users.run(WITHOUT_IDS, ["build", "-t", "made", *secret, folder / "proot"], isolation="proot")
     look = ["run", "--rm", "-u", "0", "made"]
     owners = users.run(WITHOUT_IDS, [*look, "stat", "-c", "%u:%g", "/copied", "/made", "/etc/passwd"]).stdout
     assert owners.split() == ["33:34", "0:0", "0:0"]
     shown = users.run(WITHOUT_IDS, [*look, "cat", "/seen", "/tmp/id", "/tmp/ns", "/tmp/no-new"]).stdout.split()
     assert shown == ["word", "1000", os.readlink("/proc/self/ns/user"), "NoNewPrivs:", "1"]
     assert users.run(WITHOUT_IDS, [*look, "ls", "/c", "/run/secrets/s"], check=False).returncode == 1
-    failed = users.run(WITHOUT_IDS, ["run", "--rm", "made", "sh", "-c", "exit 7"], check=False, **forced)
+    failed = users.run(WITHOUT_IDS, ["run", "--rm", "made", "sh", "-c", "exit 7"], check=False, isolation="proot")
     assert failed.returncode == 7
     left = subprocess.run(["pgrep", "-f", "sleep 4321"], capture_output=True, check=False)
     assert left.returncode == 1, "a daemon of a RUN lives on"

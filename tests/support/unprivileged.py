@@ -62,9 +62,16 @@ class Users:
         return self.names[0]
 
     def run(
-        self, user: str, words: Sequence[str | Path], *, check: bool = True, **environ: str
+        self,
+        user: str,
+        words: Sequence[str | Path],
+        *,
+        check: bool = True,
+        isolation: str = "",
+        **environ: str,
     ) -> subprocess.CompletedProcess[str]:
-        """Run tiffin as `user` in the user's home."""
+        """Run tiffin as `user` in the user's home, in a tier if one is asked for."""
+        environ |= {"TIFFIN_ISOLATION": isolation} if isolation else {}
         done = self.program(user, [interpreter(), "-m", "tiffin", *map(str, words)], **environ)
         assert "Traceback" not in done.stderr, done.stderr
         assert not check or done.returncode == 0, done.stderr

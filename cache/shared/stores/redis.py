@@ -155,10 +155,10 @@ def _connect(url: str, seconds: float) -> Any:
                 for host, _, port in [item.partition(":")]
             ]
             service, _, database = parts.path.strip("/").partition("/")
-            sentinel = redis.Sentinel(hosts, sentinel_kwargs=options, **options)  # type: ignore[no-untyped-call]
+            sentinel = redis.Sentinel(hosts, sentinel_kwargs=options, **options)
             sentinel.discover_master = _one_at_a_time(sentinel.discover_master)  # type: ignore[method-assign]
             login = {"username": parts.username or None, "password": parts.password}
-            return sentinel.master_for(service, db=int(database or 0), **login)  # type: ignore[no-untyped-call]
+            return sentinel.master_for(service, db=int(database or 0), **login)
         lost = (
             redis.exceptions.ConnectionError,
         )  # an idle connection the server closed; a time limit is no such thing

@@ -16,7 +16,7 @@ TREE: dict[str, Any] = {
 KINDS = ("plain", "gzip", "bzip2", "xz")
 
 
-def tar(kind: str = "plain", **members: Any) -> dict[str, Any]:
+def tar(kind: str = "plain", /, **members: Any) -> dict[str, Any]:
     return {"archive": kind, "members": members or TREE}
 
 
