@@ -179,8 +179,8 @@ def _report(exc: BaseException) -> int:
             _print("error: not enough memory; end other programs, or give this machine more")
         case _:
             _print(f"error: internal error ({type(exc).__name__}: {exc}); run again with tiffin --debug and report it")
-            return getattr(exc, "exit_code", EXIT_INTERNAL)
-    return getattr(exc, "exit_code", EXIT_FAILED)
+            return EXIT_INTERNAL
+    return EXIT_FAILED
 
 
 def _report_usage(exc: BaseException) -> int | None:
