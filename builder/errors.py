@@ -8,6 +8,7 @@ TiffinError (tiffin.cache.errors)
 │   └── CanceledError   a step that was stopped because another failed
 ├── ContextError        the build context, or a path in it
 ├── SandboxError        namespaces, mounts, id maps
+├── ContainerError      a container that is in another state than is needed
 ├── ImageError          an image that cannot be used
 │   └── ImageNotFoundError
 └── RegistryError       a registry that refused, failed or lied
@@ -34,6 +35,7 @@ __all__ = [
     "CANCELED",
     "BuildError",
     "CanceledError",
+    "ContainerError",
     "ContextError",
     "CorruptError",
     "DigestError",
@@ -132,6 +134,10 @@ class ContextError(TiffinError):
 
 class SandboxError(TiffinError):
     """The machine refused a namespace, a mount or an id map."""
+
+
+class ContainerError(TiffinError):
+    """A container that is in another state than is needed: it runs, or it does not."""
 
 
 class ImageError(TiffinError):

@@ -299,7 +299,6 @@ FOREIGN = {  # objects of other libraries, which have no other way
     "builder/sandbox/child/command.py": ("sys",),
     "builder/sandbox/child/emulation/inodes.py": ("_function", "_SYSCALL"),
     "builder/sandbox/child/emulation/process.py": ("_function", "self._there"),
-    "builder/sandbox/child/enter.py": ("sys",),
     "builder/sandbox/child/kernel.py": ("LIBC.syscall",),
     "cache/connections.py": ("session", "self.poolmanager"),
     "cache/shared/stores/redis.py": ("sentinel",),

@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 
+from tiffin.builder.api.containers.command_start import ContainerStart, layers_of
+from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
-from tiffin.builder.errors import ImageError, ImageNotFoundError, TiffinError, UsageError
+from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.containers.container import Container
-    from tiffin.builder.containers.network.published import Network
-    from tiffin.builder.containers.reach import Reach
-    from tiffin.builder.containers.run import ContainerOptions, Forwarder
+    from typing import Any
+
+    from tiffin.builder.containers.lifecycle.record import ContainerRecord
+    from tiffin.builder.containers.network.published import Port
+    from tiffin.builder.containers.run import ContainerOptions
+    from tiffin.builder.containers.state import ContainerState
     from tiffin.builder.containers.streams import Streams
     from tiffin.builder.containers.terminal import Terminal
     from tiffin.builder.image.store import StoredImage
     from tiffin.builder.image.users import ProcessUser
-    from tiffin.builder.oci.reference import Reference
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
 
 EXIT_OWN_FAILURE = 125  # Docker's code for "the container never started"
-Progress = Callable[[], AbstractContextManager[Sink]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a command ended: its exit code, 128 and the signal where one ended it; 126 or 127 with a `message` where it
-    never began.
+    """How a command ended: its exit code, 128 and the signal where one ended it.
+
+    126 or 127 with a `message` where it never began.
     """
 
     exit_code: int
@@ -57,17 +61,92 @@ def run(options: RunOptions, session: Session, sink: Sink, progress: Progress | 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
+class Prepared:
     """What a container is made of."""
 
     isolation: Isolation
-    launcher: Launcher
+    launcher: Launcher | None  # None: nothing is to be begun
     image: StoredImage
     container: ContainerOptions
 
 
+def prepare(
+    options: RunOptions, session: Session, sink: Sink, progress: Progress, stack: ExitStack, *, begins: bool = True
+) -> Prepared:
+    """Find the image beside the making of the namespace, or pull it before; `stack` ends the launcher.
+
+    Raises TiffinError.
+    """
+    given = options.container
+    container = cache(given if callable(given) else lambda: given)
+    wanted = RunImage(options, session, sink, progress)
+    find = cache(wanted.find)
+    if not wanted.is_listed() and find() is None:
+        container()  # what is wrong with the options is told before anything moves
+        pulled = wanted.pull()
+        find = cache(lambda: pulled)
+    launchers: list[Launcher] = []  # one, begun as early as can be: what it imports, it imports beside this process
+
+    def begin(found: Isolation) -> None:
+        if begins:
+            launchers.append(stack.enter_context(session.launch(once=found.own_pids)))
+        find()
+        container()
+
+    keep = container().keep if options.keeps_ids else None
+    isolation = session.become_root(options.isolation or None, meanwhile=begin, keep=keep)
+    if begins and not launchers:
+        begin(isolation)
+    image = find() or wanted.pull()
+    from tiffin.builder.containers.run import check_options, command_of
+
+    command_of(image.config.config, container())  # fail before anything is made
+    check_options(container(), isolation)
+    if isolation.unsupervised:
+        sink.emit(WarningMessage(message=f"isolation {isolation.tier}: {isolation.unsupervised}"))
+    return Prepared(
+        isolation=isolation, launcher=launchers[0] if launchers else None, image=image, container=container()
+    )
+
+
+def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (), **more: Any) -> ContainerState:
+    """Describe the container that is to be made. Raises UsageError for a bad name."""
+    from tiffin.builder.containers.run import command_of
+    from tiffin.builder.containers.state import new_state
+
+    config, wanted = made.image.config, made.container
+    return new_state(
+        image=options.image,
+        image_id=str(made.image.id),
+        command=command_of(config.config, wanted),
+        layers=tuple(str(diff_id) for diff_id in config.diff_ids),
+        name=options.name,
+        remove=options.remove,
+        labels={**config.config.labels, **wanted.labels},
+        keep=wanted.keep,
+        ports=tuple(map(str, ports)),
+        **more,
+    )
+
+
+def record_of(options: RunOptions, made: Prepared, *, is_detached: bool) -> ContainerRecord:
+    """Return what is kept of the options, to begin the container again."""
+    from tiffin.builder.containers.lifecycle.record import ContainerRecord
+
+    return ContainerRecord(
+        options=made.container,
+        config=made.image.config.config,
+        isolation=options.isolation,
+        id_map=made.isolation.idmap_tag,
+        groups=options.groups,
+        interactive=options.interactive,
+        closes_stdin=options.interactive and not is_detached,
+        platform=str(made.image.config.platform),
+    )
+
+
 class _Run:
-    """One run."""
+    """One run, with the streams of this process."""
 
     def __init__(self, options: RunOptions, session: Session, sink: Sink, progress: Progress) -> None:
         self._options = options
@@ -75,146 +154,38 @@ class _Run:
         self._sink = sink
         self._progress = progress
 
-    def _warn(self, message: str) -> None:
-        if message:
-            self._sink.emit(WarningMessage(message=message))
-
     def run(self) -> RunResult:
-        """Find the image beside the making of the namespace, or pull it before."""
-        options, session = self._options, self._session
-        given = options.container
-        container = cache(given if callable(given) else lambda: given)
-        find = cache(self._find)
-        if not self._is_listed() and find() is None:
-            container()  # what is wrong with the options is told before anything moves
-            pulled = self._pull()
-            find = cache(lambda: pulled)
-        with ExitStack() as stack:
-            launchers = []  # one, begun as early as can be: what it imports, it imports beside this process
-
-            def begin(found: Isolation) -> None:
-                launchers.append(stack.enter_context(session.launch(once=found.own_pids)))
-                find()
-                container()
-
-            keep = container().keep if options.keeps_ids else None
-            isolation = session.become_root(options.isolation or None, meanwhile=begin, keep=keep)
-            if not launchers:
-                begin(isolation)
-            image = find() or self._pull()
-            from tiffin.builder.containers.run import check_options, command_of
-
-            command_of(image.config.config, container())  # fail before anything is made
-            check_options(container(), isolation)
-            if isolation.unsupervised:
-                self._warn(f"isolation {isolation.tier}: {isolation.unsupervised}")
-            made = _Prepared(isolation=isolation, launcher=launchers[0], image=image, container=container())
-            return self._run_in_namespace(made)
-
-    def _run_in_namespace(self, made: _Prepared) -> RunResult:
+        """Run it to its end."""
         from tiffin.builder.containers.container import Containers
-        from tiffin.builder.containers.reach import reach_of
-        from tiffin.builder.containers.rootfs import RootView
-        from tiffin.builder.containers.run import command_of, forwarded_signals, network_of
-        from tiffin.builder.image.users import resolve_user
-        from tiffin.cache.store.snapshots import Snapshots
+        from tiffin.builder.containers.run import attend, forwarded_signals, network_of
 
-        options, session, image, wanted = self._options, self._session, made.image, made.container
-        config = image.config.config
+        options, state = self._options, self._session.state
         with ExitStack() as stack:
+            made = prepare(options, self._session, self._sink, self._progress, stack)
+            assert made.launcher is not None
             forwarder = stack.enter_context(forwarded_signals())
-            network = network_of(wanted, config)
-            self._warn(network.warning)
-            with session.state.lock("prune", shared=True):  # from now on prune sees which layers the container has
-                container = stack.enter_context(
-                    Containers(session.state).create(
-                        image=options.image,
-                        image_id=str(image.id),
-                        command=command_of(config, wanted),
-                        layers=tuple(str(diff_id) for diff_id in image.config.diff_ids),
-                        name=options.name,
-                        remove=options.remove,
-                        ports=tuple(map(str, network.ports)),
-                        labels={**config.labels, **wanted.labels},
-                        keep=wanted.keep,
-                    )
-                )
-                trees = self._trees(made, container)
-                kept = f"{wanted.keep[0]}:{wanted.keep[1]}" if wanted.keep else ""
-                user = resolve_user(
-                    wanted.user or kept or config.user, RootView(trees).read_file, further=options.groups
-                )
-                reach = reach_of(made.isolation, Snapshots(session.state), image.config.diff_ids, user)
-                if reach.emulated:
-                    trees = self._trees(made, container, emulated=True)
+            network = network_of(made.container, made.image.config.config)
+            if network.warning:
+                self._sink.emit(WarningMessage(message=network.warning))
+            record = record_of(options, made, is_detached=False)
+            start = ContainerStart(self._session, made.isolation, made.launcher, record, network, self._sink)
+            with state.lock("prune", shared=True):  # from now on prune sees which layers the container has
+                described = state_of(options, made, ports=network.ports, pid=os.getpid(), started=time.time())
+                container = stack.enter_context(Containers(state).create(described))
+                user = start.prepare(container, layers_of(made.image), options.registry)
+                start.record.write(container.folder)
             if options.cidfile is not None:
-                _write_id(options.cidfile, container.state.id)
-            return self._attend(made, container, trees, user, network, reach, forwarder, stack)
+                write_id(options.cidfile, container.state.id)
+            attached = self._attached(made, user)
+            stack.enter_context(attached)
+            running = start.begin(container, attached, stack)
+            forwarder.to(running)
+            with start.naming_causes():
+                status = attend(running, attached)
+            container.finish(status.code)
+            return RunResult(exit_code=status.code, message=status.message)
 
-    def _attend(
-        self,
-        made: _Prepared,
-        container: Container,
-        trees: Sequence[Path],
-        user: ProcessUser,
-        network: Network,
-        reach: Reach,
-        forwarder: Forwarder,
-        stack: ExitStack,
-    ) -> RunResult:
-        """Start the command in a container that is made, and stay with it."""
-        from tiffin.builder.containers.limits import confine
-        from tiffin.builder.containers.rootfs import RootView
-        from tiffin.builder.containers.run import attend, make_spec
-        from tiffin.builder.containers.volumes import prepare_mounts
-        from tiffin.builder.sandbox.seccomp.filters import filter_for
-
-        wanted, config, state = made.container, made.image.config.config, self._session.state
-        root = RootView(trees)
-        mounted = prepare_mounts(
-            wanted.mounts,
-            config.volumes,
-            state=state,
-            container=container,
-            root=root,
-            read_only_root=wanted.read_only,
-        )
-        attached = self._attached(made, user)
-        stack.enter_context(attached)
-        limited = confine(container, wanted.limits)
-        self._warn(limited.warning)
-        spec = make_spec(
-            container,
-            config,
-            wanted,
-            root=root,
-            trees=trees,
-            user=user,
-            mounted=mounted,
-            confinement=limited,
-            network=network,
-            seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
-            console=attached.path,
-            isolation=made.isolation,
-            emulated=reach.emulated,
-            opens=reach.opens,
-        )
-        if spec.root_dir:
-            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
-
-            aside = container.folder / "aside"
-            aside.mkdir()
-            places = stack.enter_context(MountSubstitutes(container.upper, aside))
-            spec = made.isolation.tier.prepare_root(spec, places)
-        stdin, stdout, stderr = attached.opened(spec)
-        running = made.launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
-        forwarder.to(running)
-        with reach.explaining_losses(made.isolation):
-            status = attend(running, attached)
-        container.finish(status.code)
-        return RunResult(exit_code=status.code, message=status.message)
-
-    def _attached(self, made: _Prepared, user: ProcessUser) -> Terminal | Streams:
+    def _attached(self, made: Prepared, user: ProcessUser) -> Terminal | Streams:
         if made.container.tty:
             from tiffin.builder.containers.terminal import Terminal
 
@@ -223,123 +194,8 @@ class _Run:
 
         return Streams(interactive=self._options.interactive, is_own=user.uid == os.geteuid())
 
-    def _trees(self, made: _Prepared, container: Container, *, emulated: bool = False) -> Sequence[Path]:
-        """Return the unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
 
-        Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
-        `emulated`: those for a sandbox of one id, in the place of others.
-        """
-        from tiffin.cache.store.snapshots import BlobRef, Snapshots
-
-        isolation, image, session = made.isolation, made.image, self._session
-        snapshots = Snapshots(session.state, isolation.emulated_idmap_tag if emulated else isolation.idmap_tag)
-        trees = snapshots.stack(image.config.diff_ids) if isolation.overlay else None
-        if trees is not None:
-            return trees
-
-        from tiffin.builder.events import NullSink
-
-        layers = session.layers(lambda: session.remote(NullSink(), self._options.registry))
-        layers.use_trees(isolation.idmap_tag)
-        if emulated:
-            layers = layers.emulated(isolation.emulated_idmap_tag)
-        wanted = [
-            (diff_id, BlobRef.of(layer))
-            for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
-        ]
-        if isolation.overlay:
-            return layers.ensure_snapshots(wanted)
-        if emulated:
-            container.empty()
-        for layer in wanted:
-            layers.add_to_root(layer, container.upper)
-        return [container.upper]
-
-    # -- the image -----------------------------------------------------------------------------------------------------
-
-    def _is_listed(self) -> bool:
-        """Whether the list of images has this very name, so that there will be nothing to pull; a look at its text
-        alone.
-        """
-        if self._options.pull in ("always", "newer") or self._options.platform:
-            return False
-        from tiffin.builder.oci.reference import Reference
-
-        try:
-            name = str(Reference.parse(self._options.image))
-            return f'"{name}"'.encode() in self._session.state.image_list.read_bytes()
-        except (TiffinError, OSError):
-            return False
-
-    def _find(self) -> StoredImage | None:
-        options, store = self._options, self._session.store
-        if options.pull == "always":
-            return None
-        try:
-            image = store.find(options.image)
-        except ImageNotFoundError:
-            alias = _alias(options.image)
-            known = store.get(alias) if alias is not None else None
-            if known is None and options.pull == "never":
-                raise
-            if known is None:
-                return None
-            image = known
-        if options.platform:
-            from tiffin.builder.oci.spec import Platform
-
-            if image.config.platform.architecture != Platform.parse(options.platform).architecture:
-                return None
-        return image if options.pull != "newer" or self._is_current(image) else None
-
-    def _is_current(self, image: StoredImage) -> bool:
-        """Whether the registry has nothing newer; one that cannot be asked has not."""
-        from tiffin.builder.errors import RegistryError
-        from tiffin.builder.events import NullSink
-        from tiffin.builder.oci.reference import Reference
-        from tiffin.builder.settings.pull_policy import ASK_SECONDS, is_current
-
-        reference = Reference.parse(self._options.image)
-        if not image.names or reference.digest is not None:
-            return True  # it was named by its id, or by what it is
-        remote = self._session.remote(NullSink(), self._options.registry)
-        try:
-            reported = remote.current_digest(reference, ASK_SECONDS)
-            return reported is None or is_current(remote, reference, image, reported)
-        except RegistryError as exc:
-            self._warn(f"{reference} was not looked up again ({exc.message}); using {image.id}")
-            return True
-
-    def _pull(self) -> StoredImage:
-        from tiffin.builder.events import InfoMessage
-        from tiffin.builder.oci.reference import Reference
-        from tiffin.builder.oci.spec import Platform
-
-        options = self._options
-        platform = Platform.parse(options.platform) if options.platform else Platform.local()
-        with self._progress() as sink:
-            if options.pull not in ("always", "newer"):
-                sink.emit(InfoMessage(message=f"image {options.image} is not here; pulling it"))
-            remote = self._session.remote(sink, options.registry)
-            image = remote.pull(Reference.parse(remote.alias(options.image)), platform)
-        if options.platform and image.config.platform.architecture != platform.architecture:
-            raise ImageError(
-                f"{options.image} is for {image.config.platform}, not for {platform}",
-                remedy="leave out --platform, or name another",
-            )
-        return image
-
-
-def _alias(name: str) -> Reference | None:
-    """Return what a short name stands for, None if for itself."""
-    from tiffin.builder.oci.reference import Reference
-    from tiffin.builder.settings.registries import read_mirrors
-
-    alias = read_mirrors(os.environ).alias(name)
-    return Reference.parse(alias) if alias != name else None
-
-
-def _write_id(path: Path, identity: str) -> None:
+def write_id(path: Path, identity: str) -> None:
     """Write the file of --cidfile, which must not be there yet; raises UsageError, StoreError."""
     with disk_errors(path):
         try:

@@ -16,9 +16,8 @@ _HOST_NETWORK = "networks are not managed; see --network of tiffin run"
 NOT_THERE = {  # commands of docker: why they are not there
     **dict.fromkeys(
         (
-            "attach", "commit", "cp", "create", "diff", "events", "exec", "kill", "logs", "pause", "port", "rename",
-            "restart",
-            "start", "stats", "stop", "top", "unpause", "update", "wait",
+            "commit", "cp", "diff", "events", "pause", "port",
+            "stats", "top", "unpause", "update",
         ),
         _BACKGROUND,
     ),

@@ -8,79 +8,48 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import re
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.builder.containers.state import (
+    ContainerState,
+    check_name,
+    free_name,
+    process_start,
+    read_state,
+    write_state,
+)
+from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.frozen import dataclass, field, replace
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
 
 ROOT_MODE = 0o755
-NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
 FOLDERS_LOCK = "containers"  # taken before a container's own
 GROUPS = "groups"  # the file with the paths of a container's control groups
 SHORT_ID_LENGTH = 12
 KILL_WAIT_SECONDS = 10.0  # for a killed container's process to let go
-_LEFT = (
-    "airy", "brave", "calm", "crisp", "eager", "fair", "fresh", "golden", "happy", "jolly", "keen", "lively", "mellow",
-    "merry", "nimble", "proud", "quick", "quiet", "spicy", "sunny", "sweet", "tender", "warm", "wise",
-)  # fmt: skip
-_RIGHT = (
-    "almond", "apple", "basil", "carrot", "cherry", "clove", "cumin", "dumpling", "fennel", "fig", "ginger", "lemon",
-    "lentil", "mango", "noodle", "olive", "papaya", "pepper", "plum", "quince", "radish", "saffron", "thyme", "walnut",
-)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerState:
-    """What is written of a container. `exit_code` None: it runs, or its process was killed. Times are Unix seconds."""
-
-    id: str
-    name: str
-    image: str
-    image_id: str
-    command: tuple[str, ...]
-    layers: tuple[str, ...]  # DiffIDs of its root, which have to stay while it is here
-    created: float
-    remove: bool
-    pid: int
-    pid_started: str  # with the pid namespace: tells the process from a later one of that number
-    ports: tuple[str, ...] = ()  # as ps shows them
-    labels: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[int, int] | None = None  # as in ContainerOptions: its files have owners by that map
-    exit_code: int | None = None
-    finished: float = 0.0
-
-    def encode(self) -> bytes:
-        """Return the state as JSON."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__}, sort_keys=True).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> ContainerState:
-        """Raise CorruptError for anything else."""
-        try:
-            members = json.loads(data)
-            for name in ("command", "layers", "ports"):
-                members[name] = tuple(members[name]) if name in members else ()
-            members["keep"] = tuple(members["keep"]) if members.get("keep") else None
-            return cls(**members)
-        except (ValueError, TypeError, KeyError) as exc:
-            raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """A container being run; the folder is ours until the context ends."""
 
-    folder: Path
-    state: ContainerState
+    def __init__(
+        self, folder: Path, state: ContainerState, changing: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        self.folder = folder
+        self._state = state
+        self._changing = changing  # held while what is written of it is changed
+
+    @property
+    def state(self) -> ContainerState:
+        """What is known of it, as last read or written here."""
+        return self._state
 
     @property
     def upper(self) -> Path:
@@ -102,8 +71,15 @@ class Container:
         """Begin anew with what is to be its root."""
         with disk_errors(self.folder):
             remove_tree(self.upper)
-            os.mkdir(self.upper)
-            os.chmod(self.upper, ROOT_MODE)
+            _make_folder(self.upper)
+
+    def renew(self) -> None:
+        """Make anew what a run needs and leaves behind, and let go what an earlier one held."""
+        _release_groups(self.folder)
+        with disk_errors(self.folder), root_of_files():
+            for path in (self.work, self.scratch):
+                remove_tree(path)
+                _make_folder(path)
 
     def hold_groups(self, paths: Sequence[str]) -> None:
         """Note the control groups of the container, which are removed with it, by whoever finds it dead too."""
@@ -113,7 +89,13 @@ class Container:
     def finish(self, exit_code: int) -> None:
         """Write down how it ended, unless it goes now."""
         if not self.state.remove:
-            _write(self.folder, replace(self.state, exit_code=exit_code, finished=time.time()))
+            self.update(exit_code=exit_code, finished=time.time())
+
+    def update(self, **changes: object) -> None:
+        """Change what is written of it. Raises StoreError."""
+        with self._changing():
+            self._state = replace(read_state(self.folder) or self._state, **changes)
+            write_state(self.folder, self._state)
 
 
 class Containers:
@@ -123,59 +105,60 @@ class Containers:
         self._state = state
 
     @contextlib.contextmanager
-    def create(
-        self,
-        *,
-        image: str,
-        image_id: str,
-        command: tuple[str, ...],
-        layers: tuple[str, ...],
-        name: str,
-        remove: bool,
-        ports: tuple[str, ...] = (),
-        labels: Mapping[str, str] | None = None,
-        keep: tuple[int, int] | None = None,
-    ) -> Iterator[Container]:
-        """Make a container; with `remove` nothing of it stays at the end. Raises UsageError for a name in use."""
-        if name and not re.fullmatch(NAME, name):
-            raise UsageError(
-                f'invalid container name "{name}"', remedy="use two or more letters, digits, '_', '.' and '-'"
-            )
-        state = ContainerState(
-            id=os.urandom(32).hex(),
-            name=name,
-            image=image,
-            image_id=image_id,
-            command=command,
-            layers=layers,
-            created=time.time(),
-            remove=remove,
-            ports=ports,
-            labels=labels or {},
-            keep=keep,
-            pid=os.getpid(),
-            pid_started=_process_start(os.getpid()),
-        )
-        lock, container = self._make(state)
+    def create(self, state: ContainerState) -> Iterator[Container]:
+        """Make a container and hold it; one that is begun and has `remove` leaves nothing at the end.
+
+        Raises UsageError for a name in use.
+        """
+        with self._held(*self._make(state)) as container:
+            yield container
+
+    @contextlib.contextmanager
+    def begin(self, identity: str, **changes: object) -> Iterator[Container]:
+        """Hold a container that is not running, to start it again. Raises UsageError where it runs."""
+        folder = self.folder(identity)
+        with self._state.lock(FOLDERS_LOCK), disk_errors(folder):
+            state = read_state(folder)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                state = None
+            if state is None:
+                raise ContainerError(f"container {identity[:SHORT_ID_LENGTH]} is running", remedy="stop it first")
+            pid = os.getpid()
+            state = replace(state, pid=pid, pid_started=process_start(pid), **changes)
+            container = self._container(folder, state)
+            write_state(folder, state)
+            container.renew()
+        with self._held(lock, container):
+            yield container
+
+    @contextlib.contextmanager
+    def _held(self, lock: int, container: Container) -> Iterator[Container]:
         try:
             yield container
         finally:
             try:
                 _release_groups(container.folder)
-                if remove:
+                if container.state.remove and container.state.pid:
                     remove_tree(container.folder)
-                else:
+                elif container.folder.is_dir():
                     for leftover in (container.work, container.scratch):
                         remove_tree(leftover)
             finally:
                 os.close(lock)
+
+    def _container(self, folder: Path, state: ContainerState) -> Container:
+        return Container(folder, state, lambda: self._state.lock(FOLDERS_LOCK))
 
     def states(self) -> list[ContainerState]:
         """Return all containers, newest first; damaged ones are left out."""
         found = []
         for folder in self._folders():
             with contextlib.suppress(CorruptError):
-                state = _read(folder)
+                state = read_state(folder)
                 if state is not None:
                     found.append(state)
         return sorted(found, key=lambda state: state.created, reverse=True)
@@ -190,18 +173,29 @@ class Containers:
             raise ImageNotFoundError(f"No such container: {text}", remedy="see tiffin ps -a")
         return hits[0]
 
+    def rename(self, state: ContainerState, name: str) -> None:
+        """Give a container another name. Raises UsageError for one that is in use, or that nothing may have."""
+        check_name(name)
+        with self._state.lock(FOLDERS_LOCK):
+            name = self._free_name(name)
+            write_state(self.folder(state.id), replace(read_state(self.folder(state.id)) or state, name=name))
+
+    def folder(self, identity: str) -> Path:
+        """Return where a container is."""
+        return self._state.containers / identity
+
     def upper(self, identity: str) -> Path:
         """Return what was changed in it; where layers are not mounted, the whole root."""
-        return self._folder(identity) / "upper"
+        return self.folder(identity) / "upper"
 
     def is_alive(self, identity: str) -> bool:
-        """Whether a process holds it."""
-        with _try_lock(self._folder(identity)) as free:
+        """Tell whether a process holds it."""
+        with _try_lock(self.folder(identity)) as free:
             return not free
 
     def kill(self, state: ContainerState) -> None:
         """Kill the process of a container and wait for its end; raises StoreError if it cannot be reached."""
-        if _process_start(state.pid) != state.pid_started:
+        if process_start(state.pid) != state.pid_started:
             raise StoreError(
                 f"the process of container {state.name} cannot be reached from here", remedy="end it where it was begun"
             )
@@ -215,10 +209,10 @@ class Containers:
 
     def remove(self, state: ContainerState) -> None:
         """Remove a container that is not running; needs the namespace of its files. Raises UsageError, StoreError."""
-        folder = self._folder(state.id)
+        folder = self.folder(state.id)
         with _try_lock(folder) as free:
             if not free:
-                raise UsageError(f"container {state.name} is running", remedy="end it first, or add --force")
+                raise ContainerError(f"container {state.name} is running", remedy="end it first, or add --force")
             with disk_errors(folder):
                 _release_groups(folder)
                 remove_tree(folder)
@@ -237,15 +231,12 @@ class Containers:
         return removed
 
     def has_dead(self) -> bool:
-        """Whether a dead --rm container was left behind."""
+        """Tell whether a dead --rm container was left behind."""
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
             return free and bool(self._dead(stopped=False))
 
-    def _folder(self, identity: str) -> Path:
-        return self._state.containers / identity
-
     def _folders(self) -> list[Path]:
-        return [self._folder(name) for name in os.listdir(self._state.containers)]
+        return [self.folder(name) for name in os.listdir(self._state.containers)]
 
     def _dead(self, *, stopped: bool) -> list[Path]:
         """Return the folders that nobody holds and that may go.
@@ -259,27 +250,30 @@ class Containers:
                     continue
                 _release_groups(folder)
                 try:
-                    state = _read(folder)
+                    state = read_state(folder)
                 except CorruptError:
                     state = None
-                if state is None or state.remove or stopped:
+                if state is None or stopped or (state.remove and state.pid):
                     found.append(folder)
         return found
 
     def _make(self, state: ContainerState) -> tuple[int, Container]:
         """Return the folder, and the descriptor that holds its lock."""
-        folder = self._folder(state.id)
+        folder = self.folder(state.id)
         with self._state.lock(FOLDERS_LOCK), disk_errors(folder):
-            container = Container(folder=folder, state=replace(state, name=self._free_name(state.name)))
-            os.mkdir(folder, 0o700)
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _write(folder, container.state)
-            with root_of_files():
-                for path in (container.upper, container.work, container.scratch):
-                    os.mkdir(path)
-                    os.chmod(path, ROOT_MODE)
-        return lock, container
+            container = self._container(folder, replace(state, name=self._free_name(state.name)))
+            try:
+                os.mkdir(folder, 0o700)
+                lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                write_state(folder, container.state)
+                with root_of_files():
+                    for path in (container.upper, container.work, container.scratch):
+                        _make_folder(path)
+                return lock, container
+            except BaseException:
+                remove_tree(folder)
+                raise
 
     def _free_name(self, name: str) -> str:
         taken = {other.name for other in self.states()}
@@ -287,12 +281,13 @@ class Containers:
             raise UsageError(
                 f'the container name "{name}" is in use', remedy=f"choose another, or remove it with tiffin rm {name}"
             )
-        number = 0
-        while not name or name in taken:
-            left, right = os.urandom(2)
-            name = f"{_LEFT[left % len(_LEFT)]}_{_RIGHT[right % len(_RIGHT)]}{number or ''}"
-            number += 1
+        name = name or free_name(taken)
         return name
+
+
+def _make_folder(path: Path) -> None:
+    os.mkdir(path)
+    os.chmod(path, ROOT_MODE)
 
 
 @contextlib.contextmanager
@@ -325,28 +320,3 @@ def _release_groups(folder: Path) -> None:
 
     if remove_groups([line for line in paths if line]):
         path.unlink(missing_ok=True)
-
-
-def _read(folder: Path) -> ContainerState | None:
-    try:
-        return ContainerState.decode((folder / "state.json").read_bytes())
-    except OSError:
-        return None
-
-
-def _write(folder: Path, state: ContainerState) -> None:
-    """Write without syncing: a crash of the machine also ends what this record describes."""
-    temporary = folder / ".state.json"
-    with disk_errors(folder):
-        temporary.write_bytes(state.encode())
-        temporary.replace(folder / "state.json")
-
-
-def _process_start(pid: int) -> str:
-    """Return what tells a process from others that have or had its number, "" if it is not there."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")  # that of the numbers seen here
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return f"{namespace} {file.read().rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
-        return ""

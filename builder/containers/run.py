@@ -45,7 +45,22 @@ ALL = "ALL"
 TERMINATIONS = (signal.SIGTERM, signal.SIGINT)
 TERMINATIONS_TO_KILL = 3
 GIVEN_UP = b"\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
+DEFAULT_STOP_SECONDS = 10  # docker's
 HANG_UP_SECONDS = 10  # from the loss of the terminal to the end of a command that does not care: docker stop's patience
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """When a command that ended is started again: `name` as docker has it; `most` is of on-failure, 0 for no limit."""
+
+    name: str = "no"
+    most: int = 0
+
+    def wants(self, exit_code: int, restarts: int) -> bool:
+        """Tell whether a command that ended so, and not because it was asked to, is to be started again."""
+        if self.name == "on-failure":
+            return exit_code != 0 and not 0 < self.most <= restarts
+        return self.name in ("always", "unless-stopped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +94,12 @@ class ContainerOptions:
     limits: Limits = Limits()
     unmasked: bool = False
     privileged: bool = False
+    stop_signal: str = ""  # a name or a number; "" is the image's, else TERM
+    stop_seconds: int = DEFAULT_STOP_SECONDS  # of patience before SIGKILL; -1 for no end of it
+    restart: RestartPolicy = RestartPolicy()
+    keeps_log: bool = True
+    log_bytes: int = 0  # where a file of the log is full and another is begun; 0 for never
+    log_files: int = 1  # how many of them are kept
 
 
 def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
@@ -119,10 +140,11 @@ def make_spec(
     console: str = "",
     emulated: bool = False,
     opens: bool = False,
+    announces: bool = False,
 ) -> SandboxSpec:
     """Return the sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console.
 
-    `emulated` and `opens` as in SandboxSpec.
+    `emulated`, `opens` and `announces` as in SandboxSpec.
     """
     own_name = os.uname().nodename if options.as_machine else container.state.id[:SHORT_ID_LENGTH]
     hostname = options.hostname or own_name
@@ -141,6 +163,7 @@ def make_spec(
         is_traced=isolation.tier.is_traced,
         emulated=emulated,
         opens=opens,
+        announces=announces,
         own_pids=isolation.own_pids,
         kept=options.keep,
         keeps_id=isolation.id_map is not None and isolation.id_map.keeps,

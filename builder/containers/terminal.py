@@ -60,7 +60,7 @@ class Terminal:
 
     def join(self, _: Running) -> None:
         """Copy both ways until nothing holds the inner end any more, which the container must have by now."""
-        with _raw(STDIN) if self._typing else _as_written(STDOUT), self._following_size():
+        with raw(STDIN) if self._typing else as_written(STDOUT), self._following_size():
             self._close_inner()
             while self._to_us or not self._hung_up:
                 ready = self._wait()
@@ -127,7 +127,7 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def _raw(fd: int) -> Iterator[None]:
+def raw(fd: int) -> Iterator[None]:
     """Put a terminal into raw mode for the block, and restore its modes in any case."""
     if not os.isatty(fd):
         yield
@@ -141,7 +141,7 @@ def _raw(fd: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_written(fd: int) -> Iterator[None]:
+def as_written(fd: int) -> Iterator[None]:
     """Show what comes as it is: the inner terminal made the line ends already."""
     if not os.isatty(fd):
         yield

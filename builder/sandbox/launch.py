@@ -6,6 +6,7 @@ its runner, which ends everything in the sandbox.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -47,11 +48,21 @@ class Running:
 
     def __init__(self, reply: fd_passing.Socket) -> None:
         self._reply = reply
+        self._first = b""  # a message that was read before its turn
+
+    def await_start(self) -> bool:
+        """Wait until a command that announces it is executed; False where it is not: `wait` says why."""
+        with contextlib.suppress(ConnectionResetError):
+            self._first = self._reply.recv(MAX_REPLY_BYTES)
+        if self._first and Outcome.decode(self._first).started:
+            self._first = b""
+            return True
+        return False
 
     def wait(self) -> ExitStatus:
         """Wait for the end; raises SandboxError if the sandbox could not be made."""
         try:
-            data = self._reply.recv(MAX_REPLY_BYTES)
+            data = self._first or self._reply.recv(MAX_REPLY_BYTES)
             while data and self._reply.recv(1):  # until the runner is gone, and with it every process inside
                 pass
         except ConnectionResetError:
@@ -123,12 +134,12 @@ class Launcher:
 
     def close(self) -> None:
         """End the server and with it every sandbox."""
+        pid, self._pid = self._pid, 0
         self._server.close()
-        try:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            if pid:  # else it was closed before
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
     def __enter__(self) -> Launcher:
         return self

@@ -201,6 +201,12 @@ def sweep_at_end(state: StateDir) -> None:
     _unswept.append(state)
 
 
+def forget_scratches() -> None:
+    """Leave what was put aside, and the sweeping, to another process: this one was forked from it."""
+    _scratches.clear()
+    _unswept.clear()
+
+
 def finish() -> None:
     """Remove what this process put aside, and what dead ones left; the last thing a command does."""
     remove_scratches()

@@ -22,7 +22,7 @@ class ExportArguments(OutputArguments):
 
 def export(session: Session, line: ExportArguments) -> None:
     """Write the archive."""
-    from tiffin.builder.api.containers import export
+    from tiffin.builder.api.containers.export import export
 
     refuse_terminal(line.output)
     export(line.name, line.output, sys.stdout.buffer, session)

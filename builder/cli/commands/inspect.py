@@ -8,13 +8,11 @@ from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, I
 from tiffin.builder.cli.options.option import Arguments, Text, Words
 from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
-from tiffin.builder.plain_text import rfc3339
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.images import StoredImage
     from tiffin.builder.api.session import Session
-    from tiffin.builder.containers.container import ContainerState
 
 JSON = "json"
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for the end of what still runs
@@ -68,12 +66,10 @@ def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> Non
 def _document(session: Session, name: str, kind: str) -> dict[str, object]:
     """Return the document of the container of that name, else of the image; raises ImageNotFoundError."""
     if kind != "image":
-        from tiffin.builder.containers.container import Containers
+        from tiffin.builder.api.containers.document import container_document
 
-        containers = Containers(session.state)
         try:
-            found = containers.find(name)
-            return _document_of_container(found, alive=containers.is_alive(found.id))
+            return container_document(name, session)
         except (ImageNotFoundError, UsageError):
             if kind == "container":
                 raise
@@ -112,34 +108,12 @@ def _familiar(text: str) -> str:
     return Reference.parse(text).familiar
 
 
-def _document_of_container(state: ContainerState, *, alive: bool) -> dict[str, object]:
-    """Return docker inspect's document of a container, as far as tiffin knows of it."""
-    return {
-        "Id": state.id,
-        "Created": rfc3339(state.created),
-        "Path": state.command[0],
-        "Args": list(state.command[1:]),
-        "State": {
-            "Status": "running" if alive else "exited" if state.exit_code is not None else "dead",
-            "Running": alive,
-            "Dead": not alive and state.exit_code is None,
-            "Pid": state.pid if alive else 0,
-            "ExitCode": state.exit_code or 0,
-            "StartedAt": rfc3339(state.created),
-            "FinishedAt": rfc3339(state.finished) if state.finished else NEVER,
-        },
-        "Image": state.image_id,
-        "Name": f"/{state.name}",
-        "Config": {"Image": state.image, "Labels": dict(state.labels)},
-    }
-
-
 def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
     """Return the document with what docker's templates find though JSON leaves it out: members that are not set.
 
-    Of a container too little is known to say that: what its document has not is told as missing.
+    Of a container of an earlier version too little is known to say that: what its document has not is told as missing.
     """
-    if "RepoTags" not in document:
+    if "RepoTags" not in document and "HostConfig" not in document:
         return document
     from tiffin.builder.cli.output.template_values import NIL_LIST, NIL_MAP
 

@@ -15,7 +15,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
-    from tiffin.builder.containers.container import ContainerState
+    from tiffin.builder.containers.state import ContainerState
 
 HEADINGS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
@@ -103,8 +103,8 @@ def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
         "Command": list(state.command),
         "Created": int(state.created),
         "CreatedAt": f"{duration_text(time.time() - state.created)} ago",
-        "StartedAt": int(state.created),
-        "Exited": not alive,
+        "StartedAt": int(state.started),
+        "Exited": state.status(alive=alive) in ("exited", "dead"),
         "ExitedAt": int(state.finished),
         "ExitCode": state.exit_code or 0,
         "State": _state(state, alive),
@@ -126,15 +126,24 @@ def _id(state: ContainerState, no_trunc: bool) -> str:
 
 
 def _state(state: ContainerState, alive: bool) -> str:
-    return "running" if alive else "dead" if state.exit_code is None else "exited"
+    return state.status(alive=alive)
 
 
 def _status(state: ContainerState, alive: bool) -> str:
-    if alive:
-        return f"Up {duration_text(time.time() - state.created)}"
-    if state.exit_code is None:
-        return "Dead"
-    return f"Exited ({state.exit_code}) {duration_text(time.time() - state.finished)} ago"
+    def ago(moment: float) -> str:
+        return duration_text(time.time() - moment)
+
+    match state.status(alive=alive):
+        case "running":
+            return f"Up {ago(state.started or state.created)}"
+        case "paused":
+            return f"Up {ago(state.started)} (Paused)"
+        case "restarting":
+            return f"Restarting ({state.exit_code}) {ago(state.finished)} ago"
+        case "exited":
+            return f"Exited ({state.exit_code}) {ago(state.finished)} ago"
+        case name:
+            return name.capitalize()
 
 
 COMMANDS = (

@@ -6,11 +6,12 @@ import os
 from functools import cache
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
-from tiffin.builder.cli.options.run_arguments import RunArguments
-from tiffin.builder.cli.output.console import print_error, warn
+from tiffin.builder.cli.options.run_arguments import CreateArguments, RunArguments
+from tiffin.builder.cli.output.console import print_error, print_result, warn
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.run_options import RunOptions
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.output.renderer import Renderer
     from tiffin.builder.events import Event
@@ -33,7 +34,7 @@ def run(session: Session, line: RunArguments) -> int:
     from tiffin.builder.errors import TiffinError, UsageError
 
     try:
-        if line.tty and line.interactive and not os.isatty(0):
+        if line.tty and line.interactive and not line.detach and not os.isatty(0):
             raise UsageError("stdin is not a terminal, which -i -t need", remedy="leave out -t")
         from tiffin.builder.cli.options.run_values import container_options, run_options
 
@@ -44,7 +45,9 @@ def run(session: Session, line: RunArguments) -> int:
             from tiffin.builder.containers.limits import begin_in_scope
 
             begin_in_scope(container().limits, os.environ)
-        result = run(run_options(line, container), session, WarningSink(), lambda: _renderer(line))
+        if line.detach:
+            return run_in_background(session, run_options(line, container), line)
+        result = run(run_options(line, container), session, WarningSink(), lambda: renderer(line))
     except TiffinError as exc:
         exc.ends_with(EXIT_OWN_FAILURE)
         raise
@@ -53,7 +56,20 @@ def run(session: Session, line: RunArguments) -> int:
     return result.exit_code
 
 
-def _renderer(line: RunArguments) -> Renderer:
+def run_in_background(session: Session, options: RunOptions, line: RunArguments) -> int:
+    """Start a container that outlives this command, and print its id; return the exit code. Raises TiffinError."""
+    from tiffin.builder.api.containers.lifecycle import run_detached
+
+    started = run_detached(options, session, WarningSink(), lambda: renderer(line))
+    if started.message:
+        print_error(f"error: {started.message}; check the command and the image's PATH")
+    else:
+        print_result(started.id)
+    return started.exit_code
+
+
+def renderer(line: CreateArguments) -> Renderer:
+    """Return what shows the progress of a pull."""
     from tiffin.builder.cli.output.render import make_renderer
     from tiffin.builder.cli.output.renderer import quiet_if
 
@@ -71,7 +87,7 @@ COMMANDS = (
         section=CONTAINERS,
         examples=(
             "tiffin run --rm -it app sh",
-            "tiffin run --rm -p 8080:80 app",
+            "tiffin run -d --name web -p 8080:80 app",
             'tiffin run --rm -u "$(id -u):$(id -g)" -v .:/w -w /w app make',
         ),
         aliases=("container run",),

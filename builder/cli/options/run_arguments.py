@@ -17,8 +17,6 @@ from tiffin.builder.cli.options.option import (
 )
 
 NO_HEALTH_CHECKS = "no health check is run"
-NO_LOG = "the container writes straight to your terminal; nothing is logged"
-IN_FOREGROUND = "containers in the background are not supported yet"
 
 
 class ConfinementArguments(Arguments):
@@ -55,21 +53,32 @@ class DockerRunArguments(Arguments):
     health_retries = Many("--health-retries", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
     health_start_period = Many("--health-start-period", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
     health_timeout = Many("--health-timeout", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
-    log_driver = Many("--log-driver", why=NO_LOG, effect=WITHOUT_EFFECT)
-    log_opt = Many("--log-opt", why=NO_LOG, effect=WITHOUT_EFFECT)
     no_healthcheck = Flag("--no-healthcheck", effect=WITHOUT_EFFECT)
     oom_kill_disable = Flag("--oom-kill-disable", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
     oom_score_adj = Many("--oom-score-adj", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
-    stop_timeout = Many("--stop-timeout", effect=WITHOUT_EFFECT)
-    detach = Flag("-d", "--detach", effect=REFUSED, why=IN_FOREGROUND)
     device = Many("--device", effect=REFUSED, why="give a device as a mount, such as -v /dev/fuse:/dev/fuse")
     gpus = Many("--gpus", effect=REFUSED, why="devices are given as mounts")
-    restart = Many("--restart", effect=REFUSED, why=IN_FOREGROUND, allowed=("", "no"))
     link = Many("--link", effect=REFUSED, why="containers share this machine's network")
 
 
-class RunArguments(ConfinementArguments, ProgressArguments, RegistryArguments, DockerRunArguments):
-    """All of them."""
+class LifeArguments(Arguments):
+    """How a container lives and ends."""
+
+    restart = Text(
+        "--restart", metavar="no|on-failure[:N]|always|unless-stopped", default="no", help="When to start it again."
+    )
+    stop_signal = Text(
+        "--stop-signal", metavar="SIGNAL", help="What tiffin stop sends (default: the image's, or TERM)."
+    )
+    stop_timeout = Maybe(
+        "--stop-timeout", metavar="SECONDS", help="Patience of tiffin stop before it kills; -1 for no end."
+    )
+    log_driver = Text("--log-driver", metavar="json-file|local|none", default="json-file", help="none keeps no log.")
+    log_opt = Many("--log-opt", metavar="max-size=SIZE|max-file=N", help="Limits of the log; repeatable.")
+
+
+class CreateArguments(ConfinementArguments, LifeArguments, ProgressArguments, RegistryArguments, DockerRunArguments):
+    """What a container may be asked for."""
 
     ends_options = True
     image = Word("IMAGE")
@@ -102,3 +111,12 @@ class RunArguments(ConfinementArguments, ProgressArguments, RegistryArguments, D
     isolation = Text("--isolation", metavar="TIER", help="Force an isolation tier: {tiers}.")
     cidfile = Maybe("--cidfile", metavar="FILE", help="Write the container's id to FILE.")
     quiet = Flag("-q", "--quiet", help="Do not show the progress of a pull.")
+
+
+class RunArguments(CreateArguments):
+    """What may stand on the line of `run`."""
+
+    ends_options = True
+    detach = Flag("-d", "--detach", help="Run it in the background; print its id.")
+    sig_proxy = Flag("--sig-proxy", default=True, off="--no-sig-proxy", effect=WITHOUT_EFFECT)
+    detach_keys = Many("--detach-keys", effect=WITHOUT_EFFECT)

@@ -12,17 +12,20 @@ from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tiffin.builder.api.run_options import RunOptions
-    from tiffin.builder.cli.options.run_arguments import RunArguments
+    from tiffin.builder.cli.options.run_arguments import CreateArguments
     from tiffin.builder.containers.mounts import Mount
     from tiffin.builder.containers.network.published import Port
-    from tiffin.builder.containers.run import ContainerOptions
+    from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
 
 KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
+LOG_DRIVERS = ("json-file", "local", "none")  # one format; local is docker's other file
 HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
 
 
-def run_options(line: RunArguments, container: Callable[[], ContainerOptions]) -> RunOptions:
+def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]) -> RunOptions:
     """Return what a line asks for; `container` reads what is asked of the container when they are asked for.
 
     Raises UsageError.
@@ -45,7 +48,7 @@ def run_options(line: RunArguments, container: Callable[[], ContainerOptions]) -
     )
 
 
-def container_options(line: RunArguments) -> ContainerOptions:
+def container_options(line: CreateArguments) -> ContainerOptions:
     """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
     from tiffin.builder.containers.limits import parse_limits
@@ -84,10 +87,11 @@ def container_options(line: RunArguments) -> ContainerOptions:
         unmasked=line.privileged or security.unmasked,
         ulimits=_ulimits(line.ulimits),
         limits=parse_limits(memory=line.memory, swap=line.swap, cpus=line.cpus, pids=line.pids),
+        **_life(line),
     )
 
 
-def _mounts(line: RunArguments) -> list[Mount]:
+def _mounts(line: CreateArguments) -> list[Mount]:
     from tiffin.builder.containers.mounts import parse_mount, parse_tmpfs, parse_volume
 
     directory = str(Path.cwd())
@@ -104,14 +108,14 @@ def _workdir(text: str) -> str:
     return text
 
 
-def may_keep(line: RunArguments) -> bool:
+def may_keep(line: CreateArguments) -> bool:
     """Whether the caller may have to have other ids than root's inside: then the answer is needed before a namespace is
     made.
     """
     return bool(line.userns or (line.user and (line.volumes or line.mounts)))
 
 
-def _kept_ids(line: RunArguments, mounts: Sequence[Mount]) -> tuple[int, int] | None:
+def _kept_ids(line: CreateArguments, mounts: Sequence[Mount]) -> tuple[int, int] | None:
     """Return the ids that the caller has inside: with --userns=keep-id, and where the command is to run as the very
     caller and has a mount of this machine, which it could not write as anybody else. None: those of root. Raises
     UsageError.
@@ -139,6 +143,61 @@ def _kept_ids(line: RunArguments, mounts: Sequence[Mount]) -> tuple[int, int] | 
     return kept if any(kept) else None
 
 
+def _life(line: CreateArguments) -> dict[str, Any]:
+    """Return the members that say how it lives and ends. Raises UsageError."""
+    members: dict[str, Any] = {}
+    if line.restart != "no":
+        members["restart"] = _restart_policy(line)
+    if line.stop_signal:
+        from tiffin.builder.containers.lifecycle.processes import parse_signal
+
+        parse_signal(line.stop_signal)
+        members["stop_signal"] = line.stop_signal
+    if line.stop_timeout is not None:
+        members["stop_seconds"] = _whole_number("--stop-timeout", line.stop_timeout, least=-1)
+    if line.log_driver not in LOG_DRIVERS:
+        raise UsageError(
+            f'--log-driver "{line.log_driver}" is not supported', remedy=f"use one of {', '.join(LOG_DRIVERS)}"
+        )
+    if line.log_driver == "none":
+        members["keeps_log"] = False
+    for text in line.log_opt:
+        name, _, value = text.partition("=")
+        if name == "max-size":
+            from tiffin.builder.containers.mounts import parse_size
+
+            members["log_bytes"] = 0 if value == "-1" else parse_size(value)
+        elif name == "max-file":
+            members["log_files"] = _whole_number("--log-opt max-file", value, least=1)
+        elif name not in ("compress", "mode", "tag", "labels", "env"):
+            raise UsageError(f'--log-opt "{text}" is not supported', remedy="use max-size and max-file")
+    return members
+
+
+def _restart_policy(line: CreateArguments) -> RestartPolicy:
+    from tiffin.builder.containers.run import RestartPolicy
+
+    name, _, count = line.restart.partition(":")
+    if name not in ("no", "on-failure", "always", "unless-stopped") or (count and name != "on-failure"):
+        raise UsageError(
+            f'--restart "{line.restart}" is not supported',
+            remedy="use no, on-failure, on-failure:N, always or unless-stopped",
+        )
+    if line.remove and name != "no":
+        raise UsageError("--restart and --rm do not go together", remedy="leave out one of them")
+    return RestartPolicy(name=name, most=_whole_number("--restart on-failure", count, least=0) if count else 0)
+
+
+def _whole_number(option: str, text: str, *, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise UsageError(f'{option} "{text}" is not a whole number of at least {least}', remedy=f"write {option} 10")
+    return number
+
+
 def _ulimits(texts: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     if not texts:
         return ()
@@ -155,7 +214,7 @@ def _ports(texts: tuple[str, ...]) -> tuple[Port, ...]:
     return parse_ports(texts)
 
 
-def _network(line: RunArguments) -> tuple[str, str]:
+def _network(line: CreateArguments) -> tuple[str, str]:
     """Return the kind of network, and the tool for it that was asked for, if any."""
     publishes = bool(line.publish) or line.publish_all
     if line.network in (None, "host", "none") and not publishes:

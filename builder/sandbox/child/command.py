@@ -41,10 +41,11 @@ def be_command(
     With a pid namespace this is process 1 of it, or with `init` its child.
     """
     try:
-        if not spec.own_pids:
+        if not spec.own_pids or spec.joins:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        make_root(spec)
-        join_groups(groups)
+        if not spec.joins:
+            make_root(spec)
+        join_groups(groups, sees_them_as_roots=not spec.joins)
         os.setsid()
         take_streams(spec, fds)
         set_limits(spec.ulimits)
@@ -66,7 +67,7 @@ def be_command(
         else:
             become_user(spec)
             drop_privileges(spec)
-        if not spec.own_pids:  # another user lost it
+        if not spec.own_pids or spec.joins:  # another user lost it
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         keep_only_standard(error_writer)
         execute(spec, error_writer)
@@ -92,6 +93,11 @@ def make_root(spec: SandboxSpec) -> None:
         with step("enter the root"):
             os.chroot(spec.root_dir)
             os.chdir("/")
+    forget_imports()
+
+
+def forget_imports() -> None:
+    """Import nothing from now on: it would be the image's."""
     sys.path.clear()
     sys.meta_path.clear()
 
@@ -162,13 +168,13 @@ def give_stream(spec: SandboxSpec, fd: int) -> None:
             os.fchown(fd, spec.uid, -1)
 
 
-def join_groups(groups: list[int]) -> None:
+def join_groups(groups: list[int], *, sees_them_as_roots: bool) -> None:
     """Enter the control groups, and see them as the roots of their trees where that is allowed."""
     with step("enter the control group"):
         for fd in groups:
             os.write(fd, b"0")
             os.close(fd)
-    if groups:
+    if groups and sees_them_as_roots:
         with contextlib.suppress(OSError):
             kernel.unshare(kernel.CLONE_NEWCGROUP)
 
@@ -208,7 +214,7 @@ def set_limits(ulimits: Sequence[tuple[str, int, int]]) -> None:
 
 
 def go_to_directory(spec: SandboxSpec) -> None:
-    """Enter the working directory, made (owned by the user) where it is missing."""
+    """Enter the working directory, made (owned by the user) where it is missing and this is the first command."""
     with step(f"enter the working directory {spec.cwd}"):
         path = ""
         for part in spec.cwd.split("/"):
@@ -216,6 +222,8 @@ def go_to_directory(spec: SandboxSpec) -> None:
                 continue
             path += f"/{part}"
             with contextlib.suppress(FileExistsError):
+                if spec.joins:
+                    break
                 os.mkdir(path, 0o755)
                 os.chown(path, spec.uid, spec.gid)
         os.chdir(spec.cwd or "/")

@@ -13,10 +13,9 @@ import os
 import select
 import signal
 import struct
-import sys
 
-from tiffin.builder.sandbox.child import idmaps, kernel
-from tiffin.builder.sandbox.child.command import INIT_NAME, be_command, failure
+from tiffin.builder.sandbox.child import idmaps, join, kernel
+from tiffin.builder.sandbox.child.command import INIT_NAME, be_command, failure, forget_imports
 from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.emulation.inodes import Kept
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
@@ -45,7 +44,8 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     if spec.tty:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
-        connector = make_namespaces(spec)
+        joined = join.enter(spec) if spec.joins else None
+        connector = make_namespaces(spec) if joined is None else None
     except SetupError as exc:
         report(reply, failure(exc))
         os._exit(1)
@@ -57,7 +57,7 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     if init == 0:
         try:
             held.close()
-            be_init(spec, fds, reply, holder)
+            be_init(spec, fds, reply, holder, joined)
         except SetupError as exc:
             report(reply, failure(exc))
         except BaseException as exc:
@@ -164,7 +164,7 @@ def report(reply: Socket, outcome: Outcome) -> None:
 # -- init ------------------------------------------------------------------------------------------------------------
 
 
-def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) -> None:
+def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, joined: join.Joined | None) -> None:
     """Start the command, answer for it, pass signals on, and tell how it ended.
 
     Process 1 of what is around its processes.
@@ -173,26 +173,34 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) ->
     os.umask(0o022)
     if spec.keeps_id:
         idmaps.become_root_of_sandbox()
-    forget_arguments()
-    forget_streams()
+    if joined is None:  # else no /proc of the sandbox has this process
+        forget_arguments()
+        forget_streams()
     with step("open the control group"):
-        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
+        groups = joined.groups if joined is not None else open_groups(spec)
     with step("prepare to answer system calls"):
-        owners = open_channel(spec)
+        owners = open_channel(spec, joined)
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
-    command = fork_below(comes_back=owners is not None) if spec.own_pids else os.fork()
+    command = fork_command(spec, owners, joined)
     if command == 0:
         os.close(errors)
         be_command(spec, fds, error_writer, owners, groups)
     os.close(error_writer)
-    sys.path.clear()
-    sys.meta_path.clear()
+    forget_imports()
     if owners is not None:
         answer(spec, owners, command, reply, holder)
+    attend(spec, reply, owners, command, errors)
+    os._exit(0)
+
+
+def attend(spec: SandboxSpec, reply: Socket, owners: supervisor.Channel | None, command: int, errors: int) -> None:
+    """Pass signals on to the command, wait for its end, and tell of it."""
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
     # ends when the command is executed, and with it our own handlers in it
     failed = read_all(errors).partition(b"\n")[0]
+    if spec.announces and not failed:
+        report(reply, Outcome(started=True))
     if owners is not None:
         owners.settle(frozenset(spec.capabilities))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
@@ -207,16 +215,31 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) ->
         report(reply, Outcome(error="keep /dev/null empty", reason=supervisor.WRITTEN))
     else:
         report(reply, Outcome(status=os.waitstatus_to_exitcode(status)))
-    os._exit(0)
 
 
-def open_channel(spec: SandboxSpec) -> supervisor.Channel | None:
+def open_groups(spec: SandboxSpec) -> list[int]:
+    return [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
+
+
+def open_channel(spec: SandboxSpec, joined: join.Joined | None) -> supervisor.Channel | None:
     """Return the channel to whoever answers system calls of the command, None where nobody has to."""
     if spec.device_files:
         return supervisor.channel_of_chroot()
-    if not spec.has_namespaces:
+    if not spec.has_namespaces or (joined is not None and joined.limits is None):
         return None
-    return supervisor.channel(has_users=spec.has_users, opens=spec.opens, needed=spec.emulated, nests=spec.own_pids)
+    return supervisor.channel(
+        limits=joined.limits if joined is not None else None,
+        has_users=spec.has_users,
+        opens=spec.opens,
+        needed=spec.emulated,
+        nests=spec.own_pids,
+    )
+
+
+def fork_command(spec: SandboxSpec, owners: supervisor.Channel | None, joined: join.Joined | None) -> int:
+    if joined is not None:
+        return joined.fork_below()
+    return fork_below(comes_back=owners is not None) if spec.own_pids else os.fork()
 
 
 def fork_below(*, comes_back: bool) -> int:

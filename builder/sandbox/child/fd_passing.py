@@ -11,12 +11,18 @@ from _socket import socket as Socket
 from _socket import socketpair as _pair
 from collections.abc import Sequence
 
-__all__ = ["AF_UNIX", "SOL_SOCKET", "SO_PEERCRED", "Socket", "pair", "receive", "send"]
+__all__ = ["AF_UNIX", "SOL_SOCKET", "SO_PEERCRED", "Socket", "accept", "pair", "receive", "send"]
 
 
 def pair() -> tuple[Socket, Socket]:
     """Return two ends of a line of messages (AF_UNIX, SOCK_SEQPACKET), closed when another program is executed."""
     return _pair(AF_UNIX, SOCK_SEQPACKET)
+
+
+def accept(listener: Socket) -> Socket:
+    """Take the next connection. Raises OSError."""
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.socket.accept() is made of
+    return Socket(fileno=fd)
 
 
 def send(line: Socket, data: bytes, fds: Sequence[int]) -> None:

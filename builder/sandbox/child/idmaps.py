@@ -17,6 +17,14 @@ def own_extents(path: str) -> tuple[Extent, ...]:
     return tuple((int(row[0]), int(row[1]), int(row[2])) for row in rows)
 
 
+INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
+
+
+def is_initial() -> bool:
+    """Tell whether this process is in no user namespace but the machine's."""
+    return os.readlink("/proc/self/ns/user") == INITIAL_NAMESPACE
+
+
 def own_limits() -> tuple[int, int]:
     """Return the first uid and the first gid that this process's own namespace lacks."""
     return first_missing(own_extents("/proc/self/uid_map")), first_missing(own_extents("/proc/self/gid_map"))

@@ -138,6 +138,9 @@ class SandboxSpec:
     abandons: bool = False  # ends when it asks for owners or devices that are not at hand: it is run again with them
     keeps_id: bool = False  # tiffin.builder.sandbox.keepid
     kept: tuple[int, int] | None = None  # the same ids, uid and gid, where owners are emulated
+    joins: int = 0  # the number of a command that runs, whose sandbox is entered in the place of one of its own
+    joins_started: str = ""  # when that began (join.start_of)
+    announces: bool = False  # the launcher is told when the command is executed, not only when it ends
     own_pids: bool = True  # a pid namespace, which needs a fresh /proc
     init: bool = False  # an init of ours is process 1, the command its child
     cwd: str = "/"
@@ -187,9 +190,10 @@ class Outcome:
     """How a sandbox ended. `status` is the command's, negative for a signal; None where there is another reason.
 
     `error`: what could not be done, with `reason` and `errno`. `message`: why the command could not begin.
-    `beyond`: what it asked for that only another sandbox has.
+    `beyond`: what it asked for that only another sandbox has. `started`: it did not end, the command is executed.
     """
 
+    started: bool = False
     status: int | None = None
     message: str = ""
     error: str = ""

@@ -70,14 +70,14 @@ def test_common_lines_need_no_click(name: str, words: str) -> None:
         ("run", "--rm=false image"),
         ("run", "--pull sometimes image"),
         ("run", "--pids-limit 5 image"),
-        ("run", "-d image"),
+        ("run", "--gpus all image"),
         ("run", "-ix image"),
         ("run", "-- image"),
         ("build", ""),
         ("build", "a b"),
         ("build", "--tags x ."),
         ("build", "--pull=true ."),
-        ("run", "--restart=no x"),
+        ("run", "--link=no x"),
     ],
 )
 def test_click_reads_the_others(name: str, words: str) -> None:

@@ -99,7 +99,9 @@ def test_mounts_of_every_kind(tiffin: Commands, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("-d",), "-d"),
+        (("--restart", "sometimes"), "sometimes"),
+        (("--stop-signal", "NONE"), "NONE"),
+        (("--log-driver", "syslog"), "syslog"),
         (("--mount", "type=bind,source=/none/such,target=/x"), "/none/such"),
         (("-v", "rel/ative:/x"), "rel/ative"),
         (("--mount", "type=what,target=/x"), "what"),

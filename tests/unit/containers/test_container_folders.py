@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.containers.container import Container, Containers
-from tiffin.builder.errors import CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.builder.containers.container import Containers
+from tiffin.builder.containers.state import new_state
+from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
 
 
@@ -20,7 +22,15 @@ def state(tmp_path: Path) -> StateDir:
 
 def make(state: StateDir, *, name: str = "", remove: bool = False):  # type: ignore[no-untyped-def]  # a context
     return Containers(state).create(
-        image="image:tag", image_id="sha256:1", command=("a", "b"), layers=("sha256:2",), name=name, remove=remove
+        new_state(
+            image="image:tag",
+            image_id="sha256:1",
+            command=("a", "b"),
+            layers=("sha256:2",),
+            name=name,
+            remove=remove,
+            pid=os.getpid(),
+        )
     )
 
 
@@ -118,7 +128,7 @@ def test_living_container_is_never_swept(state: StateDir) -> None:
     with make(state, remove=True) as container:
         assert len(Containers(state).sweep(stopped=True)) == 0
         assert container.folder.is_dir()
-        with pytest.raises(UsageError, match="is running"):
+        with pytest.raises(ContainerError, match="is running"):
             Containers(state).remove(container.state)
 
 
@@ -158,10 +168,8 @@ def test_kill_ends_the_process_and_only_that(state: StateDir) -> None:
     os.read(reader, 1)
     containers = Containers(state)
     (found,) = containers.states()
-    stranger = Container(folder=state.containers / found.id, state=found).state
-    object.__setattr__(stranger, "pid_started", "another")
     with pytest.raises(StoreError, match="cannot be reached"):
-        containers.kill(stranger)
+        containers.kill(replace(found, pid_started="another"))
     assert os.waitpid(pid, os.WNOHANG) == (0, 0)
     (found,) = containers.states()
     containers.kill(found)

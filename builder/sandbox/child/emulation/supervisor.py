@@ -42,23 +42,25 @@ WRITTEN = (
     "a process of the command that the kernel lets nobody look into wrote to it, and here it is a file that gives that"
     " back (no device nodes can be made)"
 )
-_INITIAL_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO
 _READY, _REFUSED = b"r", b"x"
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _OF_PROC = kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC
 Fail = Callable[[str], None]  # told why, ends the sandbox
 
 
-def channel(*, has_users: bool, opens: bool, needed: bool, nests: bool) -> Channel | None:
+def channel(
+    *, has_users: bool, opens: bool, needed: bool, nests: bool, limits: tuple[int, int] | None = None
+) -> Channel | None:
     """Return what this user namespace needs a supervisor for: owners where it has one id, else what it lacks.
 
     `has_users`: others than root are expected, and what they may read is asked about, too. `opens`: every open is asked
     about, for the sake of device nodes. Without a supervisor that is `needed` nothing runs. `nests`: the command will
-    have a pid namespace below this one. OSError: there is no /proc of this namespace.
+    have a pid namespace below this one. `limits` end its id map, where no /proc tells. OSError: there is no /proc of
+    this namespace.
     """
-    if os.readlink("/proc/self/ns/user") == _INITIAL_NAMESPACE or not (syscalls.NATIVE or needed):
+    if (limits is None and idmaps.is_initial()) or not (syscalls.NATIVE or needed):
         return None
-    limits = idmaps.own_limits()
+    limits = limits or idmaps.own_limits()
     return Channel(
         Supervision(
             limits=limits, with_owners=limits[0] == 1, has_users=has_users, opens=opens, needed=needed, nests=nests

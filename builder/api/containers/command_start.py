@@ -1,0 +1,226 @@
+"""Begin the command of a container that is made.
+
+Its root, mounts, limits and sandbox, in the namespace this process is in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.errors import ImageError
+from tiffin.builder.events import Sink, WarningMessage
+from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tiffin.builder.containers.container import Container
+    from tiffin.builder.containers.lifecycle.record import ContainerRecord
+    from tiffin.builder.containers.network.published import Network
+    from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.image.users import ProcessUser
+    from tiffin.builder.sandbox.child.spec import SandboxSpec
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import Launcher, Running
+    from tiffin.builder.settings.access import RegistryAccess
+    from tiffin.cache.foundation.digest import Digest
+    from tiffin.cache.store.snapshots import BlobRef
+
+
+class Attached(Protocol):
+    """The streams of a command."""
+
+    @property
+    def path(self) -> str:
+        """That of a terminal on this machine, "" where they are none."""
+
+    def opened(self, spec: SandboxSpec) -> tuple[int, int, int]:
+        """Open what goes to the command of `spec`, whose root is there, as stdin, stdout and stderr."""
+
+
+class ContainerStart:
+    """What it takes to begin the command of one container, once."""
+
+    def __init__(
+        self,
+        session: Session,
+        isolation: Isolation,
+        launcher: Launcher,
+        record: ContainerRecord,
+        network: Network,
+        sink: Sink,
+    ) -> None:
+        self.record = record
+        self._session = session
+        self._isolation = isolation
+        self._launcher = launcher
+        self._network = network
+        self._sink = sink
+        self._trees: Sequence[Path] = ()
+
+    def _warn(self, message: str) -> None:
+        if message:
+            self._sink.emit(WarningMessage(message=message))
+
+    def prepare(
+        self,
+        container: Container,
+        layers: Sequence[tuple[Digest, BlobRef]] = (),
+        registry: RegistryAccess | None = None,
+    ) -> ProcessUser:
+        """Find its layers and its user, with "prune" locked. `layers` say where those that are missing come from."""
+        from tiffin.builder.containers.reach import reach_of
+        from tiffin.builder.containers.rootfs import RootView
+        from tiffin.builder.image.users import resolve_user
+        from tiffin.cache.foundation.digest import Digest
+        from tiffin.cache.store.snapshots import Snapshots
+
+        wanted, isolation = self.record.options, self._isolation
+        roots = _Roots(self._session, isolation, container, layers, registry)
+        trees = roots.trees()
+        kept = f"{wanted.keep[0]}:{wanted.keep[1]}" if wanted.keep else ""
+        name = wanted.user or kept or self.record.config.user
+        user = resolve_user(name, RootView(trees).read_file, further=self.record.groups)
+        diff_ids = [Digest.parse(text) for text in container.state.layers]
+        self._reach = reach_of(isolation, Snapshots(self._session.state), diff_ids, user)
+        if self._reach.emulated:
+            trees = roots.trees(emulated=True)
+            self.record = replace(self.record, emulated=True)
+        self._trees, self._user = trees, user
+        return user
+
+    def begin(self, container: Container, attached: Attached, stack: ExitStack, *, announces: bool = False) -> Running:
+        """Make the sandbox and start the command; what has to outlive it is in `stack`.
+
+        Raises SandboxError, UsageError.
+        """
+        from tiffin.builder.containers.lifecycle.record import write_sandbox
+        from tiffin.builder.containers.limits import confine
+        from tiffin.builder.containers.rootfs import RootView
+        from tiffin.builder.containers.run import make_spec
+        from tiffin.builder.containers.volumes import prepare_mounts
+        from tiffin.builder.sandbox.seccomp.filters import filter_for
+
+        wanted, config, state = self.record.options, self.record.config, self._session.state
+        root = RootView(self._trees)
+        mounted = prepare_mounts(
+            wanted.mounts,
+            config.volumes,
+            state=state,
+            container=container,
+            root=root,
+            read_only_root=wanted.read_only,
+        )
+        limited = confine(container, wanted.limits)
+        self._warn(limited.warning)
+        spec = make_spec(
+            container,
+            config,
+            wanted,
+            root=root,
+            trees=self._trees,
+            user=self._user,
+            mounted=mounted,
+            confinement=limited,
+            network=self._network,
+            seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
+            console=attached.path,
+            isolation=self._isolation,
+            emulated=self._reach.emulated,
+            opens=self._reach.opens,
+            announces=announces,
+        )
+        if spec.root_dir:
+            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
+
+            aside = container.folder / "aside"
+            aside.mkdir(exist_ok=True)
+            places = stack.enter_context(MountSubstitutes(container.upper, aside))
+            spec = self._isolation.tier.prepare_root(spec, places)
+        write_sandbox(container.folder, spec)
+        stdin, stdout, stderr = attached.opened(spec)
+        return self._launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    @contextlib.contextmanager
+    def naming_causes(self) -> Iterator[None]:
+        """Have a failure of the sandbox name why owners had to be emulated."""
+        with self._reach.explaining_losses(self._isolation):
+            yield
+
+
+class _Roots:
+    """The unpacked layers of a container."""
+
+    def __init__(
+        self,
+        session: Session,
+        isolation: Isolation,
+        container: Container,
+        layers: Sequence[tuple[Digest, BlobRef]],
+        registry: RegistryAccess | None,
+    ) -> None:
+        self._session = session
+        self._isolation = isolation
+        self._container = container
+        self._layers = layers
+        self._registry = registry
+
+    def trees(self, *, emulated: bool = False) -> Sequence[Path]:
+        """Return the unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
+
+        Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
+        `emulated`: those for a sandbox of one id, in the place of others. Raises ImageError.
+        """
+        from tiffin.cache.foundation.digest import Digest
+        from tiffin.cache.store.snapshots import Snapshots
+
+        isolation, container = self._isolation, self._container
+        snapshots = Snapshots(self._session.state, isolation.emulated_idmap_tag if emulated else isolation.idmap_tag)
+        diff_ids = [Digest.parse(text) for text in container.state.layers]
+        trees = snapshots.stack(diff_ids) if isolation.overlay else None
+        if trees is not None:
+            return trees
+        if not self._layers and container.state.layers:
+            if not isolation.overlay and container.state.started:
+                return [container.upper]  # which has them since it was begun first
+            self._layers = self._of_image()
+        return self._unpacked(emulated)
+
+    def _unpacked(self, emulated: bool) -> Sequence[Path]:
+        from tiffin.builder.events import NullSink
+        from tiffin.builder.settings.access import RegistryAccess
+
+        isolation, container, session = self._isolation, self._container, self._session
+        layers = session.layers(lambda: session.remote(NullSink(), self._registry or RegistryAccess()))
+        layers.use_trees(isolation.idmap_tag)
+        if emulated:
+            layers = layers.emulated(isolation.emulated_idmap_tag)
+        if isolation.overlay:
+            return layers.ensure_snapshots(self._layers)
+        if emulated:
+            container.empty()
+        for layer in self._layers:
+            layers.add_to_root(layer, container.upper)
+        return [container.upper]
+
+    def _of_image(self) -> Sequence[tuple[Digest, BlobRef]]:
+        try:
+            return layers_of(self._session.store.find(self._container.state.image_id))
+        except ImageError as exc:
+            raise ImageError(
+                f"the layers of container {self._container.state.name} are not unpacked here, and its image is gone",
+                remedy="pull or build its image again",
+            ) from exc
+
+
+def layers_of(image: StoredImage) -> Sequence[tuple[Digest, BlobRef]]:
+    """Return the DiffID of each layer of an image with its packed form, bottom first."""
+    from tiffin.cache.store.snapshots import BlobRef
+
+    return [
+        (diff_id, BlobRef.of(layer))
+        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
+    ]

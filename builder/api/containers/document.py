@@ -1,0 +1,205 @@
+"""docker inspect's document of a container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
+from tiffin.builder.containers.lifecycle.record import ContainerRecord
+from tiffin.builder.containers.mounts import Mount, VolumeMount
+from tiffin.builder.containers.state import ContainerState
+from tiffin.builder.errors import TiffinError
+from tiffin.builder.plain_text import rfc3339
+from tiffin.builder.sandbox.child.spec import Bind
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.containers.network.published import Port
+
+NEVER = "0001-01-01T00:00:00Z"  # Go's zero
+
+
+def container_document(name: str, session: Session, *, with_size: bool = False) -> dict[str, object]:
+    """Return what docker inspect shows of a container, as far as it means something here. Raises ImageNotFoundError."""
+    containers = Containers(session.state)
+    state = containers.find(name)
+    folder = containers.folder(state.id)
+    alive = containers.is_alive(state.id)
+    document: dict[str, object] = {
+        "Id": state.id,
+        "Created": rfc3339(state.created),
+        "Path": state.command[0],
+        "Args": list(state.command[1:]),
+        "State": _state(containers, state, alive=alive),
+        "Image": state.image_id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": str(folder / "container.log") if state.is_detached else "",
+        "Name": f"/{state.name}",
+        "RestartCount": state.restarts,
+        "Driver": "overlay",
+        "Platform": "linux",
+        "Config": {"Image": state.image, "Labels": dict(state.labels)},
+    }
+    try:
+        record = ContainerRecord.read(folder)
+    except TiffinError:  # of an earlier version
+        return document
+    options = record.options
+    document |= {
+        "Mounts": [_mount(mount, session) for mount in options.mounts],
+        "Config": _config(state, record),
+        "HostConfig": _host_config(state, record),
+        "NetworkSettings": _network(options.network, options.ports, state.ports if alive else ()),
+    }
+    return document
+
+
+def _state(containers: Containers, state: ContainerState, *, alive: bool) -> dict[str, object]:
+    status = state.status(alive=alive)
+    pid = 0
+    if alive:
+        from tiffin.builder.containers.lifecycle.processes import command_of
+
+        try:
+            pid = command_of(state)
+        except TiffinError:
+            pid = state.pid
+    return {
+        "Status": status,
+        "Running": alive,
+        "Paused": status == "paused",
+        "Restarting": status == "restarting",
+        "OOMKilled": False,
+        "Dead": status == "dead",
+        "Pid": pid,
+        "ExitCode": state.exit_code or 0,
+        "Error": state.error,
+        "StartedAt": rfc3339(state.started) if state.started else NEVER,
+        "FinishedAt": rfc3339(state.finished) if state.finished else NEVER,
+    }
+
+
+def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]:
+    from tiffin.builder.containers.environment import environment
+
+    options, config = record.options, record.config
+    home_is_added = environment(config.env, options.variables, home="", hostname="", tty=False)
+    given = [text for text in home_is_added if text not in ("HOME=", "HOSTNAME=")]
+    entrypoint = [options.entrypoint] if options.entrypoint else [] if options.entrypoint == "" else config.entrypoint
+    command = list(options.command) if options.command else config.cmd if options.entrypoint is None else None
+    return {
+        **config.to_json(),
+        "Hostname": options.hostname or state.id[:SHORT_ID_LENGTH],
+        "Domainname": "",
+        "User": options.user or config.user,
+        "AttachStdin": record.closes_stdin,
+        "AttachStdout": not state.is_detached,
+        "AttachStderr": not state.is_detached,
+        "ExposedPorts": {f"{port.container}/{port.protocol}": {} for port in options.ports}
+        | {port: {} for port in config.exposed_ports},
+        "Tty": options.tty,
+        "OpenStdin": record.interactive,
+        "StdinOnce": record.closes_stdin,
+        "Env": given,
+        "Cmd": None if command is None else list(command),
+        "Image": state.image,
+        "WorkingDir": options.workdir or config.working_dir,
+        "Entrypoint": None if entrypoint is None else list(entrypoint),
+        "Labels": dict(state.labels),
+        "StopSignal": options.stop_signal or config.stop_signal or "SIGTERM",
+    }
+
+
+def _host_config(state: ContainerState, record: ContainerRecord) -> dict[str, object]:
+    options = record.options
+    limits = options.limits
+    return {
+        "Binds": [
+            _bind_text(mount) for mount in options.mounts if isinstance(mount, (Bind, VolumeMount)) and _source(mount)
+        ],
+        "NetworkMode": options.network,
+        "PortBindings": _bindings(options.ports),
+        "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.most},
+        "AutoRemove": state.remove,
+        "Privileged": options.privileged,
+        "ReadonlyRootfs": options.read_only,
+        "PublishAllPorts": options.publish_all,
+        "Init": options.init,
+        "ShmSize": options.shm_size_bytes,
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.swap_bytes,
+        "NanoCpus": round(limits.cpus * 1e9),
+        "PidsLimit": limits.pids or None,
+        "CapAdd": None,
+        "CapDrop": None,
+        "ExtraHosts": [f"{name}:{address}" for name, address in options.hosts],
+        "LogConfig": {"Type": "json-file" if options.keeps_log else "none", "Config": _log_options(record)},
+        "UsernsMode": "",
+        "IpcMode": "private",
+        "PidMode": "",
+        "Runtime": "tiffin",
+    }
+
+
+def _log_options(record: ContainerRecord) -> dict[str, str]:
+    options = record.options
+    found = {}
+    if options.log_bytes:
+        found["max-size"] = str(options.log_bytes)
+    if options.log_files > 1:
+        found["max-file"] = str(options.log_files)
+    return found
+
+
+def _source(mount: Bind | VolumeMount) -> str:
+    return mount.host_path if isinstance(mount, Bind) else mount.name
+
+
+def _bind_text(mount: Bind | VolumeMount) -> str:
+    return f"{_source(mount)}:{mount.path}" + (":ro" if mount.read_only else "")
+
+
+def _mount(mount: Mount, session: Session) -> dict[str, object]:
+    members: dict[str, object] = {
+        "Type": "tmpfs",
+        "Source": "",
+        "Destination": mount.path,
+        "Mode": "",
+        "Propagation": "",
+    }
+    if isinstance(mount, Bind):
+        members |= {
+            "Type": "bind",
+            "Source": mount.host_path,
+            "Propagation": "rslave" if mount.propagates else "rprivate",
+        }
+    elif isinstance(mount, VolumeMount):
+        place = str(session.state.mounts / "volumes" / mount.name) if mount.name else ""
+        members |= {"Type": "volume", "Name": mount.name, "Source": place, "Driver": "local"}
+    return {**members, "RW": not mount.read_only}
+
+
+def _bindings(ports: Sequence[Port]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        host = {"HostIp": port.address, "HostPort": str(port.host) if port.host else ""}
+        found.setdefault(f"{port.container}/{port.protocol}", []).append(host)
+    return found
+
+
+def _network(kind: str, ports: Sequence[Port], published: Sequence[str]) -> dict[str, object]:
+    found: dict[str, list[dict[str, str]] | None] = {}
+    for text in published:  # as ps shows them: 0.0.0.0:8080->80/tcp
+        outer, _, inner = text.partition("->")
+        address, _, number = outer.rpartition(":")
+        found.setdefault(inner, [])
+        rows = found[inner]
+        assert rows is not None
+        rows.append({"HostIp": address.strip("[]"), "HostPort": number})
+    networks: Mapping[str, object] = {
+        kind: {"IPAddress": "", "Gateway": "", "NetworkID": "", "EndpointID": "", "Aliases": None}
+    }
+    return {"Ports": found, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": networks}

@@ -1,0 +1,396 @@
+"""The life of a container: create, start, stop, kill, wait, rename, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from contextlib import ExitStack, nullcontext
+
+from tiffin.builder.api.containers.command_start import ContainerStart, layers_of
+from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
+from tiffin.builder.api.inputs.run_image import Progress, RunImage
+from tiffin.builder.api.run import prepare, record_of, state_of, write_id
+from tiffin.builder.api.run_options import RunOptions
+from tiffin.builder.api.session import Session
+from tiffin.builder.containers.container import Container, Containers
+from tiffin.builder.containers.lifecycle import messages
+from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, Attachment
+from tiffin.builder.containers.lifecycle.log import LogWriter
+from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
+from tiffin.builder.containers.lifecycle.record import ContainerRecord
+from tiffin.builder.containers.lifecycle.supervisor import Supervisor
+from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS, forwarded_signals, network_of
+from tiffin.builder.containers.state import ContainerState
+from tiffin.builder.errors import ContainerError, SandboxError, StoreError, TiffinError
+from tiffin.builder.events import NullSink, Sink, WarningMessage
+from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running
+
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 60.0  # before a restart, twice as long each time
+LASTING_SECONDS = 10.0  # what has run so long is not failing again and again
+END_SECONDS = 10.0  # for a killed container to be gone
+
+
+def create(options: RunOptions, session: Session, sink: Sink, progress: Progress | None = None) -> ContainerState:
+    """Make a container of an image, without starting its command. Raises TiffinError."""
+    with ExitStack() as stack:
+        made = prepare(options, session, sink, progress or (lambda: nullcontext(sink)), stack, begins=False)
+        with session.state.lock("prune", shared=True):
+            described = state_of(options, made, pid=0, is_detached=True)
+            container = stack.enter_context(Containers(session.state).create(described))
+            record_of(options, made, is_detached=False).write(container.folder)
+            if options.cidfile is not None:
+                write_id(options.cidfile, container.state.id)
+        return container.state
+
+
+def run_detached(options: RunOptions, session: Session, sink: Sink, progress: Progress | None = None) -> Started:
+    """Make a container and start its command in the background. Raises TiffinError."""
+    image = RunImage(options, session, sink, progress or (lambda: nullcontext(sink)))
+    if not image.is_listed() and image.find() is None:
+        image.pull()
+    options = replace(options, pull="missing")
+
+    def supervise(reporter: Reporter) -> None:
+        with ExitStack() as stack:
+            made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack)
+            assert made.launcher is not None
+            record = record_of(options, made, is_detached=True)
+            life = _Life(session, reporter, record, made.isolation, made.launcher)
+            containers = Containers(session.state)
+            with session.state.lock("prune", shared=True):
+                container = stack.enter_context(
+                    containers.create(
+                        state_of(options, made, ports=life.network.ports, pid=os.getpid(), is_detached=True)
+                    )
+                )
+                life.start.prepare(container, layers_of(made.image), options.registry)
+            if options.cidfile is not None:
+                write_id(options.cidfile, container.state.id)
+            life.live(container, stack)
+
+    return begin_detached(supervise, sink)
+
+
+def start(name: str, session: Session, sink: Sink, first: Socket | None = None) -> Started:
+    """Start the command of a container that does not run; `first` is a client that is attached from the beginning.
+
+    Raises ImageNotFoundError, UsageError, SandboxError.
+    """
+    containers = Containers(session.state)
+    state = containers.find(name)
+    if containers.is_alive(state.id):
+        return Started(id=state.id)
+    record = ContainerRecord.read(containers.folder(state.id))
+
+    def supervise(reporter: Reporter) -> None:
+        launchers: list[Launcher] = []
+        with ExitStack() as stack:
+
+            def begin(found: Isolation) -> None:
+                launchers.append(stack.enter_context(session.launch(once=found.own_pids)))
+
+            isolation = session.become_root(record.isolation or None, meanwhile=begin, keep=record.options.keep)
+            if not launchers:
+                begin(isolation)
+            if isolation.idmap_tag != record.id_map:
+                raise SandboxError(
+                    f"container {state.name} was made under another id map ({record.id_map}) than this machine has now "
+                    f"({isolation.idmap_tag})",
+                    remedy="make it again, or take the change of /etc/subuid back",
+                )
+            life = _Life(session, reporter, record, isolation, launchers[0], first)
+            changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
+            container = stack.enter_context(containers.begin(state.id, **changes))
+            container.update(ports=tuple(map(str, life.network.ports)))
+            with session.state.lock("prune", shared=True):
+                life.start.prepare(container)
+            life.live(container, stack)
+
+    return begin_detached(supervise, sink)
+
+
+class _Life:
+    """A container in the hands of its supervisor, until it ends for good."""
+
+    def __init__(
+        self,
+        session: Session,
+        reporter: Reporter,
+        record: ContainerRecord,
+        isolation: Isolation,
+        launcher: Launcher,
+        first: Socket | None = None,
+    ) -> None:
+        self._session = session
+        self._reporter = reporter
+        self._record = record
+        self._isolation = isolation
+        self._first = first
+        self._launcher = launcher
+        self.network = network_of(record.options, record.config)
+        if self.network.warning:
+            reporter.sink.emit(WarningMessage(message=self.network.warning))
+        self.start = self._start(launcher)
+
+    def _start(self, launcher: Launcher) -> ContainerStart:
+        sink = self._reporter.sink
+        return ContainerStart(self._session, self._isolation, launcher, self._record, self.network, sink)
+
+    def live(self, container: Container, stack: ExitStack) -> None:
+        """Run the command, again and again where its restart policy says so; `stack` lets the container go."""
+        options = self._record.options
+        self.start.record.write(container.folder)
+        log = LogWriter(
+            container.folder, max_bytes=options.log_bytes, max_files=options.log_files, is_kept=options.keeps_log
+        )
+        supervisor = Supervisor(
+            messages.listen(container.folder),
+            log,
+            tty=options.tty,
+            interactive=self._record.interactive,
+            closes_stdin=self._record.closes_stdin,
+            first=self._first,
+        )
+        with supervisor:
+            try:
+                code = self._repeat(container, supervisor)
+            finally:
+                stack.close()
+                (container.folder / messages.FILE).unlink(missing_ok=True)
+            supervisor.finish(code)
+
+    def _repeat(self, container: Container, supervisor: Supervisor) -> int:
+        """Run the command until it is not to be started again; return its last exit code."""
+        pause = FIRST_PAUSE_SECONDS
+        begun = time.monotonic()
+        status = self._run_once(container, supervisor)
+        self._launcher.close()
+        while status is not None and self._is_wanted_again(status, container, supervisor):
+            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > LASTING_SECONDS else pause
+            supervisor.pause(pause)
+            if supervisor.stopping:
+                break
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
+            container.update(restarts=container.state.restarts + 1)
+            container.renew()
+            begun = time.monotonic()
+            with self._session.launch(once=self._isolation.own_pids) as launcher:
+                self.start = self._start(launcher)
+                with self._session.state.lock("prune", shared=True):
+                    self.start.prepare(container)
+                status = self._run_once(container, supervisor)
+        return status.code if status is not None else container.state.exit_code or 0
+
+    def _is_wanted_again(self, status: ExitStatus, container: Container, supervisor: Supervisor) -> bool:
+        return not supervisor.stopping and self._record.options.restart.wants(status.code, container.state.restarts)
+
+    def _run_once(self, container: Container, supervisor: Supervisor) -> ExitStatus | None:
+        """Run the command; None if it could not be begun."""
+        with ExitStack() as stack:
+            forwarder = stack.enter_context(forwarded_signals())
+            with self.start.naming_causes():
+                running = self.start.begin(container, supervisor, stack, announces=True)
+                if not running.await_start():
+                    status = running.wait()
+                    container.update(exit_code=status.code, error=status.message, finished=time.time())
+                    self._reporter.report(id=container.state.id, exit_code=status.code, message=status.message)
+                    return None
+                forwarder.to(running)
+                container.update(started=time.time(), exit_code=None)
+                self._reporter.report(id=container.state.id)
+                status = supervisor.attend(running, lambda number: _signal(container.state, running, number))
+        container.finish(status.code)
+        return status
+
+
+def _signal(state: ContainerState, running: Running, number: int) -> None:
+    """Send any signal to the command itself; where that cannot be reached, through its init."""
+    try:
+        send_signal(command_of(state), number)
+    except (StoreError, OSError):
+        running.kill(number)
+
+
+def kill(name: str, session: Session, signal_name: str = "KILL") -> None:
+    """Send a signal to the command of a container. Raises UsageError where it does not run."""
+    number = parse_signal(signal_name)
+    containers, state = _running(name, session)
+    _send(containers, state, messages.STOP if number == signal.SIGKILL else messages.SIGNAL, number)
+
+
+def stop(name: str, session: Session, *, seconds: int | None = None, signal_name: str = "") -> ContainerState:
+    """Ask the command of a container to end, and kill it after a while (`seconds`, -1 for never).
+
+    One that does not run is fine.
+    """
+    containers = Containers(session.state)
+    state = containers.find(name)
+    if not containers.is_alive(state.id):
+        return state
+    patience, wanted = _manners(containers, state)
+    line = messages.connect(containers.folder(state.id))
+    patience = patience if seconds is None else seconds
+    with contextlib.closing(line) if line is not None else nullcontext():
+        _send(containers, state, messages.STOP, parse_signal(signal_name or wanted))
+        if not _wait_for_end(containers, state, line, None if patience < 0 else float(patience)):
+            _send(containers, state, messages.STOP, signal.SIGKILL)
+            if not _wait_for_end(containers, state, line, END_SECONDS):
+                raise StoreError(f"container {state.name} does not end", remedy="try again")
+    return state
+
+
+def attach(
+    name: str, session: Session, *, types: bool = True, forwards: bool = True, detach_keys: str = DEFAULT_DETACH_KEYS
+) -> int | None:
+    """Join this process's streams to those of a container in the background; None where somebody detached.
+
+    Raises UsageError.
+    """
+    containers, state = _running(name, session)
+    line = messages.connect(containers.folder(state.id))
+    if line is None:
+        raise ContainerError(
+            f"container {state.name} runs in the foreground of process {state.pid}, which has its streams",
+            remedy="begin it with tiffin run -d, or tiffin create and tiffin start",
+        )
+    record = ContainerRecord.read(containers.folder(state.id))
+    return _attached(line, record, types=types, forwards=forwards, detach_keys=detach_keys)
+
+
+def start_attached(
+    name: str,
+    session: Session,
+    sink: Sink,
+    *,
+    types: bool,
+    forwards: bool = True,
+    detach_keys: str = DEFAULT_DETACH_KEYS,
+) -> tuple[Started, int | None]:
+    """Start a container with this process's streams; also its exit code, None where somebody detached.
+
+    Raises TiffinError.
+    """
+    from tiffin.builder.sandbox.child.fd_passing import pair
+
+    containers = Containers(session.state)
+    state = containers.find(name)
+    if containers.is_alive(state.id):
+        code = attach(name, session, types=types, forwards=forwards, detach_keys=detach_keys)
+        return Started(id=state.id), code
+    record = ContainerRecord.read(containers.folder(state.id))
+    ours, theirs = pair()
+    attachment = Attachment(
+        ours, tty=record.options.tty, types=types and record.interactive, forwards=forwards, detach_keys=detach_keys
+    )
+    attachment.announce()
+    with contextlib.closing(ours):
+        with contextlib.closing(theirs):
+            started = start(name, session, sink, theirs)
+        return started, started.exit_code if started.message else attachment.run()
+
+
+def _attached(line: Socket, record: ContainerRecord, *, types: bool, forwards: bool, detach_keys: str) -> int | None:
+    with contextlib.closing(line):
+        attachment = Attachment(
+            line, tty=record.options.tty, types=types and record.interactive, forwards=forwards, detach_keys=detach_keys
+        )
+        attachment.announce()
+        return attachment.run()
+
+
+def wait(name: str, session: Session) -> int:
+    """Wait until the command of a container ends; return its exit code. Raises ImageNotFoundError."""
+    containers = Containers(session.state)
+    state = containers.find(name)
+    line = messages.connect(containers.folder(state.id))
+    if line is None:
+        _wait_for_end(containers, state, None, None)
+        return exit_code_of(containers, state)
+    with contextlib.closing(line):
+        while message := line.recv(messages.MAX_BYTES + 1):
+            if message[:1] in (messages.EXITED, messages.ENDED):
+                return int(message[1:])
+    return exit_code_of(containers, state)
+
+
+def rename(name: str, new: str, session: Session) -> None:
+    """Give a container another name. Raises ImageNotFoundError, UsageError."""
+    containers = Containers(session.state)
+    containers.rename(containers.find(name), new)
+
+
+def exit_code_of(containers: Containers, state: ContainerState) -> int:
+    """Return how a container that does not run ended; 137 for one whose supervisor was killed."""
+    found = next((item for item in containers.states() if item.id == state.id), None)
+    if found is None or found.exit_code is None:
+        return 0 if found is not None and not found.started else 128 + signal.SIGKILL
+    return found.exit_code
+
+
+def _running(name: str, session: Session) -> tuple[Containers, ContainerState]:
+    containers = Containers(session.state)
+    state = containers.find(name)
+    if not containers.is_alive(state.id):
+        raise ContainerError(
+            f"container {state.name} is not running", remedy=f"start it with tiffin start {state.name}"
+        )
+    return containers, state
+
+
+def _manners(containers: Containers, state: ContainerState) -> tuple[int, str]:
+    """Return how a container is stopped: the seconds of patience, and the signal."""
+    try:
+        record = ContainerRecord.read(containers.folder(state.id))
+    except TiffinError:
+        return DEFAULT_STOP_SECONDS, "TERM"
+    return record.options.stop_seconds, record.options.stop_signal or record.config.stop_signal or "TERM"
+
+
+def _send(containers: Containers, state: ContainerState, kind: bytes, number: int) -> None:
+    """Send a signal through a container's supervisor; where there is none, to the process that runs it."""
+    line = messages.connect(containers.folder(state.id))
+    if line is not None:
+        with contextlib.closing(line):
+            line.send(kind + b"%d" % number)
+            return
+    try:
+        send_signal(command_of(state), number)
+    except StoreError:
+        if number == signal.SIGKILL:
+            containers.kill(state)
+        else:
+            send_signal(state.pid, number)
+
+
+def _wait_for_end(containers: Containers, state: ContainerState, line: Socket | None, seconds: float | None) -> bool:
+    """Wait until nobody holds a container; False if it did not end in time."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while containers.is_alive(state.id):
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return False
+        if line is None or not _hears(line, left):
+            time.sleep(0.01)
+    return True
+
+
+def _hears(line: Socket, seconds: float | None) -> bool:
+    """Wait for a message of a supervisor; False where there will be none."""
+    import select
+
+    poller = select.poll()
+    poller.register(line, select.POLLIN)
+    if not poller.poll(None if seconds is None else max(seconds * 1000, 1)):
+        return True
+    try:
+        return bool(line.recv(messages.MAX_BYTES + 1))
+    except OSError:
+        return False

@@ -1,0 +1,107 @@
+"""tiffin start, and attach."""
+
+from __future__ import annotations
+
+from tiffin.builder.cli.commands.run import WarningSink
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
+from tiffin.builder.cli.options.option import Arguments, Flag, Text, Word, Words
+from tiffin.builder.cli.output.console import each, print_error, print_result
+from tiffin.builder.errors import UsageError
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+
+EXIT_DETACHED = 0
+
+
+class AttachingArguments(Arguments):
+    """How this process's streams are joined to a container's."""
+
+    sig_proxy = Flag("--sig-proxy", default=True, off="--no-sig-proxy", help="Pass signals on (not with -t).")
+    detach_keys = Text("--detach-keys", metavar="KEYS", default="ctrl-p,ctrl-q", help="What is typed to leave it.")
+
+
+class StartArguments(AttachingArguments):
+    """What may stand on the line."""
+
+    names = Words("CONTAINER...", needed=True)
+    attach = Flag("-a", "--attach", help="Join its output, and pass signals on.")
+    interactive = Flag("-i", "--interactive", help="Join its stdin.")
+
+
+class AttachArguments(AttachingArguments):
+    """What may stand on the line."""
+
+    name = Word("CONTAINER")
+    no_stdin = Flag("--no-stdin", help="Do not join its stdin.")
+
+
+def start(session: Session, line: StartArguments) -> int:
+    """Start containers; return the exit code of the one that is attached. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    if not (line.attach or line.interactive):
+        failed: list[int] = []
+
+        def begin(name: str) -> None:
+            started = lifecycle.start(name, session, WarningSink())
+            if started.message:
+                print_error(f"error: {started.message}; check the command and the image's PATH")
+                failed.append(1)
+            else:
+                print_result(name)
+
+        each(line.names, begin)
+        return max(failed, default=0)
+    if len(line.names) > 1:
+        raise UsageError("only one container can be attached at a time", remedy="leave out -a and -i, or name one")
+    started, code = lifecycle.start_attached(
+        line.names[0],
+        session,
+        WarningSink(),
+        types=line.interactive,
+        forwards=line.sig_proxy,
+        detach_keys=line.detach_keys,
+    )
+    if started.message:
+        print_error(f"error: {started.message}; check the command and the image's PATH")
+    return EXIT_DETACHED if code is None else code
+
+
+def attach(session: Session, line: AttachArguments) -> int:
+    """Join this process's streams to a container's; return its exit code. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    code = lifecycle.attach(
+        line.name, session, types=not line.no_stdin, forwards=line.sig_proxy, detach_keys=line.detach_keys
+    )
+    return EXIT_DETACHED if code is None else code
+
+
+COMMANDS = (
+    Command(
+        "start",
+        StartArguments,
+        start,
+        about="Start containers.",
+        help="Start containers that do not run, in the background or attached.",
+        section=CONTAINERS,
+        examples=("tiffin start db", "tiffin start -ai shell"),
+        aliases=("container start",),
+        usage_code=EXIT_OF_CONTAINERS,
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+    Command(
+        "attach",
+        AttachArguments,
+        attach,
+        about="Join the streams of a container.",
+        help="Join this terminal, or these pipes, to the streams of a container in the background.",
+        section=CONTAINERS,
+        examples=("tiffin attach shell",),
+        aliases=("container attach",),
+        usage_code=EXIT_OF_CONTAINERS,
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)

@@ -1,0 +1,158 @@
+"""tiffin stop, kill, restart, wait, rename."""
+
+from __future__ import annotations
+
+from tiffin.builder.cli.commands.run import WarningSink
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
+from tiffin.builder.cli.options.option import Arguments, Maybe, Text, Word, Words
+from tiffin.builder.cli.output.console import each, print_result
+from tiffin.builder.errors import UsageError
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.session import Session
+
+
+class StopArguments(Arguments):
+    """What may stand on the line."""
+
+    names = Words("CONTAINER...", needed=True)
+    seconds = Maybe("-t", "--time", "--timeout", metavar="SECONDS", help="Patience before it is killed; -1 for no end.")
+    signal = Text("-s", "--signal", metavar="SIGNAL", help="What is sent first (default: the image's, or TERM).")
+
+    def patience(self) -> int | None:
+        """Return the seconds, None where none were given. Raises UsageError."""
+        if self.seconds is None:
+            return None
+        try:
+            return int(self.seconds)
+        except ValueError as exc:
+            raise UsageError(f'--time "{self.seconds}" is not a whole number', remedy="write -t 10") from exc
+
+
+class KillArguments(Arguments):
+    """What may stand on the line."""
+
+    names = Words("CONTAINER...", needed=True)
+    signal = Text("-s", "--signal", metavar="SIGNAL", default="KILL", help="What is sent.")
+
+
+class WaitArguments(Arguments):
+    """What may stand on the line."""
+
+    names = Words("CONTAINER...", needed=True)
+
+
+class RenameArguments(Arguments):
+    """What may stand on the line."""
+
+    name = Word("CONTAINER")
+    new = Word("NEW_NAME")
+
+
+def stop(session: Session, line: StopArguments) -> None:
+    """Stop containers. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    patience = line.patience()
+
+    def end(name: str) -> None:
+        lifecycle.stop(name, session, seconds=patience, signal_name=line.signal)
+        print_result(name)
+
+    each(line.names, end)
+
+
+def kill(session: Session, line: KillArguments) -> None:
+    """Send a signal to the commands of containers. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    def send(name: str) -> None:
+        lifecycle.kill(name, session, line.signal)
+        print_result(name)
+
+    each(line.names, send)
+
+
+def restart(session: Session, line: StopArguments) -> None:
+    """Stop containers and start them again. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    patience = line.patience()
+
+    def again(name: str) -> None:
+        lifecycle.stop(name, session, seconds=patience, signal_name=line.signal)
+        lifecycle.start(name, session, WarningSink())
+        print_result(name)
+
+    each(line.names, again)
+
+
+def wait(session: Session, line: WaitArguments) -> None:
+    """Print how containers end. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    each(line.names, lambda name: print_result(str(lifecycle.wait(name, session))))
+
+
+def rename(session: Session, line: RenameArguments) -> None:
+    """Rename a container. Raises TiffinError."""
+    from tiffin.builder.api.containers import lifecycle
+
+    lifecycle.rename(line.name, line.new, session)
+
+
+COMMANDS = (
+    Command(
+        "stop",
+        StopArguments,
+        stop,
+        about="Stop containers.",
+        help="Ask the commands of containers to end, and kill them after a while.",
+        section=CONTAINERS,
+        examples=("tiffin stop web", "tiffin stop -t 30 db"),
+        aliases=("container stop",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+    Command(
+        "kill",
+        KillArguments,
+        kill,
+        about="Send a signal to containers.",
+        help="Send a signal, KILL if none is named, to the commands of containers.",
+        section=CONTAINERS,
+        examples=("tiffin kill web", "tiffin kill -s HUP web"),
+        aliases=("container kill",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+    Command(
+        "restart",
+        StopArguments,
+        restart,
+        about="Stop containers and start them again.",
+        section=CONTAINERS,
+        examples=("tiffin restart web",),
+        aliases=("container restart",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+    Command(
+        "wait",
+        WaitArguments,
+        wait,
+        about="Wait until containers end, and print their exit codes.",
+        section=CONTAINERS,
+        examples=("tiffin wait job",),
+        aliases=("container wait",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+    Command(
+        "rename",
+        RenameArguments,
+        rename,
+        about="Give a container another name.",
+        section=CONTAINERS,
+        examples=("tiffin rename web old-web",),
+        aliases=("container rename",),
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)

@@ -1,0 +1,196 @@
+"""This process's streams joined to those of a container in the background, until it ends or somebody detaches."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import struct
+import termios
+from collections.abc import Iterator
+from types import FrameType
+
+from tiffin.builder.containers.lifecycle import messages
+from tiffin.builder.containers.run import FORWARDED
+from tiffin.builder.containers.terminal import as_written, raw
+from tiffin.builder.errors import StoreError, UsageError
+from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+MAX_QUEUE_BYTES = 1 << 20  # of what is typed and not taken yet
+_CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
+
+
+def parse_detach_keys(text: str) -> bytes:
+    """Return what is typed for keys such as ctrl-p,ctrl-q or ctrl-],x. Raises UsageError."""
+    keys = b""
+    for name in text.split(",") if text else ():
+        control = name.removeprefix("ctrl-") if name.startswith("ctrl-") else ""
+        if len(control) == 1 and control.isascii() and control.isalpha():
+            keys += bytes([ord(control.lower()) - ord("a") + 1])
+        elif control in _CONTROL and control:
+            keys += bytes([_CONTROL[control]])
+        elif len(name) == 1 and name.isascii():
+            keys += name.encode()
+        else:
+            raise UsageError(f'--detach-keys "{text}": "{name}" is not a key', remedy="write ctrl-p,ctrl-q")
+    return keys
+
+
+class Attachment:
+    """A connection to a container's supervisor. `run` gives the exit code, None where somebody detached."""
+
+    def __init__(
+        self, line: Socket, *, tty: bool, types: bool, forwards: bool = True, detach_keys: str = DEFAULT_DETACH_KEYS
+    ) -> None:
+        line.setblocking(False)
+        self._line = line
+        self._tty = tty
+        self._types = types
+        self._forwards = forwards and not (tty and types)
+        self._keys = parse_detach_keys(detach_keys) if tty and types and os.isatty(STDIN) else b""
+        self._matched = 0  # of the keys
+        self._queue: list[bytes] = []
+        self._queued = 0
+        self._is_detached = False
+
+    def announce(self) -> None:
+        """Say that the output is wanted from now on, and of what size the terminal is."""
+        self._send(messages.ATTACH)
+        self._resize()
+        self._flush()
+
+    def run(self) -> int | None:
+        """Copy until the end. Raises StoreError where the supervisor was killed."""
+        joined = (
+            raw(STDIN) if self._tty and self._types else as_written(STDOUT) if self._tty else contextlib.nullcontext()
+        )
+        with joined, self._signals():
+            while not self._is_detached:
+                message = self._next()
+                if message is None:
+                    continue
+                kind, data = message[:1], message[1:]
+                if kind in (messages.STDOUT, messages.STDERR):
+                    write_all(STDOUT if kind == messages.STDOUT else STDERR, data)
+                elif kind == messages.ENDED:
+                    return int(data)
+                elif not message:
+                    raise StoreError(
+                        "the container's supervisor was killed, and the command with it", remedy="see tiffin ps -a"
+                    )
+        return None
+
+    def _next(self) -> bytes | None:
+        """Wait for the next message of the supervisor; meanwhile what is typed goes there."""
+        poller = select.poll()
+        poller.register(self._line, select.POLLIN | (select.POLLOUT if self._queue else 0))
+        if self._types and self._queued < MAX_QUEUE_BYTES:
+            poller.register(STDIN, select.POLLIN)
+        ready = dict(poller.poll())
+        if STDIN in ready:
+            self._read()
+        self._flush()
+        if ready.get(self._line.fileno(), 0) & ~select.POLLOUT:
+            with contextlib.suppress(BlockingIOError):
+                return self._receive()
+        return None
+
+    def _receive(self) -> bytes:
+        try:
+            return self._line.recv(messages.MAX_BYTES + 1)
+        except ConnectionResetError:
+            return b""
+
+    def _read(self) -> None:
+        try:
+            data = os.read(STDIN, messages.MAX_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # our terminal was taken away
+            data = b""
+        if self._keys and data:
+            data = self._without_keys(data)
+            if self._is_detached or not data:
+                return
+        self._send(messages.STDIN + data)
+        self._types = bool(data)
+
+    def _without_keys(self, data: bytes) -> bytes:
+        """Return what is typed but for the keys that detach, which are kept back while they may still become that."""
+        result = b""
+        for number in data:
+            byte = bytes([number])
+            if byte == self._keys[self._matched : self._matched + 1]:
+                self._matched += 1
+                if self._matched == len(self._keys):
+                    self._is_detached = True
+                    return result
+                continue
+            result += self._keys[: self._matched] + byte
+            self._matched = 0
+        return result
+
+    def _send(self, message: bytes) -> None:
+        self._queue.append(message)
+        self._queued += len(message)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            while self._queue:
+                self._line.send(self._queue[0])
+                self._queued -= len(self._queue.pop(0))
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        before: dict[int, Any] = {}
+        if self._tty:
+            before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._resized)
+        for number in FORWARDED if self._forwards else ():
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, self._forward)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _forward(self, number: int, _: FrameType | None) -> None:
+        self._send(messages.SIGNAL + b"%d" % number)
+        self._flush()
+
+    def _resized(self, *_: object) -> None:
+        self._resize()
+        self._flush()
+
+    def _resize(self) -> None:
+        for fd in (STDIN, STDOUT, STDERR) if self._tty else ():
+            with contextlib.suppress(OSError):
+                size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * struct.calcsize("HHHH"))
+                if any(size):
+                    self._send(messages.SIZE + size)
+                    return
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it; where nobody reads any more it is lost. Raises StoreError for a full disk."""
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            poller.poll()
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except OSError as exc:
+            raise StoreError(
+                f"cannot write what the command printed: {exc.strerror}", remedy="free some space"
+            ) from exc

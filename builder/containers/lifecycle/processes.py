@@ -1,0 +1,53 @@
+"""The processes of a container that runs, as this machine sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from tiffin.builder.containers.state import ContainerState, process_start
+from tiffin.builder.errors import StoreError, UsageError
+from tiffin.builder.sandbox.child.reaper import descendants
+
+NAMESPACES = 2  # of pids, around a command: that of its init, and its own
+
+
+def parse_signal(text: str) -> int:
+    """Return the number of a signal: TERM, SIGTERM, RTMIN+3 or 15. Raises UsageError."""
+    name = text.upper().removeprefix("SIG")
+    number = int(name) if name.isdecimal() else 0
+    if not number:
+        base, sign, more = name.partition("+") if "+" in name else name.partition("-")
+        found = signal.Signals.__members__.get(f"SIG{base}")
+        if found is not None and (not sign or more.isdecimal()):
+            number = found + (int(more) if sign == "+" else -int(more) if sign else 0)
+    if number not in range(1, signal.NSIG):
+        raise UsageError(f'"{text}" is not a signal', remedy="write TERM, SIGTERM or 15")
+    return number
+
+
+def command_of(state: ContainerState) -> int:
+    """Return the number of the process that is the command of a container that runs. Raises StoreError."""
+    if process_start(state.pid) == state.pid_started:
+        depth = len(namespace_numbers(os.getpid())) + NAMESPACES
+        for pid, _ in descendants(state.pid):
+            numbers = namespace_numbers(pid)
+            if len(numbers) == depth and numbers[-1] == 1:
+                return pid
+    raise StoreError(f"the command of container {state.name} cannot be reached from here", remedy="see tiffin ps")
+
+
+def namespace_numbers(pid: int) -> list[int]:
+    """Return the numbers of a process in the pid namespaces from ours down to its own; none if it has ended."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"NSpid:"):
+                return [int(number) for number in line.split()[1:]]
+    return []
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process; one that has ended is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

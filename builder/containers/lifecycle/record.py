@@ -1,0 +1,114 @@
+"""What a container was made with, kept beside it in config.json: enough to start it again without its image."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tiffin.builder.containers.mounts import VolumeMount
+from tiffin.builder.containers.network.resolver import Resolver
+from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
+from tiffin.builder.errors import CorruptError
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.oci.json_fields import Fields
+from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.child.spec import Bind, Port, SandboxSpec, Tmpfs
+from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.frozen import dataclass, fields, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+FILE = "config.json"
+SANDBOX_FILE = "sandbox.json"  # of the command that runs, for others that enter its sandbox
+_VALUES = {
+    kind.__name__: kind for kind in (Bind, ContainerOptions, Limits, Port, Resolver, RestartPolicy, Tmpfs, VolumeMount)
+}
+_CLASS, _MAP = "class", "map"  # how values and maps are told apart in JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """What it was made with. `isolation` is the tier that was forced, `id_map` the map that its files have."""
+
+    options: ContainerOptions
+    config: RunConfig  # of its image
+    isolation: str
+    id_map: str
+    emulated: bool = False  # as in SandboxSpec
+    groups: tuple[str, ...] = ()  # further ones of the user, by name or number
+    interactive: bool = False
+    closes_stdin: bool = False  # with the end of the first attached client's
+    platform: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write it into a container's folder. Raises StoreError."""
+        document = {name: encode_value(getattr(self, name)) for name in fields(self) if name != "config"}
+        document["config"] = self.config.to_json()
+        temporary = folder / f".{FILE}"
+        with disk_errors(folder):
+            temporary.write_text(json.dumps(document), encoding="utf-8", errors="surrogateescape")
+            os.replace(temporary, folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> ContainerRecord:
+        """Read that of a container's folder. Raises CorruptError."""
+        try:
+            document = json.loads((folder / FILE).read_text(encoding="utf-8", errors="surrogateescape"))
+            config = RunConfig.from_fields(
+                Fields.decode(json.dumps(document.pop("config")).encode(), "container's configuration")
+            )
+            return cls(
+                config=config, **{name: decode_value(value) for name, value in document.items() if name in fields(cls)}
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise CorruptError(
+                f"the configuration of container {folder.name[:12]} is missing or damaged",
+                remedy="remove the container and make it again",
+            ) from exc
+
+
+def encode_value(value: object) -> Any:
+    """Return a value of these classes, or one made of them, as JSON has it."""
+    kind = type(value).__name__
+    if kind in _VALUES:
+        return {_CLASS: kind, **{name: encode_value(getattr(value, name)) for name in fields(value)}}
+    if isinstance(value, (tuple, list)):
+        return [encode_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return {_MAP: {key: encode_value(item) for key, item in value.items()}}
+    return value
+
+
+def decode_value(value: Any) -> Any:
+    """Undo `encode_value`; members that this version does not know are left out."""
+    if isinstance(value, list):
+        return tuple(decode_value(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if _MAP in value:
+        return {key: decode_value(item) for key, item in value[_MAP].items()}
+    kind = _VALUES[value[_CLASS]]
+    return kind(**{name: decode_value(value[name]) for name in fields(kind) if name in value})
+
+
+def write_sandbox(folder: Path, spec: SandboxSpec) -> None:
+    """Keep what another command needs to know of the sandbox that is about to be made. Raises StoreError."""
+    kept = replace(spec, lower_dirs=(), stubs=(), hosts="", resolv_conf="", connector=None, announces=False)
+    with disk_errors(folder):
+        (folder / SANDBOX_FILE).write_bytes(kept.encode())
+
+
+def read_sandbox(folder: Path) -> SandboxSpec:
+    """Read what was kept of a container's sandbox. Raises CorruptError."""
+    try:
+        spec = SandboxSpec.decode((folder / SANDBOX_FILE).read_bytes())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise CorruptError(
+            f"what is known of the sandbox of container {folder.name[:12]} is missing or damaged",
+            remedy="start it again",
+        ) from exc
+    return spec

@@ -1,0 +1,329 @@
+"""What stays with a container in the background: its streams, its log, and whoever is attached.
+
+One loop over descriptors, no thread: the same process forks again for a restart. A client that does not read makes the
+command wait once it is far behind, as a pipe would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import termios
+import time
+from collections.abc import Callable
+
+from tiffin.builder.containers.lifecycle import messages
+from tiffin.builder.containers.lifecycle.log import STDERR, STDOUT, LogWriter
+from tiffin.builder.sandbox.child import fd_passing
+from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.spec import SandboxSpec
+    from tiffin.builder.sandbox.launch import ExitStatus, Running
+
+READ_BYTES = messages.MAX_BYTES
+MAX_QUEUE_BYTES = 1 << 20  # of a client that does not read; then the command waits
+KINDS = {STDOUT: messages.STDOUT, STDERR: messages.STDERR}
+END_OF_FILE = b"\x04"  # as a terminal types it
+Signaller = Callable[[int], None]
+
+
+class Client:
+    """Somebody who is connected."""
+
+    def __init__(self, line: Socket, *, is_attached: bool = False) -> None:
+        line.setblocking(False)
+        self.line = line
+        self.is_attached = is_attached
+        self.types = False  # its stdin is the command's
+        self._queue: list[bytes] = []
+        self._queued = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has not read what would fill a pipe many times."""
+        return self._queued > MAX_QUEUE_BYTES
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._queue)
+
+    def tell(self, message: bytes) -> None:
+        """Send a message, now or when it reads."""
+        self._queue.append(message)
+        self._queued += len(message)
+
+    def flush(self) -> bool:
+        """Send what can be sent; False if it is gone."""
+        try:
+            while self._queue:
+                self.line.send(self._queue[0])
+                self._queued -= len(self._queue.pop(0))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class Supervisor:
+    """The streams of a container's commands, one after another, and its clients. Use it in `with`.
+
+    `stopping` becomes true when a client asks for the end: the command is not to be started again then.
+    """
+
+    def __init__(
+        self,
+        listener: Socket,
+        log: LogWriter,
+        *,
+        tty: bool,
+        interactive: bool,
+        closes_stdin: bool,
+        first: Socket | None,
+    ) -> None:
+        self.stopping = False
+        self._listener = listener
+        self._log = log
+        self._tty = tty
+        self._interactive = interactive
+        self._closes_stdin = closes_stdin
+        self._clients = [Client(first, is_attached=True)] if first is not None else []
+        self._outputs: dict[int, str] = {}  # an end of a pipe or terminal: the stream
+        self._input = -1
+        self._typed = b""
+        self._input_ends = False  # when what is typed is written
+        self._inner: list[int] = []
+        self._size = b""
+        self._signal: Signaller = lambda number: None
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_streams()
+        self._log.close()
+        for client in self._clients:
+            client.line.close()
+        self._listener.close()
+
+    # -- streams ------------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The terminal of the command that is about to be started, "" where it has none."""
+        if not self._tty:
+            return ""
+        if not self._inner:
+            self._step(-1, 0.0)  # the client's size, if one is here already
+            outer, inner = os.openpty()
+            os.set_blocking(outer, False)
+            self._outputs[outer], self._input, self._inner = STDOUT, outer, [inner]
+            self._resize()
+        return os.ttyname(self._inner[0])
+
+    def opened(self, spec: SandboxSpec) -> tuple[int, int, int]:
+        """Open the streams of the command of `spec`."""
+        if self._tty:
+            assert self.path
+            return (self._inner[0],) * 3
+        if self._interactive:
+            reader, self._input = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(self._input, False)
+        else:
+            reader = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._inner = [reader, self._output(spec, STDOUT), self._output(spec, STDERR)]
+        return self._inner[0], self._inner[1], self._inner[2]
+
+    def _output(self, spec: SandboxSpec, stream: str) -> int:
+        if spec.named_streams:
+            from tiffin.builder.sandbox.mount_substitutes import stream_pipe
+
+            reader, writer = stream_pipe(spec, stream)
+        else:
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+        self._outputs[reader] = stream
+        return writer
+
+    def _close_streams(self) -> None:
+        for fd in {*self._outputs, *self._inner, self._input} - {-1}:
+            os.close(fd)
+        self._outputs, self._inner, self._input = {}, [], -1
+        self._typed, self._input_ends = b"", False
+
+    # -- a command ----------------------------------------------------------------------------------------------------
+
+    def attend(self, running: Running, signaller: Signaller) -> ExitStatus:
+        """Stay with a command that is started, to its end; `signaller` sends it signals. Raises SandboxError."""
+        while self._inner:
+            os.close(self._inner.pop())
+        self._signal = signaller
+        try:
+            while not self._step(running.fileno()):
+                pass
+            status = running.wait()
+            self._drain()
+            for client in self._clients:
+                client.tell(messages.EXITED + b"%d" % status.code)
+            return status
+        finally:
+            self._signal = lambda number: None
+            self._close_streams()
+
+    def pause(self, seconds: float) -> None:
+        """Wait before the next start, or until a client asks for the end."""
+        deadline = time.monotonic() + seconds
+        while not self.stopping and (left := deadline - time.monotonic()) > 0:
+            self._step(-1, left)
+
+    def finish(self, exit_code: int) -> None:
+        """Tell everybody who is connected that it has ended, and wait a moment for those who are behind."""
+        for client in self._clients:
+            client.tell(messages.ENDED + b"%d" % exit_code)
+        deadline = time.monotonic() + 2.0
+        while self._clients and time.monotonic() < deadline:
+            self._clients = [client for client in self._clients if client.flush() and client.has_queue]
+            if self._clients:
+                time.sleep(0.005)
+
+    def _step(self, ending: int, seconds: float | None = None) -> bool:
+        """Wait for something, and do what is to be done; True once `ending` is readable."""
+        poller = select.poll()
+        poller.register(self._listener, select.POLLIN)
+        if ending >= 0:
+            poller.register(ending, select.POLLIN)
+        if not any(client.is_behind for client in self._clients if client.is_attached):
+            for fd in self._outputs:
+                if fd != self._input:
+                    poller.register(fd, select.POLLIN)
+        if self._input >= 0:
+            wanted = (select.POLLIN if self._input in self._outputs else 0) | (select.POLLOUT if self._typed else 0)
+            poller.register(self._input, wanted)
+        for client in self._clients:
+            is_heard = not client.types or len(self._typed) < MAX_QUEUE_BYTES
+            events = (select.POLLIN if is_heard else 0) | (select.POLLOUT if client.has_queue else 0)
+            poller.register(client.line, events)
+        ready = dict(poller.poll(None if seconds is None else max(seconds * 1000, 1)))
+        for fd in [fd for fd in self._outputs if ready.get(fd, 0) & ~select.POLLOUT]:
+            self._copy(fd)
+        if self._input >= 0 and ready.get(self._input, 0) & (select.POLLOUT | select.POLLERR):
+            self._type()
+        for client in list(self._clients):
+            self._serve(client, ready.get(client.line.fileno(), 0))
+        if self._listener.fileno() in ready:
+            self._accept()
+        return ending in ready
+
+    def _copy(self, fd: int) -> bool:
+        """Copy what a stream has; False if there is nothing."""
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: nobody holds the inner end of the terminal any more
+            data = b""
+        stream = self._outputs[fd]
+        if not data:
+            del self._outputs[fd]
+            if fd == self._input:
+                self._input = -1
+            os.close(fd)
+            return False
+        self._log.add(stream, data)
+        for client in self._clients:
+            if client.is_attached:
+                client.tell(KINDS[stream] + data)
+                client.flush()
+        return True
+
+    def _drain(self) -> None:
+        """Copy what is left: nobody writes any more, but a daemon that took a stream along may hold it open."""
+        for fd in list(self._outputs):
+            os.set_blocking(fd, False)
+            while fd in self._outputs and self._copy(fd):
+                self._wait_for_clients()
+
+    def _wait_for_clients(self) -> None:
+        while any(client.is_behind for client in self._clients):
+            poller = select.poll()
+            for client in self._clients:
+                if client.is_behind:
+                    poller.register(client.line, select.POLLOUT)
+            poller.poll()
+            self._clients = [client for client in self._clients if client.flush()]
+
+    # -- stdin --------------------------------------------------------------------------------------------------------
+
+    def _type(self) -> None:
+        try:
+            self._typed = self._typed[os.write(self._input, self._typed) :]
+        except BlockingIOError:
+            return
+        except OSError:  # it reads no more
+            self._typed, self._input_ends = b"", not self._tty
+        if self._input_ends and not self._typed:
+            self._close_input()
+
+    def _close_input(self) -> None:
+        if self._input >= 0 and self._input not in self._outputs:
+            os.close(self._input)
+            self._input = -1
+
+    def _end_input(self) -> None:
+        if self._tty:
+            self._typed += END_OF_FILE
+        elif self._closes_stdin:
+            self._input_ends = True
+            if not self._typed:
+                self._close_input()
+
+    # -- clients ------------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            self._clients.append(Client(fd_passing.accept(self._listener)))
+
+    def _serve(self, client: Client, events: int) -> None:
+        is_here = client.flush() if client.has_queue else True
+        if is_here and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+            is_here = self._hear(client)
+        if not is_here:
+            self._clients.remove(client)
+            client.line.close()
+            if client.types:
+                self._end_input()
+
+    def _hear(self, client: Client) -> bool:
+        """Take a message of a client; False if it is gone."""
+        try:
+            message = client.line.recv(messages.MAX_BYTES + 1)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        kind, data = message[:1], message[1:]
+        if kind == messages.STDIN:
+            client.types = bool(data)
+            if data and self._interactive and self._input >= 0:
+                self._typed += data
+                self._type()
+            elif not data:
+                self._end_input()
+        elif kind == messages.ATTACH:
+            client.is_attached = True
+        elif kind == messages.SIZE:
+            self._size = data
+            self._resize()
+        elif kind in (messages.SIGNAL, messages.STOP):
+            self.stopping = self.stopping or kind == messages.STOP
+            self._signal(int(data))
+        return bool(message)
+
+    def _resize(self) -> None:
+        if self._tty and self._size and self._input >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._input, termios.TIOCSWINSZ, self._size)

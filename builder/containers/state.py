@@ -1,0 +1,140 @@
+"""What is written of a container: containers/ID/state.json, and how it is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from tiffin.builder.errors import CorruptError, UsageError
+from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
+FILE = "state.json"
+_LEFT = (
+    "airy", "brave", "calm", "crisp", "eager", "fair", "fresh", "golden", "happy", "jolly", "keen", "lively", "mellow",
+    "merry", "nimble", "proud", "quick", "quiet", "spicy", "sunny", "sweet", "tender", "warm", "wise",
+)  # fmt: skip
+_RIGHT = (
+    "almond", "apple", "basil", "carrot", "cherry", "clove", "cumin", "dumpling", "fennel", "fig", "ginger", "lemon",
+    "lentil", "mango", "noodle", "olive", "papaya", "pepper", "plum", "quince", "radish", "saffron", "thyme", "walnut",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    """What is written of a container. `exit_code` None: it runs, or its process was killed. Times are Unix seconds."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: tuple[str, ...]
+    layers: tuple[str, ...]  # DiffIDs of its root, which have to stay while it is here
+    created: float
+    remove: bool
+    pid: int
+    pid_started: str  # with the pid namespace: tells the process from a later one of that number
+    ports: tuple[str, ...] = ()  # as ps shows them
+    labels: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[int, int] | None = None  # as in ContainerOptions: its files have owners by that map
+    exit_code: int | None = None
+    finished: float = 0.0
+    started: float = 0.0  # 0: its command was never begun
+    restarts: int = 0  # by its restart policy
+    is_detached: bool = False  # a supervisor of its own holds it
+    is_paused: bool = False
+    error: str = ""  # why its command could not be begun
+
+    def status(self, *, alive: bool) -> str:
+        """Return docker's word for what it is; `alive`: a process holds it."""
+        if alive:
+            return "paused" if self.is_paused else "restarting" if self.exit_code is not None else "running"
+        if self.exit_code is None:
+            return "dead" if self.started else "created"
+        return "exited"
+
+    def encode(self) -> bytes:
+        """Return the state as JSON."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, sort_keys=True).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> ContainerState:
+        """Raise CorruptError for anything else."""
+        try:
+            members = json.loads(data)
+            for name in ("command", "layers", "ports"):
+                members[name] = tuple(members[name]) if name in members else ()
+            members["keep"] = tuple(members["keep"]) if members.get("keep") else None
+            return cls(**members)
+        except (ValueError, TypeError, KeyError) as exc:
+            raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc
+
+
+def new_state(*, name: str, remove: bool, pid: int, **members: Any) -> ContainerState:
+    """Describe a container that is about to be made; `pid` 0 for one that nobody runs yet.
+
+    Raises UsageError for a bad name.
+    """
+    if name:
+        check_name(name)
+    return ContainerState(
+        id=os.urandom(32).hex(),
+        name=name,
+        remove=remove,
+        created=time.time(),
+        pid=pid,
+        pid_started=process_start(pid) if pid else "",
+        **members,
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that no container may have."""
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f'invalid container name "{name}"', remedy="use two or more letters, digits, '_', '.' and '-'")
+
+
+def free_name(taken: Collection[str]) -> str:
+    """Return a name that is not among those taken."""
+    number = 0
+    while True:
+        left, right = os.urandom(2)
+        name = f"{_LEFT[left % len(_LEFT)]}_{_RIGHT[right % len(_RIGHT)]}{number or ''}"
+        if name not in taken:
+            return name
+        number += 1
+
+
+def read_state(folder: Path) -> ContainerState | None:
+    """Read what is written in a container's folder, None for nothing. Raises CorruptError."""
+    try:
+        return ContainerState.decode((folder / FILE).read_bytes())
+    except OSError:
+        return None
+
+
+def write_state(folder: Path, state: ContainerState) -> None:
+    """Write it, without syncing: a crash of the machine also ends what this describes."""
+    temporary = folder / f".{FILE}"
+    with disk_errors(folder):
+        temporary.write_bytes(state.encode())
+        temporary.replace(folder / FILE)
+
+
+def process_start(pid: int) -> str:
+    """Return what tells a process from others that have or had its number, "" if it is not there."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # that of the numbers seen here
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return f"{namespace} {file.read().rpartition(')')[2].split()[19]}"
+    except (OSError, IndexError):
+        return ""

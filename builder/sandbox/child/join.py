@@ -1,0 +1,97 @@
+"""Enter the sandbox of a command that runs, for another command in it. Runs in a forked child and stands alone.
+
+Whoever made the sandbox's user namespace has all capabilities in it, so that nothing of this needs more than the user
+has. Nothing is imported once the root is entered.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from tiffin.builder.sandbox.child import idmaps, kernel
+from tiffin.builder.sandbox.child.command import forget_imports
+from tiffin.builder.sandbox.child.root import step
+from tiffin.builder.sandbox.child.spec import SandboxSpec
+
+NS_GET_PARENT = 0xB702  # ioctl_ns(2)
+STAT_BYTES = 4096
+# in this order: the user namespace gives the right to enter the others, and the mounts take /proc away
+KINDS = (
+    ("user", kernel.CLONE_NEWUSER),
+    ("ipc", kernel.CLONE_NEWIPC),
+    ("uts", kernel.CLONE_NEWUTS),
+    ("net", kernel.CLONE_NEWNET),
+    ("cgroup", kernel.CLONE_NEWCGROUP),
+    ("mnt", kernel.CLONE_NEWNS),
+)
+
+
+class Joined:
+    """A sandbox that this process has entered. `groups` are its control groups' files; `limits` end its id map.
+
+    `pids` and `command_pids` are the pid namespaces of its init, where this process's children are, and of its command.
+    """
+
+    def __init__(self, groups: list[int], pids: int, command_pids: int, limits: tuple[int, int] | None) -> None:
+        self.groups = groups
+        self.limits = limits
+        self._pids = pids
+        self._command_pids = command_pids
+
+    def fork_below(self) -> int:
+        """Fork a process into the command's pid namespace."""
+        with step("enter the pid namespace of the command"):
+            kernel.setns(self._command_pids, kernel.CLONE_NEWPID)
+        pid = os.fork()
+        if pid:
+            with step("return to the pid namespace of the sandbox"):
+                kernel.setns(self._pids, kernel.CLONE_NEWPID)
+        return pid
+
+
+def enter(spec: SandboxSpec) -> Joined:
+    """Enter all namespaces and the root of the process `joins`. Raises SetupError."""
+    with step("look at the sandbox"):
+        # all that is looked at is of one process: once it has ended, nothing more is found by this descriptor
+        process = os.open(f"/proc/{spec.joins}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if start_of(process) != spec.joins_started or not _is_other(process, "mnt"):
+            raise ProcessLookupError(errno.ESRCH, "its command has ended")
+        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
+        namespaces = [(_open(process, name), kind) for name, kind in KINDS if _is_other(process, name)]
+        command_pids = _open(process, "pid")
+        pids = fcntl.ioctl(command_pids, NS_GET_PARENT)  # its init lets nobody look into it
+        root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process)
+        os.close(process)
+    limits = None
+    with step("enter the sandbox"):
+        for descriptor, kind in namespaces:
+            if kind == kernel.CLONE_NEWNS:
+                limits = None if idmaps.is_initial() else idmaps.own_limits()
+                forget_imports()
+            kernel.setns(descriptor, kind)
+            os.close(descriptor)
+        os.fchdir(root)
+        os.chroot(".")
+        os.close(root)
+        kernel.setns(pids, kernel.CLONE_NEWPID)
+    return Joined(groups, pids, command_pids, limits)
+
+
+def start_of(process: int) -> str:
+    """Return when a process began, by its open directory in /proc: ticks since boot tell it from later ones."""
+    fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
+    try:
+        return os.read(fd, STAT_BYTES).rpartition(b")")[2].split()[19].decode()
+    finally:
+        os.close(fd)
+
+
+def _open(process: int, name: str) -> int:
+    return os.open(f"ns/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
+
+
+def _is_other(process: int, name: str) -> bool:
+    """Tell whether a process has a namespace of that name that is not ours."""
+    return os.readlink(f"ns/{name}", dir_fd=process) != os.readlink(f"/proc/self/ns/{name}")
