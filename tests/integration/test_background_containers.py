@@ -41,6 +41,13 @@ def status(cli: CliRunner, name: str = "box") -> str:
     return done.stdout.strip()
 
 
+def logs_bytes(cli: CliRunner) -> bytes:
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(  # type: ignore[call-overload]
+        cli.argv("logs", "box"), capture_output=True, timeout=30, check=True, **cli.options()
+    )
+    return done.stdout
+
+
 def supervisor(cli: CliRunner, identity: str) -> int:
     return int(json.loads((cli.state / "containers" / identity / "state.json").read_text())["pid"])
 
@@ -59,17 +66,13 @@ def test_it_outlives_the_command_that_began_it(cli: CliRunner) -> None:
 def test_its_id_comes_at_once_though_the_output_is_a_pipe(cli: CliRunner) -> None:
     began = time.monotonic()
     command = " ".join(cli.argv("run", "-d", "--rm", "--name", "box", "minimal", "sleep", "300"))
-    done = subprocess.run(
-        [
-            "sh",
-            "-c",
-            f"id=$({command} 2>&1); echo $id",
-        ],
+    done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
+        ["sh", "-c", f"id=$({command} 2>&1); echo $id"],
         capture_output=True,
         text=True,
         timeout=30,
         check=True,
-        **cli.options(),  # type: ignore[arg-type]
+        **cli.options(),
     )
     assert len(done.stdout.strip()) == 64
     assert time.monotonic() - began < 20
@@ -153,8 +156,8 @@ def test_pipes_lose_nothing(cli: CliRunner) -> None:
 def test_bytes_of_no_encoding_are_kept_in_the_log(cli: CliRunner) -> None:
     begin(cli, "minimal", "sh", "-c", r"printf '\377\000\n\303\251 no end'")
     assert cli.run("wait", "box").stdout == "0\n"
-    raw = subprocess.run(cli.argv("logs", "box"), capture_output=True, timeout=30, check=True, **cli.options())  # type: ignore[arg-type]
-    assert raw.stdout == b"\xff\x00\n\xc3\xa9 no end"
+    raw = logs_bytes(cli)
+    assert raw == b"\xff\x00\n\xc3\xa9 no end"
 
 
 def test_logs_follow_and_have_times(cli: CliRunner) -> None:
@@ -376,8 +379,8 @@ def test_attach_joins_what_runs(cli: CliRunner) -> None:
 def test_a_terminal_in_the_background(cli: CliRunner) -> None:
     begin(cli, "-it", "minimal", "sh", "-c", "test -t 0 && test -t 1 && echo terminal")  # where stdin is not one
     assert cli.run("wait", "box").stdout == "0\n"
-    raw = subprocess.run(cli.argv("logs", "box"), capture_output=True, timeout=30, check=True, **cli.options())  # type: ignore[arg-type]
-    assert raw.stdout == b"terminal\r\n"
+    raw = logs_bytes(cli)
+    assert raw == b"terminal\r\n"
 
 
 def test_published_ports_come_again(cli: CliRunner, tmp_path: Path) -> None:
