@@ -102,7 +102,12 @@ def begin_detached(supervise: Callable[[Reporter], None], sink: Sink) -> Started
     os.waitpid(child, 0)
     with _uninterrupted(), os.fdopen(reader, "rb") as stream:
         data = stream.read()
-    answer = json.loads(data or b"{}")
+    return started_of(data, sink)
+
+
+def started_of(report: bytes, sink: Sink) -> Started:
+    """Return what a supervisor reported, its warnings told to `sink`. Raises SandboxError."""
+    answer = json.loads(report or b"{}")
     for message in answer.get("warnings", ()):
         sink.emit(WarningMessage(message=message))
     if "error" in answer:

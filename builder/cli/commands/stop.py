@@ -6,7 +6,7 @@ from tiffin.builder.cli.commands.run import WarningSink
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import Arguments, Maybe, Text, Word, Words
 from tiffin.builder.cli.output.console import each, print_result
-from tiffin.builder.errors import UsageError
+from tiffin.builder.errors import ContainerError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def restart(session: Session, line: StopArguments) -> None:
 
     def again(name: str) -> None:
         lifecycle.stop(name, session, seconds=patience, signal_name=line.signal)
-        lifecycle.start(name, session, WarningSink())
+        started = lifecycle.start(name, session, WarningSink())
+        if started.message:
+            raise ContainerError(started.message, remedy="check the command and the image's PATH")
         print_result(name)
 
     each(line.names, again)

@@ -118,7 +118,7 @@ class Attachment:
             data = b""
         if self._keys and data:
             data = self._without_keys(data)
-            if self._is_detached or not data:
+            if not data:
                 return
         self._send(messages.STDIN + data)
         self._types = bool(data)
@@ -127,15 +127,14 @@ class Attachment:
         """Return what is typed but for the keys that detach, which are kept back while they may still become that."""
         result = b""
         for number in data:
-            byte = bytes([number])
-            if byte == self._keys[self._matched : self._matched + 1]:
-                self._matched += 1
-                if self._matched == len(self._keys):
-                    self._is_detached = True
-                    return result
-                continue
-            result += self._keys[: self._matched] + byte
-            self._matched = 0
+            pending = self._keys[: self._matched] + bytes([number])
+            while not self._keys.startswith(pending):
+                result += pending[:1]
+                pending = pending[1:]
+            self._matched = len(pending)
+            if self._matched == len(self._keys):
+                self._is_detached = True
+                break
         return result
 
     def _send(self, message: bytes) -> None:

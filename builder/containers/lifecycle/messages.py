@@ -42,6 +42,7 @@ def listen(folder: Path) -> Socket:
         line.listen(BACKLOG)
         line.setblocking(False)
     except OSError as exc:
+        line.close()
         raise StoreError(f"cannot listen in {folder}: {exc.strerror}", remedy="see whether the disk is full") from exc
     return line
 

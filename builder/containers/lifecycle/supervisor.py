@@ -186,7 +186,9 @@ class Supervisor:
             client.tell(messages.ENDED + b"%d" % exit_code)
         deadline = time.monotonic() + 2.0
         while self._clients and time.monotonic() < deadline:
-            self._clients = [client for client in self._clients if client.flush() and client.has_queue]
+            for client in list(self._clients):
+                if not client.flush() or not client.has_queue:
+                    self._forget(client)
             if self._clients:
                 time.sleep(0.005)
 
@@ -254,7 +256,9 @@ class Supervisor:
                 if client.is_behind:
                     poller.register(client.line, select.POLLOUT)
             poller.poll()
-            self._clients = [client for client in self._clients if client.flush()]
+            for client in list(self._clients):
+                if not client.flush():
+                    self._forget(client)
 
     # -- stdin --------------------------------------------------------------------------------------------------------
 
@@ -292,10 +296,13 @@ class Supervisor:
         if is_here and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
             is_here = self._hear(client)
         if not is_here:
-            self._clients.remove(client)
-            client.line.close()
+            self._forget(client)
             if client.types:
                 self._end_input()
+
+    def _forget(self, client: Client) -> None:
+        self._clients.remove(client)
+        client.line.close()
 
     def _hear(self, client: Client) -> bool:
         """Take a message of a client; False if it is gone."""
