@@ -83,11 +83,10 @@ def _state(containers: Containers, state: ContainerState, *, alive: bool) -> dic
 
 
 def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]:
-    from tiffin.builder.containers.environment import environment
-
     options, config = record.options, record.config
-    home_is_added = environment(config.env, options.variables, home="", hostname="", tty=False)
-    given = [text for text in home_is_added if text not in ("HOME=", "HOSTNAME=")]
+    variables = dict(options.variables)
+    given = [f"{name}={value}" for name, value in variables.items() if value is not None]
+    given += [text for text in config.env if text.partition("=")[0] not in variables]
     entrypoint = [options.entrypoint] if options.entrypoint else [] if options.entrypoint == "" else config.entrypoint
     command = list(options.command) if options.command else config.cmd if options.entrypoint is None else None
     return {
