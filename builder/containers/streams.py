@@ -124,7 +124,7 @@ class Streams:
             data = os.read(reader, CHUNK_BYTES)
         except BlockingIOError:
             return False
-        if not data or not _write_all(self._outputs[reader], data):
+        if not data or not write_all(self._outputs[reader], data):
             del self._outputs[reader]
             os.close(reader)
         return bool(data)
@@ -156,7 +156,7 @@ class Streams:
             os.close(self._inner.pop())
 
 
-def _write_all(fd: int, data: bytes) -> bool:
+def write_all(fd: int, data: bytes) -> bool:
     """Write to a stream of ours, which may be one that does not block; False where nobody reads. Raises StoreError."""
     while data:
         try:

@@ -40,8 +40,8 @@ class LogsArguments(Arguments):
 def logs(session: Session, line: LogsArguments) -> None:
     """Print the log of a container. Raises TiffinError."""
     from tiffin.builder.api.containers.logs import parse_moment, read_log
-    from tiffin.builder.containers.lifecycle.attachment import write_all
     from tiffin.builder.containers.lifecycle.log import STDOUT
+    from tiffin.builder.containers.streams import write_all
 
     entries = read_log(
         line.name,

@@ -14,6 +14,7 @@ from types import FrameType
 
 from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.run import FORWARDED
+from tiffin.builder.containers.streams import write_all
 from tiffin.builder.containers.terminal import as_written, raw
 from tiffin.builder.errors import StoreError, UsageError
 from tiffin.builder.sandbox.child.fd_passing import Socket
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
-MAX_QUEUE_BYTES = 1 << 20  # of what is typed and not taken yet
 _CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
@@ -50,22 +50,19 @@ class Attachment:
     def __init__(
         self, line: Socket, *, tty: bool, types: bool, forwards: bool = True, detach_keys: str = DEFAULT_DETACH_KEYS
     ) -> None:
-        line.setblocking(False)
         self._line = line
         self._tty = tty
         self._types = types
         self._forwards = forwards and not (tty and types)
         self._keys = parse_detach_keys(detach_keys) if tty and types and os.isatty(STDIN) else b""
         self._matched = 0  # of the keys
-        self._queue: list[bytes] = []
-        self._queued = 0
+        self._queue = messages.Queue(line)
         self._is_detached = False
 
     def announce(self) -> None:
         """Say that the output is wanted from now on, and of what size the terminal is."""
-        self._send(messages.ATTACH)
-        self._resize()
-        self._flush()
+        self._queue.add(messages.ATTACH)
+        self._resized()
 
     def run(self) -> int | None:
         """Copy until the end. Raises StoreError where the supervisor was killed."""
@@ -91,13 +88,13 @@ class Attachment:
     def _next(self) -> bytes | None:
         """Wait for the next message of the supervisor; meanwhile what is typed goes there."""
         poller = select.poll()
-        poller.register(self._line, select.POLLIN | (select.POLLOUT if self._queue else 0))
-        if self._types and self._queued < MAX_QUEUE_BYTES:
+        poller.register(self._line, select.POLLIN | (0 if self._queue.is_empty else select.POLLOUT))
+        if self._types and not self._queue.is_full:
             poller.register(STDIN, select.POLLIN)
         ready = dict(poller.poll())
         if STDIN in ready:
             self._read()
-        self._flush()
+        self._queue.flush()
         if ready.get(self._line.fileno(), 0) & ~select.POLLOUT:
             with contextlib.suppress(BlockingIOError):
                 return self._receive()
@@ -120,7 +117,7 @@ class Attachment:
             data = self._without_keys(data)
             if not data:
                 return
-        self._send(messages.STDIN + data)
+        self._queue.add(messages.STDIN + data)
         self._types = bool(data)
 
     def _without_keys(self, data: bytes) -> bytes:
@@ -137,16 +134,6 @@ class Attachment:
                 break
         return result
 
-    def _send(self, message: bytes) -> None:
-        self._queue.append(message)
-        self._queued += len(message)
-
-    def _flush(self) -> None:
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            while self._queue:
-                self._line.send(self._queue[0])
-                self._queued -= len(self._queue.pop(0))
-
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         before: dict[int, Any] = {}
@@ -162,34 +149,14 @@ class Attachment:
                 signal.signal(number, handler)
 
     def _forward(self, number: int, _: FrameType | None) -> None:
-        self._send(messages.SIGNAL + b"%d" % number)
-        self._flush()
+        self._queue.add(messages.SIGNAL + b"%d" % number)
+        self._queue.flush()
 
     def _resized(self, *_: object) -> None:
-        self._resize()
-        self._flush()
-
-    def _resize(self) -> None:
         for fd in (STDIN, STDOUT, STDERR) if self._tty else ():
             with contextlib.suppress(OSError):
                 size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * struct.calcsize("HHHH"))
                 if any(size):
-                    self._send(messages.SIZE + size)
-                    return
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of it; where nobody reads any more it is lost. Raises StoreError for a full disk."""
-    while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
-            poller = select.poll()
-            poller.register(fd, select.POLLOUT)
-            poller.poll()
-        except (BrokenPipeError, ConnectionResetError):
-            return
-        except OSError as exc:
-            raise StoreError(
-                f"cannot write what the command printed: {exc.strerror}", remedy="free some space"
-            ) from exc
+                    self._queue.add(messages.SIZE + size)
+                    break
+        self._queue.flush()

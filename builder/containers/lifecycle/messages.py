@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET
+from collections.abc import Iterator
 from pathlib import Path
 
 from tiffin.builder.errors import StoreError
@@ -16,6 +17,7 @@ from tiffin.builder.sandbox.child.fd_passing import Socket
 
 FILE = "control"
 MAX_BYTES = 32 << 10  # of the data of a message
+MAX_QUEUE_BYTES = 1 << 20  # of what one side does not read; then the other has to wait
 BACKLOG = 16
 
 # from a client
@@ -29,6 +31,43 @@ STDOUT = b"1"
 STDERR = b"2"
 EXITED = b"e"  # the exit code of the command, which may be started again
 ENDED = b"x"  # the exit code, when the container has ended for good
+
+
+class Queue:
+    """Messages for the other side of a connection, which may not read just now."""
+
+    def __init__(self, line: Socket) -> None:
+        line.setblocking(False)
+        self._line = line
+        self._messages: list[bytes] = []
+        self._bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not self._messages
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the other side is so far behind that whoever makes messages should wait."""
+        return self._bytes > MAX_QUEUE_BYTES
+
+    def add(self, message: bytes) -> None:
+        """Have a message sent by the next `flush`."""
+        self._messages.append(message)
+        self._bytes += len(message)
+
+    def flush(self) -> bool:
+        """Send what can be sent; False if the other side is gone."""
+        try:
+            while self._messages:
+                self._line.send(self._messages[0])
+                self._bytes -= len(self._messages.pop(0))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def listen(folder: Path) -> Socket:
@@ -60,7 +99,8 @@ def connect(folder: Path) -> Socket | None:
 
 
 @contextlib.contextmanager
-def _directory(folder: Path):  # type: ignore[no-untyped-def]  # a short name of it
+def _directory(folder: Path) -> Iterator[str]:
+    """Give a short name of a folder."""
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}"

@@ -12,7 +12,7 @@ import os
 import select
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.log import STDERR, STDOUT, LogWriter
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.launch import ExitStatus, Running
 
 READ_BYTES = messages.MAX_BYTES
-MAX_QUEUE_BYTES = 1 << 20  # of a client that does not read; then the command waits
 KINDS = {STDOUT: messages.STDOUT, STDERR: messages.STDERR}
+LAST_WORDS_SECONDS = 2.0  # for clients to take what is left for them
 END_OF_FILE = b"\x04"  # as a terminal types it
 Signaller = Callable[[int], None]
 
@@ -35,39 +35,10 @@ class Client:
     """Somebody who is connected."""
 
     def __init__(self, line: Socket, *, is_attached: bool = False) -> None:
-        line.setblocking(False)
         self.line = line
+        self.queue = messages.Queue(line)
         self.is_attached = is_attached
         self.types = False  # its stdin is the command's
-        self._queue: list[bytes] = []
-        self._queued = 0
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether it has not read what would fill a pipe many times."""
-        return self._queued > MAX_QUEUE_BYTES
-
-    @property
-    def has_queue(self) -> bool:
-        """Whether something waits to be sent."""
-        return bool(self._queue)
-
-    def tell(self, message: bytes) -> None:
-        """Send a message, now or when it reads."""
-        self._queue.append(message)
-        self._queued += len(message)
-
-    def flush(self) -> bool:
-        """Send what can be sent; False if it is gone."""
-        try:
-            while self._queue:
-                self.line.send(self._queue[0])
-                self._queued -= len(self._queue.pop(0))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return True
 
 
 class Supervisor:
@@ -168,7 +139,7 @@ class Supervisor:
             status = running.wait()
             self._drain()
             for client in self._clients:
-                client.tell(messages.EXITED + b"%d" % status.code)
+                client.queue.add(messages.EXITED + b"%d" % status.code)
             return status
         finally:
             self._signal = lambda number: None
@@ -183,14 +154,12 @@ class Supervisor:
     def finish(self, exit_code: int) -> None:
         """Tell everybody who is connected that it has ended, and wait a moment for those who are behind."""
         for client in self._clients:
-            client.tell(messages.ENDED + b"%d" % exit_code)
-        deadline = time.monotonic() + 2.0
-        while self._clients and time.monotonic() < deadline:
-            for client in list(self._clients):
-                if not client.flush() or not client.has_queue:
-                    self._forget(client)
-            if self._clients:
-                time.sleep(0.005)
+            client.queue.add(messages.ENDED + b"%d" % exit_code)
+        deadline = time.monotonic() + LAST_WORDS_SECONDS
+        while (waiting := [client for client in self._clients if not client.queue.is_empty]) and (
+            left := deadline - time.monotonic()
+        ) > 0:
+            self._wait_until_one_reads(waiting, left)
 
     def _step(self, ending: int, seconds: float | None = None) -> bool:
         """Wait for something, and do what is to be done; True once `ending` is readable."""
@@ -198,7 +167,7 @@ class Supervisor:
         poller.register(self._listener, select.POLLIN)
         if ending >= 0:
             poller.register(ending, select.POLLIN)
-        if not any(client.is_behind for client in self._clients if client.is_attached):
+        if not any(client.queue.is_full for client in self._clients if client.is_attached):
             for fd in self._outputs:
                 if fd != self._input:
                     poller.register(fd, select.POLLIN)
@@ -206,8 +175,8 @@ class Supervisor:
             wanted = (select.POLLIN if self._input in self._outputs else 0) | (select.POLLOUT if self._typed else 0)
             poller.register(self._input, wanted)
         for client in self._clients:
-            is_heard = not client.types or len(self._typed) < MAX_QUEUE_BYTES
-            events = (select.POLLIN if is_heard else 0) | (select.POLLOUT if client.has_queue else 0)
+            is_heard = not client.types or len(self._typed) < messages.MAX_QUEUE_BYTES
+            events = (select.POLLIN if is_heard else 0) | (select.POLLOUT if not client.queue.is_empty else 0)
             poller.register(client.line, events)
         ready = dict(poller.poll(None if seconds is None else max(seconds * 1000, 1)))
         for fd in [fd for fd in self._outputs if ready.get(fd, 0) & ~select.POLLOUT]:
@@ -238,8 +207,8 @@ class Supervisor:
         self._log.add(stream, data)
         for client in self._clients:
             if client.is_attached:
-                client.tell(KINDS[stream] + data)
-                client.flush()
+                client.queue.add(KINDS[stream] + data)
+                client.queue.flush()
         return True
 
     def _drain(self) -> None:
@@ -250,15 +219,18 @@ class Supervisor:
                 self._wait_for_clients()
 
     def _wait_for_clients(self) -> None:
-        while any(client.is_behind for client in self._clients):
-            poller = select.poll()
-            for client in self._clients:
-                if client.is_behind:
-                    poller.register(client.line, select.POLLOUT)
-            poller.poll()
-            for client in list(self._clients):
-                if not client.flush():
-                    self._forget(client)
+        while behind := [client for client in self._clients if client.queue.is_full]:
+            self._wait_until_one_reads(behind, None)
+
+    def _wait_until_one_reads(self, clients: Sequence[Client], seconds: float | None) -> None:
+        """Wait until one of clients takes messages, and send all of them theirs; those that are gone are forgotten."""
+        poller = select.poll()
+        for client in clients:
+            poller.register(client.line, select.POLLOUT)
+        poller.poll(None if seconds is None else max(seconds * 1000, 1))
+        for client in clients:
+            if not client.queue.flush():
+                self._forget(client)
 
     # -- stdin --------------------------------------------------------------------------------------------------------
 
@@ -292,7 +264,7 @@ class Supervisor:
             self._clients.append(Client(fd_passing.accept(self._listener)))
 
     def _serve(self, client: Client, events: int) -> None:
-        is_here = client.flush() if client.has_queue else True
+        is_here = client.queue.flush()
         if is_here and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
             is_here = self._hear(client)
         if not is_here:

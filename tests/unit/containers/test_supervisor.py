@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.builder.containers.lifecycle import attachment, messages
+from tiffin.builder.containers import streams
+from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.attachment import Attachment
 from tiffin.builder.containers.lifecycle.log import LogWriter, read_entries
 from tiffin.builder.containers.lifecycle.supervisor import Supervisor
@@ -335,9 +336,9 @@ def test_keys_leave_a_terminal(chunks: list[bytes], typed: bytes) -> None:
 def test_a_full_disk_is_told_and_a_reader_that_left_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    attachment.write_all(writer, b"lost")
+    streams.write_all(writer, b"lost")
     os.close(writer)
     full = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(StoreError, match="No space left"):
-        attachment.write_all(full, b"x")
+        streams.write_all(full, b"x")
     os.close(full)
