@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.network.published import Port
     from tiffin.builder.containers.run import ContainerOptions
     from tiffin.builder.containers.state import ContainerState
-    from tiffin.builder.containers.streams import Streams
-    from tiffin.builder.containers.terminal import Terminal
     from tiffin.builder.image.store import StoredImage
-    from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
 
@@ -85,18 +82,17 @@ def prepare(
         container()  # what is wrong with the options is told before anything moves
         pulled = wanted.pull()
         find = cache(lambda: pulled)
-    launchers: list[Launcher] = []  # one, begun as early as can be: what it imports, it imports beside this process
 
-    def begin(found: Isolation) -> None:
-        if begins:
-            launchers.append(stack.enter_context(session.launch(once=found.own_pids)))
+    def look() -> None:
         find()
         container()
 
     keep = container().keep if options.keeps_ids else None
-    isolation = session.become_root(options.isolation or None, meanwhile=begin, keep=keep)
-    if begins and not launchers:
-        begin(isolation)
+    launcher = None
+    if begins:
+        isolation, launcher = session.launch_as_root(stack, options.isolation or None, look, keep=keep)
+    else:
+        isolation = session.become_root(options.isolation or None, lambda _: look(), keep=keep)
     image = find() or wanted.pull()
     from tiffin.builder.containers.run import check_options, command_of
 
@@ -104,9 +100,7 @@ def prepare(
     check_options(container(), isolation)
     if isolation.unsupervised:
         sink.emit(WarningMessage(message=f"isolation {isolation.tier}: {isolation.unsupervised}"))
-    return Prepared(
-        isolation=isolation, launcher=launchers[0] if launchers else None, image=image, container=container()
-    )
+    return Prepared(isolation=isolation, launcher=launcher, image=image, container=container())
 
 
 def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (), **more: Any) -> ContainerState:
@@ -141,7 +135,6 @@ def record_of(options: RunOptions, made: Prepared, *, is_detached: bool) -> Cont
         groups=options.groups,
         interactive=options.interactive,
         closes_stdin=options.interactive and not is_detached,
-        platform=str(made.image.config.platform),
     )
 
 
@@ -157,7 +150,7 @@ class _Run:
     def run(self) -> RunResult:
         """Run it to its end."""
         from tiffin.builder.containers.container import Containers
-        from tiffin.builder.containers.run import attend, forwarded_signals, network_of
+        from tiffin.builder.containers.run import attached_streams, attend, forwarded_signals, network_of
 
         options, state = self._options, self._session.state
         with ExitStack() as stack:
@@ -173,10 +166,10 @@ class _Run:
                 described = state_of(options, made, ports=network.ports, pid=os.getpid(), started=time.time())
                 container = stack.enter_context(Containers(state).create(described))
                 user = start.prepare(container, layers_of(made.image), options.registry)
-                start.record.write(container.folder)
+                record.write(container.folder)
             if options.cidfile is not None:
                 write_id(options.cidfile, container.state.id)
-            attached = self._attached(made, user)
+            attached = attached_streams(user.uid, tty=made.container.tty, interactive=options.interactive)
             stack.enter_context(attached)
             running = start.begin(container, attached, stack)
             forwarder.to(running)
@@ -184,15 +177,6 @@ class _Run:
                 status = attend(running, attached)
             container.finish(status.code)
             return RunResult(exit_code=status.code, message=status.message)
-
-    def _attached(self, made: Prepared, user: ProcessUser) -> Terminal | Streams:
-        if made.container.tty:
-            from tiffin.builder.containers.terminal import Terminal
-
-            return Terminal(interactive=self._options.interactive)
-        from tiffin.builder.containers.streams import Streams
-
-        return Streams(interactive=self._options.interactive, is_own=user.uid == os.geteuid())
 
 
 def write_id(path: Path, identity: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
@@ -135,6 +136,29 @@ class Session:
         from tiffin.builder.sandbox.launch import Launcher
 
         return Launcher.start(once=once)
+
+    def launch_as_root(
+        self,
+        stack: ExitStack,
+        isolation: str | None,
+        meanwhile: Callable[[], object] = lambda: None,
+        *,
+        keep: tuple[int, int] | None = None,
+    ) -> tuple[Isolation, Launcher]:
+        """Enter the namespace as `become_root` does, with what starts one sandbox there, which `stack` ends.
+
+        It is begun as early as can be, so that it imports what it needs beside this process; `meanwhile` follows it.
+        """
+        launchers: list[Launcher] = []
+
+        def begin(found: Isolation) -> None:
+            launchers.append(stack.enter_context(self.launch(once=found.own_pids)))
+            meanwhile()
+
+        found = self.become_root(isolation, begin, keep=keep)
+        if not launchers:  # there was no namespace to enter
+            begin(found)
+        return found, launchers[0]
 
     def become_root(
         self,

@@ -173,6 +173,15 @@ class Containers:
             raise ImageNotFoundError(f"No such container: {text}", remedy="see tiffin ps -a")
         return hits[0]
 
+    def find_running(self, text: str) -> ContainerState:
+        """Find one that runs, by the same. Raises ContainerError for another."""
+        state = self.find(text)
+        if not self.is_alive(state.id):
+            raise ContainerError(
+                f"container {state.name} is not running", remedy=f"start it with tiffin start {state.name}"
+            )
+        return state
+
     def rename(self, state: ContainerState, name: str) -> None:
         """Give a container another name. Raises UsageError for one that is in use, or that nothing may have."""
         check_name(name)

@@ -47,10 +47,7 @@ class RootView:
         found = self.host_path(self.resolve(path))
         if found is None or not stat.S_ISREG(os.lstat(found).st_mode):
             return None
-        fd = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as stream:
-            data = stream.read(MAX_SMALL_FILE_BYTES + 1)
-        return data if len(data) <= MAX_SMALL_FILE_BYTES else None
+        return read_small(os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
 
     def children(self, path: str) -> Iterator[str]:
         """Yield the names in a directory, sorted."""
@@ -108,6 +105,13 @@ class RootView:
             if not found:
                 return None
         return found
+
+
+def read_small(fd: int) -> bytes | None:
+    """Read an open file that is not to be long, and close it; None for one that is."""
+    with open(fd, "rb") as stream:
+        data = stream.read(MAX_SMALL_FILE_BYTES + 1)
+    return data if len(data) <= MAX_SMALL_FILE_BYTES else None
 
 
 def _merged(directories: Sequence[str], name: str) -> list[str]:

@@ -234,6 +234,17 @@ def _capability(text: str) -> str:
     return name
 
 
+def attached_streams(uid: int, *, tty: bool, interactive: bool) -> Terminal | Streams:
+    """Return what joins this process's streams to those of a command that runs as `uid`; use it in `with`."""
+    if tty:
+        from tiffin.builder.containers.terminal import Terminal
+
+        return Terminal(interactive=interactive)
+    from tiffin.builder.containers.streams import Streams
+
+    return Streams(interactive=interactive, is_own=uid == os.geteuid())
+
+
 def attend(running: Running, attached: Terminal | Streams) -> ExitStatus:
     """Stay with a command to its end; whatever goes wrong here ends it. Raises SandboxError if it never began."""
     try:

@@ -320,6 +320,12 @@ def test_users_and_owners_are_the_containers_in_exec(cli: CliRunner) -> None:
     assert 'no user is called "nobodyhere"' in cli.run("exec", "-u", "nobodyhere", "box", "true").stderr
 
 
+def test_exec_waits_for_no_file_of_the_container(cli: CliRunner) -> None:
+    begin(cli, "minimal", "sh", "-c", f"rm -f /etc/passwd; mkfifo /etc/passwd; touch /made; {LOOP}")
+    wait_until(lambda: cli.run("exec", "box", "test", "-e", "/made").returncode == 0)
+    assert cli.run("exec", "-u", "5", "box", "id", "-u").stdout == "5\n"
+
+
 def test_exec_in_the_background_ends_with_the_container(cli: CliRunner) -> None:
     begin(cli, "minimal", "sh", "-c", LOOP)
     assert cli.run("exec", "-d", "box", "sh", "-c", "echo here > /there; exec sleep 300").returncode == 0

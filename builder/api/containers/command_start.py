@@ -13,7 +13,6 @@ from pathlib import Path
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError
 from tiffin.builder.events import Sink, WarningMessage
-from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class ContainerStart:
         network: Network,
         sink: Sink,
     ) -> None:
-        self.record = record
+        self._record = record
         self._session = session
         self._isolation = isolation
         self._launcher = launcher
@@ -78,17 +77,14 @@ class ContainerStart:
         from tiffin.cache.foundation.digest import Digest
         from tiffin.cache.store.snapshots import Snapshots
 
-        wanted, isolation = self.record.options, self._isolation
+        isolation = self._isolation
         roots = _Roots(self._session, isolation, container, layers, registry)
         trees = roots.trees()
-        kept = f"{wanted.keep[0]}:{wanted.keep[1]}" if wanted.keep else ""
-        name = wanted.user or kept or self.record.config.user
-        user = resolve_user(name, RootView(trees).read_file, further=self.record.groups)
+        user = resolve_user(self._record.user, RootView(trees).read_file, further=self._record.groups)
         diff_ids = [Digest.parse(text) for text in container.state.layers]
         self._reach = reach_of(isolation, Snapshots(self._session.state), diff_ids, user)
         if self._reach.emulated:
             trees = roots.trees(emulated=True)
-            self.record = replace(self.record, emulated=True)
         self._trees, self._user = trees, user
         return user
 
@@ -104,7 +100,7 @@ class ContainerStart:
         from tiffin.builder.containers.volumes import prepare_mounts
         from tiffin.builder.sandbox.seccomp.filters import filter_for
 
-        wanted, config, state = self.record.options, self.record.config, self._session.state
+        wanted, config, state = self._record.options, self._record.config, self._session.state
         root = RootView(self._trees)
         mounted = prepare_mounts(
             wanted.mounts,

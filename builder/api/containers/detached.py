@@ -13,8 +13,6 @@ from tiffin.builder.errors import SandboxError, TiffinError
 from tiffin.builder.events import Event, Sink, WarningMessage
 from tiffin.cache.foundation.frozen import dataclass
 
-READ_BYTES = 1 << 16
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from contextlib import ExitStack
-from pathlib import Path
 
 from tiffin.builder.api.containers.detached import Reporter, begin_detached
 from tiffin.builder.api.run import RunResult
@@ -14,7 +14,8 @@ from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.environment import Variable, environment
 from tiffin.builder.containers.lifecycle.processes import command_of
 from tiffin.builder.containers.lifecycle.record import ContainerRecord, read_sandbox
-from tiffin.builder.containers.run import attend, choose_capabilities, forwarded_signals
+from tiffin.builder.containers.rootfs import read_small
+from tiffin.builder.containers.run import attached_streams, attend, choose_capabilities, forwarded_signals
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, SandboxError
 from tiffin.builder.events import NullSink
@@ -27,11 +28,7 @@ from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.containers.streams import Streams
-    from tiffin.builder.containers.terminal import Terminal
     from tiffin.builder.sandbox.child.spec import SandboxSpec
-
-MAX_SMALL_FILE_BYTES = 10 << 20  # of /etc/passwd and /etc/group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +51,7 @@ def execute(options: ExecOptions, session: Session) -> RunResult:
     with ExitStack() as stack:
         launcher = stack.enter_context(Launcher.start(once=True))
         forwarder = stack.enter_context(forwarded_signals())
-        attached = _attached(options, is_own=spec.uid == os.geteuid())
+        attached = attached_streams(spec.uid, tty=options.tty, interactive=options.interactive)
         stack.enter_context(attached)
         stdin, stdout, stderr = attached.opened(spec)
         running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
@@ -69,7 +66,7 @@ def execute_detached(options: ExecOptions, session: Session) -> RunResult:
 
     def supervise(reporter: Reporter) -> None:
         with Launcher.start(once=True) as launcher, forwarded_signals() as forwarder:
-            attached = _attached(replace(options, interactive=False), is_own=True)
+            attached = attached_streams(spec.uid, tty=options.tty, interactive=False)
             with attached:
                 stdin, stdout, stderr = attached.opened(spec)
                 running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
@@ -92,11 +89,7 @@ def _spec(options: ExecOptions, session: Session) -> SandboxSpec:
     has one only where the machine's abstract sockets are in reach.
     """
     containers = Containers(session.state)
-    state = containers.find(options.container)
-    if not containers.is_alive(state.id):
-        raise ContainerError(
-            f"container {state.name} is not running", remedy=f"start it with tiffin start {state.name}"
-        )
+    state = containers.find_running(options.container)
     record = ContainerRecord.read(containers.folder(state.id))
     around = read_sandbox(containers.folder(state.id))
     if not (around.has_namespaces and around.own_pids):
@@ -152,27 +145,15 @@ def _user(process: int, options: ExecOptions, record: ContainerRecord) -> Proces
 
     def read_file(path: str) -> bytes | None:
         with contextlib.suppress(OSError):
-            fd = root_path.open_in_root(root, path, os.O_PATH)
-            with Path(f"/proc/self/fd/{fd}").open("rb") as stream:
-                os.close(fd)
-                return stream.read(MAX_SMALL_FILE_BYTES)
+            place = root_path.open_in_root(root, path, os.O_PATH)
+            try:
+                if stat.S_ISREG(os.fstat(place).st_mode):  # to open a pipe may take forever
+                    return read_small(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
+            finally:
+                os.close(place)
         return None
 
-    kept = record.options.keep
-    own = f"{kept[0]}:{kept[1]}" if kept else ""
     try:
-        return resolve_user(
-            options.user or record.options.user or own or record.config.user, read_file, further=record.groups
-        )
+        return resolve_user(options.user or record.user, read_file, further=record.groups)
     finally:
         os.close(root)
-
-
-def _attached(options: ExecOptions, *, is_own: bool) -> Terminal | Streams:
-    if options.tty:
-        from tiffin.builder.containers.terminal import Terminal
-
-        return Terminal(interactive=options.interactive)
-    from tiffin.builder.containers.streams import Streams
-
-    return Streams(interactive=options.interactive, is_own=is_own)

@@ -25,7 +25,7 @@ from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS, forwarded_signal
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, SandboxError, StoreError, TiffinError
 from tiffin.builder.events import NullSink, Sink, WarningMessage
-from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -91,25 +91,18 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
     record = ContainerRecord.read(containers.folder(state.id))
 
     def supervise(reporter: Reporter) -> None:
-        launchers: list[Launcher] = []
         with ExitStack() as stack:
-
-            def begin(found: Isolation) -> None:
-                launchers.append(stack.enter_context(session.launch(once=found.own_pids)))
-
-            isolation = session.become_root(record.isolation or None, meanwhile=begin, keep=record.options.keep)
-            if not launchers:
-                begin(isolation)
+            isolation, launcher = session.launch_as_root(stack, record.isolation or None, keep=record.options.keep)
             if isolation.idmap_tag != record.id_map:
                 raise SandboxError(
                     f"container {state.name} was made under another id map ({record.id_map}) than this machine has now "
                     f"({isolation.idmap_tag})",
                     remedy="make it again, or take the change of /etc/subuid back",
                 )
-            life = _Life(session, reporter, record, isolation, launchers[0], first)
+            life = _Life(session, reporter, record, isolation, launcher, first)
             changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
-            container = stack.enter_context(containers.begin(state.id, **changes))
-            container.update(ports=tuple(map(str, life.network.ports)))
+            ports = tuple(map(str, life.network.ports))
+            container = stack.enter_context(containers.begin(state.id, ports=ports, **changes))
             with session.state.lock("prune", shared=True):
                 life.start.prepare(container)
             life.live(container, stack)
@@ -147,7 +140,7 @@ class _Life:
     def live(self, container: Container, stack: ExitStack) -> None:
         """Run the command, again and again where its restart policy says so; `stack` lets the container go."""
         options = self._record.options
-        self.start.record.write(container.folder)
+        self._record.write(container.folder)
         log = LogWriter(
             container.folder, max_bytes=options.log_bytes, max_files=options.log_files, is_kept=options.keeps_log
         )
@@ -222,7 +215,8 @@ def _signal(state: ContainerState, running: Running, number: int) -> None:
 def kill(name: str, session: Session, signal_name: str = "KILL") -> None:
     """Send a signal to the command of a container. Raises UsageError where it does not run."""
     number = parse_signal(signal_name)
-    containers, state = _running(name, session)
+    containers = Containers(session.state)
+    state = containers.find_running(name)
     _send(containers, state, messages.STOP if number == signal.SIGKILL else messages.SIGNAL, number)
 
 
@@ -254,7 +248,8 @@ def attach(
 
     Raises UsageError.
     """
-    containers, state = _running(name, session)
+    containers = Containers(session.state)
+    state = containers.find_running(name)
     line = messages.connect(containers.folder(state.id))
     if line is None:
         raise ContainerError(
@@ -262,7 +257,8 @@ def attach(
             remedy="begin it with tiffin run -d, or tiffin create and tiffin start",
         )
     record = ContainerRecord.read(containers.folder(state.id))
-    return _attached(line, record, types=types, forwards=forwards, detach_keys=detach_keys)
+    with contextlib.closing(line):
+        return _attachment(line, record, types=types, forwards=forwards, detach_keys=detach_keys).run()
 
 
 def start_attached(
@@ -278,8 +274,6 @@ def start_attached(
 
     Raises TiffinError.
     """
-    from tiffin.builder.sandbox.child.fd_passing import pair
-
     containers = Containers(session.state)
     state = containers.find(name)
     if containers.is_alive(state.id):
@@ -287,23 +281,19 @@ def start_attached(
         return Started(id=state.id), code
     record = ContainerRecord.read(containers.folder(state.id))
     ours, theirs = pair()
-    attachment = Attachment(
-        ours, tty=record.options.tty, types=types and record.interactive, forwards=forwards, detach_keys=detach_keys
-    )
-    attachment.announce()
+    attachment = _attachment(ours, record, types=types, forwards=forwards, detach_keys=detach_keys)
     with contextlib.closing(ours):
         with contextlib.closing(theirs):
             started = start(name, session, sink, theirs)
         return started, started.exit_code if started.message else attachment.run()
 
 
-def _attached(line: Socket, record: ContainerRecord, *, types: bool, forwards: bool, detach_keys: str) -> int | None:
-    with contextlib.closing(line):
-        attachment = Attachment(
-            line, tty=record.options.tty, types=types and record.interactive, forwards=forwards, detach_keys=detach_keys
-        )
-        attachment.announce()
-        return attachment.run()
+def _attachment(line: Socket, record: ContainerRecord, *, types: bool, forwards: bool, detach_keys: str) -> Attachment:
+    attachment = Attachment(
+        line, tty=record.options.tty, types=types and record.interactive, forwards=forwards, detach_keys=detach_keys
+    )
+    attachment.announce()
+    return attachment
 
 
 def wait(name: str, session: Session) -> int:
@@ -333,16 +323,6 @@ def exit_code_of(containers: Containers, state: ContainerState) -> int:
     if found is None or found.exit_code is None:
         return 0 if found is not None and not found.started else 128 + signal.SIGKILL
     return found.exit_code
-
-
-def _running(name: str, session: Session) -> tuple[Containers, ContainerState]:
-    containers = Containers(session.state)
-    state = containers.find(name)
-    if not containers.is_alive(state.id):
-        raise ContainerError(
-            f"container {state.name} is not running", remedy=f"start it with tiffin start {state.name}"
-        )
-    return containers, state
 
 
 def _manners(containers: Containers, state: ContainerState) -> tuple[int, str]:

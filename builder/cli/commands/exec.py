@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from tiffin.builder.cli.commands.run import print_not_begun
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
-from tiffin.builder.cli.output.console import print_error
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def exec_(session: Session, line: ExecArguments) -> int:
     )
     result = (execute_detached if line.detach else execute)(options, session)
     if result.message:
-        print_error(f"error: {result.message}; check the command and the container's PATH")
+        print_not_begun(result.message, whose="container")
     return result.exit_code
 
 

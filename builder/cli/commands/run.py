@@ -52,7 +52,7 @@ def run(session: Session, line: RunArguments) -> int:
         exc.ends_with(EXIT_OWN_FAILURE)
         raise
     if result.message:
-        print_error(f"error: {result.message}; check the command and the image's PATH")
+        print_not_begun(result.message)
     return result.exit_code
 
 
@@ -62,10 +62,15 @@ def run_in_background(session: Session, options: RunOptions, line: RunArguments)
 
     started = run_detached(options, session, WarningSink(), lambda: renderer(line))
     if started.message:
-        print_error(f"error: {started.message}; check the command and the image's PATH")
+        print_not_begun(started.message)
     else:
         print_result(started.id)
     return started.exit_code
+
+
+def print_not_begun(message: str, *, whose: str = "image") -> None:
+    """Say why a command could not be begun."""
+    print_error(f"error: {message}; check the command and the {whose}'s PATH")
 
 
 def renderer(line: CreateArguments) -> Renderer:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.commands.run import WarningSink
+from tiffin.builder.cli.commands.run import WarningSink, print_not_begun
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import Arguments, Flag, Text, Word, Words
-from tiffin.builder.cli.output.console import each, print_error, print_result
+from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def start(session: Session, line: StartArguments) -> int:
         def begin(name: str) -> None:
             started = lifecycle.start(name, session, WarningSink())
             if started.message:
-                print_error(f"error: {started.message}; check the command and the image's PATH")
+                print_not_begun(started.message)
                 failed.append(1)
             else:
                 print_result(name)
@@ -65,7 +65,7 @@ def start(session: Session, line: StartArguments) -> int:
         detach_keys=line.detach_keys,
     )
     if started.message:
-        print_error(f"error: {started.message}; check the command and the image's PATH")
+        print_not_begun(started.message)
     return EXIT_DETACHED if code is None else code
 
 

@@ -38,11 +38,15 @@ class ContainerRecord:
     config: RunConfig  # of its image
     isolation: str
     id_map: str
-    emulated: bool = False  # as in SandboxSpec
     groups: tuple[str, ...] = ()  # further ones of the user, by name or number
     interactive: bool = False
     closes_stdin: bool = False  # with the end of the first attached client's
-    platform: str = ""
+
+    @property
+    def user(self) -> str:
+        """The user of its commands, by name or number; "" is root."""
+        kept = self.options.keep
+        return self.options.user or (f"{kept[0]}:{kept[1]}" if kept else "") or self.config.user
 
     def write(self, folder: Path) -> None:
         """Write it into a container's folder. Raises StoreError."""
