@@ -301,13 +301,12 @@ def wait(name: str, session: Session) -> int:
     containers = Containers(session.state)
     state = containers.find(name)
     line = messages.connect(containers.folder(state.id))
-    if line is None:
-        _wait_for_end(containers, state, None, None)
-        return exit_code_of(containers, state)
-    with contextlib.closing(line):
-        while message := line.recv(messages.MAX_BYTES + 1):
-            if message[:1] in (messages.EXITED, messages.ENDED):
-                return int(message[1:])
+    if line is not None:
+        with contextlib.closing(line):
+            while message := messages.receive(line):
+                if message[:1] in (messages.EXITED, messages.ENDED):
+                    return int(message[1:])
+    _wait_for_end(containers, state, None, None)
     return exit_code_of(containers, state)
 
 
@@ -338,9 +337,9 @@ def _send(containers: Containers, state: ContainerState, kind: bytes, number: in
     """Send a signal through a container's supervisor; where there is none, to the process that runs it."""
     line = messages.connect(containers.folder(state.id))
     if line is not None:
-        with contextlib.closing(line):
+        with contextlib.closing(line), contextlib.suppress(OSError):  # it has ended since: that is fine
             line.send(kind + b"%d" % number)
-            return
+        return
     try:
         send_signal(command_of(state), number)
     except StoreError:
@@ -370,7 +369,4 @@ def _hears(line: Socket, seconds: float | None) -> bool:
     poller.register(line, select.POLLIN)
     if not poller.poll(None if seconds is None else max(seconds * 1000, 1)):
         return True
-    try:
-        return bool(line.recv(messages.MAX_BYTES + 1))
-    except OSError:
-        return False
+    return bool(messages.receive(line))

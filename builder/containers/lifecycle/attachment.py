@@ -97,14 +97,8 @@ class Attachment:
         self._queue.flush()
         if ready.get(self._line.fileno(), 0) & ~select.POLLOUT:
             with contextlib.suppress(BlockingIOError):
-                return self._receive()
+                return messages.receive(self._line)
         return None
-
-    def _receive(self) -> bytes:
-        try:
-            return self._line.recv(messages.MAX_BYTES + 1)
-        except ConnectionResetError:
-            return b""
 
     def _read(self) -> None:
         try:

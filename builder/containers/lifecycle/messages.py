@@ -98,6 +98,16 @@ def connect(folder: Path) -> Socket | None:
     return line
 
 
+def receive(line: Socket) -> bytes:
+    """Return the next message, b"" where the other side is gone. Raises BlockingIOError where there is none yet."""
+    try:
+        return line.recv(MAX_BYTES + 1)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return b""
+
+
 @contextlib.contextmanager
 def _directory(folder: Path) -> Iterator[str]:
     """Give a short name of a folder."""

@@ -279,11 +279,9 @@ class Supervisor:
     def _hear(self, client: Client) -> bool:
         """Take a message of a client; False if it is gone."""
         try:
-            message = client.line.recv(messages.MAX_BYTES + 1)
+            message = messages.receive(client.line)
         except BlockingIOError:
             return True
-        except OSError:
-            return False
         kind, data = message[:1], message[1:]
         if kind == messages.STDIN:
             client.types = bool(data)

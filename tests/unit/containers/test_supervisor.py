@@ -225,6 +225,21 @@ def test_nobody_listens_where_nothing_runs(tmp_path: Path) -> None:
         messages.listen(tmp_path / "missing")
 
 
+def test_whoever_went_without_a_word_is_gone(tmp_path: Path) -> None:
+    listener = messages.listen(tmp_path)
+    line = messages.connect(tmp_path)
+    assert line is not None
+    line.send(messages.ATTACH)
+    listener.close()  # before it accepted: a reset
+    assert messages.receive(line) == b""
+    line.setblocking(False)
+    line.close()
+    ours, theirs = pair()
+    ours.setblocking(False)
+    with contextlib.closing(ours), contextlib.closing(theirs), pytest.raises(BlockingIOError):
+        messages.receive(ours)
+
+
 @contextlib.contextmanager
 def as_stdin(fd: int) -> Iterator[None]:
     saved = os.dup(0)
