@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 
-from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
-from tiffin.builder.containers.environment import Variable, environment
-from tiffin.builder.containers.limits import Confinement
+from tiffin.builder.containers.environment import Variable
 from tiffin.builder.containers.mounts import Mount, VolumeMount
 from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.network.resolver import Resolver
-from tiffin.builder.containers.rootfs import RootView
-from tiffin.builder.containers.volumes import PreparedVolumes
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.cgroup import Limits
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
-from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file, machine_hosts
-from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, Port, SandboxSpec, Stub
-from tiffin.builder.sandbox.expected_users import expects_users
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, Port
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
-from tiffin.builder.sandbox.seccomp.filters import Filter
 from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -122,80 +112,6 @@ def network_of(options: ContainerOptions, config: RunConfig) -> Network:
 
     exposed = parse_ports(config.exposed_ports) if options.publish_all else ()
     return connect(options.network, options.network_tool, (*options.ports, *exposed))
-
-
-def make_spec(
-    container: Container,
-    config: RunConfig,
-    options: ContainerOptions,
-    *,
-    root: RootView,
-    trees: Sequence[Path],
-    user: ProcessUser,
-    mounted: PreparedVolumes,
-    confinement: Confinement,
-    network: Network,
-    isolation: Isolation,
-    seccomp: Filter,
-    console: str = "",
-    emulated: bool = False,
-    opens: bool = False,
-    announces: bool = False,
-) -> SandboxSpec:
-    """Return the sandbox of a container. `console` is the terminal's path on this machine, shown as /dev/console.
-
-    `emulated`, `opens` and `announces` as in SandboxSpec.
-    """
-    own_name = os.uname().nodename if options.as_machine else container.state.id[:SHORT_ID_LENGTH]
-    hostname = options.hostname or own_name
-    own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
-    mounts = list(mounted.mounts)
-    if console and isolation.has_mounts:
-        mounts.append(Bind(host_path=console, path="/dev/console"))
-    argv, capabilities = command_of(config, options), isolation.tier.allowed(options.capabilities)
-    return SandboxSpec(
-        scratch_dir=os.fspath(container.scratch),
-        lower_dirs=tuple(os.fspath(tree) for tree in trees) if isolation.overlay else (),
-        upper_dir=os.fspath(container.upper) if isolation.overlay else "",
-        work_dir=os.fspath(container.work) if isolation.overlay else "",
-        root_dir="" if isolation.overlay else os.fspath(container.upper),
-        has_namespaces=isolation.tier.has_namespaces,
-        is_traced=isolation.tier.is_traced,
-        emulated=emulated,
-        opens=opens,
-        announces=announces,
-        own_pids=isolation.own_pids,
-        kept=options.keep,
-        keeps_id=isolation.id_map is not None and isolation.id_map.keeps,
-        argv=argv,
-        env=environment(config.env, options.variables, home=user.home, hostname=hostname, tty=options.tty),
-        cwd=posixpath.normpath("/" + (options.workdir or config.working_dir).lstrip("/")),
-        uid=user.uid,
-        gid=user.gid,
-        groups=user.groups,
-        has_users=expects_users(user.uid, capabilities, argv),
-        hostname=hostname,
-        network=network.kind,
-        connector=network.connector,
-        mounts=tuple(mounts),
-        stubs=(*own, *mounted.stubs),
-        hosts=machine_hosts(options.hosts) if options.as_machine else hosts_file(hostname, options.hosts),
-        resolv_conf=options.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
-        read_only_root=options.read_only,
-        tty=options.tty,
-        init=options.init,
-        volatile=container.state.remove,
-        shm_size_bytes=options.shm_size_bytes,
-        capabilities=capabilities,
-        no_new_privs=options.no_new_privs,
-        seccomp=seccomp.text,
-        seccomp_flags=seccomp.flags,
-        unmasked=options.unmasked,
-        landlock_scoped=not options.privileged,
-        ulimits=(*options.ulimits, *confinement.ulimits),
-        cgroup_dirs=confinement.groups,
-        cpu_count=confinement.cpu_count,
-    )
 
 
 def check_options(options: ContainerOptions, isolation: Isolation) -> None:

@@ -16,6 +16,7 @@ from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from tiffin.builder.containers.confinement.spec import Parts
     from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
     from tiffin.builder.containers.network.published import Network
@@ -93,10 +94,26 @@ class ContainerStart:
 
         Raises SandboxError, UsageError.
         """
+        from tiffin.builder.containers.confinement.spec import make_spec
         from tiffin.builder.containers.lifecycle.record import write_sandbox
+
+        spec = make_spec(self._parts(container, attached.path, announces=announces))
+        if spec.root_dir:
+            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
+
+            aside = container.folder / "aside"
+            aside.mkdir(exist_ok=True)
+            places = stack.enter_context(MountSubstitutes(container.upper, aside))
+            spec = self._isolation.tier.prepare_root(spec, places)
+        write_sandbox(container.folder, spec)
+        stdin, stdout, stderr = attached.opened(spec)
+        return self._launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def _parts(self, container: Container, console: str, *, announces: bool) -> Parts:
+        """Make what the sandbox shows and is limited by. Raises UsageError, StoreError."""
+        from tiffin.builder.containers.confinement.spec import Parts
         from tiffin.builder.containers.limits import confine
         from tiffin.builder.containers.rootfs import RootView
-        from tiffin.builder.containers.run import make_spec
         from tiffin.builder.containers.volumes import prepare_mounts
         from tiffin.builder.sandbox.seccomp.filters import filter_for
 
@@ -112,10 +129,10 @@ class ContainerStart:
         )
         limited = confine(container, wanted.limits)
         self._warn(limited.warning)
-        spec = make_spec(
-            container,
-            config,
-            wanted,
+        return Parts(
+            container=container,
+            config=config,
+            options=wanted,
             root=root,
             trees=self._trees,
             user=self._user,
@@ -123,22 +140,12 @@ class ContainerStart:
             confinement=limited,
             network=self._network,
             seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
-            console=attached.path,
+            console=console,
             isolation=self._isolation,
             emulated=self._reach.emulated,
             opens=self._reach.opens,
             announces=announces,
         )
-        if spec.root_dir:
-            from tiffin.builder.sandbox.mount_substitutes import MountSubstitutes
-
-            aside = container.folder / "aside"
-            aside.mkdir(exist_ok=True)
-            places = stack.enter_context(MountSubstitutes(container.upper, aside))
-            spec = self._isolation.tier.prepare_root(spec, places)
-        write_sandbox(container.folder, spec)
-        stdin, stdout, stderr = attached.opened(spec)
-        return self._launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
 
     @contextlib.contextmanager
     def naming_causes(self) -> Iterator[None]:

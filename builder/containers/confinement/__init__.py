@@ -1,0 +1,1 @@
+"""The walls of a container, as its options ask for them: what its sandbox is."""

@@ -1,0 +1,123 @@
+"""The sandbox of a container: what its image and its options say becomes a SandboxSpec."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
+from tiffin.builder.containers.environment import environment
+from tiffin.builder.containers.limits import Confinement
+from tiffin.builder.containers.network.published import Network
+from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.containers.run import ContainerOptions, command_of
+from tiffin.builder.containers.volumes import PreparedVolumes
+from tiffin.builder.image.users import ProcessUser
+from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file, machine_hosts
+from tiffin.builder.sandbox.child.spec import Bind, SandboxSpec, Stub
+from tiffin.builder.sandbox.expected_users import expects_users
+from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.sandbox.seccomp.filters import Filter
+from tiffin.cache.foundation.frozen import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a container's sandbox is made of. `console` is its terminal on this machine, shown as /dev/console.
+
+    `emulated`, `opens` and `announces` as in SandboxSpec.
+    """
+
+    container: Container
+    config: RunConfig
+    options: ContainerOptions
+    root: RootView
+    trees: Sequence[Path]
+    user: ProcessUser
+    mounted: PreparedVolumes
+    confinement: Confinement
+    network: Network
+    isolation: Isolation
+    seccomp: Filter
+    console: str = ""
+    emulated: bool = False
+    opens: bool = False
+    announces: bool = False
+
+
+def make_spec(parts: Parts) -> SandboxSpec:
+    """Return the sandbox of a container."""
+    return _with_walls(_with_names(_begun(parts), parts), parts)
+
+
+def _begun(parts: Parts) -> SandboxSpec:
+    """Return its root and its command."""
+    container, options, isolation, user = parts.container, parts.options, parts.isolation, parts.user
+    argv, capabilities = command_of(parts.config, options), isolation.tier.allowed(options.capabilities)
+    return SandboxSpec(
+        scratch_dir=os.fspath(container.scratch),
+        lower_dirs=tuple(os.fspath(tree) for tree in parts.trees) if isolation.overlay else (),
+        upper_dir=os.fspath(container.upper) if isolation.overlay else "",
+        work_dir=os.fspath(container.work) if isolation.overlay else "",
+        root_dir="" if isolation.overlay else os.fspath(container.upper),
+        read_only_root=options.read_only,
+        volatile=container.state.remove,
+        argv=argv,
+        env=(),
+        cwd=posixpath.normpath("/" + (options.workdir or parts.config.working_dir).lstrip("/")),
+        uid=user.uid,
+        gid=user.gid,
+        groups=user.groups,
+        has_users=expects_users(user.uid, capabilities, argv),
+        capabilities=capabilities,
+        tty=options.tty,
+        init=options.init,
+        announces=parts.announces,
+    )
+
+
+def _with_names(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
+    """Add its names and those it knows, its network, its mounts."""
+    options, network, root = parts.options, parts.network, parts.root
+    own_name = os.uname().nodename if options.as_machine else parts.container.state.id[:SHORT_ID_LENGTH]
+    hostname = options.hostname or own_name
+    own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
+    console = (Bind(host_path=parts.console, path="/dev/console"),) if parts.console else ()
+    return replace(
+        spec,
+        env=environment(parts.config.env, options.variables, home=parts.user.home, hostname=hostname, tty=options.tty),
+        hostname=hostname,
+        network=network.kind,
+        connector=network.connector,
+        mounts=(*parts.mounted.mounts, *(console if parts.isolation.has_mounts else ())),
+        stubs=(*own, *parts.mounted.stubs),
+        hosts=machine_hosts(options.hosts) if options.as_machine else hosts_file(hostname, options.hosts),
+        resolv_conf=options.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
+        shm_size_bytes=options.shm_size_bytes,
+    )
+
+
+def _with_walls(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
+    """Add what keeps it apart."""
+    options, isolation, confinement = parts.options, parts.isolation, parts.confinement
+    return replace(
+        spec,
+        has_namespaces=isolation.tier.has_namespaces,
+        is_traced=isolation.tier.is_traced,
+        emulated=parts.emulated,
+        opens=parts.opens,
+        own_pids=isolation.own_pids,
+        kept=options.keep,
+        keeps_id=isolation.id_map is not None and isolation.id_map.keeps,
+        no_new_privs=options.no_new_privs,
+        seccomp=parts.seccomp.text,
+        seccomp_flags=parts.seccomp.flags,
+        unmasked=options.unmasked,
+        landlock_scoped=not options.privileged,
+        ulimits=(*options.ulimits, *confinement.ulimits),
+        cgroup_dirs=confinement.groups,
+        cpu_count=confinement.cpu_count,
+    )
