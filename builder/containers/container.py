@@ -288,7 +288,8 @@ class Containers:
         taken = {other.name for other in self.states()}
         if name in taken:
             raise UsageError(
-                f'the container name "{name}" is in use', remedy=f"choose another, or remove it with tiffin rm {name}"
+                f'the container name "{name}" is already in use',
+                remedy=f"choose another, or remove it with tiffin rm {name}",
             )
         name = name or free_name(taken)
         return name

@@ -404,4 +404,4 @@ def test_a_running_container_is_not_started_nor_removed(cli: CliRunner) -> None:
     assert cli.run("start", "box").returncode == 0
     done = cli.run("rm", "box")
     assert (done.returncode, "is running" in done.stderr) == (1, True)
-    assert "is in use" in cli.run("run", "-d", "--name", "box", "minimal", "true").stderr
+    assert "is already in use" in cli.run("run", "-d", "--name", "box", "minimal", "true").stderr

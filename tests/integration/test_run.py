@@ -79,7 +79,7 @@ def test_rm_leaves_nothing_and_without_it_the_folder_stays(tiffin: Run, root: Pa
     tiffin("run", "--name", "kept", base, "sh", "-c", "echo x > /x; exit 3", check=False)
     (folder,) = (root / "containers").iterdir()
     assert (folder / "upper/x").read_text() == "x\n" and '"exit_code": 3' in (folder / "state.json").read_text()
-    assert "is in use" in tiffin("run", "--name", "kept", base, "true", check=False).stderr
+    assert "is already in use" in tiffin("run", "--name", "kept", base, "true", check=False).stderr
     tiffin("system", "prune", "-f")
     assert list((root / "containers").iterdir()) == []
 

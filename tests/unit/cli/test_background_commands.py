@@ -111,7 +111,7 @@ def test_names_are_changed_and_are_one_containers(tiffin: Commands) -> None:
     tiffin("create", "--name", "one", "base", "say", "x")
     tiffin("create", "--name", "two", "base", "say", "x")
     tiffin("rename", "one", "three")
-    assert "is in use" in tiffin("rename", "three", "two", check=False).err
+    assert "is already in use" in tiffin("rename", "three", "two", check=False).err
     assert "invalid container name" in tiffin("rename", "three", "x/y", check=False).err
     assert tiffin("start", "three").out == "three\n"
 

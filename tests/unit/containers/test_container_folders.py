@@ -80,7 +80,7 @@ def test_kept_container_keeps_its_upper_and_exit_code(state: StateDir) -> None:
 
 
 def test_name_in_use_is_refused(state: StateDir) -> None:
-    with make(state, name="one"), pytest.raises(UsageError, match='"one" is in use'), make(state, name="one"):
+    with make(state, name="one"), pytest.raises(UsageError, match='"one" is already in use'), make(state, name="one"):
         pass
 
 
