@@ -9,7 +9,8 @@ from contextlib import ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 
-from tiffin.builder.api.containers.command_start import ContainerStart, layers_of
+from tiffin.builder.api.containers.command_start import ContainerStart
+from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session

@@ -31,6 +31,7 @@ from tiffin.cache.store.statedir import StateDir
 
 ROOT_MODE = 0o755
 FOLDERS_LOCK = "containers"  # taken before a container's own
+WHOLE = "whole"  # a file that says that the root on disk has all layers
 GROUPS = "groups"  # the file with the paths of a container's control groups
 SHORT_ID_LENGTH = 12
 KILL_WAIT_SECONDS = 10.0  # for a killed container's process to let go
@@ -66,6 +67,16 @@ class Container:
     @property
     def volumes(self) -> Path:
         return self.folder / "volumes"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `upper` has all layers, where they are not mounted over each other."""
+        return (self.folder / WHOLE).exists()
+
+    def note_whole(self) -> None:
+        """Note that it has them, though nothing was begun in it yet."""
+        with disk_errors(self.folder):
+            (self.folder / WHOLE).touch(mode=0o600)
 
     def empty(self) -> None:
         """Begin anew with what is to be its root."""

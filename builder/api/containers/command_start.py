@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tiffin.builder.api.containers.trees import find_trees
 from tiffin.builder.api.session import Session
-from tiffin.builder.errors import ImageError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
     from tiffin.builder.containers.network.published import Network
-    from tiffin.builder.image.store import StoredImage
     from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.isolation import Isolation
@@ -72,22 +71,9 @@ class ContainerStart:
         registry: RegistryAccess | None = None,
     ) -> ProcessUser:
         """Find its layers and its user, with "prune" locked. `layers` say where those that are missing come from."""
-        from tiffin.builder.containers.reach import reach_of
-        from tiffin.builder.containers.rootfs import RootView
-        from tiffin.builder.image.users import resolve_user
-        from tiffin.cache.foundation.digest import Digest
-        from tiffin.cache.store.snapshots import Snapshots
-
-        isolation = self._isolation
-        roots = _Roots(self._session, isolation, container, layers, registry)
-        trees = roots.trees()
-        user = resolve_user(self._record.user, RootView(trees).read_file, further=self._record.groups)
-        diff_ids = [Digest.parse(text) for text in container.state.layers]
-        self._reach = reach_of(isolation, Snapshots(self._session.state), diff_ids, user)
-        if self._reach.emulated:
-            trees = roots.trees(emulated=True)
-        self._trees, self._user = trees, user
-        return user
+        found = find_trees(self._session, self._isolation, container, self._record, layers, registry)
+        self._trees, self._user, self._reach = found.trees, found.user, found.reach
+        return found.user
 
     def begin(self, container: Container, attached: Attached, stack: ExitStack, *, announces: bool = False) -> Running:
         """Make the sandbox and start the command; what has to outlive it is in `stack`.
@@ -152,78 +138,3 @@ class ContainerStart:
         """Have a failure of the sandbox name why owners had to be emulated."""
         with self._reach.explaining_losses(self._isolation):
             yield
-
-
-class _Roots:
-    """The unpacked layers of a container."""
-
-    def __init__(
-        self,
-        session: Session,
-        isolation: Isolation,
-        container: Container,
-        layers: Sequence[tuple[Digest, BlobRef]],
-        registry: RegistryAccess | None,
-    ) -> None:
-        self._session = session
-        self._isolation = isolation
-        self._container = container
-        self._layers = layers
-        self._registry = registry
-
-    def trees(self, *, emulated: bool = False) -> Sequence[Path]:
-        """Return the unpacked layers; what tiffin knows of layers beyond that is only loaded if one is missing.
-
-        Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
-        `emulated`: those for a sandbox of one id, in the place of others. Raises ImageError.
-        """
-        from tiffin.cache.foundation.digest import Digest
-        from tiffin.cache.store.snapshots import Snapshots
-
-        isolation, container = self._isolation, self._container
-        snapshots = Snapshots(self._session.state, isolation.emulated_idmap_tag if emulated else isolation.idmap_tag)
-        diff_ids = [Digest.parse(text) for text in container.state.layers]
-        trees = snapshots.stack(diff_ids) if isolation.overlay else None
-        if trees is not None:
-            return trees
-        if not self._layers and container.state.layers:
-            if not isolation.overlay and container.state.started:
-                return [container.upper]  # which has them since it was begun first
-            self._layers = self._of_image()
-        return self._unpacked(emulated)
-
-    def _unpacked(self, emulated: bool) -> Sequence[Path]:
-        from tiffin.builder.events import NullSink
-        from tiffin.builder.settings.access import RegistryAccess
-
-        isolation, container, session = self._isolation, self._container, self._session
-        layers = session.layers(lambda: session.remote(NullSink(), self._registry or RegistryAccess()))
-        layers.use_trees(isolation.idmap_tag)
-        if emulated:
-            layers = layers.emulated(isolation.emulated_idmap_tag)
-        if isolation.overlay:
-            return layers.ensure_snapshots(self._layers)
-        if emulated:
-            container.empty()
-        for layer in self._layers:
-            layers.add_to_root(layer, container.upper)
-        return [container.upper]
-
-    def _of_image(self) -> Sequence[tuple[Digest, BlobRef]]:
-        try:
-            return layers_of(self._session.store.find(self._container.state.image_id))
-        except ImageError as exc:
-            raise ImageError(
-                f"the layers of container {self._container.state.name} are not unpacked here, and its image is gone",
-                remedy="pull or build its image again",
-            ) from exc
-
-
-def layers_of(image: StoredImage) -> Sequence[tuple[Digest, BlobRef]]:
-    """Return the DiffID of each layer of an image with its packed form, bottom first."""
-    from tiffin.cache.store.snapshots import BlobRef
-
-    return [
-        (diff_id, BlobRef.of(layer))
-        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
-    ]

@@ -8,8 +8,9 @@ import signal
 import time
 from contextlib import ExitStack, nullcontext
 
-from tiffin.builder.api.containers.command_start import ContainerStart, layers_of
+from tiffin.builder.api.containers.command_start import ContainerStart
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
+from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run import prepare, record_of, state_of, write_id
 from tiffin.builder.api.run_options import RunOptions

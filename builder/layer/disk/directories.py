@@ -19,12 +19,15 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Directories:
-    """Open directories of one tree, the last few kept. Closed by `close`, as a context manager, or when forgotten."""
+    """Open directories of one tree, the last few kept. Closed by `close`, as a context manager, or when forgotten.
 
-    def __init__(self, root: Path | str) -> None:
+    The descriptor of an open directory will do as `root`, too; it stays the caller's.
+    """
+
+    def __init__(self, root: Path | str | int) -> None:
         self._lock = threading.Lock()  # guards _open, and use of its descriptors in `open`; nothing is taken under it
         self._open: dict[str, int] = {}
-        self._root = os.open(root, _FLAGS)
+        self._root = os.open(".", _FLAGS, dir_fd=root) if isinstance(root, int) else os.open(root, _FLAGS)
 
     def __enter__(self) -> Directories:
         return self
