@@ -172,11 +172,14 @@ class _Run:
                 write_id(options.cidfile, container.state.id)
             attached = attached_streams(user.uid, tty=made.container.tty, interactive=options.interactive)
             stack.enter_context(attached)
-            running = start.begin(container, attached, stack)
+            running = start.begin(container, attached, stack, announces=True)
             forwarder.to(running)
             with start.naming_causes():
-                status = attend(running, attached)
-            container.finish(status.code)
+                status = attend(running, attached, lambda: container.record("start"))
+            if status.message:
+                container.fail(status.code, status.message, started=0.0)
+            else:
+                container.finish(status.code, oom_killed=container.was_short_of_memory())
             return RunResult(exit_code=status.code, message=status.message)
 
 

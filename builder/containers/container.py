@@ -11,10 +11,10 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.state import (
     ContainerState,
     check_name,
@@ -40,12 +40,10 @@ KILL_WAIT_SECONDS = 10.0  # for a killed container's process to let go
 class Container:
     """A container being run; the folder is ours until the context ends."""
 
-    def __init__(
-        self, folder: Path, state: ContainerState, changing: Callable[[], AbstractContextManager[object]]
-    ) -> None:
+    def __init__(self, folder: Path, state: ContainerState, directory: StateDir) -> None:
         self.folder = folder
         self._state = state
-        self._changing = changing  # held while what is written of it is changed
+        self._directory = directory
 
     @property
     def state(self) -> ContainerState:
@@ -97,14 +95,41 @@ class Container:
         with disk_errors(self.folder):
             (self.folder / GROUPS).write_text("\n".join(paths), encoding="utf-8", errors="surrogateescape")
 
-    def finish(self, exit_code: int) -> None:
+    def was_short_of_memory(self) -> bool:
+        """Tell whether the kernel ended a process of it as its control group had no memory left."""
+        paths = _groups(self.folder)
+        if not paths:
+            return False
+        from tiffin.builder.sandbox.cgroup import has_killed
+
+        return any(map(has_killed, paths))
+
+    def finish(self, exit_code: int, **more: object) -> None:
         """Write down how it ended, unless it goes now."""
+        ended = time.time()
         if not self.state.remove:
-            self.update(exit_code=exit_code, finished=time.time())
+            self.update(exit_code=exit_code, finished=ended, is_paused=False, **more)
+        if more.get("oom_killed"):
+            self.record("oom")
+        self.record("die", execDuration=str(int(ended - self.state.started)), exitCode=str(exit_code))
+
+    def fail(self, exit_code: int, message: str, **more: object) -> None:
+        """Write down why its command could not be begun."""
+        self.update(exit_code=exit_code, error=message, finished=time.time(), **more)
+
+    def record(self, action: str, **attributes: str) -> None:
+        """Tell of what happened to it."""
+        record_of_container(self._directory, self.state, action, **attributes)
+
+    def reread(self) -> ContainerState:
+        """Return what is written of it now, maybe by another process."""
+        with contextlib.suppress(CorruptError):
+            self._state = read_state(self.folder) or self._state
+        return self._state
 
     def update(self, **changes: object) -> None:
         """Change what is written of it. Raises StoreError."""
-        with self._changing():
+        with self._directory.lock(FOLDERS_LOCK):
             self._state = replace(read_state(self.folder) or self._state, **changes)
             write_state(self.folder, self._state)
 
@@ -121,7 +146,9 @@ class Containers:
 
         Raises UsageError for a name in use.
         """
-        with self._held(*self._make(state)) as container:
+        lock, container = self._make(state)
+        container.record("create")
+        with self._held(lock, container):
             yield container
 
     @contextlib.contextmanager
@@ -155,6 +182,7 @@ class Containers:
                 _release_groups(container.folder)
                 if container.state.remove and container.state.pid:
                     remove_tree(container.folder)
+                    container.record("destroy")
                 elif container.folder.is_dir():
                     for leftover in (container.work, container.scratch):
                         remove_tree(leftover)
@@ -162,16 +190,11 @@ class Containers:
                 os.close(lock)
 
     def _container(self, folder: Path, state: ContainerState) -> Container:
-        return Container(folder, state, lambda: self._state.lock(FOLDERS_LOCK))
+        return Container(folder, state, self._state)
 
     def states(self) -> list[ContainerState]:
         """Return all containers, newest first; damaged ones are left out."""
-        found = []
-        for folder in self._folders():
-            with contextlib.suppress(CorruptError):
-                state = read_state(folder)
-                if state is not None:
-                    found.append(state)
+        found = filter(None, map(_readable_state, self._folders()))
         return sorted(found, key=lambda state: state.created, reverse=True)
 
     def find(self, text: str) -> ContainerState:
@@ -198,7 +221,17 @@ class Containers:
         check_name(name)
         with self._state.lock(FOLDERS_LOCK):
             name = self._free_name(name)
-            write_state(self.folder(state.id), replace(read_state(self.folder(state.id)) or state, name=name))
+            renamed = replace(read_state(self.folder(state.id)) or state, name=name)
+            write_state(self.folder(state.id), renamed)
+        record_of_container(self._state, renamed, "rename", oldName=f"/{state.name}")
+
+    def change(self, state: ContainerState, **changes: object) -> ContainerState:
+        """Change what is written of a container, whoever holds it; return what is written then. Raises StoreError."""
+        folder = self.folder(state.id)
+        with self._state.lock(FOLDERS_LOCK):
+            changed: ContainerState = replace(read_state(folder) or state, **changes)
+            write_state(folder, changed)
+        return changed
 
     def folder(self, identity: str) -> Path:
         """Return where a container is."""
@@ -236,6 +269,7 @@ class Containers:
             with disk_errors(folder):
                 _release_groups(folder)
                 remove_tree(folder)
+        record_of_container(self._state, state, "destroy")
 
     def sweep(self, *, stopped: bool) -> list[str]:
         """Remove dead containers: those run with --rm, with `stopped` all.
@@ -246,8 +280,11 @@ class Containers:
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
             for folder in self._dead(stopped=stopped) if free else []:
                 with contextlib.suppress(OSError):
+                    state = _readable_state(folder)
                     remove_tree(folder)
                     removed.append(folder.name)
+                    if state is not None:
+                        record_of_container(self._state, state, "destroy")
         return removed
 
     def has_dead(self) -> bool:
@@ -269,10 +306,7 @@ class Containers:
                 if not free:
                     continue
                 _release_groups(folder)
-                try:
-                    state = read_state(folder)
-                except CorruptError:
-                    state = None
+                state = _readable_state(folder)
                 if state is None or stopped or (state.remove and state.pid):
                     found.append(folder)
         return found
@@ -306,6 +340,13 @@ class Containers:
         return name
 
 
+def _readable_state(folder: Path) -> ContainerState | None:
+    try:
+        return read_state(folder)
+    except CorruptError:
+        return None
+
+
 def _make_folder(path: Path) -> None:
     os.mkdir(path)
     os.chmod(path, ROOT_MODE)
@@ -332,12 +373,19 @@ def _try_lock(folder: Path) -> Iterator[bool]:
 
 def _release_groups(folder: Path) -> None:
     """Remove the control groups of a container whose processes have ended."""
-    path = folder / GROUPS
-    try:
-        paths = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-    except OSError:
+    paths = _groups(folder)
+    if not paths:
         return
     from tiffin.builder.sandbox.cgroup import remove_groups
 
-    if remove_groups([line for line in paths if line]):
-        path.unlink(missing_ok=True)
+    if remove_groups(paths):
+        (folder / GROUPS).unlink(missing_ok=True)
+
+
+def _groups(folder: Path) -> list[str]:
+    """Return the control groups of a container, as they were noted."""
+    try:
+        lines = (folder / GROUPS).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:
+        return []
+    return [line for line in lines if line]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
 from tiffin.builder.containers.environment import Variable
+from tiffin.builder.containers.health import HealthCheck
 from tiffin.builder.containers.mounts import Mount, VolumeMount
 from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.network.resolver import Resolver
@@ -90,6 +91,7 @@ class ContainerOptions:
     keeps_log: bool = True
     log_bytes: int = 0  # where a file of the log is full and another is begun; 0 for never
     log_files: int = 1  # how many of them are kept
+    health: HealthCheck | None = None  # None leaves the image's own
 
 
 def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
@@ -161,9 +163,14 @@ def attached_streams(uid: int, *, tty: bool, interactive: bool) -> Terminal | St
     return Streams(interactive=interactive, is_own=uid == os.geteuid())
 
 
-def attend(running: Running, attached: Terminal | Streams) -> ExitStatus:
-    """Stay with a command to its end; whatever goes wrong here ends it. Raises SandboxError if it never began."""
+def attend(running: Running, attached: Terminal | Streams, begun: Callable[[], object] = lambda: None) -> ExitStatus:
+    """Stay with a command to its end; whatever goes wrong here ends it. Raises SandboxError if it never began.
+
+    `begun` is called once a command that announces it has begun.
+    """
     try:
+        if begun is not None and running.await_start():
+            begun()
         attached.join(running)
         status = running.wait()
         attached.drain()

@@ -53,14 +53,16 @@ class ContainerState:
     is_detached: bool = False  # a supervisor of its own holds it
     is_paused: bool = False
     error: str = ""  # why its command could not be begun
+    health: str = ""  # starting, healthy or unhealthy; "" where nothing is checked
+    oom_killed: bool = False  # the kernel ended a process of its last run for want of memory
 
     def status(self, *, alive: bool) -> str:
         """Return docker's word for what it is; `alive`: a process holds it."""
-        if alive:
+        if alive and (self.started or self.exit_code is not None):
             return "paused" if self.is_paused else "restarting" if self.exit_code is not None else "running"
-        if self.exit_code is None:
-            return "dead" if self.started else "created"
-        return "exited"
+        if not self.started:  # also where its command could not be begun
+            return "created"
+        return "dead" if self.exit_code is None else "exited"
 
     def encode(self) -> bytes:
         """Return the state as JSON."""

@@ -132,6 +132,16 @@ def remove_groups(paths: Sequence[str]) -> bool:
     return True
 
 
+def has_killed(path: str) -> bool:
+    """Tell whether the kernel killed a process of a group for want of memory."""
+    for name in ("memory.events", "memory.oom_control"):
+        for line in _lines(f"{path}/{name}"):
+            word, _, count = line.partition(" ")
+            if word == "oom_kill" and count.strip() != "0":
+                return True
+    return False
+
+
 def _make(tree: Tree, name: str, controllers: Sequence[str]) -> str | None:
     """Return a new group in the lowest place that allows it and has the controllers."""
     for parent in tree.lineage():

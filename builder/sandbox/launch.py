@@ -83,6 +83,10 @@ class Running:
         """Return the descriptor that can be read once the command has ended."""
         return self._reply.fileno()
 
+    def abandon(self) -> None:
+        """Let go of a command whose launcher was ended."""
+        self._reply.close()
+
     def kill(self, number: int) -> None:
         """Send a signal to the command; SIGKILL ends everything in the sandbox. Too late is fine."""
         try:
@@ -140,6 +144,17 @@ class Launcher:
             if pid:  # else it was closed before
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+
+    def kill_all(self) -> None:
+        """End the server with every process below it: what a command in a sandbox that it entered started stays there
+        else.
+        """
+        from tiffin.builder.sandbox.child.reaper import descendants
+
+        for pid, _ in descendants(self._pid) if self._pid else ():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        self.close()
 
     def __enter__(self) -> Launcher:
         return self

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
+from tiffin.builder.containers.health import UNHEALTHY, with_image
+from tiffin.builder.containers.lifecycle.health_monitor import read_health
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.mounts import Mount, VolumeMount
 from tiffin.builder.containers.state import ContainerState
@@ -67,18 +69,22 @@ def _state(containers: Containers, state: ContainerState, *, alive: bool) -> dic
             pid = command_of(state)
         except TiffinError:
             pid = state.pid
+    health = read_health(containers.folder(state.id)) if state.health else None
+    if health is not None and not alive:
+        health["Status"] = UNHEALTHY
     return {
         "Status": status,
         "Running": alive,
         "Paused": status == "paused",
         "Restarting": status == "restarting",
-        "OOMKilled": False,
+        "OOMKilled": state.oom_killed,
         "Dead": status == "dead",
         "Pid": pid,
         "ExitCode": state.exit_code or 0,
         "Error": state.error,
         "StartedAt": rfc3339(state.started) if state.started else NEVER,
         "FinishedAt": rfc3339(state.finished) if state.finished else NEVER,
+        **({"Health": health} if health is not None else {}),
     }
 
 
@@ -89,8 +95,10 @@ def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]
     given += [text for text in config.env if text.partition("=")[0] not in variables]
     entrypoint = [options.entrypoint] if options.entrypoint else [] if options.entrypoint == "" else config.entrypoint
     command = list(options.command) if options.command else config.cmd if options.entrypoint is None else None
+    check = with_image(options.health, config)
     return {
         **config.to_json(),
+        **({"Healthcheck": check.to_config().to_json()} if check is not None else {}),
         "Hostname": options.hostname or state.id[:SHORT_ID_LENGTH],
         "Domainname": "",
         "User": options.user or config.user,

@@ -12,6 +12,7 @@ from tiffin.builder.api.run import RunResult
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.environment import Variable, environment
+from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.processes import command_of
 from tiffin.builder.containers.lifecycle.record import ContainerRecord, read_sandbox
 from tiffin.builder.containers.rootfs import read_small
@@ -45,9 +46,32 @@ class ExecOptions:
     privileged: bool = False
 
 
+class _Told:
+    """Tells of a command as an event of its container, as docker does."""
+
+    def __init__(self, options: ExecOptions, session: Session) -> None:
+        self._session = session
+        self._state = Containers(session.state).find(options.container)
+        self._identity = os.urandom(32).hex()
+        self._words = " ".join(options.command)
+        self._record(f"exec_create: {self._words}")
+
+    def begun(self) -> None:
+        """Tell that it runs."""
+        self._record(f"exec_start: {self._words}")
+
+    def ended(self, code: int) -> None:
+        """Tell how it ended."""
+        self._record("exec_die", exitCode=str(code))
+
+    def _record(self, action: str, **attributes: str) -> None:
+        record_of_container(self._session.state, self._state, action, execID=self._identity, **attributes)
+
+
 def execute(options: ExecOptions, session: Session) -> RunResult:
     """Run a command in a container with this process's streams. Raises TiffinError where it could not be begun."""
-    spec = _spec(options, session)
+    spec = replace(sandbox_of(options, session), announces=True)
+    told = _Told(options, session)
     with ExitStack() as stack:
         launcher = stack.enter_context(Launcher.start(once=True))
         forwarder = stack.enter_context(forwarded_signals())
@@ -56,13 +80,15 @@ def execute(options: ExecOptions, session: Session) -> RunResult:
         stdin, stdout, stderr = attached.opened(spec)
         running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
         forwarder.to(running)
-        status = attend(running, attached)
+        status = attend(running, attached, told.begun)
+        told.ended(status.code)
         return RunResult(exit_code=status.code, message=status.message)
 
 
 def execute_detached(options: ExecOptions, session: Session) -> RunResult:
     """Run a command in a container in the background; what it prints goes nowhere. Raises TiffinError."""
-    spec = replace(_spec(options, session), announces=True)
+    spec = replace(sandbox_of(options, session), announces=True)
+    told = _Told(options, session)
 
     def supervise(reporter: Reporter) -> None:
         with Launcher.start(once=True) as launcher, forwarded_signals() as forwarder:
@@ -71,9 +97,10 @@ def execute_detached(options: ExecOptions, session: Session) -> RunResult:
                 stdin, stdout, stderr = attached.opened(spec)
                 running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
                 if running.await_start():
+                    told.begun()
                     reporter.report(id=options.container)
                     forwarder.to(running)
-                    attend(running, attached)
+                    told.ended(attend(running, attached).code)
                     return
                 status = running.wait()
                 reporter.report(id=options.container, exit_code=status.code, message=status.message)
@@ -82,7 +109,7 @@ def execute_detached(options: ExecOptions, session: Session) -> RunResult:
     return RunResult(exit_code=started.exit_code, message=started.message)
 
 
-def _spec(options: ExecOptions, session: Session) -> SandboxSpec:
+def sandbox_of(options: ExecOptions, session: Session) -> SandboxSpec:
     """Describe the sandbox of a container as another command enters it. Raises ContainerError, SandboxError.
 
     A Landlock domain cannot be entered, and one of its own lets a command see less of the first (/proc/1/environ): it

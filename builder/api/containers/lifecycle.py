@@ -8,34 +8,30 @@ import signal
 import time
 from contextlib import ExitStack, nullcontext
 
-from tiffin.builder.api.containers.command_start import ContainerStart
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
+from tiffin.builder.api.containers.supervision import Life
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run import prepare, record_of, state_of, write_id
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
-from tiffin.builder.containers.container import Container, Containers
+from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, Attachment
-from tiffin.builder.containers.lifecycle.log import LogWriter
+from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
-from tiffin.builder.containers.lifecycle.supervisor import Supervisor
-from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS, forwarded_signals, network_of
+from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, SandboxError, StoreError, TiffinError
-from tiffin.builder.events import NullSink, Sink, WarningMessage
+from tiffin.builder.events import NullSink, Sink
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.sandbox.isolation import Isolation
-    from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running
+    pass
 
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 60.0  # before a restart, twice as long each time
-LASTING_SECONDS = 10.0  # what has run so long is not failing again and again
 END_SECONDS = 10.0  # for a killed container to be gone
 
 
@@ -64,7 +60,7 @@ def run_detached(options: RunOptions, session: Session, sink: Sink, progress: Pr
             made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack)
             assert made.launcher is not None
             record = record_of(options, made, is_detached=True)
-            life = _Life(session, reporter, record, made.isolation, made.launcher)
+            life = Life(session, reporter, record, made.isolation, made.launcher)
             containers = Containers(session.state)
             with session.state.lock("prune", shared=True):
                 container = stack.enter_context(
@@ -100,7 +96,7 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
                     f"({isolation.idmap_tag})",
                     remedy="make it again, or take the change of /etc/subuid back",
                 )
-            life = _Life(session, reporter, record, isolation, launcher, first)
+            life = Life(session, reporter, record, isolation, launcher, first)
             changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
             ports = tuple(map(str, life.network.ports))
             container = stack.enter_context(containers.begin(state.id, ports=ports, **changes))
@@ -111,114 +107,13 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
     return begin_detached(supervise, sink)
 
 
-class _Life:
-    """A container in the hands of its supervisor, until it ends for good."""
-
-    def __init__(
-        self,
-        session: Session,
-        reporter: Reporter,
-        record: ContainerRecord,
-        isolation: Isolation,
-        launcher: Launcher,
-        first: Socket | None = None,
-    ) -> None:
-        self._session = session
-        self._reporter = reporter
-        self._record = record
-        self._isolation = isolation
-        self._first = first
-        self._launcher = launcher
-        self.network = network_of(record.options, record.config)
-        if self.network.warning:
-            reporter.sink.emit(WarningMessage(message=self.network.warning))
-        self.start = self._start(launcher)
-
-    def _start(self, launcher: Launcher) -> ContainerStart:
-        sink = self._reporter.sink
-        return ContainerStart(self._session, self._isolation, launcher, self._record, self.network, sink)
-
-    def live(self, container: Container, stack: ExitStack) -> None:
-        """Run the command, again and again where its restart policy says so; `stack` lets the container go."""
-        options = self._record.options
-        self._record.write(container.folder)
-        log = LogWriter(
-            container.folder, max_bytes=options.log_bytes, max_files=options.log_files, is_kept=options.keeps_log
-        )
-        supervisor = Supervisor(
-            messages.listen(container.folder),
-            log,
-            tty=options.tty,
-            interactive=self._record.interactive,
-            closes_stdin=self._record.closes_stdin,
-            first=self._first,
-        )
-        with supervisor:
-            try:
-                code = self._repeat(container, supervisor)
-            finally:
-                stack.close()
-                (container.folder / messages.FILE).unlink(missing_ok=True)
-            supervisor.finish(code)
-
-    def _repeat(self, container: Container, supervisor: Supervisor) -> int:
-        """Run the command until it is not to be started again; return its last exit code."""
-        pause = FIRST_PAUSE_SECONDS
-        begun = time.monotonic()
-        status = self._run_once(container, supervisor)
-        self._launcher.close()
-        while status is not None and self._is_wanted_again(status, container, supervisor):
-            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > LASTING_SECONDS else pause
-            supervisor.pause(pause)
-            if supervisor.stopping:
-                break
-            pause = min(pause * 2, MAX_PAUSE_SECONDS)
-            container.update(restarts=container.state.restarts + 1)
-            container.renew()
-            begun = time.monotonic()
-            with self._session.launch(once=self._isolation.own_pids) as launcher:
-                self.start = self._start(launcher)
-                with self._session.state.lock("prune", shared=True):
-                    self.start.prepare(container)
-                status = self._run_once(container, supervisor)
-        return status.code if status is not None else container.state.exit_code or 0
-
-    def _is_wanted_again(self, status: ExitStatus, container: Container, supervisor: Supervisor) -> bool:
-        return not supervisor.stopping and self._record.options.restart.wants(status.code, container.state.restarts)
-
-    def _run_once(self, container: Container, supervisor: Supervisor) -> ExitStatus | None:
-        """Run the command; None if it could not be begun."""
-        with ExitStack() as stack:
-            forwarder = stack.enter_context(forwarded_signals())
-            with self.start.naming_causes():
-                running = self.start.begin(container, supervisor, stack, announces=True)
-                if not running.await_start():
-                    status = running.wait()
-                    container.update(exit_code=status.code, error=status.message, finished=time.time())
-                    self._reporter.report(id=container.state.id, exit_code=status.code, message=status.message)
-                    return None
-                forwarder.to(running)
-                container.update(started=time.time(), exit_code=None)
-                self._reporter.report(id=container.state.id)
-                status = supervisor.attend(running, lambda number: _signal(container.state, running, number))
-        container.finish(status.code)
-        return status
-
-
-def _signal(state: ContainerState, running: Running, number: int) -> None:
-    """Send any signal to the command itself; where that cannot be reached, through its init."""
-    try:
-        send_signal(command_of(state), number)
-    except (StoreError, OSError):
-        running.kill(number)
-
-
 def kill(name: str, session: Session, signal_name: str = "KILL") -> None:
     """Send a signal to the command of a container. Raises UsageError where it does not run."""
     number = parse_signal(signal_name)
     containers = Containers(session.state)
     state = containers.find_running(name)
     _send(containers, state, messages.STOP if number == signal.SIGKILL else messages.SIGNAL, number)
+    record_of_container(session.state, state, "kill", signal=str(int(number)))
 
 
 def stop(name: str, session: Session, *, seconds: int | None = None, signal_name: str = "") -> ContainerState:
@@ -234,11 +129,14 @@ def stop(name: str, session: Session, *, seconds: int | None = None, signal_name
     line = messages.connect(containers.folder(state.id))
     patience = patience if seconds is None else seconds
     with contextlib.closing(line) if line is not None else nullcontext():
-        _send(containers, state, messages.STOP, parse_signal(signal_name or wanted))
+        number = parse_signal(signal_name or wanted)
+        record_of_container(session.state, state, "kill", signal=str(int(number)))
+        _send(containers, state, messages.STOP, number)
         if not _wait_for_end(containers, state, line, None if patience < 0 else float(patience)):
             _send(containers, state, messages.STOP, signal.SIGKILL)
             if not _wait_for_end(containers, state, line, END_SECONDS):
                 raise StoreError(f"container {state.name} does not end", remedy="try again")
+    record_of_container(session.state, state, "stop")
     return state
 
 

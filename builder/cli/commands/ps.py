@@ -32,14 +32,14 @@ class PsArguments(ListArguments):
     everything = Flag("-a", "--all", help="Also list containers that ended.")
     quiet = Flag("-q", "--quiet", help="Print ids only.")
     no_trunc = Flag("--no-trunc", help="Do not truncate ids and commands.")
-    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="Filter: name=, id=, status=, label=; repeatable.")
+    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, id=, status=, label=, health=; repeatable.")
 
 
 def ps(session: Session, line: PsArguments) -> None:
     """Print a list of containers."""
     from tiffin.builder.containers.container import Containers
 
-    wanted = filters_of(line.filters, ("name", "id", "status", "label"))
+    wanted = filters_of(line.filters, ("name", "id", "status", "label", "health"))
     containers = Containers(session.state)
     rows = [(state, containers.is_alive(state.id)) for state in containers.states()]
     rows = [row for row in rows if (row[1] or line.everything or "status" in wanted) and _is_wanted(*row, wanted)]
@@ -60,8 +60,13 @@ def _is_wanted(state: ContainerState, alive: bool, wanted: Mapping[str, list[str
         any(text in state.name for text in wanted.get("name", [""]))
         and any(state.id.startswith(text) for text in wanted.get("id", [""]))
         and _state(state, alive) in wanted.get("status", [_state(state, alive)])
+        and _health(state, alive) in wanted.get("health", [_health(state, alive)])
         and all(_has_label(state, text) for text in wanted.get("label", []))
     )
+
+
+def _health(state: ContainerState, alive: bool) -> str:
+    return (state.health if alive else state.health and "unhealthy") or "none"
 
 
 def _has_label(state: ContainerState, text: str) -> bool:
@@ -135,7 +140,8 @@ def _status(state: ContainerState, alive: bool) -> str:
 
     match state.status(alive=alive):
         case "running":
-            return f"Up {ago(state.started or state.created)}"
+            health = "health: starting" if state.health == "starting" else state.health
+            return f"Up {ago(state.started or state.created)}" + (f" ({health})" if health else "")
         case "paused":
             return f"Up {ago(state.started)} (Paused)"
         case "restarting":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiffin.builder.cli.commands.run import WarningSink
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
-from tiffin.builder.cli.options.option import Arguments, Maybe, Text, Word, Words
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Text, Word, Words
 from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import ContainerError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -41,6 +41,9 @@ class WaitArguments(Arguments):
     """What may stand on the line."""
 
     names = Words("CONTAINER...", needed=True)
+    conditions = Many("--condition", metavar="CONDITION", help="Wait for running, healthy, removed, …; repeatable.")
+    interval = Many("-i", "--interval", effect=WITHOUT_EFFECT)
+    ignore = Flag("--ignore", help="Print -1 for containers that are not there.")
 
 
 class RenameArguments(Arguments):
@@ -92,9 +95,25 @@ def restart(session: Session, line: StopArguments) -> None:
 
 def wait(session: Session, line: WaitArguments) -> None:
     """Print how containers end. Raises TiffinError."""
-    from tiffin.builder.api.containers import lifecycle
+    from tiffin.builder.api.containers.conditions import CONDITIONS, wait_for
+    from tiffin.builder.api.containers.lifecycle import wait
+    from tiffin.builder.errors import ImageNotFoundError
 
-    each(line.names, lambda name: print_result(str(lifecycle.wait(name, session))))
+    wanted = [word for text in line.conditions for word in text.split(",")]
+    unknown = [word for word in wanted if word not in CONDITIONS]
+    if unknown:
+        raise UsageError(f'--condition "{unknown[0]}" is not supported', remedy=f"use one of {', '.join(CONDITIONS)}")
+
+    def end(name: str) -> None:
+        try:
+            code = wait_for(name, session, wanted) if wanted else wait(name, session)
+        except ImageNotFoundError:
+            if not line.ignore:
+                raise
+            code = -1
+        print_result(str(code))
+
+    each(line.names, end)
 
 
 def rename(session: Session, line: RenameArguments) -> None:
@@ -142,8 +161,9 @@ COMMANDS = (
         WaitArguments,
         wait,
         about="Wait until containers end, and print their exit codes.",
+        help="Wait until containers end, or are in a --condition, and print their exit codes (-1 where there is none).",
         section=CONTAINERS,
-        examples=("tiffin wait job",),
+        examples=("tiffin wait job", "tiffin wait --condition healthy db"),
         aliases=("container wait",),
         unknown_option_code=EXIT_OF_CONTAINERS,
     ),

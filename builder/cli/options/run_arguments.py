@@ -16,8 +16,6 @@ from tiffin.builder.cli.options.option import (
     Words,
 )
 
-NO_HEALTH_CHECKS = "no health check is run"
-
 
 class ConfinementArguments(Arguments):
     """The walls of a container: network and ports, privileges, limits."""
@@ -48,12 +46,6 @@ class DockerRunArguments(Arguments):
     disable_content_trust = Flag("--disable-content-trust", effect=WITHOUT_EFFECT)
     domainname = Many("--domainname", why="the host name stands alone", effect=WITHOUT_EFFECT)
     expose = Many("--expose", effect=WITHOUT_EFFECT)
-    health_cmd = Many("--health-cmd", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
-    health_interval = Many("--health-interval", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
-    health_retries = Many("--health-retries", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
-    health_start_period = Many("--health-start-period", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
-    health_timeout = Many("--health-timeout", why=NO_HEALTH_CHECKS, effect=WITHOUT_EFFECT)
-    no_healthcheck = Flag("--no-healthcheck", effect=WITHOUT_EFFECT)
     oom_kill_disable = Flag("--oom-kill-disable", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
     oom_score_adj = Many("--oom-score-adj", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
     device = Many("--device", effect=REFUSED, why="give a device as a mount, such as -v /dev/fuse:/dev/fuse")
@@ -61,7 +53,21 @@ class DockerRunArguments(Arguments):
     link = Many("--link", effect=REFUSED, why="containers share this machine's network")
 
 
-class LifeArguments(Arguments):
+class HealthArguments(Arguments):
+    """How the health of a container in the background is checked."""
+
+    health_cmd = Text("--health-cmd", metavar="COMMAND", help="Check its health with this (in the image's shell).")
+    health_interval = Text("--health-interval", metavar="DURATION", help="Time between checks (30s).")
+    health_timeout = Text("--health-timeout", metavar="DURATION", help="How long a check may take (30s).")
+    health_retries = Text("--health-retries", metavar="NUMBER", help="Failures until it is unhealthy (3).")
+    health_start_period = Text("--health-start-period", metavar="DURATION", help="In which failures do not count.")
+    health_start_interval = Text(
+        "--health-start-interval", metavar="DURATION", help="Time between checks in the start period (5s)."
+    )
+    no_healthcheck = Flag("--no-healthcheck", help="Check nothing, whatever the image says.")
+
+
+class LifeArguments(HealthArguments):
     """How a container lives and ends."""
 
     restart = Text(

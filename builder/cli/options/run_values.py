@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tiffin.builder.cli.options.run_arguments import HealthArguments
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -146,6 +147,18 @@ def _kept_ids(line: CreateArguments, mounts: Sequence[Mount]) -> tuple[int, int]
 def _life(line: CreateArguments) -> dict[str, Any]:
     """Return the members that say how it lives and ends. Raises UsageError."""
     members: dict[str, Any] = {}
+    if any(row.on(line) for row in HealthArguments.rows):
+        from tiffin.builder.containers.health import parse_health
+
+        members["health"] = parse_health(
+            command=line.health_cmd,
+            interval=line.health_interval,
+            timeout=line.health_timeout,
+            retries=line.health_retries,
+            start_period=line.health_start_period,
+            start_interval=line.health_start_interval,
+            is_off=line.no_healthcheck,
+        )
     if line.restart != "no":
         members["restart"] = _restart_policy(line)
     if line.stop_signal:

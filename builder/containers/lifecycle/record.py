@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tiffin.builder.containers.health import HealthCheck
 from tiffin.builder.containers.mounts import VolumeMount
 from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 FILE = "config.json"
 SANDBOX_FILE = "sandbox.json"  # of the command that runs, for others that enter its sandbox
 _VALUES = {
-    kind.__name__: kind for kind in (Bind, ContainerOptions, Limits, Port, Resolver, RestartPolicy, Tmpfs, VolumeMount)
+    kind.__name__: kind
+    for kind in (Bind, ContainerOptions, HealthCheck, Limits, Port, Resolver, RestartPolicy, Tmpfs, VolumeMount)
 }
 _CLASS, _MAP = "class", "map"  # how values and maps are told apart in JSON
 

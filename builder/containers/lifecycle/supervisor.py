@@ -12,13 +12,13 @@ import os
 import select
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.log import STDERR, STDOUT, LogWriter
 from tiffin.builder.sandbox.child import fd_passing
 from tiffin.builder.sandbox.child.fd_passing import Socket
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.child.spec import SandboxSpec
@@ -29,6 +29,19 @@ KINDS = {STDOUT: messages.STDOUT, STDERR: messages.STDERR}
 LAST_WORDS_SECONDS = 2.0  # for clients to take what is left for them
 END_OF_FILE = b"\x04"  # as a terminal types it
 Signaller = Callable[[int], None]
+
+
+class Companion(Protocol):
+    """What is attended to in the same loop while a command runs."""
+
+    def seconds(self) -> float:
+        """Return how long nothing needs to be done."""
+
+    def descriptors(self) -> Sequence[int]:
+        """Return what to wait for."""
+
+    def attend(self, ready: Collection[int]) -> None:
+        """Do what is to be done now."""
 
 
 class Client:
@@ -71,6 +84,7 @@ class Supervisor:
         self._inner: list[int] = []
         self._size = b""
         self._signal: Signaller = lambda number: None
+        self._companion: Companion | None = None
 
     def __enter__(self) -> Supervisor:
         return self
@@ -128,11 +142,11 @@ class Supervisor:
 
     # -- a command ----------------------------------------------------------------------------------------------------
 
-    def attend(self, running: Running, signaller: Signaller) -> ExitStatus:
+    def attend(self, running: Running, signaller: Signaller, companion: Companion | None = None) -> ExitStatus:
         """Stay with a command that is started, to its end; `signaller` sends it signals. Raises SandboxError."""
         while self._inner:
             os.close(self._inner.pop())
-        self._signal = signaller
+        self._signal, self._companion = signaller, companion
         try:
             while not self._step(running.fileno()):
                 pass
@@ -142,7 +156,7 @@ class Supervisor:
                 client.queue.add(messages.EXITED + b"%d" % status.code)
             return status
         finally:
-            self._signal = lambda number: None
+            self._signal, self._companion = lambda number: None, None
             self._close_streams()
 
     def pause(self, seconds: float) -> None:
@@ -178,7 +192,13 @@ class Supervisor:
             is_heard = not client.types or len(self._typed) < messages.MAX_QUEUE_BYTES
             events = (select.POLLIN if is_heard else 0) | (select.POLLOUT if not client.queue.is_empty else 0)
             poller.register(client.line, events)
+        if self._companion is not None:
+            seconds = self._companion.seconds()
+            for fd in self._companion.descriptors():
+                poller.register(fd, select.POLLIN)
         ready = dict(poller.poll(None if seconds is None else max(seconds * 1000, 1)))
+        if self._companion is not None:
+            self._companion.attend(ready)
         for fd in [fd for fd in self._outputs if ready.get(fd, 0) & ~select.POLLOUT]:
             self._copy(fd)
         if self._input >= 0 and ready.get(self._input, 0) & (select.POLLOUT | select.POLLERR):

@@ -62,7 +62,8 @@ def test_a_container_in_the_background_has_an_id_a_log_and_a_code(tiffin: Comman
 def test_one_that_cannot_be_begun_says_why(tiffin: Commands) -> None:
     done = tiffin("run", "-d", "--name", "box", "base", "no-such-thing", check=False)
     assert (done.code, done.out, "not found" in done.err) == (127, "", True)
-    assert status(tiffin, "box").startswith("Exited (127) ")
+    assert status(tiffin, "box") == "Created\n"
+    assert tiffin("inspect", "-f", "{{.State.ExitCode}} {{.State.Error}}", "box").out == "127 not found\n"
     assert "not found" in tiffin("restart", "box", check=False).err
     assert tiffin("start", "box", check=False).code == 1
     broken = tiffin("run", "-d", "base", "break", "the kernel said no", check=False)

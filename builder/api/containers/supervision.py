@@ -1,0 +1,137 @@
+"""A container in the hands of its supervisor: its command, again and again where that is wanted, and its health."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from tiffin.builder.api.containers.command_start import ContainerStart
+from tiffin.builder.api.containers.detached import Reporter
+from tiffin.builder.api.containers.probes import monitoring
+from tiffin.builder.api.session import Session
+from tiffin.builder.containers.container import Container
+from tiffin.builder.containers.health import STARTING, check_of
+from tiffin.builder.containers.lifecycle import messages
+from tiffin.builder.containers.lifecycle.log import LogWriter
+from tiffin.builder.containers.lifecycle.processes import command_of, send_signal
+from tiffin.builder.containers.lifecycle.record import ContainerRecord
+from tiffin.builder.containers.lifecycle.supervisor import Supervisor
+from tiffin.builder.containers.run import forwarded_signals, network_of
+from tiffin.builder.containers.state import ContainerState
+from tiffin.builder.errors import StoreError
+from tiffin.builder.events import WarningMessage
+from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running
+
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 60.0  # before a restart, twice as long each time
+LASTING_SECONDS = 10.0  # what has run so long is not failing again and again
+
+
+class Life:
+    """A container in the hands of its supervisor, until it ends for good."""
+
+    def __init__(
+        self,
+        session: Session,
+        reporter: Reporter,
+        record: ContainerRecord,
+        isolation: Isolation,
+        launcher: Launcher,
+        first: Socket | None = None,
+    ) -> None:
+        self._session = session
+        self._reporter = reporter
+        self._record = record
+        self._isolation = isolation
+        self._first = first
+        self._launcher = launcher
+        self.network = network_of(record.options, record.config)
+        if self.network.warning:
+            reporter.sink.emit(WarningMessage(message=self.network.warning))
+        self.start = self._start(launcher)
+
+    def _start(self, launcher: Launcher) -> ContainerStart:
+        sink = self._reporter.sink
+        return ContainerStart(self._session, self._isolation, launcher, self._record, self.network, sink)
+
+    def live(self, container: Container, stack: ExitStack) -> None:
+        """Run the command, again and again where its restart policy says so; `stack` lets the container go."""
+        options = self._record.options
+        self._record.write(container.folder)
+        log = LogWriter(
+            container.folder, max_bytes=options.log_bytes, max_files=options.log_files, is_kept=options.keeps_log
+        )
+        supervisor = Supervisor(
+            messages.listen(container.folder),
+            log,
+            tty=options.tty,
+            interactive=self._record.interactive,
+            closes_stdin=self._record.closes_stdin,
+            first=self._first,
+        )
+        with supervisor:
+            try:
+                code = self._repeat(container, supervisor)
+            finally:
+                stack.close()
+                (container.folder / messages.FILE).unlink(missing_ok=True)
+            supervisor.finish(code)
+
+    def _repeat(self, container: Container, supervisor: Supervisor) -> int:
+        """Run the command until it is not to be started again; return its last exit code."""
+        pause = FIRST_PAUSE_SECONDS
+        begun = time.monotonic()
+        status = self._run_once(container, supervisor)
+        self._launcher.close()
+        while status is not None and self._is_wanted_again(status, container, supervisor):
+            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > LASTING_SECONDS else pause
+            supervisor.pause(pause)
+            if supervisor.stopping:
+                break
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
+            container.update(restarts=container.state.restarts + 1)
+            container.renew()
+            begun = time.monotonic()
+            with self._session.launch(once=self._isolation.own_pids) as launcher:
+                self.start = self._start(launcher)
+                with self._session.state.lock("prune", shared=True):
+                    self.start.prepare(container)
+                status = self._run_once(container, supervisor)
+        return status.code if status is not None else container.state.exit_code or 0
+
+    def _is_wanted_again(self, status: ExitStatus, container: Container, supervisor: Supervisor) -> bool:
+        return not supervisor.stopping and self._record.options.restart.wants(status.code, container.state.restarts)
+
+    def _run_once(self, container: Container, supervisor: Supervisor) -> ExitStatus | None:
+        """Run the command; None if it could not be begun."""
+        with ExitStack() as stack:
+            forwarder = stack.enter_context(forwarded_signals())
+            with self.start.naming_causes():
+                running = self.start.begin(container, supervisor, stack, announces=True)
+                if not running.await_start():
+                    status = running.wait()
+                    container.fail(status.code, status.message)
+                    self._reporter.report(id=container.state.id, exit_code=status.code, message=status.message)
+                    return None
+                forwarder.to(running)
+                check = check_of(self._record.options.health, self._record.config)
+                changes = {"exit_code": None, "health": STARTING if check is not None else "", "oom_killed": False}
+                container.update(started=time.time(), **changes)
+                container.record("start")
+                self._reporter.report(id=container.state.id)
+                monitor = stack.enter_context(monitoring(container, check, self._record, self._session))
+                status = supervisor.attend(running, lambda number: _signal(container.state, running, number), monitor)
+        container.finish(status.code, oom_killed=container.was_short_of_memory())
+        return status
+
+
+def _signal(state: ContainerState, running: Running, number: int) -> None:
+    """Send any signal to the command itself; where that cannot be reached, through its init."""
+    try:
+        send_signal(command_of(state), number)
+    except (StoreError, OSError):
+        running.kill(number)
