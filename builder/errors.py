@@ -6,6 +6,7 @@ TiffinError (tiffin.cache.errors)
 ├── BuildError          a step that failed
 │   ├── RunError        a command in the sandbox ended with a non-zero code
 │   └── CanceledError   a step that was stopped because another failed
+├── ComposeError        a compose file that cannot serve as written; carries file and line
 ├── ContextError        the build context, or a path in it
 ├── SandboxError        namespaces, mounts, id maps
 ├── ContainerError      a container that is in another state than is needed
@@ -35,6 +36,7 @@ __all__ = [
     "CANCELED",
     "BuildError",
     "CanceledError",
+    "ComposeError",
     "ContainerError",
     "ContextError",
     "CorruptError",
@@ -62,7 +64,7 @@ CANCELED = "canceled"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Lines of a Dockerfile, 1-based and inclusive, with their text."""
+    """Lines of a file, 1-based and inclusive, with their text."""
 
     file: str
     first_line: int
@@ -98,6 +100,18 @@ class DockerfileErrors(DockerfileError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)
+
+
+class ComposeError(TiffinError):
+    """A compose file, or one that it names, cannot serve as written; `span` tells where."""
+
+    def __init__(self, message: str, *, span: Span | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.span = span
+
+    def __str__(self) -> str:
+        where = f"{self.span}: " if self.span else ""
+        return where + super().__str__()
 
 
 class BuildError(TiffinError):

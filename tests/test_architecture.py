@@ -29,7 +29,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
     ),
     ("tiffin.builder.oci",),
     ("tiffin.builder.dockerfile", "tiffin.builder.layer", "tiffin.builder.sandbox", "tiffin.builder.registry"),
-    ("tiffin.builder.image",),
+    ("tiffin.builder.image", "tiffin.builder.compose"),
     ("tiffin.builder.instructions", "tiffin.builder.containers"),
     ("tiffin.builder.plan",),
     ("tiffin.builder.sources",),
@@ -60,6 +60,8 @@ OWNERS = {
     "botocore": ("tiffin.cache.shared.stores.s3",),
     "certifi": ("tiffin.cache.trust",),
     "dockerfile_parse": ("tiffin.builder.dockerfile.parser",),
+    "yaml": ("tiffin.builder.compose.yaml_files",),
+    "jsonschema": ("tiffin.builder.compose.schema.validation",),
 }
 
 # what runs between the fork of a sandbox and its command: these import nothing of ours but each other

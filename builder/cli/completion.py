@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli import tree
-from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.options.command import Command, Group
 from tiffin.builder.cli.options.option import Arguments, Flag, Option, Words
 from tiffin.builder.containers.container import Containers
 
@@ -22,7 +22,7 @@ def candidates(words: Sequence[str]) -> list[Candidate]:
     root, count, pending = "", 0, list(before)
     while pending:
         word = pending.pop(0)
-        arguments = command.arguments if command else tree.ProgramArguments
+        arguments = command.arguments if command else _group_arguments(path)
         option = _option(arguments, word)
         if word.startswith("-") and word != "-":
             if option is None or not _takes_next(option) or "=" in word:
@@ -41,7 +41,7 @@ def candidates(words: Sequence[str]) -> list[Candidate]:
             count += 1
             if command.arguments.ends_options:
                 return [(FILES, "")]  # words of the container's command
-    arguments = command.arguments if command else Arguments if path else tree.ProgramArguments
+    arguments = command.arguments if command else _group_arguments(path)
     name, equals, value = current.partition("=")
     option = _option(arguments, name)
     if equals and option is not None:
@@ -52,6 +52,12 @@ def candidates(words: Sequence[str]) -> list[Candidate]:
     if command is None:
         return _starting(((name, row.about) for name, row in tree.members(path).items()), current)
     return _starting(_arguments(arguments, count, root or None), current)
+
+
+def _group_arguments(path: tree.Path) -> type[Arguments]:
+    """Return the options that may stand before the next word."""
+    row = tree.find(path) if path else None
+    return row.arguments if isinstance(row, Group) else Arguments if path else tree.ProgramArguments
 
 
 def _option(arguments: type[Arguments], word: str) -> Option | None:

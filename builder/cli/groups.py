@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from tiffin.builder.cli import tree
-from tiffin.builder.cli.options.click_command import RowsCommand
-from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.options.click_command import RowsCommand, parameter
+from tiffin.builder.cli.options.command import Command, Group
 
 _BACKGROUND = "containers run in the foreground, until their command ends"
 _HOST_NETWORK = "networks are not managed; see --network of tiffin run"
@@ -22,7 +22,6 @@ NOT_THERE = {  # commands of docker: why they are not there
         _BACKGROUND,
     ),
     "bake": "call tiffin build for each target",
-    "compose": _BACKGROUND,
     "context": "tiffin has no daemon",
     "import": "FROM scratch and ADD file.tar / in a Dockerfile do it",
     "imagetools": "several platforms are pushed by tiffin build --platform",
@@ -74,7 +73,10 @@ class RowsGroup(click.Group):
         row = tree.find(words)
         if isinstance(row, Command):
             return RowsCommand(row)
-        return None if row is None else RowsGroup(words, cmd_name, help=row.help, hidden=row.is_hidden)
+        if row is None:
+            return None
+        params = [parameter(option) for option in row.arguments.rows] if isinstance(row, Group) else []
+        return RowsGroup(words, cmd_name, help=row.help, hidden=row.is_hidden, params=params)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the group holds, the program's commands in sections."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tiffin.builder.cli import tree
-from tiffin.builder.cli.options.command import Command, Row
+from tiffin.builder.cli.options.command import Command, Group, Row
 from tiffin.builder.cli.options.option import DONE, FURTHER, Arguments
 from tiffin.builder.version import VERSION
 
@@ -83,7 +83,7 @@ def options(row: Row | None, *, further: bool) -> list[tuple[str, str]]:
     """Return the spellings of each option and what it does; those of docker's without effect where `further`."""
     arguments: type[Arguments] = tree.ProgramArguments
     if row is not None:
-        arguments = row.arguments if isinstance(row, Command) else Arguments
+        arguments = row.arguments if isinstance(row, (Command, Group)) else Arguments
     rows = [
         (option.spelling(), option.help)
         for option in arguments.rows

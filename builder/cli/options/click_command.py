@@ -88,9 +88,11 @@ class RowsCommand(click.Command):
 
 
 def _callback(row: Command) -> Callable[..., None]:
-    @click.pass_obj
-    def callback(session: Session, /, **given: Value) -> None:
-        code = row.run(session, given)
+    @click.pass_context
+    def callback(ctx: click.Context, /, **given: Value) -> None:
+        session: Session = ctx.obj
+        outer = ctx.parent.params if ctx.parent is not None and ctx.parent.parent is not None else {}
+        code = row.run(session, {**given, "outer": outer} if outer else given)
         if code is not None:
             raise SystemExit(code)
 

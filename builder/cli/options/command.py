@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tiffin.builder.cli.options.option import Arguments, Value
+from tiffin.builder.cli.options.option import Arguments
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     from tiffin.builder.api.session import Session
 
@@ -36,10 +36,19 @@ class Row:
 
 
 class Group(Row):
-    """Commands with a first word in common."""
+    """Commands with a first word in common; `arguments` are options that stand before the word of a command."""
 
-    def __init__(self, name: str, *, about: str, section: str = MACHINE, is_hidden: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        about: str,
+        section: str = MACHINE,
+        is_hidden: bool = False,
+        arguments: type[Arguments] = Arguments,
+    ) -> None:
         super().__init__(name, about=about, help="", section=section, is_hidden=is_hidden)
+        self.arguments = arguments
 
 
 class Command(Row):
@@ -66,7 +75,7 @@ class Command(Row):
     ) -> None:
         super().__init__(name, about=about, help=help, section=section, is_hidden=is_hidden)
 
-        def run(session: Session, values: Mapping[str, Value]) -> int | None:
+        def run(session: Session, values: Mapping[str, Any]) -> int | None:
             return do(session, arguments(values))
 
         self.run = run

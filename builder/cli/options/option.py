@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
 TIERS = "{tiers}"  # in the help of an option: the names of all
 Value = bool | int | str | tuple[str, ...] | None
 DONE, WITHOUT_EFFECT, REFUSED = (
@@ -180,16 +185,20 @@ class Words(Many):
 
 
 class Arguments:
-    """A command line: rows in the class, values in an instance. Rows of base classes come after a class's own."""
+    """A command line: rows in the class, values in an instance. Rows of base classes come after a class's own.
+
+    `outer` are the values of options that stand before the word of the command.
+    """
 
     rows: tuple[Option, ...] = ()
+    outer: Mapping[str, Value] = {}
     ends_options = False  # what follows the first argument is a command's own
 
     def __init_subclass__(cls) -> None:
         own = [row for row in cls.__dict__.values() if isinstance(row, Option)]
         cls.rows = (*own, *(row for base in cls.__bases__ for row in getattr(base, "rows", ())))
 
-    def __init__(self, given: Mapping[str, Value] | None = None, /, **values: Value) -> None:
+    def __init__(self, given: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         self.__dict__.update(given or {}, **values)
 
     def notices(self) -> list[str]:

@@ -1,0 +1,76 @@
+"""What may stand before the word of a command of compose, and what several of them share."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Text, Words
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tiffin.builder.compose.model.values import Project
+    from tiffin.builder.compose.project import ProjectOptions
+
+
+class ComposeArguments(Arguments):
+    """Of the project."""
+
+    files = Many("-f", "--file", metavar="FILE", help="Compose file, - for stdin; repeatable (default: compose.yaml).")
+    name = Text("-p", "--project-name", metavar="NAME", help="Name of the project (default: of its directory).")
+    profiles = Many("--profile", metavar="NAME", help="Profile to enable; repeatable.")
+    env_files = Many("--env-file", metavar="FILE", help="File of variables in the place of .env; repeatable.")
+    directory = Text("--project-directory", metavar="DIR", help="Where relative paths begin.")
+    ansi = Text("--ansi", choices=("auto", "never", "always"), default="auto", help="Colours.")
+    progress = Text(
+        "--progress", choices=("auto", "tty", "plain", "json", "quiet"), default="auto", help="How to show progress."
+    )
+    parallel = Text("--parallel", metavar="N", default="-1", help="How much is done at once (-1: all).")
+    compatibility = Flag("--compatibility", why="names have hyphens", effect=WITHOUT_EFFECT)
+    all_resources = Flag("--all-resources", why="what no service uses is not made", effect=WITHOUT_EFFECT)
+    verbose = Flag("--verbose", why="there is no more to tell", effect=WITHOUT_EFFECT)
+
+
+class OnProject(Arguments):
+    """A command of compose."""
+
+    @property
+    def project(self) -> ComposeArguments:
+        """Return what stands before its word."""
+        return ComposeArguments(self.outer)
+
+    def options(self) -> ProjectOptions:
+        """Return what the line says of the project."""
+        from tiffin.builder.compose.project import ProjectOptions
+
+        given = self.project
+        return ProjectOptions(
+            files=given.files,
+            name=given.name,
+            profiles=given.profiles,
+            env_files=given.env_files,
+            directory=given.directory,
+        )
+
+    def load(self, services: Sequence[str] = (), *, interpolates: bool = True) -> Project:
+        """Return the project. Raises ComposeError, UsageError."""
+        from pathlib import Path
+
+        from tiffin.builder.cli.output.console import warn
+        from tiffin.builder.compose.project import load_project
+
+        return load_project(
+            self.options(),
+            os.environ,
+            str(Path.cwd()),
+            warn,
+            services=services,
+            interpolates=interpolates,
+        )
+
+
+class OnServices(OnProject):
+    """A command of compose that takes services, all where none is named."""
+
+    services = Words("[SERVICE...]")

@@ -1,0 +1,1 @@
+"""The Compose specification: files become a project, a typed value. Nothing here runs anything."""

@@ -1,0 +1,1 @@
+"""The published JSON schema of compose files, kept as it is; NOTICE says whose it is."""
