@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tiffin.builder.api.session import Session
+from tiffin.builder.containers.lifecycle.events import record_of_image
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.image.archive import Loader
 from tiffin.builder.image.archive_write import Saved, output_file
@@ -40,6 +41,7 @@ def pull(name: str, session: Session, sink: Sink, registry: RegistryAccess, plat
     actual = pulled.config.platform
     if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
         sink.emit(WarningMessage(message=f"{reference} is for {actual}, not for {wanted}"))
+    record_of_image(session.state, "pull", reference.familiar, reference.name)
     return Moved(reference=reference, digest=remote.reported_digest(reference, wanted, pulled))
 
 
@@ -50,6 +52,7 @@ def push(name: str, destination: str, session: Session, sink: Sink, registry: Re
     several = session.store.index_of(name)
     remote = session.remote(sink, registry)
     digest = remote.push_index(several[1], several[0], reference) if several else remote.push(found, reference)
+    record_of_image(session.state, "push", reference.familiar, reference.name)
     return Moved(reference=reference, digest=digest)
 
 
@@ -58,7 +61,10 @@ def load(source: Path | None, stdin: BinaryIO, session: Session) -> Iterator[Sto
 
     Raises ImageError, StoreError.
     """
-    yield from Loader(session.state, session.blobs, session.store).load(source, stdin)
+    for image in Loader(session.state, session.blobs, session.store).load(source, stdin):
+        for name in image.names:
+            record_of_image(session.state, "load", str(image.id), name.familiar)
+        yield image
 
 
 def save(names: Sequence[str], output: str, stdout: BinaryIO, session: Session) -> None:
@@ -78,3 +84,5 @@ def save(names: Sequence[str], output: str, stdout: BinaryIO, session: Session) 
         )
     with output_file(output, stdout) as sink:
         write_archive(chosen, session.blobs, sink)
+    for text in names:
+        record_of_image(session.state, "save", str(session.store.find(text).id), text)

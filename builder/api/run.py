@@ -172,6 +172,7 @@ class _Run:
                 write_id(options.cidfile, container.state.id)
             attached = attached_streams(user.uid, tty=made.container.tty, interactive=options.interactive)
             stack.enter_context(attached)
+            container.record("attach")
             running = start.begin(container, attached, stack, announces=True)
             forwarder.to(running)
             with start.naming_causes():

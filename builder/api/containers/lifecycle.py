@@ -140,6 +140,15 @@ def stop(name: str, session: Session, *, seconds: int | None = None, signal_name
     return state
 
 
+def restart(name: str, session: Session, sink: Sink, *, seconds: int | None = None, signal_name: str = "") -> Started:
+    """Stop a container and start it again. Raises TiffinError."""
+    state = stop(name, session, seconds=seconds, signal_name=signal_name)
+    started = start(state.id, session, sink)
+    if not started.message:
+        record_of_container(session.state, state, "restart")
+    return started
+
+
 def attach(
     name: str, session: Session, *, types: bool = True, forwards: bool = True, detach_keys: str = DEFAULT_DETACH_KEYS
 ) -> int | None:

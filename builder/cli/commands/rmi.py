@@ -32,6 +32,7 @@ def rmi(session: Session, line: RmiArguments) -> None:
 
 
 def _remove(session: Session, text: str, force: bool) -> None:
+    from tiffin.builder.containers.lifecycle.events import record_of_image
     from tiffin.builder.oci.reference import Reference
 
     image = session.store.find(text)
@@ -43,6 +44,7 @@ def _remove(session: Session, text: str, force: bool) -> None:
         reference = Reference.parse(text)
         session.store.untag(reference)
         print_result(f"Untagged: {reference.familiar}")
+        record_of_image(session.state, "untag", str(image.id), reference.familiar)
         return
     if by_id and len(whole.names) > 1 and not force:
         raise ImageError(f"image {text} has several names", remedy="remove them one by one, or use --force")
@@ -50,7 +52,9 @@ def _remove(session: Session, text: str, force: bool) -> None:
         _check_unused(session, text, whole)
     for name in whole.names:
         print_result(f"Untagged: {name.familiar}")
+        record_of_image(session.state, "untag", str(image.id), name.familiar)
     session.store.remove(image)
+    record_of_image(session.state, "delete", str(image.id), str(image.id))
     print_result(f"Deleted: {image.id}")
 
 

@@ -84,8 +84,7 @@ def restart(session: Session, line: StopArguments) -> None:
     patience = line.patience()
 
     def again(name: str) -> None:
-        lifecycle.stop(name, session, seconds=patience, signal_name=line.signal)
-        started = lifecycle.start(name, session, WarningSink())
+        started = lifecycle.restart(name, session, WarningSink(), seconds=patience, signal_name=line.signal)
         if started.message:
             raise ContainerError(started.message, remedy="check the command and the image's PATH")
         print_result(name)

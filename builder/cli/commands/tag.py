@@ -25,11 +25,14 @@ def tag(session: Session, line: TagArguments) -> None:
     reference = Reference.parse(line.name)
     if reference.digest is not None:
         raise UsageError(f'"{line.name}" has a digest', remedy="a tag is a name without one")
+    from tiffin.builder.containers.lifecycle.events import record_of_image
+
     several = session.store.index_of(line.image)
     if several:
         session.store.put_index(several[0], [reference])
     else:
         session.store.tag(session.store.find(line.image), reference)
+    record_of_image(session.state, "tag", str(session.store.find(line.name).id), reference.familiar)
 
 
 COMMANDS = (

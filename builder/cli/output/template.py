@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 GO_NAMES = {"ID": "Id", "APIVersion": "ApiVersion"}  # members of docker's structs that are called otherwise in its JSON
-MAPS_OF_USERS = ("Labels", "Annotations", "ExposedPorts", "Volumes")  # any name may be asked of them
+MAPS_OF_USERS = ("Labels", "Annotations", "Attributes", "ExposedPorts", "Volumes")  # any name may be asked of them
 Value = object
 
 
@@ -332,8 +332,8 @@ class Template:
             return value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
         if not isinstance(value, Mapping):
             raise self._error(f'there is no "{name}" in {print_value(value)}')
-        if name not in value:
-            name = GO_NAMES.get(name, name)
+        others = (GO_NAMES.get(name, name), name[:1].lower() + name[1:], name.lower())
+        name = next((spelling for spelling in (name, *others) if spelling in value), name)
         if name not in value:
             raise self._error(f'there is no "{name}"; there are {", ".join(sorted(value))}')
         found: Value = value[name]

@@ -81,6 +81,11 @@ def record_of_container(state: StateDir, container: ContainerState, action: str,
     record_event(state, CONTAINER, action, container.id, members)
 
 
+def record_of_image(state: StateDir, action: str, identity: str, name: str) -> None:
+    """Append an event of an image, by its id or, where it comes or goes, by its name."""
+    record_event(state, IMAGE, action, identity, {"name": name})
+
+
 def _rotate(state: StateDir, path: Path) -> None:
     with state.lock(LOCK, blocking=False) as is_ours:
         if is_ours and path.stat().st_size > MAX_FILE_BYTES:
