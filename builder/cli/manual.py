@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from tiffin.builder.cli import tree
 from tiffin.builder.cli.options.command import Command, Group, Row
-from tiffin.builder.cli.options.option import DONE, FURTHER, Arguments
+from tiffin.builder.cli.options.option import DONE, FURTHER, REFUSED, WITHOUT_EFFECT, Arguments, Option
 from tiffin.builder.version import VERSION
 
 _SECTIONS = (("Options", False), (FURTHER, True))
 _HELP = "Show this message and exit."
+_EFFECTS = ((DONE, "Honoured"), (WITHOUT_EFFECT, "Taken, and without effect here"), (REFUSED, "Refused"))
 
 
 def commands(group: tree.Path = ()) -> Iterator[tuple[tree.Path, Row]]:
@@ -43,6 +44,29 @@ def markdown() -> str:
         if isinstance(row, Command) and row.examples:
             lines += ["", "```sh", *row.examples, "```"]
     return "\n".join(lines) + "\n"
+
+
+def docker_options(names: Sequence[str]) -> str:
+    """Return a page on the options of `docker run`, by what becomes of each in `run` and `create`."""
+    row = tree.find(("run",))
+    assert isinstance(row, Command)
+    options = {name: option for option in row.arguments.rows for name in option.names}
+    lines = [
+        "# The options of docker run",
+        "",
+        f"All {len(names)} of docker 28 and what becomes of them in `tiffin run` and `tiffin create`. Made by",
+        "`ci/reference`.",
+    ]
+    for effect, title in _EFFECTS:
+        found = [name for name in names if name in options and options[name].effect == effect]
+        lines += ["", f"## {title}", "", f"{len(found)} options.", ""]
+        lines += _table([(options[name].spelling(), _effect(options[name])) for name in found])
+    return "\n".join(lines) + "\n"
+
+
+def _effect(option: Option) -> str:
+    text = option.help.removeprefix("No effect: ").removeprefix("Refused: ")
+    return text[:1].upper() + text[1:]
 
 
 def man_page(path: tree.Path) -> str:

@@ -1,6 +1,4 @@
-"""--memory, --cpus and --pids-limit of a container: control groups where there are any, else the nearest thing, in
-words.
-"""
+"""--memory, --cpus, --pids-limit and the like: control groups where there are any, else the nearest thing, in words."""
 
 from __future__ import annotations
 
@@ -12,13 +10,16 @@ from collections.abc import Mapping
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.mounts import parse_size
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox.cgroup import Groups, Limits, find_trees, make_groups, remove_groups
+from tiffin.builder.sandbox.cgroup import MAX_BLKIO, MIN_BLKIO, Groups, find_trees, make_groups, remove_groups
+from tiffin.builder.sandbox.cgroup import Limits as Limits
 from tiffin.cache.foundation.frozen import dataclass
 
 MIN_MEMORY_BYTES = 6 << 20  # Docker's
 OWN_TASKS = 5  # of tiffin in the container's user namespace, counted by RLIMIT_NPROC
 SYSTEMD_RUN = ("/usr/bin/systemd-run", "/bin/systemd-run")
 IN_SCOPE = "TIFFIN_IN_SCOPE"  # set when systemd has begun us anew: not again
+MAX_PROCESSOR = 1 << 13  # the kernel's own limit
+_WITHOUT_GROUP = {"cpu": "--cpu-shares", "cpuset": "--cpuset-mems", "blkio": "--blkio-weight"}
 Ulimit = tuple[str, int, int]
 
 
@@ -29,20 +30,84 @@ class Confinement:
     groups: tuple[str, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
     cpu_count: int = 0
+    cpus: tuple[int, ...] = ()
     warning: str = ""
 
 
-def parse_limits(*, memory: str, swap: str, cpus: str, pids: int) -> Limits:
+def parse_limits(
+    *,
+    memory: str = "",
+    swap: str = "",
+    reservation: str = "",
+    cpus: str = "",
+    shares: int = 0,
+    period: int = 0,
+    quota: int = 0,
+    cpuset: str = "",
+    nodes: str = "",
+    pids: int = 0,
+    weight: int = 0,
+) -> Limits:
     """Return the options as limits, by Docker's rules. Raises UsageError."""
-    memory_bytes = parse_size(memory) if memory else 0
-    if memory and memory_bytes < MIN_MEMORY_BYTES:
-        raise UsageError(f"--memory {memory} is less than a container can have", remedy="give at least 6m")
+    memory_bytes, reserved_bytes = _memory("--memory", memory), _memory("--memory-reservation", reservation)
     swap_bytes = -1 if swap == "-1" else parse_size(swap) if swap else 2 * memory_bytes
     if swap and not memory:
         raise UsageError("--memory-swap needs --memory", remedy="give both")
     if 0 <= swap_bytes < memory_bytes:
         raise UsageError("--memory-swap is memory and swap together", remedy="give no less than --memory")
-    return Limits(memory_bytes=memory_bytes, swap_bytes=swap_bytes, cpus=_cpus(cpus), pids=max(pids, 0))
+    if memory_bytes and reserved_bytes > memory_bytes:
+        raise UsageError("--memory-reservation is more than --memory", remedy="give no more than --memory")
+    _check_shares(cpus, shares, period, quota, weight)
+    if cpuset:
+        cpus_of(cpuset)
+    return Limits(
+        memory_bytes=memory_bytes,
+        swap_bytes=swap_bytes,
+        reserved_bytes=reserved_bytes,
+        cpus=_cpus(cpus),
+        cpu_shares=shares,
+        cpu_period=period,
+        cpu_quota=quota,
+        cpuset=cpuset,
+        memory_nodes=nodes,
+        pids=max(pids, 0),
+        blkio_weight=weight,
+    )
+
+
+def _check_shares(cpus: str, shares: int, period: int, quota: int, weight: int) -> None:
+    if cpus and (period or quota):
+        raise UsageError("--cpus and --cpu-period or --cpu-quota do not go together", remedy="keep --cpus")
+    if (period and not 1000 <= period <= 1_000_000) or 0 < quota < 1000:
+        raise UsageError("--cpu-period is 1000 to 1000000 microseconds, --cpu-quota at least 1000", remedy="use --cpus")
+    if weight and not MIN_BLKIO <= weight <= MAX_BLKIO:
+        raise UsageError(f"--blkio-weight is {MIN_BLKIO} to {MAX_BLKIO}", remedy="write --blkio-weight 500")
+    if shares < 0:
+        raise UsageError("--cpu-shares is not negative", remedy="write --cpu-shares 512")
+
+
+def _memory(option: str, text: str) -> int:
+    size = parse_size(text) if text else 0
+    if text and size < MIN_MEMORY_BYTES:
+        raise UsageError(f"{option} {text} is less than a container can have", remedy="give at least 6m")
+    return size
+
+
+def cpus_of(text: str) -> tuple[int, ...]:
+    """Return the processors of a list such as 0-2,4. Raises UsageError for what this machine does not have."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash) and len(part) < 12):
+            raise UsageError(f'--cpuset-cpus "{text}" is not a list of processors', remedy="write it like 0-2,4")
+        found |= set(range(int(first), min(int(last or first), MAX_PROCESSOR) + 1))
+    here = os.sched_getaffinity(0)
+    if not found or not found <= here:
+        raise UsageError(
+            f"--cpuset-cpus {text}: this machine does not have all of these processors",
+            remedy=f"choose among {','.join(map(str, sorted(here)))}",
+        )
+    return tuple(sorted(found))
 
 
 def _cpus(text: str) -> float:
@@ -68,24 +133,31 @@ def confine(container: Container, limits: Limits) -> Confinement:
 
 
 def _with_substitutes(groups: Groups, limits: Limits) -> Confinement:
-    import math
-
     ulimits: list[Ulimit] = []
     cpu_count = 0
+    cpus: tuple[int, ...] = ()
     instead = []
     for name in groups.missing:
         match name:
-            case "memory":
+            case "memory" if limits.memory_bytes:
                 ulimits.append(("data", limits.memory_bytes, limits.memory_bytes))
                 instead.append("memory is limited for each process, not for all together")
+            case "memory":
+                instead.append("no memory is reserved")
             case "pids":
                 ulimits.append(("nproc", limits.pids + OWN_TASKS, limits.pids + OWN_TASKS))
                 instead.append("processes are counted by user")
-            case _:
-                cpu_count = math.ceil(limits.cpus)
+            case "cpuset" if limits.cpuset:
+                cpus = cpus_of(limits.cpuset)
+                instead.append(f"the command begins on the processors {limits.cpuset}")
+            case "cpu" if limits.quota()[0]:
+                quota, period = limits.quota()
+                cpu_count = min(-(-quota // period), len(os.sched_getaffinity(0)))
                 instead.append(f"the command has {cpu_count} of this machine's processors")
+            case _:
+                instead.append(f"{_WITHOUT_GROUP[name]} has no effect")
     warning = f"no control group may be made here: {'; '.join(instead)}" if instead else ""
-    return Confinement(groups=groups.paths, ulimits=tuple(ulimits), cpu_count=cpu_count, warning=warning)
+    return Confinement(groups=groups.paths, ulimits=tuple(ulimits), cpu_count=cpu_count, cpus=cpus, warning=warning)
 
 
 def begin_in_scope(limits: Limits, environ: Mapping[str, str]) -> None:

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
+from tiffin.builder.containers.confinement.devices import Device
+from tiffin.builder.containers.confinement.namespaces import Namespaces
 from tiffin.builder.containers.environment import Variable
 from tiffin.builder.containers.health import HealthCheck
 from tiffin.builder.containers.mounts import Mount, VolumeMount
@@ -69,6 +71,7 @@ class ContainerOptions:
     as_machine: bool = False  # the machine's network was asked for, and with it its names
     network_tool: str = ""
     publish_all: bool = False
+    exposed: tuple[str, ...] = ()  # ports, as an image's configuration has them
     ports: tuple[Port, ...] = ()
     hostname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +88,12 @@ class ContainerOptions:
     limits: Limits = Limits()
     unmasked: bool = False
     privileged: bool = False
+    namespaces: Namespaces = Namespaces()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    oom_score_adj: int | None = None
+    devices: tuple[Device, ...] = ()
+    device_names: tuple[str, ...] = ()  # of the Container Device Interface: vendor.com/class=name
+    annotations: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = ""  # a name or a number; "" is the image's, else TERM
     stop_seconds: int = DEFAULT_STOP_SECONDS  # of patience before SIGKILL; -1 for no end of it
     restart: RestartPolicy = RestartPolicy()
@@ -112,17 +121,23 @@ def network_of(options: ContainerOptions, config: RunConfig) -> Network:
     from tiffin.builder.containers.network.networks import connect
     from tiffin.builder.containers.network.ports import parse_ports
 
-    exposed = parse_ports(config.exposed_ports) if options.publish_all else ()
+    exposed = parse_ports((*config.exposed_ports, *options.exposed)) if options.publish_all else ()
     return connect(options.network, options.network_tool, (*options.ports, *exposed))
 
 
 def check_options(options: ContainerOptions, isolation: Isolation) -> None:
     """Refuse what this isolation cannot give. Raises UsageError."""
+    if options.sysctls and not isolation.tier.has_namespaces:
+        raise UsageError(
+            f"isolation {isolation.tier} has no namespaces, and so no --sysctl",
+            remedy="tiffin info says how to allow it",
+        )
     if isolation.has_mounts:
         return
     for what, is_asked in (
         ("mounts of this machine's files", any(_is_shown(mount) for mount in options.mounts)),
         ("--read-only", options.read_only),
+        ("devices", bool(options.devices or options.device_names)),
     ):
         if is_asked:
             raise UsageError(

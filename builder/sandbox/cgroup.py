@@ -18,7 +18,10 @@ from tiffin.cache.foundation.frozen import dataclass
 PERIOD_MICROSECONDS = 100_000  # Docker's
 REMOVE_WAIT_SECONDS = 2.0  # for the last tasks to leave the kernel's lists
 OWN_GROUP = "tiffin"  # where tiffin goes itself when its group must have none but groups
-_CONTROLLERS = ("memory", "cpu", "pids")
+_CONTROLLERS = ("memory", "cpu", "pids", "cpuset", "blkio")
+_OTHER_NAMES = {"io": "blkio"}  # of version 2, and what they are called here
+MAX_SHARES, MAX_WEIGHT = 262_144, 10_000  # of a processor, in version 1 and 2
+MIN_BLKIO, MAX_BLKIO = 10, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +30,32 @@ class Limits:
 
     memory_bytes: int = 0
     swap_bytes: int = 0
+    reserved_bytes: int = 0  # what is left to it where memory is short
     cpus: float = 0.0
+    cpu_shares: int = 0  # beside others, which have 1024
+    cpu_period: int = 0  # in microseconds; with `cpu_quota` in place of `cpus`
+    cpu_quota: int = 0
+    cpuset: str = ""  # which processors, such as 0-2,4
+    memory_nodes: str = ""
     pids: int = 0
+    blkio_weight: int = 0
 
     def controllers(self) -> tuple[str, ...]:
         """Return what has to be controlled."""
-        wanted = (self.memory_bytes, self.cpus, self.pids)
+        wanted = (
+            self.memory_bytes or self.reserved_bytes,
+            self.cpus or self.cpu_shares or self.cpu_quota,
+            self.pids,
+            self.cpuset or self.memory_nodes,
+            self.blkio_weight,
+        )
         return tuple(name for name, value in zip(_CONTROLLERS, wanted, strict=True) if value)
+
+    def quota(self) -> tuple[int, int]:
+        """Return how many microseconds of how many the processors may be used; 0 is no limit."""
+        if self.cpus:
+            return round(self.cpus * PERIOD_MICROSECONDS), PERIOD_MICROSECONDS
+        return max(self.cpu_quota, 0), self.cpu_period or PERIOD_MICROSECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +118,9 @@ def make_groups(limits: Limits, name: str, trees: Sequence[Tree]) -> Groups:
     paths: list[str] = []
     missing = set(limits.controllers())
     for tree in sorted(trees, key=lambda tree: -tree.version):
-        here = tuple(controller for controller in tree.controllers if controller in missing)
+        here = tuple(
+            controller for controller in tree.controllers if _OTHER_NAMES.get(controller, controller) in missing
+        )
         if not here:
             continue
         made = _make(tree, name, here)
@@ -105,12 +129,12 @@ def make_groups(limits: Limits, name: str, trees: Sequence[Tree]) -> Groups:
         paths.append(made)
         try:
             for controller in here:
-                _limit(made, controller, limits, tree.version)
+                _limit(made, _OTHER_NAMES.get(controller, controller), limits, tree.version)
         except OSError:
             remove_groups([made])
             paths.remove(made)
             continue
-        missing -= set(here)
+        missing -= {_OTHER_NAMES.get(controller, controller) for controller in here}
     return Groups(paths=tuple(paths), missing=tuple(name for name in _CONTROLLERS if name in missing))
 
 
@@ -191,24 +215,64 @@ def _step_down(parent: str) -> bool:
 
 def _limit(path: str, controller: str, limits: Limits, version: int) -> None:
     """Write the limits of one controller; those of swap are not on every kernel."""
-    quota = round(limits.cpus * PERIOD_MICROSECONDS)
-    match controller, version:
-        case "memory", 2:
-            _write(f"{path}/memory.max", str(limits.memory_bytes))
-            swap = limits.swap_bytes - limits.memory_bytes
-            with contextlib.suppress(OSError):
-                _write(f"{path}/memory.swap.max", "max" if limits.swap_bytes < 0 else str(swap))
-        case "memory", _:
-            _write(f"{path}/memory.limit_in_bytes", str(limits.memory_bytes))
-            with contextlib.suppress(OSError):
-                _write(f"{path}/memory.memsw.limit_in_bytes", str(limits.swap_bytes))
-        case "cpu", 2:
-            _write(f"{path}/cpu.max", f"{quota} {PERIOD_MICROSECONDS}")
-        case "cpu", _:
-            _write(f"{path}/cpu.cfs_period_us", str(PERIOD_MICROSECONDS))
-            _write(f"{path}/cpu.cfs_quota_us", str(quota))
+    match controller:
+        case "memory":
+            _limit_memory(path, limits, version)
+        case "cpu":
+            _limit_cpu(path, limits, version)
+        case "cpuset":
+            for name, value in (("cpus", limits.cpuset), ("mems", limits.memory_nodes)):
+                if not value and version == 1:  # where a group has none of either, nobody may enter it
+                    value = "".join(_lines(f"{os.path.dirname(path)}/cpuset.{name}"))
+                if value:
+                    _write(f"{path}/cpuset.{name}", value)
+        case "blkio":
+            _limit_blkio(path, limits.blkio_weight)
         case _:
             _write(f"{path}/pids.max", str(limits.pids))
+
+
+def _limit_memory(path: str, limits: Limits, version: int) -> None:
+    if limits.reserved_bytes:
+        _write(f"{path}/memory.{'low' if version == 2 else 'soft_limit_in_bytes'}", str(limits.reserved_bytes))
+    if not limits.memory_bytes:
+        return
+    if version == 2:
+        _write(f"{path}/memory.max", str(limits.memory_bytes))
+        swap = limits.swap_bytes - limits.memory_bytes
+        with contextlib.suppress(OSError):
+            _write(f"{path}/memory.swap.max", "max" if limits.swap_bytes < 0 else str(swap))
+        return
+    _write(f"{path}/memory.limit_in_bytes", str(limits.memory_bytes))
+    with contextlib.suppress(OSError):
+        _write(f"{path}/memory.memsw.limit_in_bytes", str(limits.swap_bytes))
+
+
+def _limit_cpu(path: str, limits: Limits, version: int) -> None:
+    quota, period = limits.quota()
+    if limits.cpu_shares:
+        weight = 1 + (max(limits.cpu_shares, 2) - 2) * (MAX_WEIGHT - 1) // (MAX_SHARES - 2)
+        name, value = ("weight", weight) if version == 2 else ("shares", limits.cpu_shares)
+        _write(f"{path}/cpu.{name}", str(value))
+    if quota and version == 2:
+        _write(f"{path}/cpu.max", f"{quota} {period}")
+    elif quota:
+        _write(f"{path}/cpu.cfs_period_us", str(period))
+        _write(f"{path}/cpu.cfs_quota_us", str(quota))
+
+
+def _limit_blkio(path: str, weight: int) -> None:
+    """Write a weight where the kernel's scheduler of this machine has one. Raises OSError."""
+    names = {
+        "blkio.bfq.weight": weight,
+        "blkio.weight": weight,
+        "io.bfq.weight": weight,
+        "io.weight": 1 + (weight - MIN_BLKIO) * (MAX_WEIGHT - 1) // (MAX_BLKIO - MIN_BLKIO),
+    }
+    name = next((name for name in names if os.path.exists(f"{path}/{name}")), "")
+    if not name:
+        raise OSError(errno.ENOTSUP, "no weight of block devices")
+    _write(f"{path}/{name}", str(names[name]))
 
 
 def _is_below(path: str, top: str) -> bool:

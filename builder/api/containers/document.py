@@ -18,6 +18,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.containers.network.published import Port
+    from tiffin.builder.containers.run import ContainerOptions
 
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero
 
@@ -106,7 +107,7 @@ def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]
         "AttachStdout": not state.is_detached,
         "AttachStderr": not state.is_detached,
         "ExposedPorts": {f"{port.container}/{port.protocol}": {} for port in options.ports}
-        | {port: {} for port in config.exposed_ports},
+        | {port: {} for port in (*config.exposed_ports, *options.exposed)},
         "Tty": options.tty,
         "OpenStdin": record.interactive,
         "StdinOnce": record.closes_stdin,
@@ -145,9 +146,36 @@ def _host_config(state: ContainerState, record: ContainerRecord) -> dict[str, ob
         "ExtraHosts": [f"{name}:{address}" for name, address in options.hosts],
         "LogConfig": {"Type": "json-file" if options.keeps_log else "none", "Config": _log_options(record)},
         "UsernsMode": "",
-        "IpcMode": "private",
-        "PidMode": "",
+        **_confinement(options),
         "Runtime": "tiffin",
+    }
+
+
+def _confinement(options: ContainerOptions) -> dict[str, object]:
+    """Return what docker inspect calls the namespaces, the devices and the shares of a container."""
+    limits, namespaces = options.limits, options.namespaces
+    return {
+        "IpcMode": namespaces.ipc or "private",
+        "PidMode": "host" if namespaces.pid == "host" else "",
+        "UTSMode": "host" if namespaces.uts == "host" else "",
+        "CgroupnsMode": namespaces.cgroup or "private",
+        "Sysctls": dict(options.sysctls),
+        "OomScoreAdj": options.oom_score_adj or 0,
+        "Annotations": dict(options.annotations),
+        "Devices": [
+            {"PathOnHost": item.host_path, "PathInContainer": item.path, "CgroupPermissions": item.access}
+            for item in options.devices
+        ],
+        "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": list(options.device_names)}]
+        if options.device_names
+        else None,
+        "MemoryReservation": limits.reserved_bytes,
+        "CpuShares": limits.cpu_shares,
+        "CpuPeriod": limits.cpu_period,
+        "CpuQuota": limits.cpu_quota,
+        "CpusetCpus": limits.cpuset,
+        "CpusetMems": limits.memory_nodes,
+        "BlkioWeight": limits.blkio_weight,
     }
 
 

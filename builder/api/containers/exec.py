@@ -119,7 +119,7 @@ def sandbox_of(options: ExecOptions, session: Session) -> SandboxSpec:
     state = containers.find_running(options.container)
     record = ContainerRecord.read(containers.folder(state.id))
     around = read_sandbox(containers.folder(state.id))
-    if not (around.has_namespaces and around.own_pids):
+    if not (around.has_namespaces and (around.own_pids or "pid" in around.shared)):
         raise SandboxError(
             f"container {state.name} has no namespaces of its own that a command could enter",
             remedy="see tiffin info for what lifts the isolation",

@@ -41,7 +41,7 @@ def run(session: Session, line: RunArguments) -> int:
         for notice in line.notices():
             warn(notice)
         container = cache(lambda: container_options(line))  # read once: a file of variables may be a pipe
-        if line.memory or line.swap or line.cpus or line.pids:
+        if line.is_limited():
             from tiffin.builder.containers.limits import begin_in_scope
 
             begin_in_scope(container().limits, os.environ)

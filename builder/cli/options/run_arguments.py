@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
-from tiffin.builder.cli.options.option import (
-    REFUSED,
-    WITHOUT_EFFECT,
-    Arguments,
-    Flag,
-    Many,
-    Maybe,
-    Number,
-    Text,
-    Word,
-    Words,
+from tiffin.builder.cli.options.containers.docker_arguments import (
+    DeviceArguments,
+    DockerRunArguments,
+    NamespaceArguments,
+    ResourceArguments,
 )
+from tiffin.builder.cli.options.option import Arguments, Flag, Many, Maybe, Number, Text, Word, Words
 
 
 class ConfinementArguments(Arguments):
@@ -33,24 +28,9 @@ class ConfinementArguments(Arguments):
         "--privileged", help="Everything the user may do: all capabilities, no seccomp filter, all of /proc."
     )
     memory = Text("-m", "--memory", metavar="SIZE", help="Memory limit.")
-    swap = Text("--memory-swap", metavar="SIZE", help="Limit of memory plus swap; -1 for no limit.")
     cpus = Text("--cpus", metavar="NUMBER", help="Limit of CPUs, such as 1.5.")
     pids = Number("--pids-limit", help="Limit of processes and threads.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit; repeatable.")
-
-
-class DockerRunArguments(Arguments):
-    """Options of `docker run` that scripts pass and that change nothing here, or are refused in words."""
-
-    attach = Many("--attach", "-a", effect=WITHOUT_EFFECT)  # stdout and stderr are attached, stdin is with -i
-    disable_content_trust = Flag("--disable-content-trust", effect=WITHOUT_EFFECT)
-    domainname = Many("--domainname", why="the host name stands alone", effect=WITHOUT_EFFECT)
-    expose = Many("--expose", effect=WITHOUT_EFFECT)
-    oom_kill_disable = Flag("--oom-kill-disable", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
-    oom_score_adj = Many("--oom-score-adj", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
-    device = Many("--device", effect=REFUSED, why="give a device as a mount, such as -v /dev/fuse:/dev/fuse")
-    gpus = Many("--gpus", effect=REFUSED, why="devices are given as mounts")
-    link = Many("--link", effect=REFUSED, why="containers share this machine's network")
 
 
 class HealthArguments(Arguments):
@@ -83,7 +63,16 @@ class LifeArguments(HealthArguments):
     log_opt = Many("--log-opt", metavar="max-size=SIZE|max-file=N", help="Limits of the log; repeatable.")
 
 
-class CreateArguments(ConfinementArguments, LifeArguments, ProgressArguments, RegistryArguments, DockerRunArguments):
+class CreateArguments(
+    ConfinementArguments,
+    LifeArguments,
+    NamespaceArguments,
+    ResourceArguments,
+    DeviceArguments,
+    ProgressArguments,
+    RegistryArguments,
+    DockerRunArguments,
+):
     """What a container may be asked for."""
 
     ends_options = True
@@ -99,7 +88,6 @@ class CreateArguments(ConfinementArguments, LifeArguments, ProgressArguments, Re
     tmpfs = Many("--tmpfs", metavar="PATH[:size=…]", help="An empty file system in memory.")
     workdir = Text("-w", "--workdir", metavar="DIR", help="Working directory.")
     user = Text("-u", "--user", metavar="USER[:GROUP]", help="User to run as.")
-    userns = Text("--userns", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: keep your own ids inside.")
     groups = Many("--group-add", metavar="GROUP", help="Additional group; repeatable.")
     entrypoint = Maybe("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
     read_only = Flag("--read-only", help="Make the root file system read-only.")
@@ -118,11 +106,17 @@ class CreateArguments(ConfinementArguments, LifeArguments, ProgressArguments, Re
     cidfile = Maybe("--cidfile", metavar="FILE", help="Write the container's id to FILE.")
     quiet = Flag("-q", "--quiet", help="Do not show the progress of a pull.")
 
+    def is_limited(self) -> bool:
+        """Whether control groups are asked for."""
+        return bool(self.memory or self.cpus or self.pids) or any(row.on(self) for row in ResourceArguments.rows)
+
 
 class RunArguments(CreateArguments):
     """What may stand on the line of `run`."""
 
     ends_options = True
     detach = Flag("-d", "--detach", help="Run it in the background; print its id.")
-    sig_proxy = Flag("--sig-proxy", default=True, off="--no-sig-proxy", effect=WITHOUT_EFFECT)
-    detach_keys = Many("--detach-keys", effect=WITHOUT_EFFECT)
+    sig_proxy = Flag(
+        "--sig-proxy", default=True, off="--no-sig-proxy", help="Pass signals of this command on (default: yes)."
+    )
+    detach_keys = Text("--detach-keys", metavar="KEYS", help="What is typed to detach (default: ctrl-p,ctrl-q).")

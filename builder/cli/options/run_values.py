@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tiffin.builder.cli.options.containers.confinement import confinement_of, limits_of
 from tiffin.builder.cli.options.run_arguments import HealthArguments
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
@@ -52,7 +53,6 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
 def container_options(line: CreateArguments) -> ContainerOptions:
     """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
-    from tiffin.builder.containers.limits import parse_limits
     from tiffin.builder.containers.mounts import ordered, parse_size
     from tiffin.builder.containers.network.resolver import parse_resolver
     from tiffin.builder.containers.run import UNCONFINED, ContainerOptions, choose_capabilities
@@ -73,6 +73,7 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         as_machine=line.network == "host" and not line.publish and not line.publish_all,
         ports=_ports(line.publish),
         publish_all=line.publish_all,
+        exposed=_exposed(line.expose),
         hostname=_hostname(line.hostname),
         hosts=tuple(parse_host(text) for text in line.hosts),
         labels=parse_labels(line.labels, line.label_files),
@@ -87,8 +88,9 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         seccomp=UNCONFINED if line.privileged else security.seccomp,
         unmasked=line.privileged or security.unmasked,
         ulimits=_ulimits(line.ulimits),
-        limits=parse_limits(memory=line.memory, swap=line.swap, cpus=line.cpus, pids=line.pids),
+        limits=limits_of(line),
         **_life(line),
+        **confinement_of(line, has_network=kind != "host"),
     )
 
 
@@ -225,6 +227,10 @@ def _ports(texts: tuple[str, ...]) -> tuple[Port, ...]:
     from tiffin.builder.containers.network.ports import parse_ports  # loads socket
 
     return parse_ports(texts)
+
+
+def _exposed(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{port.container}/{port.protocol}" for port in _ports(texts))
 
 
 def _network(line: CreateArguments) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+from tiffin.builder.containers.confinement.namespaces import NONE, PRIVATE
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.environment import environment
 from tiffin.builder.containers.limits import Confinement
@@ -82,9 +83,11 @@ def _begun(parts: Parts) -> SandboxSpec:
 def _with_names(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
     """Add its names and those it knows, its network, its mounts."""
     options, network, root = parts.options, parts.network, parts.root
-    own_name = os.uname().nodename if options.as_machine else parts.container.state.id[:SHORT_ID_LENGTH]
+    is_named_so = options.as_machine or "uts" in options.namespaces.shared
+    own_name = os.uname().nodename if is_named_so else parts.container.state.id[:SHORT_ID_LENGTH]
     hostname = options.hostname or own_name
     own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
+    devices = [Bind(host_path=device.host_path, path=device.path) for device in options.devices]
     console = (Bind(host_path=parts.console, path="/dev/console"),) if parts.console else ()
     return replace(
         spec,
@@ -92,11 +95,11 @@ def _with_names(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         hostname=hostname,
         network=network.kind,
         connector=network.connector,
-        mounts=(*parts.mounted.mounts, *(console if parts.isolation.has_mounts else ())),
+        mounts=(*devices, *parts.mounted.mounts, *(console if parts.isolation.has_mounts else ())),
         stubs=(*own, *parts.mounted.stubs),
         hosts=machine_hosts(options.hosts) if options.as_machine else hosts_file(hostname, options.hosts),
         resolv_conf=options.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
-        shm_size_bytes=options.shm_size_bytes,
+        shm_size_bytes=0 if options.namespaces.ipc == NONE else options.shm_size_bytes,
     )
 
 
@@ -109,7 +112,9 @@ def _with_walls(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         is_traced=isolation.tier.is_traced,
         emulated=parts.emulated,
         opens=parts.opens,
-        own_pids=isolation.own_pids,
+        own_pids=isolation.own_pids and "pid" not in options.namespaces.shared,
+        shared=options.namespaces.shared,
+        own_groups=options.namespaces.cgroup == PRIVATE,
         kept=options.keep,
         keeps_id=isolation.id_map is not None and isolation.id_map.keeps,
         no_new_privs=options.no_new_privs,
@@ -120,4 +125,7 @@ def _with_walls(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         ulimits=(*options.ulimits, *confinement.ulimits),
         cgroup_dirs=confinement.groups,
         cpu_count=confinement.cpu_count,
+        cpus=confinement.cpus,
+        sysctls=options.sysctls,
+        oom_score_adj=options.oom_score_adj,
     )

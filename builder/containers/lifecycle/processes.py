@@ -8,7 +8,7 @@ import signal
 
 from tiffin.builder.containers.state import ContainerState, process_start
 from tiffin.builder.errors import StoreError, UsageError
-from tiffin.builder.sandbox.child.reaper import descendants
+from tiffin.builder.sandbox.child.reaper import INIT_NAME, descendants
 
 NAMESPACES = 2  # of pids, around a command: that of its init, and its own
 
@@ -31,10 +31,14 @@ def command_of(state: ContainerState) -> int:
     """Return the number of the process that is the command of a container that runs. Raises StoreError."""
     if process_start(state.pid) == state.pid_started:
         depth = len(namespace_numbers(os.getpid())) + NAMESPACES
-        for pid, _ in descendants(state.pid):
+        found = [pid for pid, _ in descendants(state.pid)]
+        for pid in found:
             numbers = namespace_numbers(pid)
             if len(numbers) == depth and numbers[-1] == 1:
                 return pid
+        for pid in found:  # outermost first: with the machine's pid namespace it is the child of our init
+            if _is_init(pid) and descendants(pid):
+                return next(child for child, _ in descendants(pid))
     raise StoreError(f"the command of container {state.name} cannot be reached from here", remedy="see tiffin ps")
 
 
@@ -45,6 +49,12 @@ def namespace_numbers(pid: int) -> list[int]:
             if line.startswith(b"NSpid:"):
                 return [int(number) for number in line.split()[1:]]
     return []
+
+
+def _is_init(pid: int) -> bool:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read(len(INIT_NAME) + 1).rstrip(b"\0") == INIT_NAME
+    return False
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tiffin.builder.containers.confinement.devices import Device
+from tiffin.builder.containers.confinement.namespaces import Namespaces
 from tiffin.builder.containers.health import HealthCheck
 from tiffin.builder.containers.mounts import VolumeMount
 from tiffin.builder.containers.network.resolver import Resolver
@@ -27,8 +29,10 @@ FILE = "config.json"
 SANDBOX_FILE = "sandbox.json"  # of the command that runs, for others that enter its sandbox
 _VALUES = {
     kind.__name__: kind
-    for kind in (Bind, ContainerOptions, HealthCheck, Limits, Port, Resolver, RestartPolicy, Tmpfs, VolumeMount)
-}
+    for kind in (
+        Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs, VolumeMount,
+    )
+}  # fmt: skip
 _CLASS, _MAP = "class", "map"  # how values and maps are told apart in JSON
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.emulation import supervisor
+from tiffin.builder.sandbox.child.reaper import INIT_NAME
 from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 
@@ -29,7 +30,6 @@ CHANGED = tuple(
     if signal.getsignal(number) != signal.SIG_DFL
 )
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
-INIT_NAME = b"tiffin-init"  # what ps shows
 FIRST_UNUSED = 3  # descriptors from here on are ours
 
 
@@ -45,12 +45,11 @@ def be_command(
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if not spec.joins:
             make_root(spec)
-        join_groups(groups, sees_them_as_roots=not spec.joins)
+        join_groups(groups, sees_them_as_roots=not spec.joins and sees_own_groups(spec))
         os.setsid()
         take_streams(spec, fds)
         set_limits(spec.ulimits)
-        if spec.cpu_count:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.cpu_count])
+        set_shares(spec)
         if spec.init and spec.own_pids:
             leave_to_child(spec, owners)
         if owners is not None:
@@ -174,9 +173,13 @@ def join_groups(groups: list[int], *, sees_them_as_roots: bool) -> None:
         for fd in groups:
             os.write(fd, b"0")
             os.close(fd)
-    if groups and sees_them_as_roots:
+    if sees_them_as_roots:
         with contextlib.suppress(OSError):
             kernel.unshare(kernel.CLONE_NEWCGROUP)
+
+
+def sees_own_groups(spec: SandboxSpec) -> bool:
+    return "cgroup" not in spec.shared and bool(spec.cgroup_dirs or spec.own_groups)
 
 
 def report(fd: int, outcome: Outcome) -> None:
@@ -213,6 +216,20 @@ def set_limits(ulimits: Sequence[tuple[str, int, int]]) -> None:
                 raise PermissionError(errno.EPERM, f"{exc}; this machine allows no more") from exc
 
 
+def set_shares(spec: SandboxSpec) -> None:
+    """Say how soon the kernel is to kill it where memory is short, and which processors it has."""
+    if spec.oom_score_adj is not None:
+        with step(f"set --oom-score-adj {spec.oom_score_adj}"):
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else the file is that of the machine's root
+            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+            os.write(fd, b"%d" % spec.oom_score_adj)
+            os.close(fd)
+    if spec.cpu_count or spec.cpus:
+        with step("choose the processors of the command"):
+            os.sched_setaffinity(0, spec.cpus or sorted(os.sched_getaffinity(0))[: spec.cpu_count])
+
+
 def go_to_directory(spec: SandboxSpec) -> None:
     """Enter the working directory, made (owned by the user) where it is missing and this is the first command."""
     with step(f"enter the working directory {spec.cwd}"):
@@ -235,7 +252,8 @@ def become_user(spec: SandboxSpec) -> None:
     uid, gid, groups = spec.uid, spec.gid, spec.groups
     with step(f"become user {uid}:{gid}"):
         try:
-            os.setgroups(groups or [gid])
+            if not spec.keeps_groups:
+                os.setgroups(groups or [gid])
         except PermissionError:  # one id only: the kernel denies setgroups for good
             if set(groups) - {gid}:
                 raise
@@ -261,7 +279,7 @@ def drop_privileges(spec: SandboxSpec) -> None:
     if spec.landlock_scoped:
         with step("restrict the scope of sockets"), where_possible(spec):
             # with a pid namespace there is nobody else to signal but process 1, and that may be
-            signals = 0 if spec.own_pids else kernel.LANDLOCK_SCOPE_SIGNAL
+            signals = 0 if spec.own_pids or "pid" in spec.shared else kernel.LANDLOCK_SCOPE_SIGNAL
             kernel.restrict_scope(kernel.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | signals)
     if program:
         with step("install the seccomp filter"), where_possible(spec):

@@ -15,11 +15,11 @@ import signal
 import struct
 
 from tiffin.builder.sandbox.child import idmaps, join, kernel
-from tiffin.builder.sandbox.child.command import INIT_NAME, be_command, failure, forget_imports
+from tiffin.builder.sandbox.child.command import be_command, failure, forget_imports
 from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.emulation.inodes import Kept
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
-from tiffin.builder.sandbox.child.reaper import kill_descendants, remove_loaders, wait_for_tracer
+from tiffin.builder.sandbox.child.reaper import INIT_NAME, kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.child.root import SetupError, step
 from tiffin.builder.sandbox.child.spec import Bind, Outcome, SandboxSpec
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -40,6 +40,7 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     if spec.own_pids:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     else:  # lives on when its parent dies, as it has to end what the command started
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, 0)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     if spec.tty:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
@@ -86,6 +87,9 @@ def make_namespaces(spec: SandboxSpec) -> Connector | None:
 
         connector = connectors.start(spec)
     leave_namespaces(spec)
+    for name, value in spec.sysctls:
+        with step(f"set the sysctl {name}={value}"), open(f"/proc/sys/{name.replace('.', '/')}", "w") as file:
+            file.write(value)
     if connector:
         with step("connect the network of the sandbox"):
             connector.attach()
@@ -107,9 +111,9 @@ def leave_namespaces(spec: SandboxSpec) -> None:
             file.write("0")
     if not spec.has_namespaces:
         return
-    for flag in (kernel.CLONE_NEWIPC, kernel.CLONE_NEWUTS):
+    for name, flag in (("ipc", kernel.CLONE_NEWIPC), ("uts", kernel.CLONE_NEWUTS)):
         with contextlib.suppress(OSError):
-            kernel.unshare(flag)
+            kernel.unshare(0 if name in spec.shared else flag)
     with step("make namespaces"):
         kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec.own_pids else 0))
 

@@ -31,23 +31,26 @@ KINDS = (
 class Joined:
     """A sandbox that this process has entered. `groups` are its control groups' files; `limits` end its id map.
 
-    `pids` and `command_pids` are the pid namespaces of its init, where this process's children are, and of its command.
+    `pids` is the pid namespace of its init, where this process's children are, and that of its command; none where it
+    has that of this machine.
     """
 
-    def __init__(self, groups: list[int], pids: int, command_pids: int, limits: tuple[int, int] | None) -> None:
+    def __init__(self, groups: list[int], pids: tuple[int, int] | None, limits: tuple[int, int] | None) -> None:
         self.groups = groups
         self.limits = limits
         self._pids = pids
-        self._command_pids = command_pids
 
     def fork_below(self) -> int:
         """Fork a process into the command's pid namespace."""
+        if self._pids is None:
+            return os.fork()
+        outer, inner = self._pids
         with step("enter the pid namespace of the command"):
-            kernel.setns(self._command_pids, kernel.CLONE_NEWPID)
+            kernel.setns(inner, kernel.CLONE_NEWPID)
         pid = os.fork()
         if pid:
             with step("return to the pid namespace of the sandbox"):
-                kernel.setns(self._pids, kernel.CLONE_NEWPID)
+                kernel.setns(outer, kernel.CLONE_NEWPID)
         return pid
 
 
@@ -60,8 +63,10 @@ def enter(spec: SandboxSpec) -> Joined:
             raise ProcessLookupError(errno.ESRCH, "its command has ended")
         groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
         namespaces = [(_open(process, name), kind) for name, kind in KINDS if _is_other(process, name)]
-        command_pids = _open(process, "pid")
-        pids = fcntl.ioctl(command_pids, NS_GET_PARENT)  # its init lets nobody look into it
+        pids = None
+        if _is_other(process, "pid"):
+            command_pids = _open(process, "pid")
+            pids = fcntl.ioctl(command_pids, NS_GET_PARENT), command_pids  # its init lets nobody look into it
         root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process)
         os.close(process)
     limits = None
@@ -75,8 +80,9 @@ def enter(spec: SandboxSpec) -> Joined:
         os.fchdir(root)
         os.chroot(".")
         os.close(root)
-        kernel.setns(pids, kernel.CLONE_NEWPID)
-    return Joined(groups, pids, command_pids, limits)
+        if pids is not None:
+            kernel.setns(pids[0], kernel.CLONE_NEWPID)
+    return Joined(groups, pids, limits)
 
 
 def start_of(process: int) -> str:

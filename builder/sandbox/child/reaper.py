@@ -15,6 +15,7 @@ KILL_SECONDS = 10.0  # a process that does not die in that time is stuck in the 
 PAUSE_SECONDS = 0.002
 TRACER_PAUSE_SECONDS = 0.05
 LOADERS = "/tmp"  # where those versions write, whatever the environment says
+INIT_NAME = b"tiffin-init"  # what ps shows of our inits
 PARENT, GROUP = 1, 2  # fields of /proc/PID/stat after the name
 
 

@@ -75,7 +75,7 @@ def enter_root(spec: SandboxSpec) -> None:
         with step(f"mount {item.path}"):
             mount_item(root_fd, item, scratch, followed.get(item.path))
     with step("enter the root"):
-        if spec.hostname:
+        if spec.hostname and "uts" not in spec.shared:
             with contextlib.suppress(PermissionError):  # where the machine refuses a name of its own
                 kernel.sethostname(spec.hostname.encode())
         change_root(root_fd)
@@ -221,10 +221,21 @@ def mount_dev(spec: SandboxSpec, root_fd: int) -> None:
     os.close(dev)
     pts: list[tuple[str, str | None]] = [("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620")]
     put(root_fd, kernel.new_filesystem("devpts", pts, plain), "dev/pts", follow=False)
+    mount_ipc(spec, root_fd, plain | kernel.ATTR_NODEV)
+
+
+def mount_ipc(spec: SandboxSpec, root_fd: int, attributes: int) -> None:
+    """Mount what processes share memory and messages by, in /dev: the machine's with its IPC namespace."""
+    if "ipc" in spec.shared:
+        for name in ("shm", "mqueue"):
+            if os.path.isdir(f"/dev/{name}"):
+                bind(root_fd, f"/dev/{name}", f"dev/{name}", read_only=False, follow=False)
+        return
     shm: list[tuple[str, str | None]] = [("mode", "1777"), ("size", str(spec.shm_size_bytes))]
-    put(root_fd, kernel.new_filesystem("tmpfs", shm, plain | kernel.ATTR_NODEV), "dev/shm", follow=False)
+    if spec.shm_size_bytes:
+        put(root_fd, kernel.new_filesystem("tmpfs", shm, attributes), "dev/shm", follow=False)
     with contextlib.suppress(OSError):
-        put(root_fd, kernel.new_filesystem("mqueue", [], plain | kernel.ATTR_NODEV), "dev/mqueue", follow=False)
+        put(root_fd, kernel.new_filesystem("mqueue", [], attributes), "dev/mqueue", follow=False)
 
 
 def mount_proc(root_fd: int, *, fresh: bool, unmasked: bool) -> None:

@@ -142,11 +142,16 @@ class SandboxSpec:
     joins_started: str = ""  # when that began (join.start_of)
     announces: bool = False  # the launcher is told when the command is executed, not only when it ends
     own_pids: bool = True  # a pid namespace, which needs a fresh /proc
+    shared: tuple[str, ...] = ()  # namespaces of the machine that it has: ipc, uts, cgroup, pid (then not own_pids)
+    own_groups: bool = False  # it sees its control groups as the roots of their trees, also where it has none of ours
+    sysctls: tuple[tuple[str, str], ...] = ()  # name with dots, value
+    oom_score_adj: int | None = None
     init: bool = False  # an init of ours is process 1, the command its child
     cwd: str = "/"
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
+    keeps_groups: bool = False  # those that the caller has outside, where nobody can name them here
     has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
@@ -158,7 +163,7 @@ class SandboxSpec:
     read_only_root: bool = False
     tty: bool = False
     volatile: bool = False  # no fsync of the run reaches the disk
-    shm_size_bytes: int = DEFAULT_SHM_BYTES
+    shm_size_bytes: int = DEFAULT_SHM_BYTES  # 0: there is no /dev/shm
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
     seccomp: str = ""  # struct sock_filter in base64; "" is not a filter
@@ -168,6 +173,7 @@ class SandboxSpec:
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1 for no limit
     cgroup_dirs: tuple[str, ...] = ()  # directories of control groups the command goes into
     cpu_count: int = 0  # how many the command may use; 0 is all
+    cpus: tuple[int, ...] = ()  # which it may use; none for all
 
     def encode(self) -> bytes:
         """Return it as JSON, surrogates kept."""

@@ -16,9 +16,10 @@ from ci import manual
 from tests.support.commands import Commands
 from tests.support.terminal import Terminal
 from tiffin.builder.cli.commands.completion import SCRIPTS
-from tiffin.builder.cli.manual import commands, markdown
+from tiffin.builder.cli.manual import commands, docker_options, markdown
 from tiffin.builder.cli.options.click_command import RowsCommand
 from tiffin.builder.cli.options.command import Command
+from tiffin.builder.cli.tree import find
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,24 @@ def test_scripts_are_of_their_shell(shell: str) -> None:
 
 def test_reference_is_what_the_options_say() -> None:
     assert manual.REFERENCE.read_text() == markdown(), "run ci/reference"
+
+
+def test_the_page_on_dockers_options_is_what_the_rows_say() -> None:
+    assert manual.RUN_OPTIONS.read_text() == docker_options(manual.DOCKER_NAMES), "run ci/reference"
+
+
+PENDING = {"--ip", "--ip6", "--link-local-ip", "--mac-address", "--network-alias"}
+
+
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_every_option_of_docker_28_is_known_and_what_it_lacks_is_told(command: str) -> None:
+    row = find((command,))
+    assert isinstance(row, Command)
+    rows = {name: option for option in row.arguments.rows for name in option.names}
+    of_run = {"--detach", "--detach-keys", "--sig-proxy"} if command == "create" else set()
+    assert len(manual.DOCKER_NAMES) == 104
+    assert set(manual.DOCKER_NAMES) - rows.keys() - of_run - set(row.help_options()) - PENDING == set()
+    assert [name for name in manual.DOCKER_NAMES if name in rows and rows[name].help in ("", "No effect.")] == []
 
 
 def test_man_pages_and_scripts_lie_where_they_are_looked_for(tmp_path: Path) -> None:

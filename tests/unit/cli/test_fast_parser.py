@@ -70,7 +70,7 @@ def test_common_lines_need_no_click(name: str, words: str) -> None:
         ("run", "--rm=false image"),
         ("run", "--pull sometimes image"),
         ("run", "--pids-limit 5 image"),
-        ("run", "--gpus all image"),
+        ("run", "--cpu-rt-period 1 image"),
         ("run", "-ix image"),
         ("run", "-- image"),
         ("build", ""),

@@ -1,0 +1,97 @@
+"""Namespaces that a container has from the machine, kernel parameters, devices, shares of processors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cli_runner import CliRunner, wait_until
+
+pytestmark = pytest.mark.userns
+LOOP = "while :; do sleep 0.1; done"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(cli: CliRunner) -> Iterator[None]:
+    yield
+    names = cli.run("ps", "-aq").stdout.split()
+    if names:
+        assert cli.run("rm", "-f", *names).returncode == 0
+    wait_until(lambda: not cli.processes())
+    assert cli.left() == []
+
+
+def output(cli: CliRunner, *words: str) -> str:
+    done = cli.run("run", "--rm", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("option", "name"), [("--ipc", "ipc"), ("--uts", "uts"), ("--pid", "pid")])
+def test_host_is_the_namespace_of_this_machine(option: str, name: str, cli: CliRunner) -> None:
+    own = os.readlink(f"/proc/self/ns/{name}")
+    assert output(cli, option, "host", "minimal", "readlink", f"/proc/self/ns/{name}").strip() == own
+    assert output(cli, option, "private", "minimal", "readlink", f"/proc/self/ns/{name}").strip() != own
+
+
+def test_the_host_name_of_the_machine_comes_with_its_namespace(cli: CliRunner) -> None:
+    assert output(cli, "--uts", "host", "minimal", "hostname").strip() == os.uname().nodename
+
+
+def test_without_ipc_there_is_no_shared_memory(cli: CliRunner) -> None:
+    assert " /dev/shm " not in output(cli, "--ipc", "none", "minimal", "cat", "/proc/mounts")
+    assert " /dev/shm " in output(cli, "--ipc", "shareable", "minimal", "cat", "/proc/mounts")
+
+
+def test_with_the_machines_processes_a_container_lives_and_ends_as_ever(cli: CliRunner) -> None:
+    words = ("--pid", "host", "--ipc", "host", "minimal", "sh", "-c", f"(sleep 7777 &) ; trap 'exit 4' TERM; {LOOP}")
+    assert cli.run("run", "-d", "--name", "box", *words).returncode == 0
+    pid = int(cli.run("inspect", "-f", "{{.State.Pid}}", "box").stdout)
+    assert str(pid) == cli.run("exec", "box", "pidof", "-s", "sh").stdout.strip() or pid > 1
+    done = cli.run("exec", "box", "sh", "-c", "tr '\\0' ' ' < /proc/$0/cmdline", str(pid))
+    assert "sleep 7777" in done.stdout, done.stderr
+    assert cli.run("stop", "box").returncode == 0
+    assert cli.run("inspect", "-f", "{{.State.ExitCode}}", "box").stdout == "4\n"
+    assert "7777" not in cli.run("run", "--rm", "--pid", "host", "minimal", "ps").stdout  # nothing of it is left
+    assert cli.run("start", "box").returncode == 0
+    assert cli.run("kill", "box").returncode == 0
+    assert cli.run("wait", "box").stdout == "137\n"
+
+
+def test_kernel_parameters_are_set_in_the_containers_namespaces(cli: CliRunner) -> None:
+    words = (
+        "--network",
+        "none",
+        "--sysctl",
+        "net.ipv4.ip_forward=1",
+        "minimal",
+        "cat",
+        "/proc/sys/net/ipv4/ip_forward",
+    )
+    assert output(cli, *words) == "1\n"
+    done = cli.run("run", "--rm", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1", "minimal", "true")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "the network is this machine's" in done.stderr
+
+
+def test_a_device_of_the_machine_is_there(cli: CliRunner) -> None:
+    script = "head -c 3 /dev/nothing | wc -c; test -c /dev/nothing && ls -l /dev/nothing | cut -c1"
+    assert output(cli, "--device", "/dev/zero:/dev/nothing:r", "minimal", "sh", "-c", script) == "3\nc\n"
+    done = cli.run("run", "--rm", "--device", "/dev/nosuch", "minimal", "true")
+    assert done.returncode == 125
+    assert "/dev/nosuch: No such file or directory" in done.stderr
+
+
+def test_processors_and_the_killing_order_are_chosen(cli: CliRunner) -> None:
+    last = str(max(os.sched_getaffinity(0)))
+    script = "grep Cpus_allowed_list /proc/self/status; cat /proc/self/oom_score_adj"
+    words = ("--cpuset-cpus", last, "--oom-score-adj", "321", "minimal", "sh", "-c", script)
+    assert output(cli, *words).split() == ["Cpus_allowed_list:", last, "321"]
+
+
+def test_shares_that_cannot_be_given_are_told(cli: CliRunner) -> None:
+    done = cli.run("run", "--rm", "-c", "512", "--memory-reservation", "20m", "minimal", "echo", "ran")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert done.stderr == "" or "has no effect" in done.stderr
