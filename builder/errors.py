@@ -12,6 +12,7 @@ TiffinError (tiffin.cache.errors)
 ├── ContainerError      a container that is in another state than is needed
 ├── ImageError          an image that cannot be used
 │   └── ImageNotFoundError
+├── NotFoundError       no volume or network of that name
 └── RegistryError       a registry that refused, failed or lied
     ├── UnauthorizedError
     └── NotInRegistryError
@@ -47,6 +48,7 @@ __all__ = [
     "ImageError",
     "ImageNotFoundError",
     "MissingBlobError",
+    "NotFoundError",
     "NotInRegistryError",
     "RegistryError",
     "RunError",
@@ -160,6 +162,10 @@ class ImageError(TiffinError):
 
 class ImageNotFoundError(ImageError):
     """No image of that name where it was looked for."""
+
+
+class NotFoundError(TiffinError):
+    """No volume or network of that name."""
 
 
 class RegistryError(TiffinError):

@@ -108,6 +108,7 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
     """Describe the container that is to be made. Raises UsageError for a bad name."""
     from tiffin.builder.containers.run import command_of
     from tiffin.builder.containers.state import new_state
+    from tiffin.builder.containers.volumes.mounting import volume_names
 
     config, wanted = made.image.config, made.container
     return new_state(
@@ -120,6 +121,9 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         labels={**config.config.labels, **wanted.labels},
         keep=wanted.keep,
         ports=tuple(map(str, ports)),
+        volumes=volume_names(
+            wanted.mounts, config.config.volumes, makes_up=made.isolation.has_mounts and wanted.keep is None
+        ),
         **more,
     )
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tiffin.builder.containers.folder import GROUPS, groups_of, make_folder, readable_state, release_groups, try_lock
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.state import (
     ContainerState,
@@ -23,16 +24,20 @@ from tiffin.builder.containers.state import (
     read_state,
     write_state,
 )
-from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.builder.errors import (
+    ContainerError,
+    CorruptError,
+    ImageNotFoundError,
+    StoreError,
+    UsageError,
+)
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
 
-ROOT_MODE = 0o755
 FOLDERS_LOCK = "containers"  # taken before a container's own
 WHOLE = "whole"  # a file that says that the root on disk has all layers
-GROUPS = "groups"  # the file with the paths of a container's control groups
 SHORT_ID_LENGTH = 12
 KILL_WAIT_SECONDS = 10.0  # for a killed container's process to let go
 
@@ -80,15 +85,15 @@ class Container:
         """Begin anew with what is to be its root."""
         with disk_errors(self.folder):
             remove_tree(self.upper)
-            _make_folder(self.upper)
+            make_folder(self.upper)
 
     def renew(self) -> None:
         """Make anew what a run needs and leaves behind, and let go what an earlier one held."""
-        _release_groups(self.folder)
+        release_groups(self.folder)
         with disk_errors(self.folder), root_of_files():
             for path in (self.work, self.scratch):
                 remove_tree(path)
-                _make_folder(path)
+                make_folder(path)
 
     def hold_groups(self, paths: Sequence[str]) -> None:
         """Note the control groups of the container, which are removed with it, by whoever finds it dead too."""
@@ -97,7 +102,7 @@ class Container:
 
     def was_short_of_memory(self) -> bool:
         """Tell whether the kernel ended a process of it as its control group had no memory left."""
-        paths = _groups(self.folder)
+        paths = groups_of(self.folder)
         if not paths:
             return False
         from tiffin.builder.sandbox.cgroup import has_killed
@@ -179,10 +184,11 @@ class Containers:
             yield container
         finally:
             try:
-                _release_groups(container.folder)
+                release_groups(container.folder)
                 if container.state.remove and container.state.pid:
                     remove_tree(container.folder)
                     container.record("destroy")
+                    self._remove_volumes(container.state)
                 elif container.folder.is_dir():
                     for leftover in (container.work, container.scratch):
                         remove_tree(leftover)
@@ -194,7 +200,7 @@ class Containers:
 
     def states(self) -> list[ContainerState]:
         """Return all containers, newest first; damaged ones are left out."""
-        found = filter(None, map(_readable_state, self._folders()))
+        found = filter(None, map(readable_state, self._folders()))
         return sorted(found, key=lambda state: state.created, reverse=True)
 
     def find(self, text: str) -> ContainerState:
@@ -243,7 +249,7 @@ class Containers:
 
     def is_alive(self, identity: str) -> bool:
         """Tell whether a process holds it."""
-        with _try_lock(self.folder(identity)) as free:
+        with try_lock(self.folder(identity)) as free:
             return not free
 
     def kill(self, state: ContainerState) -> None:
@@ -260,31 +266,49 @@ class Containers:
                 raise StoreError(f"container {state.name} does not end", remedy="try again")
             time.sleep(0.01)
 
-    def remove(self, state: ContainerState) -> None:
-        """Remove a container that is not running; needs the namespace of its files. Raises UsageError, StoreError."""
+    def remove(self, state: ContainerState, *, volumes: bool = False) -> None:
+        """Remove a container that is not running, with `volumes` those whose names were made up for it, too.
+
+        Needs the namespace of its files. Raises UsageError, StoreError.
+        """
         folder = self.folder(state.id)
-        with _try_lock(folder) as free:
+        with try_lock(folder) as free:
             if not free:
                 raise ContainerError(f"container {state.name} is running", remedy="end it first, or add --force")
             with disk_errors(folder):
-                _release_groups(folder)
+                release_groups(folder)
                 remove_tree(folder)
         record_of_container(self._state, state, "destroy")
+        if volumes:
+            self._remove_volumes(state)
+
+    def _remove_volumes(self, state: ContainerState) -> None:
+        """Remove the anonymous volumes of a container that is gone, as far as no other has them."""
+        if state.volumes:
+            from tiffin.builder.containers.volumes.store import Volumes
+
+            with self._state.lock(FOLDERS_LOCK):
+                kept = {name for other in self.states() for name in other.volumes.values()}
+                Volumes(self._state).remove_anonymous(set(state.volumes.values()) - kept)
 
     def sweep(self, *, stopped: bool) -> list[str]:
         """Remove dead containers: those run with --rm, with `stopped` all.
 
         What resists is left for another time. Their ids.
         """
-        removed = []
+        removed, without_trace = [], []
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
             for folder in self._dead(stopped=stopped) if free else []:
                 with contextlib.suppress(OSError):
-                    state = _readable_state(folder)
+                    state = readable_state(folder)
                     remove_tree(folder)
                     removed.append(folder.name)
                     if state is not None:
                         record_of_container(self._state, state, "destroy")
+                    if state is not None and state.remove:
+                        without_trace.append(state)
+        for state in without_trace:
+            self._remove_volumes(state)
         return removed
 
     def has_dead(self) -> bool:
@@ -302,11 +326,11 @@ class Containers:
         """
         found = []
         for folder in self._folders():
-            with _try_lock(folder) as free:
+            with try_lock(folder) as free:
                 if not free:
                     continue
-                _release_groups(folder)
-                state = _readable_state(folder)
+                release_groups(folder)
+                state = readable_state(folder)
                 if state is None or stopped or (state.remove and state.pid):
                     found.append(folder)
         return found
@@ -321,9 +345,13 @@ class Containers:
                 lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 write_state(folder, container.state)
+                if state.volumes:
+                    from tiffin.builder.containers.volumes.store import Volumes
+
+                    Volumes(self._state).note_all(state.volumes.values())
                 with root_of_files():
                     for path in (container.upper, container.work, container.scratch):
-                        _make_folder(path)
+                        make_folder(path)
                 return lock, container
             except BaseException:
                 remove_tree(folder)
@@ -338,54 +366,3 @@ class Containers:
             )
         name = name or free_name(taken)
         return name
-
-
-def _readable_state(folder: Path) -> ContainerState | None:
-    try:
-        return read_state(folder)
-    except CorruptError:
-        return None
-
-
-def _make_folder(path: Path) -> None:
-    os.mkdir(path)
-    os.chmod(path, ROOT_MODE)
-
-
-@contextlib.contextmanager
-def _try_lock(folder: Path) -> Iterator[bool]:
-    """Hold a container's lock if it is free; True also where there is none."""
-    try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        yield True
-        return
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(fd)
-
-
-def _release_groups(folder: Path) -> None:
-    """Remove the control groups of a container whose processes have ended."""
-    paths = _groups(folder)
-    if not paths:
-        return
-    from tiffin.builder.sandbox.cgroup import remove_groups
-
-    if remove_groups(paths):
-        (folder / GROUPS).unlink(missing_ok=True)
-
-
-def _groups(folder: Path) -> list[str]:
-    """Return the control groups of a container, as they were noted."""
-    try:
-        lines = (folder / GROUPS).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-    except OSError:
-        return []
-    return [line for line in lines if line]

@@ -63,8 +63,6 @@ class RootView:
 
         Names of one file become files of their own. Sockets and devices are left out.
         """
-        source = self.host_path(path)
-        assert source is not None, path
         os.mkdir(target, 0o700)
         for name in self.children(path):
             below = name if path == ROOT else f"{path}/{name}"
@@ -84,6 +82,12 @@ class RootView:
             else:
                 continue
             _copy_metadata(host_path, st, copy)
+        self.copy_metadata(path, target)
+
+    def copy_metadata(self, path: str, target: Path) -> None:
+        """Give `target` owner, mode and times of what is at resolved `path`."""
+        source = self.host_path(path)
+        assert source is not None, path
         _copy_metadata(source, os.lstat(source), target)
 
     def _link_text(self, path: str) -> str | None:

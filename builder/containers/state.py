@@ -52,6 +52,7 @@ class ContainerState:
     restarts: int = 0  # by its restart policy
     is_detached: bool = False  # a supervisor of its own holds it
     is_paused: bool = False
+    volumes: Mapping[str, str] = field(default_factory=dict)  # their names by path
     error: str = ""  # why its command could not be begun
     health: str = ""  # starting, healthy or unhealthy; "" where nothing is checked
     oom_killed: bool = False  # the kernel ended a process of its last run for want of memory

@@ -100,7 +100,7 @@ class ContainerStart:
         from tiffin.builder.containers.confinement.spec import Parts
         from tiffin.builder.containers.limits import confine
         from tiffin.builder.containers.rootfs import RootView
-        from tiffin.builder.containers.volumes import prepare_mounts
+        from tiffin.builder.containers.volumes.mounting import prepare_mounts
         from tiffin.builder.sandbox.seccomp.filters import filter_for
 
         wanted, config, state = self._record.options, self._record.config, self._session.state

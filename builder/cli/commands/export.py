@@ -34,10 +34,7 @@ COMMANDS = (
         ExportArguments,
         export,
         about="Write the file system of a container as a tar.",
-        help=(
-            "Write the file system of CONTAINER, which may have ended, as a tar; volumes that have a name are not"
-            " in it."
-        ),
+        help=("Write the file system of CONTAINER, which may have ended, as a tar; volumes are not in it."),
         section=CONTAINERS,
         examples=("tiffin export -o web.tar web", "tiffin export web | tar -t"),
         aliases=("container export",),

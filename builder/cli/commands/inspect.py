@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command
 from tiffin.builder.cli.options.option import Arguments, Text, Words
-from tiffin.builder.cli.output.console import each, print_result
-from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
+from tiffin.builder.cli.output.lists import show_documents
+from tiffin.builder.errors import ImageNotFoundError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.images import StoredImage
     from tiffin.builder.api.session import Session
 
-JSON = "json"
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for the end of what still runs
 
 
@@ -43,24 +42,7 @@ class InspectContainerArguments(_FormArguments):
 
 def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> None:
     """Print documents of images and containers. Raises ImageError after the others are printed."""
-    documents: list[Mapping[str, object]] = []
-    failure: ImageError | None = None
-    try:
-        each(names, lambda name: documents.append(_document(session, name, kind)))
-    except ImageError as exc:  # what was found is shown all the same
-        failure = exc
-    if form in ("", JSON):
-        import json
-
-        print_result(json.dumps(documents, indent=4))
-    else:
-        from tiffin.builder.cli.output.template import Template
-
-        template = Template(form)
-        for document in documents:
-            print_result(template.render(_for_templates(document)))
-    if failure is not None:
-        raise failure
+    show_documents(names, lambda name: _document(session, name, kind), form, _for_templates)
 
 
 def _document(session: Session, name: str, kind: str) -> dict[str, object]:

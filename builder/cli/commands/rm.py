@@ -19,7 +19,7 @@ class RmArguments(Arguments):
 
     names = Words("CONTAINER...", needed=True)
     force = Flag("-f", "--force", help="Kill running containers; ignore missing ones.")
-    volumes = Flag("-v", "--volumes", help="No effect: anonymous volumes are always removed.")
+    volumes = Flag("-v", "--volumes", help="Remove their anonymous volumes, too.")
 
 
 def rm(session: Session, line: RmArguments) -> None:
@@ -36,7 +36,7 @@ def rm(session: Session, line: RmArguments) -> None:
     session.isolate(None)
 
     def remove(name: str) -> None:
-        containers.remove(containers.find(name))
+        containers.remove(containers.find(name), volumes=line.volumes)
         print_result(name)
 
     each(line.names, remove, ignored=ImageNotFoundError if line.force else ())

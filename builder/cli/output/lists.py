@@ -1,4 +1,4 @@
-"""Lists as docker prints them: a table, JSON lines, or a Go template for each row; ages; filters."""
+"""What docker prints of several things: lists (a table, JSON lines, a Go template for each row), filters, documents."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tiffin.builder.cli.output.console import print_result
-from tiffin.builder.errors import UsageError
+from tiffin.builder.cli.output.console import each, print_result
+from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.plain_text import duration_text
 from tiffin.builder.version import called_name
 
@@ -37,6 +37,36 @@ def show_rows(rows: Sequence[Row], form: str, columns: Sequence[str], headings: 
         print_table([line.split("\t") for line in (template.render({**names, **headings}), *lines)])
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def show_documents(
+    names: Sequence[str],
+    document: Callable[[str], Row],
+    form: str,
+    for_templates: Callable[[Row], Row] = lambda document: document,
+) -> None:
+    """Print the documents of docker's inspect, as a JSON array or a template for each.
+
+    What was found is shown though another is not there: raises TiffinError then.
+    """
+    documents: list[Row] = []
+    failure: TiffinError | None = None
+    try:
+        each(names, lambda name: documents.append(document(name)))
+    except TiffinError as exc:
+        failure = exc
+    if form in ("", JSON):
+        import json
+
+        print_result(json.dumps(documents, indent=4))
+    else:
+        from tiffin.builder.cli.output.template import Template
+
+        template = Template(form)
+        for item in documents:
+            print_result(template.render(for_templates(item)))
+    if failure is not None:
+        raise failure
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:

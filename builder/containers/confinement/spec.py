@@ -14,7 +14,7 @@ from tiffin.builder.containers.limits import Confinement
 from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.run import ContainerOptions, command_of
-from tiffin.builder.containers.volumes import PreparedVolumes
+from tiffin.builder.containers.volumes.mounting import PreparedVolumes
 from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file, machine_hosts

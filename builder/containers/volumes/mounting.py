@@ -1,4 +1,4 @@
-"""Named volumes: mounts/volumes/NAME, filled from the image the first time; and the mounts of one container."""
+"""The mounts of one container; a volume is filled from the image while it is empty."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from tiffin.builder.containers.container import Container
 from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.containers.volumes.store import VOLUME_MODE, Volumes, new_name
+from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Stub, Tmpfs
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.statedir import StateDir
-
-VOLUME_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +37,14 @@ def prepare_mounts(
 ) -> PreparedVolumes:
     """Make what the mounts of a container need on this machine. Raises UsageError, StoreError.
 
-    A volume without a name is a part of the container's own root; only where that is read-only it is a directory.
+    A volume that has no name in the container's state is a part of its own root; only where that is read-only it is a
+    directory.
     """
-    places = {"/" + os.path.normpath(path).lstrip("/") for path in image_volumes if path.startswith("/")}
-    places -= {"/", *(mount.path for mount in mounts)}
-    everything = ordered([*mounts, *(VolumeMount(name="", path=path) for path in sorted(places))])
+    names = container.state.volumes
+    everything = [
+        replace(mount, name=names.get(mount.path, mount.name)) if isinstance(mount, VolumeMount) else mount
+        for mount in with_image_volumes(mounts, image_volumes)
+    ]
     result: list[Bind | Tmpfs] = []
     stubs: list[Stub] = []
     for number, mount in enumerate(everything):
@@ -64,20 +67,51 @@ def prepare_mounts(
     return PreparedVolumes(mounts=tuple(result), stubs=tuple(stubs))
 
 
+def with_image_volumes(mounts: Sequence[Mount], image_volumes: Sequence[str]) -> tuple[Mount, ...]:
+    """Return all mounts in order: those that were asked for, and volumes where the image wants some."""
+    places = {"/" + os.path.normpath(path).lstrip("/") for path in image_volumes if path.startswith("/")}
+    places -= {"/", *(mount.path for mount in mounts)}
+    return ordered([*mounts, *(VolumeMount(name="", path=path) for path in sorted(places))])
+
+
+def volume_names(mounts: Sequence[Mount], image_volumes: Sequence[str], *, makes_up: bool) -> dict[str, str]:
+    """Return the name of each volume of a new container by its path; `makes_up` one for those that have none."""
+    wanted = {
+        mount.path: mount.name or (new_name() if makes_up else "")
+        for mount in with_image_volumes(mounts, image_volumes)
+        if isinstance(mount, VolumeMount)
+    }
+    return {path: name for path, name in wanted.items() if name}
+
+
 def named_volume(state: StateDir, volume: VolumeMount, place: str, root: RootView) -> Path:
-    """Return the directory of a volume; made from what the image has at `place` if it is new."""
-    volumes = state.mounts / "volumes"
-    path = volumes / volume.name
-    if path.is_dir():
+    """Return the directory of a volume; made from what the image has at `place` while there is nothing in it."""
+    volumes = Volumes(state)
+    noted = volumes.note(volume.name)
+    path = volumes.place(noted)
+    if noted.options:
+        if not path.is_dir():
+            raise UsageError(f"volume {volume.name}: {path} is not a directory", remedy="make it, or another volume")
+        return path
+    if path.is_dir() and (not volume.copies or not root.is_directory(place) or not _is_empty(path)):
         return path
     with state.lock(f"volume-{volume.name}"), disk_errors(path):
-        volumes.mkdir(mode=0o700, exist_ok=True)
+        fresh = path.parent / f".new-{volume.name}"  # nobody else's: we hold the lock
+        remove_tree(fresh)
+        _fill(fresh, place, root, copies=volume.copies)
         if not path.is_dir():
-            fresh = volumes / f".new-{volume.name}"  # nobody else's: we hold the lock
-            remove_tree(fresh)
-            _fill(fresh, place, root, copies=volume.copies)
             fresh.rename(path)
+        elif _is_empty(path):  # it may be mounted, so that another directory in its place would not be seen
+            for item in os.listdir(fresh):
+                os.rename(fresh / item, path / item)
+            root.copy_metadata(place, path)
+        remove_tree(fresh)
     return path
+
+
+def _is_empty(path: Path) -> bool:
+    with os.scandir(path) as items:
+        return next(items, None) is None
 
 
 def _own_volume(container: Container, number: int, place: str, mount: VolumeMount, root: RootView) -> Bind:

@@ -1,0 +1,68 @@
+"""A container's folder, seen from outside: whether somebody holds it, what is written, what it still has."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tiffin.builder.containers.state import ContainerState, read_state
+from tiffin.builder.errors import CorruptError
+
+ROOT_MODE = 0o755
+GROUPS = "groups"  # the file with the paths of a container's control groups
+
+
+def readable_state(folder: Path) -> ContainerState | None:
+    """Read what is written of a container, None for nothing and for what is damaged."""
+    try:
+        return read_state(folder)
+    except CorruptError:
+        return None
+
+
+def make_folder(path: Path) -> None:
+    """Make a directory that is to be a root, or beside one."""
+    os.mkdir(path)
+    os.chmod(path, ROOT_MODE)
+
+
+@contextlib.contextmanager
+def try_lock(folder: Path) -> Iterator[bool]:
+    """Hold a container's lock if it is free; True also where there is none."""
+    try:
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)
+
+
+def release_groups(folder: Path) -> None:
+    """Remove the control groups of a container whose processes have ended."""
+    paths = groups_of(folder)
+    if not paths:
+        return
+    from tiffin.builder.sandbox.cgroup import remove_groups
+
+    if remove_groups(paths):
+        (folder / GROUPS).unlink(missing_ok=True)
+
+
+def groups_of(folder: Path) -> list[str]:
+    """Return the control groups of a container, as they were noted."""
+    try:
+        lines = (folder / GROUPS).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:
+        return []
+    return [line for line in lines if line]
