@@ -106,6 +106,7 @@ def prepare(
 
 def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (), **more: Any) -> ContainerState:
     """Describe the container that is to be made. Raises UsageError for a bad name."""
+    from tiffin.builder.containers.network.attachment import new_endpoints
     from tiffin.builder.containers.run import command_of
     from tiffin.builder.containers.state import new_state
     from tiffin.builder.containers.volumes.mounting import volume_names
@@ -120,7 +121,8 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         remove=options.remove,
         labels={**config.config.labels, **wanted.labels},
         keep=wanted.keep,
-        ports=tuple(map(str, ports)),
+        ports=tuple(ports),
+        networks=new_endpoints(options.networks),
         volumes=volume_names(
             wanted.mounts, config.config.volumes, makes_up=made.isolation.has_mounts and wanted.keep is None
         ),

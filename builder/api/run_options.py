@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tiffin.builder.containers.network.attachment import NetworkAttachment
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -28,6 +29,7 @@ class RunOptions:
     remove: bool = False  # leave nothing behind
     interactive: bool = False  # pass stdin on
     groups: tuple[str, ...] = ()
+    networks: tuple[NetworkAttachment, ...] = ()  # those with names; the container's `network` is private then
     cidfile: Path | None = None  # the container's id is written to it; it must not be there yet
     pull: str = "missing"
     platform: str = ""  # "" is this machine's

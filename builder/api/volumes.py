@@ -112,7 +112,7 @@ def prune_volumes(session: Session, *, everything: bool = False, labels: Sequenc
     _reach(session)
     with session.state.lock(FOLDERS_LOCK):
         users = _users(session)
-        gone = [volume.name for volume in wanted if volume.name not in users and _has_labels(volume.labels, labels)]
+        gone = [volume.name for volume in wanted if volume.name not in users and has_labels(volume.labels, labels)]
         for name in gone:
             volumes.remove(name)
     return gone
@@ -127,7 +127,7 @@ def exists_volume(name: str, session: Session) -> bool:
     return True
 
 
-def _has_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
+def has_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
     """Tell whether all of NAME or NAME=VALUE are there."""
     pairs = (text.partition("=") for text in wanted)
     return all(name in labels and (not equals or labels[name] == value) for name, equals, value in pairs)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from tiffin.builder.containers.network.attachment import Endpoint, NetworkAttachment
 from tiffin.builder.errors import CorruptError, UsageError
+from tiffin.builder.sandbox.child.spec import Port
 from tiffin.cache.foundation.files import disk_errors
-from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.frozen import asdict, dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class ContainerState:
     remove: bool
     pid: int
     pid_started: str  # with the pid namespace: tells the process from a later one of that number
-    ports: tuple[str, ...] = ()  # as ps shows them
+    ports: tuple[Port, ...] = ()  # as they are published while it runs
     labels: Mapping[str, str] = field(default_factory=dict)
     keep: tuple[int, int] | None = None  # as in ContainerOptions: its files have owners by that map
     exit_code: int | None = None
@@ -53,6 +55,7 @@ class ContainerState:
     is_detached: bool = False  # a supervisor of its own holds it
     is_paused: bool = False
     volumes: Mapping[str, str] = field(default_factory=dict)  # their names by path
+    networks: tuple[Endpoint, ...] = ()  # those with names, in the order of their interfaces
     error: str = ""  # why its command could not be begun
     health: str = ""  # starting, healthy or unhealthy; "" where nothing is checked
     oom_killed: bool = False  # the kernel ended a process of its last run for want of memory
@@ -67,19 +70,40 @@ class ContainerState:
 
     def encode(self) -> bytes:
         """Return the state as JSON."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__}, sort_keys=True).encode()
+        members = {name: getattr(self, name) for name in self.__slots__}
+        members["ports"] = [asdict(port) for port in self.ports]
+        members["networks"] = [asdict(endpoint) for endpoint in self.networks]
+        return json.dumps(members, sort_keys=True).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> ContainerState:
         """Raise CorruptError for anything else."""
         try:
             members = json.loads(data)
-            for name in ("command", "layers", "ports"):
+            for name in ("command", "layers"):
                 members[name] = tuple(members[name]) if name in members else ()
+            members["ports"] = tuple(map(_port, members.get("ports", ())))
+            members["networks"] = tuple(map(_endpoint, members.get("networks", ())))
             members["keep"] = tuple(members["keep"]) if members.get("keep") else None
             return cls(**members)
         except (ValueError, TypeError, KeyError) as exc:
             raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc
+
+
+def _port(value: Any) -> Port:
+    """Return a port that was written, or text that an earlier version wrote: 0.0.0.0:8080->80/tcp."""
+    if isinstance(value, str):
+        outer, _, inner = value.partition("->")
+        address, _, host = outer.rpartition(":")
+        number, _, protocol = inner.partition("/")
+        return Port(container=int(number), host=int(host), address=address.strip("[]"), protocol=protocol)
+    return Port(**value)
+
+
+def _endpoint(members: Any) -> Endpoint:
+    wanted = members["wanted"]
+    attachment = NetworkAttachment(**{**wanted, "aliases": tuple(wanted["aliases"])})
+    return Endpoint(**{**members, "wanted": attachment})
 
 
 def new_state(*, name: str, remove: bool, pid: int, **members: Any) -> ContainerState:

@@ -24,7 +24,7 @@ from tiffin.cache.foundation.sha256 import short_sha256
 from tiffin.cache.foundation.spreading import spread_below
 
 FORMAT = "tiffin 1\n"
-FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "filters", "tmp", "locks")
+FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "networks", "filters", "tmp", "locks")
 _SAFE = r"[A-Za-z0-9_-]{1,100}"
 _scratches: set[Path] = set()  # those of this process that are not removed yet
 _unswept: list[StateDir] = []  # those this process uses

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from tiffin.builder.api.containers.network_settings import network_settings
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
 from tiffin.builder.containers.health import UNHEALTHY, with_image
@@ -55,7 +56,7 @@ def container_document(name: str, session: Session, *, with_size: bool = False) 
         "Mounts": [_mount(mount, session) for mount in options.mounts],
         "Config": _config(state, record),
         "HostConfig": _host_config(state, record),
-        "NetworkSettings": _network(options.network, options.ports, state.ports if alive else ()),
+        "NetworkSettings": network_settings(state, record, session, alive=alive),
     }
     return document
 
@@ -128,7 +129,7 @@ def _host_config(state: ContainerState, record: ContainerRecord) -> dict[str, ob
         "Binds": [
             _bind_text(mount) for mount in options.mounts if isinstance(mount, (Bind, VolumeMount)) and _source(mount)
         ],
-        "NetworkMode": options.network,
+        "NetworkMode": state.networks[0].wanted.name if state.networks else options.network,
         "PortBindings": _bindings(options.ports),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.most},
         "AutoRemove": state.remove,
@@ -223,18 +224,3 @@ def _bindings(ports: Sequence[Port]) -> dict[str, list[dict[str, str]]]:
         host = {"HostIp": port.address, "HostPort": str(port.host) if port.host else ""}
         found.setdefault(f"{port.container}/{port.protocol}", []).append(host)
     return found
-
-
-def _network(kind: str, ports: Sequence[Port], published: Sequence[str]) -> dict[str, object]:
-    found: dict[str, list[dict[str, str]] | None] = {}
-    for text in published:  # as ps shows them: 0.0.0.0:8080->80/tcp
-        outer, _, inner = text.partition("->")
-        address, _, number = outer.rpartition(":")
-        found.setdefault(inner, [])
-        rows = found[inner]
-        assert rows is not None
-        rows.append({"HostIp": address.strip("[]"), "HostPort": number})
-    networks: Mapping[str, object] = {
-        kind: {"IPAddress": "", "Gateway": "", "NetworkID": "", "EndpointID": "", "Aliases": None}
-    }
-    return {"Ports": found, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": networks}

@@ -98,7 +98,7 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
                 )
             life = Life(session, reporter, record, isolation, launcher, first)
             changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
-            ports = tuple(map(str, life.network.ports))
+            ports = life.network.ports
             container = stack.enter_context(containers.begin(state.id, ports=ports, **changes))
             with session.state.lock("prune", shared=True):
                 life.start.prepare(container)

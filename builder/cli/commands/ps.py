@@ -88,7 +88,7 @@ def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object
         "CreatedAt": created_text(rfc3339(state.created)),
         "Status": _status(state, alive),
         "State": _state(state, alive),
-        "Ports": ", ".join(state.ports) if alive else "",
+        "Ports": ", ".join(map(str, state.ports)) if alive else "",
         "Names": state.name,
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(state.labels.items())),
         "LocalVolumes": "0",
@@ -118,7 +118,7 @@ def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
         "Labels": dict(state.labels),
         "Mounts": [],
         "Networks": [],
-        "Ports": list(state.ports),
+        "Ports": list(map(str, state.ports)),
         "Pod": "",
         "PodName": "",
     }

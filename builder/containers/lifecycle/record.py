@@ -30,7 +30,8 @@ SANDBOX_FILE = "sandbox.json"  # of the command that runs, for others that enter
 _VALUES = {
     kind.__name__: kind
     for kind in (
-        Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs, VolumeMount,
+        Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs,
+        VolumeMount,
     )
 }  # fmt: skip
 _CLASS, _MAP = "class", "map"  # how values and maps are told apart in JSON

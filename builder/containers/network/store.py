@@ -1,0 +1,174 @@
+"""The networks of a state directory: networks/NAME.json, and which addresses they give."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from tiffin.builder.errors import NotFoundError, StoreError, UsageError
+from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.frozen import asdict, dataclass, field
+from tiffin.cache.foundation.sha256 import hasher
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+from tiffin.cache.store.statedir import StateDir
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
+
+NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"  # docker's
+LOCK = "networks"  # taken before that of the containers' folders
+PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}  # with their drivers
+POOLS = (  # docker's, from which a network without --subnet has its addresses
+    *((f"172.{number}.0.0", 16) for number in range(18, 32)),
+    *((f"192.168.{number}.0", 20) for number in range(0, 256, 16)),
+)
+ROUTES = "/proc/net/route"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRecord:
+    """A network. `subnet` is as 172.18.0.0/16, "" for one that is not ours; `address_range` a part of it."""
+
+    name: str
+    id: str
+    created: float
+    driver: str = "bridge"
+    subnet: str = ""
+    gateway: str = ""
+    address_range: str = ""
+    is_internal: bool = False
+    is_attachable: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_predefined(self) -> bool:
+        """Whether it is always there."""
+        return self.name in PREDEFINED
+
+    @property
+    def prefix_length(self) -> int:
+        return int(self.subnet.partition("/")[2] or 0)
+
+    def free_address(self, taken: Collection[str]) -> str:
+        """Return the lowest address that nobody has. Raises StoreError where there is none."""
+        from ipaddress import ip_network
+
+        subnet = ip_network(self.subnet)
+        for number in ip_network(self.address_range or self.subnet):
+            text = str(number)
+            if number not in (subnet.network_address, subnet.broadcast_address) and text not in (self.gateway, *taken):
+                return text
+        raise StoreError(
+            f"network {self.name}: no available IPv4 addresses on this network's address pools",
+            remedy="end containers, or make a network with a larger --subnet",
+        )
+
+    def check_address(self, text: str) -> None:
+        """Refuse an address that no container of this network may have. Raises UsageError."""
+        from ipaddress import ip_address, ip_network
+
+        try:
+            number, subnet = ip_address(text), ip_network(self.subnet)
+        except ValueError:
+            raise UsageError(f'invalid IPv4 address: "{text}"', remedy=f"use one of {self.subnet}") from None
+        if number not in subnet or text == self.gateway or number in (subnet[0], subnet[-1]):
+            raise UsageError(
+                f"no configured subnet or ip-range contain the IP address {text}", remedy=f"use one of {self.subnet}"
+            )
+
+
+class Networks:
+    """The networks of one state directory. Who changes them holds LOCK."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+        self.folder = state.root / "networks"
+
+    def list(self) -> list[NetworkRecord]:
+        """Return all, those that are always there first."""
+        own = []
+        with contextlib.suppress(FileNotFoundError):
+            own = [name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json")]
+        found = [self._read(name) for name in sorted(own)]
+        return [*map(self._predefined, PREDEFINED), *(network for network in found if network is not None)]
+
+    def find(self, text: str) -> NetworkRecord:
+        """Find one by name, id or the beginning of an id. Raises NotFoundError, UsageError."""
+        if text in PREDEFINED:
+            return self._predefined(text)
+        found = self._read(text) if re.fullmatch(NAME, text) else None
+        if found is not None:
+            return found
+        hits = [network for network in self.list() if text and network.id.startswith(text)]
+        if len(hits) > 1:
+            raise UsageError(f'"{text}" is the beginning of several network ids', remedy="write more of it")
+        if not hits:
+            raise NotFoundError(f"network {text} not found", remedy="see tiffin network ls")
+        return hits[0]
+
+    def write(self, network: NetworkRecord) -> None:
+        """Write it down. Raises StoreError."""
+        path = self._path(network.name)
+        with disk_errors(path):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            fresh = path.with_suffix(f".{os.urandom(8).hex()}")
+            fresh.write_text(json.dumps(asdict(network), sort_keys=True))
+            fresh.replace(path)
+
+    def forget(self, network: NetworkRecord) -> None:
+        """Remove what is written of it."""
+        self._path(network.name).unlink(missing_ok=True)
+
+    def free_subnet(self) -> IPv4Network:
+        """Return addresses that neither another network nor the machine has. Raises StoreError."""
+        from ipaddress import IPv4Network
+
+        taken = [*map(IPv4Network, (network.subnet for network in self.list() if network.subnet)), *machine_subnets()]
+        for address, length in POOLS:
+            subnet = IPv4Network(f"{address}/{length}")
+            if not any(subnet.overlaps(other) for other in taken):
+                return subnet
+        raise StoreError(
+            "all predefined address pools have been fully subnetted",
+            remedy="remove networks with tiffin network prune, or give --subnet",
+        )
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _read(self, name: str) -> NetworkRecord | None:
+        try:
+            return NetworkRecord(**json.loads(self._path(name).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _predefined(self, name: str) -> NetworkRecord:
+        digest = hasher("sha256")
+        digest.update(f"{self._state.root}\0{name}".encode(errors="surrogateescape"))
+        created = self._state.root.joinpath("format").stat().st_mtime
+        return NetworkRecord(name=name, id=digest.hexdigest(), created=created, driver=PREDEFINED[name])
+
+
+def new_network(name: str, **members: object) -> NetworkRecord:
+    """Describe a network that is about to be made."""
+    return NetworkRecord(name=name, id=os.urandom(32).hex(), created=time.time(), **members)  # type: ignore[arg-type]
+
+
+def machine_subnets() -> list[IPv4Network]:
+    """Return what the machine has routes to, without the default one."""
+    from ipaddress import IPv4Network
+
+    found = []
+    with contextlib.suppress(OSError), open(ROUTES, encoding="ascii") as file:
+        for line in file.readlines()[1:]:
+            words = line.split()
+            destination, mask = (int.from_bytes(bytes.fromhex(words[index]), "little") for index in (1, 7))
+            if mask:
+                found.append(IPv4Network((destination, mask.bit_count())))
+    return found
