@@ -168,7 +168,7 @@ class _Run:
             if network.warning:
                 self._sink.emit(WarningMessage(message=network.warning))
             record = record_of(options, made, is_detached=False)
-            start = ContainerStart(self._session, made.isolation, made.launcher, record, network, self._sink)
+            start = ContainerStart(self._session, made.isolation, record, network, self._sink)
             with state.lock("prune", shared=True):  # from now on prune sees which layers the container has
                 described = state_of(options, made, ports=network.ports, pid=os.getpid(), started=time.time())
                 container = stack.enter_context(Containers(state).create(described))
@@ -179,7 +179,7 @@ class _Run:
             attached = attached_streams(user.uid, tty=made.container.tty, interactive=options.interactive)
             stack.enter_context(attached)
             container.record("attach")
-            running = start.begin(container, attached, stack, announces=True)
+            running = start.begin(start.describe(container, attached, stack, announces=True), attached, made.launcher)
             forwarder.to(running)
             with start.naming_causes():
                 status = attend(running, attached, lambda: container.record("start"))

@@ -128,14 +128,14 @@ class Session:
         layers.use_trees(found.idmap_tag)
         return found
 
-    def launch(self, *, once: bool = False) -> Launcher:
+    def launch(self, *, once: bool = False, stays: bool = False) -> Launcher:
         """Return what starts sandboxes; to be called while the process has one thread.
 
-        `once`: there will be one run.
+        `once`: there will be one run. `stays`: this process does little more than wait for it.
         """
         from tiffin.builder.sandbox.launch import Launcher
 
-        return Launcher.start(once=once)
+        return Launcher.start(once=once, stays=stays)
 
     def launch_as_root(
         self,

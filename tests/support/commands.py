@@ -94,6 +94,6 @@ class _Session(Session):
     ) -> Isolation:
         return self._given
 
-    def launch(self, *, once: bool = False) -> Launcher:
+    def launch(self, *, once: bool = False, stays: bool = False) -> Launcher:
         self._launcher.is_closed = False
         return self._launcher

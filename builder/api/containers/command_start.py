@@ -47,7 +47,6 @@ class ContainerStart:
         self,
         session: Session,
         isolation: Isolation,
-        launcher: Launcher,
         record: ContainerRecord,
         network: Network,
         sink: Sink,
@@ -55,7 +54,6 @@ class ContainerStart:
         self._record = record
         self._session = session
         self._isolation = isolation
-        self._launcher = launcher
         self._network = network
         self._sink = sink
         self._trees: Sequence[Path] = ()
@@ -75,8 +73,10 @@ class ContainerStart:
         self._trees, self._user, self._reach = found.trees, found.user, found.reach
         return found.user
 
-    def begin(self, container: Container, attached: Attached, stack: ExitStack, *, announces: bool = False) -> Running:
-        """Make the sandbox and start the command; what has to outlive it is in `stack`.
+    def describe(
+        self, container: Container, attached: Attached, stack: ExitStack, *, announces: bool = False
+    ) -> SandboxSpec:
+        """Make what the sandbox of the command needs, and return it; what has to outlive it is in `stack`.
 
         Raises SandboxError, UsageError.
         """
@@ -92,8 +92,12 @@ class ContainerStart:
             places = stack.enter_context(MountSubstitutes(container.upper, aside))
             spec = self._isolation.tier.prepare_root(spec, places)
         write_sandbox(container.folder, spec)
+        return spec
+
+    def begin(self, spec: SandboxSpec, attached: Attached, launcher: Launcher) -> Running:
+        """Start the command. Raises SandboxError."""
         stdin, stdout, stderr = attached.opened(spec)
-        return self._launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+        return launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
 
     def _parts(self, container: Container, console: str, *, announces: bool) -> Parts:
         """Make what the sandbox shows and is limited by. Raises UsageError, StoreError."""

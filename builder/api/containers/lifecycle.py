@@ -57,10 +57,9 @@ def run_detached(options: RunOptions, session: Session, sink: Sink, progress: Pr
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
-            made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack)
-            assert made.launcher is not None
+            made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack, begins=False)
             record = record_of(options, made, is_detached=True)
-            life = Life(session, reporter, record, made.isolation, made.launcher)
+            life = Life(session, reporter, record, made.isolation)
             containers = Containers(session.state)
             with session.state.lock("prune", shared=True):
                 container = stack.enter_context(
@@ -89,14 +88,14 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
-            isolation, launcher = session.launch_as_root(stack, record.isolation or None, keep=record.options.keep)
+            isolation = session.become_root(record.isolation or None, keep=record.options.keep)
             if isolation.idmap_tag != record.id_map:
                 raise SandboxError(
                     f"container {state.name} was made under another id map ({record.id_map}) than this machine has now "
                     f"({isolation.idmap_tag})",
                     remedy="make it again, or take the change of /etc/subuid back",
                 )
-            life = Life(session, reporter, record, isolation, launcher, first)
+            life = Life(session, reporter, record, isolation, first)
             changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
             ports = life.network.ports
             container = stack.enter_context(containers.begin(state.id, ports=ports, **changes))

@@ -25,7 +25,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
-    from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running
+    from tiffin.builder.sandbox.launch import ExitStatus, Running
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 60.0  # before a restart, twice as long each time
 LASTING_SECONDS = 10.0  # what has run so long is not failing again and again
@@ -40,7 +40,6 @@ class Life:
         reporter: Reporter,
         record: ContainerRecord,
         isolation: Isolation,
-        launcher: Launcher,
         first: Socket | None = None,
     ) -> None:
         self._session = session
@@ -48,15 +47,13 @@ class Life:
         self._record = record
         self._isolation = isolation
         self._first = first
-        self._launcher = launcher
         self.network = network_of(record.options, record.config)
         if self.network.warning:
             reporter.sink.emit(WarningMessage(message=self.network.warning))
-        self.start = self._start(launcher)
+        self.start = self._start()
 
-    def _start(self, launcher: Launcher) -> ContainerStart:
-        sink = self._reporter.sink
-        return ContainerStart(self._session, self._isolation, launcher, self._record, self.network, sink)
+    def _start(self) -> ContainerStart:
+        return ContainerStart(self._session, self._isolation, self._record, self.network, self._reporter.sink)
 
     def live(self, container: Container, stack: ExitStack) -> None:
         """Run the command, again and again where its restart policy says so; `stack` lets the container go."""
@@ -86,7 +83,6 @@ class Life:
         pause = FIRST_PAUSE_SECONDS
         begun = time.monotonic()
         status = self._run_once(container, supervisor)
-        self._launcher.close()
         while status is not None and self._is_wanted_again(status, container, supervisor):
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > LASTING_SECONDS else pause
             supervisor.pause(pause)
@@ -96,11 +92,10 @@ class Life:
             container.update(restarts=container.state.restarts + 1)
             container.renew()
             begun = time.monotonic()
-            with self._session.launch(once=self._isolation.own_pids) as launcher:
-                self.start = self._start(launcher)
-                with self._session.state.lock("prune", shared=True):
-                    self.start.prepare(container)
-                status = self._run_once(container, supervisor)
+            self.start = self._start()
+            with self._session.state.lock("prune", shared=True):
+                self.start.prepare(container)
+            status = self._run_once(container, supervisor)
         return status.code if status is not None else container.state.exit_code or 0
 
     def _is_wanted_again(self, status: ExitStatus, container: Container, supervisor: Supervisor) -> bool:
@@ -111,7 +106,10 @@ class Life:
         with ExitStack() as stack:
             forwarder = stack.enter_context(forwarded_signals())
             with self.start.naming_causes():
-                running = self.start.begin(container, supervisor, stack, announces=True)
+                spec = self.start.describe(container, supervisor, stack, announces=True)
+                # as late as can be, so that what this process has loaded is shared with what is around the command
+                launcher = stack.enter_context(self._session.launch(once=self._isolation.own_pids, stays=True))
+                running = self.start.begin(spec, supervisor, launcher)
                 if not running.await_start():
                     status = running.wait()
                     container.fail(status.code, status.message)
