@@ -15,7 +15,7 @@ RUN python3 -m venv --copies /opt/tiffin \
     && /opt/tiffin/bin/pip install --no-cache-dir --disable-pip-version-check . \
     && /opt/tiffin/bin/pip uninstall -y -q pip setuptools
 
-FROM ${BASE}
+FROM ${BASE} AS base
 RUN { command -v python3 >/dev/null || packages=python3; command -v newuidmap >/dev/null || packages="$packages uidmap"; } \
     && if [ -n "$packages" ]; then \
         apt-get update && apt-get install -y --no-install-recommends $packages ca-certificates \
@@ -28,3 +28,13 @@ ENV TIFFIN_ROOT=/var/lib/tiffin
 VOLUME /var/lib/tiffin
 ENTRYPOINT ["tiffin"]
 CMD ["--help"]
+
+# takes the flags of Kaniko's executor: tiffin build --target kaniko -t tiffin-kaniko .
+FROM base AS kaniko
+RUN mkdir -p /kaniko/.docker /workspace && chmod 1777 /kaniko/.docker \
+    && printf '#!/bin/sh\nexec tiffin kaniko-executor "$@"\n' > /kaniko/executor && chmod 755 /kaniko/executor
+WORKDIR /workspace
+ENTRYPOINT ["/kaniko/executor"]
+CMD []
+
+FROM base

@@ -57,11 +57,22 @@ class HostCertificates:
 
 
 class Trust:
-    """What this command trusts; thread-safe. `cert_file` counts besides the system's store."""
+    """What this command trusts; thread-safe.
 
-    def __init__(self, environ: Mapping[str, str], *, cert_file: str = "", roots: Sequence[str] | None = None) -> None:
+    `cert_file` counts besides the system's store, `given` by host before what certs.d holds.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        cert_file: str = "",
+        given: Mapping[str, HostCertificates] | None = None,
+        roots: Sequence[str] | None = None,
+    ) -> None:
         self._environ = environ
         self._cert_file = cert_file
+        self._given = given or {}
         self._roots = certs_roots(environ) if roots is None else roots
         self._lock = threading.Lock()  # guards both below
         self._contexts: dict[object, SSLContext] = {}
@@ -105,7 +116,8 @@ class Trust:
             *([name] if colon and port == str(HTTPS_PORT) else []),
             *([f"{host}:{HTTPS_PORT}"] if not colon else []),
         ]
-        found = [read_certs(os.path.join(root, item)) for root in self._roots for item in names]
+        found = [self._given[item] for item in names if item in self._given]
+        found += [read_certs(os.path.join(root, item)) for root in self._roots for item in names]
         return HostCertificates(
             files=tuple(path for one in found for path in one.files),
             pairs=tuple(pair for one in found for pair in one.pairs),

@@ -121,6 +121,8 @@ def _open_contexts(
         open_sources,
         lambda: stack.enter_context(session.state.scratch("context")),
         keep_git_dir=is_on(build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
+        directory=options.context_directory,
+        reads_ignores=options.reads_ignores,
     )
     main = opener.open(options.context, options.file, options.dockerfile)
     return open_sources, main, opener.named(options.contexts)
@@ -276,7 +278,7 @@ def _open_shared(
         remote=remote,
         sink=sink,
         signer=signer_for(options),
-        trust=Trust(os.environ, cert_file=options.registry.cert),
+        trust=Trust(os.environ, cert_file=options.registry.cert, given=options.registry.certificates),
     )
 
 

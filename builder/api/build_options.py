@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 class BuildOptions:
     """Options of one build; the defaults are those of `tiffin build CONTEXT`.
 
-    `context`: a directory, an archive's or a repository's URL, or "-" for stdin. `file`: the Dockerfile, "" for the
-    usual one; `dockerfile`: its text, which then stands for the file. Texts of `ssh` and `contexts` are as in docker
-    build's --ssh and --build-context; `caches` are asked in their order; `hosts` are pairs of name and address; a limit
-    is (name, soft, hard), -1 for none; `pull` is one of tiffin.builder.settings.pull_policy.POLICIES, "" to look tags
-    up again after a day.
+    `context`: a directory, an archive, an archive's or a repository's URL, or "-" for stdin. `file`: the Dockerfile,
+    "" for the usual one; `dockerfile`: its text, which then stands for the file. Texts of `ssh` and `contexts` are as
+    in docker build's --ssh and --build-context; `caches` are asked in their order; `hosts` are pairs of name and
+    address; a limit is (name, soft, hard), -1 for none; `pull` is one of tiffin.builder.settings.pull_policy.POLICIES,
+    "" to look tags up again after a day.
     """
 
     context: str = "."
+    context_directory: str = ""  # of an archive or a repository: its root as a context
+    reads_ignores: bool = False  # .dockerignore counts in archives and repositories too, as in local directories
     file: str = ""
     dockerfile: str | None = None
     target: str = ""

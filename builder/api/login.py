@@ -15,8 +15,9 @@ def login(registry: str, username: str, password: str, access: RegistryAccess) -
     """Check credentials with a registry and keep them; return where. Raises AuthError, RegistryError, StoreError."""
     name = registry_of(registry)
     credentials = RegistryCredentials(username=username, password=password)
-    config = DockerConfig.load(os.environ)
-    RegistryClient(name, config, read_registry_options(os.environ, access)).check_credentials(credentials)
+    environ = access.environment(os.environ)
+    config = DockerConfig.load(environ)
+    RegistryClient(name, config, read_registry_options(environ, access)).check_credentials(credentials)
     return str(config.save(name, credentials))
 
 

@@ -95,7 +95,8 @@ class Session:
         from tiffin.builder.settings.access import TOKEN_VARIABLE, peer_names
         from tiffin.builder.settings.registries import read_registry_options
 
-        options = read_registry_options(os.environ, access)
+        environ = access.environment(os.environ)
+        options = read_registry_options(environ, access)
         asked = None
         names = () if peers is None else peer_names(os.environ, peers)
         if names:
@@ -108,7 +109,7 @@ class Session:
             blobs=self.blobs,
             store=self.store,
             sink=sink,
-            environ=os.environ,
+            environ=environ,
             options=options,
             peers=asked,
         )

@@ -49,6 +49,7 @@ class OutputSpec:
     oci_types: bool = True  # False: Docker's media types
     rewrites_times: bool | None = None  # None: as the default is
     epoch: str | None = None  # source-date-epoch; "" for none
+    keeps_immutable: bool = False  # a tag that exists and may not change is fine
     insecure: bool = False  # the registries of its names may speak plain http
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.delivery.output_spec import OutputSpec
-from tiffin.builder.errors import UsageError
-from tiffin.builder.events import InfoMessage, Sink
+from tiffin.builder.errors import RegistryError, UsageError
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Descriptor, Index, Platform
 from tiffin.cache.foundation.digest import Digest
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tiffin.cache.store.statedir import StateDir
 
 LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
+
+IMMUTABLE = "immutable"  # in what registries say of a tag that may not change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,11 +164,19 @@ class Outputs:
         for name in self._names(spec):
             if spec.insecure:
                 self.remote().allow_insecure(name.registry)
-            if self.several:
-                digest = self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
+            try:
+                digest = self._push_one(images, spec, name)
+            except RegistryError as exc:
+                if not (spec.keeps_immutable and IMMUTABLE in exc.message.lower()):
+                    raise
+                self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
             else:
-                digest = self.remote().push(images[0], name, by_digest=spec.by_digest)
-            self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
+                self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
+
+    def _push_one(self, images: Sequence[StoredImage], spec: OutputSpec, name: Reference) -> Digest:
+        if self.several:
+            return self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
+        return self.remote().push(images[0], name, by_digest=spec.by_digest)
 
     def _save(self, spec: OutputSpec) -> None:
         from tiffin.builder.image.archive_write import Saved, output_file, save, save_directory

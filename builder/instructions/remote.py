@@ -11,6 +11,7 @@ from tiffin.builder.options import switch
 
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^/].*")
 _SCHEMES = ("git://", "ssh://")
+_CONTEXT_SCHEMES = ("git+https://", "git+http://")  # for URLs of contexts that do not end in .git
 _HTTP = ("http://", "https://")
 _FORGE = re.compile(r"github\.com/[^/]+/[^/#?]+.*")
 _REPOSITORY = re.compile(r"https?://[^#?]+\.git(?:[#?].*)?")
@@ -38,7 +39,7 @@ def is_git(text: str, *, context: bool = False) -> bool:
         lowered.startswith(_SCHEMES)
         or _REPOSITORY.fullmatch(text) is not None
         or _SCP.fullmatch(text) is not None
-        or (context and _FORGE.fullmatch(text) is not None)
+        or (context and (_FORGE.fullmatch(text) is not None or lowered.startswith(_CONTEXT_SCHEMES)))
     )
 
 
@@ -51,7 +52,7 @@ def filename_of(url: str) -> str:
 
 def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> GitOrigin:
     """Return `URL#REF:SUBDIR` or `URL?ref=…&subdir=…`. Raises UsageError for a contradiction or an unknown key."""
-    url, _, fragment = text.partition("#")
+    url, _, fragment = text.removeprefix("git+").partition("#")
     ref, _, subdir = fragment.partition(":")
     if _FORGE.fullmatch(url):
         url = f"https://{url}"

@@ -41,6 +41,7 @@ class RegistryRule:
     place: Place
     mirrors: tuple[Place, ...] = ()
     blocked: bool = False
+    only_mirrors: bool = False
     source: str = ""  # the file
 
 
@@ -62,7 +63,9 @@ class Registries:
                 remedy=f"use another registry, or take blocked=true out of {rule.source}",
             )
         unwanted = TAG_ONLY if reference.digest is not None else DIGEST_ONLY
-        places = [*(mirror for mirror in rule.mirrors if mirror.pulls != unwanted), rule.place]
+        places = [mirror for mirror in rule.mirrors if mirror.pulls != unwanted]
+        if not (places and rule.only_mirrors):
+            places.append(rule.place)
         return list(dict.fromkeys(_moved(reference, rule.prefix, place.location) for place in places))
 
     def alias(self, text: str) -> str:
@@ -75,19 +78,24 @@ class Registries:
         places = [place for rule in self.rules for place in (rule.place, *rule.mirrors) if place.insecure]
         return tuple(dict.fromkeys(place.location.partition("/")[0] for place in places))
 
-    def with_mirrors(self, urls: Sequence[str]) -> Registries:
-        """Add mirrors of docker.io, as dockerd names them: asked before any other. Raises UsageError."""
+    def with_mirrors(
+        self, urls: Sequence[str], *, host: str = DOCKER_HUB, source: str = "--registry-mirror"
+    ) -> Registries:
+        """Add mirrors of a registry, as dockerd names them: asked before any other. Raises UsageError."""
         if not urls:
             return self
-        mirrors = tuple(_mirror_of(url) for url in urls)
-        own = RegistryRule(prefix=DOCKER_HUB, place=Place(location=DOCKER_HUB), source="--registry-mirror")
-        if not any(rule.prefix == DOCKER_HUB for rule in self.rules):
+        mirrors = tuple(_mirror_of(url, source) for url in urls)
+        own = RegistryRule(prefix=host, place=Place(location=host), source=source)
+        if not any(rule.prefix == host for rule in self.rules):
             return replace(self, rules=(*self.rules, replace(own, mirrors=mirrors)))
         rules = (
-            replace(rule, mirrors=(*mirrors, *rule.mirrors)) if rule.prefix == DOCKER_HUB else rule
-            for rule in self.rules
+            replace(rule, mirrors=(*mirrors, *rule.mirrors)) if rule.prefix == host else rule for rule in self.rules
         )
         return replace(self, rules=tuple(rules))
+
+    def without_places_of_mirrors(self) -> Registries:
+        """Ask a registry that has mirrors never itself."""
+        return replace(self, rules=tuple(replace(rule, only_mirrors=True) for rule in self.rules))
 
     def _rule(self, reference: Reference) -> RegistryRule | None:
         """Return the longest prefix that names the reference."""
@@ -179,13 +187,11 @@ def _text(table: Mapping[str, object], name: str, path: Path) -> str:
     return value
 
 
-def _mirror_of(url: str) -> Place:
+def _mirror_of(url: str, source: str) -> Place:
     scheme, _, rest = url.rpartition("://")
     location = rest.rstrip("/")
     if scheme not in ("", "http", "https") or not location or "@" in location:
-        raise UsageError(
-            f"--registry-mirror {url.rpartition('@')[2]} is not a valid mirror", remedy="write https://HOST[:PORT]"
-        )
+        raise UsageError(f"{source} {url.rpartition('@')[2]} is not a valid mirror", remedy="write https://HOST[:PORT]")
     return Place(location=location, insecure=scheme == "http")
 
 

@@ -24,12 +24,19 @@ def read_registry_options(environ: Mapping[str, str], access: RegistryAccess) ->
     """Return what `access` says with what the environment and the configuration file add. Raises UsageError."""
     return RegistryOptions(
         insecure_registries=insecure_patterns(environ, access.insecure),
-        trust=Trust(environ, cert_file=access.cert),
+        trust=Trust(environ, cert_file=access.cert, given=access.certificates),
         user_agent=f"tiffin/{VERSION}",
         proxies=Proxies.read(environ, configured_proxies(read_docker_config(environ))),
-        registries=cache(lambda: read_mirrors(environ, access.mirrors)),
+        registries=cache(lambda: _registries(environ, access)),
         private_registries=_patterns(environ, PRIVATE_VARIABLE, "private"),
     )
+
+
+def _registries(environ: Mapping[str, str], access: RegistryAccess) -> Registries:
+    found = read_mirrors(environ, access.mirrors)
+    for host, urls in access.mirrors_of.items():
+        found = found.with_mirrors(urls, host=host, source="--registry-map")
+    return found.without_places_of_mirrors() if access.only_mirrors else found
 
 
 def read_mirrors(environ: Mapping[str, str], flags: Sequence[str] = ()) -> Registries:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import ContextError
 from tiffin.builder.instructions.ops import ContextOrigin, GitOrigin, Origin, OutsideOrigin, UrlOrigin
-from tiffin.builder.sources.trees import DirectoryTree, SourceTree
+from tiffin.builder.sources.trees import DirectoryTree, LayerTree, SourceTree
 from tiffin.cache.store.filestat import StatTable
 from tiffin.cache.store.local import Table
 
@@ -134,7 +134,20 @@ class Contexts:
                 continue
             except OSError as exc:
                 raise ContextError(f"cannot read {path}: {exc.strerror}", remedy="make it readable") from exc
-            if len(data) > MAX_IGNORE_BYTES:
-                raise ContextError(f"{path} is longer than {MAX_IGNORE_BYTES} bytes", remedy="use fewer patterns")
-            return IgnoreRules.parse(data.decode("utf-8", "surrogateescape"), str(path))
+            return _parsed(data, str(path))
         return None
+
+
+def ignore_rules_in(tree: LayerTree, dockerfile: str) -> IgnoreRules | None:
+    """Return the ignore rules that an archive has, by the same names. Raises ContextError."""
+    for name in (dockerfile + IGNORE_NAME, IGNORE_NAME, OTHER_IGNORE_NAME):
+        data = tree.read_file(name)
+        if data is not None:
+            return _parsed(data, name)
+    return None
+
+
+def _parsed(data: bytes, name: str) -> IgnoreRules:
+    if len(data) > MAX_IGNORE_BYTES:
+        raise ContextError(f"{name} is longer than {MAX_IGNORE_BYTES} bytes", remedy="use fewer patterns")
+    return IgnoreRules.parse(data.decode("utf-8", "surrogateescape"), name)

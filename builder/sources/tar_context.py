@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import ContextError, CorruptError
 from tiffin.builder.layer.compression.codecs import decompressor, sniff
-from tiffin.builder.layer.index import LayerIndex
+from tiffin.builder.layer.index import Entry, LayerIndex
 from tiffin.builder.layer.tar.fields import SNIFF_BYTES, looks_like_tar
 from tiffin.builder.layer.unpack import index_layer
 from tiffin.builder.sources.layer_files import open_packed
@@ -46,12 +48,53 @@ def is_tar(path: Path) -> bool:
     return looks_like_tar(head) or head == EMPTY_ARCHIVE
 
 
-def tar_tree(path: Path, what: str) -> LayerTree:
-    """Return the files of a plain tar as a context: all of them root's. Raises ContextError."""
+def tar_tree(path: Path, what: str, *, directory: str = "", rules: IgnoreRules | None = None) -> LayerTree:
+    """Return the files of a plain tar as a context: all of them root's.
+
+    `directory` of the archive is the root then; what `rules` match is left out. Raises ContextError.
+    """
     try:
         with path.open("rb") as stream:
             index = index_layer(stream)
     except CorruptError as exc:
         raise ContextError(f"{what} is damaged: {exc.message}", remedy="make the archive again") from exc
     entries = [entry._replace(uid=0, gid=0) for entry in index.entries if entry.kind != "whiteout"]
-    return LayerTree([LayerIndex(entries)], lambda _, entry: open_packed(path, entry))
+    names: dict[str, str] = {}  # in the archive, where another is shown
+    if directory or rules is not None:
+        names = _kept_names(entries, directory, rules, what)
+        entries = _part(entries, names)
+    shown = {name: origin for origin, name in names.items()}
+    return LayerTree(
+        [LayerIndex(entries)],
+        lambda _, entry: open_packed(path, entry._replace(path=shown.get(entry.path, entry.path))),
+    )
+
+
+def _kept_names(entries: Sequence[Entry], directory: str, rules: IgnoreRules | None, what: str) -> dict[str, str]:
+    """Return the names that entries of a part of an archive have in it, by their names in the archive."""
+    prefix = f"{directory}/" if directory else ""
+    below = {entry.path: entry.path.removeprefix(prefix) for entry in entries if entry.path.startswith(prefix)}
+    if not below:
+        raise ContextError(f"{what} has no directory {directory}", remedy="name one of the archive")
+    if rules is None:
+        return below
+    kept = {path: name for path, name in below.items() if not rules.matches(name)}
+    parents = {f"{prefix}{parent}" for name in kept.values() for parent in Path(name).parents}
+    return kept | {path: name for path, name in below.items() if path in parents}
+
+
+def _part(entries: Sequence[Entry], names: dict[str, str]) -> list[Entry]:
+    """Return the entries that `names` has, under those names; a link to what is left out becomes the file itself."""
+    by_path = {entry.path: entry for entry in entries}
+    result = []
+    for entry in entries:
+        if entry.path not in names:
+            continue
+        target = entry
+        while target.kind == "hardlink" and target.link not in names and target.link in by_path:
+            target = by_path[target.link]
+        link = names[target.link] if target.kind == "hardlink" and target.link in names else target.link
+        result.append(target._replace(path=names[entry.path], link=link))
+        if target is not entry:
+            names[target.path] = names[entry.path]  # where its content is
+    return result

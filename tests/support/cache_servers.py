@@ -68,6 +68,16 @@ def running_s3(folder: Path) -> Iterator[CacheServer]:
         yield CacheServer(url=url, port=port, data=folder, process=process)
 
 
+def upload(server: CacheServer, path: Path) -> str:
+    """Put a file into the bucket; returns its s3:// address."""
+    put = (
+        "import boto3, sys; boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', "
+        "aws_access_key_id='test', aws_secret_access_key='test').upload_file(sys.argv[2], sys.argv[3], sys.argv[4])"
+    )
+    subprocess.run([sys.executable, "-c", put, server.url, str(path), BUCKET, path.name], check=True)
+    return f"s3://{BUCKET}/{path.name}"
+
+
 def _serving(argv: list[str], folder: Path, port: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     environ = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     return serving(argv, port, folder / "log", environ)

@@ -139,7 +139,7 @@ def source_access(options: BuildOptions) -> Access:
     from tiffin.builder.settings.registries import read_registry_options
     from tiffin.builder.sources.remote_sources import Access
 
-    reached = read_registry_options(os.environ, replace(options.registry, insecure=(), mirrors=()))
+    reached = read_registry_options(os.environ, replace(options.registry, insecure=(), mirrors=(), mirrors_of={}))
     return Access(
         secrets=options.secrets,
         trust=reached.trust,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,11 +24,12 @@ from tiffin.cache.foundation.frozen import dataclass, field
 if TYPE_CHECKING:
     from tiffin.builder.sources.context import Root
     from tiffin.builder.sources.remote_sources import RemoteSources
-    from tiffin.builder.sources.trees import SourceTree
+    from tiffin.builder.sources.trees import LayerTree, SourceTree
 
 STDIN = "-"
 MAX_DOCKERFILE_BYTES = 16 << 20
 DOCKERFILE_NAMES = ("Dockerfile", "dockerfile", "Containerfile")  # the last is podman's and buildah's
+PREFIX_S3 = "s3://"
 PREFIX_IMAGE, PREFIX_STAGE = "docker-image://", "target:"
 
 
@@ -51,11 +53,22 @@ class NamedContexts:
 
 
 class ContextOpener:
-    """Opens contexts; `sources` reaches the network, `scratch` is a directory that lives as long as the build."""
+    """Opens contexts; `sources` reaches the network, `scratch` is a directory that lives as long as the build.
+
+    `directory` and `reads_ignores` as in BuildOptions.
+    """
 
     def __init__(
-        self, sources: Callable[[], RemoteSources], scratch: Callable[[], Path], *, keep_git_dir: bool = False
+        self,
+        sources: Callable[[], RemoteSources],
+        scratch: Callable[[], Path],
+        *,
+        keep_git_dir: bool = False,
+        directory: str = "",
+        reads_ignores: bool = False,
     ) -> None:
+        self._directory = directory.strip("/")
+        self._reads_ignores = reads_ignores
         self._sources = sources
         self._scratch = scratch
         self._keep_git_dir = keep_git_dir
@@ -65,6 +78,8 @@ class ContextOpener:
 
         Raises ContextError, UsageError."""
         if dockerfile is not None:
+            if self._is_archive(text):
+                return self._open_archive(text, "", dockerfile.encode())
             root, ignores = self._root(text)
             return BuildContext(root=root, dockerfile=dockerfile.encode(), name="Dockerfile", ignores=ignores)
         if file == STDIN:
@@ -73,13 +88,8 @@ class ContextOpener:
             data = _limited(sys.stdin.buffer, "stdin")
             root, ignores = self._root(text)
             return BuildContext(root=root, dockerfile=data, name="Dockerfile", ignores=ignores)
-        if text == STDIN:
-            return self._from_stream(cast(BinaryIO, sys.stdin.buffer), file, "stdin")
-        if is_http(text) and not is_git(text, context=True):
-            origin = UrlOrigin(url=text, filename=filename_of(text))
-            tree = self._sources().file(origin)
-            with tree.opener(tree.children(".")[0])() as stream:
-                return self._from_stream(stream, file, text)
+        if self._is_archive(text):
+            return self._open_archive(text, file)
         if file and is_http(file):
             root, ignores = self._root(text)
             tree = self._sources().file(UrlOrigin(url=file, filename=filename_of(file)))
@@ -118,16 +128,45 @@ class ContextOpener:
         """Return the directory of a context, and whether ignore files count in it."""
         if is_git(text, context=True):
             origin = parse_git(text, keep_git_dir=self._keep_git_dir)
-            return self._sources().checkout(origin), False
+            place = self._sources().checkout(origin)
+            if self._directory and not (place / self._directory).resolve().is_relative_to(place.resolve()):
+                raise ContextError(f"{self._directory} leads out of {text}", remedy="name a directory of it")
+            return place / self._directory, self._reads_ignores
         if is_http(text):
             raise UsageError(f"{text} cannot be combined with -f {STDIN}", remedy="put the Dockerfile into the archive")
         path = Path(text)
+        path = path / self._directory
         if not path.is_dir():
-            raise ContextError(f"build context {text} is not a directory", remedy="name an existing directory")
+            raise ContextError(f"build context {path} is not a directory", remedy="name an existing directory")
         return path, True
 
-    def _from_stream(self, stream: BinaryIO, file: str, what: str) -> BuildContext:
+    def _is_archive(self, text: str) -> bool:
+        if text == STDIN or text.startswith(PREFIX_S3):
+            return True
+        return (is_http(text) and not is_git(text, context=True)) or Path(text).is_file()
+
+    def _open_archive(self, text: str, file: str, dockerfile: bytes | None = None) -> BuildContext:
+        if text == STDIN:
+            return self._from_stream(cast(BinaryIO, sys.stdin.buffer), file, "stdin", dockerfile)
+        if is_http(text):
+            tree = self._sources().file(UrlOrigin(url=text, filename=filename_of(text)))
+            with tree.opener(tree.children(".")[0])() as stream:
+                return self._from_stream(stream, file, text, dockerfile)
+        if text.startswith(PREFIX_S3):
+            from tiffin.cache.shared.protocol import UnavailableError
+            from tiffin.cache.shared.stores.s3 import open_object
+
+            try:
+                with open_object(text, os.environ) as stream:
+                    return self._from_stream(stream, file, text, dockerfile)
+            except UnavailableError as exc:
+                raise ContextError(f"build context {text}: {exc.message}", remedy=exc.remedy) from exc
+        with Path(text).open("rb") as stream:
+            return self._from_stream(stream, file, text, dockerfile)
+
+    def _from_stream(self, stream: BinaryIO, file: str, what: str, dockerfile: bytes | None) -> BuildContext:
         """Take a tar (plain or compressed) as the context, anything else as a Dockerfile without one."""
+        from tiffin.builder.sources.context import ignore_rules_in
         from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
 
         spool = spooled(stream, self._scratch() / "context")
@@ -136,13 +175,12 @@ class ContextOpener:
                 raise UsageError(f"{what} is a Dockerfile, so -f {file} makes no sense", remedy="leave -f out")
             with spool.open("rb") as plain:
                 return BuildContext(root=None, dockerfile=_limited(plain, what), name="Dockerfile")
-        tree = tar_tree(spool, what)
-        for name in (file,) if file else DOCKERFILE_NAMES:
-            entry = tree.lookup(tree.resolve(name.removeprefix("./")))
-            if entry is not None and entry.kind == "file":
-                with tree.opener(entry)() as source:
-                    return BuildContext(root=tree, dockerfile=_limited(source, name), name=name)
-        raise ContextError(f"{what} has no {file or 'Dockerfile'}", remedy="add one to the archive, or name it with -f")
+        tree = tar_tree(spool, what, directory=self._directory)
+        name, data = ("Dockerfile", dockerfile) if dockerfile is not None else _dockerfile_of(tree, file, what)
+        rules = ignore_rules_in(tree, name) if self._reads_ignores else None
+        if rules is not None:
+            tree = tar_tree(spool, what, directory=self._directory, rules=rules)
+        return BuildContext(root=tree, dockerfile=data, name=name)
 
     def _archive_at(self, name: str, url: str) -> Root:
         def fetch() -> SourceTree:
@@ -158,6 +196,16 @@ class ContextOpener:
             return tar_tree(spool, url)
 
         return fetch
+
+
+def _dockerfile_of(tree: LayerTree, file: str, what: str) -> tuple[str, bytes]:
+    """Return the name and the text of the Dockerfile of an archive."""
+    for name in (file,) if file else DOCKERFILE_NAMES:
+        entry = tree.lookup(tree.resolve(name.removeprefix("./")))
+        if entry is not None and entry.kind == "file":
+            with tree.opener(entry)() as source:
+                return name, _limited(source, name)
+    raise ContextError(f"{what} has no {file or 'Dockerfile'}", remedy="add one to the archive, or name it with -f")
 
 
 def _dockerfile_in(root: Path, file: str, shown: str, *, foreign: bool) -> Path:

@@ -103,6 +103,6 @@ def _open(
         remote=remote,
         sink=sink,
         signer=signer_of(options.sign_key),
-        trust=Trust(os.environ, cert_file=options.registry.cert),
+        trust=Trust(os.environ, cert_file=options.registry.cert, given=options.registry.certificates),
     )
     return shared, layers, remote

@@ -25,6 +25,9 @@ CLIENT_OPTIONS = {  # what boto3 calls them
     "secret_access_key": "aws_secret_access_key",
     "session_token": "aws_session_token",
 }
+SCHEME = "s3://"
+CONTEXT_NAME = "context.tar.gz"  # Kaniko's, where a bucket alone is named
+OBJECT_SECONDS = 30.0  # without progress
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
@@ -71,7 +74,11 @@ class S3Store(SharedStore):
         return self._ask("head_object", _blob(ref)) is not None
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
-        answer = self._ask("get_object", _blob(ref))
+        return self.read_object(_blob(ref))
+
+    def read_object(self, path: str) -> BinaryIO | None:
+        """Return any object, None where there is none. Raises UnavailableError."""
+        answer = self._ask("get_object", path)
         if answer is None:
             return None
         body = answer["Body"]
@@ -123,7 +130,7 @@ class S3Store(SharedStore):
             import boto3
             from botocore.config import Config
         except ImportError as exc:
-            raise UsageError("type=s3 needs the package boto3", remedy="pip install tiffin[s3]") from exc
+            raise UsageError("S3 needs the package boto3", remedy="pip install tiffin[s3]") from exc
         import botocore.exceptions
 
         config = Config(
@@ -149,6 +156,25 @@ def open_store(options: StoreOptions) -> S3Store:
         path_style=given.get("use_path_style") == "true",
         options={name: given[option] for option, name in CLIENT_OPTIONS.items() if option in given},
     )
+
+
+def open_object(url: str, environ: Mapping[str, str]) -> BinaryIO:
+    """Return an object by its s3://BUCKET/KEY; $S3_ENDPOINT and $S3_FORCE_PATH_STYLE are Kaniko's.
+
+    Raises UnavailableError, UsageError where boto3 is missing.
+    """
+    bucket, _, key = url.removeprefix(SCHEME).partition("/")
+    store = S3Store(
+        bucket,
+        prefix="",
+        timeout_seconds=OBJECT_SECONDS,
+        path_style=environ.get("S3_FORCE_PATH_STYLE") == "true",
+        options={"endpoint_url": environ["S3_ENDPOINT"]} if environ.get("S3_ENDPOINT") else {},
+    )
+    found = store.read_object(key or CONTEXT_NAME)
+    if found is None:
+        raise UnavailableError(f"{url} is not there", remedy="name an object that exists")
+    return found
 
 
 def _blob(ref: BlobRef) -> str:

@@ -1,0 +1,1 @@
+"""Kaniko's executor: what may stand on its line, and what that asks for."""
