@@ -16,8 +16,8 @@ _HOST_NETWORK = "networks are not managed; see --network of tiffin run"
 NOT_THERE = {  # commands of docker: why they are not there
     **dict.fromkeys(
         (
-            "commit", "cp", "diff", "pause", "port",
-            "stats", "top", "unpause", "update",
+            "commit", "cp", "diff", "port",
+
         ),
         _BACKGROUND,
     ),

@@ -171,7 +171,7 @@ class Containers:
             if state is None:
                 raise ContainerError(f"container {identity[:SHORT_ID_LENGTH]} is running", remedy="stop it first")
             pid = os.getpid()
-            state = replace(state, pid=pid, pid_started=process_start(pid), **changes)
+            state = replace(state, pid=pid, pid_started=process_start(pid), is_paused=False, **changes)
             container = self._container(folder, state)
             write_state(folder, state)
             container.renew()
@@ -246,6 +246,10 @@ class Containers:
     def upper(self, identity: str) -> Path:
         """Return what was changed in it; where layers are not mounted, the whole root."""
         return self.folder(identity) / "upper"
+
+    def groups(self, identity: str) -> list[str]:
+        """Return the paths of a container's control groups."""
+        return groups_of(self.folder(identity))
 
     def is_alive(self, identity: str) -> bool:
         """Tell whether a process holds it."""

@@ -117,9 +117,13 @@ def sandbox_of(options: ExecOptions, session: Session) -> SandboxSpec:
     """
     containers = Containers(session.state)
     state = containers.find_running(options.container)
+    if state.is_paused:
+        raise ContainerError(f"Container {state.name} is paused", remedy=f"tiffin unpause {state.name} before exec")
     record = ContainerRecord.read(containers.folder(state.id))
     around = read_sandbox(containers.folder(state.id))
-    if not (around.has_namespaces and (around.own_pids or "pid" in around.shared)):
+    can_enter = around.has_namespaces and (around.own_pids or "pid" in around.shared)
+    can_stand_beside = not (around.has_namespaces or around.is_traced)  # a chroot is no wall between processes anyway
+    if not (can_enter or can_stand_beside):
         raise SandboxError(
             f"container {state.name} has no namespaces of its own that a command could enter",
             remedy="see tiffin info for what lifts the isolation",
@@ -141,6 +145,7 @@ def sandbox_of(options: ExecOptions, session: Session) -> SandboxSpec:
         has_users=around.has_users or expects_users(user.uid, capabilities, options.command),
         tty=options.tty,
         init=False,
+        named_streams=False,  # those of the first command are there
         capabilities=capabilities,
         seccomp="" if options.privileged else around.seccomp,
         landlock_scoped=around.landlock_scoped and around.network == "host" and not options.privileged,

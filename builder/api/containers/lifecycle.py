@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import ExitStack, nullcontext
 
+from tiffin.builder.api.containers.change.pausing import go_on
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
 from tiffin.builder.api.containers.supervision import Life
 from tiffin.builder.api.containers.trees import layers_of
@@ -113,6 +114,8 @@ def kill(name: str, session: Session, signal_name: str = "KILL") -> None:
     state = containers.find_running(name)
     _send(containers, state, messages.STOP if number == signal.SIGKILL else messages.SIGNAL, number)
     record_of_container(session.state, state, "kill", signal=str(int(number)))
+    if number in (signal.SIGKILL, parse_signal(_manners(containers, state)[1])):
+        go_on(containers, state, session)
 
 
 def stop(name: str, session: Session, *, seconds: int | None = None, signal_name: str = "") -> ContainerState:
@@ -131,6 +134,7 @@ def stop(name: str, session: Session, *, seconds: int | None = None, signal_name
         number = parse_signal(signal_name or wanted)
         record_of_container(session.state, state, "kill", signal=str(int(number)))
         _send(containers, state, messages.STOP, number)
+        go_on(containers, state, session)
         if not _wait_for_end(containers, state, line, None if patience < 0 else float(patience)):
             _send(containers, state, messages.STOP, signal.SIGKILL)
             if not _wait_for_end(containers, state, line, END_SECONDS):

@@ -42,6 +42,35 @@ def command_of(state: ContainerState) -> int:
     raise StoreError(f"the command of container {state.name} cannot be reached from here", remedy="see tiffin ps")
 
 
+def processes_of(state: ContainerState) -> list[int]:
+    """Return the numbers of all processes of a container that runs, its command first. Raises StoreError.
+
+    They are what has its pid namespace; where it has none of its own, its command, what that started, and orphans.
+    """
+    command = command_of(state)
+    own = _namespace(command)
+    if own and own != _namespace(os.getpid()):
+        others = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        found = [pid for pid in others if pid != command and _namespace(pid) == own]
+        below = [pid for top in (command, *found) for pid, _ in descendants(top)]  # namespaces within the namespace
+        return list(dict.fromkeys([command, *found, *below]))
+    init = _parent(command)
+    return [command, *(pid for pid, _ in descendants(_parent(init)) if pid not in (init, command))]
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+    return 0
+
+
 def namespace_numbers(pid: int) -> list[int]:
     """Return the numbers of a process in the pid namespaces from ours down to its own; none if it has ended."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:

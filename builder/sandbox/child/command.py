@@ -43,9 +43,9 @@ def be_command(
     try:
         if not spec.own_pids or spec.joins:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if not spec.joins:
+        if not spec.enters:
             make_root(spec)
-        join_groups(groups, sees_them_as_roots=not spec.joins and sees_own_groups(spec))
+        join_groups(groups, sees_them_as_roots=not spec.enters and sees_own_groups(spec))
         os.setsid()
         take_streams(spec, fds)
         set_limits(spec.ulimits)

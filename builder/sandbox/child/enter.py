@@ -45,7 +45,8 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     if spec.tty:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
     try:
-        joined = join.enter(spec) if spec.joins else None
+        joined = join.enter(spec) if spec.enters else None
+        watched = join.watch(spec) if spec.joins and not spec.enters else None
         connector = make_namespaces(spec) if joined is None else None
     except SetupError as exc:
         report(reply, failure(exc))
@@ -68,7 +69,7 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     for fd in fds:
         os.close(fd)
     reaped: set[int] = set()
-    pass_signals(init, reply, None if spec.own_pids else reaped)
+    pass_signals(init, reply, None if spec.own_pids else reaped, watched)
     if connector:
         connector.close()
     if not spec.own_pids:
@@ -127,20 +128,25 @@ def loopback_up() -> None:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def pass_signals(init: int, reply: Socket, reaped: set[int] | None) -> None:
+def pass_signals(init: int, reply: Socket, reaped: set[int] | None, watched: int | None) -> None:
     """Forward signals asked for over `reply` until init ends; its end of the line means the parent is gone.
 
-    Without a pid namespace orphans are reaped meanwhile: `reaped` has which.
+    Without a pid namespace orphans are reaped meanwhile: `reaped` has which. The end of the process `watched` ends it.
     """
     pidfd = os.pidfd_open(init)
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     poller.register(reply, select.POLLIN)
+    if watched is not None:
+        poller.register(watched, select.POLLIN)
     while True:
         ready = dict(poller.poll(REAP_MILLISECONDS if reaped is not None else None))
         if reaped is not None:
             reap(init, reaped)
         if pidfd in ready:
+            break
+        if watched in ready:
+            forward(init, signal.SIGKILL)
             break
         if reply.fileno() not in ready:
             continue
@@ -177,7 +183,7 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, jo
     os.umask(0o022)
     if spec.keeps_id:
         idmaps.become_root_of_sandbox()
-    if joined is None:  # else no /proc of the sandbox has this process
+    if not spec.joins:  # else no /proc of the sandbox has this process
         forget_arguments()
         forget_streams()
     with step("open the control group"):

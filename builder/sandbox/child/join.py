@@ -85,6 +85,17 @@ def enter(spec: SandboxSpec) -> Joined:
     return Joined(groups, pids, limits)
 
 
+def watch(spec: SandboxSpec) -> int:
+    """Open what can be read once the command `joins` has ended. Raises SetupError."""
+    with step("look at the container"):
+        pidfd = os.pidfd_open(spec.joins)
+        process = os.open(f"/proc/{spec.joins}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if start_of(process) != spec.joins_started:
+            raise ProcessLookupError(errno.ESRCH, "its command has ended")
+        os.close(process)
+    return pidfd
+
+
 def start_of(process: int) -> str:
     """Return when a process began, by its open directory in /proc: ticks since boot tell it from later ones."""
     fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)

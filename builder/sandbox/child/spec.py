@@ -175,6 +175,11 @@ class SandboxSpec:
     cpu_count: int = 0  # how many the command may use; 0 is all
     cpus: tuple[int, ...] = ()  # which it may use; none for all
 
+    @property
+    def enters(self) -> bool:
+        """Whether the sandbox of a command that runs is entered; without namespaces one like it is made beside it."""
+        return bool(self.joins) and self.has_namespaces
+
     def encode(self) -> bytes:
         """Return it as JSON, surrogates kept."""
         return json.dumps(asdict(self)).encode()

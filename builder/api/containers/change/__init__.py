@@ -1,0 +1,1 @@
+"""Changes of a container that is there: paused, with other limits."""
