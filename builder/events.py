@@ -85,6 +85,15 @@ class InfoMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceChanged:
+    """Something of a project came, went, or is in another state: Container demo-web-1 Started."""
+
+    kind: str
+    name: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseFinished:
     """A part of the work is over, in the thread that sends this; for profiles."""
 
@@ -102,6 +111,7 @@ Event = (
     | Transfer
     | WarningMessage
     | InfoMessage
+    | ResourceChanged
 )
 
 

@@ -281,7 +281,9 @@ class Containers:
                 raise ContainerError(f"container {state.name} is running", remedy="end it first, or add --force")
             with disk_errors(folder):
                 release_groups(folder)
-                remove_tree(folder)
+                while folder.is_dir():
+                    with contextlib.suppress(FileNotFoundError):  # another command sweeps what is half removed
+                        remove_tree(folder)
         record_of_container(self._state, state, "destroy")
         if volumes:
             self._remove_volumes(state)

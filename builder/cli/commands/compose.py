@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tiffin.builder.cli.compose.arguments import ComposeArguments, OnServices
 from tiffin.builder.cli.options.command import CONTAINERS, Command, Group
-from tiffin.builder.cli.options.compose_arguments import ComposeArguments, OnServices
 from tiffin.builder.cli.options.option import Arguments, Flag, Maybe, Text
 from tiffin.builder.cli.output.console import print_result
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING

@@ -51,7 +51,7 @@ def ps(session: Session, line: PsArguments) -> None:
 
         print_result(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
     else:
-        show_rows([_row(state, alive, line.no_trunc) for state, alive in rows], line.form, COLUMNS, HEADINGS)
+        show_rows([container_row(state, alive, line.no_trunc) for state, alive in rows], line.form, COLUMNS, HEADINGS)
 
 
 def _is_wanted(state: ContainerState, alive: bool, wanted: Mapping[str, list[str]]) -> bool:
@@ -74,7 +74,8 @@ def _has_label(state: ContainerState, text: str) -> bool:
     return name in state.labels and (not equals or state.labels[name] == value)
 
 
-def _row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object]:
+def container_row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object]:
+    """Return a container by the names that docker gives templates."""
     import shlex
 
     text = shlex.join(state.command)

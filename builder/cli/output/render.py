@@ -17,6 +17,7 @@ from tiffin.builder.events import (
     Event,
     InfoMessage,
     PhaseFinished,
+    ResourceChanged,
     StepCached,
     StepFailed,
     StepFinished,
@@ -130,7 +131,7 @@ class PlainRenderer(Renderer):
                 return _warning(event)
             case InfoMessage():
                 return _line(event.message)
-            case PhaseFinished():
+            case PhaseFinished() | ResourceChanged():
                 return b""
 
     def _heading(self, step_id: int, name: str) -> bytes:

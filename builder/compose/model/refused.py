@@ -7,42 +7,28 @@ from collections.abc import Iterator
 from tiffin.builder.compose.model.fields import Members
 from tiffin.builder.compose.model.values import Refusal
 
-_CPU = "limits of CPU time are given by cpus, or deploy.resources.limits.cpus"
-_DEVICES = "devices of the machine are not given to services"
+_SHARED = "namespaces of services are not shared"
 SERVICE_KEYS = {
-    "blkio_config": "the disk is not limited",
-    "cgroup": "there is no choice of control group namespaces",
     "cgroup_parent": "control groups are made below the caller's",
-    "cpu_count": _CPU,
-    "cpu_percent": _CPU,
-    "cpu_period": _CPU,
-    "cpu_quota": _CPU,
-    "cpu_rt_period": _CPU,
-    "cpu_rt_runtime": _CPU,
-    "cpu_shares": _CPU,
-    "cpuset": _CPU,
+    "cpu_count": "that is of Windows",
+    "cpu_percent": "that is of Windows",
+    "cpu_rt_period": "processors are not shared in real time",
+    "cpu_rt_runtime": "processors are not shared in real time",
     "credential_spec": "that is of Windows",
-    "device_cgroup_rules": _DEVICES,
-    "devices": _DEVICES,
+    "device_cgroup_rules": "name the devices",
     "external_links": "containers of other projects are reached by a network that both are on",
-    "gpus": _DEVICES,
-    "ipc": "IPC namespaces are not shared",
     "isolation": "that is of Windows",
     "mac_address": "addresses of cards are not chosen",
     "mem_swappiness": "swapping is the machine's matter",
     "models": "no language models are run",
     "oom_kill_disable": "who is killed for want of memory is the machine's matter",
-    "pid": "process namespaces are not shared",
     "pre_start": "write a service of its own, and depends_on with service_completed_successfully",
     "provider": "services of providers are not run",
-    "runtime": "there is one runtime",
     "storage_opt": "the size of a root is not limited",
-    "sysctls": "kernel parameters are not set",
     "use_api_socket": "there is no daemon",
-    "uts": "UTS namespaces are not shared",
-    "volumes_from": "name the volumes in both services",
 }
-HARMLESS = {"ipc": ("private", "shareable", ""), "cgroup": ("private",), "pid": ("",), "uts": ("",)}
+NAMESPACES = ("ipc", "pid", "uts", "cgroup")
+BLOCK_WEIGHT = "weight"  # all that is done of blkio_config
 NETWORK_KEYS = {
     "ipv6_address": "addresses are IPv4",
     "link_local_ips": "addresses are IPv4",
@@ -53,14 +39,18 @@ NETWORK_KEYS = {
 def refusals(service: Members) -> Iterator[Refusal]:
     """Yield what a service asks for and does not get."""
     for key, why in SERVICE_KEYS.items():
-        if service.document.get(key) and service.text(key) not in HARMLESS.get(key, ()):
+        if service.document.get(key):
             yield Refusal(what=f"{service.where}.{key}", why=why, place=service.place(key))
-    if service.text("userns_mode") not in ("", "host"):
-        yield Refusal(what=f"{service.where}.userns_mode", why="only host is known", place=service.place("userns_mode"))
+    for key in NAMESPACES:
+        if ":" in service.text(key):
+            yield Refusal(what=f"{service.where}.{key} {service.text(key)}", why=_SHARED, place=service.place(key))
+    for key, _, place in service.inner("blkio_config").document.entries():
+        if key != BLOCK_WEIGHT:
+            yield Refusal(what=f"{service.where}.blkio_config.{key}", why="only weight is known", place=place)
     reservations = service.inner("deploy").inner("resources").inner("reservations")
-    for key in ("devices", "generic_resources"):
-        if reservations.has(key):
-            yield Refusal(what=f"{reservations.where}.{key}", why=_DEVICES, place=reservations.place(key))
+    if reservations.has("generic_resources"):
+        place = reservations.place("generic_resources")
+        yield Refusal(what=f"{reservations.where}.generic_resources", why="that is of clusters", place=place)
     networks = service.inner("networks")
     for name in networks.document:
         network = networks.inner(name)

@@ -118,19 +118,50 @@ def read_entries(folder: Path, *, is_alive: Callable[[], bool] = lambda: False) 
 
     An entry that is damaged is left out.
     """
-    for path in sorted(folder.glob(f"{FILE}.*"), key=lambda item: -int(item.suffix[1:] or 0)):
-        with path.open("rb") as file:
-            yield from _entries(file)
-    path = folder / FILE
-    goes_on = True
-    while goes_on and path.is_file():
-        with path.open("rb") as file:
-            while goes_on and not _is_replaced(path, file):
-                goes_on = is_alive()
-                yield from _entries(file)
-                if goes_on:
-                    time.sleep(FOLLOW_SECONDS)
-            yield from _entries(file)
+    with LogReader(folder) as reader:
+        goes_on = True
+        while goes_on:
+            goes_on = is_alive()
+            yield from reader.new()
+            if goes_on:
+                time.sleep(FOLLOW_SECONDS)
+
+
+class LogReader:
+    """Reads a log as it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> LogReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file is not None:
+            self._file.close()
+
+    def new(self) -> Iterator[LogEntry]:
+        """Yield the entries that came since the last call, at the first one all."""
+        if self._file is None:
+            for path in sorted(self._folder.glob(f"{FILE}.*"), key=lambda item: -int(item.suffix[1:] or 0)):
+                with path.open("rb") as file:
+                    yield from _entries(file)
+        elif not _is_replaced(self._path, self._file):
+            yield from _entries(self._file)
+            return
+        else:
+            yield from _entries(self._file)  # what came before it was full
+            self._file.close()
+            self._file = None
+        if self._path.is_file():
+            self._file = self._path.open("rb")
+            yield from _entries(self._file)
 
 
 def _is_replaced(path: Path, file: BinaryIO) -> bool:

@@ -10,6 +10,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tiffin.builder.cli.compose.printing import ChangeSink
     from tiffin.builder.compose.model.values import Project
     from tiffin.builder.compose.project import ProjectOptions
 
@@ -68,6 +69,36 @@ class OnProject(Arguments):
             services=services,
             interpolates=interpolates,
         )
+
+    def known(self) -> tuple[str, Project | None]:
+        """Return the name of the project, and the project where it has files. Raises ComposeError, UsageError."""
+        from pathlib import Path
+
+        from tiffin.builder.cli.output.console import warn
+        from tiffin.builder.compose.finding import find
+        from tiffin.builder.compose.project import load_name, load_project
+
+        options, cwd = self.options(), str(Path.cwd())
+        if not find(options, os.environ, cwd, lambda _: None).files:
+            return load_name(options, os.environ, cwd, warn), None
+        project = load_project(options, os.environ, cwd, warn)
+        return project.name, project
+
+    def sink(self) -> ChangeSink:
+        """Return what prints what happens."""
+        from tiffin.builder.cli.compose.printing import ChangeSink
+
+        return ChangeSink(self.project.progress)
+
+
+def whole_number(option: str, text: str) -> int:
+    """Return the number that an option has. Raises UsageError."""
+    try:
+        return int(text)
+    except ValueError as exc:
+        from tiffin.builder.errors import UsageError
+
+        raise UsageError(f'{option} "{text}" is not a whole number', remedy=f"write {option} 10") from exc
 
 
 class OnServices(OnProject):

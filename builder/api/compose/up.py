@@ -1,0 +1,79 @@
+"""Bring a project up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tiffin.builder.api.compose.converge import AUTO, NEVER, Convergence, Converger
+from tiffin.builder.api.compose.images import Images, check_refused
+from tiffin.builder.api.compose.life import orphans, remove, stop, warn_of_orphans
+from tiffin.builder.api.compose.makers import Makers
+from tiffin.builder.api.compose.resources import make_resources
+from tiffin.builder.api.compose.waiting import await_up
+from tiffin.builder.api.session import Session
+from tiffin.builder.compose.model.order import chosen
+from tiffin.builder.compose.model.values import Project
+from tiffin.builder.errors import UsageError
+from tiffin.builder.events import Sink
+from tiffin.cache.foundation.frozen import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Up:
+    """How a project is brought up: all its services, or those named. `builds` False: nothing is built."""
+
+    services: tuple[str, ...] = ()
+    dependencies: bool = True
+    builds: bool | None = None
+    pulls: str = ""
+    recreate: str = AUTO
+    recreate_dependencies: str = AUTO
+    scale: Mapping[str, int] = field(default_factory=dict)
+    seconds: int | None = None
+    starts: bool = True
+    removes_orphans: bool = False
+    waits: bool = False
+    wait_seconds: float | None = None
+    at_once: int = -1
+
+
+def up(project: Project, how: Up, session: Session, sink: Sink, makers: Makers) -> Sequence[str]:
+    """Bring a project up; return the services that are. Raises TiffinError."""
+    services = chosen(project, how.services, with_dependencies=how.dependencies)
+    if not services:
+        raise UsageError("no service selected", remedy="add services, or activate a profile")
+    for name in how.scale:
+        if name not in project.services:
+            raise UsageError(
+                f"no such service: {name}", remedy=f"the services are {', '.join(sorted(project.services))}"
+            )
+    check_refused(services.values())
+    session.state  # made before there are children  # noqa: B018
+    images = Images(project, session, sink, makers).ensure(list(services.values()), builds=how.builds, pulls=how.pulls)
+    make_resources(project, list(services.values()), session, sink)
+    strangers = orphans(project, session)
+    if strangers and how.removes_orphans:
+        stop(strangers, session, sink, seconds=how.seconds)
+        remove(strangers, session, sink)
+    elif strangers:
+        warn_of_orphans(project.name, strangers, sink)
+    Converger(
+        project,
+        services,
+        session,
+        sink,
+        makers,
+        images=images,
+        named=how.services,
+        how=Convergence(
+            recreate=how.recreate,
+            recreate_dependencies=how.recreate_dependencies if how.recreate != NEVER else NEVER,
+            scale=how.scale,
+            stop_seconds=how.seconds,
+            starts=how.starts,
+            at_once=how.at_once,
+        ),
+    ).run()
+    if how.waits:
+        await_up(project.name, list(services), session, sink, seconds=how.wait_seconds)
+    return tuple(services)

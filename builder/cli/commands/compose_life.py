@@ -1,0 +1,180 @@
+"""tiffin compose stop, start, restart, kill, rm, wait."""
+
+from __future__ import annotations
+
+from tiffin.builder.cli.compose.arguments import OnServices, whole_number
+from tiffin.builder.cli.options.command import CONTAINERS, Command
+from tiffin.builder.cli.options.option import Flag, Maybe, Text
+from tiffin.builder.cli.output.console import confirm, print_error, print_result
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.compose.members import Member
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.compose.model.values import Project
+
+
+class StopArguments(OnServices):
+    """What may stand on the line."""
+
+    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container is killed.")
+
+    def patience(self) -> int | None:
+        """Return the seconds, None where none were given. Raises UsageError."""
+        return whole_number("--timeout", self.timeout) if self.timeout is not None else None
+
+
+class RestartArguments(StopArguments):
+    """What may stand on the line."""
+
+    no_deps = Flag("--no-deps", help="Leave alone what depends on the services.")
+
+
+class StartArguments(OnServices):
+    """What may stand on the line."""
+
+    wait = Flag("--wait", help="Wait until services run, or are healthy.")
+    wait_timeout = Maybe("--wait-timeout", metavar="SECONDS", help="How long to wait for that.")
+
+
+class KillArguments(OnServices):
+    """What may stand on the line."""
+
+    signal = Text("-s", "--signal", metavar="SIGNAL", default="KILL", help="What is sent.")
+    remove_orphans = Flag("--remove-orphans", help="Containers of services that the files no longer have, too.")
+
+
+class RmArguments(OnServices):
+    """What may stand on the line."""
+
+    force = Flag("-f", "--force", help="Do not ask.")
+    stop = Flag("-s", "--stop", help="Stop containers first.")
+    volumes = Flag("-v", "--volumes", help="Remove their anonymous volumes, too.")
+
+
+class WaitArguments(OnServices):
+    """What may stand on the line."""
+
+    down_project = Flag("--down-project", help="Take the project down when the first container ends.")
+
+
+def chosen(
+    session: Session, line: OnServices, *, one_off: bool | None = False
+) -> tuple[str, Project | None, list[Member]]:
+    """Return the project and the containers that a line means. Raises UsageError, ComposeError."""
+    from tiffin.builder.api.compose.members import check_known, members, of_services
+
+    name, project = line.known()
+    found = members(session, name, one_off=one_off)
+    if project is None:
+        check_known(found, line.services)
+    else:
+        unknown = [
+            service for service in line.services if service not in project.services.keys() | project.disabled.keys()
+        ]
+        if unknown:
+            from tiffin.builder.errors import UsageError
+
+            raise UsageError(
+                f"no such service: {unknown[0]}", remedy=f"the services are {', '.join(sorted(project.services))}"
+            )
+    return name, project, of_services(found, line.services)
+
+
+def stop(session: Session, line: StopArguments) -> None:
+    """Stop containers. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import stop
+
+    _, project, found = chosen(session, line)
+    stop(found, session, line.sink(), seconds=line.patience(), project=project)
+
+
+def start(session: Session, line: StartArguments) -> None:
+    """Start containers that were made. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import start
+    from tiffin.builder.api.compose.waiting import await_up
+    from tiffin.builder.errors import ContainerError
+
+    name, project, found = chosen(session, line)
+    missing = sorted(set(line.services) - {one.service for one in found})
+    if missing:
+        raise ContainerError(
+            f'service "{missing[0]}" has no container to start', remedy=f"make it with tiffin compose up {missing[0]}"
+        )
+    start(found, session, line.sink(), project=project)
+    if line.wait:
+        seconds = float(whole_number("--wait-timeout", line.wait_timeout)) if line.wait_timeout is not None else None
+        await_up(name, [one.service for one in found], session, line.sink(), seconds=seconds)
+
+
+def restart(session: Session, line: RestartArguments) -> None:
+    """Stop containers and start them again. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import restart
+    from tiffin.builder.api.compose.members import members
+
+    name, project, found = chosen(session, line)
+    if project is not None and line.services and not line.no_deps:
+        again = {
+            service.name
+            for service in project.services.values()
+            if any(one.restart and key in line.services for key, one in service.depends_on.items())
+        }
+        found += [one for one in members(session, name) if one.service in again - set(line.services) and one.is_alive]
+    restart(found, session, line.sink(), seconds=line.patience(), project=project)
+
+
+def kill(session: Session, line: KillArguments) -> None:
+    """Send a signal to containers. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import kill
+
+    _, _, found = chosen(session, line)
+    kill(found, session, line.sink(), line.signal)
+
+
+def rm(session: Session, line: RmArguments) -> None:
+    """Remove containers that do not run. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import remove, stop
+    from tiffin.builder.api.compose.members import members, of_services
+
+    name, project, found = chosen(session, line, one_off=None)
+    if line.stop:
+        stop(found, session, line.sink(), project=project)
+        found = of_services(members(session, name, one_off=None), line.services)
+    dead = [one for one in found if not one.is_alive]
+    if not dead:
+        print_error("No stopped containers")
+        return
+    confirm(line.force, f"Going to remove {', '.join(one.name for one in dead)}")
+    remove(dead, session, line.sink(), volumes=line.volumes)
+
+
+def wait(session: Session, line: WaitArguments) -> int:
+    """Wait until a container of the services ends; return its exit code. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import Down, down
+    from tiffin.builder.api.containers import lifecycle
+
+    name, project, found = chosen(session, line)
+    code = 0
+    for one in found:
+        code = lifecycle.wait(one.state.id, session)
+        print_result(str(code))
+        if line.down_project:
+            down(name, project, Down(orphans=project is None), session, line.sink())
+            break
+    return code
+
+
+COMMANDS = (
+    Command("compose stop", StopArguments, stop, about="Stop containers.", section=CONTAINERS,
+            examples=("tiffin compose stop -t 30 db",)),
+    Command("compose start", StartArguments, start, about="Start containers that were made.", section=CONTAINERS,
+            examples=("tiffin compose start",)),
+    Command("compose restart", RestartArguments, restart, about="Stop containers and start them again.",
+            section=CONTAINERS, examples=("tiffin compose restart web",)),
+    Command("compose kill", KillArguments, kill, about="Send a signal to containers.", section=CONTAINERS,
+            examples=("tiffin compose kill -s HUP web",)),
+    Command("compose rm", RmArguments, rm, about="Remove containers that do not run.", section=CONTAINERS,
+            examples=("tiffin compose rm -fsv web",)),
+    Command("compose wait", WaitArguments, wait, about="Wait until containers end.", section=CONTAINERS,
+            examples=("tiffin compose wait job",)),
+)  # fmt: skip

@@ -1,0 +1,262 @@
+"""tiffin compose up, create, down."""
+
+from __future__ import annotations
+
+import time
+
+from tiffin.builder.cli.compose.arguments import OnServices, whole_number
+from tiffin.builder.cli.options.command import CONTAINERS, Command
+from tiffin.builder.cli.options.option import Flag, Many, Maybe, Text
+from tiffin.builder.cli.output.console import print_error
+from tiffin.builder.errors import UsageError
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tiffin.builder.api.compose.up import Up
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.cli.compose.printing import ChangeSink
+    from tiffin.builder.compose.model.values import Project
+
+EXIT_INTERRUPTED = 130
+
+
+class CreateArguments(OnServices):
+    """What up and create share."""
+
+    build = Flag("--build", help="Build images before containers are made.")
+    no_build = Flag("--no-build", help="Build nothing, even if an image is missing.")
+    pull = Text(
+        "--pull", choices=("always", "missing", "never", "build", "policy"), default="policy", help="When to pull."
+    )
+    quiet_pull = Flag("--quiet-pull", help="Do not show the progress of pulls.")
+    force_recreate = Flag("--force-recreate", help="Make containers anew, even if nothing changed.")
+    no_recreate = Flag("--no-recreate", help="Keep containers, even if something changed.")
+    remove_orphans = Flag("--remove-orphans", help="Remove containers of services that the files no longer have.")
+    scale = Many("--scale", metavar="SERVICE=N", help="How many containers a service has; repeatable.")
+    yes = Flag("-y", "--yes", help="Nothing is asked anyway.")
+
+
+class UpArguments(CreateArguments):
+    """What may stand on the line."""
+
+    detach = Flag("-d", "--detach", help="Leave the containers in the background.")
+    no_start = Flag("--no-start", help="Make containers, and start none.")
+    no_deps = Flag("--no-deps", help="Leave alone what the services depend on.")
+    always_recreate_deps = Flag("--always-recreate-deps", help="Make containers anew that the services depend on.")
+    renew_anon_volumes = Flag("-V", "--renew-anon-volumes", help="Do not keep volumes without a name.")
+    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container that stops is killed.")
+    wait = Flag("--wait", help="Wait until services run, or are healthy; implies -d.")
+    wait_timeout = Maybe("--wait-timeout", metavar="SECONDS", help="How long to wait for that.")
+    abort_on_container_exit = Flag("--abort-on-container-exit", help="Stop all when one container ends.")
+    abort_on_container_failure = Flag("--abort-on-container-failure", help="Stop all when one container fails.")
+    exit_code_from = Text("--exit-code-from", metavar="SERVICE", help="Return its exit code; stop all when it ends.")
+    attach = Many("--attach", metavar="SERVICE", help="Show the lines of this service alone; repeatable.")
+    no_attach = Many("--no-attach", metavar="SERVICE", help="Do not show the lines of this service; repeatable.")
+    attach_dependencies = Flag("--attach-dependencies", help="Show the lines of what the services depend on, too.")
+    no_color = Flag("--no-color", help="No colours.")
+    no_log_prefix = Flag("--no-log-prefix", help="No names before lines.")
+    timestamps = Flag("--timestamps", help="The time before each line.")
+    menu = Flag("--menu", off="--no-menu", help="There is no menu of keys.")
+
+
+class DownArguments(OnServices):
+    """What may stand on the line."""
+
+    volumes = Flag("-v", "--volumes", help="Remove named and anonymous volumes, too.")
+    rmi = Text("--rmi", choices=("all", "local"), help="Remove images: all, or those without a name of their own.")
+    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container that stops is killed.")
+    remove_orphans = Flag("--remove-orphans", help="Remove containers of services that the files no longer have.")
+
+
+def up(session: Session, line: UpArguments) -> int:
+    """Bring a project up; attached, stay with it. Raises TiffinError."""
+    from tiffin.builder.api.compose.up import up
+    from tiffin.builder.cli.compose.service_lines import ServiceLines
+
+    _check(line)
+    project = line.load(line.services)
+    progress = "quiet" if line.quiet_pull else line.project.progress
+    begun = time.time_ns()
+    sink = line.sink()
+    services = up(project, _how(line, project), session, sink, ServiceLines(project, session, progress))
+    if line.detach or line.wait or line.no_start:
+        return 0
+    return _attached(project, _shown(project, services, line), session, line, sink, begun)
+
+
+def _check(line: UpArguments) -> None:
+    for one, other in (
+        ("--build", "--no-build"),
+        ("--force-recreate", "--no-recreate"),
+        ("--detach", "--abort-on-container-exit"),
+        ("--detach", "--abort-on-container-failure"),
+        ("--detach", "--exit-code-from"),
+        ("--wait", "--abort-on-container-exit"),
+        ("--no-start", "--wait"),
+    ):
+        fields = [name.removeprefix("--").replace("-", "_") for name in (one, other)]
+        if all(line.__dict__.get(field) for field in fields):
+            raise UsageError(f"{one} and {other} do not go together", remedy="leave out one of them")
+
+
+def create(session: Session, line: CreateArguments) -> None:
+    """Make the containers of a project, and start none. Raises TiffinError."""
+    from tiffin.builder.api.compose.up import up
+    from tiffin.builder.cli.compose.service_lines import ServiceLines
+    from tiffin.cache.foundation.frozen import replace
+
+    project = line.load(line.services)
+    how = replace(_how(line, project), starts=False)
+    up(project, how, session, line.sink(), ServiceLines(project, session, line.project.progress))
+
+
+def _how(line: CreateArguments, project: Project) -> Up:
+    from tiffin.builder.api.compose.converge import AUTO, FORCE, NEVER
+    from tiffin.builder.api.compose.up import Up
+
+    recreate = FORCE if line.force_recreate else NEVER if line.no_recreate else AUTO
+    common = Up(
+        services=line.services,
+        builds=True if line.build else False if line.no_build else None,
+        pulls="" if line.pull == "policy" else line.pull,
+        recreate=recreate,
+        recreate_dependencies=recreate,
+        scale=_scale(line.scale),
+        removes_orphans=line.remove_orphans,
+        at_once=whole_number("--parallel", line.project.parallel),
+    )
+    if not isinstance(line, UpArguments):
+        return common
+    from tiffin.cache.foundation.frozen import replace
+
+    seconds = line.wait_timeout
+    return replace(
+        common,
+        dependencies=not line.no_deps,
+        recreate_dependencies=FORCE if line.always_recreate_deps else AUTO if line.services else recreate,
+        seconds=whole_number("--timeout", line.timeout) if line.timeout is not None else None,
+        starts=not line.no_start,
+        waits=line.wait,
+        wait_seconds=float(whole_number("--wait-timeout", seconds)) if seconds is not None else None,
+    )
+
+
+def _scale(texts: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for text in texts:
+        name, equals, count = text.partition("=")
+        if not equals or not count.isdecimal():
+            raise UsageError(f'--scale "{text}" is not SERVICE=NUMBER', remedy="write --scale web=3")
+        found[name] = int(count)
+    return found
+
+
+def _shown(project: Project, services: Sequence[str], line: UpArguments) -> list[str]:
+    """Return the services whose lines are shown."""
+    wanted = list(line.attach) or [
+        name
+        for name in (services if not line.services or line.attach_dependencies else line.services)
+        if project.services[name].attach
+    ]
+    return [name for name in wanted if name not in line.no_attach]
+
+
+def _attached(
+    project: Project, shown: Sequence[str], session: Session, line: UpArguments, sink: ChangeSink, begun: int
+) -> int:
+    """Show lines until all containers have ended, or somebody ends it."""
+    from tiffin.builder.api.compose.life import kill, stop
+    from tiffin.builder.api.compose.members import members
+
+    seconds = whole_number("--timeout", line.timeout) if line.timeout is not None else None
+    try:
+        code = _followed(project, shown, session, line, begun)
+        if code is not None:
+            stop(members(session, project.name), session, sink, seconds=seconds, project=project)
+        return code or 0
+    except KeyboardInterrupt:
+        print_error("Gracefully Stopping... press Ctrl+C again to force")
+    try:
+        stop(members(session, project.name), session, sink, seconds=seconds, project=project)
+    except KeyboardInterrupt:
+        kill(members(session, project.name), session, sink, "KILL")
+    return EXIT_INTERRUPTED
+
+
+def _followed(project: Project, shown: Sequence[str], session: Session, line: UpArguments, begun: int) -> int | None:
+    """Show lines; return the exit code where the end of one container is to be that of all, None at the end of all."""
+    from tiffin.builder.api.compose.logs import Follower, LogLine
+    from tiffin.builder.api.compose.members import members
+    from tiffin.builder.cli.compose.printing import LinePrinter, has_colours, shown_name
+
+    printer = LinePrinter(
+        coloured=has_colours(line.project.ansi, is_off=line.no_color),
+        prefixed=not line.no_log_prefix,
+        timestamps=line.timestamps,
+    )
+    printer.know([shown_name(one) for one in members(session, project.name) if one.service in shown])
+    follower = Follower(project.name, (), session, since_ns=begun)
+    try:
+        for event in follower.follow():
+            if isinstance(event, LogLine):
+                if event.member.service in shown:
+                    printer.line(event)
+                continue
+            if event.member.service in shown:
+                printer.told(event.member, f"exited with code {event.exit_code}")
+            if line.exit_code_from:
+                if event.member.service == line.exit_code_from:
+                    return event.exit_code
+            elif line.abort_on_container_exit or (line.abort_on_container_failure and event.exit_code):
+                return event.exit_code
+        return None
+    finally:
+        follower.close()
+
+
+def down(session: Session, line: DownArguments) -> None:
+    """Stop and remove what up made. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import Down, down
+
+    name, project = line.known()
+    seconds = whole_number("--timeout", line.timeout) if line.timeout is not None else None
+    how = Down(
+        services=line.services,
+        seconds=seconds,
+        volumes=line.volumes,
+        images=line.rmi,
+        orphans=line.remove_orphans or project is None,
+    )
+    down(name, project, how, session, line.sink())
+
+
+COMMANDS = (
+    Command(
+        "compose up",
+        UpArguments,
+        up,
+        about="Make and start containers.",
+        help="Make what a project needs, start its services in the order of their dependencies, and show their lines. "
+        "Containers whose service changed are made anew.",
+        section=CONTAINERS,
+        examples=("tiffin compose up -d --wait", "tiffin compose up --build --scale web=3"),
+    ),
+    Command(
+        "compose create",
+        CreateArguments,
+        create,
+        about="Make containers, and start none.",
+        section=CONTAINERS,
+        examples=("tiffin compose create",),
+    ),
+    Command(
+        "compose down",
+        DownArguments,
+        down,
+        about="Stop and remove containers and networks.",
+        section=CONTAINERS,
+        examples=("tiffin compose down", "tiffin compose down -v --rmi local"),
+    ),
+)
