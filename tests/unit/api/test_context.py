@@ -161,3 +161,48 @@ def test_a_named_context_that_is_nothing(opener: ContextOpener) -> None:
     assert callable(fetch)
     with pytest.raises(ContextError, match="is not a tar archive"):
         fetch()
+
+
+def part_of(place: Path, members: bytes, **options: object) -> BuildContext:
+    (place / "c.tar").write_bytes(members)
+    scratch = Path(tempfile.mkdtemp(dir=place / "scratch"))
+    remote = Remote({}, place / "ctx")
+    opener = ContextOpener(lambda: cast(RemoteSources, remote), lambda: scratch, **options)  # type: ignore[arg-type]
+    return opener.open(str(place / "c.tar"), "")
+
+
+def test_a_directory_of_an_archive_is_the_context_and_its_ignore_file_counts(place: Path) -> None:
+    members = archive(
+        [
+            ("outside", data(b"linked")),
+            ("sub", {"type": b"5"}),
+            ("sub/Dockerfile", data(TEXT)),
+            ("sub/.dockerignore", data(b"*.key\nkeep/*\n!keep/this\n")),
+            ("sub/a.key", data(b"secret")),
+            ("sub/link", {"type": b"1", "linkname": "outside"}),
+            ("sub/twin", {"type": b"1", "linkname": "sub/Dockerfile"}),
+            ("sub/keep", {"type": b"5"}),
+            ("sub/keep/this", data(b"kept")),
+            ("sub/keep/that", data(b"left out")),
+        ]
+    )
+    context = part_of(place, members, directory="sub", reads_ignores=True)
+    tree = cast(SourceTree, context.root)
+    assert context.dockerfile == TEXT
+    assert names(context) == [".dockerignore", "Dockerfile", "keep", "link", "twin"]
+    assert [entry.path for entry in tree.children("keep")] == ["keep/this"]
+    for name, content in (("link", b"linked"), ("twin", TEXT), ("keep/this", b"kept")):
+        entry = tree.lookup(name)
+        assert entry is not None
+        with tree.opener(entry)() as stream:
+            assert stream.read() == content
+    assert "a.key" in names(part_of(place, members, directory="sub"))
+    with pytest.raises(ContextError, match="has no directory none"):
+        part_of(place, members, directory="none")
+
+
+def test_a_directory_of_a_repository_does_not_lead_out_of_it(place: Path) -> None:
+    remote = Remote({}, place / "ctx")
+    opener = ContextOpener(lambda: cast(RemoteSources, remote), lambda: place / "scratch", directory="../scratch")
+    with pytest.raises(ContextError, match="leads out"):
+        opener.open("git+https://h/a", "")

@@ -144,3 +144,15 @@ def test_files_at_fault_are_named(tmp_path: Path, text: str, reason: str) -> Non
     with pytest.raises(UsageError, match=reason) as failed:
         read_registries({"CONTAINERS_REGISTRIES_CONF": str(tmp_path / "bad.conf")})
     assert "bad.conf" in failed.value.message
+
+
+def test_mirrors_of_any_registry_and_nothing_but_mirrors() -> None:
+    made = Registries().with_mirrors(["m.example/cache"], host="quay.io", source="--registry-map")
+    name = Reference.parse("quay.io/team/app:1")
+    assert [str(place) for place in made.sources(name)] == ["m.example/cache/team/app:1", "quay.io/team/app:1"]
+    only = made.without_places_of_mirrors()
+    assert [str(place) for place in only.sources(name)] == ["m.example/cache/team/app:1"]
+    other = Reference.parse("ghcr.io/x:1")
+    assert only.sources(other) == [other]
+    with pytest.raises(UsageError, match="--registry-map"):
+        made.with_mirrors(["ftp://m"], host="quay.io", source="--registry-map")

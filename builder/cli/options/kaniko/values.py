@@ -122,10 +122,10 @@ def _caches(line: KanikoArguments, *, pushes: bool) -> tuple[list[str], list[str
     """Return the texts of --cache-from and --cache-to."""
     if line.cache_repo.startswith("oci:"):
         place = line.cache_repo.removeprefix("oci:")
-        source, sink = f'type=local,"src={place}"', f'type=local,"dest={place}"'
+        source, sink = f'type=local,"src={place}"', f'type=local,"dest={place}",mode=max'
     elif line.cache_repo or line.destinations:
         repository = line.cache_repo or f"{Reference.parse(line.destinations[0]).name}/cache"
-        source = sink = repository
+        source, sink = repository, f"type=registry,ref={repository},mode=max"
     else:
         raise UsageError("--cache has no place", remedy="name one with --cache-repo, or a --destination")
     if not pushes and not line.cache_repo and not line.no_push_cache:
