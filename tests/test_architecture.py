@@ -60,7 +60,7 @@ OWNERS = {
     "botocore": ("tiffin.cache.shared.stores.s3",),
     "certifi": ("tiffin.cache.trust",),
     "dockerfile_parse": ("tiffin.builder.dockerfile.parser",),
-    "yaml": ("tiffin.builder.compose.yaml_files",),
+    "yaml": ("tiffin.builder.compose.yaml_files", "tiffin.builder.containers.confinement.cdi"),
     "jsonschema": ("tiffin.builder.compose.schema.validation",),
 }
 

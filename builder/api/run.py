@@ -76,7 +76,7 @@ def prepare(
     Raises TiffinError.
     """
     given = options.container
-    container = cache(given if callable(given) else lambda: given)
+    container = cache(lambda: _with_volumes(given() if callable(given) else given, options, session))
     wanted = RunImage(options, session, sink, progress)
     find = cache(wanted.find)
     if not wanted.is_listed() and find() is None:
@@ -102,6 +102,14 @@ def prepare(
     if isolation.unsupervised:
         sink.emit(WarningMessage(message=f"isolation {isolation.tier}: {isolation.unsupervised}"))
     return Prepared(isolation=isolation, launcher=launcher, image=image, container=container())
+
+
+def _with_volumes(container: ContainerOptions, options: RunOptions, session: Session) -> ContainerOptions:
+    if not options.volumes_from:
+        return container
+    from tiffin.builder.api.inputs.volumes_from import with_volumes_of
+
+    return with_volumes_of(container, options.volumes_from, session)
 
 
 def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (), **more: Any) -> ContainerState:

@@ -34,5 +34,6 @@ class RunOptions:
     pull: str = "missing"
     platform: str = ""  # "" is this machine's
     isolation: str = ""  # a tier to force
+    volumes_from: tuple[str, ...] = ()  # containers, with :ro or :rw
     keeps_ids: bool = True  # False: `container` surely has no `keep`, so that it need not be read first
     registry: RegistryAccess = RegistryAccess()

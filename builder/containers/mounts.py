@@ -21,7 +21,11 @@ PRIVATE = frozenset(("private", "rprivate"))  # as mounts are anyhow
 FOLLOWING = frozenset(("slave", "rslave"))  # one sort: a bind mount always comes with what is below it
 SHARED = frozenset(("shared", "rshared"))
 NOCOPY = "nocopy"  # of a volume: it begins empty
-HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "exec", "relatime"))
+HARMLESS_TMPFS = frozenset(("rw", "nosuid", "nodev", "relatime", "async", "tmpcopyup", "notmpcopyup"))
+IDS_OF_TMPFS = ("uid", "gid")
+HARMLESS_KEYS = (  # of --mount
+    "readonly", "ro", "source", "src", "target", "dst", "destination", "consistency", "volume-label",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class VolumeMount:
     path: str
     read_only: bool = False
     copies: bool = True
+    subpath: str = ""  # what of it is shown
 
 
 Mount = Bind | Tmpfs | VolumeMount
@@ -79,24 +84,18 @@ def parse_mount(text: str, *, directory: str) -> Mount:
     path = _target(_either(fields, what, "target", "dst", "destination"), what)
     source = _either(fields, what, "source", "src")
     read_only = _flag(_either(fields, what, "readonly", "ro"), what) if {"readonly", "ro"} & fields.keys() else False
-    for name in ("readonly", "ro", "source", "src", "target", "dst", "destination", "consistency"):
+    for name in HARMLESS_KEYS:
         fields.pop(name, None)
     result: Mount
     if kind == "tmpfs":
-        if source or read_only:
-            raise UsageError(f"{what}: a tmpfs has no source and is not read-only", remedy="leave them out")
+        if source:
+            raise UsageError(f"{what}: a tmpfs has no source", remedy="leave it out")
         size, mode = parse_size(fields.pop("tmpfs-size", "0")), _mode(fields.pop("tmpfs-mode", ""))
-        result = Tmpfs(path=path, size_bytes=size, mode=mode)
+        result = Tmpfs(path=path, size_bytes=size, mode=mode, read_only=read_only, executes=False)
     elif kind == "volume":
-        name = _volume_name(source, what) if source else ""
-        copies = not _flag(fields.pop("volume-nocopy", "false"), what)
-        result = VolumeMount(name=name, path=path, read_only=read_only, copies=copies)
+        result = _volume(source, path, read_only, what, fields)
     else:
-        propagation = fields.pop("bind-propagation", "rprivate")
-        if propagation not in PRIVATE | FOLLOWING | SHARED:
-            raise UsageError(f'{what}: unknown bind-propagation "{propagation}"', remedy="use rprivate or rslave")
-        propagates = _is_propagated([propagation], what)
-        result = replace(_existing_bind(source, path, read_only, what, directory), propagates=propagates)
+        result = _bind(source, path, read_only, what, fields, directory)
     if fields:
         raise UsageError(f'{what}: "{min(fields)}" is not supported', remedy="leave it out")
     return result
@@ -106,16 +105,20 @@ def parse_tmpfs(text: str) -> Tmpfs:
     """Parse --tmpfs PATH[:size=…,mode=…]; raises UsageError."""
     what = f'--tmpfs "{text}"'
     path, _, rest = text.partition(":")
-    size, mode = 0, DEFAULT_TMPFS_MODE
+    result = Tmpfs(path=_target(path, what), executes=False)  # as docker has it
     for item in filter(None, rest.split(",")):
         name, _, value = item.partition("=")
         if name == "size":
-            size = parse_size(value)
+            result = replace(result, size_bytes=parse_size(value))
         elif name == "mode":
-            mode = _mode(value)
+            result = replace(result, mode=_mode(value))
+        elif item in ("ro", "exec", "noexec"):
+            result = replace(result, **{"read_only": True} if item == "ro" else {"executes": item == "exec"})
+        elif name in IDS_OF_TMPFS and value.isdecimal():
+            result = replace(result, **{name: int(value)})
         elif item not in HARMLESS_TMPFS:
             raise UsageError(f'{what}: option "{item}" is not supported', remedy="use size= and mode=")
-    return Tmpfs(path=_target(path, what), size_bytes=size, mode=mode)
+    return result
 
 
 def parse_size(text: str) -> int:
@@ -163,6 +166,34 @@ def _is_propagated(propagation: Sequence[str], what: str) -> bool:
             remedy="use rslave, for mounts of the machine to reach the container",
         )
     return bool(FOLLOWING.intersection(propagation))
+
+
+def _volume(source: str, path: str, read_only: bool, what: str, fields: dict[str, str]) -> VolumeMount:
+    """Make a volume of --mount; takes its keys out of `fields`."""
+    name = _volume_name(source, what) if source else ""
+    copies = not _flag(fields.pop("volume-nocopy", "false"), what)
+    if fields.pop("volume-driver", "local") != "local":
+        raise UsageError(f"{what}: there is no driver of volumes but local", remedy="leave volume-driver out")
+    subpath = fields.pop("volume-subpath", "")
+    if subpath.startswith("/") or ".." in subpath.split("/"):
+        raise UsageError(f"{what}: volume-subpath leads out of the volume", remedy="write a path below it")
+    return VolumeMount(name=name, path=path, read_only=read_only, copies=copies, subpath=subpath)
+
+
+def _bind(source: str, path: str, read_only: bool, what: str, fields: dict[str, str], directory: str) -> Bind:
+    """Make a bind mount of --mount; takes its keys out of `fields`."""
+    propagation = fields.pop("bind-propagation", "rprivate")
+    if propagation not in PRIVATE | FOLLOWING | SHARED:
+        raise UsageError(f'{what}: unknown bind-propagation "{propagation}"', remedy="use rprivate or rslave")
+    propagates = _is_propagated([propagation], what)
+    alone = _flag(fields.pop("bind-nonrecursive", "false"), what)
+    recursive = fields.pop("bind-recursive", "enabled")
+    if alone or recursive not in ("enabled", "writable", "readonly"):
+        raise UsageError(
+            f"{what}: what is mounted below the source comes with it: the kernel lets no user part them",
+            remedy="leave bind-recursive out",
+        )
+    return replace(_existing_bind(source, path, read_only, what, directory), propagates=propagates)
 
 
 def _existing_bind(source: str, path: str, read_only: bool, what: str, directory: str) -> Bind:

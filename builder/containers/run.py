@@ -92,6 +92,7 @@ class ContainerOptions:
     sysctls: tuple[tuple[str, str], ...] = ()
     oom_score_adj: int | None = None
     devices: tuple[Device, ...] = ()
+    keeps_groups: bool = False  # of the caller's, which have no names in the container
     device_names: tuple[str, ...] = ()  # of the Container Device Interface: vendor.com/class=name
     annotations: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = ""  # a name or a number; "" is the image's, else TERM

@@ -13,6 +13,7 @@ from pathlib import Path
 from tiffin.builder.api.containers.trees import find_trees
 from tiffin.builder.api.session import Session
 from tiffin.builder.events import Sink, WarningMessage
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
     from tiffin.builder.containers.network.published import Network
+    from tiffin.builder.containers.run import ContainerOptions
     from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.isolation import Isolation
@@ -107,7 +109,7 @@ class ContainerStart:
         from tiffin.builder.containers.volumes.mounting import prepare_mounts
         from tiffin.builder.sandbox.seccomp.filters import filter_for
 
-        wanted, config, state = self._record.options, self._record.config, self._session.state
+        wanted, config, state = self._with_devices(), self._record.config, self._session.state
         root = RootView(self._trees)
         mounted = prepare_mounts(
             wanted.mounts,
@@ -135,6 +137,24 @@ class ContainerStart:
             emulated=self._reach.emulated,
             opens=self._reach.opens,
             announces=announces,
+        )
+
+    def _with_devices(self) -> ContainerOptions:
+        """Return what is asked of the container with what its devices add, as this machine describes them now."""
+        options = self._record.options
+        if not options.device_names:
+            return options
+        from tiffin.builder.containers.confinement.cdi import edits_of
+        from tiffin.builder.containers.mounts import ordered
+
+        edits = edits_of(options.device_names)
+        paths = {mount.path for mount in edits.mounts}
+        self._user = replace(self._user, groups=tuple(dict.fromkeys((*self._user.groups, *edits.groups))))
+        return replace(
+            options,
+            variables=(*options.variables, *edits.variables),
+            devices=tuple({device.path: device for device in (*options.devices, *edits.devices)}.values()),
+            mounts=ordered([*(mount for mount in options.mounts if mount.path not in paths), *edits.mounts]),
         )
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 
 from tiffin.builder.api.containers.change.pausing import go_on
@@ -22,9 +23,10 @@ from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, 
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
+from tiffin.builder.containers.limits import Limits
 from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.errors import ContainerError, SandboxError, StoreError, TiffinError
+from tiffin.builder.errors import ContainerError, CorruptError, SandboxError, StoreError, TiffinError
 from tiffin.builder.events import NullSink, Sink
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
@@ -49,8 +51,17 @@ def create(options: RunOptions, session: Session, sink: Sink, progress: Progress
         return container.state
 
 
-def run_detached(options: RunOptions, session: Session, sink: Sink, progress: Progress | None = None) -> Started:
-    """Make a container and start its command in the background. Raises TiffinError."""
+def run_detached(
+    options: RunOptions,
+    session: Session,
+    sink: Sink,
+    progress: Progress | None = None,
+    first: Socket | None = None,
+) -> Started:
+    """Make a container and start its command in the background. Raises TiffinError.
+
+    `first` is a client that is attached from the beginning.
+    """
     image = RunImage(options, session, sink, progress or (lambda: nullcontext(sink)))
     if not image.is_listed() and image.find() is None:
         image.pull()
@@ -59,8 +70,8 @@ def run_detached(options: RunOptions, session: Session, sink: Sink, progress: Pr
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
             made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack, begins=False)
-            record = record_of(options, made, is_detached=True)
-            life = Life(session, reporter, record, made.isolation)
+            record = record_of(options, made, is_detached=first is None)
+            life = Life(session, reporter, record, made.isolation, first)
             containers = Containers(session.state)
             with session.state.lock("prune", shared=True):
                 container = stack.enter_context(
@@ -105,6 +116,17 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
             life.live(container, stack)
 
     return begin_detached(supervise, sink)
+
+
+def limits_of(names: Sequence[str], session: Session) -> Limits:
+    """Return what the first of containers that is limited may use. Raises ImageNotFoundError."""
+    containers = Containers(session.state)
+    for name in names:
+        with contextlib.suppress(CorruptError):
+            limits = ContainerRecord.read(containers.folder(containers.find(name).id)).options.limits
+            if limits.controllers():
+                return limits
+    return Limits()
 
 
 def kill(name: str, session: Session, signal_name: str = "KILL") -> None:

@@ -11,6 +11,7 @@ from tiffin.builder.cli.output.console import print_error, print_result, warn
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.run import RunResult
     from tiffin.builder.api.run_options import RunOptions
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.output.renderer import Renderer
@@ -45,9 +46,14 @@ def run(session: Session, line: RunArguments) -> int:
             from tiffin.builder.containers.limits import begin_in_scope
 
             begin_in_scope(container().limits, os.environ)
+        if line.detach and line.attach:
+            raise UsageError("--detach and --attach do not go together", remedy="leave out one of them")
         if line.detach:
             return run_in_background(session, run_options(line, container), line)
-        result = run(run_options(line, container), session, WarningSink(), lambda: renderer(line))
+        if line.is_supervised():
+            result = run_supervised(session, run_options(line, container), line)
+        else:
+            result = run(run_options(line, container), session, WarningSink(), lambda: renderer(line))
     except TiffinError as exc:
         exc.ends_with(EXIT_OWN_FAILURE)
         raise
@@ -66,6 +72,21 @@ def run_in_background(session: Session, options: RunOptions, line: RunArguments)
     else:
         print_result(started.id)
     return started.exit_code
+
+
+def run_supervised(session: Session, options: RunOptions, line: RunArguments) -> RunResult:
+    """Run a command that does not end with this process; return how it ended. Raises TiffinError."""
+    from tiffin.builder.api.containers.attached import parse_streams, run_attached
+
+    return run_attached(
+        options,
+        session,
+        WarningSink(),
+        lambda: renderer(line),
+        streams=parse_streams(line.attach),
+        forwards=line.sig_proxy,
+        detach_keys=line.detach_keys,
+    )
 
 
 def print_not_begun(message: str, *, whose: str = "image") -> None:

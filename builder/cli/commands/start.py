@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Sequence
+
 from tiffin.builder.cli.commands.run import WarningSink, print_not_begun
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import Arguments, Flag, Text, Word, Words
@@ -41,6 +45,7 @@ def start(session: Session, line: StartArguments) -> int:
     """Start containers; return the exit code of the one that is attached. Raises TiffinError."""
     from tiffin.builder.api.containers import lifecycle
 
+    begin_limited(session, line.names)
     if not (line.attach or line.interactive):
         failed: list[int] = []
 
@@ -67,6 +72,16 @@ def start(session: Session, line: StartArguments) -> int:
     if started.message:
         print_not_begun(started.message)
     return EXIT_DETACHED if code is None else code
+
+
+def begin_limited(session: Session, names: Sequence[str]) -> None:
+    """Begin this command anew in a scope of systemd where containers are limited and only systemd makes groups."""
+    from tiffin.builder.api.containers.lifecycle import limits_of
+    from tiffin.builder.containers.limits import begin_in_scope
+    from tiffin.builder.errors import ImageNotFoundError
+
+    with contextlib.suppress(ImageNotFoundError):  # told where it is started
+        begin_in_scope(limits_of(names, session), os.environ)
 
 
 def attach(session: Session, line: AttachArguments) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.builder.cli.commands.run import WarningSink
+from tiffin.builder.cli.commands.start import begin_limited
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Text, Word, Words
 from tiffin.builder.cli.output.console import each, print_result
@@ -81,6 +82,7 @@ def restart(session: Session, line: StopArguments) -> None:
     """Stop containers and start them again. Raises TiffinError."""
     from tiffin.builder.api.containers import lifecycle
 
+    begin_limited(session, line.names)
     patience = line.patience()
 
     def again(name: str) -> None:

@@ -88,7 +88,7 @@ class CreateArguments(
     tmpfs = Many("--tmpfs", metavar="PATH[:size=…]", help="An empty file system in memory.")
     workdir = Text("-w", "--workdir", metavar="DIR", help="Working directory.")
     user = Text("-u", "--user", metavar="USER[:GROUP]", help="User to run as.")
-    groups = Many("--group-add", metavar="GROUP", help="Additional group; repeatable.")
+    groups = Many("--group-add", metavar="GROUP|keep-groups", help="Additional group; keep-groups: your own.")
     entrypoint = Maybe("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
     read_only = Flag("--read-only", help="Make the root file system read-only.")
     hostname = Text("-h", "--hostname", metavar="NAME", help="Host name.")
@@ -119,4 +119,10 @@ class RunArguments(CreateArguments):
     sig_proxy = Flag(
         "--sig-proxy", default=True, off="--no-sig-proxy", help="Pass signals of this command on (default: yes)."
     )
-    detach_keys = Text("--detach-keys", metavar="KEYS", help="What is typed to detach (default: ctrl-p,ctrl-q).")
+    detach_keys = Text(
+        "--detach-keys", metavar="KEYS", default="ctrl-p,ctrl-q", help="What is typed to leave it with -it."
+    )
+
+    def is_supervised(self) -> bool:
+        """Whether the container has a supervisor, which keeps its log and is left alone; else it ends with us."""
+        return not self.remove or bool(self.attach) or not self.sig_proxy or self.detach_keys != "ctrl-p,ctrl-q"

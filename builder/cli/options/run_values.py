@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
 
 KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
+KEEP_GROUPS = "keep-groups"  # podman's
 LOG_DRIVERS = ("json-file", "local", "none")  # one format; local is docker's other file
 HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
 
@@ -40,11 +41,12 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
         name=line.name,
         remove=line.remove,
         interactive=line.interactive,
-        groups=line.groups,
+        groups=tuple(group for group in line.groups if group != KEEP_GROUPS),
         cidfile=Path(line.cidfile) if line.cidfile is not None else None,
         pull=line.pull,
         platform=line.platform,
         isolation=line.isolation,
+        volumes_from=line.volumes_from,
         keeps_ids=may_keep(line),
         registry=line.registry_access(),
     )
@@ -89,6 +91,7 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         unmasked=line.privileged or security.unmasked,
         ulimits=_ulimits(line.ulimits),
         limits=limits_of(line),
+        keeps_groups=KEEP_GROUPS in line.groups,
         **_life(line),
         **confinement_of(line, has_network=kind != "host"),
     )

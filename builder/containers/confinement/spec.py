@@ -72,6 +72,7 @@ def _begun(parts: Parts) -> SandboxSpec:
         uid=user.uid,
         gid=user.gid,
         groups=user.groups,
+        keeps_groups=options.keeps_groups,
         has_users=expects_users(user.uid, capabilities, argv),
         capabilities=capabilities,
         tty=options.tty,

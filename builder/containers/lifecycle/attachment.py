@@ -9,7 +9,7 @@ import select
 import signal
 import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import FrameType
 
 from tiffin.builder.containers.lifecycle import messages
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+STREAMS = ("stdin", "stdout", "stderr")
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+KINDS = {"stdout": messages.STDOUT, "stderr": messages.STDERR}
 _CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
@@ -48,9 +50,17 @@ class Attachment:
     """A connection to a container's supervisor. `run` gives the exit code, None where somebody detached."""
 
     def __init__(
-        self, line: Socket, *, tty: bool, types: bool, forwards: bool = True, detach_keys: str = DEFAULT_DETACH_KEYS
+        self,
+        line: Socket,
+        *,
+        tty: bool,
+        types: bool,
+        forwards: bool = True,
+        detach_keys: str = DEFAULT_DETACH_KEYS,
+        shows: Collection[str] = STREAMS,
     ) -> None:
         self._line = line
+        self._shown = {KINDS[name]: number for number, name in enumerate(STREAMS) if name in shows and name in KINDS}
         self._tty = tty
         self._types = types
         self._forwards = forwards and not (tty and types)
@@ -75,8 +85,8 @@ class Attachment:
                 if message is None:
                     continue
                 kind, data = message[:1], message[1:]
-                if kind in (messages.STDOUT, messages.STDERR):
-                    write_all(STDOUT if kind == messages.STDOUT else STDERR, data)
+                if kind in self._shown:
+                    write_all(self._shown[kind], data)
                 elif kind == messages.ENDED:
                     return int(data)
                 elif not message:

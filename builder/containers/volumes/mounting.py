@@ -55,16 +55,26 @@ def prepare_mounts(
                 host = _own_volume(container, number, place, mount, root) if read_only_root else None
             case VolumeMount():
                 source = named_volume(state, mount, place, root)
-                host = Bind(host_path=os.fspath(source), path=mount.path, read_only=mount.read_only)
+                host = _part_of(source, mount)
             case Bind():
                 host = _bind(mount)
             case Tmpfs():
                 host = mount
-        is_directory = not isinstance(host, Bind) or Path(host.host_path).is_dir()
+        is_directory = not isinstance(host, Bind) or Path(host.host_path, host.source).is_dir()
         stubs.append(Stub(path=place, is_directory=is_directory))
         if host is not None:
             result.append(host)
     return PreparedVolumes(mounts=tuple(result), stubs=tuple(stubs))
+
+
+def _part_of(source: Path, mount: VolumeMount) -> Bind:
+    """Show a volume, or what lies at a path in it, which has to be there."""
+    if mount.subpath and not (source / mount.subpath).exists():
+        raise UsageError(
+            f"volume {mount.name} has no {mount.subpath}",
+            remedy="make it first, by a container that has the whole volume",
+        )
+    return Bind(host_path=os.fspath(source), path=mount.path, read_only=mount.read_only, source=mount.subpath)
 
 
 def with_image_volumes(mounts: Sequence[Mount], image_volumes: Sequence[str]) -> tuple[Mount, ...]:

@@ -36,8 +36,9 @@ def make(item: Mount, scratch: str) -> int:
             options: list[tuple[str, str | None]] = [("mode", f"{item.mode:o}")]
             if item.size_bytes:
                 options.append(("size", str(item.size_bytes)))
-            read_only = kernel.ATTR_RDONLY if item.read_only else 0
-            return kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV | read_only)
+            options += [(name, str(value)) for name, value in (("uid", item.uid), ("gid", item.gid)) if value]
+            chosen = (kernel.ATTR_RDONLY if item.read_only else 0) | (0 if item.executes else kernel.ATTR_NOEXEC)
+            return kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV | chosen)
         case Layers():
             return _layers(item, scratch)
         case SecretFile():

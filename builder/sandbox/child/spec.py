@@ -45,7 +45,10 @@ class Tmpfs:
     path: str
     size_bytes: int = 0
     mode: int = DEFAULT_TMPFS_MODE
+    uid: int = 0
+    gid: int = 0
     read_only: bool = False
+    executes: bool = True  # programs that lie in it
     kind: str = "tmpfs"
 
 

@@ -78,8 +78,11 @@ def test_bad_volume_option_is_refused(text: str, reason: str) -> None:
         ("type=bind,src=/etc,dst=/b,bind-propagation=rprivate", Bind(host_path="/etc", path="/b")),
         ("type=bind,src=/etc,dst=/b,bind-propagation=rslave", Bind(host_path="/etc", path="/b", propagates=True)),
         ('type=bind,"source=/etc",target=/b', Bind(host_path="/etc", path="/b")),
-        ("type=tmpfs,target=/b", Tmpfs(path="/b")),
-        ("type=tmpfs,target=/b,tmpfs-size=1m,tmpfs-mode=700", Tmpfs(path="/b", size_bytes=1 << 20, mode=0o700)),
+        ("type=tmpfs,target=/b", Tmpfs(path="/b", executes=False)),
+        (
+            "type=tmpfs,target=/b,tmpfs-size=1m,tmpfs-mode=700",
+            Tmpfs(path="/b", size_bytes=1 << 20, mode=0o700, executes=False),
+        ),
         ("type=volume,source=data,target=/b", VolumeMount(name="data", path="/b")),
         ("source=data,target=/b,ro", VolumeMount(name="data", path="/b", read_only=True)),
         ("type=volume,target=/b", VolumeMount(name="", path="/b")),
@@ -107,7 +110,7 @@ def test_mount_option(text: str, wanted: Mount) -> None:
         ("type=tmpfs,source=/etc,target=/b", "no source"),
         ("type=tmpfs,target=/b,tmpfs-size=x", "not a valid size"),
         ("type=tmpfs,target=/b,tmpfs-mode=9", "not an octal mode"),
-        ("type=volume,target=/b,volume-driver=x", '"volume-driver" is not supported'),
+        ("type=volume,target=/b,volume-driver=x", "no driver of volumes but local"),
     ],
 )
 def test_bad_mount_option_is_refused(text: str, reason: str) -> None:
@@ -116,9 +119,11 @@ def test_bad_mount_option_is_refused(text: str, reason: str) -> None:
 
 
 def test_tmpfs_option() -> None:
-    assert parse_tmpfs("/t") == Tmpfs(path="/t", size_bytes=0, mode=0o1777)
-    assert parse_tmpfs("/t:rw,size=64k,mode=755,nosuid") == Tmpfs(path="/t", size_bytes=64 << 10, mode=0o755)
-    for option in ("noexec", "ro", "uid=1"):  # not done, so not accepted
+    assert parse_tmpfs("/t") == Tmpfs(path="/t", size_bytes=0, mode=0o1777, executes=False)
+    assert parse_tmpfs("/t:rw,size=64k,mode=755,nosuid") == Tmpfs(
+        path="/t", size_bytes=64 << 10, mode=0o755, executes=False
+    )
+    for option in ("dev", "suid", "uid=x", "huge=always"):  # not done, so not accepted
         with pytest.raises(UsageError, match=option):
             parse_tmpfs(f"/t:{option}")
 
@@ -143,3 +148,21 @@ def test_mount_option_is_relative_to_the_directory_given(tmp_path: Path) -> None
     assert parse_mount("type=bind,src=x,dst=/b", directory=str(tmp_path)) == Bind(
         host_path=str(tmp_path / "x"), path="/b"
     )
+
+
+def test_keys_of_docker_28_are_read() -> None:
+    mount = parse_mount(
+        "type=volume,src=vol,dst=/d,volume-subpath=a/b,volume-driver=local,volume-label=x", directory="/"
+    )
+    assert mount == VolumeMount(name="vol", path="/d", subpath="a/b")
+    assert parse_mount("type=tmpfs,dst=/t,readonly", directory="/") == Tmpfs(path="/t", read_only=True, executes=False)
+    assert parse_mount("type=bind,src=/usr,dst=/u,bind-recursive=writable", directory="/").path == "/u"
+    assert parse_tmpfs("/t:exec,uid=5,gid=6,ro") == Tmpfs(path="/t", uid=5, gid=6, read_only=True)
+    for text, reason in (
+        ("type=volume,src=vol,dst=/d,volume-subpath=../x", "leads out of the volume"),
+        ("type=volume,src=vol,dst=/d,volume-driver=nfs", "no driver of volumes but local"),
+        ("type=bind,src=/usr,dst=/u,bind-recursive=disabled", "comes with it"),
+        ("type=image,src=i,dst=/u", 'type "image" is not supported'),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            parse_mount(text, directory="/")

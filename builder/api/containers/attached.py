@@ -1,0 +1,69 @@
+"""Run an image in the hands of a supervisor, with this process's streams joined to it: whoever leaves it does not end
+it, and its log stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Collection
+
+from tiffin.builder.api.containers.lifecycle import run_detached
+from tiffin.builder.api.inputs.run_image import Progress
+from tiffin.builder.api.run import RunResult
+from tiffin.builder.api.run_options import RunOptions
+from tiffin.builder.api.session import Session
+from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, STREAMS, Attachment
+from tiffin.builder.errors import StoreError, UsageError
+from tiffin.builder.events import Sink
+from tiffin.builder.sandbox.child.fd_passing import pair
+
+EXIT_DETACHED = 0
+
+
+def run_attached(
+    options: RunOptions,
+    session: Session,
+    sink: Sink,
+    progress: Progress | None = None,
+    *,
+    streams: Collection[str] = STREAMS,
+    forwards: bool = True,
+    detach_keys: str = DEFAULT_DETACH_KEYS,
+) -> RunResult:
+    """Run a command in a new container and stay with it, or until somebody detaches. Raises TiffinError.
+
+    `streams` are those of this process that are joined; `forwards`: signals are passed on.
+    """
+    given = options.container
+    container = given() if callable(given) else given
+    ours, theirs = pair()
+    attachment = Attachment(
+        ours,
+        tty=container.tty,
+        types=options.interactive and "stdin" in streams,
+        forwards=forwards,
+        detach_keys=detach_keys,
+        shows=streams,
+    )
+    attachment.announce()
+    with contextlib.closing(ours):
+        with contextlib.closing(theirs):
+            started = run_detached(options, session, sink, progress, theirs)
+        if started.message:
+            return RunResult(exit_code=started.exit_code, message=started.message)
+        try:
+            code = attachment.run()
+        except StoreError as exc:
+            exc.ends_with(128 + signal.SIGKILL)
+            raise
+    return RunResult(exit_code=EXIT_DETACHED if code is None else code)
+
+
+def parse_streams(texts: Collection[str]) -> tuple[str, ...]:
+    """Read --attach: none for all. Raises UsageError."""
+    names = tuple(text.lower() for text in texts)
+    for name in names:
+        if name not in STREAMS:
+            raise UsageError(f'--attach "{name}" is not a stream', remedy="use stdin, stdout and stderr")
+    return names or STREAMS
