@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 
 from tiffin.builder.api.containers.command_start import ContainerStart
+from tiffin.builder.api.containers.networks.sharing import share_networks, with_networks
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run_options import RunOptions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
+    from tiffin.builder.containers.network.attachment import Endpoint
     from tiffin.builder.containers.network.published import Port
     from tiffin.builder.containers.run import ContainerOptions
     from tiffin.builder.containers.state import ContainerState
@@ -76,7 +78,7 @@ def prepare(
     Raises TiffinError.
     """
     given = options.container
-    container = cache(lambda: _with_volumes(given() if callable(given) else given, options, session))
+    container = cache(lambda: _with_others(given() if callable(given) else given, options, session))
     wanted = RunImage(options, session, sink, progress)
     find = cache(wanted.find)
     if not wanted.is_listed() and find() is None:
@@ -104,7 +106,9 @@ def prepare(
     return Prepared(isolation=isolation, launcher=launcher, image=image, container=container())
 
 
-def _with_volumes(container: ContainerOptions, options: RunOptions, session: Session) -> ContainerOptions:
+def _with_others(container: ContainerOptions, options: RunOptions, session: Session) -> ContainerOptions:
+    """Return what is asked of a container with what it has of others."""
+    container = with_networks(container, options.networks, options.joins)
     if not options.volumes_from:
         return container
     from tiffin.builder.api.inputs.volumes_from import with_volumes_of
@@ -114,7 +118,6 @@ def _with_volumes(container: ContainerOptions, options: RunOptions, session: Ses
 
 def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (), **more: Any) -> ContainerState:
     """Describe the container that is to be made. Raises UsageError for a bad name."""
-    from tiffin.builder.containers.network.attachment import new_endpoints
     from tiffin.builder.containers.run import command_of
     from tiffin.builder.containers.state import new_state
     from tiffin.builder.containers.volumes.mounting import volume_names
@@ -130,12 +133,30 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         labels={**config.config.labels, **wanted.labels},
         keep=wanted.keep,
         ports=tuple(ports),
-        networks=new_endpoints(options.networks),
         volumes=volume_names(
             wanted.mounts, config.config.volumes, makes_up=made.isolation.has_mounts and wanted.keep is None
         ),
         **more,
     )
+
+
+def endpoints_of(
+    options: RunOptions, session: Session, *, begins: bool = True
+) -> AbstractContextManager[tuple[Endpoint, ...]]:
+    """Give the endpoints of a new container, with addresses that are its own once it is written.
+
+    Raises UsageError, StoreError.
+    """
+    if not options.networks:
+        return nullcontext(())
+    from tiffin.builder.containers.network.attachment import new_endpoints
+    from tiffin.builder.containers.network.members import assigned
+    from tiffin.builder.containers.network.store import Networks
+
+    for item in options.networks:
+        Networks(session.state).find(item.name)
+    endpoints = new_endpoints(options.networks)
+    return assigned(session.state, endpoints) if begins else nullcontext(endpoints)
 
 
 def record_of(options: RunOptions, made: Prepared, *, is_detached: bool) -> ContainerRecord:
@@ -169,6 +190,7 @@ class _Run:
 
         options, state = self._options, self._session.state
         with ExitStack() as stack:
+            share_networks(self._session, [item.name for item in options.networks], options.joins, self._sink)
             made = prepare(options, self._session, self._sink, self._progress, stack)
             assert made.launcher is not None
             forwarder = stack.enter_context(forwarded_signals())
@@ -178,8 +200,11 @@ class _Run:
             record = record_of(options, made, is_detached=False)
             start = ContainerStart(self._session, made.isolation, record, network, self._sink)
             with state.lock("prune", shared=True):  # from now on prune sees which layers the container has
-                described = state_of(options, made, ports=network.ports, pid=os.getpid(), started=time.time())
-                container = stack.enter_context(Containers(state).create(described))
+                with endpoints_of(options, self._session) as networks:
+                    described = state_of(
+                        options, made, ports=network.ports, networks=networks, pid=os.getpid(), started=time.time()
+                    )
+                    container = stack.enter_context(Containers(state).create(described))
                 user = start.prepare(container, layers_of(made.image), options.registry)
                 record.write(container.folder)
             if options.cidfile is not None:

@@ -29,7 +29,8 @@ class RunOptions:
     remove: bool = False  # leave nothing behind
     interactive: bool = False  # pass stdin on
     groups: tuple[str, ...] = ()
-    networks: tuple[NetworkAttachment, ...] = ()  # those with names; the container's `network` is private then
+    networks: tuple[NetworkAttachment, ...] = ()  # those with names, in the place of the container's `network`
+    joins: str = ""  # a container whose network it has
     cidfile: Path | None = None  # the container's id is written to it; it must not be there yet
     pull: str = "missing"
     platform: str = ""  # "" is this machine's

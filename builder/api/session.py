@@ -35,6 +35,7 @@ class Session:
         self._root = root
         self._warn = warn
         self._isolation: Isolation | None = None  # once chosen
+        self._shared: Callable[[Isolation], int] | None = None
 
     @cached_property
     def state(self) -> StateDir:
@@ -176,6 +177,10 @@ class Session:
             )
         return found
 
+    def share_namespace(self, shared: Callable[[Isolation], int]) -> None:
+        """Have this process enter a user namespace that others are in; `shared` returns a descriptor of it."""
+        self._shared = shared
+
     def isolate(
         self,
         isolation: str | None,
@@ -209,7 +214,10 @@ class Session:
             found = replace(found, id_map=keeping(found.id_map, *keep))
         if found.id_map is not None:
             try:
-                userns.enter(found.id_map, lambda: meanwhile(found))
+                if self._shared is not None:
+                    userns.join(self._shared(found), lambda: meanwhile(found))
+                else:
+                    userns.enter(found.id_map, lambda: meanwhile(found))
             except SandboxError:
                 memory.forget()
                 raise

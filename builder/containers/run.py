@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 FORWARDED = tuple(getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM"))
 ALL = "ALL"
+OF_CONTAINER = "container:"
+NAMED = "named"  # the network of a container that is in networks with names
 # a command is process 1, which need not care about them; docker's client, too, gives up at the third
 TERMINATIONS = (signal.SIGTERM, signal.SIGINT)
 TERMINATIONS_TO_KILL = 3
@@ -67,9 +69,10 @@ class ContainerOptions:
     keep: tuple[int, int] | None = None  # the ids that the caller has inside, where that is not root
     workdir: str = ""
     user: str = ""
-    network: str = "host"  # or none, private
+    network: str = "host"  # or none, private, named, container:ID
     as_machine: bool = False  # the machine's network was asked for, and with it its names
     network_tool: str = ""
+    links: tuple[tuple[str, str], ...] = ()  # other containers, and the names that they are to have in this one
     publish_all: bool = False
     exposed: tuple[str, ...] = ()  # ports, as an image's configuration has them
     ports: tuple[Port, ...] = ()
@@ -115,8 +118,22 @@ def command_of(config: RunConfig, options: ContainerOptions) -> tuple[str, ...]:
     return argv
 
 
+def _with_ports(options: ContainerOptions, config: RunConfig) -> Network:
+    """Return a network that others make, with what is published through it. Raises SandboxError."""
+    if not options.ports and not options.publish_all:
+        return Network(kind="private")
+    from tiffin.builder.containers.network.ports import claim, parse_ports
+
+    exposed = parse_ports((*config.exposed_ports, *options.exposed)) if options.publish_all else ()
+    return Network(kind="private", ports=claim((*options.ports, *exposed)))
+
+
 def network_of(options: ContainerOptions, config: RunConfig) -> Network:
     """Return the network of a container and what connects it. Raises SandboxError."""
+    if options.network == NAMED:
+        return _with_ports(options, config)
+    if options.network.startswith(OF_CONTAINER):
+        return Network(kind="private")
     if options.network != "private" and not options.ports and not options.publish_all:
         return Network(kind=options.network)
     from tiffin.builder.containers.network.networks import connect

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.userns
         (["minimal", "/etc/passwd"], 126, 'exec "/etc/passwd": permission denied'),
         (["minimal", "/etc"], 126, 'exec "/etc"'),
         (["--pull", "never", "nothere"], 125, "No such image: nothere:latest"),
-        (["--network", "bridges", "minimal"], 125, '--network "bridges" is not supported'),
+        (["--network", "bridges", "minimal"], 125, "network bridges not found"),
         (["-u", "nobody", "minimal", "true"], 125, 'no user is called "nobody"'),
         (["-u", "99999999999", "minimal", "true"], 125, "out of range"),
         (["-w", "relative", "minimal", "true"], 125, "not an absolute path"),

@@ -130,7 +130,7 @@ class ContainerStart:
             user=self._user,
             mounted=mounted,
             confinement=limited,
-            network=self._network,
+            network=self._network_of(container),
             seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
             console=console,
             isolation=self._isolation,
@@ -156,6 +156,28 @@ class ContainerStart:
             devices=tuple({device.path: device for device in (*options.devices, *edits.devices)}.values()),
             mounts=ordered([*(mount for mount in options.mounts if mount.path not in paths), *edits.mounts]),
         )
+
+    def _network_of(self, container: Container) -> Network:
+        """Return its network with those that it shares with others, and their names. Raises TiffinError."""
+        options, network = self._record.options, self._shared_network(container)
+        if options.links:
+            from tiffin.builder.containers.network.links import linked
+
+            names = linked(self._session.state, container.state, options.network, options.links)
+            return replace(network, linked=names)
+        return network
+
+    def _shared_network(self, container: Container) -> Network:
+        options, state = self._record.options, self._session.state
+        if container.state.networks:
+            from tiffin.builder.containers.network.members import network_with_members
+
+            return network_with_members(self._network, state, container.state, options.resolver.servers)
+        if ":" in options.network:
+            from tiffin.builder.containers.network.joining import joined_network
+
+            return joined_network(self._network, options.network, state)
+        return self._network
 
     @contextlib.contextmanager
     def naming_causes(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiffin.builder.api.containers.network_settings import network_settings
+from tiffin.builder.api.containers.networks.settings import network_settings
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
 from tiffin.builder.containers.health import UNHEALTHY, with_image

@@ -11,10 +11,11 @@ from contextlib import ExitStack, nullcontext
 
 from tiffin.builder.api.containers.change.pausing import go_on
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
+from tiffin.builder.api.containers.networks.sharing import reassigned, share_networks
 from tiffin.builder.api.containers.supervision import Life
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
-from tiffin.builder.api.run import prepare, record_of, state_of, write_id
+from tiffin.builder.api.run import endpoints_of, prepare, record_of, state_of, write_id
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
@@ -24,16 +25,12 @@ from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.limits import Limits
-from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS
+from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS, OF_CONTAINER
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, CorruptError, SandboxError, StoreError, TiffinError
 from tiffin.builder.events import NullSink, Sink
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 END_SECONDS = 10.0  # for a killed container to be gone
 
@@ -43,8 +40,9 @@ def create(options: RunOptions, session: Session, sink: Sink, progress: Progress
     with ExitStack() as stack:
         made = prepare(options, session, sink, progress or (lambda: nullcontext(sink)), stack, begins=False)
         with session.state.lock("prune", shared=True):
-            described = state_of(options, made, pid=0, is_detached=True)
-            container = stack.enter_context(Containers(session.state).create(described))
+            with endpoints_of(options, session, begins=False) as networks:
+                described = state_of(options, made, networks=networks, pid=0, is_detached=True)
+                container = stack.enter_context(Containers(session.state).create(described))
             record_of(options, made, is_detached=False).write(container.folder)
             if options.cidfile is not None:
                 write_id(options.cidfile, container.state.id)
@@ -69,16 +67,17 @@ def run_detached(
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
+            share_networks(session, [item.name for item in options.networks], options.joins, reporter.sink)
             made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack, begins=False)
             record = record_of(options, made, is_detached=first is None)
             life = Life(session, reporter, record, made.isolation, first)
             containers = Containers(session.state)
             with session.state.lock("prune", shared=True):
-                container = stack.enter_context(
-                    containers.create(
-                        state_of(options, made, ports=life.network.ports, pid=os.getpid(), is_detached=True)
+                with endpoints_of(options, session) as networks:
+                    described = state_of(
+                        options, made, ports=life.network.ports, networks=networks, pid=os.getpid(), is_detached=True
                     )
-                )
+                    container = stack.enter_context(containers.create(described))
                 life.start.prepare(container, layers_of(made.image), options.registry)
             if options.cidfile is not None:
                 write_id(options.cidfile, container.state.id)
@@ -97,9 +96,11 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
     if containers.is_alive(state.id):
         return Started(id=state.id)
     record = ContainerRecord.read(containers.folder(state.id))
+    joins = record.options.network.partition(OF_CONTAINER)[2]
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
+            share_networks(session, [item.wanted.name for item in state.networks], joins, reporter.sink)
             isolation = session.become_root(record.isolation or None, keep=record.options.keep)
             if isolation.idmap_tag != record.id_map:
                 raise SandboxError(
@@ -109,8 +110,10 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
                 )
             life = Life(session, reporter, record, isolation, first)
             changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
-            ports = life.network.ports
-            container = stack.enter_context(containers.begin(state.id, ports=ports, **changes))
+            with reassigned(session, state) as networks:
+                container = stack.enter_context(
+                    containers.begin(state.id, ports=life.network.ports, networks=networks, **changes)
+                )
             with session.state.lock("prune", shared=True):
                 life.start.prepare(container)
             life.live(container, stack)

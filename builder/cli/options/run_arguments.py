@@ -15,7 +15,16 @@ from tiffin.builder.cli.options.option import Arguments, Flag, Many, Maybe, Numb
 class ConfinementArguments(Arguments):
     """The walls of a container: network and ports, privileges, limits."""
 
-    network = Maybe("--network", "--net", metavar="host|none|private", help="Network (default: host; private with -p).")
+    network = Many(
+        "--network",
+        "--net",
+        metavar="host|none|private",
+        help="Network (default: host; private with -p), or one with a name, repeatable, or container:NAME.",
+    )
+    aliases = Many("--network-alias", "--net-alias", metavar="NAME", help="Another name in its network; repeatable.")
+    ip = Text("--ip", metavar="ADDRESS", help="IPv4 address in its network.")
+    mac = Text("--mac-address", metavar="ADDRESS", help="MAC address in its network.")
+    links = Many("--link", metavar="CONTAINER[:ALIAS]", help="Name for another container of its network; repeatable.")
     publish = Many("-p", "--publish", metavar="[IP:]HOST:PORT[/udp]", help="Publish a port; repeatable.")
     publish_all = Flag("-P", "--publish-all", help="Publish every port the image exposes.")
     dns = Many("--dns", metavar="ADDRESS", help="Name server; repeatable.")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tiffin.builder.cli.options.containers.confinement import confinement_of, limits_of
+from tiffin.builder.cli.options.containers.networks import attachments_of, joined_container, links_of, network_kind
 from tiffin.builder.cli.options.run_arguments import HealthArguments
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
@@ -42,6 +43,8 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
         remove=line.remove,
         interactive=line.interactive,
         groups=tuple(group for group in line.groups if group != KEEP_GROUPS),
+        networks=attachments_of(line),
+        joins=joined_container(line),
         cidfile=Path(line.cidfile) if line.cidfile is not None else None,
         pull=line.pull,
         platform=line.platform,
@@ -61,7 +64,7 @@ def container_options(line: CreateArguments) -> ContainerOptions:
 
     mounts = _mounts(line)
     security = parse_security(line.security, Path.cwd())
-    kind, tool = _network(line)
+    kind, tool = network_kind(line)
     return ContainerOptions(
         command=line.words,
         entrypoint=line.entrypoint,
@@ -72,7 +75,8 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         keep=_kept_ids(line, mounts),
         network=kind,
         network_tool=tool,
-        as_machine=line.network == "host" and not line.publish and not line.publish_all,
+        links=links_of(line),
+        as_machine=line.network == ("host",) and not line.publish and not line.publish_all,
         ports=_ports(line.publish),
         publish_all=line.publish_all,
         exposed=_exposed(line.expose),
@@ -234,16 +238,6 @@ def _ports(texts: tuple[str, ...]) -> tuple[Port, ...]:
 
 def _exposed(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{port.container}/{port.protocol}" for port in _ports(texts))
-
-
-def _network(line: CreateArguments) -> tuple[str, str]:
-    """Return the kind of network, and the tool for it that was asked for, if any."""
-    publishes = bool(line.publish) or line.publish_all
-    if line.network in (None, "host", "none") and not publishes:
-        return line.network or "host", ""
-    from tiffin.builder.containers.network.networks import choose_kind
-
-    return choose_kind(line.network, publishes=publishes)
 
 
 def _hostname(text: str) -> str:

@@ -24,6 +24,8 @@ from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.seccomp.filters import Filter
 from tiffin.cache.foundation.frozen import dataclass, replace
 
+FIRST_NAME_OPTION = "ndots:0"  # as docker: a name without a dot is not looked for in domains first
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -98,10 +100,31 @@ def _with_names(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         connector=network.connector,
         mounts=(*devices, *parts.mounted.mounts, *(console if parts.isolation.has_mounts else ())),
         stubs=(*own, *parts.mounted.stubs),
-        hosts=machine_hosts(options.hosts) if options.as_machine else hosts_file(hostname, options.hosts),
-        resolv_conf=options.resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder)),
+        memberships=network.memberships,
+        hosts=_hosts(hostname, options, network),
+        joined_network=network.joined,
+        resolv_conf=_resolv_conf(options, network),
         shm_size_bytes=0 if options.namespaces.ipc == NONE else options.shm_size_bytes,
     )
+
+
+def _hosts(hostname: str, options: ContainerOptions, network: Network) -> str:
+    if network.joined:
+        return network.hosts
+    named = (*network.linked, *options.hosts)
+    if options.as_machine:
+        return machine_hosts(named)
+    return hosts_file(hostname, named, own_addresses=network.addresses)
+
+
+def _resolv_conf(options: ContainerOptions, network: Network) -> str:
+    """Return resolv.conf: in a network that has names, its own server asks those of --dns."""
+    if network.joined:
+        return network.resolv_conf
+    resolver = options.resolver
+    if network.servers:
+        resolver = replace(resolver, servers=network.servers, options=resolver.options or (FIRST_NAME_OPTION,))
+    return resolver.applied(host_resolv_conf(network=network.kind, forwarder=network.forwarder))
 
 
 def _with_walls(spec: SandboxSpec, parts: Parts) -> SandboxSpec:

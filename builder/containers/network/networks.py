@@ -39,7 +39,7 @@ def connect(kind: str, tool: str, ports: Sequence[Port]) -> Network:
     if kind == NONE and not ports:
         return Network(kind=NONE)
     claimed = claim(ports)
-    found, reason = _find(tool) if kind == PRIVATE else ("", "")
+    found, reason = find_tool(tool) if kind == PRIVATE else ("", "")
     if found:
         name = os.path.basename(found)
         forwarder = PASTA_FORWARDER if name == PASTA else SLIRP_FORWARDER
@@ -57,7 +57,7 @@ def connect(kind: str, tool: str, ports: Sequence[Port]) -> Network:
     return Network(kind=kind, connector=Connection(name=PROXY, path="", ports=claimed), ports=claimed, warning=warning)
 
 
-def _find(tool: str) -> tuple[str, str]:
+def find_tool(tool: str) -> tuple[str, str]:
     """Return the path of the tool to use, or why there is none."""
     names = (tool,) if tool else (PASTA, SLIRP)
     paths = [f"{directory}/{name}" for name in names for directory in DIRECTORIES]

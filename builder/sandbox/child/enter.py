@@ -86,7 +86,13 @@ def make_namespaces(spec: SandboxSpec) -> Connector | None:
     if spec.connector:
         from tiffin.builder.sandbox.child.network import helper as connectors
 
-        connector = connectors.start(spec)
+        connector = connectors.start(spec.connector, spec.scratch_dir)
+    attachments = None
+    if spec.memberships:
+        from tiffin.builder.sandbox.child.network.membership import Attachments
+
+        with step("reach its network"):
+            attachments = Attachments(spec.memberships)
     leave_namespaces(spec)
     for name, value in spec.sysctls:
         with step(f"set the sysctl {name}={value}"), open(f"/proc/sys/{name.replace('.', '/')}", "w") as file:
@@ -94,17 +100,23 @@ def make_namespaces(spec: SandboxSpec) -> Connector | None:
     if connector:
         with step("connect the network of the sandbox"):
             connector.attach()
+    if attachments is not None:
+        with step("attach the sandbox to its network"):
+            attachments.attach()
     return connector
 
 
 def leave_namespaces(spec: SandboxSpec) -> None:
     """Make namespaces, as far as the tier has them; those that only make things neater may be refused."""
+    if spec.joined_network:  # here: a namespace of one id has no right to it
+        with step("enter the network of the other container"):
+            join_network(spec.joined_network)
     if spec.emulated:
         with step("make a user namespace of one id"):
             if spec.keeps_id:
                 idmaps.become_root_of_sandbox()
             idmaps.keep_one_id()
-    if spec.network != "host":
+    if spec.network != "host" and not spec.joined_network:
         with step("make a private network"):
             kernel.unshare(kernel.CLONE_NEWNET)
             loopback_up()
@@ -117,6 +129,13 @@ def leave_namespaces(spec: SandboxSpec) -> None:
             kernel.unshare(0 if name in spec.shared else flag)
     with step("make namespaces"):
         kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec.own_pids else 0))
+
+
+def join_network(path: str) -> None:
+    """Enter the network that a file in /proc stands for."""
+    network = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    kernel.setns(network, kernel.CLONE_NEWNET)
+    os.close(network)
 
 
 def loopback_up() -> None:

@@ -117,6 +117,15 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """A network that another process is: where it listens, what it is asked for, and what is published through it."""
+
+    socket: str
+    request: str  # JSON
+    ports: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """One run. All host paths absolute; `lower_dirs` bottom first; `upper_dir` "" makes the root read-only.
 
@@ -159,6 +168,8 @@ class SandboxSpec:
     hostname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
     connector: Connection | None = None
+    memberships: tuple[Membership, ...] = ()
+    joined_network: str = ""  # the path of another sandbox's, in the place of one of its own
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
     hosts: str = ""
@@ -193,6 +204,10 @@ class SandboxSpec:
         members = _tuples(json.loads(data))
         members["mounts"] = tuple(KINDS[item["kind"]](**_tuples(item)) for item in members["mounts"])
         members["stubs"] = tuple(Stub(**item) for item in members["stubs"])
+        members["memberships"] = tuple(
+            Membership(**{**item, "ports": tuple(Port(**port) for port in item["ports"])})
+            for item in members["memberships"]
+        )
         if members["connector"]:
             ports = tuple(Port(**item) for item in members["connector"]["ports"])
             members["connector"] = Connection(**{**members["connector"], "ports": ports})

@@ -133,9 +133,9 @@ def test_version(option: str) -> None:
         (["container", "rm", "--qqq"], 125, "error: No such option '--qqq'; see tiffin container rm --help\n"),
         (["export", "-q", "x"], 125, "error: No such option '-q'; see tiffin export --help\n"),
         (
-            ["run", "--link", "a:b", "x"],
+            ["run", "--ip6", "::2", "x"],
             125,
-            ("error: --link is not supported: containers share this machine's network; see tiffin run --help\n"),
+            ("error: --ip6 is not supported: containers reach each other by IPv4; see tiffin run --help\n"),
         ),
         (["images", "--qqq"], 2, "error: No such option '--qqq'; see tiffin images --help\n"),
         (["--zzz"], 2, "error: No such option '--zzz'; see tiffin --help\n"),

@@ -162,9 +162,6 @@ def test_the_page_on_dockers_options_is_what_the_rows_say() -> None:
     assert manual.RUN_OPTIONS.read_text() == docker_options(manual.DOCKER_NAMES), "run ci/reference"
 
 
-PENDING = {"--ip", "--ip6", "--link-local-ip", "--mac-address", "--network-alias"}
-
-
 @pytest.mark.parametrize("command", ["run", "create"])
 def test_every_option_of_docker_28_is_known_and_what_it_lacks_is_told(command: str) -> None:
     row = find((command,))
@@ -172,7 +169,7 @@ def test_every_option_of_docker_28_is_known_and_what_it_lacks_is_told(command: s
     rows = {name: option for option in row.arguments.rows for name in option.names}
     of_run = {"--detach", "--detach-keys", "--sig-proxy"} if command == "create" else set()
     assert len(manual.DOCKER_NAMES) == 104
-    assert set(manual.DOCKER_NAMES) - rows.keys() - of_run - set(row.help_options()) - PENDING == set()
+    assert set(manual.DOCKER_NAMES) - rows.keys() - of_run - set(row.help_options()) == set()
     assert [name for name in manual.DOCKER_NAMES if name in rows and rows[name].help in ("", "No effect.")] == []
 
 

@@ -77,7 +77,7 @@ def test_common_lines_need_no_click(name: str, words: str) -> None:
         ("build", "a b"),
         ("build", "--tags x ."),
         ("build", "--pull=true ."),
-        ("run", "--link=no x"),
+        ("run", "--ip6=no x"),
     ],
 )
 def test_click_reads_the_others(name: str, words: str) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.network import portproxy
 from tiffin.builder.sandbox.child.network.name_files import PASTA_FORWARDER
-from tiffin.builder.sandbox.child.spec import Connection, Port, SandboxSpec
+from tiffin.builder.sandbox.child.spec import Connection, Port
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,11 +55,8 @@ class Connector:
             os.waitpid(self._pid, 0)
 
 
-def start(spec: SandboxSpec) -> Connector | None:
-    """Fork the helper, where the spec asks for one."""
-    connector = spec.connector
-    if connector is None:
-        return None
+def start(connector: Connection, scratch_dir: str) -> Connector:
+    """Fork the helper, which works in an empty directory."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     runner = os.getpid()
     pid = os.fork()
@@ -67,7 +64,7 @@ def start(spec: SandboxSpec) -> Connector | None:
         try:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == runner:
-                _help(connector, spec.scratch_dir, theirs)
+                _help(connector, scratch_dir, theirs)
         except OSError as exc:
             with contextlib.suppress(OSError):
                 theirs.send((exc.strerror or str(exc)).encode())
@@ -80,7 +77,7 @@ def start(spec: SandboxSpec) -> Connector | None:
 def _help(connector: Connection, scratch: str, line: socket.socket) -> None:
     _close_others(line.fileno())
     if connector.name == "proxy":
-        listeners = [
+        listeners: list[tuple[socket.socket, portproxy.Target]] = [
             (sock, port.container) for port in connector.ports for sock in portproxy.listen(port.address, port.host)
         ]
         network = _network(line)

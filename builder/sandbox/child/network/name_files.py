@@ -33,7 +33,7 @@ def machine_hosts(extra: Sequence[tuple[str, str]]) -> str:
     return "".join(f"{address}\t{name}\n" for name, address in extra) + _read(HOSTS)
 
 
-def hosts_file(hostname: str, extra: Sequence[tuple[str, str]]) -> str:
+def hosts_file(hostname: str, extra: Sequence[tuple[str, str]], *, own_addresses: Sequence[str] = ()) -> str:
     """Return /etc/hosts: localhost, the sandbox's own name, and `extra` pairs of name and address."""
     lines = [
         "127.0.0.1\tlocalhost",
@@ -44,7 +44,7 @@ def hosts_file(hostname: str, extra: Sequence[tuple[str, str]]) -> str:
     ]
     lines += [f"{address}\t{name}" for name, address in extra]
     if hostname:
-        lines.append(f"127.0.1.1\t{hostname}")
+        lines += [f"{address}\t{hostname}" for address in own_addresses or ("127.0.1.1",)]
     return "\n".join(lines) + "\n"
 
 

@@ -10,26 +10,32 @@ import errno
 import selectors
 import socket
 
+from tiffin.builder.sandbox.child.network.datagrams import Datagrams
+
 BUFFER_BYTES = 1 << 16
 LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 BACKLOG = 128
 MAX_CONNECTIONS = 1024  # at once; others wait in the backlog. Each may hold two buffers
+Target = int | tuple[str, int]  # a port of this network's loopback, or of a host in it
 RETRY_SECONDS = 1  # where descriptors or memory lack, and nothing of ours may end to free some
 
 
-def listen(address: str, port: int) -> list[socket.socket]:
+def listen(address: str, port: int, protocol: str = "tcp") -> list[socket.socket]:
     """Return listening sockets, for both families where no address is given; raises OSError if there can be none."""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     wanted = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)] if address else []
     wanted = wanted or [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
     made: list[socket.socket] = []
     for family, host in wanted:
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock = socket.socket(family, kind)
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
-            sock.listen(BACKLOG)
+            if kind == socket.SOCK_STREAM:
+                sock.listen(BACKLOG)
             sock.setblocking(False)
             made.append(sock)
         except OSError:
@@ -84,12 +90,15 @@ class Connection:
 
 
 class Proxy:
-    """Serves `listeners`, pairs of a socket and a port of this network, until `stop` can be read."""
+    """Serves `listeners`, pairs of a socket and what it stands for in this network, until `stop` can be read."""
 
-    def __init__(self, listeners: list[tuple[socket.socket, int]], stop: socket.socket) -> None:
+    def __init__(self, listeners: list[tuple[socket.socket, Target]], stop: socket.socket) -> None:
         self._selector = selectors.DefaultSelector()
         self._stop = stop
-        self._listeners = listeners
+        self._listeners = [pair for pair in listeners if pair[0].type == socket.SOCK_STREAM]
+        for sock, target in listeners:
+            if sock.type == socket.SOCK_DGRAM and isinstance(target, tuple):
+                Datagrams(self._selector, sock, target)
         self._connections = 0
         self._paused = True
         self._selector.register(stop, selectors.EVENT_READ, None)
@@ -105,10 +114,12 @@ class Proxy:
                     return
                 if isinstance(key.data, Connection):
                     self._go_on(key.data)
+                elif isinstance(key.data, Datagrams):
+                    key.data.move(key.fileobj)
                 elif isinstance(key.fileobj, socket.socket):
                     self._accept(key.fileobj, key.data)
 
-    def _accept(self, listener: socket.socket, port: int) -> None:
+    def _accept(self, listener: socket.socket, target: Target) -> None:
         if self._paused:  # with the event of another listener, in the same round
             return
         try:
@@ -119,7 +130,7 @@ class Proxy:
                 self._pause()
             return
         try:
-            server = _connect(port)
+            server = _connect(target)
         except OSError:  # others took that room: this client is told by the end of its connection
             client.close()
             self._pause()
@@ -185,12 +196,13 @@ class Proxy:
         self._resume()
 
 
-def _connect(port: int) -> socket.socket | None:
-    """Return a connection that is being made to a port of this network, None where nobody listens; raises OSError."""
-    for family, host in LOOPBACKS:
+def _connect(target: Target) -> socket.socket | None:
+    """Return a connection that is being made to a target, None where nobody listens; raises OSError."""
+    places = [(socket.AF_INET, target)] if isinstance(target, tuple) else [(f, (host, target)) for f, host in LOOPBACKS]
+    for family, place in places:
         server = socket.socket(family, socket.SOCK_STREAM)
         server.setblocking(False)
-        if server.connect_ex((host, port)) in (0, errno.EINPROGRESS):
+        if server.connect_ex(place) in (0, errno.EINPROGRESS):
             return server
         server.close()
     return None

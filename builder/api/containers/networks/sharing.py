@@ -1,0 +1,53 @@
+"""What a container shares with others that run: their user namespace, networks with names, the network of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from tiffin.builder.api.session import Session
+from tiffin.builder.events import Sink
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.containers.network.attachment import Endpoint
+    from tiffin.builder.containers.run import ContainerOptions
+    from tiffin.builder.containers.state import ContainerState
+    from tiffin.builder.sandbox.isolation import Isolation
+
+
+def share_networks(session: Session, networks: Sequence[str], joins: str, sink: Sink) -> None:
+    """Have the process that is to run a container enter the namespace of its networks. Raises TiffinError."""
+    if networks:
+        from tiffin.builder.containers.network.members import hold_networks
+        from tiffin.builder.containers.network.store import Networks
+
+        for name in networks:
+            Networks(session.state).find(name)
+
+        def held(found: Isolation) -> int:
+            return hold_networks(session.state, networks, found, sink)
+
+        session.share_namespace(held)
+    elif joins:
+        from tiffin.builder.containers.network.joining import namespace_of
+
+        session.share_namespace(lambda found: namespace_of(session.state, joins, found))
+
+
+def with_networks(options: ContainerOptions, networks: Sequence[object], joins: str) -> ContainerOptions:
+    """Return what is asked of a container whose networks are known."""
+    from tiffin.builder.containers.run import NAMED, OF_CONTAINER
+    from tiffin.cache.foundation.frozen import replace
+
+    kind = NAMED if networks else f"{OF_CONTAINER}{joins}" if joins else ""
+    return replace(options, network=kind, as_machine=False) if kind else options
+
+
+def reassigned(session: Session, state: ContainerState) -> AbstractContextManager[tuple[Endpoint, ...]]:
+    """Give the endpoints of a container that is started again, with addresses: those of before where they are free."""
+    if not state.networks:
+        return nullcontext(())
+    from tiffin.builder.containers.network.members import assigned
+
+    return assigned(session.state, state.networks, identity=state.id)

@@ -1,0 +1,1 @@
+"""The process that is a network: a bridge, names, published ports."""
