@@ -14,7 +14,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tiffin.builder.containers.folder import GROUPS, groups_of, make_folder, readable_state, release_groups, try_lock
+from tiffin.builder.containers.folder import (
+    GROUPS,
+    groups_of,
+    hold,
+    is_held,
+    make_folder,
+    readable_state,
+    release_groups,
+    try_lock,
+)
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.state import (
     ContainerState,
@@ -163,9 +172,7 @@ class Containers:
         with self._state.lock(FOLDERS_LOCK), disk_errors(folder):
             state = read_state(folder)
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not hold(lock):
                 os.close(lock)
                 state = None
             if state is None:
@@ -253,8 +260,7 @@ class Containers:
 
     def is_alive(self, identity: str) -> bool:
         """Tell whether a process holds it."""
-        with try_lock(self.folder(identity)) as free:
-            return not free
+        return is_held(self.folder(identity))
 
     def kill(self, state: ContainerState) -> None:
         """Kill the process of a container and wait for its end; raises StoreError if it cannot be reached."""
@@ -332,13 +338,12 @@ class Containers:
         """
         found = []
         for folder in self._folders():
-            with try_lock(folder) as free:
-                if not free:
-                    continue
-                release_groups(folder)
-                state = readable_state(folder)
-                if state is None or stopped or (state.remove and state.pid):
-                    found.append(folder)
+            if is_held(folder):
+                continue
+            release_groups(folder)
+            state = readable_state(folder)
+            if state is None or stopped or (state.remove and state.pid):
+                found.append(folder)
         return found
 
     def _make(self, state: ContainerState) -> tuple[int, Container]:

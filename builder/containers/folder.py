@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tiffin.builder.containers.state import ContainerState, read_state
 from tiffin.builder.errors import CorruptError
 
 ROOT_MODE = 0o755
+ASKING_SECONDS = 0.1  # in which whoever asks for a container's lock has it
 GROUPS = "groups"  # the file with the paths of a container's control groups
 
 
@@ -29,6 +31,35 @@ def make_folder(path: Path) -> None:
     os.chmod(path, ROOT_MODE)
 
 
+def is_held(folder: Path) -> bool:
+    """Tell whether a process holds a container; any number may ask at once."""
+    try:
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def hold(lock: int) -> bool:
+    """Take a container's lock; False where a process has it, and does not only ask whether somebody does."""
+    deadline = time.monotonic() + ASKING_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        else:
+            return True
+
+
 @contextlib.contextmanager
 def try_lock(folder: Path) -> Iterator[bool]:
     """Hold a container's lock if it is free; True also where there is none."""
@@ -38,12 +69,7 @@ def try_lock(folder: Path) -> Iterator[bool]:
         yield True
         return
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield hold(fd)
     finally:
         os.close(fd)
 

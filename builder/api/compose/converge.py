@@ -71,11 +71,12 @@ class Converger:
 
     def run(self) -> None:
         """Do it. Raises TiffinError."""
-        steps = list(self._steps())
-        kept = {step.name for step in steps}
-        jobs = [job for step in steps if step.makes for job in self._making(step)]
-        jobs += [self._removing(member) for member in self._surplus(kept)]
-        run_jobs(jobs, self._session, self._sink, at_once=self._how.at_once)
+        with self._session.state.lock(f"compose-{self._project.name}"):  # another up waits, and finds what is there
+            steps = list(self._steps())
+            kept = {step.name for step in steps}
+            jobs = [job for step in steps if step.makes for job in self._making(step)]
+            jobs += [self._removing(member) for member in self._surplus(kept)]
+            run_jobs(jobs, self._session, self._sink, at_once=self._how.at_once)
         if self._how.starts:
             run_jobs(list(self._starting(steps)), self._session, self._sink, at_once=self._how.at_once)
 

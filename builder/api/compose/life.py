@@ -12,6 +12,7 @@ from tiffin.builder.api.compose.naming import image_of
 from tiffin.builder.api.compose.resources import remove_files, remove_networks, remove_volumes
 from tiffin.builder.api.compose.waiting import await_dependencies
 from tiffin.builder.api.containers import lifecycle
+from tiffin.builder.api.containers.change import pausing
 from tiffin.builder.api.session import Session
 from tiffin.builder.compose.model.values import Project, Service
 from tiffin.builder.errors import ImageNotFoundError, TiffinError
@@ -80,6 +81,22 @@ def kill(found: Sequence[Member], session: Session, sink: Sink, signal_name: str
         if one.is_alive:
             lifecycle.kill(one.state.id, session, signal_name)
             sink.emit(ResourceChanged(kind="Container", name=one.name, change="Killed"))
+
+
+def pause(found: Sequence[Member], session: Session, sink: Sink) -> None:
+    """Freeze containers that run. Raises TiffinError."""
+    for one in found:
+        if one.status == "running":
+            pausing.pause(one.state.id, session, sink)
+            sink.emit(ResourceChanged(kind="Container", name=one.name, change="Paused"))
+
+
+def unpause(found: Sequence[Member], session: Session, sink: Sink) -> None:
+    """Let containers go on that are frozen. Raises TiffinError."""
+    for one in found:
+        if one.status == "paused":
+            pausing.unpause(one.state.id, session)
+            sink.emit(ResourceChanged(kind="Container", name=one.name, change="Unpaused"))
 
 
 def remove(found: Sequence[Member], session: Session, sink: Sink, *, volumes: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""tiffin compose stop, start, restart, kill, rm, wait."""
+"""tiffin compose stop, start, restart, kill, pause, unpause, rm, wait."""
 
 from __future__ import annotations
 
@@ -131,6 +131,22 @@ def kill(session: Session, line: KillArguments) -> None:
     kill(found, session, line.sink(), line.signal)
 
 
+def pause(session: Session, line: OnServices) -> None:
+    """Freeze containers. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import pause
+
+    _, _, found = chosen(session, line)
+    pause(found, session, line.sink())
+
+
+def unpause(session: Session, line: OnServices) -> None:
+    """Let containers go on. Raises TiffinError."""
+    from tiffin.builder.api.compose.life import unpause
+
+    _, _, found = chosen(session, line)
+    unpause(found, session, line.sink())
+
+
 def rm(session: Session, line: RmArguments) -> None:
     """Remove containers that do not run. Raises TiffinError."""
     from tiffin.builder.api.compose.life import remove, stop
@@ -173,6 +189,10 @@ COMMANDS = (
             section=CONTAINERS, examples=("tiffin compose restart web",)),
     Command("compose kill", KillArguments, kill, about="Send a signal to containers.", section=CONTAINERS,
             examples=("tiffin compose kill -s HUP web",)),
+    Command("compose pause", OnServices, pause, about="Freeze containers.", section=CONTAINERS,
+            examples=("tiffin compose pause db",)),
+    Command("compose unpause", OnServices, unpause, about="Let frozen containers go on.", section=CONTAINERS,
+            examples=("tiffin compose unpause db",)),
     Command("compose rm", RmArguments, rm, about="Remove containers that do not run.", section=CONTAINERS,
             examples=("tiffin compose rm -fsv web",)),
     Command("compose wait", WaitArguments, wait, about="Wait until containers end.", section=CONTAINERS,

@@ -42,6 +42,7 @@ def ps(session: Session, line: PsArguments) -> None:
     if project is not None and not line.orphans:
         found = [one for one in found if one.service in project.services]
     found = [one for one in found if (one.is_alive or line.everything or statuses)]
+    check_statuses(statuses)
     found = [one for one in found if not statuses or one.status in statuses]
     if line.quiet:
         for one in found:
@@ -169,6 +170,22 @@ def images(session: Session, line: ImagesArguments) -> None:
         print_table([["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID"], *lines])
 
 
+def top(session: Session, line: OnServices) -> None:
+    """Print the processes of the containers of a project."""
+    from tiffin.builder.api.containers.watch.top import top
+
+    _, _, found = chosen(session, line)
+    lines: list[list[str]] = []
+    for one in found:
+        if not one.is_alive:
+            continue
+        heading, *rows = top(one.state.id, session, ())
+        lines = lines or [["SERVICE", "#", *heading]]
+        lines += [[one.service, str(one.number), *row] for row in rows]
+    if lines:
+        print_table(lines)
+
+
 def check_statuses(texts: Sequence[str]) -> None:
     """Raise UsageError for a word that is no state of a container."""
     from tiffin.builder.errors import UsageError
@@ -187,4 +204,6 @@ COMMANDS = (
             examples=("tiffin compose port web 80",)),
     Command("compose images", ImagesArguments, images, about="List the images of containers.", section=CONTAINERS,
             examples=("tiffin compose images",)),
+    Command("compose top", OnServices, top, about="Show the processes of containers.", section=CONTAINERS,
+            examples=("tiffin compose top web",)),
 )  # fmt: skip
