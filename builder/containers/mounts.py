@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, size_bytes, switch
-from tiffin.builder.sandbox.child.spec import DEFAULT_TMPFS_MODE, Bind, Tmpfs
+from tiffin.builder.sandbox.child.spec import DEFAULT_TMPFS_MODE, Bind, Terminals, Tmpfs
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
@@ -42,7 +42,7 @@ class VolumeMount:
     subpath: str = ""  # what of it is shown
 
 
-Mount = Bind | Tmpfs | VolumeMount
+Mount = Bind | Tmpfs | Terminals | VolumeMount
 
 
 def is_writable_bind(mount: Mount) -> bool:
@@ -79,6 +79,8 @@ def parse_mount(text: str, *, directory: str) -> Mount:
     what = f'--mount "{text}"'
     fields = _fields(text, what)
     kind = fields.pop("type", "volume")
+    if kind == "devpts":  # podman's
+        return Terminals(path=_target(_either(fields, what, "target", "dst", "destination"), what))
     if kind not in ("bind", "volume", "tmpfs"):
         raise UsageError(f'{what}: type "{kind}" is not supported', remedy="use bind, volume or tmpfs")
     path = _target(_either(fields, what, "target", "dst", "destination"), what)

@@ -32,7 +32,7 @@ from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.layer.unpack import materialize
 from tiffin.builder.oci.spec import chain_id
 from tiffin.builder.owner_xattrs import give, noted_owner
-from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Stub, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Stub, Terminals, Tmpfs
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sources.context import Contexts
 from tiffin.builder.sources.selection import Selected, content_digest, walk
@@ -305,7 +305,7 @@ def _is_directory(mount: Mount) -> bool:
             return Path(mount.host_path, mount.source).is_dir()
         case Layers():
             return mount.is_directory
-        case Tmpfs():
+        case Tmpfs() | Terminals():
             return True
         case SecretFile():
             return False

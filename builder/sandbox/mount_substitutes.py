@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import root_path
-from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile, Terminals, Tmpfs
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -126,7 +126,7 @@ class MountSubstitutes:
             case Bind():
                 source = Path(mount.host_path, mount.source) if mount.source else Path(mount.host_path)
                 self.move_in(path, source)
-            case Layers():
+            case Layers() | Terminals():
                 raise AssertionError("layers are copied where there are no mounts")
 
     @contextlib.contextmanager

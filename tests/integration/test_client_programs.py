@@ -1,5 +1,5 @@
 """Programs that call docker or podman run unmodified with tiffin in that place: pre-commit, cwltool, ansible-builder,
-repo2docker, podman-compose and the devcontainers CLI, each in an environment of its own.
+repo2docker, podman-compose, distrobox and the devcontainers CLI, each in an environment of its own.
 """
 
 from __future__ import annotations
@@ -191,6 +191,35 @@ def test_cwltool(desk: Desk, engine: str) -> None:
     result = desk.folder / "result/out.txt"
     assert result.read_text() == f"hello\n{desk.uid}\n{desk.uid}\n"
     assert result.stat().st_uid == desk.uid
+
+
+BOX = """FROM %s
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends \\
+    bc curl diffutils findutils less libcap2-bin lsof mount passwd pinentry-curses procps sudo time wget
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_distrobox(desk: Desk, debian: str, engine: str) -> None:
+    """As docker the user of the box is another than the caller on disk, as podman (keep-id) the same."""
+    if shutil.which("distrobox") is None:
+        pytest.skip("distrobox is not installed")
+    desk.write({"box/Dockerfile": BOX % debian})
+    desk.run("docker", "build", "-q", "-t", "box", "box")
+    box = ["env", f"DBX_CONTAINER_MANAGER={engine}", "SHELL=/bin/bash", f"USER={desk.user}"]
+    desk.run(*box, "distrobox", "create", "--yes", "--no-entry", "--image", "box", "--name", "mine")
+    script = "id -u; pwd; cat /run/host/etc/hostname; sudo id -u"
+    done = desk.run(*box, "distrobox", "enter", "--no-tty", "mine", "--", "sh", "-c", script)
+    hostname = Path("/etc/hostname").read_text()
+    assert done.stdout.endswith(f"{desk.uid}\n{desk.folder}\n{hostname}0\n"), done.stdout
+    if engine == "podman":
+        desk.run(*box, "distrobox", "enter", "--no-tty", "mine", "--", "touch", "made")
+        assert (desk.folder / "made").stat().st_uid == desk.uid
+    assert "mine" in desk.run(*box, "distrobox", "list").stdout
+    desk.run(*box, "distrobox", "stop", "--yes", "mine")
+    desk.run(*box, "distrobox", "rm", "--force", "mine")
+    assert desk.run("docker", "ps", "-aq").stdout == ""
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])

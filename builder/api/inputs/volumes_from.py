@@ -11,7 +11,7 @@ from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.run import ContainerOptions
 from tiffin.builder.containers.volumes.mounting import with_image_volumes
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox.child.spec import Tmpfs
+from tiffin.builder.sandbox.child.spec import Terminals, Tmpfs
 from tiffin.cache.foundation.frozen import replace
 
 MODES = ("", "rw", "ro", "z", "Z")
@@ -43,7 +43,7 @@ def _mounts_of(name: str, session: Session) -> list[Mount]:
     mounts: list[Mount] = []
     for mount in with_image_volumes(record.options.mounts, record.config.volumes):
         match mount:
-            case Tmpfs():
+            case Tmpfs() | Terminals():
                 continue
             case VolumeMount() if not state.volumes.get(mount.path, mount.name):
                 raise UsageError(

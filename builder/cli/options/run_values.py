@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
 KEEP_GROUPS = "keep-groups"  # podman's
+HOST_LIMITS = "host"  # podman's --ulimit: as they are
 LOG_DRIVERS = ("json-file", "local", "none")  # one format; local is docker's other file
 HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
 
@@ -221,11 +222,12 @@ def _whole_number(option: str, text: str, *, least: int) -> int:
 
 
 def _ulimits(texts: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
-    if not texts:
+    given = tuple(text for text in texts if text != HOST_LIMITS)
+    if not given:
         return ()
     from tiffin.builder.cli.options.build_values import ulimits
 
-    return ulimits(texts)
+    return ulimits(given)
 
 
 def _ports(texts: tuple[str, ...]) -> tuple[Port, ...]:

@@ -25,6 +25,7 @@ from tiffin.builder.sandbox.seccomp.filters import Filter
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 FIRST_NAME_OPTION = "ndots:0"  # as docker: a name without a dot is not looked for in domains first
+MARK = ".dockerenv"  # by which programs know that they are in a container
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ def _with_names(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
     is_named_so = options.as_machine or "uts" in options.namespaces.shared
     own_name = os.uname().nodename if is_named_so else parts.container.state.id[:SHORT_ID_LENGTH]
     hostname = options.hostname or own_name
-    own = [Stub(path=root.resolve(f"etc/{name}"), is_directory=False) for name in ("hosts", "resolv.conf")]
+    own = [Stub(path=root.resolve(name), is_directory=False) for name in ("etc/hosts", "etc/resolv.conf", MARK)]
     devices = [Bind(host_path=device.host_path, path=device.path) for device in options.devices]
     console = (Bind(host_path=parts.console, path="/dev/console"),) if parts.console else ()
     return replace(

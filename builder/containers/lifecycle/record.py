@@ -17,7 +17,7 @@ from tiffin.builder.errors import CorruptError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.sandbox.cgroup import Limits
-from tiffin.builder.sandbox.child.spec import Bind, Port, SandboxSpec, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Port, SandboxSpec, Terminals, Tmpfs
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass, fields, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -31,7 +31,7 @@ _VALUES = {
     kind.__name__: kind
     for kind in (
         Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs,
-        VolumeMount,
+        Terminals, VolumeMount,
     )
 }  # fmt: skip
 _CLASS, _MAP = "class", "map"  # how values and maps are told apart in JSON

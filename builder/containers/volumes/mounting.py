@@ -11,7 +11,7 @@ from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.volumes.store import VOLUME_MODE, Volumes, new_name
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox.child.spec import Bind, Stub, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Stub, Terminals, Tmpfs
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import dataclass, replace
@@ -22,7 +22,7 @@ from tiffin.cache.store.statedir import StateDir
 class PreparedVolumes:
     """What the sandbox is given: mounts in order, and the places that must be there for them."""
 
-    mounts: tuple[Bind | Tmpfs, ...]
+    mounts: tuple[Bind | Tmpfs | Terminals, ...]
     stubs: tuple[Stub, ...]
 
 
@@ -45,11 +45,11 @@ def prepare_mounts(
         replace(mount, name=names.get(mount.path, mount.name)) if isinstance(mount, VolumeMount) else mount
         for mount in with_image_volumes(mounts, image_volumes)
     ]
-    result: list[Bind | Tmpfs] = []
+    result: list[Bind | Tmpfs | Terminals] = []
     stubs: list[Stub] = []
     for number, mount in enumerate(everything):
         place = root.resolve(mount.path)
-        host: Bind | Tmpfs | None
+        host: Bind | Tmpfs | Terminals | None
         match mount:
             case VolumeMount(name=""):
                 host = _own_volume(container, number, place, mount, root) if read_only_root else None
@@ -58,7 +58,7 @@ def prepare_mounts(
                 host = _part_of(source, mount)
             case Bind():
                 host = _bind(mount)
-            case Tmpfs():
+            case Tmpfs() | Terminals():
                 host = mount
         is_directory = not isinstance(host, Bind) or Path(host.host_path, host.source).is_dir()
         stubs.append(Stub(path=place, is_directory=is_directory))

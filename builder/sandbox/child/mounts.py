@@ -11,7 +11,7 @@ import os
 
 from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child import kernel, root_path
-from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Tmpfs
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Terminals, Tmpfs
 
 
 def is_directory(item: Mount) -> bool:
@@ -19,7 +19,7 @@ def is_directory(item: Mount) -> bool:
     match item:
         case Bind():
             return os.path.isdir(f"{item.host_path}/{item.source}" if item.source else item.host_path)
-        case Tmpfs():
+        case Tmpfs() | Terminals():
             return True
         case Layers():
             return item.is_directory
@@ -39,10 +39,18 @@ def make(item: Mount, scratch: str) -> int:
             options += [(name, str(value)) for name, value in (("uid", item.uid), ("gid", item.gid)) if value]
             chosen = (kernel.ATTR_RDONLY if item.read_only else 0) | (0 if item.executes else kernel.ATTR_NOEXEC)
             return kernel.new_filesystem("tmpfs", options, kernel.ATTR_NOSUID | kernel.ATTR_NODEV | chosen)
+        case Terminals():
+            return terminals()
         case Layers():
             return _layers(item, scratch)
         case SecretFile():
             return _secret(item, scratch)
+
+
+def terminals() -> int:
+    """Return a devpts of its own."""
+    options: list[tuple[str, str | None]] = [("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620")]
+    return kernel.new_filesystem("devpts", options, kernel.ATTR_NOSUID | kernel.ATTR_NOEXEC)
 
 
 def _bind(item: Bind) -> int:

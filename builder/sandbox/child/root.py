@@ -219,8 +219,7 @@ def mount_dev(spec: SandboxSpec, root_fd: int) -> None:
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(name, 0o755, dir_fd=dev)
     os.close(dev)
-    pts: list[tuple[str, str | None]] = [("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620")]
-    put(root_fd, kernel.new_filesystem("devpts", pts, plain), "dev/pts", follow=False)
+    put(root_fd, mounts.terminals(), "dev/pts", follow=False)
     mount_ipc(spec, root_fd, plain | kernel.ATTR_NODEV)
 
 

@@ -53,6 +53,15 @@ class Tmpfs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terminals:
+    """The terminals of the sandbox (devpts) at `path`, where what else is mounted there shows the machine's."""
+
+    path: str
+    read_only: bool = False
+    kind: str = "devpts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
     """Show `source` (relative) of a stack of directories, bottom first, at `path`; what is written is thrown away."""
 
@@ -76,8 +85,9 @@ class SecretFile:
     kind: str = "secret"
 
 
-Mount = Bind | Tmpfs | Layers | SecretFile
-KINDS: dict[str, type[Bind] | type[Tmpfs] | type[Layers] | type[SecretFile]] = {
+Mount = Bind | Tmpfs | Terminals | Layers | SecretFile
+KINDS: dict[str, type[Bind] | type[Tmpfs] | type[Terminals] | type[Layers] | type[SecretFile]] = {
+    "devpts": Terminals,
     "bind": Bind,
     "tmpfs": Tmpfs,
     "layers": Layers,
