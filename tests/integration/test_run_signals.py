@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -85,9 +86,16 @@ def test_third_request_to_end_is_none(names: str, script: str, cli: CliRunner) -
     assert cli.left() == []
 
 
-@pytest.mark.parametrize("options", [(), ("-t",), ("-i", "-t")], ids=" ".join)
-def test_loss_of_the_terminal_ends_a_command_that_does_not_care(options: tuple[str, ...], cli: CliRunner) -> None:
+def test_loss_of_the_terminal_ends_a_command_that_does_not_care(cli: CliRunner) -> None:
     """Nobody is left who could press Ctrl-C; SIGHUP from somebody else only reaches the command."""
+    with ThreadPoolExecutor() as pool:  # each waits for long
+        for future in [pool.submit(lose_a_terminal, cli, options) for options in ((), ("-t",), ("-i", "-t"))]:
+            future.result()
+    wait_until(lambda: not cli.processes())
+    assert cli.left() == []
+
+
+def lose_a_terminal(cli: CliRunner, options: tuple[str, ...]) -> None:
     outer, inner = pty.openpty()
     if "user" in cli.identity:
         os.fchown(inner, cli.identity["user"], -1)  # type: ignore[arg-type]  # a number
@@ -109,8 +117,6 @@ def test_loss_of_the_terminal_ends_a_command_that_does_not_care(options: tuple[s
     os.close(outer)
     process.wait(HANG_UP_SECONDS + 15)
     assert time.monotonic() - began > HANG_UP_SECONDS / 2, "the command had no time to end by itself"
-    wait_until(lambda: not cli.processes())
-    assert cli.left() == []
 
 
 def test_interrupt_of_the_terminal_comes_once(cli: CliRunner) -> None:
