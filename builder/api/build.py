@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from tiffin.cache.foundation.frozen import dataclass, replace
 if TYPE_CHECKING:
     from tiffin.builder.api.inputs.base_images import BaseImageResolver
     from tiffin.builder.api.inputs.context import BuildContext, NamedContexts
+    from tiffin.builder.delivery.provenance import ProvenanceRequest
     from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
@@ -66,6 +68,7 @@ class PreparedBuild:
     remote: Callable[[], Remote]
     shared: SharedCaches | None
     mounts: SharedMounts | None
+    started: float  # in Unix seconds
 
 
 @contextlib.contextmanager
@@ -74,6 +77,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
     check_options(options)
     from tiffin.builder.sources.context import Contexts
 
+    started = time.time()
     remote = cache(lambda: session.remote(sink, options.registry, options.cache_peers))
     layers = session.layers(remote)
     platforms = options.platforms or (Platform.local(),)
@@ -103,6 +107,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
             remote=remote,
             shared=shared,
             mounts=mounts,
+            started=started,
         )
 
 
@@ -202,6 +207,8 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         builds=tuple(builds),
         several=len(prepared_build.platforms) > 1 or multi_platform,
         annotations=options.annotations,
+        provenance=_provenance(prepared_build) if options.provenance else None,
+        started=prepared_build.started,
     )
     with phase(sink, "outputs"):
         outputs.write()
@@ -213,6 +220,25 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         where = f"{found.span.file}:{found.span.first_line}"
         sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule))
     return outputs.result()
+
+
+def _provenance(prepared_build: PreparedBuild) -> ProvenanceRequest:
+    """Return what is told of a build; never a value of a secret, or what is in a URL besides its place."""
+    from tiffin.builder.delivery.provenance import ProvenanceRequest
+    from tiffin.builder.registry.download import shown
+
+    options = prepared_build.options
+    return ProvenanceRequest(
+        mode=options.provenance,
+        builder_id=options.builder_id,
+        context=shown(options.context) if "://" in options.context else "",
+        dockerfile=options.file or "Dockerfile",
+        target=options.target,
+        build_args=options.build_args,
+        labels=options.labels,
+        secrets=tuple(sorted(options.secrets)),
+        ssh=tuple(text.partition("=")[0] for text in options.ssh),
+    )
 
 
 def _build_platforms(prepared_build: PreparedBuild, services: Services) -> list[tuple[Platform, Built]]:

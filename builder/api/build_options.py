@@ -65,5 +65,7 @@ class BuildOptions:
     cache_mounts: tuple[str, ...] = ()  # ids of those that travel with the shared caches
     cache_peers: tuple[str, ...] = ()
     sign_key: Path | None = None
+    provenance: str = ""  # "min" or "max": a statement beside an image that is pushed
+    builder_id: str = ""  # who builds, as the provenance names them
     explain: bool = False
     registry: RegistryAccess = RegistryAccess()

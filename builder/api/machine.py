@@ -47,3 +47,13 @@ def look(session: Session) -> Machine:
         advice=advice(reports),
         has_cgroups=bool(find_trees()),
     )
+
+
+def own_platforms() -> list[str]:
+    """Return the platforms whose programs this machine runs, its own first."""
+    from tiffin.builder.oci.spec import Platform
+    from tiffin.builder.sandbox.binfmt import ARCHITECTURES, can_run
+
+    own = str(Platform.local())
+    found = [f"linux/{name}{'/v7' if name == 'arm' else ''}" for name in ARCHITECTURES if can_run(name)]
+    return list(dict.fromkeys((own, *found)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
@@ -29,6 +29,7 @@ CHUNK_BYTES = 1 << 20
 MAX_TAGS_PAGES = 1000
 Outcome = Literal["exists", "mounted", "uploaded"]
 _ANYTIME: AbstractContextManager[object] = contextlib.nullcontext()
+SUBJECT_HEADER = "OCI-Subject"  # distribution-spec: the registry lists the manifest as a referrer
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="?next"?')
 
 
@@ -108,6 +109,15 @@ class RegistryClient:
 
     def put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Digest:
         """Push a manifest or index; its blobs must be there."""
+        self._put_manifest(repository, selector, data, media_type)
+        return Digest.of(data)
+
+    def put_referrer(self, repository: str, data: bytes, media_type: str) -> bool:
+        """Push a manifest that has a subject, by its digest; return whether the registry lists it by that itself."""
+        return SUBJECT_HEADER in self._put_manifest(repository, str(Digest.of(data)), data, media_type)
+
+    def _put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Mapping[str, str]:
+        """Return the headers of the answer."""
         digest = Digest.of(data)
         call = Call(
             method="PUT",
@@ -118,13 +128,14 @@ class RegistryClient:
             what=f"pushing {self._name(repository, selector)}",
         )
         with self._transport.send(call) as response:
-            header_digest = response.headers.get("Docker-Content-Digest", "")
+            headers = response.headers
+        header_digest = headers.get("Docker-Content-Digest", "")
         if header_digest.startswith("sha256:") and header_digest != str(digest):
             raise CorruptError(
                 f"{self.registry} stored {header_digest} instead of the manifest {digest}",
                 remedy="the registry is broken",
             )
-        return digest
+        return headers
 
     def tags(self, repository: str) -> list[str]:
         """Return all tags of a repository."""
@@ -209,6 +220,11 @@ class RegistryClient:
         with uploading:
             upload.send(location or upload.begin())
         return "uploaded"
+
+    def push_bytes(self, repository: str, data: bytes, media_type: str) -> None:
+        """Bring a small blob into a repository."""
+        descriptor = Descriptor(media_type=media_type, digest=Digest.of(data), size_bytes=len(data))
+        self.push_blob(repository, descriptor, lambda: io.BytesIO(data))
 
     def _mount(self, upload: Upload, sources: Sequence[str], location: str | None = None) -> str | None:
         """Try to mount a blob from one of these repositories: "" if that was done, else where it can be uploaded, as

@@ -22,6 +22,9 @@ _NATIVE = {"x86_64": ("amd64", "386"), "aarch64": ("arm64",), "armv7l": ("arm",)
 _MACHINE_OFFSET = 18
 
 
+ARCHITECTURES = tuple(_MACHINES)  # Go's names
+
+
 def can_run(architecture: str, registrations: str = REGISTRATIONS) -> bool:
     """Whether a program for `architecture` (Go's name) starts in a sandbox of this machine.
 

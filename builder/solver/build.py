@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.solver.explain import Explainer
+    from tiffin.builder.solver.materials import Material
     from tiffin.builder.solver.report import Report
 
 
@@ -62,6 +63,7 @@ class Request:
     layering: str = STEPS  # what makes a layer: see grouping
     rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
     shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
+    names_materials: bool = False  # for the provenance
     docker_types: bool = False  # Docker's media types instead of OCI's
     inline: Callable[[Mapping[Digest, StepRecord]], str] | None = (
         None  # makes the inline cache of the records of the image
@@ -105,6 +107,7 @@ class Built:
     findings: tuple[LintWarning, ...] = ()  # of build checks
     records: Mapping[str, Mapping[Digest, StepRecord]] = field(default_factory=dict)  # by mode of Request.shares
     report: Report | None = None  # where services had an explainer
+    materials: tuple[Material, ...] = ()  # where they were asked for
     requested_keys: tuple[Digest, ...] = ()  # the keys that a builder with an empty cache asks for, in order
 
 
@@ -140,7 +143,16 @@ def build(request: Request, services: Services) -> Built:
         records=records,
         requested_keys=tuple(solver.requested_keys),
         report=looked.report,
+        materials=_materials(request, plan, services),
     )
+
+
+def _materials(request: Request, plan: Plan, services: Services) -> tuple[Material, ...]:
+    if not request.names_materials:
+        return ()
+    from tiffin.builder.solver.materials import materials_of
+
+    return materials_of(plan, services.contexts)
 
 
 def forecast(request: Request, services: Services) -> Report:

@@ -57,6 +57,7 @@ class Fake:
     hides_slow: int = 0  # the status that a proxy answers meanwhile
     sent: list[int] = field(default_factory=list)  # bytes of each body of a PUT or PATCH that was taken
     mounts: bool = True
+    lists_referrers: bool = False  # it answers a manifest that has a subject with that
     mount_status: int = 0  # what mounts are answered with
     head_status: int = 0  # what HEAD of a manifest or blob is answered with
     scope_status: int = 0  # what the token service answers who asks for a second repository
@@ -263,7 +264,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self._body()
         if "/manifests/" in parts.path:
             self.fake.manifests[parts.path.rsplit("/", 1)[-1]] = (body, self.headers["Content-Type"])
-            return self._answer(201)
+            subject = json.loads(body).get("subject") if self.fake.lists_referrers else None
+            return self._answer(201, headers={"OCI-Subject": subject["digest"]} if subject else {})
         if body and self.fake.refuse_large:
             return self._answer(413)
         if parts.path not in self.fake.uploads:

@@ -172,8 +172,9 @@ def test_flags_of_other_builders(tiffin: Run, context: Make, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--provenance=mode=max", "tiffin makes no attestations; use --provenance=false"),
-        ("--attest=type=sbom", "tiffin makes no attestations; use --sbom=false"),
+        ("--provenance=mode=most", 'mode "most" is unknown; use mode=min or mode=max'),
+        ("--provenance=mode=min,version=v0.2", "provenance of version v0.2 is not made; use version=v1"),
+        ("--attest=type=sbom", "tiffin makes no SBOM yet; use --sbom=false"),
         ("--attest=type=other", 'type "other" is unknown; use type=provenance|sbom'),
         ("--policy=a.rego", "tiffin evaluates no source policies; leave it out"),
     ],

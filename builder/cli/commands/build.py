@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 def build(session: Session, line: BuildArguments) -> None:
     """Build what a line says. Raises TiffinError, SystemExit where a check found something."""
-    from tiffin.builder.cli.options.attestations import check_attestations
     from tiffin.builder.cli.options.build_values import build_options
     from tiffin.builder.cli.options.call import parse_call
     from tiffin.builder.events import WarningMessage
 
-    check_attestations(line)
     options = build_options(line)
     call, as_json = parse_call("check" if line.check else line.call)
     for path in filter(None, (line.iidfile, line.metadata_file)):

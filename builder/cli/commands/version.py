@@ -60,6 +60,5 @@ COMMANDS = (
         version,
         about="Show the version.",
         examples=("tiffin version", "tiffin version -f '{{.Client.Version}}'"),
-        aliases=("buildx version",),
     ),
 )

@@ -14,9 +14,11 @@ class DockerBuildArguments(Arguments):
     here.
     """
 
-    provenance = Many("--provenance", effect=REFUSED, judged=True, help="Only false: attestations are not supported.")
-    sbom = Many("--sbom", effect=REFUSED, judged=True, help="Only false: attestations are not supported.")
-    attest = Many("--attest", effect=REFUSED, judged=True, help="Only disabled=true: attestations are not supported.")
+    provenance = Many(
+        "--provenance", metavar="true|mode=min|mode=max", help="With a push, put a provenance beside the image."
+    )
+    sbom = Many("--sbom", effect=REFUSED, judged=True, help="Only false: no SBOM is made yet.")
+    attest = Many("--attest", metavar="type=provenance,…", help="The same as --provenance; type=sbom is refused.")
     policy = Many("--policy", effect=REFUSED, judged=True, why="source policies are not supported")
     compress = Flag("--compress", off="--no-compress", why="the context is not sent anywhere", effect=WITHOUT_EFFECT)
     rm = Flag("--rm", off="--no-rm", default=True, why="no step leaves a container behind", effect=WITHOUT_EFFECT)

@@ -14,6 +14,7 @@ from tiffin.builder.settings.config_file import config_path
 from tiffin.builder.settings.texts import need_text
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.builder.sharing.inline import has_inline, without_inline
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,14 +34,16 @@ HOST_GATEWAY = "host-gateway"
 
 def build_options(line: BuildArguments) -> BuildOptions:
     """Return what a line asks for. Raises UsageError."""
-    from tiffin.builder.api.build_options import COMMITS, ONE, STEPS, BuildOptions
+    from tiffin.builder.api.build_options import COMMITS, ONE, STEPS
+    from tiffin.builder.cli.options.attestations import attestations
     from tiffin.builder.delivery.annotations import Annotations
     from tiffin.builder.oci.reference import Reference
     from tiffin.builder.oci.spec import Platform
 
     platforms = [part for text in line.platforms for part in text.split(",") if part]
-    security = parse_security(line.security, Path.cwd())
-    return BuildOptions(
+    attested = attestations(line)
+    return replace(
+        _of_steps(line),
         context=line.context,
         file=line.file,
         target=line.target,
@@ -48,9 +51,32 @@ def build_options(line: BuildArguments) -> BuildOptions:
         annotations=Annotations.parse(line.annotations),
         names=tuple(Reference.parse(text) for text in line.tags),
         outputs=_outputs(line),
-        build_args=build_args(line.build_args, os.environ),
         contexts=pairs(line.contexts, "--build-context"),
         labels=pairs(need_text(line.labels, "--label"), "--label", value_needed=False),
+        epoch=epoch(line.timestamp, "--timestamp") if line.timestamp is not None else None,
+        layering=ONE if line.squash else COMMITS if line.commit == "explicit" else STEPS,
+        pull=line.pull,
+        use_cache=not line.no_cache,
+        uncached_stages=frozenset(name.lower() for text in line.no_cache_stages for name in text.split(",")),
+        caches=tuple(shared_caches(line.cache_from, without_inline(line.cache_to), os.environ)),
+        inline_cache=has_inline(line.cache_to),
+        cache_mounts=tuple(part for text in line.cache_mounts for part in text.split(",") if part),
+        cache_peers=line.cache_peers,
+        sign_key=Path(line.sign_key) if line.sign_key else None,
+        provenance=attested.provenance,
+        builder_id=attested.builder_id,
+        explain=line.explain,
+        registry=line.registry_access(),
+    )
+
+
+def _of_steps(line: BuildArguments) -> BuildOptions:
+    """Return what a line asks for in the steps themselves."""
+    from tiffin.builder.api.build_options import BuildOptions
+
+    security = parse_security(line.security, Path.cwd())
+    return BuildOptions(
+        build_args=build_args(line.build_args, os.environ),
         secrets=secrets(line.secrets),
         ssh=line.ssh,
         allowed=entitlements(line.allowed),
@@ -62,18 +88,6 @@ def build_options(line: BuildArguments) -> BuildOptions:
         no_new_privs=security.no_new_privs,
         unmasked=security.unmasked,
         isolation=line.isolation.removeprefix("default"),
-        epoch=epoch(line.timestamp, "--timestamp") if line.timestamp is not None else None,
-        layering=ONE if line.squash else COMMITS if line.commit == "explicit" else STEPS,
-        pull=line.pull,
-        use_cache=not line.no_cache,
-        uncached_stages=frozenset(name.lower() for text in line.no_cache_stages for name in text.split(",")),
-        caches=tuple(shared_caches(line.cache_from, without_inline(line.cache_to), os.environ)),
-        inline_cache=has_inline(line.cache_to),
-        cache_mounts=tuple(part for text in line.cache_mounts for part in text.split(",") if part),
-        cache_peers=line.cache_peers,
-        sign_key=Path(line.sign_key) if line.sign_key else None,
-        explain=line.explain,
-        registry=line.registry_access(),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.fuzz import fuzzing, texts
 from tiffin.builder.cli.options import build_values
-from tiffin.builder.cli.options.attestations import check_attestations
+from tiffin.builder.cli.options.attestations import attestations
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.run_arguments import RunArguments
 from tiffin.builder.cli.options.spellings import plain_flags
@@ -49,8 +49,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "--annotation": lambda text: Annotations.parse([text]),
     "--platform": Platform.parse,
     "--tag": Reference.parse,
-    "--attest": lambda text: check_attestations(BuildArguments(attest=(text,))),
-    "--provenance": lambda text: check_attestations(BuildArguments(provenance=(text,))),
+    "--attest": lambda text: attestations(BuildArguments(attest=(text,))),
+    "--provenance": lambda text: attestations(BuildArguments(provenance=(text,))),
 }
 
 

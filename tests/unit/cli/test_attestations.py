@@ -1,0 +1,68 @@
+"""What lines ask for in attestations, and builders by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.commands import Commands
+from tiffin.builder.cli.options.attestations import Attestations, attestations
+from tiffin.builder.cli.options.build_arguments import BuildArguments
+from tiffin.builder.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, Attestations()),
+        ({"provenance": ("true",)}, Attestations(provenance="min")),
+        ({"provenance": ("false",)}, Attestations()),
+        ({"provenance": ("mode=max",)}, Attestations(provenance="max")),
+        ({"attest": ("type=provenance,mode=max,builder-id=b",)}, Attestations(provenance="max", builder_id="b")),
+        ({"attest": ("type=provenance,mode=min,inline-only=true",)}, Attestations(provenance="min")),
+        ({"attest": ("type=provenance,disabled=true",)}, Attestations()),
+        ({"attest": ("type=sbom,disabled=true",), "sbom": ("false",)}, Attestations()),
+        ({"provenance": ("true", "false")}, Attestations()),
+    ],
+)
+def test_what_is_asked_for(values: dict[str, tuple[str, ...]], expected: Attestations) -> None:
+    assert attestations(BuildArguments(values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("provenance", "maybe"), ("provenance", "mode=all"), ("provenance", "mode=min,version=v0.2"),
+        ("provenance", "mode=min,what=1"), ("sbom", "true"), ("attest", "type=sbom"), ("attest", "type=x"),
+        ("attest", "mode=min"), ("attest", ","), ("policy", "a.rego"),
+    ],
+)  # fmt: skip
+def test_what_is_not_made_is_refused(name: str, text: str) -> None:
+    with pytest.raises(UsageError):
+        attestations(BuildArguments({name: (text,)}))
+
+
+def test_builders_are_names(tiffin_here: Commands) -> None:
+    assert tiffin_here("buildx", "create", "--name", "ci", "--driver-opt", "image=x", "--use").out == "ci\n"
+    assert tiffin_here("buildx", "create", "--name", "ci", "--append").out == "ci\n"
+    made = tiffin_here("buildx", "create").out.strip()
+    assert "_" in made
+    listed = tiffin_here("buildx", "ls").out
+    assert "ci*" in listed and "default" in listed and made in listed
+    shown = tiffin_here("buildx", "inspect", "--bootstrap").out
+    assert "Name:                  ci\n" in shown and 'Driver Options:        image="x"' in shown
+    tiffin_here("buildx", "use", "default")
+    assert "Name:                  default\n" in tiffin_here("buildx", "inspect").out
+    tiffin_here("buildx", "stop", "ci")
+    assert tiffin_here("buildx", "rm", "ci").err == "ci removed\n"
+    assert 'no builder "ci" found' in tiffin_here("buildx", "inspect", "ci", check=False).err
+    tiffin_here("buildx", "rm", "--all-inactive")
+    assert made not in tiffin_here("buildx", "ls").out
+    for words in (["create", "--driver", "kubernetes"], ["create", "--name", "default"], ["rm", "default"]):
+        assert tiffin_here("buildx", *words, check=False).code
+    assert tiffin_here("buildx", "version").out.startswith("github.com/docker/buildx v0.")
+
+
+def test_a_damaged_list_of_builders_is_named(tiffin_here: Commands) -> None:
+    tiffin_here("buildx", "create", "--name", "one")
+    (tiffin_here.root / "builders.json").write_text("{")
+    assert "builders.json is damaged" in tiffin_here("buildx", "ls", check=False).err
