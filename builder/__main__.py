@@ -20,6 +20,11 @@ EXIT_INTERNAL = 70  # sysexits.h: an internal software error
 EXIT_SIGNAL = 128  # shells add the signal's number
 EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
 GARBAGE_THRESHOLD = 50_000  # objects; the default of 700 looks through what imports make again and again
+# options before the command, whose values follow
+WITH_VALUES = (
+    "--root", "--config", "-H", "--host", "-c", "--context", "-l", "--log-level", "--tlscacert", "--tlscert",
+    "--tlskey",
+)  # fmt: skip
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # they end a command as Ctrl-C does: through every `with` and `finally`
 
 
@@ -104,9 +109,9 @@ def is_debug(arguments: Sequence[str]) -> bool:
     pending = list(arguments)
     while pending and pending[0].startswith("-"):
         option = pending.pop(0)
-        if option == "--debug":
+        if option in ("--debug", "-D"):
             return True
-        if option == "--root":
+        if option in WITH_VALUES:
             del pending[:1]
     return False
 

@@ -289,6 +289,7 @@ MUTATORS = ("add", "append", "clear", "discard", "extend", "insert", "pop", "pop
 FOREIGN = {  # objects of other libraries, which have no other way
     "builder/__main__.py": ("sys", "stand_in"),
     "builder/cli/app.py": ("ctx", "version"),
+    "builder/cli/tree.py": ("os",),
     "builder/importing.py": ("spec", "sys"),
     "builder/registry/download.py": ("session",),
     "builder/registry/failures.py": ("context",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tiffin.builder.cli.groups import RowsGroup
@@ -11,10 +13,11 @@ from tiffin.builder.version import version_text
 
 
 @click.pass_context
-def _begin(ctx: click.Context, root: str, debug: bool) -> None:
+def _begin(ctx: click.Context, /, root: str, **values: Any) -> None:
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.output.console import warn
 
+    ProgramArguments(values).heed()
     make = ctx.obj or Session  # another kind of session: for tests
     ctx.obj = make(root or None, warn)
 

@@ -21,7 +21,7 @@ def answered(arguments: Sequence[str]) -> bool:
     if len(arguments) > 2 and arguments[0] == "--root":
         root, arguments = arguments[1], arguments[2:]
     if not arguments or arguments[0].startswith("-"):
-        return False
+        return False  # docker's own options are rare
     from tiffin.builder.cli.tree import command_of
 
     found = command_of(arguments)

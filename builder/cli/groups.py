@@ -22,11 +22,11 @@ NOT_THERE = {  # commands of docker: why they are not there
         _BACKGROUND,
     ),
     "bake": "call tiffin build for each target",
-    "context": "tiffin has no daemon",
     "import": "FROM scratch and ADD file.tar / in a Dockerfile do it",
     "imagetools": "several platforms are pushed by tiffin build --platform",
     "manifest": "several platforms are pushed by tiffin build --platform",
     "network": _HOST_NETWORK,
+    "pod create": "put containers on one network, or use --network container:NAME",
     "search": "ask the registry's own pages",
     "volume": "volumes are made by -v NAME:PATH of tiffin run",
 }  # fmt: skip
@@ -60,7 +60,7 @@ class RowsGroup(click.Group):
                 ctx.exit()
             args = [*args[1:], "--help"]
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise UnknownCommandError(unknown_command(args[0], self.list_commands(ctx)), ctx)
+            raise UnknownCommandError(unknown_command(args[0], self.list_commands(ctx), self.words), ctx)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -86,10 +86,11 @@ class RowsGroup(click.Group):
                 formatter.write_dl(list(commands.items()))
 
 
-def unknown_command(name: str, known: Sequence[str]) -> str:
+def unknown_command(name: str, known: Sequence[str], group: Sequence[str] = ()) -> str:
     """Say of a command that is not there: that it is docker's and why not, or what it is like."""
-    if name in NOT_THERE:
-        return f'"{name}" is not there yet: {NOT_THERE[name]}'
+    for words in (" ".join((*group, name)), name):
+        if words in NOT_THERE:
+            return f'"{words}" is not there yet: {NOT_THERE[words]}'
     from tiffin.builder.dockerfile.suggest import did_you_mean
 
     hint = did_you_mean(name, [*known, *NOT_THERE])

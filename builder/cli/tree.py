@@ -9,9 +9,10 @@ from importlib import import_module
 
 from tiffin.builder.cli import commands as folder
 from tiffin.builder.cli.options.command import SECTIONS, Command, Group, Row
-from tiffin.builder.cli.options.option import Arguments, Flag, Text
+from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Text
 
 ABOUT = "Build, move and run container images: no daemon, no root."
+LOCAL_HOSTS = ("unix://", "npipe://", "fd://", "/")
 Path = tuple[str, ...]
 
 
@@ -19,8 +20,34 @@ class ProgramArguments(Arguments):
     """What may stand before the command."""
 
     root = Text("--root", metavar="DIR", variable="TIFFIN_ROOT", help="State directory.")
-    debug = Flag("--debug", help="Show tracebacks.")
+    debug = Flag("-D", "--debug", help="Show tracebacks.")
     version = Flag("-v", "--version", help="Show the version and exit.")
+    config = Text("--config", metavar="DIR", help="Where credentials are (DOCKER_CONFIG).")
+    host = Many("-H", "--host", effect=REFUSED, why="there is no daemon", judged=True)
+    context = Text("-c", "--context", metavar="default", help="This machine is the only one.")
+    log_level = Many("-l", "--log-level", effect=WITHOUT_EFFECT)
+    tls = Flag("--tls", effect=WITHOUT_EFFECT)
+    tlsverify = Flag("--tlsverify", effect=WITHOUT_EFFECT)
+    tlscacert = Many("--tlscacert", effect=WITHOUT_EFFECT)
+    tlscert = Many("--tlscert", effect=WITHOUT_EFFECT)
+    tlskey = Many("--tlskey", effect=WITHOUT_EFFECT)
+
+    def heed(self) -> None:
+        """Do what docker's own options ask for. Raises UsageError for another machine."""
+        from tiffin.builder.errors import UsageError
+
+        for host in self.host:
+            if not host.startswith(LOCAL_HOSTS):
+                raise UsageError(
+                    f"--host {host} is a daemon, maybe on another machine, and tiffin has none",
+                    remedy="run tiffin there, or leave the option out",
+                )
+        if self.context not in ("", "default"):
+            raise UsageError(
+                f'context "{self.context}" not found', remedy="there is one, default: this machine, without a daemon"
+            )
+        if self.config:
+            os.environ["DOCKER_CONFIG"] = self.config
 
 
 def find(words: Sequence[str]) -> Row | None:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tiffin.builder.containers.folder import (
@@ -24,6 +24,7 @@ from tiffin.builder.containers.folder import (
     release_groups,
     try_lock,
 )
+from tiffin.builder.containers.lifecycle.endings import wait_for_end
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.state import (
     ContainerState,
@@ -40,6 +41,7 @@ from tiffin.builder.errors import (
     StoreError,
     UsageError,
 )
+from tiffin.builder.sandbox.child.fd_passing import Socket
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import replace
@@ -270,11 +272,12 @@ class Containers:
             )
         with contextlib.suppress(ProcessLookupError):
             os.kill(state.pid, signal.SIGKILL)
-        deadline = time.monotonic() + KILL_WAIT_SECONDS
-        while self.is_alive(state.id):
-            if time.monotonic() > deadline:
-                raise StoreError(f"container {state.name} does not end", remedy="try again")
-            time.sleep(0.01)
+        if not self.wait_for_end(state, None, KILL_WAIT_SECONDS):
+            raise StoreError(f"container {state.name} does not end", remedy="try again")
+
+    def wait_for_end(self, state: ContainerState, line: Socket | None, seconds: float | None) -> bool:
+        """Wait until nobody holds a container; False if that took too long. `line` is connected to its supervisor."""
+        return wait_for_end(lambda: self.is_alive(state.id), state, line, seconds)
 
     def remove(self, state: ContainerState, *, volumes: bool = False) -> None:
         """Remove a container that is not running, with `volumes` those whose names were made up for it, too.
@@ -303,14 +306,14 @@ class Containers:
                 kept = {name for other in self.states() for name in other.volumes.values()}
                 Volumes(self._state).remove_anonymous(set(state.volumes.values()) - kept)
 
-    def sweep(self, *, stopped: bool) -> list[str]:
-        """Remove dead containers: those run with --rm, with `stopped` all.
+    def sweep(self, *, stopped: bool, is_wanted: Callable[[ContainerState], bool] = lambda state: True) -> list[str]:
+        """Remove dead containers: those run with --rm, with `stopped` all that are wanted.
 
         What resists is left for another time. Their ids.
         """
         removed, without_trace = [], []
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
-            for folder in self._dead(stopped=stopped) if free else []:
+            for folder in self._dead(stopped, is_wanted) if free else []:
                 with contextlib.suppress(OSError):
                     state = readable_state(folder)
                     remove_tree(folder)
@@ -326,12 +329,14 @@ class Containers:
     def has_dead(self) -> bool:
         """Tell whether a dead --rm container was left behind."""
         with self._state.lock(FOLDERS_LOCK, blocking=False) as free:
-            return free and bool(self._dead(stopped=False))
+            return free and bool(self._dead())
 
     def _folders(self) -> list[Path]:
         return [self.folder(name) for name in os.listdir(self._state.containers)]
 
-    def _dead(self, *, stopped: bool) -> list[Path]:
+    def _dead(
+        self, stopped: bool = False, is_wanted: Callable[[ContainerState], bool] = lambda state: True
+    ) -> list[Path]:
         """Return the folders that nobody holds and that may go.
 
         One without a state was left half made or half removed.
@@ -342,7 +347,7 @@ class Containers:
                 continue
             release_groups(folder)
             state = readable_state(folder)
-            if state is None or stopped or (state.remove and state.pid):
+            if state is None or (stopped and is_wanted(state)) or (state.remove and state.pid):
                 found.append(folder)
         return found
 

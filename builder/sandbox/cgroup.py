@@ -24,6 +24,13 @@ MAX_SHARES, MAX_WEIGHT = 262_144, 10_000  # of a processor, in version 1 and 2
 MIN_BLKIO, MAX_BLKIO = 10, 1000
 
 
+_FILES = {  # that tell whether a group has a controller
+    ("memory", 2): "memory.max", ("memory", 1): "memory.limit_in_bytes", ("cpu", 2): "cpu.max",
+    ("cpu", 1): "cpu.cfs_quota_us", ("pids", 2): "pids.max", ("pids", 1): "pids.max", ("cpuset", 2): "cpuset.cpus",
+    ("cpuset", 1): "cpuset.cpus", ("blkio", 2): "io.stat", ("blkio", 1): "blkio.throttle.io_serviced",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a container may use; 0 is no limit. `swap_bytes` is memory and swap together, -1 as much as there is."""
@@ -154,6 +161,27 @@ def remove_groups(paths: Sequence[str]) -> bool:
                 return False
             break
     return True
+
+
+def change_limits(paths: Sequence[str], limits: Limits) -> tuple[str, ...]:
+    """Give groups other limits; return the controllers for which none of them can be changed."""
+    missing = []
+    for controller in limits.controllers():
+        for path in paths:
+            version = 2 if os.path.exists(f"{path}/cgroup.controllers") else 1
+            if not os.path.exists(f"{path}/{_FILES[controller, version]}"):
+                continue
+            if (
+                controller == "memory" and version == 1 and limits.swap_bytes > 0
+            ):  # which may be less than the new limit
+                with contextlib.suppress(OSError):
+                    _write(f"{path}/memory.memsw.limit_in_bytes", str(limits.swap_bytes))
+            with contextlib.suppress(OSError):
+                _limit(path, controller, limits, version)
+                break
+        else:
+            missing.append(controller)
+    return tuple(missing)
 
 
 def has_killed(path: str) -> bool:

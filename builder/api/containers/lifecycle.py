@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 
@@ -160,9 +159,9 @@ def stop(name: str, session: Session, *, seconds: int | None = None, signal_name
         record_of_container(session.state, state, "kill", signal=str(int(number)))
         _send(containers, state, messages.STOP, number)
         go_on(containers, state, session)
-        if not _wait_for_end(containers, state, line, None if patience < 0 else float(patience)):
+        if not containers.wait_for_end(state, line, None if patience < 0 else float(patience)):
             _send(containers, state, messages.STOP, signal.SIGKILL)
-            if not _wait_for_end(containers, state, line, END_SECONDS):
+            if not containers.wait_for_end(state, line, END_SECONDS):
                 raise StoreError(f"container {state.name} does not end", remedy="try again")
     record_of_container(session.state, state, "stop")
     return state
@@ -242,7 +241,7 @@ def wait(name: str, session: Session) -> int:
             while message := messages.receive(line):
                 if message[:1] in (messages.EXITED, messages.ENDED):
                     return int(message[1:])
-    _wait_for_end(containers, state, None, None)
+    containers.wait_for_end(state, None, None)
     return exit_code_of(containers, state)
 
 
@@ -283,26 +282,3 @@ def _send(containers: Containers, state: ContainerState, kind: bytes, number: in
             containers.kill(state)
         else:
             send_signal(state.pid, number)
-
-
-def _wait_for_end(containers: Containers, state: ContainerState, line: Socket | None, seconds: float | None) -> bool:
-    """Wait until nobody holds a container; False if it did not end in time."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while containers.is_alive(state.id):
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            return False
-        if line is None or not _hears(line, left):
-            time.sleep(0.01)
-    return True
-
-
-def _hears(line: Socket, seconds: float | None) -> bool:
-    """Wait for a message of a supervisor; False where there will be none."""
-    import select
-
-    poller = select.poll()
-    poller.register(line, select.POLLIN)
-    if not poller.poll(None if seconds is None else max(seconds * 1000, 1)):
-        return True
-    return bool(messages.receive(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextlib import ExitStack
 
@@ -18,7 +19,7 @@ from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.lifecycle.supervisor import Supervisor
 from tiffin.builder.containers.run import forwarded_signals, network_of
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.errors import StoreError
+from tiffin.builder.errors import StoreError, TiffinError
 from tiffin.builder.events import WarningMessage
 from tiffin.builder.sandbox.child.fd_passing import Socket
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -99,6 +100,8 @@ class Life:
         return status.code if status is not None else container.state.exit_code or 0
 
     def _is_wanted_again(self, status: ExitStatus, container: Container, supervisor: Supervisor) -> bool:
+        with contextlib.suppress(TiffinError):  # it may have been changed meanwhile
+            self._record = ContainerRecord.read(container.folder)
         return not supervisor.stopping and self._record.options.restart.wants(status.code, container.state.restarts)
 
     def _run_once(self, container: Container, supervisor: Supervisor) -> ExitStatus | None:

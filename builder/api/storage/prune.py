@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tiffin.builder.api.session import Session
@@ -16,6 +17,7 @@ from tiffin.cache.store.local import LocalCache
 from tiffin.cache.store.snapshots import Snapshots
 
 if TYPE_CHECKING:
+    from tiffin.builder.containers.state import ContainerState
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import StoredImage
 
@@ -75,9 +77,24 @@ def reclaimed(session: Session) -> Iterator[list[int]]:
     found.append(max(0, before - size_on_disk(session.state.root)))
 
 
-def remove_stopped(session: Session) -> Sequence[str]:
-    """Remove containers that ended; return their ids."""
-    return Containers(session.state).sweep(stopped=True)
+def remove_stopped(session: Session, filters: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Sequence[str]:
+    """Remove containers that ended, and that were made before `until` and have all labels; return their ids.
+
+    Raises UsageError.
+    """
+    from tiffin.builder.api.containers.logs import parse_moment
+
+    until = min((parse_moment(text) / 1e9 for text in filters.get("until", ())), default=None)
+
+    def is_wanted(state: ContainerState) -> bool:
+        labels = [(text, text.partition("=")) for text in (*filters.get("label", ()), *filters.get("label!", ()))]
+        unwanted = set(filters.get("label!", ()))
+        return (until is None or state.created < until) and all(
+            (name in state.labels and (not equals or state.labels[name] == value)) != (text in unwanted)
+            for text, (name, equals, value) in labels
+        )
+
+    return Containers(session.state).sweep(stopped=True, is_wanted=is_wanted)
 
 
 def remove_images(session: Session, images: Sequence[StoredImage]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command
 from tiffin.builder.cli.options.option import Arguments, Text, Words
 from tiffin.builder.cli.output.lists import show_documents
-from tiffin.builder.errors import ImageNotFoundError, UsageError
+from tiffin.builder.errors import ImageNotFoundError, NotFoundError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ class InspectArguments(_FormArguments):
     """What may stand on the line."""
 
     names = Words("CONTAINER|IMAGE...", needed=True)
-    kind = Text("--type", choices=("image", "container"), help="Inspect only images, or only containers.")
+    kind = Text(
+        "--type",
+        choices=("image", "container", "volume", "network", "all"),
+        help="Inspect only images, containers, volumes or networks.",
+    )
 
 
 class InspectImageArguments(_FormArguments):
@@ -46,21 +51,26 @@ def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> Non
 
 
 def _document(session: Session, name: str, kind: str) -> dict[str, object]:
-    """Return the document of the container of that name, else of the image; raises ImageNotFoundError."""
-    if kind != "image":
-        from tiffin.builder.api.containers.document import container_document
+    """Return the document of what has that name: the first of a container, an image, a network, a volume.
 
-        try:
-            return container_document(name, session)
-        except (ImageNotFoundError, UsageError):
-            if kind == "container":
-                raise
-    try:
-        return document_of(session.store.find(name), session)
-    except ImageNotFoundError as exc:
-        if kind == "image":
-            raise
-        raise ImageNotFoundError(f"No such object: {name}", remedy="see tiffin images and tiffin ps -a") from exc
+    Raises ImageNotFoundError.
+    """
+    from tiffin.builder.api.containers.document import container_document
+    from tiffin.builder.api.networks import inspect_network
+    from tiffin.builder.api.volumes import inspect_volume
+
+    finders: dict[str, Callable[[], dict[str, object]]] = {
+        "container": lambda: container_document(name, session),
+        "image": lambda: document_of(session.store.find(name), session),
+        "network": lambda: inspect_network(name, session),
+        "volume": lambda: inspect_volume(name, session),
+    }
+    if kind in finders:
+        return finders[kind]()
+    for finder in finders.values():
+        with contextlib.suppress(ImageNotFoundError, NotFoundError, UsageError):
+            return finder()
+    raise ImageNotFoundError(f"No such object: {name}", remedy="see tiffin images and tiffin ps -a")
 
 
 def document_of(image: StoredImage, session: Session) -> dict[str, object]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.common import ListArguments
-from tiffin.builder.cli.options.option import Flag, Many
+from tiffin.builder.cli.options.option import Flag, Many, Text
 from tiffin.builder.cli.output.console import print_result
-from tiffin.builder.cli.output.lists import JSON, created_text, filters_of, is_podman, show_rows
+from tiffin.builder.cli.output.lists import JSON, TABLE, created_text, filters_of, is_podman, show_rows
+from tiffin.builder.errors import UsageError
 from tiffin.builder.plain_text import duration_text, rfc3339
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ HEADINGS = {
     "LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS", "Size": "SIZE",
 }  # fmt: skip
 COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-MAX_COMMAND_LENGTH = 20  # Docker's
+MAX_COMMAND_LENGTH, MAX_MOUNT_LENGTH = 20, 15  # Docker's
 
 
 class PsArguments(ListArguments):
@@ -32,49 +32,41 @@ class PsArguments(ListArguments):
     everything = Flag("-a", "--all", help="Also list containers that ended.")
     quiet = Flag("-q", "--quiet", help="Print ids only.")
     no_trunc = Flag("--no-trunc", help="Do not truncate ids and commands.")
-    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, id=, status=, label=, health=; repeatable.")
+    filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, status=, label=, health=, ancestor=, …")
+    last = Text("-n", "--last", metavar="NUMBER", help="The last ones made, whatever became of them.")
+    latest = Flag("-l", "--latest", help="The last one made.")
+
+    def count(self) -> int:
+        """Return how many are wanted at most, 0 for all. Raises UsageError."""
+        try:
+            return 1 if self.latest else max(int(self.last or 0), 0)
+        except ValueError as exc:
+            raise UsageError(f'--last "{self.last}" is not a whole number', remedy="write -n 5") from exc
 
 
 def ps(session: Session, line: PsArguments) -> None:
-    """Print a list of containers."""
-    from tiffin.builder.containers.container import Containers
+    """Print a list of containers. Raises UsageError."""
+    from tiffin.builder.api.containers.watch.listing import FILTERS, list_containers
 
-    wanted = filters_of(line.filters, ("name", "id", "status", "label", "health"))
-    containers = Containers(session.state)
-    rows = [(state, containers.is_alive(state.id)) for state in containers.states()]
-    rows = [row for row in rows if (row[1] or line.everything or "status" in wanted) and _is_wanted(*row, wanted)]
+    found = list_containers(session, filters_of(line.filters, FILTERS), everything=line.everything, last=line.count())
     if line.quiet:
-        for state, _ in rows:
+        for state, _ in found:
             print_result(_id(state, line.no_trunc))
     elif line.form == JSON and is_podman():
         import json
 
-        print_result(json.dumps([_podman_row(state, alive) for state, alive in rows], indent=4))
+        print_result(json.dumps([_podman_row(session, state, alive) for state, alive in found], indent=4))
     else:
-        show_rows([container_row(state, alive, line.no_trunc) for state, alive in rows], line.form, COLUMNS, HEADINGS)
+        rows = [
+            container_row(state, alive, line.no_trunc, **(_around(session, state, line) if line.form != TABLE else {}))
+            for state, alive in found
+        ]
+        show_rows(rows, line.form, COLUMNS, HEADINGS)
 
 
-def _is_wanted(state: ContainerState, alive: bool, wanted: Mapping[str, list[str]]) -> bool:
-    """Whether it fits one value of every filter."""
-    return (
-        any(text in state.name for text in wanted.get("name", [""]))
-        and any(state.id.startswith(text) for text in wanted.get("id", [""]))
-        and _state(state, alive) in wanted.get("status", [_state(state, alive)])
-        and _health(state, alive) in wanted.get("health", [_health(state, alive)])
-        and all(_has_label(state, text) for text in wanted.get("label", []))
-    )
-
-
-def _health(state: ContainerState, alive: bool) -> str:
-    return (state.health if alive else state.health and "unhealthy") or "none"
-
-
-def _has_label(state: ContainerState, text: str) -> bool:
-    name, equals, value = text.partition("=")
-    return name in state.labels and (not equals or state.labels[name] == value)
-
-
-def container_row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[str, object]:
+def container_row(
+    state: ContainerState, alive: bool, no_trunc: bool, mounts: str = "", networks: str = ""
+) -> dict[str, object]:
     """Return a container by the names that docker gives templates."""
     import shlex
 
@@ -92,15 +84,27 @@ def container_row(state: ContainerState, alive: bool, no_trunc: bool) -> dict[st
         "Ports": ", ".join(map(str, state.ports)) if alive else "",
         "Names": state.name,
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(state.labels.items())),
-        "LocalVolumes": "0",
-        "Mounts": "",
-        "Networks": "",
+        "LocalVolumes": str(len(state.volumes)),
+        "Mounts": mounts,
+        "Networks": networks,
         "Size": "0B",
     }
 
 
-def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
+def _around(session: Session, state: ContainerState, line: PsArguments) -> dict[str, str]:
+    """Return the mounts and the networks of a container, which are not written in its state."""
+    from tiffin.builder.api.containers.watch.listing import mount_names, network_names
+
+    names = mount_names(session, state)
+    if not line.no_trunc:
+        names = [name if len(name) <= MAX_MOUNT_LENGTH else f"{name[: MAX_MOUNT_LENGTH - 1]}…" for name in names]
+    return {"mounts": ",".join(names), "networks": ",".join(network_names(session, state))}
+
+
+def _podman_row(session: Session, state: ContainerState, alive: bool) -> dict[str, object]:
     """Return a container as podman writes it, whose JSON is one array."""
+    from tiffin.builder.api.containers.watch.listing import mount_names, network_names
+
     return {
         "Id": state.id,
         "Names": [state.name],
@@ -117,8 +121,8 @@ def _podman_row(state: ContainerState, alive: bool) -> dict[str, object]:
         "Status": _status(state, alive),
         "Pid": state.pid if alive else 0,
         "Labels": dict(state.labels),
-        "Mounts": [],
-        "Networks": [],
+        "Mounts": mount_names(session, state),
+        "Networks": network_names(session, state),
         "Ports": list(map(str, state.ports)),
         "Pod": "",
         "PodName": "",

@@ -6,7 +6,7 @@ from tiffin.builder.cli.commands.run import WarningSink
 from tiffin.builder.cli.commands.start import begin_limited
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Text, Word, Words
-from tiffin.builder.cli.output.console import each, print_result
+from tiffin.builder.cli.output.console import each, each_at_once, print_result
 from tiffin.builder.errors import ContainerError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -62,9 +62,9 @@ def stop(session: Session, line: StopArguments) -> None:
 
     def end(name: str) -> None:
         lifecycle.stop(name, session, seconds=patience, signal_name=line.signal)
-        print_result(name)
 
-    each(line.names, end)
+    assert session.state  # opened once, before there are threads
+    each_at_once(line.names, end)
 
 
 def kill(session: Session, line: KillArguments) -> None:

@@ -170,7 +170,9 @@ def _life(line: CreateArguments) -> dict[str, Any]:
             is_off=line.no_healthcheck,
         )
     if line.restart != "no":
-        members["restart"] = _restart_policy(line)
+        members["restart"] = restart_policy(line.restart)
+        if line.remove and line.restart != "no":
+            raise UsageError("--restart and --rm do not go together", remedy="leave out one of them")
     if line.stop_signal:
         from tiffin.builder.containers.lifecycle.processes import parse_signal
 
@@ -197,17 +199,16 @@ def _life(line: CreateArguments) -> dict[str, Any]:
     return members
 
 
-def _restart_policy(line: CreateArguments) -> RestartPolicy:
+def restart_policy(text: str) -> RestartPolicy:
+    """Return the policy that --restart asks for. Raises UsageError."""
     from tiffin.builder.containers.run import RestartPolicy
 
-    name, _, count = line.restart.partition(":")
+    name, _, count = text.partition(":")
     if name not in ("no", "on-failure", "always", "unless-stopped") or (count and name != "on-failure"):
         raise UsageError(
-            f'--restart "{line.restart}" is not supported',
+            f'--restart "{text}" is not supported',
             remedy="use no, on-failure, on-failure:N, always or unless-stopped",
         )
-    if line.remove and name != "no":
-        raise UsageError("--restart and --rm do not go together", remedy="leave out one of them")
     return RestartPolicy(name=name, most=_whole_number("--restart on-failure", count, least=0) if count else 0)
 
 

@@ -41,6 +41,38 @@ def each(
         raise failure
 
 
+def each_at_once(names: Sequence[str], do: Callable[[str], None]) -> None:
+    """Do it for all names at the same time, as docker does; print those that are done, in their order.
+
+    Errors as with `each`.
+    """
+    failures: dict[str, BaseException] = {}
+
+    def attempt(name: str) -> None:
+        try:
+            do(name)
+        except BaseException as exc:
+            failures[name] = exc
+
+    if len(names) > 1:
+        from threading import Thread
+
+        threads = [Thread(target=attempt, args=(name,)) for name in dict.fromkeys(names)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def tell(name: str) -> None:
+        if len(names) == 1:
+            do(name)
+        elif name in failures:
+            raise failures[name]
+        print_result(name)
+
+    each(names, tell)
+
+
 def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
     """Raise UsageError if an archive's `output` is "-", stdout, and that is a terminal, where it would do harm."""
     if output == "-" and sys.stdout.isatty():

@@ -244,8 +244,8 @@ def test_inspect_tells_what_the_image_says(tiffin_here: Commands, built: str) ->
     config = document["Config"]
     assert isinstance(config, dict) and config["Cmd"] == ["sh"] and config["WorkingDir"] == "/w"
     assert tiffin_here("inspect", "--format", "{{.Config.WorkingDir}}", "app:1").out == "/w\n"
-    done = tiffin_here("inspect", "app:1", "none", check=False)
-    assert done.code and "none" in done.err and json.loads(done.out)
+    done = tiffin_here("inspect", "app:1", "nosuch", check=False)
+    assert done.code and "nosuch" in done.err and json.loads(done.out)
 
 
 def test_history_tells_each_step(tiffin_here: Commands, built: str) -> None:

@@ -1,0 +1,106 @@
+"""Words of docker and podman that programs use: filters of ps, exists, contexts, options before the command, update."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.bench_of_builds import MOUNTS
+from tests.support.commands import Commands
+from tests.unit.cli.test_background_commands import begin_here
+from tiffin.builder.api.containers import exec, lifecycle
+
+
+@pytest.fixture
+def tiffin(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    tiffin_here.isolation = MOUNTS
+    for module in (lifecycle, exec):
+        monkeypatch.setattr(module, "begin_detached", begin_here)
+    return tiffin_here
+
+
+@pytest.fixture
+def names(tiffin: Commands) -> Callable[..., list[str]]:
+    tiffin("run", "-d", "--name", "one", "-l", "a=b", "base", "sh", "-c", "exit 3")
+    tiffin("run", "-d", "--name", "two", "-p", "8080:80", "--network", "none", "base", "say", "x", check=False)
+    tiffin("create", "--name", "three", "-v", "data:/data", "-v", "/tmp:/host", "base", "say", "x")
+
+    def listed(*filters: str, options: tuple[str, ...] = ("-a",)) -> list[str]:
+        words = [word for text in filters for word in ("--filter", text)]
+        return tiffin("ps", *options, *words, "--format", "{{.Names}}").out.split()
+
+    return listed
+
+
+def test_filters_of_ps_are_dockers(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    everything = names()
+    assert everything[0] == "three" and everything[-1] == "one"
+    assert names("name=^/one$") == names("name=^one") == names("exited=3") == names("label=a") == ["one"]
+    assert names("name=one", "name=three") == ["three", "one"]
+    assert names("exited=3", "name=three") == []
+    assert names("status=created") == ["three"]
+    assert names("status=exited")[-1] == "one"
+    assert names("since=one") == everything[:-1]
+    assert names("before=three") == everything[1:]
+    assert names("volume=data") == names("volume=/data") == ["three"]
+    assert names("ancestor=base") == everything
+    assert names("ancestor=nosuch") == names("publish=80") == names("expose=1-100/tcp") == names("health=healthy") == []
+    assert names("health=none") == everything
+    assert names(options=("-l",)) == ["three"]
+    assert names(options=("-n", "1")) == ["three"]
+    assert names(options=()) == []
+    for wrong in ("status=odd", "health=odd", "exited=x", "before=nosuch", "odd=1"):
+        assert tiffin("ps", "-f", wrong, check=False).code
+    assert tiffin("ps", "-n", "x", check=False).code
+
+
+def test_mounts_and_networks_are_columns(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    rows = {row["Names"]: row for row in map(json.loads, tiffin("ps", "-a", "--format", "json").out.splitlines())}
+    assert (rows["three"]["Mounts"], rows["three"]["LocalVolumes"]) == ("data,/tmp", "1")
+    assert rows["one"]["Networks"] == "host"
+
+
+def test_exists_says_it_by_the_exit_code(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    def code(*words: str) -> int:
+        done = tiffin(*words, check=False)
+        assert done.out == done.err == ""
+        return done.code
+
+    assert [code("container", "exists", name) for name in ("one", "nosuch")] == [0, 1]
+    assert [code("image", "exists", name) for name in ("base", "nosuch")] == [0, 1]
+    assert code("pod", "exists", "one") == 1
+    assert "on one network" in tiffin("pod", "create", "--name", "x", check=False).err
+
+
+def test_there_is_one_context(tiffin: Commands) -> None:
+    assert tiffin("context", "show").out == tiffin("context", "ls", "-q").out == "default\n"
+    assert "default *" in tiffin("context", "ls").out
+    assert json.loads(tiffin("context", "ls", "--format", "json").out)["Current"]
+    assert tiffin("context", "inspect", "-f", "{{.Name}}").out == "default\n"
+    assert tiffin("context", "use", "default").out == "default\n"
+    for words in (("context", "use", "other"), ("context", "inspect", "other")):
+        assert "not found" in tiffin(*words, check=False).err
+
+
+def test_limits_and_the_policy_are_changed(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    assert tiffin("update", "--restart", "on-failure:3", "-m", "64m", "one").out == "one\n"
+    form = "{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}} {{.HostConfig.Memory}}"
+    assert tiffin("inspect", "-f", form, "one").out == "on-failure 3 67108864\n"
+    assert "nothing to change" in tiffin("update", "one", check=False).err
+    assert tiffin("update", "--restart", "odd", "one", check=False).code
+
+
+def test_stopped_containers_are_pruned_by_filters(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    assert "Deleted" not in tiffin("container", "prune", "-f", "--filter", "until=1h").out
+    assert "Deleted" in tiffin("container", "prune", "-f", "--filter", "label!=a").out
+    assert names() == ["one"]
+    tiffin("container", "prune", "-f", "--filter", "label=a=b")
+    assert names() == []
+
+
+def test_several_are_stopped_at_once_and_told_in_order(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    done = tiffin("stop", "three", "nosuch", "one", check=False)
+    assert (done.code, done.out) == (1, "three\none\n")
+    assert "No such container: nosuch" in done.err
