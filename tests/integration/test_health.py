@@ -146,3 +146,11 @@ def test_whoever_waits_is_told_at_the_right_time(cli: CliRunner) -> None:
     assert removed.communicate(timeout=20)[0] == "7\n"
     assert cli.run("wait", "--ignore", "box").stdout == "-1\n"
     assert "use one of" in cli.run("wait", "--condition", "sleepy", "box").stderr
+
+
+def test_a_container_whose_checks_were_killed_ends(cli: CliRunner) -> None:
+    often = ("--health-interval", "100ms", "--health-timeout", "200ms", "--health-retries", "100")
+    begin(cli, *often, "--health-cmd", "sleep 30; true", "minimal", "sh", "-c", "trap 'exit 3' TERM; sleep 300 & wait")
+    wait_until(lambda: len(health(cli)["Log"]) >= 3, seconds=20)  # type: ignore[arg-type]
+    assert cli.run("stop", "-t", "20", "box").returncode == 0
+    assert up(cli).startswith("Exited (3)")

@@ -237,13 +237,24 @@ def attend(spec: SandboxSpec, reply: Socket, owners: supervisor.Channel | None, 
         status = wait_for_tracer(command)
         remove_loaders({command})
     else:
-        status = os.waitpid(command, 0)[1]  # with a pid namespace nothing of the command is left by then
+        status = wait_for(command)  # with a pid namespace nothing of the command is left by then
     if failed:
         report(reply, Outcome.decode(failed))
     elif owners is not None and owners.null_was_written:
         report(reply, Outcome(error="keep /dev/null empty", reason=supervisor.WRITTEN))
     else:
         report(reply, Outcome(status=os.waitstatus_to_exitcode(status)))
+
+
+def wait_for(command: int) -> int:
+    """Wait for a command to end, and reap what others left that entered its namespace and whose parent is gone.
+
+    While one of these is a zombie the kernel does not let process 1 of their namespace end, not even when it is killed.
+    """
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == command:
+            return status
 
 
 def open_groups(spec: SandboxSpec) -> list[int]:
