@@ -9,7 +9,7 @@ from tiffin.builder.cli.output.console import print_error, print_result
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.builders import Builder
+    from tiffin.builder.api.buildx.builders import Builder
     from tiffin.builder.api.session import Session
 
 ALWAYS_THERE = "a builder is always there"
@@ -77,7 +77,7 @@ class LsArguments(ListArguments):
 
 def create(session: Session, line: CreateArguments) -> None:
     """Keep a builder's name and print it."""
-    from tiffin.builder.api.builders import Builder, create_builder
+    from tiffin.builder.api.buildx.builders import Builder, create_builder
 
     for message in line.notices():
         print_error(f"warning: {message}")
@@ -93,7 +93,7 @@ def create(session: Session, line: CreateArguments) -> None:
 
 def inspect(session: Session, line: NameArguments) -> None:
     """Print what is known of a builder, in buildx's form."""
-    from tiffin.builder.api.builders import read_builders
+    from tiffin.builder.api.buildx.builders import read_builders
     from tiffin.builder.plain_text import rfc3339
 
     found = read_builders(session).find(line.name or line.builder)
@@ -118,7 +118,7 @@ def version(_: Session, line: VersionArguments) -> None:
 
 def ls(session: Session, line: LsArguments) -> None:
     """Print all builders, a row for each and one for its node."""
-    from tiffin.builder.api.builders import DEFAULT, read_builders
+    from tiffin.builder.api.buildx.builders import DEFAULT, read_builders
     from tiffin.builder.cli.output.lists import show_rows
 
     found = read_builders(session)
@@ -137,21 +137,21 @@ def ls(session: Session, line: LsArguments) -> None:
 
 def use(session: Session, line: NameArguments) -> None:
     """Choose a builder."""
-    from tiffin.builder.api.builders import use_builder
+    from tiffin.builder.api.buildx.builders import use_builder
 
     use_builder(session, line.name or line.builder)
 
 
 def stop(session: Session, line: NameArguments) -> None:
     """Find the builder: nothing of it runs between builds."""
-    from tiffin.builder.api.builders import read_builders
+    from tiffin.builder.api.buildx.builders import read_builders
 
     read_builders(session).find(line.name or line.builder)
 
 
 def rm(session: Session, line: RmArguments) -> None:
     """Forget builders."""
-    from tiffin.builder.api.builders import read_builders, remove_builder
+    from tiffin.builder.api.buildx.builders import read_builders, remove_builder
 
     names = line.names or ((line.builder,) if line.builder else ())
     if line.all_inactive:
