@@ -18,6 +18,9 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
+    from tiffin.builder.containers.network.attachment import NetworkAttachment
+    from tiffin.builder.events import Sink
+
 BRIDGE = "bridge"
 
 
@@ -163,6 +166,20 @@ def attached(network: NetworkRecord, session: Session) -> list[ContainerState]:
         for state in containers.states()
         if any(item.wanted.name == network.name for item in state.networks) and containers.is_alive(state.id)
     ]
+
+
+def connect(container: str, attachment: NetworkAttachment, session: Session, sink: Sink) -> None:
+    """Attach a container to a network; one that does not run is attached when it starts. Raises TiffinError."""
+    from tiffin.builder.api.containers.networks import connecting
+
+    connecting.connect(container, attachment, session, sink)
+
+
+def disconnect(name: str, container: str, session: Session, *, force: bool = False) -> None:
+    """Detach a container from a network; with `force` that may be gone. Raises TiffinError."""
+    from tiffin.builder.api.containers.networks import connecting
+
+    connecting.disconnect(name, container, session, force=force)
 
 
 def remove_network(name: str, session: Session) -> NetworkRecord:

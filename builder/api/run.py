@@ -133,6 +133,7 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         labels={**config.config.labels, **wanted.labels},
         keep=wanted.keep,
         ports=tuple(ports),
+        network=wanted.network,
         volumes=volume_names(
             wanted.mounts, config.config.volumes, makes_up=made.isolation.has_mounts and wanted.keep is None
         ),

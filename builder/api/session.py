@@ -212,12 +212,11 @@ class Session:
             from tiffin.builder.sandbox.keepid import keeping
 
             found = replace(found, id_map=keeping(found.id_map, *keep))
-        if found.id_map is not None:
+        if self._shared is not None:
+            userns.join(self._shared(found), lambda: meanwhile(found))
+        elif found.id_map is not None:
             try:
-                if self._shared is not None:
-                    userns.join(self._shared(found), lambda: meanwhile(found))
-                else:
-                    userns.enter(found.id_map, lambda: meanwhile(found))
+                userns.enter(found.id_map, lambda: meanwhile(found))
             except SandboxError:
                 memory.forget()
                 raise

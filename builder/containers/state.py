@@ -55,6 +55,7 @@ class ContainerState:
     is_detached: bool = False  # a supervisor of its own holds it
     is_paused: bool = False
     volumes: Mapping[str, str] = field(default_factory=dict)  # their names by path
+    network: str = ""  # as in ContainerOptions; "" where an earlier version did not write it
     networks: tuple[Endpoint, ...] = ()  # those with names, in the order of their interfaces
     error: str = ""  # why its command could not be begun
     health: str = ""  # starting, healthy or unhealthy; "" where nothing is checked

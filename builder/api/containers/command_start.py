@@ -172,7 +172,7 @@ class ContainerStart:
         if container.state.networks:
             from tiffin.builder.containers.network.members import network_with_members
 
-            return network_with_members(self._network, state, container.state, options.resolver.servers)
+            return network_with_members(self._network, state, container.reread(), options.resolver.servers)
         if ":" in options.network:
             from tiffin.builder.containers.network.joining import joined_network
 

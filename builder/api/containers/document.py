@@ -12,6 +12,8 @@ from tiffin.builder.containers.lifecycle.health_monitor import read_health
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.mounts import Mount, VolumeMount
 from tiffin.builder.containers.state import ContainerState
+from tiffin.builder.containers.volumes.mounting import with_image_volumes
+from tiffin.builder.containers.volumes.store import Volumes
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.plain_text import rfc3339
 from tiffin.builder.sandbox.child.spec import Bind
@@ -53,7 +55,9 @@ def container_document(name: str, session: Session, *, with_size: bool = False) 
         return document
     options = record.options
     document |= {
-        "Mounts": [_mount(mount, session) for mount in options.mounts],
+        "Mounts": [
+            _mount(mount, state, session) for mount in with_image_volumes(options.mounts, record.config.volumes)
+        ],
         "Config": _config(state, record),
         "HostConfig": _host_config(state, record),
         "NetworkSettings": network_settings(state, record, session, alive=alive),
@@ -198,7 +202,7 @@ def _bind_text(mount: Bind | VolumeMount) -> str:
     return f"{_source(mount)}:{mount.path}" + (":ro" if mount.read_only else "")
 
 
-def _mount(mount: Mount, session: Session) -> dict[str, object]:
+def _mount(mount: Mount, state: ContainerState, session: Session) -> dict[str, object]:
     members: dict[str, object] = {
         "Type": "tmpfs",
         "Source": "",
@@ -213,8 +217,9 @@ def _mount(mount: Mount, session: Session) -> dict[str, object]:
             "Propagation": "rslave" if mount.propagates else "rprivate",
         }
     elif isinstance(mount, VolumeMount):
-        place = str(session.state.mounts / "volumes" / mount.name) if mount.name else ""
-        members |= {"Type": "volume", "Name": mount.name, "Source": place, "Driver": "local"}
+        name = state.volumes.get(mount.path, mount.name)
+        place = str(Volumes(session.state).place_of(name)) if name else ""
+        members |= {"Type": "volume", "Name": name, "Source": place, "Driver": "local"}
     return {**members, "RW": not mount.read_only}
 
 

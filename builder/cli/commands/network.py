@@ -1,4 +1,4 @@
-"""tiffin network create | ls | inspect | rm | prune | exists."""
+"""tiffin network create | ls | inspect | rm | connect | disconnect | prune | exists."""
 
 from __future__ import annotations
 
@@ -75,6 +75,28 @@ class RmArguments(Arguments):
 
     names = Words("NETWORK...", needed=True)
     force = Flag("-f", "--force", help="Ignore missing ones.")
+
+
+class ConnectArguments(Arguments):
+    """What may stand on the line."""
+
+    network = Word("NETWORK")
+    container = Word("CONTAINER")
+    aliases = Many("--alias", metavar="NAME", help="Another name of the container there; repeatable.")
+    ip = Text("--ip", metavar="ADDRESS", help="IPv4 address.")
+    options = Many("--driver-opt", effect=REFUSED, why="there is nothing to set")
+    links = Many("--link", effect=REFUSED, why="containers of a network have names there")
+    ip6 = Many("--ip6", effect=REFUSED, why="containers reach each other by IPv4")
+    link_local = Many("--link-local-ip", effect=REFUSED, why="addresses are given with --ip")
+    priority = Many("--gw-priority", effect=REFUSED, why="the first network leads out")
+
+
+class DisconnectArguments(Arguments):
+    """What may stand on the line."""
+
+    network = Word("NETWORK")
+    container = Word("CONTAINER")
+    force = Flag("-f", "--force", help="Also from a network that is gone.")
 
 
 class PruneArguments(Arguments):
@@ -176,6 +198,23 @@ def rm(session: Session, line: RmArguments) -> None:
     each(line.names, remove, ignored=NotFoundError if line.force else ())
 
 
+def connect(session: Session, line: ConnectArguments) -> None:
+    """Attach a container to a network. Raises TiffinError."""
+    from tiffin.builder.api.networks import connect
+    from tiffin.builder.cli.commands.run import WarningSink
+    from tiffin.builder.containers.network.attachment import NetworkAttachment
+
+    attachment = NetworkAttachment(name=line.network, aliases=line.aliases, ip=line.ip)
+    connect(line.container, attachment, session, WarningSink())
+
+
+def disconnect(session: Session, line: DisconnectArguments) -> None:
+    """Detach a container from a network. Raises TiffinError."""
+    from tiffin.builder.api.networks import disconnect
+
+    disconnect(line.network, line.container, session, force=line.force)
+
+
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove networks that no container runs in, and print their names."""
     from tiffin.builder.api.networks import prune_networks
@@ -232,6 +271,23 @@ COMMANDS = (
         section=CONTAINERS,
         examples=("tiffin network rm back",),
         aliases=("network remove",),
+    ),
+    Command(
+        "network connect",
+        ConnectArguments,
+        connect,
+        about="Attach a container to a network.",
+        help="Attach a container to a network; one that does not run is attached when it starts.",
+        section=CONTAINERS,
+        examples=("tiffin network connect --alias db back web",),
+    ),
+    Command(
+        "network disconnect",
+        DisconnectArguments,
+        disconnect,
+        about="Detach a container from a network.",
+        section=CONTAINERS,
+        examples=("tiffin network disconnect back web",),
     ),
     Command(
         "network prune",

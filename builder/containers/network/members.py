@@ -12,9 +12,9 @@ from tiffin.builder.containers.lifecycle.processes import command_of
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.network.attachment import Endpoint
 from tiffin.builder.containers.network.bridge.process import socket_path
-from tiffin.builder.containers.network.bridge.start import ask_network, hold
+from tiffin.builder.containers.network.bridge.start import ask_network, connect_network, hold
 from tiffin.builder.containers.network.published import Network
-from tiffin.builder.containers.network.store import LOCK, NetworkRecord, Networks
+from tiffin.builder.containers.network.store import LOCK, NetworkRecord, Networks, mac_of
 from tiffin.builder.containers.state import ContainerState, process_start
 from tiffin.builder.errors import ContainerError, SandboxError, TiffinError
 from tiffin.builder.events import Sink, WarningMessage
@@ -79,8 +79,7 @@ def _with_address(endpoint: Endpoint, network: NetworkRecord, others: Sequence[C
         if wanted in taken:
             raise ContainerError(f"Address already in use: {wanted} of network {network.name} has {taken[wanted]}")
     address = wanted or network.free_address(taken)
-    mac = endpoint.wanted.mac or ":".join(f"{number:02x}" for number in (2, 0x42, *map(int, address.split("."))))
-    return replace(endpoint, address=address, mac_address=mac)
+    return replace(endpoint, address=address, mac_address=endpoint.wanted.mac or mac_of(address))
 
 
 def network_with_members(
@@ -121,14 +120,91 @@ def attach_request(container: ContainerState, endpoint: Endpoint, servers: Seque
     }
 
 
+def connect(state: StateDir, container: ContainerState, endpoint: Endpoint, network: NetworkRecord, sink: Sink) -> None:
+    """Attach a container that runs in other networks to one more. Raises TiffinError."""
+    containers = Containers(state)
+    tag = ContainerRecord.read(containers.folder(container.id)).id_map
+    with state.lock(LOCK):
+        others = [other for other in _running(state) if other.id != container.id]
+        endpoint = _with_address(endpoint, network, others)
+        hold(
+            state,
+            [network],
+            tag,
+            lambda: container.pid,
+            lambda killed: _restore(state, killed),
+            lambda text: sink.emit(WarningMessage(message=text)),
+        )
+        before = container.networks
+        container = containers.change(container, networks=(*before, endpoint))
+        plug(state, container, endpoint)
+        _change_servers(state, container, before)
+    _tell(state, container)
+
+
+def disconnect(state: StateDir, container: ContainerState, name: str) -> None:
+    """Detach a container that runs from a network. Raises TiffinError."""
+    with state.lock(LOCK):
+        left = tuple(item for item in container.networks if item.wanted.name != name)
+        before = container.networks
+        container = Containers(state).change(container, networks=left)
+        ask_network(state, name, {"do": "detach", "id": container.id})
+        _change_servers(state, container, before)
+    _tell(state, container)
+    networks = Networks(state)
+    for item in left:
+        if not networks.find(item.wanted.name).is_internal:
+            ask_network(state, item.wanted.name, {"do": "route", "process": command_of(container)})
+            return
+
+
+def _change_servers(state: StateDir, container: ContainerState, before: Sequence[Endpoint]) -> None:
+    """Have a container's resolv.conf name the servers of the networks that it is in now, if it names those of before.
+
+    It is written in place, as the container has it mounted.
+    """
+    path = Containers(state).folder(container.id) / "run" / "resolv_conf"
+    old, new = (_server_lines(state, endpoints) for endpoints in (before, container.networks))
+    with contextlib.suppress(OSError):
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        others = [line for line in lines if line not in old]
+        if len(others) < len(lines):
+            path.write_text("".join([*new, *others]), encoding="utf-8", errors="surrogateescape")
+
+
+def _server_lines(state: StateDir, endpoints: Sequence[Endpoint]) -> list[str]:
+    found = []
+    for item in endpoints:
+        with contextlib.suppress(TiffinError):  # a network that is gone
+            found.append(f"nameserver {Networks(state).find(item.wanted.name).gateway}\n")
+    return found[:MAX_SERVERS]
+
+
+def _tell(state: StateDir, container: ContainerState) -> None:
+    """Tell each network of a container which others it is in: their names are answered, too."""
+    names = [item.wanted.name for item in container.networks]
+    for name in names:
+        others = [other for other in names if other != name]
+        ask_network(state, name, {"do": "know", "id": container.id, "networks": others})
+
+
 def plug(state: StateDir, container: ContainerState, endpoint: Endpoint) -> None:
-    """Attach a container that runs, to a network that runs; what it publishes is listened at again.
+    """Attach a container that runs, to a network that runs; what it publishes there is listened at again.
 
     Raises SandboxError, StoreError.
     """
+    from tiffin.builder.sandbox.child.network.membership import publish
+
     record = ContainerRecord.read(Containers(state).folder(container.id))
+    name = endpoint.wanted.name
+    networks = [Networks(state).find(item.wanted.name) for item in container.networks]
+    outward = next((network.name for network in networks if not network.is_internal), "")
+    line = connect_network(state, name) if container.ports and name == outward else None
+    if line is not None:
+        with line, contextlib.suppress(OSError):  # a port may be another's by now
+            publish(line, container.id, container.ports)
     request = attach_request(container, endpoint, record.options.resolver.servers)
-    ask_network(state, endpoint.wanted.name, {**request, "process": command_of(container)})
+    ask_network(state, name, {**request, "process": command_of(container)})
 
 
 def _running(state: StateDir) -> list[ContainerState]:

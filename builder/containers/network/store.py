@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tiffin.builder.errors import NotFoundError, StoreError, UsageError
-from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
 from tiffin.cache.foundation.sha256 import hasher
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -122,8 +122,12 @@ class Networks:
             fresh.replace(path)
 
     def forget(self, network: NetworkRecord) -> None:
-        """Remove what is written of it."""
-        self._path(network.name).unlink(missing_ok=True)
+        """Remove what is written of it, and what its process left if it was killed."""
+        for suffix in (".json", ".sock", ".names"):
+            (self.folder / f"{network.name}{suffix}").unlink(missing_ok=True)
+        scratch = self.folder / f"{network.name}.run"
+        if scratch.exists():
+            remove_tree(scratch)
 
     def free_subnet(self) -> IPv4Network:
         """Return addresses that neither another network nor the machine has. Raises StoreError."""
@@ -172,3 +176,8 @@ def machine_subnets() -> list[IPv4Network]:
             if mask:
                 found.append(IPv4Network((destination, mask.bit_count())))
     return found
+
+
+def mac_of(address: str) -> str:
+    """Return the MAC address that docker gives whoever has an IPv4 address."""
+    return ":".join(f"{number:02x}" for number in (2, 0x42, *map(int, address.split("."))))

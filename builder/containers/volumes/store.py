@@ -54,6 +54,11 @@ class Volumes:
         """Return where its files are."""
         return Path(volume.options.get(DEVICE) or self._folder / volume.name)
 
+    def place_of(self, name: str) -> Path:
+        """Return where the files of a volume are, or would be."""
+        volume = self._read(name)
+        return self.place(volume) if volume is not None else self._folder / name
+
     def list(self) -> list[Volume]:
         """Return all, by name."""
         try:

@@ -6,7 +6,7 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import SHORT_ID_LENGTH
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.network.attachment import Endpoint
-from tiffin.builder.containers.network.store import NetworkRecord, Networks
+from tiffin.builder.containers.network.store import PREDEFINED, NetworkRecord, Networks
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import NotFoundError
 from tiffin.builder.sandbox.child.spec import ANY
@@ -20,10 +20,12 @@ def network_settings(
     """Return docker's NetworkSettings."""
     if state.networks:
         networks = Networks(session.state)
-        shown = {item.wanted.name: _endpoint(item, _found(networks, item), state) for item in state.networks}
+        shown = {
+            item.wanted.name: _endpoint(item, _found(networks, item), state, runs=alive) for item in state.networks
+        }
     else:
         kind = PRIVATE_AS_DOCKER.get(record.options.network, record.options.network)
-        shown = {kind: _empty(Networks(session.state).find(kind).id)}
+        shown = {kind: _empty(Networks(session.state).find(kind).id)} if kind in PREDEFINED else {}
     return {
         "Bridge": "",
         "SandboxID": "",
@@ -68,8 +70,10 @@ def _empty(network_id: str) -> dict[str, object]:
     }
 
 
-def _endpoint(endpoint: Endpoint, network: NetworkRecord | None, state: ContainerState) -> dict[str, object]:
-    wanted, runs = endpoint.wanted, bool(endpoint.address)
+def _endpoint(
+    endpoint: Endpoint, network: NetworkRecord | None, state: ContainerState, *, runs: bool
+) -> dict[str, object]:
+    wanted = endpoint.wanted
     members = _empty(network.id if network is not None else "") | {
         "IPAMConfig": {"IPv4Address": wanted.ip} if wanted.ip else None,
         "Aliases": list(wanted.aliases) or None,

@@ -135,15 +135,17 @@ def _is_port(text: str, number: int, protocol: str) -> bool:
 
 
 def network_names(session: Session, state: ContainerState) -> list[str]:
-    """Return the names of the networks of a container."""
+    """Return the names of the networks of a container, as docker has them."""
+    from tiffin.builder.api.containers.networks.settings import PRIVATE_AS_DOCKER
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
 
     if state.networks:
         return [endpoint.wanted.name for endpoint in state.networks]
     try:
-        return [ContainerRecord.read(Containers(session.state).folder(state.id)).options.network]
+        kind = state.network or ContainerRecord.read(Containers(session.state).folder(state.id)).options.network
     except TiffinError:
         return []
+    return [PRIVATE_AS_DOCKER.get(kind, kind)]
 
 
 def mount_names(session: Session, state: ContainerState) -> list[str]:

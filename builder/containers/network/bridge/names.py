@@ -73,6 +73,11 @@ class NameServer:
         self._members[identity] = member
         self._publish()
 
+    def know(self, identity: str, networks: Sequence[str]) -> None:
+        """Have a member be in other networks from now on."""
+        if identity in self._members:
+            self._members[identity].networks = tuple(networks)
+
     def remove(self, identity: str) -> None:
         """Forget a member."""
         if self._members.pop(identity, None) is not None:

@@ -57,16 +57,17 @@ class Netlink:
 
     # -- links --------------------------------------------------------------------------------------------------------
 
-    def make_bridge(self, name: str, *, mtu: int) -> None:
-        """Make a bridge, up."""
+    def make_bridge(self, name: str, *, mac: str, mtu: int) -> None:
+        """Make a bridge, up. Without a MAC address of its own it would change that with its ports."""
         link = _link(up=True) + _attribute(IFLA_IFNAME, _text(name)) + _attribute(IFLA_MTU, struct.pack("=I", mtu))
+        link += _attribute(IFLA_ADDRESS, _mac(mac))
         self.request(RTM_NEWLINK, link + _attribute(IFLA_LINKINFO, _attribute(IFLA_INFO_KIND, b"bridge")), MAKE)
 
     def make_pair(self, name: str, bridge: int, *, peer: str, peer_network: int, peer_mac: str, mtu: int) -> None:
         """Make a port of a bridge and the interface at its other end, in the network of a descriptor, still down."""
         size = _attribute(IFLA_MTU, struct.pack("=I", mtu))
         other = _link() + _attribute(IFLA_IFNAME, _text(peer)) + size
-        other += _attribute(IFLA_ADDRESS, bytes.fromhex(peer_mac.replace(":", "")))
+        other += _attribute(IFLA_ADDRESS, _mac(peer_mac))
         other += _attribute(IFLA_NET_NS_FD, struct.pack("=i", peer_network))
         data = _attribute(IFLA_INFO_DATA, _attribute(VETH_INFO_PEER, other))
         link = _link(up=True) + _attribute(IFLA_IFNAME, _text(name)) + size
@@ -92,11 +93,12 @@ class Netlink:
         self.request(RTM_NEWADDR, payload, MAKE)
 
     def add_default_route(self, index: int, gateway: IPv4Address) -> None:
-        """Send what has no other route to a gateway."""
+        """Send what has no other route to a gateway; `index` 0 leaves it to the kernel by which interface."""
         payload = struct.pack(
             "=BBBBBBBBI", socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
         )
-        payload += _attribute(RTA_GATEWAY, gateway.packed) + _attribute(RTA_OIF, struct.pack("=I", index))
+        payload += _attribute(RTA_GATEWAY, gateway.packed)
+        payload += _attribute(RTA_OIF, struct.pack("=I", index)) if index else b""
         self.request(RTM_NEWROUTE, payload, MAKE)
 
 
@@ -117,3 +119,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 def _text(value: str) -> bytes:
     return value.encode() + b"\0"
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))

@@ -18,7 +18,7 @@ from pathlib import Path
 from tiffin.builder.containers.network.bridge.names import Member, NameServer, names_path
 from tiffin.builder.containers.network.bridge.nat import masquerade
 from tiffin.builder.containers.network.bridge.netlink import Netlink
-from tiffin.builder.containers.network.store import LOCK, NetworkRecord
+from tiffin.builder.containers.network.store import LOCK, NetworkRecord, mac_of
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.enter import loopback_up
 from tiffin.builder.sandbox.child.network import helper, portproxy
@@ -73,7 +73,7 @@ class NetworkProcess:
         self._own = os.open(OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
         loopback_up()
         with Netlink() as netlink:
-            netlink.make_bridge(BRIDGE, mtu=MTU)
+            netlink.make_bridge(BRIDGE, mac=mac_of(self._record.gateway), mtu=MTU)
             self._bridge = socket.if_nametoindex(BRIDGE)
             address = f"{self._record.gateway}/{self._record.prefix_length}"
             netlink.add_address(self._bridge, IPv4Interface(address))
@@ -164,6 +164,10 @@ class NetworkProcess:
                 self._attach(members, fds)
             case "detach":
                 self._detach(members["id"])
+            case "know":
+                self._names.know(members["id"], members["networks"])
+            case "route":
+                self._lead_out(members["process"])
             case "end":
                 self._ended = True
         return {"id_map": self._id_map}
@@ -217,6 +221,15 @@ class NetworkProcess:
             if not self._record.is_internal:
                 with contextlib.suppress(FileExistsError):  # that of a network it was attached to before
                     inner.add_default_route(index, IPv4Address(self._record.gateway))
+
+    def _lead_out(self, process: int) -> None:
+        """Have what a container sends elsewhere leave by this network, where it has no other way."""
+        network = os.open(f"/proc/{process}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        with self._inside(network):
+            inner = Netlink()
+        os.close(network)
+        with inner, contextlib.suppress(FileExistsError):
+            inner.add_default_route(0, IPv4Address(self._record.gateway))
 
     @contextlib.contextmanager
     def _inside(self, network: int) -> Any:

@@ -31,7 +31,7 @@ READY = b"ready "
 def hold(
     state: StateDir,
     networks: Sequence[NetworkRecord],
-    id_map: IdMap,
+    id_map: IdMap | str,
     companions: Callable[[], int],
     restore: Callable[[NetworkRecord], None],
     warn: Callable[[str], None],
@@ -39,9 +39,11 @@ def hold(
     """Have the processes of networks run as long as this process; return a descriptor of their user namespace.
 
     `companions` finds a process in that namespace where no network runs (0: there is none), and `restore` attaches
-    containers again that run in a network which was killed. LOCK is held. Raises SandboxError.
+    containers again that run in a network which was killed. LOCK is held. `id_map` is only a tag where such a process
+    is known to be there. Raises SandboxError.
     """
-    namespace = _running_namespace(state, id_map)
+    tag = id_map if isinstance(id_map, str) else id_map.tag
+    namespace = _running_namespace(state, tag)
     if namespace < 0 and (companion := companions()):
         namespace = _namespace_of(companion)
     for network in networks:
@@ -53,7 +55,7 @@ def hold(
                 raise SandboxError(f"the process of network {network.name} has ended", remedy="try again")
             restore(network)
         if namespace < 0:
-            namespace = _running_namespace(state, id_map)
+            namespace = _running_namespace(state, tag)
     return namespace
 
 
@@ -61,7 +63,7 @@ def ask_network(state: StateDir, network: str, members: dict[str, object]) -> di
     """Ask the process of a network; None where there is none. Raises SandboxError for a refusal."""
     from tiffin.builder.sandbox.child.network.membership import ask
 
-    line = _connect(state, network)
+    line = connect_network(state, network)
     if line is None:
         return None
     with line:
@@ -75,7 +77,8 @@ def ask_network(state: StateDir, network: str, members: dict[str, object]) -> di
             ) from exc
 
 
-def _connect(state: StateDir, network: str) -> socket.socket | None:
+def connect_network(state: StateDir, network: str) -> socket.socket | None:
+    """Return a line to the process of a network, None where there is none."""
     from tiffin.builder.containers.network.bridge.process import socket_path
     from tiffin.builder.sandbox.child.network.membership import connect
 
@@ -89,18 +92,18 @@ def _is_held(state: StateDir, network: NetworkRecord) -> bool:
     return ask_network(state, network.name, {"do": "hold", "pid": os.getpid()}) is not None
 
 
-def _running_namespace(state: StateDir, id_map: IdMap) -> int:
+def _running_namespace(state: StateDir, tag: str) -> int:
     """Return the user namespace of the networks that run, -1 where none does. Raises SandboxError for another map."""
     for path in sorted(Networks(state).folder.glob("*.sock")):
         answer = ask_network(state, path.stem, {"do": "look"})
-        line = _connect(state, path.stem)
+        line = connect_network(state, path.stem)
         if answer is None or line is None:
             continue
         with line:
-            if answer["id_map"] != id_map.tag:
+            if answer["id_map"] != tag:
                 raise SandboxError(
                     f"network {path.stem} runs under another id map ({answer['id_map']}) than this container has "
-                    f"({id_map.tag})",
+                    f"({tag})",
                     remedy="use one isolation tier for all containers in networks",
                 )
             return _namespace_of(_peer(line))
@@ -123,7 +126,7 @@ def _namespace_of(pid: int) -> int:
         return -1
 
 
-def _begin(state: StateDir, network: NetworkRecord, id_map: IdMap, namespace: int) -> str:
+def _begin(state: StateDir, network: NetworkRecord, id_map: IdMap | str, namespace: int) -> str:
     """Begin the process of a network; return why nothing outside is reached, if so. Raises SandboxError."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -146,18 +149,20 @@ def _begin(state: StateDir, network: NetworkRecord, id_map: IdMap, namespace: in
     return report.removeprefix(READY).decode("utf-8", "replace")
 
 
-def _be_network(state: StateDir, network: NetworkRecord, id_map: IdMap, namespace: int, writer: int) -> None:
+def _be_network(state: StateDir, network: NetworkRecord, id_map: IdMap | str, namespace: int, writer: int) -> None:
     from tiffin.builder.containers.network.bridge.process import NetworkProcess
 
     gc.freeze()  # what is dropped later would close a descriptor's number, ours by then
     _let_go({namespace, writer})
     try:
-        if namespace < 0:
-            userns.enter(id_map)
-        else:
+        if namespace >= 0:
             userns.join(namespace)
             os.close(namespace)
-        process = NetworkProcess(state, network, id_map.tag)
+        elif isinstance(id_map, IdMap):
+            userns.enter(id_map)
+        else:
+            raise SandboxError("the container has ended", remedy="start it again")
+        process = NetworkProcess(state, network, id_map if isinstance(id_map, str) else id_map.tag)
         tool, reason = ("", "") if network.is_internal else find_tool("")
         way_out = Connection(name=os.path.basename(tool), path=tool, ports=()) if tool else None
         reason = process.make(way_out) or reason

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from tiffin.builder.sandbox.child.network.portproxy import listen
-from tiffin.builder.sandbox.child.spec import Membership
+from tiffin.builder.sandbox.child.spec import Membership, Port
 
 MAX_MESSAGE_BYTES = 32 << 10
 MAX_FDS = 200  # of one message; the kernel's limit is 253
@@ -23,25 +23,35 @@ class Attachments:
 
     def __init__(self, memberships: Sequence[Membership]) -> None:
         self._lines = [(connect(item.socket), item.request) for item in memberships]
-        self._ports = [
-            [(sock, port.container) for port in item.ports for sock in listen(port.address, port.host, port.protocol)]
-            for item in memberships
-        ]
+        self._listeners = [_listeners(item.ports) for item in memberships]
 
     def attach(self) -> None:
         """Have the network that this process is in now attached to all of them. Raises OSError."""
         own = os.open(OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
-        for (line, request), ports in zip(self._lines, self._ports, strict=True):
+        for (line, request), listeners in zip(self._lines, self._listeners, strict=True):
             members = json.loads(request)
-            for start in range(0, len(ports), MAX_FDS):
-                part = ports[start : start + MAX_FDS]
-                asked = {"do": "publish", "id": members["id"], "ports": [number for _, number in part]}
-                ask(line, asked, [sock.fileno() for sock, _ in part])
+            _give(line, members["id"], listeners)
             ask(line, members, [own])
             line.close()
-            for sock, _ in ports:
-                sock.close()
         os.close(own)
+
+
+def publish(line: socket.socket, identity: str, ports: Sequence[Port]) -> None:
+    """Listen at ports of a container, for a network that it is attached to next. Raises OSError."""
+    _give(line, identity, _listeners(ports))
+
+
+def _listeners(ports: Sequence[Port]) -> list[tuple[socket.socket, int]]:
+    return [(sock, port.container) for port in ports for sock in listen(port.address, port.host, port.protocol)]
+
+
+def _give(line: socket.socket, identity: str, listeners: Sequence[tuple[socket.socket, int]]) -> None:
+    for start in range(0, len(listeners), MAX_FDS):
+        part = listeners[start : start + MAX_FDS]
+        asked: dict[str, object] = {"do": "publish", "id": identity, "ports": [number for _, number in part]}
+        ask(line, asked, [sock.fileno() for sock, _ in part])
+    for sock, _ in listeners:
+        sock.close()
 
 
 def connect(path: str) -> socket.socket:
