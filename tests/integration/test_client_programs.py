@@ -269,6 +269,30 @@ def test_podman_compose_build(desk: Desk) -> None:
     desk.run("podman-compose", "ps", folder="app")
 
 
+def test_podman_compose_up(desk: Desk) -> None:
+    loop = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
+    paths = desk.users.environ(desk.user)["PYTHONPATH"].split(":")
+    program = f"import sys\nsys.path[:0] = {paths}\nfrom tiffin.builder.__main__ import main\nmain()\n"
+    desk.write(
+        {
+            "shims/podman": f"#!{interpreter()}\n{program}",  # lists in JSON go by the program's name
+            "app/compose.yaml": (
+                "x-podman: {in_pod: false}\nservices:\n"
+                f"  web:\n    image: {desk.base}\n    command: ['sh', '-c', \"echo begun; {loop}\"]\n"
+                "    depends_on: [db]\n    volumes: ['data:/data']\n"
+                f"  db:\n    image: {desk.base}\n    command: ['sh', '-c', \"{loop}\"]\nvolumes: {{data: }}\n"
+            ),
+        }
+    )
+    desk.run("podman-compose", "up", "-d", folder="app")
+    assert desk.run("podman-compose", "exec", "-T", "web", "sh", "-c", "echo in", folder="app").stdout == "in\n"
+    assert "begun" in desk.run("podman-compose", "logs", "web", folder="app").stdout
+    assert "db" in desk.run("podman-compose", "exec", "-T", "web", "nslookup", "db", folder="app").stdout
+    desk.run("podman-compose", "down", "-v", folder="app")
+    assert desk.run("podman", "ps", "-aq").stdout == ""
+    assert "app" not in desk.run("podman", "volume", "ls", "-q").stdout
+
+
 @pytest.mark.parametrize("kind", ["dockerfile", "feature"])
 def test_devcontainer_build(desk: Desk, kind: str) -> None:
     files = {

@@ -25,6 +25,7 @@ class LogsArguments(Arguments):
     until = Text("--until", metavar="TIME", help="Up to then.")
     timestamps = Flag("-t", "--timestamps", help="With the time of each line.")
     details = Flag("--details", help="Shows nothing more here.")
+    color = Flag("--color", help="No effect: lines of one container have one colour.")  # podman-compose asks for it
 
     def last(self) -> int | None:
         """Return how many lines are wanted, None for all. Raises UsageError."""

@@ -54,6 +54,7 @@ class LsArguments(ListArguments):
 
     quiet = Flag("-q", "--quiet", help="Print ids only.")
     no_trunc = Flag("--no-trunc", help="Do not truncate ids.")
+    no_heading = Flag("-n", "--noheading", help="No headings, which templates have none of.")
     filters = Many(
         "-f",
         "--filter",
@@ -148,7 +149,9 @@ def ls(session: Session, line: LsArguments) -> None:
         for network in found:
             print_result(_id(network, line.no_trunc))
     else:
-        show_rows([_row(network, line.no_trunc) for network in found], line.form, COLUMNS, HEADINGS)
+        whole = "\t".join(f"{{{{.{name}}}}}" for name in COLUMNS)
+        form = whole if line.no_heading and line.form == "table" else line.form
+        show_rows([_row(network, line.no_trunc) for network in found], form, COLUMNS, HEADINGS)
 
 
 def _is_wanted(network: NetworkRecord, wanted: Mapping[str, list[str]]) -> bool:

@@ -37,6 +37,7 @@ class LsArguments(ListArguments):
 
     quiet = Flag("-q", "--quiet", help="Print names only.")
     filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, label=, driver=, dangling=; repeatable.")
+    no_heading = Flag("-n", "--noheading", help="No headings, which templates have none of.")
 
 
 class InspectArguments(Arguments):
@@ -90,7 +91,8 @@ def ls(session: Session, line: LsArguments) -> None:
         for item in found:
             print_result(item.volume.name)
     else:
-        show_rows([_row(item) for item in found], line.form, COLUMNS, HEADINGS)
+        form = "{{.Driver}}\t{{.Name}}" if line.no_heading and line.form == "table" else line.form
+        show_rows([_row(item) for item in found], form, COLUMNS, HEADINGS)
 
 
 def _is_wanted(item: ListedVolume, wanted: Mapping[str, list[str]]) -> bool:

@@ -29,7 +29,7 @@ from tiffin.builder.events import Sink
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import replace
 
-CONTEXT_OF_SERVICE = "service:"
+OF_SERVICE = "service:"
 
 
 class ServiceLines:
@@ -108,10 +108,17 @@ class ServiceLines:
             "platform": service.platform,
             "pull": "missing",
             **_command(service),
-            **_network(service),
+            "network": (self._network(service),),
             **_limits(service, members),
             **_further(members),
         }
+
+    def _network(self, service: Service) -> str:
+        mode = service.network_mode
+        if mode.startswith(OF_SERVICE):
+            other = self._project.services[mode.removeprefix(OF_SERVICE)]
+            return f"container:{container_name(self._project, other, 1)}"
+        return mode or "private"
 
     def _mounts(self, service: Service) -> list[str]:
         texts = [self._mount(mount) for mount in service.mounts]
@@ -188,8 +195,8 @@ class ServiceLines:
         }
 
     def _context(self, text: str) -> str:
-        if text.startswith(CONTEXT_OF_SERVICE):
-            base = self._project.services[text.removeprefix(CONTEXT_OF_SERVICE)]
+        if text.startswith(OF_SERVICE):
+            base = self._project.services[text.removeprefix(OF_SERVICE)]
             return f"docker-image://{image_of(self._project, base)}"
         return text
 
@@ -243,13 +250,6 @@ def _published(port: Port, number: int) -> str:
     if host in ("", "0"):
         return f"{address}:{port.target}/{port.protocol}" if address else f"{port.target}/{port.protocol}"
     return f"{address}{host}:{port.target}/{port.protocol}"
-
-
-def _network(service: Service) -> dict[str, Any]:
-    mode = service.network_mode
-    if mode.startswith("service:"):
-        raise UsageError(f"network_mode {mode} is not supported", remedy="use a network that both are on")
-    return {"network": mode or "private"}
 
 
 def _limits(service: Service, members: Members) -> dict[str, Any]:

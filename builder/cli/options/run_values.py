@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
 KEEP_GROUPS = "keep-groups"  # podman's
 HOST_LIMITS = "host"  # podman's --ulimit: as they are
-LOG_DRIVERS = ("json-file", "local", "none")  # one format; local is docker's other file
+LOG_DRIVERS = ("json-file", "local", "none", "k8s-file")  # one format; others are docker's and podman's other files
 HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
 
 

@@ -48,6 +48,9 @@ class DeviceArguments(Arguments):
 class DockerRunArguments(Arguments):
     """Options of `docker run` that scripts pass and that change nothing here, or are refused in words."""
 
+    requires = Many(
+        "--requires", metavar="CONTAINER", help="Podman's: what has to be started first.", effect=WITHOUT_EFFECT
+    )
     attach = Many("-a", "--attach", metavar="stdin|stdout|stderr", help="Attach these streams alone; repeatable.")
     storage_opt = Many("--storage-opt", why="a quota of the root needs root on xfs", effect=REFUSED)
     disable_content_trust = Flag(

@@ -83,12 +83,16 @@ def attachments_of(line: CreateArguments) -> tuple[NetworkAttachment, ...]:
 
 
 def _attachment(text: str) -> NetworkAttachment:
-    """Parse NETWORK, or name=NETWORK,alias=NAME,ip=ADDRESS,mac-address=ADDRESS. Raises UsageError."""
+    """Parse NETWORK, or name=NETWORK,alias=NAME,ip=ADDRESS,mac-address=ADDRESS, or as podman has it
+    NETWORK:alias=NAME,ip=ADDRESS. Raises UsageError.
+    """
     from tiffin.builder.containers.network.attachment import NetworkAttachment
 
     if "=" not in text:
         return NetworkAttachment(name=text)
-    pairs = [item.partition("=")[::2] for item in text.split(",")]
+    name, colon, rest = text.partition(":")
+    items = f"name={name},{rest}" if colon and "=" not in name else text
+    pairs = [item.partition("=")[::2] for item in items.split(",")]
     members = dict(pairs)
     unknown = sorted(set(members) - {"name", "alias", "ip", "mac-address"})
     if unknown or not members.get("name"):
