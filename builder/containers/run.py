@@ -8,8 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
-from tiffin.builder.containers.confinement.devices import Device
-from tiffin.builder.containers.confinement.namespaces import Namespaces
+from tiffin.builder.containers.confinement.asked import Device, Namespaces
 from tiffin.builder.containers.environment import Variable
 from tiffin.builder.containers.health import HealthCheck
 from tiffin.builder.containers.mounts import Mount, VolumeMount
@@ -77,6 +76,7 @@ class ContainerOptions:
     exposed: tuple[str, ...] = ()  # ports, as an image's configuration has them
     ports: tuple[Port, ...] = ()
     hostname: str = ""
+    domainname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     hosts: tuple[tuple[str, str], ...] = ()
     resolver: Resolver = Resolver()

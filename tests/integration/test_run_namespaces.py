@@ -95,3 +95,13 @@ def test_shares_that_cannot_be_given_are_told(cli: CliRunner) -> None:
     done = cli.run("run", "--rm", "-c", "512", "--memory-reservation", "20m", "minimal", "echo", "ran")
     assert (done.returncode, done.stdout) == (0, "ran\n")
     assert done.stderr == "" or "has no effect" in done.stderr
+
+
+def test_a_domain_name_is_set_with_the_host_name(cli: CliRunner) -> None:
+    words = ("-h", "box", "--domainname", "example.org", "--network", "none", "minimal")
+    assert output(cli, *words, "cat", "/proc/sys/kernel/domainname") == "example.org\n"
+    assert "box.example.org box\n" in output(cli, *words, "cat", "/etc/hosts")
+
+
+def test_dockers_own_isolation_is_taken(cli: CliRunner) -> None:
+    assert output(cli, "--isolation", "default", "minimal", "echo", "ran") == "ran\n"

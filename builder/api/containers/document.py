@@ -106,7 +106,7 @@ def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]
         **config.to_json(),
         **({"Healthcheck": check.to_config().to_json()} if check is not None else {}),
         "Hostname": options.hostname or state.id[:SHORT_ID_LENGTH],
-        "Domainname": "",
+        "Domainname": options.domainname,
         "User": options.user or config.user,
         "AttachStdin": record.closes_stdin,
         "AttachStdout": not state.is_detached,

@@ -101,6 +101,7 @@ class CreateArguments(
     entrypoint = Maybe("--entrypoint", metavar="PROGRAM", help="Replace the image's entrypoint.")
     read_only = Flag("--read-only", help="Make the root file system read-only.")
     hostname = Text("-h", "--hostname", metavar="NAME", help="Host name.")
+    domainname = Text("--domainname", metavar="NAME", help="Domain name.")
     name = Text("--name", metavar="NAME", help="Name of the container.")
     labels = Many("-l", "--label", metavar="K[=V]", help="Label of the container; repeatable.")
     label_files = Many("--label-file", metavar="FILE", help="File of K[=V] lines; repeatable.")
@@ -118,6 +119,10 @@ class CreateArguments(
     def is_limited(self) -> bool:
         """Whether control groups are asked for."""
         return bool(self.memory or self.cpus or self.pids) or any(row.on(self) for row in ResourceArguments.rows)
+
+    def is_confined(self) -> bool:
+        """Whether it is asked what of the machine a container has."""
+        return any(row.on(self) for row in (*NamespaceArguments.rows, *DeviceArguments.rows))
 
 
 class RunArguments(CreateArguments):

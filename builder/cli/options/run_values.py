@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tiffin.builder.cli.options.containers.confinement import confinement_of, limits_of
 from tiffin.builder.cli.options.containers.networks import attachments_of, joined_container, links_of, network_kind
 from tiffin.builder.cli.options.run_arguments import HealthArguments
 from tiffin.builder.cli.options.security import parse_security
@@ -49,7 +48,7 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
         cidfile=Path(line.cidfile) if line.cidfile is not None else None,
         pull=line.pull,
         platform=line.platform,
-        isolation=line.isolation,
+        isolation="" if line.isolation == "default" else line.isolation,
         volumes_from=line.volumes_from,
         keeps_ids=may_keep(line),
         registry=line.registry_access(),
@@ -81,7 +80,8 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         ports=_ports(line.publish),
         publish_all=line.publish_all,
         exposed=_exposed(line.expose),
-        hostname=_hostname(line.hostname),
+        hostname=_hostname(line.hostname, "--hostname"),
+        domainname=_hostname(line.domainname, "--domainname"),
         hosts=tuple(parse_host(text) for text in line.hosts),
         labels=parse_labels(line.labels, line.label_files),
         resolver=parse_resolver(line.dns, line.dns_search, line.dns_options),
@@ -95,11 +95,19 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         seccomp=UNCONFINED if line.privileged else security.seccomp,
         unmasked=line.privileged or security.unmasked,
         ulimits=_ulimits(line.ulimits),
-        limits=limits_of(line),
         keeps_groups=KEEP_GROUPS in line.groups,
         **_life(line),
-        **confinement_of(line, has_network=kind != "host"),
+        **_confinement(line, has_network=kind != "host"),
     )
+
+
+def _confinement(line: CreateArguments, *, has_network: bool) -> dict[str, Any]:
+    """Return the members that say what a container has of the machine, which most lines do not ask for."""
+    if not (line.is_limited() or line.is_confined()):
+        return {}
+    from tiffin.builder.cli.options.containers.confinement import confinement_of, limits_of
+
+    return {"limits": limits_of(line), **confinement_of(line, has_network=has_network)}
 
 
 def _mounts(line: CreateArguments) -> list[Mount]:
@@ -243,10 +251,10 @@ def _exposed(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{port.container}/{port.protocol}" for port in _ports(texts))
 
 
-def _hostname(text: str) -> str:
+def _hostname(text: str, option: str) -> str:
     """Return a name that the kernel and /etc/hosts take."""
     if not re.fullmatch(HOSTNAME, text):
         raise UsageError(
-            f'--hostname "{text}" is not a valid host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"
+            f'{option} "{text}" is not a valid host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"
         )
     return text

@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tiffin.builder.containers.confinement.devices import ALL_ACCESS, Device, check_node
+from tiffin.builder.containers.confinement.asked import ALL_ACCESS, Device
+from tiffin.builder.containers.confinement.devices import check_node
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
 from tiffin.cache.foundation.frozen import dataclass

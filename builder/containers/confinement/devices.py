@@ -7,24 +7,10 @@ import posixpath
 import re
 import stat
 
+from tiffin.builder.containers.confinement.asked import ALL_ACCESS, Device
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.frozen import dataclass
 
 QUALIFIED_NAME = r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*=[A-Za-z0-9][A-Za-z0-9_.:-]*"  # CDI's
-ALL_ACCESS = "rwm"  # read, write, mknod
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """A node of this machine, or a directory of such, shown at `path`.
-
-    Its own owner and mode say who opens it: without root there is no control group of devices, so that `access` is
-    what inspect shows.
-    """
-
-    host_path: str
-    path: str
-    access: str = ALL_ACCESS
 
 
 def is_device_name(text: str) -> bool:

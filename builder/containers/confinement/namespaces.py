@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tiffin.builder.containers.confinement.asked import HOST, NONE, PRIVATE, SHAREABLE, Namespaces
 from tiffin.builder.errors import UsageError
-from tiffin.cache.foundation.frozen import dataclass
 
-HOST, PRIVATE, SHAREABLE, NONE = "host", "private", "shareable", "none"
 CONTAINER = "container:"  # the namespace of another
 CHOICES = {
     "ipc": (HOST, PRIVATE, SHAREABLE, NONE),
@@ -21,21 +20,6 @@ _OF_IPC = frozenset(
     f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 )
 _OF_UTS = frozenset(("kernel.domainname", "kernel.hostname"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Namespaces:
-    """What was asked for, in docker's words; "" is a namespace of the container's own."""
-
-    ipc: str = ""
-    pid: str = ""
-    uts: str = ""
-    cgroup: str = ""
-
-    @property
-    def shared(self) -> tuple[str, ...]:
-        """Those that the container has from the machine, as SandboxSpec names them."""
-        return tuple(name for name in self.__slots__ if getattr(self, name) == HOST)
 
 
 def parse_namespaces(*, ipc: str, pid: str, uts: str, cgroupns: str, hostname: str = "") -> Namespaces:

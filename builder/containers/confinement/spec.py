@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiffin.builder.containers.confinement.namespaces import NONE, PRIVATE
+from tiffin.builder.containers.confinement.asked import NONE, PRIVATE
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.environment import environment
 from tiffin.builder.containers.limits import Confinement
@@ -97,6 +97,7 @@ def _with_names(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         spec,
         env=environment(parts.config.env, options.variables, home=parts.user.home, hostname=hostname, tty=options.tty),
         hostname=hostname,
+        domainname=options.domainname,
         network=network.kind,
         connector=network.connector,
         mounts=(*devices, *parts.mounted.mounts, *(console if parts.isolation.has_mounts else ())),
@@ -115,7 +116,8 @@ def _hosts(hostname: str, options: ContainerOptions, network: Network) -> str:
     named = (*network.linked, *options.hosts)
     if options.as_machine:
         return machine_hosts(named)
-    return hosts_file(hostname, named, own_addresses=network.addresses)
+    names = f"{hostname}.{options.domainname} {hostname}" if options.domainname else hostname
+    return hosts_file(names, named, own_addresses=network.addresses)
 
 
 def _resolv_conf(options: ContainerOptions, network: Network) -> str:

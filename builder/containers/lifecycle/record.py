@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tiffin.builder.containers.confinement.devices import Device
-from tiffin.builder.containers.confinement.namespaces import Namespaces
+from tiffin.builder.containers.confinement.asked import Device, Namespaces
 from tiffin.builder.containers.health import HealthCheck
 from tiffin.builder.containers.mounts import VolumeMount
 from tiffin.builder.containers.network.resolver import Resolver

@@ -102,6 +102,10 @@ def sethostname(name: bytes) -> None:
     _check(LIBC.sethostname(name, ctypes.c_size_t(len(name))), "sethostname")
 
 
+def setdomainname(name: bytes) -> None:
+    _check(LIBC.setdomainname(name, ctypes.c_size_t(len(name))), "setdomainname")
+
+
 def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes | None = None) -> None:
     _check(LIBC.mount(source, target, kind, ctypes.c_ulong(flags), data), f"mount {os.fsdecode(target)}")
 

@@ -78,6 +78,8 @@ def enter_root(spec: SandboxSpec) -> None:
         if spec.hostname and "uts" not in spec.shared:
             with contextlib.suppress(PermissionError):  # where the machine refuses a name of its own
                 kernel.sethostname(spec.hostname.encode())
+                if spec.domainname:
+                    kernel.setdomainname(spec.domainname.encode())
         change_root(root_fd)
 
 

@@ -176,6 +176,7 @@ class SandboxSpec:
     keeps_groups: bool = False  # those that the caller has outside, where nobody can name them here
     has_users: bool = False  # others than root are expected to run in it
     hostname: str = ""
+    domainname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
     connector: Connection | None = None
     memberships: tuple[Membership, ...] = ()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tiffin.builder.containers.confinement.asked import Device
 from tiffin.builder.containers.confinement.cdi import device_names, edits_of
-from tiffin.builder.containers.confinement.devices import Device
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
 

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from tiffin.builder.containers.confinement.asked import Namespaces
 from tiffin.builder.containers.confinement.devices import is_device_name, parse_device
-from tiffin.builder.containers.confinement.namespaces import Namespaces, parse_namespaces, parse_sysctls
+from tiffin.builder.containers.confinement.namespaces import parse_namespaces, parse_sysctls
 from tiffin.builder.containers.limits import cpus_of, parse_limits
 from tiffin.builder.errors import UsageError
 

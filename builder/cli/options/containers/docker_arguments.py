@@ -56,7 +56,6 @@ class DockerRunArguments(Arguments):
     disable_content_trust = Flag(
         "--disable-content-trust", help="No effect: images are known by their digests.", effect=WITHOUT_EFFECT
     )
-    domainname = Many("--domainname", why="the host name stands alone", effect=WITHOUT_EFFECT)
     expose = Many("--expose", metavar="PORT[/udp]", help="Port that -P publishes as well; repeatable.")
     oom_kill_disable = Flag("--oom-kill-disable", why="the kernel decides which process to kill", effect=WITHOUT_EFFECT)
     swappiness = Many(

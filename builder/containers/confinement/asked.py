@@ -1,0 +1,36 @@
+"""What a container is asked to have of the machine, as values."""
+
+from __future__ import annotations
+
+from tiffin.cache.foundation.frozen import dataclass
+
+HOST, PRIVATE, SHAREABLE, NONE = "host", "private", "shareable", "none"
+ALL_ACCESS = "rwm"  # read, write, mknod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespaces:
+    """What was asked for, in docker's words; "" is a namespace of the container's own."""
+
+    ipc: str = ""
+    pid: str = ""
+    uts: str = ""
+    cgroup: str = ""
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Those that the container has from the machine, as SandboxSpec names them."""
+        return tuple(name for name in self.__slots__ if getattr(self, name) == HOST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A node of this machine, or a directory of such, shown at `path`.
+
+    Its own owner and mode say who opens it: without root there is no control group of devices, so that `access` is
+    what inspect shows.
+    """
+
+    host_path: str
+    path: str
+    access: str = ALL_ACCESS
