@@ -5,6 +5,7 @@ warning.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -114,7 +115,8 @@ def test_next_command_removes_the_groups_of_a_killed_one(
     assert process.stdout is not None
     identity = process.stdout.readline().strip()
     assert groups_of(identity)
-    process.send_signal(signal.SIGKILL)
+    state = next((cli.state / "containers").glob(f"{identity}*/state.json"))
+    os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)  # without --rm that of its supervisor
     finished(process)
     wait_until(lambda: all(not (group / "cgroup.procs").read_text() for group in groups_of(identity)))
     assert cli.run("ps", "-a").returncode == 0
