@@ -256,6 +256,8 @@ class _Reported:
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(max(size, READ_BYTES) if size > 0 else -1)
         self.done += len(data)
+        if not data:
+            self._stream.close()
         if self._progress:
             self._progress(self.done)
         return data

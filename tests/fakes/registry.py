@@ -170,6 +170,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.endswith("/tags/list"):
             headers = {"Link": self.fake.link} if self.fake.link else {}
             return self._answer(200, json.dumps({"tags": self.fake.tags}).encode(), headers)
+        if "/manifests/" in path and name not in self.fake.manifests:  # by a digest that was pushed under a tag
+            tags = [
+                tag for tag, (data, _) in self.fake.manifests.items() if name.endswith(hashlib.sha256(data).hexdigest())
+            ]
+            name = tags[0] if tags else name
         if "/manifests/" in path and name in self.fake.manifests:
             data, media_type = self.fake.manifests[name]
             return self._answer(200, data, {"Content-Type": media_type, **self.fake.headers.get(name, {})})
