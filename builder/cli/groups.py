@@ -16,13 +16,11 @@ _HOST_NETWORK = "networks are not managed; see --network of tiffin run"
 NOT_THERE = {  # commands of docker: why they are not there
     **dict.fromkeys(
         (
-            "commit", "cp", "diff", "port",
-
+            "port",
         ),
         _BACKGROUND,
     ),
     "bake": "call tiffin build for each target",
-    "import": "FROM scratch and ADD file.tar / in a Dockerfile do it",
     "imagetools": "several platforms are pushed by tiffin build --platform",
     "manifest": "several platforms are pushed by tiffin build --platform",
     "network": _HOST_NETWORK,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tiffin.builder.containers.files.hold import files_held
 from tiffin.builder.containers.folder import (
     GROUPS,
     groups_of,
@@ -171,7 +172,8 @@ class Containers:
     def begin(self, identity: str, **changes: object) -> Iterator[Container]:
         """Hold a container that is not running, to start it again. Raises UsageError where it runs."""
         folder = self.folder(identity)
-        with self._state.lock(FOLDERS_LOCK), disk_errors(folder):
+        # who copies has let go by then
+        with files_held(folder), self._state.lock(FOLDERS_LOCK), disk_errors(folder):
             state = read_state(folder)
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
             if not hold(lock):
@@ -203,6 +205,20 @@ class Containers:
                         remove_tree(leftover)
             finally:
                 os.close(lock)
+
+    @contextlib.contextmanager
+    def at_rest(self, state: ContainerState) -> Iterator[Container | None]:
+        """Hold the files of a container that does not run, which nobody begins meanwhile; None for one that runs."""
+        folder = self.folder(state.id)
+        with files_held(folder):
+            if not self.is_alive(state.id):
+                yield self._container(folder, read_state(folder) or state)
+                return
+        yield None
+
+    def opened(self, state: ContainerState) -> Container:
+        """Return a container that somebody else may hold, to be looked at."""
+        return self._container(self.folder(state.id), state)
 
     def _container(self, folder: Path, state: ContainerState) -> Container:
         return Container(folder, state, self._state)
@@ -288,7 +304,7 @@ class Containers:
         with try_lock(folder) as free:
             if not free:
                 raise ContainerError(f"container {state.name} is running", remedy="end it first, or add --force")
-            with disk_errors(folder):
+            with disk_errors(folder), files_held(folder):
                 release_groups(folder)
                 while folder.is_dir():
                     with contextlib.suppress(FileNotFoundError):  # another command sweeps what is half removed

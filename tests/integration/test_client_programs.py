@@ -21,13 +21,16 @@ from tests.support.unprivileged import Users, interpreter
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("client-programs")]
 INSTALL_SECONDS = 300
-PACKAGES = {  # program: the package it comes from; @ begins one of npm
+NPM = "npm:"
+PACKAGES = {  # program: the package it comes from; "@" and "npm:" begin one of npm
     "pre-commit": "pre-commit",
     "cwltool": "cwltool",
     "ansible-builder": "ansible-builder",
     "podman-compose": "podman-compose",
     "repo2docker": "jupyter-repo2docker",
     "devcontainer": "@devcontainers/cli",
+    "gitlab-ci-local": "npm:gitlab-ci-local",
+    "cibuildwheel": "cibuildwheel",
 }
 GIT = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.com"]
 
@@ -40,8 +43,9 @@ class Programs:
 
     def path(self, name: str) -> str:
         package, place = PACKAGES[name], self._place / name
-        if package.startswith("@"):
+        if package.startswith(("@", NPM)):
             program = place / "node_modules/.bin" / name
+            package = package.removeprefix(NPM)
             steps = [["npm", "--prefix", str(place), "install", "--no-audit", "--no-fund", package]]
         else:
             program = place / "bin" / name
@@ -316,3 +320,59 @@ def test_devcontainer_build(desk: Desk, kind: str) -> None:
     assert seen == "given\n"
     labels = desk.image(f"dev-{kind}:1")["Config"].get("Labels", {})  # type: ignore[attr-defined]
     assert ("devcontainer.metadata" in labels) == (kind == "feature")
+
+
+# stand-ins for what firecow/gitlab-ci-local-util has, which copies artifacts and caches
+UTIL_RSYNC = """#!/bin/sh
+for word; do
+    case $word in
+    --files-from=*) list=${word#*=} ;;
+    esac
+    target=$word
+done
+[ -z "$list" ] || tar c $(cat "$list") | tar x -C "$target"
+"""
+OLD_NODE = (
+    "Set.prototype.union ??= function (other) { return new Set([...this, ...other]) }\n"  # which came with node 22
+)
+PIPELINE = """stages: [build, test]
+default: {image: %s}
+build:
+  stage: build
+  script:
+    - echo "built by $(id -u)" > out.txt
+    - mkdir -p dist && echo wheel > dist/a.whl
+  artifacts: {paths: [out.txt, dist/]}
+test:
+  stage: test
+  needs: [build]
+  variables: {WORD: given}
+  script:
+    - cat out.txt dist/a.whl
+    - echo "$WORD in $CI_JOB_NAME"
+"""
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="gitlab-ci-local calls rsync")
+@pytest.mark.parametrize("desk", ["usual", "other"], indirect=True)
+def test_gitlab_ci_local(desk: Desk) -> None:
+    """Jobs are created, files copied in, attached to, and artifacts copied out and into the next job."""
+    desk.write(
+        {
+            "old-node.js": OLD_NODE,
+            "util/rsync": UTIL_RSYNC,
+            "util/Dockerfile": f"FROM {desk.base}\nCOPY rsync /bin/\n",
+            "work/.gitlab-ci.yml": PIPELINE % desk.base,
+        }
+    )
+    desk.run("docker", "build", "-q", "-t", "docker.io/firecow/gitlab-ci-local-util:latest", "util")
+    desk.run(*GIT, "init", "-q", folder="work")
+    desk.run(*GIT, "add", ".", folder="work")
+    desk.run(*GIT, "commit", "-qm", "all", folder="work")
+    desk.run(*GIT, "remote", "add", "origin", "https://gitlab.example.com/group/project.git", folder="work")
+    old = f"NODE_OPTIONS=--require {desk.folder}/old-node.js"
+    done = desk.run("env", old, desk.programs.path("gitlab-ci-local"), folder="work")
+    for text in ("built by 0", "> wheel", "given in test"):
+        assert text in done.stdout
+    assert (desk.folder / "work/.gitlab-ci-local/artifacts/build/dist/a.whl").stat().st_uid == desk.uid
+    assert desk.run("docker", "ps", "-aq").stdout == desk.run("docker", "volume", "ls", "-q").stdout == ""

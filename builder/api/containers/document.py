@@ -49,6 +49,11 @@ def container_document(name: str, session: Session, *, with_size: bool = False) 
         "Platform": "linux",
         "Config": {"Image": state.image, "Labels": dict(state.labels)},
     }
+    if with_size:
+        from tiffin.builder.api.containers.files.sizes import sizes_of
+
+        sizes = sizes_of([state], session)[state.id]
+        document |= {"SizeRw": sizes.changed, "SizeRootFs": sizes.whole}
     try:
         record = ContainerRecord.read(folder)
     except TiffinError:  # of an earlier version

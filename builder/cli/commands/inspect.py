@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command
-from tiffin.builder.cli.options.option import Arguments, Text, Words
+from tiffin.builder.cli.options.option import Arguments, Flag, Text, Words
 from tiffin.builder.cli.output.lists import show_documents
 from tiffin.builder.errors import ImageNotFoundError, NotFoundError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -26,6 +26,7 @@ class InspectArguments(_FormArguments):
     """What may stand on the line."""
 
     names = Words("CONTAINER|IMAGE...", needed=True)
+    size = Flag("-s", "--size", help="Show how large the files of containers are.")
     kind = Text(
         "--type",
         choices=("image", "container", "volume", "network", "all"),
@@ -43,14 +44,15 @@ class InspectContainerArguments(_FormArguments):
     """Of containers alone, as the group container has it."""
 
     names = Words("CONTAINER...", needed=True)
+    size = Flag("-s", "--size", help="Show how large their files are.")
 
 
-def inspect(session: Session, names: Sequence[str], form: str, kind: str) -> None:
+def inspect(session: Session, names: Sequence[str], form: str, kind: str, *, with_size: bool = False) -> None:
     """Print documents of images and containers. Raises ImageError after the others are printed."""
-    show_documents(names, lambda name: _document(session, name, kind), form, _for_templates)
+    show_documents(names, lambda name: _document(session, name, kind, with_size=with_size), form, _for_templates)
 
 
-def _document(session: Session, name: str, kind: str) -> dict[str, object]:
+def _document(session: Session, name: str, kind: str, *, with_size: bool) -> dict[str, object]:
     """Return the document of what has that name: the first of a container, an image, a network, a volume.
 
     Raises ImageNotFoundError.
@@ -60,7 +62,7 @@ def _document(session: Session, name: str, kind: str) -> dict[str, object]:
     from tiffin.builder.api.volumes import inspect_volume
 
     finders: dict[str, Callable[[], dict[str, object]]] = {
-        "container": lambda: container_document(name, session),
+        "container": lambda: container_document(name, session, with_size=with_size),
         "image": lambda: document_of(session.store.find(name), session),
         "network": lambda: inspect_network(name, session),
         "volume": lambda: inspect_volume(name, session),
@@ -82,6 +84,7 @@ def document_of(image: StoredImage, session: Session) -> dict[str, object]:
         "RepoTags": [name.familiar for name in whole.names if name.tag],
         "RepoDigests": [_familiar(text) for text in session.store.notes.repo_digests(image.id)],
         "Created": config.created,
+        "Comment": config.history[-1].comment if config.history else "",
         "Author": config.author,
         "Config": config.config.to_json(),
         "Architecture": config.platform.architecture,
@@ -125,7 +128,7 @@ COMMANDS = (
     Command(
         "inspect",
         InspectArguments,
-        lambda session, line: inspect(session, line.names, line.form, line.kind),
+        lambda session, line: inspect(session, line.names, line.form, line.kind, with_size=line.size),
         about="Show details of images and containers as JSON.",
         help=f"Show images and containers {_DOCUMENT}",
         section=IMAGES,
@@ -143,7 +146,7 @@ COMMANDS = (
     Command(
         "container inspect",
         InspectContainerArguments,
-        lambda session, line: inspect(session, line.names, line.form, "container"),
+        lambda session, line: inspect(session, line.names, line.form, "container", with_size=line.size),
         about="Show details of containers as JSON.",
         help=f"Show containers {_DOCUMENT}",
         section=CONTAINERS,

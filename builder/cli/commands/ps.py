@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.common import ListArguments
@@ -33,6 +34,7 @@ class PsArguments(ListArguments):
     quiet = Flag("-q", "--quiet", help="Print ids only.")
     no_trunc = Flag("--no-trunc", help="Do not truncate ids and commands.")
     filters = Many("-f", "--filter", metavar="NAME=VALUE", help="name=, status=, label=, health=, ancestor=, …")
+    size = Flag("-s", "--size", help="Show how large their files are.")
     last = Text("-n", "--last", metavar="NUMBER", help="The last ones made, whatever became of them.")
     latest = Flag("-l", "--latest", help="The last one made.")
 
@@ -61,7 +63,20 @@ def ps(session: Session, line: PsArguments) -> None:
             container_row(state, alive, line.no_trunc, **(_around(session, state, line) if line.form != TABLE else {}))
             for state, alive in found
         ]
-        show_rows(rows, line.form, COLUMNS, HEADINGS)
+        sizes = _size_texts(session, [state for state, _ in found]) if line.size or ".Size" in line.form else {}
+        rows = [{**row, "Size": sizes.get(state.id, "0B")} for row, (state, _) in zip(rows, found, strict=True)]
+        show_rows(rows, line.form, (*COLUMNS, "Size") if line.size else COLUMNS, HEADINGS)
+
+
+def _size_texts(session: Session, states: Sequence[ContainerState]) -> dict[str, str]:
+    """Return the sizes of containers in docker's words, by their ids."""
+    from tiffin.builder.api.containers.files.sizes import sizes_of
+    from tiffin.builder.plain_text import size_text
+
+    return {
+        identity: f"{size_text(sizes.changed)} (virtual {size_text(sizes.whole)})"
+        for identity, sizes in sizes_of(states, session).items()
+    }
 
 
 def container_row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 
@@ -32,10 +33,16 @@ _NO_XATTR = (errno.ENOTSUP, errno.EPERM, errno.EACCES)
 
 
 class InodeWriter:
-    """Makes files, symlinks, fifos and device nodes. With `records` owners are noted beside all inodes."""
+    """Makes files, symlinks, fifos and device nodes. With `records` owners are noted beside all inodes.
 
-    def __init__(self, *, records: bool = False) -> None:
+    `inherits`: a directory may hand its group on, so that what is made is not root's yet. Unless `exact`, a file that
+    is not as long as its entry says becomes as long as it is.
+    """
+
+    def __init__(self, *, records: bool = False, inherits: bool = False, exact: bool = True) -> None:
         self._records = records
+        self._inherits = inherits
+        self._exact = exact
 
     def create(self, entry: Entry, name: bytes, parent: int, content: ByteReader | None) -> None:
         """Make what `entry` tells of as `name`, which must not be there, in the open directory `parent`.
@@ -47,7 +54,7 @@ class InodeWriter:
                 fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
                 try:
                     if entry.size:
-                        _fill(fd, entry, content)
+                        self.fill(fd, entry, content)
                     self.complete(fd, entry)
                 finally:
                     os.close(fd)
@@ -56,6 +63,20 @@ class InodeWriter:
                 self._complete_symlink(name, parent, entry)
             case _:
                 self._special(entry, name, parent)
+
+    def fill(self, fd: int, entry: Entry, content: ByteReader | None) -> None:
+        """Write the content of a file. Raises BuildError for content of another size."""
+        copied = copy_content(content, fd, entry.size) if content is not None else 0
+        if copied == entry.size:
+            return
+        if self._exact:
+            raise BuildError(
+                f'"{entry.path}" changed its size while it was being read', remedy="build again when it is at rest"
+            )
+        if isinstance(content, io.FileIO) and copied != entry.size:  # none or not all was copied: once more, as it is
+            content.seek(0)
+            os.ftruncate(fd, 0)
+            copy_content(_Plain(content), fd, entry.size)
 
     def _special(self, entry: Entry, name: bytes, parent: int) -> None:
         """Make a device or fifo. Where the kernel makes no devices (user namespaces), a socket stands for it."""
@@ -125,7 +146,7 @@ class InodeWriter:
 
     def _give(self, target: int | str | bytes, entry: Entry, *, follow: bool = True) -> bool:
         """Whether the inode, root's so far, now belongs to whom it should; False: that has to be noted beside it."""
-        if not (entry.uid or entry.gid):
+        if not (entry.uid or entry.gid or self._inherits):
             return True
         if self._records:
             return False
@@ -141,12 +162,14 @@ class InodeWriter:
         return True
 
 
-def _fill(fd: int, entry: Entry, content: ByteReader | None) -> None:
-    copied = copy_content(content, fd, entry.size) if content is not None else 0
-    if copied != entry.size:
-        raise BuildError(
-            f'"{entry.path}" changed its size while it was being read', remedy="build again when it is at rest"
-        )
+class _Plain:
+    """A file that is read, where it cannot be copied by the kernel."""
+
+    def __init__(self, content: io.FileIO) -> None:
+        self._content = content
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._content.read(size) or b""
 
 
 def _keep_owner(target: int | str | bytes, entry: Entry) -> None:
