@@ -191,7 +191,8 @@ class _Run:
 
         options, state = self._options, self._session.state
         with ExitStack() as stack:
-            share_networks(self._session, [item.name for item in options.networks], options.joins, self._sink)
+            named = [item.name for item in options.networks]
+            share_networks(self._session, named, options.joins, self._sink, ipc_of=options.joins_ipc)
             made = prepare(options, self._session, self._sink, self._progress, stack)
             assert made.launcher is not None
             forwarder = stack.enter_context(forwarded_signals())

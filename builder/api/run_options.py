@@ -31,6 +31,7 @@ class RunOptions:
     groups: tuple[str, ...] = ()
     networks: tuple[NetworkAttachment, ...] = ()  # those with names, in the place of the container's `network`
     joins: str = ""  # a container whose network it has
+    joins_ipc: str = ""  # a container whose IPC namespace it has
     cidfile: Path | None = None  # the container's id is written to it; it must not be there yet
     pull: str = "missing"
     platform: str = ""  # "" is this machine's

@@ -105,3 +105,17 @@ def test_a_domain_name_is_set_with_the_host_name(cli: CliRunner) -> None:
 
 def test_dockers_own_isolation_is_taken(cli: CliRunner) -> None:
     assert output(cli, "--isolation", "default", "minimal", "echo", "ran") == "ran\n"
+
+
+def test_two_containers_share_memory(cli: CliRunner) -> None:
+    words = ("--ipc", "shareable", "minimal", "sh", "-c", f"echo shared > /dev/shm/f; {LOOP}")
+    assert cli.run("run", "-d", "--name", "donor", *words).returncode == 0
+    wait_until(lambda: cli.run("exec", "donor", "cat", "/dev/shm/f").stdout == "shared\n")
+    script = "cat /dev/shm/f; echo back > /dev/shm/g; readlink /proc/self/ns/ipc"
+    shared, namespace = output(cli, "--ipc", "container:donor", "minimal", "sh", "-c", script).split()
+    done = cli.run("exec", "donor", "sh", "-c", "cat /dev/shm/g; readlink /proc/self/ns/ipc")
+    assert (shared, done.stdout) == ("shared", f"back\n{namespace}\n")
+    assert cli.run("run", "-d", "--name", "private", "minimal", "sh", "-c", LOOP).returncode == 0
+    done = cli.run("run", "--rm", "--ipc", "container:private", "minimal", "true")
+    assert (done.returncode, "non-shareable IPC" in done.stderr) == (125, True)
+    assert "No such container" in cli.run("run", "--rm", "--ipc", "container:nobody", "minimal", "true").stderr

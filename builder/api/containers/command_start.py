@@ -133,6 +133,7 @@ class ContainerStart:
             network=self._network_of(container),
             seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
             console=console,
+            joined_ipc=self._joined_ipc(wanted.namespaces.ipc_of),
             isolation=self._isolation,
             emulated=self._reach.emulated,
             opens=self._reach.opens,
@@ -178,6 +179,14 @@ class ContainerStart:
 
             return joined_network(self._network, options.network, state)
         return self._network
+
+    def _joined_ipc(self, name: str) -> str:
+        """Return where the IPC namespace of another container is, "" for none."""
+        if not name:
+            return ""
+        from tiffin.builder.containers.network.joining import joined_ipc
+
+        return joined_ipc(name, self._session.state)
 
     @contextlib.contextmanager
     def naming_causes(self) -> Iterator[None]:

@@ -66,7 +66,8 @@ def run_detached(
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
-            share_networks(session, [item.name for item in options.networks], options.joins, reporter.sink)
+            named = [item.name for item in options.networks]
+            share_networks(session, named, options.joins, reporter.sink, ipc_of=options.joins_ipc)
             made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack, begins=False)
             record = record_of(options, made, is_detached=first is None)
             life = Life(session, reporter, record, made.isolation, first)
@@ -99,7 +100,8 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
-            share_networks(session, [item.wanted.name for item in state.networks], joins, reporter.sink)
+            named = [item.wanted.name for item in state.networks]
+            share_networks(session, named, joins, reporter.sink, ipc_of=record.options.namespaces.ipc_of)
             isolation = session.become_root(record.isolation or None, keep=record.options.keep)
             if isolation.idmap_tag != record.id_map:
                 raise SandboxError(

@@ -45,6 +45,7 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
         groups=tuple(group for group in line.groups if group != KEEP_GROUPS),
         networks=attachments_of(line),
         joins=joined_container(line),
+        joins_ipc=line.ipc.partition(":")[2],
         cidfile=Path(line.cidfile) if line.cidfile is not None else None,
         pull=line.pull,
         platform=line.platform,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiffin.cache.foundation.frozen import dataclass
 
 HOST, PRIVATE, SHAREABLE, NONE = "host", "private", "shareable", "none"
+CONTAINER = "container:"  # the namespace of another
 ALL_ACCESS = "rwm"  # read, write, mknod
 
 
@@ -16,6 +17,11 @@ class Namespaces:
     pid: str = ""
     uts: str = ""
     cgroup: str = ""
+
+    @property
+    def ipc_of(self) -> str:
+        """The container whose IPC namespace it has, "" for none."""
+        return self.ipc.removeprefix(CONTAINER) if self.ipc.startswith(CONTAINER) else ""
 
     @property
     def shared(self) -> tuple[str, ...]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiffin.builder.containers.confinement.asked import HOST, NONE, PRIVATE, SHAREABLE, Namespaces
+from tiffin.builder.containers.confinement.asked import CONTAINER, HOST, NONE, PRIVATE, SHAREABLE, Namespaces
 from tiffin.builder.errors import UsageError
 
-CONTAINER = "container:"  # the namespace of another
 CHOICES = {
     "ipc": (HOST, PRIVATE, SHAREABLE, NONE),
     "pid": (HOST, PRIVATE),
     "uts": (HOST, PRIVATE),
     "cgroupns": (HOST, PRIVATE),
 }
-_JOINABLE = ("ipc", "pid")
 # of the IPC namespace, docker's list; the rest of kernel.* is the machine's
 _OF_IPC = frozenset(
     f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
@@ -25,11 +23,13 @@ _OF_UTS = frozenset(("kernel.domainname", "kernel.hostname"))
 def parse_namespaces(*, ipc: str, pid: str, uts: str, cgroupns: str, hostname: str = "") -> Namespaces:
     """Read the options. Raises UsageError."""
     for option, text in (("ipc", ipc), ("pid", pid), ("uts", uts), ("cgroupns", cgroupns)):
-        if text.startswith(CONTAINER) and option in _JOINABLE:
+        if text.startswith(CONTAINER) and option == "pid":
             raise UsageError(
-                f"--{option} {text} is not supported: each container has a user namespace of its own",
+                f"--{option} {text} is not supported: process 1 of a container ends what is in its namespace",
                 remedy=f"use --{option} host for both",
             )
+        if text.startswith(CONTAINER) and option == "ipc":
+            continue
         if text and text not in CHOICES[option]:
             raise UsageError(f'--{option} "{text}" is not supported', remedy=f"use {', '.join(CHOICES[option])}")
     if uts == HOST and hostname:

@@ -47,6 +47,7 @@ class Parts:
     isolation: Isolation
     seccomp: Filter
     console: str = ""
+    joined_ipc: str = ""
     emulated: bool = False
     opens: bool = False
     announces: bool = False
@@ -141,6 +142,7 @@ def _with_walls(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         opens=parts.opens,
         own_pids=isolation.own_pids and "pid" not in options.namespaces.shared,
         shared=options.namespaces.shared,
+        joined_ipc=parts.joined_ipc,
         own_groups=options.namespaces.cgroup == PRIVATE,
         kept=options.keep,
         keeps_id=isolation.id_map is not None and isolation.id_map.keeps,

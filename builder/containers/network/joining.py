@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tiffin.builder.containers.confinement.asked import SHAREABLE
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.lifecycle.processes import command_of
 from tiffin.builder.containers.lifecycle.record import ContainerRecord, read_sandbox
@@ -52,6 +53,19 @@ def joined_network(network: Network, kind: str, state: StateDir) -> Network:
         hosts=spec.hosts,
         resolv_conf=spec.resolv_conf,
     )
+
+
+def joined_ipc(name: str, state: StateDir) -> str:
+    """Return the directory in /proc of the command of a container that shares its IPC namespace. Raises TiffinError."""
+    containers = Containers(state)
+    other = _running(containers, name)
+    asked = ContainerRecord.read(containers.folder(other.id)).options.namespaces.ipc
+    if asked != SHAREABLE:
+        raise ContainerError(
+            f"can't join IPC of container {other.name}: non-shareable IPC",
+            remedy="begin it with --ipc shareable, or give both --ipc host",
+        )
+    return f"/proc/{command_of(other)}"
 
 
 def _running(containers: Containers, name: str) -> ContainerState:

@@ -111,6 +111,9 @@ def leave_namespaces(spec: SandboxSpec) -> None:
     if spec.joined_network:  # here: a namespace of one id has no right to it
         with step("enter the network of the other container"):
             join_network(spec.joined_network)
+    if spec.joined_ipc:
+        with step("enter the IPC namespace of the other container"):
+            join_ipc(spec.joined_ipc)
     if spec.emulated:
         with step("make a user namespace of one id"):
             if spec.keeps_id:
@@ -126,7 +129,7 @@ def leave_namespaces(spec: SandboxSpec) -> None:
         return
     for name, flag in (("ipc", kernel.CLONE_NEWIPC), ("uts", kernel.CLONE_NEWUTS)):
         with contextlib.suppress(OSError):
-            kernel.unshare(0 if name in spec.shared else flag)
+            kernel.unshare(0 if name in spec.shared or (name == "ipc" and spec.joined_ipc) else flag)
     with step("make namespaces"):
         kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec.own_pids else 0))
 
@@ -136,6 +139,12 @@ def join_network(path: str) -> None:
     network = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     kernel.setns(network, kernel.CLONE_NEWNET)
     os.close(network)
+
+
+def join_ipc(process: str) -> None:
+    descriptor = os.open(f"{process}/ns/ipc", os.O_RDONLY | os.O_CLOEXEC)
+    kernel.setns(descriptor, kernel.CLONE_NEWIPC)
+    os.close(descriptor)
 
 
 def loopback_up() -> None:

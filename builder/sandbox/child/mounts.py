@@ -47,6 +47,19 @@ def make(item: Mount, scratch: str) -> int:
             return _secret(item, scratch)
 
 
+def of_other(namespace: str, path: str) -> int:
+    """Return a copy of a mount in another mount namespace."""
+    other = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    kernel.setns(other, kernel.CLONE_NEWNS)
+    try:
+        return kernel.clone_tree(path, recursive=False)
+    finally:
+        kernel.setns(own, kernel.CLONE_NEWNS)
+        os.close(own)
+        os.close(other)
+
+
 def terminals() -> int:
     """Return a devpts of its own."""
     options: list[tuple[str, str | None]] = [("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620")]

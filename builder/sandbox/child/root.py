@@ -232,6 +232,9 @@ def mount_ipc(spec: SandboxSpec, root_fd: int, attributes: int) -> None:
             if os.path.isdir(f"/dev/{name}"):
                 bind(root_fd, f"/dev/{name}", f"dev/{name}", read_only=False, follow=False)
         return
+    if spec.joined_ipc:
+        put(root_fd, mounts.of_other(f"{spec.joined_ipc}/ns/mnt", "/dev/shm"), "dev/shm", follow=False)
+        return
     shm: list[tuple[str, str | None]] = [("mode", "1777"), ("size", str(spec.shm_size_bytes))]
     if spec.shm_size_bytes:
         put(root_fd, kernel.new_filesystem("tmpfs", shm, attributes), "dev/shm", follow=False)

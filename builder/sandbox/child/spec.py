@@ -180,6 +180,7 @@ class SandboxSpec:
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
     connector: Connection | None = None
     memberships: tuple[Membership, ...] = ()
+    joined_ipc: str = ""  # the directory in /proc of a process that has the IPC namespace of another sandbox
     joined_network: str = ""  # the path of another sandbox's, in the place of one of its own
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()

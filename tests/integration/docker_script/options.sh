@@ -8,6 +8,11 @@ lacks "--ipc private has its own" "$(readlink /proc/self/ns/ipc)" \
     "$(docker run --rm --ipc private minimal readlink /proc/self/ns/ipc)"
 lacks "--ipc none has no /dev/shm" " /dev/shm " "$(docker run --rm --ipc none minimal cat /proc/mounts)"
 contains "--ipc shareable has one" " /dev/shm " "$(docker run --rm --ipc shareable minimal cat /proc/mounts)"
+docker run -d --name donor --ipc shareable minimal sh -c 'echo shared > /dev/shm/f; exec sleep 1000' > /dev/null
+eventually "the donor writes" docker exec donor test -s /dev/shm/f
+equal "--ipc container shares memory" "shared" "$(docker run --rm --ipc container:donor minimal cat /dev/shm/f)"
+succeeds "the donor goes" docker rm -f donor
+fails "--ipc container of nobody" 125 "nobody" docker run --rm --ipc container:nobody minimal true
 fails "another --ipc is refused" 125 "" docker run --rm --ipc nonsense minimal true
 equal "--uts host has the machine's name" "$(uname -n)" "$(docker run --rm --uts host minimal hostname)"
 fails "--uts host and a name contradict" 125 "" docker run --rm --uts host -h other minimal true

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from tiffin.builder.api.session import Session
+from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Sink
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
 
 
-def share_networks(session: Session, networks: Sequence[str], joins: str, sink: Sink) -> None:
-    """Have the process that is to run a container enter the namespace of its networks. Raises TiffinError."""
+def share_networks(session: Session, networks: Sequence[str], joins: str, sink: Sink, *, ipc_of: str = "") -> None:
+    """Have the process that is to run a container enter the namespace of its networks, or of the container whose
+    network or IPC namespace it has. Raises TiffinError.
+    """
+    if ipc_of and (networks or joins not in ("", ipc_of)):
+        raise UsageError(
+            f"--ipc container:{ipc_of} and another network than that of {ipc_of} do not go together",
+            remedy=f"add --network container:{ipc_of}, or --network host",
+        )
+    joins = joins or ipc_of
     if networks:
         from tiffin.builder.containers.network.members import hold_networks
         from tiffin.builder.containers.network.store import Networks

@@ -12,7 +12,7 @@ NO_REALTIME = "a kernel with real-time control groups and root are needed"
 class NamespaceArguments(Arguments):
     """What a container has of the machine's namespaces."""
 
-    ipc = Text("--ipc", metavar="private|shareable|none|host", help="IPC namespace and /dev/shm.")
+    ipc = Text("--ipc", metavar="private|shareable|none|host|container:X", help="IPC namespace and /dev/shm.")
     pid = Text("--pid", metavar="private|host", help="Process numbers: its own, or this machine's.")
     uts = Text("--uts", metavar="private|host", help="Host name: its own, or this machine's.")
     cgroupns = Text("--cgroupns", metavar="private|host", help="What it sees of control groups.")
