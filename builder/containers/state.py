@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import time
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 
 from tiffin.builder.containers.network.attachment import Endpoint, NetworkAttachment
@@ -163,6 +165,19 @@ def process_start(pid: int) -> str:
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # that of the numbers seen here
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return f"{namespace} {file.read().rpartition(')')[2].split()[19]}"
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        return f"{namespace} {ticks - _boot_offset()}"
     except (OSError, IndexError):
         return ""
+
+
+@cache
+def _boot_offset() -> int:
+    """Return the ticks by which our time namespace shows another time since boot than the machine has."""
+    with contextlib.suppress(OSError), open("/proc/self/timens_offsets", encoding="ascii") as file:
+        for line in file:
+            clock, seconds, nanoseconds = line.split()
+            if clock in ("boottime", "7"):  # as newer and older kernels call it
+                ticks = os.sysconf("SC_CLK_TCK")
+                return int(seconds) * ticks + int(nanoseconds) * ticks // 1_000_000_000
+    return 0

@@ -154,3 +154,11 @@ def test_a_container_whose_checks_were_killed_ends(cli: CliRunner) -> None:
     wait_until(lambda: len(health(cli)["Log"]) >= 3, seconds=20)  # type: ignore[arg-type]
     assert cli.run("stop", "-t", "20", "box").returncode == 0
     assert up(cli).startswith("Exited (3)")
+
+
+def test_nobody_waits_for_a_health_that_never_comes(cli: CliRunner) -> None:
+    begin(cli, "minimal", "sh", "-c", "sleep 0.5; exit 3")
+    assert "has no health check" in cli.run("wait", "--condition", "healthy", "box").stderr
+    assert cli.run("rm", "-f", "box").returncode == 0
+    begin(cli, "--health-cmd", "false", "--health-interval", "10m", "minimal", "sh", "-c", "sleep 0.5; exit 3")
+    assert "has ended" in cli.run("wait", "--condition", "healthy", "box").stderr

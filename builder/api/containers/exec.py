@@ -53,7 +53,8 @@ class _Told:
         self._session = session
         self._state = Containers(session.state).find(options.container)
         self._identity = os.urandom(32).hex()
-        self._words = " ".join(options.command)
+        program, *words = options.command
+        self._words = f"{program} {' '.join(words)}"  # docker's, with a blank at the end where there are no words
         self._record(f"exec_create: {self._words}")
 
     def begun(self) -> None:

@@ -162,6 +162,7 @@ def stop(name: str, session: Session, *, seconds: int | None = None, signal_name
         _send(containers, state, messages.STOP, number)
         go_on(containers, state, session)
         if not containers.wait_for_end(state, line, None if patience < 0 else float(patience)):
+            record_of_container(session.state, state, "kill", signal=str(int(signal.SIGKILL)))
             _send(containers, state, messages.STOP, signal.SIGKILL)
             if not containers.wait_for_end(state, line, END_SECONDS):
                 raise StoreError(f"container {state.name} does not end", remedy="try again")

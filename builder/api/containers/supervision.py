@@ -60,6 +60,8 @@ class Life:
         """Run the command, again and again where its restart policy says so; `stack` lets the container go."""
         options = self._record.options
         self._record.write(container.folder)
+        if self._first is not None:
+            container.record("attach")
         log = LogWriter(
             container.folder, max_bytes=options.log_bytes, max_files=options.log_files, is_kept=options.keeps_log
         )

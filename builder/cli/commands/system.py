@@ -1,4 +1,4 @@
-"""tiffin system df | prune | reset."""
+"""tiffin system prune | reset."""
 
 from __future__ import annotations
 
@@ -21,37 +21,6 @@ class PruneArguments(ForceArguments):
     """How much goes."""
 
     everything = Flag("-a", "--all", help="Also remove unnamed images and the whole build cache.")
-
-
-def df(session: Session, _: Arguments) -> None:
-    """Print how many of each there are, and their size."""
-    from tiffin.builder.api.storage.prune import reach_trees, size_on_disk
-    from tiffin.builder.cli.output.lists import print_table
-    from tiffin.builder.containers.container import Containers
-    from tiffin.builder.plain_text import size_text
-    from tiffin.cache.store.local import LocalCache
-    from tiffin.cache.store.mounts import CacheMounts
-    from tiffin.cache.store.snapshots import Snapshots
-
-    reach_trees(session)
-    images = session.store.images()
-    containers = Containers(session.state).states()
-    rows = [
-        ["Images", str(len(images)), size_text(size_on_disk(session.state.images))],
-        ["Containers", str(len(containers)), size_text(size_on_disk(session.state.containers))],
-        ["Layers", str(len(list(Snapshots(session.state)))), size_text(size_on_disk(session.state.layers))],
-        [
-            "Cache mounts",
-            str(len(CacheMounts(session.state, "").list())),
-            size_text(size_on_disk(session.state.mounts)),
-        ],
-        [
-            "Step records",
-            str(len(list(LocalCache(session.table).records()))),
-            size_text(size_on_disk(session.state.cache)),
-        ],
-    ]
-    print_table([["TYPE", "TOTAL", "SIZE"], *rows])
 
 
 def prune(session: Session, line: PruneArguments) -> None:
@@ -95,7 +64,6 @@ def reset(session: Session, line: ForceArguments) -> None:
 
 COMMANDS = (
     Group("system", about="Disk usage, prune, reset."),
-    Command("system df", Arguments, df, about="Show disk usage.", examples=("tiffin system df",)),
     Command(
         "system prune",
         PruneArguments,

@@ -12,6 +12,7 @@ from tiffin.builder.plain_text import duration_text
 from tiffin.builder.version import called_name
 
 TABLE, JSON = "table", "json"
+EXIT_FILTER = 1  # docker's: its daemon says what is wrong with a filter
 MIN_WIDTH, PADDING = 10, 3  # of columns, docker's
 Row = Mapping[str, object]  # by the names docker gives templates
 
@@ -89,7 +90,9 @@ def filters_of(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or name not in known:
-            raise UsageError(f'--filter "{text}" is not supported', remedy=f"use {'=, '.join(known)}=")
+            wrong = UsageError(f'--filter "{text}" is not supported', remedy=f"use {'=, '.join(known)}=")
+            wrong.ends_with(EXIT_FILTER)
+            raise wrong
         result.setdefault(name, []).append(value)
     return result
 

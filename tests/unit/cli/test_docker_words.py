@@ -104,3 +104,24 @@ def test_several_are_stopped_at_once_and_told_in_order(names: Callable[..., list
     done = tiffin("stop", "three", "nosuch", "one", check=False)
     assert (done.code, done.out) == (1, "three\none\n")
     assert "No such container: nosuch" in done.err
+
+
+def test_disk_usage_is_told_in_sums_and_one_by_one(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    assert tiffin("system", "df").out.split()[:5] == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
+    rows = {row["Type"]: row for row in map(json.loads, tiffin("system", "df", "--format", "json").out.splitlines())}
+    assert list(rows) == ["Images", "Containers", "Local Volumes", "Build Cache"]
+    assert (rows["Containers"]["TotalCount"], rows["Containers"]["Active"]) == (str(len(names())), "0")
+    told = tiffin("system", "df", "-v").out
+    assert all(text in told for text in ("Images space usage:", "three", "VOLUME NAME", "Build cache usage:"))
+    document = json.loads(tiffin("system", "df", "-v", "--format", "json").out)
+    assert {row["Names"] for row in document["Containers"]} == set(names())
+
+
+def test_a_clock_that_was_set_back_is_no_trouble(names: Callable[..., list[str]], tiffin: Commands) -> None:
+    for path in (tiffin.root / "containers").glob("*/state.json"):
+        state = json.loads(path.read_text())
+        changes = {name: state[name] + 90_000 for name in ("created", "started", "finished") if state[name]}
+        path.write_text(json.dumps({**state, **changes}))
+    lines = tiffin("ps", "-a", "--format", "{{.RunningFor}}|{{.Status}}").out.splitlines()
+    assert {line.partition("|")[0] for line in lines} == {"Less than a second ago"}
+    assert tiffin("events", "--since", "1m", "--until", "0s").code == 0

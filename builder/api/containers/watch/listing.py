@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.errors import TiffinError, UsageError
+from tiffin.builder.errors import ContainerError, TiffinError
 
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead", "stopped", "configured")
 PODMANS = {"stopped": "exited", "configured": "created"}
@@ -25,7 +25,7 @@ def list_containers(
 ) -> list[Row]:
     """Return containers, newest first: those that fit all filters; `last` is how many at most, 0 for all.
 
-    Without `everything` only those that run. Raises UsageError.
+    Without `everything` only those that run. Raises ContainerError.
     """
     containers = Containers(session.state)
     check_filters(wanted)
@@ -40,14 +40,14 @@ def list_containers(
 
 
 def check_filters(wanted: Mapping[str, Sequence[str]]) -> None:
-    """Raise UsageError for a value that no container can have."""
+    """Raise ContainerError for a value that no container can have."""
     for name, known in (("status", STATUSES), ("health", HEALTH)):
         for value in wanted.get(name, ()):
             if value not in known:
-                raise UsageError(f"invalid filter '{name}={value}'", remedy=f"use one of {', '.join(known)}")
+                raise ContainerError(f"invalid filter '{name}={value}'", remedy=f"use one of {', '.join(known)}")
     for value in wanted.get("exited", ()):
         if not value.lstrip("-").isdecimal():
-            raise UsageError(f"invalid filter 'exited={value}'", remedy="write exited=0")
+            raise ContainerError(f"invalid filter 'exited={value}'", remedy="write exited=0")
 
 
 def health_of(state: ContainerState, *, alive: bool) -> str:
@@ -104,7 +104,7 @@ def _find(states: Sequence[ContainerState], text: str) -> ContainerState:
     for state in states:
         if state.name == text or (text and state.id.startswith(text)):
             return state
-    raise UsageError(f"No such container: {text}", remedy="see tiffin ps -a")
+    raise ContainerError(f"No such container: {text}", remedy="see tiffin ps -a")
 
 
 def _matches(pattern: str, text: str) -> bool:
