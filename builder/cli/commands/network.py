@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tiffin.builder.cli.options.command import CONTAINERS, Command, Group
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command, Group
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
-from tiffin.builder.cli.output.console import confirm, each, print_result
+from tiffin.builder.cli.output.console import EXIT_REFUSED, as_refused, confirm, each, print_result
 from tiffin.builder.cli.output.lists import created_text, filters_of, match_labels, show_documents, show_rows
 from tiffin.builder.errors import NotFoundError, UsageError
 from tiffin.builder.plain_text import rfc3339
@@ -127,7 +127,10 @@ def create(session: Session, line: CreateArguments) -> None:
         is_attachable=line.attachable,
         options=dict(text.partition("=")[::2] for text in line.options),
     )
-    print_result(create_network(line.name, session, options, labels=parse_labels(line.labels, ())).id)
+    labels = parse_labels(line.labels, ())
+    with as_refused():
+        network = create_network(line.name, session, options, labels=labels)
+    print_result(network.id)
 
 
 def _only(option: str, texts: tuple[str, ...]) -> str:
@@ -208,7 +211,8 @@ def connect(session: Session, line: ConnectArguments) -> None:
     from tiffin.builder.containers.network.attachment import NetworkAttachment
 
     attachment = NetworkAttachment(name=line.network, aliases=line.aliases, ip=line.ip)
-    connect(line.container, attachment, session, WarningSink())
+    with as_refused():
+        connect(line.container, attachment, session, WarningSink())
 
 
 def disconnect(session: Session, line: DisconnectArguments) -> None:
@@ -247,6 +251,8 @@ COMMANDS = (
         "there is none.",
         section=CONTAINERS,
         examples=("tiffin network create back", "tiffin network create --subnet 172.28.0.0/16 --internal back"),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network ls",
@@ -256,6 +262,8 @@ COMMANDS = (
         section=CONTAINERS,
         examples=("tiffin network ls -q -f type=custom",),
         aliases=("network list",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network inspect",
@@ -264,6 +272,8 @@ COMMANDS = (
         about="Show details of networks as JSON.",
         section=CONTAINERS,
         examples=("tiffin network inspect -f '{{json .Containers}}' back",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network rm",
@@ -274,6 +284,8 @@ COMMANDS = (
         section=CONTAINERS,
         examples=("tiffin network rm back",),
         aliases=("network remove",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network connect",
@@ -283,6 +295,8 @@ COMMANDS = (
         help="Attach a container to a network; one that does not run is attached when it starts.",
         section=CONTAINERS,
         examples=("tiffin network connect --alias db back web",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network disconnect",
@@ -291,6 +305,8 @@ COMMANDS = (
         about="Detach a container from a network.",
         section=CONTAINERS,
         examples=("tiffin network disconnect back web",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network prune",
@@ -299,6 +315,8 @@ COMMANDS = (
         about="Remove networks that no container runs in.",
         section=CONTAINERS,
         examples=("tiffin network prune -f",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "network exists",
@@ -307,5 +325,7 @@ COMMANDS = (
         about="Tell by the exit code whether a network is there.",
         section=CONTAINERS,
         examples=("tiffin network exists back",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
 )

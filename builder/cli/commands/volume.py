@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tiffin.builder.cli.options.command import CONTAINERS, Command, Group
+from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command, Group
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import Arguments, Flag, Many, Text, Word, Words
-from tiffin.builder.cli.output.console import confirm, each, print_result
+from tiffin.builder.cli.output.console import EXIT_REFUSED, as_refused, confirm, each, print_result
 from tiffin.builder.cli.output.lists import filters_of, match_labels, show_documents, show_rows
 from tiffin.builder.errors import NotFoundError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -74,11 +74,10 @@ def create(session: Session, line: CreateArguments) -> None:
     from tiffin.builder.containers.environment import parse_labels
 
     options = dict(text.partition("=")[::2] for text in line.options)
-    print_result(
-        create_volume(
-            line.name, session, labels=parse_labels(line.labels, ()), driver=line.driver, options=options
-        ).name
-    )
+    labels = parse_labels(line.labels, ())
+    with as_refused():
+        volume = create_volume(line.name, session, labels=labels, driver=line.driver, options=options)
+    print_result(volume.name)
 
 
 def ls(session: Session, line: LsArguments) -> None:
@@ -172,6 +171,8 @@ COMMANDS = (
         "image has there.",
         section=CONTAINERS,
         examples=("tiffin volume create --label app=web data",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "volume ls",
@@ -181,6 +182,8 @@ COMMANDS = (
         section=CONTAINERS,
         examples=("tiffin volume ls -q -f dangling=true",),
         aliases=("volume list",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "volume inspect",
@@ -189,6 +192,8 @@ COMMANDS = (
         about="Show details of volumes as JSON.",
         section=CONTAINERS,
         examples=("tiffin volume inspect -f '{{.Mountpoint}}' data",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "volume rm",
@@ -199,6 +204,8 @@ COMMANDS = (
         section=CONTAINERS,
         examples=("tiffin volume rm data",),
         aliases=("volume remove",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "volume prune",
@@ -208,6 +215,8 @@ COMMANDS = (
         help="Remove anonymous volumes that no container has, with --all named ones, too.",
         section=CONTAINERS,
         examples=("tiffin volume prune -f", "tiffin volume prune -a -f --filter label=ci"),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
     Command(
         "volume exists",
@@ -216,5 +225,7 @@ COMMANDS = (
         about="Tell by the exit code whether a volume is there.",
         section=CONTAINERS,
         examples=("tiffin volume exists data",),
+        usage_code=EXIT_REFUSED,
+        unknown_option_code=EXIT_OF_CONTAINERS,
     ),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.errors import TiffinError, UsageError
+
+EXIT_REFUSED = 1  # docker's, where its daemon refuses
 
 
 def print_error(text: str) -> None:
@@ -71,6 +74,16 @@ def each_at_once(names: Sequence[str], do: Callable[[str], None]) -> None:
         print_result(name)
 
     each(names, tell)
+
+
+@contextlib.contextmanager
+def as_refused() -> Iterator[None]:
+    """Have wrong values end the command as docker's does where it is the daemon that refuses them."""
+    try:
+        yield
+    except UsageError as exc:
+        exc.ends_with(EXIT_REFUSED)
+        raise
 
 
 def refuse_terminal(output: str, remedy: str = "use -o FILE") -> None:
