@@ -21,6 +21,7 @@ NOT_THERE = {  # commands of docker: why they are not there
         _BACKGROUND,
     ),
     "bake": "call tiffin build for each target",
+    **dict.fromkeys(("mount", "unmount", "umount"), "tiffin cp reads and writes the files of any container"),
     "imagetools": "several platforms are pushed by tiffin build --platform",
     "manifest": "several platforms are pushed by tiffin build --platform",
     "network": _HOST_NETWORK,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.errors import DockerfileError, UsageError
+from tiffin.builder.instructions.base import DEFAULT_PATH
 from tiffin.builder.oci.config import ImageConfig, RunConfig
 from tiffin.builder.oci.spec import OCI_CONFIG, Descriptor, Manifest, Platform
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
@@ -42,4 +43,7 @@ def changed_config(config: RunConfig, changes: Sequence[str], platform: Platform
     except DockerfileError as exc:
         raise UsageError(f"--change: {exc.message}", remedy=exc.remedy) from exc
     made = plan.stages[plan.target].config
-    return replace(made, on_build=(*config.on_build, *made.on_build))
+    env = made.env
+    if not any(item.startswith("PATH=") for item in config.env) and not any(" PATH" in change for change in changes):
+        env = tuple(item for item in env if item != f"PATH={DEFAULT_PATH}")  # which a build adds
+    return replace(made, env=env, on_build=(*config.on_build, *made.on_build))

@@ -46,7 +46,7 @@ def read_tree(directory: int, name: str, *, skipped: Collection[str] = ()) -> It
     top = _Level(directory, host_name(name), seen).item(ROOT)
     if top is None:
         raise StoreError(f'cannot copy "{name}": it is a socket, or is gone', remedy="copy something else")
-    yield top
+    yield from _offered(top)
     if top.entry.kind != "dir":
         return
     directory = os.open(host_name(name), _DIRECTORY, dir_fd=directory)
@@ -76,10 +76,19 @@ def _below(directories: Directories, seen: dict[tuple[int, int], Entry], skipped
                 item = _Level(here, os.fsencode(name), seen).item(child)
                 if item is None:
                     continue
-                yield item
+                yield from _offered(item)
                 if item.entry.kind == "dir" and child not in skipped:
                     below.append(child)
         pending += reversed(below)
+
+
+def _offered(item: Item) -> Items:
+    """Yield an item, and close its content if nobody wanted it."""
+    try:
+        yield item
+    finally:
+        if item.open is not None:
+            item.open().close()
 
 
 class _Level:

@@ -54,7 +54,7 @@ class Files:
                     raise
                 if number == TRIES - 1:
                     raise ContainerError(
-                        f"container {state.name} changes its files all the time: {exc.message}",
+                        f"what container {state.name} changed cannot be read while it runs: {exc.message}",
                         remedy="pause or stop it first",
                     ) from exc
                 time.sleep(PAUSE_SECONDS)
