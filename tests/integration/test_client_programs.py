@@ -376,3 +376,39 @@ def test_gitlab_ci_local(desk: Desk) -> None:
         assert text in done.stdout
     assert (desk.folder / "work/.gitlab-ci-local/artifacts/build/dist/a.whl").stat().st_uid == desk.uid
     assert desk.run("docker", "ps", "-aq").stdout == desk.run("docker", "volume", "ls", "-q").stdout == ""
+
+
+MANYLINUX = """FROM %s
+ENV PATH=/usr/local/bin:/usr/bin:/bin
+RUN apt-get update && apt-get install -y --no-install-recommends python3-pip python3-setuptools python3-wheel
+RUN mkdir -p /opt/python/cp311-cp311/bin && cd /opt/python && ln -s cp311-cp311 cp39-cp39 && cd cp39-cp39/bin \\
+    && ln -s /usr/bin/python3 python && ln -s /usr/bin/pip3 pip \\
+    && printf '#!/bin/sh\\n' > /usr/local/bin/auditwheel && chmod 755 /usr/local/bin/auditwheel
+CMD ["bash"]
+"""
+SETUP = """from setuptools import Distribution, setup
+class Binary(Distribution):
+    has_ext_modules = lambda self: True
+setup(name="sample", version="1.0", py_modules=["sample"], distclass=Binary)
+"""
+
+
+def test_cibuildwheel(desk: Desk, debian: str) -> None:
+    """The project goes in by a tar through exec, and wheels come out by cp."""
+    desk.write(
+        {"image/Dockerfile": MANYLINUX % debian, "work/setup.py": SETUP, "work/sample.py": "VALUE = 42\n"},
+    )
+    desk.run("docker", "build", "-q", "-t", "manylinux:1", "image")
+    settings = {
+        "CIBW_BUILD": "cp311-manylinux_x86_64",
+        "CIBW_MANYLINUX_X86_64_IMAGE": "manylinux:1",
+        "CIBW_BUILD_FRONTEND": "pip; args: --no-build-isolation",
+        "CIBW_REPAIR_WHEEL_COMMAND": "cp {wheel} {dest_dir}",
+    }
+    program = desk.programs.path("cibuildwheel")
+    words = [f"{name}={value}" for name, value in settings.items()]
+    desk.run("env", *words, program, "--platform", "linux", "--archs", "x86_64", "--output-dir", "out", folder="work")
+    (wheel,) = (desk.folder / "work/out").iterdir()
+    assert wheel.name == "sample-1.0-cp311-cp311-linux_x86_64.whl"
+    assert wheel.stat().st_uid == desk.uid
+    assert desk.run("docker", "ps", "-aq").stdout == ""
