@@ -24,6 +24,7 @@ contains "ps shows that it is healthy" "(healthy)" "$(docker ps --format '{{.Sta
 equal "the test is in the configuration" '["CMD-SHELL","echo out; echo err \u003e\u00262; test -e /fine"]' \
     "$(docker inspect -f '{{json .Config.Healthcheck.Test}}' sick | sed 's/>/\\u003e/; s/&/\\u0026/')"
 equal "the interval in nanoseconds" "1000000000" "$(docker inspect -f '{{json .Config.Healthcheck.Interval}}' sick)"
+docker exec sick rm /fine
 docker stop -t 0 sick > /dev/null
 equal "what does not run is not healthy" "unhealthy" "$(healthy sick)"
 docker start sick > /dev/null
