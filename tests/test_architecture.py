@@ -288,6 +288,7 @@ def test_what_an_object_can_do_is_stated_and_not_tried() -> None:
 MUTATORS = ("add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "setdefault", "update")
 FOREIGN = {  # objects of other libraries, which have no other way
     "builder/__main__.py": ("sys", "stand_in"),
+    "builder/api/compose/following/watching.py": ("member",),
     "builder/cli/app.py": ("ctx", "version"),
     "builder/cli/tree.py": ("os",),
     "builder/importing.py": ("spec", "sys"),

@@ -115,6 +115,18 @@ def test_only_what_changed_is_made_anew(demo: Demo) -> None:
     assert sorted(name for name in demo.states() if "-a-" in name) == ["demo-a-1"]
 
 
+def test_volumes_without_a_name_stay_with_their_service(demo: Demo) -> None:
+    text = "services:\n  a:\n" + service(LOOP, "volumes: [/kept]", "environment: {V: one}")
+    demo.write(text)
+    demo("up", "-d")
+    demo("exec", "-T", "a", "sh", "-c", "echo data > /kept/file")
+    demo.write(text.replace("V: one", "V: two"))
+    assert "Recreated" in demo("up", "-d")
+    assert demo("exec", "-T", "a", "sh", "-c", "cat /kept/file; echo $V") == "data\ntwo\n"
+    demo("up", "-d", "--force-recreate", "-V")
+    assert demo("exec", "-T", "a", "ls", "/kept") == ""
+
+
 def test_orphans_are_told_of_and_removed_when_asked(demo: Demo) -> None:
     demo.write("services:\n  old:\n" + service(LOOP))
     demo("up", "-d")
@@ -145,6 +157,9 @@ def test_codes_of_up_exec_and_run(demo: Demo) -> None:
     demo("up", "--abort-on-container-exit", code=5)
     assert set(demo.states().values()) == {"exited"}
     demo("up", "--exit-code-from", "job", code=5)
+    demo("up", "--exit-code-from", "long", code=0)  # which is stopped when the other has ended
+    echo = demo.cli.run(*demo.argv("run", "--rm", "-T", "--no-deps", "job", "cat")[5:], input="typed")
+    assert echo.stdout == "typed"
     demo("up", "-d", "long")
     assert "in\n" in demo("exec", "-T", "long", "sh", "-c", "echo in; exit 3", code=3)
     said = demo("run", "--rm", "job", "sh", "-c", "echo one; exit 4", code=4)
@@ -218,6 +233,32 @@ def test_a_killed_up_leaves_what_another_one_goes_on_with(demo: Demo) -> None:
     demo("up", "-d", "--wait")
     assert set(demo.states().values()) == {"running"}
     assert len(demo.states()) == 4
+
+
+def test_files_that_change_come_into_containers(demo: Demo) -> None:
+    (demo.folder / "src").mkdir(exist_ok=True)
+    demo.write("FROM minimal\nCOPY dep /dep\n", "Dockerfile")
+    demo.write("one", "dep")
+    demo.write("old", "src/file")
+    rules = "[{path: src, action: sync, target: /srv/src, ignore: ['*.tmp']}, {path: dep, action: rebuild}]"
+    more = ("build: .", f"develop: {{watch: {rules}}}")
+    demo.write("services:\n  a:\n" + service(LOOP, *more).replace("    image: minimal\n", ""))
+    with demo.start("watch") as program:
+        try:
+            assert program.stderr is not None
+            while "Watch enabled" not in program.stderr.readline():
+                assert program.poll() is None
+            demo.write("new", "src/file")
+            demo.write("not this", "src/other.tmp")
+            shown = ("exec", "-T", "a", "sh", "-c", "cat /srv/src/*; cat /dep")
+            wait_until(lambda: demo.cli.run(*demo.argv(*shown)[5:]).stdout == "newone", seconds=20)
+            demo.write("two", "dep")
+            wait_until(
+                lambda: demo.cli.run(*demo.argv("exec", "-T", "a", "cat", "/dep")[5:]).stdout == "two", seconds=40
+            )
+        finally:
+            program.send_signal(signal.SIGINT)
+            program.communicate(timeout=30)
 
 
 def test_the_file_above_the_directory_is_found(demo: Demo, cli: CliRunner) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -11,13 +12,16 @@ from tiffin.builder.api.compose.makers import Makers
 from tiffin.builder.api.compose.members import Member, members
 from tiffin.builder.api.compose.waiting import await_dependencies
 from tiffin.builder.api.containers import lifecycle
+from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.compose.model.values import Project, Service
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
+from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.errors import ContainerError, UsageError
+from tiffin.builder.containers.volumes.store import MADE_UP
+from tiffin.builder.errors import ContainerError, TiffinError, UsageError
 from tiffin.builder.events import ResourceChanged, Sink
-from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 
 AUTO, FORCE, NEVER = "auto", "force", "never"
 
@@ -31,6 +35,7 @@ class Convergence:
     scale: Mapping[str, int] = field(default_factory=dict)
     stop_seconds: int | None = None
     starts: bool = True
+    renews_volumes: bool = False  # those without a name; else a container that is made anew has those of the old one
     at_once: int = -1
 
 
@@ -125,7 +130,8 @@ class Converger:
         """Yield the making of a container, and that it takes the place of an old one."""
 
         def make(session: Session, sink: Sink) -> None:
-            make_container(step, self._project, self._makers, self._images, session, sink)
+            renews = self._how.renews_volumes
+            make_container(step, self._project, self._makers, self._images, session, sink, renews_volumes=renews)
 
         def take_place(session: Session, sink: Sink) -> None:
             assert step.old is not None
@@ -175,18 +181,39 @@ class Converger:
 
 
 def make_container(
-    step: Step, project: Project, makers: Makers, images: Mapping[str, str], session: Session, sink: Sink
+    step: Step,
+    project: Project,
+    makers: Makers,
+    images: Mapping[str, str],
+    session: Session,
+    sink: Sink,
+    *,
+    renews_volumes: bool = False,
 ) -> None:
     """Make a container; one that it stands for is there until the new one is. Raises TiffinError."""
     sink.emit(ResourceChanged(kind="Container", name=step.name, change="Creating" if step.old is None else "Recreate"))
     labels = naming.container_labels(
         project, step.service, step.number, images.get(step.service.name, ""), one_off=False
     )
-    lifecycle.create(
-        makers.container(step.service, name=_new_name(step), number=step.number, labels=labels), session, sink
-    )
+    options = makers.container(step.service, name=_new_name(step), number=step.number, labels=labels)
+    if step.old is not None and not renews_volumes:
+        options = _with_volumes_of(step.old, options)
+    lifecycle.create(options, session, sink)
     if step.old is None:
         sink.emit(ResourceChanged(kind="Container", name=step.name, change="Created"))
+
+
+def _with_volumes_of(old: Member, options: RunOptions) -> RunOptions:
+    """Return options with the volumes without a name that a container had, in the places where they were."""
+    container = options.container() if callable(options.container) else options.container
+    kept = {path: name for path, name in old.state.volumes.items() if re.fullmatch(MADE_UP, name)}
+    mounts: list[Mount] = []
+    for mount in container.mounts:
+        name = kept.pop(mount.path, "")
+        is_own = isinstance(mount, VolumeMount) and not mount.name and name
+        mounts.append(VolumeMount(name=name, path=mount.path, read_only=mount.read_only) if is_own else mount)
+    mounts += [VolumeMount(name=name, path=path) for path, name in kept.items()]  # of the image
+    return replace(options, container=replace(container, mounts=ordered(mounts)))
 
 
 def _new_name(step: Step) -> str:
@@ -196,7 +223,13 @@ def _new_name(step: Step) -> str:
 def start_member(name: str, service: Service | None, session: Session, sink: Sink) -> None:
     """Start a container, and run what its service has for afterwards. Raises ContainerError."""
     sink.emit(ResourceChanged(kind="Container", name=name, change="Starting"))
-    started = lifecycle.start(name, session, sink)
+    try:
+        started = lifecycle.start(name, session, sink)
+    except TiffinError:
+        containers = Containers(session.state)
+        if containers.is_alive(containers.find(name).id):  # another command was quicker
+            return
+        raise
     if started.message:
         raise ContainerError(f"container {name}: {started.message}", remedy="check its command and the image's PATH")
     for hook in service.post_start if service is not None else ():

@@ -31,6 +31,7 @@ class Up:
     scale: Mapping[str, int] = field(default_factory=dict)
     seconds: int | None = None
     starts: bool = True
+    renews_volumes: bool = False
     removes_orphans: bool = False
     waits: bool = False
     wait_seconds: float | None = None
@@ -71,6 +72,7 @@ def up(project: Project, how: Up, session: Session, sink: Sink, makers: Makers) 
             scale=how.scale,
             stop_seconds=how.seconds,
             starts=how.starts,
+            renews_volumes=how.renews_volumes,
             at_once=how.at_once,
         ),
     ).run()

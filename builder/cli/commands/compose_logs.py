@@ -29,7 +29,7 @@ def logs(session: Session, line: LogsArguments) -> None:
     """Print what the containers of a project printed. Raises TiffinError."""
     import time
 
-    from tiffin.builder.api.compose.logs import Follower, LogLine, logs
+    from tiffin.builder.api.compose.following.logs import Follower, LogLine, logs
     from tiffin.builder.api.containers.logs import parse_moment
     from tiffin.builder.cli.compose.printing import LinePrinter, has_colours, shown_name
 

@@ -138,6 +138,7 @@ def _how(line: CreateArguments, project: Project) -> Up:
         recreate_dependencies=FORCE if line.always_recreate_deps else AUTO if line.services else recreate,
         seconds=whole_number("--timeout", line.timeout) if line.timeout is not None else None,
         starts=not line.no_start,
+        renews_volumes=line.renew_anon_volumes,
         waits=line.wait,
         wait_seconds=float(whole_number("--wait-timeout", seconds)) if seconds is not None else None,
     )
@@ -175,7 +176,8 @@ def _attached(
         code = _followed(project, shown, session, line, begun)
         if code is not None:
             stop(members(session, project.name), session, sink, seconds=seconds, project=project)
-        return code or 0
+        ended = [one for one in members(session, project.name) if one.service == line.exit_code_from]
+        return (ended[0].state.exit_code or 0) if ended else code or 0
     except KeyboardInterrupt:
         print_error("Gracefully Stopping... press Ctrl+C again to force")
     try:
@@ -187,7 +189,7 @@ def _attached(
 
 def _followed(project: Project, shown: Sequence[str], session: Session, line: UpArguments, begun: int) -> int | None:
     """Show lines; return the exit code where the end of one container is to be that of all, None at the end of all."""
-    from tiffin.builder.api.compose.logs import Follower, LogLine
+    from tiffin.builder.api.compose.following.logs import Follower, LogLine
     from tiffin.builder.api.compose.members import members
     from tiffin.builder.cli.compose.printing import LinePrinter, has_colours, shown_name
 
@@ -206,10 +208,11 @@ def _followed(project: Project, shown: Sequence[str], session: Session, line: Up
                 continue
             if event.member.service in shown:
                 printer.told(event.member, f"exited with code {event.exit_code}")
-            if line.exit_code_from:
-                if event.member.service == line.exit_code_from:
-                    return event.exit_code
-            elif line.abort_on_container_exit or (line.abort_on_container_failure and event.exit_code):
+            if (
+                line.exit_code_from
+                or line.abort_on_container_exit
+                or (line.abort_on_container_failure and event.exit_code)
+            ):
                 return event.exit_code
         return None
     finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from tiffin.builder.api.compose.logs import LogLine
+from tiffin.builder.api.compose.following.logs import LogLine
 from tiffin.builder.api.compose.members import Member
 from tiffin.builder.cli.output.console import print_error, warn
 from tiffin.builder.containers.lifecycle.log import STDOUT
 from tiffin.builder.containers.streams import write_all
-from tiffin.builder.events import Event, ResourceChanged, WarningMessage
+from tiffin.builder.events import Event, InfoMessage, ResourceChanged, WarningMessage
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 STDOUT_NUMBER, STDERR_NUMBER = 1, 2
@@ -26,6 +26,8 @@ class ChangeSink:
         """Print an event."""
         if isinstance(event, WarningMessage):
             warn(event.message)
+        elif isinstance(event, InfoMessage):
+            print_error(event.message)
         elif isinstance(event, ResourceChanged) and self._progress == "json":
             import json
 
