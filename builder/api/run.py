@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tiffin.builder.api.containers.command_start import ContainerStart
-from tiffin.builder.api.containers.networks.sharing import share_networks, with_networks
+from tiffin.builder.api.containers.networks.sharing import leaving_networks, share_networks, with_networks
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run_options import RunOptions
@@ -207,6 +207,7 @@ class _Run:
                         options, made, ports=network.ports, networks=networks, pid=os.getpid(), started=time.time()
                     )
                     container = stack.enter_context(Containers(state).create(described))
+                stack.enter_context(leaving_networks(self._session, container))
                 user = start.prepare(container, layers_of(made.image), options.registry)
                 record.write(container.folder)
             if options.cidfile is not None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, nullcontext
 
 from tiffin.builder.api.containers.change.pausing import go_on
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
-from tiffin.builder.api.containers.networks.sharing import reassigned, share_networks
+from tiffin.builder.api.containers.networks.sharing import leaving_networks, reassigned, share_networks
 from tiffin.builder.api.containers.supervision import Life
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
@@ -78,6 +78,7 @@ def run_detached(
                         options, made, ports=life.network.ports, networks=networks, pid=os.getpid(), is_detached=True
                     )
                     container = stack.enter_context(containers.create(described))
+                stack.enter_context(leaving_networks(session, container))
                 life.start.prepare(container, layers_of(made.image), options.registry)
             if options.cidfile is not None:
                 write_id(options.cidfile, container.state.id)
@@ -115,6 +116,7 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
                 container = stack.enter_context(
                     containers.begin(state.id, ports=life.network.ports, networks=networks, **changes)
                 )
+            stack.enter_context(leaving_networks(session, container))
             with session.state.lock("prune", shared=True):
                 life.start.prepare(container)
             life.live(container, stack)

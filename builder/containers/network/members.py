@@ -158,6 +158,13 @@ def disconnect(state: StateDir, container: ContainerState, name: str) -> None:
             return
 
 
+def leave(state: StateDir, container: ContainerState) -> None:
+    """Detach a container that has ended: its ports are free when that is told, not a moment later."""
+    for item in container.networks:
+        with contextlib.suppress(TiffinError):
+            ask_network(state, item.wanted.name, {"do": "detach", "id": container.id})
+
+
 def _change_servers(state: StateDir, container: ContainerState, before: Sequence[Endpoint]) -> None:
     """Have a container's resolv.conf name the servers of the networks that it is in now, if it names those of before.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import UsageError
@@ -11,6 +11,7 @@ from tiffin.builder.events import Sink
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.network.attachment import Endpoint
     from tiffin.builder.containers.run import ContainerOptions
     from tiffin.builder.containers.state import ContainerState
@@ -60,3 +61,14 @@ def reassigned(session: Session, state: ContainerState) -> AbstractContextManage
     from tiffin.builder.containers.network.members import assigned
 
     return assigned(session.state, state.networks, identity=state.id)
+
+
+def leaving_networks(session: Session, container: Container) -> AbstractContextManager[object]:
+    """Have a container leave its networks at the end of the block."""
+    if not container.state.networks:
+        return nullcontext()
+    from tiffin.builder.containers.network.members import leave
+
+    stack = ExitStack()
+    stack.callback(lambda: leave(session.state, container.reread()))
+    return stack
