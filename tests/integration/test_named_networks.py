@@ -171,6 +171,9 @@ def test_connect_and_disconnect(cli: CliRunner) -> None:
     assert "is not connected to network front" in done.stderr
     assert cli.run("restart", "-t", "0", "web").returncode == 0
     assert cli.run(*ping, "db").returncode == 0
+    assert cli.run("rename", "db", "store").returncode == 0
+    assert cli.run(*ping, "store").returncode == 0
+    assert cli.run(*ping, "db").returncode, "its name is another now"
 
 
 def test_addresses_that_are_asked_for(cli: CliRunner) -> None:

@@ -253,7 +253,12 @@ def wait(name: str, session: Session) -> int:
 def rename(name: str, new: str, session: Session) -> None:
     """Give a container another name. Raises ImageNotFoundError, UsageError."""
     containers = Containers(session.state)
-    containers.rename(containers.find(name), new)
+    state = containers.find(name)
+    containers.rename(state, new)
+    if state.networks and containers.is_alive(state.id):
+        from tiffin.builder.containers.network.members import tell_networks
+
+        tell_networks(session.state, containers.find(state.id))
 
 
 def exit_code_of(containers: Containers, state: ContainerState) -> int:

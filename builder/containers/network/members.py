@@ -139,7 +139,7 @@ def connect(state: StateDir, container: ContainerState, endpoint: Endpoint, netw
         container = containers.change(container, networks=(*before, endpoint))
         plug(state, container, endpoint)
         _change_servers(state, container, before)
-    _tell(state, container)
+    tell_networks(state, container)
 
 
 def disconnect(state: StateDir, container: ContainerState, name: str) -> None:
@@ -150,7 +150,7 @@ def disconnect(state: StateDir, container: ContainerState, name: str) -> None:
         container = Containers(state).change(container, networks=left)
         ask_network(state, name, {"do": "detach", "id": container.id})
         _change_servers(state, container, before)
-    _tell(state, container)
+    tell_networks(state, container)
     networks = Networks(state)
     for item in left:
         if not networks.find(item.wanted.name).is_internal:
@@ -187,12 +187,12 @@ def _server_lines(state: StateDir, endpoints: Sequence[Endpoint]) -> list[str]:
     return found[:MAX_SERVERS]
 
 
-def _tell(state: StateDir, container: ContainerState) -> None:
-    """Tell each network of a container which others it is in: their names are answered, too."""
-    names = [item.wanted.name for item in container.networks]
-    for name in names:
-        others = [other for other in names if other != name]
-        ask_network(state, name, {"do": "know", "id": container.id, "networks": others})
+def tell_networks(state: StateDir, container: ContainerState) -> None:
+    """Tell each network of a container that runs its names, and which others it is in: their names it may ask for."""
+    for endpoint in container.networks:
+        request = attach_request(container, endpoint, ())
+        known = {key: request[key] for key in ("id", "names", "networks")}
+        ask_network(state, endpoint.wanted.name, {"do": "know", **known})
 
 
 def plug(state: StateDir, container: ContainerState, endpoint: Endpoint) -> None:

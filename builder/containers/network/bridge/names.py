@@ -73,10 +73,11 @@ class NameServer:
         self._members[identity] = member
         self._publish()
 
-    def know(self, identity: str, networks: Sequence[str]) -> None:
-        """Have a member be in other networks from now on."""
-        if identity in self._members:
-            self._members[identity].networks = tuple(networks)
+    def know(self, identity: str, names: Sequence[str], networks: Sequence[str]) -> None:
+        """Have a member have other names, and be in other networks, from now on."""
+        known = self._members.get(identity)
+        if known is not None:
+            self.add(identity, Member(known.address, names, networks, known.servers))
 
     def remove(self, identity: str) -> None:
         """Forget a member."""

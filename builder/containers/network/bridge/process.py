@@ -165,7 +165,7 @@ class NetworkProcess:
             case "detach":
                 self._detach(members["id"])
             case "know":
-                self._names.know(members["id"], members["networks"])
+                self._names.know(members["id"], members["names"], members["networks"])
             case "route":
                 self._lead_out(members["process"])
             case "end":
