@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
-import tarfile
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from tiffin.builder.api.compose.commands import run_hook
 from tiffin.builder.api.compose.jobs import run_apart
@@ -20,12 +23,16 @@ from tiffin.builder.api.containers.exec import ExecOptions, execute
 from tiffin.builder.api.containers.files.copy import STREAM, CopyOptions, copy
 from tiffin.builder.api.session import Session
 from tiffin.builder.compose.model.values import Project, Service, Watch
+from tiffin.builder.containers.files.contents import Item, Items
+from tiffin.builder.containers.files.tar import write_items
 from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import ContainerError
 from tiffin.builder.events import InfoMessage, Sink
+from tiffin.builder.layer.index import new_entry
 from tiffin.cache.foundation.frozen import dataclass
 
 POLL_SECONDS = 0.3
+KINDS = {stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}  # what is brought
 ALWAYS_IGNORED = (".git", ".git/**")
 REBUILD, SYNC, RESTART, SYNC_RESTART, SYNC_EXEC = "rebuild", "sync", "restart", "sync+restart", "sync+exec"
 Stamp = tuple[int, int, int]  # of a file: time, size, mode
@@ -174,16 +181,27 @@ def _syncing(container: str, rule: Watch, change: Change) -> Callable[[Session, 
 
 def _packed(folder: Path, paths: Sequence[str]) -> io.BytesIO:
     """Return a tar of files, as root's."""
-
-    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = ""
-        return member
-
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for path in paths:
-            if (folder / path).exists():
-                archive.add(folder / path, arcname=path, recursive=False, filter=as_root)
+    write_items(_items(folder, paths), ".", data)
     data.seek(0)
     return data
+
+
+def _items(folder: Path, paths: Sequence[str]) -> Items:
+    """Yield files and links below a directory; what is gone by now, or is anything else, is left out."""
+    for path in paths:
+        place = folder / path
+        with contextlib.suppress(FileNotFoundError):
+            found = place.lstat()
+            kind = KINDS.get(stat.S_IFMT(found.st_mode))
+            if kind is None:
+                continue
+            entry = new_entry(path, kind, stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
+            if kind == "symlink":
+                yield Item(entry._replace(link=str(place.readlink())))
+            else:
+                yield Item(entry._replace(size=found.st_size), partial(_opened, place))
+
+
+def _opened(place: Path) -> BinaryIO:
+    return place.open("rb")
