@@ -405,3 +405,20 @@ def test_a_running_container_is_not_started_nor_removed(cli: CliRunner) -> None:
     done = cli.run("rm", "box")
     assert (done.returncode, "is running" in done.stderr) == (1, True)
     assert "is already in use" in cli.run("run", "-d", "--name", "box", "minimal", "true").stderr
+
+
+def test_relative_paths_are_of_the_directory_it_was_begun_in(cli: CliRunner) -> None:
+    (cli.folder / "variables").write_text("A=from a file\n")
+    (cli.folder / "labels").write_text("k=v\n")
+    cli.own(cli.folder / "variables")
+    for number, words in enumerate((["-d"], [])):
+        name = f"relative{number}"
+        files = ["--cidfile", f"id{number}", "--env-file", "variables", "--label-file", "labels", "-v", "./:/here"]
+        done = cli.run("run", *words, *files, "--name", name, "minimal", "sh", "-c", "echo $A; ls /here/variables")
+        assert done.returncode == 0, done.stderr
+        assert cli.run("wait", name).stdout == "0\n"
+        assert cli.run("logs", name).stdout == "from a file\n/here/variables\n"
+        assert cli.run("inspect", "-f", "{{.Id}} {{.Config.Labels.k}}", name).stdout.split() == [
+            (cli.folder / f"id{number}").read_text(),
+            "v",
+        ]

@@ -36,10 +36,11 @@ class _Warnings:
 
 
 class Reporter:
-    """Tells the process that waits how the start went, once."""
+    """Tells the process that waits how the start went, once; `then` is called after that."""
 
-    def __init__(self, writer: int) -> None:
+    def __init__(self, writer: int, then: Callable[[], None] = lambda: None) -> None:
         self._writer = writer
+        self._then = then
         self._warnings = _Warnings()
 
     @property
@@ -62,6 +63,7 @@ class Reporter:
                 data = data[os.write(self._writer, data) :]
         os.close(self._writer)
         self._writer = -1
+        self._then()
 
     def fail(self, exc: BaseException) -> None:
         """Tell of a failure."""
@@ -88,7 +90,7 @@ def begin_detached(supervise: Callable[[Reporter], None], sink: Sink) -> Started
             os.close(reader)
             _let_go(writer)
             forget_scratches()  # they are the other process's
-            reporter = Reporter(writer)
+            reporter = Reporter(writer, _leave_directory)
             try:
                 supervise(reporter)
             except BaseException as exc:
@@ -116,7 +118,7 @@ def started_of(report: bytes, sink: Sink) -> Started:
 
 
 def _let_go(writer: int) -> None:
-    """Hold nothing of whoever began this: streams, directory, other descriptors, signals."""
+    """Hold nothing of whoever began this: streams, other descriptors, signals; its directory until the report."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
@@ -125,8 +127,12 @@ def _let_go(writer: int) -> None:
         if number > 2 and number != writer and not _is_ours(number):
             with contextlib.suppress(OSError):
                 os.close(number)
-    os.chdir("/")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _leave_directory() -> None:
+    """Stand in the way of no unmount; until now a path that was given may have been a relative one."""
+    os.chdir("/")
 
 
 def _is_ours(fd: int) -> bool:
