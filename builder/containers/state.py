@@ -65,7 +65,7 @@ class ContainerState:
 
     def status(self, *, alive: bool) -> str:
         """Return docker's word for what it is; `alive`: a process holds it."""
-        if alive and (self.started or self.exit_code is not None):
+        if alive and not self.error and (self.started or self.exit_code is not None):
             return "paused" if self.is_paused else "restarting" if self.exit_code is not None else "running"
         if not self.started:  # also where its command could not be begun
             return "created"
