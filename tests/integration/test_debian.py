@@ -53,6 +53,8 @@ def test_own_image_builds_others(users: Users, debian: str, busybox: Path) -> No
     subprocess.run(["chmod", "-R", "a+rX", str(source)], check=True)
     users.run(WITH_IDS, ["build", "-t", "tiffin", "--build-arg", f"BASE={debian}", source])
     assert users.run(WITH_IDS, ["run", "--rm", "tiffin", "version"]).stdout.startswith("tiffin version ")
+    users.run(WITH_IDS, ["build", "--target=kaniko", "-t", "kaniko", "--build-arg", f"BASE={debian}", source])
+    assert users.run(WITH_IDS, ["run", "--rm", "kaniko", "version"]).stdout.startswith("Kaniko version")
     script = (
         "tiffin build -q -t base /src/busybox && tiffin build -q -t hello --build-arg BASE=base /src/examples/hello"
         " && tiffin run --rm hello"
