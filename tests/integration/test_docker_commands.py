@@ -188,7 +188,12 @@ def test_network_of_the_machine_has_its_names(tiffin: Run, base: str) -> None:
 
 def test_help_of_run_shows_every_option(tiffin: Run) -> None:
     text = " ".join(tiffin("run", "--help").stdout.split())
-    for option in ("--storage-opt VALUE Refused: ", "-d, --detach Run it", "--kernel-memory VALUE No effect", "--attach"):
+    for option in (
+        "--storage-opt VALUE Refused: ",
+        "-d, --detach Run it",
+        "--kernel-memory VALUE No effect",
+        "--attach",
+    ):
         assert option in text
 
 

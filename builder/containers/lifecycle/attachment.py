@@ -16,7 +16,7 @@ from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.run import FORWARDED
 from tiffin.builder.containers.streams import write_all
 from tiffin.builder.containers.terminal import as_written, raw
-from tiffin.builder.errors import StoreError, UsageError
+from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.fd_passing import Socket
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STDIN, STDOUT, STDERR = 0, 1, 2
 STREAMS = ("stdin", "stdout", "stderr")
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+KILLED = 128 + signal.SIGKILL
 KINDS = {"stdout": messages.STDOUT, "stderr": messages.STDERR}
 _CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
@@ -75,7 +76,7 @@ class Attachment:
         self._resized()
 
     def run(self) -> int | None:
-        """Copy until the end. Raises StoreError where the supervisor was killed."""
+        """Copy until the end; return the exit code, None where somebody detached."""
         joined = (
             raw(STDIN) if self._tty and self._types else as_written(STDOUT) if self._tty else contextlib.nullcontext()
         )
@@ -90,9 +91,7 @@ class Attachment:
                 elif kind == messages.ENDED:
                     return int(data)
                 elif not message:
-                    raise StoreError(
-                        "the container's supervisor was killed, and the command with it", remedy="see tiffin ps -a"
-                    )
+                    return KILLED  # the supervisor was, as by rm -f, and the command with it
         return None
 
     def _next(self) -> bytes | None:
