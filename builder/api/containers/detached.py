@@ -69,6 +69,8 @@ class Reporter:
         """Tell of a failure."""
         if isinstance(exc, TiffinError):
             self.report(error=exc.message, remedy=exc.remedy)
+        elif not isinstance(exc, Exception):  # Ctrl-C, or a signal that asks to end
+            self.report(error="the container was ended while it was started", remedy="start it again")
         else:
             self.report(error=f"internal error ({type(exc).__name__}: {exc})", remedy="report it")
 
