@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _SIZE = r"(\d+)([bkmgt]?)(?:i?b)?"
 MAX_SIZE_BYTES, MAX_DIGITS = (1 << 63) - 1, 19
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
+
+
+def has_labels(labels: Mapping[str, str], wanted: Iterable[str]) -> bool:
+    """Tell whether all of NAME or NAME=VALUE are there."""
+    pairs = (text.partition("=") for text in wanted)
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in pairs)
 
 
 def csv_pairs(text: str) -> list[tuple[str, str | None]]:

@@ -11,6 +11,7 @@ from tiffin.builder.containers.lifecycle.events import NETWORK, record_event
 from tiffin.builder.containers.network.store import LOCK, NAME, NetworkRecord, Networks, new_network
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, UsageError
+from tiffin.builder.options import has_labels
 from tiffin.builder.plain_text import rfc3339
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -205,11 +206,7 @@ def prune_networks(session: Session, *, labels: Sequence[str] = ()) -> list[str]
     """Remove the networks that no container runs in, of those with all of NAME or NAME=VALUE; return their names."""
     removed = []
     for network in list_networks(session):
-        pairs = [text.partition("=") for text in labels]
-        is_wanted = all(
-            key in network.labels and (not equals or network.labels[key] == value) for key, equals, value in pairs
-        )
-        if is_wanted and not network.is_predefined and not attached(network, session):
+        if has_labels(network.labels, labels) and not network.is_predefined and not attached(network, session):
             remove_network(network.name, session)
             removed.append(network.name)
     return removed

@@ -11,6 +11,7 @@ from tiffin.builder.containers.container import FOLDERS_LOCK, Containers
 from tiffin.builder.containers.mounts import VOLUME_NAME
 from tiffin.builder.containers.volumes.store import ANONYMOUS_LABEL, Volume, Volumes, check_options, new_name
 from tiffin.builder.errors import ContainerError, NotFoundError, UsageError
+from tiffin.builder.options import has_labels
 from tiffin.builder.plain_text import rfc3339
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -125,12 +126,6 @@ def exists_volume(name: str, session: Session) -> bool:
     except NotFoundError:
         return False
     return True
-
-
-def has_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
-    """Tell whether all of NAME or NAME=VALUE are there."""
-    pairs = (text.partition("=") for text in wanted)
-    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in pairs)
 
 
 def _users(session: Session) -> dict[str, list[str]]:

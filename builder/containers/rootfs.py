@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tiffin.builder.layer.paths import ROOT, resolve_links
+from tiffin.builder.sandbox.child import root_path
 
 MAX_SMALL_FILE_BYTES = 10 << 20  # of /etc/passwd and /etc/group; the limit BuildKit has
 OPAQUE_ATTRIBUTE = "user.overlay.opaque"
@@ -109,6 +110,18 @@ class RootView:
             if not found:
                 return None
         return found
+
+
+def read_in_root(root: int, path: str) -> bytes | None:
+    """Read a small regular file below an open root as what runs there sees it; None for anything else."""
+    with contextlib.suppress(OSError):
+        place = root_path.open_in_root(root, path, os.O_PATH)
+        try:
+            if stat.S_ISREG(os.fstat(place).st_mode):  # to open a pipe may take forever
+                return read_small(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
+        finally:
+            os.close(place)
+    return None
 
 
 def read_small(fd: int) -> bytes | None:

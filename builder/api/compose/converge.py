@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from tiffin.builder.compose.model.values import Project, Service
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
 from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.containers.volumes.store import MADE_UP
+from tiffin.builder.containers.volumes.store import is_made_up
 from tiffin.builder.errors import ContainerError, TiffinError, UsageError
 from tiffin.builder.events import ResourceChanged, Sink
 from tiffin.cache.foundation.frozen import dataclass, field, replace
@@ -206,7 +205,7 @@ def make_container(
 def _with_volumes_of(old: Member, options: RunOptions) -> RunOptions:
     """Return options with the volumes without a name that a container had, in the places where they were."""
     container = options.container() if callable(options.container) else options.container
-    kept = {path: name for path, name in old.state.volumes.items() if re.fullmatch(MADE_UP, name)}
+    kept = {path: name for path, name in old.state.volumes.items() if is_made_up(name)}
     mounts: list[Mount] = []
     for mount in container.mounts:
         name = kept.pop(mount.path, "")

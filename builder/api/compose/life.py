@@ -15,6 +15,7 @@ from tiffin.builder.api.containers import lifecycle
 from tiffin.builder.api.containers.change import pausing
 from tiffin.builder.api.session import Session
 from tiffin.builder.compose.model.values import Project, Service
+from tiffin.builder.containers.volumes.store import is_made_up
 from tiffin.builder.errors import ImageNotFoundError, TiffinError
 from tiffin.builder.events import ResourceChanged, Sink, WarningMessage
 from tiffin.cache.foundation.frozen import dataclass
@@ -109,7 +110,7 @@ def remove(found: Sequence[Member], session: Session, sink: Sink, *, volumes: bo
 
 def _anonymous(found: Sequence[Member]) -> list[str]:
     """Return the volumes without a name that containers have."""
-    return [name for one in found for name in one.state.volumes.values() if len(name) == 64]
+    return [name for one in found for name in one.state.volumes.values() if is_made_up(name)]
 
 
 def _each(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from tiffin.builder.api.compose import naming
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
+from tiffin.builder.containers.lifecycle.attachment import KILLED
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, UsageError
 from tiffin.cache.foundation.frozen import dataclass
@@ -44,6 +45,11 @@ class Member:
     def status(self) -> str:
         """Docker's word for what it is."""
         return self.state.status(alive=self.is_alive)
+
+    @property
+    def exit_code(self) -> int:
+        """How it ended, if it did: as by SIGKILL where its supervisor was killed."""
+        return KILLED if self.state.exit_code is None else self.state.exit_code
 
     @property
     def depends_on(self) -> tuple[str, ...]:

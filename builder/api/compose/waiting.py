@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from tiffin.builder.api.compose import naming
 from tiffin.builder.api.compose.members import Member, members
 from tiffin.builder.api.session import Session
 from tiffin.builder.compose.model.values import COMPLETED, HEALTHY, Service
@@ -76,9 +77,8 @@ def is_up(member: Member, session: Session, *, wants_health: bool = False) -> bo
     if not member.is_alive:
         if member.state.exit_code == 0 and not wants_health and member.state.started:
             return True  # it has done its work
-        code = member.state.exit_code
         raise ContainerError(
-            f"dependency failed to start: container {member.name} exited ({137 if code is None else code})",
+            f"dependency failed to start: container {member.name} exited ({member.exit_code})",
             remedy=f"see tiffin logs {member.name}",
         )
     health = member.state.health
@@ -107,8 +107,7 @@ def _is_checked(member: Member, session: Session) -> bool:
 
 def _again(member: Member, session: Session) -> Member:
     """Look at a container again. Raises ContainerError for one that is gone."""
-    project = next(value for key, value in member.state.labels.items() if key == "com.docker.compose.project")
-    for one in members(session, project, one_off=None):
+    for one in members(session, member.state.labels[naming.PROJECT], one_off=None):
         if one.state.id == member.state.id:
             return one
     raise ContainerError(f"container {member.name} is gone", remedy="begin again with tiffin compose up")

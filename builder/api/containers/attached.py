@@ -5,7 +5,6 @@ it, and its log stays.
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Collection
 
 from tiffin.builder.api.containers.lifecycle import run_detached
@@ -14,7 +13,7 @@ from tiffin.builder.api.run import RunResult
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, STREAMS, Attachment
-from tiffin.builder.errors import StoreError, UsageError
+from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Sink
 from tiffin.builder.sandbox.child.fd_passing import pair
 
@@ -52,11 +51,7 @@ def run_attached(
             started = run_detached(options, session, sink, progress, theirs)
         if started.message:
             return RunResult(exit_code=started.exit_code, message=started.message)
-        try:
-            code = attachment.run()
-        except StoreError as exc:
-            exc.ends_with(128 + signal.SIGKILL)
-            raise
+        code = attachment.run()
     return RunResult(exit_code=EXIT_DETACHED if code is None else code)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 from contextlib import ExitStack
+from functools import partial
 
 from tiffin.builder.api.containers.detached import Reporter, begin_detached
 from tiffin.builder.api.run import RunResult
@@ -15,13 +14,12 @@ from tiffin.builder.containers.environment import Variable, environment
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.processes import command_of
 from tiffin.builder.containers.lifecycle.record import ContainerRecord, read_sandbox
-from tiffin.builder.containers.rootfs import read_small
+from tiffin.builder.containers.rootfs import read_in_root
 from tiffin.builder.containers.run import attached_streams, attend, choose_capabilities, forwarded_signals
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, SandboxError
 from tiffin.builder.events import NullSink
 from tiffin.builder.image.users import ProcessUser, resolve_user
-from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.child.join import start_of
 from tiffin.builder.sandbox.expected_users import expects_users
 from tiffin.builder.sandbox.launch import Launcher
@@ -175,18 +173,7 @@ def _found(state: ContainerState, options: ExecOptions, record: ContainerRecord)
 def _user(process: int, options: ExecOptions, record: ContainerRecord) -> ProcessUser:
     """Find who runs it, by the files of the container as they are now. Raises OSError, UsageError."""
     root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process)
-
-    def read_file(path: str) -> bytes | None:
-        with contextlib.suppress(OSError):
-            place = root_path.open_in_root(root, path, os.O_PATH)
-            try:
-                if stat.S_ISREG(os.fstat(place).st_mode):  # to open a pipe may take forever
-                    return read_small(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
-            finally:
-                os.close(place)
-        return None
-
     try:
-        return resolve_user(options.user or record.user, read_file, further=record.groups)
+        return resolve_user(options.user or record.user, partial(read_in_root, root), further=record.groups)
     finally:
         os.close(root)

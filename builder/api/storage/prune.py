@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
+from tiffin.builder.options import has_labels
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
@@ -87,11 +88,10 @@ def remove_stopped(session: Session, filters: Mapping[str, Sequence[str]] = Mapp
     until = min((parse_moment(text) / 1e9 for text in filters.get("until", ())), default=None)
 
     def is_wanted(state: ContainerState) -> bool:
-        labels = [(text, text.partition("=")) for text in (*filters.get("label", ()), *filters.get("label!", ()))]
-        unwanted = set(filters.get("label!", ()))
-        return (until is None or state.created < until) and all(
-            (name in state.labels and (not equals or state.labels[name] == value)) != (text in unwanted)
-            for text, (name, equals, value) in labels
+        return (
+            (until is None or state.created < until)
+            and has_labels(state.labels, filters.get("label", ()))
+            and not any(has_labels(state.labels, [text]) for text in filters.get("label!", ()))
         )
 
     return Containers(session.state).sweep(stopped=True, is_wanted=is_wanted)

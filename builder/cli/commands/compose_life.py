@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.compose.arguments import OnServices, whole_number
+from tiffin.builder.cli.compose.arguments import OnServices, PatienceArguments, whole_number
 from tiffin.builder.cli.options.command import CONTAINERS, Command
 from tiffin.builder.cli.options.option import Flag, Maybe, Text
 from tiffin.builder.cli.output.console import confirm, print_error, print_result
@@ -14,14 +14,8 @@ if TYPE_CHECKING:
     from tiffin.builder.compose.model.values import Project
 
 
-class StopArguments(OnServices):
+class StopArguments(PatienceArguments, OnServices):
     """What may stand on the line."""
-
-    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container is killed.")
-
-    def patience(self) -> int | None:
-        """Return the seconds, None where none were given. Raises UsageError."""
-        return whole_number("--timeout", self.timeout) if self.timeout is not None else None
 
 
 class RestartArguments(StopArguments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tiffin.builder.cli.compose.arguments import OnServices, whole_number
+from tiffin.builder.cli.compose.arguments import OnServices, PatienceArguments, whole_number
 from tiffin.builder.cli.options.command import CONTAINERS, Command
 from tiffin.builder.cli.options.option import Flag, Many, Maybe, Text
 from tiffin.builder.cli.output.console import print_error
@@ -38,7 +38,7 @@ class CreateArguments(OnServices):
     yes = Flag("-y", "--yes", help="Nothing is asked anyway.")
 
 
-class UpArguments(CreateArguments):
+class UpArguments(PatienceArguments, CreateArguments):
     """What may stand on the line."""
 
     detach = Flag("-d", "--detach", help="Leave the containers in the background.")
@@ -46,7 +46,6 @@ class UpArguments(CreateArguments):
     no_deps = Flag("--no-deps", help="Leave alone what the services depend on.")
     always_recreate_deps = Flag("--always-recreate-deps", help="Make containers anew that the services depend on.")
     renew_anon_volumes = Flag("-V", "--renew-anon-volumes", help="Do not keep volumes without a name.")
-    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container that stops is killed.")
     wait = Flag("--wait", help="Wait until services run, or are healthy; implies -d.")
     wait_timeout = Maybe("--wait-timeout", metavar="SECONDS", help="How long to wait for that.")
     abort_on_container_exit = Flag("--abort-on-container-exit", help="Stop all when one container ends.")
@@ -61,12 +60,11 @@ class UpArguments(CreateArguments):
     menu = Flag("--menu", off="--no-menu", help="There is no menu of keys.")
 
 
-class DownArguments(OnServices):
+class DownArguments(PatienceArguments, OnServices):
     """What may stand on the line."""
 
     volumes = Flag("-v", "--volumes", help="Remove named and anonymous volumes, too.")
     rmi = Text("--rmi", choices=("all", "local"), help="Remove images: all, or those without a name of their own.")
-    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container that stops is killed.")
     remove_orphans = Flag("--remove-orphans", help="Remove containers of services that the files no longer have.")
 
 
@@ -136,7 +134,7 @@ def _how(line: CreateArguments, project: Project) -> Up:
         common,
         dependencies=not line.no_deps,
         recreate_dependencies=FORCE if line.always_recreate_deps else AUTO if line.services else recreate,
-        seconds=whole_number("--timeout", line.timeout) if line.timeout is not None else None,
+        seconds=line.patience(),
         starts=not line.no_start,
         renews_volumes=line.renew_anon_volumes,
         waits=line.wait,
@@ -171,7 +169,7 @@ def _attached(
     from tiffin.builder.api.compose.life import kill, stop
     from tiffin.builder.api.compose.members import members
 
-    seconds = whole_number("--timeout", line.timeout) if line.timeout is not None else None
+    seconds = line.patience()
     try:
         code = _followed(project, shown, session, line, begun)
         if code is not None:
@@ -224,7 +222,7 @@ def down(session: Session, line: DownArguments) -> None:
     from tiffin.builder.api.compose.life import Down, down
 
     name, project = line.known()
-    seconds = whole_number("--timeout", line.timeout) if line.timeout is not None else None
+    seconds = line.patience()
     how = Down(
         services=line.services,
         seconds=seconds,

@@ -9,8 +9,9 @@ from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import Flag, Many, Word
 from tiffin.builder.cli.output.console import print_result
-from tiffin.builder.cli.output.lists import age_text, created_text, filters_of, match_labels, show_rows, timestamp
+from tiffin.builder.cli.output.lists import age_text, created_text, filters_of, show_rows, timestamp
 from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.options import has_labels
 from tiffin.builder.plain_text import size_text
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def _chosen(
         if not (
             all(created < limit for limit in limits["before"])
             and all(created > limit for limit in limits["since"])
-            and match_labels(image.config.config.labels, filters.get("label", ()))
+            and has_labels(image.config.config.labels, filters.get("label", ()))
             and dangling <= {not image.names}
         ):
             continue

@@ -8,8 +8,9 @@ from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, C
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
 from tiffin.builder.cli.output.console import EXIT_REFUSED, as_refused, confirm, each, print_result
-from tiffin.builder.cli.output.lists import created_text, filters_of, match_labels, show_documents, show_rows
+from tiffin.builder.cli.output.lists import created_text, filters_of, show_documents, show_rows
 from tiffin.builder.errors import NotFoundError, UsageError
+from tiffin.builder.options import has_labels
 from tiffin.builder.plain_text import rfc3339
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -162,7 +163,7 @@ def _is_wanted(network: NetworkRecord, wanted: Mapping[str, list[str]]) -> bool:
         any(text in network.name for text in wanted.get("name", [""]))
         and any(network.id.startswith(text) for text in wanted.get("id", [""]))
         and network.driver in wanted.get("driver", [network.driver])
-        and match_labels(network.labels, wanted.get("label", []))
+        and has_labels(network.labels, wanted.get("label", []))
         and "local" in wanted.get("scope", ["local"])
         and ("builtin" if network.is_predefined else "custom") in wanted.get("type", ["builtin", "custom"])
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.containers.docker_arguments import ResourceArguments
-from tiffin.builder.cli.options.option import Number, Text, Words
+from tiffin.builder.cli.options.option import Text, Words
 from tiffin.builder.cli.output.console import each, print_result
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -16,32 +16,17 @@ class UpdateArguments(ResourceArguments):
     """What may stand on the line."""
 
     names = Words("CONTAINER...", needed=True)
-    memory = Text("-m", "--memory", metavar="SIZE", help="Memory limit.")
-    cpus = Text("--cpus", metavar="NUMBER", help="Limit of CPUs, such as 1.5.")
-    pids = Number("--pids-limit", help="Limit of processes and threads.")
     restart = Text("--restart", metavar="no|on-failure[:N]|always|unless-stopped", help="When to start it again.")
 
 
 def update(session: Session, line: UpdateArguments) -> None:
     """Change limits and the restart policy of containers. Raises TiffinError."""
     from tiffin.builder.api.containers.change.update import update
+    from tiffin.builder.cli.options.containers.confinement import limits_of
     from tiffin.builder.cli.options.run_values import restart_policy
-    from tiffin.builder.containers.limits import parse_limits
     from tiffin.builder.errors import UsageError
 
-    limits = parse_limits(
-        memory=line.memory,
-        swap=line.swap,
-        reservation=line.reservation,
-        cpus=line.cpus,
-        shares=line.cpu_shares,
-        period=line.cpu_period,
-        quota=line.cpu_quota,
-        cpuset=line.cpuset,
-        nodes=line.cpuset_mems,
-        pids=line.pids,
-        weight=line.blkio_weight,
-    )
+    limits = limits_of(line)
     policy = restart_policy(line.restart) if line.restart else None
     if not limits.controllers() and policy is None:
         raise UsageError("nothing to change", remedy="give one or more options, such as --memory or --restart")

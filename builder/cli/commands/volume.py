@@ -8,8 +8,9 @@ from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, C
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import Arguments, Flag, Many, Text, Word, Words
 from tiffin.builder.cli.output.console import EXIT_REFUSED, as_refused, confirm, each, print_result
-from tiffin.builder.cli.output.lists import filters_of, match_labels, show_documents, show_rows
+from tiffin.builder.cli.output.lists import filters_of, show_documents, show_rows
 from tiffin.builder.errors import NotFoundError
+from tiffin.builder.options import has_labels
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _is_wanted(item: ListedVolume, wanted: Mapping[str, list[str]]) -> bool:
     return (
         any(text in item.volume.name for text in wanted.get("name", [""]))
         and "local" in wanted.get("driver", ["local"])
-        and match_labels(item.volume.labels, wanted.get("label", []))
+        and has_labels(item.volume.labels, wanted.get("label", []))
         and (not dangling or ("false" if item.users else "true") in dangling)
     )
 

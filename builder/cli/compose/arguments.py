@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Text, Words
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Text, Words
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,6 +99,16 @@ def whole_number(option: str, text: str) -> int:
         from tiffin.builder.errors import UsageError
 
         raise UsageError(f'{option} "{text}" is not a whole number', remedy=f"write {option} 10") from exc
+
+
+class PatienceArguments(Arguments):
+    """Of commands that stop containers."""
+
+    timeout = Maybe("-t", "--timeout", metavar="SECONDS", help="Patience before a container is killed.")
+
+    def patience(self) -> int | None:
+        """Return the seconds, None where none were given. Raises UsageError."""
+        return whole_number("--timeout", self.timeout) if self.timeout is not None else None
 
 
 class OnServices(OnProject):

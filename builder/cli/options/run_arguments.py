@@ -9,7 +9,7 @@ from tiffin.builder.cli.options.containers.docker_arguments import (
     NamespaceArguments,
     ResourceArguments,
 )
-from tiffin.builder.cli.options.option import Arguments, Flag, Many, Maybe, Number, Text, Word, Words
+from tiffin.builder.cli.options.option import Arguments, Flag, Many, Maybe, Text, Word, Words
 
 
 class ConfinementArguments(Arguments):
@@ -36,9 +36,6 @@ class ConfinementArguments(Arguments):
     privileged = Flag(
         "--privileged", help="Everything the user may do: all capabilities, no seccomp filter, all of /proc."
     )
-    memory = Text("-m", "--memory", metavar="SIZE", help="Memory limit.")
-    cpus = Text("--cpus", metavar="NUMBER", help="Limit of CPUs, such as 1.5.")
-    pids = Number("--pids-limit", help="Limit of processes and threads.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit; repeatable.")
 
 
@@ -118,7 +115,7 @@ class CreateArguments(
 
     def is_limited(self) -> bool:
         """Whether control groups are asked for."""
-        return bool(self.memory or self.cpus or self.pids) or any(row.on(self) for row in ResourceArguments.rows)
+        return any(row.on(self) for row in ResourceArguments.rows)
 
     def is_confined(self) -> bool:
         """Whether it is asked what of the machine a container has."""

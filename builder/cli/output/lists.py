@@ -97,12 +97,6 @@ def filters_of(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str
     return result
 
 
-def match_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
-    """Whether all of NAME or NAME=VALUE are there."""
-    pairs = (text.partition("=") for text in wanted)
-    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in pairs)
-
-
 def timestamp(created: str) -> float | None:
     """Return the seconds since 1970 of an RFC 3339 time, None for any other text."""
     from datetime import UTC, datetime

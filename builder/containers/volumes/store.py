@@ -93,7 +93,7 @@ class Volumes:
     def note_all(self, names: Iterable[str]) -> None:
         """Write down the volumes of a new container; names that were made up make them anonymous. Raises StoreError."""
         for name in names:
-            self.note(name, {ANONYMOUS_LABEL: ""} if re.fullmatch(MADE_UP, name) else {})
+            self.note(name, {ANONYMOUS_LABEL: ""} if is_made_up(name) else {})
 
     def make(self, volume: Volume) -> None:
         """Make its directory, empty. Raises StoreError."""
@@ -154,6 +154,11 @@ def check_options(name: str, options: Mapping[str, str]) -> Mapping[str, str]:
     if not os.path.isabs(device):
         raise UsageError(f'create {name}: device "{device}" is not an absolute path', remedy="write device=/PATH")
     return options
+
+
+def is_made_up(name: str) -> bool:
+    """Tell whether a name is one of `new_name`."""
+    return re.fullmatch(MADE_UP, name) is not None
 
 
 def new_name() -> str:

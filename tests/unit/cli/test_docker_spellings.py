@@ -10,8 +10,9 @@ import pytest
 from tests.unit.cli.test_cli_app import run
 from tiffin.builder.cli.options.option import Arguments, Flag, Many, Words
 from tiffin.builder.cli.options.spellings import plain_flags
-from tiffin.builder.cli.output.lists import created_text, filters_of, match_labels, show_rows
+from tiffin.builder.cli.output.lists import created_text, filters_of, show_rows
 from tiffin.builder.errors import UsageError
+from tiffin.builder.options import has_labels
 from tiffin.builder.plain_text import duration_text
 
 
@@ -130,5 +131,5 @@ def test_filters() -> None:
     }
     with pytest.raises(UsageError, match=re.escape('--filter "foo=bar" is not supported')):
         filters_of(["foo=bar"], ["label"])
-    check: Callable[[list[str]], bool] = lambda wanted: match_labels({"a": "b", "c": ""}, wanted)  # noqa: E731
+    check: Callable[[list[str]], bool] = lambda wanted: has_labels({"a": "b", "c": ""}, wanted)  # noqa: E731
     assert check(["a", "a=b", "c="]) and not check(["a=c"]) and not check(["d"])

@@ -79,7 +79,7 @@ class Follower:
                 if ended and self._ended.get(state.id) != state.finished:
                     self._ended[state.id] = state.finished
                     quiet = False
-                    yield MemberEnded(member=member, exit_code=137 if state.exit_code is None else state.exit_code)
+                    yield MemberEnded(member=member, exit_code=member.exit_code)
             if quiet and not any(member.is_alive for member in found):
                 return
             if quiet:

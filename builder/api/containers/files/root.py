@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tiffin.builder.api.containers.files.changes import entered
@@ -18,7 +19,7 @@ from tiffin.builder.containers.files.names import Place, clean, followed, inside
 from tiffin.builder.containers.files.running import open_running, rights_here
 from tiffin.builder.containers.files.writer import CopyWriter, DirectoriesInRoot, Rights
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
-from tiffin.builder.containers.rootfs import RootView, read_small
+from tiffin.builder.containers.rootfs import RootView, read_in_root
 from tiffin.builder.containers.volumes.mounting import prepare_mounts, with_image_volumes
 from tiffin.builder.errors import ContainerError, ImageError
 from tiffin.builder.image.users import ProcessUser, resolve_user
@@ -169,17 +170,7 @@ class ContainerRoot:
             )
 
     def _user(self) -> ProcessUser:
-        def read_file(path: str) -> bytes | None:
-            with contextlib.suppress(OSError):
-                place = root_path.open_in_root(self._root, path, os.O_PATH)
-                try:
-                    if stat.S_ISREG(os.fstat(place).st_mode):
-                        return read_small(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
-                finally:
-                    os.close(place)
-            return None
-
-        return resolve_user(self._record.user, read_file, further=self._record.groups)
+        return resolve_user(self._record.user, partial(read_in_root, self._root), further=self._record.groups)
 
 
 def _given(path: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.lifecycle.events import CONTAINER, IMAGE, NETWORK, VOLUME, RecordedEvent, read_events
+from tiffin.builder.options import has_labels
 
 FILTERS = ("container", "daemon", "event", "image", "label", "network", "plugin", "scope", "type", "volume")
 WITH_WORDS = ("exec_create", "exec_start", "health_status")  # more follows such an action
@@ -34,7 +35,7 @@ def is_wanted(event: RecordedEvent, filters: Mapping[str, Sequence[str]]) -> boo
         and _fits_action(filters.get("event", ()), event.action)
         and all(_begins(filters, kind, event.identity, name) for kind in (CONTAINER, NETWORK, VOLUME))
         and _fits_image(filters.get(IMAGE, ()), event)
-        and all(_has(event.attributes, text) for text in filters.get("label", ()))
+        and has_labels(event.attributes, filters.get("label", ()))
         and "plugin" not in filters
     )
 
@@ -61,8 +62,3 @@ def _fits_image(wanted: Sequence[str], event: RecordedEvent) -> bool:
 def _without_tag(name: str) -> str:
     head, _, tail = name.rpartition(":")
     return head if head and "/" not in tail else name
-
-
-def _has(attributes: Mapping[str, str], text: str) -> bool:
-    name, equals, value = text.partition("=")
-    return name in attributes and (not equals or attributes[name] == value)

@@ -9,6 +9,7 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, TiffinError
+from tiffin.builder.options import has_labels
 
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead", "stopped", "configured")
 PODMANS = {"stopped": "exited", "configured": "created"}
@@ -71,7 +72,7 @@ class _Filters:
             and self._any("status", lambda text: PODMANS.get(text, text) == status)
             and self._any("health", lambda text: text == health_of(state, alive=alive))
             and self._any("exited", lambda text: status == "exited" and state.exit_code == int(text))
-            and all(_has_label(state, text) for text in self._wanted.get("label", ()))
+            and has_labels(state.labels, self._wanted.get("label", ()))
             and (self._before is None or state.created < self._before)
             and (self._since is None or state.created > self._since)
             and self._any("ancestor", lambda text: self._descends(state, text))
@@ -113,11 +114,6 @@ def _matches(pattern: str, text: str) -> bool:
         return text == pattern or re.search(pattern, text) is not None
     except re.error:
         return False
-
-
-def _has_label(state: ContainerState, text: str) -> bool:
-    name, equals, value = text.partition("=")
-    return name in state.labels and (not equals or state.labels[name] == value)
 
 
 def _has_network(session: Session, state: ContainerState, text: str) -> bool:

@@ -8,6 +8,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.builder.cli.options.containers.docker_arguments import ResourceArguments
     from tiffin.builder.cli.options.run_arguments import CreateArguments
     from tiffin.builder.containers.limits import Limits
 
@@ -38,7 +39,7 @@ def confinement_of(line: CreateArguments, *, has_network: bool) -> dict[str, Any
     return members
 
 
-def limits_of(line: CreateArguments) -> Limits:
+def limits_of(line: ResourceArguments) -> Limits:
     """Return what a container may use. Raises UsageError."""
     from tiffin.builder.containers.limits import parse_limits
 

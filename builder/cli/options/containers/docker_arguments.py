@@ -10,7 +10,7 @@ NO_REALTIME = "a kernel with real-time control groups and root are needed"
 
 
 class NamespaceArguments(Arguments):
-    """What a container has of the machine's namespaces."""
+    """What a container has of the machine's namespaces, and how the kernel sees it."""
 
     ipc = Text("--ipc", metavar="private|shareable|none|host|container:X", help="IPC namespace and /dev/shm.")
     pid = Text("--pid", metavar="private|host", help="Process numbers: its own, or this machine's.")
@@ -18,11 +18,15 @@ class NamespaceArguments(Arguments):
     cgroupns = Text("--cgroupns", metavar="private|host", help="What it sees of control groups.")
     userns = Text("--userns", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: keep your own ids inside.")
     sysctls = Many("--sysctl", metavar="NAME=VALUE", help="Kernel parameter of its namespaces; repeatable.")
+    oom_score_adj = Text("--oom-score-adj", metavar="NUMBER", help="How soon the kernel kills it, -1000 to 1000.")
 
 
 class ResourceArguments(Arguments):
     """How much of the machine a container may use."""
 
+    memory = Text("-m", "--memory", metavar="SIZE", help="Memory limit.")
+    cpus = Text("--cpus", metavar="NUMBER", help="Limit of CPUs, such as 1.5.")
+    pids = Number("--pids-limit", help="Limit of processes and threads.")
     swap = Text("--memory-swap", metavar="SIZE", help="Limit of memory plus swap; -1 for no limit.")
     reservation = Text("--memory-reservation", metavar="SIZE", help="Memory that is left to it where it is short.")
     cpu_shares = Number("-c", "--cpu-shares", help="Weight beside other containers, which have 1024.")
@@ -31,7 +35,6 @@ class ResourceArguments(Arguments):
     cpuset = Text("--cpuset-cpus", metavar="LIST", help="Processors it may use, such as 0-2,4.")
     cpuset_mems = Text("--cpuset-mems", metavar="LIST", help="Memory nodes it may use, such as 0.")
     blkio_weight = Number("--blkio-weight", help="Weight of its block I/O, 10 to 1000.")
-    oom_score_adj = Text("--oom-score-adj", metavar="NUMBER", help="How soon the kernel kills it, -1000 to 1000.")
 
 
 class DeviceArguments(Arguments):
