@@ -32,6 +32,14 @@ def cli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             yield made
 
 
+@pytest.fixture
+def nothing_left(cli: CliRunner) -> Iterator[None]:
+    """After the test its containers are removed, and nothing else may be there."""
+    yield
+    cli.remove_containers()
+    assert cli.left() == []
+
+
 @pytest.fixture(scope="session")
 def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Debian base in the registry, made from the machine's own package sources and trusting what the machine

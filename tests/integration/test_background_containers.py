@@ -8,32 +8,19 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli_runner import CliRunner, wait_until
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("nothing_left")]
 LOOP = "while :; do sleep 0.02; done"
 BIG_LINES = 60_000
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(cli: CliRunner) -> Iterator[None]:
-    yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-f", *names).returncode == 0
-    wait_until(lambda: not cli.processes())
-    assert cli.left() == []
-
-
 def begin(cli: CliRunner, *words: str, name: str = "box") -> str:
-    done = cli.run("run", "-d", "--name", name, *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return cli.begin("--name", name, *words)
 
 
 def status(cli: CliRunner, name: str = "box") -> str:

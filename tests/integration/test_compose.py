@@ -51,10 +51,7 @@ def demo(cli: CliRunner) -> Iterator[Demo]:
     made = Demo(cli)
     yield made
     cli.run("compose", "-p", "demo", "down", "-v", "-t", "1")
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        cli.run("rm", "-f", *names)
-    wait_until(lambda: not cli.processes())
+    cli.remove_containers()
     assert cli.left() == []
 
 

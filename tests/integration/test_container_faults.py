@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,9 @@ import pytest
 from tests.support.cli_runner import CliRunner, wait_until
 from tests.support.container_faults import Faults
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("nothing_left")]
 ROUNDS = int(os.environ.get("TIFFIN_FAULT_ROUNDS", "12"))
 ROUNDS_TO_CLEAN = 6
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(cli: CliRunner) -> Iterator[None]:
-    yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-f", *names).returncode == 0
-    wait_until(lambda: not cli.processes())
-    assert cli.left() == []
 
 
 def test_what_was_killed_is_told_truly_and_can_be_removed(cli: CliRunner) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.cli_runner import CliRunner, own_cli, user_cli, wait_until
 from tests.support.unprivileged import Users
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("nothing_left")]
 SPARSE_BYTES = 64 << 20
 SWAPS_SECONDS = 3.0
 
@@ -31,16 +31,6 @@ def cli(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     user = users.usual if request.param == "range" else users.names[-1]
     with user_cli(users, user) as made:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(cli: CliRunner) -> Iterator[None]:
-    yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-f", *names).returncode == 0
-    wait_until(lambda: not cli.processes())
-    assert cli.left() == []
 
 
 @pytest.fixture(params=["created", "running", "stopped"])

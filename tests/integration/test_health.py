@@ -5,31 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli_runner import CliRunner, wait_until
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("nothing_left")]
 FAST = ("--health-interval", "500ms", "--health-retries", "3")
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(cli: CliRunner) -> Iterator[None]:
-    yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-f", *names).returncode == 0
-    wait_until(lambda: not cli.processes())
-    assert cli.left() == []
-
-
 def begin(cli: CliRunner, *words: str) -> str:
-    done = cli.run("run", "-d", "--name", "box", *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return cli.begin("--name", "box", *words)
 
 
 def health(cli: CliRunner) -> dict[str, object]:

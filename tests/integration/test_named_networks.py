@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cli_runner import CliRunner, wait_until
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.userns
 MANY = 20
@@ -24,10 +25,7 @@ FETCH = "for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://{}/page && exit; sleep 
 @pytest.fixture(autouse=True)
 def nothing_left(cli: CliRunner) -> Iterator[None]:
     yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-fv", *names).returncode == 0
-    wait_until(lambda: not cli.processes())
+    cli.remove_containers()
     assert cli.run("network", "prune", "-f").returncode == 0
     assert cli.left() == []
     assert list((cli.state / "networks").glob("*")) == []
@@ -43,20 +41,8 @@ def make(cli: CliRunner, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def begin(cli: CliRunner, *words: str) -> str:
-    done = cli.run("run", "-d", *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def show(cli: CliRunner, name: str, form: str) -> str:
     return cli.run("inspect", "-f", form, name).stdout.strip()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def fetched(port: int) -> str:
@@ -66,7 +52,7 @@ def fetched(port: int) -> str:
 
 def test_containers_reach_each_other_by_name_and_alias(cli: CliRunner, tier: str) -> None:
     make(cli, "back")
-    begin(cli, tier, "--network", "back", "--name", "web", "--network-alias", "www", "minimal", "sh", "-c", SERVE)
+    cli.begin(tier, "--network", "back", "--name", "web", "--network-alias", "www", "minimal", "sh", "-c", SERVE)
     for name in ("web", "www", "WEB", "web.back", show(cli, "web", "{{slice .Id 0 12}}")):
         assert cli.output(tier, "--network", "back", "minimal", "sh", "-c", FETCH.format(name)) == "hi\n", name
     address = show(cli, "web", "{{.NetworkSettings.Networks.back.IPAddress}}")
@@ -81,14 +67,14 @@ def test_containers_reach_each_other_by_name_and_alias(cli: CliRunner, tier: str
 def test_published_ports_lead_in(cli: CliRunner, tier: str) -> None:
     make(cli, "back")
     port = free_port()
-    begin(cli, tier, "--network", "back", "--name", "web", "-p", f"{port}:80", "minimal", "sh", "-c", SERVE)
+    cli.begin(tier, "--network", "back", "--name", "web", "-p", f"{port}:80", "minimal", "sh", "-c", SERVE)
     assert fetched(port) == "hi\n"
     assert cli.run("restart", "-t", "0", "web").returncode == 0
     assert fetched(port) == "hi\n"
 
 
 def test_the_network_of_another_container(cli: CliRunner, tier: str) -> None:
-    begin(cli, tier, "--network", "none", "--name", "web", "minimal", "sh", "-c", SERVE)
+    cli.begin(tier, "--network", "none", "--name", "web", "minimal", "sh", "-c", SERVE)
     assert cli.output(tier, "--network", "container:web", "minimal", "sh", "-c", FETCH.format("127.0.0.1")) == "hi\n"
     assert cli.run("stop", "-t", "0", "web").returncode == 0
     done = cli.run("run", "--rm", tier, "--network", "container:web", "minimal", "true")
@@ -107,8 +93,8 @@ def network_process(cli: CliRunner, name: str) -> int:
 def test_a_network_that_was_killed_is_there_again_with_the_next_container(cli: CliRunner) -> None:
     make(cli, "back")
     port = free_port()
-    begin(cli, "--network", "back", "--name", "web", "-p", f"{port}:80", "minimal", "sh", "-c", SERVE)
-    begin(cli, "--network", "back", "--name", "other", "minimal", "sleep", "300")
+    cli.begin("--network", "back", "--name", "web", "-p", f"{port}:80", "minimal", "sh", "-c", SERVE)
+    cli.begin("--network", "back", "--name", "other", "minimal", "sleep", "300")
     os.kill(network_process(cli, "back"), signal.SIGKILL)
     assert cli.run("ps", "-q").stdout.count("\n") == 2, "its containers run on"
     assert cli.output("--network", "back", "minimal", "sh", "-c", FETCH.format("web")) == "hi\n"
@@ -121,7 +107,7 @@ def test_nothing_is_left_of_what_was_killed(cli: CliRunner) -> None:
     port = free_port()
     for name in ("first", "second"):
         words = ("-p", f"{port}:80") if name == "first" else ()
-        begin(cli, "--network", "back", "--name", name, *words, "minimal", "sleep", "300")
+        cli.begin("--network", "back", "--name", name, *words, "minimal", "sleep", "300")
     network = network_process(cli, "back")
     for name in ("first", "second"):
         identity = show(cli, name, "{{.Id}}")
@@ -154,8 +140,8 @@ def test_many_at_once(cli: CliRunner) -> None:
 def test_connect_and_disconnect(cli: CliRunner) -> None:
     for name in ("front", "back"):
         make(cli, name)
-    begin(cli, "--network", "front", "--name", "web", "minimal", "sleep", "300")
-    begin(cli, "--network", "back", "--name", "db", "minimal", "sh", "-c", SERVE)
+    cli.begin("--network", "front", "--name", "web", "minimal", "sleep", "300")
+    cli.begin("--network", "back", "--name", "db", "minimal", "sh", "-c", SERVE)
     ping = ("exec", "web", "ping", "-c", "1", "-W", "2")
     assert cli.run(*ping, "db").returncode
     assert cli.run("network", "connect", "--alias", "main", "--ip", BACK_ADDRESS, "back", "web").returncode
@@ -179,7 +165,7 @@ def test_connect_and_disconnect(cli: CliRunner) -> None:
 def test_addresses_that_are_asked_for(cli: CliRunner) -> None:
     make(cli, "--subnet", "10.93.0.0/24", "--gateway", "10.93.0.254", "back")
     address = ("--network", "back", "--ip", "10.93.0.77", "--mac-address", "02:00:00:00:00:77")
-    begin(cli, *address, "--name", "web", "minimal", "sleep", "300")
+    cli.begin(*address, "--name", "web", "minimal", "sleep", "300")
     shown = cli.run("exec", "web", "ip", "address").stdout
     assert "10.93.0.77/24" in shown and "02:00:00:00:00:77" in shown
     done = cli.run("run", "--rm", *address, "minimal", "true")
@@ -195,7 +181,7 @@ def test_addresses_that_are_asked_for(cli: CliRunner) -> None:
 def test_a_container_has_names_for_others(cli: CliRunner) -> None:
     make(cli, "back")
     port = free_port()
-    begin(cli, "--network", "back", "--name", "web", "-p", f"127.0.0.1:{port}:53/udp", "minimal", "sleep", "300")
+    cli.begin("--network", "back", "--name", "web", "-p", f"127.0.0.1:{port}:53/udp", "minimal", "sleep", "300")
     assert cli.run("port", "web").stdout == f"53/udp -> 127.0.0.1:{port}\n"
     done = cli.run("port", "web", "80")
     assert done.returncode == 1

@@ -7,24 +7,13 @@ by the Container Device Interface.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cli_runner import CliRunner, wait_until
+from tests.support.cli_runner import CliRunner
 
-pytestmark = pytest.mark.userns
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("nothing_left")]
 LOOP = "while :; do sleep 0.02; done"
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(cli: CliRunner) -> Iterator[None]:
-    yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-f", *names).returncode == 0
-    wait_until(lambda: not cli.processes())
-    assert cli.left() == []
 
 
 def test_what_it_printed_can_be_read_later(cli: CliRunner) -> None:

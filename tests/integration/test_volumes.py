@@ -19,12 +19,9 @@ NAME_LENGTH = 64
 @pytest.fixture(autouse=True)
 def nothing_left(cli: CliRunner) -> Iterator[None]:
     yield
-    names = cli.run("ps", "-aq").stdout.split()
-    if names:
-        assert cli.run("rm", "-fv", *names).returncode == 0
+    cli.remove_containers()
     assert cli.run("volume", "prune", "-a", "-f").returncode == 0
     assert list((cli.state / "mounts/volumes").glob("*")) == []
-    wait_until(lambda: not cli.processes())
     assert cli.left() == []
 
 

@@ -66,6 +66,19 @@ class CliRunner:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen([*ENDED_WITH_US, *self.argv(*words)], **{**pipes, **self.options(), **options})  # type: ignore[call-overload,no-any-return]
 
+    def begin(self, *words: str | Path) -> str:
+        """`run -d WORDS`, which must succeed; returns the id."""
+        done = self.run("run", "-d", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def remove_containers(self) -> None:
+        """All there are, with their volumes that have no name."""
+        names = self.run("ps", "-aq").stdout.split()
+        if names:
+            assert self.run("rm", "-fv", *names).returncode == 0
+        wait_until(lambda: not self.processes())
+
     def make_image(self, *layers: Files, name: str, config: Mapping[str, object] | None = None) -> str:
         """Another image in the state directory."""
         identity = write_image(self.state, *layers, name=f"docker.io/library/{name}:latest", config=config)
