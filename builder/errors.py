@@ -77,8 +77,8 @@ class Span:
         return f"{self.file}:{self.first_line}"
 
 
-class DockerfileError(TiffinError):
-    """A Dockerfile that cannot be built as written."""
+class LocatedError(TiffinError):
+    """A fault of a place in a file; `span` tells which, where that is known."""
 
     def __init__(self, message: str, *, span: Span | None = None, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -87,6 +87,10 @@ class DockerfileError(TiffinError):
     def __str__(self) -> str:
         where = f"{self.span}: " if self.span else ""
         return where + super().__str__()
+
+
+class DockerfileError(LocatedError):
+    """A Dockerfile that cannot be built as written."""
 
     def locate(self, span: Span) -> None:
         """Have `span`, unless there is a place already: what finds a fault may not know where the text stands."""
@@ -104,28 +108,12 @@ class DockerfileErrors(DockerfileError):
         return "\n".join(str(error) for error in self.errors)
 
 
-class ComposeError(TiffinError):
+class ComposeError(LocatedError):
     """A compose file, or one that it names, cannot serve as written; `span` tells where."""
 
-    def __init__(self, message: str, *, span: Span | None = None, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
-        self.span = span
 
-    def __str__(self) -> str:
-        where = f"{self.span}: " if self.span else ""
-        return where + super().__str__()
-
-
-class BuildError(TiffinError):
+class BuildError(LocatedError):
     """A step of a build failed; `span` tells which."""
-
-    def __init__(self, message: str, *, span: Span | None = None, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
-        self.span = span
-
-    def __str__(self) -> str:
-        where = f"{self.span}: " if self.span else ""
-        return where + super().__str__()
 
 
 class RunError(BuildError):

@@ -23,7 +23,7 @@ from tiffin.builder.errors import MissingBlobError, UsageError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
-from tiffin.builder.plain_text import size_text
+from tiffin.builder.plain_text import rfc3339, size_text
 from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
@@ -31,7 +31,6 @@ from tiffin.cache.foundation.frozen import dataclass, replace
 if TYPE_CHECKING:
     from tiffin.builder.api.inputs.base_images import BaseImageResolver
     from tiffin.builder.api.inputs.context import BuildContext, NamedContexts
-    from tiffin.builder.delivery.provenance import ProvenanceRequest
     from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
@@ -207,8 +206,7 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         builds=tuple(builds),
         several=len(prepared_build.platforms) > 1 or multi_platform,
         annotations=options.annotations,
-        provenance=_provenance(prepared_build) if options.provenance else None,
-        started=prepared_build.started,
+        provenance=_provenance(prepared_build, builds) if options.provenance else {},
     )
     with phase(sink, "outputs"):
         outputs.write()
@@ -222,13 +220,15 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
     return outputs.result()
 
 
-def _provenance(prepared_build: PreparedBuild) -> ProvenanceRequest:
-    """Return what is told of a build; never a value of a secret, or what is in a URL besides its place."""
-    from tiffin.builder.delivery.provenance import ProvenanceRequest
+def _provenance(
+    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]]
+) -> dict[Platform, dict[str, object]]:
+    """Return what is told of each build; never a value of a secret, or what is in a URL besides its place."""
+    from tiffin.builder.delivery.provenance import ProvenanceRequest, predicate
     from tiffin.builder.registry.download import shown
 
     options = prepared_build.options
-    return ProvenanceRequest(
+    request = ProvenanceRequest(
         mode=options.provenance,
         builder_id=options.builder_id,
         context=shown(options.context) if "://" in options.context else "",
@@ -239,6 +239,8 @@ def _provenance(prepared_build: PreparedBuild) -> ProvenanceRequest:
         secrets=tuple(sorted(options.secrets)),
         ssh=tuple(text.partition("=")[0] for text in options.ssh),
     )
+    started, finished = rfc3339(prepared_build.started), rfc3339(time.time())
+    return {platform: predicate(request, built.materials, platform, started, finished) for platform, built in builds}
 
 
 def _build_platforms(prepared_build: PreparedBuild, services: Services) -> list[tuple[Platform, Built]]:

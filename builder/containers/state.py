@@ -164,11 +164,16 @@ def process_start(pid: int) -> str:
     """Return what tells a process from others that have or had its number, "" if it is not there."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # that of the numbers seen here
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-        return f"{namespace} {ticks - _boot_offset()}"
+        return f"{namespace} {int(stat_fields(pid)[19]) - _boot_offset()}"
     except (OSError, IndexError):
         return ""
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return what the kernel says of a process after its name (proc_pid_stat(5)); nothing of one that is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+    return []
 
 
 @cache

@@ -5,7 +5,6 @@ results.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +15,10 @@ from tiffin.builder.errors import RegistryError, UsageError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Descriptor, Index, Platform
-from tiffin.builder.plain_text import rfc3339
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, field
 
 if TYPE_CHECKING:
-    from tiffin.builder.delivery.provenance import ProvenanceRequest
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore, StoredImage
@@ -67,8 +64,7 @@ class Outputs:
     builds: tuple[tuple[Platform, Built], ...]
     several: bool  # an index is wanted
     annotations: Annotations
-    provenance: ProvenanceRequest | None = None
-    started: float = 0.0  # in Unix seconds
+    provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # predicates; none: not wanted
 
     def write(self) -> None:
         """Raise StoreError, RegistryError, UsageError."""
@@ -82,7 +78,7 @@ class Outputs:
                     self._save(spec)
                 case "tar" | "local":
                     self._export(spec)
-        if self.provenance is not None and not any(spec.push for spec in self.specs):
+        if self.provenance and not any(spec.push for spec in self.specs):
             self.sink.emit(
                 WarningMessage(message="the provenance goes to a registry with the image, and no output is pushed")
             )
@@ -124,14 +120,8 @@ class Outputs:
                 "digest": str(Digest.of(data)),
                 "size": len(data),
             }
-        if self.provenance is not None:
-            made = {str(platform): self._predicate(platform, built) for platform, built in self.builds}
-            name = "buildx.build.provenance"
-            document |= (
-                {f"{name}/{key}": value for key, value in made.items()}
-                if self.several
-                else {name: next(iter(made.values()))}
-            )
+        for platform, value in self.provenance.items():
+            document[f"buildx.build.provenance/{platform}" if self.several else "buildx.build.provenance"] = value
         if self.names:
             document["image.name"] = ",".join(str(name) for name in self.names)
         return document
@@ -193,7 +183,7 @@ class Outputs:
 
     def _push_provenance(self, name: Reference) -> None:
         """Push a statement for each platform, as a referrer of its manifest."""
-        if self.provenance is None:
+        if not self.provenance:
             return
         from tiffin.builder.delivery.provenance import PREDICATE_TYPE, STATEMENT_MEDIA_TYPE, statement
         from tiffin.builder.image.referrers import push_referrer
@@ -206,15 +196,9 @@ class Outputs:
                 digest=Digest.of(built.manifest_bytes),
                 size_bytes=len(built.manifest_bytes),
             )
-            data = statement(self._predicate(platform, built), [name], subject.digest, platform)
+            data = statement(self.provenance[platform], [name], subject.digest, platform)
             annotations = {"in-toto.io/predicate-type": PREDICATE_TYPE}
             push_referrer(client, name.repository, subject, data, STATEMENT_MEDIA_TYPE, annotations)
-
-    def _predicate(self, platform: Platform, built: Built) -> dict[str, object]:
-        from tiffin.builder.delivery.provenance import predicate
-
-        assert self.provenance is not None
-        return predicate(self.provenance, built.materials, platform, rfc3339(self.started), rfc3339(time.time()))
 
     def _push_one(self, images: Sequence[StoredImage], spec: OutputSpec, name: Reference) -> Digest:
         if self.several:

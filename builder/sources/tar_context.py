@@ -48,17 +48,25 @@ def is_tar(path: Path) -> bool:
     return looks_like_tar(head) or head == EMPTY_ARCHIVE
 
 
-def tar_tree(path: Path, what: str, *, directory: str = "", rules: IgnoreRules | None = None) -> LayerTree:
-    """Return the files of a plain tar as a context: all of them root's.
+def tar_tree(path: Path, what: str) -> LayerTree:
+    """Return the files of a plain tar as a context: all of them root's. Raises ContextError."""
+    return part_tree(path, tar_entries(path, what), what)
 
-    `directory` of the archive is the root then; what `rules` match is left out. Raises ContextError.
-    """
+
+def tar_entries(path: Path, what: str) -> list[Entry]:
+    """Return what a plain tar holds, all of it root's; the whole tar is read for that. Raises ContextError."""
     try:
         with path.open("rb") as stream:
             index = index_layer(stream)
     except CorruptError as exc:
         raise ContextError(f"{what} is damaged: {exc.message}", remedy="make the archive again") from exc
-    entries = [entry._replace(uid=0, gid=0) for entry in index.entries if entry.kind != "whiteout"]
+    return [entry._replace(uid=0, gid=0) for entry in index.entries if entry.kind != "whiteout"]
+
+
+def part_tree(
+    path: Path, entries: Sequence[Entry], what: str, *, directory: str = "", rules: IgnoreRules | None = None
+) -> LayerTree:
+    """Return what is below `directory` of a tar as a context, without what `rules` match. Raises ContextError."""
     names: dict[str, str] = {}  # in the archive, where another is shown
     if directory or rules is not None:
         names = _kept_names(entries, directory, rules, what)

@@ -167,7 +167,7 @@ class ContextOpener:
     def _from_stream(self, stream: BinaryIO, file: str, what: str, dockerfile: bytes | None) -> BuildContext:
         """Take a tar (plain or compressed) as the context, anything else as a Dockerfile without one."""
         from tiffin.builder.sources.context import ignore_rules_in
-        from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
+        from tiffin.builder.sources.tar_context import is_tar, part_tree, spooled, tar_entries
 
         spool = spooled(stream, self._scratch() / "context")
         if not is_tar(spool):
@@ -175,11 +175,12 @@ class ContextOpener:
                 raise UsageError(f"{what} is a Dockerfile, so -f {file} makes no sense", remedy="leave -f out")
             with spool.open("rb") as plain:
                 return BuildContext(root=None, dockerfile=_limited(plain, what), name="Dockerfile")
-        tree = tar_tree(spool, what, directory=self._directory)
+        entries = tar_entries(spool, what)
+        tree = part_tree(spool, entries, what, directory=self._directory)
         name, data = ("Dockerfile", dockerfile) if dockerfile is not None else _dockerfile_of(tree, file, what)
         rules = ignore_rules_in(tree, name) if self._reads_ignores else None
         if rules is not None:
-            tree = tar_tree(spool, what, directory=self._directory, rules=rules)
+            tree = part_tree(spool, entries, what, directory=self._directory, rules=rules)
         return BuildContext(root=tree, dockerfile=data, name=name)
 
     def _archive_at(self, name: str, url: str) -> Root:

@@ -101,7 +101,7 @@ def _kept(path: Path, source: str, session: Session) -> tuple[Digest, BlobRef]:
             hashing = HashingWriter()
             index = index_layer(cast(BinaryIO, _Told(plain, hashing)))
     except (CorruptError, ImageError) as exc:
-        raise ImageError(f"{source} is no archive of a root: {exc.message}", remedy="give a tar") from exc
+        raise ImageError(f"{source} is not an archive of a root: {exc.message}", remedy="give a tar") from exc
     if not hashing.size_bytes:
         raise ImageError(f"{source} is empty", remedy="give a tar")
     with path.open("rb") as stream, session.blobs.ingest() as writer:

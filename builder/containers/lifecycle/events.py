@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tiffin.builder.containers.lifecycle.json_lines import is_replaced, whole_lines
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
@@ -130,7 +131,7 @@ def _follow(path: Path, file: BinaryIO, until_ns: int | None) -> Iterator[Record
 
     with Changes(path) as changes:
         while True:
-            is_last = _is_replaced(path, file)
+            is_last = is_replaced(path, file)
             yield from _rows(file)
             left = None if until_ns is None else (until_ns - time.time_ns()) / NANOSECONDS
             if is_last or (left is not None and left <= 0):
@@ -138,20 +139,8 @@ def _follow(path: Path, file: BinaryIO, until_ns: int | None) -> Iterator[Record
             changes.wait(min(NEVER_LOOK_SECONDS, left) if left is not None else NEVER_LOOK_SECONDS)
 
 
-def _is_replaced(path: Path, file: BinaryIO) -> bool:
-    try:
-        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
-    except OSError:
-        return True
-
-
 def _rows(file: BinaryIO) -> Iterator[RecordedEvent]:
-    while True:
-        place = file.tell()
-        row = file.readline()
-        if not row.endswith(b"\n"):
-            file.seek(place)  # it is being written
-            return
+    for row in whole_lines(file):
         event = _event(row) or _event(row[row.rfind(BEGINNING) :])  # the disk was full in the middle of the one before
         if event is not None:
             yield event

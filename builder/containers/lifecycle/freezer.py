@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.containers.lifecycle.processes import send_signal
+from tiffin.builder.containers.state import stat_fields
 
 FREEZE_FILE, STATE_FILE = "cgroup.freeze", "freezer.state"  # of version 2, of version 1
 ROUNDS = 50  # of looking for processes that were forked meanwhile
@@ -38,11 +39,8 @@ def thaw(groups: Sequence[str], processes: Callable[[], Sequence[int]]) -> None:
 
 def state_of(pid: int) -> bytes:
     """Return the letter that says what a process does; X for one that is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0]
-    except OSError:
-        return b"X"
+    fields = stat_fields(pid)
+    return fields[0] if fields else b"X"
 
 
 def _write(groups: Sequence[str], second: bytes, first: bytes) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tiffin.builder.containers.lifecycle.json_lines import is_replaced, whole_lines
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -152,7 +153,7 @@ class LogReader:
             for path in sorted(self._folder.glob(f"{FILE}.*"), key=lambda item: -int(item.suffix[1:] or 0)):
                 with path.open("rb") as file:
                     yield from _entries(file)
-        elif not _is_replaced(self._path, self._file):
+        elif not is_replaced(self._path, self._file):
             yield from _entries(self._file)
             return
         else:
@@ -164,21 +165,8 @@ class LogReader:
             yield from _entries(self._file)
 
 
-def _is_replaced(path: Path, file: BinaryIO) -> bool:
-    """Tell whether another file, or the same one from its beginning, is being written in the place of this one."""
-    try:
-        return os.stat(path).st_ino != os.fstat(file.fileno()).st_ino or os.fstat(file.fileno()).st_size < file.tell()
-    except OSError:
-        return True
-
-
 def _entries(file: BinaryIO) -> Iterator[LogEntry]:
-    while True:
-        place = file.tell()
-        row = file.readline()
-        if not row.endswith(b"\n"):
-            file.seek(place)  # it is being written
-            return
+    for row in whole_lines(file):
         try:
             members = json.loads(row)
             yield LogEntry(

@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 
-from tiffin.builder.containers.state import ContainerState, process_start
+from tiffin.builder.containers.state import ContainerState, process_start, stat_fields
 from tiffin.builder.errors import StoreError, UsageError
-from tiffin.builder.sandbox.child.reaper import INIT_NAME, descendants
+from tiffin.builder.sandbox.child.reaper import INIT_NAME, PARENT, descendants
 
 NAMESPACES = 2  # of pids, around a command: that of its init, and its own
 
@@ -66,9 +66,8 @@ def _namespace(pid: int) -> str:
 
 
 def _parent(pid: int) -> int:
-    with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
-    return 0
+    fields = stat_fields(pid)
+    return int(fields[PARENT]) if fields else 0
 
 
 def namespace_numbers(pid: int) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tiffin.builder.errors import NotFoundError, StoreError, UsageError
-from tiffin.cache.foundation.files import disk_errors, remove_tree
+from tiffin.cache.foundation.files import disk_errors, remove_tree, write_atomically
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
 from tiffin.cache.foundation.sha256 import hasher
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -114,12 +114,9 @@ class Networks:
 
     def write(self, network: NetworkRecord) -> None:
         """Write it down. Raises StoreError."""
-        path = self._path(network.name)
-        with disk_errors(path):
+        with disk_errors(self.folder):
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            fresh = path.with_suffix(f".{os.urandom(8).hex()}")
-            fresh.write_text(json.dumps(asdict(network), sort_keys=True))
-            fresh.replace(path)
+        write_atomically(self._path(network.name), json.dumps(asdict(network), sort_keys=True).encode())
 
     def forget(self, network: NetworkRecord) -> None:
         """Remove what is written of it, and what its process left if it was killed."""

@@ -23,7 +23,7 @@ def connect(name: str, attachment: NetworkAttachment, session: Session, sink: Si
     attachment = replace(attachment, name=network.name)
     if network.is_predefined:
         raise ContainerError(
-            f"container cannot be connected to network {network.name}: it is no network of containers",
+            f"container cannot be connected to network {network.name}: it is not a network of containers",
             remedy="make one with tiffin network create",
         )
     if any(item.wanted.name == network.name for item in state.networks):

@@ -11,7 +11,7 @@ from pathlib import Path
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.lifecycle.processes import processes_of
-from tiffin.builder.containers.state import ContainerState
+from tiffin.builder.containers.state import ContainerState, stat_fields
 from tiffin.builder.errors import TiffinError
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -85,7 +85,7 @@ def _of_processes(pids: Sequence[int]) -> tuple[float, int, int]:
     ticks, memory, tasks = 0, 0, 0
     for pid in pids:
         with contextlib.suppress(OSError, IndexError, ValueError):
-            fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+            fields = stat_fields(pid)
             ticks += sum(map(int, fields[11:15]))  # with those of children that it waited for
             tasks += int(fields[17])
             memory += _own_memory(pid, int(fields[21]))
