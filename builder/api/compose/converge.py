@@ -109,7 +109,7 @@ class Converger:
     def _is_stale(self, service: Service, member: Member) -> bool:
         """Whether a container is to be made anew."""
         policy = self._how.recreate
-        if self._named and service.name not in self._named:
+        if policy != NEVER and self._named and service.name not in self._named:
             policy = self._how.recreate_dependencies
         if policy != AUTO:
             return policy == FORCE

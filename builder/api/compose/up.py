@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tiffin.builder.api.compose.converge import AUTO, NEVER, Convergence, Converger
+from tiffin.builder.api.compose.converge import Convergence, Converger
 from tiffin.builder.api.compose.images import Images, check_refused
 from tiffin.builder.api.compose.life import orphans, remove, stop, warn_of_orphans
 from tiffin.builder.api.compose.makers import Makers
@@ -15,27 +15,20 @@ from tiffin.builder.compose.model.order import chosen
 from tiffin.builder.compose.model.values import Project
 from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Sink
-from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Up:
+class Up(Convergence):
     """How a project is brought up: all its services, or those named. `builds` False: nothing is built."""
 
     services: tuple[str, ...] = ()
     dependencies: bool = True
     builds: bool | None = None
     pulls: str = ""
-    recreate: str = AUTO
-    recreate_dependencies: str = AUTO
-    scale: Mapping[str, int] = field(default_factory=dict)
-    seconds: int | None = None
-    starts: bool = True
-    renews_volumes: bool = False
     removes_orphans: bool = False
     waits: bool = False
     wait_seconds: float | None = None
-    at_once: int = -1
 
 
 def up(project: Project, how: Up, session: Session, sink: Sink, makers: Makers) -> Sequence[str]:
@@ -54,7 +47,7 @@ def up(project: Project, how: Up, session: Session, sink: Sink, makers: Makers) 
     make_resources(project, list(services.values()), session, sink)
     strangers = orphans(project, session)
     if strangers and how.removes_orphans:
-        stop(strangers, session, sink, seconds=how.seconds)
+        stop(strangers, session, sink, seconds=how.stop_seconds)
         remove(strangers, session, sink)
     elif strangers:
         warn_of_orphans(project.name, strangers, sink)
@@ -66,15 +59,7 @@ def up(project: Project, how: Up, session: Session, sink: Sink, makers: Makers) 
         makers,
         images=images,
         named=how.services,
-        how=Convergence(
-            recreate=how.recreate,
-            recreate_dependencies=how.recreate_dependencies if how.recreate != NEVER else NEVER,
-            scale=how.scale,
-            stop_seconds=how.seconds,
-            starts=how.starts,
-            renews_volumes=how.renews_volumes,
-            at_once=how.at_once,
-        ),
+        how=how,
     ).run()
     if how.waits:
         await_up(project.name, list(services), session, sink, seconds=how.wait_seconds)

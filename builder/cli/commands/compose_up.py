@@ -134,7 +134,7 @@ def _how(line: CreateArguments, project: Project) -> Up:
         common,
         dependencies=not line.no_deps,
         recreate_dependencies=FORCE if line.always_recreate_deps else AUTO if line.services else recreate,
-        seconds=line.patience(),
+        stop_seconds=line.patience(),
         starts=not line.no_start,
         renews_volumes=line.renew_anon_volumes,
         waits=line.wait,
