@@ -6,6 +6,7 @@ A sink is handed down to whoever works; only cli/output turns events into text. 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -75,6 +76,7 @@ class WarningMessage:
     message: str
     where: str = ""  # "Dockerfile:12"
     rule: str = ""  # of a build check
+    path: str = ""  # where the file is, if it is on this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,21 @@ class ResourceChanged:
     kind: str
     name: str
     change: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFinished:
+    """A build ended well, its outputs written. `digest`: of the manifest or index, "" where files were all that was
+    wanted; `size_bytes`: what an empty machine pulls.
+    """
+
+    names: tuple[str, ...]
+    digest: str
+    image_id: str
+    size_bytes: int
+    seconds: float
+    steps: int
+    cached_steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +129,7 @@ Event = (
     | WarningMessage
     | InfoMessage
     | ResourceChanged
+    | BuildFinished
 )
 
 
@@ -126,6 +144,22 @@ class NullSink:
 
     def emit(self, event: Event) -> None:
         return None
+
+
+class StepCounter(Sink):
+    """Passes events on, and counts steps: all that ended well, and those that a cache had."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._lock = threading.Lock()  # guards the next two
+        self.steps = 0
+        self.cached = 0
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self.steps += isinstance(event, StepCached | StepFinished)
+            self.cached += isinstance(event, StepCached)
+        self._sink.emit(event)
 
 
 @contextlib.contextmanager

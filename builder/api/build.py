@@ -20,7 +20,7 @@ from tiffin.builder.api.inputs.build_request import (
 from tiffin.builder.api.session import Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
 from tiffin.builder.errors import MissingBlobError, UsageError
-from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
+from tiffin.builder.events import BuildFinished, InfoMessage, Sink, StepCounter, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import rfc3339, size_text
@@ -50,8 +50,22 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
-    with prepared(options, session, sink) as prepared_build:
-        return _build_again(prepared_build)
+    began = time.monotonic()
+    counted = StepCounter(sink)
+    with prepared(options, session, counted) as prepared_build:
+        result = _build_again(prepared_build)
+    sink.emit(
+        BuildFinished(
+            names=tuple(map(str, result.names)),
+            digest=str(result.digest or ""),
+            image_id=str(result.image_id),
+            size_bytes=result.size_bytes,
+            seconds=time.monotonic() - began,
+            steps=counted.steps,
+            cached_steps=counted.cached,
+        )
+    )
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +230,7 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         sink.emit(InfoMessage(message=line))
     for found in dict.fromkeys(found for _, built in builds for found in built.findings):
         where = f"{found.span.file}:{found.span.first_line}"
-        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule))
+        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule, path=found.span.path))
     return outputs.result()
 
 

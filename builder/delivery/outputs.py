@@ -36,11 +36,13 @@ class BuildResult:
     """What a build made.
 
     `image_id`: the digest of the configuration, of several platforms that of the index; `digest`: that of the manifest
-    or index, None where no image was wanted; `metadata`: what --metadata-file holds, by buildx's names.
+    or index, None where no image was wanted; `size_bytes`: of all that it names; `metadata`: what --metadata-file
+    holds, by buildx's names.
     """
 
     image_id: Digest
     digest: Digest | None
+    size_bytes: int
     names: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     metadata: Mapping[str, object]
@@ -133,10 +135,17 @@ class Outputs:
         return BuildResult(
             image_id=self._image_id(),
             digest=Digest.of(data) if has_image else None,
+            size_bytes=self._size_bytes() if has_image else 0,
             names=tuple(dict.fromkeys(name for spec in self.specs for name in self._names(spec))),
             platforms=tuple(platform for platform, _ in self.builds),
             metadata=self._metadata(),
         )
+
+    def _size_bytes(self) -> int:
+        """Return what an empty machine pulls for all platforms; a layer of several is counted once."""
+        layers = {ref.digest: ref.size_bytes for _, built in self.builds for ref in built.layer_refs}
+        documents = sum(len(built.manifest_bytes) + len(built.config_bytes) for _, built in self.builds)
+        return sum(layers.values()) + documents
 
     def _names(self, spec: OutputSpec) -> tuple[Reference, ...]:
         return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))

@@ -55,7 +55,7 @@ def request_of(
     from tiffin.builder.solver.build import Request
 
     return Request(
-        dockerfile=parse(main.dockerfile, main.name, keep_faults=True),
+        dockerfile=parse(main.dockerfile, main.name, keep_faults=True, path=str(main.beside or "")),
         plan_options=_plan_options(options, platform, build_args, contexts),
         compression=compression_of(options),
         epoch=_epoch(options),

@@ -18,9 +18,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tiffin.builder.cli.output.plain.step_lines import closing_text
 from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.errors import CANCELED
 from tiffin.builder.events import (
+    BuildFinished,
     Event,
     InfoMessage,
     StepCached,
@@ -125,6 +127,8 @@ class LiveRenderer(Renderer):
                 return Text.assemble(("warning: ", "yellow"), plain_line(where + rule + event.message))
             case InfoMessage():
                 return Text(plain_line(event.message))
+            case BuildFinished():
+                return Text.assemble(("=> ", "green"), plain_line(closing_text(event)))
         return None
 
     def _ended(self, step_id: int, mark: tuple[str, str], seconds: float) -> Text:
