@@ -220,7 +220,8 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         builds=tuple(builds),
         several=len(prepared_build.platforms) > 1 or multi_platform,
         annotations=options.annotations,
-        provenance=_provenance(prepared_build, builds) if options.provenance else {},
+        provenance=_provenance(prepared_build, builds, options.provenance),
+        told_provenance=_provenance(prepared_build, builds, options.metadata.provenance),
     )
     with phase(sink, "outputs"):
         outputs.write()
@@ -228,22 +229,27 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
     reports = [built.report for _, built in builds if built.report is not None]
     for line in (line for report in reports for line in report.lines(size_text)):
         sink.emit(InfoMessage(message=line))
-    for found in dict.fromkeys(found for _, built in builds for found in built.findings):
+    findings = dict.fromkeys(found for _, built in builds for found in built.findings)
+    for found in findings:
         where = f"{found.span.file}:{found.span.first_line}"
         sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule, path=found.span.path))
-    return outputs.result()
+    return outputs.result(tuple(findings) if options.metadata.warnings else ())
 
 
 def _provenance(
-    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]]
+    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]], mode: str
 ) -> dict[Platform, dict[str, object]]:
-    """Return what is told of each build; never a value of a secret, or what is in a URL besides its place."""
+    """Return what is told of each build, nothing without a mode; never a value of a secret, or what is in a URL besides
+    its place.
+    """
+    if not mode:
+        return {}
     from tiffin.builder.delivery.provenance import ProvenanceRequest, predicate
     from tiffin.builder.registry.download import shown
 
     options = prepared_build.options
     request = ProvenanceRequest(
-        mode=options.provenance,
+        mode=mode,
         builder_id=options.builder_id,
         context=shown(options.context) if "://" in options.context else "",
         dockerfile=options.file or "Dockerfile",

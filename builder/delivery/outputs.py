@@ -19,6 +19,7 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field
 
 if TYPE_CHECKING:
+    from tiffin.builder.dockerfile.lint_base import LintWarning
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore, StoredImage
@@ -66,7 +67,8 @@ class Outputs:
     builds: tuple[tuple[Platform, Built], ...]
     several: bool  # an index is wanted
     annotations: Annotations
-    provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # predicates; none: not wanted
+    provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # predicates to push, if any
+    told_provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # those of the metadata
 
     def write(self) -> None:
         """Raise StoreError, RegistryError, UsageError."""
@@ -122,14 +124,19 @@ class Outputs:
                 "digest": str(Digest.of(data)),
                 "size": len(data),
             }
-        for platform, value in self.provenance.items():
+        for platform, value in self.told_provenance.items():
             document[f"buildx.build.provenance/{platform}" if self.several else "buildx.build.provenance"] = value
         if self.names:
             document["image.name"] = ",".join(str(name) for name in self.names)
         return document
 
-    def result(self) -> BuildResult:
-        """Return what was made."""
+    def result(self, findings: Sequence[LintWarning] = ()) -> BuildResult:
+        """Return what was made; `findings` are those that the metadata hold."""
+        metadata = self._metadata()
+        if findings:
+            from tiffin.builder.delivery.told_warnings import told_warnings
+
+            metadata["buildx.build.warnings"] = told_warnings(findings)
         has_image = any(built.manifest is not None for _, built in self.builds)
         data = self.index().encode() if self.several else self.builds[0][1].manifest_bytes
         return BuildResult(
@@ -138,7 +145,7 @@ class Outputs:
             size_bytes=self._size_bytes() if has_image else 0,
             names=tuple(dict.fromkeys(name for spec in self.specs for name in self._names(spec))),
             platforms=tuple(platform for platform, _ in self.builds),
-            metadata=self._metadata(),
+            metadata=metadata,
         )
 
     def _size_bytes(self) -> int:

@@ -60,7 +60,7 @@ def request_of(
         compression=compression_of(options),
         epoch=_epoch(options),
         rewrites_times=all(spec.rewrites_times is not False for spec in options.outputs),
-        names_materials=bool(options.provenance),
+        names_materials=bool(options.provenance or options.metadata.provenance),
         docker_types=any(not spec.oci_types for spec in options.outputs),
         use_cache=options.use_cache,
         uncached_stages=options.uncached_stages,

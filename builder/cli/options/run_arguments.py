@@ -108,7 +108,12 @@ class CreateArguments(
     pull = Text(
         "--pull", choices=("always", "missing", "newer", "never"), default="missing", help="When to pull the image."
     )
-    platform = Text("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
+    platform = Text(
+        "--platform",
+        metavar="OS/ARCH",
+        variable="DOCKER_DEFAULT_PLATFORM",
+        help="Platform to pull (default: this machine's).",
+    )
     isolation = Text("--isolation", metavar="TIER", help="Force an isolation tier: {tiers}.")
     cidfile = Maybe("--cidfile", metavar="FILE", help="Write the container's id to FILE.")
     quiet = Flag("-q", "--quiet", help="Do not show the progress of a pull.")

@@ -50,7 +50,7 @@ def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
     if progress == "tty":
         from tiffin.builder.cli.output.render_tty import LiveRenderer
 
-        return LiveRenderer(stream)
+        return LiveRenderer(stream, os.environ)
     if progress == "json":
         return JsonRenderer(_binary(stream))
     if progress != "plain":
