@@ -12,6 +12,8 @@ succeeds "cp puts a directory into a directory" docker cp tree box:/srv
 succeeds "cp puts a directory under a new name" docker cp tree box:/srv/named
 succeeds "cp puts what is in a directory" docker cp tree/. box:/home
 succeeds "cp replaces a file" docker cp one box:/srv/page
+succeeds "cp puts a file whose name begins with a dot" docker cp one box:/srv/.hidden
+equal "it keeps the dot" "one" "$(docker cp box:/srv/.hidden - | tar xO)"
 fails "a directory does not replace a file" 1 "cannot copy directory" docker cp tree box:/srv/page
 fails "a file with a slash is a directory" 1 "no such directory" docker cp one box:/srv/none/
 fails "a missing parent is told" 1 "/none" docker cp one box:/none/x
