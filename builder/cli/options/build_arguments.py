@@ -10,8 +10,8 @@ POLICIES = ("always", "missing", "newer", "never")
 
 
 class DockerBuildArguments(Arguments):
-    """Options of `docker build` and `podman build` that scripts pass: taken, with a word where one was asked for that changes nothing
-    here.
+    """Options of `docker build` and `podman build` that scripts pass: taken, with a word where one was asked for that
+    changes nothing here.
     """
 
     provenance = Many(
