@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import Protocol
@@ -131,6 +131,27 @@ Event = (
     | ResourceChanged
     | BuildFinished
 )
+
+
+# names of types in JSON; programs read the last two since before the classes had their names
+TYPE_NAMES: Mapping[type[Event], str] = {
+    StepStarted: "step_started",
+    StepCached: "step_cached",
+    StepOutput: "step_output",
+    StepFinished: "step_finished",
+    StepFailed: "step_failed",
+    Transfer: "transfer",
+    ResourceChanged: "resource_changed",
+    BuildFinished: "build_finished",
+    PhaseFinished: "phase_finished",
+    WarningMessage: "warned",
+    InfoMessage: "noted",
+}
+
+
+def members_of(event: Event) -> dict[str, object]:
+    """Return the members of an event by name."""
+    return {name: getattr(event, name) for name in event.__slots__}
 
 
 class Sink(Protocol):

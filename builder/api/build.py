@@ -50,22 +50,25 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
+    from tiffin.builder.api.buildx.history import Recorder
+
     began = time.monotonic()
     counted = StepCounter(sink)
-    with prepared(options, session, counted) as prepared_build:
-        result = _build_again(prepared_build)
-    sink.emit(
-        BuildFinished(
-            names=tuple(map(str, result.names)),
-            digest=str(result.digest or ""),
-            image_id=str(result.image_id),
-            size_bytes=result.size_bytes,
-            seconds=time.monotonic() - began,
-            steps=counted.steps,
-            cached_steps=counted.cached,
+    with Recorder.of(options, session, counted) as recorder:
+        with prepared(options, session, recorder) as prepared_build:
+            result = _build_again(prepared_build)
+        recorder.emit(
+            BuildFinished(
+                names=tuple(map(str, result.names)),
+                digest=str(result.digest or ""),
+                image_id=str(result.image_id),
+                size_bytes=result.size_bytes,
+                seconds=time.monotonic() - began,
+                steps=counted.steps,
+                cached_steps=counted.cached,
+            )
         )
-    )
-    return result
+    return replace(result, metadata={"buildx.build.ref": recorder.ref, **result.metadata}) if recorder.ref else result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

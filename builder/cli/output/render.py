@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import BinaryIO, TextIO
 
 from tiffin.builder.cli.output.plain.step_lines import (
@@ -21,8 +21,8 @@ from tiffin.builder.cli.output.plain.step_lines import (
 )
 from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.events import (
+    TYPE_NAMES,
     Event,
-    InfoMessage,
     PhaseFinished,
     StepCached,
     StepFailed,
@@ -30,14 +30,10 @@ from tiffin.builder.events import (
     StepOutput,
     StepStarted,
     WarningMessage,
+    members_of,
 )
 
 GITHUB, GITLAB = "GITHUB_ACTIONS", "GITLAB_CI"  # set in their jobs
-_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
-_JSON_TYPES = {
-    InfoMessage: "noted",
-    WarningMessage: "warned",
-}  # names that programs read since before the classes had theirs
 
 
 def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
@@ -96,12 +92,11 @@ class JsonRenderer(Renderer):
     def emit(self, event: Event) -> None:
         if isinstance(event, PhaseFinished):
             return
-        kind = _JSON_TYPES.get(type(event)) or _CAPITAL.sub("_", type(event).__name__).lower()
-        members: dict[str, object] = {name: getattr(event, name) for name in event.__slots__}
+        members = members_of(event)
         with self._lock:
             if isinstance(event, StepOutput):
                 members["data"] = self._decoder(event).decode(event.data)
-            line = json.dumps({"type": kind, "time": round(time.time(), 3), **members})
+            line = json.dumps({"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members})
             write(self._stream, f"{line}\n".encode())
 
     def _decoder(self, event: StepOutput) -> codecs.IncrementalDecoder:
@@ -114,10 +109,12 @@ class JsonRenderer(Renderer):
 class PlainRenderer(Renderer):
     """One line after the other; `controls`: what output of commands may have besides text."""
 
-    def __init__(self, stream: BinaryIO, controls: str = ALL) -> None:
+    def __init__(
+        self, stream: BinaryIO, controls: str = ALL, clock: Callable[[], float] = lambda: time.monotonic()
+    ) -> None:
         self._stream = stream
         self._lock = threading.Lock()  # guards what follows and keeps lines whole
-        self._lines = StepLines(controls)
+        self._lines = StepLines(controls, clock)
         self._has_steps = False
 
     def emit(self, event: Event) -> None:

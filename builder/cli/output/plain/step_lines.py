@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
 from tiffin.builder.errors import CANCELED
@@ -26,9 +27,13 @@ ALL, COLOURED, NONE = "all", "coloured", "none"  # what output may have besides 
 
 
 class StepLines:
-    """Lines of steps; remembers what did not end in a newline yet. `controls`: what stays of control characters."""
+    """Lines of steps; remembers what did not end in a newline yet. `controls`: what stays of control characters.
 
-    def __init__(self, controls: str) -> None:
+    `clock` tells seconds.
+    """
+
+    def __init__(self, controls: str, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
+        self._clock = clock
         self._controls = controls
         self._began: dict[int, float] = {}
         self._rest: dict[tuple[int, int], bytes] = {}
@@ -36,7 +41,7 @@ class StepLines:
 
     def begin(self, step_id: int) -> None:
         """Remember when a step began."""
-        self._began[step_id] = time.monotonic()
+        self._began[step_id] = self._clock()
 
     def output(self, event: StepOutput) -> bytes:
         """Return the lines that are whole now."""
@@ -54,7 +59,7 @@ class StepLines:
         return b"".join(self._output_line(step_id, rest) for rest in rests if rest)
 
     def _output_line(self, step_id: int, line: bytes) -> bytes:
-        now = time.monotonic()
+        now = self._clock()
         seconds = now - self._began.get(step_id, now)
         return b"#%d %.3f %s\n" % (step_id, seconds, self._visible(line.removesuffix(b"\r")))
 
@@ -93,7 +98,7 @@ class StepLines:
                 return b""
 
     def _transfer(self, event: Transfer) -> bytes:
-        now = time.monotonic()
+        now = self._clock()
         if event.finished:
             self._transfers.pop(event.key, None)
             return line_of(f"{event.label} {size_text(event.total_bytes or event.done_bytes)} {event.note or 'done'}")
