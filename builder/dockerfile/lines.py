@@ -16,9 +16,9 @@ from tiffin.cache.foundation.frozen import dataclass
 MAX_LINE_BYTES = 65535  # BuildKit's
 DIRECTIVES = ("syntax", "escape", "check")
 ESCAPES = ("\\", "`")
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
-_COMMIT_MARK = re.compile(r"\s#!\s*COMMIT\s*\Z", re.IGNORECASE)
-_WITH_HEREDOC = re.compile(r"(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+", re.IGNORECASE)
+_DIRECTIVE = r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*"
+_COMMIT_MARK = r"(?i)\s#!\s*COMMIT\s*\Z"
+_WITH_HEREDOC = r"(?i)(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ class _Reader:
         """Return `# key=value` lines at the very top; the first line that is none ends them."""
         result: dict[str, Directive] = {}
         for index, line in enumerate(self._physical):
-            match = _DIRECTIVE.fullmatch(line.strip())
+            match = re.fullmatch(_DIRECTIVE, line.strip())
             if not match or match[1].lower() not in DIRECTIVES:
                 break
             key = match[1].lower()
@@ -171,7 +171,7 @@ class _Reader:
 
     def _heredocs(self, text: str, escape: str, first: int) -> tuple[Heredoc, ...] | None:
         """Return the bodies that follow the instruction, None when one does not end."""
-        match = _WITH_HEREDOC.match(text) if "<<" in text else None
+        match = re.match(_WITH_HEREDOC, text) if "<<" in text else None
         if not match:
             return ()
         _, value = split_flags(text[match.end() :], escape)
@@ -241,7 +241,7 @@ def _without_marker(text: str) -> tuple[str, bool]:
     """Return the instruction without Makisu's mark at its end, and whether it had one."""
     if "#!" not in text:
         return text, False
-    plain = _COMMIT_MARK.sub("", text)
+    plain = re.sub(_COMMIT_MARK, "", text) if "#" in text else text
     return plain, plain != text
 
 

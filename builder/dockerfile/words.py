@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tiffin.builder.errors import DockerfileError
 
-_BLANKS = re.compile(r"[\t\v\f\r ]+")
+_BLANKS = r"[\t\v\f\r ]+"
 
 
 class NameValue(NamedTuple):
@@ -70,7 +70,7 @@ def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[Name
     if not words:
         raise DockerfileError(f"{keyword} requires at least one argument", remedy=f"write {keyword} NAME=VALUE")
     if "=" not in words[0]:
-        name, *rest = _BLANKS.split(text.strip(), maxsplit=1)
+        name, *rest = re.split(_BLANKS, text.strip(), maxsplit=1)
         if not rest:
             raise DockerfileError(f"{keyword} must have two arguments", remedy=f"write {keyword} NAME=VALUE")
         return (NameValue(name, rest[0]),)

@@ -11,6 +11,8 @@ from tiffin.builder.cli.options.containers.docker_arguments import (
 )
 from tiffin.builder.cli.options.option import Arguments, Flag, Many, Maybe, Text, Word, Words
 
+DEFAULT_SHM = "64m"  # docker's
+
 
 class ConfinementArguments(Arguments):
     """The walls of a container: network and ports, privileges, limits."""
@@ -103,7 +105,7 @@ class CreateArguments(
     labels = Many("-l", "--label", metavar="K[=V]", help="Label of the container; repeatable.")
     label_files = Many("--label-file", metavar="FILE", help="File of K[=V] lines; repeatable.")
     hosts = Many("--add-host", metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
-    shm_size = Text("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
+    shm_size = Text("--shm-size", default=DEFAULT_SHM, metavar="SIZE", help="Size of /dev/shm.")
     init = Flag("--init", help="Run an init as process 1 that reaps processes and forwards signals.")
     pull = Text(
         "--pull", choices=("always", "missing", "newer", "never"), default="missing", help="When to pull the image."
