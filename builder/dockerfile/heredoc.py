@@ -86,7 +86,7 @@ def _marker(text: str, start: int, *, shell: bool) -> Marker | None:
 def _word(text: str, index: int, *, shell: bool) -> tuple[int, str, bool]:
     """Return where the word at `index` ends, the word without quotes, and whether it had any.
 
-    An open quote is no word.
+    An open quote is not a word.
     """
     name, quoted = "", False
     while index < len(text):

@@ -135,7 +135,7 @@ def _strip(directory: str) -> int:
 
 
 def _literal_length(parts: Sequence[str]) -> int:
-    """Return how many components at the beginning are no patterns; a pattern that is only escaped counts as one."""
+    """Return how many components at the beginning are not patterns; a pattern that is only escaped counts as one."""
     length = 0
     while length < len(parts) and not _WILDCARDS & set(re.sub(_ESCAPED, "", parts[length])):
         length += 1

@@ -302,7 +302,7 @@ class _Engine(Protocol):
 
 
 def _streams(source: BinaryIO, begin: Callable[[], _Engine]) -> Iterator[bytes]:
-    """Yield one stream after the other; zeros that pad the last are no stream."""
+    """Yield one stream after the other; zeros that pad the last are not a stream."""
     data = source.read(READ_BYTES)
     while data:
         engine = begin()
