@@ -19,7 +19,7 @@ from tiffin.builder.api.inputs.build_request import (
 )
 from tiffin.builder.api.session import Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
-from tiffin.builder.errors import MissingBlobError, UsageError
+from tiffin.builder.errors import MissingBlobError, RegistryError, UsageError
 from tiffin.builder.events import BuildFinished, InfoMessage, Sink, StepCounter, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
@@ -226,9 +226,15 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         provenance=_provenance(prepared_build, builds, options.provenance),
         told_provenance=_provenance(prepared_build, builds, options.metadata.provenance),
     )
-    with phase(sink, "outputs"):
-        outputs.write()
+    failure = None
+    try:
+        with phase(sink, "outputs"):
+            outputs.write()
+    except RegistryError as exc:  # who runs this again, on another machine maybe, is to have the steps
+        failure = exc
     _share(prepared_build, [built for _, built in builds], services.enter)
+    if failure is not None:
+        raise failure
     reports = [built.report for _, built in builds if built.report is not None]
     for line in (line for report in reports for line in report.lines(size_text)):
         sink.emit(InfoMessage(message=line))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,13 @@ class Outputs:
 
     def write(self) -> None:
         """Raise StoreError, RegistryError, UsageError."""
+        failures: dict[str, RegistryError] = {}
         for spec in self.specs:
             match spec.kind:
                 case "image" | "registry":
                     images = self._keep(spec)
                     if spec.push:
-                        self._push(images, spec)
+                        failures |= self._push(images, spec)
                 case "oci" | "docker":
                     self._save(spec)
                 case "tar" | "local":
@@ -86,6 +88,21 @@ class Outputs:
             self.sink.emit(
                 WarningMessage(message="the provenance goes to a registry with the image, and no output is pushed")
             )
+        if failures:
+            raise self._not_pushed(failures)
+
+    def _not_pushed(self, failures: Mapping[str, RegistryError]) -> RegistryError:
+        """Return one error for all names that were not pushed."""
+        [*others, last] = failures.items()
+        names = list(dict.fromkeys(str(name) for spec in self.specs if spec.push for name in self._names(spec)))
+        if len(names) == 1:
+            return last[1]
+        for name, error in others:
+            self.sink.emit(WarningMessage(message=f"{name} was not pushed: {error}"))
+        return RegistryError(
+            f"{len(failures)} of {len(names)} names were not pushed, {last[0]} because: {last[1].message}",
+            remedy="run the build again: nothing is built or sent twice",
+        )
 
     def _image_id(self) -> Digest:
         """Return the digest of the configuration; of several platforms, that of the index."""
@@ -183,19 +200,23 @@ class Outputs:
             store.put_index(self.index(), names)
         return images
 
-    def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> None:
+    def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> dict[str, RegistryError]:
+        """Push under each name; return what went wrong, by name."""
+        failures = {}
         for name in self._names(spec):
             if spec.insecure:
                 self.remote().allow_insecure(name.registry)
             try:
                 digest = self._push_one(images, spec, name)
-            except RegistryError as exc:
-                if not (spec.keeps_immutable and IMMUTABLE in exc.message.lower()):
-                    raise
-                self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
-            else:
                 self._push_provenance(name)
+            except RegistryError as exc:
+                if spec.keeps_immutable and IMMUTABLE in exc.message.lower():
+                    self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
+                else:
+                    failures[str(name)] = exc
+            else:
                 self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
+        return failures
 
     def _push_provenance(self, name: Reference) -> None:
         """Push a statement for each platform, as a referrer of its manifest."""
@@ -217,6 +238,13 @@ class Outputs:
             push_referrer(client, name.repository, subject, data, STATEMENT_MEDIA_TYPE, annotations)
 
     def _push_one(self, images: Sequence[StoredImage], spec: OutputSpec, name: Reference) -> Digest:
+        if spec.merges and name.tag and not spec.by_digest:
+            from tiffin.builder.delivery.merged_push import push_merged
+
+            remote = self.remote()
+            platforms = [platform for platform, _ in self.builds]
+            mine = {platform: partial(remote.push, image) for platform, image in zip(platforms, images, strict=True)}
+            return push_merged(remote.client(name.registry), name, mine, self.annotations.of("index"))
         if self.several:
             return self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
         return self.remote().push(images[0], name, by_digest=spec.by_digest)

@@ -13,6 +13,7 @@ DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+MAX_TAG_LENGTH = 128
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 MAX_PORT = (1 << 16) - 1
 MAX_REPOSITORY_LENGTH = 255  # distribution-spec, and every registry

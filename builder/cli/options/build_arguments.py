@@ -82,6 +82,7 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     no_cache = Flag("--no-cache", help="Run all steps again.")
     pull = Text("--pull", choices=POLICIES, bare="always", help="Ask the registry for newer base images.")
     push = Flag("--push", help="Push the image under its names.")
+    merge = Flag("--merge", help="With a push: add to the index that a name has, which others may do at the same time.")
     platforms = Many("--platform", metavar="OS/ARCH", help="Platform of the image.")
     network = Text("--network", choices=("default", "host", "none"), default="default", help="Network of RUN.")
     outputs = Many("-o", "--output", metavar="type=…,dest=…", help="Output; repeatable.")

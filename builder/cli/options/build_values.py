@@ -104,6 +104,10 @@ def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
         outputs = (*outputs, OutputSpec(kind="image"))
     if line.push and not any(spec.push for spec in outputs):
         outputs = (*outputs, OutputSpec(kind="registry", push=True))
+    if line.merge:
+        if not any(spec.push for spec in outputs):
+            raise UsageError("--merge is about a push, and no output is pushed", remedy="add --push")
+        outputs = tuple(replace(spec, merges=spec.push) for spec in outputs)
     if line.iidfile and all(spec.kind in ("tar", "local") for spec in outputs) and outputs:
         raise UsageError("--iidfile needs an image, but the output is a file system", remedy="leave it out")
     return outputs or (OutputSpec(kind="cacheonly" if is_on(os.environ, "BUILDX_NO_DEFAULT_LOAD") else "image"),)
