@@ -17,7 +17,7 @@ from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, Port
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
 from tiffin.cache.foundation.frozen import dataclass, field
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from typing import Any
@@ -217,6 +217,13 @@ def attend(running: Running, attached: Terminal | Streams, begun: Callable[[], o
         raise
 
 
+class Signalled(Protocol):
+    """What signals are passed on to."""
+
+    def kill(self, number: int) -> None:
+        """Send it one."""
+
+
 class Forwarder:
     """Sends signals that reach us on to the command, and ends it where it does not care but somebody insists.
 
@@ -224,13 +231,13 @@ class Forwarder:
     """
 
     def __init__(self) -> None:
-        self._running: Running | None = None
+        self._running: Signalled | None = None
         self._before: dict[int, Any] = {}  # who handled a signal
         self._early: list[int] = []
         self._terminations = 0
         self._had_terminal = False
 
-    def to(self, running: Running) -> None:
+    def to(self, running: Signalled) -> None:
         """Forward to `running` from now on."""
         self._running = running
         self._had_terminal = _has_terminal()

@@ -143,4 +143,9 @@ class RunArguments(CreateArguments):
 
     def is_supervised(self) -> bool:
         """Whether the container has a supervisor, which keeps its log and is left alone; else it ends with us."""
-        return not self.remove or bool(self.attach) or not self.sig_proxy or self.detach_keys != "ctrl-p,ctrl-q"
+        may_be_left = (self.tty and self.interactive) or not self.sig_proxy
+        return not self.remove or bool(self.attach) or may_be_left or bool(self.health_cmd)
+
+    def is_held(self) -> bool:
+        """Whether a supervised container ends with us, however that happens, unless somebody detaches."""
+        return self.remove and self.sig_proxy and not self.attach
