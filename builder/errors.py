@@ -7,6 +7,7 @@ TiffinError (tiffin.cache.errors)
 │   ├── RunError        a command in the sandbox ended with a non-zero code
 │   └── CanceledError   a step that was stopped because another failed
 ├── ComposeError        a compose file that cannot serve as written; carries file and line
+├── BakeError           a bake file that cannot serve as written; carries file and line
 ├── ContextError        the build context, or a path in it
 ├── SandboxError        namespaces, mounts, id maps
 ├── ContainerError      a container that is in another state than is needed
@@ -35,6 +36,7 @@ from tiffin.cache.foundation.frozen import dataclass
 
 __all__ = [
     "CANCELED",
+    "BakeError",
     "BuildError",
     "CanceledError",
     "ComposeError",
@@ -66,13 +68,12 @@ CANCELED = "canceled"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Lines of a file, 1-based and inclusive, with their text; `path`: where the file is, if it is on this machine."""
+    """Lines of a file, 1-based and inclusive, with their text."""
 
     file: str
     first_line: int
     last_line: int
     text: str = ""
-    path: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.first_line}"
@@ -111,6 +112,10 @@ class DockerfileErrors(DockerfileError):
 
 class ComposeError(LocatedError):
     """A compose file, or one that it names, cannot serve as written; `span` tells where."""
+
+
+class BakeError(LocatedError):
+    """A bake file cannot serve as written; `span` tells where."""
 
 
 class BuildError(LocatedError):

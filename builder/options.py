@@ -9,6 +9,7 @@ _SIZE = r"(\d+)([bkmgt]?)(?:i?b)?"
 MAX_SIZE_BYTES, MAX_DIGITS = (1 << 63) - 1, 19
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
 def has_labels(labels: Mapping[str, str], wanted: Iterable[str]) -> bool:
@@ -72,3 +73,8 @@ def epoch_seconds(text: str) -> int | None:
 def is_on(args: Mapping[str, str], name: str) -> bool:
     """Whether a build argument that is one of BuildKit's switches is set to 1 or true."""
     return args.get(name, "").lower() in ("1", "true")
+
+
+def truth(text: str) -> bool | None:
+    """Return what Go's programs take a word for, None where it is neither true nor false."""
+    return True if text in _TRUE else False if text in _FALSE else None

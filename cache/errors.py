@@ -25,6 +25,10 @@ class TiffinError(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
+    def within(self, what: str) -> None:
+        """Tell of what it is: one of several things that a command does."""
+        self.message = f"{what}: {self.message}"
+
     def ends_with(self, exit_code: int) -> None:
         """Have another exit code: that of a command for which this failure means something of its own."""
         self.exit_code = exit_code

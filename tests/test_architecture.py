@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.heavy, pytest.mark.no_cover]
+pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.cache.errors",),
@@ -31,7 +31,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.builder.dockerfile", "tiffin.builder.layer", "tiffin.builder.sandbox", "tiffin.builder.registry"),
     ("tiffin.builder.image", "tiffin.builder.compose"),
     ("tiffin.builder.instructions", "tiffin.builder.containers"),
-    ("tiffin.builder.plan",),
+    ("tiffin.builder.plan", "tiffin.builder.bake"),
     ("tiffin.builder.sources",),
     ("tiffin.builder.execute",),
     ("tiffin.builder.solver",),

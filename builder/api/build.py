@@ -19,8 +19,8 @@ from tiffin.builder.api.inputs.build_request import (
 )
 from tiffin.builder.api.session import Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
-from tiffin.builder.errors import MissingBlobError, RegistryError, UsageError
-from tiffin.builder.events import BuildFinished, InfoMessage, Sink, StepCounter, WarningMessage, phase
+from tiffin.builder.errors import MissingBlobError, UsageError
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import rfc3339, size_text
@@ -50,25 +50,8 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
-    from tiffin.builder.api.buildx.history import Recorder
-
-    began = time.monotonic()
-    counted = StepCounter(sink)
-    with Recorder.of(options, session, counted) as recorder:
-        with prepared(options, session, recorder) as prepared_build:
-            result = _build_again(prepared_build)
-        recorder.emit(
-            BuildFinished(
-                names=tuple(map(str, result.names)),
-                digest=str(result.digest or ""),
-                image_id=str(result.image_id),
-                size_bytes=result.size_bytes,
-                seconds=time.monotonic() - began,
-                steps=counted.steps,
-                cached_steps=counted.cached,
-            )
-        )
-    return replace(result, metadata={"buildx.build.ref": recorder.ref, **result.metadata}) if recorder.ref else result
+    with prepared(options, session, sink) as prepared_build:
+        return _build_again(prepared_build)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,42 +206,30 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         builds=tuple(builds),
         several=len(prepared_build.platforms) > 1 or multi_platform,
         annotations=options.annotations,
-        provenance=_provenance(prepared_build, builds, options.provenance),
-        told_provenance=_provenance(prepared_build, builds, options.metadata.provenance),
+        provenance=_provenance(prepared_build, builds) if options.provenance else {},
     )
-    failure = None
-    try:
-        with phase(sink, "outputs"):
-            outputs.write()
-    except RegistryError as exc:  # who runs this again, on another machine maybe, is to have the steps
-        failure = exc
+    with phase(sink, "outputs"):
+        outputs.write()
     _share(prepared_build, [built for _, built in builds], services.enter)
-    if failure is not None:
-        raise failure
     reports = [built.report for _, built in builds if built.report is not None]
     for line in (line for report in reports for line in report.lines(size_text)):
         sink.emit(InfoMessage(message=line))
-    findings = dict.fromkeys(found for _, built in builds for found in built.findings)
-    for found in findings:
+    for found in dict.fromkeys(found for _, built in builds for found in built.findings):
         where = f"{found.span.file}:{found.span.first_line}"
-        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule, path=found.span.path))
-    return outputs.result(tuple(findings) if options.metadata.warnings else ())
+        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule))
+    return outputs.result()
 
 
 def _provenance(
-    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]], mode: str
+    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]]
 ) -> dict[Platform, dict[str, object]]:
-    """Return what is told of each build, nothing without a mode; never a value of a secret, or what is in a URL besides
-    its place.
-    """
-    if not mode:
-        return {}
+    """Return what is told of each build; never a value of a secret, or what is in a URL besides its place."""
     from tiffin.builder.delivery.provenance import ProvenanceRequest, predicate
     from tiffin.builder.registry.download import shown
 
     options = prepared_build.options
     request = ProvenanceRequest(
-        mode=mode,
+        mode=options.provenance,
         builder_id=options.builder_id,
         context=shown(options.context) if "://" in options.context else "",
         dockerfile=options.file or "Dockerfile",
@@ -367,7 +338,9 @@ def _base_images(
 
         return pull_after(os.environ)
 
-    return BaseImageResolver(session, remote, sink, policy=options.pull, renew_seconds=renew_seconds)
+    return BaseImageResolver(
+        session, remote, sink, policy=options.pull, renew_seconds=renew_seconds, built=options.built
+    )
 
 
 def _agents(texts: Sequence[str]) -> Agents:

@@ -17,15 +17,8 @@ from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.plan.plan_options import BaseImage
     from tiffin.builder.sharing.options import CacheSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataOptions:
-    """What the metadata of a result hold beyond digests: a provenance ("" none, "min", "max"), findings of checks."""
-
-    provenance: str = ""
-    warnings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +43,7 @@ class BuildOptions:
     outputs: tuple[OutputSpec, ...] = (OutputSpec(kind="image"),)
     build_args: Mapping[str, str] = field(default_factory=dict)
     contexts: Mapping[str, str] = field(default_factory=dict)
+    built: Mapping[str, Mapping[Platform, BaseImage]] = field(default_factory=dict)  # what built://NAME in contexts is
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Annotations = Annotations(())
     secrets: Mapping[str, bytes] = field(default_factory=dict)
@@ -75,6 +69,5 @@ class BuildOptions:
     sign_key: Path | None = None
     provenance: str = ""  # "min" or "max": a statement beside an image that is pushed
     builder_id: str = ""  # who builds, as the provenance names them
-    metadata: MetadataOptions = MetadataOptions()
     explain: bool = False
     registry: RegistryAccess = RegistryAccess()

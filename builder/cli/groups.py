@@ -20,7 +20,6 @@ NOT_THERE = {  # commands of docker: why they are not there
         ),
         _BACKGROUND,
     ),
-    "bake": "call tiffin build for each target",
     **dict.fromkeys(("mount", "unmount", "umount"), "tiffin cp reads and writes the files of any container"),
     "imagetools": "several platforms are pushed by tiffin build --platform",
     "manifest": "several platforms are pushed by tiffin build --platform",

@@ -21,7 +21,10 @@ SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models")
 
 
 class Loader:
-    """Loads the files of one project, or of one that is included: `directory` is what relative paths begin with."""
+    """Loads the files of one project, or of one that is included: `directory` is what relative paths begin with.
+
+    `texts` are those of files that were read before; `prepare` is given each document as it is written.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,16 @@ class Loader:
         *,
         interpolates: bool = True,
         included: Sequence[str] = (),
+        texts: Mapping[str, str] | None = None,
+        prepare: Callable[[Map], Map] = lambda raw: raw,
     ) -> None:
         self._directory = directory
         self._environment = environment
         self._warn = warn
         self._interpolates = interpolates
         self._included = tuple(included)
+        self._texts = texts or {}
+        self._prepare = prepare
         self._substitution = Substitution(environment, warn)
 
     def load(self, files: Sequence[str]) -> Map:
@@ -48,7 +55,8 @@ class Loader:
         return with_paths(with_defaults(document), self._directory)
 
     def _read(self, file: str) -> list[Map]:
-        return [self._filled(raw) for raw in read_yaml(read_text(file), file)]
+        text = self._texts[file] if file in self._texts else read_text(file)
+        return [self._filled(self._prepare(raw)) for raw in read_yaml(text, file)]
 
     def _filled(self, raw: Map) -> Map:
         filled = self._substitution.apply(raw) if self._interpolates else raw
@@ -102,7 +110,14 @@ class Loader:
             if not os.path.isfile(path):  # noqa: PTH113
                 raise wrong(f"included file {path} is not there", place, remedy="name a file")
         environment = {**self._included_variables(entry, directory, place), **self._environment}
-        loader = Loader(directory, environment, self._warn, interpolates=self._interpolates, included=loaded)
+        loader = Loader(
+            directory,
+            environment,
+            self._warn,
+            interpolates=self._interpolates,
+            included=loaded,
+            prepare=self._prepare,
+        )
         return loader.load(paths)
 
     def _included_variables(self, entry: Map, directory: str, place: Place) -> dict[str, str]:
@@ -166,7 +181,7 @@ class Loader:
         if not os.path.isfile(full):  # noqa: PTH113
             raise wrong(f"extended file {full} is not there", place, remedy="name a file")
         directory = os.path.dirname(full)  # noqa: PTH120
-        inner = Loader(directory, self._environment, self._warn, interpolates=self._interpolates)
+        inner = Loader(directory, self._environment, self._warn, interpolates=self._interpolates, prepare=self._prepare)
         document = Map()
         for raw in inner._read(full):
             document = merge(document, raw)

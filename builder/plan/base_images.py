@@ -10,7 +10,7 @@ from tiffin.builder.errors import BuildError, DockerfileError, ImageError, Regis
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.plan.plan_options import PREFIX_LAYOUT, BaseImage
+from tiffin.builder.plan.plan_options import PREFIX_BUILT, PREFIX_LAYOUT, BaseImage
 
 ResolveImage = Callable[[str, Platform], BaseImage]
 
@@ -25,7 +25,7 @@ class BaseImages:
 
     def origin(self, name: str, platform: Platform, span: Span) -> ImageOrigin:
         """Raise DockerfileError for what can name no image, BuildError for one that cannot be had."""
-        if not name.startswith(PREFIX_LAYOUT):
+        if not name.startswith((PREFIX_LAYOUT, PREFIX_BUILT)):
             try:
                 Reference.parse(name)
             except (UsageError, ImageError) as exc:

@@ -11,6 +11,7 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field
 
 PREFIX_LAYOUT = "oci-layout://"  # of a named context that is an image of an OCI layout
+PREFIX_BUILT = "built://"  # an image that another target of the same command made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,9 @@ class DirectoryContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageContext:
-    """--build-context NAME=docker-image://REFERENCE, or NAME=oci-layout://PATH, which is its own reference."""
+    """--build-context NAME=docker-image://REFERENCE, or NAME=oci-layout://PATH, which is its own reference, as is
+    PREFIX_BUILT with the name of what was built before.
+    """
 
     reference: str
 

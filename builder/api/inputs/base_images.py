@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from tiffin.builder.errors import ImageNotFoundError, RegistryError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.plan.plan_options import PREFIX_LAYOUT, BaseImage
+from tiffin.builder.plan.plan_options import PREFIX_BUILT, PREFIX_LAYOUT, BaseImage
 from tiffin.cache.foundation.frozen import replace
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class BaseImageResolver:
     """Resolves names.
 
     `policy` is one of pull_policy, or "": a tag that a registry was asked about is looked up again after
-    `renew_seconds()`, if it can be, and an image that is here whole is taken.
+    `renew_seconds()`, if it can be, and an image that is here whole is taken. `built`: as in BuildOptions.
     """
 
     def __init__(
@@ -38,15 +38,19 @@ class BaseImageResolver:
         *,
         policy: str,
         renew_seconds: Callable[[], float],
+        built: Mapping[str, Mapping[Platform, BaseImage]] = {},
     ) -> None:
         self._session = session
         self._remote = remote
         self._sink = sink
         self._policy = policy
         self._renew_seconds = renew_seconds
+        self._built = built
 
     def resolve(self, name: str, platform: Platform) -> BaseImage:
         """Return a base image: here whole, looked at before, or from its registry."""
+        if name.startswith(PREFIX_BUILT):
+            return self._made(name.removeprefix(PREFIX_BUILT), platform)
         if name.startswith(PREFIX_LAYOUT):
             image = self._from_layout(name.removeprefix(PREFIX_LAYOUT), platform)
         else:
@@ -58,6 +62,15 @@ class BaseImageResolver:
         return BaseImage(
             name=name, manifest=image.manifest, config=image.config, manifest_digest=image.descriptor.digest
         )
+
+    def _made(self, name: str, platform: Platform) -> BaseImage:
+        """Return what was built before; what was built for one platform serves all, as in BuildKit."""
+        found = self._built.get(name, {})
+        image = found.get(platform) or (next(iter(found.values())) if len(found) == 1 else None)
+        if image is None:
+            made = ", ".join(map(str, found)) or "nothing"
+            raise ImageNotFoundError(f"{name} was not built for {platform}, but for {made}", remedy="build it for that")
+        return image
 
     def _find(self, reference: Reference, platform: Platform) -> StoredImage:
         store = self._session.store

@@ -12,6 +12,7 @@ from tiffin.builder.errors import ContextError, UsageError
 from tiffin.builder.instructions.ops import UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
 from tiffin.builder.plan.plan_options import (
+    PREFIX_BUILT,
     PREFIX_LAYOUT,
     DirectoryContext,
     ImageContext,
@@ -108,7 +109,7 @@ class ContextOpener:
         for name, value in given.items():
             if value.startswith(PREFIX_IMAGE):
                 result.contexts[name] = ImageContext(reference=value.removeprefix(PREFIX_IMAGE))
-            elif value.startswith(PREFIX_LAYOUT):
+            elif value.startswith((PREFIX_LAYOUT, PREFIX_BUILT)):
                 result.contexts[name] = ImageContext(reference=value)
             elif value.startswith(PREFIX_STAGE):
                 result.contexts[name] = StageContext(stage=value.removeprefix(PREFIX_STAGE))

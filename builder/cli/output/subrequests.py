@@ -70,6 +70,18 @@ def show(call: str, options: BuildOptions, session: Session, sink: Sink, *, as_j
                 raise SystemExit(1)
 
 
+def answer(call: str, options: BuildOptions, session: Session, sink: Sink) -> tuple[dict[str, object], bool]:
+    """Return the document of a call, and whether a check found nothing. Raises TiffinError."""
+    match call:
+        case "targets":
+            return targets_document(*subrequests.list_targets(options, session, sink)), True
+        case "outline":
+            return outline_document(subrequests.outline(options, session, sink)), True
+    checked = subrequests.check(options, session, sink)
+    document = _check_document(checked.findings, checked.source, checked.error)
+    return document, not checked.findings and checked.error is None
+
+
 def show_check(checked: Checked, *, as_json: bool) -> None:
     """Print the findings of build checks; JSON also has the error that ended them."""
     found, error, dockerfile = checked.findings, checked.error, checked.source
@@ -120,7 +132,20 @@ def excerpt(span: Span, lines: Sequence[str]) -> str:
 
 def show_targets(targets: Sequence[Target], source: bytes, *, as_json: bool) -> None:
     """Print the stages that can be built."""
-    rows = [
+    if as_json:
+        print_result(json.dumps(targets_document(targets, source), indent=2))
+        return
+    rows = _target_rows(targets)
+    _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
+
+
+def targets_document(targets: Sequence[Target], source: bytes) -> dict[str, object]:
+    """Return the stages that can be built, as JSON has them."""
+    return {"targets": [_given(**row) for row in _target_rows(targets)], "sources": [_base64(source)]}
+
+
+def _target_rows(targets: Sequence[Target]) -> list[dict[str, object]]:
+    return [
         {
             "name": target.name,
             "default": target.is_default,
@@ -131,29 +156,13 @@ def show_targets(targets: Sequence[Target], source: bytes, *, as_json: bool) -> 
         }
         for target in targets
     ]
-    if as_json:
-        print_result(json.dumps({"targets": [_given(**row) for row in rows], "sources": [_base64(source)]}, indent=2))
-        return
-    _table(("TARGET", "DESCRIPTION"), [(_target_text(row), str(row["description"])) for row in rows])
 
 
 def show_outline(target: TargetOutline, *, as_json: bool) -> None:
     """Print the arguments, secrets, ssh agents and caches that a target uses."""
     outline, name, description = target.outline, target.name, target.description
     if as_json:
-        document = _given(
-            name=name,
-            description=description,
-            args=[
-                _given(name=arg.name, description=arg.description, value=arg.value, location=_location(arg.span))
-                for arg in outline.args
-            ],
-            secrets=[_need(need) for need in outline.secrets],
-            ssh=[_need(need) for need in outline.ssh],
-            cache=[{"ID": need.name, "location": _location(need.span)} for need in outline.caches],
-            sources=[_base64(target.source)],
-        )
-        print_result(json.dumps(document, indent=2))
+        print_result(json.dumps(outline_document(target), indent=2))
         return
     if name:
         print_result(f"TARGET: {name}" + (f"\nDESCRIPTION: {description}" if description else "") + "\n")
@@ -161,6 +170,23 @@ def show_outline(target: TargetOutline, *, as_json: bool) -> None:
     for title, needs in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
         _table((title, "REQUIRED"), [(need.name, "true" if need.required else "") for need in needs])
     _table(("CACHE",), [(need.name,) for need in outline.caches])
+
+
+def outline_document(target: TargetOutline) -> dict[str, object]:
+    """Return what a target uses, as JSON has it."""
+    outline = target.outline
+    return _given(
+        name=target.name,
+        description=target.description,
+        args=[
+            _given(name=arg.name, description=arg.description, value=arg.value, location=_location(arg.span))
+            for arg in outline.args
+        ],
+        secrets=[_need(need) for need in outline.secrets],
+        ssh=[_need(need) for need in outline.ssh],
+        cache=[{"ID": need.name, "location": _location(need.span)} for need in outline.caches],
+        sources=[_base64(target.source)],
+    )
 
 
 def _need(need: Need) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""What tiffin bake does: definitions are read, targets are built as one graph."""

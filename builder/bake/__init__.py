@@ -1,0 +1,1 @@
+"""Bake files: targets in HCL, JSON or compose files to build definitions."""

@@ -1,0 +1,1 @@
+"""Functions that expressions of bake files call, by buildx's names."""

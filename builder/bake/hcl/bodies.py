@@ -1,0 +1,130 @@
+"""Files to bodies: attributes and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tiffin.builder.bake.hcl.expressions import Expression, Scope
+from tiffin.builder.bake.hcl.faults import ExpressionError, wrong
+from tiffin.builder.bake.hcl.parser import NAME, Parser
+from tiffin.builder.bake.hcl.values import Value
+from tiffin.builder.errors import BakeError
+from tiffin.cache.foundation.frozen import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """An attribute: a name and what it is."""
+
+    name: str
+    expression: Expression
+    file: str
+    line: int
+
+    def value(self, scope: Scope) -> Value:
+        """Return its value. Raises BakeError."""
+        return self.located(lambda: self.expression.value(scope))
+
+    def located(self, work: Callable[[], Value]) -> Value:
+        """Return what `work` returns; what it finds wrong is wrong here. Raises BakeError."""
+        try:
+            return work()
+        except ExpressionError as exc:
+            raise self.wrong(exc.message, line=exc.line, remedy=exc.remedy) from exc
+
+    def wrong(self, message: str, *, line: int = 0, remedy: str = "") -> BakeError:
+        """Return the error of this attribute."""
+        return wrong(f"{self.name}: {message}", self.file, line or self.line, remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What is in a file, or between the braces of a block."""
+
+    attributes: dict[str, Definition] = field(default_factory=dict)
+    blocks: list[Block] = field(default_factory=list)
+
+    def put(self, definition: Definition) -> None:
+        """Set an attribute."""
+        self.attributes[definition.name] = definition
+
+    def add(self, block: Block) -> None:
+        """Add a block behind the others."""
+        self.blocks.append(block)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A block, such as a target."""
+
+    kind: str
+    labels: Sequence[str]
+    body: Body
+    file: str
+    line: int
+
+    @property
+    def label(self) -> str:
+        """Return its name. Raises BakeError where it has none or several."""
+        if len(self.labels) != 1:
+            raise self.wrong(f"{self.kind} needs one name, and has {len(self.labels)}", remedy='write {kind} "NAME" {')
+        return self.labels[0]
+
+    def wrong(self, message: str, *, remedy: str = "") -> BakeError:
+        """Return the error of this block."""
+        return wrong(message, self.file, self.line, remedy=remedy)
+
+    def get(self, name: str) -> Definition | None:
+        """Return an attribute."""
+        return self.body.attributes.get(name)
+
+
+def read_hcl(text: str, file: str) -> Body:
+    """Return what a file in HCL's native syntax says. Raises BakeError."""
+    parser = Parser(text, file)
+    body = Body()
+    parser.skip(lines=True)
+    while parser.at < len(text):
+        _statement(parser, body)
+        parser.skip(lines=True)
+    return body
+
+
+def _statement(parser: Parser, body: Body) -> None:
+    line = parser.line
+    name = parser.name("a line")
+    parser.skip()
+    if parser.peek("=") and not parser.peek("=="):
+        parser.take("=")
+        if name in body.attributes:
+            raise parser.wrong(f"{name} is set twice, first on line {body.attributes[name].line}", line=line)
+        expression = parser.expression()
+        body.put(Definition(name=name, expression=expression, file=parser.file, line=line))
+        parser.skip()
+        if not (parser.at == len(parser.text) or parser.peek("\n") or parser.peek("}")):
+            raise parser.wrong(f"{name} ends before {parser.shown()}", remedy="begin a line there")
+        return
+    labels = []
+    while not parser.peek("{"):
+        labels.append(_label(parser, name))
+        parser.skip()
+    parser.take("{")
+    inner = Body()
+    parser.skip(lines=True)
+    while not parser.peek("}"):
+        if parser.at == len(parser.text):
+            raise parser.wrong(f"{name} has no end", line=line, remedy="close it with }")
+        _statement(parser, inner)
+        parser.skip(lines=True)
+    parser.take("}")
+    body.add(Block(kind=name, labels=labels, body=inner, file=parser.file, line=line))
+
+
+def _label(parser: Parser, kind: str) -> str:
+    if parser.peek('"'):
+        label = parser.expression()
+        if label.keyword():
+            return label.keyword()
+    elif found := parser.match(NAME):
+        return found[0]
+    raise parser.wrong(f"after {kind} comes =, a name or {{, not {parser.shown()}")
