@@ -172,9 +172,9 @@ def _report(exc: BaseException) -> int:
         case BrokenPipeError():
             return EXIT_FAILED
         case TiffinError():
-            from tiffin.builder.cli.output.errors import describe
+            from tiffin.builder.cli.output.errors import told
 
-            _print(describe(exc))
+            _print(told(exc, os.environ))
             return exc.exit_code
         case OSError():
             from tiffin.cache.foundation.files import disk_error

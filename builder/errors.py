@@ -68,12 +68,13 @@ CANCELED = "canceled"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Lines of a file, 1-based and inclusive, with their text."""
+    """Lines of a file, 1-based and inclusive, with their text; `path`: where the file is, if it is on this machine."""
 
     file: str
     first_line: int
     last_line: int
     text: str = ""
+    path: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.first_line}"

@@ -6,8 +6,9 @@ A sink is handed down to whoever works; only cli/output turns events into text. 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import Protocol
@@ -75,6 +76,7 @@ class WarningMessage:
     message: str
     where: str = ""  # "Dockerfile:12"
     rule: str = ""  # of a build check
+    path: str = ""  # where the file is, if it is on this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,21 @@ class ResourceChanged:
     kind: str
     name: str
     change: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFinished:
+    """A build ended well, its outputs written. `digest`: of the manifest or index, "" where files were all that was
+    wanted; `size_bytes`: what an empty machine pulls.
+    """
+
+    names: tuple[str, ...]
+    digest: str
+    image_id: str
+    size_bytes: int
+    seconds: float
+    steps: int
+    cached_steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +129,29 @@ Event = (
     | WarningMessage
     | InfoMessage
     | ResourceChanged
+    | BuildFinished
 )
+
+
+# names of types in JSON; programs read the last two since before the classes had their names
+TYPE_NAMES: Mapping[type[Event], str] = {
+    StepStarted: "step_started",
+    StepCached: "step_cached",
+    StepOutput: "step_output",
+    StepFinished: "step_finished",
+    StepFailed: "step_failed",
+    Transfer: "transfer",
+    ResourceChanged: "resource_changed",
+    BuildFinished: "build_finished",
+    PhaseFinished: "phase_finished",
+    WarningMessage: "warned",
+    InfoMessage: "noted",
+}
+
+
+def members_of(event: Event) -> dict[str, object]:
+    """Return the members of an event by name."""
+    return {name: getattr(event, name) for name in event.__slots__}
 
 
 class Sink(Protocol):
@@ -126,6 +165,22 @@ class NullSink:
 
     def emit(self, event: Event) -> None:
         return None
+
+
+class StepCounter(Sink):
+    """Passes events on, and counts steps: all that ended well, and those that a cache had."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._lock = threading.Lock()  # guards the next two
+        self.steps = 0
+        self.cached = 0
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self.steps += isinstance(event, StepCached | StepFinished)
+            self.cached += isinstance(event, StepCached)
+        self._sink.emit(event)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,10 @@ from types import CodeType, ModuleType
 
 PACKAGES = ("tiffin",)
 _SUFFIX = f".{sys.implementation.cache_tag}.pyc"
+_PAGE = 4096
+_WORD = 0xFFFFFFFF
 _HEAD_BYTES = 16  # PEP 552: magic number, flags (0: checked by time and size), time, size
+_HEAD = MAGIC_NUMBER + bytes(4)
 
 
 class _Loader(SourceFileLoader):
@@ -57,16 +60,30 @@ def install() -> None:
         sys.meta_path.insert(0, Finder)
 
 
+def _read(path: str, usual_bytes: int) -> bytes:
+    """Return a file's content, by three system calls: a stream takes more, and twice the time."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(fd, usual_bytes)
+        while len(data) >= usual_bytes:  # there may be more
+            more = os.read(fd, usual_bytes)
+            data += more
+            if not more:
+                break
+        return data
+    finally:
+        os.close(fd)
+
+
 def _spec(name: str, source: str, st: os.stat_result, locations: list[str] | None) -> ModuleSpec | None:
     folder, _, file = source.rpartition("/")
     compiled = f"{folder}/__pycache__/{file[:-3]}{_SUFFIX}"
     try:
-        with open(compiled, "rb", buffering=0) as stream:
-            data = stream.read()
+        data = _read(compiled, 2 * st.st_size + _PAGE)
     except OSError:
         return None
-    made_of = b"".join((value & 0xFFFFFFFF).to_bytes(4, "little") for value in (int(st.st_mtime), st.st_size))
-    if data[:_HEAD_BYTES] != MAGIC_NUMBER + bytes(4) + made_of:
+    made_of = (int(st.st_mtime) & _WORD | (st.st_size & _WORD) << 32).to_bytes(8, "little")
+    if data[:_HEAD_BYTES] != _HEAD + made_of:
         return None
     try:
         code = marshal.loads(memoryview(data)[_HEAD_BYTES:])

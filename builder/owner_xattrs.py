@@ -59,7 +59,7 @@ def link_record(uid: int, gid: int) -> bytes:
 
 
 def parse_link_record(value: bytes) -> tuple[int, int] | None:
-    """Return the owner in a value of CAPABILITY on a symlink or fifo; None if it is no record of ours."""
+    """Return the owner in a value of CAPABILITY on a symlink or fifo; None if it is not a record of ours."""
     if len(value) < _LINK.size:
         return None
     _, uid, mark, gid, second = _LINK.unpack_from(value)  # another namespace sees revision 3, a word longer
@@ -79,8 +79,8 @@ def device_record(device: Device, uid: int = NO_ID, gid: int = NO_ID) -> bytes:
 
 
 def parse_device_record(value: bytes) -> tuple[Device, tuple[int, int] | None] | None:
-    """Return the device and its owner, if one is noted, in a value of CAPABILITY on a socket; None if it is no record
-    of ours.
+    """Return the device and its owner, if one is noted, in a value of CAPABILITY on a socket; None if it is not our
+    record.
 
     The mode of the node is the socket's own.
     """

@@ -12,6 +12,9 @@ _CONTROL = (
     r"|\x1b[ -/]*[0-~]?"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
+# bytes with which one of these begins, in UTF-8
+_CONTROL_BYTES = rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
+COLOURS = r"\x1b\[[0-9;:]*m"
 TAB_WIDTH = 8
 _MINUTE, _HOUR = 60, 3600
 
@@ -20,6 +23,24 @@ def plain_line(line: str) -> str:
     """Return one line without control sequences; what a carriage return would overwrite is left out."""
     last = line.rstrip("\r").rpartition("\r")[2]
     return _control().sub("", last).expandtabs(TAB_WIDTH).rstrip()
+
+
+def plain_bytes(line: bytes, keep: str = "") -> bytes:
+    """Return one line of bytes without control sequences, but for those that are `keep` altogether; tabs stay, and
+    bytes that are no text.
+    """
+    last = line.rstrip(b"\r").rpartition(b"\r")[2]
+    if not _control_bytes().search(last):
+        return last
+    text = last.decode("utf-8", "surrogateescape")
+    pattern = re.compile(keep) if keep else None
+    plain = _control().sub(lambda found: found[0] if pattern and pattern.fullmatch(found[0]) else "", text)
+    return plain.encode("utf-8", "surrogateescape")
+
+
+@cache
+def _control_bytes() -> re.Pattern[bytes]:
+    return re.compile(_CONTROL_BYTES)
 
 
 @cache

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import dataclass
 
 SCHEMA = 3  # raise it when the meaning of any part changes: old records are then never found
 
 
-class KeyPart(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeyPart:
     """One thing a step's result depends on."""
 
     name: str
@@ -27,7 +28,7 @@ def step_key(parts: Sequence[KeyPart]) -> Digest:
     """
     hasher = hashlib.sha256(b"tiffin step %d\n" % SCHEMA)
     for part in parts:
-        for text in part:
+        for text in (part.name, part.value):
             data = text.encode("utf-8", "surrogateescape")
             hasher.update(b"%d:" % len(data))
             hasher.update(data)

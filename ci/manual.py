@@ -1,5 +1,5 @@
-"""Write what is made from the rows of the commands: docs/reference.md and docs/run-options.md, or with --man DIR
-man pages and completion scripts.
+"""Write what is made from rows: docs/reference.md, run-options.md and variables.md, or with --man DIR man pages and
+completion scripts.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from tiffin.builder.cli.commands.completion import SCRIPTS
-from tiffin.builder.cli.manual import commands, docker_options, man_page, markdown
+from tiffin.builder.cli.manual import commands, docker_options, man_page, markdown, variables
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parent / "docs/reference.md"
 RUN_OPTIONS = HERE.parent / "docs/run-options.md"
+VARIABLES = HERE.parent / "docs/variables.md"
 DOCKER_NAMES = tuple((HERE / "docker_run_options.txt").read_text().split())  # of docker 28's `docker run --help`
 PLACES = {  # where shells look below share/
     "bash": "bash-completion/completions/tiffin",
@@ -26,6 +27,7 @@ def main(words: list[str]) -> None:
     if words[:1] != ["--man"]:
         REFERENCE.write_text(markdown())
         RUN_OPTIONS.write_text(docker_options(DOCKER_NAMES))
+        VARIABLES.write_text(variables())
         return
     share = Path(words[1])
     pages = [(), *(path for path, _ in commands())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -62,6 +63,12 @@ def pytest_configure() -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests were made and stay: no collection of garbage looks through them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _interrupt(number: int, frame: object, own: int = os.getpid()) -> None:

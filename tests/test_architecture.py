@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.no_cover]
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.cache.errors",),

@@ -19,8 +19,8 @@ from tiffin.builder.api.inputs.build_request import (
 )
 from tiffin.builder.api.session import Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
-from tiffin.builder.errors import MissingBlobError, UsageError
-from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
+from tiffin.builder.errors import MissingBlobError, RegistryError, UsageError
+from tiffin.builder.events import BuildFinished, InfoMessage, Sink, StepCounter, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import rfc3339, size_text
@@ -50,8 +50,25 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
-    with prepared(options, session, sink) as prepared_build:
-        return _build_again(prepared_build)
+    from tiffin.builder.api.buildx.history import Recorder
+
+    began = time.monotonic()
+    counted = StepCounter(sink)
+    with Recorder.of(options, session, counted) as recorder:
+        with prepared(options, session, recorder) as prepared_build:
+            result = _build_again(prepared_build)
+        recorder.emit(
+            BuildFinished(
+                names=tuple(map(str, result.names)),
+                digest=str(result.digest or ""),
+                image_id=str(result.image_id),
+                size_bytes=result.size_bytes,
+                seconds=time.monotonic() - began,
+                steps=counted.steps,
+                cached_steps=counted.cached,
+            )
+        )
+    return replace(result, metadata={"buildx.build.ref": recorder.ref, **result.metadata}) if recorder.ref else result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,30 +223,42 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
         builds=tuple(builds),
         several=len(prepared_build.platforms) > 1 or multi_platform,
         annotations=options.annotations,
-        provenance=_provenance(prepared_build, builds) if options.provenance else {},
+        provenance=_provenance(prepared_build, builds, options.provenance),
+        told_provenance=_provenance(prepared_build, builds, options.metadata.provenance),
     )
-    with phase(sink, "outputs"):
-        outputs.write()
+    failure = None
+    try:
+        with phase(sink, "outputs"):
+            outputs.write()
+    except RegistryError as exc:  # who runs this again, on another machine maybe, is to have the steps
+        failure = exc
     _share(prepared_build, [built for _, built in builds], services.enter)
+    if failure is not None:
+        raise failure
     reports = [built.report for _, built in builds if built.report is not None]
     for line in (line for report in reports for line in report.lines(size_text)):
         sink.emit(InfoMessage(message=line))
-    for found in dict.fromkeys(found for _, built in builds for found in built.findings):
+    findings = dict.fromkeys(found for _, built in builds for found in built.findings)
+    for found in findings:
         where = f"{found.span.file}:{found.span.first_line}"
-        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule))
-    return outputs.result()
+        sink.emit(WarningMessage(message=found.message, where=where, rule=found.rule, path=found.span.path))
+    return outputs.result(tuple(findings) if options.metadata.warnings else ())
 
 
 def _provenance(
-    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]]
+    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]], mode: str
 ) -> dict[Platform, dict[str, object]]:
-    """Return what is told of each build; never a value of a secret, or what is in a URL besides its place."""
+    """Return what is told of each build, nothing without a mode; never a value of a secret, or what is in a URL besides
+    its place.
+    """
+    if not mode:
+        return {}
     from tiffin.builder.delivery.provenance import ProvenanceRequest, predicate
     from tiffin.builder.registry.download import shown
 
     options = prepared_build.options
     request = ProvenanceRequest(
-        mode=options.provenance,
+        mode=mode,
         builder_id=options.builder_id,
         context=shown(options.context) if "://" in options.context else "",
         dockerfile=options.file or "Dockerfile",

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataOptions:
+    """What the metadata of a result hold beyond digests: a provenance ("" none, "min", "max"), findings of checks."""
+
+    provenance: str = ""
+    warnings: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """Options of one build; the defaults are those of `tiffin build CONTEXT`.
 
@@ -69,5 +77,6 @@ class BuildOptions:
     sign_key: Path | None = None
     provenance: str = ""  # "min" or "max": a statement beside an image that is pushed
     builder_id: str = ""  # who builds, as the provenance names them
+    metadata: MetadataOptions = MetadataOptions()
     explain: bool = False
     registry: RegistryAccess = RegistryAccess()

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.lifecycle.events import record_of_image
+from tiffin.builder.errors import ImageNotFoundError, UsageError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.image.archive import Loader
 from tiffin.builder.image.archive_write import Saved, output_file
@@ -54,6 +55,17 @@ def push(name: str, destination: str, session: Session, sink: Sink, registry: Re
     digest = remote.push_index(several[1], several[0], reference) if several else remote.push(found, reference)
     record_of_image(session.state, "push", reference.familiar, reference.name)
     return Moved(reference=reference, digest=digest)
+
+
+def tags_of(text: str, session: Session) -> tuple[str, ...]:
+    """Return all names that images here have in a repository. Raises ImageError, UsageError for a tag."""
+    wanted = Reference.parse(text)
+    if wanted.digest is not None or ":" in text.rpartition("/")[2]:
+        raise UsageError("tag can't be used with --all-tags/-a", remedy="name the repository alone")
+    names = [name for image in session.store.manifests() for name in image.names if name.name == wanted.name]
+    if not names:
+        raise ImageNotFoundError(f"no image here has a name in {wanted.name}", remedy="see tiffin images")
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 def load(source: Path | None, stdin: BinaryIO, session: Session) -> Iterator[StoredImage]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 
-from tiffin.builder.api.containers.command_start import ContainerStart
-from tiffin.builder.api.containers.networks.sharing import leaving_networks, share_networks, with_networks
+from tiffin.builder.api.containers.command_start import ContainerStart, warn
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import TiffinError, UsageError
-from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -24,11 +22,13 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
     from tiffin.builder.containers.network.attachment import Endpoint
     from tiffin.builder.containers.network.published import Port
     from tiffin.builder.containers.run import ContainerOptions
     from tiffin.builder.containers.state import ContainerState
+    from tiffin.builder.events import Sink
     from tiffin.builder.image.store import StoredImage
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
@@ -102,13 +102,16 @@ def prepare(
     command_of(image.config.config, container())  # fail before anything is made
     check_options(container(), isolation)
     if isolation.unsupervised:
-        sink.emit(WarningMessage(message=f"isolation {isolation.tier}: {isolation.unsupervised}"))
+        warn(sink, f"isolation {isolation.tier}: {isolation.unsupervised}")
     return Prepared(isolation=isolation, launcher=launcher, image=image, container=container())
 
 
 def _with_others(container: ContainerOptions, options: RunOptions, session: Session) -> ContainerOptions:
     """Return what is asked of a container with what it has of others."""
-    container = with_networks(container, options.networks, options.joins)
+    if options.networks or options.joins:
+        from tiffin.builder.api.containers.networks.sharing import with_networks
+
+        container = with_networks(container, options.networks, options.joins)
     if not options.volumes_from:
         return container
     from tiffin.builder.api.inputs.volumes_from import with_volumes_of
@@ -120,9 +123,14 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
     """Describe the container that is to be made. Raises UsageError for a bad name."""
     from tiffin.builder.containers.run import command_of
     from tiffin.builder.containers.state import new_state
-    from tiffin.builder.containers.volumes.mounting import volume_names
 
     config, wanted = made.image.config, made.container
+    volumes: Mapping[str, str] = {}
+    if wanted.mounts or config.config.volumes:
+        from tiffin.builder.containers.volumes.mounting import volume_names
+
+        makes_up = made.isolation.has_mounts and wanted.keep is None
+        volumes = volume_names(wanted.mounts, config.config.volumes, makes_up=makes_up)
     return new_state(
         image=options.image,
         image_id=str(made.image.id),
@@ -134,9 +142,7 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         keep=wanted.keep,
         ports=tuple(ports),
         network=wanted.network,
-        volumes=volume_names(
-            wanted.mounts, config.config.volumes, makes_up=made.isolation.has_mounts and wanted.keep is None
-        ),
+        volumes=volumes,
         **more,
     )
 
@@ -191,14 +197,14 @@ class _Run:
 
         options, state = self._options, self._session.state
         with ExitStack() as stack:
-            named = [item.name for item in options.networks]
-            share_networks(self._session, named, options.joins, self._sink, ipc_of=options.joins_ipc)
+            if options.shares:
+                self._share()
             made = prepare(options, self._session, self._sink, self._progress, stack)
             assert made.launcher is not None
             forwarder = stack.enter_context(forwarded_signals())
             network = network_of(made.container, made.image.config.config)
             if network.warning:
-                self._sink.emit(WarningMessage(message=network.warning))
+                warn(self._sink, network.warning)
             record = record_of(options, made, is_detached=False)
             start = ContainerStart(self._session, made.isolation, record, network, self._sink)
             with state.lock("prune", shared=True):  # from now on prune sees which layers the container has
@@ -207,7 +213,8 @@ class _Run:
                         options, made, ports=network.ports, networks=networks, pid=os.getpid(), started=time.time()
                     )
                     container = stack.enter_context(Containers(state).create(described))
-                stack.enter_context(leaving_networks(self._session, container))
+                if networks:
+                    stack.enter_context(self._leaving(container))
                 user = start.prepare(container, layers_of(made.image), options.registry)
                 record.write(container.folder)
             if options.cidfile is not None:
@@ -224,6 +231,19 @@ class _Run:
             else:
                 container.finish(status.code, oom_killed=container.was_short_of_memory())
             return RunResult(exit_code=status.code, message=status.message)
+
+    def _share(self) -> None:
+        """Have this process enter what the container has of others."""
+        from tiffin.builder.api.containers.networks.sharing import share_networks
+
+        options = self._options
+        named = [item.name for item in options.networks]
+        share_networks(self._session, named, options.joins, self._sink, ipc_of=options.joins_ipc)
+
+    def _leaving(self, container: Container) -> AbstractContextManager[object]:
+        from tiffin.builder.api.containers.networks.sharing import leaving_networks
+
+        return leaving_networks(self._session, container)
 
 
 def write_id(path: Path, identity: str) -> None:

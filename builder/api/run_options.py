@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tiffin.builder.containers.network.attachment import NetworkAttachment
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.containers.network.attachment import NetworkAttachment
     from tiffin.builder.containers.run import ContainerOptions
 
 
@@ -39,3 +39,8 @@ class RunOptions:
     volumes_from: tuple[str, ...] = ()  # containers, with :ro or :rw
     keeps_ids: bool = True  # False: `container` surely has no `keep`, so that it need not be read first
     registry: RegistryAccess = RegistryAccess()
+
+    @property
+    def shares(self) -> bool:
+        """Whether it has networks with names, or a network or an IPC namespace of another container."""
+        return bool(self.networks or self.joins or self.joins_ipc)

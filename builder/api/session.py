@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.events import WarningMessage
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir, sweep_at_end
@@ -101,6 +100,7 @@ class Session:
         asked = None
         names = () if peers is None else peer_names(os.environ, peers)
         if names:
+            from tiffin.builder.events import WarningMessage
             from tiffin.cache.shared.stores.peers import Peers
 
             token = os.environ.get(TOKEN_VARIABLE, "")

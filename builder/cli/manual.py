@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tiffin.builder.cli import tree
 from tiffin.builder.cli.options.command import Command, Group, Row
 from tiffin.builder.cli.options.option import DONE, FURTHER, REFUSED, WITHOUT_EFFECT, Arguments, Option
+from tiffin.builder.cli.options.variables import GROUPS, VARIABLES
 from tiffin.builder.version import VERSION
 
 _SECTIONS = (("Options", False), (FURTHER, True))
@@ -61,6 +62,21 @@ def docker_options(names: Sequence[str]) -> str:
         found = [name for name in names if name in options and options[name].effect == effect]
         lines += ["", f"## {title}", "", f"{len(found)} options.", ""]
         lines += _table([(options[name].spelling(), _effect(options[name])) for name in found])
+    return "\n".join(lines) + "\n"
+
+
+def variables() -> str:
+    """Return a page on the variables that docker, buildx and BuildKit read, by whose they are."""
+    lines = [
+        "# Variables of the environment",
+        "",
+        "Those that jobs written for docker, buildx or BuildKit set, and what becomes of each. tiffin's own are on the",
+        "pages of what they are about. Made by `ci/reference`.",
+    ]
+    for group in GROUPS:
+        lines += ["", f"## {group}", "", "| variable | | |", "|---|---|---|"]
+        rows = [row for row in VARIABLES if row.group == group]
+        lines += [f"| `{row.name}` | {row.effect} | {row.about} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -96,7 +96,7 @@ class Substitution:
             return self._value(name[0])
         operator = next((item for item in _OPERATORS if rest.startswith(item)), "")
         if not operator:
-            raise ValueError(f'"{text}": "{rest[:1]}" is no operator; there are :- - :? ? :+ +')
+            raise ValueError(f'"{text}": "{rest[:1]}" is not an operator; there are :- - :? ? :+ +')
         word = rest[len(operator) :]
         value = self._values.get(name[0])
         is_there = value is not None and (operator[0] != ":" or value != "")

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tiffin.builder.containers.files.hold import files_held
 from tiffin.builder.containers.folder import (
     GROUPS,
+    files_held,
     groups_of,
     hold,
     is_held,
@@ -25,7 +25,6 @@ from tiffin.builder.containers.folder import (
     release_groups,
     try_lock,
 )
-from tiffin.builder.containers.lifecycle.endings import wait_for_end
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.state import (
     ContainerState,
@@ -35,18 +34,15 @@ from tiffin.builder.containers.state import (
     read_state,
     write_state,
 )
-from tiffin.builder.errors import (
-    ContainerError,
-    CorruptError,
-    ImageNotFoundError,
-    StoreError,
-    UsageError,
-)
-from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.fd_passing import Socket
 
 FOLDERS_LOCK = "containers"  # taken before a container's own
 WHOLE = "whole"  # a file that says that the root on disk has all layers
@@ -293,6 +289,8 @@ class Containers:
 
     def wait_for_end(self, state: ContainerState, line: Socket | None, seconds: float | None) -> bool:
         """Wait until nobody holds a container; False if that took too long. `line` is connected to its supervisor."""
+        from tiffin.builder.containers.lifecycle.endings import wait_for_end
+
         return wait_for_end(lambda: self.is_alive(state.id), state, line, seconds)
 
     def remove(self, state: ContainerState, *, volumes: bool = False) -> None:

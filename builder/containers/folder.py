@@ -7,13 +7,16 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tiffin.builder.containers.state import ContainerState, read_state
 from tiffin.builder.errors import CorruptError
+from tiffin.cache.foundation.files import flocked
 
 ROOT_MODE = 0o755
 ASKING_SECONDS = 0.1  # in which whoever asks for a container's lock has it
+FILES_LOCK = "files.lock"  # taken after that of the container, or alone
 GROUPS = "groups"  # the file with the paths of a container's control groups
 
 
@@ -72,6 +75,14 @@ def try_lock(folder: Path) -> Iterator[bool]:
         yield hold(fd)
     finally:
         os.close(fd)
+
+
+def files_held(folder: Path) -> AbstractContextManager[bool]:
+    """Hold the files of a container that does not run, to mount them: one at a time, and nobody beside its command.
+
+    Waits for others. Raises StoreError.
+    """
+    return flocked(folder / FILES_LOCK, shared=False, blocking=True)
 
 
 def release_groups(folder: Path) -> None:

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Mapping
 
+from tiffin.builder.containers.confinement.spec import Confinement, Ulimit
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.mounts import parse_size
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.cgroup import MAX_BLKIO, MIN_BLKIO, Groups, find_trees, make_groups, remove_groups
-from tiffin.builder.sandbox.cgroup import Limits as Limits
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.builder.sandbox.cgroup_limits import Limits as Limits
 
 MIN_MEMORY_BYTES = 6 << 20  # Docker's
 OWN_TASKS = 5  # of tiffin in the container's user namespace, counted by RLIMIT_NPROC
@@ -20,18 +20,6 @@ SYSTEMD_RUN = ("/usr/bin/systemd-run", "/bin/systemd-run")
 IN_SCOPE = "TIFFIN_IN_SCOPE"  # set when systemd has begun us anew: not again
 MAX_PROCESSOR = 1 << 13  # the kernel's own limit
 _WITHOUT_GROUP = {"cpu": "--cpu-shares", "cpuset": "--cpuset-mems", "blkio": "--blkio-weight"}
-Ulimit = tuple[str, int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confinement:
-    """What the sandbox is given. `warning` says what is less than was asked for."""
-
-    groups: tuple[str, ...] = ()
-    ulimits: tuple[Ulimit, ...] = ()
-    cpu_count: int = 0
-    cpus: tuple[int, ...] = ()
-    warning: str = ""
 
 
 def parse_limits(
@@ -125,8 +113,6 @@ def _cpus(text: str) -> float:
 
 def confine(container: Container, limits: Limits) -> Confinement:
     """Make the control groups of a container, which go with it; for what they cannot do, limits of each process."""
-    if not limits.controllers():
-        return Confinement()
     groups = make_groups(limits, f"tiffin-{container.state.id[:SHORT_ID_LENGTH]}", find_trees())
     container.hold_groups(groups.paths)
     return _with_substitutes(groups, limits)

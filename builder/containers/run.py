@@ -9,27 +9,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
 from tiffin.builder.containers.confinement.asked import Device, Namespaces
-from tiffin.builder.containers.environment import Variable
-from tiffin.builder.containers.health import HealthCheck
-from tiffin.builder.containers.mounts import Mount, VolumeMount
 from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.errors import SandboxError, UsageError
-from tiffin.builder.oci.config import RunConfig
-from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.cgroup_limits import Limits
 from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, Port
-from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.launch import ExitStatus, Running
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
 from tiffin.cache.foundation.frozen import dataclass, field
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.builder.containers.environment import Variable
+    from tiffin.builder.containers.health import HealthCheck
+    from tiffin.builder.containers.mounts import Mount
     from tiffin.builder.containers.streams import Streams
     from tiffin.builder.containers.terminal import Terminal
+    from tiffin.builder.oci.config import RunConfig
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import ExitStatus, Running
 
 FORWARDED = tuple(getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM"))
 ALL = "ALL"
@@ -166,6 +166,8 @@ def check_options(options: ContainerOptions, isolation: Isolation) -> None:
 
 def _is_shown(mount: Mount) -> bool:
     """Whether the mount shows files that are elsewhere."""
+    from tiffin.builder.containers.mounts import VolumeMount
+
     return isinstance(mount, Bind) or (isinstance(mount, VolumeMount) and bool(mount.name))
 
 
@@ -215,6 +217,13 @@ def attend(running: Running, attached: Terminal | Streams, begun: Callable[[], o
         raise
 
 
+class Signalled(Protocol):
+    """What signals are passed on to."""
+
+    def kill(self, number: int) -> None:
+        """Send it one."""
+
+
 class Forwarder:
     """Sends signals that reach us on to the command, and ends it where it does not care but somebody insists.
 
@@ -222,13 +231,13 @@ class Forwarder:
     """
 
     def __init__(self) -> None:
-        self._running: Running | None = None
+        self._running: Signalled | None = None
         self._before: dict[int, Any] = {}  # who handled a signal
         self._early: list[int] = []
         self._terminations = 0
         self._had_terminal = False
 
-    def to(self, running: Running) -> None:
+    def to(self, running: Signalled) -> None:
         """Forward to `running` from now on."""
         self._running = running
         self._had_terminal = _has_terminal()

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
-from tiffin.builder.containers.network.attachment import Endpoint, NetworkAttachment
 from tiffin.builder.errors import CorruptError, UsageError
 from tiffin.builder.sandbox.child.spec import Port
 from tiffin.cache.foundation.files import disk_errors
@@ -20,6 +19,8 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from tiffin.builder.containers.network.attachment import Endpoint
 
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"  # Docker's
 FILE = "state.json"
@@ -104,6 +105,8 @@ def _port(value: Any) -> Port:
 
 
 def _endpoint(members: Any) -> Endpoint:
+    from tiffin.builder.containers.network.attachment import Endpoint, NetworkAttachment
+
     wanted = members["wanted"]
     attachment = NetworkAttachment(**{**wanted, "aliases": tuple(wanted["aliases"])})
     return Endpoint(**{**members, "wanted": attachment})
@@ -179,7 +182,7 @@ def stat_fields(pid: int) -> list[bytes]:
 @cache
 def _boot_offset() -> int:
     """Return the ticks by which our time namespace shows another time since boot than the machine has."""
-    with contextlib.suppress(OSError), open("/proc/self/timens_offsets", encoding="ascii") as file:
+    with contextlib.suppress(OSError), open("/proc/self/timens_offsets", encoding="utf-8") as file:
         for line in file:
             clock, seconds, nanoseconds = line.split()
             if clock in ("boottime", "7"):  # as newer and older kernels call it

@@ -13,8 +13,8 @@ from tiffin.cache.foundation.frozen import dataclass
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _TYPE = r"[a-z-]+(?:\[[^\]]*\])?"
-_PREFIX = re.compile(rf"({_TYPE}(?:,{_TYPE})*):(.*)", re.DOTALL)
-_ONE = re.compile(r"([a-z-]+)(?:\[([^\]]*)\])?")
+_PREFIX = rf"(?s)({_TYPE}(?:,{_TYPE})*):(.*)"
+_ONE = r"([a-z-]+)(?:\[([^\]]*)\])?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Annotations:
         """Raise UsageError naming the annotation at fault."""
         found: list[Annotation] = []
         for text in need_text(texts, "--annotation"):
-            match = _PREFIX.fullmatch(text.partition("=")[0])
+            match = re.fullmatch(_PREFIX, text.partition("=")[0])
             kinds, pair = (match[1], text[len(match[1]) + 1 :]) if match else ("manifest", text)
             key, equals, value = pair.partition("=")
             if not key or not equals:
@@ -61,7 +61,7 @@ class Annotations:
 
 
 def _annotation(kind: str, key: str, value: str, text: str) -> Annotation:
-    match = _ONE.fullmatch(kind)
+    match = re.fullmatch(_ONE, kind)
     name, platform = (match[1], match[2]) if match else (kind, None)
     if name not in TYPES:
         raise UsageError(

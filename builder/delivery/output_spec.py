@@ -20,8 +20,8 @@ _OF_STORES = (
 )  # buildx's, of containerd: nothing depends on them
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "image": ("name", "push", "push-by-digest", "registry.insecure", *_OF_STORES, *_OF_IMAGES),
-        "registry": ("name", "push", "push-by-digest", "registry.insecure", *_OF_STORES, *_OF_IMAGES),
+        "image": ("name", "push", "merge", "push-by-digest", "registry.insecure", *_OF_STORES, *_OF_IMAGES),
+        "registry": ("name", "push", "merge", "push-by-digest", "registry.insecure", *_OF_STORES, *_OF_IMAGES),
         "oci": ("dest", "name", "tar", *_OF_IMAGES),
         "docker": ("dest", "name", *_OF_IMAGES),
         "tar": ("dest",),
@@ -51,6 +51,7 @@ class OutputSpec:
     rewrites_times: bool | None = None  # None: as the default is
     epoch: str | None = None  # source-date-epoch; "" for none
     keeps_immutable: bool = False  # a tag that exists and may not change is fine
+    merges: bool = False  # into the index that the name has
     insecure: bool = False  # the registries of its names may speak plain http
 
 
@@ -96,6 +97,7 @@ def parse_output(text: str) -> OutputSpec:
         oci_types=_oci_types(fields),
         rewrites_times=_flag(fields, "rewrite-timestamp") if "rewrite-timestamp" in fields else None,
         epoch=fields.get("source-date-epoch"),
+        merges=_flag(fields, "merge"),
         insecure=_flag(fields, "registry.insecure"),
     )
 

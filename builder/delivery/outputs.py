@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field
 
 if TYPE_CHECKING:
+    from tiffin.builder.dockerfile.lint_base import LintWarning
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore, StoredImage
@@ -36,11 +38,13 @@ class BuildResult:
     """What a build made.
 
     `image_id`: the digest of the configuration, of several platforms that of the index; `digest`: that of the manifest
-    or index, None where no image was wanted; `metadata`: what --metadata-file holds, by buildx's names.
+    or index, None where no image was wanted; `size_bytes`: of all that it names; `metadata`: what --metadata-file
+    holds, by buildx's names.
     """
 
     image_id: Digest
     digest: Digest | None
+    size_bytes: int
     names: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     metadata: Mapping[str, object]
@@ -65,16 +69,18 @@ class Outputs:
     builds: tuple[tuple[Platform, Built], ...]
     several: bool  # an index is wanted
     annotations: Annotations
-    provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # predicates; none: not wanted
+    provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # predicates to push, if any
+    told_provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # those of the metadata
 
     def write(self) -> None:
         """Raise StoreError, RegistryError, UsageError."""
+        failures: dict[str, RegistryError] = {}
         for spec in self.specs:
             match spec.kind:
                 case "image" | "registry":
                     images = self._keep(spec)
                     if spec.push:
-                        self._push(images, spec)
+                        failures |= self._push(images, spec)
                 case "oci" | "docker":
                     self._save(spec)
                 case "tar" | "local":
@@ -86,6 +92,21 @@ class Outputs:
             self.sink.emit(
                 WarningMessage(message="the provenance goes to a registry with the image, and no output is pushed")
             )
+        if failures:
+            raise self._not_pushed(failures)
+
+    def _not_pushed(self, failures: Mapping[str, RegistryError]) -> RegistryError:
+        """Return one error for all names that were not pushed."""
+        [*others, last] = failures.items()
+        names = list(dict.fromkeys(str(name) for spec in self.specs if spec.push for name in self._names(spec)))
+        if len(names) == 1:
+            return last[1]
+        for name, error in others:
+            self.sink.emit(WarningMessage(message=f"{name} was not pushed: {error}"))
+        return RegistryError(
+            f"{len(failures)} of {len(names)} names were not pushed, {last[0]} because: {last[1].message}",
+            remedy="run the build again: nothing is built or sent twice",
+        )
 
     def _image_id(self) -> Digest:
         """Return the digest of the configuration; of several platforms, that of the index."""
@@ -124,24 +145,36 @@ class Outputs:
                 "digest": str(Digest.of(data)),
                 "size": len(data),
             }
-        for platform, value in self.provenance.items():
+        for platform, value in self.told_provenance.items():
             document[f"buildx.build.provenance/{platform}" if self.several else "buildx.build.provenance"] = value
         if self.names:
             document["image.name"] = ",".join(str(name) for name in self.names)
         return document
 
-    def result(self) -> BuildResult:
-        """Return what was made."""
+    def result(self, findings: Sequence[LintWarning] = ()) -> BuildResult:
+        """Return what was made; `findings` are those that the metadata hold."""
+        metadata = self._metadata()
+        if findings:
+            from tiffin.builder.delivery.told_warnings import told_warnings
+
+            metadata["buildx.build.warnings"] = told_warnings(findings)
         has_image = any(built.manifest is not None for _, built in self.builds)
         data = self.index().encode() if self.several else self.builds[0][1].manifest_bytes
         return BuildResult(
             image_id=self._image_id(),
             digest=Digest.of(data) if has_image else None,
+            size_bytes=self._size_bytes() if has_image else 0,
             names=tuple(dict.fromkeys(name for spec in self.specs for name in self._names(spec))),
             platforms=tuple(platform for platform, _ in self.builds),
-            metadata=self._metadata(),
+            metadata=metadata,
             builds=self.builds,
         )
+
+    def _size_bytes(self) -> int:
+        """Return what an empty machine pulls for all platforms; a layer of several is counted once."""
+        layers = {ref.digest: ref.size_bytes for _, built in self.builds for ref in built.layer_refs}
+        documents = sum(len(built.manifest_bytes) + len(built.config_bytes) for _, built in self.builds)
+        return sum(layers.values()) + documents
 
     def _names(self, spec: OutputSpec) -> tuple[Reference, ...]:
         return tuple(dict.fromkeys((*self.names, *(Reference.parse(name) for name in spec.names))))
@@ -172,19 +205,23 @@ class Outputs:
             store.put_index(self.index(), names)
         return images
 
-    def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> None:
+    def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> dict[str, RegistryError]:
+        """Push under each name; return what went wrong, by name."""
+        failures = {}
         for name in self._names(spec):
             if spec.insecure:
                 self.remote().allow_insecure(name.registry)
             try:
                 digest = self._push_one(images, spec, name)
-            except RegistryError as exc:
-                if not (spec.keeps_immutable and IMMUTABLE in exc.message.lower()):
-                    raise
-                self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
-            else:
                 self._push_provenance(name)
+            except RegistryError as exc:
+                if spec.keeps_immutable and IMMUTABLE in exc.message.lower():
+                    self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
+                else:
+                    failures[str(name)] = exc
+            else:
                 self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
+        return failures
 
     def _push_provenance(self, name: Reference) -> None:
         """Push a statement for each platform, as a referrer of its manifest."""
@@ -206,6 +243,13 @@ class Outputs:
             push_referrer(client, name.repository, subject, data, STATEMENT_MEDIA_TYPE, annotations)
 
     def _push_one(self, images: Sequence[StoredImage], spec: OutputSpec, name: Reference) -> Digest:
+        if spec.merges and name.tag and not spec.by_digest:
+            from tiffin.builder.delivery.merged_push import push_merged
+
+            remote = self.remote()
+            platforms = [platform for platform, _ in self.builds]
+            mine = {platform: partial(remote.push, image) for platform, image in zip(platforms, images, strict=True)}
+            return push_merged(remote.client(name.registry), name, mine, self.annotations.of("index"))
         if self.several:
             return self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
         return self.remote().push(images[0], name, by_digest=spec.by_digest)

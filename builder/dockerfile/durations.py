@@ -7,7 +7,7 @@ import re
 from tiffin.builder.errors import DockerfileError
 
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
 _MAX_NS = 2**63 - 1
 _MAX_CHARS = 100  # no duration needs more; keeps the numbers small
 
@@ -20,9 +20,9 @@ def parse_duration(text: str) -> int:
     if rest == "0":
         return 0
     wanted = "write a number with a unit, such as 30s or 1m30s"
-    if not rest or len(rest) > _MAX_CHARS or _PART.sub("", rest):
+    if not rest or len(rest) > _MAX_CHARS or re.sub(_PART, "", rest):
         raise DockerfileError(f'invalid duration "{text}"', remedy=wanted)
-    total = int(sum(Fraction(number) * _UNITS[unit] for number, unit in _PART.findall(rest)))
+    total = int(sum(Fraction(number) * _UNITS[unit] for number, unit in re.findall(_PART, rest)))
     if total > _MAX_NS:
         raise DockerfileError(f'invalid duration "{text}": more than 292 years', remedy=wanted)
     return sign * total

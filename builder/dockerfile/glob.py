@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from tiffin.builder.errors import DockerfileError
+from tiffin.cache.foundation.frozen import dataclass
 
 STAR, TREE, REST = "star", "tree", "rest"  # `*`; `**/` or `**` before something; `**` at the end
 LITERAL, ESCAPED, ANY, CLASS = "literal", "escaped", "any", "class"
 
 
-class _Token(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Token:
     kind: str
     text: str  # as a regular expression
 
@@ -43,7 +44,7 @@ def path_regex(pattern: str) -> str:
     Raises DockerfileError without a span.
     """
     tokens = _tokens(pattern, tree=True)
-    if tokens and tokens[0] == (TREE, "") and all(token.kind == LITERAL for token in tokens[1:]):
+    if tokens and tokens[0] == _Token(TREE, "") and all(token.kind == LITERAL for token in tokens[1:]):
         return ".*" + "".join(token.text for token in tokens[1:])
     parts: list[list[_Token]] = [[]]
     out = ""

@@ -10,7 +10,7 @@ import re
 
 from tiffin.cache.foundation.frozen import dataclass
 
-_MARKER = re.compile(r"(\d*)<<(-?)[ \t]*(?=[^\s<])")
+_MARKER = r"(\d*)<<(-?)[ \t]*(?=[^\s<])"
 _SHELL_OPERATORS = "|&;()>"
 _MAX_ARITHMETIC_CHARS = 4096  # how far to look for the end of $((; keeps hostile text from costing quadratic time
 
@@ -67,7 +67,7 @@ def find_markers(text: str, *, shell: bool) -> tuple[Marker, ...]:
 
 
 def _marker(text: str, start: int, *, shell: bool) -> Marker | None:
-    match = _MARKER.match(text, start)
+    match = re.compile(_MARKER).match(text, start)
     if not match:
         return None
     end, name, quoted = _word(text, match.end(), shell=shell)
@@ -86,7 +86,7 @@ def _marker(text: str, start: int, *, shell: bool) -> Marker | None:
 def _word(text: str, index: int, *, shell: bool) -> tuple[int, str, bool]:
     """Return where the word at `index` ends, the word without quotes, and whether it had any.
 
-    An open quote is no word.
+    An open quote is not a word.
     """
     name, quoted = "", False
     while index < len(text):

@@ -16,9 +16,9 @@ from tiffin.cache.foundation.frozen import dataclass
 MAX_LINE_BYTES = 65535  # BuildKit's
 DIRECTIVES = ("syntax", "escape", "check")
 ESCAPES = ("\\", "`")
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
-_COMMIT_MARK = re.compile(r"\s#!\s*COMMIT\s*\Z", re.IGNORECASE)
-_WITH_HEREDOC = re.compile(r"(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+", re.IGNORECASE)
+_DIRECTIVE = r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*"
+_COMMIT_MARK = r"(?i)\s#!\s*COMMIT\s*\Z"
+_WITH_HEREDOC = r"(?i)(?:ONBUILD\s+)?(RUN|COPY|ADD)\s+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +55,12 @@ class Lines:
     errors: tuple[DockerfileError, ...]
 
 
-def read_lines(data: bytes, file: str, *, escape: str | None = None) -> Lines:
-    """Split `data`. With `escape` the text is an ONBUILD trigger, which has no directives of its own."""
-    reader = _Reader(data, file)
+def read_lines(data: bytes, file: str, *, escape: str | None = None, path: str = "") -> Lines:
+    """Split `data`, the file at `path` if that is known.
+
+    With `escape` the text is an ONBUILD trigger, which has no directives of its own.
+    """
+    reader = _Reader(data, file, path)
     directives = reader.directives() if escape is None else {}
     chosen = directives["escape"].value if "escape" in directives else escape or "\\"
     # under a wrong escape nothing below would be read as it is meant
@@ -73,8 +76,9 @@ def read_lines(data: bytes, file: str, *, escape: str | None = None) -> Lines:
 class _Reader:
     """Walks through the physical lines once; `_at` is the index of the next one."""
 
-    def __init__(self, data: bytes, file: str) -> None:
+    def __init__(self, data: bytes, file: str, path: str) -> None:
         self._file = file
+        self._path = path
         # bytes that are no UTF-8 harm nobody in a comment, so they are only refused where they are used
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         self._physical = text.split("\n")
@@ -89,14 +93,14 @@ class _Reader:
         for number, line in enumerate(self._physical, start=1):
             if len(line) * 4 > MAX_LINE_BYTES and len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES:
                 message = f"dockerfile line greater than max allowed size of {MAX_LINE_BYTES}"
-                span = Span(file=self._file, first_line=number, last_line=number, text=line[:80] + "…")
+                span = self._lines_of(number, number, line[:80] + "…")
                 self.errors.append(DockerfileError(message, span=span, remedy="split the line"))
 
     def directives(self) -> dict[str, Directive]:
         """Return `# key=value` lines at the very top; the first line that is none ends them."""
         result: dict[str, Directive] = {}
         for index, line in enumerate(self._physical):
-            match = _DIRECTIVE.fullmatch(line.strip())
+            match = re.fullmatch(_DIRECTIVE, line.strip())
             if not match or match[1].lower() not in DIRECTIVES:
                 break
             key = match[1].lower()
@@ -167,7 +171,7 @@ class _Reader:
 
     def _heredocs(self, text: str, escape: str, first: int) -> tuple[Heredoc, ...] | None:
         """Return the bodies that follow the instruction, None when one does not end."""
-        match = _WITH_HEREDOC.match(text) if "<<" in text else None
+        match = re.match(_WITH_HEREDOC, text) if "<<" in text else None
         if not match:
             return ()
         _, value = split_flags(text[match.end() :], escape)
@@ -224,7 +228,10 @@ class _Reader:
         """Return the lines from index `first` up to `end`; what is no UTF-8 is shown as question marks."""
         text = "\n".join(line.rstrip("\r") for line in self._physical[first:end])
         text = text if text.isascii() else text.encode("utf-8", "replace").decode()
-        return Span(file=self._file, first_line=first + 1, last_line=end, text=text)
+        return self._lines_of(first + 1, end, text)
+
+    def _lines_of(self, first: int, last: int, text: str) -> Span:
+        return Span(file=self._file, first_line=first, last_line=last, text=text, path=self._path)
 
     def _fault(self, index: int, message: str, remedy: str) -> None:
         self.errors.append(DockerfileError(message, span=self._span(index, index + 1), remedy=remedy))
@@ -234,7 +241,7 @@ def _without_marker(text: str) -> tuple[str, bool]:
     """Return the instruction without Makisu's mark at its end, and whether it had one."""
     if "#!" not in text:
         return text, False
-    plain = _COMMIT_MARK.sub("", text)
+    plain = re.sub(_COMMIT_MARK, "", text) if "#" in text else text
     return plain, plain != text
 
 

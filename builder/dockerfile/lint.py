@@ -13,8 +13,8 @@ from tiffin.builder.dockerfile import lint_extra
 from tiffin.builder.dockerfile.lint_base import Check, Finding, LintWarning, finding, named, stages
 from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
 from tiffin.builder.dockerfile.suggest import did_you_mean
-from tiffin.builder.errors import DockerfileError, Span
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.builder.errors import DockerfileError
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 RESERVED_STAGE_NAMES = ("context", "scratch")
 EXPERIMENTAL = ("InvalidDefinitionDescription",)  # off until `# check=experimental=` names them
@@ -127,7 +127,7 @@ def from_as_casing(dockerfile: Dockerfile) -> Iterator[Finding]:
 def no_empty_continuation(dockerfile: Dockerfile) -> Iterator[Finding]:
     for node in dockerfile.instructions:
         if line := node.empty_until:  # BuildKit tells the end of the continuation, once
-            span = Span(file=node.span.file, first_line=line, last_line=line)
+            span = replace(node.span, first_line=line, last_line=line, text="")
             yield node, LintWarning(rule="NoEmptyContinuation", message="Empty continuation line", span=span)
 
 

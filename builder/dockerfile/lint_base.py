@@ -57,6 +57,6 @@ def names_of(node: Instruction) -> list[str]:
     try:
         if node.keyword == "ARG":
             return [name for name, _ in parse_args(node.value, node.escape)]
-        return [pair.name for pair in parse_name_values(node.value, node.keyword, node.escape)]
+        return [name for name, _ in parse_name_values(node.value, node.keyword, node.escape)]
     except DockerfileError:
         return []

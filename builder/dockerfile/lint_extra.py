@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tiffin.builder.dockerfile.lint_base import Check, Finding, finding, named, names_of, stages
 from tiffin.builder.dockerfile.parser import Dockerfile, Instruction
 
-APT_INSTALL = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\b")
-APT_CLEAN = re.compile(
-    r"\brm\s+-\S*r\S*\s+[^;&|]*/var/lib/apt/lists|\bapt-dist-clean\b|/var/lib/apt/lists/?\*?\s+-delete"
-)
-APT_MOUNT = re.compile(r"(?:target|dst|destination)=/var/(?:lib/apt|cache/apt)|(?:target|dst|destination)=/var/lib\b")
-INSTALLS = re.compile(
+APT_INSTALL = r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\b"
+APT_CLEAN = r"\brm\s+-\S*r\S*\s+[^;&|]*/var/lib/apt/lists|\bapt-dist-clean\b|/var/lib/apt/lists/?\*?\s+-delete"
+APT_MOUNT = r"(?:target|dst|destination)=/var/(?:lib/apt|cache/apt)|(?:target|dst|destination)=/var/lib\b"
+INSTALLS = (
     r"\b(?:npm\s+(?:ci|install|i)\b|yarn(?:\s+install)?\b|pnpm\s+(?:i|install)\b|pip3?\s+install\s+.*-r\b|poetry\s+install\b"
     r"|bundle\s+install\b|go\s+mod\s+download\b|composer\s+install\b|mvn\s+\S*\s*dependency:|cargo\s+fetch\b)"
 )
@@ -23,8 +21,8 @@ WHOLE_CONTEXT = (".", "./", "/", "*")
 def apt_lists_left(dockerfile: Dockerfile) -> Iterator[Finding]:
     for node in named(dockerfile.instructions, "RUN"):
         text = node.value + "".join(heredoc.content for heredoc in node.heredocs)
-        mounted = any(APT_MOUNT.search(flag.value or "") for flag in node.flags if flag.name == "mount")
-        if APT_INSTALL.search(text) and not APT_CLEAN.search(text) and not mounted:
+        mounted = any(re.search(APT_MOUNT, flag.value or "") for flag in node.flags if flag.name == "mount")
+        if re.search(APT_INSTALL, text) and not re.search(APT_CLEAN, text) and not mounted:
             message = (
                 "Package lists stay in the layer: remove /var/lib/apt/lists/* in the same RUN, or mount a cache there"
             )
@@ -38,11 +36,15 @@ def copy_all_before_install(dockerfile: Dockerfile) -> Iterator[Finding]:
                 continue
             words = node.json if node.json is not None else tuple(node.value.split())
             later = named(stage.body[number + 1 :], "RUN")
-            if any(word in WHOLE_CONTEXT for word in words[:-1]) and any(INSTALLS.search(run.value) for run in later):
+            if any(word in WHOLE_CONTEXT for word in words[:-1]) and _installs(later):
                 message = (
                     "The whole context is copied before dependencies are installed: any change installs them again"
                 )
                 yield finding(node, "CopyAllBeforeInstall", message)
+
+
+def _installs(runs: Iterable[Instruction]) -> bool:
+    return any(re.search(INSTALLS, run.value) for run in runs)
 
 
 def arg_shadows_env(dockerfile: Dockerfile) -> Iterator[Finding]:

@@ -91,12 +91,13 @@ class Dockerfile:
     faults: tuple[DockerfileError, ...] = ()  # what could not be read; such instructions are left out
 
 
-def parse(data: bytes, file: str, *, keep_faults: bool = False) -> Dockerfile:
+def parse(data: bytes, file: str, *, keep_faults: bool = False, path: str = "") -> Dockerfile:
     """Parse a Dockerfile; all faults are raised together. Raises DockerfileError, DockerfileErrors.
 
-    `keep_faults` leaves them to whoever reads the instructions, so that theirs are told at once with them.
+    `keep_faults` leaves them to whoever reads the instructions, so that theirs are told at once with them. `path`:
+    where the file is, if that is known.
     """
-    lines = read_lines(data, file)
+    lines = read_lines(data, file, path=path)
     errors = list(lines.errors)
     if not lines.lines and not errors:
         raise _nothing_in(data, file)

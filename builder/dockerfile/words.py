@@ -8,18 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from tiffin.builder.errors import DockerfileError
 
-_BLANKS = re.compile(r"[\t\v\f\r ]+")
-
-
-class NameValue(NamedTuple):
-    """A pair as written; neither part is expanded."""
-
-    name: str
-    value: str
+_BLANKS = r"[\t\v\f\r ]+"
 
 
 def split_words(text: str, escape: str = "\\") -> list[str]:
@@ -61,8 +53,8 @@ def json_words(text: str) -> tuple[str, ...] | None:
     return tuple(word.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for word in words)
 
 
-def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[NameValue, ...]:
-    """Return the pairs of ENV or LABEL; the old form `NAME the rest` is one pair.
+def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[tuple[str, str], ...]:
+    """Return the pairs of ENV or LABEL as written; the old form `NAME the rest` is one pair.
 
     Raises DockerfileError without a span.
     """
@@ -70,10 +62,10 @@ def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[Name
     if not words:
         raise DockerfileError(f"{keyword} requires at least one argument", remedy=f"write {keyword} NAME=VALUE")
     if "=" not in words[0]:
-        name, *rest = _BLANKS.split(text.strip(), maxsplit=1)
+        name, *rest = re.split(_BLANKS, text.strip(), maxsplit=1)
         if not rest:
             raise DockerfileError(f"{keyword} must have two arguments", remedy=f"write {keyword} NAME=VALUE")
-        return (NameValue(name, rest[0]),)
+        return ((name, rest[0]),)
     pairs = []
     for word in words:
         name, equals, value = word.partition("=")
@@ -83,7 +75,7 @@ def parse_name_values(text: str, keyword: str, escape: str = "\\") -> tuple[Name
             )
         if not name:
             raise DockerfileError(f"{keyword} names can not be blank", remedy=f"write {keyword} NAME=VALUE")
-        pairs.append(NameValue(name, value))
+        pairs.append((name, value))
     return tuple(pairs)
 
 

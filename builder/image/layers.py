@@ -7,14 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
-from tiffin.builder.image.streaming_fetch import FetchObserver, StreamingFetch
-from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.compression.codecs import Compression, compressor, decompressor
-from tiffin.builder.layer.demands import Demands, demands_of
-from tiffin.builder.layer.index import LayerIndex, ways
 from tiffin.builder.oci.spec import LAYER_COMPRESSION
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
 from tiffin.cache.foundation.files import remove_tree
@@ -22,10 +18,15 @@ from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef, Snapshots, topmost
 from tiffin.cache.store.statedir import StateDir
 
+if TYPE_CHECKING:
+    from tiffin.builder.image.streaming_fetch import FetchObserver
+    from tiffin.builder.layer.demands import Demands
+    from tiffin.builder.layer.index import LayerIndex
+
 UNPACK_THREADS = 4
 ROOT_MODE = 0o755
 MAX_MOUNTED_LAYERS = 499  # the kernel stacks 500 (OVL_MAX_STACK), and one is of mount points
-Fetch = Callable[[BlobRef, FetchObserver | None], None]  # brings a blob here, or raises
+Fetch = Callable[[BlobRef, "FetchObserver | None"], None]  # brings a blob here, or raises
 Layer = tuple[Digest, BlobRef | None]  # a DiffID, and a packed form if one is known
 
 
@@ -109,6 +110,8 @@ class LayerStore:
 
     def _read_index(self, diff_id: Digest) -> LayerIndex | None:
         """Return what was kept; damaged, or of another version, is nothing: it is made anew from the layer."""
+        from tiffin.builder.layer.index import LayerIndex
+
         data = self.snapshots.read_index(diff_id)
         try:
             return LayerIndex.decode(data) if data is not None else None
@@ -118,6 +121,10 @@ class LayerStore:
     def demands(self, diff_ids: Iterable[Digest]) -> list[Demands]:
         """Return what is known of what these layers demand; of those that were never looked into, nothing."""
         notes = [data for diff_id in diff_ids if (data := self.snapshots.demands(diff_id)) is not None]
+        if not notes:
+            return []
+        from tiffin.builder.layer.demands import Demands
+
         try:
             return [Demands.decode(data) for data in notes]
         except ValueError as exc:
@@ -147,6 +154,8 @@ class LayerStore:
 
     def keep_index(self, diff_id: Digest, index: LayerIndex) -> None:
         """Keep a table of contents on disk, and what the layer demands."""
+        from tiffin.builder.layer.demands import demands_of
+
         if not self.snapshots.has_index(diff_id):
             self.snapshots.write_index(diff_id, index.encode(), has_implied=bool(index.implied))
         data = demands_of(index.entries).encode()
@@ -162,6 +171,8 @@ class LayerStore:
             target = self.snapshots.ways(diff_ids[: number + 1])
             if target.is_dir():
                 continue
+            from tiffin.builder.layer.change import Change
+            from tiffin.builder.layer.index import ways
             from tiffin.builder.layer.unpack import materialize
 
             found = ways([self.ensure_index(*layer) for layer in layers[: number + 1]])
@@ -243,6 +254,8 @@ class LayerStore:
         store.
         """
         if not self._blobs.has(ref.digest):
+            from tiffin.builder.image.streaming_fetch import StreamingFetch
+
             arriving = StreamingFetch(partial(self._fetch, ref), self._blobs.path(ref.digest))
             kind = LAYER_COMPRESSION.get(ref.media_type, "auto")
             try:
@@ -292,6 +305,7 @@ class LayerStore:
                 self.snapshots.publish(diff_id, tree)
 
     def _pack(self, diff_id: Digest, tree: Path, compression: Compression) -> BlobRef:
+        from tiffin.builder.layer.change import Change
         from tiffin.builder.layer.disk.diff import diff_upper
         from tiffin.builder.layer.pack import pack_layer
 

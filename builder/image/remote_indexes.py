@@ -1,10 +1,10 @@
-"""Indexes made in registries of images that are in registries: nothing of them is kept here."""
+"""Indexes made in registries or layouts of images that are there: nothing of them is kept here."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import BinaryIO
 
 from tiffin.builder.errors import ImageError
@@ -14,8 +14,39 @@ from tiffin.builder.oci.spec import INDEX_TYPES, Descriptor, Index, Manifest
 from tiffin.builder.registry.client import FetchedManifest, RegistryClient
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import Protocol
 
-Clients = Callable[[str], RegistryClient]  # by registry
+
+class Place(Protocol):
+    """Where documents and blobs are, by repository: a registry, or layouts on disk."""
+
+    def get_manifest(self, repository: str, selector: str) -> FetchedManifest: ...
+
+    def has_manifest(self, repository: str, digest: Digest) -> bool: ...
+
+    def put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Digest: ...
+
+    def get_blob(self, repository: str, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]: ...
+
+    def push_blob(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        opener: Callable[[], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+    ) -> object: ...
+
+
+Clients = Callable[[str], Place]  # by registry
+
+
+def with_layouts(registries: Callable[[str], RegistryClient]) -> Clients:
+    """Return places of registries, and of layouts for names that mean those."""
+    from tiffin.builder.image.layout_place import LayoutPlace, is_layout
+
+    layouts = LayoutPlace()
+    return lambda registry: layouts if is_layout(registry) else registries(registry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +94,19 @@ def entries_of(clients: Clients, document: RemoteDocument) -> tuple[Descriptor, 
 
 def push_index(clients: Clients, index: Index, sources: Mapping[Digest, Reference], target: Reference) -> Digest:
     """Push an index under a name, with what it lists from where `sources` have it; return its digest."""
-    client = clients(target.registry)
-    for entry in index.manifests:
-        _copy(clients, sources[entry.digest], entry.digest, target)
-    data = index.encode()
-    return client.put_manifest(target.repository, target.tag or str(Digest.of(data)), data, index.media_type)
+    sources = {entry.digest: sources[entry.digest] for entry in index.manifests}
+    return push_document(clients, index.encode(), index.media_type, sources, target)
+
+
+def push_document(
+    clients: Clients, data: bytes, media_type: str, sources: Mapping[Digest, Reference], target: Reference
+) -> Digest:
+    """Push the text of an index under a name, with all of `sources`; return its digest."""
+    for digest, source in sources.items():
+        _copy(clients, source, digest, target)
+    return clients(target.registry).put_manifest(
+        target.repository, target.tag or str(Digest.of(data)), data, media_type
+    )
 
 
 def push_copy(clients: Clients, document: RemoteDocument, target: Reference) -> Digest:
@@ -98,9 +137,7 @@ def _copy(clients: Clients, source: Reference, digest: Digest, target: Reference
     other.put_manifest(target.repository, str(digest), found.data, media_type)
 
 
-def _opener(
-    client: RegistryClient, repository: str, descriptor: Descriptor, stack: ExitStack
-) -> Callable[[], BinaryIO]:
+def _opener(client: Place, repository: str, descriptor: Descriptor, stack: ExitStack) -> Callable[[], BinaryIO]:
     return lambda: stack.enter_context(client.get_blob(repository, descriptor))
 
 

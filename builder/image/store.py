@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from tiffin.builder.errors import ImageError, ImageNotFoundError, StoreError, TiffinError
-from tiffin.builder.image.resolved import RegistryNotes
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import (
@@ -35,6 +35,7 @@ from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
+    from tiffin.builder.image.resolved import RegistryNotes
     from tiffin.cache.store.local import Table
 
 MIN_ID_LENGTH = 4  # of an abbreviated image id
@@ -67,7 +68,14 @@ class ImageStore:
     def __init__(self, state: StateDir, blobs: BlobStore, table: Callable[[], Table]) -> None:
         self._state = state
         self._blobs = blobs
-        self.notes = RegistryNotes(table)
+        self._table = table
+
+    @cached_property
+    def notes(self) -> RegistryNotes:
+        """Return what is known of images in registries."""
+        from tiffin.builder.image.resolved import RegistryNotes
+
+        return RegistryNotes(self._table)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -101,8 +109,7 @@ class ImageStore:
         """Find an image by name, name@digest, or (abbreviated) id, in Docker's order; raises ImageNotFoundError."""
         reference = Reference.parse(text)
         image = self.get(reference)  # reads that image alone, however many there are
-        match = re.fullmatch(_ID, text)
-        if image is None and match:
+        if image is None and (match := re.fullmatch(_ID, text)):
             hits = {
                 item.id: item
                 for item in self.manifests()

@@ -12,11 +12,10 @@ from tiffin.builder.instructions.ops import ContextOrigin, CopyOp, InlineFile, I
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
 from tiffin.cache.foundation.frozen import dataclass
 
-_OCTAL = re.compile(r"0?[0-7]{1,4}")
-_SYMBOLIC = re.compile(
-    r"[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:[-+=](?:[rwxXst]*|[ugo]))*(?:,[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:[-+=](?:[rwxXst]*|[ugo]))*)*"
-)
-_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
+_OCTAL = r"0?[0-7]{1,4}"
+_CLAUSE = r"[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:[-+=](?:[rwxXst]*|[ugo]))*"
+_SYMBOLIC = rf"{_CLAUSE}(?:,{_CLAUSE})*"
+_SHA256 = r"sha256:[0-9a-f]{64}"
 
 
 def _words(node: Instruction) -> tuple[str, ...]:
@@ -152,7 +151,7 @@ class Copy:
             except UsageError as exc:
                 raise DockerfileError(exc.message, span=self.span, remedy=exc.remedy) from exc
             return Input(origin=origin, paths=("/",))
-        if checksum and not _SHA256.fullmatch(checksum):
+        if checksum and not re.fullmatch(_SHA256, checksum):
             raise DockerfileError(
                 f'invalid checksum "{checksum}"', span=self.span, remedy="write --checksum=sha256: and 64 digits"
             )
@@ -182,7 +181,7 @@ class Copy:
         return InlineFile(name=heredoc.name, data=content.encode("utf-8", "surrogateescape"))
 
     def _checked_mode(self, text: str) -> str:
-        if _OCTAL.fullmatch(text) or (not text[:1].isdigit() and _SYMBOLIC.fullmatch(text)):
+        if re.fullmatch(_OCTAL, text) or (not text[:1].isdigit() and re.fullmatch(_SYMBOLIC, text)):
             return text
         raise DockerfileError(
             f"invalid chmod parameter: '{text}'",

@@ -10,7 +10,7 @@ from tiffin.builder.instructions.flags import flags_of
 from tiffin.cache.foundation.frozen import dataclass
 
 SCRATCH = "scratch"
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
+_STAGE_NAME = r"[a-z][a-z0-9-_.]*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class From:
                 "FROM requires either one or three arguments", span=node.span, remedy="write FROM IMAGE [AS NAME]"
             )
         name = words[2].lower() if len(words) == 3 else ""
-        if name and not _STAGE_NAME.fullmatch(name):
+        if name and not re.fullmatch(_STAGE_NAME, name):
             raise DockerfileError(
                 f'invalid name for build stage: "{words[2]}", name can\'t start with a number or contain symbols',
                 span=node.span,

@@ -29,7 +29,7 @@ class StageOrigin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOrigin:
-    """An image that is no stage; `name` is the reference as the plan resolved it."""
+    """An image that is not a stage; `name` is the reference as the plan resolved it."""
 
     name: str
 
@@ -233,7 +233,7 @@ class RunOp:
         return sorted(self.mounts, key=lambda mount: mount.target.count("/"))
 
     def inputs(self) -> tuple[Input, ...]:
-        """Return what bind mounts show; what a cache mount begins with is no input, as the cache may hold anything."""
+        """Return what bind mounts show. What a cache mount begins with is not an input: the cache may hold anything."""
         return tuple(
             Input(origin=mount.origin, paths=(mount.source,)) for mount in self.mounts if isinstance(mount, BindMount)
         )

@@ -9,16 +9,16 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.instructions.ops import GitOrigin
 from tiffin.builder.options import switch
 
-_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^/].*")
+_SCP = r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^/].*"
 _SCHEMES = ("git://", "ssh://")
 _CONTEXT_SCHEMES = ("git+https://", "git+http://")  # for URLs of contexts that do not end in .git
 _HTTP = ("http://", "https://")
-_FORGE = re.compile(r"github\.com/[^/]+/[^/#?]+.*")
-_REPOSITORY = re.compile(r"https?://[^#?]+\.git(?:[#?].*)?")
+_FORGE = r"github\.com/[^/]+/[^/#?]+.*"
+_REPOSITORY = r"https?://[^#?]+\.git(?:[#?].*)?"
 _QUERY_KEYS = (
     "ref", "tag", "branch", "commit", "checksum", "subdir", "keep-git-dir", "submodules",
 )  # fmt: skip
-_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_COMMIT = r"[0-9a-f]{7,64}"
 UNNAMED = "__unnamed__"  # BuildKit's name for a URL without a path
 
 
@@ -37,9 +37,9 @@ def is_git(text: str, *, context: bool = False) -> bool:
     lowered = text.lower()
     return (
         lowered.startswith(_SCHEMES)
-        or _REPOSITORY.fullmatch(text) is not None
-        or _SCP.fullmatch(text) is not None
-        or (context and (_FORGE.fullmatch(text) is not None or lowered.startswith(_CONTEXT_SCHEMES)))
+        or (text.startswith(_HTTP) and re.fullmatch(_REPOSITORY, text) is not None)
+        or ("@" in text and re.fullmatch(_SCP, text) is not None)
+        or (context and (re.fullmatch(_FORGE, text) is not None or lowered.startswith(_CONTEXT_SCHEMES)))
     )
 
 
@@ -54,7 +54,7 @@ def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> G
     """Return `URL#REF:SUBDIR` or `URL?ref=…&subdir=…`. Raises UsageError for a contradiction or an unknown key."""
     url, _, fragment = text.removeprefix("git+").partition("#")
     ref, _, subdir = fragment.partition(":")
-    if _FORGE.fullmatch(url):
+    if re.fullmatch(_FORGE, url):
         url = f"https://{url}"
     url, separator, query = url.partition("?")
     fields = _query(text, query) if separator else {}
@@ -70,7 +70,7 @@ def parse_git(text: str, *, keep_git_dir: bool = False, checksum: str = "") -> G
     if len(commits) > 1:
         raise UsageError(f'"{text}" names several commits', remedy="keep one of commit, checksum")
     commit = commits.pop() if commits else ""
-    if commit and not _COMMIT.fullmatch(commit):
+    if commit and not re.fullmatch(_COMMIT, commit):
         raise UsageError(f'"{commit}" is not a valid commit', remedy="give 7 to 64 hexadecimal digits")
     try:
         keep = switch(fields["keep-git-dir"]) if "keep-git-dir" in fields else keep_git_dir

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiffin.builder.dockerfile.parser import Instruction
-from tiffin.builder.dockerfile.words import NameValue, is_legacy_form, parse_args, parse_name_values
+from tiffin.builder.dockerfile.words import is_legacy_form, parse_args, parse_name_values
 from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions import findings
 from tiffin.builder.instructions.base import Declared, ErrorSpan, StageScope, description_of
@@ -53,14 +53,14 @@ def _legacy(node: Instruction) -> str:
     return node.written if is_legacy_form(node.value, node.escape) else ""
 
 
-def _expanded(pairs: tuple[NameValue, ...], scope: StageScope, span: Span) -> list[tuple[str, str]]:
+def _expanded(pairs: tuple[tuple[str, str], ...], scope: StageScope, span: Span) -> list[tuple[str, str]]:
     """Expand the pairs: all of one instruction see the environment as it was before it."""
     result = []
-    for pair in pairs:
-        name = scope.expand(pair.name, span)
+    for written, value in pairs:
+        name = scope.expand(written, span)
         if not name:
             raise DockerfileError("names can not be blank", span=span, remedy="write NAME=VALUE")
-        result.append((name, scope.expand(pair.value, span)))
+        result.append((name, scope.expand(value, span)))
     return result
 
 
@@ -75,7 +75,7 @@ def set_env(env: tuple[str, ...], changes: list[tuple[str, str]]) -> tuple[str, 
 class Env:
     """ENV name=value …, or the old form `ENV name value`."""
 
-    pairs: tuple[NameValue, ...]
+    pairs: tuple[tuple[str, str], ...]
     legacy: str  # the keyword as written, where the form is the old one
     span: Span
 
@@ -101,7 +101,7 @@ class Env:
 class Label:
     """LABEL name=value …; later wins."""
 
-    pairs: tuple[NameValue, ...]
+    pairs: tuple[tuple[str, str], ...]
     legacy: str  # as that of Env
     span: Span
 

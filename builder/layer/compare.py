@@ -1,7 +1,7 @@
 """Whether an unpacked tree still is the layer that its table of contents tells of.
 
 Packing the tree again tells so only of layers that tiffin packed: others have their own order, headers and padding.
-What a file system may not keep (attributes it has no place for, times beyond its range) is no change.
+What a file system may not keep (attributes it has no place for, times beyond its range) is not a change.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which changes of a step change nothing, and the times that layers have.
 
-A file that was copied up, written again or copied again as it was is no change. Laws: the layer gives the same tree
+A file that was copied up, written again or copied again as it was is not a change. Laws: the layer gives the same tree
 with and without what is dropped, whatever lies below; content is compared always, never concluded from times, as a
 program may set them; when in doubt, a change stays.
 
@@ -47,7 +47,7 @@ def reduced(
     """Return `changes` (sorted, as a diff has them) without those that change nothing, with the times of layers.
 
     `name_count` tells how many names what is below has: a file that takes the place of one of several is no longer one
-    with the others. Without it that is no change: where a file was copied up, it is an overlay that took its other
+    with the others. Without it that is not a change: where a file was copied up, it is an overlay that took its other
     names away, and nobody asked for that.
     """
     return _Reduction(changes, below, epoch_ns, name_count).result()
@@ -213,6 +213,6 @@ class _Reduction:
 
 
 def _compared(entry: Entry) -> Entry:
-    """Return an entry without what is no part of the file, or another in a table than in a tree."""
+    """Return an entry without what is not part of the file, or another in a table than in a tree."""
     mode = 0 if entry.kind == "symlink" else entry.mode
     return entry._replace(mode=mode, mtime_ns=0, digest="", offset=-1, opaque=False)

@@ -28,7 +28,7 @@ class Fields:
         try:
             text = data.decode()
             value = json.loads(text)
-            if "\\u" in text:  # half a surrogate pair is no character: such text could not be written again
+            if "\\u" in text:  # half a surrogate pair is not a character: such text could not be written again
                 json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as exc:
             reason = "nested too deeply" if isinstance(exc, RecursionError) else str(exc)

@@ -13,6 +13,7 @@ DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+MAX_TAG_LENGTH = 128
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 MAX_PORT = (1 << 16) - 1
 MAX_REPOSITORY_LENGTH = 255  # distribution-spec, and every registry
@@ -52,7 +53,7 @@ class Reference:
         if not repository:
             raise _invalid(text, "the name is empty")
         for component in repository.split("/"):
-            if not re.fullmatch(_COMPONENT, component):
+            if not _is_plain(component) and not re.fullmatch(_COMPONENT, component):
                 capitals = component != component.lower()
                 hint = "repository names are lower case" if capitals else f'"{component}" is not a valid name'
                 raise _invalid(text, hint)
@@ -105,6 +106,11 @@ def _split_host(name: str) -> tuple[str, str]:
         host = DOCKER_HUB if first == "index.docker.io" else first
         return host, f"library/{rest}" if host == DOCKER_HUB and "/" not in rest else rest
     return DOCKER_HUB, name if slash else f"library/{name}" if name else ""
+
+
+def _is_plain(component: str) -> bool:
+    """Whether a part of a name is of letters and digits alone, as most are: the pattern need not be compiled."""
+    return component.isascii() and component.isalnum() and component == component.lower()
 
 
 def _has_usable_port(registry: str) -> bool:

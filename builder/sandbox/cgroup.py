@@ -13,12 +13,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
+from tiffin.builder.sandbox.cgroup_limits import CONTROLLERS, Limits
 from tiffin.cache.foundation.frozen import dataclass
 
-PERIOD_MICROSECONDS = 100_000  # Docker's
 REMOVE_WAIT_SECONDS = 2.0  # for the last tasks to leave the kernel's lists
 OWN_GROUP = "tiffin"  # where tiffin goes itself when its group must have none but groups
-_CONTROLLERS = ("memory", "cpu", "pids", "cpuset", "blkio")
 _OTHER_NAMES = {"io": "blkio"}  # of version 2, and what they are called here
 MAX_SHARES, MAX_WEIGHT = 262_144, 10_000  # of a processor, in version 1 and 2
 MIN_BLKIO, MAX_BLKIO = 10, 1000
@@ -29,40 +28,6 @@ _FILES = {  # that tell whether a group has a controller
     ("cpu", 1): "cpu.cfs_quota_us", ("pids", 2): "pids.max", ("pids", 1): "pids.max", ("cpuset", 2): "cpuset.cpus",
     ("cpuset", 1): "cpuset.cpus", ("blkio", 2): "io.stat", ("blkio", 1): "blkio.throttle.io_serviced",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a container may use; 0 is no limit. `swap_bytes` is memory and swap together, -1 as much as there is."""
-
-    memory_bytes: int = 0
-    swap_bytes: int = 0
-    reserved_bytes: int = 0  # what is left to it where memory is short
-    cpus: float = 0.0
-    cpu_shares: int = 0  # beside others, which have 1024
-    cpu_period: int = 0  # in microseconds; with `cpu_quota` in place of `cpus`
-    cpu_quota: int = 0
-    cpuset: str = ""  # which processors, such as 0-2,4
-    memory_nodes: str = ""
-    pids: int = 0
-    blkio_weight: int = 0
-
-    def controllers(self) -> tuple[str, ...]:
-        """Return what has to be controlled."""
-        wanted = (
-            self.memory_bytes or self.reserved_bytes,
-            self.cpus or self.cpu_shares or self.cpu_quota,
-            self.pids,
-            self.cpuset or self.memory_nodes,
-            self.blkio_weight,
-        )
-        return tuple(name for name, value in zip(_CONTROLLERS, wanted, strict=True) if value)
-
-    def quota(self) -> tuple[int, int]:
-        """Return how many microseconds of how many the processors may be used; 0 is no limit."""
-        if self.cpus:
-            return round(self.cpus * PERIOD_MICROSECONDS), PERIOD_MICROSECONDS
-        return max(self.cpu_quota, 0), self.cpu_period or PERIOD_MICROSECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +107,7 @@ def make_groups(limits: Limits, name: str, trees: Sequence[Tree]) -> Groups:
             paths.remove(made)
             continue
         missing -= {_OTHER_NAMES.get(controller, controller) for controller in here}
-    return Groups(paths=tuple(paths), missing=tuple(name for name in _CONTROLLERS if name in missing))
+    return Groups(paths=tuple(paths), missing=tuple(name for name in CONTROLLERS if name in missing))
 
 
 def remove_groups(paths: Sequence[str]) -> bool:

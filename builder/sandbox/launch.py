@@ -184,6 +184,8 @@ def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     from tiffin.builder.sandbox.child import enter  # beside the main process, which does without
 
+    if not once:
+        enter.load_emulation()  # here, and not in each fork
     while True:
         data, fds = fd_passing.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)
         if not data:

@@ -38,7 +38,7 @@ class RegistryAccess:
 def peer_names(environ: Mapping[str, str], peers: Iterable[str]) -> list[str]:
     """Return whom to ask for layers first: `peers`, and those of $TIFFIN_CACHE_PEERS.
 
-    Raises UsageError for what is no address, whether anybody will be asked or not.
+    Raises UsageError for what is not an address, whether anybody will be asked or not.
     """
     sources = [("--cache-peer", text) for text in peers] + [(PEERS_VARIABLE, environ.get(PEERS_VARIABLE, ""))]
     named = [(source, name) for source, text in sources for name in text.replace(",", " ").split()]

@@ -17,7 +17,7 @@ Inline = Callable[[Mapping["Digest", "StepRecord"]], str]
 
 
 def without_inline(cache_to: Sequence[str]) -> list[str]:
-    """Return the values of --cache-to but type=inline, which is no place of its own."""
+    """Return the values of --cache-to but type=inline, which is not a place of its own."""
     return [text for text in cache_to if not _is_inline(text)]
 
 

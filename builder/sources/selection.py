@@ -18,7 +18,7 @@ from tiffin.builder.sources.trees import ROOT, DirectoryTree, SourceTree
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 _WILDCARDS = frozenset("*?[\\")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPED = r"(?s)\\(.)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +135,9 @@ def _strip(directory: str) -> int:
 
 
 def _literal_length(parts: Sequence[str]) -> int:
-    """Return how many components at the beginning are no patterns; a pattern that is only escaped counts as one."""
+    """Return how many components at the beginning are not patterns; a pattern that is only escaped counts as one."""
     length = 0
-    while length < len(parts) and not _WILDCARDS & set(_ESCAPED.sub("", parts[length])):
+    while length < len(parts) and not _WILDCARDS & set(re.sub(_ESCAPED, "", parts[length])):
         length += 1
     return length
 
@@ -146,7 +146,7 @@ def _literal(
     tree: SourceTree, parts: Sequence[str], pattern: str, span: Span, *, follow_last: bool
 ) -> tuple[Entry, list[str]]:
     """Return what a source without wildcards names, and its components without escapes."""
-    plain = [_ESCAPED.sub(r"\1", part) for part in parts]
+    plain = [re.sub(_ESCAPED, r"\1", part) for part in parts]
     path = tree.resolve("/".join(plain) or ROOT, follow_last=follow_last)
     entry = _root_entry() if path == ROOT else tree.lookup(path)
     if entry is None:

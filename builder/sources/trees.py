@@ -36,7 +36,7 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 class SourceTree(Protocol):
     """A tree of files that can be listed without reading them.
 
-    Entries come with the digest of their content. Every method takes paths whose parents are no symlinks (`resolve`
+    Entries come with the digest of their content. Every method takes paths whose parents are not symlinks (`resolve`
     makes such) and raises ContextError or StoreError when the tree cannot be read.
     """
 

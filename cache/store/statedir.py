@@ -12,7 +12,6 @@ import fcntl
 import itertools
 import os
 import pwd
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -21,11 +20,10 @@ from pathlib import Path
 from tiffin.cache.errors import StoreError
 from tiffin.cache.foundation.files import disk_error, disk_errors, flocked, remove_tree, write_atomically
 from tiffin.cache.foundation.sha256 import short_sha256
-from tiffin.cache.foundation.spreading import spread_below
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "networks", "filters", "tmp", "locks")
-_SAFE = r"[A-Za-z0-9_-]{1,100}"
+_KIND_LENGTH = 100  # of a lock
 _scratches: set[Path] = set()  # those of this process that are not removed yet
 _unswept: list[StateDir] = []  # those this process uses
 LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
@@ -134,6 +132,8 @@ class StateDir:
         path, lock_path, fd = self._scratch_lock(prefix)
         try:
             try:
+                from tiffin.cache.foundation.spreading import spread_below
+
                 spread_below(self.tmp)
                 path.mkdir(mode=0o700)
             except OSError as exc:
@@ -252,4 +252,5 @@ def _lock_file(name: str) -> str:
     """Return a bounded set of file names; the words before the first dash keep kinds of locks apart."""
     kind = name.split("-", 1)[0]
     bucket = int(short_sha256(name.encode())[:8], 16) % LOCK_BUCKETS
-    return f"{kind if re.fullmatch(_SAFE, kind) else 'other'}-{bucket:03x}"
+    is_safe = len(kind) <= _KIND_LENGTH and kind.isascii() and kind.replace("_", "a").isalnum()
+    return f"{kind if is_safe else 'other'}-{bucket:03x}"

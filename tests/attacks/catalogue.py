@@ -22,7 +22,7 @@ ATTACKS = {
     "T17": "writes to bind mounts that reach the context",
     "T18": "mount points that a step replaced before they are cleaned up",
     "T19": "git contexts: options, helpers, local paths, symlinks, hooks",
-    "T20": "digests that are no digests, and content that is not what its digest says",
+    "T20": "digests that are not digests, and content that is not what its digest says",
     "T21": "cache keys that leave something out; images taken for cache sources",
     "T22": "variables of tiffin's own environment seen by a step",
     "T23": "working directories that lead out",

@@ -151,7 +151,7 @@ def between(top: int, pid: int) -> list[int]:
     while True:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         if pid in (top, 1, 0):
-            assert pid == top, "the command is no descendant of tiffin"
+            assert pid == top, "the command is not a descendant of tiffin"
             return result
         result.append(pid)
 

@@ -387,7 +387,7 @@ def test_bundles_are_bounded_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.attack("T10")
 def test_answers_of_a_cache_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child that asks may send on what it was sent; and a record is no book."""
+    """The child that asks may send on what it was sent; and a record is not a book."""
     monkeypatch.setattr("tiffin.cache.shared.deadline.MAX_ANSWER_BYTES", 1 << 20)
     assert len(bounded(lambda: {ZEROS: bytes(1000)}, 10)[ZEROS]) == 1000
     with pytest.raises(StoreError):

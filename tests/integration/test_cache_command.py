@@ -126,7 +126,7 @@ def test_verify_of_layers_that_others_packed(tiffin: Run, busybox: Path, root: P
     index = tree.parent / "index"
     before = index.read_bytes()
     index.write_bytes(before.replace(b'"version":', b'"version":9', 1))
-    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n"), "a table of another tiffin is no damage"
+    assert tiffin("cache", "verify").stdout.endswith(", 0 damaged\n"), "a table of another tiffin is not damaged"
     index.write_bytes(before[:-20])
     assert "index is damaged" in tiffin("cache", "verify", check=False).stdout
     index.write_bytes(before)

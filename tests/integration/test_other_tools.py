@@ -239,7 +239,7 @@ def test_index_is_resolved_by_platform(
     tiffin("build", context(f"FROM {registry.host}/own:both\nRUN test -e /made\n"))
     done = tiffin("pull", f"{registry.host}/own:foreign", check=False)
     assert done.returncode == 1 and "no image for" in done.stderr and "linux/s390x" in done.stderr
-    # an image that is no index is for one platform, whatever was asked for: docker warns and refuses to run it
+    # an image that is not an index is for one platform, whatever was asked for: docker warns and refuses to run it
     done = tiffin("pull", "--platform", "s390x", pushed)
     assert f"is for {Platform.local()}, not for linux/s390x" in done.stderr
     done = tiffin("run", "--rm", "--platform", "s390x", pushed, check=False)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.userns
 class Screen:
     """Somebody at a terminal of 33 lines and 91 columns, in which tiffin runs."""
 
-    def __init__(self, cli: CliRunner, *words: str) -> None:
+    def __init__(self, cli: CliRunner, *words: str, command: tuple[str, ...] = ("run", "--rm")) -> None:
         self.outer, inner = pty.openpty()
         self.inner = inner
         self.resize(33, 91)
@@ -39,7 +39,7 @@ class Screen:
             os.close(os.open(os.ttyname(0), os.O_RDWR))
 
         self.process = subprocess.Popen(  # type: ignore[call-overload]
-            cli.argv("run", "--rm", *words),
+            cli.argv(*command, *words),
             stdin=inner,
             stdout=inner,
             stderr=inner,
@@ -77,8 +77,8 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(cli: CliRunner, *words: str) -> Iterator[Screen]:
-    screen = Screen(cli, *words)
+def at_terminal(cli: CliRunner, *words: str, command: tuple[str, ...] = ("run", "--rm")) -> Iterator[Screen]:
+    screen = Screen(cli, *words, command=command)
     try:
         yield screen
         assert termios.tcgetattr(screen.inner) == screen.before, "the terminal was not put back"
@@ -196,3 +196,30 @@ def test_job_control_works(cli: CliRunner) -> None:
         screen.wait_for("stopped jobs")
         screen.type("exit 5\r")
         assert screen.end() == 5
+
+
+def test_one_that_is_left_goes_on_and_is_removed_at_its_end(cli: CliRunner) -> None:
+    """As docker's --rm: ctrl-p ctrl-q leaves it, attach comes back, and its end removes it."""
+    with at_terminal(cli, "-it", "--name", "left", "minimal", "sh") as screen:
+        screen.wait_for("# ")
+        screen.type("X=5\r")
+        screen.type("\x10\x11")
+        assert screen.end() == 0
+        assert cli.run("ps", "--format", "{{.Names}}").stdout == "left\n"
+        assert "X=5" in cli.run("logs", "left").stdout
+    with at_terminal(cli, "attach", "left", command=()) as screen:
+        screen.type("echo $X again\r")
+        screen.wait_for("5 again")
+        screen.type("exit 6\r")
+        assert screen.end() == 6
+    wait_until(lambda: cli.left() == [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_that_is_not_left_ends_with_its_command(cli: CliRunner, number: int) -> None:
+    with at_terminal(cli, "-it", "--init", "minimal", "sh", "-c", "echo ready; exec sleep 100") as screen:
+        screen.wait_for("ready")
+        screen.process.send_signal(number)
+        assert screen.end() == (-9 if number == signal.SIGKILL else 143)
+        screen.before = termios.tcgetattr(screen.inner)  # nobody was left to put it back
+    wait_until(lambda: cli.left() == [])

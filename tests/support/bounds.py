@@ -36,7 +36,9 @@ def faults(found: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]
         if folder in found and found[folder] < bound
     ]
     wrong += [f"{folder} has no bound in ci/coverage.toml" for folder in found if folder not in bounds]
-    return wrong + [f"{folder} of ci/coverage.toml is no folder with code" for folder in bounds if folder not in found]
+    return wrong + [
+        f"{folder} of ci/coverage.toml is not a folder with code" for folder in bounds if folder not in found
+    ]
 
 
 def main(path: str) -> int:

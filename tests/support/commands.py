@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from tests.fakes.launcher import FakeLauncher
 from tests.support.tiers import NONE
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.app import app
-from tiffin.builder.cli.output.errors import describe
+from tiffin.builder.cli.output.errors import told
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import Launcher
@@ -62,7 +63,7 @@ class Commands:
                 obj=self._session,
             )
         except TiffinError as exc:
-            error, code = describe(exc), exc.exit_code
+            error, code = told(exc, os.environ), exc.exit_code
         except click.ClickException as exc:
             error, code = exc.format_message(), exc.exit_code
         except SystemExit as exc:

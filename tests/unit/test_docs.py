@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE = ("docs/reference.md", "docs/run-options.md", "docs/benchmarks/last.md")  # by ci/reference and ci/bench
+# by ci/reference and ci/bench
+MADE = ("docs/reference.md", "docs/run-options.md", "docs/variables.md", "docs/benchmarks/last.md")
 PAGES = sorted(
     str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if path.is_file()
 )

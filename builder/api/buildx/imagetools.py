@@ -10,6 +10,7 @@ from tiffin.builder.delivery.annotations import Annotations
 from tiffin.builder.errors import UsageError
 from tiffin.builder.events import InfoMessage, Sink
 from tiffin.builder.image import remote_indexes
+from tiffin.builder.image.layout_place import parse_place
 from tiffin.builder.image.remote_indexes import RemoteDocument as RemoteDocument
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_INDEX, Descriptor, Index, Platform
@@ -36,12 +37,12 @@ class IndexOptions:
 
 def inspect(name: str, session: Session, sink: Sink, access: RegistryAccess) -> RemoteDocument:
     """Return what a name stands for in its registry. Raises RegistryError."""
-    return remote_indexes.fetch(session.remote(sink, access, None).client, Reference.parse(name))
+    return remote_indexes.fetch(_places(session, sink, access), parse_place(name))
 
 
 def configs(document: RemoteDocument, session: Session, sink: Sink, access: RegistryAccess) -> Mapping[str, object]:
     """Return the configurations of a document by platform; that of a manifest by "". Raises RegistryError."""
-    clients = session.remote(sink, access, None).client
+    clients = _places(session, sink, access)
     if document.index is None:
         return {"": json.loads(remote_indexes.image_config(clients, document.reference))}
     return {
@@ -63,9 +64,9 @@ def push_index(options: IndexOptions, session: Session, sink: Sink, access: Regi
     if not options.names:
         raise UsageError("there is no name to push to", remedy="name one with --tag, or add --dry-run")
     made, sources = _made(options, session, sink, access)
-    clients = session.remote(sink, access, None).client
+    clients = _places(session, sink, access)
     for text in options.names:
-        target = Reference.parse(text)
+        target = parse_place(text)
         if made.digest in sources:
             remote_indexes.push_copy(clients, replace(made, reference=sources[made.digest]), target)
         else:
@@ -75,11 +76,15 @@ def push_index(options: IndexOptions, session: Session, sink: Sink, access: Regi
     return made.digest
 
 
+def _places(session: Session, sink: Sink, access: RegistryAccess) -> remote_indexes.Clients:
+    return remote_indexes.with_layouts(session.remote(sink, access, None).client)
+
+
 def _made(
     options: IndexOptions, session: Session, sink: Sink, access: RegistryAccess
 ) -> tuple[RemoteDocument, dict[Digest, Reference]]:
     """Return a document, and where what it lists can be had; its own digest is there where it is one of the sources."""
-    clients = session.remote(sink, access, None).client
+    clients = _places(session, sink, access)
     texts = (*options.names[:1], *options.sources) if options.appends else options.sources
     documents = [remote_indexes.fetch(clients, _source(text, options.names)) for text in texts]
     if not documents:
@@ -120,10 +125,10 @@ def _made(
 def _source(text: str, names: Sequence[str]) -> Reference:
     """Read a source; a digest alone is of the repository that all names share."""
     if ":" in text and "/" not in text and text.startswith(("sha256:", "sha512:")):
-        repositories = {Reference.parse(name).name for name in names}
+        repositories = {parse_place(name).name for name in names}
         if len(repositories) != 1:
             raise UsageError(
                 f"{text} does not say in which repository it is", remedy="write REPOSITORY@DIGEST, or one --tag"
             )
         return Reference.parse(f"{repositories.pop()}@{text}")
-    return Reference.parse(text)
+    return parse_place(text)

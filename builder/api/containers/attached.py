@@ -13,6 +13,7 @@ from tiffin.builder.api.run import RunResult
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, STREAMS, Attachment
+from tiffin.builder.containers.run import forwarded_signals
 from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Sink
 from tiffin.builder.sandbox.child.fd_passing import pair
@@ -29,10 +30,12 @@ def run_attached(
     streams: Collection[str] = STREAMS,
     forwards: bool = True,
     detach_keys: str = DEFAULT_DETACH_KEYS,
+    is_held: bool = False,
 ) -> RunResult:
     """Run a command in a new container and stay with it, or until somebody detaches. Raises TiffinError.
 
-    `streams` are those of this process that are joined; `forwards`: signals are passed on.
+    `streams` are those of this process that are joined; `forwards`: signals are passed on. `is_held`: the container
+    ends with this process, or with a terminal that is closed, unless somebody detached.
     """
     given = options.container
     container = given() if callable(given) else given
@@ -48,10 +51,13 @@ def run_attached(
     attachment.announce()
     with contextlib.closing(ours):
         with contextlib.closing(theirs):
-            started = run_detached(options, session, sink, progress, theirs)
+            started = run_detached(options, session, sink, progress, (ours, theirs), is_held=is_held)
         if started.message:
             return RunResult(exit_code=started.exit_code, message=started.message)
-        code = attachment.run()
+        with forwarded_signals() if is_held else contextlib.nullcontext() as forwarder:
+            if forwarder is not None:
+                forwarder.to(attachment)
+            code = attachment.run()
     return RunResult(exit_code=EXIT_DETACHED if code is None else code)
 
 

@@ -12,16 +12,17 @@ from pathlib import Path
 
 from tiffin.builder.api.containers.trees import find_trees
 from tiffin.builder.api.session import Session
-from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from tiffin.builder.containers.confinement.spec import Parts
+    from tiffin.builder.containers.confinement.spec import Confinement, Parts, PreparedVolumes
     from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
     from tiffin.builder.containers.network.published import Network
+    from tiffin.builder.containers.rootfs import RootView
     from tiffin.builder.containers.run import ContainerOptions
+    from tiffin.builder.events import Sink
     from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.sandbox.child.spec import SandboxSpec
     from tiffin.builder.sandbox.isolation import Isolation
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from tiffin.builder.settings.access import RegistryAccess
     from tiffin.cache.foundation.digest import Digest
     from tiffin.cache.store.snapshots import BlobRef
+
+
+def warn(sink: Sink, message: str) -> None:
+    """Warn of something, if there is something to be said."""
+    if message:
+        from tiffin.builder.events import WarningMessage
+
+        sink.emit(WarningMessage(message=message))
 
 
 class Attached(Protocol):
@@ -59,10 +68,6 @@ class ContainerStart:
         self._network = network
         self._sink = sink
         self._trees: Sequence[Path] = ()
-
-    def _warn(self, message: str) -> None:
-        if message:
-            self._sink.emit(WarningMessage(message=message))
 
     def prepare(
         self,
@@ -104,23 +109,11 @@ class ContainerStart:
     def _parts(self, container: Container, console: str, *, announces: bool) -> Parts:
         """Make what the sandbox shows and is limited by. Raises UsageError, StoreError."""
         from tiffin.builder.containers.confinement.spec import Parts
-        from tiffin.builder.containers.limits import confine
         from tiffin.builder.containers.rootfs import RootView
-        from tiffin.builder.containers.volumes.mounting import prepare_mounts
         from tiffin.builder.sandbox.seccomp.filters import filter_for
 
         wanted, config, state = self._with_devices(), self._record.config, self._session.state
         root = RootView(self._trees)
-        mounted = prepare_mounts(
-            wanted.mounts,
-            config.volumes,
-            state=state,
-            container=container,
-            root=root,
-            read_only_root=wanted.read_only,
-        )
-        limited = confine(container, wanted.limits)
-        self._warn(limited.warning)
         return Parts(
             container=container,
             config=config,
@@ -128,8 +121,8 @@ class ContainerStart:
             root=root,
             trees=self._trees,
             user=self._user,
-            mounted=mounted,
-            confinement=limited,
+            mounted=self._mounted(container, root, wanted),
+            confinement=self._confined(container, wanted),
             network=self._network_of(container),
             seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
             console=console,
@@ -139,6 +132,30 @@ class ContainerStart:
             opens=self._reach.opens,
             announces=announces,
         )
+
+    def _mounted(self, container: Container, root: RootView, wanted: ContainerOptions) -> PreparedVolumes:
+        volumes = self._record.config.volumes
+        if not wanted.mounts and not volumes:
+            from tiffin.builder.containers.confinement.spec import PreparedVolumes
+
+            return PreparedVolumes()
+        from tiffin.builder.containers.volumes.mounting import prepare_mounts
+
+        state = self._session.state
+        return prepare_mounts(
+            wanted.mounts, volumes, state=state, container=container, root=root, read_only_root=wanted.read_only
+        )
+
+    def _confined(self, container: Container, wanted: ContainerOptions) -> Confinement:
+        if not wanted.limits.controllers():
+            from tiffin.builder.containers.confinement.spec import Confinement
+
+            return Confinement()
+        from tiffin.builder.containers.limits import confine
+
+        limited = confine(container, wanted.limits)
+        warn(self._sink, limited.warning)
+        return limited
 
     def _with_devices(self) -> ContainerOptions:
         """Return what is asked of the container with what its devices add, as this machine describes them now."""

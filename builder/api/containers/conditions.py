@@ -31,7 +31,7 @@ ENDS = ("stopped", "exited", "stopping", NOT_RUNNING)
 
 
 def wait_for(name: str, session: Session, conditions: Sequence[str]) -> int:
-    """Wait for one of `conditions`; return the exit code, -1 for a condition that is no end.
+    """Wait for one of `conditions`; return the exit code, -1 for a condition that is not an end.
 
     Raises ImageNotFoundError, and ContainerError where the health waited for will never come.
     """

@@ -32,6 +32,7 @@ from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
 
 END_SECONDS = 10.0  # for a killed container to be gone
+Ends = tuple[Socket, Socket]  # of a line: the client's, the supervisor's
 
 
 def create(options: RunOptions, session: Session, sink: Sink, progress: Progress | None = None) -> ContainerState:
@@ -53,11 +54,14 @@ def run_detached(
     session: Session,
     sink: Sink,
     progress: Progress | None = None,
-    first: Socket | None = None,
+    first: Ends | None = None,
+    *,
+    is_held: bool = False,
 ) -> Started:
     """Make a container and start its command in the background. Raises TiffinError.
 
-    `first` is a client that is attached from the beginning.
+    `first` are the ends of the line of a client that is attached from the beginning; `is_held`: the container ends with
+    it.
     """
     image = RunImage(options, session, sink, progress or (lambda: nullcontext(sink)))
     if not image.is_listed() and image.find() is None:
@@ -70,7 +74,7 @@ def run_detached(
             share_networks(session, named, options.joins, reporter.sink, ipc_of=options.joins_ipc)
             made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack, begins=False)
             record = record_of(options, made, is_detached=first is None)
-            life = Life(session, reporter, record, made.isolation, first)
+            life = Life(session, reporter, record, made.isolation, _supervisors(first), is_held=is_held)
             containers = Containers(session.state)
             with session.state.lock("prune", shared=True):
                 with endpoints_of(options, session) as networks:
@@ -87,8 +91,16 @@ def run_detached(
     return begin_detached(supervise, sink)
 
 
-def start(name: str, session: Session, sink: Sink, first: Socket | None = None) -> Started:
-    """Start the command of a container that does not run; `first` is a client that is attached from the beginning.
+def _supervisors(first: Ends | None) -> Socket | None:
+    """Return a supervisor's end of a line; with the other one open it would never see that its client is gone."""
+    if first is None:
+        return None
+    first[0].close()
+    return first[1]
+
+
+def start(name: str, session: Session, sink: Sink, first: Ends | None = None) -> Started:
+    """Start the command of a container that does not run; `first` is of a client that is attached from the beginning.
 
     Raises ImageNotFoundError, UsageError, SandboxError.
     """
@@ -110,7 +122,7 @@ def start(name: str, session: Session, sink: Sink, first: Socket | None = None) 
                     f"({isolation.idmap_tag})",
                     remedy="make it again, or take the change of /etc/subuid back",
                 )
-            life = Life(session, reporter, record, isolation, first)
+            life = Life(session, reporter, record, isolation, _supervisors(first))
             changes = {"exit_code": None, "finished": 0.0, "restarts": 0, "is_detached": True, "error": ""}
             with reassigned(session, state) as networks:
                 container = stack.enter_context(
@@ -224,7 +236,7 @@ def start_attached(
     attachment = _attachment(ours, record, types=types, forwards=forwards, detach_keys=detach_keys)
     with contextlib.closing(ours):
         with contextlib.closing(theirs):
-            started = start(name, session, sink, theirs)
+            started = start(name, session, sink, (ours, theirs))
         return started, started.exit_code if started.message else attachment.run()
 
 

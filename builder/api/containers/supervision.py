@@ -42,12 +42,15 @@ class Life:
         record: ContainerRecord,
         isolation: Isolation,
         first: Socket | None = None,
+        *,
+        is_held: bool = False,
     ) -> None:
         self._session = session
         self._reporter = reporter
         self._record = record
         self._isolation = isolation
         self._first = first
+        self._is_held = is_held
         self.network = network_of(record.options, record.config)
         if self.network.warning:
             reporter.sink.emit(WarningMessage(message=self.network.warning))
@@ -72,6 +75,7 @@ class Life:
             interactive=self._record.interactive,
             closes_stdin=self._record.closes_stdin,
             first=self._first,
+            is_held=self._is_held,
         )
         with supervisor:
             try:

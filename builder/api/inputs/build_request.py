@@ -55,12 +55,12 @@ def request_of(
     from tiffin.builder.solver.build import Request
 
     return Request(
-        dockerfile=parse(main.dockerfile, main.name, keep_faults=True),
+        dockerfile=parse(main.dockerfile, main.name, keep_faults=True, path=str(main.beside or "")),
         plan_options=_plan_options(options, platform, build_args, contexts),
         compression=compression_of(options),
         epoch=_epoch(options),
         rewrites_times=all(spec.rewrites_times is not False for spec in options.outputs),
-        names_materials=bool(options.provenance),
+        names_materials=bool(options.provenance or options.metadata.provenance),
         docker_types=any(not spec.oci_types for spec in options.outputs),
         use_cache=options.use_cache,
         uncached_stages=options.uncached_stages,

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError, ImageNotFoundError, TiffinError
-from tiffin.builder.events import Sink, WarningMessage
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.events import Sink
     from tiffin.builder.image.store import StoredImage
     from tiffin.builder.oci.reference import Reference
 
-Progress = Callable[[], AbstractContextManager[Sink]]
+Progress = Callable[[], "AbstractContextManager[Sink]"]
 
 
 class RunImage:
@@ -68,7 +68,7 @@ class RunImage:
     def _is_current(self, image: StoredImage) -> bool:
         """Whether the registry has nothing newer; one that cannot be asked has not."""
         from tiffin.builder.errors import RegistryError
-        from tiffin.builder.events import NullSink
+        from tiffin.builder.events import NullSink, WarningMessage
         from tiffin.builder.oci.reference import Reference
         from tiffin.builder.settings.pull_policy import ASK_SECONDS, is_current
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tiffin.builder.cli.options.command import BUILDS, Command, Group
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
@@ -18,6 +20,7 @@ HEADINGS = {
     "Platforms": "PLATFORMS",
 }  # fmt: skip
 BUILDX_VERSION = "0.36.0"  # what programs ask for at least, as API_VERSION of `version`
+VARIABLE = "BUILDX_BUILDER"  # names the one that is used where none is named
 RUNNING = "running"
 WIDTH = 23  # of the names of members
 
@@ -96,7 +99,7 @@ def inspect(session: Session, line: NameArguments) -> None:
     from tiffin.builder.api.buildx.builders import read_builders
     from tiffin.builder.plain_text import rfc3339
 
-    found = read_builders(session).find(line.name or line.builder)
+    found = read_builders(session).find(line.name or line.builder or os.environ.get(VARIABLE, ""))
     rows = [("Name", found.name), ("Driver", "tiffin")]
     rows += [("Last Activity", rfc3339(found.last_used))] if found.last_used else []
     print_result("\n".join(f"{name + ':':<{WIDTH}}{value}" for name, value in rows))
@@ -122,10 +125,11 @@ def ls(session: Session, line: LsArguments) -> None:
     from tiffin.builder.cli.output.lists import show_rows
 
     found = read_builders(session)
+    current = os.environ.get(VARIABLE) or found.current
     rows = []
     for name in sorted({DEFAULT, *found.by_name}):
         builder = found.find(name)
-        mark = "*" if name == found.current else ""
+        mark = "*" if name == current else ""
         platforms = ", ".join(_platforms(builder))
         node = {"Name": f" \\_ {builder.node}", "DriverEndpoint": " \\_ tiffin", "Status": RUNNING}
         rows += [

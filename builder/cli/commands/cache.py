@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiffin.builder.cli.commands.build import build
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.command import BUILDS, Command, Group
-from tiffin.builder.cli.options.option import Arguments, Flag, Number, Text
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Number, Text
 from tiffin.builder.cli.output.console import confirm, print_result
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -50,7 +50,14 @@ def ls(session: Session, line: LsArguments) -> None:
         print_table(lines)
 
 
-def du(session: Session, _: Arguments) -> None:
+class DuArguments(Arguments):
+    """What may stand on the line."""
+
+    verbose = Flag("--verbose", effect=WITHOUT_EFFECT)
+    builder = Many("--builder", effect=WITHOUT_EFFECT)
+
+
+def du(session: Session, _: DuArguments) -> None:
     """Print what the build cache takes on disk."""
     from tiffin.builder.api.storage import build_cache
     from tiffin.builder.api.storage.prune import reach_trees, size_on_disk
@@ -79,22 +86,31 @@ class PruneArguments(Arguments):
     older_than = Text("--older-than", metavar="TIME", help="Remove steps made longer ago, such as 12h or 30d.")
     keep = Number("--keep", metavar="N", default=-1, minimum=0, help="Keep the N newest steps only.")
     force = Flag("-f", "--force", help="Do not ask.")
+    everything = Flag("-a", "--all", help="Remove all steps.")
+    filters = Many("--filter", metavar="until=TIME", help="As --older-than.")
+    reserved_space = Text("--reserved-space", "--keep-storage", metavar="SIZE", help="As --max-size.")
+    max_used_space = Text("--max-used-space", metavar="SIZE", help="As --max-size.")
+    verbose = Flag("--verbose", effect=WITHOUT_EFFECT)
+    builder = Many("--builder", effect=WITHOUT_EFFECT)
 
 
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove steps and layers; print how much they took."""
     from tiffin.builder.api.storage import build_cache
     from tiffin.builder.api.storage.prune import reach_trees
+    from tiffin.builder.cli.output.lists import filters_of
     from tiffin.builder.cli.output.pruned import print_total
     from tiffin.builder.options import size_bytes
     from tiffin.builder.settings.times import seconds_of
 
+    size = line.max_size or line.max_used_space or line.reserved_space
     try:
-        limit = size_bytes(line.max_size) if line.max_size else None
+        limit = size_bytes(size.lower().removesuffix("b")) if size else None
     except ValueError as exc:
-        raise UsageError(f"--max-size {line.max_size} is not a valid size", remedy="write --max-size 10g") from exc
-    age = seconds_of(line.older_than, "--older-than ") if line.older_than else None
-    keep = line.keep if line.keep >= 0 else None
+        raise UsageError(f"{size} is not a valid size", remedy="write --max-size 10g") from exc
+    until = filters_of(line.filters, ("until",)).get("until", [""])[-1]
+    age = seconds_of(line.older_than or until, "--older-than ") if line.older_than or until else None
+    keep = line.keep if line.keep >= 0 else 0 if line.everything and limit is None and age is None else None
     confirm(line.force, "Remove steps from the build cache?")
     reach_trees(session)
     with print_total(session):
@@ -142,7 +158,7 @@ COMMANDS = (
     ),
     Command(
         "cache du",
-        Arguments,
+        DuArguments,
         du,
         about="Show the disk usage of the build cache.",
         examples=("tiffin cache du",),

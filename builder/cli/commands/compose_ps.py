@@ -187,7 +187,7 @@ def top(session: Session, line: OnServices) -> None:
 
 
 def check_statuses(texts: Sequence[str]) -> None:
-    """Raise UsageError for a word that is no state of a container."""
+    """Raise UsageError for a word that is not a state of a container."""
     from tiffin.builder.errors import UsageError
 
     for text in texts:

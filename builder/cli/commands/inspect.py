@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command
 from tiffin.builder.cli.options.option import Arguments, Flag, Text, Words
-from tiffin.builder.cli.output.lists import show_documents
+from tiffin.builder.cli.output.lists import is_podman, show_documents
 from tiffin.builder.errors import ImageNotFoundError, NotFoundError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -94,6 +94,21 @@ def document_of(image: StoredImage, session: Session) -> dict[str, object]:
         "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in config.diff_ids]},
         "Descriptor": image.descriptor.to_json(),
         "Manifest": {"Layers": [layer.to_json() for layer in image.manifest.layers]},
+        **(_podman_members(image) if is_podman() else {}),
+    }
+
+
+def _podman_members(image: StoredImage) -> dict[str, object]:
+    """Return what podman's document of an image has beside docker's."""
+    config = image.config.config
+    return {
+        "Digest": str(image.descriptor.digest),
+        "VirtualSize": image.size_bytes,
+        "User": config.user,
+        "Labels": dict(config.labels),
+        "HealthCheck": config.to_json().get("Healthcheck"),
+        "ManifestType": image.descriptor.media_type,
+        "History": [entry.to_json() for entry in image.config.history],
     }
 
 

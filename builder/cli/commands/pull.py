@@ -16,7 +16,12 @@ class PullArguments(ProgressArguments, RegistryArguments):
     """What may stand on the line."""
 
     image = Word("IMAGE")
-    platform = Text("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
+    platform = Text(
+        "--platform",
+        metavar="OS/ARCH",
+        variable="DOCKER_DEFAULT_PLATFORM",
+        help="Platform to pull (default: this machine's).",
+    )
     quiet = Flag("-q", "--quiet", help="Print the name only.")
 
 

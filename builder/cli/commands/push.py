@@ -5,7 +5,8 @@ from __future__ import annotations
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
 from tiffin.builder.cli.options.option import Flag, Word
-from tiffin.builder.cli.output.console import print_result
+from tiffin.builder.cli.output.console import each, print_result
+from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class PushArguments(ProgressArguments, RegistryArguments):
     image = Word("IMAGE")
     destination = Word("[DESTINATION]", "")
     quiet = Flag("-q", "--quiet", help="No progress.")
+    all_tags = Flag("-a", "--all-tags", help="Push all names that images have in the repository IMAGE.")
 
 
 def push(session: Session, line: PushArguments) -> None:
@@ -26,9 +28,16 @@ def push(session: Session, line: PushArguments) -> None:
     from tiffin.builder.cli.output.render import make_renderer
     from tiffin.builder.cli.output.renderer import quiet_if
 
-    with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
-        pushed = images.push(line.image, line.destination, session, sink, line.registry_access())
-    print_result(f"{pushed.reference.name}@{pushed.digest}")
+    names = images.tags_of(line.image, session) if line.all_tags else (line.image,)
+    if line.all_tags and line.destination:
+        raise UsageError("--all-tags pushes names as they are", remedy="leave DESTINATION out")
+
+    def push_one(name: str) -> None:
+        with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
+            pushed = images.push(name, line.destination, session, sink, line.registry_access())
+        print_result(f"{pushed.reference.name}@{pushed.digest}")
+
+    each(names, push_one)
 
 
 COMMANDS = (
@@ -39,7 +48,11 @@ COMMANDS = (
         about="Upload an image to a registry.",
         help="Upload IMAGE under its name, or under DESTINATION.",
         section=IMAGES,
-        examples=("tiffin push registry.example/app:1", "tiffin push app registry.example/app:1"),
+        examples=(
+            "tiffin push registry.example/app:1",
+            "tiffin push --all-tags registry.example/app",
+            "tiffin push app registry.example/app:1",
+        ),
         aliases=("image push",),
     ),
 )

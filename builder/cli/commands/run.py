@@ -86,6 +86,7 @@ def run_supervised(session: Session, options: RunOptions, line: RunArguments) ->
         streams=parse_streams(line.attach),
         forwards=line.sig_proxy,
         detach_keys=line.detach_keys,
+        is_held=line.is_held(),
     )
 
 

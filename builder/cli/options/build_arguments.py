@@ -10,8 +10,8 @@ POLICIES = ("always", "missing", "newer", "never")
 
 
 class DockerBuildArguments(Arguments):
-    """Options of `docker build` that scripts pass: taken, with a word where one was asked for that changes nothing
-    here.
+    """Options of `docker build` and `podman build` that scripts pass: taken, with a word where one was asked for that
+    changes nothing here.
     """
 
     provenance = Many(
@@ -26,6 +26,9 @@ class DockerBuildArguments(Arguments):
     disable_content_trust = Flag(
         "--disable-content-trust", off="--no-disable-content-trust", default=True, effect=WITHOUT_EFFECT
     )
+    layers = Flag("--layers", off="--no-layers", default=True, why="every step is cached", effect=WITHOUT_EFFECT)
+    jobs = Many("--jobs", why="stages run at once as the machine allows", effect=WITHOUT_EFFECT)
+    format = Many("--format", why="images have OCI's form, which docker and podman read", effect=WITHOUT_EFFECT)
     builder = Many("--builder", why="there is one builder, and it needs no instance", effect=WITHOUT_EFFECT)
     cgroup_parent = Many("--cgroup-parent", why="RUN stays in the control group of the caller", effect=WITHOUT_EFFECT)
     cpu_period = Many("--cpu-period", why=NO_LIMITS, effect=WITHOUT_EFFECT)
@@ -79,6 +82,7 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     no_cache = Flag("--no-cache", help="Run all steps again.")
     pull = Text("--pull", choices=POLICIES, bare="always", help="Ask the registry for newer base images.")
     push = Flag("--push", help="Push the image under its names.")
+    merge = Flag("--merge", help="With a push: add to the index that a name has, which others may do at the same time.")
     platforms = Many("--platform", metavar="OS/ARCH", help="Platform of the image.")
     network = Text("--network", choices=("default", "host", "none"), default="default", help="Network of RUN.")
     outputs = Many("-o", "--output", metavar="type=…,dest=…", help="Output; repeatable.")

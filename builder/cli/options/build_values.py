@@ -9,7 +9,7 @@ from pathlib import Path
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
-from tiffin.builder.options import csv_pairs, size_bytes
+from tiffin.builder.options import csv_pairs, is_on, size_bytes
 from tiffin.builder.settings.config_file import config_path
 from tiffin.builder.settings.texts import need_text
 from tiffin.builder.settings.times import EPOCH, epoch
@@ -18,7 +18,7 @@ from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.build_options import BuildOptions
+    from tiffin.builder.api.build_options import BuildOptions, MetadataOptions
     from tiffin.builder.cli.options.build_arguments import BuildArguments
     from tiffin.builder.delivery.output_spec import OutputSpec
     from tiffin.builder.sharing.options import CacheSpec
@@ -29,6 +29,8 @@ ULIMITS = (
     "sigpending", "stack",
 )  # fmt: skip
 ENTITLEMENTS = ("network.host", "security.insecure")
+GIT_LABELS = "BUILDX_GIT_LABELS"
+PLATFORM_VARIABLE = "DOCKER_DEFAULT_PLATFORM"
 HOST_GATEWAY = "host-gateway"
 
 
@@ -40,7 +42,8 @@ def build_options(line: BuildArguments) -> BuildOptions:
     from tiffin.builder.oci.reference import Reference
     from tiffin.builder.oci.spec import Platform
 
-    platforms = [part for text in line.platforms for part in text.split(",") if part]
+    given = line.platforms or (os.environ.get(PLATFORM_VARIABLE, ""),)
+    platforms = [part for text in given for part in text.split(",") if part]
     attested = attestations(line)
     return replace(
         _of_steps(line),
@@ -52,7 +55,7 @@ def build_options(line: BuildArguments) -> BuildOptions:
         names=tuple(Reference.parse(text) for text in line.tags),
         outputs=_outputs(line),
         contexts=pairs(line.contexts, "--build-context"),
-        labels=pairs(need_text(line.labels, "--label"), "--label", value_needed=False),
+        labels=_labels(line, os.environ),
         epoch=epoch(line.timestamp, "--timestamp") if line.timestamp is not None else None,
         layering=ONE if line.squash else COMMITS if line.commit == "explicit" else STEPS,
         pull=line.pull,
@@ -65,6 +68,7 @@ def build_options(line: BuildArguments) -> BuildOptions:
         sign_key=Path(line.sign_key) if line.sign_key else None,
         provenance=attested.provenance,
         builder_id=attested.builder_id,
+        metadata=_metadata(line, attested.provenance, os.environ),
         explain=line.explain,
         registry=line.registry_access(),
     )
@@ -100,9 +104,35 @@ def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
         outputs = (*outputs, OutputSpec(kind="image"))
     if line.push and not any(spec.push for spec in outputs):
         outputs = (*outputs, OutputSpec(kind="registry", push=True))
+    if line.merge:
+        if not any(spec.push for spec in outputs):
+            raise UsageError("--merge is about a push, and no output is pushed", remedy="add --push")
+        outputs = tuple(replace(spec, merges=spec.push) for spec in outputs)
     if line.iidfile and all(spec.kind in ("tar", "local") for spec in outputs) and outputs:
         raise UsageError("--iidfile needs an image, but the output is a file system", remedy="leave it out")
-    return outputs or (OutputSpec(kind="image"),)
+    return outputs or (OutputSpec(kind="cacheonly" if is_on(os.environ, "BUILDX_NO_DEFAULT_LOAD") else "image"),)
+
+
+def _labels(line: BuildArguments, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return labels of the line, and those of its repository where they are asked for."""
+    labels = pairs(need_text(line.labels, "--label"), "--label", value_needed=False)
+    if not environ.get(GIT_LABELS):
+        return labels
+    from tiffin.builder.settings.git_labels import git_labels
+
+    return {**git_labels(environ, line.context, line.file), **labels}
+
+
+def _metadata(line: BuildArguments, attested: str, environ: Mapping[str, str]) -> MetadataOptions:
+    """Return what --metadata-file holds beyond digests, as buildx's variables say."""
+    from tiffin.builder.api.build_options import MetadataOptions
+
+    if not line.metadata_file:
+        return MetadataOptions()
+    mode = environ.get("BUILDX_METADATA_PROVENANCE", "").lower()
+    if mode not in ("min", "max"):
+        mode = "" if mode in ("disabled", "false", "f", "0") else attested or "min"
+    return MetadataOptions(provenance=mode, warnings=is_on(environ, "BUILDX_METADATA_WARNINGS"))
 
 
 def pairs(texts: Sequence[str], flag: str, *, value_needed: bool = True) -> dict[str, str]:

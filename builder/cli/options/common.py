@@ -8,6 +8,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiffin.builder.settings.access import RegistryAccess
 
+REFUSED_VARIABLES = ("DOCKER_CONTENT_TRUST", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")  # see options.variables
 PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
 
 
@@ -33,12 +34,20 @@ class RegistryArguments(Arguments):
     )
 
     def registry_access(self) -> RegistryAccess:
-        """Return what the options say. Raises UsageError for a file of certificates that is not there."""
+        """Return what the options say.
+
+        Raises UsageError for a file of certificates that is not there, and for variables that are refused.
+        """
+        import os
         from pathlib import Path
 
         from tiffin.builder.errors import UsageError
         from tiffin.builder.settings.access import RegistryAccess
 
+        if any(name in os.environ for name in REFUSED_VARIABLES):
+            from tiffin.builder.cli.options.variables import check_variables
+
+            check_variables(os.environ)
         if self.cert and not Path(self.cert).is_file():
             raise UsageError(f"--registry-cert {self.cert} is not a file", remedy="name a PEM file of certificates")
         return RegistryAccess(insecure=self.insecure, cert=self.cert, mirrors=self.registry_mirrors)

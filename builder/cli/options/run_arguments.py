@@ -11,6 +11,8 @@ from tiffin.builder.cli.options.containers.docker_arguments import (
 )
 from tiffin.builder.cli.options.option import Arguments, Flag, Many, Maybe, Text, Word, Words
 
+DEFAULT_SHM = "64m"  # docker's
+
 
 class ConfinementArguments(Arguments):
     """The walls of a container: network and ports, privileges, limits."""
@@ -103,12 +105,17 @@ class CreateArguments(
     labels = Many("-l", "--label", metavar="K[=V]", help="Label of the container; repeatable.")
     label_files = Many("--label-file", metavar="FILE", help="File of K[=V] lines; repeatable.")
     hosts = Many("--add-host", metavar="NAME:ADDRESS", help="Line of /etc/hosts; repeatable.")
-    shm_size = Text("--shm-size", default="64m", metavar="SIZE", help="Size of /dev/shm.")
+    shm_size = Text("--shm-size", default=DEFAULT_SHM, metavar="SIZE", help="Size of /dev/shm.")
     init = Flag("--init", help="Run an init as process 1 that reaps processes and forwards signals.")
     pull = Text(
         "--pull", choices=("always", "missing", "newer", "never"), default="missing", help="When to pull the image."
     )
-    platform = Text("--platform", metavar="OS/ARCH", help="Platform to pull (default: this machine's).")
+    platform = Text(
+        "--platform",
+        metavar="OS/ARCH",
+        variable="DOCKER_DEFAULT_PLATFORM",
+        help="Platform to pull (default: this machine's).",
+    )
     isolation = Text("--isolation", metavar="TIER", help="Force an isolation tier: {tiers}.")
     cidfile = Maybe("--cidfile", metavar="FILE", help="Write the container's id to FILE.")
     quiet = Flag("-q", "--quiet", help="Do not show the progress of a pull.")
@@ -136,4 +143,9 @@ class RunArguments(CreateArguments):
 
     def is_supervised(self) -> bool:
         """Whether the container has a supervisor, which keeps its log and is left alone; else it ends with us."""
-        return not self.remove or bool(self.attach) or not self.sig_proxy or self.detach_keys != "ctrl-p,ctrl-q"
+        may_be_left = (self.tty and self.interactive) or not self.sig_proxy
+        return not self.remove or bool(self.attach) or may_be_left or bool(self.health_cmd)
+
+    def is_held(self) -> bool:
+        """Whether a supervised container ends with us, however that happens, unless somebody detaches."""
+        return self.remove and self.sig_proxy and not self.attach

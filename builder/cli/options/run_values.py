@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tiffin.builder.cli.options.containers.networks import attachments_of, joined_container, links_of, network_kind
-from tiffin.builder.cli.options.run_arguments import HealthArguments
+from tiffin.builder.cli.options.run_arguments import DEFAULT_SHM, HealthArguments
 from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -26,7 +26,7 @@ KEEP_ID = r"keep-id(?::((?:[ug]id=[0-9]{1,5},?)+))?"  # podman's
 KEEP_GROUPS = "keep-groups"  # podman's
 HOST_LIMITS = "host"  # podman's --ulimit: as they are
 LOG_DRIVERS = ("json-file", "local", "none", "k8s-file")  # one format; others are docker's and podman's other files
-HOSTNAME = r"[A-Za-z0-9_.-]{0,64}"  # sethostname(2); "" is the id of the container
+HOSTNAME = r"[A-Za-z0-9_.-]{1,64}"  # sethostname(2); "" is the id of the container
 
 
 def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]) -> RunOptions:
@@ -59,7 +59,6 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
 def container_options(line: CreateArguments) -> ContainerOptions:
     """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
-    from tiffin.builder.containers.mounts import ordered, parse_size
     from tiffin.builder.containers.network.resolver import parse_resolver
     from tiffin.builder.containers.run import UNCONFINED, ContainerOptions, choose_capabilities
 
@@ -70,7 +69,7 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         command=line.words,
         entrypoint=line.entrypoint,
         variables=parse_variables(line.env, line.env_files, os.environ),
-        mounts=ordered(mounts),
+        mounts=mounts,
         workdir=_workdir(line.workdir),
         user=line.user,
         keep=_kept_ids(line, mounts),
@@ -89,7 +88,6 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         read_only=line.read_only,
         tty=line.tty,
         init=line.init,
-        shm_size_bytes=parse_size(line.shm_size),
         capabilities=choose_capabilities((*line.cap_add, *(("ALL",) if line.privileged else ())), line.cap_drop),
         privileged=line.privileged,
         no_new_privs=security.no_new_privs,
@@ -97,6 +95,7 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         unmasked=line.privileged or security.unmasked,
         ulimits=_ulimits(line.ulimits),
         keeps_groups=KEEP_GROUPS in line.groups,
+        **_shm(line.shm_size),
         **_life(line),
         **_confinement(line, has_network=kind != "host"),
     )
@@ -111,15 +110,29 @@ def _confinement(line: CreateArguments, *, has_network: bool) -> dict[str, Any]:
     return {"limits": limits_of(line), **confinement_of(line, has_network=has_network)}
 
 
-def _mounts(line: CreateArguments) -> list[Mount]:
-    from tiffin.builder.containers.mounts import parse_mount, parse_tmpfs, parse_volume
+def _mounts(line: CreateArguments) -> tuple[Mount, ...]:
+    """Return them in order: parents before what is mounted below them. Raises UsageError."""
+    if not (line.volumes or line.mounts or line.tmpfs):
+        return ()
+    from tiffin.builder.containers.mounts import ordered, parse_mount, parse_tmpfs, parse_volume
 
     directory = str(Path.cwd())
-    return [
-        *(parse_volume(text, directory=directory) for text in line.volumes),
-        *(parse_mount(text, directory=directory) for text in line.mounts),
-        *map(parse_tmpfs, line.tmpfs),
-    ]
+    return ordered(
+        [
+            *(parse_volume(text, directory=directory) for text in line.volumes),
+            *(parse_mount(text, directory=directory) for text in line.mounts),
+            *map(parse_tmpfs, line.tmpfs),
+        ]
+    )
+
+
+def _shm(text: str) -> dict[str, Any]:
+    """Return the member that says how large /dev/shm is, where it is not as ever."""
+    if text == DEFAULT_SHM:
+        return {}
+    from tiffin.builder.containers.mounts import parse_size
+
+    return {"shm_size_bytes": parse_size(text)}
 
 
 def _workdir(text: str) -> str:
@@ -254,7 +267,7 @@ def _exposed(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _hostname(text: str, option: str) -> str:
     """Return a name that the kernel and /etc/hosts take."""
-    if not re.fullmatch(HOSTNAME, text):
+    if text and not re.fullmatch(HOSTNAME, text):
         raise UsageError(
             f'{option} "{text}" is not a valid host name', remedy="use at most 64 letters, digits, '_', '.' and '-'"
         )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError
 from tiffin.builder.plain_text import plain_lines
 
+GITHUB = "GITHUB_ACTIONS"  # set in its jobs
 RULE = "--------------------"
 MARK = ">>>"
 CONTEXT_LINES = 2  # before and after what is marked; BuildKit's
 TAIL_LINES = 20  # of a command's last output
 MAX_FILE_BYTES = 16 << 20
+
+
+def told(error: TiffinError, environ: Mapping[str, str]) -> str:
+    """Return what to print for `error` in the place that this runs in."""
+    if environ.get(GITHUB) != "true":
+        return describe(error)
+    from tiffin.builder.cli.output.plain.github import annotated
+
+    return annotated(error, describe(error), environ)
 
 
 def describe(error: TiffinError) -> str:

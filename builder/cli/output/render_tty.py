@@ -10,17 +10,22 @@ import codecs
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console, Group
+from rich.errors import StyleSyntaxError
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from tiffin.builder.cli.output.plain.step_lines import closing_text
 from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.errors import CANCELED
 from tiffin.builder.events import (
+    BuildFinished,
     Event,
     InfoMessage,
     StepCached,
@@ -33,7 +38,8 @@ from tiffin.builder.events import (
 )
 from tiffin.builder.plain_text import plain_line, size_text
 
-LOG_LINES = 6  # BuildKit's
+LOG_LINES = 6  # BuildKit's, unless its variable says otherwise
+COLOURS = {"run": "blue", "cancel": "bold red", "error": "bold red", "warning": "yellow"}  # by BuildKit's words
 REFRESH_SECONDS = 0.125
 BAR_WIDTH = 24
 MIN_WIDTH_FOR_BARS = 72  # label, bar and sizes fit on a line
@@ -43,29 +49,32 @@ MAX_REST_CHARACTERS = 4096  # of a line that does not end; what is shown is one 
 class _Step:
     """A running step and its last lines."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, log_lines: int) -> None:
         self.name = plain_line(name)
         self.began = time.monotonic()
-        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.lines: deque[str] = deque(maxlen=log_lines)
         self._decoders = {n: codecs.getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
         self._rests = {1: "", 2: ""}
 
     def add(self, stream: int, data: bytes) -> None:
         """Keep the last lines of output."""
         *lines, rest = (self._rests[stream] + self._decoders[stream].decode(data)).split("\n")
-        self.lines.extend(plain for line in lines[-LOG_LINES:] if (plain := plain_line(line)))
+        self.lines.extend(plain for line in lines[-(self.lines.maxlen or 1) :] if (plain := plain_line(line)))
         self._rests[stream] = rest[-MAX_REST_CHARACTERS:]
 
     def shown(self) -> list[str]:
         """Return the lines to show: an unfinished one, such as a progress bar of the command, is the last."""
         unfinished = [plain for rest in self._rests.values() if (plain := plain_line(rest))]
-        return [*self.lines, *unfinished][-LOG_LINES:]
+        return [*self.lines, *unfinished][-(self.lines.maxlen or 1) :]
 
 
 class LiveRenderer(Renderer):
     """Draws on a terminal; the cursor is back and the lines stand when the command ends, however it ends."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
+        self._colours = COLOURS | chosen_colours(environ.get("BUILDKIT_COLORS", ""))
+        lines = environ.get("BUILDKIT_TTY_LOG_LINES", "")
+        self._log_lines = int(lines) if lines.isdecimal() else LOG_LINES
         self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._lock = threading.Lock()  # guards what follows
         self._began = time.monotonic()
@@ -104,27 +113,29 @@ class LiveRenderer(Renderer):
         match event:
             case StepStarted():
                 self._seen += 1
-                self._steps[event.step_id] = _Step(event.name)
+                self._steps[event.step_id] = _Step(event.name, self._log_lines)
             case StepOutput():
                 if event.step_id in self._steps:
                     self._steps[event.step_id].add(event.stream, event.data)
             case StepCached():
                 self._seen += 1
                 self._done += 1
-                return Text.assemble(("=> CACHED ", "blue"), plain_line(event.name))
+                return Text.assemble(("=> CACHED ", self._colours["run"]), plain_line(event.name))
             case StepFinished():
                 return self._ended(event.step_id, ("=> ", "green"), event.seconds)
             case StepFailed():
-                how = "CANCELED" if event.message == CANCELED else "ERROR"
-                return self._ended(event.step_id, (f"=> {how} ", "bold red"), event.seconds)
+                how, colour = ("CANCELED", "cancel") if event.message == CANCELED else ("ERROR", "error")
+                return self._ended(event.step_id, (f"=> {how} ", self._colours[colour]), event.seconds)
             case Transfer():
                 return self._moved(event)
             case WarningMessage():
                 where = f"{event.where}: " if event.where else ""
                 rule = f"{event.rule}: " if event.rule else ""
-                return Text.assemble(("warning: ", "yellow"), plain_line(where + rule + event.message))
+                return Text.assemble(("warning: ", self._colours["warning"]), plain_line(where + rule + event.message))
             case InfoMessage():
                 return Text(plain_line(event.message))
+            case BuildFinished():
+                return Text.assemble(("=> ", "green"), plain_line(closing_text(event)))
         return None
 
     def _ended(self, step_id: int, mark: tuple[str, str], seconds: float) -> Text:
@@ -184,7 +195,7 @@ class LiveRenderer(Renderer):
         room = max(1, self._console.size.height - 2 - len(self._steps) - len(self._transfers))
         for step in self._steps.values():
             rows.append(_row(Text.assemble(("=> ", "cyan"), step.name), f"{time.monotonic() - step.began:.1f}s"))
-            lines = step.shown()[-max(1, min(LOG_LINES, room // max(1, len(self._steps)))) :]
+            lines = step.shown()[-max(1, min(self._log_lines, room // max(1, len(self._steps)))) :]
             rows += [Text(f"   {line}", "dim", no_wrap=True, overflow="ellipsis") for line in lines]
         rows += [self._transfer_row(transfer) for transfer in self._transfers.values()]
         return Group(*rows)
@@ -196,6 +207,21 @@ class LiveRenderer(Renderer):
         if not total or self._console.width < MIN_WIDTH_FOR_BARS:
             return _row(label, numbers)
         return _row(label, numbers, ProgressBar(total=total, completed=transfer.done_bytes, width=BAR_WIDTH))
+
+
+def chosen_colours(text: str) -> dict[str, str]:
+    """Read BUILDKIT_COLORS, `run=123,20,245:error=yellow`; what is no colour leaves the usual one."""
+    found = {}
+    for part in filter(None, text.split(":")):
+        name, _, value = part.partition("=")
+        style = f"rgb({value})" if "," in value else value.replace("light-", "bright_").replace("light", "bright_")
+        try:
+            Style.parse(style)
+        except StyleSyntaxError:
+            continue
+        if name in COLOURS:
+            found[name] = style
+    return found
 
 
 def _row(label: Text, numbers: str, bar: ProgressBar | None = None) -> Table:

@@ -10,22 +10,44 @@ from pathlib import Path
 from tiffin.builder.containers.confinement.asked import NONE, PRIVATE
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Container
 from tiffin.builder.containers.environment import environment
-from tiffin.builder.containers.limits import Confinement
-from tiffin.builder.containers.network.published import Network
-from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.run import ContainerOptions, command_of
-from tiffin.builder.containers.volumes.mounting import PreparedVolumes
-from tiffin.builder.image.users import ProcessUser
-from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.child.network.name_files import host_resolv_conf, hosts_file, machine_hosts
 from tiffin.builder.sandbox.child.spec import Bind, SandboxSpec, Stub
 from tiffin.builder.sandbox.expected_users import expects_users
-from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.seccomp.filters import Filter
 from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.containers.network.published import Network
+    from tiffin.builder.containers.rootfs import RootView
+    from tiffin.builder.image.users import ProcessUser
+    from tiffin.builder.oci.config import RunConfig
+    from tiffin.builder.sandbox.child.spec import Terminals, Tmpfs
+    from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.seccomp.filters import Filter
 
 FIRST_NAME_OPTION = "ndots:0"  # as docker: a name without a dot is not looked for in domains first
 MARK = ".dockerenv"  # by which programs know that they are in a container
+Ulimit = tuple[str, int, int]  # name, soft, hard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What the sandbox is given. `warning` says what is less than was asked for."""
+
+    groups: tuple[str, ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    cpu_count: int = 0
+    cpus: tuple[int, ...] = ()
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedVolumes:
+    """What the sandbox is given: mounts in order, and the places that must be there for them."""
+
+    mounts: tuple[Bind | Tmpfs | Terminals, ...] = ()
+    stubs: tuple[Stub, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tiffin.builder.containers.confinement.spec import PreparedVolumes
 from tiffin.builder.containers.container import Container
 from tiffin.builder.containers.folder import ROOT_MODE
 from tiffin.builder.containers.rootfs import RootView
-from tiffin.builder.containers.volumes.mounting import PreparedVolumes
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.root import SetupError, make_scaffold, mount_item, mount_overlay, step

@@ -71,9 +71,10 @@ class Attachment:
         self._is_detached = False
 
     def announce(self) -> None:
-        """Say that the output is wanted from now on, and of what size the terminal is."""
-        self._queue.add(messages.ATTACH)
+        """Say of what size the terminal is, which a command that begins looks at, and that the output is wanted."""
         self._resized()
+        self._queue.add(messages.ATTACH)
+        self._queue.flush()
 
     def run(self) -> int | None:
         """Copy until the end; return the exit code, None where somebody detached."""
@@ -92,7 +93,14 @@ class Attachment:
                     return int(data)
                 elif not message:
                     return KILLED  # the supervisor was, as by rm -f, and the command with it
+            self._queue.add(messages.LEAVE)
+            self._queue.flush()
         return None
+
+    def kill(self, number: int) -> None:
+        """Send the command a signal."""
+        self._queue.add(messages.SIGNAL + b"%d" % number)
+        self._queue.flush()
 
     def _next(self) -> bytes | None:
         """Wait for the next message of the supervisor; meanwhile what is typed goes there."""
@@ -152,8 +160,7 @@ class Attachment:
                 signal.signal(number, handler)
 
     def _forward(self, number: int, _: FrameType | None) -> None:
-        self._queue.add(messages.SIGNAL + b"%d" % number)
-        self._queue.flush()
+        self.kill(number)
 
     def _resized(self, *_: object) -> None:
         for fd in (STDIN, STDOUT, STDERR) if self._tty else ():

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tiffin.builder.containers.lifecycle.json_lines import is_replaced, whole_lines
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
@@ -128,6 +127,7 @@ def _read(path: Path, with_past: bool, until_ns: int | None, follows: bool) -> I
 def _follow(path: Path, file: BinaryIO, until_ns: int | None) -> Iterator[RecordedEvent]:
     """Yield what is appended to a file, until another one is in its place or it is late enough."""
     from tiffin.builder.containers.lifecycle.changes import Changes
+    from tiffin.builder.containers.lifecycle.json_lines import is_replaced
 
     with Changes(path) as changes:
         while True:
@@ -140,6 +140,8 @@ def _follow(path: Path, file: BinaryIO, until_ns: int | None) -> Iterator[Record
 
 
 def _rows(file: BinaryIO) -> Iterator[RecordedEvent]:
+    from tiffin.builder.containers.lifecycle.json_lines import whole_lines
+
     for row in whole_lines(file):
         event = _event(row) or _event(row[row.rfind(BEGINNING) :])  # the disk was full in the middle of the one before
         if event is not None:

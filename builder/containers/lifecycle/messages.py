@@ -26,6 +26,7 @@ ATTACH = b"a"  # wants the output from now on
 SIZE = b"w"  # rows and columns of its terminal, as TIOCSWINSZ has them
 SIGNAL = b"s"  # a number, for the command
 STOP = b"h"  # a number, for the command, which is not to be started again
+LEAVE = b"l"  # goes, and the command is to go on: who is gone without this was ended
 # from a supervisor
 STDOUT = b"1"
 STDERR = b"2"

@@ -28,17 +28,20 @@ def parse_signal(text: str) -> int:
 
 
 def command_of(state: ContainerState) -> int:
-    """Return the number of the process that is the command of a container that runs. Raises StoreError."""
+    """Return the number of the process that is the command of a container that runs. Raises StoreError.
+
+    With --init it is the child of the init, which nobody but root may look into.
+    """
     if process_start(state.pid) == state.pid_started:
         depth = len(namespace_numbers(os.getpid())) + NAMESPACES
         found = [pid for pid, _ in descendants(state.pid)]
         for pid in found:
             numbers = namespace_numbers(pid)
             if len(numbers) == depth and numbers[-1] == 1:
-                return pid
+                return _child(pid) if _is_init(pid) else pid
         for pid in found:  # outermost first: with the machine's pid namespace it is the child of our init
             if _is_init(pid) and descendants(pid):
-                return next(child for child, _ in descendants(pid))
+                return _child(pid)
     raise StoreError(f"the command of container {state.name} cannot be reached from here", remedy="see tiffin ps")
 
 
@@ -56,6 +59,11 @@ def processes_of(state: ContainerState) -> list[int]:
         return list(dict.fromkeys([command, *found, *below]))
     init = _parent(command)
     return [command, *(pid for pid, _ in descendants(_parent(init)) if pid not in (init, command))]
+
+
+def _child(init: int) -> int:
+    """Return the command of our init: its first child, for the init ends with that."""
+    return next((child for child, _ in descendants(init)), init)
 
 
 def _namespace(pid: int) -> str:

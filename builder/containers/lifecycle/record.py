@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
-from tiffin.builder.containers.confinement.asked import Device, Namespaces
-from tiffin.builder.containers.health import HealthCheck
-from tiffin.builder.containers.mounts import VolumeMount
-from tiffin.builder.containers.network.resolver import Resolver
-from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
 from tiffin.builder.errors import CorruptError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.json_fields import Fields
-from tiffin.builder.sandbox.cgroup import Limits
-from tiffin.builder.sandbox.child.spec import Bind, Port, SandboxSpec, Terminals, Tmpfs
+from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass, fields, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -24,15 +19,10 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.builder.containers.run import ContainerOptions
+
 FILE = "config.json"
 SANDBOX_FILE = "sandbox.json"  # of the command that runs, for others that enter its sandbox
-_VALUES = {
-    kind.__name__: kind
-    for kind in (
-        Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs,
-        Terminals, VolumeMount,
-    )
-}  # fmt: skip
 _CLASS, _MAP = "class", "map"  # how values and maps are told apart in JSON
 
 
@@ -83,14 +73,13 @@ class ContainerRecord:
 
 def encode_value(value: object) -> Any:
     """Return a value of these classes, or one made of them, as JSON has it."""
-    kind = type(value).__name__
-    if kind in _VALUES:
-        return {_CLASS: kind, **{name: encode_value(getattr(value, name)) for name in fields(value)}}
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, (tuple, list)):
         return [encode_value(item) for item in value]
     if isinstance(value, Mapping):
         return {_MAP: {key: encode_value(item) for key, item in value.items()}}
-    return value
+    return {_CLASS: type(value).__name__, **{name: encode_value(getattr(value, name)) for name in fields(value)}}
 
 
 def decode_value(value: Any) -> Any:
@@ -101,8 +90,26 @@ def decode_value(value: Any) -> Any:
         return value
     if _MAP in value:
         return {key: decode_value(item) for key, item in value[_MAP].items()}
-    kind = _VALUES[value[_CLASS]]
+    kind = _kinds()[value[_CLASS]]
     return kind(**{name: decode_value(value[name]) for name in fields(kind) if name in value})
+
+
+@cache
+def _kinds() -> Mapping[str, type]:
+    """Return the classes of values by name: who writes a record has those that it holds, and need not load them all."""
+    from tiffin.builder.containers.confinement.asked import Device, Namespaces
+    from tiffin.builder.containers.health import HealthCheck
+    from tiffin.builder.containers.mounts import VolumeMount
+    from tiffin.builder.containers.network.resolver import Resolver
+    from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
+    from tiffin.builder.sandbox.cgroup_limits import Limits
+    from tiffin.builder.sandbox.child.spec import Bind, Port, Terminals, Tmpfs
+
+    kinds: tuple[type, ...] = (
+        Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs,
+        Terminals, VolumeMount,
+    )  # fmt: skip
+    return {kind.__name__: kind for kind in kinds}
 
 
 def write_sandbox(folder: Path, spec: SandboxSpec) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import termios
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -57,7 +58,8 @@ class Client:
 class Supervisor:
     """The streams of a container's commands, one after another, and its clients. Use it in `with`.
 
-    `stopping` becomes true when a client asks for the end: the command is not to be started again then.
+    `stopping` becomes true when a client asks for the end: the command is not to be started again then. `is_held`: the
+    command ends with the client `first`, unless that leaves it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Supervisor:
         interactive: bool,
         closes_stdin: bool,
         first: Socket | None,
+        is_held: bool = False,
     ) -> None:
         self.stopping = False
         self._listener = listener
@@ -77,6 +80,7 @@ class Supervisor:
         self._interactive = interactive
         self._closes_stdin = closes_stdin
         self._clients = [Client(first, is_attached=True)] if first is not None else []
+        self._holder = self._clients[0] if is_held and first is not None else None
         self._outputs: dict[int, str] = {}  # an end of a pipe or terminal: the stream
         self._input = -1
         self._typed = b""
@@ -289,12 +293,15 @@ class Supervisor:
             is_here = self._hear(client)
         if not is_here:
             self._forget(client)
-            if client.types:
+            if client.types and not self._tty:
                 self._end_input()
 
     def _forget(self, client: Client) -> None:
         self._clients.remove(client)
         client.line.close()
+        if client is self._holder:
+            self.stopping, self._holder = True, None
+            self._signal(signal.SIGKILL)
 
     def _hear(self, client: Client) -> bool:
         """Take a message of a client; False if it is gone."""
@@ -312,6 +319,8 @@ class Supervisor:
                 self._end_input()
         elif kind == messages.ATTACH:
             client.is_attached = True
+        elif kind == messages.LEAVE:
+            self._holder = None if client is self._holder else self._holder
         elif kind == messages.SIZE:
             self._size = data
             self._resize()

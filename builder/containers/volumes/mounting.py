@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tiffin.builder.containers.confinement.spec import PreparedVolumes
 from tiffin.builder.containers.container import Container
 from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.rootfs import RootView
@@ -14,16 +15,8 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Stub, Terminals, Tmpfs
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedVolumes:
-    """What the sandbox is given: mounts in order, and the places that must be there for them."""
-
-    mounts: tuple[Bind | Tmpfs | Terminals, ...]
-    stubs: tuple[Stub, ...]
 
 
 def prepare_mounts(

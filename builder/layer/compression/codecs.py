@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from tiffin.builder.errors import CorruptError, UsageError
 from tiffin.builder.layer.byte_streams import ByteWriter
-from tiffin.builder.layer.compression import zstd_frames
 from tiffin.cache.foundation.frozen import dataclass
 
 if TYPE_CHECKING:
@@ -263,6 +262,8 @@ def _unzstd(source: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
     context = zstandard.ZstdDecompressor()  # takes windows of 128 MiB at most
+    from tiffin.builder.layer.compression import zstd_frames
+
     for parts in zstd_frames.frames(source):
         engine = context.decompressobj()
         for part in parts:
@@ -301,7 +302,7 @@ class _Engine(Protocol):
 
 
 def _streams(source: BinaryIO, begin: Callable[[], _Engine]) -> Iterator[bytes]:
-    """Yield one stream after the other; zeros that pad the last are no stream."""
+    """Yield one stream after the other; zeros that pad the last are not a stream."""
     data = source.read(READ_BYTES)
     while data:
         engine = begin()

@@ -1,4 +1,4 @@
-"""Make the tree that a step left be the layer that was made of it: without what is no change, with the layer's times.
+"""Make the tree that a step left equal the layer made of it: without what is not a change, with the layer's times.
 
 Law: a diff of the tree gives the layer again. A tree that is kept under a DiffID must be that layer.
 """

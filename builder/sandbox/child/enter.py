@@ -14,7 +14,7 @@ import select
 import signal
 import struct
 
-from tiffin.builder.sandbox.child import idmaps, join, kernel
+from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.command import be_command, failure, forget_imports
 from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.emulation.inodes import Kept
@@ -25,6 +25,7 @@ from tiffin.builder.sandbox.child.spec import Bind, Outcome, SandboxSpec
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.join import Joined
     from tiffin.builder.sandbox.child.network.helper import Connector
 
 FORWARDED = tuple(
@@ -44,9 +45,10 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     if spec.tty:
         import termios  # noqa: F401  # for the command, where nothing may be imported any more
+    if spec.emulated or spec.enters:
+        load_emulation()
     try:
-        joined = join.enter(spec) if spec.enters else None
-        watched = join.watch(spec) if spec.joins and not spec.enters else None
+        joined, watched = look_at_joined(spec) if spec.joins else (None, None)
         connector = make_namespaces(spec) if joined is None else None
     except SetupError as exc:
         report(reply, failure(exc))
@@ -78,6 +80,18 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
             remove_loaders(reaped)
     reply.close()  # nothing runs any more: who waits for that need not wait for the end of this interpreter
     os._exit(0)
+
+
+def load_emulation() -> None:
+    """Import what emulates owners while it can be read."""
+    supervisor.load_owners()
+
+
+def look_at_joined(spec: SandboxSpec) -> tuple[Joined | None, int | None]:
+    """Enter the sandbox that is entered; where there are no namespaces, return what tells of its end."""
+    from tiffin.builder.sandbox.child import join
+
+    return (join.enter(spec), None) if spec.enters else (None, join.watch(spec))
 
 
 def make_namespaces(spec: SandboxSpec) -> Connector | None:
@@ -202,7 +216,7 @@ def report(reply: Socket, outcome: Outcome) -> None:
 # -- init ------------------------------------------------------------------------------------------------------------
 
 
-def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, joined: join.Joined | None) -> None:
+def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, joined: Joined | None) -> None:
     """Start the command, answer for it, pass signals on, and tell how it ended.
 
     Process 1 of what is around its processes.
@@ -270,7 +284,7 @@ def open_groups(spec: SandboxSpec) -> list[int]:
     return [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
 
 
-def open_channel(spec: SandboxSpec, joined: join.Joined | None) -> supervisor.Channel | None:
+def open_channel(spec: SandboxSpec, joined: Joined | None) -> supervisor.Channel | None:
     """Return the channel to whoever answers system calls of the command, None where nobody has to."""
     if spec.device_files:
         return supervisor.channel_of_chroot()
@@ -285,7 +299,7 @@ def open_channel(spec: SandboxSpec, joined: join.Joined | None) -> supervisor.Ch
     )
 
 
-def fork_command(spec: SandboxSpec, owners: supervisor.Channel | None, joined: join.Joined | None) -> int:
+def fork_command(spec: SandboxSpec, owners: supervisor.Channel | None, joined: Joined | None) -> int:
     if joined is not None:
         return joined.fork_below()
     return fork_below(comes_back=owners is not None) if spec.own_pids else os.fork()

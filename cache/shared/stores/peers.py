@@ -109,7 +109,7 @@ def _keep(stream: BinaryIO, ref: BlobRef, blobs: BlobStore) -> None:
 
 
 def check_peer(name: str, source: str = "--cache-peer") -> None:
-    """Raise UsageError for what is no address of a peer; `source` is what names it."""
+    """Raise UsageError for what is not an address of a peer; `source` is what names it."""
     if not (_DNS.fullmatch(name) if name.startswith("dns:") else _is_address(name)):
         shown = name.rpartition("@")[2] if "@" in name else name  # no credentials
         raise UsageError(f"{source} {shown} is not a valid peer", remedy="write http://HOST:PORT or dns:NAME:PORT")

@@ -12,6 +12,8 @@ succeeds "cp puts a directory into a directory" docker cp tree box:/srv
 succeeds "cp puts a directory under a new name" docker cp tree box:/srv/named
 succeeds "cp puts what is in a directory" docker cp tree/. box:/home
 succeeds "cp replaces a file" docker cp one box:/srv/page
+succeeds "cp puts a file whose name begins with a dot" docker cp one box:/srv/.hidden
+equal "it keeps the dot" "one" "$(docker cp box:/srv/.hidden - | tar xO)"
 fails "a directory does not replace a file" 1 "cannot copy directory" docker cp tree box:/srv/page
 fails "a file with a slash is a directory" 1 "no such directory" docker cp one box:/srv/none/
 fails "a missing parent is told" 1 "/none" docker cp one box:/none/x
@@ -65,9 +67,9 @@ equal "cp writes a tar of what is in a directory" "./ ./again ./link ./sub/ ./su
     "$(echo $(docker cp box:/srv/tree/. - | tar t | sort))"
 fails "a missing file is told" 1 "/none" docker cp box:/none .
 fails "a missing directory here is told" 1 "invalid output path" docker cp box:/srv/page nodir/x
-fails "a file that is no directory is told" 1 "ot a directory" docker cp box:/srv/page/x .
+fails "a file that is not a directory is told" 1 "ot a directory" docker cp box:/srv/page/x .
 fails "a directory does not replace a file here" 1 "cannot copy directory" docker cp box:/srv/tree one
-fails "a device is no place for a copy" 1 "must be a directory or a regular file" docker cp box:/srv/page /dev/null
+fails "a device is not a place for a copy" 1 "must be a directory or a regular file" docker cp box:/srv/page /dev/null
 docker stop -t 0 box > /dev/null
 succeeds "cp takes from one that ended" docker cp box:/srv/leads-to ended
 equal "what was written while it ran is there" "one" "$(cat ended)"

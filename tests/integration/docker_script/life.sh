@@ -74,6 +74,10 @@ succeeds "exec -d returns at once" docker exec -d box sh -c 'sleep 1; touch /lat
 eventually "what exec -d began goes on" docker exec box test -e /later
 succeeds "what one exec writes the next sees" docker exec box sh -c 'echo x > /written'
 equal "a file of an earlier exec is there" "x" "$(docker exec box cat /written)"
+docker run -d --init --name inited minimal sleep 1000 > /dev/null
+equal "exec enters a container that has an init" "0" "$(docker exec inited id -u)"
+succeeds "and cp reaches it" docker cp env inited:/srv/env
+docker rm -f inited > /dev/null
 
 # -- stop, start, restart, kill, wait, rename
 equal "rename prints nothing" "" "$(docker rename box case)"

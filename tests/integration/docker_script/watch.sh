@@ -113,7 +113,7 @@ fails "wait for what is not there fails" 1 "nosuch" docker wait nosuch
 # -- inspect
 equal "--type container" "/made" "$(docker inspect --type container -f '{{.Name}}' made)"
 equal "--type image" "sh" "$(docker inspect --type image -f '{{index .Config.Cmd 0}}' minimal)"
-fails "a container is no image" 1 "" docker inspect --type image made
+fails "a container is not an image" 1 "" docker inspect --type image made
 docker volume create kept > /dev/null
 equal "--type volume" "kept" "$(docker inspect --type volume -f '{{.Name}}' kept)"
 equal "inspect finds volumes" "kept" "$(docker inspect -f '{{.Name}}' kept)"

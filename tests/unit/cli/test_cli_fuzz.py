@@ -91,7 +91,7 @@ def test_switches_of_docker() -> None:
         return plain_flags(BuildArguments, words)
 
     assert read("--pull=true", "--no-cache=False", ".") == ["--pull=always", "."]
-    assert read("-t", "--pull=true", ".") == ["-t", "--pull=true", "."], "a value is no switch"
+    assert read("-t", "--pull=true", ".") == ["-t", "--pull=true", "."], "a value is not a switch"
     assert read("-qt", "--pull=true", ".") == ["-q", "-t", "--pull=true", "."]
     assert read("--", "--pull=true") == ["--", "--pull=true"]
     assert read(".", "--pull=t") == [".", "--pull=always"]

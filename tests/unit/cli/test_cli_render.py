@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tiffin.builder.cli.output.plain.step_lines import MAX_LINE_BYTES, NONE
 from tiffin.builder.cli.output.render import (
-    MAX_LINE_BYTES,
     JsonRenderer,
     PlainRenderer,
     QuietRenderer,
@@ -82,6 +82,16 @@ def test_plain_passes_bytes_through() -> None:
     raw = b"\xff\xfe \x1b[31mred\x1b[0m 10%\r20%"
     shown = plain(StepStarted(step_id=1, name="x"), StepOutput(step_id=1, stream=1, data=raw + b"\n"))
     assert shown.encode("latin-1").endswith(raw + b"\n")
+
+
+def test_plain_has_no_control_characters_where_there_is_no_terminal() -> None:
+    stream = io.BytesIO()
+    renderer = PlainRenderer(stream, NONE)
+    renderer.emit(StepStarted(step_id=1, name="RUN \x1b[31mx\x07"))
+    renderer.emit(StepOutput(step_id=1, stream=1, data=b"\xff \x1b[31mred\x1b[0m\t10%\r20%\xc2\x9b1m\xe2\x80\xae\r\n"))
+    renderer.emit(InfoMessage(message="\x1b[2Jdone"))
+    shown = re.sub(rb" \d\.\d{3} ", b" T ", stream.getvalue())
+    assert shown == b"#1 RUN x\n#1 T 20%\ndone\n"
 
 
 def test_plain_shows_a_line_without_end_in_parts() -> None:

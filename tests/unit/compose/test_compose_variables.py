@@ -58,7 +58,7 @@ def test_variables(text: str, wanted: str) -> None:
         ("${", "without }"),
         ("${}", "without the name"),
         ("${ SET}", "without the name"),
-        ("${SET!}", "no operator"),
+        ("${SET!}", "not an operator"),
         ("${SET", "without }"),
     ],
 )

@@ -18,7 +18,7 @@ from tiffin.builder.containers.network.resolver import Resolver
 from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
 from tiffin.builder.errors import CorruptError, UsageError
 from tiffin.builder.oci.config import RunConfig
-from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.cgroup_limits import Limits
 from tiffin.builder.sandbox.child.spec import Bind, SandboxSpec, Tmpfs
 
 OPTIONS = ContainerOptions(

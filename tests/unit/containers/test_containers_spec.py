@@ -70,7 +70,7 @@ class FakeRunning:
 
 def test_third_request_to_end_kills() -> None:
     forwarder, running = Forwarder(), FakeRunning()
-    forwarder.to(running)  # type: ignore[arg-type]  # a fake
+    forwarder.to(running)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
         forwarder.received(number, None)
     assert running.killed == [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, *(signal.SIGKILL,) * 2]
@@ -85,7 +85,7 @@ def test_early_signals_end_us_or_are_kept_for_the_command() -> None:
             signal.raise_signal(signal.SIGUSR1)
             assert ended == [signal.SIGTERM]
             running = FakeRunning()
-            forwarder.to(running)  # type: ignore[arg-type]  # a fake
+            forwarder.to(running)
             signal.raise_signal(signal.SIGTERM)
             assert running.killed == [signal.SIGUSR1, signal.SIGTERM]
         signal.raise_signal(signal.SIGTERM)

@@ -24,7 +24,7 @@ from tiffin.builder.containers.terminal import Terminal
 from tiffin.builder.errors import SandboxError, UsageError
 from tiffin.builder.image.users import ProcessUser
 from tiffin.builder.layer.demands import Demands, Owned
-from tiffin.builder.sandbox.cgroup import Limits
+from tiffin.builder.sandbox.cgroup_limits import Limits
 from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.builder.sandbox.isolation import Isolation, Tier
 from tiffin.builder.sandbox.launch import ExitStatus, Running

@@ -453,6 +453,7 @@ def test_sparse_map_without_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.no_cover
 def test_many_links_and_replacements_take_linear_time() -> None:
     count = 20_000  # what is quadratic takes minutes for so many
     members = [raw("f", data=b"x"), *(raw(f"l{number}", "hardlink", link="f") for number in range(count))]

@@ -24,6 +24,7 @@ from tiffin.cache.foundation.digest import Digest
 PUBLIC = "127.0.7.8"  # a loopback address that passes for one of the internet
 NAMES = {"public.example": PUBLIC, "inner.example": "127.0.0.1"}
 DATA = b"layer" * 100
+DEEP = 10_000  # brackets in each other that no parser follows
 
 
 @pytest.mark.parametrize(
@@ -176,11 +177,12 @@ class Body:
         (b'{"errors": [{"code": "DENIED", "message": "not\\n yours"}]}', ": not yours"),
         (b'{"errors": [{"code": "DENIED"}]}', ": DENIED"),
         (b"<html><title>413 Request Entity Too Large</title>", ": Request Entity Too Large"),
-        (b'{"errors": []}', ""), (b'{"errors": [7]}', ""), (b"[" * 100_000, ""), (b"", ""), (b"broken", ""),
+        (b'{"errors": []}', ""), (b'{"errors": [7]}', ""), (b"[" * 10 * DEEP, ""), (b"", ""), (b"broken", ""),
     ],
 )  # fmt: skip
 def test_what_a_registry_says_of_an_error(data: bytes, words: str) -> None:
-    gc.collect()  # not at the limit of recursion, where the finalizers of what earlier tests left would fail
+    if len(data) > DEEP:  # at the limit of recursion the finalizers of what earlier tests left would fail
+        gc.collect()
     assert detail(Body(data)) == words
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.sandbox.interpreter import call, run
 from tiffin.builder.sandbox.child import bpf, syscalls
+from tiffin.builder.sandbox.seccomp.syscalls_compat import I386
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 
@@ -103,10 +104,10 @@ def test_mistakes_are_told() -> None:
 def test_tables_agree_where_the_kernel_has_one_number_for_all() -> None:
     for name, number in syscalls.X86_64.items():
         if number >= 424:
-            assert syscalls.AARCH64[name] == number == syscalls.I386[name]
-    assert syscalls.X86_64["seccomp"] == 317 and syscalls.AARCH64["seccomp"] == 277 and syscalls.I386["seccomp"] == 354
+            assert syscalls.AARCH64[name] == number == I386[name]
+    assert syscalls.X86_64["seccomp"] == 317 and syscalls.AARCH64["seccomp"] == 277 and I386["seccomp"] == 354
     assert syscalls.X86_64["openat2"] == syscalls.AARCH64["openat2"] == 437
-    assert "chown" not in syscalls.AARCH64 and syscalls.I386["chown32"] == 212
+    assert "chown" not in syscalls.AARCH64 and I386["chown32"] == 212
 
 
 KERNEL = """

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.containers.limits import has_user_manager, parse_limits
-from tiffin.builder.sandbox.cgroup import Limits, find_trees
+from tiffin.builder.sandbox.cgroup import find_trees
+from tiffin.builder.sandbox.cgroup_limits import Limits
 
 HYBRID = """\
 31 24 0:27 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory

@@ -405,7 +405,7 @@ def test_records_have_what_the_layer_is_and_why(fake_build: FakeBuild) -> None:
     chain, _ = fake_build.cook("FROM base\nRUN a\n")
     record = StepRecord.decode(_records(fake_build)[0])
     assert (record.diff_id, record.layer, record.created) == (chain[2].diff_id, chain[2].blob, chain[2].created)
-    assert dict(record.parts)["op"] == "run" and "RUN a" in record.description
+    assert {part.name: part.value for part in record.parts}["op"] == "run" and "RUN a" in record.description
 
 
 def test_base_that_moved_but_kept_its_layers_hits(fake_build: FakeBuild) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.fakes.images import base_image
 from tests.support.plans import FakeBuild
 from tiffin.builder.errors import BuildError
 from tiffin.builder.plan.plan import Plan
+from tiffin.cache.keys import KeyPart
 
 TEXT = """\
 FROM base AS make
@@ -182,11 +184,15 @@ def test_cache_mounts_that_begin_with_a_stage_hold_it(fake_build: FakeBuild) -> 
     assert of_target(fake_build, image.format("base")) != of_target(fake_build, image.format("other"))
 
 
+def by_name(parts: Sequence[KeyPart]) -> dict[str, str]:
+    return {part.name: part.value for part in parts}
+
+
 def test_parts_name_what_the_key_is_made_of(fake_build: FakeBuild) -> None:
     fake_build.files.update(FILES)
     plan = fake_build.plan("FROM base\nENV A=1\nCOPY --chown=5 src /x\nRUN make\n")
     made = fake_build.keys(plan)
-    copy, run = (dict(made.parts(0, number)) for number in (0, 1))
+    copy, run = (by_name(made.parts(0, number)) for number in (0, 1))
     assert (copy["op"], copy["chown"], copy["dest"]) == ("copy", "5", "/x") and "content" in copy
     assert (run["op"], run["platform"]) == ("run", "linux/amd64") and "A=1" in run["env"]
 
@@ -196,7 +202,7 @@ def test_listings_tell_what_local_inputs_hold_and_leave_large_ones_out(fake_buil
     made = fake_build.keys(fake_build.plan("FROM base AS b\nCOPY src /x\nFROM base\nCOPY --from=b /x /\n"))
     (listing,) = made.listings(0, 0, 100).values()
     assert sorted(listing) == ["src", "src/a", "src/link", "src/sub", "src/sub/b"]
-    assert next(iter(made.listings(0, 0, 100))) == dict(made.parts(0, 0))["content"]
+    assert next(iter(made.listings(0, 0, 100))) == by_name(made.parts(0, 0))["content"]
     assert made.listings(0, 0, 1) == {} and made.listings(1, 0, 100) == {}
 
 

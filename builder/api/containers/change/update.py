@@ -8,7 +8,8 @@ from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.run import RestartPolicy
 from tiffin.builder.errors import ContainerError
-from tiffin.builder.sandbox.cgroup import Limits, change_limits
+from tiffin.builder.sandbox.cgroup import change_limits
+from tiffin.builder.sandbox.cgroup_limits import Limits
 from tiffin.cache.foundation.frozen import fields, replace
 
 

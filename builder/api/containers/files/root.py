@@ -75,7 +75,8 @@ class ContainerRoot:
     def destination(self, path: str) -> Place:
         """Return what a copy to a path finds there. Raises ContainerError for what nothing can be copied to."""
         asked = inside(_given(path))
-        resolved = f"/{self._resolved(asked)}".replace("/.", "/")
+        inner = self._resolved(asked)
+        resolved = "/" if inner == ROOT else f"/{inner}"
         end = "/" if is_certainly_directory(asked) and resolved != "/" else ""
         try:
             fd = root_path.open_in_root(self._root, f"{resolved}{end}".strip("/") or ROOT, os.O_PATH)

@@ -10,12 +10,18 @@ import os
 import stat
 import struct
 
-from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child.emulation import process
 from tiffin.builder.sandbox.child.emulation.credentials import CAP_FSETID, CAP_MKNOD
 from tiffin.builder.sandbox.child.emulation.filter import CREATING, is_invalid
-from tiffin.builder.sandbox.child.emulation.inodes import Record, remove
-from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from tiffin.builder.sandbox.child.emulation.inodes import Record, device_of, make_placeholder, parent_of, remove
+from tiffin.builder.sandbox.child.emulation.notification import (
+    CONTINUE,
+    Answer,
+    Caller,
+    Handler,
+    signed,
+    tell_of_device,
+)
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, copied_socket, socket_path
 from tiffin.cache.foundation.frozen import replace
 
@@ -237,28 +243,6 @@ class Creation:
             remove(path, is_directory=is_directory)
             raise
         return 0
-
-
-def make_placeholder(path: bytes, mode: int) -> None:
-    """Make the socket that stands for a device node."""
-    os.mknod(path, stat.S_IFSOCK | mode)
-
-
-def device_of(kind: int, number: int) -> owner_xattrs.Device:
-    """Return the device that mknod(2) describes."""
-    return owner_xattrs.Device("char" if kind == stat.S_IFCHR else "block", os.major(number), os.minor(number), 0)
-
-
-def tell_of_device(caller: Caller, path: bytes, device: owner_xattrs.Device) -> None:
-    """End the command where a node would come into its layer, if it can begin anew where nodes can be opened."""
-    if caller.beyond is not None and os.stat(parent_of(path)).st_dev != os.stat(b"/dev").st_dev:
-        caller.beyond(f"mknod of device {device.kind[0]} {device.major}:{device.minor}")
-
-
-def parent_of(path: bytes) -> bytes:
-    """Return the directory in which the last name of `path` is."""
-    directory, slash, _ = path.rpartition(b"/")
-    return directory or slash
 
 
 def _is_dangling(path: bytes) -> bool:

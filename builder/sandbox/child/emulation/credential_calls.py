@@ -217,7 +217,7 @@ class Identity:
     def _privileges(
         self, path: bytes, found: os.stat_result
     ) -> tuple[int | None, int | None, tuple[int, int, bool] | None]:
-        """Return what set-id bits and capabilities of an executable give: nothing to what is no program, or where
+        """Return what set-id bits and capabilities of an executable give: nothing to what is not a program, or where
         mounts say so.
         """
         mode, capabilities = found.st_mode, _file_capabilities(path)

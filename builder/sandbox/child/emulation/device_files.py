@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.emulation import process
-from tiffin.builder.sandbox.child.emulation.creation_calls import device_of
 from tiffin.builder.sandbox.child.emulation.credentials import CAP_MKNOD
+from tiffin.builder.sandbox.child.emulation.inodes import device_of
 from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, PATH_MAX
 

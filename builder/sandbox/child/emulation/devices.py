@@ -13,10 +13,9 @@ import stat
 
 from tiffin.builder.owner_xattrs import NO_ID
 from tiffin.builder.sandbox.child.emulation import process
-from tiffin.builder.sandbox.child.emulation.creation_calls import device_of, make_placeholder, parent_of, tell_of_device
 from tiffin.builder.sandbox.child.emulation.credentials import CAP_MKNOD
-from tiffin.builder.sandbox.child.emulation.inodes import Record, remove
-from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler
+from tiffin.builder.sandbox.child.emulation.inodes import Record, device_of, make_placeholder, parent_of, remove
+from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, tell_of_device
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD
 
 _MODE = 0o7777

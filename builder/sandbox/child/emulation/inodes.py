@@ -303,3 +303,19 @@ def remove(path: bytes, *, is_directory: bool) -> None:
     """Take back what was made and could not be recorded."""
     with contextlib.suppress(OSError):
         (os.rmdir if is_directory else os.unlink)(path)
+
+
+def make_placeholder(path: bytes, mode: int) -> None:
+    """Make the socket that stands for a device node."""
+    os.mknod(path, stat.S_IFSOCK | mode)
+
+
+def device_of(kind: int, number: int) -> owner_xattrs.Device:
+    """Return the device that mknod(2) describes."""
+    return owner_xattrs.Device("char" if kind == stat.S_IFCHR else "block", os.major(number), os.minor(number), 0)
+
+
+def parent_of(path: bytes) -> bytes:
+    """Return the directory in which the last name of `path` is."""
+    directory, slash, _ = path.rpartition(b"/")
+    return directory or slash

@@ -10,8 +10,9 @@ import select
 import struct
 from collections.abc import Callable
 
+from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child.emulation import process
-from tiffin.builder.sandbox.child.emulation.inodes import Inodes
+from tiffin.builder.sandbox.child.emulation.inodes import Inodes, parent_of
 from tiffin.builder.sandbox.child.emulation.process import AT_EMPTY_PATH, AT_FDCWD, Memory, Processes
 
 _RECEIVE, _SEND, _IS_VALID, _ADD_DESCRIPTOR, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103, 0x40082104
@@ -199,3 +200,9 @@ class Caller:
         finally:
             while self._opened:
                 os.close(self._opened.pop())
+
+
+def tell_of_device(caller: Caller, path: bytes, device: owner_xattrs.Device) -> None:
+    """End the command where a node would come into its layer, if it can begin anew where nodes can be opened."""
+    if caller.beyond is not None and os.stat(parent_of(path)).st_dev != os.stat(b"/dev").st_dev:
+        caller.beyond(f"mknod of device {device.kind[0]} {device.major}:{device.minor}")

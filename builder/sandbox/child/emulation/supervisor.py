@@ -2,7 +2,8 @@
 
 It has the sandbox's root, user namespace and file capabilities, and nothing the command could not do itself; it is the
 ancestor of all it answers for, though in a pid namespace that they do not see, and when it fails the sandbox ends. Its
-directory is a /proc of that namespace, which is mounted nowhere. Nothing is imported after the root is entered.
+directory is a /proc of that namespace, which is mounted nowhere. Nothing is imported after the root is entered, and
+what emulates owners only where they are: it is twice as much as the rest.
 """
 
 from __future__ import annotations
@@ -14,18 +15,15 @@ from collections.abc import Callable
 
 from tiffin.builder.sandbox.child import bpf, fd_passing, idmaps, kernel, syscalls
 from tiffin.builder.sandbox.child.emulation import filter
-from tiffin.builder.sandbox.child.emulation.bounds import Bounds
-from tiffin.builder.sandbox.child.emulation.checks.enforcement import enforced
-from tiffin.builder.sandbox.child.emulation.creation_calls import Creation
-from tiffin.builder.sandbox.child.emulation.credential_calls import Identity
 from tiffin.builder.sandbox.child.emulation.credentials import Credentials
-from tiffin.builder.sandbox.child.emulation.device_files import DeviceFiles
-from tiffin.builder.sandbox.child.emulation.devices import Devices
 from tiffin.builder.sandbox.child.emulation.inodes import Inodes, Kept
 from tiffin.builder.sandbox.child.emulation.notification import Caller, Handler
-from tiffin.builder.sandbox.child.emulation.owner_calls import Owners
 from tiffin.builder.sandbox.child.emulation.process import Memory, Processes
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.emulation.device_files import DeviceFiles
 
 # what recording owners takes, all of it over files of the sandbox's one id
 NEEDED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "SETFCAP"})
@@ -94,6 +92,7 @@ class Channel:
 
     def __init__(self, wanted: Supervision) -> None:
         self._wanted = wanted
+        self._handlers = _handlers(wanted)
         self._proc = kernel.new_filesystem("proc", [], _OF_PROC) if wanted.nests else os.open("/proc", _PLACE)
         self._of_init, self._of_command = fd_passing.pair()
         self._caller: Caller | None = None
@@ -146,7 +145,7 @@ class Channel:
         self._of_command.close()
         processes = Processes(Credentials(), self._proc)
         caller = Caller(Memory(), processes, Inodes(), beyond)
-        by_name = self._handlers(caller)  # while the command makes its root and installs the filter
+        by_name = self._handlers(caller)  # made while the command makes its root and installs the filter
         data, descriptors = fd_passing.receive(self._of_init, 1, 3)
         if data != _READY:
             return
@@ -170,6 +169,8 @@ class Channel:
             processes.set_credentials(command, processes.initial)
         self._caller = caller
         if self._wanted.devices is not None:
+            from tiffin.builder.sandbox.child.emulation.device_files import DeviceFiles
+
             self._device_files = DeviceFiles(caller, self._wanted.devices)
             by_name |= self._device_files.handlers
         handlers = {syscalls.NATIVE[name]: handler for name, handler in by_name.items() if name in syscalls.NATIVE}
@@ -187,12 +188,24 @@ class Channel:
         """Whether what the command did with /dev/null may have come back to it (DeviceFiles.was_written)."""
         return self._device_files is not None and self._device_files.was_written
 
-    def _handlers(self, caller: Caller) -> dict[str, Handler]:
-        """Return what answers each system call, by name."""
-        if self.with_owners:
-            by_name = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
-            return enforced(caller, by_name, filter.asked(looks=self._wanted.has_users))
-        return Devices(caller).handlers | Bounds(caller, self._wanted.limits).handlers
+
+def load_owners() -> None:
+    """Import what emulates owners before it is needed, where a later process may not be able to read it."""
+    from tiffin.builder.sandbox.child.emulation.checks import enforcement  # noqa: F401
+
+
+def _handlers(wanted: Supervision) -> Callable[[Caller], dict[str, Handler]]:
+    """Return what makes the answers to system calls, by name: all is imported now."""
+    if wanted.with_owners:
+        from tiffin.builder.sandbox.child.emulation.checks.enforcement import owner_handlers
+
+        return lambda caller: owner_handlers(caller, has_users=wanted.has_users)
+    from tiffin.builder.sandbox.child.emulation.bounds import Bounds
+    from tiffin.builder.sandbox.child.emulation.devices import Devices
+
+    if wanted.devices is not None:
+        from tiffin.builder.sandbox.child.emulation import device_files  # noqa: F401  # for the root of the machine
+    return lambda caller: Devices(caller).handlers | Bounds(caller, wanted.limits).handlers
 
 
 def why_not() -> str:

@@ -204,7 +204,7 @@ class Shortcuts:
         self._known.clear()
 
     def find(self, tid: int, who: Credentials, directory: int, path: bytes, *, follow: bool) -> Found | None:
-        """Return where a path leads whose directory is known and whose name is no link to be followed."""
+        """Return where a path leads whose directory is known and whose name is not a link to be followed."""
         if who.moved or not self._caller.processes.keeps(who):  # others do not live as long as this
             return None
         before, slash, name = path.rpartition(b"/")

@@ -12,7 +12,11 @@ from tiffin.builder.sandbox.child.emulation.checks.names import NameChecks
 from tiffin.builder.sandbox.child.emulation.checks.permissions import is_mighty
 from tiffin.builder.sandbox.child.emulation.checks.sockets import SocketChecks
 from tiffin.builder.sandbox.child.emulation.checks.subjects import Check
+from tiffin.builder.sandbox.child.emulation.creation_calls import Creation
+from tiffin.builder.sandbox.child.emulation.credential_calls import Identity
+from tiffin.builder.sandbox.child.emulation.filter import asked
 from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler
+from tiffin.builder.sandbox.child.emulation.owner_calls import Owners
 from tiffin.builder.sandbox.child.emulation.walk import Walker
 
 _Arguments = tuple[int, ...]
@@ -23,6 +27,12 @@ MOVING = frozenset({
     "removexattr", "lremovexattr", "fremovexattr", "rename", "renameat", "renameat2", "rmdir", "unlinkat",
     "chroot", "pivot_root", "setns", "unshare", "clone",
 })  # fmt: skip
+
+
+def owner_handlers(caller: Caller, *, has_users: bool) -> dict[str, Handler]:
+    """Return what answers each system call where owners are emulated, by name; `has_users` as for the filter."""
+    handlers = Owners(caller).handlers | Creation(caller).handlers | Identity(caller).handlers
+    return enforced(caller, handlers, asked(looks=has_users))
 
 
 def enforced(caller: Caller, handlers: dict[str, Handler], names: frozenset[str]) -> dict[str, Handler]:

@@ -18,7 +18,7 @@ class SocketChecks(Checks):
         self.checks = {"bind": self._bind, "connect": self._connect}
 
     def _named(self, tid: int, who: Credentials, arguments: Arguments, *, is_entry: bool) -> Found | None:
-        """Return where the address leads; None for one that is no path."""
+        """Return where the address leads; None for one that is not a path."""
         text = socket_path(self._caller.memory, tid, arguments[1], arguments[2])
         return self._walker.look(tid, who, AT_FDCWD, text, follow=not is_entry, is_entry=is_entry) if text else None
 

@@ -1,0 +1,234 @@
+"""What builds ran, for `buildx history`: a file for each of the last ones, with what it was and its log.
+
+The first line of a file is the record; the others are the events, as --progress json tells them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from tiffin.builder.errors import CorruptError, NotFoundError, TiffinError, UsageError
+from tiffin.builder.events import (
+    TYPE_NAMES,
+    BuildFinished,
+    Event,
+    PhaseFinished,
+    Sink,
+    StepCached,
+    StepFinished,
+    StepOutput,
+    Transfer,
+    members_of,
+)
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.build_options import BuildOptions
+    from tiffin.builder.api.session import Session
+
+FOLDER = "history"  # below the state directory
+VARIABLE = "TIFFIN_BUILD_HISTORY"  # how many builds are kept; 0 for none
+KEPT = 50  # BuildKit's
+MAX_LOG_BYTES = 2 << 20  # BuildKit's, of what commands write
+CLIPPED = "[output clipped, log limit 2MiB reached]\n"
+BUILDER = "default/default"  # builder and node in a reference
+COMPLETED, ERROR, CANCELED = "Completed", "Error", "Canceled"
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRecord:
+    """One build. Times are seconds since 1970; names of build arguments are kept, not their values."""
+
+    id: str
+    name: str
+    context: str
+    dockerfile: str
+    target: str
+    platforms: tuple[str, ...]
+    build_args: tuple[str, ...]
+    started: float
+    finished: float = 0.0
+    status: str = COMPLETED
+    error: str = ""
+    names: tuple[str, ...] = ()
+    digest: str = ""
+    size_bytes: int = 0
+    steps: int = 0
+    cached_steps: int = 0
+
+    @property
+    def ref(self) -> str:
+        """Return the reference that buildx gives it."""
+        return f"{BUILDER}/{self.id}"
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it took."""
+        return self.finished - self.started
+
+
+class Recorder(Sink, AbstractContextManager["Recorder"]):
+    """Passes events on and keeps them; the file is written at the end, however that is."""
+
+    def __init__(self, sink: Sink, folder: Path, kept: int, record: BuildRecord) -> None:
+        self._sink = sink
+        self._folder = folder
+        self._kept = kept
+        self._record = record
+        self._lock = threading.Lock()  # guards what follows
+        self._lines: list[str] = []
+        self._room = MAX_LOG_BYTES
+
+    @classmethod
+    def of(cls, options: BuildOptions, session: Session, sink: Sink) -> Recorder:
+        """Return the recorder of a build that begins now. Raises UsageError."""
+        text = os.environ.get(VARIABLE, "")
+        if text and not text.isdecimal():
+            raise UsageError(f"{VARIABLE}={text} is not a number", remedy="say how many builds to keep")
+        record = BuildRecord(
+            id=_new_id(),
+            name=_name_of(options),
+            context=options.context,
+            dockerfile=options.file or "Dockerfile",
+            target=options.target,
+            platforms=tuple(map(str, options.platforms)),
+            build_args=tuple(sorted(options.build_args)),
+            started=time.time(),
+        )
+        return cls(sink, session.state.root / FOLDER, int(text) if text else KEPT, record)
+
+    @property
+    def ref(self) -> str:
+        """Return the build's reference, nothing where no history is kept."""
+        return self._record.ref if self._kept else ""
+
+    def emit(self, event: Event) -> None:
+        self._sink.emit(event)
+        if not isinstance(event, PhaseFinished) and not (isinstance(event, Transfer) and not event.finished):
+            with self._lock:
+                self._keep(event)
+
+    def _keep(self, event: Event) -> None:
+        members = members_of(event)
+        match event:
+            case StepOutput():
+                if self._room <= 0:
+                    return
+                self._room -= len(event.data)
+                members["data"] = event.data.decode("utf-8", "replace") + (CLIPPED if self._room <= 0 else "")
+            case StepCached() | StepFinished():
+                cached = self._record.cached_steps + isinstance(event, StepCached)
+                self._record = replace(self._record, steps=self._record.steps + 1, cached_steps=cached)
+            case BuildFinished():
+                self._record = replace(
+                    self._record, names=event.names, digest=event.digest, size_bytes=event.size_bytes
+                )
+            case _:
+                pass
+        self._lines.append(json.dumps({"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members}))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if not self._kept:
+            return
+        status = COMPLETED if error is None else ERROR if isinstance(error, Exception) else CANCELED
+        text = error.message if isinstance(error, TiffinError) else "" if error is None else type(error).__name__
+        record = replace(self._record, finished=time.time(), status=status, error=text)
+        with suppress(OSError):  # what is only looked at later ends no build
+            self._write(record)
+
+    def _write(self, record: BuildRecord) -> None:
+        self._folder.mkdir(exist_ok=True)
+        name = f"{int(record.started * 1000):014d}-{record.id}"
+        part = self._folder / f".{name}"
+        part.write_text("\n".join([json.dumps(members_of_record(record)), *self._lines, ""]), encoding="utf-8")
+        part.replace(self._folder / name)
+        for old in sorted(os.listdir(self._folder), reverse=True)[self._kept :]:  # noqa: PTH208
+            (self._folder / old).unlink(missing_ok=True)
+
+
+def members_of_record(record: BuildRecord) -> dict[str, object]:
+    """Return the members of a record by name."""
+    return {name: getattr(record, name) for name in BuildRecord.__slots__}
+
+
+class History:
+    """The builds of a state directory, the newest first."""
+
+    def __init__(self, session: Session) -> None:
+        self._folder = session.state.root / FOLDER
+
+    def records(self) -> Iterator[BuildRecord]:
+        """Yield all that can be read."""
+        for path in self._paths():
+            with suppress(CorruptError, FileNotFoundError):
+                yield _read(path)
+
+    def find(self, text: str) -> BuildRecord:
+        """Return the build of a reference, an id or its beginning, `^N` for the Nth before the last, or "" for that.
+
+        Raises NotFoundError.
+        """
+        return _read(self._path(text))
+
+    def events(self, text: str) -> Iterator[str]:
+        """Yield the lines of its log, in JSON. Raises NotFoundError."""
+        with self._path(text).open(encoding="utf-8") as file:
+            next(file)
+            yield from file
+
+    def remove(self, text: str) -> None:
+        """Forget a build. Raises NotFoundError."""
+        self._path(text).unlink(missing_ok=True)
+
+    def _paths(self) -> Sequence[Path]:
+        if not self._folder.is_dir():
+            return ()
+        return sorted((path for path in self._folder.iterdir() if path.name[0] != "."), reverse=True)
+
+    def _path(self, text: str) -> Path:
+        paths = self._paths()
+        if not text or text.startswith("^"):
+            number = text[1:] or "0"
+            if number.isdecimal() and int(number) < len(paths):
+                return paths[int(number)]
+        else:
+            wanted = text.rpartition("/")[2]
+            found = [path for path in paths if wanted and path.name.partition("-")[2].startswith(wanted)]
+            if len(found) == 1:
+                return found[0]
+        raise NotFoundError(f"no build record {text or 'is there'}".strip(), remedy="see buildx history ls")
+
+
+def _read(path: Path) -> BuildRecord:
+    try:
+        with path.open(encoding="utf-8") as file:
+            row = json.loads(file.readline())
+        lists = {name: tuple(map(str, value)) for name, value in row.items() if isinstance(value, list)}
+        return BuildRecord(**{**row, **lists})
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise CorruptError(f"{path} is damaged", remedy="remove it: it only tells of a build") from exc
+
+
+def _name_of(options: BuildOptions) -> str:
+    """Return what buildx calls a build: its context, and its target."""
+    context = options.context if "://" in options.context else Path(options.context).resolve().name
+    return f"{context} ({options.target})" if options.target else context or "build"
+
+
+def _new_id() -> str:
+    """Return a name as BuildKit makes them: 25 digits and small letters."""
+    number = int.from_bytes(os.urandom(16), "big")
+    digits = ""
+    for _ in range(25):
+        number, digit = divmod(number, len(_DIGITS))
+        digits += _DIGITS[digit]
+    return digits

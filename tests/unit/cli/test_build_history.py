@@ -1,0 +1,113 @@
+"""What builds ran: kept, bounded, shown again, exported; the cache's commands by buildx's flags."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench_of_builds import OVERLAYS
+from tests.support.commands import Commands
+from tests.support.contexts import context_at
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.buildx import history
+from tiffin.builder.api.buildx.history import Recorder
+from tiffin.builder.api.session import Session
+from tiffin.builder.events import NullSink, StepOutput
+
+
+@pytest.fixture
+def builds(tiffin_here: Commands, tmp_path: Path) -> Commands:
+    """One that ended well, then one that failed."""
+    tiffin_here.isolation = OVERLAYS
+    make = context_at(tmp_path)
+    metadata = tmp_path / "meta"
+    words = ("-t", "app:1", "--metadata-file", metadata, "--target", "last", "--build-arg", "A=secret")
+    tiffin_here("build", *words, make("FROM base AS last\nARG A\nRUN say hello\n", name="good"))
+    ref = json.loads(metadata.read_text())["buildx.build.ref"]
+    assert tiffin_here("buildx", "history", "inspect", "--format", "{{.Ref}}").out.strip() == ref
+    tiffin_here("build", make("FROM base\nRUN complain \u00e4 \n RUN exit 3\n", name="bad"), check=False)
+    return tiffin_here
+
+
+def test_builds_are_listed_and_shown(builds: Commands) -> None:
+    lines = builds("buildx", "history", "ls").out.splitlines()
+    assert re.split(r"  +", lines[0]) == ["BUILD ID", "NAME", "STATUS", "CREATED AT", "DURATION"]
+    assert [re.split(r"  +", line)[1:3] for line in lines[1:]] == [["bad", "Error"], ["good (last)", "Completed"]]
+    failed = [json.loads(line) for line in
+        builds("buildx", "history", "ls", "--filter", "status=error", "--format", "json").out.splitlines()]  # fmt: skip
+    assert [row["Name"] for row in failed] == ["bad"]
+    assert builds("buildx", "history", "ls", "--filter", f"ref={failed[0]['BuildID']}", "--local").out.count("\n") == 1
+    shown = builds("buildx", "history", "inspect", "^1").out
+    assert re.search(r"Images: +docker.io/library/app:1\n", shown) and "secret" not in shown
+    document = json.loads(builds("buildx", "history", "inspect", "--format", "json", failed[0]["BuildID"][:9]).out)
+    assert document["Status"] == "error" and "did not complete successfully" in document["Error"]
+    for wrong in ("^2", "none"):
+        assert "no build record" in builds("buildx", "history", "inspect", wrong, check=False).err
+
+
+def test_logs_are_as_they_were(builds: Commands) -> None:
+    log = builds("buildx", "history", "logs", "^1").out
+    assert re.search(r"#1 \[last 2/2\] RUN say hello\n#1 \d\.\d{3} hello\n#1 DONE \d\.\ds\nbuilt .*app:1 sha256", log)
+    assert re.search(r"#\d ERROR: ", builds("buildx", "history", "logs").out)
+    events = [
+        json.loads(line) for line in builds("buildx", "history", "logs", "--progress", "rawjson").out.splitlines()
+    ]
+    assert events[0]["type"] == "step_started" and events[-1]["type"] == "step_failed"
+
+
+def test_builds_are_exported_and_forgotten(builds: Commands, tmp_path: Path) -> None:
+    builds("buildx", "history", "export", "--all", "-o", tmp_path / "x.tar.gz")
+    with tarfile.open(tmp_path / "x.tar.gz") as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert names == ["record.json", "events.jsonl"] * 2
+    raw = builds("buildx", "history", "export", "^1").raw
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        record = archive.extractfile(archive.getnames()[0])
+        assert record is not None and json.load(record)["name"] == "good (last)"
+    builds("buildx", "history", "rm", "^1")
+    assert builds("buildx", "history", "rm", check=False).code == 2
+    builds("buildx", "history", "rm", "--all")
+    assert builds("buildx", "history", "ls").out.count("\n") == 1
+
+
+def test_only_the_last_builds_are_kept(tiffin_here: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = context_at(tmp_path)("FROM base\nLABEL a=b\n")
+    monkeypatch.setenv("TIFFIN_BUILD_HISTORY", "2")
+    for _ in range(3):
+        tiffin_here("build", "-q", folder)
+    assert len(list((tiffin_here.root / "history").iterdir())) == 2
+    next((tiffin_here.root / "history").iterdir()).write_text("{")
+    assert tiffin_here("buildx", "history", "ls").out.count("\n") == 2, "what is damaged is left out"
+    monkeypatch.setenv("TIFFIN_BUILD_HISTORY", "0")
+    tiffin_here("build", "-q", "--metadata-file", tmp_path / "meta", folder)
+    assert "buildx.build.ref" not in (tmp_path / "meta").read_text()
+    monkeypatch.setenv("TIFFIN_BUILD_HISTORY", "many")
+    assert tiffin_here("build", folder, check=False).code == 2
+
+
+def test_logs_are_clipped_and_interrupted_builds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_LOG_BYTES", 10)
+    session = Session(tmp_path / "state")
+    with pytest.raises(KeyboardInterrupt), Recorder.of(BuildOptions(), session, NullSink()) as recorder:
+        for _ in range(3):
+            recorder.emit(StepOutput(step_id=1, stream=1, data=b"12345678"))
+        raise KeyboardInterrupt
+    kept = history.History(session)
+    assert kept.find("").status == "Canceled"
+    text = "".join(json.loads(line)["data"] for line in kept.events(""))
+    assert text == f"{'12345678' * 2}{history.CLIPPED}"
+
+
+def test_the_cache_takes_flags_of_buildx(builds: Commands) -> None:
+    assert "Step records" in builds("buildx", "du", "--verbose").out
+    builds("buildx", "prune", "-f", "--filter", "until=24h")
+    builds("buildx", "prune", "-f", "--keep-storage", "10GB")
+    assert builds("cache", "ls", "-q").out
+    builds("buildx", "prune", "-af")
+    assert builds("cache", "ls", "-q").out == ""
+    assert builds("buildx", "prune", "-f", "--filter", "x=y", check=False).code == 1
