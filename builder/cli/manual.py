@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tiffin.builder.cli import tree
 from tiffin.builder.cli.options.command import Command, Group, Row
 from tiffin.builder.cli.options.option import DONE, FURTHER, REFUSED, WITHOUT_EFFECT, Arguments, Option
-from tiffin.builder.cli.options.variables import GROUPS, VARIABLES
+from tiffin.builder.cli.variables import GROUPS, VARIABLES
 from tiffin.builder.version import VERSION
 
 _SECTIONS = (("Options", False), (FURTHER, True))

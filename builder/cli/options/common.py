@@ -8,7 +8,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiffin.builder.settings.access import RegistryAccess
 
-REFUSED_VARIABLES = ("DOCKER_CONTENT_TRUST", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")  # see options.variables
+REFUSED_VARIABLES = ("DOCKER_CONTENT_TRUST", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")  # see cli.variables
 PROGRESS_ALIASES = {"rawjson": "json", "none": "quiet"}  # buildx's names, as BUILDKIT_PROGRESS may have them
 
 
@@ -45,7 +45,7 @@ class RegistryArguments(Arguments):
         from tiffin.builder.settings.access import RegistryAccess
 
         if any(name in os.environ for name in REFUSED_VARIABLES):
-            from tiffin.builder.cli.options.variables import check_variables
+            from tiffin.builder.cli.variables import check_variables
 
             check_variables(os.environ)
         if self.cert and not Path(self.cert).is_file():

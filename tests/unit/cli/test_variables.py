@@ -17,8 +17,8 @@ from tests.support.contexts import context_at
 from tiffin.builder.cli.manual import variables
 from tiffin.builder.cli.options.common import REFUSED_VARIABLES
 from tiffin.builder.cli.options.option import DONE, REFUSED
-from tiffin.builder.cli.options.variables import VARIABLES
 from tiffin.builder.cli.output.render_tty import COLOURS, chosen_colours
+from tiffin.builder.cli.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = "FROM base\nCOPY a /a\n"
