@@ -17,6 +17,14 @@ from tests.support.cli_runner import CliRunner
 LONGEST_SECONDS = 0.5  # from the beginning of a command to its end by force: most take less
 SETTLE_SECONDS = 15.0
 NAMES = ("one", "two", "three")
+COMPOSE = """\
+name: faults
+services:
+  base: {image: minimal, command: sleep 1000, volumes: ["data:/data"], stop_grace_period: 0s,
+    healthcheck: {test: "true", interval: 100ms, start_interval: 100ms, start_period: 5s}}
+  above: {image: minimal, command: sleep 1000, stop_grace_period: 0s, depends_on: {base: {condition: service_healthy}}}
+volumes: {data: {}}
+"""
 OF_OTHER_TESTS = "tiffin-test-"  # groups that were made for limits; another test may run beside this one
 
 
@@ -30,6 +38,10 @@ class Faults:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        (self.cli.folder / "compose.yaml").write_text(COMPOSE)
+
+    def _compose(self, *words: str) -> tuple[str, ...]:
+        return ("compose", "-f", str(self.cli.folder / "compose.yaml"), *words)
 
     def round(self) -> None:
         """Begin a command, kill it or a supervisor after a while, and look."""
@@ -53,6 +65,11 @@ class Faults:
                 ("unpause", name),
                 ("rm", "-f", name),
                 ("rename", name, self.random.choice(NAMES)),
+                self._compose("up", "-d"),
+                self._compose("up", "-d", "--force-recreate"),
+                self._compose("up"),
+                self._compose("restart"),
+                self._compose("down", "-v"),
             )
         )  # fmt: skip
         delay = self.random.random() ** 2 * LONGEST_SECONDS
@@ -60,7 +77,8 @@ class Faults:
         self.told.append(f"{' '.join(words)}: {victim} after {delay:.3f} s")
         process = self.cli.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
-        if victim == "client" or (words[0] == "run" and "-d" not in words):
+        stays = words[0] == "run" or words[3:] == ("up",)
+        if victim == "client" or (stays and "-d" not in words):
             process.kill()
         elif victim == "supervisor":
             self._kill_a_supervisor()
@@ -100,12 +118,14 @@ class Faults:
 
     def clean(self) -> None:
         """Everything can be removed, and nothing is left then."""
+        done = self.cli.run(*self._compose("down", "-v", "-t", "0"))
+        assert done.returncode == 0, f"seed {self.seed}: {done.stderr} after\n" + "\n".join(self.told)
         identities = self.cli.run("ps", "-aq").stdout.split()
         if identities:
             done = self.cli.run("rm", "-f", "-v", *identities)
             assert done.returncode == 0, f"seed {self.seed}: {done.stderr} after\n" + "\n".join(self.told)
         deadline = time.monotonic() + SETTLE_SECONDS
-        while left := [*self.cli.left(), *_groups(), *self._volumes()]:
+        while left := [*self.cli.left(), *_groups(), *self._volumes(), *self._networks()]:
             assert time.monotonic() < deadline, f"seed {self.seed}: {left} is left after\n" + "\n".join(self.told)
             time.sleep(0.2)
             self.cli.run("ps", "-aq")  # which sweeps what was killed
@@ -113,6 +133,9 @@ class Faults:
 
     def _volumes(self) -> list[str]:
         return self.cli.run("volume", "ls", "-q").stdout.split()
+
+    def _networks(self) -> list[str]:
+        return self.cli.run("network", "ls", "-q", "--filter", "type=custom").stdout.split()
 
 
 def _is_tiffin(pid: int, cli: CliRunner) -> bool:
