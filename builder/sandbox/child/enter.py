@@ -83,8 +83,8 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
 
 
 def load_emulation() -> None:
-    """Import what emulates owners while it can be read."""
-    supervisor.load_owners()
+    """Import what answers system calls while it can be read."""
+    supervisor.load()
 
 
 def look_at_joined(spec: SandboxSpec) -> tuple[Joined | None, int | None]:

@@ -189,8 +189,9 @@ class Channel:
         return self._device_files is not None and self._device_files.was_written
 
 
-def load_owners() -> None:
-    """Import what emulates owners before it is needed, where a later process may not be able to read it."""
+def load() -> None:
+    """Import all that answers before it is needed, where a later process may not be able to read it."""
+    from tiffin.builder.sandbox.child.emulation import bounds, devices  # noqa: F401
     from tiffin.builder.sandbox.child.emulation.checks import enforcement  # noqa: F401
 
 
