@@ -8,9 +8,10 @@ from tests.support.loaded_modules import modules_of
 
 # what such a build has nothing to do with
 OTHERS = (
-    "api.buildx.builders", "api.buildx.imagetools", "api.compose", "api.containers", "api.networks", "cli.commands.kaniko", "cli.compose", "compose",
-    "containers", "delivery.provenance", "execute.executor", "image.remote", "registry", "sandbox", "sharing.caches",
-    "solver.explain", "layer.demands", "layer.tar", "layer.change", "image.streaming_fetch",
+    "api.buildx.builders", "api.buildx.imagetools", "api.compose", "api.containers", "api.networks",
+    "cli.commands.kaniko", "cli.compose", "compose", "containers", "delivery.provenance", "execute.executor",
+    "image.remote", "registry", "sandbox", "sharing.caches", "solver.explain", "layer.demands", "layer.tar",
+    "layer.change", "image.streaming_fetch",
 )  # fmt: skip
 HEAVY = ("click", "rich", "requests", "ssl", "socket", "subprocess", "jsonschema", "yaml")
 MOST_OF_VERSION, MOST_OF_REBUILD = 10, 131
