@@ -81,6 +81,11 @@ VARIABLES: tuple[Variable, ...] = (
         "BUILDKIT_PROGRESS": "What `--progress` is where it is not given.",
         "BUILDKIT_TTY_LOG_LINES": "Lines of output of each step in the live view (6).",
     }),
+    *_rows(BUILDKIT, DONE, {
+        "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL": "The account of `type=azblob`.",
+        "BUILDKIT_AZURE_STORAGE_CONTAINER": "Its container.",
+        "BUILDKIT_AZURE_STORAGE_SECRET_ACCESS_KEY": "Its key.",
+    }),
     *_rows(BUILDKIT, WITHOUT_EFFECT, {
         "BUILDKIT_HOST": NO_DAEMON,
         "BUILDKIT_NO_CLIENT_TOKEN": "Tokens are always asked for here.",
@@ -102,6 +107,8 @@ VARIABLES: tuple[Variable, ...] = (
         "BUILDKIT_SYNTAX": "There is one frontend, which is part of tiffin.",
     }),
     *_rows(JOBS, DONE, {
+        "ACTIONS_RESULTS_URL": "Where GitHub's cache service is, for `type=gha`.",
+        "ACTIONS_RUNTIME_TOKEN": "The token for it.",
         "GITHUB_ACTIONS": "`true`: groups and annotations in the log.",
         "GITHUB_STEP_SUMMARY": "The file to which a summary of a build is added.",
         "GITHUB_WORKSPACE": "Files of annotations are named from here.",

@@ -31,7 +31,8 @@ def in_module(name: str) -> Callable[[StoreOptions], SharedStore]:
 class Kind:
     """One kind. `place` is the option that says where it is; of those of `sizes` the value is a number of bytes.
 
-    `reads_place`: the same, for a cache that is only read. `alias` is the kind that it is another name of.
+    `reads_place`: the same, for a cache that is only read. `default` is the place where none is given, `variable` that
+    of the environment which has it. `alias` is the kind that it is another name of.
     """
 
     open_store: Callable[[StoreOptions], SharedStore]
@@ -39,6 +40,8 @@ class Kind:
     options: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
     reads_place: str = ""
+    default: str = ""
+    variable: str = ""
     alias: str = ""
 
     @property
@@ -69,6 +72,21 @@ KINDS: Mapping[str, Kind] = {
         place="bucket",
         options=(
             "prefix", "use_path_style", "region", "endpoint_url", "access_key_id", "secret_access_key", "session_token",
+        ),
+    ),
+    "gha": Kind(
+        open_store=in_module("gha"),
+        place="scope",
+        default="buildkit",
+        options=("url", "url_v2", "token", "version", "repository", "ghtoken", *BUILDX_OPTIONS),
+    ),
+    "azblob": Kind(
+        open_store=in_module("azblob"),
+        place="account_url",
+        variable="BUILDKIT_AZURE_STORAGE_ACCOUNT_URL",
+        options=(
+            "container", "prefix", "secret_access_key", "name", "manifests_prefix", "blobs_prefix",
+            "upload_parallelism",
         ),
     ),
 }  # fmt: skip

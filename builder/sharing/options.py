@@ -4,6 +4,7 @@ file.
 type=registry,ref=REF[,ttl=7d]            type=local,src=DIR|dest=DIR        type=dir,path=DIR[,ttl=7d]
 type=redis,url=redis://…[,ttl=7d][,max-blob=8m][,layers=REF]                 type=http,url=https://…
 type=s3,bucket=NAME[,region=…][,prefix=…][,endpoint_url=…][,use_path_style=true][,access_key_id=…,secret_access_key=…]
+type=gha[,scope=NAME]                     type=azblob,account_url=https://…[,container=…][,prefix=…]
 
 and with each: mode=min|max, required=true, ignore-error=true, timeout=SECONDS, access=ro|wo|rw (not with the flags,
 which say it).
@@ -11,6 +12,7 @@ which say it).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +98,8 @@ def cache_of(fields: dict[str, str], flag: str, access: str = "") -> CacheSpec:
                 remedy=did_you_mean(name, allowed) or f"it takes {', '.join(allowed)}",
             )
     wanted = row.reads_place if row.reads_place and access == "ro" else row.place
+    if not fields.get(wanted) and (row.default or row.variable):
+        fields[wanted] = os.environ.get(row.variable, "") or row.default
     if not fields.get(wanted):
         raise UsageError(f"{flag} type={kind} needs {wanted}=", remedy=f"add {wanted}=")
     mode = _one_of(fields, "mode", MODES, flag)

@@ -1,4 +1,4 @@
-"""A web server that keeps what is PUT, as nginx with WebDAV and the simple part of S3 do."""
+"""A web server that keeps what is PUT, as nginx with WebDAV and the simple parts of S3 and of Azure's blobs do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         data = self.fake.files.get(self._begin())
-        self._end(404 if data is None else 200, data or b"")
+        asked = self.headers.get("x-ms-range", "")  # Azure's
+        if data and asked:
+            start, end = (int(text) for text in asked.removeprefix("bytes=").split("-"))
+            part = data[start : end + 1]
+            return self._end(206, part, content_range=f"bytes {start}-{start + len(part) - 1}/{len(data)}")
+        return self._end(404 if data is None else 200, data or b"")
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -64,13 +69,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         wanted = f"Bearer {self.fake.token}"
         return 401 if self.fake.token and self.headers.get("Authorization") != wanted else 0
 
-    def _end(self, status: int, data: bytes, tag: str = "") -> None:
+    def _end(self, status: int, data: bytes, tag: str = "", content_range: str = "") -> None:
         refused = self._refused()
         if self.fake.statuses:
             self.fake.statuses.pop(0)
         self.send_response(refused or status)
         if refused and self.fake.retry_after:
             self.send_header("Retry-After", self.fake.retry_after)
+        if content_range:
+            self.send_header("Content-Range", content_range)
         if tag:
             self.send_header("ETag", f'"{tag}"')
         body = b"" if refused else data

@@ -10,20 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.actions_cache import ActionsCache, actions_cache
 from tests.fakes.redis import FakeRedis, fake_redis
 from tests.fakes.shared_store import MemoryStore
 from tests.fakes.web_store import WebStore, web_store
+from tiffin.builder.sharing.options import parse_cache
 from tiffin.cache.errors import StoreError, UsageError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.shared.deadline import CacheNotFoundError
-from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, UnavailableError
+from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
+from tiffin.cache.shared.stores.azblob import AzureStore
+from tiffin.cache.shared.stores.azblob import open_store as open_azure
 from tiffin.cache.shared.stores.directory import LEFT_SECONDS, DirectoryStore
+from tiffin.cache.shared.stores.gha import ActionsStore
 from tiffin.cache.shared.stores.http import HttpStore, place_of
 from tiffin.cache.shared.stores.redis import RedisStore
 from tiffin.cache.shared.stores.s3 import S3Store
 from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.trust import Trust
 
-KINDS = ("memory", "dir", "http", "redis", "redis and dir", "s3")
+KINDS = ("memory", "dir", "http", "redis", "redis and dir", "s3", "gha", "azblob")
 ROWS = {"0a" * 32: b'{"layer":{"size":1}}', "0b" * 32: b'{"layer":{"size":2}}'}
 MISSING = "0c" * 32
 DATA = b"layer" * 1000
@@ -58,6 +64,15 @@ def s3(web: WebStore, **changes: str) -> S3Store:
     return S3Store("bucket", prefix="team/", timeout_seconds=SECONDS, path_style=True, options=options)
 
 
+def azure(web: WebStore, **changes: str) -> AzureStore:
+    given = {"container": "cache", "prefix": "team/", "key": "czNjcmV0", **changes}
+    return AzureStore(f"{web.address}/account", timeout_seconds=SECONDS, **given)
+
+
+def gha(fake: ActionsCache, token: str = "main-token", scope: str = "app") -> ActionsStore:
+    return ActionsStore(scope, url=fake.address, token=token, timeout_seconds=SECONDS)
+
+
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedStore]:
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # the fake reads no trailers
@@ -76,6 +91,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
                 url = stack.enter_context(fake_redis()).url
                 layers = DirectoryStore(tmp_path / "cache")
                 yield RedisStore(url, timeout_seconds=SECONDS, max_blob_bytes=10, layers=layers)
+            case "gha":
+                yield gha(stack.enter_context(actions_cache()))
+            case "azblob":
+                yield azure(stack.enter_context(web_store()))
             case _:
                 yield s3(stack.enter_context(web_store()))
 
@@ -120,6 +139,34 @@ def test_answers_stored_for_a_question_are_as_good_as_rows(store: SharedStore) -
     store.write(ROWS)
     store.write_answer([*ROWS, MISSING], ROWS)
     assert dict(store.read([*ROWS, MISSING])) == ROWS
+
+
+def test_azure_says_what_is_wrong(web: WebStore) -> None:
+    web.statuses = [201, 403, 403]
+    with pytest.raises(UnavailableError, match="refused"):
+        azure(web).read(list(ROWS))
+    with pytest.raises(UnavailableError, match="connection failed"):
+        AzureStore("http://127.0.0.1:1/a", container="cache", prefix="", key="czNjcmV0", timeout_seconds=1).has_blob(
+            ref()
+        )
+
+
+def test_azure_is_found_by_the_variables_of_buildkit(web: WebStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUILDKIT_AZURE_STORAGE_CONTAINER", "other")
+    monkeypatch.setenv("BUILDKIT_AZURE_STORAGE_SECRET_ACCESS_KEY", "czNjcmV0")
+    monkeypatch.setenv("BUILDKIT_AZURE_STORAGE_ACCOUNT_URL", f"{web.address}/account")
+    spec = parse_cache("type=azblob,prefix=p/", "--cache-to", "wo")
+    options = StoreOptions(
+        place=spec.place,
+        timeout_seconds=SECONDS,
+        registry=lambda _: MemoryStore(),
+        trust=Trust({}),
+        options=spec.options,
+    )
+    store = open_azure(options)
+    store.write(ROWS)
+    assert f"/account/other/p/ac/{next(iter(ROWS))}" in web.files and "?" not in store.place
+    assert parse_cache("type=gha", "--cache-from", "ro").place == "buildkit"
 
 
 # -- directories
