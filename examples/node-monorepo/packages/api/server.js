@@ -1,0 +1,1 @@
+console.log(JSON.stringify({ dish: require("@canteen/shared").dish() }));

@@ -1,0 +1,1 @@
+exports.dish = () => "rice and dal";

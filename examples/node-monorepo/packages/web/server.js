@@ -1,0 +1,1 @@
+console.log(`<h1>${require("@canteen/shared").dish()}</h1>`);
