@@ -89,6 +89,6 @@ COMMANDS = (
             "tiffin build --target test --build-arg VERSION=2 .",
             "tiffin build -o type=oci,dest=app.tar .",
         ),
-        aliases=("image build", "builder build", "buildx build"),
+        aliases=("bud", "image build", "builder build", "buildx build"),
     ),
 )

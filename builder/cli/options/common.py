@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.options.option import Arguments, Many, Text
+from tiffin.builder.cli.options.option import Arguments, Flag, Many, Text
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ class RegistryArguments(Arguments):
     """Of every command that talks to registries."""
 
     insecure = Many("--insecure-registry", metavar="HOST", help="Allow plain http and any certificate for HOST.")
+    tls_verify = Flag(
+        "--tls-verify", default=True, help="With =false: allow plain http and any certificate for all registries."
+    )
     cert = Text("--registry-cert", metavar="FILE", help="PEM file of certificates to trust as well.")
     registry_mirrors = Many(
         "--registry-mirror", metavar="URL", help="Mirror of docker.io, asked before it; repeatable."
@@ -50,7 +53,8 @@ class RegistryArguments(Arguments):
             check_variables(os.environ)
         if self.cert and not Path(self.cert).is_file():
             raise UsageError(f"--registry-cert {self.cert} is not a file", remedy="name a PEM file of certificates")
-        return RegistryAccess(insecure=self.insecure, cert=self.cert, mirrors=self.registry_mirrors)
+        insecure = self.insecure if self.tls_verify else (*self.insecure, "*")
+        return RegistryAccess(insecure=insecure, cert=self.cert, mirrors=self.registry_mirrors)
 
 
 class OutputArguments(Arguments):

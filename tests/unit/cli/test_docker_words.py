@@ -11,6 +11,7 @@ from tests.support.bench_of_builds import MOUNTS
 from tests.support.commands import Commands
 from tests.unit.cli.test_background_commands import begin_here
 from tiffin.builder.api.containers import exec, lifecycle
+from tiffin.builder.cli.commands.pull import PullArguments
 
 
 @pytest.fixture
@@ -125,3 +126,10 @@ def test_a_clock_that_was_set_back_is_no_trouble(names: Callable[..., list[str]]
     lines = tiffin("ps", "-a", "--format", "{{.RunningFor}}|{{.Status}}").out.splitlines()
     assert {line.partition("|")[0] for line in lines} == {"Less than a second ago"}
     assert tiffin("events", "--since", "1m", "--until", "0s").code == 0
+
+
+def test_tls_verify_is_buildahs(tiffin: Commands) -> None:
+    assert PullArguments().registry_access().insecure == ()
+    assert PullArguments(tls_verify=False).registry_access().insecure == ("*",)
+    refused = tiffin("pull", "--tls-verify=false", "127.0.0.1:1/app", check=False)
+    assert "127.0.0.1:1 refused the connection" in refused.error
