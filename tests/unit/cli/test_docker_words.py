@@ -132,4 +132,4 @@ def test_tls_verify_is_buildahs(tiffin: Commands) -> None:
     assert PullArguments().registry_access().insecure == ()
     assert PullArguments(tls_verify=False).registry_access().insecure == ("*",)
     refused = tiffin("pull", "--tls-verify=false", "127.0.0.1:1/app", check=False)
-    assert "127.0.0.1:1 refused the connection" in refused.error
+    assert "127.0.0.1:1 refused the connection" in refused.err
