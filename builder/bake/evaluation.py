@@ -116,10 +116,16 @@ class Evaluation:
             self._busy.pop()
 
     def _object(self, kind: str, label: str) -> Value:
-        """Return a target as an object; of several blocks of one name the last counts."""
-        instance = self._of(kind)[label][-1]
-        names = ["name", *(FIELDS if kind == TARGET else OF_GROUPS)]
-        return Object(names, lambda name: label if name == "name" else self._attribute(instance, name))
+        """Return a target as an object; of several blocks of one name the last that has an attribute counts."""
+        instances = self._of(kind)[label]
+
+        def read(name: str) -> Value:
+            if name == "name":
+                return label
+            having = [instance for instance in instances if instance.block.get(name) is not None]
+            return self._attribute(having[-1], name) if having else None
+
+        return Object(["name", *(FIELDS if kind == TARGET else OF_GROUPS)], read)
 
     # -- blocks --------------------------------------------------------------------------------------------------------
 

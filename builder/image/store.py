@@ -69,6 +69,7 @@ class ImageStore:
         self._state = state
         self._blobs = blobs
         self._table = table
+        self._known: tuple[bytes, Index] | None = None  # the list as it was read or written last, and what it says
 
     @cached_property
     def notes(self) -> RegistryNotes:
@@ -312,6 +313,9 @@ class ImageStore:
         plain = replace(descriptor, annotations={})
         with self._state.lock(INDEX_LOCK):
             before = self._index().manifests
+            own = {_name_of(d) for d in before if d.digest == plain.digest}
+            if names and taken <= own and "" not in own:
+                return  # it has these names already
             rest = [d for d in before if _name_of(d) not in taken]
             lost = [d for d in before if _name_of(d) in taken and d.digest != plain.digest]
             named = [plain, *rest] if lost else []
@@ -332,14 +336,21 @@ class ImageStore:
             data = self._state.image_list.read_bytes()
         except FileNotFoundError:
             return Index(manifests=())
+        if self._known is not None and data == self._known[0]:
+            return self._known[1]
         try:
-            return Index.decode(data)
+            index = Index.decode(data)
         except ImageError as exc:
             remedy = "restore it; or remove it, which forgets the names of all images"
             raise StoreError(f"{self._state.image_list} is damaged: {exc.message}", remedy=remedy) from exc
+        self._known = (data, index)
+        return index
 
     def _write(self, manifests: Sequence[Descriptor]) -> None:
-        write_atomically(self._state.image_list, Index(manifests=tuple(manifests)).encode())
+        index = Index(manifests=tuple(manifests))
+        data = index.encode()
+        write_atomically(self._state.image_list, data)
+        self._known = (data, index)
 
 
 def _annotations(name: Reference) -> dict[str, str]:

@@ -270,6 +270,12 @@ def test_hcl_and_json_are_one(baker: Baker) -> None:
     assert found["target"]["a"]["tags"] == ["app/a:1.0.0", "app/a:latest"]
 
 
+def test_a_later_file_leaves_what_others_read(baker: Baker) -> None:
+    first = 'target "app" { tags = ["a:1"] }\ntarget "debug" { tags = [for t in target.app.tags : "${t}-debug"] }\n'
+    second = 'target "app" { platforms = ["linux/arm64"] }\n'
+    assert baker.target(("a.hcl", first), ("b.hcl", second), name="debug")["tags"] == ["a:1-debug"]
+
+
 def test_a_group_of_a_later_file_stands_for_the_first(baker: Baker) -> None:
     text = 'target "a" {}\ntarget "b" {}\ngroup "g" { targets = ["a"] }\n'
     config = baker.config(text, ("z.hcl", 'group "g" {\n targets = ["b", "b"]\n description = "d"\n}\n'))
