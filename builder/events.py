@@ -6,7 +6,6 @@ A sink is handed down to whoever works; only cli/output turns events into text. 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -172,7 +171,9 @@ class StepCounter(Sink):
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._lock = threading.Lock()  # guards the next two
+        from threading import Lock
+
+        self._lock = Lock()  # guards the next two
         self.steps = 0
         self.cached = 0
 

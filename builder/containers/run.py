@@ -39,6 +39,7 @@ NAMED = "named"  # the network of a container that is in networks with names
 TERMINATIONS = (signal.SIGTERM, signal.SIGINT)
 TERMINATIONS_TO_KILL = 3
 GIVEN_UP = b"\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"  # docker's
 DEFAULT_STOP_SECONDS = 10  # docker's
 HANG_UP_SECONDS = 10  # from the loss of the terminal to the end of a command that does not care: docker stop's patience
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from tiffin.builder.layer.index import Entry
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.layer.index import Entry
 
 USUAL_IDS = 1000  # every map of a range has those below (tiffin.builder.sandbox.userns.MIN_RANGE)
 COVERED = "dev/"  # a sandbox has a /dev of its own over the image's

@@ -12,8 +12,8 @@ from tiffin.builder.api.inputs.run_image import Progress
 from tiffin.builder.api.run import RunResult
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
-from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, STREAMS, Attachment
-from tiffin.builder.containers.run import forwarded_signals
+from tiffin.builder.containers.lifecycle.attachment import STREAMS, Attachment
+from tiffin.builder.containers.run import DEFAULT_DETACH_KEYS, forwarded_signals
 from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Sink
 from tiffin.builder.sandbox.child.fd_passing import pair

@@ -9,9 +9,13 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tiffin.builder.api.containers.command_start import warn
 from tiffin.builder.errors import SandboxError, TiffinError
-from tiffin.builder.events import Event, Sink, WarningMessage
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.events import Event, Sink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,8 @@ class _Warnings:
 
     def emit(self, event: Event) -> None:
         """Keep a warning."""
+        from tiffin.builder.events import WarningMessage
+
         if isinstance(event, WarningMessage):
             self.texts.append(event.message)
 
@@ -111,7 +117,7 @@ def started_of(report: bytes, sink: Sink) -> Started:
     """Return what a supervisor reported, its warnings told to `sink`. Raises SandboxError."""
     answer = json.loads(report or b"{}")
     for message in answer.get("warnings", ()):
-        sink.emit(WarningMessage(message=message))
+        warn(sink, message)
     if "error" in answer:
         raise SandboxError(answer["error"], remedy=answer["remedy"])
     if "id" not in answer:

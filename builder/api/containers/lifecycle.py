@@ -6,9 +6,8 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from tiffin.builder.api.containers.change.pausing import go_on
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
 from tiffin.builder.api.containers.networks.sharing import leaving_networks, reassigned, share_networks
 from tiffin.builder.api.containers.supervision import Life
@@ -19,17 +18,20 @@ from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.lifecycle import messages
-from tiffin.builder.containers.lifecycle.attachment import DEFAULT_DETACH_KEYS, Attachment
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
-from tiffin.builder.containers.limits import Limits
-from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS, OF_CONTAINER
+from tiffin.builder.containers.run import DEFAULT_DETACH_KEYS, DEFAULT_STOP_SECONDS, OF_CONTAINER
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, CorruptError, SandboxError, StoreError, TiffinError
-from tiffin.builder.events import NullSink, Sink
+from tiffin.builder.sandbox.cgroup_limits import Limits
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.containers.lifecycle.attachment import Attachment
+    from tiffin.builder.events import Sink
 
 END_SECONDS = 10.0  # for a killed container to be gone
 Ends = tuple[Socket, Socket]  # of a line: the client's, the supervisor's
@@ -72,7 +74,7 @@ def run_detached(
         with ExitStack() as stack:
             named = [item.name for item in options.networks]
             share_networks(session, named, options.joins, reporter.sink, ipc_of=options.joins_ipc)
-            made = prepare(options, session, reporter.sink, lambda: nullcontext(NullSink()), stack, begins=False)
+            made = prepare(options, session, reporter.sink, _silence, stack, begins=False)
             record = record_of(options, made, is_detached=first is None)
             life = Life(session, reporter, record, made.isolation, _supervisors(first), is_held=is_held)
             containers = Containers(session.state)
@@ -155,6 +157,8 @@ def kill(name: str, session: Session, signal_name: str = "KILL") -> None:
     _send(containers, state, messages.STOP if number == signal.SIGKILL else messages.SIGNAL, number)
     record_of_container(session.state, state, "kill", signal=str(int(number)))
     if number in (signal.SIGKILL, parse_signal(_manners(containers, state)[1])):
+        from tiffin.builder.api.containers.change.pausing import go_on
+
         go_on(containers, state, session)
 
 
@@ -163,6 +167,8 @@ def stop(name: str, session: Session, *, seconds: int | None = None, signal_name
 
     One that does not run is fine.
     """
+    from tiffin.builder.api.containers.change.pausing import go_on
+
     containers = Containers(session.state)
     state = containers.find(name)
     if not containers.is_alive(state.id):
@@ -240,7 +246,16 @@ def start_attached(
         return started, started.exit_code if started.message else attachment.run()
 
 
+def _silence() -> AbstractContextManager[Sink]:
+    """Give what shows no progress: nobody watches a supervisor."""
+    from tiffin.builder.events import NullSink
+
+    return nullcontext(NullSink())
+
+
 def _attachment(line: Socket, record: ContainerRecord, *, types: bool, forwards: bool, detach_keys: str) -> Attachment:
+    from tiffin.builder.containers.lifecycle.attachment import Attachment
+
     attachment = Attachment(
         line, tty=record.options.tty, types=types and record.interactive, forwards=forwards, detach_keys=detach_keys
     )

@@ -6,7 +6,7 @@ import contextlib
 import time
 from contextlib import ExitStack
 
-from tiffin.builder.api.containers.command_start import ContainerStart
+from tiffin.builder.api.containers.command_start import ContainerStart, warn
 from tiffin.builder.api.containers.detached import Reporter
 from tiffin.builder.api.containers.probes import monitoring
 from tiffin.builder.api.session import Session
@@ -20,7 +20,6 @@ from tiffin.builder.containers.lifecycle.supervisor import Supervisor
 from tiffin.builder.containers.run import forwarded_signals, network_of
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import StoreError, TiffinError
-from tiffin.builder.events import WarningMessage
 from tiffin.builder.sandbox.child.fd_passing import Socket
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -52,8 +51,7 @@ class Life:
         self._first = first
         self._is_held = is_held
         self.network = network_of(record.options, record.config)
-        if self.network.warning:
-            reporter.sink.emit(WarningMessage(message=self.network.warning))
+        warn(reporter.sink, self.network.warning)
         self.start = self._start()
 
     def _start(self) -> ContainerStart:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from types import FrameType
 
 from tiffin.builder.containers.lifecycle import messages
-from tiffin.builder.containers.run import FORWARDED
+from tiffin.builder.containers.run import DEFAULT_DETACH_KEYS, FORWARDED
 from tiffin.builder.containers.streams import write_all
 from tiffin.builder.containers.terminal import as_written, raw
 from tiffin.builder.errors import UsageError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 STREAMS = ("stdin", "stdout", "stderr")
-DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 KILLED = 128 + signal.SIGKILL
 KINDS = {"stdout": messages.STDOUT, "stderr": messages.STDERR}
 _CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}

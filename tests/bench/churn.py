@@ -1,0 +1,139 @@
+"""Start and remove many containers, 20 at once, beside podman and docker: `ci/bench --only containers`.
+
+Rounds alternate, so that whatever else the machine does meets all. One way is `run --rm IMAGE true`, the other `run -d`
+and, when that has come back, `rm -f`. All as root with the machine's network and the same busybox. Afterwards nothing
+of tiffin's may be left: exit code 1 says that something is, or that a container failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.dockerd import running_docker
+from tests.support.cli_runner import CliRunner
+from tests.support.minimal_image import base_files, layer, write_image
+
+COUNT, AT_ONCE, ROUNDS = 500, 20, 5
+IMAGE = "minimal"
+SETTLE_SECONDS = 10.0
+PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
+LIMITS = (
+    "--ulimit=nofile=1024:1024",
+    "--ulimit=nproc=1024:1024",
+)  # Debian's podman wants more than a machine may allow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What runs containers; `run` are the words after `run` that make it like the others."""
+
+    name: str
+    tool: Sequence[str]
+    run: Sequence[str]
+    at_once: Sequence[str] = ()  # options of `rm -f` that keep it from waiting, as the others do not
+
+    def ran(self, number: int) -> list[str]:
+        """Run a command to its end; return what went wrong."""
+        return _failures([[*self.tool, "run", "--rm", *self.run, IMAGE, "true"]])
+
+    def pair(self, number: int) -> list[str]:
+        """Begin a container, and remove it; return what went wrong."""
+        name = f"churn-{number}"
+        begin = [*self.tool, "run", "-d", "--name", name, *self.run, IMAGE, "sleep", "1000"]
+        return _failures([begin, [*self.tool, "rm", "-f", *self.at_once, name]])
+
+
+def _failures(commands: Sequence[Sequence[str]]) -> list[str]:
+    for argv in commands:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            return [f"{' '.join(argv)}: {done.returncode} {done.stderr[-300:]}"]
+    return []
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print a table, return the exit code."""
+    parser = argparse.ArgumentParser(prog="ci/bench --only containers")
+    parser.add_argument("--count", type=int, default=COUNT, help="containers of tiffin, for each way")
+    parser.add_argument("--others", type=int, default=COUNT // 5, help="containers of the others, for each way")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE)
+    given = parser.parse_args(arguments)
+    failures: list[str] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiffin-churn-")))
+        engines = list(_engines(folder, stack))
+        counts = [given.count if engine.name == "tiffin" else given.others for engine in engines]
+        sys.stdout.write(f"| {given.at_once} at once, per second | {' | '.join(e.name for e in engines)} |\n")
+        sys.stdout.write("|---" * (len(engines) + 1) + "|\n")
+        for way in ("ran", "pair"):
+            seconds = [0.0] * len(engines)
+            for number, (place, engine) in itertools.product(range(ROUNDS), enumerate(engines)):
+                share = range(number, counts[place], ROUNDS)
+                took, wrong = _measured(engine.ran if way == "ran" else engine.pair, share, given.at_once)
+                seconds[place] += took
+                failures += wrong
+            rates = [count / took for count, took in zip(counts, seconds, strict=True)]
+            told = [f"{rate:.1f} ({rates[0] / rate:.1f}x)" if rate != rates[0] else f"{rate:.1f}" for rate in rates]
+            what = "run --rm true" if way == "ran" else "run -d and rm -f"
+            sys.stdout.write(f"| {what} | {' | '.join(told)} |\n")
+            sys.stdout.flush()
+        failures += _left(folder)
+    for line in failures:
+        sys.stderr.write(f"{line}\n")
+    return int(bool(failures))
+
+
+def _measured(one: Callable[[int], list[str]], numbers: range, at_once: int) -> tuple[float, list[str]]:
+    began = time.monotonic()
+    with ThreadPoolExecutor(at_once) as pool:
+        wrong = [text for texts in pool.map(one, numbers) for text in texts]
+    return time.monotonic() - began, wrong
+
+
+def _engines(folder: Path, stack: ExitStack) -> Iterator[Engine]:
+    """Yield those that are here, each with the image."""
+    write_image(folder / "state")
+    yield Engine(name="tiffin", tool=[sys.executable, "-m", "tiffin", "--root", str(folder / "state")], run=[])
+    archive = folder / "root.tar"
+    archive.write_bytes(layer(base_files()))
+    assert tarfile.is_tarfile(archive)
+    if shutil.which("podman"):
+        tool = [*PODMAN, f"--root={folder}/podman", f"--runroot={folder}/podman-run"]
+        subprocess.run([*tool, "import", "-q", str(archive), IMAGE], check=True, stdout=subprocess.DEVNULL)
+        stack.callback(lambda: subprocess.run([*tool, "rm", "-af", "-t", "0"], check=False, capture_output=True))
+        stack.callback(lambda: subprocess.run(["umount", f"{folder}/podman/overlay"], check=False, capture_output=True))
+        yield Engine(name="podman", tool=tool, run=["--network=host", *LIMITS], at_once=["-t", "0"])
+    if shutil.which("dockerd"):
+        (folder / "docker").mkdir()
+        docker = stack.enter_context(running_docker(folder / "docker"))
+        subprocess.run([*docker, "import", str(archive), IMAGE], check=True, stdout=subprocess.DEVNULL)
+        yield Engine(name="docker", tool=docker, run=["--network=host"])
+
+
+def _left(folder: Path) -> list[str]:
+    """Return what is left of tiffin's containers, once what ends has had the time to."""
+    cli = CliRunner(folder=folder, python=sys.executable, env=os.environ)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/tiffin-[0-9a-f]*")]
+        found = [*cli.left(), *groups]
+        if not found or time.monotonic() > deadline:
+            return [f"left: {item}" for item in found]
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
