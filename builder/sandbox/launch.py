@@ -110,7 +110,9 @@ class Launcher:
         `stays`: this process does little more than wait, so that memory that neither writes to is shared for long.
         """
         if stays:
-            from tiffin.builder.sandbox.child import enter  # noqa: F401  # here, and so not in both
+            # here, and so not in each process around the command
+            from tiffin.builder.sandbox.child import enter  # noqa: F401
+            from tiffin.builder.sandbox.child.emulation import bounds, devices  # noqa: F401
 
             gc.collect()
             gc.freeze()  # a collection writes to all it looks at
