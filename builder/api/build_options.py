@@ -56,7 +56,7 @@ class BuildOptions:
     annotations: Annotations = Annotations(())
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     ssh: tuple[str, ...] = ()
-    allowed: frozenset[str] = frozenset()  # entitlements: network.host, security.insecure
+    allowed: frozenset[str] = frozenset()  # entitlements: network.host, security.insecure, device[=NAME]
     network: str = "default"
     hosts: tuple[tuple[str, str], ...] = ()
     shm_bytes: int = 0

@@ -30,9 +30,10 @@ class Grants:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
-    def build_rights(self) -> frozenset[str]:
-        """Return what a build itself may be allowed."""
-        return self.words.intersection(BUILD_RIGHTS)
+    def granted(self, rights: Iterable[str]) -> tuple[str, ...]:
+        """Return those of `rights` that a build itself may have, and that are granted."""
+        own = (right for right in rights if right in BUILD_RIGHTS or right.partition("=")[0] == DEVICE)
+        return tuple(sorted(right for right in own if _has(self, right)))
 
 
 def read_grants(texts: Sequence[str], directory: str) -> Grants:

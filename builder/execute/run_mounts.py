@@ -49,6 +49,7 @@ class PreparedMounts:
     mounts: list[Mount] = field(default_factory=list)
     stubs: list[Stub] = field(default_factory=list)
     env: list[str] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)  # that the command is in as well
     watched: list[tuple[BindMount, str]] = field(default_factory=list)  # shown in place: the digest they had
 
 
@@ -103,7 +104,24 @@ class MountPreparer:
                 result.mounts.append(made)
                 # the directories on the way exist as well; what is mounted below another mount is made there
                 result.stubs.append(Stub(path=root.resolve(made.path.strip("/")), is_directory=_is_directory(made)))
+        if op.devices:
+            self._add_devices(op, root, result, span)
         return result
+
+    def _add_devices(self, op: RunOp, root: RootView, result: PreparedMounts, span: Span) -> None:
+        """Add what devices bring, as this machine describes them now. Raises BuildError for one that is not granted,
+        and for a required one that is not there.
+        """
+        from tiffin.builder.execute.devices import edits_of_step
+
+        edits = edits_of_step(op, self.isolation, os.environ, span)
+        result.env += [f"{name}={value}" for name, value in edits.variables]
+        result.groups += edits.groups
+        result.mounts += [Bind(host_path=device.host_path, path=device.path) for device in edits.devices]
+        result.mounts += edits.mounts
+        result.stubs += [
+            Stub(path=root.resolve(mount.path.strip("/")), is_directory=_is_directory(mount)) for mount in edits.mounts
+        ]
 
     def check(self, mounted: PreparedMounts, span: Span) -> None:
         """Fail if a directory that was shown in place is not what it was when the key was made."""

@@ -164,7 +164,7 @@ def _spec(
         cwd=op.cwd,
         uid=user.uid,
         gid=user.gid,
-        groups=user.groups,
+        groups=tuple(dict.fromkeys((*user.groups, *mounted.groups))),
         has_users=expects_users(user.uid, capabilities, _texts(op)),
         hostname=hostname,
         network=op.network,

@@ -185,6 +185,17 @@ class RunDefaults:
     seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp.filters; what is forbidden makes a step fail, or not
     no_new_privs: bool = False
     unmasked: bool = False
+    devices: tuple[str, ...] = ()  # granted: names and kinds of devices, "*" for all; they do not decide a result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRequest:
+    """RUN --device: a name of the Container Device Interface, or a kind of devices; without one the step runs, too,
+    unless it is `required`.
+    """
+
+    name: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +211,7 @@ class RunOp:
     proxies: tuple[str, ...] = ()
     mounts: tuple[RunMount, ...] = ()
     insecure: bool = False
+    devices: tuple[DeviceRequest, ...] = ()
     run_defaults: RunDefaults = RunDefaults()
 
     def key_parts(self) -> tuple[KeyPart, ...]:
@@ -217,6 +229,8 @@ class RunOp:
         parts += [KeyPart("mount", _json(mount.key())) for mount in self.mounts_by_target()]
         if self.insecure:
             parts.append(KeyPart("security", "insecure"))
+        if self.devices:
+            parts.append(KeyPart("devices", _json([(device.name, device.required) for device in self.devices])))
         around = self.run_defaults
         if around.hosts:
             parts.append(KeyPart("hosts", _json(sorted({name for name, _ in around.hosts}))))

@@ -8,7 +8,8 @@ from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions.base import StageScope
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.mounts import MountFlag
-from tiffin.builder.instructions.ops import InlineFile, RunMount, RunOp, SshMount
+from tiffin.builder.instructions.ops import DeviceRequest, InlineFile, RunMount, RunOp, SshMount
+from tiffin.builder.options import csv_pairs, truth
 from tiffin.cache.foundation.frozen import dataclass
 
 NETWORKS = ("default", "host", "none")
@@ -28,15 +29,12 @@ class Run:
     network: str
     insecure: bool
     mounts: tuple[MountFlag, ...]
+    devices: tuple[DeviceRequest, ...]
     span: Span
 
     @classmethod
     def parse(cls, node: Instruction) -> Run:
         flags = flags_of(node, texts=("network", "security"), lists=("mount", "device"))
-        if "device" in flags:
-            raise DockerfileError(
-                "RUN --device needs a CDI runtime, which tiffin is not", span=node.span, remedy="leave the flag out"
-            )
         value = node.value.strip()
         if not value and node.json is None:
             raise DockerfileError("RUN requires at least one argument", span=node.span, remedy="write RUN COMMAND")
@@ -49,6 +47,7 @@ class Run:
             network=_choice(node, "network", flags.text("network"), NETWORKS),
             insecure=_choice(node, "security", flags.text("security"), SECURITY) == "insecure",
             mounts=tuple(MountFlag.parse(item, node.span) for item in flags.all("mount")),
+            devices=tuple(_device(item, node.span) for item in flags.all("device")),
             span=node.span,
         )
 
@@ -89,6 +88,7 @@ class Run:
             proxies=tuple(f"{name}={value}" for name, value in scope.planner.proxies.items() if name not in scope.env),
             mounts=self._mounts(scope),
             insecure=self.insecure,
+            devices=self.devices,
             run_defaults=run_defaults,
         )
         shown = [] if not scope.args else [f"|{len(scope.args)}"]
@@ -106,6 +106,33 @@ class Run:
                 )
             mounts.append(mount)
         return tuple(mounts)
+
+
+def _device(text: str, span: Span) -> DeviceRequest:
+    """Read [name=]NAME[,required[=BOOL]]."""
+    name, required = "", False
+    try:
+        pairs = csv_pairs(text)
+    except ValueError as exc:
+        raise _bad_device(text, str(exc), span) from exc
+    for key, value in pairs:
+        if key == "required":
+            found = truth(value or "true")
+            if found is None:
+                raise _bad_device(text, f'"{value}" is neither true nor false', span)
+            required = found
+        elif name:
+            raise _bad_device(text, f'"{key}" is unknown, or a second name', span)
+        else:
+            name = (value or "") if key == "name" else key if value is None else f"{key}={value}"
+    if "/" not in name.partition("=")[0]:
+        raise _bad_device(text, f'"{name}" is not the name of a device', span)
+    return DeviceRequest(name=name, required=required)
+
+
+def _bad_device(text: str, reason: str, span: Span) -> DockerfileError:
+    remedy = "write --device=vendor.com/class[=name|=*][,required]"
+    return DockerfileError(f'RUN --device "{text}": {reason}', span=span, remedy=remedy)
 
 
 def _choice(node: Instruction, flag: str, value: str, choices: tuple[str, ...]) -> str:

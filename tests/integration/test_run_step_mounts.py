@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -368,3 +369,28 @@ def test_prune_removes_cache_mounts(tiffin: Run, base: str, context: Make, root:
     assert list((root / "mounts/cache").glob("*/fs/f"))
     tiffin("system", "prune", "-f", "--all")
     assert not list((root / "mounts/cache").iterdir())
+
+
+def test_a_device_is_there_for_its_step_alone(
+    tiffin: Run, base: str, context: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node opens, its files are shown where the image has nothing, and the layer has none of it."""
+    edits = {
+        "env": ["GPU=zero"],
+        "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/zero"}],
+        "mounts": [{"hostPath": "/etc/passwd", "containerPath": "/opt/lib/driver", "options": ["ro", "bind"]}],
+    }
+    described = tmp_path / "cdi"
+    described.mkdir()
+    (described / "v.yaml").write_text(
+        f"cdiVersion: 0.6.0\nkind: vendor.com/gpu\ndevices: [{{name: '0', containerEdits: {json.dumps(edits)}}}]\n"
+    )
+    monkeypatch.setenv("TIFFIN_CDI_SPEC_DIRS", str(described))
+    folder = context(
+        f"FROM {base}\nRUN --device=vendor.com/gpu,required head -c 2 /dev/gpu0 | od -An -tx1; echo $GPU; "
+        "test -s /opt/lib/driver && ! touch /opt/lib/driver\nRUN test ! -e /dev/gpu0 && test ! -e /opt\n"
+    )
+    refused = tiffin("build", folder, check=False)
+    assert "device vendor.com/gpu=0 is not allowed; grant it with --allow device=vendor.com/gpu=0" in refused.stderr
+    assert "00 00" in (output := output_of(tiffin, "--allow", "device", folder)) and "zero" in output
+    assert changed(tiffin, base, "--allow", "device=vendor.com/gpu", folder) == set()

@@ -6,6 +6,7 @@ Its root, mounts, limits and sandbox, in the namespace this process is in.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -162,10 +163,10 @@ class ContainerStart:
         options = self._record.options
         if not options.device_names:
             return options
-        from tiffin.builder.containers.confinement.cdi import edits_of
+        from tiffin.builder.containers.confinement.cdi import directories_of, edits_of
         from tiffin.builder.containers.mounts import ordered
 
-        edits = edits_of(options.device_names)
+        edits = edits_of(options.device_names, directories_of(os.environ))
         paths = {mount.path for mount in edits.mounts}
         self._user = replace(self._user, groups=tuple(dict.fromkeys((*self._user.groups, *edits.groups))))
         return replace(

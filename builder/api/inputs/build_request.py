@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,9 +106,16 @@ def _plan_options(
             seccomp=options.seccomp,
             no_new_privs=options.no_new_privs,
             unmasked=options.unmasked,
+            devices=_granted_devices(options.allowed),
         ),
         allowed=options.allowed,
     )
+
+
+def _granted_devices(allowed: Iterable[str]) -> tuple[str, ...]:
+    """Return what `device` (all of them) and `device=NAME` among the entitlements grant."""
+    pairs = (text.partition("=") for text in allowed)
+    return tuple(sorted(name or "*" for key, _, name in pairs if key == "device"))
 
 
 def _epoch(options: BuildOptions) -> int | None:

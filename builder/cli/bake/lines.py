@@ -64,7 +64,7 @@ def _line(target: Target, inputs: Inputs, grants: Grants) -> dict[str, Any]:
         "shm_size": target.get(fields.SHM_SIZE) or "",
         "hosts": _hosts(target),
         "ulimits": texts(fields.ULIMITS),
-        "allowed": tuple(sorted(grants.build_rights().intersection(texts(fields.ENTITLEMENTS)))),
+        "allowed": grants.granted(texts(fields.ENTITLEMENTS)),
         "outputs": entries(fields.OUTPUT),
         "attest": entries(fields.ATTEST),
     }

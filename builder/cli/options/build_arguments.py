@@ -59,7 +59,7 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     hosts = Many("--add-host", metavar="NAME:IP", help="Line of /etc/hosts in RUN; repeatable.")
     shm_size = Text("--shm-size", metavar="SIZE", help="Size of /dev/shm in RUN.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit in RUN; repeatable.")
-    allowed = Many("--allow", metavar="ENTITLEMENT", help="Grant security.insecure or network.host.")
+    allowed = Many("--allow", metavar="ENTITLEMENT", help="Grant security.insecure, network.host or device[=NAME].")
     security = Many("--security-opt", metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges.")
     no_cache_stages = Many("--no-cache-filter", metavar="STAGES", help="Run all steps of these stages again.")
     timestamp = Maybe(

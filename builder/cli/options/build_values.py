@@ -28,7 +28,7 @@ ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
     "sigpending", "stack",
 )  # fmt: skip
-ENTITLEMENTS = ("network.host", "security.insecure")
+ENTITLEMENTS = ("network.host", "security.insecure", "device")
 GIT_LABELS = "BUILDX_GIT_LABELS"
 PLATFORM_VARIABLE = "DOCKER_DEFAULT_PLATFORM"
 HOST_GATEWAY = "host-gateway"
@@ -249,7 +249,7 @@ def shm_size(text: str) -> int:
 def entitlements(texts: Sequence[str]) -> frozenset[str]:
     """Parse --allow: what a Dockerfile may ask for beyond the usual."""
     names = frozenset(name for text in texts for name in text.split(","))
-    for name in sorted(names - set(ENTITLEMENTS)):
+    for name in sorted(name for name in names if name not in ENTITLEMENTS and not name.startswith("device=")):
         raise UsageError(
             f'--allow "{name}" is unknown',
             remedy=did_you_mean(name, ENTITLEMENTS) or f"use {', '.join(ENTITLEMENTS)}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from tiffin.builder.containers.confinement.asked import ALL_ACCESS, Device
 from tiffin.builder.containers.confinement.devices import check_node
 from tiffin.builder.errors import UsageError
+from tiffin.builder.options import truth
 from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")  # the later ones go before
+DIRECTORIES_VARIABLE = "TIFFIN_CDI_SPEC_DIRS"  # others, as in PATH
+CLASS, AUTO_ALLOW = "org.mobyproject.buildkit.device.class", "org.mobyproject.buildkit.device.autoallow"
 VERSIONS = frozenset(("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0"))
 MAX_FILE_BYTES = 16 << 20
 _READ_ONLY = "ro"
@@ -51,15 +54,22 @@ class _Specification:
     kind: str
     common: Mapping[str, Any]
     devices: Mapping[str, Mapping[str, Any]]
+    annotations: Mapping[str, Mapping[str, str]]  # of each device, with those of the file
 
 
-def edits_of(names: Sequence[str], directories: Sequence[str] = DIRECTORIES) -> Edits:
+def directories_of(environ: Mapping[str, str]) -> Sequence[str]:
+    """Return where specifications are."""
+    text = environ.get(DIRECTORIES_VARIABLE, "")
+    return text.split(":") if text else DIRECTORIES
+
+
+def edits_of(names: Sequence[str], directories: Sequence[str]) -> Edits:
     """Return what the devices of these names add. Raises UsageError, also for hooks, which would run outside."""
     found, broken = _specifications(directories)
     result = Edits()
     begun: set[Path] = set()
     for name in dict.fromkeys(names):
-        specification = _holder(name, found, broken)
+        specification = _holder(name, found, broken, directories)
         if specification.path not in begun:
             begun.add(specification.path)
             result += _edits(specification.common, name)
@@ -67,13 +77,33 @@ def edits_of(names: Sequence[str], directories: Sequence[str] = DIRECTORIES) -> 
     return result
 
 
-def device_names(directories: Sequence[str] = DIRECTORIES) -> list[str]:
+def matching(name: str, directories: Sequence[str]) -> dict[str, bool]:
+    """Return the full names of the devices that RUN --device means, and whether their files allow them to every build:
+    one of a name, the first of a kind, all of a kind (`*`), or those whose annotation has the name as their class.
+    """
+    kind, _, wanted = name.partition("=")
+    found: dict[str, Mapping[str, str]] = {}
+    for item in _specifications(directories)[0]:
+        if item.kind == kind:
+            found |= {device: item.annotations[device] for device in item.devices}
+    if not wanted:
+        chosen = sorted(found)[:1]
+    elif wanted == "*" or wanted in found:
+        chosen = sorted(found) if wanted == "*" else [wanted]
+    else:
+        chosen = sorted(device for device, notes in found.items() if notes.get(CLASS) == wanted)
+    return {f"{kind}={device}": truth(found[device].get(AUTO_ALLOW, "")) is True for device in chosen}
+
+
+def device_names(directories: Sequence[str]) -> list[str]:
     """Return the full name of every device that is known here."""
     found, _ = _specifications(directories)
     return sorted({f"{item.kind}={name}" for item in found for name in item.devices})
 
 
-def _holder(name: str, found: Sequence[_Specification], broken: Sequence[str]) -> _Specification:
+def _holder(
+    name: str, found: Sequence[_Specification], broken: Sequence[str], directories: Sequence[str]
+) -> _Specification:
     """Return the specification with a device: of several that of the last directory, where it must be alone."""
     kind, _, device = name.partition("=")
     holders = [item for item in found if item.kind == kind and device in item.devices]
@@ -81,7 +111,7 @@ def _holder(name: str, found: Sequence[_Specification], broken: Sequence[str]) -
         known = sorted({f"{item.kind}={key}" for item in found for key in item.devices})
         reasons = f" ({'; '.join(broken)})" if broken else ""
         raise UsageError(
-            f"--device {name}: no file in {' or '.join(DIRECTORIES)} describes it{reasons}",
+            f"--device {name}: no file in {' or '.join(directories)} describes it{reasons}",
             remedy=f"choose among {', '.join(known)}" if known else "have the vendor's tool write one",
         )
     rank = max(item.rank for item in holders)
@@ -123,12 +153,19 @@ def _read(path: Path, rank: int) -> _Specification:
     if not (vendor and slash and kind):
         raise ValueError(f'"{document["kind"]}" is not vendor.com/class')
     devices: dict[str, Mapping[str, Any]] = {}
+    annotations: dict[str, Mapping[str, str]] = {}
     for device in document["devices"]:
         if device["name"] in devices:
             raise ValueError(f"device {device['name']} is there twice")
         devices[device["name"]] = device.get("containerEdits") or {}
+        annotations[device["name"]] = {**(document.get("annotations") or {}), **(device.get("annotations") or {})}
     return _Specification(
-        path=path, rank=rank, kind=document["kind"], common=document.get("containerEdits") or {}, devices=devices
+        path=path,
+        rank=rank,
+        kind=document["kind"],
+        common=document.get("containerEdits") or {},
+        devices=devices,
+        annotations=annotations,
     )
 
 

@@ -136,7 +136,11 @@ def test_wrong_grants_are_told() -> None:
             {"BUILDX_BAKE_ENTITLEMENTS_FS": "maybe"},
             remote=False,
         )
-    assert read_grants(["network.host", "image.push=x", "device=a"], ".").build_rights() == {"network.host"}
+    grants = read_grants(["network.host", "image.push=x", "device=a", "ssh"], ".")
+    assert grants.granted(["network.host", "security.insecure", "device=a", "device=b", "ssh"]) == (
+        "device=a",
+        "network.host",
+    )
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

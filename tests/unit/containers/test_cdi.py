@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.containers.confinement.asked import Device
-from tiffin.builder.containers.confinement.cdi import device_names, edits_of
+from tiffin.builder.containers.confinement.cdi import (
+    AUTO_ALLOW,
+    CLASS,
+    device_names,
+    directories_of,
+    edits_of,
+    matching,
+)
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
 
@@ -90,3 +97,29 @@ def test_what_cannot_be_done_is_refused_by_name(document: object, text: str, tmp
     with pytest.raises(UsageError) as caught:
         edits_of(["vendor.com/net=one"], [str(folder)])
     assert __import__("re").search(text, f"{caught.value}"), caught.value
+
+
+def test_names_of_a_dockerfile_mean_one_the_first_all_or_a_class(tmp_path: Path) -> None:
+    devices = [{"name": "b", "annotations": {CLASS: "fast"}}, {"name": "a"}, {"name": "c", "annotations": {CLASS: "x"}}]
+    folder = write(tmp_path / "etc", "v.json", specification(devices=devices, annotations={AUTO_ALLOW: "true"}))
+    write(folder, "other.json", specification(kind="vendor.com/other", devices=[{"name": "fast"}]))
+    found = {
+        name: list(matching(f"vendor.com/{name}", [str(folder)]))
+        for name in ("net", "net=*", "net=c", "net=fast", "net=none", "other", "nothing=*")
+    }
+    assert found == {
+        "net": ["vendor.com/net=a"],
+        "net=*": ["vendor.com/net=a", "vendor.com/net=b", "vendor.com/net=c"],
+        "net=c": ["vendor.com/net=c"],
+        "net=fast": ["vendor.com/net=b"],
+        "net=none": [],
+        "other": ["vendor.com/other=fast"],
+        "nothing=*": [],
+    }
+    assert matching("vendor.com/net=a", [str(folder)]) == {"vendor.com/net=a": True}
+    assert matching("vendor.com/other", [str(folder)]) == {"vendor.com/other=fast": False}
+
+
+def test_a_variable_names_other_directories() -> None:
+    assert directories_of({"TIFFIN_CDI_SPEC_DIRS": "/a:/b"}) == ["/a", "/b"]
+    assert list(directories_of({})) == ["/etc/cdi", "/var/run/cdi"]

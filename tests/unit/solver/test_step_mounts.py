@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.bench_of_builds import COPIES, MOUNTS, PASSWD, Bench
 from tests.support.tiers import CHROOT, RANGE, SINGLE
 from tiffin.builder.errors import BuildError
 from tiffin.builder.execute.ssh_agents import Agents
+from tiffin.builder.instructions.ops import RunDefaults
 from tiffin.builder.layer.demands import Demands, Owned
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Tmpfs
@@ -105,6 +107,70 @@ def test_a_secret_that_is_missing_is_nothing_unless_it_is_required(bench: Bench)
     assert "KEY=" in bench.launcher.specs[-1].env
     with pytest.raises(BuildError, match="secret key: not found"):
         mounts(bench, "--mount=type=secret,id=key,required")
+
+
+@pytest.fixture
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a description of devices."""
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    edits = {
+        "env": ["GPU=one"],
+        "deviceNodes": [{"path": "/dev/gpu", "hostPath": "/dev/null"}],
+        "mounts": [{"hostPath": "/etc/hosts", "containerPath": "/opt/driver"}],
+        "additionalGids": [44],
+    }
+    document = {
+        "cdiVersion": "0.6.0", "kind": "vendor.com/gpu",
+        "devices": [{"name": "0", "containerEdits": edits}, {"name": "bad", "containerEdits": {"hooks": [{"path": "/h"}]}}],
+    }  # fmt: skip
+    (folder / "vendor.json").write_text(json.dumps(document))
+    monkeypatch.setenv("TIFFIN_CDI_SPEC_DIRS", str(folder))
+    return folder
+
+
+def granted(*names: str) -> RunDefaults:
+    return RunDefaults(devices=names)
+
+
+@pytest.mark.parametrize("grant", ["*", "vendor.com/gpu", "vendor.com/gpu=0"])
+def test_devices_bring_nodes_files_variables_and_groups(bench: Bench, described: Path, grant: str) -> None:
+    found = mounts(bench, "--device=vendor.com/gpu=0,required", run_defaults=granted(grant))
+    assert found == {
+        "/dev/gpu": Bind(host_path="/dev/null", path="/dev/gpu"),
+        "/opt/driver": Bind(host_path="/etc/hosts", path="/opt/driver"),
+    }
+    spec = bench.launcher.specs[-1]
+    assert "GPU=one" in spec.env and 44 in spec.groups
+    assert ("opt/driver", False) in {(stub.path, stub.is_directory) for stub in spec.stubs}
+    assert "dev/gpu" not in {stub.path for stub in spec.stubs}
+
+
+def test_a_device_that_is_not_here_is_nothing_unless_it_is_required(bench: Bench, described: Path) -> None:
+    assert mounts(bench, "--device=vendor.com/none --device=name=vendor.com/gpu=7,required=false") == {}
+    with pytest.raises(BuildError, match=r"required device vendor.com/gpu=7 is not here"):
+        mounts(bench, "--device=vendor.com/gpu=7,required")
+
+
+@pytest.mark.parametrize(
+    ("name", "grant", "says"),
+    [
+        ("gpu=0", (), "device vendor.com/gpu=0 is not allowed; grant it with --allow device=vendor.com/gpu=0"),
+        ("gpu=0", ("vendor.com/gpu=bad", "vendor.com/g"), "is not allowed"),
+        ("gpu=bad", ("*",), r"wants hooks \(/h\)"),
+    ],
+)
+def test_devices_that_nobody_granted_or_that_want_hooks_are_refused(
+    bench: Bench, described: Path, name: str, grant: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(BuildError, match=says):
+        mounts(bench, f"--device=vendor.com/{name}", run_defaults=granted(*grant))
+
+
+def test_devices_need_mounts(bench: Bench, described: Path) -> None:
+    bench.isolation = Isolation(tier=CHROOT)
+    with pytest.raises(BuildError, match="isolation chroot has no mounts, and so no devices"):
+        mounts(bench, "--device=vendor.com/gpu=0", run_defaults=granted("*"))
 
 
 def test_an_agent_listens_for_the_time_of_the_step(bench: Bench) -> None:
