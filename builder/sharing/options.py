@@ -75,7 +75,10 @@ def parse_cache(text: str, flag: str, access: str = "") -> CacheSpec:
         pairs = csv_pairs(text)
     except ValueError as exc:
         raise UsageError(f"{flag} {_shown(text)} has an empty item", remedy="write type=registry,ref=NAME") from exc
-    for name, value in pairs:
+    for number, (name, value) in enumerate(pairs):
+        if value is None and number == 0:  # REF,mode=max
+            fields["ref"] = name
+            continue
         if value is None or name in fields:
             raise UsageError(f'{flag}: "{name}" has no value, or two', remedy="write type=registry,ref=NAME")
         fields[name] = value

@@ -123,3 +123,10 @@ def test_a_kind_of_store_is_a_file_and_a_row(monkeypatch: pytest.MonkeyPatch) ->
     )
     store = KINDS[spec.kind].open_store(options)
     assert isinstance(store, MemoryStore) and store.room == 7 << 10 and spec.place == "top"
+
+
+def test_a_reference_may_be_followed_by_options() -> None:
+    spec = parse_cache("registry.example/app/cache,mode=max", "--cache-to", "wo")
+    assert (spec.kind, spec.place, spec.mode) == ("registry", "registry.example/app/cache", "max")
+    with pytest.raises(UsageError):
+        parse_cache("mode=max,registry.example/app/cache", "--cache-to", "wo")
