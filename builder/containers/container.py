@@ -23,6 +23,7 @@ from tiffin.builder.containers.folder import (
     make_folder,
     readable_state,
     release_groups,
+    remove_folder,
     try_lock,
 )
 from tiffin.builder.containers.lifecycle.events import record_of_container
@@ -193,7 +194,7 @@ class Containers:
             try:
                 release_groups(container.folder)
                 if container.state.remove and container.state.pid:
-                    remove_tree(container.folder)
+                    remove_folder(container.folder)
                     container.record("destroy")
                     self._remove_volumes(container.state)
                 elif container.folder.is_dir():
@@ -306,7 +307,7 @@ class Containers:
                 release_groups(folder)
                 while folder.is_dir():
                     with contextlib.suppress(FileNotFoundError):  # another command sweeps what is half removed
-                        remove_tree(folder)
+                        remove_folder(folder)
         record_of_container(self._state, state, "destroy")
         if volumes:
             self._remove_volumes(state)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from tiffin.builder.containers.state import ContainerState, read_state
 from tiffin.builder.errors import CorruptError
-from tiffin.cache.foundation.files import flocked
+from tiffin.cache.foundation.files import flocked, remove_tree
 
 ROOT_MODE = 0o755
 ASKING_SECONDS = 0.1  # in which whoever asks for a container's lock has it
+LOCK = "lock"
 FILES_LOCK = "files.lock"  # taken after that of the container, or alone
 GROUPS = "groups"  # the file with the paths of a container's control groups
 
@@ -37,7 +38,7 @@ def make_folder(path: Path) -> None:
 def is_held(folder: Path) -> bool:
     """Tell whether a process holds a container; any number may ask at once."""
     try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -67,7 +68,7 @@ def hold(lock: int) -> bool:
 def try_lock(folder: Path) -> Iterator[bool]:
     """Hold a container's lock if it is free; True also where there is none."""
     try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         yield True
         return
@@ -75,6 +76,15 @@ def try_lock(folder: Path) -> Iterator[bool]:
         yield hold(fd)
     finally:
         os.close(fd)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove what is in a container's folder, and its lock last: as long as there is one it is not taken for dead."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name != LOCK:
+                remove_tree(folder / name)
+    remove_tree(folder)
 
 
 def files_held(folder: Path) -> AbstractContextManager[bool]:

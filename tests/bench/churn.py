@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tests.bench.dockerd import running_docker
 from tests.support.cli_runner import CliRunner
+from tests.support.container_faults import groups_left
 from tests.support.minimal_image import base_files, layer, write_image
 
 COUNT, AT_ONCE, ROUNDS = 500, 20, 5
@@ -128,8 +129,7 @@ def _left(folder: Path) -> list[str]:
     cli = CliRunner(folder=folder, python=sys.executable, env=os.environ)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/tiffin-[0-9a-f]*")]
-        found = [*cli.left(), *groups]
+        found = [*cli.left(), *groups_left()]
         if not found or time.monotonic() > deadline:
             return [f"left: {item}" for item in found]
         time.sleep(0.2)

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -47,22 +46,20 @@ def test_one_name_is_given_once(cli: CliRunner) -> None:
     assert sum("in use" in err for _, err in said) == 3
 
 
-def test_a_full_disk_ends_no_container_and_its_log_stays_whole(
-    tmp_path: Path, cli: CliRunner, request: pytest.FixtureRequest
-) -> None:
-    if os.geteuid() != 0 or cli.identity:
+def test_a_full_disk_ends_no_container_and_its_log_stays_whole(cli: CliRunner) -> None:
+    if os.geteuid() != 0:
         pytest.skip("a small disk takes root")
-    place = tmp_path / "small"
+    place = cli.folder / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True)
     try:
         subprocess.run(["cp", "-a", f"{cli.state}/.", str(place)], check=True)
-        small = CliRunner(folder=cli.folder, python=cli.python, env={**cli.env, "TIFFIN_ROOT": str(place)})
+        cli.own(place)
         argv = [cli.python, "-m", "tiffin", "--root", str(place)]
 
         def run(*words: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [*argv, *words], capture_output=True, text=True, timeout=60, check=False, env=dict(small.env)
+            return subprocess.run(  # type: ignore[call-overload,no-any-return]
+                [*argv, *words], capture_output=True, text=True, timeout=60, check=False, **cli.options()
             )
 
         began = run("run", "-d", "--name", "box", "minimal", "sh", "-c",
@@ -79,6 +76,7 @@ def test_a_full_disk_ends_no_container_and_its_log_stays_whole(
         assert run("run", "--rm", "minimal", "echo", "again").stdout == "again\n"
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+        place.rmdir()
 
 
 def test_a_log_that_nobody_rotates_is_read_from_its_end_at_once(cli: CliRunner) -> None:

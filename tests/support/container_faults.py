@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -25,6 +26,7 @@ services:
   above: {image: minimal, command: sleep 1000, stop_grace_period: 0s, depends_on: {base: {condition: service_healthy}}}
 volumes: {data: {}}
 """
+GROUP = r"tiffin-[0-9a-f]"  # how the name of a container's control group begins
 OF_OTHER_TESTS = "tiffin-test-"  # groups that were made for limits; another test may run beside this one
 
 
@@ -125,7 +127,7 @@ class Faults:
             done = self.cli.run("rm", "-f", "-v", *identities)
             assert done.returncode == 0, f"seed {self.seed}: {done.stderr} after\n" + "\n".join(self.told)
         deadline = time.monotonic() + SETTLE_SECONDS
-        while left := [*self.cli.left(), *_groups(), *self._volumes(), *self._networks()]:
+        while left := [*self.cli.left(), *groups_left(), *self._volumes(), *self._networks()]:
             assert time.monotonic() < deadline, f"seed {self.seed}: {left} is left after\n" + "\n".join(self.told)
             time.sleep(0.2)
             self.cli.run("ps", "-aq")  # which sweeps what was killed
@@ -148,7 +150,11 @@ def _is_tiffin(pid: int, cli: CliRunner) -> bool:
     return False
 
 
-def _groups() -> list[str]:
+def groups_left() -> list[str]:
     """Control groups of tiffin's containers."""
-    found = Path("/sys/fs/cgroup").glob("**/tiffin-[0-9a-f]*")
-    return [str(path) for path in found if path.is_dir() and not path.parent.name.startswith(OF_OTHER_TESTS)]
+    return [
+        f"{folder}/{name}"
+        for folder, names, _ in os.walk("/sys/fs/cgroup")  # which passes over those that go meanwhile
+        for name in names
+        if re.match(GROUP, name) and not Path(folder).name.startswith(OF_OTHER_TESTS)
+    ]
