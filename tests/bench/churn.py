@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.dockerd import running_docker
+from tests.bench.startup import copied, installed
 from tests.support.cli_runner import CliRunner
 from tests.support.container_faults import groups_left
 from tests.support.minimal_image import base_files, layer, write_image
@@ -107,7 +108,8 @@ def _measured(one: Callable[[int], list[str]], numbers: range, at_once: int) -> 
 def _engines(folder: Path, stack: ExitStack) -> Iterator[Engine]:
     """Yield those that are here, each with the image."""
     write_image(folder / "state")
-    yield Engine(name="tiffin", tool=[sys.executable, "-m", "tiffin", "--root", str(folder / "state")], run=[])
+    place = installed(folder, "tiffin", copied(folder / "source"))
+    yield Engine(name="tiffin", tool=[str(place / "bin/tiffin"), "--root", str(folder / "state")], run=[])
     archive = folder / "root.tar"
     archive.write_bytes(layer(base_files()))
     assert tarfile.is_tarfile(archive)
