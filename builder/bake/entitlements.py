@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tiffin.builder.bake.definition import NETWORK_HOST, Target
 from tiffin.builder.bake.fields import CACHE_FROM, CACHE_TO, ENTITLEMENTS, OUTPUT, SECRET, SSH
 from tiffin.builder.bake.inputs import Inputs
+from tiffin.builder.bake.overrides import BUILD_RIGHTS
 from tiffin.builder.errors import UsageError
 from tiffin.builder.options import truth
 from tiffin.cache.foundation.frozen import dataclass
@@ -19,7 +20,6 @@ WITH_VALUES = (READ, WRITE, BOTH, DEVICE, "image", "image.push", "image.load")
 ANYWHERE = "*"
 CHECKS_FILES = "BUILDX_BAKE_ENTITLEMENTS_FS"
 REMOTE_FILES = "BAKE_ALLOW_REMOTE_FS_ACCESS"
-BUILD_RIGHTS = (NETWORK_HOST, INSECURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

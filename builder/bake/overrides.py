@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -34,6 +34,7 @@ LISTS: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {  # the attribut
     "policy": ("policy", policy_entry),
 }
 ALWAYS_ADDED = ("entitlements", "annotations", "attest")
+BUILD_RIGHTS = ("network.host", "security.insecure")
 WILD = "*?["
 
 
@@ -47,6 +48,23 @@ class Override:
     values: tuple[str, ...]
     adds: bool
     text: str  # as it was written
+
+    def grants(self) -> Iterator[str]:
+        """Yield the paths and the rights that the values name, as --allow has them."""
+        if self.key == "entitlements":
+            yield from (value for value in self.values if value in BUILD_RIGHTS)
+        for value in filter(None, self.values):
+            match self.key:
+                case "output":
+                    yield from (f"fs.write={path}" for path in _paths([export_entry(value)], "dest"))
+                case "cache-to":
+                    yield from (f"fs.write={path}" for path in _paths(_local(value), "dest"))
+                case "cache-from":
+                    yield from (f"fs.read={path}" for path in _paths(_local(value), "src"))
+                case "secret" | "secrets":
+                    yield from (f"fs.read={path}" for path in _paths([secret_entry(value)], "src"))
+                case "ssh":
+                    yield from (f"fs.read={path}" for path in ssh_entry(value).get("paths", ()))
 
     def apply(self, target: Target) -> Target:
         """Return a target with this above what the files say. Raises UsageError."""
@@ -97,6 +115,11 @@ def read_overrides(
     return {name: sorted(known.values(), key=_is_last) for name, known in found.items()}
 
 
+def granted_by(overrides: Mapping[str, Sequence[Override]]) -> list[str]:
+    """Return what --allow would have to grant for what is set: whoever sets a path means it."""
+    return list(dict.fromkeys(text for every in overrides.values() for one in every for text in one.grants()))
+
+
 def matching(pattern: str, names: Sequence[str]) -> list[str]:
     """Return the names that a pattern means. Raises UsageError."""
     if pattern in names:
@@ -108,6 +131,14 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
             remedy=did_you_mean(pattern, names) or f"there are {', '.join(sorted(names)) or 'none'}",
         )
     return matched
+
+
+def _paths(entries: Sequence[Entry], key: str) -> list[str]:
+    return [entry[key] for entry in entries if entry.get(key)]
+
+
+def _local(value: str) -> list[Entry]:
+    return [entry for entry in cache_entries(value) if entry["type"] == "local"]
 
 
 def _is_last(override: Override) -> int:

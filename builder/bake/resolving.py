@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from tiffin.builder.bake.definition import DEFAULT, Config, Group, Target, unique
 from tiffin.builder.bake.fields import CONTEXT, CONTEXTS, DOCKERFILE, ENTITLEMENTS, INHERITS, OUTPUT, PLATFORMS
-from tiffin.builder.bake.overrides import WILD, Override, read_overrides
+from tiffin.builder.bake.overrides import WILD, Override, granted_by, read_overrides
 from tiffin.builder.bake.places import TARGET, rebased
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
@@ -16,10 +16,13 @@ from tiffin.cache.foundation.frozen import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """The targets that are built, with those that they need, and the groups among what was asked for."""
+    """The targets that are built, with those that they need, and the groups among what was asked for. `granted` is what
+    --set allows by naming it.
+    """
 
     targets: Mapping[str, Target]
     groups: Mapping[str, Group]
+    granted: Sequence[str] = ()
 
 
 def resolve(
@@ -53,7 +56,7 @@ class _Resolver:
             groups[DEFAULT] = replace(groups[DEFAULT], targets=sorted(unique(groups[DEFAULT].targets)))
         for name in list(self._targets):
             self._link(name, ())
-        return Resolved(targets=self._targets, groups=groups)
+        return Resolved(targets=self._targets, groups=groups, granted=granted_by(self._overrides))
 
     def _matching(self, text: str) -> list[str]:
         if not any(letter in text for letter in WILD):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.bake.definition import Config
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 MAX_FILE_BYTES = 2 << 20  # buildx's, of a file behind a URL
 FILE, SEPARATOR = "BUILDX_BAKE_FILE", "BUILDX_BAKE_PATH_SEPARATOR"
+GIT_TOKEN, GIT_HEADER = "BUILDX_BAKE_GIT_AUTH_TOKEN", "BUILDX_BAKE_GIT_AUTH_HEADER"
 RELATIVE, NO_ENVIRONMENT = "BUILDX_BAKE_FILE_RELATIVE_PATHS", "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"
 
 
@@ -43,12 +45,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What the files say. `targets` are those asked for; `remote` is the repository that the files are from."""
+    """What the files say. `targets` are those asked for; `remote` is the repository that the files are from, `secrets`
+    what its server is shown.
+    """
 
     config: Config
     targets: tuple[str, ...]
     surroundings: Surroundings
     remote: str
+    secrets: Mapping[str, bytes]
+
+    def is_beside(self, context: str) -> bool:
+        """Whether a context is a repository of the same server."""
+        return bool(self.secrets) and _host(context) == _host(self.remote) != ""
 
 
 def read_definition(request: Request, session: Session, sink: Sink) -> Definition:
@@ -59,7 +68,8 @@ def read_definition(request: Request, session: Session, sink: Sink) -> Definitio
     if not files:
         raise UsageError("couldn't find a bake definition", remedy="write a docker-bake.hcl, or name a file with -f")
     config = read_files(files, surroundings, lambda text: sink.emit(WarningMessage(message=text)))
-    return Definition(config=config, targets=targets, surroundings=surroundings, remote=remote)
+    secrets = _secrets(url, request.environ)
+    return Definition(config=config, targets=targets, surroundings=surroundings, remote=remote, secrets=secrets)
 
 
 def _split(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
@@ -107,7 +117,7 @@ def _files(request: Request, url: str, session: Session) -> tuple[list[File], st
     if not url:
         return list(_read_local(local, Path(request.directory))), ""
     there = [name for name in names if not name.startswith(CWD)]
-    files, remote = _read_remote(url, there, session)
+    files, remote = _read_remote(url, there, session, _secrets(url, request.environ))
     return [*files, *(_read_local(local, Path(request.directory)) if local else ())], remote
 
 
@@ -127,9 +137,11 @@ def _read_local(names: Sequence[str], directory: Path) -> Iterator[File]:
                 raise UsageError(f"open {name}: {exc.strerror}", remedy="name a file with -f") from exc
 
 
-def _read_remote(url: str, names: Sequence[str], session: Session) -> tuple[list[File], str]:
+def _read_remote(
+    url: str, names: Sequence[str], session: Session, secrets: Mapping[str, bytes]
+) -> tuple[list[File], str]:
     if not is_git(url, context=True):
-        with _sources(session) as sources:
+        with _sources(session, secrets) as sources:
             tree = sources.file(UrlOrigin(url=url, filename=filename_of(url)))
             with tree.opener(tree.children(".")[0])() as stream:
                 data = stream.read(MAX_FILE_BYTES + 1)
@@ -139,7 +151,7 @@ def _read_remote(url: str, names: Sequence[str], session: Session) -> tuple[list
                 remedy="name a definition, or a git repository that has one",
             )
         return [File(name=filename_of(url), text=_decoded(data, url))], ""
-    with _sources(session) as sources:
+    with _sources(session, secrets) as sources:
         root = sources.checkout(parse_git(url)).resolve()
         files = []
         for name in names or DEFAULT_FILES:
@@ -153,13 +165,28 @@ def _read_remote(url: str, names: Sequence[str], session: Session) -> tuple[list
     return files, url
 
 
+def _secrets(url: str, environ: Mapping[str, str]) -> dict[str, bytes]:
+    """Return what the server of a repository is shown, under the names that builds know it by."""
+    host = _host(url)
+    names = {"GIT_AUTH_TOKEN": GIT_TOKEN, "GIT_AUTH_HEADER": GIT_HEADER}
+    found = {name: environ.get(variable) for name, variable in names.items()}
+    return {f"{name}.{host}": value.encode() for name, value in found.items() if host and value}
+
+
+def _host(url: str) -> str:
+    """Return the server of a repository, "" for what is none."""
+    if not is_git(url, context=True):
+        return ""
+    return urlsplit(parse_git(url).url).netloc.rpartition("@")[2]
+
+
 @contextmanager
-def _sources(session: Session) -> Iterator[RemoteSources]:
+def _sources(session: Session, secrets: Mapping[str, bytes]) -> Iterator[RemoteSources]:
     from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.api.inputs.build_request import source_access
     from tiffin.builder.sources.remote_sources import RemoteSources
 
-    access = source_access(BuildOptions(ssh=("default",)))
+    access = source_access(BuildOptions(ssh=("default",), secrets=secrets))
     with RemoteSources(session.state, session.table, session.blobs, access) as sources:
         yield sources
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from tiffin.builder.bake.functions.function import LIST, MAP, NULLABLE, Function
 from tiffin.builder.bake.hcl.faults import ExpressionError
 from tiffin.builder.bake.hcl.types import ANY, NUMBER, STRING
-from tiffin.builder.bake.hcl.values import Set, Value, as_integer, as_text, equal, kind_of
+from tiffin.builder.bake.hcl.values import NUMBERS, Set, Value, as_integer, as_text, equal, kind_of
 
 MAX_ITEMS = 1024  # of range(), as HCL has it
 MAX_PRODUCT = 1_000_000
@@ -113,7 +113,7 @@ def _range(*numbers: Decimal) -> list[Decimal]:
         if len(found) == MAX_ITEMS:
             raise ExpressionError(f"more than {MAX_ITEMS} values were generated; either decrease the difference")
         found.append(start)
-        start += step
+        start = NUMBERS.add(start, step)
     return found
 
 

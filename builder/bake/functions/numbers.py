@@ -56,7 +56,7 @@ def _greatest(*values: Decimal) -> Decimal:
 
 TWO, ONE = (NUMBER, NUMBER), (NUMBER,)
 FUNCTIONS = {
-    "absolute": Function(takes=ONE, do=abs),
+    "absolute": Function(takes=ONE, do=Decimal.copy_abs),
     "add": Function(takes=TWO, do=ARITHMETIC["+"]),
     "ceil": Function(takes=ONE, do=lambda value: value.to_integral_value(ROUND_CEILING)),
     "divide": Function(takes=TWO, do=ARITHMETIC["/"]),
@@ -71,7 +71,7 @@ FUNCTIONS = {
     "min": Function(rest=NUMBER, do=_least),
     "modulo": Function(takes=TWO, do=ARITHMETIC["%"]),
     "multiply": Function(takes=TWO, do=ARITHMETIC["*"]),
-    "negate": Function(takes=ONE, do=lambda value: -value),
+    "negate": Function(takes=ONE, do=Decimal.copy_negate),
     "parseint": Function(takes=(NULLABLE, NUMBER), do=parse_int),
     "pow": Function(takes=TWO, do=_power),
     "signum": Function(takes=ONE, do=lambda value: Decimal((value > 0) - (value < 0))),

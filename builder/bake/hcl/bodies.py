@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tiffin.builder.bake.hcl.expressions import Expression, Scope
 from tiffin.builder.bake.hcl.faults import ExpressionError, wrong
-from tiffin.builder.bake.hcl.parser import NAME, Parser
+from tiffin.builder.bake.hcl.parser import NAME, TOO_DEEP, Parser
 from tiffin.builder.bake.hcl.values import Value
 from tiffin.builder.errors import BakeError
 from tiffin.cache.foundation.frozen import dataclass, field
@@ -31,6 +31,8 @@ class Definition:
             return work()
         except ExpressionError as exc:
             raise self.wrong(exc.message, line=exc.line, remedy=exc.remedy) from exc
+        except RecursionError as exc:
+            raise self.wrong(TOO_DEEP, remedy="use variables for its parts") from exc
 
     def wrong(self, message: str, *, line: int = 0, remedy: str = "") -> BakeError:
         """Return the error of this attribute."""

@@ -225,7 +225,7 @@ class Unary(Expression):
     def value(self, scope: Scope) -> Value:
         """Return the contrary."""
         found = self.operand.value(scope)
-        return not as_bool(found, self.line) if self.operator == "!" else -as_number(found, self.line)
+        return not as_bool(found, self.line) if self.operator == "!" else as_number(found, self.line).copy_negate()
 
 
 class Binary(Expression):
@@ -250,7 +250,10 @@ class Binary(Expression):
         right = self.right.value(scope)
         if self.operator in ("==", "!="):
             return equal(left, right) == (self.operator == "==")
-        return ARITHMETIC[self.operator](as_number(left, self.line), as_number(right, self.line))
+        try:
+            return ARITHMETIC[self.operator](as_number(left, self.line), as_number(right, self.line))
+        except ArithmeticError as exc:
+            raise ExpressionError("the result is too large a number", self.line) from exc
 
 
 class Conditional(Expression):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from json import JSONDecodeError, decoder
 
 from tiffin.builder.bake.hcl.bodies import Block, Body, Definition
@@ -105,8 +106,14 @@ class _Reader:
             return parse_template(self._string(), self._file, line)
         if found := _ATOM.match(self._text, self._at):
             self._at = found.end()
-            return Literal(line, WORDS[found[0]] if found[0] in WORDS else number(found[0]))
+            return Literal(line, WORDS[found[0]] if found[0] in WORDS else self._number(found[0]))
         raise self._wrong("a value is needed")
+
+    def _number(self, text: str) -> Decimal:
+        try:
+            return number(text)
+        except ValueError as exc:
+            raise self._wrong(str(exc)) from exc
 
     def _object(self, line: int, depth: int) -> Expression:
         items: list[tuple[Expression, Expression]] = []

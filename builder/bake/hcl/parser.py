@@ -28,7 +28,8 @@ from tiffin.builder.bake.hcl.values import number
 from tiffin.builder.errors import BakeError
 
 CONVERT = "convert"  # whose second argument is a type
-MAX_DEPTH = 150  # of brackets in brackets
+TOO_DEEP = "the expression is nested too deeply"
+MAX_DEPTH = 100  # of brackets in brackets
 _SPACE = re.compile(r"(?:[ \t\r]+|#[^\n]*|//[^\n]*|/\*.*?\*/)*", re.S)
 _SPACES = re.compile(r"(?:[ \t\r\n]+|#[^\n]*|//[^\n]*|/\*.*?\*/)*", re.S)
 NAME = re.compile(r"[^\W\d][\w-]*")
@@ -128,9 +129,7 @@ class Parser:
 
     def expression(self) -> Expression:
         """Return the expression that is next. Raises BakeError."""
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise self.wrong("the expression is nested too deeply", remedy="use variables for its parts")
+        self._deeper()
         condition = self._binary(1)
         if self.take("?"):
             line = self.line
@@ -139,6 +138,11 @@ class Parser:
             condition = Conditional(line, condition, yes, self.expression())
         self._depth -= 1
         return condition
+
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self.wrong(TOO_DEEP, remedy="use variables for its parts")
 
     def _binary(self, lowest: int) -> Expression:
         left = self._unary()
@@ -158,9 +162,11 @@ class Parser:
             if self.peek(operator):
                 line = self.line
                 self.at += 1
+                self._deeper()
                 operand = self._unary()
+                self._depth -= 1
                 if operator == "-" and isinstance(operand, Literal) and isinstance(operand.literal, Decimal):
-                    return Literal(line, -operand.literal)
+                    return Literal(line, operand.literal.copy_negate())
                 return Unary(line, operator, operand)
         return self._steps(self._term())
 
@@ -232,12 +238,18 @@ class Parser:
         if self.peek("<<"):
             return self._heredoc(line)
         if found := self.match(_NUMBER):
-            return Literal(line, number(found[0]))
+            return self._number(line, found[0])
         if found := self.match(_FUNCTION):
             return self._call(line, found[0])
         if found := self.match(NAME):
             return Literal(line, WORDS[found[0]]) if found[0] in WORDS else Variable(line, found[0])
         raise self.wrong(f"an expression is needed, not {self.shown()}")
+
+    def _number(self, line: int, text: str) -> Expression:
+        try:
+            return Literal(line, number(text))
+        except ValueError as exc:
+            raise self.wrong(str(exc)) from exc
 
     def _call(self, line: int, name: str) -> Expression:
         self.skip()

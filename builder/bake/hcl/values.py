@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from decimal import Context, Decimal, InvalidOperation, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from tiffin.builder.bake.hcl.faults import ExpressionError
 
 Value = Any  # see above
-NUMBERS = Context(prec=154)  # HCL's numbers have 512 bits
+NUMBERS = Context(prec=154, Emax=4000, Emin=-4000)  # HCL's numbers have 512 bits; larger ones fill memory as text
 FLOAT_DIGITS = 17
 
 
@@ -68,7 +68,7 @@ def number(text: str | int | float) -> Decimal:
     """Return a number. Raises ValueError."""
     try:
         found = NUMBERS.create_decimal(str(text))
-    except InvalidOperation as exc:
+    except ArithmeticError as exc:
         raise ValueError(f"{text} is not a number") from exc
     if not found.is_finite():
         raise ValueError(f"{text} is not a number")

@@ -78,8 +78,8 @@ class _Asked:
         )
         self._line = line
         self._call, self._as_json = parse_call(call)
-        self._remote = definition.remote
-        self._grants: Grants = read_grants(line.allowed, definition.surroundings.directory)
+        self._definition = definition
+        self._grants: Grants = read_grants([*line.allowed, *found.granted], definition.surroundings.directory)
         self._inputs: Mapping[str, Inputs] = {
             name: inputs_of(target, definition.remote) for name, target in found.targets.items()
         }
@@ -95,7 +95,7 @@ class _Asked:
 
     def check(self, request: Request) -> None:
         """Raise UsageError for what no --allow grants."""
-        check(self.resolved.targets, self._inputs, self._grants, request.environ, remote=bool(self._remote))
+        check(self.resolved.targets, self._inputs, self._grants, request.environ, remote=bool(self._definition.remote))
 
     def _job(self, target: Target) -> Job:
         inputs = self._inputs[target.name]
@@ -103,6 +103,8 @@ class _Asked:
             row.field: row.on(self._line) for row in self._line.rows if row.field in SHARED and row.on(self._line)
         }
         options = target_options(target, inputs, self._grants, given)
+        if self._definition.is_beside(inputs.context):
+            options = replace(options, secrets={**self._definition.secrets, **options.secrets})
         return Job(name=target.name, options=options, needs=inputs.needs)
 
     # -- answers -------------------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ def test_json_of_a_built_in_name_is_no_override(baker: Baker) -> None:
         ('function "f" {\n params = [a]\n result = a\n}\nx = f()\n', {}, "f() needs 1 arguments, not 0"),
         ('function "f" {\n params = [a]\n variadic_params = r\n result = a\n}\nx = f()\n', {}, "at least 1"),
         ("x = nosuch\n", {}, 'no variable "nosuch"'),
+        ("x = " + "1 + " * 20000 + "1\n", {}, "nested too deeply"),
         ("x = nosuch()\n", {}, 'no function "nosuch"'),
         ('target "a" {\n dockerfile = target.a.dockerfile\n}\n', {}, "reference cycle not allowed for target.a.dockerfile"),
         ('target "a" {\n dockerfile = target.b.dockerfile\n}\n', {}, 'no attribute "b"'),

@@ -13,8 +13,10 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.bake.definition import Target
 from tiffin.builder.bake.entitlements import check, read_grants
 from tiffin.builder.bake.inputs import inputs_of, within
+from tiffin.builder.bake.overrides import granted_by, read_overrides
 from tiffin.builder.errors import UsageError
 from tiffin.builder.events import NullSink
+from tiffin.cache.foundation.frozen import replace
 
 REPOSITORY = "https://git.example/app.git"
 
@@ -123,6 +125,36 @@ def test_what_is_not_granted_is_told(values: dict[str, Any], allowed: list[str],
         look({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1"}, remote=True)
         with pytest.raises(UsageError, match="additional privileges"):
             look({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1"})
+
+
+@pytest.mark.parametrize(
+    ("sets", "granted"),
+    [
+        ("*.output=type=local,dest=/out", ["fs.write=/out"]),
+        ("*.output=type=image", []),
+        ("*.cache-to=type=local,dest=/c", ["fs.write=/c"]),
+        ("*.cache-from=type=local,src=/c", ["fs.read=/c"]),
+        ("*.cache-from=name", []),
+        ("*.secrets=id=a,src=/s", ["fs.read=/s"]),
+        ("*.ssh=k=/keys/k", ["fs.read=/keys/k"]),
+        ("*.entitlements=network.host", ["network.host"]),
+        ("*.entitlements=device", []),
+        ("*.context=/etc", []),
+        ("*.cache-to=", []),
+    ],
+)
+def test_what_is_set_is_granted(sets: str, granted: list[str]) -> None:
+    assert granted_by(read_overrides([sets], lambda name: None, ["app"])) == granted
+
+
+def test_a_token_is_for_the_server_of_the_definition(tmp_path: Path) -> None:
+    (tmp_path / "docker-bake.hcl").write_text('target "app" {}\n')
+    found = read(tmp_path, environ={"BUILDX_BAKE_GIT_AUTH_TOKEN": "t"})
+    assert found.secrets == {} and not found.is_beside(REPOSITORY)
+    secrets = {"GIT_AUTH_TOKEN.git.example": b"t"}
+    there = replace(found, remote=REPOSITORY, secrets=secrets)
+    assert there.is_beside("https://git.example/other.git#x") and not there.is_beside("https://x.example/a.git")
+    assert not there.is_beside(".")
 
 
 def test_wrong_grants_are_told() -> None:
