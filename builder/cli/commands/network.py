@@ -226,12 +226,11 @@ def disconnect(session: Session, line: DisconnectArguments) -> None:
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove networks that no container runs in, and print their names."""
     from tiffin.builder.api.networks import prune_networks
+    from tiffin.builder.cli.output.pruned import show_names
 
     wanted = filters_of(line.filters, ("label",))
     confirm(line.force, "Remove all networks that no container runs in?")
-    names = prune_networks(session, labels=wanted.get("label", []))
-    if names:
-        print_result("\n".join(["Deleted Networks:", *names, ""]))
+    show_names("Networks", prune_networks(session, labels=wanted.get("label", [])))
 
 
 def exists(session: Session, line: ExistsArguments) -> int:

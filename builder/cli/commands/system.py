@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from tiffin.builder.cli.options.command import Command, Group
-from tiffin.builder.cli.options.option import Arguments, Flag
+from tiffin.builder.cli.options.option import Arguments, Flag, Many
 from tiffin.builder.cli.output.console import confirm
+from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tiffin.builder.api.session import Session
+
+FILTERS = ("until", "label", "label!")
 
 
 class ForceArguments(Arguments):
@@ -21,35 +26,65 @@ class PruneArguments(ForceArguments):
     """How much goes."""
 
     everything = Flag("-a", "--all", help="Also remove unnamed images and the whole build cache.")
+    volumes = Flag("--volumes", help="Also remove anonymous volumes that no container has.")
+    filters = Many(
+        "--filter",
+        metavar="NAME=VALUE",
+        help="until=TIME, label=K[=V], label!=K[=V]: only such containers, networks and volumes; repeatable.",
+    )
 
 
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove what nothing needs; print how much it took."""
-    from tiffin.builder.api.storage.prune import reach_trees, remove_images, remove_stopped, remove_unneeded
-    from tiffin.builder.cli.output.pruned import print_total, show_containers, show_images
-    from tiffin.cache.store.mounts import CacheMounts
+    from tiffin.builder.api.storage.prune import reach_trees, remove_stopped
+    from tiffin.builder.cli.output.lists import filters_of
+    from tiffin.builder.cli.output.pruned import print_total, show_containers
 
+    wanted = filters_of(line.filters, FILTERS)
+    if line.volumes and "until" in wanted:
+        raise UsageError('The "until" filter is not supported with "--volumes"', remedy="leave out one of them")
     what = "the build cache, images without a name" if line.everything else "blobs and layers that nothing needs"
     confirm(line.force, f"Remove {what} and stopped containers?")
     reach_trees(session)
     with print_total(session):
-        show_containers(remove_stopped(session))
-        if line.everything:
-            nameless = [image for image in session.store.images() if not image.names]
-            remove_images(session, nameless)
-            show_images(nameless)
-        remove_unneeded(session, keep_records=not line.everything)
-        if line.everything:
-            mounts = CacheMounts(session.state, "")
-            for mount in mounts.list():
-                mounts.remove(mount)
+        show_containers(remove_stopped(session, wanted))
+        if not wanted.keys() - {"label"}:
+            _remove_named(session, wanted.get("label", ()), with_volumes=line.volumes)
+        if not wanted:
+            _remove_data(session, everything=line.everything)
+
+
+def _remove_named(session: Session, labels: Sequence[str], *, with_volumes: bool) -> None:
+    from tiffin.builder.api.networks import prune_networks
+    from tiffin.builder.cli.output.pruned import show_names
+
+    show_names("Networks", prune_networks(session, labels=labels))
+    if with_volumes:
+        from tiffin.builder.api.volumes import prune_volumes
+
+        show_names("Volumes", prune_volumes(session, labels=labels))
+
+
+def _remove_data(session: Session, *, everything: bool) -> None:
+    from tiffin.builder.api.storage.prune import remove_images, remove_unneeded
+    from tiffin.builder.cli.output.pruned import show_images
+    from tiffin.cache.store.mounts import CacheMounts
+
+    if everything:
+        nameless = [image for image in session.store.images() if not image.names]
+        remove_images(session, nameless)
+        show_images(nameless)
+    remove_unneeded(session, keep_records=not everything)
+    if everything:
+        mounts = CacheMounts(session.state, "")
+        for mount in mounts.list():
+            mounts.remove(mount)
 
 
 def reset(session: Session, line: ForceArguments) -> None:
     """Empty the state directory. Raises UsageError while a container runs."""
     from tiffin.builder.api.storage.prune import reach_trees
     from tiffin.builder.containers.container import Containers
-    from tiffin.builder.errors import UsageError
     from tiffin.cache.foundation.files import remove_tree
 
     root = session.state.root
@@ -69,8 +104,9 @@ COMMANDS = (
         PruneArguments,
         prune,
         about="Remove data that no image and no cached step needs.",
-        help="Remove data that no image and no cached step needs; with --all the build cache, too.",
-        examples=("tiffin system prune -f", "tiffin system prune --all"),
+        help="Remove containers that ended, networks that no container runs in, and data that no image and no cached "
+        "step needs; with --all the build cache, too. With --filter no data is removed.",
+        examples=("tiffin system prune -f", "tiffin system prune --all --volumes"),
     ),
     Command(
         "system reset",

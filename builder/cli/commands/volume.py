@@ -142,16 +142,14 @@ def rm(session: Session, line: RmArguments) -> None:
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove volumes that no container has; print how much they took."""
     from tiffin.builder.api.volumes import prune_volumes
-    from tiffin.builder.cli.output.pruned import print_total
+    from tiffin.builder.cli.output.pruned import print_total, show_names
 
     wanted = filters_of(line.filters, ("label", "all"))
     everything = line.everything or any(text.lower() in ("true", "1") for text in wanted.get("all", []))
     what = "all" if everything else "anonymous"
     confirm(line.force, f"Remove {what} volumes that no container has?")
     with print_total(session):
-        names = prune_volumes(session, everything=everything, labels=wanted.get("label", []))
-        if names:
-            print_result("\n".join(["Deleted Volumes:", *names, ""]))
+        show_names("Volumes", prune_volumes(session, everything=everything, labels=wanted.get("label", [])))
 
 
 def exists(session: Session, line: ExistsArguments) -> int:

@@ -22,8 +22,13 @@ def print_total(session: Session) -> Iterator[None]:
 
 def show_containers(ids: Sequence[str]) -> None:
     """Print the containers that were removed, if any."""
-    if ids:
-        print_result("\n".join(["Deleted Containers:", *ids, ""]))
+    show_names("Containers", ids)
+
+
+def show_names(what: str, names: Sequence[str]) -> None:
+    """Print what was removed of a kind, if anything."""
+    if names:
+        print_result("\n".join([f"Deleted {what}:", *names, ""]))
 
 
 def show_images(images: Sequence[StoredImage]) -> None:

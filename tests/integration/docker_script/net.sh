@@ -104,3 +104,11 @@ front" "$(docker network rm back front)"
 docker network create --internal inner > /dev/null
 equal "network inspect tells that it is internal" "true" "$(docker network inspect -f '{{.Internal}}' inner)"
 contains "network prune tells what it removes" "inner" "$(docker network prune -f)"
+docker network create unused > /dev/null
+docker volume create > name
+contains "system prune tells which networks it removes" "unused" "$(docker system prune -f --volumes)"
+fails "and has removed them" 1 "unused" docker network inspect unused
+fails "and volumes that have no name" 1 "o such volume" docker volume inspect "$(cat name)"
+docker network create --label keep=no unused > /dev/null
+lacks "system prune filters" "unused" "$(docker system prune -f --filter label=keep=yes)"
+contains "by label" "unused" "$(docker system prune -f --filter label=keep=no)"
