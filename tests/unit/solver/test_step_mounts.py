@@ -121,9 +121,13 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "additionalGids": [44],
     }
     document = {
-        "cdiVersion": "0.6.0", "kind": "vendor.com/gpu",
-        "devices": [{"name": "0", "containerEdits": edits}, {"name": "bad", "containerEdits": {"hooks": [{"path": "/h"}]}}],
-    }  # fmt: skip
+        "cdiVersion": "0.6.0",
+        "kind": "vendor.com/gpu",
+        "devices": [
+            {"name": "0", "containerEdits": edits},
+            {"name": "bad", "containerEdits": {"hooks": [{"path": "/h"}]}},
+        ],
+    }
     (folder / "vendor.json").write_text(json.dumps(document))
     monkeypatch.setenv("TIFFIN_CDI_SPEC_DIRS", str(folder))
     return folder
