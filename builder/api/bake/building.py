@@ -47,6 +47,8 @@ class _Builds:
         self._needed = {*needed, *(other for job in jobs for other in job.needs.values())}
         self._numbers = Numbers()
         self._outcomes: dict[str, Outcome] = {}
+        self._has_failed = False
+        self._ended = False  # what runs is stopped
 
     def run(self) -> dict[str, Outcome]:
         """Build everything."""
@@ -61,7 +63,8 @@ class _Builds:
         return {job.name: self._outcomes.get(job.name, Outcome()) for job in self._jobs}
 
     def _stops(self) -> bool:
-        return not self._keeps_going and any(outcome.error for outcome in self._outcomes.values())
+        """Whether a failure ends all."""
+        return self._has_failed and not self._keeps_going
 
     def _is_over(self, job: Job) -> bool:
         """Whether a target is not to be begun: another failed that it needs, or any."""
@@ -74,14 +77,18 @@ class _Builds:
             return False
         sink = self._sink_of(job, holds=True)
         try:
-            self._outcomes[job.name] = self._built(job, SharedSession(self._session), sink)
+            self._keep(job, self._built(job, SharedSession(self._session), sink))
         except NamespaceNeededError:
             return False
         sink.release()
         return True
 
+    def _keep(self, job: Job, outcome: Outcome) -> None:
+        self._outcomes[job.name] = outcome
+        self._has_failed = self._has_failed or outcome.error is not None
+
     def _sink_of(self, job: Job, *, holds: bool = False) -> TargetSink:
-        return TargetSink(self._sink, self._numbers, job.name, holds=holds, is_over=self._stops)
+        return TargetSink(self._sink, self._numbers, job.name, holds=holds, is_over=lambda: self._ended)
 
     def _built(self, job: Job, session: Session, sink: Sink) -> Outcome:
         results = {name: outcome.result for name, outcome in self._outcomes.items() if outcome.result is not None}
@@ -103,10 +110,10 @@ class _Builds:
             with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target") as pool:
                 try:
                     self._feed(list(jobs), pool, launcher)
-                finally:  # Ctrl-C, too: what runs must end before the pool does
-                    if self._stops() or len(self._outcomes) < len(self._jobs):
-                        launcher.stop()
-                        pool.shutdown(wait=False, cancel_futures=True)
+                except BaseException:  # Ctrl-C: what runs must end before the pool does
+                    self._end(launcher)
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         finally:
             launcher.end()
 
@@ -120,7 +127,8 @@ class _Builds:
             for job in ready:
                 future = pool.submit(self._built, job, session, self._sink_of(job))
                 future.add_done_callback(partial(_put, ended, job))
-            left = [job for job in left if job not in ready and not self._is_over(job)]
+            begun = {job.name for job in ready}
+            left = [job for job in left if job.name not in begun and not self._is_over(job)]
             running += len(ready)
             if not running:
                 return
@@ -135,9 +143,13 @@ class _Builds:
         outcome = future.result()
         if self._stops() and outcome.error is not None:
             outcome = Outcome()  # a mere consequence of the first failure
-        self._outcomes[job.name] = outcome
+        self._keep(job, outcome)
         if self._stops():
-            launcher.stop()
+            self._end(launcher)
+
+    def _end(self, launcher: SharedLauncher) -> None:
+        self._ended = True
+        launcher.stop()
 
 
 def _put(ended: SimpleQueue[tuple[Job, Future[Outcome]]], job: Job, future: Future[Outcome]) -> None:

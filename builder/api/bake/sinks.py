@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from tiffin.builder.errors import CANCELED
 from tiffin.builder.events import (
+    BuildFinished,
     Event,
     InfoMessage,
     Sink,
@@ -97,6 +98,8 @@ class TargetSink:
                 yield replace(event, key=f"{self._name} {event.key}", label=f"{self._name}: {event.label}")
             case InfoMessage() | WarningMessage():
                 yield replace(event, message=f"{self._name}: {event.message}")
+            case BuildFinished() if not event.names:
+                yield replace(event, names=(self._name,))
             case _:
                 yield event
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from tiffin.builder.cli.bake.lines import target_options
 from tiffin.builder.cli.bake.lists import show_list
 from tiffin.builder.cli.options.bake_arguments import BakeArguments
 from tiffin.builder.cli.options.call import parse_call
-from tiffin.builder.cli.output.console import print_error, print_result
+from tiffin.builder.cli.output.console import print_error, print_result, refuse_terminal
 from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.cli.output.render import make_renderer
 from tiffin.builder.cli.output.renderer import quiet_if
+from tiffin.builder.delivery.output_spec import STDOUT
 from tiffin.builder.delivery.outputs import BuildResult
 from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage
@@ -158,6 +159,7 @@ class _Asked:
     def build(self, session: Session, sink: Sink) -> None:
         """Build all of them. Raises TiffinError."""
         jobs = [self._job(target) for target in self.resolved.targets.values()]
+        _check_stdout(jobs)
         outcomes = build_all(jobs, session, sink, keeps_going=self._line.keep_going)
         if self._line.metadata_file:
             metadata = {name: outcome.result.metadata for name, outcome in sorted(outcomes.items()) if outcome.result}
@@ -181,6 +183,15 @@ class _Asked:
 
 
 SHARED = ("sign_key", "insecure", "cert", "registry_mirrors")  # members of the line that each build has
+
+
+def _check_stdout(jobs: Sequence[Job]) -> None:
+    """Raise UsageError where more than one archive would go to stdout, or one to a terminal."""
+    names = [job.name for job in jobs for spec in job.options.outputs if spec.dest == STDOUT]
+    if len(names) > 1:
+        raise UsageError(f"the outputs of {' and '.join(names)} go to stdout", remedy="give each a file with dest=")
+    for name in names:
+        refuse_terminal(STDOUT, f"give the output of {name} a file with dest=")
 
 
 def _sets(line: BakeArguments, call: str) -> list[str]:

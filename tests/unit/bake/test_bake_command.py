@@ -153,6 +153,7 @@ def test_answers_come_as_one_document(place: Path, capfd: pytest.CaptureFixture[
         (("other",), {"sets": ("other.tags=A:b:c",)}, "target other: "),
         (("other",), {"sets": ("other.policy=x",)}, "target other: policy is not there"),
         (("other",), {"sbom": "true"}, "target other: "),
+        (("other", "base"), {"sets": ("*.output=type=tar,dest=-",)}, "the outputs of other and base go to stdout"),
     ],
 )
 def test_what_a_line_cannot_have_is_told(
