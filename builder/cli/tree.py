@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib import import_module
 
 from tiffin.builder.cli import commands as folder
 from tiffin.builder.cli.options.command import SECTIONS, Command, Group, Row
@@ -108,5 +107,6 @@ def _modules() -> Sequence[str]:
 
 
 def _rows_of(module: str) -> Sequence[Command | Group]:
-    found: Sequence[Command | Group] = import_module(f"{folder.__name__}.{module}").COMMANDS
+    # not importlib.import_module: nothing else here loads importlib
+    found: Sequence[Command | Group] = __import__(f"{folder.__name__}.{module}", fromlist=["COMMANDS"]).COMMANDS
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -16,7 +14,8 @@ def tier_named(name: str) -> Tier | None:
     """Return a tier, None if there is no such."""
     if name not in NAMES:
         return None
-    return cast("Tier", import_module(f"{__package__}.{name}").TIER)
+    # not importlib.import_module: nothing else in a run loads importlib
+    return cast("Tier", __import__(f"{__package__}.{name}", fromlist=["TIER"]).TIER)
 
 
 def all_tiers() -> tuple[Tier, ...]:
