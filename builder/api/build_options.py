@@ -61,6 +61,8 @@ class BuildOptions:
     hosts: tuple[tuple[str, str], ...] = ()
     shm_bytes: int = 0
     ulimits: tuple[tuple[str, int, int], ...] = ()
+    run_retries: int = 0  # of a RUN that fails
+    run_timeout_seconds: float = 0.0  # of each RUN, 0 for none
     seccomp: str = ""  # "" tiffin's own profile, "unconfined", or the path of one
     no_new_privs: bool = False
     unmasked: bool = False  # all of /proc and /sys

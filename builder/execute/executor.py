@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tiffin.builder.containers.rootfs import RootView
-from tiffin.builder.errors import BuildError, SandboxError
-from tiffin.builder.events import Sink, phase
+from tiffin.builder.errors import BuildError, RunError, SandboxError
+from tiffin.builder.events import Sink, WarningMessage, phase
 from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
 from tiffin.builder.execute.copy_step import Clock, SourceGroup, check_unchanged, copy_changes, workdir_changes
 from tiffin.builder.execute.emulation import Emulation, Emulator, UnexpectedOwners, refusal
@@ -47,6 +47,7 @@ from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.statedir import StateDir
 
 NANOSECONDS = 1_000_000_000
+MAX_PAUSE_SECONDS = 5  # before a command runs again
 UNCOMPRESSED = Compression(kind="none")
 
 
@@ -145,10 +146,16 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         emulator, step = self._step_context.emulator, task.stage.steps[task.number]
         assert emulator is not None, "a RUN step was not foreseen"
         emulation = emulator.demanded(op, task.chain, task.sources, step.span)
+        tries = 0
         while True:
             try:
                 with self._step_context.state.scratch("run") as scratch:
                     return self._attempt(task, op, emulation, scratch)
+            except RunError as exc:
+                tries += 1
+                if tries > op.run_defaults.retries:
+                    raise
+                self._wait_for_another_try(task, exc, tries, op.run_defaults.retries)
             except StepAbandoned as abandoned:
                 number = task.stage.label(task.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
                 emulation = emulator.more(emulation, abandoned, number, step.span)
@@ -157,6 +164,13 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                     raise
                 limits = emulator.limits
                 raise refusal(emulation.cause, limits, f"{exc.message}", step.span) from exc
+
+    def _wait_for_another_try(self, task: StepTask, error: RunError, tries: int, retries: int) -> None:
+        """Tell that a command runs again, over the same layers: nothing of what it did is left."""
+        number = task.stage.label(task.number).partition("]")[0] + "]"
+        text = f"{number} {error.message}; it runs again ({tries} of {retries})"
+        self._step_context.sink.emit(WarningMessage(message=text))
+        time.sleep(min(tries, MAX_PAUSE_SECONDS))
 
     def _attempt(self, task: StepTask, op: RunOp, emulation: Emulation, scratch: Path) -> StepResult:
         runner, emulator = self._step_context.runner, self._step_context.emulator

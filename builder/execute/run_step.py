@@ -6,11 +6,13 @@ import os
 import selectors
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.dockerfile.durations import format_duration
 from tiffin.builder.errors import CanceledError, RunError, Span
 from tiffin.builder.events import Sink, StepOutput
 from tiffin.builder.execute.emulation import Emulation, Emulator
@@ -87,17 +89,20 @@ class Runner:
                 for writer in writers:
                     os.close(writer)
             try:
-                tail = self._pump(request.step_id, pipes)
+                limit = request.op.run_defaults.timeout_seconds
+                tail, is_late = self._pump(request.step_id, pipes, running, limit)
                 status = running.wait()
             finally:
                 with self._lock:
                     self._running.discard(running)
         if self._stopped:
             raise CanceledError
-        if status.code != 0:
+        if status.code != 0 or is_late:
             command = " ".join(request.op.argv)
+            late = f"within {format_duration(int(limit * 1e9))}"
+            how = late if is_late else f"successfully: exit code: {status.code}"
             raise RunError(
-                f'process "{command}" did not complete successfully: exit code: {status.code}',
+                f'process "{command}" did not complete {how}',
                 status=status.code,
                 tail=tail.decode("utf-8", "replace"),
                 span=request.span,
@@ -118,21 +123,32 @@ class Runner:
             self._running.add(running)
             return running
 
-    def _pump(self, step_id: int, pipes: Sequence[int]) -> bytes:
-        """Send output on as events until both pipes end; returns its tail."""
-        tail = b""
+    def _pump(self, step_id: int, pipes: Sequence[int], running: Running, limit: float) -> tuple[bytes, bool]:
+        """Send output on as events until both pipes end; return its tail, and whether the command was killed because it
+        took longer than `limit` seconds (0: it may).
+        """
+        tail, is_late = b"", False
+        ends = time.monotonic() + limit if limit else None
         with selectors.DefaultSelector() as selector:
             for stream, reader in enumerate(pipes, start=1):
                 selector.register(reader, selectors.EVENT_READ, stream)
             while selector.get_map():
-                for key, _ in selector.select():
+                left = None if ends is None or is_late else max(0.0, ends - time.monotonic())
+                found = selector.select(left)
+                if not found and left is not None:
+                    is_late = True
+                    running.kill(signal.SIGKILL)
+                for key, _ in found:
                     data = os.read(key.fd, READ_BYTES)
                     if not data:
                         selector.unregister(key.fd)
                         continue
                     tail = (tail + data)[-TAIL_BYTES:]
                     self._sink.emit(StepOutput(step_id=step_id, stream=key.data, data=data))
-        return tail
+                if ends is not None and not is_late and time.monotonic() > ends and selector.get_map():
+                    is_late = True  # it writes all the time
+                    running.kill(signal.SIGKILL)
+        return tail, is_late
 
 
 def _spec(

@@ -185,6 +185,8 @@ class RunDefaults:
     seccomp: str = ""  # as in tiffin.builder.sandbox.seccomp.filters; what is forbidden makes a step fail, or not
     no_new_privs: bool = False
     unmasked: bool = False
+    retries: int = 0  # of a command that fails; neither this nor the next decides a result
+    timeout_seconds: float = 0.0  # 0 for none
     devices: tuple[str, ...] = ()  # granted: names and kinds of devices, "*" for all; they do not decide a result
 
 
@@ -215,7 +217,7 @@ class RunOp:
     run_defaults: RunDefaults = RunDefaults()
 
     def key_parts(self) -> tuple[KeyPart, ...]:
-        """Return all but the content of the inputs."""
+        """Return all but the content of the inputs, and what says how often and how long it may run."""
         parts = [
             KeyPart("op", "run"),
             KeyPart("argv", _json(self.argv)),

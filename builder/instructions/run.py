@@ -2,20 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tiffin.builder.dockerfile.durations import parse_duration
 from tiffin.builder.dockerfile.parser import Instruction
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import DockerfileError, Span
 from tiffin.builder.instructions.base import StageScope
 from tiffin.builder.instructions.flags import flags_of
 from tiffin.builder.instructions.mounts import MountFlag
-from tiffin.builder.instructions.ops import DeviceRequest, InlineFile, RunMount, RunOp, SshMount
+from tiffin.builder.instructions.ops import DeviceRequest, InlineFile, RunDefaults, RunMount, RunOp, SshMount
 from tiffin.builder.options import csv_pairs, truth
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 NETWORKS = ("default", "host", "none")
 SECURITY = ("sandbox", "insecure")
 INSECURE = "security.insecure"  # what --allow must name
 SCRIPT_DIRECTORY = "/dev/pipes"  # where BuildKit shows a heredoc that is a script of its own
+MARK = "tiffin:"
+PATIENCE_REMEDY = "write # tiffin: retry=3 timeout=5m"
+MAX_RETRIES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How often and how long a RUN may be tried, as `# tiffin: retry=3 timeout=5m` directly above it says.
+
+    None where it says nothing.
+    """
+
+    retries: int | None = None
+    timeout_seconds: float | None = None
+
+    @classmethod
+    def of(cls, comments: Sequence[str], span: Span) -> Patience:
+        """Read the comments above an instruction. Raises DockerfileError."""
+        result = cls()
+        for comment in comments:
+            if comment.startswith(MARK):
+                for word in comment.removeprefix(MARK).split():
+                    result = result._with(word, span)
+        return result
+
+    def _with(self, word: str, span: Span) -> Patience:
+        name, _, value = word.partition("=")
+        if name == "retry" and value.isdecimal() and len(value) < 4 and int(value) <= MAX_RETRIES:
+            return replace(self, retries=int(value))
+        if name == "timeout":
+            try:
+                return replace(self, timeout_seconds=parse_duration(value) / 1e9)
+            except DockerfileError as exc:
+                raise DockerfileError(f"# tiffin: {exc.message}", span=span, remedy=PATIENCE_REMEDY) from exc
+        raise DockerfileError(f'# tiffin: "{word}" is not understood', span=span, remedy=PATIENCE_REMEDY)
+
+    def instead_of(self, given: RunDefaults) -> RunDefaults:
+        """Return `given` with what is said here in the place of what is said for all."""
+        return replace(
+            given,
+            retries=given.retries if self.retries is None else self.retries,
+            timeout_seconds=given.timeout_seconds if self.timeout_seconds is None else self.timeout_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +76,7 @@ class Run:
     insecure: bool
     mounts: tuple[MountFlag, ...]
     devices: tuple[DeviceRequest, ...]
+    patience: Patience
     span: Span
 
     @classmethod
@@ -48,6 +95,7 @@ class Run:
             insecure=_choice(node, "security", flags.text("security"), SECURITY) == "insecure",
             mounts=tuple(MountFlag.parse(item, node.span) for item in flags.all("mount")),
             devices=tuple(_device(item, node.span) for item in flags.all("device")),
+            patience=Patience.of(node.comments, node.span),
             span=node.span,
         )
 
@@ -89,7 +137,7 @@ class Run:
             mounts=self._mounts(scope),
             insecure=self.insecure,
             devices=self.devices,
-            run_defaults=run_defaults,
+            run_defaults=self.patience.instead_of(run_defaults),
         )
         shown = [] if not scope.args else [f"|{len(scope.args)}"]
         for name in scope.args:

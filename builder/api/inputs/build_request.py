@@ -102,6 +102,8 @@ def _plan_options(
             hosts=options.hosts,
             shm_bytes=options.shm_bytes,
             ulimits=options.ulimits,
+            retries=options.run_retries,
+            timeout_seconds=options.run_timeout_seconds,
             hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
             seccomp=options.seccomp,
             no_new_privs=options.no_new_privs,

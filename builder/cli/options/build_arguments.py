@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments, SignatureArguments
-from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Text, Word
+from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Number, Text, Word
 
 NO_LIMITS = "RUN is not limited; limit the process that calls tiffin"
 POLICIES = ("always", "missing", "newer", "never")
@@ -59,6 +59,8 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     hosts = Many("--add-host", metavar="NAME:IP", help="Line of /etc/hosts in RUN; repeatable.")
     shm_size = Text("--shm-size", metavar="SIZE", help="Size of /dev/shm in RUN.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit in RUN; repeatable.")
+    retry_run = Number("--retry-run", metavar="N", minimum=0, help="Run a RUN that fails again, N times at most.")
+    run_timeout = Text("--run-timeout", metavar="TIME", help="Fail a RUN that takes longer, such as 90s or 10m.")
     allowed = Many("--allow", metavar="ENTITLEMENT", help="Grant security.insecure, network.host or device[=NAME].")
     security = Many("--security-opt", metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges.")
     no_cache_stages = Many("--no-cache-filter", metavar="STAGES", help="Run all steps of these stages again.")

@@ -12,7 +12,7 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.options import csv_pairs, is_on, size_bytes
 from tiffin.builder.settings.config_file import config_path
 from tiffin.builder.settings.texts import need_text
-from tiffin.builder.settings.times import EPOCH, epoch
+from tiffin.builder.settings.times import EPOCH, epoch, seconds_of
 from tiffin.builder.sharing.inline import has_inline, without_inline
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -88,6 +88,8 @@ def _of_steps(line: BuildArguments) -> BuildOptions:
         hosts=hosts(line.hosts),
         shm_bytes=shm_size(line.shm_size),
         ulimits=ulimits(line.ulimits),
+        run_retries=line.retry_run,
+        run_timeout_seconds=seconds_of(line.run_timeout, "--run-timeout ") if line.run_timeout else 0.0,
         seccomp=security.seccomp,
         no_new_privs=security.no_new_privs,
         unmasked=security.unmasked,
