@@ -53,9 +53,11 @@ class WaitArguments(OnServices):
 
 
 def chosen(
-    session: Session, line: OnServices, *, one_off: bool | None = False
+    session: Session, line: OnServices, *, one_off: bool | None = False, strangers: bool = False
 ) -> tuple[str, Project | None, list[Member]]:
-    """Return the project and the containers that a line means. Raises UsageError, ComposeError."""
+    """Return the project and the containers that a line means; `strangers`: also those of services that its files do
+    not have. Raises UsageError, ComposeError.
+    """
     from tiffin.builder.api.compose.members import check_known, members, of_services
 
     name, project = line.known()
@@ -72,6 +74,8 @@ def chosen(
             raise UsageError(
                 f"no such service: {unknown[0]}", remedy=f"the services are {', '.join(sorted(project.services))}"
             )
+        known = project.services.keys() | project.disabled.keys()
+        found = [one for one in found if strangers or one.service in known]
     return name, project, of_services(found, line.services)
 
 
@@ -144,12 +148,11 @@ def unpause(session: Session, line: OnServices) -> None:
 def rm(session: Session, line: RmArguments) -> None:
     """Remove containers that do not run. Raises TiffinError."""
     from tiffin.builder.api.compose.life import remove, stop
-    from tiffin.builder.api.compose.members import members, of_services
 
-    name, project, found = chosen(session, line, one_off=None)
+    _, project, found = chosen(session, line, one_off=None)
     if line.stop:
         stop(found, session, line.sink(), project=project)
-        found = of_services(members(session, name, one_off=None), line.services)
+        found = chosen(session, line, one_off=None)[-1]
     dead = [one for one in found if not one.is_alive]
     if not dead:
         print_error("No stopped containers")

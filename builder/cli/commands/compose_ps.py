@@ -37,7 +37,7 @@ class PsArguments(OnServices):
 
 def ps(session: Session, line: PsArguments) -> None:
     """Print a list of the containers of a project."""
-    _, project, found = chosen(session, line, one_off=None if line.everything else False)
+    _, project, found = chosen(session, line, one_off=None if line.everything else False, strangers=True)
     statuses = [*line.status, *filters_of(line.filters, ("status",)).get("status", ())]
     if project is not None and not line.orphans:
         found = [one for one in found if one.service in project.services]
@@ -153,7 +153,7 @@ def images(session: Session, line: ImagesArguments) -> None:
 
     from tiffin.builder.oci.reference import Reference
 
-    _, _, found = chosen(session, line)
+    _, _, found = chosen(session, line, strangers=True)
     rows: list[dict[str, Any]] = []
     for one in found:
         reference = Reference.parse(one.state.image)
@@ -174,7 +174,7 @@ def top(session: Session, line: OnServices) -> None:
     """Print the processes of the containers of a project."""
     from tiffin.builder.api.containers.watch.top import top
 
-    _, _, found = chosen(session, line)
+    _, _, found = chosen(session, line, strangers=True)
     lines: list[list[str]] = []
     for one in found:
         if not one.is_alive:
