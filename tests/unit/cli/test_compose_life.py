@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
@@ -17,6 +18,7 @@ from tests.unit.cli.test_background_commands import begin_here
 from tiffin.builder.api.compose import jobs
 from tiffin.builder.api.compose.following import watching
 from tiffin.builder.api.compose.jobs import Job
+from tiffin.builder.api.compose.members import members
 from tiffin.builder.api.containers import exec, lifecycle
 from tiffin.builder.api.session import Session
 from tiffin.builder.events import Sink
@@ -274,7 +276,7 @@ def edits(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
             raise Enough
         pending.pop(0)()
 
-    monkeypatch.setattr(watching.time, "sleep", sleep)
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))
     return pending
 
 
@@ -316,11 +318,10 @@ def test_changes_are_brought_into_what_runs(
         with tarfile.open(fileobj=data) as archive:
             done.extend(f"{member.name} {member.linkname or member.size}" for member in archive)
 
-    found = watching.members
-    monkeypatch.setattr(watching, "members", lambda *words: [replace(one, is_alive=True) for one in found(*words)])
+    monkeypatch.setattr(watching, "members", lambda *words: [replace(one, is_alive=True) for one in members(*words)])
     monkeypatch.setattr(watching, "execute", lambda options, _session: done.append(options.command[-1]))
     monkeypatch.setattr(watching, "copy", packed)
-    monkeypatch.setattr(watching, "restart", lambda members, *_words, **_more: done.append(f"restart {len(members)}"))
+    monkeypatch.setattr(watching, "restart", lambda found, *_words, **_more: done.append(f"restart {len(found)}"))
 
     def edit() -> None:
         (source / "sub/file").write_text("new")
