@@ -29,6 +29,7 @@ class Entry:
     data: bytes = b""
     blocks: dict[str, bytes] = field(default_factory=dict)
     is_finished: bool = False
+    is_lost: bool = False  # it is still found, and its blob is gone
 
 
 @dataclass
@@ -126,7 +127,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         entry = self.fake.entries[int(urlsplit(self.path).path.rpartition("/")[2])]
-        self._end(200, entry.data)
+        self._end(404 if entry.is_lost else 200, b"" if entry.is_lost else entry.data)
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))

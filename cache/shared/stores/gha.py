@@ -40,7 +40,7 @@ PAUSE_SECONDS = 0.25
 BLOCKED_RACES = 20  # after which a number that was created and never finished is passed over
 RETRIED = (429, 500, 502, 503, 504)
 TRIES = 3
-MAX_WAIT_SECONDS = 30.0
+GONE = (403, 404, 410)  # of a signed address: it ended, or what it was for was removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +94,11 @@ class ActionsStore(SharedStore):
         if found is None:
             return 0, Bundle({})
         number = found.key.removeprefix(f"{self._index}#")
-        with self._get(found.url) as stream:
-            data = b"".join(iter(lambda: stream.read(BLOCK_BYTES), b""))[: MAX_BUNDLE_BYTES + 1]
+        stream = self._get(found.url)
+        data = b""
+        if stream is not None:
+            with stream:
+                data = b"".join(iter(lambda: stream.read(BLOCK_BYTES), b""))[: MAX_BUNDLE_BYTES + 1]
         try:
             return int(number), Bundle.decode(data)
         except (CorruptError, ValueError):
@@ -175,10 +178,13 @@ class ActionsStore(SharedStore):
         if response.status_code not in (200, 201):
             raise UnavailableError(f"an upload was answered with {response.status_code}", remedy="try again later")
 
-    def _get(self, url: str) -> BinaryIO:
+    def _get(self, url: str) -> BinaryIO | None:
+        """Return what is at a signed address, None where it is gone."""
         response = self._send("GET", url, b"", {"Accept-Encoding": "identity"})
         if response.status_code != 200:
             read_out(response)
+            if response.status_code in GONE:
+                return None
             raise UnavailableError(f"a download was answered with {response.status_code}", remedy="try again later")
         return cast(BinaryIO, MinimumRateReader(response.raw, response.close, self._timeout))
 
@@ -205,11 +211,12 @@ class ActionsStore(SharedStore):
                     raise UnavailableError("the connection failed", remedy="is this a job of GitHub?") from exc
                 time.sleep(PAUSE_SECONDS)
                 continue
-            if is_last or response.status_code not in RETRIED:
-                return response
             text = response.headers.get("Retry-After", "")
+            wait = float(text) if text.isdecimal() else PAUSE_SECONDS
+            if is_last or response.status_code not in RETRIED or wait > self._timeout:
+                return response
             read_out(response)
-            time.sleep(min(float(text), MAX_WAIT_SECONDS) if text.isdecimal() else PAUSE_SECONDS)
+            time.sleep(wait)
         raise AssertionError("unreachable")
 
 

@@ -76,6 +76,14 @@ def test_large_layers_go_up_in_blocks(service: ActionsCache, monkeypatch: pytest
         store(service).write_blob(ref(data + b"x"), lambda: io.BytesIO(data))
 
 
+def test_what_was_removed_behind_its_entry_is_not_there(service: ActionsCache) -> None:
+    store(service).write_blob(ref(b"x"), lambda: io.BytesIO(b"x"))
+    store(service).write(row(1))
+    for entry in service.entries:
+        entry.is_lost = True
+    assert store(service).read_blob(ref(b"x")) is None and store(service).read([]) == {}
+
+
 def test_what_the_service_refuses_is_told(service: ActionsCache) -> None:
     service.tokens["fork"], service.readers = ["fork", "main"], {"fork"}
     store(service).write(row(1))
