@@ -19,11 +19,12 @@ from tiffin.builder.api.inputs.build_request import (
 )
 from tiffin.builder.api.session import Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
-from tiffin.builder.errors import MissingBlobError, RegistryError, UsageError
+from tiffin.builder.errors import MissingBlobError, RegistryError, TiffinError, UsageError
 from tiffin.builder.events import BuildFinished, InfoMessage, Sink, StepCounter, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import rfc3339, size_text
+from tiffin.builder.settings.config_file import config_path
 from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tiffin.builder.sources.remote_sources import RemoteSources
     from tiffin.cache.backend import StepCache
 
+BUILDING = "building"  # a lock that builds share: see api.storage.build_cache
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
 
@@ -68,7 +70,20 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
                 cached_steps=counted.cached,
             )
         )
+    _keep_to_bounds(session, sink)
     return replace(result, metadata={"buildx.build.ref": recorder.ref, **result.metadata}) if recorder.ref else result
+
+
+def _keep_to_bounds(session: Session, sink: Sink) -> None:
+    """Keep to the bounds of the configuration file, if there is one; what goes wrong there ends no build."""
+    if config_path(os.environ) is None:
+        return
+    from tiffin.builder.api.storage.build_cache import keep_to_bounds
+
+    try:
+        keep_to_bounds(session, sink)
+    except TiffinError as exc:
+        sink.emit(WarningMessage(message=f"the build cache is not made smaller: {exc}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +114,7 @@ def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: b
     platforms = options.platforms or (Platform.local(),)
     build_args = build_arguments(options)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(session.state.lock(BUILDING, shared=True))
         open_sources, main, named = _open_contexts(options, session, build_args, stack)
         shared = _open_shared(options, session, sink, layers, remote)
         mounts = _open_mounts(options, session, sink, layers, shared)

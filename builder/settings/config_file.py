@@ -7,6 +7,9 @@ insecure = ["*.corp.example", "10.0.0.0/8"]
 mirrors = ["https://mirror.corp.example"]    # of docker.io
 private = ["registry.corp.example"]          # may lead to private addresses
 pull-after = ["12h"]                         # bases are looked up again
+[storage]                                    # kept to after each build
+max-size = "20g"
+keep = "30d"
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from pathlib import Path
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import cast
 
-TABLES = ("cache", "registries")
+TABLES = ("cache", "registries", "storage")
 
 
 def config_path(environ: Mapping[str, str]) -> Path | None:
@@ -37,11 +40,17 @@ def cache_tables(path: Path) -> list[dict[str, object]]:
     return cast("list[dict[str, object]]", tables)
 
 
+def table_of(path: Path, name: str) -> Mapping[str, object]:
+    """Return a table, an empty one where there is none. Raises UsageError."""
+    table = _document(path).get(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {name} is not a table", remedy=f"write [{name}]")
+    return table
+
+
 def registry_texts(path: Path | None, name: str) -> tuple[str, ...]:
     """Return a list of texts of the table [registries]."""
-    table = _document(path).get("registries", {}) if path is not None else {}
-    if not isinstance(table, dict):
-        raise UsageError(f"{path}: registries is not a table", remedy="write [registries]")
+    table = table_of(path, "registries") if path is not None else {}
     texts = table.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise UsageError(f"{path}: registries.{name} is not a list of texts", remedy=f'write {name} = ["…"]')
@@ -59,6 +68,6 @@ def _document(path: Path) -> dict[str, object]:
     if unknown:
         raise UsageError(
             f'{path} has "{unknown[0]}", which means nothing here',
-            remedy="take it out; there are [[cache]] and [registries]",
+            remedy="take it out; there are [[cache]], [registries] and [storage]",
         )
     return document

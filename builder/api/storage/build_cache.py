@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_unneeded, size_on_disk
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage
+from tiffin.builder.plain_text import size_text
+from tiffin.builder.settings.storage import storage_bounds
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
@@ -18,6 +22,8 @@ from tiffin.cache.store.local import LocalCache
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.cache.backend import StepRecord
+
+BUILDING = "building"  # a lock that builds share: see api.build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,29 @@ def prune(session: Session, *, max_bytes: int | None, max_age_seconds: float | N
             cache.forget(name)
             kept.remove(name)
         remove_unneeded(session, keep_records=True)
+
+
+def keep_to_bounds(session: Session, sink: Sink) -> None:
+    """Remove the oldest steps until the state directory keeps to the bounds of the configuration file.
+
+    Nothing is removed while a build runs: the last one to end does it. Raises UsageError.
+    """
+    bounds = storage_bounds(os.environ)
+    if not bounds:
+        return
+    with session.state.lock(BUILDING, blocking=False) as is_alone:
+        if not is_alone:
+            return
+        reach_trees(session)
+        before = size_on_disk(session.state.root)
+        prune(session, max_bytes=bounds.max_bytes, max_age_seconds=bounds.keep_seconds, keep=None)
+        after = size_on_disk(session.state.root)
+    if after < before:
+        text = f"removed {size_text(before - after)} of the build cache, which takes {size_text(after)} now"
+        sink.emit(InfoMessage(message=text))
+    if bounds.max_bytes is not None and after > bounds.max_bytes:
+        text = f"the state directory takes {size_text(after)}, and max-size is {size_text(bounds.max_bytes)}"
+        sink.emit(WarningMessage(message=f"{text}: images and containers need the rest"))
 
 
 def verify(session: Session, *, repair: bool) -> Verified:

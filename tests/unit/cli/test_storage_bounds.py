@@ -1,0 +1,67 @@
+"""Bounds of the state directory: kept to after a build, never during one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Commands
+from tests.support.contexts import context_at
+from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage.prune import size_on_disk
+
+TEXT = "FROM base\nCOPY a /a\n"
+MB = 1 << 20
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TIFFIN_CONFIG", str(tmp_path / "config.toml"))
+    return tmp_path / "config.toml"
+
+
+def test_the_oldest_steps_go_until_the_bound_is_kept(tiffin_here: Commands, tmp_path: Path, config: Path) -> None:
+    config.write_text('[storage]\nmax-size = "3m"\n')
+    make = context_at(tmp_path)
+    for number in range(4):
+        done = tiffin_here("build", "-o", "type=cacheonly", make(TEXT, a=_noise(number)))
+        tiffin_here("build", "-q", "-t", "kept", make(TEXT, a="small"))
+    assert "removed " in done.err and size_on_disk(tiffin_here.root) <= 3 * MB
+    assert tiffin_here("images", "-q", "kept").out and tiffin_here("images", "-q", "base").out
+    again = tiffin_here("build", "--progress", "plain", make(TEXT, a="small"))
+    assert "CACHED" in again.err, "what is newest is kept"
+
+
+def _noise(number: int) -> bytes:
+    import random
+
+    return random.Random(number).randbytes(2 * MB)
+
+
+def test_nothing_is_removed_while_another_build_runs(tiffin_here: Commands, tmp_path: Path, config: Path) -> None:
+    config.write_text('[storage]\nmax-size = "1k"\nkeep = "1h"\n')
+    folder = context_at(tmp_path)(TEXT, a="A")
+    with Session(tiffin_here.root).state.lock("building", shared=True):
+        tiffin_here("build", folder)
+    assert tiffin_here("cache", "ls", "-q").out
+    done = tiffin_here("build", folder)
+    assert "images and containers need the rest" in done.err and not tiffin_here("cache", "ls", "-q").out
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('[storage]\nmax-size = "big"\n', "max-size big is not a size"),
+        ('[storage]\nkeep = "long"\n', "storage.keep long"),
+        ("[storage]\nmax-size = 3\n", "storage.max-size is not understood"),
+        ('[storage]\nother = "x"\n', "storage.other is not understood"),
+        ("storage = 1\n", "storage is not a table"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_told(
+    tiffin_here: Commands, tmp_path: Path, config: Path, text: str, wanted: str
+) -> None:
+    config.write_text(text)
+    done = tiffin_here("build", context_at(tmp_path)(TEXT, a="A"))
+    assert f"{wanted}" in done.err and done.out.startswith("sha256:")
