@@ -86,6 +86,7 @@ class Outputs:
                 case "tar" | "local":
                     self._export(spec)
                 case "linked":
+                    self._bring_layers()
                     for _, built in self.builds:
                         self.store.unlisted(built.manifest_bytes, built.config_bytes)
         if self.provenance and not any(spec.push for spec in self.specs):

@@ -313,7 +313,7 @@ class ImageStore:
         plain = replace(descriptor, annotations={})
         with self._state.lock(INDEX_LOCK):
             before = self._index().manifests
-            own = {_name_of(d) for d in before if d.digest == plain.digest}
+            own = {_name_of(d) for d in before if d.digest.hex == plain.digest.hex}
             if names and taken <= own and "" not in own:
                 return  # it has these names already
             rest = [d for d in before if _name_of(d) not in taken]

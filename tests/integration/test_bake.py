@@ -70,7 +70,9 @@ def test_targets_stand_on_each_other_and_are_pushed(bakery: CliRunner, registry:
     assert [text.split()[-1] for text in found] == ["one", "two"]
     again = bakery.run(*words)
     assert again.returncode == 0 and "DONE" not in again.stderr, again.stderr
-    assert json.loads((bakery.folder / "m.json").read_text()) == metadata
+    repeated = json.loads((bakery.folder / "m.json").read_text())
+    for name in metadata:
+        assert repeated[name]["containerimage.digest"] == metadata[name]["containerimage.digest"]
 
 
 def test_a_failure_ends_the_others_or_does_not(bakery: CliRunner) -> None:

@@ -91,7 +91,8 @@ class _Builds:
         return TargetSink(self._sink, self._numbers, job.name, holds=holds, is_over=lambda: self._ended)
 
     def _built(self, job: Job, session: Session, sink: Sink) -> Outcome:
-        results = {name: outcome.result for name, outcome in self._outcomes.items() if outcome.result is not None}
+        needed = {other: self._outcomes[other].result for other in job.needs.values()}
+        results = {other: result for other, result in needed.items() if result is not None}
         try:
             options = job.options_with(results, is_needed=job.name in self._needed)
             return Outcome(result=build(options, session, sink))

@@ -13,6 +13,8 @@ from tiffin.builder.plan.plan_options import PREFIX_BUILT, BaseImage
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field, replace
 
+BRINGS_LAYERS = ("image", "oci", "docker")  # kinds of outputs: one that is only pushed leaves them in a shared cache
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -29,10 +31,16 @@ class Job:
             contexts = {name: f"{PREFIX_BUILT}{other}" for name, other in self.needs.items()}
             images = {other: images_of(other, results[other]) for other in self.needs.values()}
             options = replace(options, contexts={**options.contexts, **contexts}, built=images)
-        if is_needed and not any(spec.kind in NEEDS_BLOBS for spec in options.outputs):
-            others = tuple(spec for spec in options.outputs if spec.kind != "cacheonly")
-            options = replace(options, outputs=(*others, OutputSpec(kind=LINKED)))
-        return options
+        return replace(options, outputs=_linked(options.outputs)) if is_needed else options
+
+
+def _linked(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
+    """Return outputs after which the layers are here, packed as the outputs have them."""
+    if any(spec.kind in BRINGS_LAYERS for spec in outputs):
+        return tuple(outputs)
+    others = tuple(spec for spec in outputs if spec.kind != "cacheonly")
+    packed = next((spec for spec in others if spec.kind in NEEDS_BLOBS), OutputSpec(kind=LINKED))
+    return (*others, replace(packed, kind=LINKED, names=(), push=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

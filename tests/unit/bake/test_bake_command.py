@@ -76,6 +76,18 @@ def test_targets_are_built_and_equal_steps_run_once(place: Path, capfd: pytest.C
     assert capfd.readouterr().err.count("CACHED") == 2
 
 
+def test_a_machine_with_nothing_takes_bases_from_the_shared_cache(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caches = ("*.cache-to=type=local,dest=cache,mode=max", "*.cache-from=type=local,src=cache")
+    bake(place, "app", sets=caches)
+    capfd.readouterr()
+    members = {"words": ("app",), "progress": "plain", "sets": caches}
+    run(Session(place / "elsewhere"), BakeArguments(members))
+    told = capfd.readouterr().err
+    assert told.count("CACHED") == 2 and "DONE" not in told
+
+
 @pytest.mark.parametrize("keeps_going", [False, True])
 def test_the_first_failure_is_told(place: Path, capfd: pytest.CaptureFixture[str], keeps_going: bool) -> None:
     with pytest.raises(TiffinError) as caught:
