@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 
 import pytest
 
 from tests.support.bench_of_builds import COPIES, MOUNTS
 from tests.support.commands import Commands
-from tiffin.builder.api.containers import detached, exec, lifecycle
-from tiffin.builder.api.containers.detached import Reporter, Started
+from tiffin.builder.api.containers import detached
 from tiffin.builder.errors import SandboxError
-from tiffin.builder.events import NullSink, Sink
-from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.events import NullSink
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-def begin_here(supervise: Callable[[Reporter], None], sink: Sink) -> Started:
-    """As detached.begin_detached, without a process of its own: it returns when the command has ended."""
-    reader, writer = os.pipe()
-    reporter = Reporter(writer)
-    try:
-        supervise(reporter)
-    except BaseException as exc:
-        reporter.fail(exc)
-    with os.fdopen(reader, "rb") as stream:
-        return detached.started_of(stream.read(), sink)
-
-
 @pytest.fixture(params=[MOUNTS, COPIES], ids=["mounts", "copies"])
-def tiffin(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Commands:
-    isolation: Isolation = request.param
-    tiffin_here.isolation = isolation
-    for module in (lifecycle, exec):
-        monkeypatch.setattr(module, "begin_detached", begin_here)
-    return tiffin_here
+def tiffin(supervised_here: Commands, request: pytest.FixtureRequest) -> Commands:
+    supervised_here.isolation = request.param
+    return supervised_here
 
 
 def status(tiffin: Commands, name: str) -> str:

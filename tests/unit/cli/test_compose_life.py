@@ -14,12 +14,10 @@ import pytest
 from tests.fakes.registry import fake_registry
 from tests.support.bench_of_builds import MOUNTS
 from tests.support.commands import Commands, Done
-from tests.unit.cli.test_background_commands import begin_here
 from tiffin.builder.api.compose import jobs
 from tiffin.builder.api.compose.following import watching
 from tiffin.builder.api.compose.jobs import Job
 from tiffin.builder.api.compose.members import members
-from tiffin.builder.api.containers import exec, lifecycle
 from tiffin.builder.api.session import Session
 from tiffin.builder.events import Sink
 from tiffin.cache.foundation.frozen import replace
@@ -60,11 +58,9 @@ class JobsHere:
 
 
 @pytest.fixture
-def compose(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compose:
+def compose(supervised_here: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compose:
     """Run compose on a file with these services."""
-    tiffin_here.isolation = MOUNTS
-    for module in (lifecycle, exec):
-        monkeypatch.setattr(module, "begin_detached", begin_here)
+    supervised_here.isolation = MOUNTS
     monkeypatch.setattr(jobs, "_Jobs", JobsHere)
     folder = tmp_path / "demo"
     folder.mkdir()
@@ -73,7 +69,7 @@ def compose(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         for name, text in more.items():
             (folder / name).write_text(text)
         (folder / "compose.yaml").write_text(services if services.startswith("name:") else f"services:{services}")
-        return tiffin_here("compose", "--ansi", "never", "-f", str(folder / "compose.yaml"), *words, check=check)
+        return supervised_here("compose", "--ansi", "never", "-f", str(folder / "compose.yaml"), *words, check=check)
 
     return run
 

@@ -11,17 +11,13 @@ import pytest
 
 from tests.support.bench_of_builds import COPIES, MOUNTS
 from tests.support.commands import Commands
-from tests.unit.cli.test_background_commands import begin_here
-from tiffin.builder.api.containers import exec, lifecycle
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture
-def tiffin(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    for module in (lifecycle, exec):
-        monkeypatch.setattr(module, "begin_detached", begin_here)
-    return tiffin_here
+def tiffin(supervised_here: Commands) -> Commands:
+    return supervised_here
 
 
 @pytest.fixture
@@ -102,7 +98,7 @@ def test_changes_are_listed_and_become_an_image(tiffin: Commands) -> None:
     assert "A=1" in document["Config"]["Env"] and document["Config"]["Cmd"][-1] == "show /srv/new"
     assert tiffin("run", "--rm", "made").out == "written"
     assert len(document["RootFS"]["Layers"]) == 3
-    assert "unknown" in tiffin("commit", "-c", "NONSENSE x", "box", check=False).err.lower()
+    assert "not a valid change" in tiffin("commit", "-c", "NONSENSE x", "box", check=False).err
     assert "No such container: none" in tiffin("commit", "none", check=False).err
 
 

@@ -9,17 +9,13 @@ import pytest
 
 from tests.support.bench_of_builds import MOUNTS
 from tests.support.commands import Commands
-from tests.unit.cli.test_background_commands import begin_here
-from tiffin.builder.api.containers import exec, lifecycle
 from tiffin.builder.cli.commands.pull import PullArguments
 
 
 @pytest.fixture
-def tiffin(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    tiffin_here.isolation = MOUNTS
-    for module in (lifecycle, exec):
-        monkeypatch.setattr(module, "begin_detached", begin_here)
-    return tiffin_here
+def tiffin(supervised_here: Commands) -> Commands:
+    supervised_here.isolation = MOUNTS
+    return supervised_here
 
 
 @pytest.fixture
