@@ -108,6 +108,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) ->
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
 
 
+@pytest.fixture(autouse=True)
+def untouched_root() -> Iterator[None]:
+    """Nothing appears in the root of the machine; what another worker's test left there fails the tests beside it."""
+    before = os.listdir("/")
+    yield
+    assert sorted(set(os.listdir("/")).difference(before)) == []
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
     """A state directory; at the end nothing of a command may be left in it."""

@@ -305,13 +305,13 @@ def test_filters_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
     assert len(list(kept.iterdir())) == 1
 
 
-def test_kernel_takes_the_filter_and_obeys() -> None:
+def test_kernel_takes_the_filter_and_obeys(tmp_path: Path) -> None:
     script = (
         "import ctypes, os, pathlib, sys, tempfile\n"
         "from tiffin.builder.sandbox.child import kernel; from tiffin.builder.sandbox.seccomp import filters as "
         "seccomp\n"
         "from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES\n"
-        "made = seccomp.filter_for('', DEFAULT_CAPABILITIES, pathlib.Path('/nonexistent'))\n"
+        "made = seccomp.filter_for('', DEFAULT_CAPABILITIES, pathlib.Path(sys.argv[1]))\n"
         "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)\n"
         "kernel.install_filter(made.program, made.flags)\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"
@@ -322,6 +322,9 @@ def test_kernel_takes_the_filter_and_obeys() -> None:
         "os.getpid() > 0)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )
     assert done.stdout.split() == ["-1", str(errno.EPERM), str(errno.EPERM), str(errno.ENOSYS), "True"], done.stderr
