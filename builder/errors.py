@@ -21,7 +21,7 @@ TiffinError (tiffin.cache.errors)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tiffin.cache.errors import (
     CorruptError,
@@ -32,7 +32,7 @@ from tiffin.cache.errors import (
     TiffinError,
     UsageError,
 )
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 __all__ = [
     "CANCELED",
@@ -117,6 +117,13 @@ class ComposeError(LocatedError):
 
 class BakeError(LocatedError):
     """A bake file cannot serve as written; `span` tells where."""
+
+    def quote(self, texts: Mapping[str, str]) -> None:
+        """Have the line that it is about, from the texts of the files."""
+        if self.span is not None and not self.span.text and self.span.file in texts:
+            lines = texts[self.span.file].split("\n")
+            if self.span.first_line <= len(lines):
+                self.span = replace(self.span, text=lines[self.span.first_line - 1])
 
 
 class BuildError(LocatedError):

@@ -17,6 +17,14 @@ COMPOSE_ENDINGS = (".yml", ".yaml")
 
 def read_files(files: Sequence[File], surroundings: Surroundings, warn: Callable[[str], None]) -> Config:
     """Return what files define, later ones over earlier ones, compose files below all. Raises BakeError."""
+    try:
+        return _read(files, surroundings, warn)
+    except BakeError as exc:
+        exc.quote({file.name: file.text for file in files})
+        raise
+
+
+def _read(files: Sequence[File], surroundings: Surroundings, warn: Callable[[str], None]) -> Config:
     composed, bodies = [], []
     for file in files:
         body = _body(file)

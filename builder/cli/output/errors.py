@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tiffin.builder.errors import BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError
+from tiffin.builder.errors import BakeError, BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError
 from tiffin.builder.plain_text import plain_lines
 
 GITHUB = "GITHUB_ACTIONS"  # set in its jobs
@@ -32,7 +32,7 @@ def describe(error: TiffinError) -> str:
             return "\n".join(describe(one) for one in error.errors)
         case RunError():
             return "\n".join([*_tail(error.tail), *_excerpt(error.span), f"error: {error}"])
-        case DockerfileError() | BuildError():
+        case DockerfileError() | BuildError() | BakeError():
             return "\n".join([*_excerpt(error.span), f"error: {error}"])
         case _:
             return f"error: {error}"

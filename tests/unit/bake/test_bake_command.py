@@ -11,6 +11,7 @@ import pytest
 from tiffin.builder.api.session import Session
 from tiffin.builder.cli.bake.running import run
 from tiffin.builder.cli.options.bake_arguments import BakeArguments
+from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.errors import BuildError, TiffinError, UsageError
 
 FILE = """
@@ -95,6 +96,15 @@ def test_the_first_failure_is_told(place: Path, capfd: pytest.CaptureFixture[str
     assert caught.value.message.startswith("target bad: ")
     left = "not built: onbad\n" if keeps_going else "not built: onbad, other\n"
     assert left in capfd.readouterr().err
+
+
+def test_an_error_shows_the_line(place: Path) -> None:
+    Path("docker-bake.hcl").write_text('target "app" {\n  tags = ["${nosuch}"]\n}\n')
+    with pytest.raises(TiffinError) as caught:
+        bake(place, "app", print_only=True)
+    told = describe(caught.value).splitlines()
+    assert '   2 | >>>   tags = ["${nosuch}"]' in told
+    assert told[-1].startswith('error: docker-bake.hcl:2: tags: there is no variable "nosuch"')
 
 
 def test_a_target_is_printed(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
