@@ -22,7 +22,7 @@ from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("docker-script")]
 SCRIPTS = sorted(path for path in Path(__file__).with_name("docker_script").glob("*.sh") if path.name != "lib.sh")
-LEAST_ASSERTIONS = 300  # of all scripts; it grows with them
+LEAST_ASSERTIONS = 415  # of all scripts; it grows with them
 START_SECONDS = 30
 SCRIPT_SECONDS = 300
 CONFIG = {"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}

@@ -31,11 +31,11 @@ eventually() {
     tries=0
     until output=$("$@" 2>&1); do
         tries=$((tries + 1))
-        if [ "$tries" = 100 ]; then
+        if [ "$tries" = 200 ]; then
             bad "$text" "$* never succeeded: $output"
             return
         fi
-        sleep 0.2
+        sleep 0.1
     done
     good "$text"
 }

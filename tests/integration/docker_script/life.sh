@@ -5,18 +5,21 @@
 equal "run prints what the command prints" "hello" "$(docker run --rm minimal echo hello)"
 equal "run -i reads stdin" "typed" "$(echo typed | docker run --rm -i minimal cat)"
 equal "stdin without -i is empty" "" "$(echo typed | docker run --rm minimal cat)"
-equal "-e sets a variable" "1" "$(docker run --rm -e A=1 minimal sh -c 'echo $A')"
-equal "-e without a value takes ours" "mine" "$(OURS=mine docker run --rm -e OURS minimal sh -c 'echo $OURS')"
 printf 'B=2\n# no\nC=a b\n' > env
-equal "--env-file reads a file" "2 a b" "$(docker run --rm --env-file env minimal sh -c 'echo $B $C')"
-equal "-w sets the directory and makes it" "/new/dir" "$(docker run --rm -w /new/dir minimal pwd)"
-equal "-u takes a name of the image" "1000" "$(docker run --rm -u alice minimal id -u)"
-equal "-u takes numbers" "5:6" "$(docker run --rm -u 5:6 minimal sh -c 'echo $(id -u):$(id -g)')"
+OURS=mine docker run --rm -e A=1 -e OURS --env-file env -w /new/dir -u 5:6 -h box.test --add-host far:10.1.2.3 minimal \
+    sh -c 'echo $A; echo $OURS; echo $B $C; pwd; echo $(id -u):$(id -g); hostname; cat /etc/hosts' > seen
+equal "-e sets a variable" "1" "$(sed -n 1p seen)"
+equal "-e without a value takes ours" "mine" "$(sed -n 2p seen)"
+equal "--env-file reads a file" "2 a b" "$(sed -n 3p seen)"
+equal "-w sets the directory and makes it" "/new/dir" "$(sed -n 4p seen)"
+equal "-u takes numbers" "5:6" "$(sed -n 5p seen)"
+equal "-h sets the host name" "box.test" "$(sed -n 6p seen)"
+contains "--add-host adds a line" "10.1.2.3" "$(sed 1,6d seen)"
+equal "-u takes a name of the image" "1000" "$(docker run --rm -u alice --entrypoint id minimal -u)"
 equal "--entrypoint replaces the entry point" "x" "$(docker run --rm --entrypoint echo minimal x)"
-equal "-h sets the host name" "box.test" "$(docker run --rm -h box.test minimal hostname)"
-contains "--add-host adds a line" "10.1.2.3" "$(docker run --rm --add-host far:10.1.2.3 minimal cat /etc/hosts)"
-fails "--read-only protects the root" 1 "Read-only file system" docker run --rm --read-only minimal touch /x
-succeeds "--tmpfs is writable in a read-only root" docker run --rm --read-only --tmpfs /t minimal touch /t/x
+docker run --rm --read-only --tmpfs /t minimal sh -c 'touch /x; touch /t/x && echo written' > seen 2>&1
+contains "--read-only protects the root" "Read-only file system" "$(cat seen)"
+contains "--tmpfs is writable in a read-only root" "written" "$(cat seen)"
 fails "the exit code is the command's" 7 "" docker run --rm minimal sh -c 'exit 7'
 fails "a command that is not there ends with 127" 127 "not found" docker run --rm minimal nosuch
 fails "a command that may not be executed ends with 126" 126 "permission denied" docker run --rm minimal /etc/passwd
@@ -29,10 +32,11 @@ head -c 3000000 /dev/urandom > big
 docker run --rm -i minimal cat < big > back
 succeeds "a pipe loses nothing" cmp big back
 mkdir shared && echo ours > shared/file
-equal "-v shows a directory of ours" "ours" "$(docker run --rm -v "$PWD/shared:/m" minimal cat /m/file)"
-fails "-v with ro is read-only" 1 "Read-only" docker run --rm -v "$PWD/shared:/m:ro" minimal touch /m/x
-equal "--mount shows it too" "ours" \
-    "$(docker run --rm --mount "type=bind,source=$PWD/shared,target=/m,readonly" minimal cat /m/file)"
+docker run --rm -v "$PWD/shared:/m" -v "$PWD/shared:/r:ro" --mount "type=bind,source=$PWD/shared,target=/n,readonly" \
+    minimal sh -c 'cat /m/file /n/file; touch /r/x' > seen 2> err
+equal "-v shows a directory of ours" "ours" "$(sed -n 1p seen)"
+equal "--mount shows it too" "ours" "$(sed -n 2p seen)"
+contains "-v with ro is read-only" "Read-only" "$(cat err)"
 succeeds "--cidfile writes the id" docker run --cidfile id --name kept minimal true
 equal "the id in the file is whole" "$(docker inspect -f '{{.Id}}' kept)" "$(cat id)"
 succeeds "rm removes what has ended" docker rm kept
@@ -42,14 +46,15 @@ fails "what is gone is not there" 1 "No such" docker inspect kept
 id=$(docker run -d --name box -l tier=web -e IN=side minimal sh -c 'echo begun; echo bad >&2; exec sleep 1000')
 equal "run -d prints the whole id" 64 "$(printf %s "$id" | wc -c | tr -d ' ')"
 equal "inspect knows it by a short id" "$id" "$(docker inspect -f '{{.Id}}' "$(printf %.12s "$id")")"
-equal "it runs" "true" "$(docker inspect -f '{{.State.Running}}' box)"
-equal "its status is running" "running" "$(docker inspect -f '{{.State.Status}}' box)"
-equal "inspect has the name with a slash" "/box" "$(docker inspect -f '{{.Name}}' box)"
-equal "inspect has its labels" "web" "$(docker inspect -f '{{index .Config.Labels "tier"}}' box)"
-equal "inspect has its command" "sh -c echo begun; echo bad >&2; exec sleep 1000" \
-    "$(docker inspect -f '{{join .Config.Cmd " "}}' box)"
-contains "inspect has its variables" "IN=side" "$(docker inspect -f '{{json .Config.Env}}' box)"
-equal "inspect has its image" "minimal" "$(docker inspect -f '{{.Config.Image}}' box)"
+form='{{.State.Running}}|{{.State.Status}}|{{.Name}}|{{index .Config.Labels "tier"}}|{{join .Config.Cmd " "}}|{{.Config.Image}}|{{json .Config.Env}}'
+docker inspect -f "$form" box | tr '|' '\n' > seen
+equal "it runs" "true" "$(sed -n 1p seen)"
+equal "its status is running" "running" "$(sed -n 2p seen)"
+equal "inspect has the name with a slash" "/box" "$(sed -n 3p seen)"
+equal "inspect has its labels" "web" "$(sed -n 4p seen)"
+equal "inspect has its command" "sh -c echo begun; echo bad >&2; exec sleep 1000" "$(sed -n 5p seen)"
+equal "inspect has its image" "minimal" "$(sed -n 6p seen)"
+contains "inspect has its variables" "IN=side" "$(sed -n 7p seen)"
 fails "a name is not given twice" 125 "is already in use" docker run -d --name box minimal true
 eventually "logs have the output" sh -c 'docker logs box 2>/dev/null | grep -qx begun'
 equal "logs keep stderr apart" "bad" "$(docker logs box 2>&1 >/dev/null)"
@@ -70,7 +75,7 @@ equal "exec -u changes the user" "1000" "$(docker exec -u alice box id -u)"
 equal "exec -i reads stdin" "typed" "$(echo typed | docker exec -i box cat)"
 fails "exec ends with the code of the command" 3 "" docker exec box sh -c 'exit 3'
 contains "exec of what is not there names it" "nosuch" "$(docker exec box nosuch 2>&1)"
-succeeds "exec -d returns at once" docker exec -d box sh -c 'sleep 1; touch /later'
+succeeds "exec -d returns at once" docker exec -d box sh -c 'sleep 0.3; touch /later'
 eventually "what exec -d began goes on" docker exec box test -e /later
 succeeds "what one exec writes the next sees" docker exec box sh -c 'echo x > /written'
 equal "a file of an earlier exec is there" "x" "$(docker exec box cat /written)"

@@ -4,8 +4,9 @@
 # -- namespaces
 equal "--ipc host has the machine's" "$(readlink /proc/self/ns/ipc)" \
     "$(docker run --rm --ipc host minimal readlink /proc/self/ns/ipc)"
-lacks "--ipc private has its own" "$(readlink /proc/self/ns/ipc)" \
-    "$(docker run --rm --ipc private minimal readlink /proc/self/ns/ipc)"
+docker run --rm --ipc private --cgroupns host --userns host minimal readlink /proc/self/ns/ipc > seen
+lacks "--ipc private has its own" "$(readlink /proc/self/ns/ipc)" "$(cat seen)"
+contains "--cgroupns host and --userns host are taken" "ipc:" "$(cat seen)"
 lacks "--ipc none has no /dev/shm" " /dev/shm " "$(docker run --rm --ipc none minimal cat /proc/mounts)"
 contains "--ipc shareable has one" " /dev/shm " "$(docker run --rm --ipc shareable minimal cat /proc/mounts)"
 docker run -d --name donor --ipc shareable minimal sh -c 'echo shared > /dev/shm/f; exec sleep 1000' > /dev/null
@@ -25,8 +26,6 @@ equal "exec is among them too" "$(readlink /proc/self/ns/pid)" "$(docker exec pi
 equal "inspect has PidMode" "host" "$(docker inspect -f '{{.HostConfig.PidMode}}' pids)"
 equal "inspect has IpcMode" "host" "$(docker inspect -f '{{.HostConfig.IpcMode}}' pids)"
 succeeds "it is removed by force" docker rm -f pids
-succeeds "--cgroupns host is taken" docker run --rm --cgroupns host minimal true
-succeeds "--userns host is taken" docker run --rm --userns host minimal true
 equal "--sysctl of the IPC namespace" "65537" \
     "$(docker run --rm --sysctl kernel.shmmax=65537 minimal cat /proc/sys/kernel/shmmax)"
 equal "--sysctl of a network of its own" "1" \
@@ -41,8 +40,7 @@ equal "--oom-score-adj" "300" "$(docker run --rm --oom-score-adj 300 minimal cat
 equal "--cpuset-cpus" "0" \
     "$(docker run --rm --cpuset-cpus 0 minimal sh -c 'grep Cpus_allowed_list /proc/self/status | tr -dc 0-9,-' 2>/dev/null)"
 fails "--cpuset-cpus beyond the machine" 125 "" docker run --rm --cpuset-cpus 4000 minimal true
-succeeds "--cpu-shares" docker run --rm -c 512 minimal true
-succeeds "--memory-reservation" docker run --rm --memory-reservation 20m minimal true
+succeeds "--cpu-shares and --memory-reservation" docker run --rm -c 512 --memory-reservation 20m minimal true
 fails "--cpus and --cpu-quota contradict" 125 "" docker run --rm --cpus 1 --cpu-quota 5000 minimal true
 equal "--group-add" "10" "$(docker run --rm --group-add wheel minimal id -G | tr ' ' '\n' | tail -1)"
 
@@ -51,18 +49,20 @@ equal "-v /:/host shows the machine" "$(cat /etc/os-release)" "$(docker run --rm
 mkdir -p shared/below && chmod 777 shared && echo ours > shared/file
 equal "z and Z are taken" "ours" "$(docker run --rm -v "$PWD/shared:/m:rprivate,z" minimal cat /m/file)"
 docker run --name store -v /data -v "$PWD/shared:/bind" minimal sh -c 'echo kept > /data/f'
-equal "--volumes-from shares volumes" "kept" "$(docker run --rm --volumes-from store minimal cat /data/f)"
-equal "--volumes-from shares binds" "ours" "$(docker run --rm --volumes-from store minimal cat /bind/file)"
+docker run --rm --volumes-from store minimal cat /data/f /bind/file > seen
+equal "--volumes-from shares volumes" "kept" "$(sed -n 1p seen)"
+equal "--volumes-from shares binds" "ours" "$(sed -n 2p seen)"
 fails "--volumes-from with ro" 1 "Read-only" docker run --rm --volumes-from store:ro minimal touch /data/x
 fails "--volumes-from of nobody" 125 "nobody" docker run --rm --volumes-from nobody minimal true
 succeeds "the first goes with its volumes" docker rm -v store
-contains "--tmpfs lets nothing be executed" "noexec" "$(docker run --rm --tmpfs /t minimal grep ' /t ' /proc/mounts)"
-lacks "--tmpfs with exec does" "noexec" "$(docker run --rm --tmpfs /t:exec minimal grep ' /t ' /proc/mounts)"
-contains "--tmpfs with a size" "size=1024k" "$(docker run --rm --tmpfs /t:size=1m minimal grep ' /t ' /proc/mounts)"
-contains "--mount of a tmpfs" "size=1024k" \
-    "$(docker run --rm --mount type=tmpfs,dst=/t,tmpfs-size=1m minimal grep ' /t ' /proc/mounts)"
+docker run --rm --tmpfs /t --tmpfs /e:exec --tmpfs /s:size=1m --mount type=tmpfs,dst=/m,tmpfs-size=1m minimal \
+    sh -c 'cat /proc/mounts; test -f /.dockerenv && echo marked' > seen
+contains "--tmpfs lets nothing be executed" "noexec" "$(grep ' /t ' seen)"
+lacks "--tmpfs with exec does" "noexec" "$(grep ' /e ' seen)"
+contains "--tmpfs with a size" "size=1024k" "$(grep ' /s ' seen)"
+contains "--mount of a tmpfs" "size=1024k" "$(grep ' /m ' seen)"
+contains "/.dockerenv is there" "marked" "$(cat seen)"
 fails "--mount of what is not there" 125 "" docker run --rm --mount "type=bind,src=$PWD/none,dst=/m" minimal true
-succeeds "/.dockerenv is there" docker run --rm minimal test -f /.dockerenv
 
 # -- streams, names, what is written of it
 docker run --name named minimal sh -c 'echo out; echo err >&2; exit 3' > out 2> err
