@@ -1,12 +1,12 @@
-"""Programs that call docker or podman run unmodified with tiffin in that place: pre-commit, cwltool, ansible-builder,
-repo2docker, podman-compose, distrobox and the devcontainers CLI, each in an environment of its own.
+"""Programs that call docker or podman run unmodified with tiffin in that place, each in an environment of its own.
+
+The table in docs/clients.md is made of what they call here: `ci/clients-table` writes it anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,22 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clients import BEGIN, BY_PROGRAM, END, PAGE, calls_of, table
 from tests.support.servers import Registry
 from tests.support.unprivileged import Users, interpreter
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("client-programs")]
 INSTALL_SECONDS = 300
-NPM = "npm:"
-PACKAGES = {  # program: the package it comes from; "@" and "npm:" begin one of npm
-    "pre-commit": "pre-commit",
-    "cwltool": "cwltool",
-    "ansible-builder": "ansible-builder",
-    "podman-compose": "podman-compose",
-    "repo2docker": "jupyter-repo2docker",
-    "devcontainer": "@devcontainers/cli",
-    "gitlab-ci-local": "npm:gitlab-ci-local",
-    "cibuildwheel": "cibuildwheel",
-}
 GIT = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.com"]
 
 
@@ -42,15 +32,16 @@ class Programs:
         self._place = place
 
     def path(self, name: str) -> str:
-        package, place = PACKAGES[name], self._place / name
-        if package.startswith(("@", NPM)):
+        client, place = BY_PROGRAM[name], self._place / name
+        if not client.package:
+            return name
+        if client.npm:
             program = place / "node_modules/.bin" / name
-            package = package.removeprefix(NPM)
-            steps = [["npm", "--prefix", str(place), "install", "--no-audit", "--no-fund", package]]
+            steps = [["npm", "--prefix", str(place), "install", "--no-audit", "--no-fund", client.requirement]]
         else:
             program = place / "bin" / name
             pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "install", "-q"]
-            steps = [[interpreter(), "-m", "venv", "--without-pip", str(place)], [*pip, package]]
+            steps = [[interpreter(), "-m", "venv", "--without-pip", str(place)], [*pip, client.requirement]]
         if not program.exists():
             for step in steps:
                 done = subprocess.run(step, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
@@ -91,7 +82,8 @@ class Desk:
 
     def run(self, *argv: str, folder: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a program by name, or any command."""
-        program = self.programs.path(argv[0]) if argv[0] in PACKAGES else argv[0]
+        client = next((Path(word).name for word in argv if Path(word).name in BY_PROGRAM), "")
+        program = self.programs.path(argv[0]) if argv[0] == client else argv[0]
         place = self.folder / folder
         words = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(place), program, *argv[1:]]
         done = self.users.program(
@@ -100,6 +92,7 @@ class Desk:
             PATH=f"{self.folder / 'shims'}:{os.environ['PATH']}",
             PYTHONPATH="",
             TMPDIR=str(self.folder),
+            TIFFIN_TESTED_CLIENT=client,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done
@@ -110,16 +103,34 @@ class Desk:
         return document
 
 
+SHIM = """import os, sys
+with open(%r, "a") as log:
+    print(os.environ.get("TIFFIN_TESTED_CLIENT", ""), *sys.argv[1:3], sep="\\t", file=log)
+sys.path[:0] = %r
+from tiffin.builder.__main__ import main
+main()
+"""
+
+
+@pytest.fixture(scope="session")
+def calls(users: Users) -> Path:
+    """Return the file that docker's and podman's stand-ins write what they are called with to."""
+    path = users.code / "calls"
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
 @pytest.fixture
 def desk(
-    request: pytest.FixtureRequest, users: Users, programs: Programs, registry: Registry, busybox: Path
+    request: pytest.FixtureRequest, users: Users, programs: Programs, calls: Path, registry: Registry, busybox: Path
 ) -> Iterator[Desk]:
     """Of the user with subordinate ids, or where a test asks for it of the one without."""
     user = users.names[-1] if getattr(request, "param", "") == "other" else users.usual
     folder = users.home(user) / "desk"
     made = Desk(users=users, user=user, programs=programs, folder=folder, base=f"{registry.host}/clients:1")
-    python = f"PYTHONPATH={shlex.quote(users.environ(user)['PYTHONPATH'])} exec {interpreter()} -m tiffin"
-    shim = f'#!/bin/sh\n{python} "$@"\n'
+    paths = users.environ(user)["PYTHONPATH"].split(":")
+    shim = f"#!{interpreter()}\n{SHIM % (str(calls), paths)}"
     made.write({"shims/docker": shim, "shims/podman": shim})
     shutil.copytree(busybox, folder / "base", symlinks=True)
     # what ansible-builder calls in an image
@@ -195,6 +206,38 @@ def test_cwltool(desk: Desk, engine: str) -> None:
     result = desk.folder / "result/out.txt"
     assert result.read_text() == f"hello\n{desk.uid}\n{desk.uid}\n"
     assert result.stat().st_uid == desk.uid
+
+
+@pytest.mark.parametrize("kind", ["dockerImport", "dockerLoad"])
+def test_cwltool_takes_archives(desk: Desk, kind: str) -> None:
+    desk.run("docker", "tag", desk.base, "loaded:1")
+    archive = (
+        ["save", "loaded:1"] if kind == "dockerLoad" else ["export", desk.run("docker", "create", desk.base).stdout]
+    )
+    desk.run("docker", *(word.strip() for word in archive), "-o", "image.tar")
+    desk.run("docker", "rmi", "loaded:1")
+    name = "loaded:1" if kind == "dockerLoad" else "imported"
+    desk.write({"tool.cwl": TOOL % f"{kind}: image.tar, dockerImageId: '{name}'", "in.txt": "hello\n"})
+    desk.run("cwltool", "--outdir", "result", "tool.cwl", "--source", "in.txt")
+    assert (desk.folder / "result/out.txt").read_text().startswith("hello\n")
+    desk.run("docker", "container", "prune", "-f")
+
+
+TESTINFRA = """def test_all(host):
+    assert host.file("/etc/passwd").contains("root")
+    assert host.file("/etc/passwd").user == "root"
+    done = host.run("echo out; echo err >&2; exit 3")
+    assert (done.rc, done.stdout, done.stderr) == (3, "out\\n", "err\\n")
+    assert host.check_output("echo %s", "a b'c $x") == "a b'c $x"
+"""
+
+
+def test_testinfra(desk: Desk) -> None:
+    desk.write({"infra/test_all.py": TESTINFRA})
+    desk.run("docker", "run", "-d", "--name", "host", desk.base, "sleep", "1000")
+    hosts = "--hosts=docker://host,podman://host"
+    assert "2 passed" in desk.run("pytest", "-q", "-p", "no:cacheprovider", hosts, folder="infra").stdout
+    desk.run("docker", "rm", "-f", "host")
 
 
 BOX = """FROM %s
@@ -275,11 +318,8 @@ def test_podman_compose_build(desk: Desk) -> None:
 
 def test_podman_compose_up(desk: Desk) -> None:
     loop = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-    paths = desk.users.environ(desk.user)["PYTHONPATH"].split(":")
-    program = f"import sys\nsys.path[:0] = {paths}\nfrom tiffin.builder.__main__ import main\nmain()\n"
     desk.write(
         {
-            "shims/podman": f"#!{interpreter()}\n{program}",  # lists in JSON go by the program's name
             "app/compose.yaml": (
                 "x-podman: {in_pod: false}\nservices:\n"
                 f"  web:\n    image: {desk.base}\n    command: ['sh', '-c', \"echo begun; {loop}\"]\n"
@@ -320,6 +360,26 @@ def test_devcontainer_build(desk: Desk, kind: str) -> None:
     assert seen == "given\n"
     labels = desk.image(f"dev-{kind}:1")["Config"].get("Labels", {})  # type: ignore[attr-defined]
     assert ("devcontainer.metadata" in labels) == (kind == "feature")
+
+
+def test_devcontainer_up(desk: Desk) -> None:
+    """With an init, as its images have it: exec enters beside that."""
+    settings = {
+        "image": desk.base,
+        "remoteUser": "root",
+        "containerEnv": {"WORD": "given"},
+        "postCreateCommand": "echo created > created",
+        "runArgs": ["--init"],
+    }
+    desk.write({"up/.devcontainer/devcontainer.json": json.dumps(settings)})
+    done = desk.run("devcontainer", "up", "--workspace-folder", "up")
+    container = json.loads(done.stdout)["containerId"]
+    assert (desk.folder / "up/created").stat().st_uid == desk.uid
+    seen = desk.run(
+        "devcontainer", "exec", "--workspace-folder", "up", "sh", "-c", "cat created; echo $WORD; exit 7", code=7
+    )
+    assert seen.stdout == "created\ngiven\n"
+    desk.run("docker", "rm", "-f", container)
 
 
 # stand-ins for what firecow/gitlab-ci-local-util has, which copies artifacts and caches
@@ -414,3 +474,15 @@ def test_cibuildwheel(desk: Desk, debian: str) -> None:
     assert wheel.name == "sample-1.0-cp311-cp311-linux_x86_64.whl"
     assert wheel.stat().st_uid == desk.uid
     assert desk.run("docker", "ps", "-aq").stdout == ""
+
+
+def test_the_table_tells_what_they_call(calls: Path, pytestconfig: pytest.Config) -> None:
+    """The last of this file: programs that were not run now keep what the table says of them."""
+    text = PAGE.read_text()
+    start, rest = text.split(BEGIN)
+    before, end = rest.split(END)
+    expected = start + BEGIN + table(calls_of(calls), before) + END + end
+    if pytestconfig.getoption("--update-golden"):
+        PAGE.write_text(expected)
+        return
+    assert text == expected, "run ci/clients-table and look at what changed"
