@@ -20,7 +20,7 @@ from tiffin.builder.instructions.ops import UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, parse_git
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import truth
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from tiffin.builder.sources.remote_sources import RemoteSources
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 MAX_FILE_BYTES = 2 << 20  # buildx's, of a file behind a URL
 FILE, SEPARATOR = "BUILDX_BAKE_FILE", "BUILDX_BAKE_PATH_SEPARATOR"
+GIT_AGENT = "BUILDX_BAKE_GIT_SSH"
 GIT_TOKEN, GIT_HEADER = "BUILDX_BAKE_GIT_AUTH_TOKEN", "BUILDX_BAKE_GIT_AUTH_HEADER"
 RELATIVE, NO_ENVIRONMENT = "BUILDX_BAKE_FILE_RELATIVE_PATHS", "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"
 
@@ -117,7 +118,8 @@ def _files(request: Request, url: str, session: Session) -> tuple[list[File], st
     if not url:
         return list(_read_local(local, Path(request.directory))), ""
     there = [name for name in names if not name.startswith(CWD)]
-    files, remote = _read_remote(url, there, session, _secrets(url, request.environ))
+    agent = request.environ.get(GIT_AGENT, "")
+    files, remote = _read_remote(url, there, session, _secrets(url, request.environ), agent)
     return [*files, *(_read_local(local, Path(request.directory)) if local else ())], remote
 
 
@@ -138,10 +140,10 @@ def _read_local(names: Sequence[str], directory: Path) -> Iterator[File]:
 
 
 def _read_remote(
-    url: str, names: Sequence[str], session: Session, secrets: Mapping[str, bytes]
+    url: str, names: Sequence[str], session: Session, secrets: Mapping[str, bytes], agent: str
 ) -> tuple[list[File], str]:
     if not is_git(url, context=True):
-        with _sources(session, secrets) as sources:
+        with _sources(session, secrets, agent) as sources:
             tree = sources.file(UrlOrigin(url=url, filename=filename_of(url)))
             with tree.opener(tree.children(".")[0])() as stream:
                 data = stream.read(MAX_FILE_BYTES + 1)
@@ -151,7 +153,7 @@ def _read_remote(
                 remedy="name a definition, or a git repository that has one",
             )
         return [File(name=filename_of(url), text=_decoded(data, url))], ""
-    with _sources(session, secrets) as sources:
+    with _sources(session, secrets, agent) as sources:
         root = sources.checkout(parse_git(url)).resolve()
         files = []
         for name in names or DEFAULT_FILES:
@@ -181,12 +183,13 @@ def _host(url: str) -> str:
 
 
 @contextmanager
-def _sources(session: Session, secrets: Mapping[str, bytes]) -> Iterator[RemoteSources]:
+def _sources(session: Session, secrets: Mapping[str, bytes], agent: str) -> Iterator[RemoteSources]:
     from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.api.inputs.build_request import source_access
     from tiffin.builder.sources.remote_sources import RemoteSources
 
     access = source_access(BuildOptions(ssh=("default",), secrets=secrets))
+    access = replace(access, agent=agent or access.agent)
     with RemoteSources(session.state, session.table, session.blobs, access) as sources:
         yield sources
 
