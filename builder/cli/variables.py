@@ -76,17 +76,7 @@ VARIABLES: tuple[Variable, ...] = (
         "BUILDX_METADATA_WARNINGS": "`1`: `--metadata-file` holds the findings of build checks.",
         "BUILDX_NO_DEFAULT_LOAD": "`1`: a build without an output stores no image.",
     }),
-    *_rows(BUILDX, DONE, {
-        "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP": "`1`: variables of bake files are not read from the environment.",
-        "BUILDX_BAKE_ENTITLEMENTS_FS": "`0`: bake does not ask for `--allow fs=…`.",
-        "BUILDX_BAKE_FILE": "The files of bake where no `-f` names one.",
-        "BUILDX_BAKE_FILE_RELATIVE_PATHS": "Paths of bake files are relative to them.",
-        "BUILDX_BAKE_GIT_AUTH_HEADER": "How the token is shown: `bearer` or `basic`.",
-        "BUILDX_BAKE_GIT_AUTH_TOKEN": "The token for a bake file in a repository.",
-        "BUILDX_BAKE_PATH_SEPARATOR": "What stands between names in BUILDX_BAKE_FILE.",
-    }),
     *_rows(BUILDX, WITHOUT_EFFECT, {
-        "BUILDX_BAKE_GIT_SSH": "The agent of SSH_AUTH_SOCK is used.",
         "BUILDX_CONFIG": IN_STATE,
         "BUILDX_CPU_PROFILE": f"{FOR_DEVELOPERS} See `--profile`.",
         "BUILDX_EXPERIMENTAL": "All there is can be used.",
