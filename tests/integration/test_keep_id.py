@@ -139,3 +139,12 @@ def test_the_callers_of_old_are_as_before(caller: Caller) -> None:
     assert caller.run("--rm", "--userns=host", "-v", f"{caller.work}:/w", "app", "stat", "-c", "%u", "/w").split() == [
         "0"
     ]
+
+
+def test_one_that_is_removed_while_it_runs_ends(caller: Caller) -> None:
+    """The death of who holds it ends it, though its init has changed its uid."""
+    seconds = str(100000 + caller.uid)
+    caller.run("-d", "--name", "kept", "--userns=keep-id", "app", "sleep", seconds)
+    caller.users.run(caller.user, ["rm", "-f", "kept"])
+    found = subprocess.run(["pgrep", "-fx", f"sleep {seconds}"], capture_output=True, text=True, check=False)
+    assert found.stdout == ""

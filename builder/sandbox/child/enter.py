@@ -225,6 +225,7 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, jo
     os.umask(0o022)
     if spec.keeps_id:
         idmaps.become_root_of_sandbox()
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # which a change of the uid takes away
     if not spec.joins:  # else no /proc of the sandbox has this process
         forget_arguments()
         forget_streams()
