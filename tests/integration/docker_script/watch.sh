@@ -139,8 +139,8 @@ docker restart -t 0 tale > /dev/null
 docker kill tale > /dev/null
 docker wait tale > /dev/null
 docker rm tale > /dev/null
-id=$(docker events --since "$start" --until "$(($(date +%s) + 1))" --filter event=rename --format '{{.ID}}')
-events() { docker events --since "$start" --until "$(($(date +%s) + 1))" --filter "container=$id" "$@"; }
+id=$(docker events --since "$start" --until "$(date +%s.%N)" --filter event=rename --format '{{.ID}}')
+events() { docker events --since "$start" --until "$(date +%s.%N)" --filter "container=$id" "$@"; }
 events --format '{{.Action}}' > all
 equal "events tell a whole life" "create start pause unpause rename kill kill die stop start restart kill die" \
     "$(grep -v 'exec\|attach' all | head -13 | tr '\n' ' ' | sed 's/ $//')"
@@ -172,9 +172,9 @@ kill "$follower"
 docker tag minimal other:1
 docker rmi other:1 > /dev/null
 contains "images have events" "tag untag" \
-    "$(docker events --since "$start" --until "$(($(date +%s) + 1))" -f type=image --format '{{.Action}}' | tr '\n' ' ')"
+    "$(docker events --since "$start" --until "$(date +%s.%N)" -f type=image --format '{{.Action}}' | tr '\n' ' ')"
 equal "system events is the same" "create" \
-    "$(docker system events --since "$start" --until "$(($(date +%s) + 1))" -f "container=$id" -f event=create \
+    "$(docker system events --since "$start" --until "$(date +%s.%N)" -f "container=$id" -f event=create \
         --format '{{.Action}}')"
 docker rm -f later box ended made > /dev/null
 equal "nothing is left" "" "$(docker ps -aq)"
