@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
 from tiffin.cache.errors import UsageError
 from tiffin.cache.shared.batch import PARALLEL_ROWS, answer, batch_key, read_rows
+from tiffin.cache.shared.clients import PerProcess
 from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.shared.stores.http import place_of
 from tiffin.cache.store.snapshots import BlobRef
@@ -37,9 +37,7 @@ class AzureStore(SharedStore):
         self._prefix = prefix
         self._key = key
         self._timeout = timeout_seconds
-        self._lock = threading.Lock()  # guards the two below
-        self._client: Any = None
-        self._pid = 0
+        self._client: PerProcess[Any] = PerProcess(self._make)
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         return read_rows(names, self._read)
@@ -79,7 +77,7 @@ class AzureStore(SharedStore):
         self._try(lambda: self._blob(path).upload_blob(data, length=size, overwrite=True))
 
     def _blob(self, path: str) -> Any:
-        return self._connected().get_blob_client(self._prefix + path)
+        return self._client.get().get_blob_client(self._prefix + path)
 
     def _try(self, act: Callable[[], Any]) -> Any:
         """Raise UnavailableError; None for what is absent."""
@@ -102,12 +100,6 @@ class AzureStore(SharedStore):
             raise UnavailableError(f"it refused the request ({reason})", remedy="check container and key") from exc
         except (AzureError, OSError, ValueError) as exc:
             raise UnavailableError("the connection failed", remedy="check account_url") from exc
-
-    def _connected(self) -> Any:
-        with self._lock:
-            if self._client is None or self._pid != os.getpid():  # a parent's connections are the parent's
-                self._client, self._pid = self._make(), os.getpid()
-            return self._client
 
     def _make(self) -> Any:
         from azure.core.exceptions import ResourceExistsError

@@ -9,13 +9,13 @@ from __future__ import annotations
 import inspect
 import io
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from tiffin.cache.errors import UsageError
+from tiffin.cache.shared.clients import PerProcess
 from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.shared.stores.http import place_of
 from tiffin.cache.store.snapshots import BlobRef
@@ -47,9 +47,7 @@ class RedisStore(SharedStore):
         self._ttl = ttl_seconds or None
         self._max_blob = max_blob_bytes
         self._layers = layers
-        self._lock = threading.Lock()  # guards the two below
-        self._client: Any = None
-        self._pid = 0
+        self._client: PerProcess[Any] = PerProcess(lambda: _connect(self._url, self._timeout))
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         values = self._ask(lambda pipe: [pipe.getrange(_row(name), 0, MAX_ROW_BYTES) for name in names])
@@ -101,7 +99,7 @@ class RedisStore(SharedStore):
         import redis
 
         try:
-            pipe = self._connected().pipeline(transaction=False)
+            pipe = self._client.get().pipeline(transaction=False)
             fill(pipe)
             return list(pipe.execute())
         except redis.exceptions.AuthenticationError as exc:
@@ -115,13 +113,6 @@ class RedisStore(SharedStore):
             raise UnavailableError(f"it refused the command ({reason})", remedy="check its set-up") from exc
         except (redis.exceptions.RedisError, OSError) as exc:
             raise UnavailableError("the connection failed", remedy="is it running?") from exc
-
-    def _connected(self) -> Any:
-        """Return the client, which holds a pool of connections; a forked child makes its own."""
-        with self._lock:
-            if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = _connect(self._url, self._timeout), os.getpid()
-            return self._client
 
 
 def open_store(options: StoreOptions) -> RedisStore:

@@ -5,14 +5,13 @@ Credentials come from where boto3 looks for them (environment, files, the role o
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
 from tiffin.cache.errors import UsageError
 from tiffin.cache.shared.batch import PARALLEL_ROWS, answer, batch_key, read_rows
+from tiffin.cache.shared.clients import PerProcess
 from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
 from tiffin.cache.shared.stall import MinimumRateReader
 from tiffin.cache.shared.stores.http import place_of
@@ -47,9 +46,7 @@ class S3Store(SharedStore):
         self._timeout = timeout_seconds
         self._path_style = path_style
         self._options = dict(options)
-        self._lock = threading.Lock()  # guards the two below
-        self._client: Any = None
-        self._pid = 0
+        self._client: PerProcess[Any] = PerProcess(self._make)
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return one request where a builder stored the answer to this question, else one for each row, many at a
@@ -87,7 +84,7 @@ class S3Store(SharedStore):
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
         """Write in parts where the blob is large, as boto3 does it."""
         with open_blob() as stream:
-            self._try(lambda: self._connected().upload_fileobj(stream, self._bucket, self._prefix + _blob(ref)))
+            self._try(lambda: self._client.get().upload_fileobj(stream, self._bucket, self._prefix + _blob(ref)))
         return True
 
     def _read(self, name: str) -> bytes | None:
@@ -99,7 +96,7 @@ class S3Store(SharedStore):
 
     def _ask(self, method: str, path: str, **more: object) -> Any:
         """Return the answer, or None where there is no such object."""
-        client = self._connected()
+        client = self._client.get()
         return self._try(lambda: getattr(client, method)(Bucket=self._bucket, Key=self._prefix + path, **more))
 
     def _try(self, act: Callable[[], Any]) -> Any:
@@ -118,12 +115,6 @@ class S3Store(SharedStore):
             raise UnavailableError("credentials are missing", remedy="set AWS_ACCESS_KEY_ID and …") from exc
         except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error, OSError) as exc:
             raise UnavailableError("the connection failed", remedy="check endpoint_url and region") from exc
-
-    def _connected(self) -> Any:
-        with self._lock:
-            if self._client is None or self._pid != os.getpid():  # a parent's connections are the parent's
-                self._client, self._pid = self._make(), os.getpid()
-            return self._client
 
     def _make(self) -> Any:
         try:
