@@ -39,7 +39,7 @@ def events(session: Session, line: EventsArguments) -> None:
     found = watch_events(
         session,
         wanted,
-        since_ns=parse_moment(line.since) if line.since else None if line.stream else 0,
+        since_ns=parse_moment(line.since) if line.since else None if line.stream and not line.until else 0,
         until_ns=parse_moment(line.until) if line.until else None,
         follows=line.stream,
     )

@@ -129,3 +129,10 @@ def test_tls_verify_is_buildahs(tiffin: Commands) -> None:
     assert PullArguments(tls_verify=False).registry_access().insecure == ("*",)
     refused = tiffin("pull", "--tls-verify=false", "127.0.0.1:1/app", check=False)
     assert "127.0.0.1:1 refused the connection" in refused.err
+
+
+def test_events_up_to_a_moment_are_all_that_were(tiffin: Commands) -> None:
+    """As docker has it: without --since they begin with the first that is known."""
+    tiffin("run", "--rm", "--name", "box", "base", "say", "x")
+    words = ("events", "--until", "0s", "--filter", "container=box", "--format", "{{.Action}}")
+    assert tiffin(*words).out.split() == ["create", "attach", "start", "die", "destroy"]
