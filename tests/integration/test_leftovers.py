@@ -248,6 +248,21 @@ def test_ctrl_c_ends_everything(tier: Tier, tmp_path: Path) -> None:
     tier.check()
 
 
+@pytest.mark.parametrize("tier", ["proot"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_nothing_outlives_proot_and_writes_into_the_machine(tier: Tier, tmp_path: Path, number: signal.Signals) -> None:
+    """What PRoot traces goes on untranslated, in the machine's own root, if PRoot is gone before it."""
+    many = "for i in 1 2 3 4 5 6; do (while :; do touch /escaped-MARK-$i; done) & done; "
+    for attempt in range(3):
+        context = tier.context(tmp_path / f"c{attempt}", f"{many} while :; do touch /escaped-MARK; done")
+        process = tier.start(context)
+        wait_until(lambda: len(tier.marked()) >= 6)
+        process.send_signal(number)
+        process.communicate(timeout=TIMEOUT_SECONDS)
+        wait_until(lambda: not tier.marked())
+        assert list(Path("/").glob("escaped-*")) == []
+
+
 def test_a_killed_tiffin_takes_its_commands_along(tier: Tier, tmp_path: Path) -> None:
     """Files are removed by the next command, which sees that nobody holds them."""
     process = tier.start(tier.context(tmp_path / "c", f"{DAEMONS}; while :; do sleep 0.05; done"))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.emulation import supervisor
-from tiffin.builder.sandbox.child.reaper import INIT_NAME
+from tiffin.builder.sandbox.child.reaper import INIT_NAME, TRACER_END
 from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 
@@ -40,9 +40,10 @@ def be_command(
 
     With a pid namespace this is process 1 of it, or with `init` its child.
     """
+    end = TRACER_END if spec.is_traced else signal.SIGKILL
     try:
         if not spec.own_pids or spec.joins:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, end)
         if not spec.enters:
             make_root(spec)
         join_groups(groups, sees_them_as_roots=not spec.enters and sees_own_groups(spec))
@@ -67,7 +68,7 @@ def be_command(
             become_user(spec)
             drop_privileges(spec)
         if not spec.own_pids or spec.joins:  # another user lost it
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, end)
         keep_only_standard(error_writer)
         execute(spec, error_writer)
     except SetupError as exc:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 
 KILL_SECONDS = 10.0  # a process that does not die in that time is stuck in the kernel
 PAUSE_SECONDS = 0.002
@@ -17,22 +18,36 @@ TRACER_PAUSE_SECONDS = 0.05
 LOADERS = "/tmp"  # where those versions write, whatever the environment says
 INIT_NAME = b"tiffin-init"  # what ps shows of our inits
 PARENT, GROUP = 1, 2  # fields of /proc/PID/stat after the name
+# PRoot then kills what it traces and waits for its end: what outlives its tracer goes on in the machine's own root
+TRACER_END = signal.SIGQUIT
 
 
 def kill_descendants(reaped: set[int]) -> None:
-    """Kill and reap until this process has no child; adds which they were."""
+    """Kill and reap until this process has no child; adds which they were. Tracers go after what they trace."""
     deadline = time.monotonic() + KILL_SECONDS
     own_group = os.getpgrp()
     while has_children(reaped) and time.monotonic() < deadline:
         found = descendants(os.getpid())
+        tracing = tracers(pid for pid, _ in found)
+        spared = {group for pid, group in found if pid in tracing}
         # a whole group at once: no fork in it can escape between the look and the kill
-        for group in {group for _, group in found} - {own_group, 0, 1}:
+        for group in {group for _, group in found} - {own_group, 0, 1} - spared:
             with contextlib.suppress(OSError):
                 os.killpg(group, signal.SIGKILL)
         for pid, _ in found:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+            if pid not in tracing:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
         time.sleep(PAUSE_SECONDS)
+
+
+def tracers(pids: Iterable[int]) -> set[int]:
+    """Return the processes that trace one of `pids`."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/status", "rb") as file:
+            found.add(int(file.read().partition(b"\nTracerPid:")[2].split(maxsplit=1)[0]))
+    return found - {0}
 
 
 def remove_loaders(tracers: set[int]) -> None:
