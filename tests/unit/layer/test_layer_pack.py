@@ -192,7 +192,7 @@ def test_failing_sink_ends_every_thread_and_is_raised(left: int) -> None:
     before = threading.active_count()
     with pytest.raises(OSError, match="No space"), pumped(Full(left)) as pump:
         pack(big(40), pump)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before, "those of earlier tests may end meanwhile"
 
 
 def test_failing_source_ends_every_thread_and_leaves_no_blob(tmp_path: Path) -> None:
@@ -204,6 +204,6 @@ def test_failing_source_ends_every_thread_and_leaves_no_blob(tmp_path: Path) -> 
     changes = [*big(5), Change(new_entry("z", "file", 0o644)._replace(size=1), broken)]
     with pytest.raises(BuildError, match="cannot read it"):
         pack_layer(changes, blobs=blobs, compression=Compression())
-    assert threading.active_count() == before
+    assert threading.active_count() <= before, "those of earlier tests may end meanwhile"
     assert list(blobs) == []
     assert list((tmp_path / "state" / "tmp").iterdir()) == []
