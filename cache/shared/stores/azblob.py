@@ -112,6 +112,8 @@ class AzureStore(SharedStore):
             connection_timeout=self._timeout,
             read_timeout=self._timeout,
             retry_total=1,
+            initial_backoff=1,  # seconds: 15, as it is else, would hold up a build
+            increment_base=1,
             max_single_put_size=BLOCK_BYTES,
             max_block_size=BLOCK_BYTES,
         )

@@ -204,9 +204,11 @@ def test_images_are_pulled_and_pushed(compose: Compose) -> None:
         assert "Image is already present locally" in compose(pulled, "pull", "--policy", "missing").err
         assert any("Pulled" in line for line in changes(compose(pulled, "pull")))
         assert any("Pushed" in line for line in changes(compose(built, "push")))
-    assert compose(pulled, "pull", check=False).code == 1
-    assert "warning" in compose(pulled, "pull", "--ignore-pull-failures").err
-    assert "warning" in compose(built, "push", "--ignore-push-failures").err
+        missing = pulled.replace("app:1", "none")
+        assert compose(missing, "pull", check=False).code == 1
+        assert "warning" in compose(missing, "pull", "--ignore-pull-failures").err
+        unbuilt = built.replace("app:1", "unbuilt")
+        assert "warning" in compose(unbuilt, "push", "--ignore-push-failures").err
 
 
 def test_what_a_project_is_can_be_listed(compose: Compose) -> None:
