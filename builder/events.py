@@ -166,24 +166,6 @@ class NullSink:
         return None
 
 
-class StepCounter(Sink):
-    """Passes events on, and counts steps: all that ended well, and those that a cache had."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        from threading import Lock
-
-        self._lock = Lock()  # guards the next two
-        self.steps = 0
-        self.cached = 0
-
-    def emit(self, event: Event) -> None:
-        with self._lock:
-            self.steps += isinstance(event, StepCached | StepFinished)
-            self.cached += isinstance(event, StepCached)
-        self._sink.emit(event)
-
-
 @contextlib.contextmanager
 def phase(sink: Sink, name: str) -> Iterator[None]:
     """Tell `sink` how long the block took."""

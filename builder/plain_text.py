@@ -27,7 +27,7 @@ def plain_line(line: str) -> str:
 
 def plain_bytes(line: bytes, keep: str = "") -> bytes:
     """Return one line of bytes without control sequences, but for those that are `keep` altogether; tabs stay, and
-    bytes that are no text.
+    bytes that are not text.
     """
     last = line.rstrip(b"\r").rpartition(b"\r")[2]
     if not _control_bytes().search(last):

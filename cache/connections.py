@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
 ContextFor = Callable[[str, "int | None"], "SSLContext"]
+RETRIED = frozenset({429, 500, 502, 503, 504})  # answers that another try may mend
 KEPT_CONNECTIONS = 32  # for each server: as many as threads of ours ask at once
 SMALL_BYTES = 64 << 10  # an answer nobody wants is read to its end up to here; beyond, a new connection costs less
 IMPORTING = threading.Lock()  # libraries that change the filters of warnings while they are imported: one at a time

@@ -17,10 +17,10 @@ from tiffin.builder.api.inputs.build_request import (
     signer_for,
     source_access,
 )
-from tiffin.builder.api.session import Session
+from tiffin.builder.api.session import BUILDING, Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
 from tiffin.builder.errors import MissingBlobError, RegistryError, TiffinError, UsageError
-from tiffin.builder.events import BuildFinished, InfoMessage, Sink, StepCounter, WarningMessage, phase
+from tiffin.builder.events import BuildFinished, InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
 from tiffin.builder.plain_text import rfc3339, size_text
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from tiffin.builder.sources.remote_sources import RemoteSources
     from tiffin.cache.backend import StepCache
 
-BUILDING = "building"  # a lock that builds share: see api.storage.build_cache
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
 
 
@@ -55,8 +54,7 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
     from tiffin.builder.api.buildx.history import Recorder
 
     began = time.monotonic()
-    counted = StepCounter(sink)
-    with Recorder.of(options, session, counted) as recorder:
+    with Recorder.of(options, session, sink) as recorder:
         with prepared(options, session, recorder) as prepared_build:
             result = _build_again(prepared_build)
         recorder.emit(
@@ -66,8 +64,8 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
                 image_id=str(result.image_id),
                 size_bytes=result.size_bytes,
                 seconds=time.monotonic() - began,
-                steps=counted.steps,
-                cached_steps=counted.cached,
+                steps=recorder.steps,
+                cached_steps=recorder.cached_steps,
             )
         )
     _keep_to_bounds(session, sink)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tiffin.cache.store.blobs import BlobStore
     from tiffin.cache.store.local import Table
 
+BUILDING = "building"  # a lock that builds share, and who makes their cache smaller has alone
+
 
 class Session:
     """One command's view of the state directory: `root`, or where there is none the usual one of the user. `warn` is

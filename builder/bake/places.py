@@ -17,7 +17,7 @@ def is_remote(text: str) -> bool:
 
 
 def is_special(text: str) -> bool:
-    """Whether a context is no path."""
+    """Whether a context is not a path."""
     return text.startswith(_SPECIAL) or is_remote(text)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from tiffin.builder.errors import RegistryError
-from tiffin.builder.registry.failures import netloc, tls_error
+from tiffin.builder.registry.failures import RETRIED, netloc, tls_error
 from tiffin.builder.registry.guard import REMEDY, is_private
 from tiffin.builder.registry.http_response import joined, split
 from tiffin.builder.registry.insecure import is_insecure
@@ -29,7 +29,6 @@ MAX_REDIRECTS = 10
 BACK_OFF_SECONDS = 0.5
 CHUNK_BYTES = 1 << 20
 LASTING = ("Name or service not known", "No address associated with hostname")
-_RETRIED = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -69,7 +68,7 @@ def download(
                 _session(trust or Trust({})) as session,
                 _follow(session, url, sent, proxies or Proxies(settings={}), private) as response,
             ):
-                if response.status_code in _RETRIED and number < MAX_TRIES:
+                if response.status_code in RETRIED and number < MAX_TRIES:
                     time.sleep(BACK_OFF_SECONDS * number)
                     continue
                 return _receive(url, response, sink, known)

@@ -157,14 +157,11 @@ class Launcher:
         """End the server with every process below it: what a command in a sandbox that it entered started stays there
         else.
         """
-        from tiffin.builder.sandbox.child.reaper import descendants, tracers
+        from tiffin.builder.sandbox.child.reaper import descendants, kill_each, tracers
 
         pids = [pid for pid, _ in descendants(self._pid)] if self._pid else []
         tracing = tracers(pids)  # they end with init, after what they trace
-        for pid in pids:
-            if pid not in tracing:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        kill_each(pid for pid in pids if pid not in tracing)
         self.close()
 
     def __enter__(self) -> Launcher:

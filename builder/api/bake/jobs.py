@@ -66,7 +66,7 @@ def images_of(name: str, result: BuildResult) -> dict[Platform, BaseImage]:
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
-    """Return jobs so that each follows those it needs; there are no circles among them."""
+    """Return jobs so that each follows those it needs; their needs form no circle."""
     by_name = {job.name: job for job in jobs}
     done: dict[str, Job] = {}
 

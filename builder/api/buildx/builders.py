@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import CorruptError, NotFoundError, UsageError
 from tiffin.cache.foundation.files import write_atomically
-from tiffin.cache.foundation.frozen import dataclass, field, replace
+from tiffin.cache.foundation.frozen import asdict, dataclass, field, replace
 
 FILE = "builders.json"
 DEFAULT = "default"
@@ -53,7 +53,7 @@ def read_builders(session: Session) -> Builders:
     path = session.state.root / FILE
     try:
         document = json.loads(path.read_bytes())
-        found = [Builder(**{**row, **_tuples(row)}) for row in document["builders"]]
+        found = [Builder(**{**row, **tuples_of(row)}) for row in document["builders"]]
         return Builders(current=str(document["current"]), by_name={builder.name: builder for builder in found})
     except FileNotFoundError:
         return Builders()
@@ -109,10 +109,11 @@ def remove_builder(session: Session, name: str) -> Builder:
 def _write(session: Session, before: Builders, by_name: Mapping[str, Builder], current: str) -> None:
     if (dict(by_name), current) == (dict(before.by_name), before.current):
         return
-    rows = [{name: getattr(builder, name) for name in Builder.__slots__} for builder in by_name.values()]
+    rows = [asdict(builder) for builder in by_name.values()]
     write_atomically(session.state.root / FILE, json.dumps({"current": current, "builders": rows}).encode())
 
 
-def _tuples(row: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+def tuples_of(row: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Return the lists of a row as tuples of texts."""
     lists = {name: value for name, value in row.items() if isinstance(value, list)}
     return {name: tuple(map(str, value)) for name, value in lists.items()}

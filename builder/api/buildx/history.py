@@ -27,7 +27,7 @@ from tiffin.builder.events import (
     Transfer,
     members_of,
 )
-from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.frozen import asdict, dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class BuildRecord:
 
 
 class Recorder(Sink, AbstractContextManager["Recorder"]):
-    """Passes events on and keeps them; the file is written at the end, however that is."""
+    """Passes events on, counts steps, and keeps what it passes where builds are kept; the file is written at the end,
+    however that is.
+    """
 
     def __init__(self, sink: Sink, folder: Path, kept: int, record: BuildRecord) -> None:
         self._sink = sink
@@ -85,6 +87,8 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         self._kept = kept
         self._record = record
         self._lock = threading.Lock()  # guards what follows
+        self.steps = 0  # that ended well
+        self.cached_steps = 0  # of these, those that a cache had
         self._lines: list[str] = []
         self._room = MAX_LOG_BYTES
 
@@ -113,8 +117,11 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
 
     def emit(self, event: Event) -> None:
         self._sink.emit(event)
-        if not isinstance(event, PhaseFinished) and not (isinstance(event, Transfer) and not event.finished):
-            with self._lock:
+        with self._lock:
+            self.steps += isinstance(event, StepCached | StepFinished)
+            self.cached_steps += isinstance(event, StepCached)
+            passes_by = isinstance(event, PhaseFinished) or (isinstance(event, Transfer) and not event.finished)
+            if self._kept and not passes_by:
                 self._keep(event)
 
     def _keep(self, event: Event) -> None:
@@ -125,9 +132,6 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
                     return
                 self._room -= len(event.data)
                 members["data"] = event.data.decode("utf-8", "replace") + (CLIPPED if self._room <= 0 else "")
-            case StepCached() | StepFinished():
-                cached = self._record.cached_steps + isinstance(event, StepCached)
-                self._record = replace(self._record, steps=self._record.steps + 1, cached_steps=cached)
             case BuildFinished():
                 self._record = replace(
                     self._record, names=event.names, digest=event.digest, size_bytes=event.size_bytes
@@ -141,7 +145,14 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
             return
         status = COMPLETED if error is None else ERROR if isinstance(error, Exception) else CANCELED
         text = error.message if isinstance(error, TiffinError) else "" if error is None else type(error).__name__
-        record = replace(self._record, finished=time.time(), status=status, error=text)
+        record = replace(
+            self._record,
+            finished=time.time(),
+            status=status,
+            error=text,
+            steps=self.steps,
+            cached_steps=self.cached_steps,
+        )
         with suppress(OSError):  # what is only looked at later ends no build
             self._write(record)
 
@@ -149,15 +160,10 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         self._folder.mkdir(exist_ok=True)
         name = f"{int(record.started * 1000):014d}-{record.id}"
         part = self._folder / f".{name}"
-        part.write_text("\n".join([json.dumps(members_of_record(record)), *self._lines, ""]), encoding="utf-8")
+        part.write_text("\n".join([json.dumps(asdict(record)), *self._lines, ""]), encoding="utf-8")
         part.replace(self._folder / name)
         for old in sorted(os.listdir(self._folder), reverse=True)[self._kept :]:  # noqa: PTH208
             (self._folder / old).unlink(missing_ok=True)
-
-
-def members_of_record(record: BuildRecord) -> dict[str, object]:
-    """Return the members of a record by name."""
-    return {name: getattr(record, name) for name in BuildRecord.__slots__}
 
 
 class History:
@@ -209,11 +215,12 @@ class History:
 
 
 def _read(path: Path) -> BuildRecord:
+    from tiffin.builder.api.buildx.builders import tuples_of
+
     try:
         with path.open(encoding="utf-8") as file:
             row = json.loads(file.readline())
-        lists = {name: tuple(map(str, value)) for name, value in row.items() if isinstance(value, list)}
-        return BuildRecord(**{**row, **lists})
+        return BuildRecord(**{**row, **tuples_of(row)})
     except (ValueError, TypeError, AttributeError) as exc:
         raise CorruptError(f"{path} is damaged", remedy="remove it: it only tells of a build") from exc
 

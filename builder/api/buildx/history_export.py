@@ -7,10 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from tiffin.builder.api.buildx.history import History, members_of_record
+from tiffin.builder.api.buildx.history import History
 from tiffin.builder.image.archive_write import output_file
 from tiffin.builder.layer.index import new_entry
 from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, header, padding
+from tiffin.cache.foundation.frozen import asdict
 
 RECORD, EVENTS = "record.json", "events.jsonl"
 
@@ -21,7 +22,7 @@ def export_builds(history: History, refs: Sequence[str], dest: str, stdout: Bina
     for ref in refs:
         record = history.find(ref)
         files = {
-            RECORD: json.dumps(members_of_record(record), indent=2),
+            RECORD: json.dumps(asdict(record), indent=2),
             EVENTS: "".join(history.events(ref)),
         }
         for name, text in files.items():

@@ -17,7 +17,7 @@ from tiffin.builder.oci.spec import DOCKER_INDEX, OCI_INDEX, OCI_MANIFEST, Platf
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.files import write_atomically
-from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.frozen import asdict, dataclass, replace
 
 FOLDER = "manifests"  # below the state directory
 LOCK = "manifest-lists"
@@ -187,8 +187,7 @@ class ManifestLists:
 
     def _write(self, reference: Reference, entries: Sequence[Entry]) -> None:
         self._folder.mkdir(exist_ok=True)
-        rows = [{name: getattr(entry, name) for name in Entry.__slots__} for entry in entries]
-        write_atomically(self._path(reference), json.dumps(rows).encode())
+        write_atomically(self._path(reference), json.dumps([asdict(entry) for entry in entries]).encode())
 
 
 def registries_of(names: Iterable[str]) -> tuple[str, ...]:

@@ -121,9 +121,8 @@ def sandbox_of(options: ExecOptions, session: Session) -> SandboxSpec:
     record = ContainerRecord.read(containers.folder(state.id))
     around = read_sandbox(containers.folder(state.id))
     can_enter = around.has_namespaces and (around.own_pids or "pid" in around.shared)
-    can_stand_beside = not (
-        around.has_namespaces or around.is_traced
-    )  # a chroot is not a wall between processes anyway
+    # a chroot is not a wall between processes anyway
+    can_stand_beside = not (around.has_namespaces or around.is_traced)
     if not (can_enter or can_stand_beside):
         raise SandboxError(
             f"container {state.name} has no namespaces of its own that a command could enter",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tiffin.builder.api.session import Session
+from tiffin.builder.api.session import BUILDING, Session
 from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_unneeded, size_on_disk
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage
@@ -22,8 +22,6 @@ from tiffin.cache.store.local import LocalCache
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.cache.backend import StepRecord
-
-BUILDING = "building"  # a lock that builds share: see api.build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

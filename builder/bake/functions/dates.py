@@ -31,7 +31,7 @@ def read_time(text: str) -> datetime:
             raise ValueError(text)
         return datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError as exc:
-        raise ExpressionError(f'"{text}" is no timestamp of RFC 3339', remedy="write 2024-01-31T12:00:00Z") from exc
+        raise ExpressionError(f'"{text}" is not a timestamp of RFC 3339', remedy="write 2024-01-31T12:00:00Z") from exc
 
 
 def write_time(time: datetime) -> str:

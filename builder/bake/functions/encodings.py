@@ -153,7 +153,9 @@ def _uuid5(namespace: str, name: str) -> str:
     try:
         space = NAMESPACES.get(namespace) or uuid.UUID(namespace)
     except ValueError as exc:
-        raise ExpressionError(f"{namespace} is no namespace", remedy=f"use {', '.join(NAMESPACES)} or a UUID") from exc
+        raise ExpressionError(
+            f"{namespace} is not a namespace", remedy=f"use {', '.join(NAMESPACES)} or a UUID"
+        ) from exc
     return str(uuid.uuid5(space, name))
 
 

@@ -92,7 +92,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(text, 0 if flags else re.ASCII)
     except re.error as exc:
-        raise ExpressionError(f'"{pattern}" is no pattern: {exc}') from exc
+        raise ExpressionError(f'"{pattern}" is not a pattern: {exc}') from exc
 
 
 def _found(match: re.Match[str]) -> Value:

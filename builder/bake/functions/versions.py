@@ -33,7 +33,7 @@ def read_version(text: str) -> Version:
     """Return the version that a text says. Raises ExpressionError."""
     match = _VERSION.fullmatch(text)
     if match is None:
-        raise ExpressionError(f'"{text}" is no semantic version')
+        raise ExpressionError(f'"{text}" is not a semantic version')
     parts = (match[4] or "").split(".") if match[4] else []
     return Version(
         numbers=(int(match[1]), int(match[2] or 0), int(match[3] or 0)),

@@ -156,7 +156,7 @@ class Splat(Expression):
         self.each = each
 
     def value(self, scope: Scope) -> Value:
-        """Return the list; a value that is no list counts as a list of one, null as an empty one."""
+        """Return the list; a value that is not a list counts as a list of one, null as an empty one."""
         found = self.source.value(scope)
         items = found if isinstance(found, list) else [] if found is None else [found]
         return [self.each.value(Inner(scope, {ELEMENT: item})) for item in items]

@@ -55,7 +55,7 @@ def _bodies(value: Expression, what: str, file: str) -> list[ObjectNode]:
     nodes = value.items if isinstance(value, TupleNode) else (value,)
     found = [node for node in nodes if isinstance(node, ObjectNode)]
     if len(found) < len(nodes):
-        raise wrong(f"{what} is no object", file, value.line, remedy="write {…}")
+        raise wrong(f"{what} is not an object", file, value.line, remedy="write {…}")
     return found
 
 

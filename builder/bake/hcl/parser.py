@@ -360,7 +360,7 @@ class Parser:
         if found[3] is None:
             return chr(int(found[1] or found[2], 16))
         if found[3] not in ESCAPES:
-            raise self.wrong(f"\\{found[3]} is no escape", remedy='there are \\n, \\r, \\t, \\", \\\\ and \\uNNNN')
+            raise self.wrong(f"\\{found[3]} is not an escape", remedy='there are \\n, \\r, \\t, \\", \\\\ and \\uNNNN')
         return ESCAPES[found[3]]
 
     def _heredoc(self, line: int) -> Expression:

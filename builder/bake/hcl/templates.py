@@ -140,7 +140,7 @@ def heredoc_pieces(parser: Reader) -> Pieces:
         if found := parser.match(_TEXT):
             pieces.add_text(found[0])
         elif not pieces.took_marker():  # a marker that is not one cannot be: _TEXT takes all others
-            raise parser.wrong("this is no template")
+            raise parser.wrong("this is not a template")
     return pieces
 
 

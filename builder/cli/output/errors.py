@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tiffin.builder.cli.output.renderer import GITHUB
 from tiffin.builder.errors import BakeError, BuildError, DockerfileError, DockerfileErrors, RunError, Span, TiffinError
 from tiffin.builder.plain_text import plain_lines
 
-GITHUB = "GITHUB_ACTIONS"  # set in its jobs
 RULE = "--------------------"
 MARK = ">>>"
 CONTEXT_LINES = 2  # before and after what is marked; BuildKit's

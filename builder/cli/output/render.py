@@ -19,7 +19,7 @@ from tiffin.builder.cli.output.plain.step_lines import (
     warning_line,
     write,
 )
-from tiffin.builder.cli.output.renderer import Renderer
+from tiffin.builder.cli.output.renderer import GITHUB, GITLAB, Renderer
 from tiffin.builder.events import (
     TYPE_NAMES,
     Event,
@@ -32,8 +32,6 @@ from tiffin.builder.events import (
     WarningMessage,
     members_of,
 )
-
-GITHUB, GITLAB = "GITHUB_ACTIONS", "GITLAB_CI"  # set in their jobs
 
 
 def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:

@@ -210,7 +210,7 @@ class LiveRenderer(Renderer):
 
 
 def chosen_colours(text: str) -> dict[str, str]:
-    """Read BUILDKIT_COLORS, `run=123,20,245:error=yellow`; what is no colour leaves the usual one."""
+    """Read BUILDKIT_COLORS, `run=123,20,245:error=yellow`; what is not a colour leaves the usual one."""
     found = {}
     for part in filter(None, text.split(":")):
         name, _, value = part.partition("=")

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from tiffin.builder.cli.options.common import PROGRESS_ALIASES
 from tiffin.builder.events import Sink
 
+GITHUB, GITLAB = "GITHUB_ACTIONS", "GITLAB_CI"  # variables that are "true" in their jobs
+
 
 class Renderer(Sink, AbstractContextManager["Renderer"]):
     """A sink that may hold a terminal; used in `with`."""

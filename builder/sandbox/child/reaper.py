@@ -34,11 +34,15 @@ def kill_descendants(reaped: set[int]) -> None:
         for group in {group for _, group in found} - {own_group, 0, 1} - spared:
             with contextlib.suppress(OSError):
                 os.killpg(group, signal.SIGKILL)
-        for pid, _ in found:
-            if pid not in tracing:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        kill_each(pid for pid, _ in found if pid not in tracing)
         time.sleep(PAUSE_SECONDS)
+
+
+def kill_each(pids: Iterable[int]) -> None:
+    """Kill processes, as far as they are there."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def tracers(pids: Iterable[int]) -> set[int]:
@@ -71,9 +75,7 @@ def wait_for_tracer(tracer: int) -> int:
             return status
         others = [other for other, _ in descendants(os.getppid()) if other not in (tracer, os.getpid())]
         if others and not descendants(tracer):
-            for other in others:
-                with contextlib.suppress(OSError):
-                    os.kill(other, signal.SIGKILL)
+            kill_each(others)
         time.sleep(TRACER_PAUSE_SECONDS)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import quote
 
-from tiffin.cache.connections import Connections, plain_adapter, read_out
+from tiffin.cache.connections import RETRIED, Connections, plain_adapter, read_out
 from tiffin.cache.errors import CorruptError, UsageError
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.shared.bundle import MAX_BUNDLE_BYTES, Bundle
@@ -38,7 +38,6 @@ BLOCK_BYTES = 8 << 20  # of an upload; Azure takes 50,000 of them
 RACES = 40
 PAUSE_SECONDS = 0.25
 BLOCKED_RACES = 20  # after which a number that was created and never finished is passed over
-RETRIED = (429, 500, 502, 503, 504)
 TRIES = 3
 GONE = (403, 404, 410)  # of a signed address: it ended, or what it was for was removed
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tiffin.cache.connections import Connections, plain_adapter, read_out
+from tiffin.cache.connections import RETRIED, Connections, plain_adapter, read_out
 from tiffin.cache.errors import UsageError
 from tiffin.cache.shared.batch import PARALLEL_ROWS, answer, batch_key, read_rows
 from tiffin.cache.shared.protocol import MAX_ROW_BYTES, SharedStore, StoreOptions, UnavailableError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 0.2
 UNAUTHORIZED = 401
-RETRIED = (429, 500, 502, 503, 504)
 
 
 class HttpStore(SharedStore):

@@ -311,7 +311,7 @@ def test_json_holds_templates(baker: Baker, text: str, expected: dict[str, str])
         ('{"a": what}', 1, "a value is needed"),
         ('{"a": "x\\q"}', 1, "escape"),
         ("[]", 1, "one object"),
-        ('{"target": {\n"a": 3}}', 2, "is no object"),
+        ('{"target": {\n"a": 3}}', 2, "is not an object"),
         ('{"a": ' + "[" * 300 + "}", 1, "nested too deeply"),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_template_of_json_has_no_quotes() -> None:
     ("text", "message"),
     [
         ('"a', "no end"),
-        (r'"\q"', "no escape"),
+        (r'"\q"', "not an escape"),
         ("[1 2]", 'needs ","'),
         ("{a = 1 b = 2}", "comma or a line"),
         ("1 +", "expression is needed"),

@@ -84,7 +84,7 @@ class StepLines:
         return line_of(f"#{event.step_id} {how}")
 
     def other(self, event: Event) -> bytes:
-        """Return the line about what is no step; nothing where an event has none."""
+        """Return the line about what is not a step; nothing where an event has none."""
         match event:
             case Transfer():
                 return self._transfer(event)
