@@ -122,10 +122,12 @@ class ServedCache:
 
     def bring(self, digest: Digest, size: int, registry: str, repository: str) -> InFlightBlob | None:
         """Return a blob that is not here, on its way from a registry, once for all who want it; None where it may not
-        be fetched.
+        be fetched, or has come since the caller looked.
         """
         with self._lock:
             in_flight = self._in_flight.get(digest)
+            if in_flight is None and self._blobs.has(digest):
+                return None  # it came since the caller looked
             if in_flight is None:
                 in_flight = self._in_flight[digest] = InFlightBlob()
                 ref = BlobRef(media_type="application/octet-stream", digest=digest, size_bytes=size)
