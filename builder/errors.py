@@ -5,6 +5,7 @@ TiffinError (tiffin.cache.errors)
     │   └── DockerfileErrors    several of them
 ├── BuildError          a step that failed
 │   ├── RunError        a command in the sandbox ended with a non-zero code
+│   ├── PolicyError     a policy denies it; exit 3
 │   └── CanceledError   a step that was stopped because another failed
 ├── ComposeError        a compose file that cannot serve as written; carries file and line
 ├── BakeError           a bake file that cannot serve as written; carries file and line
@@ -28,6 +29,7 @@ from tiffin.cache.errors import (
     DigestError,
     DiskFullError,
     MissingBlobError,
+    MissingLayerError,
     StoreError,
     TiffinError,
     UsageError,
@@ -49,9 +51,12 @@ __all__ = [
     "DockerfileErrors",
     "ImageError",
     "ImageNotFoundError",
+    "LocatedError",
     "MissingBlobError",
+    "MissingLayerError",
     "NotFoundError",
     "NotInRegistryError",
+    "PolicyError",
     "RegistryError",
     "RunError",
     "SandboxError",
@@ -138,12 +143,26 @@ class RunError(BuildError):
         self.status = status
         self.tail = tail
 
+    def leaves(self, remedy: str) -> None:
+        """Tell what can be done with what the command left."""
+        self.remedy = remedy
+
 
 class CanceledError(BuildError):
     """A step was stopped, or not begun, because another failed; that one's error is to be told."""
 
     def __init__(self) -> None:
         super().__init__(CANCELED)
+
+
+class PolicyError(BuildError):
+    """A policy denies what is wanted. `rules`: which of its rules, each with the name of the policy."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, rules: Sequence[str], span: Span | None = None, remedy: str = "") -> None:
+        super().__init__(message, span=span, remedy=remedy)
+        self.rules = tuple(rules)
 
 
 class ContextError(TiffinError):
@@ -168,6 +187,10 @@ class ImageNotFoundError(ImageError):
 
 class NotFoundError(TiffinError):
     """No volume or network of that name."""
+
+
+class VerificationError(ImageError):
+    """An image that is not signed as was asked for, or lacks what its signature says it has."""
 
 
 class RegistryError(TiffinError):

@@ -19,6 +19,12 @@ class StepStarted:
 
     step_id: int
     name: str  # "[stage 2/5] RUN make"
+    worker: str = ""  # of a farm
+
+    @property
+    def title(self) -> str:
+        """What it is called on a terminal."""
+        return f"{self.name} on {self.worker}" if self.worker else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,12 @@ class StepCached:
     step_id: int
     name: str
     source: str = "local"
+    worker: str = ""  # of a farm
+
+    @property
+    def title(self) -> str:
+        """What it is called on a terminal."""
+        return f"{self.name} on {self.worker}" if self.worker else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +161,9 @@ TYPE_NAMES: Mapping[type[Event], str] = {
 
 
 def members_of(event: Event) -> dict[str, object]:
-    """Return the members of an event by name."""
-    return {name: getattr(event, name) for name in event.__slots__}
+    """Return the members of an event by name; a worker only where there is one."""
+    members = {name: getattr(event, name) for name in event.__slots__}
+    return {name: value for name, value in members.items() if value or name != "worker"}
 
 
 class Sink(Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-_SIZE = r"(\d+)([bkmgt]?)(?:i?b)?"
+_SIZE = r"(\d+(?:\.\d*)?|\.\d+) ?(?:([kmgtp])(?:i?b)?|b)?"  # what Docker's go-units takes
 MAX_SIZE_BYTES, MAX_DIGITS = (1 << 63) - 1, 19
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
@@ -43,11 +43,12 @@ def csv_pairs(text: str) -> list[tuple[str, str | None]]:
 
 
 def size_bytes(text: str) -> int:
-    """Return bytes, with a suffix k, m, g or t of powers of 1024; raises ValueError."""
-    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
+    """Return bytes of a number such as 64, 64m or 1.5GB, with suffixes k to p of powers of 1024; raises ValueError."""
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE | re.ASCII)
     if not match or len(match[1]) > MAX_DIGITS:
         raise ValueError(text)
-    size = int(match[1]) * _UNITS[match[2].lower()]
+    unit = _UNITS[match[2].lower()] if match[2] else 1
+    size = int(match[1]) * unit if match[1].isdigit() else int(float(match[1]) * unit)
     if size > MAX_SIZE_BYTES:  # the kernel would take the rest of a division for it
         raise ValueError(text)
     return size
@@ -71,7 +72,7 @@ def epoch_seconds(text: str) -> int | None:
 
 
 def is_on(args: Mapping[str, str], name: str) -> bool:
-    """Whether a build argument that is one of BuildKit's switches is set to 1 or true."""
+    """Whether a variable, or a build argument, that is a switch is set to 1 or true."""
     return args.get(name, "").lower() in ("1", "true")
 
 

@@ -5,6 +5,7 @@ TiffinError                 exit 1
 └── StoreError              exit 1   the state directory or a cache
     ├── DigestError                  text that is not a valid digest
     ├── MissingBlobError             a layer that is nowhere, or came damaged
+    ├── MissingLayerError            a layer that is here in no form that can be read
     ├── CorruptError                 bytes that do not have the promised digest, size or form
     └── DiskFullError                no space left on the device
 """
@@ -58,6 +59,10 @@ class MissingBlobError(StoreError):
     def __init__(self, message: str, *, digest: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.digest = digest
+
+
+class MissingLayerError(StoreError):
+    """A layer that is here in no form that this process can read: unpacked with the owners of another namespace."""
 
 
 class DiskFullError(StoreError):

@@ -4,11 +4,11 @@ explained.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.sha256 import sha256
 
 SCHEMA = 3  # raise it when the meaning of any part changes: old records are then never found
 
@@ -26,7 +26,7 @@ def step_key(parts: Sequence[KeyPart]) -> Digest:
 
     A length stands before every text, so no two lists share their bytes.
     """
-    hasher = hashlib.sha256(b"tiffin step %d\n" % SCHEMA)
+    hasher = sha256(b"tiffin step %d\n" % SCHEMA)
     for part in parts:
         for text in (part.name, part.value):
             data = text.encode("utf-8", "surrogateescape")

@@ -18,6 +18,7 @@ from tests.conformance.forkserver import ForkServer
 from tests.support.contexts import context_at
 from tests.support.servers import Registry, running_registry
 from tests.support.unprivileged import Users, reclaim
+from tests.support.workers import interrupted_in
 
 CHECKOUT = Path(__file__).parent.parent
 CLEARED = (
@@ -33,8 +34,9 @@ CLEARED = (
     "DOCKER_AUTH_CONFIG",
 )
 SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 900
 LONGEST_ID = 100
+GARBAGE_THRESHOLD = 100_000  # with Python's own, two fifths of the collection of tests were a search for cycles
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -57,25 +59,19 @@ def pytest_configure() -> None:
     arrive. SIGTERM, like an interrupt, ends fixtures properly. Servers and tools of Debian are where a user's
     PATH may not lead.
     """
+    gc.set_threshold(GARBAGE_THRESHOLD)
     os.environ["PATH"] = os.pathsep.join((os.environ["PATH"], *SYSTEM_PROGRAMS))
     for number in (signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupted_in(os.getpid()))
 
 
 def pytest_collection_finish() -> None:
     """Thousands of tests were made and stay: no collection of garbage looks through them again."""
     gc.collect()
     gc.freeze()
-
-
-def _interrupt(number: int, frame: object, own: int = os.getpid()) -> None:
-    if os.getpid() == own:
-        raise KeyboardInterrupt
-    signal.signal(number, signal.SIG_DFL)  # a child that a test forked
-    os.kill(os.getpid(), number)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -86,25 +82,57 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         reclaim(factory.getbasetemp())
 
 
+class Homes:
+    """Home directories, each with credentials for skopeo: not the machine's, which it may not read. One serves until a
+    test leaves something in it, as to make one for each of thousands of tests takes time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._unused = (folder / str(number) for number in itertools.count())
+        self._home = self._new()
+        self._state = self._look()
+
+    def clean(self) -> Path:
+        if self._look() != self._state:
+            self._home = self._new()
+            self._state = self._look()
+        return self._home
+
+    def _new(self) -> Path:
+        home = next(self._unused)
+        home.mkdir(0o700)
+        (home / "auth.json").write_text("{}")
+        return home
+
+    def _look(self) -> tuple[object, ...]:
+        try:
+            folder, auth = self._home.lstat(), (self._home / "auth.json").lstat()
+        except OSError:
+            return ()
+        return (
+            folder.st_ino,
+            folder.st_mode,
+            folder.st_uid,
+            folder.st_mtime_ns,
+            auth.st_ino,
+            auth.st_mode,
+            auth.st_mtime_ns,
+        )
+
+
 @pytest.fixture(scope="session")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """New directories, each with a number: to make one, pytest itself lists all that there are."""
-    folder = tmp_path_factory.mktemp("homes")
-    return (folder / str(number) for number in itertools.count())
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
+    return Homes(tmp_path_factory.mktemp("homes"))
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Homes) -> None:
     """Nothing of the caller's reaches a test."""
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
-    home = next(homes)
-    home.mkdir(0o700)
+    home = homes.clean()
     monkeypatch.setenv("HOME", str(home))
-    (home / "auth.json").write_text("{}")
-    monkeypatch.setenv(
-        "REGISTRY_AUTH_FILE", str(home / "auth.json")
-    )  # skopeo: not the machine's, which it may not read
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / "auth.json"))
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.heavy, pytest.mark.no_cover]
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("architecture")]  # a worker parses all files once
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.cache.errors",),
@@ -29,14 +29,16 @@ LAYERS = (  # bottom first; names on one line may not import each other
     ),
     ("tiffin.builder.oci",),
     ("tiffin.builder.dockerfile", "tiffin.builder.layer", "tiffin.builder.sandbox", "tiffin.builder.registry"),
-    ("tiffin.builder.image", "tiffin.builder.compose"),
+    ("tiffin.builder.image", "tiffin.builder.compose", "tiffin.builder.egress"),
     ("tiffin.builder.instructions", "tiffin.builder.containers"),
     ("tiffin.builder.plan", "tiffin.builder.bake"),
+    ("tiffin.builder.lock",),
     ("tiffin.builder.sources",),
-    ("tiffin.builder.execute",),
-    ("tiffin.builder.solver",),
+    ("tiffin.builder.execute", "tiffin.builder.sbom"),
+    ("tiffin.builder.solver", "tiffin.builder.advisories"),
     ("tiffin.builder.settings",),
-    ("tiffin.builder.sharing", "tiffin.builder.delivery"),
+    ("tiffin.builder.sharing", "tiffin.builder.delivery", "tiffin.builder.policy"),
+    ("tiffin.builder.farm",),
     ("tiffin.builder.api",),
     ("tiffin.builder.cli",),
     ("tiffin.builder.__main__",),
@@ -57,12 +59,21 @@ OWNERS = {
     "rich": ("tiffin.builder.cli.output.render_tty",),
     "diskcache": ("tiffin.cache.store.local",),
     "redis": ("tiffin.cache.shared.stores.redis",),
+    "h11": ("tiffin.builder.egress.conversation",),
+    "regopy": ("tiffin.builder.policy.rego",),
     "azure": ("tiffin.cache.shared.stores.azblob",),
+    "distributed": ("tiffin.builder.farm.dask",),
+    "dask": ("tiffin.builder.farm.dask",),
     "boto3": ("tiffin.cache.shared.stores.s3",),
     "botocore": ("tiffin.cache.shared.stores.s3",),
     "certifi": ("tiffin.cache.trust",),
     "dockerfile_parse": ("tiffin.builder.dockerfile.parser",),
     "yaml": ("tiffin.builder.compose.yaml_files", "tiffin.builder.containers.confinement.cdi"),
+    "univers": ("tiffin.builder.advisories.ecosystems", "tiffin.builder.api.sbom.scanning"),
+    "cvss": ("tiffin.builder.advisories.severity", "tiffin.builder.api.sbom.scanning"),
+    "packageurl": ("tiffin.builder.sbom.purls",),
+    "license_expression": ("tiffin.builder.sbom.licences",),
+    "inotify_simple": ("tiffin.builder.sources.watch",),
     "jsonschema": ("tiffin.builder.compose.schema.validation",),
 }
 
@@ -142,9 +153,20 @@ def within(module: str, prefix: str) -> bool:
 
 
 @cache
+def text_of(path: Path) -> str:
+    return path.read_text()
+
+
+@cache
 def nodes(path: Path) -> tuple[ast.AST, ...]:
     """All nodes of a file, which every test looks through."""
-    return tuple(ast.walk(ast.parse(path.read_text())))
+    return tuple(ast.walk(ast.parse(text_of(path))))
+
+
+@cache
+def sources() -> tuple[Path, ...]:
+    """The files of tiffin."""
+    return tuple(path for package in ("builder", "cache") for path in (ROOT / package).rglob("*.py"))
 
 
 @cache
@@ -231,13 +253,12 @@ def test_init_files_are_empty_or_docstrings() -> None:
 def test_docstrings_of_functions_begin_with_a_verb() -> None:
     """Ruff's D401 knows verbs in another form; this test knows what else a description begins with."""
     wrong = []
-    for package in ("builder", "cache"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in nodes(path):
-                if isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)) and not is_property(node):
-                    word = text.split()[0].strip(",.:;")
-                    if word in NOT_VERBS or not word[0].isupper():
-                        wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {word}")
+    for path in sources():
+        for node in nodes(path):
+            if isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)) and not is_property(node):
+                word = text.split()[0].strip(",.:;")
+                if word in NOT_VERBS or not word[0].isupper():
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {word}")
     assert wrong == []
 
 
@@ -253,13 +274,19 @@ def test_folders_are_small() -> None:
     }
 
 
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """They are in no packages: pytest cannot import two of one name in one run."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_modules_and_functions_are_short() -> None:
     long = set()
-    for path in (path for package in ("builder", "cache") for path in (ROOT / package).rglob("*.py")):
-        text, name = path.read_text(), path.relative_to(ROOT)
+    for path in sources():
+        text, name = text_of(path), path.relative_to(ROOT)
         if text.count("\n") > MAX_LINES:
             long.add(f"{name}")
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES:
                 long.add(f"{name}:{node.name}")
     assert long == set()
@@ -275,12 +302,11 @@ MAY_LACK_MEMBERS = (  # of objects of other libraries, and of values of any clas
 
 def test_what_an_object_can_do_is_stated_and_not_tried() -> None:
     """An optional ability is a member that a Protocol names, so that a checker of types knows it."""
-    files = [path for package in ("builder", "cache") for path in (ROOT / package).rglob("*.py")]
     wrong = [
         f"{path}:{node.lineno}"
-        for path in files
+        for path in sources()
         if not str(path.relative_to(ROOT)).startswith(MAY_LACK_MEMBERS)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
     ]
@@ -291,8 +317,12 @@ MUTATORS = ("add", "append", "clear", "discard", "extend", "insert", "pop", "pop
 FOREIGN = {  # objects of other libraries, which have no other way
     "builder/__main__.py": ("sys", "stand_in"),
     "builder/api/compose/following/watching.py": ("member",),
+    "builder/api/farm/nodes.py": ("os",),
     "builder/cli/app.py": ("ctx", "version"),
+    "builder/farm/dask/host.py": ("worker",),
+    "builder/farm/dask/nodes.py": ("os",),
     "builder/cli/tree.py": ("os",),
+    "builder/compose/schema/validation.py": ("sys",),
     "builder/importing.py": ("spec", "sys"),
     "builder/registry/download.py": ("session",),
     "builder/registry/failures.py": ("context",),
@@ -306,10 +336,13 @@ FOREIGN = {  # objects of other libraries, which have no other way
 }
 
 
-def members(tree: ast.Module) -> set[str]:
+OWN_NAMES = ("self", "cls")
+
+
+def members(path: Path) -> set[str]:
     """The names that classes of a module give their objects."""
     found = set()
-    for node in (inner for cls in ast.walk(tree) if isinstance(cls, ast.ClassDef) for inner in ast.walk(cls)):
+    for node in (inner for cls in nodes(path) if isinstance(cls, ast.ClassDef) for inner in ast.walk(cls)):
         match node:
             case ast.Attribute(value=ast.Name(id="self" | "cls"), ctx=ast.Store()):
                 found.add(node.attr)
@@ -333,12 +366,10 @@ def changed(node: ast.AST) -> ast.Attribute | None:
 def test_nothing_is_changed_from_outside_after_it_was_made() -> None:
     """A module changes the objects of its own classes alone; others are asked to change themselves."""
     wrong = []
-    for path in (path for package in ("builder", "cache") for path in (ROOT / package).rglob("*.py")):
-        name, tree = str(path.relative_to(ROOT)), ast.parse(path.read_text())
-        own = members(tree)
-        for member in filter(None, map(changed, ast.walk(tree))):
-            owner = ast.unparse(member.value)
-            if owner not in ("self", "cls", *FOREIGN.get(name, ())) and member.attr not in own:
+    for path in sources():
+        name, own = str(path.relative_to(ROOT)), members(path)
+        for member in filter(None, map(changed, nodes(path))):
+            if member.attr not in own and (owner := ast.unparse(member.value)) not in OWN_NAMES + FOREIGN.get(name, ()):
                 wrong.append(f"{name}:{member.lineno} changes {owner}.{member.attr}")
     assert wrong == []
 

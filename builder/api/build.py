@@ -11,39 +11,43 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.inputs.build_request import (
+    agents_of,
     build_arguments,
-    check_options,
+    checked_options,
+    image_signer,
     request_of,
-    signer_for,
     source_access,
+    source_rules,
 )
 from tiffin.builder.api.session import BUILDING, Session
 from tiffin.builder.delivery.outputs import BuildResult, Outputs
-from tiffin.builder.errors import MissingBlobError, RegistryError, TiffinError, UsageError
+from tiffin.builder.errors import MissingBlobError, MissingLayerError, RegistryError, TiffinError
 from tiffin.builder.events import BuildFinished, InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
-from tiffin.builder.plain_text import rfc3339, size_text
+from tiffin.builder.plain_text import size_text
+from tiffin.builder.settings.access import may_have_rules
 from tiffin.builder.settings.config_file import config_path
 from tiffin.cache.backend import AvailableOnly, Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.inputs.base_images import BaseImageResolver
     from tiffin.builder.api.inputs.context import BuildContext, NamedContexts
-    from tiffin.builder.execute.ssh_agents import Agents
+    from tiffin.builder.api.inputs.producers import Making
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
+    from tiffin.builder.image.signing.statements import Signer
+    from tiffin.builder.plan.plan_options import SourceRules
     from tiffin.builder.sharing.caches import SharedCaches
     from tiffin.builder.sharing.mounts import SharedMounts
     from tiffin.builder.solver.build import Built, Request, Services
-    from tiffin.builder.solver.explain import Explainer
     from tiffin.builder.sources.context import Contexts
     from tiffin.builder.sources.remote_sources import RemoteSources
     from tiffin.cache.backend import StepCache
 
 MAX_LOST_LAYERS = 8  # builds begun anew because a shared cache no longer had what it said it had
+MAX_LOST_ON_FARM = 100  # the same, where workers may be lost with what they alone had
 
 
 def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
@@ -54,9 +58,14 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
     from tiffin.builder.api.buildx.history import Recorder
 
     began = time.monotonic()
-    with Recorder.of(options, session, sink) as recorder:
-        with prepared(options, session, recorder) as prepared_build:
-            result = _build_again(prepared_build)
+    with _audited(options) as done, Recorder.of(options, session, sink) as recorder:
+        try:
+            with prepared(options, session, recorder) as prepared_build:
+                result = _build_again(prepared_build)
+                _finish_record(prepared_build, recorder)
+        finally:
+            session.leave_farm()
+        done(result)
         recorder.emit(
             BuildFinished(
                 names=tuple(map(str, result.names)),
@@ -70,6 +79,23 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
         )
     _keep_to_bounds(session, sink)
     return replace(result, metadata={"buildx.build.ref": recorder.ref, **result.metadata}) if recorder.ref else result
+
+
+def _audited(options: BuildOptions) -> contextlib.AbstractContextManager[Callable[[BuildResult], None]]:
+    """Return what writes what becomes of a build to the audit log, if there is one; it is told the result."""
+    if not may_have_rules(os.environ, options.registry):
+        return contextlib.nullcontext(lambda result: None)
+    from tiffin.builder.api.rules.builds import audited
+
+    return audited(options)
+
+
+def _finish_record(prepared_build: PreparedBuild, sink: Sink) -> None:
+    if prepared_build.options.record:
+        from tiffin.builder.api.rules.records import finish
+
+        found = prepared_build
+        finish(found.options, found.request, found.services, found.session, sink, found.remote)
 
 
 def _keep_to_bounds(session: Session, sink: Sink) -> None:
@@ -98,53 +124,78 @@ class PreparedBuild:
     shared: SharedCaches | None
     mounts: SharedMounts | None
     started: float  # in Unix seconds
+    signer: Signer | None
 
 
 @contextlib.contextmanager
 def prepared(options: BuildOptions, session: Session, sink: Sink, *, explains: bool = False) -> Iterator[PreparedBuild]:
     """Open the contexts, the caches and the stores of a build; they are closed at the end. Raises TiffinError."""
-    check_options(options)
-    from tiffin.builder.sources.context import Contexts
-
     started = time.time()
-    remote = cache(lambda: session.remote(sink, options.registry, options.cache_peers))
-    layers = session.layers(remote)
-    platforms = options.platforms or (Platform.local(),)
-    build_args = build_arguments(options)
     with contextlib.ExitStack() as stack:
+        options = checked_options(options, session, sink, stack)
+        from tiffin.builder.sources.context import Contexts
+
+        remote = cache(lambda: session.remote(sink, options.registry, options.cache_peers))
+        layers = session.layers(remote)
+        platforms = options.platforms or (Platform.local(),)
+        build_args = build_arguments(options)
         stack.enter_context(session.state.lock(BUILDING, shared=True))
-        open_sources, main, named = _open_contexts(options, session, build_args, stack)
-        shared = _open_shared(options, session, sink, layers, remote)
-        mounts = _open_mounts(options, session, sink, layers, shared)
+        sources, main, named, rules = _open_contexts(options, session, build_args, stack)
+        shared = mounts = None
+        if options.caches or options.cache_mounts:
+            from tiffin.builder.api.inputs.shared_caches import open_mounts, open_shared
+
+            shared = open_shared(options, session, sink, layers, remote)
+            mounts = open_mounts(options, session, sink, layers, shared)
         contexts = Contexts(
             main.root,
             named.roots,
             dockerfile=main.beside,
             table=session.table,
-            remote=open_sources,
+            remote=sources,
             ignores=main.ignores,
             state=session.state.root,
             warn=lambda text: sink.emit(WarningMessage(message=text)),
         )
         shares = shared.modes if shared else frozenset()
+        services = _services(options, session, sink, layers, remote, contexts, shared, mounts, explains=explains)
         yield PreparedBuild(
             options=options,
             platforms=platforms,
-            request=request_of(options, main, platforms[0], build_args, named.contexts, shares),
-            services=_services(options, session, sink, layers, remote, contexts, shared, mounts, explains=explains),
+            request=request_of(options, main, platforms[0], build_args, named.contexts, shares, rules),
+            services=_reached(options, session, sink, stack, remote, shared, services),
             source=main.dockerfile,
             session=session,
             remote=remote,
             shared=shared,
             mounts=mounts,
             started=started,
+            signer=image_signer(options, session.table),
         )
+
+
+def _reached(
+    options: BuildOptions,
+    session: Session,
+    sink: Sink,
+    stack: contextlib.ExitStack,
+    remote: Callable[[], Remote],
+    shared: SharedCaches | None,
+    services: Services,
+) -> Services:
+    if options.farm is None and options.egress is None and not options.record and not options.replay:
+        return services
+    from tiffin.builder.api.inputs.reached import reached
+
+    return reached(options, session, sink, stack, remote, shared, services)
 
 
 def _open_contexts(
     options: BuildOptions, session: Session, build_args: Mapping[str, str], stack: contextlib.ExitStack
-) -> tuple[Callable[[], RemoteSources], BuildContext, NamedContexts]:
-    """Open the context and the named ones; return them after what opens sources elsewhere, when one is needed."""
+) -> tuple[Callable[[], RemoteSources], BuildContext, NamedContexts, SourceRules | None]:
+    """Open the context and the named ones; return them after what opens sources elsewhere, when one is needed, and
+    before what decides about sources.
+    """
     from tiffin.builder.api.inputs.context import ContextOpener
 
     def open_sources() -> RemoteSources:
@@ -159,8 +210,17 @@ def _open_contexts(
         directory=options.context_directory,
         reads_ignores=options.reads_ignores,
     )
+    if options.locked:
+        from tiffin.builder.api.rules.lock import check_context
+
+        check_context(options.context)
+    if may_have_rules(os.environ, options.registry):
+        from tiffin.builder.api.rules.sources import judge_context
+
+        judge_context(options)
     main = opener.open(options.context, options.file, options.dockerfile)
-    return open_sources, main, opener.named(options.contexts)
+    rules = source_rules(options, main, session)
+    return open_sources, main, opener.named(options.contexts, rules), rules
 
 
 def _services(
@@ -175,6 +235,7 @@ def _services(
     *,
     explains: bool,
 ) -> Services:
+    from tiffin.builder.api.inputs.base_images import explainer_of, resolver_for
     from tiffin.builder.solver.build import Services
 
     return Services(
@@ -184,15 +245,15 @@ def _services(
         cache=Tiered([_local_cache(session, layers), *(shared.tiers if shared else ())]),
         observers=(shared,) if shared else (),
         keep=session.table.set,
-        explainer=(lambda: _explainer(session, shared)) if options.explain or explains else None,
+        explainer=explainer_of(session, shared) if options.explain or explains else None,
         contexts=contexts,
         sink=sink,
-        resolve_image=_base_images(options, session, sink, remote).resolve,
+        resolve_image=resolver_for(options, session, sink, remote).resolve,
         enter=lambda: session.enter(layers, options.isolation or None),
         launch=session.launch,
         secrets=options.secrets,
         fill_cache=mounts.fill if mounts else lambda mount_id, path: False,
-        agents=_agents(options.ssh) if options.ssh else None,
+        agents=agents_of(options.ssh) if options.ssh else None,
     )
 
 
@@ -200,18 +261,28 @@ def _services(
 
 
 def _build_again(prepared_build: PreparedBuild) -> BuildResult:
-    """Build; once more for each layer that a shared cache said it had and has no longer."""
+    """Build; once more for each layer that a shared cache said it had and has no longer, and where layers were found
+    that only another namespace can read: once ours is entered, it is known which.
+    """
     sink, layers = prepared_build.services.sink, prepared_build.services.layers
-    for _ in range(MAX_LOST_LAYERS):
+    was_entered, is_local = bool(layers.snapshots.idmap_tag), prepared_build.options.farm is None
+    limit, who = (MAX_LOST_LAYERS, "a shared cache") if is_local else (MAX_LOST_ON_FARM, "the farm")
+    for _ in range(limit):
         try:
             return _build(prepared_build, prepared_build.services)
         except MissingBlobError as exc:
             digest = Digest.parse(exc.digest) if exc.digest else None
-            if prepared_build.shared is None or digest is None or digest not in layers.unverified:
+            if digest is None or digest not in layers.unverified:
                 raise
-            if not prepared_build.shared.lose(digest):  # again: what was kept of its records is no better
+            lose = prepared_build.shared.lose if prepared_build.shared is not None else layers.expect_no_longer
+            if not lose(digest):  # again: what was kept of its records is no better
                 break
-            sink.emit(WarningMessage(message=f"a shared cache lost layer {exc.digest}; its step is made again"))
+            sink.emit(WarningMessage(message=f"{who} lost layer {exc.digest}; its step is made again"))
+        except MissingLayerError as exc:
+            if was_entered or not layers.snapshots.idmap_tag:
+                raise
+            was_entered = True
+            sink.emit(WarningMessage(message=f"{exc.message} as this isolation reads it; its step is made again"))
     sink.emit(WarningMessage(message="shared caches lost too many layers; building without them"))
     layers.expect_no_longer()
     return _build(
@@ -223,23 +294,13 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
     """Build, write the outputs, share the cache, tell what was found."""
     sink, options, session = services.sink, prepared_build.options, prepared_build.session
     builds = _build_platforms(prepared_build, services)
-    multi_platform = is_on(prepared_build.request.plan_options.build_args, "BUILDKIT_MULTI_PLATFORM")
-    outputs = Outputs(
-        state=session.state,
-        blobs=session.blobs,
-        store=session.store,
-        layers=services.layers,
-        remote=prepared_build.remote,
-        enter=services.enter,
-        sink=sink,
-        specs=options.outputs,
-        names=options.names,
-        builds=tuple(builds),
-        several=len(prepared_build.platforms) > 1 or multi_platform,
-        annotations=options.annotations,
-        provenance=_provenance(prepared_build, builds, options.provenance),
-        told_provenance=_provenance(prepared_build, builds, options.metadata.provenance),
-    )
+    if prepared_build.request.plan_options.source_rules is not None:
+        from tiffin.builder.api.rules.sources import judge_results
+
+        judge_results(options, prepared_build.request, services, builds, session.store.notes.lines)
+    for _, built in builds:
+        session.store.notes.keep_lines(Digest.of(built.config_bytes), built.lines)
+    outputs = _outputs(prepared_build, services, builds)
     failure = None
     try:
         with phase(sink, "outputs"):
@@ -259,31 +320,52 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
     return outputs.result(tuple(findings) if options.metadata.warnings else ())
 
 
-def _provenance(
-    prepared_build: PreparedBuild, builds: Sequence[tuple[Platform, Built]], mode: str
-) -> dict[Platform, dict[str, object]]:
-    """Return what is told of each build, nothing without a mode; never a value of a secret, or what is in a URL besides
-    its place.
-    """
-    if not mode:
-        return {}
-    from tiffin.builder.delivery.provenance import ProvenanceRequest, predicate
-    from tiffin.builder.registry.download import shown
-
-    options = prepared_build.options
-    request = ProvenanceRequest(
-        mode=mode,
-        builder_id=options.builder_id,
-        context=shown(options.context) if "://" in options.context else "",
-        dockerfile=options.file or "Dockerfile",
-        target=options.target,
-        build_args=options.build_args,
-        labels=options.labels,
-        secrets=tuple(sorted(options.secrets)),
-        ssh=tuple(text.partition("=")[0] for text in options.ssh),
+def _outputs(prepared_build: PreparedBuild, services: Services, builds: Sequence[tuple[Platform, Built]]) -> Outputs:
+    """Return what writes the outputs, with what is attested and signed."""
+    options, session, sink = prepared_build.options, prepared_build.session, services.sink
+    making = _making(prepared_build)
+    attached, told = making.attest(builds, options) if making is not None else (None, {})
+    multi_platform = is_on(prepared_build.request.plan_options.build_args, "BUILDKIT_MULTI_PLATFORM")
+    outputs = Outputs(
+        state=session.state,
+        blobs=session.blobs,
+        store=session.store,
+        layers=services.layers,
+        remote=prepared_build.remote,
+        enter=services.enter,
+        sink=sink,
+        specs=options.outputs,
+        names=options.names,
+        builds=tuple(builds),
+        several=len(prepared_build.platforms) > 1 or multi_platform or bool(attached and attached.in_index),
+        annotations=options.annotations,
+        attached=attached,
+        told_provenance=told,
     )
-    started, finished = rfc3339(prepared_build.started), rfc3339(time.time())
-    return {platform: predicate(request, built.materials, platform, started, finished) for platform, built in builds}
+    return making.sign(outputs) if making is not None else outputs
+
+
+def _making(prepared_build: PreparedBuild) -> Making | None:
+    """Return what attestations are made with; most builds ask for none."""
+    options, session, services = prepared_build.options, prepared_build.session, prepared_build.services
+    if not (options.attest or options.sign or options.metadata.provenance):
+        return None
+    from tiffin.builder.api.inputs.producers import Making
+    from tiffin.builder.image.attached.kept import attached
+
+    def solved(inner: BuildOptions) -> Built:
+        with prepared(inner, session, services.sink) as own:
+            return _build_platforms(own, own.services)[0][1]
+
+    return Making(
+        source=prepared_build.source,
+        started=prepared_build.started,
+        services=services,
+        lines=session.store.notes.lines,
+        solve=solved,
+        kept=lambda subject: attached(session.store, session.blobs, subject),
+        signer=prepared_build.signer,
+    )
 
 
 def _build_platforms(prepared_build: PreparedBuild, services: Services) -> list[tuple[Platform, Built]]:
@@ -294,12 +376,8 @@ def _build_platforms(prepared_build: PreparedBuild, services: Services) -> list[
     for platform in prepared_build.platforms:
         plan_options = replace(prepared_build.request.plan_options, platform=platform)
         annotations = prepared_build.options.annotations.of("manifest", platform)
-        builds.append(
-            (
-                platform,
-                solve(replace(prepared_build.request, plan_options=plan_options, annotations=annotations), services),
-            )
-        )
+        request = replace(prepared_build.request, plan_options=plan_options, annotations=annotations)
+        builds.append((platform, solve(request, services)))
     return builds
 
 
@@ -316,77 +394,7 @@ def _share(prepared_build: PreparedBuild, builds: list[Built], enter: Callable[[
         prepared_build.shared.share(builds, compression, enter, mounts)
 
 
-# -- caches ------------------------------------------------------------------------------------------------------------
-
-
 def _local_cache(session: Session, layers: LayerStore) -> StepCache:
     from tiffin.cache.store.local import LocalCache
 
     return AvailableOnly(LocalCache(session.table), layers.has)
-
-
-def _explainer(session: Session, shared: SharedCaches | None) -> Explainer:
-    """Make the explainer before anything runs, from the records there are now."""
-    from tiffin.builder.solver.explain import Explainer
-    from tiffin.cache.store.local import LocalCache
-
-    others = shared.records() if shared is not None else ()
-    return Explainer([*(record for _, record in LocalCache(session.table).records()), *others], session.table.get)
-
-
-def _open_shared(
-    options: BuildOptions, session: Session, sink: Sink, layers: LayerStore, remote: Callable[[], Remote]
-) -> SharedCaches | None:
-    if not options.caches:
-        return None
-    from tiffin.builder.sharing.caches import SharedCaches
-    from tiffin.cache.trust import Trust
-
-    return SharedCaches(
-        options.caches,
-        blobs=session.blobs,
-        layers=layers,
-        remote=remote,
-        sink=sink,
-        signer=signer_for(options),
-        trust=Trust(os.environ, cert_file=options.registry.cert, given=options.registry.certificates),
-    )
-
-
-def _open_mounts(
-    options: BuildOptions, session: Session, sink: Sink, layers: LayerStore, shared: SharedCaches | None
-) -> SharedMounts | None:
-    """Open the cache mounts that are shared."""
-    if not options.cache_mounts:
-        return None
-    if shared is None:
-        raise UsageError("--cache-mounts needs a shared cache", remedy="add --cache-from or --cache-to")
-    from tiffin.builder.sharing.mounts import SharedMounts
-
-    return SharedMounts(
-        options.cache_mounts, shared=shared, layers=layers, blobs=session.blobs, state=session.state, sink=sink
-    )
-
-
-# -- what options mean -------------------------------------------------------------------------------------------------
-
-
-def _base_images(
-    options: BuildOptions, session: Session, sink: Sink, remote: Callable[[], Remote]
-) -> BaseImageResolver:
-    from tiffin.builder.api.inputs.base_images import BaseImageResolver
-
-    def renew_seconds() -> float:
-        from tiffin.builder.settings.pull_policy import pull_after
-
-        return pull_after(os.environ)
-
-    return BaseImageResolver(
-        session, remote, sink, policy=options.pull, renew_seconds=renew_seconds, built=options.built
-    )
-
-
-def _agents(texts: Sequence[str]) -> Agents:
-    from tiffin.builder.execute.ssh_agents import open_agents
-
-    return open_agents(texts)

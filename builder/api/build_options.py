@@ -17,7 +17,10 @@ from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.egress.allowed import Egress
+    from tiffin.builder.farm.address import FarmAccess
     from tiffin.builder.plan.plan_options import BaseImage
+    from tiffin.builder.sandbox.cgroup_limits import Limits
     from tiffin.builder.sharing.options import CacheSpec
 
 
@@ -27,6 +30,46 @@ class MetadataOptions:
 
     provenance: str = ""
     warnings: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenanceOptions:
+    """What a provenance tells ("min" or "max"), and who builds, as it names them."""
+
+    mode: str = "min"
+    builder_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SbomOptions:
+    """How an SBOM is made: `generator` is an image that scans, "" for tiffin itself; `arguments` are for that."""
+
+    generator: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestOptions:
+    """What is attested of an image, None for not; `in_index`: as BuildKit does, in the index of the image, and not as
+    artifacts that refer to it.
+    """
+
+    provenance: ProvenanceOptions | None = None
+    sbom: SbomOptions | None = None
+    in_index: bool = False
+
+    def __bool__(self) -> bool:
+        return self.provenance is not None or self.sbom is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignOptions:
+    """Who signs an image: `key` is a file or env://NAME, "" for an identity by its token; `format` bundle or simple."""
+
+    key: str = ""
+    identity_token: str = ""
+    trust_config: str = ""  # a file; "" for the public Sigstore
+    format: str = "bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +104,7 @@ class BuildOptions:
     hosts: tuple[tuple[str, str], ...] = ()
     shm_bytes: int = 0
     ulimits: tuple[tuple[str, int, int], ...] = ()
+    limits: Limits | None = None  # of memory and processors, for each RUN
     run_retries: int = 0  # of a RUN that fails
     run_timeout_seconds: float = 0.0  # of each RUN, 0 for none
     seccomp: str = ""  # "" tiffin's own profile, "unconfined", or the path of one
@@ -77,8 +121,15 @@ class BuildOptions:
     cache_mounts: tuple[str, ...] = ()  # ids of those that travel with the shared caches
     cache_peers: tuple[str, ...] = ()
     sign_key: Path | None = None
-    provenance: str = ""  # "min" or "max": a statement beside an image that is pushed
-    builder_id: str = ""  # who builds, as the provenance names them
+    attest: AttestOptions = AttestOptions()
+    sign: SignOptions | None = None
     metadata: MetadataOptions = MetadataOptions()
     explain: bool = False
+    locked: bool = False  # sources are those of the lock file, and no others
+    lock_file: str = ""  # "" is the one beside the Dockerfile
+    frozen: bool = False  # a step that would run is an error
+    egress: Egress | None = None  # where RUN may connect
+    farm: FarmAccess | None = None  # where steps run, None for this machine
+    record: str = ""  # where all that is fetched is kept: a new directory, or docker-image://REFERENCE
+    replay: str = ""  # such a place: nothing else is fetched
     registry: RegistryAccess = RegistryAccess()

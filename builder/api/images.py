@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -16,10 +17,14 @@ from tiffin.builder.image.archive_write import save as write_archive
 from tiffin.builder.image.store import ImageStore as ImageStore
 from tiffin.builder.image.store import StoredImage as StoredImage
 from tiffin.builder.oci.reference import Reference
-from tiffin.builder.oci.spec import Platform
-from tiffin.builder.settings.access import RegistryAccess
+from tiffin.builder.oci.spec import DOCKER_MANIFEST, Platform
+from tiffin.builder.settings.access import RegistryAccess, may_have_rules
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.attached.artifact import Artifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,15 @@ class Moved:
     digest: Digest
 
 
-def pull(name: str, session: Session, sink: Sink, registry: RegistryAccess, platform: Platform | None = None) -> Moved:
+def pull(
+    name: str,
+    session: Session,
+    sink: Sink,
+    registry: RegistryAccess,
+    platform: Platform | None = None,
+    *,
+    with_attestations: bool = False,
+) -> Moved:
     """Download an image with all its layers; `platform` None is this machine's.
 
     Raises ImageError, RegistryError, StoreError.
@@ -38,11 +51,24 @@ def pull(name: str, session: Session, sink: Sink, registry: RegistryAccess, plat
     wanted = platform or Platform.local()
     remote = session.remote(sink, registry)
     reference = Reference.parse(remote.alias(name))
+    gate = None
+    if may_have_rules(os.environ, registry):
+        from tiffin.builder.api.rules.images import PULL, judge_elsewhere
+
+        gate = judge_elsewhere(name, reference, wanted, remote, registry, PULL, session)
     pulled = remote.pull(reference, wanted)
     actual = pulled.config.platform
     if platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
         sink.emit(WarningMessage(message=f"{reference} is for {actual}, not for {wanted}"))
+    if with_attestations:
+        from tiffin.builder.image.attached.elsewhere import fetch_attached
+        from tiffin.builder.image.attached.kept import attach_more
+
+        found = fetch_attached(remote, reference, pulled.descriptor.digest, os.environ)
+        attach_more(session.store, session.blobs, found)
     record_of_image(session.state, "pull", reference.familiar, reference.name)
+    if gate is not None:
+        gate.record("pull", {"name": str(reference), "digest": str(pulled.descriptor.digest)})
     return Moved(reference=reference, digest=remote.reported_digest(reference, wanted, pulled))
 
 
@@ -51,10 +77,65 @@ def push(name: str, destination: str, session: Session, sink: Sink, registry: Re
     found = session.store.find(name)
     reference = Reference.parse(destination or name)
     several = session.store.index_of(name)
+    gate = None
+    if may_have_rules(os.environ, registry):
+        from tiffin.builder.api.rules.images import judge_push
+
+        gate = judge_push(several[1] if several else [found], reference, registry, session)
     remote = session.remote(sink, registry)
     digest = remote.push_index(several[1], several[0], reference) if several else remote.push(found, reference)
+    members = several[1] if several else (found,)
+    artifacts = _attached(session, digest, *(image.descriptor.digest for image in members))
+    if artifacts:
+        from tiffin.builder.image.attached.elsewhere import push_attached
+
+        push_attached(remote, reference, artifacts, os.environ)
     record_of_image(session.state, "push", reference.familiar, reference.name)
+    if gate is not None:
+        gate.record("push", {"name": str(reference), "digest": str(digest)})
     return Moved(reference=reference, digest=digest)
+
+
+def check_types(name: str, session: Session, *, docker: bool) -> None:
+    """Raise UsageError where an image here has OCI's media types and Docker's are wanted, or the other way round: a
+    push changes no digest.
+    """
+    several = session.store.index_of(name)
+    for image in several[1] if several else (session.store.find(name),):
+        if (image.manifest.media_type == DOCKER_MANIFEST) != docker:
+            forms = ("oci", "docker")
+            raise UsageError(
+                f"{name} has {'OCI' if docker else 'Docker'} media types, and a push changes none",
+                remedy=f"build it with --format={forms[docker]}, or leave --format out",
+            )
+
+
+def _attached(session: Session, *digests: Digest) -> tuple[Artifact, ...]:
+    """Return the attestations and signatures that images here have; most have none."""
+    if not session.store.artifact_rows():
+        return ()
+    from tiffin.builder.image.attached.kept import attached
+
+    return attached(session.store, session.blobs, *digests)
+
+
+def is_destination(name: str, other: str, session: Session) -> bool:
+    """Tell whether `push NAME OTHER` is about one image: podman's push, and not docker's of two names.
+
+    Raises UsageError where both would be meant as well.
+    """
+    try:
+        theirs = session.store.find(other)
+    except ImageNotFoundError:
+        return True
+    if "/" not in name:  # an id, or a name that is pushed nowhere
+        return True
+    if session.store.find(name).id == theirs.id:
+        return False
+    raise UsageError(
+        f"push {name} {other}: {other} is another image here",
+        remedy=f"push each by itself; to give {other} the image of {name}, tiffin tag {name} {other} first",
+    )
 
 
 def tags_of(text: str, session: Session) -> tuple[str, ...]:
@@ -94,7 +175,8 @@ def save(names: Sequence[str], output: str, stdout: BinaryIO, session: Session) 
                 names=image.names,
             )
         )
+    artifacts = _attached(session, *(Digest.of(image.manifest) for image in chosen))
     with output_file(output, stdout) as sink:
-        write_archive(chosen, session.blobs, sink)
+        write_archive(chosen, session.blobs, sink, artifacts=artifacts)
     for text in names:
         record_of_image(session.state, "save", str(session.store.find(text).id), text)

@@ -86,16 +86,17 @@ def prepare(
         pulled = wanted.pull()
         find = cache(lambda: pulled)
 
+    launch = cache(session.launch_one)
+
     def look() -> None:
         find()
         container()
+        if begins:
+            launch()
 
     keep = container().keep if options.keeps_ids else None
-    launcher = None
-    if begins:
-        isolation, launcher = session.launch_as_root(stack, options.isolation or None, look, keep=keep)
-    else:
-        isolation = session.become_root(options.isolation or None, lambda _: look(), keep=keep)
+    isolation = session.become_root(options.isolation or None, lambda _: look(), keep=keep)
+    launcher = stack.enter_context(launch()) if begins else None
     image = find() or wanted.pull()
     from tiffin.builder.containers.run import check_options, command_of
 
@@ -238,7 +239,7 @@ class _Run:
 
         options = self._options
         named = [item.name for item in options.networks]
-        share_networks(self._session, named, options.joins, self._sink, ipc_of=options.joins_ipc)
+        share_networks(self._session, named, options.joins, self._sink, of_others=options.of_others)
 
     def _leaving(self, container: Container) -> AbstractContextManager[object]:
         from tiffin.builder.api.containers.networks.sharing import leaving_networks

@@ -31,7 +31,7 @@ class RunOptions:
     groups: tuple[str, ...] = ()
     networks: tuple[NetworkAttachment, ...] = ()  # those with names, in the place of the container's `network`
     joins: str = ""  # a container whose network it has
-    joins_ipc: str = ""  # a container whose IPC namespace it has
+    of_others: tuple[tuple[str, str], ...] = ()  # as in tiffin.builder.containers.confinement.asked.Namespaces
     cidfile: Path | None = None  # the container's id is written to it; it must not be there yet
     pull: str = "missing"
     platform: str = ""  # "" is this machine's
@@ -43,4 +43,4 @@ class RunOptions:
     @property
     def shares(self) -> bool:
         """Whether it has networks with names, or a network or an IPC namespace of another container."""
-        return bool(self.networks or self.joins or self.joins_ipc)
+        return bool(self.networks or self.joins or self.of_others)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir, sweep_at_end
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.farm.joined import JoinedFarm
     from tiffin.builder.events import Sink
+    from tiffin.builder.farm.address import FarmAccess
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore
@@ -37,6 +38,8 @@ class Session:
         self._warn = warn
         self._isolation: Isolation | None = None  # once chosen
         self._shared: Callable[[Isolation], int] | None = None
+        self._farm: JoinedFarm | None = None
+        self._is_base = False  # of a user's ids that are kept it is the namespace around
 
     @cached_property
     def state(self) -> StateDir:
@@ -87,6 +90,20 @@ class Session:
 
         return ImageStore(self.state, self.blobs, lambda: self.table)
 
+    def farm(self, access: FarmAccess) -> JoinedFarm:
+        """Return the farm of this command, which is joined when a step has to run."""
+        if self._farm is None:
+            from tiffin.builder.api.farm.joined import JoinedFarm
+
+            self._farm = JoinedFarm(access)
+        return self._farm
+
+    def leave_farm(self) -> None:
+        """Leave it, if it was joined."""
+        if self._farm is not None:
+            self._farm.leave()
+            self._farm = None
+
     def remote(self, sink: Sink, access: RegistryAccess, peers: Sequence[str] | None = ()) -> Remote:
         """Return the registries as `access` reaches them; `peers` are builders to ask first, as are those of
         $TIFFIN_CACHE_PEERS.
@@ -132,37 +149,17 @@ class Session:
         layers.use_trees(found.idmap_tag)
         return found
 
-    def launch(self, *, once: bool = False, stays: bool = False) -> Launcher:
-        """Return what starts sandboxes; to be called while the process has one thread.
-
-        `once`: there will be one run. `stays`: this process does little more than wait for it.
-        """
+    def launch(self) -> Launcher:
+        """Return what starts sandboxes; to be called while the process has one thread."""
         from tiffin.builder.sandbox.launch import Launcher
 
-        return Launcher.start(once=once, stays=stays)
+        return Launcher.start()
 
-    def launch_as_root(
-        self,
-        stack: ExitStack,
-        isolation: str | None,
-        meanwhile: Callable[[], object] = lambda: None,
-        *,
-        keep: tuple[int, int] | None = None,
-    ) -> tuple[Isolation, Launcher]:
-        """Enter the namespace as `become_root` does, with what starts one sandbox there, which `stack` ends.
+    def launch_one(self, *, stays: bool = False) -> Launcher:
+        """Return what starts one sandbox. `stays`: this process does little more than wait for it."""
+        from tiffin.builder.sandbox.direct import DirectLauncher
 
-        It is begun as early as can be, so that it imports what it needs beside this process; `meanwhile` follows it.
-        """
-        launchers: list[Launcher] = []
-
-        def begin(found: Isolation) -> None:
-            launchers.append(stack.enter_context(self.launch(once=found.own_pids)))
-            meanwhile()
-
-        found = self.become_root(isolation, begin, keep=keep)
-        if not launchers:  # there was no namespace to enter
-            begin(found)
-        return found, launchers[0]
+        return DirectLauncher(stays=stays)
 
     def become_root(
         self,
@@ -179,9 +176,12 @@ class Session:
             )
         return found
 
-    def share_namespace(self, shared: Callable[[Isolation], int]) -> None:
-        """Have this process enter a user namespace that others are in; `shared` returns a descriptor of it."""
-        self._shared = shared
+    def share_namespace(self, shared: Callable[[Isolation], int], *, is_base: bool = False) -> None:
+        """Have this process enter a user namespace that others are in; `shared` returns a descriptor of it.
+
+        `is_base`: one that keeps the caller's ids is made within it.
+        """
+        self._shared, self._is_base = shared, is_base
 
     def isolate(
         self,
@@ -215,7 +215,7 @@ class Session:
 
             found = replace(found, id_map=keeping(found.id_map, *keep))
         if self._shared is not None:
-            userns.join(self._shared(found), lambda: meanwhile(found))
+            self._join(self._shared(found), found, meanwhile)
         elif found.id_map is not None:
             try:
                 userns.enter(found.id_map, lambda: meanwhile(found))
@@ -224,6 +224,18 @@ class Session:
                 raise
         self._isolation = found
         return found
+
+    def _join(self, namespace: int, found: Isolation, meanwhile: Callable[[Isolation], object]) -> None:
+        """Enter the user namespace of others, and where ids are kept one of its own within it. Raises SandboxError."""
+        from tiffin.builder.sandbox import userns
+
+        if not self._is_base or found.id_map is None or not found.id_map.keeps:
+            userns.join(namespace, lambda: meanwhile(found))
+            return
+        from tiffin.builder.sandbox.keepid import within_base
+
+        userns.join(namespace)
+        userns.enter(within_base(found.id_map), lambda: meanwhile(found))
 
     def _entered_again(
         self,

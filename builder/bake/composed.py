@@ -35,6 +35,7 @@ from tiffin.builder.bake.fields import (
 from tiffin.builder.bake.hcl.faults import ExpressionError
 from tiffin.builder.bake.places import TARGET, directory_of, rebased
 from tiffin.builder.compose.dotenv import read_env_file
+from tiffin.builder.compose.finding import name_in
 from tiffin.builder.compose.loading import Loader
 from tiffin.builder.compose.merging import text_of
 from tiffin.builder.compose.normal import as_map, as_seq
@@ -50,7 +51,7 @@ KEPT, KEPT_OF_SERVICES = ("services", "secrets", "include"), ("image", "build", 
 SERVICE = "service:"
 X_BAKE = "x-bake"
 PROJECT = "bake"
-UNITS = ((1 << 40, "tb"), (1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb"), (1, "b"))
+UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
 
 def has_services(file: File) -> bool:
@@ -65,6 +66,9 @@ def read_compose(files: Sequence[File], surroundings: Surroundings, warn: Callab
     """Return the targets of compose files and the group of them all. Raises ComposeError."""
     environment = _environment(surroundings, warn)
     texts = {file.name: file.text for file in files}
+    documents = [document for file in files for document in read_yaml(file.text, file.name)]
+    if name := name_in(documents, environment):
+        environment["COMPOSE_PROJECT_NAME"] = name
     loader = Loader("", environment, lambda _: None, texts=texts, prepare=_builds_only)
     document = loader.load([file.name for file in files])
     services = as_map(document.get("services"))

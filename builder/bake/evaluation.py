@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 from tiffin.builder.bake.definition import Group, Target, Variable
-from tiffin.builder.bake.fields import CONTEXT, CONTEXTS, FIELDS, texts
+from tiffin.builder.bake.fields import CONTEXT, CONTEXTS, FIELDS, text_map, texts
 from tiffin.builder.bake.functions.declared import UserFunction
 from tiffin.builder.bake.functions.table import call_builtin, has_builtin
 from tiffin.builder.bake.hcl.bodies import Block, Body, Definition
-from tiffin.builder.bake.hcl.expressions import Attribute, Expression, Index, Inner, Scope
+from tiffin.builder.bake.hcl.expressions import Attribute, Expression, Index, Inner, ObjectNode, Scope
 from tiffin.builder.bake.hcl.expressions import Variable as Name
 from tiffin.builder.bake.hcl.faults import ExpressionError, UndefinedError
 from tiffin.builder.bake.hcl.values import Object, Value, as_text
@@ -238,6 +238,8 @@ class Evaluation:
 
         def read() -> Value:
             value = found.expression.value(instance.scope)
+            if reads is text_map:
+                self._refuse_null_lists(found.expression, instance.scope)
             return None if value is None else reads(value)
 
         value = found.located(read)
@@ -249,6 +251,16 @@ class Evaluation:
         if found.name == CONTEXTS:
             return {key: rebased(directory, place) if place else place for key, place in value.items()}
         return value
+
+    def _refuse_null_lists(self, expression: Expression, scope: Scope) -> None:
+        """Raise ExpressionError where a variable of lists or maps stands for a text, though it is null: as in HCL, its
+        type does not fit.
+        """
+        for _, item in expression.items if isinstance(expression, ObjectNode) else ():
+            if not isinstance(item, Name) or item.name not in self._declared or item.value(scope) is not None:
+                continue
+            if kind := self._declared[item.name].collection():
+                raise ExpressionError(f"string required, not {kind}", item.line, remedy="join() makes a text")
 
     def _warn_of_others(self, block: Block) -> None:
         known = (*FIELDS, "matrix", "name")

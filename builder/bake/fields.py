@@ -52,7 +52,14 @@ def texts(value: Value) -> list[str]:
     """Return a list of texts."""
     if not isinstance(value, list):
         raise ExpressionError(f"a list of strings is needed, not {kind_of(value)}", remedy="put it into […]")
-    return [as_text(item) for item in value if item is not None]
+    return [as_text(item) for item in no_nulls(value)]
+
+
+def no_nulls(items: list[Value]) -> list[Value]:
+    """Return items as they are. Raises ExpressionError for a null: a tag or a platform would be missing in silence."""
+    if any(item is None for item in items):
+        raise ExpressionError("a null is in the list", remedy="leave it out: [for item in LIST : item if item != null]")
+    return items
 
 
 def text_map(value: Value) -> dict[str, str | None]:
@@ -66,7 +73,7 @@ def _list_of(read: Callable[[Value], Any]) -> Callable[[Value], list[Any]]:
     def read_all(value: Value) -> list[Any]:
         if not isinstance(value, list):
             raise ExpressionError(f"a list is needed, not {kind_of(value)}", remedy="put it into […]")
-        return [read(item) for item in value if item not in (None, "")]
+        return [read(item) for item in no_nulls(value) if item != ""]
 
     return read_all
 
@@ -98,7 +105,7 @@ def resource(name: str, item: str) -> str | int:
 
 
 def policy_entry(value: Value) -> dict[str, Any]:
-    """Return a policy as it is written: none is applied here, and one that is there is refused when it is built."""
+    """Return a policy as it is written."""
     return dict(value) if isinstance(value, dict) else {"filename": as_text(value)}
 
 

@@ -48,7 +48,8 @@ class _Resolver:
             for target in targets:
                 self._targets[target] = self._complete(target)
             groups |= {group: self._config.groups[group] for group in found}
-        asked = [name for name in names if name != DEFAULT or DEFAULT not in groups]
+        # a target called default is one of those asked for only where it comes first, as in buildx
+        asked = [name for number, name in enumerate(names) if name != DEFAULT or (not number and DEFAULT not in groups)]
         if asked:
             default = groups.get(DEFAULT, Group(name=DEFAULT, targets=()))
             groups[DEFAULT] = replace(default, targets=[*default.targets, *asked])

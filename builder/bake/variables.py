@@ -93,6 +93,11 @@ class Declared:
             description=as_text(told.value(self._scope)) if told is not None else "",
         )
 
+    def collection(self) -> str:
+        """Return the name of the declared type if it is one of lists or maps, else "". Raises BakeError."""
+        wanted = self._type()
+        return wanted.friendly() if wanted is not None and wanted.kind not in (*PRIMITIVES, ANY) else ""
+
     def _type(self) -> Type | None:
         """Return the declared type, None where there is none."""
         found = self._block.get("type")

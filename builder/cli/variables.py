@@ -29,8 +29,8 @@ def _rows(group: str, effect: str, texts: Mapping[str, str]) -> tuple[Variable, 
     return tuple(Variable(group=group, name=name, about=about, effect=effect) for name, about in texts.items())
 
 
-DOCKER, BUILDX, BUILDKIT, ARGUMENTS, JOBS, OTHERS = GROUPS = (
-    "docker", "buildx", "BuildKit", "Build arguments (--build-arg)", "Places where jobs run", "Everywhere",
+DOCKER, BUILDX, BUILDKIT, COMPOSE, ARGUMENTS, JOBS, OTHERS = GROUPS = (
+    "docker", "buildx", "BuildKit", "compose", "Build arguments (--build-arg)", "Places where jobs run", "Everywhere",
 )  # fmt: skip
 VARIABLES: tuple[Variable, ...] = (
     *_rows(DOCKER, DONE, {
@@ -83,7 +83,7 @@ VARIABLES: tuple[Variable, ...] = (
         "BUILDX_GIT_INFO": "The provenance names no local repository.",
         "BUILDX_MEM_PROFILE": FOR_DEVELOPERS,
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "A provenance is made where it is asked for, with or without it.",
-        "BUILDX_NO_DEFAULT_OCI_ARTIFACT": "A provenance is a referrer of its image.",
+        "BUILDX_NO_DEFAULT_OCI_ARTIFACT": "Attestations refer to their image, or `--attest-form=index`.",
     }),
     *_rows(BUILDKIT, DONE, {
         "BUILDKIT_COLORS": "Colours of the live view: `run`, `cancel`, `error`, `warning`.",
@@ -102,6 +102,28 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(group=BUILDKIT, name="EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", effect=REFUSED,
         about="Source policies are not evaluated, so a build would use what a policy forbids.",
         remedy="unset it, and name images by digest"),
+    *_rows(COMPOSE, DONE, {
+        "COMPOSE_ANSI": "What `--ansi` is where it is not given.",
+        "COMPOSE_COMPATIBILITY": "`true`: names have underscores, as those of docker-compose 1.",
+        "COMPOSE_DISABLE_ENV_FILE": "`true`: .env is not read.",
+        "COMPOSE_ENV_FILES": "Files in the place of .env, with commas between them.",
+        "COMPOSE_FILE": "The compose files where no `-f` is given.",
+        "COMPOSE_IGNORE_ORPHANS": "`true`: nothing is said of containers whose services the files no longer have.",
+        "COMPOSE_PARALLEL_LIMIT": "What `--parallel` is where it is not given.",
+        "COMPOSE_PATH_SEPARATOR": "What stands between the files of `COMPOSE_FILE` (`:`).",
+        "COMPOSE_PROFILES": "The profiles that are active where no `--profile` is given.",
+        "COMPOSE_PROGRESS": "What `--progress` is where it is not given.",
+        "COMPOSE_PROJECT_NAME": "The name of the project where no `-p` is given.",
+        "COMPOSE_REMOVE_ORPHANS": "`true`: such containers are removed.",
+    }),
+    *_rows(COMPOSE, WITHOUT_EFFECT, {
+        "COMPOSE_BAKE": "There is one way to build.",
+        "COMPOSE_CONVERT_WINDOWS_PATHS": "Paths are those of Linux.",
+        "COMPOSE_EXPERIMENTAL": "All there is can be used.",
+        "COMPOSE_HTTP_TIMEOUT": NO_DAEMON,
+        "COMPOSE_MENU": "There is no menu of keys.",
+        "COMPOSE_STATUS_STDOUT": "Progress is on stderr.",
+    }),
     *_rows(ARGUMENTS, DONE, {
         "BUILDKIT_CONTEXT_KEEP_GIT_DIR": "`1`: a context that is a repository has its .git.",
         "BUILDKIT_DOCKERFILE_CHECK": "What `# check=` would say.",
@@ -111,8 +133,8 @@ VARIABLES: tuple[Variable, ...] = (
     }),
     *_rows(ARGUMENTS, WITHOUT_EFFECT, {
         "BUILDKIT_CACHE_MOUNT_NS": "Cache mounts are by their ids.",
-        "BUILDKIT_SBOM_SCAN_CONTEXT": "No SBOM is made yet.",
-        "BUILDKIT_SBOM_SCAN_STAGE": "No SBOM is made yet.",
+        "BUILDKIT_SBOM_SCAN_CONTEXT": "An SBOM is of the image alone.",
+        "BUILDKIT_SBOM_SCAN_STAGE": "An SBOM is of the image alone.",
         "BUILDKIT_SYNTAX": "There is one frontend, which is part of tiffin.",
     }),
     *_rows(JOBS, DONE, {
@@ -125,8 +147,12 @@ VARIABLES: tuple[Variable, ...] = (
         "KANIKO_DIR": "Where `kaniko-executor` looks for `.docker/config.json`.",
     }),
     *_rows(OTHERS, DONE, {
+        "COSIGN_PASSWORD": "The password of a key that signs images.",
+        "COSIGN_REPOSITORY": "The repository that has signatures and signed attestations, instead of the image's own.",
+        "SIGSTORE_ID_TOKEN": "The token of who signs images without a key.",
         "HTTP_PROXY": "As HTTPS_PROXY, ALL_PROXY, NO_PROXY, also in small letters: how registries are reached.",
         "NO_COLOR": "Set to anything: no colours.",
+        "BUILDAH_FORMAT": "What `--format` of a build is where it is not given, buildah's.",
         "REGISTRY_AUTH_FILE": "A file of credentials, podman's.",
         "SOURCE_DATE_EPOCH": "The time of everything made, and a build argument.",
         "SSL_CERT_FILE": "Certificates to trust, as SSL_CERT_DIR.",

@@ -28,6 +28,7 @@ class ProjectOptions:
     directory: str = ""
     env_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
+    separator: str = "-"  # between the words of a container's or an image's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,19 +103,22 @@ def project_name(options: ProjectOptions, found: Found, documents: Sequence[Map]
     ):
         if text:
             return _checked(text, whose)
-    named = [(document["name"], document.place("name")) for document in documents if document.get("name")]
-    if named:
-        text, place = named[-1]
-        try:
-            text = Substitution(found.environment).fill(str(text))
-        except ValueError as exc:
-            raise wrong(f"name: {exc}", place, remedy="set the variable") from exc
-        if name := _made_name(text):
-            return name
-    name = _made_name(Path(found.directory).name)
+    name = name_in(documents, found.environment) or _made_name(Path(found.directory).name)
     if not name:
         raise UsageError(f"the project in {found.directory} has no name", remedy="give one with -p")
     return name
+
+
+def name_in(documents: Sequence[Map], environment: Mapping[str, str]) -> str:
+    """Return the name that the last document with one gives its project, "" for none. Raises ComposeError."""
+    named = [(document["name"], document.place("name")) for document in documents if document.get("name")]
+    if not named:
+        return ""
+    text, place = named[-1]
+    try:
+        return _made_name(Substitution(environment).fill(str(text)))
+    except ValueError as exc:
+        raise wrong(f"name: {exc}", place, remedy="set the variable") from exc
 
 
 def _made_name(text: str) -> str:

@@ -42,6 +42,7 @@ class Loader:
         self._warn = warn
         self._interpolates = interpolates
         self._included = tuple(included)
+        self.brought: dict[str, str] = {}  # variables of included files that secrets and configs are made of
         self._texts = texts or {}
         self._prepare = prepare
         self._substitution = Substitution(environment, warn)
@@ -118,7 +119,18 @@ class Loader:
             included=loaded,
             prepare=self._prepare,
         )
-        return loader.load(paths)
+        document = loader.load(paths)
+        self._note_variables(document, {**loader.brought, **environment})
+        return document
+
+    def _note_variables(self, document: Map, environment: Mapping[str, str]) -> None:
+        """Note the values of variables that secrets and configs of an included file are made of."""
+        for section in ("secrets", "configs"):
+            resources = document.get(section)
+            for _, resource, _ in resources.entries() if isinstance(resources, Map) else ():
+                name = str(resource.get("environment") or "") if isinstance(resource, Map) else ""
+                if name in environment:
+                    self.brought.setdefault(name, environment[name])
 
     def _included_variables(self, entry: Map, directory: str, place: Place) -> dict[str, str]:
         files = [self._path(str(item), place) for item in as_list(entry.get("env_file"), place)]

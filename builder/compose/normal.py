@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tiffin.builder.compose.model.values import OF_SERVICE, SHARED_NAMESPACES
 from tiffin.builder.compose.places import NOWHERE, Map, Place, Seq, wrong
 
 RESOURCES = ("networks", "volumes", "secrets", "configs")
-SERVICE, CONTAINER = "service:", "container:"
+CONTAINER = "container:"
 
 
 def normalized(document: Map, name: str, environment: Mapping[str, str]) -> Map:
@@ -101,10 +102,10 @@ def _dependencies(service: Map) -> Map:
 def _implied(service: Map) -> Iterator[tuple[str, Place, bool]]:
     for link, place in as_seq(service.get("links")).entries():
         yield str(link).partition(":")[0], place, True
-    for kind in ("network_mode", "ipc", "pid", "uts", "cgroup"):
+    for kind in ("network_mode", *SHARED_NAMESPACES):
         text = str(service.get(kind) or "")
-        if text.startswith(SERVICE):
-            yield text.removeprefix(SERVICE), service.place(kind), True
+        if text.startswith(OF_SERVICE):
+            yield text.removeprefix(OF_SERVICE), service.place(kind), True
     for source, place in as_seq(service.get("volumes_from")).entries():
         if not str(source).startswith(CONTAINER):
             yield str(source).partition(":")[0], place, False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,12 @@ def load_project(
     services: Sequence[str] = (),
     interpolates: bool = True,
     reads_env_files: bool = True,
+    checks: bool = True,
 ) -> Project:
     """Return the project that a line means; `services` are enabled whatever their profiles.
+
+    The env_file and label_file of services that nothing needs are not read: with `services`, those that are not among
+    them and that none of them depends on. `checks`: what services name has to be there.
 
     Raises ComposeError, UsageError.
     """
@@ -47,10 +51,13 @@ def load_project(
         raise wrong("empty compose file", None, remedy="give it services:")
     document = normalized(document, name, environment)
     enabled = _enabled(as_map(document["services"]), found.profiles, services)
-    check(document, dict.fromkeys(enabled))
+    if checks:
+        check(document, dict.fromkeys(enabled))
     if reads_env_files:
-        document = _with_env_files(document, enabled, environment, warn)
-    return _project(name, found, document, environment, enabled)
+        document = _with_env_files(document, _needed(document, enabled, services), environment, warn)
+    project = _project(name, options.separator, found, document, {**loader.brought, **environment}, enabled)
+    _warn_of_owners(project, warn)
+    return project
 
 
 def load_name(options: ProjectOptions, environ: Mapping[str, str], cwd: str, warn: Callable[[str], None]) -> str:
@@ -68,7 +75,7 @@ def _enabled(services: Map, profiles: Sequence[str], wanted: Sequence[str]) -> l
     """Return the services whose profiles are active, and those that are asked for. Raises UsageError."""
     for name in wanted:
         if name not in services:
-            raise UsageError(f"no such service: {name}", remedy=f"the services are {', '.join(sorted(services))}")
+            raise wrong(f"no such service: {name}", None, remedy=f"the services are {', '.join(sorted(services))}")
     active = set(profiles)
     return [
         name
@@ -80,13 +87,26 @@ def _enabled(services: Map, profiles: Sequence[str], wanted: Sequence[str]) -> l
     ]
 
 
+def _needed(document: Map, enabled: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return the services that are wanted, all that are enabled for none, and those that they depend on."""
+    services = as_map(document["services"])
+    needed = dict.fromkeys(wanted or enabled)
+    pending = list(needed)
+    while pending:
+        for name in as_map(as_map(services[pending.pop()]).get("depends_on")):
+            if name in enabled and name not in needed:
+                needed[name] = None
+                pending.append(name)
+    return list(needed)
+
+
 def _with_env_files(
-    document: Map, enabled: Sequence[str], environment: Mapping[str, str], warn: Callable[[str], None]
+    document: Map, needed: Collection[str], environment: Mapping[str, str], warn: Callable[[str], None]
 ) -> Map:
     """Return a document whose services have the variables and labels of their files."""
     services = Map()
     for name, service, place in as_map(document["services"]).entries():
-        resolved = _resolved(name, service, environment, warn) if name in enabled else service
+        resolved = _resolved(name, service, environment, warn) if name in needed else service
         services.put(name, resolved, place)
     result = Map(document.entries())
     result.put("services", services, document.place("services"))
@@ -119,7 +139,9 @@ def _resolved(name: str, service: Map, environment: Mapping[str, str], warn: Cal
     return result
 
 
-def _project(name: str, found: Found, document: Map, environment: Mapping[str, str], enabled: Sequence[str]) -> Project:
+def _project(
+    name: str, separator: str, found: Found, document: Map, environment: Mapping[str, str], enabled: Sequence[str]
+) -> Project:
     services = {
         key: read_service(key, service, place) for key, service, place in as_map(document["services"]).entries()
     }
@@ -129,6 +151,7 @@ def _project(name: str, found: Found, document: Map, environment: Mapping[str, s
     }
     return Project(
         name=name,
+        separator=separator,
         directory=found.directory,
         files=found.files,
         environment=environment,
@@ -137,6 +160,20 @@ def _project(name: str, found: Found, document: Map, environment: Mapping[str, s
         document=document,
         **sections,
     )
+
+
+def _warn_of_owners(project: Project, warn: Callable[[str], None]) -> None:
+    """Warn of secrets and configs that are files of this machine: those stay as they are."""
+    for service in project.services.values():
+        for section, items, resources in (
+            ("secrets", service.secrets, project.secrets),
+            ("configs", service.configs, project.configs),
+        ):
+            for item in items:
+                resource = resources.get(item.source)
+                if resource is not None and resource.file and (item.uid or item.gid or item.mode is not None):
+                    text = f"services.{service.name}: {section} `uid`, `gid` and `mode` are ignored"
+                    warn(f"{text}: {resource.file} is mounted as it is")
 
 
 def _resources(section: str, document: Map) -> dict[str, Resource]:

@@ -20,11 +20,14 @@ from tiffin.builder.containers.folder import (
     groups_of,
     hold,
     is_held,
+    make_anew,
     make_folder,
+    named,
     readable_state,
     release_groups,
     remove_folder,
     try_lock,
+    written,
 )
 from tiffin.builder.containers.lifecycle.events import record_of_container
 from tiffin.builder.containers.state import (
@@ -36,7 +39,6 @@ from tiffin.builder.containers.state import (
     write_state,
 )
 from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
-from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 FOLDERS_LOCK = "containers"  # taken before a container's own
 WHOLE = "whole"  # a file that says that the root on disk has all layers
 SHORT_ID_LENGTH = 12
-KILL_WAIT_SECONDS = 10.0  # for a killed container's process to let go
+KILL_WAIT_SECONDS = 60.0  # for a killed container's process to let go: its files may have to reach a busy disk
 
 
 class Container:
@@ -99,10 +101,8 @@ class Container:
     def renew(self) -> None:
         """Make anew what a run needs and leaves behind, and let go what an earlier one held."""
         release_groups(self.folder)
-        with disk_errors(self.folder), root_of_files():
-            for path in (self.work, self.scratch):
-                remove_tree(path)
-                make_folder(path)
+        with disk_errors(self.folder):
+            make_anew(self.work, self.scratch)
 
     def hold_groups(self, paths: Sequence[str]) -> None:
         """Note the control groups of the container, which are removed with it, by whoever finds it dead too."""
@@ -222,13 +222,12 @@ class Containers:
 
     def states(self) -> list[ContainerState]:
         """Return all containers, newest first; damaged ones are left out."""
-        found = filter(None, map(readable_state, self._folders()))
-        return sorted(found, key=lambda state: state.created, reverse=True)
+        return sorted(written(self._folders()), key=lambda state: state.created, reverse=True)
 
     def find(self, text: str) -> ContainerState:
         """Find a container by name, id or the beginning of an id; raises ImageNotFoundError or UsageError."""
-        states = self.states()
-        hits = [state for state in states if state.name == text] or [s for s in states if s.id.startswith(text)]
+        folders = self._folders()
+        hits = named(folders, text) or written(folder for folder in folders if folder.name.startswith(text))
         if len(hits) > 1:
             raise UsageError(f'"{text}" is the beginning of several container ids', remedy="write more of it")
         if not hits or not text:
@@ -280,6 +279,8 @@ class Containers:
     def kill(self, state: ContainerState) -> None:
         """Kill the process of a container and wait for its end; raises StoreError if it cannot be reached."""
         if process_start(state.pid) != state.pid_started:
+            if not self.is_alive(state.id):
+                return  # it ended meanwhile
             raise StoreError(
                 f"the process of container {state.name} cannot be reached from here", remedy="end it where it was begun"
             )
@@ -305,9 +306,7 @@ class Containers:
                 raise ContainerError(f"container {state.name} is running", remedy="end it first, or add --force")
             with disk_errors(folder), files_held(folder):
                 release_groups(folder)
-                while folder.is_dir():
-                    with contextlib.suppress(FileNotFoundError):  # another command sweeps what is half removed
-                        remove_folder(folder)
+                remove_folder(folder)
         record_of_container(self._state, state, "destroy")
         if volumes:
             self._remove_volumes(state)
@@ -380,20 +379,18 @@ class Containers:
                     from tiffin.builder.containers.volumes.store import Volumes
 
                     Volumes(self._state).note_all(state.volumes.values())
-                with root_of_files():
-                    for path in (container.upper, container.work, container.scratch):
-                        make_folder(path)
+                make_anew(container.upper, container.work, container.scratch)
                 return lock, container
             except BaseException:
                 remove_tree(folder)
                 raise
 
     def _free_name(self, name: str) -> str:
-        taken = {other.name for other in self.states()}
-        if name in taken:
+        if not name:
+            return free_name(lambda name: bool(named(self._folders(), name)))
+        if named(self._folders(), name):
             raise UsageError(
                 f'the container name "{name}" is already in use',
                 remedy=f"choose another, or remove it with tiffin rm {name}",
             )
-        name = name or free_name(taken)
         return name

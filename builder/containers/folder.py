@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tiffin.builder.containers.state import ContainerState, read_state
+from tiffin.builder.containers.state import FILE, ContainerState, read_state
 from tiffin.builder.errors import CorruptError
 from tiffin.cache.foundation.files import flocked, remove_tree
 
 ROOT_MODE = 0o755
-ASKING_SECONDS = 0.1  # in which whoever asks for a container's lock has it
+HOLDING_SECONDS = 0.1  # in which who only looks into a container that is dead has its lock
+ASKING_SECONDS = 10.0  # in which who asks whether it is held has let go of it, though the machine is busy
+LOOK_SECONDS = 0.002
 LOCK = "lock"
 FILES_LOCK = "files.lock"  # taken after that of the container, or alone
 GROUPS = "groups"  # the file with the paths of a container's control groups
@@ -29,10 +32,38 @@ def readable_state(folder: Path) -> ContainerState | None:
         return None
 
 
+def written(folders: Iterable[Path]) -> list[ContainerState]:
+    """Read what is written of containers, without those of which nothing can be read."""
+    return list(filter(None, map(readable_state, folders)))
+
+
+def named(folders: Iterable[Path], name: str) -> list[ContainerState]:
+    """Return the containers of a name: one, or none. Only what has its text is read in full."""
+    found = written(folder for folder in folders if name and _mentions(folder, json.dumps(name).encode()))
+    return [state for state in found if state.name == name]
+
+
+def _mentions(folder: Path, text: bytes) -> bool:
+    try:
+        return text in (folder / FILE).read_bytes()
+    except OSError:
+        return False
+
+
 def make_folder(path: Path) -> None:
     """Make a directory that is to be a root, or beside one."""
     os.mkdir(path)
     os.chmod(path, ROOT_MODE)
+
+
+def make_anew(*paths: Path) -> None:
+    """Make such directories in the place of those that are there, for the namespace's root."""
+    from tiffin.builder.sandbox.keepid import root_of_files
+
+    with root_of_files():
+        for path in paths:
+            remove_tree(path)
+            make_folder(path)
 
 
 def is_held(folder: Path) -> bool:
@@ -52,16 +83,24 @@ def is_held(folder: Path) -> bool:
 
 def hold(lock: int) -> bool:
     """Take a container's lock; False where a process has it, and does not only ask whether somebody does."""
-    deadline = time.monotonic() + ASKING_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.002)
-        else:
-            return True
+    begun = time.monotonic()
+    while not _flocked(lock, fcntl.LOCK_EX):
+        is_asked = _flocked(lock, fcntl.LOCK_SH)  # only shared by who asks: nobody holds it
+        if is_asked:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        if time.monotonic() - begun > (ASKING_SECONDS if is_asked else HOLDING_SECONDS):
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _flocked(lock: int, kind: int) -> bool:
+    """Take a lock of a kind; False where that would mean to wait."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -80,11 +119,12 @@ def try_lock(folder: Path) -> Iterator[bool]:
 
 def remove_folder(folder: Path) -> None:
     """Remove what is in a container's folder, and its lock last: as long as there is one it is not taken for dead."""
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if name != LOCK:
-                remove_tree(folder / name)
-    remove_tree(folder)
+    while folder.is_dir():
+        with contextlib.suppress(FileNotFoundError):  # without its lock another command sweeps it, too
+            for name in os.listdir(folder):
+                if name != LOCK:
+                    remove_tree(folder / name)
+            remove_tree(folder)
 
 
 def files_held(folder: Path) -> AbstractContextManager[bool]:

@@ -11,6 +11,7 @@ DEFAULT_SHELL = ("/bin/sh", "-c")
 NONE, EXEC, IN_SHELL = "NONE", "CMD", "CMD-SHELL"  # with which a test begins
 NANOSECONDS = 1_000_000_000
 SHORTEST_SECONDS = 0.001  # docker's
+NOTHING, KILL, RESTART, STOP = "none", "kill", "restart", "stop"  # what is done with one that is unhealthy: podman's
 DEFAULT_INTERVAL, DEFAULT_TIMEOUT, DEFAULT_START_INTERVAL, DEFAULT_RETRIES = 30.0, 30.0, 5.0, 3  # docker's
 
 
@@ -18,7 +19,7 @@ DEFAULT_INTERVAL, DEFAULT_TIMEOUT, DEFAULT_START_INTERVAL, DEFAULT_RETRIES = 30.
 class HealthCheck:
     """What is asked of a container's health, in seconds; empty values leave the image's own.
 
-    `test` begins with NONE, CMD or CMD-SHELL, as docker's does.
+    `test` begins with NONE, CMD or CMD-SHELL, as docker's does. `on_failure`: KILL, RESTART, STOP, or "" for nothing.
     """
 
     test: tuple[str, ...] = ()
@@ -27,6 +28,7 @@ class HealthCheck:
     retries: int = 0
     start_period: float = 0.0
     start_interval: float = 0.0
+    on_failure: str = ""
 
     def argv(self, shell: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return the command of a check; `shell` is the image's."""
@@ -57,6 +59,7 @@ def check_of(wanted: HealthCheck | None, config: RunConfig) -> HealthCheck | Non
         retries=found.retries or DEFAULT_RETRIES,
         start_period=found.start_period,
         start_interval=found.start_interval or DEFAULT_START_INTERVAL,
+        on_failure=found.on_failure,
     )
 
 
@@ -73,6 +76,7 @@ def with_image(wanted: HealthCheck | None, config: RunConfig) -> HealthCheck | N
         retries=given.retries or own.retries,
         start_period=given.start_period or own.start_period_ns / NANOSECONDS,
         start_interval=given.start_interval or own.start_interval_ns / NANOSECONDS,
+        on_failure=given.on_failure,
     )
 
 
@@ -84,12 +88,18 @@ def parse_health(
     retries: str,
     start_period: str,
     start_interval: str,
+    on_failure: str,
     is_off: bool,
 ) -> HealthCheck | None:
     """Return the check that options ask for, by docker's rules; None for the image's own. Raises UsageError."""
     if retries and not retries.isdecimal():
         raise UsageError(f'--health-retries "{retries}" is not a whole number', remedy="write --health-retries 3")
+    if on_failure not in ("", NOTHING, KILL, RESTART, STOP):
+        raise UsageError(
+            f'--health-on-failure "{on_failure}" is not known', remedy=f"use {NOTHING}, {KILL}, {RESTART} or {STOP}"
+        )
     found = HealthCheck(
+        on_failure="" if on_failure == NOTHING else on_failure,
         test=(IN_SHELL, command) if command else (),
         interval=_seconds("--health-interval", interval),
         timeout=_seconds("--health-timeout", timeout),

@@ -115,10 +115,11 @@ def confine(container: Container, limits: Limits) -> Confinement:
     """Make the control groups of a container, which go with it; for what they cannot do, limits of each process."""
     groups = make_groups(limits, f"tiffin-{container.state.id[:SHORT_ID_LENGTH]}", find_trees())
     container.hold_groups(groups.paths)
-    return _with_substitutes(groups, limits)
+    return with_substitutes(groups, limits)
 
 
-def _with_substitutes(groups: Groups, limits: Limits) -> Confinement:
+def with_substitutes(groups: Groups, limits: Limits) -> Confinement:
+    """Return what a sandbox is given: its groups, and for what they cannot do limits of each process."""
     ulimits: list[Ulimit] = []
     cpu_count = 0
     cpus: tuple[int, ...] = ()

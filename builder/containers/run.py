@@ -199,10 +199,12 @@ def attached_streams(uid: int, *, tty: bool, interactive: bool) -> Terminal | St
     return Streams(interactive=interactive, is_own=uid == os.geteuid())
 
 
-def attend(running: Running, attached: Terminal | Streams, begun: Callable[[], object] = lambda: None) -> ExitStatus:
+def attend(
+    running: Running, attached: Terminal | Streams, begun: Callable[[], object] | None = lambda: None
+) -> ExitStatus:
     """Stay with a command to its end; whatever goes wrong here ends it. Raises SandboxError if it never began.
 
-    `begun` is called once a command that announces it has begun.
+    `begun` is called once a command that announces it has begun; None where that was waited for.
     """
     try:
         if begun is not None and running.await_start():

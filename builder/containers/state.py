@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -136,13 +136,13 @@ def check_name(name: str) -> None:
         raise UsageError(f'invalid container name "{name}"', remedy="use two or more letters, digits, '_', '.' and '-'")
 
 
-def free_name(taken: Collection[str]) -> str:
-    """Return a name that is not among those taken."""
+def free_name(is_taken: Callable[[str], bool]) -> str:
+    """Return a name that is not taken."""
     number = 0
     while True:
         left, right = os.urandom(2)
         name = f"{_LEFT[left % len(_LEFT)]}_{_RIGHT[right % len(_RIGHT)]}{number or ''}"
-        if name not in taken:
+        if not is_taken(name):
             return name
         number += 1
 

@@ -34,12 +34,14 @@ class Annotations:
         self._found = tuple(found)
 
     @classmethod
-    def parse(cls, texts: Sequence[str]) -> Annotations:
-        """Raise UsageError naming the annotation at fault."""
+    def parse(cls, texts: Sequence[str], *, untyped: str = "manifest") -> Annotations:
+        """Read TYPE:KEY=VALUE, where `untyped` is the type of what has none. Raises UsageError."""
         found: list[Annotation] = []
         for text in need_text(texts, "--annotation"):
-            match = re.fullmatch(_PREFIX, text.partition("=")[0])
-            kinds, pair = (match[1], text[len(match[1]) + 1 :]) if match else ("manifest", text)
+            before = text.partition("=")[0]
+            match = re.fullmatch(_PREFIX, before)
+            kinds = match[1] if match else before.partition(":")[0] if ":" in before else untyped
+            pair = text[len(kinds) + 1 :] if ":" in before else text
             key, equals, value = pair.partition("=")
             if not key or not equals:
                 raise UsageError(f'--annotation "{text}" is not KEY=VALUE', remedy="write --annotation KEY=VALUE")

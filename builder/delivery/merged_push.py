@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tiffin.builder.errors import NotInRegistryError, RegistryError
 from tiffin.builder.image.remote_indexes import entries_of, fetch
 from tiffin.builder.oci.reference import MAX_TAG_LENGTH, Reference
-from tiffin.builder.oci.spec import OCI_INDEX, Descriptor, Index, Platform
+from tiffin.builder.oci.spec import REFERENCE_DIGEST, Descriptor, Index, Platform
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import replace
@@ -29,7 +29,6 @@ PLATFORMS = tuple(
 )  # fmt: skip
 ROUNDS = 20
 MAX_PAUSE_SECONDS = 0.3
-REFERRED = "vnd.docker.reference.digest"  # of BuildKit's attestations: the manifest that one is about
 
 
 def tag_of(reference: Reference, platform: Platform) -> Reference:
@@ -83,8 +82,8 @@ def _index_of(client: RegistryClient, reference: Reference, annotations: Mapping
             found.setdefault(entry.platform, entry)
     images = [found[platform] for platform in sorted(found, key=str)]
     digests = {str(entry.digest) for entry in images}
-    others = [entry for entry in before if entry.annotations.get(REFERRED) in digests]
-    return Index(manifests=(*images, *others), media_type=OCI_INDEX, annotations=annotations)
+    others = [entry for entry in before if entry.annotations.get(REFERENCE_DIGEST) in digests]
+    return Index.of((*images, *others), annotations)
 
 
 def _entries(client: RegistryClient, reference: Reference) -> Sequence[Descriptor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -108,6 +108,19 @@ def parse_outputs(texts: Sequence[str]) -> tuple[OutputSpec, ...]:
     if sum(spec.dest == STDOUT for spec in specs) > 1:
         raise UsageError("two outputs go to stdout", remedy="give one of them a file")
     return specs
+
+
+def check_untagged(specs: Iterable[OutputSpec], names: Sequence[str]) -> None:
+    """Raise UsageError where what is pushed by its digest alone has a name with a tag, as BuildKit does: nobody would
+    find it there. `names` are those of all outputs.
+    """
+    for spec in specs:
+        for name in (*names, *spec.names) if spec.by_digest else ():
+            if "@" in name or ":" in name.rpartition("/")[2]:
+                raise UsageError(
+                    f"cannot push tagged reference {name} by digest",
+                    remedy="leave the tag out, or push-by-digest=true",
+                )
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ results.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +21,9 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field
 
 if TYPE_CHECKING:
+    from tiffin.builder.delivery.attesting import Attached
     from tiffin.builder.dockerfile.lint_base import LintWarning
+    from tiffin.builder.image.attached.artifact import Artifact
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import ImageStore, StoredImage
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from tiffin.cache.store.statedir import StateDir
 
 LOCAL_DIRECTORY_SEPARATOR = "_"  # linux_arm_v7, as buildx calls the directories of platforms
+
+ATTACHED_TO = ("image", "registry", "oci", "docker")  # outputs that attestations go with
 
 IMMUTABLE = "immutable"  # in what registries say of a tag that may not change
 
@@ -69,7 +74,7 @@ class Outputs:
     builds: tuple[tuple[Platform, Built], ...]
     several: bool  # an index is wanted
     annotations: Annotations
-    provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # predicates to push, if any
+    attached: Attached | None = None  # None for nothing
     told_provenance: Mapping[Platform, Mapping[str, object]] = field(default_factory=dict)  # those of the metadata
 
     def write(self) -> None:
@@ -89,10 +94,8 @@ class Outputs:
                     self._bring_layers()
                     for _, built in self.builds:
                         self.store.unlisted(built.manifest_bytes, built.config_bytes)
-        if self.provenance and not any(spec.push for spec in self.specs):
-            self.sink.emit(
-                WarningMessage(message="the provenance goes to a registry with the image, and no output is pushed")
-            )
+        if self.attached is not None and not any(spec.kind in ATTACHED_TO for spec in self.specs):
+            self.sink.emit(WarningMessage(message="attestations belong to an image, and no output is an image"))
         if failures:
             raise self._not_pushed(failures)
 
@@ -117,19 +120,22 @@ class Outputs:
 
     def index(self) -> Index:
         """Return the index of all platforms (image-spec image-index.md)."""
-        return Index(
-            manifests=tuple(
-                Descriptor(
-                    media_type=built.manifest.media_type,
-                    digest=Digest.of(built.manifest_bytes),
-                    size_bytes=len(built.manifest_bytes),
-                    platform=platform,
-                    annotations=self.annotations.of("manifest-descriptor", platform),
-                )
-                for platform, built in self.builds
-                if built.manifest is not None
+        return Index.of(
+            (
+                *(
+                    Descriptor(
+                        media_type=built.manifest.media_type,
+                        digest=Digest.of(built.manifest_bytes),
+                        size_bytes=len(built.manifest_bytes),
+                        platform=platform,
+                        annotations=self.annotations.of("manifest-descriptor", platform),
+                    )
+                    for platform, built in self.builds
+                    if built.manifest is not None
+                ),
+                *(artifact.row for artifact in self._in_index()),
             ),
-            annotations=self.annotations.of("index"),
+            self.annotations.of("index"),
         )
 
     def _metadata(self) -> dict[str, object]:
@@ -196,15 +202,29 @@ class Outputs:
         refs = [ref for _, built in self.builds for ref in built.layer_refs]
         shared = {ref.digest for ref in self.layers.remote_blobs.values()}
         if spec.kind == "registry" and any(ref.digest in shared and not self.blobs.has(ref.digest) for ref in refs):
-            return [store.unlisted(built.manifest_bytes, built.config_bytes) for _, built in self.builds]
+            images = [store.unlisted(built.manifest_bytes, built.config_bytes) for _, built in self.builds]
+            return images + self._keep_attestations()
         self._bring_layers()
         images = [
             store.put(built.manifest_bytes, built.config_bytes, () if self.several else names)
             for _, built in self.builds
         ]
+        images += self._keep_attestations()
         if self.several:
             store.put_index(self.index(), names)
+        if self.attached is not None:
+            from tiffin.builder.image.attached.kept import attach
+
+            attach(store, self.blobs, self.attached.referrers)
         return images
+
+    def _keep_attestations(self) -> list[StoredImage]:
+        """Keep the manifests of attestations that stand in the index."""
+        if self.attached is None:
+            return []
+        from tiffin.builder.image.attached.kept import put_attestations
+
+        return [put_attestations(self.store, self.blobs, artifact) for artifact in self.attached.in_index]
 
     def _push(self, images: Sequence[StoredImage], spec: OutputSpec) -> dict[str, RegistryError]:
         """Push under each name; return what went wrong, by name."""
@@ -214,7 +234,7 @@ class Outputs:
                 self.remote().allow_insecure(name.registry)
             try:
                 digest = self._push_one(images, spec, name)
-                self._push_provenance(name)
+                self._push_referrers(name)
             except RegistryError as exc:
                 if spec.keeps_immutable and IMMUTABLE in exc.message.lower():
                     self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
@@ -224,24 +244,16 @@ class Outputs:
                 self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
         return failures
 
-    def _push_provenance(self, name: Reference) -> None:
-        """Push a statement for each platform, as a referrer of its manifest."""
-        if not self.provenance:
+    def _push_referrers(self, name: Reference) -> None:
+        """Push what refers to the images."""
+        if self.attached is None:
             return
-        from tiffin.builder.delivery.provenance import PREDICATE_TYPE, STATEMENT_MEDIA_TYPE, statement
-        from tiffin.builder.image.referrers import push_referrer
+        from tiffin.builder.image.attached.elsewhere import push_attached
 
-        client = self.remote().client(name.registry)
-        for platform, built in self.builds:
-            assert built.manifest is not None
-            subject = Descriptor(
-                media_type=built.manifest.media_type,
-                digest=Digest.of(built.manifest_bytes),
-                size_bytes=len(built.manifest_bytes),
-            )
-            data = statement(self.provenance[platform], [name], subject.digest, platform)
-            annotations = {"in-toto.io/predicate-type": PREDICATE_TYPE}
-            push_referrer(client, name.repository, subject, data, STATEMENT_MEDIA_TYPE, annotations)
+        push_attached(self.remote(), name, self.attached.referrers, os.environ)
+
+    def _in_index(self) -> tuple[Artifact, ...]:
+        return self.attached.in_index if self.attached is not None else ()
 
     def _push_one(self, images: Sequence[StoredImage], spec: OutputSpec, name: Reference) -> Digest:
         if spec.merges and name.tag and not spec.by_digest:
@@ -249,7 +261,7 @@ class Outputs:
 
             remote = self.remote()
             platforms = [platform for platform, _ in self.builds]
-            mine = {platform: partial(remote.push, image) for platform, image in zip(platforms, images, strict=True)}
+            mine = {platform: partial(remote.push, image) for platform, image in zip(platforms, images, strict=False)}
             return push_merged(remote.client(name.registry), name, mine, self.annotations.of("index"))
         if self.several:
             return self.remote().push_index(images, self.index(), name, by_digest=spec.by_digest)
@@ -266,12 +278,17 @@ class Outputs:
             Saved(manifest=built.manifest_bytes, config=built.config_bytes, names=() if self.several else names)
             for _, built in self.builds
         ]
+        self._keep_attestations()
+        images += [
+            Saved(manifest=artifact.manifest, config=artifact.blobs[0][1], names=()) for artifact in self._in_index()
+        ]
         index = (self.index(), names) if self.several else None
+        referrers = self.attached.referrers if self.attached is not None else ()
         if spec.is_directory:
-            save_directory(images, self.blobs, Path(spec.dest), index=index)
+            save_directory(images, self.blobs, Path(spec.dest), index=index, artifacts=referrers)
             return
         with output_file(spec.dest, sys.stdout.buffer) as sink:
-            save(images, self.blobs, sink, index=index)
+            save(images, self.blobs, sink, index=index, artifacts=referrers)
 
     def _export(self, spec: OutputSpec) -> None:
         from tiffin.builder.execute.export import export_directory, export_tar

@@ -160,7 +160,27 @@ def _in_trigger(error: DockerfileError, span: Span) -> DockerfileError:
 
 
 def _split(lines: Lines) -> list[tuple[str, str]]:
-    """Split the file into the keyword and value of every logical line, by dockerfile-parse."""
+    """Split the file into the keyword and value of every logical line, by dockerfile-parse where a line is not plain.
+
+    To load it takes 9 % of a rebuild with nothing changed.
+    """
+    if all(map(_is_plain, lines.lines)):
+        return [_keyword_and_rest(line.text) for line in lines.lines]
+    return _split_by_library(lines)
+
+
+def _is_plain(line: LogicalLine) -> bool:
+    """Whether a line is printable ASCII behind a keyword: what spaces are, and which end it, nobody reads otherwise."""
+    text = line.text
+    return text.isascii() and text.isprintable() and text.partition(" ")[0].upper() in KEYWORDS
+
+
+def _keyword_and_rest(text: str) -> tuple[str, str]:
+    keyword, _, rest = text.partition(" ")
+    return keyword.upper(), rest.strip()
+
+
+def _split_by_library(lines: Lines) -> list[tuple[str, str]]:
     from dockerfile_parse import DockerfileParser
 
     text = "".join(f"{line.text} {END_MARK}\n" for line in lines.lines)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from tiffin.builder.containers.rootfs import RootView
-from tiffin.builder.errors import BuildError, RunError, SandboxError
+from tiffin.builder.errors import BuildError, RunError, SandboxError, StoreError
 from tiffin.builder.events import Sink, WarningMessage, phase
 from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
 from tiffin.builder.execute.copy_step import Clock, SourceGroup, check_unchanged, copy_changes, workdir_changes
@@ -66,6 +66,7 @@ class StepContext:
     mounts: MountPreparer
     compression: Compression | None
     epoch: int | None
+    others: Compression | None = None  # how layers that are not for the target are packed, None for not at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +192,39 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 directory.mkdir()
                 directory.chmod(ROOT_MODE)
             request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
-            with self._mounted(task, request) as (spec, mounted), phase(self._step_context.sink, "command"):
-                runner.run(request, spec)
-                self._step_context.mounts.check(mounted, span)
+            try:
+                with self._mounted(task, request) as (spec, mounted), phase(self._step_context.sink, "command"):
+                    runner.run(request, spec)
+                    self._step_context.mounts.check(mounted, span)
+            except RunError as exc:
+                self._keep_failure(task, request, spec, exc)
+                raise
             with phase(self._step_context.sink, "diff, pack and keep"):
                 left = reduced(diff_upper(upper), TreesBelow(lower_dirs), epoch_ns=self._epoch_ns())
                 settle(upper, left)
                 return self._keep_tree(task, left.changes, upper, emulated=emulation.owners)
+
+    def _keep_failure(self, task: StepTask, request: RunRequest, spec: SandboxSpec, error: RunError) -> None:
+        """Keep what a failed command left, for `tiffin debug`."""
+        from tiffin.builder.execute.failures import Failures, failed_step, kept_number, without_secrets
+
+        runner, most = self._step_context.runner, kept_number(os.environ)
+        assert runner is not None
+        if most == 0:
+            return
+        layers = self._emulated.layers if request.emulation.owners and self._emulated else self._step_context.layers
+        step = failed_step(
+            request.op,
+            without_secrets(spec, request.op, request.scratch, runner.ways()),
+            error,
+            label=task.stage.label(task.number),
+            tier=runner.isolation.tier.name,
+            id_map=layers.snapshots.idmap_tag,
+            layers=task.chain,
+        )
+        with suppress(OSError, StoreError):  # what is only looked at later ends no build
+            Failures(self._step_context.state).keep(step, request.scratch, most)
+            error.leaves("tiffin debug opens a shell in what it left")
 
     def _ask_again(self, task: StepTask, op: RunOp, emulation: Emulation) -> None:
         """Raise StepAbandoned if layers that were looked into only now need more."""
@@ -303,16 +330,19 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         Both have the times of layers already, and hold the same. `emulated`: the tree serves few, so a blob is kept for
         the others.
         """
-        compression = self._step_context.compression if task.for_target else None
-        made = self._pack(task, changes, compression or (UNCOMPRESSED if emulated else None))
+        made = self._pack(task, changes, self._compression(task) or (UNCOMPRESSED if emulated else None))
         layers = self._emulated.layers if emulated and self._emulated is not None else self._step_context.layers
         layers.snapshots.publish(made.layer.diff_id, tree)
         return made
 
     def _keep_packed(self, task: StepTask, changes: Sequence[Change]) -> StepResult:
         """Pack straight into a blob: compressed where it leaves this machine, else plain and so quickly read."""
-        compression = self._step_context.compression if task.for_target else None
-        return self._pack(task, changes, compression or UNCOMPRESSED)
+        return self._pack(task, changes, self._compression(task) or UNCOMPRESSED)
+
+    def _compression(self, task: StepTask) -> Compression | None:
+        """Return how the layer of a step is packed, None where nobody needs it packed."""
+        wanted = self._step_context.compression if task.for_target else None
+        return wanted or self._step_context.others
 
     def _pack(self, task: StepTask, changes: Sequence[Change], compression: Compression | None) -> StepResult:
         step = task.stage.steps[task.number]

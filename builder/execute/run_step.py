@@ -7,14 +7,14 @@ import selectors
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.dockerfile.durations import format_duration
 from tiffin.builder.errors import CanceledError, RunError, Span
-from tiffin.builder.events import Sink, StepOutput
+from tiffin.builder.events import Sink, StepOutput, WarningMessage
 from tiffin.builder.execute.emulation import Emulation, Emulator
 from tiffin.builder.execute.run_mounts import PreparedMounts
 from tiffin.builder.image.users import ProcessUser, resolve_user
@@ -28,7 +28,11 @@ from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import Launcher, Running
 from tiffin.builder.sandbox.mount_substitutes import stream_pipe
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED, filter_for
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.egress.way_out import WayOut
 
 HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
 READ_BYTES = 1 << 16
@@ -56,23 +60,39 @@ class RunRequest:
 class Runner:
     """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""
 
-    def __init__(self, launcher: Launcher, sink: Sink, isolation: Isolation, filters: Path) -> None:
+    def __init__(
+        self, launcher: Launcher, sink: Sink, isolation: Isolation, filters: Path, way_out: WayOut | None = None
+    ) -> None:
         self._launcher = launcher
+        self._way_out = way_out  # the only one that steps have
         self._filters = filters  # where seccomp filters are kept
         self._sink = sink
         self.isolation = isolation
-        self._lock = threading.Lock()  # guards _running and _stopped
+        self._lock = threading.Lock()  # guards all below
         self._running: set[Running] = set()
         self._stopped = False
+        self._has_warned = False
 
     def spec(self, request: RunRequest, root: RootView, mounted: PreparedMounts, emulator: Emulator) -> SandboxSpec:
         """Return the sandbox of a step. Raises StepAbandoned for a user whom it does not know."""
         spec = _spec(request, root, mounted, self.isolation, self._filters)
+        if self._way_out is not None and spec.network != "none":
+            spec = _with_way_out(spec, self._way_out, request.scratch)
         emulator.check_user(spec.uid, (spec.gid, *spec.groups), request.emulation, request.span)
         return spec
 
     def run(self, request: RunRequest, spec: SandboxSpec) -> None:
         """Run to the end; raises RunError for a non-zero exit, SandboxError when it could not start."""
+        limits = request.op.run_defaults.limits
+        if limits is None:
+            self._run(request, spec, lambda: False)
+            return
+        from tiffin.builder.execute.step_limits import limited
+
+        with limited(spec, limits, request.step_id, self._warn_of_limits) as confined:
+            self._run(request, confined.spec, confined.lacked_memory)
+
+    def _run(self, request: RunRequest, spec: SandboxSpec, lacked_memory: Callable[[], bool]) -> None:
         with ExitStack() as stack:
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, stdin)
@@ -83,8 +103,11 @@ class Runner:
                 stack.callback(os.close, reader)
                 pipes.append(reader)
                 writers.append(writer)
+            line = None
+            if spec.way_out and self._way_out is not None:
+                line = stack.enter_context(self._way_out.opened())
             try:
-                running = self._start(spec, stdin, writers)
+                running = self._start(spec, stdin, writers, line)
             finally:
                 for writer in writers:
                     os.close(writer)
@@ -101,12 +124,18 @@ class Runner:
             command = " ".join(request.op.argv)
             late = f"within {format_duration(int(limit * 1e9))}"
             how = late if is_late else f"successfully: exit code: {status.code}"
+            if lacked_memory():
+                how += ": cannot allocate memory"  # BuildKit's words
             raise RunError(
                 f'process "{command}" did not complete {how}',
                 status=status.code,
                 tail=tail.decode("utf-8", "replace"),
                 span=request.span,
             )
+
+    def ways(self) -> Sequence[str]:
+        """Return the variables of steps that lead to their only way out, where they have one."""
+        return self._way_out.variables() if self._way_out is not None else ()
 
     def stop(self) -> None:
         """Kill what runs; what would start is refused."""
@@ -115,11 +144,18 @@ class Runner:
             for running in self._running:
                 running.kill(signal.SIGKILL)
 
-    def _start(self, spec: SandboxSpec, stdin: int, writers: Sequence[int]) -> Running:
+    def _warn_of_limits(self, text: str) -> None:
+        """Tell it once: it is the same for all steps."""
+        with self._lock:
+            told, self._has_warned = self._has_warned, True
+        if not told:
+            self._sink.emit(WarningMessage(message=f"limits of RUN: {text}"))
+
+    def _start(self, spec: SandboxSpec, stdin: int, writers: Sequence[int], line: int | None) -> Running:
         with self._lock:
             if self._stopped:
                 raise CanceledError
-            running = self._launcher.run(spec, stdin=stdin, stdout=writers[0], stderr=writers[1])
+            running = self._launcher.run(spec, stdin=stdin, stdout=writers[0], stderr=writers[1], way_out=line)
             self._running.add(running)
             return running
 
@@ -195,6 +231,24 @@ def _spec(
         unmasked=op.insecure or around.unmasked,
         landlock_scoped=not op.insecure,
         ulimits=around.ulimits,
+    )
+
+
+def _with_way_out(spec: SandboxSpec, way_out: WayOut, scratch: Path) -> SandboxSpec:
+    """Return a sandbox with a network in which there is nothing but its way out."""
+    from tiffin.builder.egress.surroundings import PORT
+
+    binds = (
+        Bind(host_path=os.fspath(path), path=place, read_only=True) for place, path in way_out.files(scratch).items()
+    )
+    given = dict(item.partition("=")[::2] for item in (*spec.env, *way_out.variables()))
+    return replace(
+        spec,
+        network="none",
+        way_out=PORT,
+        mounts=(*spec.mounts, *binds),
+        env=tuple(f"{name}={value}" for name, value in given.items()),
+        resolv_conf=host_resolv_conf(network="none"),
     )
 
 

@@ -32,6 +32,21 @@ class Agents:
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids there are."""
+        return frozenset(self._answers)
+
+    def ask(self, agent_id: str, request: bytes) -> bytes:
+        """Return an agent's answer to a request, both without length; a failure where there is none."""
+        answer = self._answers.get(agent_id)
+        if answer is None or len(request) > MAX_MESSAGE_BYTES:
+            return bytes([FAILURE])
+        try:
+            return _served(answer, request)
+        except (OSError, struct.error):
+            return bytes([FAILURE])
+
     def listen(self, agent_id: str, place: Path, stack: ExitStack) -> Path | None:
         """Return a socket in the new directory `place` on which the agent `id_` answers until `stack` ends; None
         without one.
@@ -108,8 +123,13 @@ def _converse(connection: socket.socket, answer: Answer, slots: threading.Bounde
     with ExitStack() as stack, connection, suppress(OSError, struct.error):
         stack.callback(slots.release)
         while (request := _receive(connection)) is not None:
-            allowed = request[:1] in (bytes([REQUEST_IDENTITIES]), bytes([SIGN_REQUEST]))
-            _send(connection, answer(request) if allowed else bytes([FAILURE]))
+            _send(connection, _served(answer, request))
+
+
+def _served(answer: Answer, request: bytes) -> bytes:
+    """Return the answer to what is served, listing and signing."""
+    allowed = request[:1] in (bytes([REQUEST_IDENTITIES]), bytes([SIGN_REQUEST]))
+    return answer(request) if allowed else bytes([FAILURE])
 
 
 def _receive(connection: socket.socket) -> bytes | None:

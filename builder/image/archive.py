@@ -57,45 +57,31 @@ class Loader:
     def load(self, path: Path | None, stdin: BinaryIO) -> list[StoredImage]:
         """Load a file, a layout directory, or stdin for None; raises ImageError, CorruptError, StoreError."""
         if path is not None and path.is_dir():
-            return self._images(_Folder(path))
-        with self._state.scratch("load") as scratch:
-            plain = scratch / "archive.tar"
-            source = stdin if path is None else cast(BinaryIO, _open(path))
-            with disk_errors(plain), decompressor(source, "auto") as stream, plain.open("wb") as sink:
-                while data := stream.read(COPY_CHUNK_BYTES):
-                    sink.write(data)
-            if path is not None:
-                source.close()
-            try:
-                members = _Tar(plain)
-            except (CorruptError, ImageError) as exc:
-                name = path or "stdin"
-                raise ImageError(
-                    f"{name} is not an image archive: {exc.message}", remedy="give an archive that docker save wrote"
-                ) from exc
+            return self._images(FolderMembers(path))
+        with plain_archive(path, self._state, stdin) as members:
             return self._images(members)
 
     def find(self, path: Path, selector: str, platform: Platform) -> StoredImage:
         """Return one image of a layout directory by tag or digest ("" for the only one), brought here without a
         name.
         """
-        members = _Folder(path)
+        members = FolderMembers(path)
         if not members.has("index.json"):
             raise ImageError(f"{path} is not an OCI image layout", remedy="name a directory with index.json")
-        index = Index.decode(members.read("index.json"))
+        images = [item for item in Index.decode(members.read("index.json")).manifests if not item.is_artifact]
         found = [
             item
-            for item in index.manifests
+            for item in images
             if not selector
             or selector in (str(item.digest), item.annotations.get(ANNOTATION_REF_NAME, ""))
             or any(name.tag == selector for name in _names_of(item))
         ]
         if not found or (len(found) > 1 and not selector):
-            known = ", ".join(item.annotations.get(ANNOTATION_REF_NAME, str(item.digest)) for item in index.manifests)
+            known = ", ".join(item.annotations.get(ANNOTATION_REF_NAME, str(item.digest)) for item in images)
             raise ImageError(f'{path} has no single image "{selector}"', remedy=f"it has {known or 'none'}")
         return self._keep(members, self._pick(members, found[-1], platform), ())
 
-    def _images(self, members: _Members) -> list[StoredImage]:
+    def _images(self, members: Members) -> list[StoredImage]:
         if members.has("index.json") and members.has("oci-layout"):
             return self._layout(members)
         if members.has("manifest.json"):
@@ -104,35 +90,49 @@ class Loader:
             "the archive has neither index.json nor manifest.json", remedy="give a docker or OCI image archive"
         )
 
-    def _layout(self, members: _Members) -> list[StoredImage]:
-        index = Index.decode(members.read("index.json"))
+    def _layout(self, members: Members) -> list[StoredImage]:
+        rows = Index.decode(members.read("index.json")).manifests
         by_digest: dict[Digest, list[Reference]] = {}
         order: dict[Digest, Descriptor] = {}
-        for descriptor in index.manifests:
+        for descriptor in (row for row in rows if not row.is_artifact):
             chosen, names = self._pick(members, descriptor), _names_of(descriptor)
             order[chosen.digest] = chosen
             by_digest.setdefault(chosen.digest, []).extend(names)
-        return [self._keep(members, descriptor, by_digest[digest]) for digest, descriptor in order.items()]
+        images = [self._keep(members, descriptor, by_digest[digest]) for digest, descriptor in order.items()]
+        self._attach(members, [row for row in rows if row.is_artifact])
+        return images
 
-    def _pick(self, members: _Members, descriptor: Descriptor, platform: Platform | None = None) -> Descriptor:
+    def _attach(self, members: Members, rows: Sequence[Descriptor]) -> None:
+        """Keep artifacts of the images."""
+        if not rows:
+            return
+        from tiffin.builder.image.attached.artifact import Artifact
+        from tiffin.builder.image.attached.kept import attach
+
+        def read(digest: Digest, size: int) -> bytes:
+            return _verified(members, digest)
+
+        attach(self._store, self._blobs, [Artifact.read(row, read) for row in rows])
+
+    def _pick(self, members: Members, descriptor: Descriptor, platform: Platform | None = None) -> Descriptor:
         platform = platform or Platform.local()
         if descriptor.media_type not in INDEX_TYPES:
             return descriptor
-        inner = Index.decode(_verified(members, descriptor), descriptor.media_type)
+        inner = Index.decode(_verified(members, descriptor.digest), descriptor.media_type)
         chosen = inner.select(platform)
         if chosen is None:
             raise ImageError(f"the archive has no image for {platform}", remedy="give one for this platform")
         return chosen
 
-    def _keep(self, members: _Members, descriptor: Descriptor, names: Sequence[Reference]) -> StoredImage:
-        data = _verified(members, descriptor)
+    def _keep(self, members: Members, descriptor: Descriptor, names: Sequence[Reference]) -> StoredImage:
+        data = _verified(members, descriptor.digest)
         manifest = Manifest.decode(data, descriptor.media_type)
-        config = _verified(members, manifest.config)
+        config = _verified(members, manifest.config.digest)
         for layer in manifest.layers:
             self._ingest(members, _blob_path(layer.digest), layer.digest, layer.size_bytes)
         return self._store.put(data, config, list(names))
 
-    def _ingest(self, members: _Members, path: str, digest: Digest | None, size: int | None) -> tuple[Digest, int]:
+    def _ingest(self, members: Members, path: str, digest: Digest | None, size: int | None) -> tuple[Digest, int]:
         if digest is not None and self._blobs.has(digest):
             return digest, size or 0
         with members.open(path) as source, self._blobs.ingest() as writer:
@@ -140,7 +140,7 @@ class Loader:
                 writer.write(data)
             return writer.commit(digest, size)
 
-    def _docker(self, members: _Members) -> list[StoredImage]:
+    def _docker(self, members: Members) -> list[StoredImage]:
         """Load the images of manifest.json: a list of {Config, RepoTags, Layers}."""
         try:
             entries = json.loads(members.read("manifest.json"))
@@ -150,7 +150,7 @@ class Loader:
             raise ImageError("manifest.json in the archive is not a list", remedy="save the image again")
         return [self._docker_image(members, Fields(entry, f"manifest.json[{i}]")) for i, entry in enumerate(entries)]
 
-    def _docker_image(self, members: _Members, fields: Fields) -> StoredImage:
+    def _docker_image(self, members: Members, fields: Fields) -> StoredImage:
         config = members.read(fields.text("Config"))
         names = [Reference.parse(tag) for tag in fields.texts("RepoTags")]
         known = self._store.by_id(Digest.of(config))
@@ -174,7 +174,7 @@ class Loader:
         return self._store.put(manifest, config, names)
 
 
-class _Members(Protocol):
+class Members(Protocol):
     """The files of an archive or folder by path."""
 
     def has(self, path: str) -> bool: ...
@@ -184,7 +184,7 @@ class _Members(Protocol):
     def open(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]: ...
 
 
-class _Tar:
+class TarMembers:
     """A plain tar, read from where it lies; nothing is extracted."""
 
     def __init__(self, path: Path) -> None:
@@ -227,7 +227,7 @@ class _Tar:
         return None
 
 
-class _Folder:
+class FolderMembers:
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -254,6 +254,27 @@ class _Folder:
             yield stream
 
 
+@contextlib.contextmanager
+def plain_archive(path: Path | None, state: StateDir, stdin: BinaryIO | None = None) -> Iterator[TarMembers]:
+    """Yield the members of an archive, None for the one on `stdin`. Raises ImageError, StoreError."""
+    with state.scratch("load") as scratch:
+        plain = scratch / "archive.tar"
+        source = cast(BinaryIO, stdin if path is None else _open(path))
+        with disk_errors(plain), decompressor(source, "auto") as stream, plain.open("wb") as sink:
+            while data := stream.read(COPY_CHUNK_BYTES):
+                sink.write(data)
+        if path is not None:
+            source.close()
+        try:
+            members = TarMembers(plain)
+        except (CorruptError, ImageError) as exc:
+            name = path or "stdin"
+            raise ImageError(
+                f"{name} is not an image archive: {exc.message}", remedy="give an archive that docker save wrote"
+            ) from exc
+        yield members
+
+
 def _within(directory: str, path: str) -> str:
     """Return what a name means in a directory of an archive, as its members are called."""
     return posixpath.normpath(posixpath.join("/", directory, path)).lstrip("/")
@@ -270,10 +291,10 @@ def _blob_path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _verified(members: _Members, descriptor: Descriptor) -> bytes:
-    data = members.read(_blob_path(descriptor.digest))
-    if Digest.of(data) != descriptor.digest:
-        raise CorruptError(f"{descriptor.digest} in the archive has other content", remedy="save the image again")
+def _verified(members: Members, digest: Digest) -> bytes:
+    data = members.read(_blob_path(digest))
+    if Digest.of(data) != digest:
+        raise CorruptError(f"{digest} in the archive has other content", remedy="save the image again")
     return data
 
 

@@ -19,7 +19,11 @@ from tiffin.builder.oci.spec import ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_N
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
 from tiffin.cache.foundation.files import disk_errors, write_atomically
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.blobs import BlobStore
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.attached.artifact import Artifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,13 @@ def save(
     sink: ByteWriter,
     *,
     index: tuple[Index, Sequence[Reference]] | None = None,
+    artifacts: Sequence[Artifact] = (),
 ) -> None:
     """Write an archive; the same bytes for the same images. Raises StoreError for a layer that is not here.
 
-    `index` makes it an archive of one image for several platforms, under these names.
+    `index` makes it an archive of one image for several platforms, under these names; `artifacts` refer to the images.
     """
-    _write(_Archive(sink), images, blobs, index)
+    _write(_Archive(sink), images, blobs, index, artifacts)
 
 
 def save_directory(
@@ -51,10 +56,11 @@ def save_directory(
     path: Path,
     *,
     index: tuple[Index, Sequence[Reference]] | None = None,
+    artifacts: Sequence[Artifact] = (),
 ) -> None:
     """Write an OCI image layout at `path`, into what is there."""
     with disk_errors(path):
-        _write(_Directory(path), images, blobs, index)
+        _write(_Directory(path), images, blobs, index, artifacts)
 
 
 def _write(
@@ -62,6 +68,7 @@ def _write(
     images: Sequence[Saved],
     blobs: BlobStore,
     index: tuple[Index, Sequence[Reference]] | None,
+    artifacts: Sequence[Artifact],
 ) -> None:
     manifests: list[Descriptor] = []
     docker: list[dict[str, object]] = []
@@ -94,11 +101,22 @@ def _write(
         writer.file(f"blobs/sha256/{Digest.of(data).hex}", data)
         plain = Descriptor(media_type=index[0].media_type, digest=Digest.of(data), size_bytes=len(data))
         manifests = [_named(plain, name) for name in index[1]] or [plain]
+    manifests += _write_artifacts(writer, artifacts, written)
     writer.file("index.json", Index(manifests=tuple(manifests)).encode())
     if isinstance(writer, _Archive) and index is None:  # for docker load, which before version 25 reads nothing else
         writer.file("manifest.json", json.dumps(docker, sort_keys=True, separators=(",", ":")).encode())
     writer.file("oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
     writer.end()
+
+
+def _write_artifacts(writer: _Writer, artifacts: Sequence[Artifact], written: set[Digest]) -> list[Descriptor]:
+    """Write artifacts; return their rows, for tools that read a layout's index (image-spec image-layout.md)."""
+    for artifact in artifacts:
+        for descriptor, data in (*artifact.blobs, (artifact.row, artifact.manifest)):
+            if descriptor.digest not in written:
+                written.add(descriptor.digest)
+                writer.file(f"blobs/sha256/{descriptor.digest.hex}", data)
+    return [artifact.listed for artifact in artifacts]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, StoreError, TiffinError
+from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, MissingLayerError, TiffinError
 from tiffin.builder.layer.compression.codecs import Compression, compressor, decompressor
 from tiffin.builder.oci.spec import LAYER_COMPRESSION
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
@@ -72,10 +72,12 @@ class LayerStore:
         self.remote_blobs[diff_id] = ref
         self.unverified.add(ref.digest)
 
-    def expect_no_longer(self, digest: Digest | None = None) -> None:
-        """Count a packed layer as absent that a shared cache had, or all of them."""
-        for diff_id in [key for key, ref in self.remote_blobs.items() if digest in (None, ref.digest)]:
+    def expect_no_longer(self, digest: Digest | None = None) -> bool:
+        """Count a packed layer as absent that a shared cache had, or all of them; return whether there was any."""
+        gone = [key for key, ref in self.remote_blobs.items() if digest in (None, ref.digest)]
+        for diff_id in gone:
             del self.remote_blobs[diff_id]
+        return bool(gone)
 
     def has(self, diff_id: Digest) -> bool:
         """Whether the layer is here in some form that gives its content."""
@@ -222,6 +224,13 @@ class LayerStore:
             self._fetch(ref, None)
         return ref
 
+    def plain_blob(self, diff_id: Digest, blob: BlobRef | None) -> Path | None:
+        """Return the file that has the layer's plain tar, None where it is compressed or not here."""
+        for ref in (*self.snapshots.blobs(diff_id), *([blob] if blob else [])):
+            if LAYER_COMPRESSION.get(ref.media_type) == "none" and self._blobs.has(ref.digest):
+                return self._blobs.path(ref.digest)
+        return None
+
     @contextlib.contextmanager
     def open_tar(self, diff_id: Digest, blob: BlobRef | None) -> Iterator[BinaryIO]:
         """Yield the layer's plain tar; the last read checks the DiffID. Fetches the blob if it is not here."""
@@ -244,7 +253,7 @@ class LayerStore:
         if self._plain is not None and self._plain.snapshot(diff_id) is not None:
             return self._plain.ensure_blob(diff_id, Compression(kind="none"))
         if blob is None and not known:
-            raise StoreError(f"layer {diff_id} is not in the store", remedy="build or pull its image again")
+            raise MissingLayerError(f"layer {diff_id} is not in the store", remedy="build or pull its image again")
         return blob or known[0]
 
     def _consume(self, diff_id: Digest, ref: BlobRef, consume: Callable[[BinaryIO], LayerIndex]) -> LayerIndex:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -77,6 +79,15 @@ class LayoutPlace:
                 if ":" not in selector:
                     self._list(repository, selector, media_type, digest, len(data))
         return digest
+
+    def attach(self, repository: str, row: Descriptor, blobs: Sequence[tuple[Descriptor, bytes]]) -> None:
+        """Write an artifact with its blobs, and list it in the layout's index."""
+        for descriptor, data in blobs:
+            self.push_blob(repository, descriptor, partial(io.BytesIO, data))
+        with disk_errors(repository), flocked(Path(repository, LOCK_FILE), shared=False, blocking=True):
+            index = self._index(repository)
+            others = [known for known in index.manifests if known.digest != row.digest]
+            write_atomically(Path(repository, INDEX_FILE), replace(index, manifests=(*others, row)).encode())
 
     def _list(self, repository: str, tag: str, media_type: str, digest: Digest, size: int) -> None:
         listed = Descriptor(media_type=media_type, digest=digest, size_bytes=size, annotations={REF_NAME: tag})

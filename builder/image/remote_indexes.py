@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from tiffin.builder.errors import ImageError
 from tiffin.builder.oci.config import ImageConfig
+from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.oci.reference import Reference
-from tiffin.builder.oci.spec import INDEX_TYPES, Descriptor, Index, Manifest
+from tiffin.builder.oci.spec import INDEX_TYPES, Descriptor, Index, Manifest, platform_more
 from tiffin.builder.registry.client import FetchedManifest, RegistryClient
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
@@ -88,8 +89,9 @@ def entries_of(clients: Clients, document: RemoteDocument) -> tuple[Descriptor, 
     if document.index is not None:
         return document.index.manifests
     at_digest = replace(document.reference, tag=None, digest=document.digest)
-    platform = ImageConfig.decode(image_config(clients, at_digest)).platform
-    return (replace(document.descriptor, platform=platform),)
+    config = image_config(clients, at_digest)
+    more = platform_more(Fields.decode(config, "config"))
+    return (replace(document.descriptor, platform=ImageConfig.decode(config).platform, platform_more=more),)
 
 
 def push_index(clients: Clients, index: Index, sources: Mapping[Digest, Reference], target: Reference) -> Digest:
@@ -155,9 +157,15 @@ def _media_type(found: FetchedManifest) -> str:
 
 
 def joined(entries: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
-    """Return entries with each digest once: the first of it counts, with its platform."""
-    return tuple({entry.digest: entry for entry in reversed(entries)}[digest] for digest in _digests(entries))
-
-
-def _digests(entries: Sequence[Descriptor]) -> list[Digest]:
-    return list(dict.fromkeys(entry.digest for entry in entries))
+    """Return entries with each digest once, where it is first; annotations of all, and the platform of the last."""
+    found: dict[Digest, Descriptor] = {}
+    for entry in entries:
+        first = found.setdefault(entry.digest, entry)
+        named = entry if entry.platform else first
+        found[entry.digest] = replace(
+            first,
+            platform=named.platform,
+            platform_more=named.platform_more,
+            annotations={**first.annotations, **entry.annotations},
+        )
+    return tuple(found.values())

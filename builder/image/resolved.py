@@ -1,7 +1,7 @@
 """What registries said: which manifest a name led to and when, where blobs lie, under which digests an image is in a
 registry.
 
-Rows of the Table: `resolved:NAME|PLATFORM`, `origin:DIGEST`, `repodigests:IMAGE-ID`.
+Rows of the Table: `resolved:NAME|PLATFORM`, `origin:DIGEST`, `repodigests:IMAGE-ID`, `lines:IMAGE-ID`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tiffin.cache.store.local import Table
 
 RESOLVED = "resolved:"
+LINES = "lines:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,15 @@ class RegistryNotes:
             if name.startswith(RESOLVED) and separator:
                 found.append((Reference.parse(text), Platform.parse(platform)))
         return found
+
+    def lines(self, image_id: Digest) -> bytes | None:
+        """Return where in a Dockerfile the layers of an image were made, None for one that was not built here."""
+        return self._table().get(f"{LINES}{image_id}")
+
+    def keep_lines(self, image_id: Digest, data: bytes) -> None:
+        """Remember that; the last build counts."""
+        if self.lines(image_id) != data:  # to read is cheap
+            self._table().set(f"{LINES}{image_id}", data)
 
     def add_origin(self, digest: Digest, registry: str, repository: str) -> None:
         """Remember that a blob lies in a repository."""

@@ -22,6 +22,7 @@ from tiffin.builder.oci.spec import (
     ANNOTATION_REF_NAME,
     INDEX_TYPES,
     MAX_DOCUMENT_BYTES,
+    REFERENCE_DIGEST,
     Descriptor,
     Index,
     Manifest,
@@ -62,6 +63,21 @@ class StoredImage:
         return self.manifest.config.size_bytes + sum(layer.size_bytes for layer in self.manifest.layers)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _List:
+    """The list of images as it is on disk; `artifacts`: the rows of what refers to them."""
+
+    data: bytes
+    images: Index
+    artifacts: tuple[Descriptor, ...]
+
+    @classmethod
+    def decode(cls, data: bytes) -> _List:
+        rows = Index.decode(data).manifests
+        images = Index(manifests=tuple(row for row in rows if not row.is_artifact))
+        return cls(data=data, images=images, artifacts=tuple(row for row in rows if row.is_artifact))
+
+
 class ImageStore:
     """The images of one state directory."""
 
@@ -69,7 +85,7 @@ class ImageStore:
         self._state = state
         self._blobs = blobs
         self._table = table
-        self._known: tuple[bytes, Index] | None = None  # the list as it was read or written last, and what it says
+        self._known: _List | None = None  # the list as it was read or written last, and what it says
 
     @cached_property
     def notes(self) -> RegistryNotes:
@@ -252,6 +268,16 @@ class ImageStore:
         digest = self._blobs.put(data)
         self._name(Descriptor(media_type=index.media_type, digest=digest, size_bytes=len(data)), names)
 
+    def artifact_rows(self) -> tuple[Descriptor, ...]:
+        """Return the rows of artifacts: attestations and signatures of images here (tiffin.builder.image.attached)."""
+        return self._list().artifacts
+
+    def put_artifact_rows(self, make: Callable[[tuple[Descriptor, ...]], Sequence[Descriptor]]) -> None:
+        """Write the rows that `make` gives for those that are there."""
+        with self._state.lock(INDEX_LOCK):
+            listed = self._list()
+            self._write(listed.images.manifests, make(listed.artifacts))
+
     def tag(self, image: StoredImage, reference: Reference) -> None:
         """Give an image another name; the name leaves the image that had it."""
         self._name(image.descriptor, [reference])
@@ -332,25 +358,32 @@ class ImageStore:
                 self._write(rest)
 
     def _index(self) -> Index:
+        return self._list().images
+
+    def _list(self) -> _List:
         try:
             data = self._state.image_list.read_bytes()
         except FileNotFoundError:
-            return Index(manifests=())
-        if self._known is not None and data == self._known[0]:
-            return self._known[1]
-        try:
-            index = Index.decode(data)
-        except ImageError as exc:
-            remedy = "restore it; or remove it, which forgets the names of all images"
-            raise StoreError(f"{self._state.image_list} is damaged: {exc.message}", remedy=remedy) from exc
-        self._known = (data, index)
-        return index
+            return _List(data=b"", images=Index(manifests=()), artifacts=())
+        if self._known is None or data != self._known.data:
+            try:
+                self._known = _List.decode(data)
+            except ImageError as exc:
+                remedy = "restore it; or remove it, which forgets the names of all images"
+                raise StoreError(f"{self._state.image_list} is damaged: {exc.message}", remedy=remedy) from exc
+        return self._known
 
-    def _write(self, manifests: Sequence[Descriptor]) -> None:
-        index = Index(manifests=tuple(manifests))
-        data = index.encode()
+    def _write(self, images: Sequence[Descriptor], artifacts: Sequence[Descriptor] | None = None) -> None:
+        """Write the list; an artifact (None: those that are listed) goes with its image."""
+        rows = list(self._list().artifacts if artifacts is None else artifacts)
+        if rows:
+            indexes = [row for row in images if row.media_type in INDEX_TYPES]
+            members = (item for row in indexes for item in self._read_index(row).manifests)
+            there = {str(item.digest) for item in (*images, *members)}
+            rows = [row for row in rows if row.annotations.get(REFERENCE_DIGEST) in there]
+        data = Index(manifests=(*images, *rows)).encode()
         write_atomically(self._state.image_list, data)
-        self._known = (data, index)
+        self._known = _List.decode(data)
 
 
 def _annotations(name: Reference) -> dict[str, str]:

@@ -13,13 +13,14 @@ from tiffin.builder.dockerfile.expand import Lexer
 from tiffin.builder.dockerfile.parser import Instruction
 from tiffin.builder.dockerfile.suggest import almost
 from tiffin.builder.errors import DockerfileError, Span
-from tiffin.builder.instructions.ops import Op, Origin, RunDefaults
+from tiffin.builder.instructions.ops import GitOrigin, Op, Origin, RunDefaults, UrlOrigin
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.cache.foundation.frozen import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
+Remote = UrlOrigin | GitOrigin  # a source on the network
 NEVER_VARIABLES = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 PROXY_ARGS = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
@@ -64,6 +65,9 @@ class Planner(Protocol):
 
         `mount_target` says that it is for a mount there, for the error.
         """
+
+    def remote(self, origin: Remote, span: Span) -> Remote:
+        """Return what is fetched for a source on the network. Raises DockerfileError for one that may not be used."""
 
     def build_arg(self, name: str) -> str | None:
         """Return the value of --build-arg, if given; marks it as used."""

@@ -150,14 +150,14 @@ class Copy:
                 origin = parse_git(source, keep_git_dir=self.keep_git_dir, checksum=checksum)
             except UsageError as exc:
                 raise DockerfileError(exc.message, span=self.span, remedy=exc.remedy) from exc
-            return Input(origin=origin, paths=("/",))
+            return Input(origin=scope.planner.remote(origin, self.span), paths=("/",))
         if checksum and not re.fullmatch(_SHA256, checksum):
             raise DockerfileError(
                 f'invalid checksum "{checksum}"', span=self.span, remedy="write --checksum=sha256: and 64 digits"
             )
         name = filename_of(source)
         return Input(
-            origin=UrlOrigin(url=source, filename=name, checksum=checksum),
+            origin=scope.planner.remote(UrlOrigin(url=source, filename=name, checksum=checksum), self.span),
             paths=(re.sub(r"([*?\[\\])", r"\\\1", name),),
             unpack=bool(self.unpack),
         )

@@ -14,10 +14,15 @@ _SECRET = r"(?:^|_)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|
 _NOT_SECRET = r"(?:^|_)(?:public|file|version)(?:_|$)"
 
 
+def names_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is a secret, as BuildKit's checks have it."""
+    secret, public = _secret_patterns()
+    return bool(secret.search(name)) and not public.search(name)
+
+
 def secret_name(scope: StageScope, keyword: str, name: str, span: Span) -> None:
     """Report an ARG or ENV whose name says that its value must not be in an image."""
-    secret, public = _secret_patterns()
-    if secret.search(name) and not public.search(name):
+    if names_secret(name):
         message = f'Do not use ARG or ENV instructions for sensitive data ({keyword} "{name}")'
         scope.planner.found("SecretsUsedInArgOrEnv", message, span)
 

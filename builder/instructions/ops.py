@@ -10,7 +10,11 @@ import json
 from collections.abc import Sequence
 
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.keys import KeyPart
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.cgroup_limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +191,7 @@ class RunDefaults:
     unmasked: bool = False
     retries: int = 0  # of a command that fails; neither this nor the next decides a result
     timeout_seconds: float = 0.0  # 0 for none
+    limits: Limits | None = None  # of control groups; as the time, they make a step fail or not
     devices: tuple[str, ...] = ()  # granted: names and kinds of devices, "*" for all; they do not decide a result
 
 

@@ -95,6 +95,20 @@ class Fields:
             raise self.wrong(name, "an object")
         return tuple(value)
 
+    def items(self, name: str) -> list[JSON]:
+        """Return an array as it is; absent or null is empty."""
+        value = self._members.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.wrong(name, "an array")
+        return value
+
+    @property
+    def members(self) -> Mapping[str, JSON]:
+        """Return the object as it is."""
+        return self._members
+
     def child(self, name: str) -> Fields:
         value = self._members.get(name)
         if not isinstance(value, dict):

@@ -22,6 +22,7 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
 OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
 OCI_NONDIST_PREFIX = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+DOCKER = "application/vnd.docker."  # the types of all that is Docker's begin so
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -50,6 +51,7 @@ MAX_DOCUMENT_BYTES = 4 << 20  # distribution-spec asks registries to take manife
 
 ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 ANNOTATION_CONTAINERD_NAME = "io.containerd.image.name"
+REFERENCE_DIGEST = "vnd.docker.reference.digest"  # BuildKit's: the manifest that an attestation is about
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -124,6 +126,14 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
+def platform_more(fields: Fields) -> Mapping[str, object]:
+    """Return what an object says of a platform beyond its name, which Windows chooses images by (image-index.md)."""
+    found: dict[str, object] = {"os.version": fields.text("os.version")} if fields.has("os.version") else {}
+    if features := fields.texts("os.features"):
+        found["os.features"] = list(features)
+    return MappingProxyType(found) if found else _NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
     """image-spec descriptor.md: what a blob is, its digest and its size in bytes."""
@@ -134,6 +144,13 @@ class Descriptor:
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     urls: tuple[str, ...] = ()
+    artifact_type: str = ""  # of a manifest; where it says none, an index may have its configuration's type there
+    platform_more: Mapping[str, object] = field(default_factory=lambda: _NOTHING)  # os.version and the like
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether it is told to be a manifest that is not an image."""
+        return self.artifact_type not in ("", OCI_CONFIG, DOCKER_CONFIG)
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Descriptor:
@@ -145,8 +162,10 @@ class Descriptor:
             digest=Digest.parse(fields.text("digest")),
             size_bytes=size_bytes,
             platform=Platform.from_fields(fields.child("platform")) if fields.has("platform") else None,
+            platform_more=platform_more(fields.child("platform")) if fields.has("platform") else _NOTHING,
             annotations=MappingProxyType(fields.text_map("annotations")),
             urls=fields.texts("urls"),
+            artifact_type=fields.text("artifactType", ""),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -156,11 +175,13 @@ class Descriptor:
             "size": self.size_bytes,
         }
         if self.platform:
-            result["platform"] = self.platform.to_json()
+            result["platform"] = {**self.platform.to_json(), **self.platform_more}
         if self.annotations:
             result["annotations"] = dict(self.annotations)
         if self.urls:
             result["urls"] = list(self.urls)
+        if self.artifact_type:
+            result["artifactType"] = self.artifact_type
         return result
 
 
@@ -209,6 +230,19 @@ class Index:
     manifests: tuple[Descriptor, ...]
     media_type: str = OCI_INDEX
     annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+    @classmethod
+    def of(cls, manifests: Sequence[Descriptor], annotations: Mapping[str, str] | None = None) -> Index:
+        """Return an index of the type that fits: Docker's where all that it lists is Docker's and nothing is annotated,
+        which Docker's does not know, else OCI's.
+        """
+        is_docker = bool(manifests) and not annotations
+        is_docker = is_docker and all(row.media_type.startswith(DOCKER) and not row.annotations for row in manifests)
+        return cls(
+            manifests=tuple(manifests),
+            media_type=DOCKER_INDEX if is_docker else OCI_INDEX,
+            annotations=annotations or _NOTHING,
+        )
 
     @classmethod
     def decode(cls, data: bytes, media_type: str = "") -> Index:

@@ -10,7 +10,7 @@ from tiffin.builder.errors import BuildError, DockerfileError, ImageError, Regis
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
-from tiffin.builder.plan.plan_options import PREFIX_BUILT, PREFIX_LAYOUT, BaseImage
+from tiffin.builder.plan.plan_options import PREFIX_BUILT, PREFIX_LAYOUT, BaseImage, SourceRules
 
 ResolveImage = Callable[[str, Platform], BaseImage]
 
@@ -18,10 +18,11 @@ ResolveImage = Callable[[str, Platform], BaseImage]
 class BaseImages:
     """`table` holds them by the names that origins have: a name alone is of the platform that is built for."""
 
-    def __init__(self, resolve: ResolveImage, platform: Platform) -> None:
+    def __init__(self, resolve: ResolveImage, platform: Platform, rules: SourceRules | None = None) -> None:
         self.table: dict[str, BaseImage] = {}
         self._resolve = resolve
         self._platform = platform
+        self._rules = rules
 
     def origin(self, name: str, platform: Platform, span: Span) -> ImageOrigin:
         """Raise DockerfileError for what can name no image, BuildError for one that cannot be had."""
@@ -32,9 +33,12 @@ class BaseImages:
                 raise DockerfileError(exc.message, span=span, remedy=exc.remedy) from exc
         key = name if platform == self._platform else f"{name} ({platform})"
         if key not in self.table:
+            wanted = self._rules.image(name, platform, span) if self._rules is not None else name
             try:
-                self.table[key] = self._resolve(name, platform)
+                self.table[key] = self._resolve(wanted, platform)
             except (RegistryError, ImageError) as exc:
                 what = "" if name in exc.message else f"image {name}: "
                 raise BuildError(what + exc.message, span=span, remedy=exc.remedy) from exc
+            if self._rules is not None:
+                self._rules.found(name, platform, self.table[key], span)
         return ImageOrigin(name=key)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
+from tiffin.builder.errors import Span
+from tiffin.builder.instructions.base import Remote
 from tiffin.builder.instructions.ops import GitOrigin, RunDefaults, UrlOrigin
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
@@ -22,6 +25,22 @@ class BaseImage:
     manifest: Manifest
     config: ImageConfig
     manifest_digest: Digest
+
+
+class SourceRules(Protocol):
+    """Says of every source of a plan what it is to be, or that it may not be used (DockerfileError, PolicyError)."""
+
+    def image(self, name: str, platform: Platform, span: Span) -> str:
+        """Return the name under which an image is looked up."""
+
+    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> None:
+        """Take note of what such a name led to."""
+
+    def source(self, origin: Remote, span: Span | None) -> Remote:
+        """Return what is fetched in the place of `origin`; without a span it is named on the command line."""
+
+    def syntax(self, name: str, span: Span) -> None:
+        """Take note of the frontend that a Dockerfile names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +86,4 @@ class PlanOptions:
     run_defaults: RunDefaults = field(default_factory=RunDefaults)
     allowed: frozenset[str] = frozenset()
     checks_only: bool = False  # every stage is planned, nothing will be built
+    source_rules: SourceRules | None = None

@@ -14,7 +14,7 @@ from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.dockerfile.parser import Dockerfile, parse_trigger, together
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import BuildError, DockerfileError, Span, TiffinError, UsageError
-from tiffin.builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, ErrorSpan, StageScope
+from tiffin.builder.instructions.base import DEFAULT_PATH, PROXY_ARGS, ErrorSpan, Remote, StageScope
 from tiffin.builder.instructions.from_instruction import SCRATCH, From
 from tiffin.builder.instructions.keywords import KEYWORDS
 from tiffin.builder.instructions.ops import (
@@ -62,6 +62,11 @@ def make_plan(
                 make_plan(above, plan_options, resolve_image, findings)
         raise
     planner = _Planner(dockerfile, plan_options, resolve_image, stages, [] if findings is None else findings)
+    frontend = dockerfile.directives.get("syntax")
+    if frontend and plan_options.source_rules is not None:
+        line = list(dockerfile.directives).index("syntax") + 1  # they are the first lines, one below the other
+        place = Span(file=dockerfile.file, first_line=line, last_line=line, text=f"# syntax={frontend}")
+        plan_options.source_rules.syntax(frontend, place)
     for arg in declarations:
         planner.globals.add(arg)
     planner.findings += planner.globals.check([stage.head for stage in stages])
@@ -115,7 +120,7 @@ class _Planner:
         self.findings = findings
         self.faults: list[DockerfileError] = []
         self.planned: dict[int, StagePlan] = {}
-        self.images = BaseImages(resolve_image, plan_options.platform)
+        self.images = BaseImages(resolve_image, plan_options.platform, plan_options.source_rules)
         self.globals = GlobalArgs(plan_options, stages[-1].head.name, self.lexer)
 
     # -- the Planner protocol ------------------------------------------------------------------------------------
@@ -183,6 +188,10 @@ class _Planner:
         if not name:
             raise DockerfileError("--from= names nothing", span=span, remedy="give a stage, a context or an image")
         return self.images.origin(name, self._plan_options.platform, span)
+
+    def remote(self, origin: Remote, span: Span) -> Remote:
+        rules = self._plan_options.source_rules
+        return origin if rules is None else rules.source(origin, span)
 
     # -- planning ------------------------------------------------------------------------------------------------
 
@@ -334,7 +343,7 @@ class _Planner:
             case DirectoryContext():
                 return ContextOrigin(name=name)
             case RemoteContext(origin=origin):
-                return origin
+                return self.remote(origin, span)
             case StageContext(stage=stage):
                 index = self._stage_index(stage, before=len(self._stages))
                 if index is None:

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from tiffin.builder.errors import CorruptError, NotInRegistryError, RegistryError
-from tiffin.builder.oci.json_fields import Fields
-from tiffin.builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, Descriptor
+from tiffin.builder.oci.json_fields import Fields, canonical
+from tiffin.builder.oci.spec import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT_BYTES, OCI_INDEX, Descriptor
 from tiffin.builder.registry.auth.credentials import RegistryCredentials
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.http_response import body_of, joined
@@ -29,17 +29,21 @@ CHUNK_BYTES = 1 << 20
 MAX_TAGS_PAGES = 1000
 Outcome = Literal["exists", "mounted", "uploaded"]
 _ANYTIME: AbstractContextManager[object] = contextlib.nullcontext()
+# of who keeps no list of referrers; anything else is a failure, not an empty list
+NO_SUCH_LIST = frozenset({400, 404, 405, 501})
+NOT_MET, NO_CONDITION = frozenset({412}), dict[str, str]()
 SUBJECT_HEADER = "OCI-Subject"  # distribution-spec: the registry lists the manifest as a referrer
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="?next"?')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedManifest:
-    """A manifest or index as the registry sent it, its digest checked."""
+    """A manifest or index as the registry sent it, its digest checked; `etag` is "" where none can be compared."""
 
     data: bytes
     media_type: str
     digest: Digest
+    etag: str = ""
 
 
 class RegistryClient:
@@ -59,6 +63,7 @@ class RegistryClient:
             data = body_of(response, MAX_DOCUMENT_BYTES, f"the manifest of {self._name(repository, selector)}")
             media_type = response.headers.get("Content-Type", "").split(";")[0].strip()
             header_digest = response.headers.get("Docker-Content-Digest", "")
+            etag = response.headers.get("ETag", "")
         what = f"the manifest of {self._name(repository, selector)}"
         if media_type.startswith(SCHEMA_1):
             raise RegistryError(f"{what} has schema 1", remedy="push the image again with a client of this decade")
@@ -74,7 +79,8 @@ class RegistryClient:
             raise CorruptError(f"{what} has the wrong digest {digest} (not {wanted})", remedy="the registry is broken")
         if media_type not in (*MANIFEST_TYPES, *INDEX_TYPES):
             media_type = ""
-        return FetchedManifest(data=data, media_type=media_type, digest=digest)
+        etag = etag if etag.startswith('"') else ""  # a weak one (W/) never matches, RFC 9110 13.1.1
+        return FetchedManifest(data=data, media_type=media_type, digest=digest, etag=etag)
 
     def head_manifest(self, repository: str, selector: str) -> Digest | None:
         """Return the digest a tag has, None if there is no such manifest.
@@ -112,22 +118,62 @@ class RegistryClient:
         self._put_manifest(repository, selector, data, media_type)
         return Digest.of(data)
 
+    def replace_manifest(
+        self, repository: str, tag: str, data: bytes, media_type: str, before: FetchedManifest | None
+    ) -> bool:
+        """Push a manifest under a tag that has `before`; return whether it was so, where the registry says it (RFC
+        9110, conditional requests). One that does not looks at no condition.
+        """
+        headers = {"If-None-Match": "*"} if before is None else {"If-Match": before.etag} if before.etag else {}
+        return self._put_manifest(repository, tag, data, media_type, headers) is not None
+
     def put_referrer(self, repository: str, data: bytes, media_type: str) -> bool:
         """Push a manifest that has a subject, by its digest; return whether the registry lists it by that itself."""
-        return SUBJECT_HEADER in self._put_manifest(repository, str(Digest.of(data)), data, media_type)
+        headers = self._put_manifest(repository, str(Digest.of(data)), data, media_type)
+        return headers is not None and SUBJECT_HEADER in headers
 
-    def _put_manifest(self, repository: str, selector: str, data: bytes, media_type: str) -> Mapping[str, str]:
-        """Return the headers of the answer."""
+    def referrers(self, repository: str, subject: Digest) -> bytes | None:
+        """Return the registry's own list of what refers to a manifest, as an index; None where it keeps none."""
+        url = f"/v2/{repository}/referrers/{subject}"
+        rows: list[object] = []
+        for _ in range(MAX_TAGS_PAGES):
+            what = f"the referrers of {self._name(repository, str(subject))}"
+            call = Call(
+                method="GET",
+                url=url,
+                scope=scope(repository, "pull"),
+                headers={"Accept": OCI_INDEX},
+                what=what,
+                allowed=NO_SUCH_LIST,
+            )
+            with self._transport.send(call) as response:
+                media_type = response.headers.get("Content-Type", "").split(";")[0].strip()
+                if response.status_code in NO_SUCH_LIST or media_type != OCI_INDEX:
+                    return None
+                rows += Fields.decode(body_of(response, MAX_DOCUMENT_BYTES, what), what).items("manifests")
+                match = _NEXT.search(response.headers.get("Link", ""))
+            if not match:
+                break
+            url = joined(url, match[1])
+        return canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": rows})
+
+    def _put_manifest(
+        self, repository: str, selector: str, data: bytes, media_type: str, condition: Mapping[str, str] = NO_CONDITION
+    ) -> Mapping[str, str] | None:
+        """Return the headers of the answer, None where a condition is not met."""
         digest = Digest.of(data)
         call = Call(
             method="PUT",
             url=f"/v2/{repository}/manifests/{selector}",
             scope=scope(repository, "pull,push"),
-            headers={"Content-Type": media_type},
+            headers={"Content-Type": media_type, **condition},
             body=lambda: data,
             what=f"pushing {self._name(repository, selector)}",
+            allowed=NOT_MET if condition else frozenset(),
         )
         with self._transport.send(call) as response:
+            if response.status_code in NOT_MET:
+                return None
             headers = response.headers
         header_digest = headers.get("Docker-Content-Digest", "")
         if header_digest.startswith("sha256:") and header_digest != str(digest):

@@ -16,6 +16,7 @@ from tiffin.builder.sandbox.child.idmaps import Extent
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.cache.foundation.frozen import replace
 
+KEEP = "-keep-"  # in tags
 PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
@@ -23,10 +24,34 @@ def keeping(id_map: IdMap, uid: int, gid: int) -> IdMap:
     """Return the map of a user with subordinate ids, his own as `uid` and `gid`."""
     return replace(
         id_map,
-        tag=f"{id_map.tag}-keep-{uid}-{gid}",
+        tag=f"{id_map.tag}{KEEP}{uid}-{gid}",
         uids=_moved(id_map.uids, uid),
         gids=_moved(id_map.gids, gid),
         keeps=True,
+        base=id_map,
+    )
+
+
+def within_base(kept: IdMap) -> IdMap:
+    """Return the map of such a user as it is written from a namespace of the user's other containers."""
+    assert kept.base is not None
+    return replace(
+        kept, uids=_seen_from(kept.base.uids, kept.uids), gids=_seen_from(kept.base.gids, kept.gids), helpers=None
+    )
+
+
+def base_tag(tag: str) -> str:
+    """Return the tag of the map of a user's other containers."""
+    return tag.partition(KEEP)[0]
+
+
+def _seen_from(base: tuple[Extent, ...], extents: tuple[Extent, ...]) -> tuple[Extent, ...]:
+    """Return extents with outer ids as they are inside `base`, which has each of them in one of its own."""
+    return tuple(
+        (inside, first + outside - start, count)
+        for inside, outside, count in extents
+        for first, start, length in base
+        if start <= outside < start + length
     )
 
 
@@ -51,6 +76,7 @@ def root_of_files() -> Iterator[None]:
     finally:
         _become(*before)
         kernel.prctl(PR_SET_SECUREBITS, 0)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # another user's files were made: its namespaces could not be entered
 
 
 def is_kept() -> bool:

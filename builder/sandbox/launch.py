@@ -19,7 +19,7 @@ from tiffin.cache.foundation.frozen import dataclass
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_REQUEST_BYTES = 16
-MAX_FDS = 5  # the spec, three standard descriptors, the reply socket
+MAX_FDS = 6  # the spec, three standard descriptors, the line of a way out, the reply socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,7 @@ class Running:
 
     def await_start(self) -> bool:
         """Wait until a command that announces it is executed; False where it is not: `wait` says why."""
-        with contextlib.suppress(ConnectionResetError):
-            self._first = self._reply.recv(MAX_REPLY_BYTES)
+        self._first = fd_passing.hear(self._reply, MAX_REPLY_BYTES)
         if self._first and Outcome.decode(self._first).started:
             self._first = b""
             return True
@@ -62,11 +61,9 @@ class Running:
     def wait(self) -> ExitStatus:
         """Wait for the end; raises SandboxError if the sandbox could not be made."""
         try:
-            data = self._first or self._reply.recv(MAX_REPLY_BYTES)
-            while data and self._reply.recv(1):  # until the runner is gone, and with it every process inside
+            data = self._first or fd_passing.hear(self._reply, MAX_REPLY_BYTES)
+            while data and fd_passing.hear(self._reply, 1):  # until the runner is gone, and with it all inside
                 pass
-        except ConnectionResetError:
-            data = b""
         finally:
             self._reply.close()
         if not data:
@@ -103,39 +100,29 @@ class Launcher:
         self._pid = pid
 
     @classmethod
-    def start(cls, *, once: bool = False, stays: bool = False) -> Launcher:
-        """Fork the server. The process must still have only one thread.
-
-        `once`: there will be one run, with a pid namespace of its own, so the server makes that sandbox itself.
-        `stays`: this process does little more than wait, so that memory that neither writes to is shared for long.
-        """
-        if stays:
-            # here, and so not in each process around the command
-            from tiffin.builder.sandbox.child import enter  # noqa: F401
-            from tiffin.builder.sandbox.child.emulation import bounds, devices  # noqa: F401
-
-            gc.collect()
-            gc.freeze()  # a collection writes to all it looks at
+    def start(cls) -> Launcher:
+        """Fork the server. The process must still have only one thread."""
         ours, theirs = fd_passing.pair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
                 ours.close()
-                _serve(theirs, parent, once=once)
+                _serve(theirs, parent)
             finally:
                 os._exit(1)
         theirs.close()
         return cls(ours, pid)
 
-    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> Running:
-        """Start a sandbox with these descriptors, which stay the caller's."""
+    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int, way_out: int | None = None) -> Running:
+        """Start a sandbox with these descriptors, which stay the caller's; `way_out` has what spec.way_out asks for."""
         ours, theirs = fd_passing.pair()
         memory = os.memfd_create("spec", os.MFD_CLOEXEC)
+        more = [] if way_out is None else [way_out]
         try:
             with open(memory, "wb", closefd=False) as stream:
                 stream.write(spec.encode())
-            fd_passing.send(self._server, b"run", [memory, stdin, stdout, stderr, theirs.fileno()])
+            fd_passing.send(self._server, b"run", [memory, stdin, stdout, stderr, *more, theirs.fileno()])
         except OSError as exc:
             ours.close()
             raise SandboxError(f"the sandbox server is gone: {exc.strerror}", remedy="run the command again") from exc
@@ -171,8 +158,8 @@ class Launcher:
         self.close()
 
 
-def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
-    """Serve requests with a fork for each, or with none for the only one."""
+def _serve(requests: fd_passing.Socket, parent: int) -> None:
+    """Serve requests with a fork for each."""
     gc.freeze()  # what the main process dropped (sockets of a pull) would close its descriptor's number, ours by then
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -180,23 +167,22 @@ def _serve(requests: fd_passing.Socket, parent: int, *, once: bool) -> None:
     os.setsid()  # Ctrl-C is for the main process, which passes it on
     # no capability of a sandbox opens what is in /proc of us and of each init: the interpreter, descriptors, memory
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    _close_others({0, 1, 2, requests.fileno()})
+    close_others({0, 1, 2, requests.fileno()})
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the main process decides how its sandboxes end
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     from tiffin.builder.sandbox.child import enter  # beside the main process, which does without
 
-    if not once:
-        enter.load_emulation()  # here, and not in each fork
+    enter.load_emulation()  # here, and not in each fork
     while True:
         data, fds = fd_passing.receive(requests, MAX_REQUEST_BYTES, MAX_FDS)
         if not data:
             return
         server = os.getpid()
-        if once or os.fork() == 0:
+        if os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _run_request(fds, parent if once else server, enter.run)
+            _run_request(fds, server, enter.run)
         for fd in fds:
             os.close(fd)
 
@@ -215,7 +201,8 @@ def _run_request(
         os._exit(1)
 
 
-def _close_others(keep: set[int]) -> None:
+def close_others(keep: set[int]) -> None:
+    """Close every descriptor but those of `keep`."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in keep:
             try:

@@ -36,6 +36,7 @@ class IdMap:
     helpers: tuple[str, str] | None  # newuidmap and newgidmap, None to write directly
     needs_mapper: bool = True  # another process has to write it; a process may map its own one id itself
     keeps: bool = False  # the process does not become root in it: tiffin.builder.sandbox.keepid
+    base: IdMap | None = None  # of one that keeps: the map of the user's other containers
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -10,6 +10,12 @@ pull-after = ["12h"]                         # bases are looked up again
 [storage]                                    # kept to after each build
 max-size = "20g"
 keep = "30d"
+[farm]                                       # see tiffin.builder.farm.address
+address = "tls://farm.corp.example:8786"
+tls-ca = "/etc/tiffin/farm-ca.pem"           # and tls-cert, tls-key
+[policy]                                     # see tiffin.builder.policy
+files = ["/etc/tiffin/policy.toml"]
+audit-log = "/var/log/tiffin/audit.jsonl"
 """
 
 from __future__ import annotations
@@ -18,18 +24,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tiffin.builder.errors import UsageError
+from tiffin.builder.settings.access import config_path as config_path
 from tiffin.cache.foundation.typing_shim import cast
 
-TABLES = ("cache", "registries", "storage")
-
-
-def config_path(environ: Mapping[str, str]) -> Path | None:
-    """Return the file, if there is one; that of $TIFFIN_CONFIG must exist."""
-    if environ.get("TIFFIN_CONFIG"):
-        return Path(environ["TIFFIN_CONFIG"])
-    home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
-    path = Path(home) / "tiffin/config.toml"
-    return path if home and path.exists() else None
+TABLES = ("cache", "farm", "policy", "registries", "storage")
 
 
 def cache_tables(path: Path) -> list[dict[str, object]]:
@@ -68,6 +66,6 @@ def _document(path: Path) -> dict[str, object]:
     if unknown:
         raise UsageError(
             f'{path} has "{unknown[0]}", which means nothing here',
-            remedy="take it out; there are [[cache]], [registries] and [storage]",
+            remedy="take it out; there are [[cache]], [farm], [policy], [registries] and [storage]",
         )
     return document

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tiffin.builder.options import is_on
 from tiffin.builder.programs import find_program
+from tiffin.builder.registry.download import shown
 
 LABELS, CHECKS_DIRTY, FULL = "BUILDX_GIT_LABELS", "BUILDX_GIT_CHECK_DIRTY", "full"
 REVISION, SOURCE = "org.opencontainers.image.revision", "org.opencontainers.image.source"
@@ -31,7 +32,7 @@ def git_labels(environ: Mapping[str, str], context: str, dockerfile: str) -> dic
         labels[REVISION] = f"{commit}-dirty" if dirty else commit
     url = _git(place, "remote", "get-url", "origin") if full else ""
     if url:
-        labels[SOURCE] = _without_credentials(url)
+        labels[SOURCE] = shown(url) if "://" in url else url  # git@host:path has no password
     file = Path(dockerfile or place / "Dockerfile").resolve()
     if file.is_relative_to(root):
         labels[ENTRY_POINT] = str(file.relative_to(root))
@@ -48,11 +49,3 @@ def _git(place: Path, *words: str) -> str:
         command, stdin=subprocess.DEVNULL, capture_output=True, check=False, errors="replace", timeout=SECONDS
     )
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url  # git@host:path has no password
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"

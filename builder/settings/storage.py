@@ -35,5 +35,7 @@ def storage_bounds(environ: Mapping[str, str]) -> StorageBounds:
     try:
         max_bytes = size_bytes(size) if size else None
     except ValueError as exc:
-        raise UsageError(f"{path}: storage.max-size {size} is not a size", remedy='write max-size = "20g"') from exc
+        raise UsageError(
+            f"{path}: storage.max-size {size} is not a valid size", remedy='write max-size = "20g"'
+        ) from exc
     return StorageBounds(max_bytes=max_bytes, keep_seconds=seconds_of(age, f"{path}: storage.keep ") if age else None)

@@ -121,6 +121,21 @@ class SharedCaches(StepObserver):
             if item.uploader is not None and (for_target or item.spec.mode == "max"):
                 item.uploader.offer(record.layer)
 
+    def may_have(self, ref: BlobRef, diff_id: Digest) -> None:
+        """Ask for a packed layer that another machine may have brought up, before it is looked for elsewhere."""
+        for item in self._all:
+            self._found(item.store, ref, diff_id)
+
+    def settle(self, refs: Mapping[BlobRef, bool]) -> None:
+        """Wait until these packed layers are in the caches that are filled; `refs` says which are for the target."""
+        for item in self._all:
+            if item.uploader is None or item.failed:
+                continue
+            wanted = [ref for ref, for_target in refs.items() if for_target or item.spec.mode == "max"]
+            failure = item.uploader.settle(wanted)
+            if failure:
+                self._sink.emit(WarningMessage(message=f"{item} was not filled: {failure}"))
+
     def share(
         self,
         builds: Sequence[Built],

@@ -18,7 +18,7 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
-from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, Op, RunOp, StageOrigin
+from tiffin.builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
@@ -28,7 +28,7 @@ from tiffin.builder.plan.plan import Plan, StagePlan
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.plan.planner import make_plan
 from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
-from tiffin.builder.solver.results import STEPS, assemble_config, assemble_manifest, ends_of_groups
+from tiffin.builder.solver.results import STEPS, assemble_config, assemble_manifest, ends_of_groups, inlined, lines_of
 from tiffin.builder.solver.solve import Solver, StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.builder.sources.context import Contexts
@@ -40,13 +40,15 @@ from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
+    from tiffin.builder.egress.way_out import WayOut
     from tiffin.builder.execute.run_mounts import MountPreparer
     from tiffin.builder.execute.ssh_agents import Agents
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.solver.explain import Explainer
-    from tiffin.builder.solver.materials import Material
     from tiffin.builder.solver.report import Report
+    from tiffin.builder.solver.solve import Elsewhere
+    from tiffin.builder.solver.trace import StepTrace, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +62,19 @@ class Request:
     use_cache: bool = True
     uncached_stages: frozenset[str] = frozenset()  # names of stages whose RUN, COPY and ADD are made again
     annotations: Mapping[str, str] = field(default_factory=dict)
+    frozen: bool = False  # every step must come from a cache
     layering: str = STEPS  # what makes a layer: see grouping
     rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
     shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
-    names_materials: bool = False  # for the provenance
+    traces: bool = False  # what came in, and where each result came from: for attestations
     docker_types: bool = False  # Docker's media types instead of OCI's
     inline: Callable[[Mapping[Digest, StepRecord]], str] | None = (
         None  # makes the inline cache of the records of the image
     )
+
+
+# plan, the steps that may have to run, compression and epoch, to what makes steps on other machines
+MakeElsewhere = Callable[["Plan", "Sequence[tuple[StagePlan, int]]", "Compression | None", "int | None"], "Elsewhere"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +96,10 @@ class Services:
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     fill_cache: Callable[[str, Path], bool] = lambda mount_id, path: False  # of a new cache mount: see MountPreparer
     agents: Agents | None = None
+    way_out: WayOut | None = None  # the only one of RUN
     observers: Sequence[StepObserver] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
+    elsewhere: MakeElsewhere | None = None
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
 
 
@@ -107,8 +116,9 @@ class Built:
     findings: tuple[LintWarning, ...] = ()  # of build checks
     records: Mapping[str, Mapping[Digest, StepRecord]] = field(default_factory=dict)  # by mode of Request.shares
     report: Report | None = None  # where services had an explainer
-    materials: tuple[Material, ...] = ()  # where they were asked for
+    trace: Trace | None = None  # where it was asked for
     requested_keys: tuple[Digest, ...] = ()  # the keys that a builder with an empty cache asks for, in order
+    lines: bytes = b""  # where in the Dockerfile its layers are made: see lines_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +129,7 @@ class _Preflight:
     plan: Plan
     solver: Solver
     report: Report | None
+    trace: StepTrace | None
     findings: tuple[LintWarning, ...]
     file_epoch: int | None
 
@@ -127,12 +138,12 @@ def build(request: Request, services: Services) -> Built:
     """Build; raises DockerfileError, BuildError, ContextError, SandboxError, RegistryError, StoreError."""
     looked = _look(request, services)
     request, plan, solver, sink = looked.request, looked.plan, looked.solver, services.sink
-    chain = solver.cached_chain()
+    chain, isolation = solver.cached_chain(), ""
     if chain is not None:
         solver.announce_cached()
     else:
         with phase(sink, "execute"):
-            chain = _execute(request, services, plan, solver, looked.file_epoch)
+            chain, isolation = _execute(request, services, plan, solver, looked.file_epoch)
     with phase(sink, "assemble"):
         made = solver.results(all_stages=False) if request.inline is not None else {}
         built = _assemble(request, services, plan, chain, made)
@@ -143,16 +154,8 @@ def build(request: Request, services: Services) -> Built:
         records=records,
         requested_keys=tuple(solver.requested_keys),
         report=looked.report,
-        materials=_materials(request, plan, services),
+        trace=looked.trace.ended(_lineage(plan), services.contexts, isolation) if looked.trace is not None else None,
     )
-
-
-def _materials(request: Request, plan: Plan, services: Services) -> tuple[Material, ...]:
-    if not request.names_materials:
-        return ()
-    from tiffin.builder.solver.materials import materials_of
-
-    return materials_of(plan, services.contexts)
 
 
 def forecast(request: Request, services: Services) -> Report:
@@ -178,14 +181,8 @@ def _look(request: Request, services: Services) -> _Preflight:
         raise violation(found)
     file_epoch = request.epoch if request.rewrites_times else None
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
-    observers, report = list(services.observers), None
-    if services.explainer is not None:
-        from tiffin.builder.solver.report import Report
-
-        report = Report(plan, keys, services.explainer())
-        observers.append(report)
-    if services.keep is not None:
-        observers.append(_Listings(keys, services.keep))
+    report, trace = _report(plan, keys, services), _trace(plan, keys, request, file_epoch)
+    listings = _Listings(keys, services.keep) if services.keep is not None else None
     solver = Solver(
         plan=plan,
         keys=keys,
@@ -194,12 +191,37 @@ def _look(request: Request, services: Services) -> _Preflight:
         sink=sink,
         use_cache=request.use_cache,
         uncached_stages=request.uncached_stages,
-        observers=observers,
+        frozen=request.frozen,
+        observers=[*services.observers, *(watch for watch in (report, trace, listings) if watch is not None)],
     )
     with phase(sink, "keys and cache"):
         solver.look_up(services.layers.has)
         services.contexts.save()
-    return _Preflight(request=request, plan=plan, solver=solver, report=report, findings=found, file_epoch=file_epoch)
+    return _Preflight(
+        request=request,
+        plan=plan,
+        solver=solver,
+        report=report,
+        trace=trace,
+        findings=found,
+        file_epoch=file_epoch,
+    )
+
+
+def _report(plan: Plan, keys: StepKeys, services: Services) -> Report | None:
+    if services.explainer is None:
+        return None
+    from tiffin.builder.solver.report import Report
+
+    return Report(plan, keys, services.explainer())
+
+
+def _trace(plan: Plan, keys: StepKeys, request: Request, file_epoch: int | None) -> StepTrace | None:
+    if not request.traces:
+        return None
+    from tiffin.builder.solver.trace import StepTrace
+
+    return StepTrace(plan, keys, is_reproducible=file_epoch is not None)
 
 
 class _Listings(StepObserver):
@@ -216,32 +238,35 @@ class _Listings(StepObserver):
             self._keep(LISTING_PREFIX + digest, encode_listing(listing))
 
 
-def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Chain:
+def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> tuple[Chain, str]:
+    """Return the layers, and the name of the tier in which commands ran, "" for none."""
     from tiffin.builder.execute.executor import StepContext, StepExecutor
     from tiffin.builder.sandbox.tiers.none import NO_ISOLATION
+    from tiffin.builder.solver.pending import check_isolation, check_platforms, reads_trees
 
     with ExitStack() as stack:
-        runner = emulator = roots = None
+        runner = emulator = roots = elsewhere = None
         isolation = NO_ISOLATION
         pending = solver.pending()
-        if any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
-            _check_platforms(pending)
+        if services.elsewhere is not None and not request.frozen:
+            elsewhere = _elsewhere(request, services, plan, solver, epoch)
+        elif not request.frozen and any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):
+            check_platforms(pending)
             from tiffin.builder.execute.copied_roots import CopiedRoots
             from tiffin.builder.execute.emulation import Emulator
             from tiffin.builder.execute.run_step import Runner
 
             with phase(services.sink, "enter the user namespace"):
                 isolation = services.enter()
-                _check_isolation(pending, isolation)
+                check_isolation(pending, isolation, has_way_out=services.way_out is not None)
                 launcher = services.launch()
             stack.callback(launcher.close)
-            for limit in isolation.limits():
-                services.sink.emit(InfoMessage(message=f"isolation {isolation.tier}: {limit}"))
-            runner = Runner(launcher, services.sink, isolation, services.state.filters)
+            _tell_limits(isolation, services.sink)
+            runner = Runner(launcher, services.sink, isolation, services.state.filters, services.way_out)
             emulator = Emulator(isolation, services.layers, services.state, services.sink)
             if not isolation.overlay:
                 roots = stack.enter_context(closing(CopiedRoots(services.state, services.layers)))
-        elif _reads_trees(plan, pending):
+        elif reads_trees(plan, pending):
             isolation = services.enter()
         step_context = StepContext(
             state=services.state,
@@ -257,7 +282,24 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             epoch=epoch,
         )
         executor = stack.enter_context(StepExecutor(step_context))
-        return solver.solve(executor)
+        return solver.solve(executor, elsewhere), isolation.tier.name if runner is not None else ""
+
+
+def _tell_limits(isolation: Isolation, sink: Sink) -> None:
+    for limit in isolation.limits():
+        sink.emit(InfoMessage(message=f"isolation {isolation.tier}: {limit}"))
+
+
+def _elsewhere(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> Elsewhere:
+    """Return what makes steps on other machines, which have to have the layers that are here."""
+    assert services.elsewhere is not None
+    packs_here = any(
+        not layer.base and not services.layers.has_blob(layer.diff_id) for layer in solver.layers_at_hand()
+    )
+    if packs_here or request.layering != STEPS:
+        services.enter()  # while there is one thread
+    compression = request.compression if request.layering == STEPS else None
+    return services.elsewhere(plan, solver.pending(), compression, epoch)
 
 
 def _mount_preparer(services: Services, isolation: Isolation) -> MountPreparer:
@@ -285,50 +327,6 @@ def _epoch_of(plan: Plan) -> int | None:
         ) from exc
 
 
-def _check_isolation(pending: Sequence[tuple[StagePlan, int]], isolation: Isolation) -> None:
-    """Say before anything is made that no RUN can run here."""
-    if isolation.tier.runs_commands:
-        return
-    first = next(stage.steps[number] for stage, number in pending if isinstance(stage.steps[number].op, RunOp))
-    raise BuildError(
-        f"RUN needs a sandbox, and this machine allows none ({isolation.refusal})",
-        span=first.span,
-        remedy=isolation.remedy,
-    )
-
-
-def _check_platforms(pending: Sequence[tuple[StagePlan, int]]) -> None:
-    """Say before anything runs that this machine cannot run what a RUN of a foreign platform needs."""
-    from tiffin.builder.sandbox.binfmt import can_run
-
-    for stage, number in pending:
-        step, platform = stage.steps[number], stage.platform
-        if isinstance(step.op, RunOp) and not can_run(platform.architecture):
-            raise BuildError(
-                f"this machine cannot run programs for {platform}",
-                span=step.span,
-                remedy="register an interpreter with binfmt_misc (flag F; Debian: qemu-user-static), "
-                "or use FROM --platform=$BUILDPLATFORM",
-            )
-
-
-def _reads_trees(plan: Plan, pending: list[tuple[StagePlan, int]]) -> bool:
-    """Whether a pending COPY reads what RUN steps made, its source or the users of --chown: layers with foreign owners,
-    which exist unpacked only.
-    """
-
-    def has_run(stage: StagePlan) -> bool:
-        below = isinstance(stage.base, StageOrigin) and has_run(plan.stages[stage.base.index])
-        return below or any(isinstance(step.op, RunOp) for step in stage.steps)
-
-    def is_read(stage: StagePlan, op: Op) -> bool:
-        if isinstance(op, CopyOp) and op.chown and has_run(stage):
-            return True
-        return any(isinstance(origin, StageOrigin) and has_run(plan.stages[origin.index]) for origin in op.origins())
-
-    return any(is_read(stage, stage.steps[number].op) for stage, number in pending)
-
-
 def lacks_blob(chain: Chain, layers: LayerStore) -> bool:
     """Whether a layer made here exists unpacked only, which is read from within the user namespace."""
     return any(not layer.base and not layers.has_blob(layer.diff_id) for layer in chain)
@@ -338,9 +336,7 @@ def _assemble(
     request: Request, services: Services, plan: Plan, chain: Chain, made: Mapping[Digest, StepRecord]
 ) -> Built:
     """Return the image; `made` are the records of its steps where it is to hold them."""
-    stages = [plan.stages[plan.target]]
-    while isinstance(stages[0].base, StageOrigin):
-        stages.insert(0, plan.stages[stages[0].base.index])
+    stages = _lineage(plan)
     origin = stages[0].base
     ends = ends_of_groups(stages, request.layering)
     if not all(ends):
@@ -364,7 +360,7 @@ def _assemble(
     manifest: Manifest | None = None
     refs = _packed(chain, services, request.compression) if request.compression is not None else []
     if request.inline is not None and refs:
-        config = replace(config, inline_cache=request.inline(_inlined(made, chain, refs, epoch)))
+        config = replace(config, inline_cache=request.inline(inlined(made, chain, refs, epoch)))
     config_bytes = config.encode()
     if request.compression is not None:
         manifest = assemble_manifest(config_bytes, refs, annotations=request.annotations, docker=request.docker_types)
@@ -375,7 +371,16 @@ def _assemble(
         manifest_bytes=manifest.encode() if manifest else b"",
         chain=chain,
         layer_refs=tuple(refs),
+        lines=lines_of(stages, ends, plan.images[origin.name] if isinstance(origin, ImageOrigin) else None),
     )
+
+
+def _lineage(plan: Plan) -> list[StagePlan]:
+    """Return the stages of the image, lowest first."""
+    stages = [plan.stages[plan.target]]
+    while isinstance(stages[0].base, StageOrigin):
+        stages.insert(0, plan.stages[stages[0].base.index])
+    return stages
 
 
 def _packed(chain: Chain, services: Services, compression: Compression) -> list[BlobRef]:
@@ -386,15 +391,3 @@ def _packed(chain: Chain, services: Services, compression: Compression) -> list[
         layer.blob if layer.base and layer.blob is not None else services.layers.ensure_blob(layer.diff_id, compression)
         for layer in chain
     ]
-
-
-def _inlined(
-    made: Mapping[Digest, StepRecord], chain: Chain, refs: Sequence[BlobRef], epoch: str
-) -> dict[Digest, StepRecord]:
-    """Return the records of steps whose layers the image has, without what differs from one machine to another."""
-    packed = {layer.diff_id: ref for layer, ref in zip(chain, refs, strict=True)}
-    return {
-        key: replace(record, layer=packed[record.diff_id], parts=(), seconds=0.0, created=epoch or record.created)
-        for key, record in made.items()
-        if record.diff_id in packed
-    }

@@ -15,13 +15,17 @@ IMAGE, FILE, REPOSITORY = "image", "file", "repository"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """`name`: a reference, a URL, or a repository's URL with `#` and what was asked for; `digest` is hexadecimal."""
+    """`name`: a reference, a URL, or a repository's URL with `#` and what was asked for; `digest` is hexadecimal.
+
+    `asked`: an image as the Dockerfile or a named context calls it.
+    """
 
     kind: str
     name: str
     algorithm: str
     digest: str
     platform: Platform | None = None
+    asked: str = ""
 
 
 def materials_of(plan: Plan, contexts: Contexts) -> tuple[Material, ...]:
@@ -33,8 +37,9 @@ def materials_of(plan: Plan, contexts: Contexts) -> tuple[Material, ...]:
             algorithm=image.manifest_digest.algorithm,
             digest=image.manifest_digest.hex,
             platform=image.config.platform,
+            asked=key.partition(" (")[0],
         )
-        for image in plan.images.values()
+        for key, image in plan.images.items()
     }
     for stage in plan.stages.values():
         for step in stage.steps:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from tiffin.builder.errors import ImageError
-from tiffin.builder.image.chain import Chain, LayerRef
+from tiffin.builder.image.chain import Chain, LayerRef, chain_of
+from tiffin.builder.instructions.ops import stands_alone
 from tiffin.builder.oci.config import History, ImageConfig
 from tiffin.builder.oci.spec import (
     DOCKER_CONFIG,
@@ -24,12 +26,14 @@ from tiffin.builder.oci.spec import (
 from tiffin.builder.plan.plan import StagePlan
 from tiffin.builder.plan.plan_options import BaseImage
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.snapshots import BlobRef
 
 if TYPE_CHECKING:
     from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.instructions.base import Step
+    from tiffin.cache.backend import StepRecord
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps
@@ -46,6 +50,30 @@ def base_chain(image: BaseImage | StoredImage) -> Chain:
         )
         for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMade:
+    """A step's result. `keys` find it from now on; `source` is the cache that had it, None where it was made."""
+
+    record: StepRecord
+    keys: tuple[Digest, ...]
+    source: str | None
+
+
+def below(step: Step, chain: Chain) -> Digest:
+    """Return the ChainID of what a step's layer depends on."""
+    return chain_of(() if stands_alone(step.op) else chain)
+
+
+def valid(record: StepRecord | None, step: Step, chain: Chain) -> StepRecord | None:
+    """Return a record that holds: only over the very layers it was made on."""
+    return record if record is not None and record.parent_chain == below(step, chain) else None
+
+
+def layer_of(record: StepRecord) -> LayerRef:
+    """Return what a record says as a layer of a chain."""
+    return LayerRef(diff_id=record.diff_id, blob=record.layer, created=record.created)
 
 
 def ends_of_groups(stages: Sequence[StagePlan], mode: str) -> tuple[bool, ...]:
@@ -109,7 +137,8 @@ def assemble_manifest(
     names = {oci: docker_type for docker_type, oci in _OCI_TYPE.items()} if docker else _OCI_TYPE
     if docker and (annotations or any(names.get(layer.media_type) == DOCKER_LAYER_ZSTD for layer in layers)):
         raise ImageError(
-            "Docker's media types know no annotations and no zstd", remedy="leave oci-mediatypes=false out"
+            "Docker's media types know no annotations and no zstd",
+            remedy="leave oci-mediatypes=false or --format=docker out",
         )
     return Manifest(
         media_type=DOCKER_MANIFEST if docker else OCI_MANIFEST,
@@ -126,3 +155,33 @@ def assemble_manifest(
         ),
         annotations=annotations,
     )
+
+
+def inlined(
+    made: Mapping[Digest, StepRecord], chain: Chain, refs: Sequence[BlobRef], epoch: str
+) -> dict[Digest, StepRecord]:
+    """Return the records of steps whose layers the image has, without what differs from one machine to another."""
+    packed = {layer.diff_id: ref for layer, ref in zip(chain, refs, strict=True)}
+    return {
+        key: replace(record, layer=packed[record.diff_id], parts=(), seconds=0.0, created=epoch or record.created)
+        for key, record in made.items()
+        if record.diff_id in packed
+    }
+
+
+def lines_of(stages: Sequence[StagePlan], ends: Sequence[bool], base: BaseImage | None) -> bytes:
+    """Return a document that says for each layer above the base which steps made it: file, first and last line, stage,
+    the step as progress names it; and what the base is.
+    """
+    layers: list[list[tuple[str, int, int, str, str]]] = []
+    steps: list[tuple[str, int, int, str, str]] = []
+    is_end = iter(ends)
+    for stage in stages:
+        for number, step in enumerate(stage.steps):
+            span = step.span
+            steps.append((span.file, span.first_line, span.last_line, stage.name, stage.label(number)))
+            if next(is_end):
+                layers.append(steps)
+                steps = []
+    below = {"name": base.name, "id": str(base.manifest.config.digest)} if base is not None else None
+    return json.dumps({"base": below, "layers": layers}, separators=(",", ":")).encode()

@@ -1,33 +1,31 @@
 """Solve a plan: look every step up, run what is missing, record it.
 
-Stages that do not need each other run side by side.
-
-A stage whose steps are all cached is never begun, nor is what only it needs. The lock order is: the step lock (one per
-definition key, so that no step runs twice on one state directory), then whatever the stores take.
+Stages that do not need each other run side by side. A stage whose steps are all cached is
+never begun, nor is what only it needs.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from tiffin.builder.errors import CanceledError, TiffinError
-from tiffin.builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
+from tiffin.builder.events import Sink, StepCached
 from tiffin.builder.execute.steps import Executor, StepTask
-from tiffin.builder.image.chain import Chain, LayerRef, chain_of
-from tiffin.builder.instructions.base import Step
-from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin, stands_alone
+from tiffin.builder.image.chain import Chain, LayerRef
+from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin
 from tiffin.builder.plan.plan import Plan, StagePlan
-from tiffin.builder.solver.results import base_chain
-from tiffin.builder.solver.step_keys import StepKeys
+from tiffin.builder.solver.results import StepMade, base_chain, layer_of, valid
+from tiffin.builder.solver.step_keys import StepKeys, StepLook
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from tiffin.builder.solver.step_runner import StepRunner
 
 
 class StepObserver:
@@ -40,6 +38,19 @@ class StepObserver:
         """Note that it was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
 
 
+class Elsewhere(Protocol):
+    """What makes steps on other machines; from any thread."""
+
+    def takes(self, tasks: Sequence[StepTask]) -> bool:
+        """Whether an unbroken run of steps is to be made there."""
+
+    def run(self, tasks: Sequence[StepTask], looks: Sequence[StepLook]) -> Iterator[StepMade]:
+        """Yield the results of such a run, in order; each task has the chain of the first. Raises TiffinError."""
+
+    def stop(self) -> None:
+        """Make what runs end soon; nothing more comes. Called at the end, too."""
+
+
 @dataclass(slots=True)
 class _Forecast:
     """What the definition keys say of a stage: its steps' records as far as they form an unbroken chain."""
@@ -50,7 +61,9 @@ class _Forecast:
 
 
 class Solver:
-    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again; the `watches` are told of each step."""
+    """Solves one plan. `use_cache` False runs every RUN, COPY and ADD again, `frozen` lets none run; the `watches` are
+    told of each step.
+    """
 
     def __init__(
         self,
@@ -62,6 +75,7 @@ class Solver:
         sink: Sink,
         use_cache: bool,
         uncached_stages: frozenset[str] = frozenset(),
+        frozen: bool = False,
         observers: Sequence[StepObserver] = (),
     ) -> None:
         self._observers = observers
@@ -71,6 +85,7 @@ class Solver:
         self._state = state
         self._sink = sink
         self._use_cache = use_cache
+        self._frozen = frozen
         self._uncached = {index for index, stage in plan.stages.items() if stage.name in uncached_stages}
         self._known = {index: self._known_steps(index) for index in sorted(plan.stages)}
         self._records: dict[Digest, StepRecord] = {}
@@ -117,6 +132,10 @@ class Solver:
             result += [(stage, number) for number in range(self._forecasts[index].hits, len(stage.steps))]
         return result
 
+    def layers_at_hand(self) -> list[LayerRef]:
+        """Return the layers of all stages as far as they are known before anything runs."""
+        return [layer for forecast in self._forecasts.values() for layer in forecast.chain or ()]
+
     def cached_chain(self) -> Chain | None:
         """Return all layers of the target if every step of its lineage is cached, else None."""
         forecast = self._forecasts[self._plan.target]
@@ -159,11 +178,11 @@ class Solver:
             chain = base_chain(self._plan.images[stage.base.name])
         records: list[StepRecord] = []
         for step, key in zip(stage.steps[: self._known[index]], self._keys.of_stage(index), strict=False):
-            record = self._valid(self._records.get(key), step, chain)
+            record = valid(self._records.get(key), step, chain)
             if record is None:
                 break
             records.append(record)
-            chain = (*chain, _layer_of(record))
+            chain = (*chain, layer_of(record))
         return _Forecast(chain=chain, hits=len(records), records=records)
 
     def _known_steps(self, index: int) -> int:
@@ -204,11 +223,22 @@ class Solver:
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def solve(self, executor: Executor) -> Chain:
-        """Run what is missing; all layers of the target. The first error stops every stage and is raised."""
+    def solve(self, executor: Executor, elsewhere: Elsewhere | None = None) -> Chain:
+        """Run what is missing, on other machines what `elsewhere` takes; all layers of the target.
+
+        The first error stops every stage and is raised.
+        """
         from concurrent.futures import ThreadPoolExecutor
         from queue import SimpleQueue
 
+        from tiffin.builder.solver.step_runner import StepRunner
+
+        def stop() -> None:
+            executor.stop()
+            if elsewhere is not None:
+                elsewhere.stop()
+
+        runner = StepRunner(cache=self._cache, state=self._state, sink=self._sink, frozen=self._frozen)
         needed = self._needed()
         futures: dict[int, Future[Chain]] = {}
         ended: SimpleQueue[Future[Chain]] = SimpleQueue()
@@ -216,17 +246,19 @@ class Solver:
         with ThreadPoolExecutor(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
             try:
                 for index in needed:
-                    futures[index] = pool.submit(self._run_stage, index, executor, dict(futures))
+                    futures[index] = pool.submit(self._run_stage, index, executor, runner, elsewhere, dict(futures))
                     futures[index].add_done_callback(ended.put)
                 # no wait() of futures: interrupted as it begins, it keeps locks that the threads need to end
                 failed = any(ended.get().exception() for _ in needed)
             except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
-                executor.stop()
+                stop()
                 raise
             if failed:
-                executor.stop()
+                stop()
                 pool.shutdown()
                 raise self._cause(futures)
+        if elsewhere is not None:
+            elsewhere.stop()
         if self._plan.target in futures:
             return futures[self._plan.target].result()
         chain = self.cached_chain()
@@ -239,7 +271,14 @@ class Solver:
         real = [error for error in errors if not isinstance(error, CanceledError)]
         return (real or errors)[0]
 
-    def _run_stage(self, index: int, executor: Executor, futures: Mapping[int, Future[Chain]]) -> Chain:
+    def _run_stage(
+        self,
+        index: int,
+        executor: Executor,
+        runner: StepRunner,
+        elsewhere: Elsewhere | None,
+        futures: Mapping[int, Future[Chain]],
+    ) -> Chain:
         stage, forecast = self._plan.stages[index], self._forecasts[index]
         if forecast.chain is not None:
             chain, first = forecast.chain, forecast.hits
@@ -247,24 +286,47 @@ class Solver:
         else:
             assert isinstance(stage.base, StageOrigin)
             chain, first = self._result_of(stage.base.index, futures), 0
-        for number in range(first, len(stage.steps)):
-            sources: dict[Origin, Chain] = {}
-            for origin in stage.steps[number].op.origins():
-                if isinstance(origin, StageOrigin):
-                    sources[origin] = self._result_of(origin.index, futures)
-                elif isinstance(origin, ImageOrigin):
-                    sources[origin] = base_chain(self._plan.images[origin.name])
-            task = StepTask(
-                stage=stage,
-                number=number,
-                chain=chain,
-                step_id=self._ids[index, number],
-                needs_tree=self._needs_tree(stage, number),
-                for_target=index in self._target_stages,
-                sources=sources,
-            )
-            chain = (*chain, self._step(task, executor))
+        while first < len(stage.steps):
+            tasks = [self._task(stage, first, chain, futures)]
+            end = first + 1 if elsewhere is None else self._end_of_run(stage, first, futures)
+            tasks += [self._task(stage, number, chain, futures) for number in range(first + 1, end)]
+            if elsewhere is not None and elsewhere.takes(tasks):
+                looks = [self._look(index, number) for number in range(first, end)]
+                for number, made in enumerate(elsewhere.run(tasks, looks), first):
+                    for key in made.keys:
+                        self._cache.put(key, made.record)
+                    chain = (*chain, self._keep(index, number, made))
+            else:
+                for task in tasks:
+                    chain = (*chain, self._run(replace(task, chain=chain), runner, executor))
+            first = end
         return chain
+
+    def _end_of_run(self, stage: StagePlan, first: int, futures: Mapping[int, Future[Chain]]) -> int:
+        """Return where an unbroken run of steps ends: before one that has to wait for another stage."""
+        waits = {index for index, future in futures.items() if not future.done()}
+        for number in range(first + 1, len(stage.steps)):
+            origins = stage.steps[number].op.origins()
+            if any(isinstance(origin, StageOrigin) and origin.index in waits for origin in origins):
+                return number
+        return len(stage.steps)
+
+    def _task(self, stage: StagePlan, number: int, chain: Chain, futures: Mapping[int, Future[Chain]]) -> StepTask:
+        sources: dict[Origin, Chain] = {}
+        for origin in stage.steps[number].op.origins():
+            if isinstance(origin, StageOrigin):
+                sources[origin] = self._result_of(origin.index, futures)
+            elif isinstance(origin, ImageOrigin):
+                sources[origin] = base_chain(self._plan.images[origin.name])
+        return StepTask(
+            stage=stage,
+            number=number,
+            chain=chain,
+            step_id=self._ids[stage.index, number],
+            needs_tree=self._needs_tree(stage, number),
+            for_target=stage.index in self._target_stages,
+            sources=sources,
+        )
 
     def _result_of(self, index: int, futures: Mapping[int, Future[Chain]]) -> Chain:
         if index in futures:
@@ -283,78 +345,33 @@ class Solver:
         above = [other for other in self._plan.stages.values() if other.base == StageOrigin(index=stage.index)]
         return any(self._needs_tree(other, -1) for other in above)
 
-    def _step(self, task: StepTask, executor: Executor) -> LayerRef:
+    def _run(self, task: StepTask, runner: StepRunner, executor: Executor) -> LayerRef:
         index, number = task.stage.index, task.number
-        key = self._keys.of_stage(index)[number]
-        with self._state.lock(f"step-{key.hex}"):
-            record, found, content_key = self._second_look(task, key, executor)
-            if record is not None:
-                self._announce(index, number, found, record)
-                self._cache.put(key, record)
-                self._results.setdefault(index, {})[key] = record
-                return _layer_of(record)
-            return self._execute(task, (key, content_key), executor)
+        return self._keep(index, number, runner.run(task, self._look(index, number), executor))
 
-    def _second_look(self, task: StepTask, key: Digest, executor: Executor) -> tuple[StepRecord | None, Digest, Digest]:
-        """Look again under the step's lock: another process may have made it, or its content may be known.
-
-        Gives the record if there is one, the key it was found by, and the content key.
-        """
-        step = task.stage.steps[task.number]
-        content_key = self._keys.content(task.stage, step, _below(step, task.chain), executor.copied(task))
-        if not self._use_cache or task.stage.index in self._uncached:
-            return None, key, content_key
-        candidates = (key, content_key) if task.number < self._known[task.stage.index] else (content_key,)
-        found = self._cache.get_many(candidates)
-        for candidate in candidates:
-            record = self._valid(found.get(candidate), step, task.chain)
-            if record is not None and executor.has(record.diff_id):
-                return record, candidate, content_key
-        return None, key, content_key
-
-    def _execute(self, task: StepTask, keys: tuple[Digest, Digest], executor: Executor) -> LayerRef:
-        name = task.stage.label(task.number)
-        self._sink.emit(StepStarted(step_id=task.step_id, name=name))
-        started = time.monotonic()
-        try:
-            made = executor.execute(task)
-        except TiffinError as exc:
-            self._sink.emit(StepFailed(step_id=task.step_id, seconds=time.monotonic() - started, message=exc.message))
-            raise
-        seconds = time.monotonic() - started
-        record = StepRecord(
-            diff_id=made.layer.diff_id,
-            parent_chain=_below(task.stage.steps[task.number], task.chain),
-            created=made.layer.created,
-            seconds=seconds,
-            parts=self._keys.parts(task.stage.index, task.number),
-            layer=made.layer.blob,
-            empty=made.is_empty,
-            description=made.description,
+    def _look(self, index: int, number: int) -> StepLook:
+        """Return how a step is looked for once more when it is its turn."""
+        return StepLook(
+            key=self._keys.of_stage(index)[number],
+            parts=self._keys.parts(index, number),
+            content_parts=self._keys.content_parts(index, number),
+            by_definition=number < self._known[index],
+            looks=self._use_cache and index not in self._uncached,
         )
-        for key in keys:
-            self._cache.put(key, record)
-            self._results.setdefault(task.stage.index, {})[key] = record
-        for watch in self._observers:
-            watch.ran(task.stage.index, task.number, keys, record, for_target=task.for_target)
-        self._sink.emit(StepFinished(step_id=task.step_id, seconds=seconds))
-        return made.layer
 
-    def _valid(self, record: StepRecord | None, step: Step, chain: Chain) -> StepRecord | None:
-        """Check that a record holds: only over the very layers it was made on."""
-        return record if record is not None and record.parent_chain == _below(step, chain) else None
+    def _keep(self, index: int, number: int, made: StepMade) -> LayerRef:
+        """Remember a result, and tell of it."""
+        for key in made.keys:
+            self._results.setdefault(index, {})[key] = made.record
+        for watch in self._observers:
+            if made.source is None:
+                watch.ran(index, number, made.keys, made.record, for_target=index in self._target_stages)
+            else:
+                watch.cached(index, number, made.record, made.source)
+        return layer_of(made.record)
 
     def _announce(self, index: int, number: int, key: Digest, record: StepRecord) -> None:
         name, source = self._plan.stages[index].label(number), self._cache.source(key)
         self._sink.emit(StepCached(step_id=self._ids[index, number], name=name, source=source))
         for watch in self._observers:
             watch.cached(index, number, record, source)
-
-
-def _below(step: Step, chain: Chain) -> Digest:
-    """Return the ChainID of what a step's layer depends on."""
-    return chain_of(() if stands_alone(step.op) else chain)
-
-
-def _layer_of(record: StepRecord) -> LayerRef:
-    return LayerRef(diff_id=record.diff_id, blob=record.layer, created=record.created)

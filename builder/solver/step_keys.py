@@ -22,7 +22,29 @@ from tiffin.builder.sources.selection import (
     select_for,
 )
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.keys import KeyPart, step_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLook:
+    """How a step is looked for: its definition key with its parts, and those of its content key that are known.
+
+    `by_definition`: the definition key may find it; `looks`: anything may.
+    """
+
+    key: Digest
+    parts: tuple[KeyPart, ...]
+    content_parts: tuple[KeyPart, ...]
+    by_definition: bool = True
+    looks: bool = True
+
+
+def content_key(below: Digest, parts: Sequence[KeyPart], copied: Mapping[str, str]) -> Digest:
+    """Return the content key of a step over the layers whose ChainID is `below`; `copied` holds the content digest of
+    a stage's sources.
+    """
+    return step_key((KeyPart("chain", str(below)), *parts, *(KeyPart(*item) for item in copied.items())))
 
 
 class StepKeys:
@@ -98,13 +120,11 @@ class StepKeys:
             diff_ids = self._plan.images[stage.base.name].config.diff_ids
         return step_key((KeyPart("base", str(chain_id(diff_ids))),))
 
-    def content(self, stage: StagePlan, step: Step, parent_chain: Digest, copied: Mapping[str, str]) -> Digest:
-        """Return the content key of a step over `parent_chain`; `copied` holds the content digest of a stage's
-        sources.
-        """
-        parts = [*self._common(stage, step), *self._inputs(step, with_layers=False)]
-        parts += [KeyPart(name, value) for name, value in copied.items()]
-        return step_key((KeyPart("chain", str(parent_chain)), *parts))
+    def content_parts(self, index: int, number: int) -> tuple[KeyPart, ...]:
+        """Return the parts of a step's content key that do not depend on layers."""
+        stage = self._plan.stages[index]
+        step = stage.steps[number]
+        return (*self._common(stage, step), *self._inputs(step, with_layers=False))
 
     def _common(self, stage: StagePlan, step: Step) -> tuple[KeyPart, ...]:
         parts = list(step.op.key_parts())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,10 @@ class Contexts:
         """Return the commit that stands for the content of a repository."""
         return self._remote().commit(origin)
 
+    def pack(self, origin: GitOrigin) -> Path:
+        """Return a file of git's with all that a repository's commit has. Raises BuildError."""
+        return self._remote().pack(origin)
+
     def _remote(self) -> RemoteSources:
         if self._made_remote is None:
             self._made_remote = self._make_remote()
@@ -119,23 +123,30 @@ class Contexts:
         return self._state.relative_to(root).as_posix()
 
     def _rules(self, name: str, root: Path) -> IgnoreRules | None:
-        """Read the ignore rules: `DOCKERFILE.dockerignore` wins over `.dockerignore` in the context, that over
-        `.containerignore`.
-        """
-        candidates = [root / IGNORE_NAME, root / OTHER_IGNORE_NAME]
-        if not name and self._dockerfile is not None:
-            candidates.insert(0, self._dockerfile.with_name(self._dockerfile.name + IGNORE_NAME))
-        for path in candidates:
-            try:
-                # a fifo of that name would be waited for
-                with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-                    data = stream.read(MAX_IGNORE_BYTES + 1) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else b""
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as exc:
-                raise ContextError(f"cannot read {path}: {exc.strerror}", remedy="make it readable") from exc
-            return _parsed(data, str(path))
-        return None
+        return read_ignore_rules(ignore_files(root, None if name else self._dockerfile))
+
+
+def ignore_files(root: Path, dockerfile: Path | None) -> list[Path]:
+    """Return where the ignore file of a directory may be, the first that exists counts: `DOCKERFILE.dockerignore`
+    beside its Dockerfile wins over `.dockerignore` in it, that over `.containerignore`.
+    """
+    own = [] if dockerfile is None else [dockerfile.with_name(dockerfile.name + IGNORE_NAME)]
+    return [*own, root / IGNORE_NAME, root / OTHER_IGNORE_NAME]
+
+
+def read_ignore_rules(files: Iterable[Path]) -> IgnoreRules | None:
+    """Return the rules of the first file that exists, None where none does. Raises ContextError."""
+    for path in files:
+        try:
+            # a fifo of that name would be waited for
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+                data = stream.read(MAX_IGNORE_BYTES + 1) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else b""
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            raise ContextError(f"cannot read {path}: {exc.strerror}", remedy="make it readable") from exc
+        return _parsed(data, str(path))
+    return None
 
 
 def ignore_rules_in(tree: LayerTree, dockerfile: str) -> IgnoreRules | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.instructions.ops import GitOrigin
 from tiffin.builder.programs import find_program, safe_path
 from tiffin.builder.registry.download import shown
-from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.foundation.files import disk_errors, remove_tree
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # nothing of the machine's or the user's configuration decides what is fetched, and nothing asks
@@ -57,12 +58,50 @@ class Git:
 
     def checkout(self, origin: GitOrigin, commit: str, place: Path) -> Path:
         """Put the files of `commit` into the empty directory `place`; the directory to copy. Raises BuildError."""
-        self._run(["init", "-q", os.fspath(place)], origin)
+        self._fetch(origin, commit, place)
+        return self._checked_out(origin, commit, place)
+
+    def pack(self, origin: GitOrigin, commit: str, place: Path) -> Path:
+        """Fetch `commit` into the empty directory `place`; the file of git's with all its objects. Raises BuildError
+        for what such a file does not hold.
+        """
+        if origin.keep_git_dir:
+            raise BuildError(
+                f"{shown(origin.url)}: a record has no .git, which differs each time", remedy="leave out --keep-git-dir"
+            )
+        self._fetch(origin, commit, place)
+        modules = self._run(["-C", os.fspath(place), "ls-tree", commit, "--", ".gitmodules"], origin)
+        if origin.submodules and modules:
+            raise BuildError(
+                f"{shown(origin.url)} has submodules, which a record does not hold",
+                remedy="clone it in a RUN step instead",
+            )
+        self._run(["-C", os.fspath(place), "repack", "-q", "-a", "-d", "-k"], origin)  # what came loose, too
+        return next(place.glob(".git/objects/pack/*.pack"))
+
+    def unpacked(self, origin: GitOrigin, commit: str, pack: Path, place: Path) -> Path:
+        """Put the files of `commit` into the empty directory `place`, from such a file; nothing is asked. git checks
+        that they are what the commit says. Raises BuildError.
+        """
         where = ["-C", os.fspath(place)]
+        self._run(["init", "-q", os.fspath(place)], origin)
+        copy = place / f".git/objects/pack/pack-{commit}.pack"
+        with disk_errors(copy):
+            shutil.copyfile(pack, copy)
+            (place / ".git/shallow").write_text(f"{commit}\n")
+        self._run([*where, "index-pack", os.fspath(copy)], origin)
+        return self._checked_out(origin, commit, place)
+
+    def _fetch(self, origin: GitOrigin, commit: str, place: Path) -> None:
+        where = ["-C", os.fspath(place)]
+        self._run(["init", "-q", os.fspath(place)], origin)
         self._run([*where, "remote", "add", "origin", origin.url], origin)
         fetch = [*where, "fetch", "-q", "--no-tags", "origin"]
         if self._try([*fetch, "--depth=1", commit], origin) is None:  # a server may refuse single commits
             self._run([*fetch, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"], origin)
+
+    def _checked_out(self, origin: GitOrigin, commit: str, place: Path) -> Path:
+        where = ["-C", os.fspath(place)]
         self._run([*where, "-c", "advice.detachedHead=false", "checkout", "-q", commit], origin)
         if origin.submodules and (place / ".gitmodules").exists():
             self._run([*where, "submodule", "update", "-q", "--init", "--recursive", "--depth=1"], origin)

@@ -39,6 +39,7 @@ class Access:
     trust: Trust = field(default_factory=lambda: Trust({}))
     user_agent: str = "tiffin"
     agent: str = ""
+    packs: Mapping[str, Path] = field(default_factory=dict)  # of repositories that are here, by pack_key
 
     def authorization(self, host: str, kind: str) -> str:
         """Return the Authorization header for `host`; `kind` is HTTP or GIT."""
@@ -97,11 +98,22 @@ class RemoteSources:
     def checkout(self, origin: GitOrigin) -> Path:
         """Return a directory with the files of a git origin, until this object is closed."""
         if origin not in self._checkouts:
-            scratch = self._stack.enter_context(self._state.scratch("git"))
-            place = scratch / "checkout"
-            place.mkdir()
-            self._checkouts[origin] = self._git(origin).checkout(origin, self.commit(origin), place)
+            commit, place = self.commit(origin), self._place()
+            pack = self._access.packs.get(pack_key(origin.url, commit))
+            if pack is None:
+                self._checkouts[origin] = self._git(origin).checkout(origin, commit, place)
+            else:
+                self._checkouts[origin] = self._git(origin).unpacked(origin, commit, pack, place)
         return self._checkouts[origin]
+
+    def pack(self, origin: GitOrigin) -> Path:
+        """Return a file with all objects of a commit, until this object is closed. Raises BuildError."""
+        return self._git(origin).pack(origin, self.commit(origin), self._place())
+
+    def _place(self) -> Path:
+        place = self._stack.enter_context(self._state.scratch("git")) / "checkout"
+        place.mkdir()
+        return place
 
     def media_type(self, origin: UrlOrigin) -> str:
         """Return what the server called the file."""
@@ -212,6 +224,17 @@ def _tree(origin: UrlOrigin, digest: Digest, blobs: BlobStore, *, size: int, mti
 def _name(url: str) -> str:
     """Return the table's name for a URL, which may hold credentials."""
     return f"url:{Digest.of(url.encode()).hex}"
+
+
+def remember_file(table: Table, url_digest: str, digest: Digest, *, size: int, modified_ns: int) -> None:
+    """Note that what is behind a URL is here, without asking; `url_digest` is the hexadecimal SHA-256 of the URL."""
+    fields = {"etag": "", "modified": "", "modified_ns": modified_ns, "media_type": "", "size": size}
+    table.set(f"url:{url_digest}", json.dumps({**fields, "digest": str(digest)}).encode())
+
+
+def pack_key(url: str, commit: str) -> str:
+    """Return what stands for a commit of a repository, whose URL may hold credentials."""
+    return Digest.of(f"{url}\n{commit}".encode()).hex
 
 
 def git_tree(sources: RemoteSources, origin: GitOrigin) -> DirectoryTree:

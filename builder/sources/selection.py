@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,6 +15,7 @@ from tiffin.builder.instructions.ops import CopyOp, Input
 from tiffin.builder.layer.index import Entry, new_entry
 from tiffin.builder.sources.trees import ROOT, DirectoryTree, SourceTree
 from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.sha256 import LateSha256, short_sha256
 
 _WILDCARDS = frozenset("*?[\\")
 _ESCAPED = r"(?s)\\(.)"
@@ -229,7 +229,7 @@ def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
 
 def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owners: bool) -> str:
     """Return the SHA-256 (hex) of what a copy of `selected` would bring: never times, owners only if they are kept."""
-    hasher = hashlib.sha256()
+    hasher = LateSha256()
     for item in selected:
         _feed(hasher, "source", item.name if item.entry.kind != "dir" or item.parents is not None else "")
         for relative, entry in item.parents or ():
@@ -267,11 +267,11 @@ def listing_of(tree: SourceTree, selected: Sequence[Selected], limit: int) -> di
                 return None
             fields = (entry.kind, f"{entry.mode:o}", entry.link, entry.digest, repr(entry.xattrs))
             data = "\n".join(fields).encode("utf-8", "surrogateescape")
-            result[entry.path] = hashlib.sha256(data).hexdigest()[:16]
+            result[entry.path] = short_sha256(data)[:16]
     return result
 
 
-def _feed(hasher: hashlib._Hash, *fields: str) -> None:
+def _feed(hasher: LateSha256, *fields: str) -> None:
     """Hash fields with their lengths, so that no two lists of fields give the same bytes."""
     for text in fields:
         data = text.encode("utf-8", "surrogateescape")

@@ -6,7 +6,6 @@ Paths are relative to the root of the tree, without leading slash; the root itse
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import stat
@@ -21,6 +20,7 @@ from tiffin.builder.errors import ContextError
 from tiffin.builder.layer.disk.directories import Directories, host_name, image_name
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry
 from tiffin.builder.layer.paths import resolve_links
+from tiffin.cache.foundation.sha256 import SHORT_BYTES, short_sha256
 from tiffin.cache.store.filestat import StatTable
 
 Opener = Callable[[], BinaryIO]
@@ -28,9 +28,16 @@ ROOT = "."
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_SMALL_FILE_BYTES = 10 << 20  # passwd and group; the limit BuildKit uses
 NEW_DIRECTORY_MODE = 0o755  # of the root of a copy
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)  # it was there, or was another thing, a moment ago
 _PLAIN = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})  # shown as they are
 _PATH = itemgetter(0)  # of an Entry
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_EMPTY_SHA256 = short_sha256(b"")
+
+
+def _long_sha256(stream: io.FileIO) -> str:
+    import hashlib
+
+    return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class SourceTree(Protocol):
@@ -160,10 +167,13 @@ class DirectoryTree:
 
     def _open(self, path: str) -> BinaryIO:
         parent, _, name = path.rpartition("/")
-        with self._directories.reopened(parent) as fd:
-            if stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode):
-                return io.BytesIO()
-            return os.fdopen(os.open(host_name(name), _READ, dir_fd=fd), "rb", buffering=0)
+        try:
+            with self._directories.reopened(parent) as fd:
+                if stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode):
+                    return io.BytesIO()
+                return os.fdopen(os.open(host_name(name), _READ, dir_fd=fd), "rb", buffering=0)
+        except OSError as exc:
+            raise self._unreadable(path, exc) from exc
 
     def link_group(self, entry: Entry) -> Hashable:
         return self._groups.get(entry.path)
@@ -279,7 +289,7 @@ class DirectoryTree:
         try:
             name = host_name(path.rpartition("/")[2])
             with os.fdopen(os.open(name, _READ, dir_fd=parent), "rb", buffering=0) as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                digest = short_sha256(stream.read()) if st.st_size <= SHORT_BYTES else _long_sha256(stream)
         except OSError as exc:
             raise self._unreadable(path, exc) from exc
         if self._stats is not None:
@@ -287,6 +297,11 @@ class DirectoryTree:
         return digest
 
     def _unreadable(self, path: str, exc: OSError) -> ContextError:
+        if exc.errno in _GONE:
+            return ContextError(
+                f'"{path}" of {self._what} {self._root} changed while it was read',
+                remedy="build again when it is at rest",
+            )
         return ContextError(
             f'cannot read "{path}" of {self._what} {self._root}: {exc.strerror}',
             remedy="make it readable, or list it in .dockerignore",

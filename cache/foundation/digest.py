@@ -40,6 +40,9 @@ class Digest:
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a digest cannot be changed: {name}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Digest, (self.algorithm, self.hex)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Digest) and self.hex == other.hex and self.algorithm == other.algorithm
 

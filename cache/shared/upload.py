@@ -83,6 +83,13 @@ class Uploader:
         if self._may_begin():
             self._submit(ref)
 
+    def settle(self, refs: Sequence[BlobRef]) -> str:
+        """Bring up these blobs, and wait until they are there; return why one is not, "" for none."""
+        for ref in refs:
+            self._submit(ref)
+        self._wait(sum(ref.size_bytes for ref in refs))
+        return self._failure
+
     def finish(
         self,
         records: Mapping[Digest, StepRecord],

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +25,9 @@ from tiffin.cache.store.statedir import StateDir
 
 LOCK_TIMEOUT_SECONDS = 60  # of SQLite, when many processes write at once
 STEP_PREFIX = "step:"
+JOURNAL = "cache.db-wal"  # of SQLite, while the database is open anywhere
 _Result = TypeVar("_Result")
+_tables: weakref.WeakSet[Table] = weakref.WeakSet()  # of this process
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
@@ -60,13 +64,21 @@ class Table:
         self._directory = state.cache
         self._warn = warn
         self._cache = self._open()
+        _tables.add(self)
 
     def get(self, name: str) -> bytes | None:
         value = self._try(lambda: self._cache.get(name), "read")
         return value if isinstance(value, bytes) else None
 
+    def get_dated(self, name: str) -> tuple[bytes, float | None] | None:
+        """Return a value, and the Unix seconds when it was written, None where an older tiffin wrote it."""
+        value, written = self._try(lambda: self._cache.get(name, tag=True), "read") or (None, None)
+        if not isinstance(value, bytes):
+            return None
+        return value, float(written) if isinstance(written, (int, float)) else None
+
     def set(self, name: str, data: bytes) -> None:
-        self._try(lambda: self._cache.set(name, data), "write")
+        self._try(lambda: self._cache.set(name, data, tag=time.time()), "write")
 
     def delete(self, name: str) -> None:
         self._try(lambda: self._cache.delete(name), "write")
@@ -75,8 +87,10 @@ class Table:
         """Yield every name, in no order worth relying on."""
         yield from (name for name in list(self._cache) if isinstance(name, str))
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Close what this thread has open of it; return whether it is at rest: nobody else has it open."""
         self._cache.close()
+        return not (self._directory / JOURNAL).exists()
 
     def _open(self) -> diskcache.Cache:
         try:
@@ -97,6 +111,13 @@ class Table:
         except (sqlite3.Error, CorruptError, OSError, diskcache.Timeout) as exc:
             self._warn(f"cannot {verb} the local cache: {exc}")
             return None
+
+
+def close_tables() -> bool:
+    """Close what this thread has open of every table, as the end of a process does otherwise; one that is used again
+    is opened again. Return whether all are at rest: what threads that ended had open may be open still.
+    """
+    return not [table for table in list(_tables) if not table.close()]
 
 
 def _connect(directory: Path) -> diskcache.Cache:
@@ -133,12 +154,29 @@ class LocalCache:
 
     def records(self) -> Iterator[tuple[str, StepRecord]]:
         """Yield every record with the name it is stored under."""
+        for name, record, _ in self.dated_records():
+            yield name, record
+
+    def dated_records(self) -> Iterator[tuple[str, StepRecord, float]]:
+        """Yield every record with its name and the Unix seconds when it was written, which `created` may not be: that
+        is the time in the image.
+        """
         for name in self._table.names():
-            data = self._table.get(name) if name.startswith(STEP_PREFIX) else None
-            if data is not None:
+            found = self._table.get_dated(name) if name.startswith(STEP_PREFIX) else None
+            if found is not None:
+                data, written = found
                 with contextlib.suppress(CorruptError, DigestError):
-                    yield name, StepRecord.decode(data)
+                    record = StepRecord.decode(data)
+                    yield name, record, _seconds(record.created) if written is None else written
 
     def forget(self, name: str) -> None:
         """Remove a record by the name `records` gave."""
         self._table.delete(name)
+
+
+def _seconds(created: str) -> float:
+    from datetime import datetime
+
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(created).timestamp()
+    return 0.0

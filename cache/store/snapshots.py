@@ -1,7 +1,8 @@
 """Layers by DiffID: the table of contents, the unpacked tree of each id map, and which blobs hold the layer packed.
 
-layers/ALGORITHM-HEX/{index, blobs.json, demands, fs.2.IDMAP_TAG/}. A tree belongs to one id map (idmap_tag), for its
-owners on disk mean nothing under another; 2 is the form of trees, and no other is read. A name that exists is whole.
+layers/ALGORITHM-HEX/{index, packages, sbom, blobs.json, demands, fs.2.IDMAP_TAG/}. A tree belongs to one id map
+(idmap_tag), for its owners on disk mean nothing under another; 2 is the form of trees, and no other is read. A name
+that exists is whole.
 """
 
 from __future__ import annotations
@@ -175,6 +176,34 @@ class Snapshots:
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
         write_atomically(folder / "demands", data)
+
+    def packages(self, diff_id: Digest) -> bytes | None:
+        """Return what was noted of the software in a layer; None where nobody looked."""
+        try:
+            return (self._folder(diff_id) / "packages").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_packages(self, diff_id: Digest, data: bytes) -> None:
+        """Keep what was found of software in a layer."""
+        folder = self._folder(diff_id)
+        with disk_errors(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(folder / "packages", data)
+
+    def document(self, diff_id: Digest) -> bytes | None:
+        """Return the list of software that was made last of an image with this uppermost layer."""
+        try:
+            return (self._folder(diff_id) / "sbom").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_document(self, diff_id: Digest, data: bytes) -> None:
+        """Keep that; the one before goes."""
+        folder = self._folder(diff_id)
+        with disk_errors(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(folder / "sbom", data)
 
     def blobs(self, diff_id: Digest) -> tuple[BlobRef, ...]:
         """Return the packed forms known; whether they are still here is the blob store's to say."""

@@ -23,6 +23,7 @@ from tiffin.cache.foundation.sha256 import short_sha256
 
 FORMAT = "tiffin 1\n"
 FOLDERS = ("images/blobs/sha256", "layers", "cache", "mounts", "containers", "networks", "filters", "tmp", "locks")
+FAILURES = "failures"  # where builds keep what failed steps left, once there is one
 _KIND_LENGTH = 100  # of a lock
 _scratches: set[Path] = set()  # those of this process that are not removed yet
 _unswept: list[StateDir] = []  # those this process uses

@@ -228,7 +228,8 @@ def test_no_process_of_a_sandbox_holds_a_file_of_the_machine(every_harness: Harn
     ):
         assert targets(command.tiffin)[canary.fileno()] == canary.name, "the canary was not handed down"
         assert sorted(targets(command.pid)) == [0, 1, 2]
-        assert len(command.above) >= 2, "there is no init and runner above the command"
+        least = 1 if entry == "run" else 2  # the init of a container is tiffin's own child, without a runner
+        assert len(command.above) >= least, "there is no init, or no runner, above the command"
         mounted = devices_of_machine()
         for pid in command.above:
             opened = {fd: path for fd, path in targets(pid).items() if fd > 2}

@@ -29,7 +29,7 @@ from tests.support.servers import TIED, ended
 from tests.support.serving import serving
 from tiffin.builder.errors import CorruptError, DigestError, ImageError, StoreError, UsageError
 from tiffin.builder.execute.ssh_agents import MAX_CONNECTIONS, Agents
-from tiffin.builder.image.archive import _Tar
+from tiffin.builder.image.archive import TarMembers
 from tiffin.builder.image.cache_image import CONFIG_TYPE, EMBEDDED, _embedded
 from tiffin.builder.oci.spec import Descriptor, Manifest
 from tiffin.cache.backend import MAX_RECORD_BYTES, StepRecord
@@ -355,7 +355,7 @@ def test_archives_are_what_their_digests_say(
     for limit, match in (("MAX_MEMBERS", "more than 2 members"), ("MAX_DOCUMENT_BYTES", "too large")):
         monkeypatch.setattr(f"tiffin.builder.image.archive.{limit}", 2)
         with pytest.raises(ImageError, match=match):
-            _Tar(saved).read("index.json")
+            TarMembers(saved).read("index.json")
         monkeypatch.undo()
 
 

@@ -19,7 +19,7 @@ from tiffin.builder.containers.container import Containers
 from tiffin.builder.sandbox.child.reaper import descendants
 from tiffin.cache.store.statedir import StateDir
 
-ROLES = ("supervisor", "runner", "init", "command")
+ROLES = ("supervisor", "init", "command")
 COUNT = 100
 SETTLE_SECONDS = 2.0
 KIB_IN_MIB = 1024

@@ -43,7 +43,7 @@ class Place:
         shutil.copytree(self.users.code / "site", site)
         shutil.copytree(self.users.code / "tiffin", site / "tiffin", dirs_exist_ok=True)
         subprocess.run([self.python, "-m", "compileall", "-q", str(site)], check=True)
-        entry = pwd.getpwnam(WITH_IDS)
+        entry = pwd.getpwnam(self.users.name(WITH_IDS))
         for path, mode in ((self.home, 0o755), (self.home / "tmp", 0o700), (self.home / "run", 0o700)):
             path.mkdir()
             path.chmod(mode)
@@ -112,7 +112,7 @@ def _started(place: Place, command: Command) -> subprocess.Popen[bytes]:
     """Start it; as the user through setpriv, as a child that changes its user itself costs a copy of this process."""
     env, argv, cwd = {"PATH": os.environ["PATH"], **command.env}, list(command.argv), None
     if command.as_user:
-        entry = pwd.getpwnam(WITH_IDS)
+        entry = pwd.getpwnam(place.users.name(WITH_IDS))
         argv = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", *argv]
         cwd = place.home
         env |= {"HOME": str(place.home), "TMPDIR": str(place.home / "tmp"), "XDG_RUNTIME_DIR": str(place.home / "run")}

@@ -97,11 +97,16 @@ class ForkServer:
         return names
 
 
-def _serve() -> None:
+def load_all(*more: str) -> None:
+    """Load what commands may load, and the modules `more`, so that no fork loads it again."""
     modules = [found.name for name in PACKAGES for found in pkgutil.walk_packages([name], f"{name}.")]
-    for name in (*modules, *LAZY, *sys.argv[1:]):
+    for name in (*modules, *LAZY, *more):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+
+
+def _serve() -> None:
+    load_all(*sys.argv[1:])
     from tiffin.builder.sandbox.child import kernel
 
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -109,7 +114,7 @@ def _serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _become(json.loads(line))
+            become(json.loads(line))
         _, status = os.waitpid(child, 0)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -117,7 +122,7 @@ def _serve() -> None:
         os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-def _become(request: Mapping[str, object]) -> None:
+def become(request: Mapping[str, object]) -> None:
     from tiffin.builder.__main__ import main
 
     out = str(request["out"])

@@ -119,7 +119,7 @@ class FakeLauncher(Launcher):
         self.specs: list[SandboxSpec] = []
         self.is_closed = False
 
-    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> Running:
+    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int, way_out: int | None = None) -> Running:
         assert not self.is_closed
         self.specs.append(spec)
         return FakeRunning(spec, stdout, stderr)

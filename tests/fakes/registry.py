@@ -18,6 +18,8 @@ from tests.support.serving import serving
 
 USER, PASSWORD, TOKEN = "cook", "s3cret-word", "t0ken-word"
 
+INDEX = "application/vnd.oci.image.index.v1+json"
+
 
 @dataclass(slots=True)
 class Fake:
@@ -57,6 +59,7 @@ class Fake:
     hides_slow: int = 0  # the status that a proxy answers meanwhile
     sent: list[int] = field(default_factory=list)  # bytes of each body of a PUT or PATCH that was taken
     mounts: bool = True
+    conditions: str = ""  # of a PUT of a manifest (RFC 9110): "kept"; "broken": what is changed is always refused
     lists_referrers: bool = False  # it answers a manifest that has a subject with that
     mount_status: int = 0  # what mounts are answered with
     head_status: int = 0  # what HEAD of a manifest or blob is answered with
@@ -170,14 +173,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.endswith("/tags/list"):
             headers = {"Link": self.fake.link} if self.fake.link else {}
             return self._answer(200, json.dumps({"tags": self.fake.tags}).encode(), headers)
-        if "/manifests/" in path and name not in self.fake.manifests:  # by a digest that was pushed under a tag
+        if "/manifests/sha256:" in path and name not in self.fake.manifests:  # by a digest that was pushed under a tag
             tags = [
                 tag for tag, (data, _) in self.fake.manifests.items() if name.endswith(hashlib.sha256(data).hexdigest())
             ]
             name = tags[0] if tags else name
         if "/manifests/" in path and name in self.fake.manifests:
             data, media_type = self.fake.manifests[name]
-            return self._answer(200, data, {"Content-Type": media_type, **self.fake.headers.get(name, {})})
+            headers = {"Content-Type": media_type, **({"ETag": _etag(data)} if self.fake.conditions else {})}
+            return self._answer(200, data, {**headers, **self.fake.headers.get(name, {})})
+        if "/referrers/" in path and self.fake.lists_referrers:
+            return self._answer(200, self._referrers(name), {"Content-Type": INDEX})
         if "/blobs/" in path and self.fake.redirect_to:
             return self._answer(307, headers={"Location": f"{self.fake.redirect_to}{path}?signature=s3cret"})
         if "/blobs/" in path and name in self.fake.blobs:
@@ -185,6 +191,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path in self.fake.uploads:
             return self._answer(204, headers=self._progress(path))
         return self._answer(200 if path == "/v2/" else 404)
+
+    def _referrers(self, subject: str) -> bytes:
+        rows = []
+        for digest, (data, media_type) in self.fake.manifests.items():
+            document = json.loads(data)
+            if digest.startswith("sha256:") and document.get("subject", {}).get("digest") == subject:
+                kept = {name: document[name] for name in ("artifactType", "annotations") if name in document}
+                rows.append({"mediaType": media_type, "digest": digest, "size": len(data), **kept})
+        return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows}).encode()
 
     def _progress(self, path: str) -> dict[str, str]:
         return {"Location": path, "Range": f"0-{max(0, len(self.fake.uploads[path]) - 1)}"}
@@ -262,12 +277,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = bool(self.connection.recv(1))  # until the client has lost patience
         return None
 
+    def _meets(self, name: str) -> bool:
+        match, none_match = self.headers.get("If-Match"), self.headers.get("If-None-Match")
+        if not self.fake.conditions or not (match or none_match):
+            return True
+        there = self.fake.manifests.get(name)
+        if self.fake.conditions == "broken":
+            return there is None
+        return there is None if none_match else there is not None and _etag(there[0]) == match
+
     def _put(self) -> None:
         parts = urlsplit(self.path)
         if self._refuses():
             return None
         body = self._body()
         if "/manifests/" in parts.path:
+            if not self._meets(parts.path.rsplit("/", 1)[-1]):
+                return self._answer(412)
             self.fake.manifests[parts.path.rsplit("/", 1)[-1]] = (body, self.headers["Content-Type"])
             subject = json.loads(body).get("subject") if self.fake.lists_referrers else None
             return self._answer(201, headers={"OCI-Subject": subject["digest"]} if subject else {})
@@ -286,3 +312,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(400)
         self.fake.put(data)
         return None if self.close_connection else self._answer(201)
+
+
+def _etag(data: bytes) -> str:
+    return f'"sha256:{hashlib.sha256(data).hexdigest()}"'

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,8 @@ from tests.support.cli_runner import CliRunner, own_cli, user_cli
 from tests.support.servers import Registry
 from tests.support.unprivileged import Users, has_ids
 
-BOOTSTRAP_SECONDS = 300
+BOOTSTRAP_SECONDS = 900
+WORKERS = ("worker-", "popen-")  # folders of forked workers, and of xdist's, are in one of the run
 CA_FILE = "etc/ssl/certs/ca-certificates.crt"
 
 
@@ -48,12 +51,7 @@ def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     if os.getuid() != 0 and not has_ids():
         pytest.skip("bootstrapping Debian takes root or subordinate ids (newuidmap, /etc/subuid, /etc/subgid)")
     folder = tmp_path_factory.mktemp("debian")
-    subprocess.run(
-        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(folder / "rootfs.tar")],
-        check=True,
-        capture_output=True,
-        timeout=BOOTSTRAP_SECONDS,
-    )
+    os.link(_bootstrapped(tmp_path_factory), folder / "rootfs.tar")
     trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or f"/{CA_FILE}"
     shutil.copy(trusted, folder / "ca.crt")
     (folder / "Dockerfile").write_text(
@@ -66,3 +64,18 @@ def debian(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
         [*tool, "build", "-q", "--push", "-t", name, str(folder)], check=True, env=environ, capture_output=True
     )
     return name
+
+
+def _bootstrapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a Debian, made once for all workers: it takes half a minute."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if base.name.startswith(WORKERS) else base
+    made = folder / "debian.tar"
+    with (folder / "debian.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            part = folder / "debian-part.tar"
+            argv = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(part)]
+            subprocess.run(argv, check=True, capture_output=True, timeout=BOOTSTRAP_SECONDS)
+            part.rename(made)
+    return made

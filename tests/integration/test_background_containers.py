@@ -267,7 +267,7 @@ def test_exec_sees_what_the_command_sees(cli: CliRunner) -> None:
     assert cli.run("exec", "-i", "box", "cat", input="typed\n").stdout == "typed\n"
     missing = cli.run("exec", "box", "nosuch")
     assert (missing.returncode, "not found in $PATH" in missing.stderr) == (127, True)
-    assert cli.run("exec", "-w", "/nosuch", "box", "true").returncode != 0
+    assert cli.run("exec", "-w", "/nosuch", "box", "true").returncode == 126
     assert "No such container" in cli.run("exec", "none", "true").stderr
 
 
@@ -304,7 +304,8 @@ def test_users_and_owners_are_the_containers_in_exec(cli: CliRunner) -> None:
     assert cli.run("exec", "-u", "7:9", "box", "sh", "-c", "id -u; id -g").stdout == "7\n9\n"
     assert cli.run("exec", "box", "chown", "8:9", "/secret").returncode == 0
     assert cli.run("exec", "box", "ls", "-ln", "/secret").stdout.split()[2:4] == ["8", "9"]
-    assert 'no user is called "nobodyhere"' in cli.run("exec", "-u", "nobodyhere", "box", "true").stderr
+    nobody = cli.run("exec", "-u", "nobodyhere", "box", "true")
+    assert (nobody.returncode, 'no user is called "nobodyhere"' in nobody.stderr) == (126, True)
 
 
 def test_exec_waits_for_no_file_of_the_container(cli: CliRunner) -> None:
@@ -319,6 +320,9 @@ def test_exec_in_the_background_ends_with_the_container(cli: CliRunner) -> None:
     wait_until(lambda: cli.run("exec", "box", "cat", "/there").stdout == "here\n")
     assert "sleep 300" in cli.run("exec", "box", "ps").stdout
     assert cli.run("exec", "-d", "box", "nosuch").returncode == 127
+    talks = ("exec", "-d", "-t", "box", "sh", "-c", "seq 1 100000; echo said > /said")
+    assert cli.run(*talks).returncode == 0
+    wait_until(lambda: cli.run("exec", "box", "test", "-s", "/said").returncode == 0)
 
 
 def test_exec_in_a_container_in_the_foreground(cli: CliRunner) -> None:

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.userns, pytest.mark.network]
 FILE = """
 variable "HOST" {}
 group "default" { targets = ["one", "two"] }
-target "base" { dockerfile-inline = <<EOT
+target "base" {
+  dockerfile-inline = <<EOT
 FROM minimal
 RUN echo made >> /base; cat /proc/sys/kernel/random/uuid > /once
 EOT

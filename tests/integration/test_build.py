@@ -308,6 +308,9 @@ def test_very_deep_trees_come_and_go(tiffin: Run, root: Path, base: str, context
     tiffin("run", "--rm", base, "sh", "-c", deep)
     assert list((root / "containers").iterdir()) == []
     tiffin("build", context(f"FROM {base}\nRUN {deep}; exit 1\n"), check=False)
+    assert tiffin("debug", "test", "-d", "d/d/d").returncode == 0
+    tiffin("system", "prune", "-f")  # what the step left is kept else
+    assert list((root / "failures").iterdir()) == []
 
 
 def test_sparse_files_of_added_archives(tiffin: Run, base: str, context: Make, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from tests.support.cache_contents import (
     damage,
 )
 from tests.support.cache_servers import BUCKET, S3_OPTIONS, CacheServer, running_nginx, running_redis, running_s3
+from tests.support.cli_runner import CliRunner
 from tests.support.faults import faulty
 from tests.support.servers import Registry
 
@@ -282,3 +283,17 @@ def test_what_a_killed_builder_left_in_a_directory_goes(root: Path, context: Mak
     os.utime(left, (long_ago, long_ago))
     build(root, "--cache-to", f"type=dir,path={tmp_path}/cache", context(TEXT.format(base=base, salt="x"), src="1\n"))
     assert list(left.parent.iterdir()) == [fresh] and list((tmp_path / "cache/records").glob("*/*"))
+
+
+def test_layers_that_only_another_isolation_reads_are_made_again(cli: CliRunner) -> None:
+    """Those of stages that no image has are unpacked only, with the owners of one user namespace."""
+    folder = cli.folder / "two-isolations"
+    folder.mkdir()
+    stage = "FROM minimal AS other\nRUN echo word >/word\nFROM minimal\n"
+    for isolation, shown in (("range", "one"), ("single", "two"), ("range", "three")):
+        mount = "--mount=type=bind,from=other,source=/word,target=/m"
+        (folder / "Dockerfile").write_text(f"{stage}RUN {mount} echo {shown} $(cat /m) >/said\n")
+        cli.own(folder)
+        built = cli.run("build", "-t", "said", f"--isolation={isolation}", folder)
+        assert built.returncode == 0, built.stderr
+        assert cli.run("run", "--rm", f"--isolation={isolation}", "said", "cat", "/said").stdout == f"{shown} word\n"

@@ -20,7 +20,7 @@ from tests.support.clients import BEGIN, BY_PROGRAM, END, PAGE, calls_of, table
 from tests.support.servers import Registry
 from tests.support.unprivileged import Users, interpreter
 
-pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.xdist_group("client-programs")]
+pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("client-programs")]
 INSTALL_SECONDS = 300
 GIT = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.com"]
 

@@ -20,9 +20,13 @@ from tests.support.minimal_image import write_image
 from tests.support.servers import TIED
 from tests.support.unprivileged import Users
 
-pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("docker-script")]
+pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.xdist_group("docker-script")]
 SCRIPTS = sorted(path for path in Path(__file__).with_name("docker_script").glob("*.sh") if path.name != "lib.sh")
-LEAST_ASSERTIONS = 415  # of all scripts; it grows with them
+ENGINES = ("docker", "self", "user")
+# docker-compose takes a second for each call: with $TIFFIN_WHOLE_SCRIPT these run, too
+SLOW = set() if os.environ.get("TIFFIN_WHOLE_SCRIPT") else {("docker", "compose"), ("self", "compose")}
+CASES = [(name, path) for name in ENGINES for path in SCRIPTS if (name, path.stem) not in SLOW]
+LEAST_ASSERTIONS = 469  # of all scripts; it grows with them
 START_SECONDS = 30
 SCRIPT_SECONDS = 300
 CONFIG = {"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
@@ -64,12 +68,13 @@ class Engine:
 
 
 def tiffin_engine(cli: CliRunner) -> Engine:
-    """tiffin as `docker` on PATH."""
+    """tiffin as `docker` and `docker-compose` on PATH."""
     write_image(cli.state, config=CONFIG)
     programs = cli.folder / "bin"
     programs.mkdir()
-    (programs / "docker").write_text(f'#!/bin/sh\nexec {shlex.join(cli.argv())} "$@"\n')
-    (programs / "docker").chmod(0o755)
+    for name, words in (("docker", cli.argv()), ("docker-compose", cli.argv("compose"))):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        (programs / name).chmod(0o755)
     env = {**cli.env, "PATH": f"{programs}:{os.environ['PATH']}"}
     return Engine(name="tiffin", folder=cli.folder, argv=(), env=env, options=cli.identity, own=cli.own)
 
@@ -111,7 +116,7 @@ def docker_engine(folder: Path) -> Iterator[Engine]:
         daemon.wait(START_SECONDS)
 
 
-@pytest.fixture(scope="module", params=["docker", "self", "user"])
+@pytest.fixture(scope="module")
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("script")
     if request.param == "docker":
@@ -128,7 +133,9 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield tiffin_engine(cli)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("engine", "script"), CASES, indirect=["engine"], ids=[f"{name}-{path.stem}" for name, path in CASES]
+)
 def test_every_assertion_holds(engine: Engine, script: Path) -> None:
     lines = engine.run(script)
     texts = [line for line in lines if line.startswith("ok - ")]

@@ -101,7 +101,7 @@ def test_long_output_is_cut(cli: CliRunner) -> None:
 def test_failures_of_the_start_period_do_not_count(cli: CliRunner) -> None:
     begin(
         cli, "--health-cmd", "false", "--health-interval", "10m", "--health-retries", "1",
-        "--health-start-period", "3s", "--health-start-interval", "100ms", "minimal", "sleep", "1000",
+        "--health-start-period", "5m", "--health-start-interval", "100ms", "minimal", "sleep", "1000",
     )  # fmt: skip
     wait_until(lambda: len(health(cli)["Log"]) >= 3)  # type: ignore[arg-type]
     assert (health(cli)["Status"], health(cli)["FailingStreak"]) == ("starting", 0)
@@ -149,3 +149,22 @@ def test_nobody_waits_for_a_health_that_never_comes(cli: CliRunner) -> None:
     assert cli.run("rm", "-f", "box").returncode == 0
     begin(cli, "--health-cmd", "false", "--health-interval", "10m", "minimal", "sh", "-c", "sleep 0.5; exit 3")
     assert "has ended" in cli.run("wait", "--condition", "healthy", "box").stderr
+
+
+def test_what_is_done_once_it_is_unhealthy(cli: CliRunner) -> None:
+    check = ("--health-cmd", "false", "--health-interval", "100ms", "--health-retries", "1")
+    begin(cli, *check, "--health-on-failure", "kill", "minimal", "sleep", "1000")
+    assert cli.run("wait", "box").stdout == "137\n"
+    assert cli.run("inspect", "-f", "{{.Config.HealthcheckOnFailureAction}}", "box").stdout == "kill\n"
+    cli.run("rm", "-f", "box")
+
+    term = 'trap "exit 5" TERM; while :; do sleep 0.1; done'
+    begin(cli, *check, "--health-on-failure", "stop", "--restart", "always", "minimal", "sh", "-c", term)
+    wait_until(lambda: cli.run("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "box").stdout == "exited 5\n")
+    cli.run("rm", "-f", "box")
+
+    stubborn = ("--stop-timeout", "1", "minimal", "sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done')
+    begin(cli, *check, "--health-on-failure", "restart", *stubborn)
+    wait_until(lambda: cli.run("inspect", "-f", "{{.RestartCount}}", "box").stdout not in ("0\n", ""))
+    refused = cli.run("run", "-d", "--health-on-failure", "kill", "minimal", "true")
+    assert (refused.returncode, "add --health-cmd" in refused.stderr) == (125, True)

@@ -39,7 +39,7 @@ def pushed(tiffin: Run, context: Make, registry: Registry) -> str:
 
 
 def test_an_index_is_made_of_what_a_matrix_pushed(tiffin: Run, pushed: str, tmp_path: Path) -> None:
-    words = ["--metadata-file", tmp_path / "meta", "--annotation", "index:org.example.team=web"]
+    words = ["--metadata-file", tmp_path / "meta", "--annotation", "org.example.team=web"]
     digests = [digest_of(f"{pushed}:{platform}") for platform in ("amd64", "arm64")]
     elsewhere = ["-t", f"{pushed}:1", "-t", f"{pushed}-twin:1"]
     assert tiffin("buildx", "imagetools", "create", *elsewhere, *digests, check=False).returncode, "of which is it?"
@@ -76,6 +76,12 @@ def test_what_is_shown(tiffin: Run, pushed: str) -> None:
     assert json.loads(tiffin("buildx", "imagetools", "inspect", "--raw", f"{pushed}:amd64").stdout)["layers"]
     image = tiffin("buildx", "imagetools", "inspect", f"{pushed}:amd64", "--format", "{{json .Image}}").stdout
     assert json.loads(image)["architecture"] == "amd64"
+    whole = json.loads(tiffin("buildx", "imagetools", "inspect", f"{pushed}:amd64", "--format", "{{json .}}").stdout)
+    assert whole["image"]["architecture"] == "amd64" and "Digest" not in whole["manifest"]
+    both = (f"{pushed}:amd64", f"{pushed}:arm64")
+    tiffin("buildx", "imagetools", "create", "-t", f"{pushed}:team", "--annotation", "org.example.team=web", *both)
+    index = ("create", "--dry-run", "--platform", "linux/arm64", f"{pushed}:team")
+    assert json.loads(tiffin("buildx", "imagetools", *index).stdout)["annotations"] == {"org.example.team": "web"}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_what_is_shown(tiffin: Run, pushed: str) -> None:
         (["create", "NAME:amd64"], "no name to push to"),
         (["create", "-t", "NAME:x"], "no source"),
         (["create", "-t", "NAME:x", "NAME:nothere"], "not found"),
-        (["create", "-t", "NAME:x", "--annotation", "k=v", "NAME:amd64"], "would change its digest"),
+        (["create", "-t", "NAME:x", "--annotation", "manifest:k=v", "NAME:amd64"], "would change its digest"),
         (["create", "--dry-run", "sha256:" + "0" * 64], "in which repository"),
         (["create", "-t", "NAME:x", "-f", "/no/such"], "/no/such"),
         (["inspect", "NAME:nothere"], "not found"),

@@ -20,6 +20,7 @@ from tests.support.cli_runner import wait_until
 from tests.support.servers import TIED
 
 pytestmark = pytest.mark.network
+FORKED = ("-p", "tests.support.workers", "--workers", "1")
 SECONDS = 30  # a worker of xdist takes five to notice
 WAITING = """
     import os
@@ -103,7 +104,7 @@ def started(folder: Path, *words: str) -> Iterator[Session]:
                 os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1"), FORKED], ids=["alone", "xdist", "forked"])
 def test_no_server_is_left(tmp_path: Path, workers: tuple[str, ...]) -> None:
     with contextlib.ExitStack() as stack:
         sessions = {

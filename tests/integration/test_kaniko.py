@@ -65,6 +65,26 @@ LINES = (
     "--destination={host}/demo:16 --context={ctx}/.. --context-sub-path=sources --preserve-context=true",
     "--destination={host}/demo:17 --context={ctx} --push-ignore-immutable-tag-errors=true --skip-push-permission-check",
     "--destination={host}/demo:18 --context={ctx} --image-format=docker --kaniko-dir {out}",
+    # issues of Kaniko and of projects that use it, by their numbers: 3233, 3215, 616, 1910, 3322, 2730, 304, 359
+    "--context {ctx} --single-snapshot --skip-unused-stages --snapshot-mode=redo --ignore-var-run --cache=true "
+    "--use-new-run --build-arg APP_VERSION=1.0 --destination {host}/p/app:1.0",
+    "--no-push --context {ctx} --single-snapshot --use-new-run --build-arg APP_VERSION=1.0",
+    "--cache=true --cache-repo={host}/p/repo --context {ctx} --dockerfile {ctx}/Dockerfile --destination {host}/p/a:48 "
+    "--destination {host}/p/a:latest",
+    "--dockerfile {ctx}/Dockerfile --context dir://{ctx}/ --destination {host}/test --cache=true "
+    "--cache-copy-layers=true",
+    "--context={ctx} --dockerfile={ctx}/Dockerfile --no-push --tar-path={out}/cctrue.tar --compressed-caching=true",
+    "--dockerfile=Dockerfile --context={ctx} --destination={host}/org/repo:tag --cache=true --cache-dir=/cache "
+    "--compressed-caching=false --use-new-run --cleanup",
+    "--verbosity debug --context {ctx} --dockerfile Dockerfile --destination {host}/p/b",
+    "--dockerfile={ctx}/Dockerfile --destination={host}/p/c:test --context={ctx} --tarPath={out}/img.tar",
+    # pages and tests of the fork that lives on
+    "--dockerfile={ctx}/Dockerfile --context={ctx} --destination={host}/p/my-image --force",
+    "--context {ctx} --dockerfile Dockerfile --destination={host}/p/boot:latest --cache=true --cache-copy-layers "
+    "--cache-dir /cache/kaniko --cache-repo {host}/p/cache --build-arg=TARGETARCH=amd64 --target=build",
+    "--dockerfile=Dockerfile --context={ctx} --destination={host}/p/d --cache --cache-dir=/cache",
+    "--use-new-run=true -v=trace --context={ctx} --destination={host}/p/e --skip-unused-stages=false --cleanup",
+    "--context={ctx} --destination={host}/p/f --target=final,build --ignore-path=/extra-file --ignore-path=/extra-dir",
 )
 
 

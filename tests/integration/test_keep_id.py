@@ -5,6 +5,10 @@ the image's files keep their owners. So do those of --userns=keep-id, podman's w
 from __future__ import annotations
 
 import io
+import os
+import signal
+import socket
+import struct
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli_runner import wait_until
 from tests.support.unprivileged import WITH_IDS, Users
 
 pytestmark = pytest.mark.userns
@@ -148,3 +153,36 @@ def test_one_that_is_removed_while_it_runs_ends(caller: Caller) -> None:
     caller.users.run(caller.user, ["rm", "-f", "kept"])
     found = subprocess.run(["pgrep", "-fx", f"sleep {seconds}"], capture_output=True, text=True, check=False)
     assert found.stdout == ""
+
+
+def test_kept_ids_in_a_network_with_a_name(caller: Caller) -> None:
+    """Such a container and others of the user find each other, also after the network was killed."""
+    users, user = caller.users, caller.user
+    serve = "mkdir -p /t/w && echo page > /t/w/index.html && exec httpd -f -p 8080 -h /t/w"
+    fetch = "until wget -q -O - http://kept:8080/; do sleep 0.1; done"
+
+    def tiffin(*words: str) -> str:
+        return users.run(user, [*words], check=True).stdout
+
+    tiffin("network", "create", "back")
+    try:
+        tiffin("run", "-d", "--name", "kept", "--userns=keep-id", "--network", "back", "app", "sh", "-c", serve)
+        for _ in range(2):
+            assert caller.run("--rm", "--network", "back", "app", "sh", "-c", fetch) == "page\n"
+            kill_network(users.home(user) / ".local/share/tiffin/networks/back.sock")
+        words = ("--rm", "--userns=keep-id", "--network", "back", "-v", f"{caller.work}:/w")
+        seen = caller.run(*words, "app", "sh", "-c", f"id -u; id -g; touch /w/netted; {fetch}").split()
+        assert seen == [str(caller.uid), str(caller.gid), "page"]
+        assert caller.owner("netted") == (caller.uid, caller.gid)
+        assert tiffin("exec", "kept", "id", "-u").strip() == str(caller.uid)
+    finally:
+        tiffin("rm", "-f", "kept")
+        tiffin("network", "rm", "back")
+
+
+def kill_network(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.connect(str(path))
+        process = struct.unpack("=iII", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        os.kill(process, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{process}").exists())

@@ -1,5 +1,5 @@
-"""tiffin run --memory, --cpus, --pids-limit: control groups where they may be made, else the nearest thing and a
-warning.
+"""--memory, --cpus, --pids-limit of run, and those of build for each RUN: control groups where they may be made, else
+the nearest thing and a warning.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def delegated(cli: CliRunner) -> Iterator[list[str]]:
             assert cgroup.remove_groups([str(group)]), list(group.iterdir())
 
 
-def start(cli: CliRunner, delegated: list[str], *words: str) -> subprocess.Popen[str]:
+def start(cli: CliRunner, delegated: list[str], *words: str, command: str = "run") -> subprocess.Popen[str]:
     """Run tiffin inside the groups."""
     script = 'for group in $GROUPS_TO_ENTER; do echo $$ > "$group"; done; exec "$@"'
     if not delegated:
-        return cli.start("run", *words)
+        return cli.start(command, *words)
     argv = ["setpriv", "--reuid", str(cli.identity["user"]), "--regid", str(cli.identity["group"])]
     return subprocess.Popen(
-        ["sh", "-c", script, "sh", *argv, "--clear-groups", "--", *cli.argv("run", *words)],
+        ["sh", "-c", script, "sh", *argv, "--clear-groups", "--", *cli.argv(command, *words)],
         env={**cli.env, "GROUPS_TO_ENTER": " ".join(delegated)},
         cwd=cli.folder,
         stdin=subprocess.DEVNULL,
@@ -107,6 +107,20 @@ def test_groups_are_there_while_it_runs_and_go_with_it(cli: CliRunner, delegated
     assert groups_of(identity) == [] and cli.left() == []
 
 
+def test_each_run_of_a_build_has_groups_of_its_own(cli: CliRunner, delegated: list[str]) -> None:
+    left = GROUPS / "memory/tiffin-step-999999999-1"  # of a build that was killed
+    if not delegated:
+        left.mkdir()
+    context = cli.folder / "limited"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM minimal\nRUN cat /proc/self/cgroup\nRUN {HOG}\n")
+    words = ["--progress", "plain", "--memory", "40m", "--resource", "cpu-quota=50000", str(context)]
+    code, _, err = finished(start(cli, delegated, *words, command="build"))
+    assert code == 1 and "exit code: 137: cannot allocate memory" in err, err
+    assert " memory:/\n" in err.replace(":memory:", " memory:") and "warning" not in err, err
+    assert not list(GROUPS.glob("*/**/tiffin-step-*")) and cli.left() == []
+
+
 @pytest.mark.parametrize("options", [["--rm"], []], ids=["rm", "kept"])
 def test_next_command_removes_the_groups_of_a_killed_one(
     options: list[str], cli: CliRunner, delegated: list[str]
@@ -136,6 +150,16 @@ def test_without_groups_each_process_is_limited_and_it_is_said(users: Users) -> 
     assert 5 < int(forks) < 25 and processors == "1"
     assert done.stderr.startswith("warning: no control group may be made here: ") and done.stderr.count("\n") == 1
     assert "memory is limited for each process" in done.stderr
+
+
+def test_of_a_build_without_groups_it_is_said_once(users: Users) -> None:
+    with user_cli(users) as cli:
+        context = cli.folder / "limited"
+        context.mkdir()
+        (context / "Dockerfile").write_text("FROM minimal\nRUN nproc\nRUN tail /dev/zero\n")
+        done = cli.run("build", "--memory", "40m", "--cpus", "1", str(context))
+    assert done.returncode == 1 and done.stderr.count("no control group may be made here") == 1, done.stderr
+    assert "memory is limited for each process" in done.stderr and " 1\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,15 @@ def test_the_network_of_another_container(cli: CliRunner, tier: str) -> None:
     assert "cannot join network of a non running container" in done.stderr
 
 
+def test_any_user_may_ping_and_listen(cli: CliRunner, tier: str) -> None:
+    """Busybox's ping does not ask for the kind of socket that this allows."""
+    make(cli, "back")
+    script = "cat /proc/sys/net/ipv4/ping_group_range; timeout 1 httpd -f -p 80; echo $?"
+    for network in ("none", "back"):
+        first, last, code = cli.output(tier, "--network", network, "-u", "33", "minimal", "sh", "-c", script).split()
+        assert (first, int(last) >= 0, code) == ("0", True, "143")
+
+
 def network_process(cli: CliRunner, name: str) -> int:
     """Whoever listens for the network."""
     path = cli.state / "networks" / f"{name}.sock"
@@ -160,6 +169,23 @@ def test_connect_and_disconnect(cli: CliRunner) -> None:
     assert cli.run("rename", "db", "store").returncode == 0
     assert cli.run(*ping, "store").returncode == 0
     assert cli.run(*ping, "db").returncode, "its name is another now"
+
+
+def test_what_is_published_goes_by_the_network_that_is_left(cli: CliRunner) -> None:
+    for name in ("front", "back"):
+        make(cli, name)
+    port = free_port()
+    cli.begin("--network", "front", "--name", "web", "-h", "me", "-p", f"{port}:80", "minimal", "sh", "-c", SERVE)
+    assert cli.run("network", "connect", "back", "web").returncode == 0
+    assert fetched(port) == "hi\n"
+    assert cli.run("network", "disconnect", "front", "web").returncode == 0
+    assert fetched(port) == "hi\n"
+    address = cli.run("inspect", "-f", "{{.NetworkSettings.Networks.back.IPAddress}}", "web").stdout.strip()
+    own = [line for line in cli.run("exec", "web", "cat", "/etc/hosts").stdout.splitlines() if line.endswith("\tme")]
+    assert own == [f"{address}\tme"]
+    assert cli.run("network", "disconnect", "back", "web").returncode == 0
+    assert cli.run("network", "connect", "front", "web").returncode == 0
+    assert fetched(port) == "hi\n"
 
 
 def test_addresses_that_are_asked_for(cli: CliRunner) -> None:

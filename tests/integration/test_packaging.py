@@ -44,13 +44,22 @@ def wheel(dist: Path) -> Path:
     return found
 
 
+def make_environment(folder: Path) -> Path:
+    """Make an environment without a pip of its own, as that takes longer than all that is installed there."""
+    run([interpreter(), "-m", "venv", "--without-pip", folder])
+    return folder / "bin"
+
+
+def pip(programs: Path, *words: str | Path) -> None:
+    run([sys.executable, "-m", "pip", "--python", programs / "python", "-q", *words])
+
+
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment in which pip installed the wheel."""
-    folder = tmp_path_factory.mktemp("environment")
-    run([interpreter(), "-m", "venv", folder])
-    run([folder / "bin/pip", "install", "-q", wheel])
-    return folder / "bin"
+    programs = make_environment(tmp_path_factory.mktemp("environment"))
+    pip(programs, "install", "--no-compile", wheel)
+    return programs
 
 
 def test_a_wheel_brings_man_pages_and_completion(environment: Path) -> None:
@@ -89,10 +98,10 @@ def test_modules_of_a_project_change_nothing(environment: Path, project: Path) -
 
 def test_packages_of_the_same_names_live_beside_ours(environment: Path, project: Path) -> None:
     expected = digest_of([environment / "tiffin"], project)
-    run([environment / "pip", "install", "-q", "--no-build-isolation", "setuptools", "wheel"])
-    run([environment / "pip", "install", "-q", "--no-deps", "builder", "cache"])
+    pip(environment, "install", "--no-compile", "--no-build-isolation", "setuptools", "wheel")
+    pip(environment, "install", "--no-compile", "--no-deps", "builder", "cache")
     assert digest_of([environment / "tiffin"], project) == expected
-    run([environment / "pip", "uninstall", "-q", "-y", "builder", "cache"])
+    pip(environment, "uninstall", "-y", "builder", "cache")
     assert digest_of([environment / "tiffin"], project) == expected
 
 
@@ -108,8 +117,7 @@ def test_wheel_is_typed_and_brings_one_package(wheel: Path, environment: Path) -
 
 @pytest.mark.parametrize("tool", ["pipx", "uv"])
 def test_tools_install_it_as_a_program(tool: str, wheel: Path, project: Path, tmp_path: Path) -> None:
-    run([interpreter(), "-m", "venv", tmp_path / "tool"])
-    run([tmp_path / "tool/bin/pip", "install", "-q", tool])
+    pip(make_environment(tmp_path / "tool"), "install", "--no-compile", tool)
     places = {
         "HOME": str(tmp_path / "home"),
         "PIPX_HOME": str(tmp_path / "home/pipx"),

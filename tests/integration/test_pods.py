@@ -24,7 +24,7 @@ from tests.support.pods import Node, Pod
 from tests.support.servers import Registry
 from tests.support.unprivileged import Users
 
-pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("pods")]
+pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.xdist_group("pods")]
 DOCUMENT = CHECKOUT / "docs/isolation.md"
 BEGIN, END = "<!-- pods: written by ci/isolation-table -->\n", "<!-- end of pods -->"
 COPY_ONLY = """FROM {base}

@@ -276,7 +276,8 @@ def test_death_of_anybody_at_any_moment_leaves_nothing(cli: CliRunner, options: 
         time.sleep(choice.random() * 0.3)
         family = family_of(process.pid)
         commands = [pid for pid in family if command_of(pid) == b"sh"]
-        spine = [pid for pid in family if re.search(rb"python|^tiffin-init$", command_of(pid))] + commands[:1]
+        between = [pid for pid in family[1:] if re.search(rb"python|^tiffin-init$", command_of(pid))]
+        spine = [process.pid, *between, *commands[:1]]  # tiffin has no arguments yet while it is being executed
         os.kill(choice.choice(spine), signal.SIGKILL)
         assert process.wait(END_SECONDS) != 0
         process.communicate()

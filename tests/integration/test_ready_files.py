@@ -62,6 +62,18 @@ def test_jobs_are_what_kubernetes_takes(file: str) -> None:
     validator.validate(yaml.safe_load(template(f"kubernetes/{file}")), KUBERNETES, strict=True)
 
 
+def test_a_farm_is_what_kubernetes_takes() -> None:
+    """Deployments as they are; no package has the schema of Dask's operator, but it holds pods and a service."""
+    validator = pytest.importorskip("kubernetes_validate")
+    for document in yaml.safe_load_all(template("farm/kubernetes.yaml")):
+        validator.validate(document, KUBERNETES, strict=True)
+    cluster: Any = yaml.safe_load(template("farm/operator.yaml"))["spec"]
+    inner = [("Pod", cluster[role]["spec"]) for role in ("scheduler", "worker")]
+    for kind, spec in [*inner, ("Service", cluster["scheduler"]["service"])]:
+        document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec}
+        validator.validate(document, KUBERNETES, strict=True)
+
+
 @pytest.mark.parametrize(
     ("file", "path"), [("tekton/task.yaml", ("spec", "steps")), ("argo/workflow.yaml", ("spec", "templates"))]
 )

@@ -108,3 +108,35 @@ def test_two_containers_share_memory(cli: CliRunner) -> None:
     done = cli.run("run", "--rm", "--ipc", "container:private", "minimal", "true")
     assert (done.returncode, "non-shareable IPC" in done.stderr) == (125, True)
     assert "No such container" in cli.run("run", "--rm", "--ipc", "container:nobody", "minimal", "true").stderr
+
+
+def test_processes_of_another_container(cli: CliRunner) -> None:
+    """What a container leaves there ends with its command, and the container with the one whose numbers it has."""
+    assert cli.run("run", "-d", "--name", "host", "minimal", "sh", "-c", LOOP).returncode == 0
+    seen = output(cli, "--pid", "container:host", "minimal", "sh", "-c", "cat /proc/1/cmdline; sleep 7778 & exit 0")
+    assert LOOP in seen
+    assert "7778" not in cli.run("exec", "host", "ps").stdout
+    assert (
+        cli.run("run", "-d", "--name", "guest", "--pid", "container:host", "minimal", "sleep", "7779").returncode == 0
+    )
+    assert LOOP in cli.run("exec", "guest", "ps").stdout
+    assert len(cli.run("top", "guest", "-o", "pid").stdout.splitlines()) == 2
+    assert cli.run("rm", "-f", "host").returncode == 0
+    assert cli.run("wait", "guest").stdout == "137\n"
+    assert cli.run("rm", "guest").returncode == 0
+
+
+def test_namespaces_of_another_container_in_networks_with_names(cli: CliRunner) -> None:
+    for name in ("front", "back"):
+        assert cli.run("network", "create", name).returncode == 0
+    words = ("--network", "front", "--ipc", "shareable", "minimal", "sh", "-c", f"echo shared > /dev/shm/f; {LOOP}")
+    assert cli.run("run", "-d", "--name", "member", *words).returncode == 0
+    wait_until(lambda: cli.run("exec", "member", "cat", "/dev/shm/f").stdout == "shared\n")
+    joins = ("--network", "back", "--ipc", "container:member", "--pid", "container:member")
+    seen = output(cli, *joins, "minimal", "sh", "-c", "cat /dev/shm/f; cat /proc/1/cmdline; ip -o link | wc -l")
+    assert seen.startswith("shared\n") and LOOP in seen and seen.rstrip().endswith("2")
+    assert cli.run("run", "-d", "--name", "alone", "minimal", "sh", "-c", LOOP).returncode == 0
+    done = cli.run("run", "--rm", "--network", "back", "--pid", "container:alone", "minimal", "true")
+    assert (done.returncode, "another network than that of alone" in done.stderr) == (125, True)
+    assert cli.run("rm", "-f", "member", "alone").returncode == 0
+    assert cli.run("network", "rm", "front", "back").returncode == 0

@@ -1,31 +1,41 @@
-"""Compare what the unit tests cover with the bounds of ci/coverage.toml.
+"""Compare what the unit tests ran with the bounds of ci/coverage.toml.
 
-Run as a program: `python -m tests.support.bounds REPORT`, a report of coverage in JSON. It tells each folder, and ends
-with 1 where one is below its bound.
+`python -m tests.support.bounds FILE`, as tests.support.ran_lines wrote it, tells each folder, and ends with 1 where one
+is below its bound. `… FILE builder/api/push.py builder/oci` tells which lines of these did not run.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-BOUNDS = Path(__file__).parent.parent.parent / "ci/coverage.toml"
+from tests.support.ran_lines import CHECKOUT, lines_of, opened
+
+BOUNDS = CHECKOUT / "ci/coverage.toml"
+
+Lines = Mapping[str, "tuple[set[int], set[int]]"]  # of each file: what ran, all that there are
 
 
-def shares(report: Mapping[str, object]) -> dict[str, float]:
-    """The share of lines that are covered, in percent, of each folder."""
-    covered: dict[str, int] = {}
-    lines: dict[str, int] = {}
-    files = report["files"]
-    assert isinstance(files, dict)
-    for name, found in files.items():
-        folder = str(PurePosixPath(name.removeprefix("tiffin/")).parent)
-        covered[folder] = covered.get(folder, 0) + found["summary"]["covered_lines"]
-        lines[folder] = lines.get(folder, 0) + found["summary"]["num_statements"]
-    return {folder: 100 * covered[folder] / count for folder, count in lines.items() if count}
+def report(path: str) -> Lines:
+    """The lines of each file of the checkout that ran, and all of them."""
+    found: dict[str, tuple[set[int], set[int]]] = {}
+    for name, page in opened(path).items():
+        lines = lines_of(name)
+        found[str(Path(name).relative_to(CHECKOUT))] = ({line for line in lines if page[line]}, lines)
+    return found
+
+
+def shares(lines: Lines) -> dict[str, float]:
+    """The share of lines that ran, in percent, of each folder."""
+    ran: dict[str, int] = {}
+    count: dict[str, int] = {}
+    for name, (some, all_of_them) in lines.items():
+        folder = str(Path(name).parent)
+        ran[folder] = ran.get(folder, 0) + len(some)
+        count[folder] = count.get(folder, 0) + len(all_of_them)
+    return {folder: 100 * ran[folder] / count[folder] for folder in count if count[folder]}
 
 
 def faults(found: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]:
@@ -41,16 +51,29 @@ def faults(found: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]
     ]
 
 
-def main(path: str) -> int:
-    bounds = tomllib.loads(BOUNDS.read_text())["percent"]
-    found = shares(json.loads(Path(path).read_text()))
+def missing(lines: Lines, below: str) -> Iterable[str]:
+    """The files below a path with lines that did not run, and these."""
+    for name, (ran, all_of_them) in sorted(lines.items()):
+        if Path(name).is_relative_to(below) and ran != all_of_them:
+            yield f"{name} {len(ran)}/{len(all_of_them)}: {' '.join(map(str, sorted(all_of_them - ran)))}"
+
+
+def main(path: str, *below: str) -> int:
+    lines = report(path)
+    if below:
+        print("\n".join(text for each in below for text in missing(lines, each)))  # noqa: T201
+        return 0
+    return verdict(shares(lines), tomllib.loads(BOUNDS.read_text())["percent"])
+
+
+def verdict(found: Mapping[str, float], bounds: Mapping[str, float]) -> int:
     for folder in sorted(found):
-        print(f"{folder:28} {found[folder]:5.1f} %")  # noqa: T201
-    wrong = faults(found, bounds)
+        print(f"{folder:36} {found[folder]:5.1f} %")  # noqa: T201
+    wrong: Sequence[str] = faults(found, bounds)
     for text in wrong:
         print(f"error: {text}", file=sys.stderr)  # noqa: T201
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Real servers that hold shared caches, on loopback ports: Redis, nginx with WebDAV, an S3 endpoint."""
+"""Real servers that hold shared caches, on loopback ports: Redis, nginx with WebDAV, endpoints of S3 and of Azure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from tests.support.servers import free_port, serving
 
 BUCKET = "layers"
+AZURITE_ACCOUNT = "tiffin"
+AZURITE_KEY = b64encode(b"a key of a test").decode()
 S3_OPTIONS = "region=us-east-1,use_path_style=true,access_key_id=test,secret_access_key=test"
 
 
@@ -68,6 +71,16 @@ def running_s3(folder: Path) -> Iterator[CacheServer]:
         yield CacheServer(url=url, port=port, data=folder, process=process)
 
 
+@contextlib.contextmanager
+def running_azurite(folder: Path) -> Iterator[CacheServer]:
+    """Azurite's blob service, with one account and its key."""
+    port = free_port()
+    argv = ["azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
+    environ = {**_environ(), "AZURITE_ACCOUNTS": f"{AZURITE_ACCOUNT}:{AZURITE_KEY}"}
+    with serving([*argv, "--skipApiVersionCheck", "--disableTelemetry"], port, folder / "log", environ) as process:
+        yield CacheServer(url=f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}", port=port, data=folder, process=process)
+
+
 def upload(server: CacheServer, path: Path) -> str:
     """Put a file into the bucket; returns its s3:// address."""
     put = (
@@ -79,5 +92,8 @@ def upload(server: CacheServer, path: Path) -> str:
 
 
 def _serving(argv: list[str], folder: Path, port: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    environ = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return serving(argv, port, folder / "log", environ)
+    return serving(argv, port, folder / "log", _environ())
+
+
+def _environ() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}

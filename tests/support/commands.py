@@ -95,6 +95,9 @@ class _Session(Session):
     ) -> Isolation:
         return self._given
 
-    def launch(self, *, once: bool = False, stays: bool = False) -> Launcher:
+    def launch(self) -> Launcher:
         self._launcher.is_closed = False
         return self._launcher
+
+    def launch_one(self, *, stays: bool = False) -> Launcher:
+        return self.launch()

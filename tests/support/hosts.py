@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,11 @@ class Host:
     @property
     def prefix(self) -> list[str]:
         return ["ip", "netns", "exec", self.name]
+
+    def transferred(self) -> int:
+        """Return the bytes that came and went since the host was made, as its peer on the bridge counts them."""
+        counters = Path(f"/sys/class/net/{self.name}/statistics")
+        return sum(int((counters / f"{way}_bytes").read_text()) for way in ("rx", "tx"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,28 +15,54 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tiffin.builder.sandbox.userns import plan_range
 
-# of this process alone, as several test runs may share a machine
-WITH_IDS, WITHOUT_IDS = f"tiffin-{os.getpid()}-ids", f"tiffin-{os.getpid()}-plain"
-# what the tests' own environment has beyond what tiffin needs to run
-NOT_COPIED = ("mypy*", "ruff*", "pytest*", "_pytest", "hypothesis*", "xdist", "pip*", "setuptools*", "__pycache__")
+WITH_IDS, WITHOUT_IDS = "ids", "plain"
+# what the tests' own environment has beyond what tiffin needs to run: three quarters of its bytes
+NOT_COPIED = (
+    "*__mypyc*",
+    "beartype",
+    "cfnlint",
+    "check_jsonschema",
+    "cyclonedx",
+    "kubernetes_validate",
+    "moto",
+    "mpmath",
+    "networkx",
+    "rdflib",
+    "spdx_tools",
+    "sympy",
+    "mypy*",
+    "ruff*",
+    "pytest*",
+    "_pytest",
+    "hypothesis*",
+    "xdist",
+    "pip",
+    "pip-*",
+    "setuptools*",
+    "__pycache__",
+)
 BYTECODE = "bytecode"  # below the copy, for any of them to write: to compile it is half of what a command takes
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 900  # the machine may be busy with other tests
 TRIES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Users:
-    """`code` is a world-readable copy of tiffin and what it imports, `homes` has a directory of each user's own."""
+    """`code` is a world-readable copy of tiffin and what it imports, `homes` has a directory of each user's own.
+
+    Root's users are called `run_name` and what is said here: several test runs, and workers of one, share a machine.
+    """
 
     code: Path
     homes: Mapping[str, Path]
+    run_name: str
 
     @classmethod
     @contextlib.contextmanager
@@ -44,7 +70,8 @@ class Users:
         """Make the copy and, as root, the users."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_alive())
-            code = Path(tempfile.mkdtemp(prefix=f"tiffin-{os.getpid()}-code-"))
+            run_name = f"tiffin-{os.getpid()}"
+            code = Path(tempfile.mkdtemp(prefix=f"{run_name}-code-"))
             stack.callback(remove_folder, code)
             shutil.copytree(checkout / "tiffin", code / "tiffin", ignore=shutil.ignore_patterns("__pycache__"))
             site = Path(pytest.__file__).parent.parent
@@ -52,7 +79,17 @@ class Users:
             subprocess.run(["chmod", "-R", "a+rX", str(code)], check=True)
             (code / BYTECODE).mkdir()
             (code / BYTECODE).chmod(0o1777)
-            yield cls(code=code, homes={name: stack.enter_context(_home(name)) for name in _names()})
+            made = cls(code=code, homes={}, run_name=run_name)
+            yield stack.enter_context(made.joined_by({name: name != WITHOUT_IDS for name in _names()}))
+
+    @contextlib.contextmanager
+    def joined_by(self, names: Mapping[str, bool]) -> Iterator[Users]:
+        """Make more users, as root: whether each has subordinate ids. They go with the block."""
+        with contextlib.ExitStack() as stack:
+            homes = {
+                name: stack.enter_context(_home(f"{self.run_name}-{name}", has_ids=ids)) for name, ids in names.items()
+            }
+            yield replace(self, homes={**self.homes, **homes})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,17 +146,17 @@ class Users:
         """What makes a process of subprocess one of `user`."""
         if os.getuid() != 0:
             return {}
-        entry = pwd.getpwnam(user)
+        entry = pwd.getpwnam(self.name(user))
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def name(self, user: str) -> str:
         """As the system calls the user."""
-        return user if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        return f"{self.run_name}-{user}" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
     def own(self, user: str, path: Path) -> None:
         """Give `user` what the test made."""
         if os.getuid() == 0:
-            entry = pwd.getpwnam(user)
+            entry = pwd.getpwnam(self.name(user))
             subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", str(path)], check=True)
 
     def home(self, user: str) -> Path:
@@ -220,7 +257,7 @@ def _names() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _home(name: str) -> Iterator[Path]:
+def _home(name: str, *, has_ids: bool) -> Iterator[Path]:
     """The home of a user made for the time, or a directory that serves the caller for one."""
     if os.getuid() != 0:
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
@@ -230,16 +267,16 @@ def _home(name: str) -> Iterator[Path]:
             remove_folder(folder)
         return
     try:
-        _make_user(name)
+        _make_user(name, has_ids=has_ids)
         yield Path(pwd.getpwnam(name).pw_dir)
     finally:
         subprocess.run(["userdel", "-r", name], capture_output=True, check=False)
 
 
-def _make_user(name: str) -> None:
-    """Make a user, WITHOUT_IDS without subordinate ids. Other test runs make users at the same time."""
+def _make_user(name: str, *, has_ids: bool) -> None:
+    """Make a user, with subordinate ids or without. Other test runs make users at the same time."""
     subprocess.run(["userdel", "-r", name], capture_output=True, check=False)
-    none = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"] if name == WITHOUT_IDS else []
+    none = [] if has_ids else ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
     with (Path(tempfile.gettempdir()) / "tiffin-users.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for number in range(TRIES):  # whoever else changes /etc/passwd takes a lock that useradd does not wait for

@@ -1,6 +1,4 @@
-"""Property tests count as heavy: they are run without a look at what they cover, which would take them minutes. Heavy
-ones come first, so that the workers of xdist end at the same time.
-"""
+"""Property tests count as heavy. Heavy ones come first, so that workers end at the same time."""
 
 from __future__ import annotations
 
@@ -12,6 +10,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.heavy)
-        if item.get_closest_marker("heavy"):
-            item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: item.get_closest_marker("heavy") is None)

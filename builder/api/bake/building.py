@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
 LEAST_AT_ONCE = 2
+FARM_AT_ONCE = 64
 
 
 def build_all(
@@ -107,6 +108,8 @@ class _Builds:
         launcher = SharedLauncher.start()
         assert isinstance(launcher, SharedLauncher)
         workers = max(LEAST_AT_ONCE, os.cpu_count() or 1)
+        if any(job.options.farm is not None for job in jobs):
+            workers = FARM_AT_ONCE  # they wait for others
         try:
             with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target") as pool:
                 try:
@@ -117,6 +120,7 @@ class _Builds:
                     raise
         finally:
             launcher.end()
+            self._session.leave_farm()
 
     def _feed(self, left: list[Job], pool: Executor, launcher: SharedLauncher) -> None:
         """Give the pool what can be built, until all is built or something failed that ends it."""

@@ -14,9 +14,14 @@ from tiffin.builder.sandbox.child.fd_passing import Socket
 from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.launch import Launcher, Running
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.local import Table
 from tiffin.cache.store.statedir import StateDir
+
+if TYPE_CHECKING:
+    from tiffin.builder.api.farm.joined import JoinedFarm
+    from tiffin.builder.farm.address import FarmAccess
 
 
 class NamespaceNeededError(Exception):
@@ -32,12 +37,12 @@ class SharedLauncher(Launcher):
         self._stopped = False
         self._running: list[Running] = []
 
-    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int) -> Running:
+    def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int, way_out: int | None = None) -> Running:
         """Start a sandbox. Raises CanceledError once all are stopped."""
         with self._lock:
             if self._stopped:
                 raise CanceledError
-            running = super().run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+            running = super().run(spec, stdin=stdin, stdout=stdout, stderr=stderr, way_out=way_out)
             self._running.append(running)
             return running
 
@@ -82,13 +87,24 @@ class SharedSession(Session):
     def store(self) -> ImageStore:
         return self._outer.store
 
+    def farm(self, access: FarmAccess) -> JoinedFarm:
+        """Return the farm of all builds; without a launcher it is one that cannot be joined yet."""
+        if self._launcher is None:
+            from tiffin.builder.api.farm.joined import BarredFarm
+
+            return BarredFarm(access, NamespaceNeededError)
+        return self._outer.farm(access)
+
+    def leave_farm(self) -> None:
+        """Do nothing: others use it."""
+
     def enter(self, layers: LayerStore, isolation: str | None) -> Isolation:
         """Tell how far the process is. Raises NamespaceNeededError where it has to enter first."""
         if self._launcher is None:
             raise NamespaceNeededError
         return self._outer.enter(layers, isolation)
 
-    def launch(self, *, once: bool = False, stays: bool = False) -> Launcher:
+    def launch(self) -> Launcher:
         """Return the server of all builds."""
         assert self._launcher is not None
         return self._launcher

@@ -160,7 +160,10 @@ class ManifestLists:
         except NotInRegistryError as exc:
             raise NotFoundError(f"no such manifest: {reference}", remedy="push it first") from exc
         if found.index is not None:
-            raise UsageError(f"{reference} is a manifest list", remedy="name the manifests that it lists")
+            raise UsageError(
+                f"{reference} is a manifest list",
+                remedy="name the manifests that it lists, or join lists with buildx imagetools create",
+            )
         if platform is None:
             [descriptor] = remote_indexes.entries_of(self._clients, found)
             platform = _platform(descriptor.platform)

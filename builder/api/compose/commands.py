@@ -21,6 +21,6 @@ def run_hook(hook: Hook, container: str, session: Session) -> None:
     result = execute(options, session)
     if result.exit_code:
         raise ContainerError(
-            f"container {container}: the hook {' '.join(hook.command)} ended with {result.exit_code}",
+            f"container {container}: {' '.join(hook.command)}: hook exited with status {result.exit_code}",
             remedy="see what it printed",
         )

@@ -11,9 +11,10 @@ from tiffin.builder.api.compose.makers import Makers
 from tiffin.builder.api.compose.members import Member, members
 from tiffin.builder.api.compose.waiting import await_dependencies
 from tiffin.builder.api.containers import lifecycle
+from tiffin.builder.api.containers.removal import remove_container
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
-from tiffin.builder.compose.model.values import Project, Service
+from tiffin.builder.compose.model.values import OF_SERVICE, SHARED_NAMESPACES, Project, Service
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
 from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
 from tiffin.builder.containers.state import ContainerState
@@ -78,7 +79,8 @@ class Converger:
         with self._session.state.lock(f"compose-{self._project.name}"):  # another up waits, and finds what is there
             steps = list(self._steps())
             kept = {step.name for step in steps}
-            jobs = [job for step in steps if step.makes for job in self._making(step)]
+            made = [step for step in steps if step.makes]
+            jobs = [job for step in made for job in self._making(step, _needs(step, made))]
             jobs += [self._removing(member) for member in self._surplus(kept)]
             run_jobs(jobs, self._session, self._sink, at_once=self._how.at_once)
         if self._how.starts:
@@ -87,6 +89,7 @@ class Converger:
     def _steps(self) -> Iterator[Step]:
         """Yield what each container of each service needs."""
         there = members(self._session, self._project.name)
+        renewed: set[str] = set()
         for service in self._services.values():
             own = [member for member in there if member.service == service.name]
             count = self._how.scale.get(service.name, service.scale)
@@ -95,7 +98,10 @@ class Converger:
                     f"services.{service.name} has container_name, and cannot have {count} containers",
                     remedy="leave container_name out",
                 )
-            stale = [member for member in own if self._is_stale(service, member)]
+            follows = bool(renewed.intersection(donors(service)))
+            stale = [member for member in own if follows or self._is_stale(service, member)]
+            if stale:
+                renewed.add(service.name)
             kept = ([m for m in own if m not in stale] + stale)[:count]  # those that need not be made again first
             for member in sorted(kept, key=lambda one: one.number):
                 name = naming.container_name(self._project, service, member.number)
@@ -125,8 +131,8 @@ class Converger:
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
-    def _making(self, step: Step) -> Iterator[Job]:
-        """Yield the making of a container, and that it takes the place of an old one."""
+    def _making(self, step: Step, needs: tuple[str, ...]) -> Iterator[Job]:
+        """Yield the making of a container after the jobs that it needs, and that it takes the place of an old one."""
 
         def make(session: Session, sink: Sink) -> None:
             renews = self._how.renews_volumes
@@ -140,7 +146,7 @@ class Converger:
             sink.emit(ResourceChanged(kind="Container", name=step.name, change="Recreated"))
 
         key = f"make {step.name}"
-        yield Job(key=key, do=make)
+        yield Job(key=key, do=make, needs=needs)
         if step.old is not None:
             yield Job(key=f"replace {step.name}", do=take_place, needs=(key,))
 
@@ -177,6 +183,19 @@ class Converger:
             start_member(step.name, step.service, session, sink)
 
         return start
+
+
+def donors(service: Service) -> list[str]:
+    """Return the services whose mounts, network or other namespaces its containers have."""
+    found = [text.partition(":")[0] for text in service.volumes_from if not text.startswith("container:")]
+    shared = (service.network_mode, *(str(service.document.get(kind) or "") for kind in SHARED_NAMESPACES))
+    return found + [text.removeprefix(OF_SERVICE) for text in shared if text.startswith(OF_SERVICE)]
+
+
+def _needs(step: Step, made: Collection[Step]) -> tuple[str, ...]:
+    """Return the jobs after which a container can be made: those that make what it has mounts or the network of."""
+    others = [one for one in made if one.service.name in donors(step.service)]
+    return tuple(f"{'make' if one.old is None else 'replace'} {one.name}" for one in others)
 
 
 def make_container(
@@ -262,5 +281,4 @@ def remove_member(member: Member, session: Session, sink: Sink) -> None:
 
 def remove(state: ContainerState, session: Session) -> None:
     """Remove a container that does not run, or is gone by now."""
-    session.isolate(None)
-    Containers(session.state).remove(state)
+    remove_container(Containers(session.state), state, session)

@@ -11,14 +11,13 @@ from tiffin.builder.api.compose.makers import Makers
 from tiffin.builder.api.compose.naming import image_of
 from tiffin.builder.api.images import pull, push
 from tiffin.builder.api.session import Session
-from tiffin.builder.compose.model.values import Build, Project, Service
+from tiffin.builder.compose.model.values import OF_SERVICE, Build, Project, Service
 from tiffin.builder.compose.places import wrong
 from tiffin.builder.errors import ImageNotFoundError, TiffinError, UsageError
 from tiffin.builder.events import NullSink, ResourceChanged, Sink, WarningMessage
 from tiffin.builder.oci.spec import Platform
 
 ALWAYS, NEVER, MISSING, BUILD = "always", "never", "missing", "build"
-SERVICE_CONTEXT = "service:"
 
 
 class Images:
@@ -31,13 +30,14 @@ class Images:
         self._makers = makers
 
     def ensure(self, services: Collection[Service], *, builds: bool | None = None, pulls: str = "") -> dict[str, str]:
-        """Have the image of every service here; return its id by the service. Raises TiffinError.
+        """Have the image of every service here, and those that their builds begin with; return its id by the service.
+        Raises TiffinError.
 
         `builds`: build again, or False: never; `pulls`: a policy that stands above those of the services.
         """
         check_refused(service for service in services if service.build is not None)
         found: dict[str, str] = {}
-        for service in services:
+        for service in self._with_bases(services):
             name = image_of(self._project, service)
             policy = pulls or _policy(service)
             known = self._find(name)
@@ -57,10 +57,10 @@ class Images:
         return found
 
     def build(self, services: Collection[Service], *, pushes: bool = False) -> None:
-        """Build the images of the services that have a build. Raises TiffinError."""
-        built = [service for service in services if service.build is not None]
+        """Build the images of the services that have a build, and those that they begin with. Raises TiffinError."""
+        built = self._with_bases([service for service in services if service.build is not None])
         check_refused(built)
-        for service in _bases_first(built):
+        for service in built:
             self._build(service)
             if pushes:
                 self._push(service)
@@ -71,10 +71,11 @@ class Images:
         """Pull the images of services; where it `ignores` failures they are warned of, where it `skips` those that can
         be built are left out. Raises TiffinError.
         """
+        unbuilt: list[str] = []
         for service in services:
             name = image_of(self._project, service)
             if not service.image or (service.build is not None and skips) or _policy(service) in (NEVER, BUILD):
-                self._told(service, "Skipped")
+                self._told(service, "Skipped - No image to be pulled")
                 continue
             if policy == MISSING and self._find(name) is not None:
                 self._told(service, "Skipped - Image is already present locally")
@@ -85,6 +86,13 @@ class Images:
                 if not ignores and service.build is None:
                     raise
                 self._sink.emit(WarningMessage(message=f"{name}: {exc.message}"))
+                if service.build is not None:
+                    unbuilt.append(service.name)
+        if unbuilt:
+            text = (
+                f"Some service image(s) must be built from source by running: tiffin compose build {' '.join(unbuilt)}"
+            )
+            self._sink.emit(WarningMessage(message=text))
 
     def push(self, services: Collection[Service], *, ignores: bool = False) -> None:
         """Push the images of the services that are built. Raises TiffinError."""
@@ -97,6 +105,26 @@ class Images:
                 if not ignores:
                     raise
                 self._sink.emit(WarningMessage(message=f"{image_of(self._project, service)}: {exc.message}"))
+
+    def _with_bases(self, services: Collection[Service]) -> list[Service]:
+        """Return services, each after those whose images are contexts of its build. Raises UsageError for a circle."""
+        known = self._project.every_service
+        done: dict[str, Service] = {}
+
+        def add(service: Service, below: tuple[str, ...]) -> None:
+            if service.name in below:
+                raise UsageError(
+                    f"builds need each other: {' -> '.join((*below, service.name))}", remedy="break the circle"
+                )
+            for name in _base_services(service.build):
+                if name in known and name not in done:
+                    add(known[name], (*below, service.name))
+            done[service.name] = service
+
+        for service in services:
+            if service.name not in done:
+                add(service, ())
+        return list(done.values())
 
     def _find(self, name: str) -> str | None:
         def look(session: Session, sink: Sink) -> str | None:
@@ -151,30 +179,9 @@ def _policy(service: Service) -> str:
     return ALWAYS if policy in ("daily", "weekly", "refresh") or policy.startswith("every_") else policy
 
 
-def _bases_first(services: Collection[Service]) -> list[Service]:
-    """Return services so that each follows those whose images are contexts of its build."""
-    by_name = {service.name: service for service in services}
-    done: dict[str, Service] = {}
-
-    def add(service: Service, below: tuple[str, ...]) -> None:
-        if service.name in below:
-            raise UsageError(
-                f"builds need each other: {' -> '.join((*below, service.name))}", remedy="break the circle"
-            )
-        for name in _base_services(service.build):
-            if name in by_name and name not in done:
-                add(by_name[name], (*below, service.name))
-        done[service.name] = service
-
-    for service in services:
-        if service.name not in done:
-            add(service, ())
-    return list(done.values())
-
-
 def _base_services(wanted: Build | None) -> list[str]:
     contexts: Mapping[str, str] = wanted.contexts if wanted is not None else {}
-    return [text.removeprefix(SERVICE_CONTEXT) for text in contexts.values() if text.startswith(SERVICE_CONTEXT)]
+    return [text.removeprefix(OF_SERVICE) for text in contexts.values() if text.startswith(OF_SERVICE)]
 
 
 def check_refused(services: Any) -> None:

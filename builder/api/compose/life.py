@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tiffin.builder.api.compose.converge import remove_member, start_member, stop_member
@@ -18,6 +18,7 @@ from tiffin.builder.compose.model.values import Project, Service
 from tiffin.builder.containers.volumes.store import is_made_up
 from tiffin.builder.errors import ImageNotFoundError, TiffinError
 from tiffin.builder.events import ResourceChanged, Sink, WarningMessage
+from tiffin.builder.options import is_on
 from tiffin.cache.foundation.frozen import dataclass
 
 ALL, LOCAL = "all", "local"
@@ -76,6 +77,18 @@ def restart(
     start(again, session, sink, project=project)
 
 
+def restarted_with(services: Collection[str], project: Project) -> set[str]:
+    """Return the other services that are restarted with some: by depends_on.restart, directly or through others."""
+    found = set(services)
+    while more := {
+        service.name
+        for service in project.services.values()
+        if service.name not in found and any(one.restart and name in found for name, one in service.depends_on.items())
+    }:
+        found |= more
+    return found - set(services)
+
+
 def kill(found: Sequence[Member], session: Session, sink: Sink, signal_name: str) -> None:
     """Send a signal to the commands of containers that run."""
     for one in found:
@@ -87,7 +100,7 @@ def kill(found: Sequence[Member], session: Session, sink: Sink, signal_name: str
 def pause(found: Sequence[Member], session: Session, sink: Sink) -> None:
     """Freeze containers that run. Raises TiffinError."""
     for one in found:
-        if one.status == "running":
+        if one.status in ("running", "paused"):  # which it refuses
             pausing.pause(one.state.id, session, sink)
             sink.emit(ResourceChanged(kind="Container", name=one.name, change="Paused"))
 
@@ -125,9 +138,10 @@ def down(name: str, project: Project | None, how: Down, session: Session, sink: 
     known = project.services.keys() | project.disabled.keys() if project is not None else None
     gone = of_services(found, how.services)
     strangers = [one for one in gone if known is not None and one.service not in known]
-    if strangers and not how.orphans:
+    variables = project.environment if project is not None else {}
+    if strangers and not _removes_orphans(how.orphans, variables):
         gone = [one for one in gone if one not in strangers]
-        warn_of_orphans(name, strangers, sink)
+        _warn_of_orphans(name, variables, strangers, sink)
     stop(gone, session, sink, seconds=how.seconds, project=project)
     remove(gone, session, sink)
     if not how.services:
@@ -158,8 +172,10 @@ def _remove_images(project: Project, gone: Sequence[Member], how: Down, session:
     run_apart(work, session, sink)
 
 
-def warn_of_orphans(project: str, orphans: Sequence[Member], sink: Sink) -> None:
-    """Tell of containers whose services are no longer in the files."""
+def _warn_of_orphans(project: str, variables: Mapping[str, str], orphans: Sequence[Member], sink: Sink) -> None:
+    """Tell of containers whose services are no longer in the files, unless a variable says to be silent."""
+    if is_on(variables, "COMPOSE_IGNORE_ORPHANS"):
+        return
     names = " ".join(sorted(one.name for one in orphans))
     text = (
         f"Found orphan containers ([{names}]) for this project. If you removed or renamed this service in your compose "
@@ -168,7 +184,23 @@ def warn_of_orphans(project: str, orphans: Sequence[Member], sink: Sink) -> None
     sink.emit(WarningMessage(message=text))
 
 
-def orphans(project: Project, session: Session) -> list[Member]:
-    """Return the containers of a project whose services are not in its files."""
+def _orphans(project: Project, session: Session) -> list[Member]:
+    """Return the containers of a project whose services are not in its files, and those of `compose run` that ended."""
     known = project.services.keys() | project.disabled.keys()
-    return [one for one in members(session, project.name) if one.service not in known]
+    found = members(session, project.name, one_off=None)
+    return [one for one in found if (not one.is_alive if one.is_one_off else one.service not in known)]
+
+
+def mind_orphans(project: Project, session: Session, sink: Sink, *, removes: bool, seconds: int | None = None) -> None:
+    """Remove the orphans of a project, or tell of them."""
+    found = _orphans(project, session)
+    if found and _removes_orphans(removes, project.environment):
+        stop(found, session, sink, seconds=seconds)
+        remove(found, session, sink)
+    elif found:
+        _warn_of_orphans(project.name, project.environment, found, sink)
+
+
+def _removes_orphans(asked: bool, variables: Mapping[str, str]) -> bool:
+    """Whether orphans are removed: where the line says so, or a variable."""
+    return asked or is_on(variables, "COMPOSE_REMOVE_ORPHANS")

@@ -9,7 +9,7 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.lifecycle.attachment import KILLED
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.errors import ContainerError, UsageError
+from tiffin.builder.errors import ContainerError
 from tiffin.cache.foundation.frozen import dataclass
 
 
@@ -86,13 +86,16 @@ def of_services(found: Collection[Member], services: Collection[str]) -> list[Me
 
 
 def one_of(found: Collection[Member], service: str, index: int, *, is_running: bool = True) -> Member:
-    """Return the container of a service, of that number unless it is 0. Raises ContainerError."""
-    for one in found:
-        if one.service == service and index in (0, one.number) and (one.is_alive or not is_running):
+    """Return the container of a service, of that number unless it is 0; one that `compose run` made where there is
+    none else. Raises ContainerError.
+    """
+    for one in sorted(found, key=lambda one: one.is_one_off):
+        is_meant = index == 0 or (index == one.number and not one.is_one_off)
+        if one.service == service and is_meant and (one.is_alive or not is_running):
             return one
-    which = f" #{index}" if index else ""
+    which = f" container #{index}" if index else ""
     raise ContainerError(
-        f'service "{service}"{which} is not running', remedy=f"start it with tiffin compose up -d {service}"
+        f'service "{service}" is not running{which}', remedy=f"start it with tiffin compose up -d {service}"
     )
 
 
@@ -115,7 +118,7 @@ def in_layers(
 
 
 def check_known(found: Collection[Member], services: Collection[str]) -> None:
-    """Raise UsageError for a service that no container is of."""
+    """Raise ContainerError for a service that no container is of."""
     missing = sorted(set(services) - {one.service for one in found})
     if missing:
-        raise UsageError(f"no such service: {missing[0]}", remedy="see tiffin compose ps -a")
+        raise ContainerError(f"no such service: {missing[0]}", remedy="see tiffin compose ps -a")

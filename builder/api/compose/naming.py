@@ -20,12 +20,12 @@ _NOT_OF_CONTAINERS = ("build", "depends_on", "deploy.replicas", "develop", "prof
 
 def image_of(project: Project, service: Service) -> str:
     """Return the name of a service's image; one that is built and has none gets one."""
-    return service.image or f"{project.name}-{service.name}"
+    return service.image or f"{project.name}{project.separator}{service.name}"
 
 
 def container_name(project: Project, service: Service, number: int) -> str:
     """Return the name of the container of that number."""
-    return service.container_name or f"{project.name}-{service.name}-{number}"
+    return service.container_name or project.separator.join((project.name, service.name, str(number)))
 
 
 def config_hash(project: Project, service: Service) -> str:
@@ -38,6 +38,21 @@ def config_hash(project: Project, service: Service) -> str:
         contents = [_content(project, resources[key]) for key in keys if key in resources]
         if contents:
             document[f"{section} contents"] = contents
+    mounted = {mount.source for mount in service.mounts if mount.kind == "volume"}
+    document["volumes on this machine"] = {key: one.name for key, one in project.volumes.items() if key in mounted}
+    document["networks on this machine"] = {
+        key: [one.name, resource_hash(one)] for key, one in project.networks.items() if key in service.networks
+    }
+    return _hash(document)
+
+
+def resource_hash(resource: Resource) -> str:
+    """Return a digest of all that a network or a volume is made with."""
+    made_with = [resource.driver, dict(resource.options), dict(resource.labels)]
+    return _hash([*made_with, resource.internal, resource.subnets, resource.gateway])
+
+
+def _hash(document: object) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -69,4 +84,5 @@ def container_labels(
 
 def resource_labels(project: Project, resource: Resource, kind: str) -> dict[str, str]:
     """Return the labels of a network or a volume."""
-    return {**resource.labels, PROJECT: project.name, kind: resource.key, VERSION: COMPOSE_VERSION}
+    own = {PROJECT: project.name, kind: resource.key, VERSION: COMPOSE_VERSION, HASH: resource_hash(resource)}
+    return {**resource.labels, **own}

@@ -128,6 +128,7 @@ class ContainerStart:
             seccomp=filter_for(wanted.seccomp, wanted.capabilities, state.filters),
             console=console,
             joined_ipc=self._joined_ipc(wanted.namespaces.ipc_of),
+            joined_pids=self._joined_pids(wanted.namespaces.pid_of),
             isolation=self._isolation,
             emulated=self._reach.emulated,
             opens=self._reach.opens,
@@ -205,6 +206,14 @@ class ContainerStart:
         from tiffin.builder.containers.network.joining import joined_ipc
 
         return joined_ipc(name, self._session.state)
+
+    def _joined_pids(self, name: str) -> str:
+        """Return where the pid namespace of another container is, "" for none."""
+        if not name:
+            return ""
+        from tiffin.builder.containers.network.joining import joined_pids
+
+        return joined_pids(name, self._session.state)
 
     @contextlib.contextmanager
     def naming_causes(self) -> Iterator[None]:

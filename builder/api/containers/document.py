@@ -11,12 +11,15 @@ from tiffin.builder.containers.health import UNHEALTHY, with_image
 from tiffin.builder.containers.lifecycle.health_monitor import read_health
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.mounts import Mount, VolumeMount
+from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.containers.volumes.mounting import with_image_volumes
 from tiffin.builder.containers.volumes.store import Volumes
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.plain_text import rfc3339
-from tiffin.builder.sandbox.child.spec import Bind
+from tiffin.builder.sandbox.child.kernel import CAPABILITIES
+from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, Bind, Tmpfs
+from tiffin.builder.sandbox.seccomp.filters import UNCONFINED
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -110,6 +113,7 @@ def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]
     return {
         **config.to_json(),
         **({"Healthcheck": check.to_config().to_json()} if check is not None else {}),
+        **({"HealthcheckOnFailureAction": check.on_failure} if check is not None and check.on_failure else {}),
         "Hostname": options.hostname or state.id[:SHORT_ID_LENGTH],
         "Domainname": options.domainname,
         "User": options.user or config.user,
@@ -128,6 +132,7 @@ def _config(state: ContainerState, record: ContainerRecord) -> dict[str, object]
         "Entrypoint": None if entrypoint is None else list(entrypoint),
         "Labels": dict(state.labels),
         "StopSignal": options.stop_signal or config.stop_signal or "SIGTERM",
+        **({"StopTimeout": options.stop_seconds} if options.stop_seconds != DEFAULT_STOP_SECONDS else {}),
     }
 
 
@@ -151,13 +156,35 @@ def _host_config(state: ContainerState, record: ContainerRecord) -> dict[str, ob
         "MemorySwap": limits.swap_bytes,
         "NanoCpus": round(limits.cpus * 1e9),
         "PidsLimit": limits.pids or None,
-        "CapAdd": None,
-        "CapDrop": None,
+        **_rights(options),
+        "GroupAdd": list(record.groups) or None,
+        "Dns": list(options.resolver.servers),
+        "DnsSearch": list(options.resolver.search),
+        "DnsOptions": list(options.resolver.options),
+        "Links": [f"/{name}:/{state.name}/{alias}" for name, alias in options.links] or None,
+        "Tmpfs": {mount.path: f"size={mount.size_bytes}" for mount in options.mounts if isinstance(mount, Tmpfs)},
         "ExtraHosts": [f"{name}:{address}" for name, address in options.hosts],
         "LogConfig": {"Type": "json-file" if options.keeps_log else "none", "Config": _log_options(record)},
         "UsernsMode": "",
         **_confinement(options),
         "Runtime": "tiffin",
+    }
+
+
+def _rights(options: ContainerOptions) -> dict[str, object]:
+    """Return what docker inspect calls the capabilities and limits that differ from its own."""
+    has, usual = options.capabilities, DEFAULT_CAPABILITIES
+    added = ["ALL"] if len(has) == len(CAPABILITIES) else [f"CAP_{name}" for name in has if name not in usual]
+    dropped = [f"CAP_{name}" for name in usual if name not in has] if has else ["ALL"]
+    security = [
+        *(["no-new-privileges"] if options.no_new_privs else []),
+        *([f"seccomp={UNCONFINED}"] if options.seccomp == UNCONFINED else []),
+    ]
+    return {
+        "CapAdd": None if options.privileged else added or None,
+        "CapDrop": dropped or None,
+        "SecurityOpt": security or None,
+        "Ulimits": [{"Name": name, "Soft": soft, "Hard": hard} for name, soft, hard in options.ulimits] or None,
     }
 
 

@@ -21,8 +21,8 @@ from tiffin.builder.errors import ContainerError, SandboxError
 from tiffin.builder.events import NullSink
 from tiffin.builder.image.users import ProcessUser, resolve_user
 from tiffin.builder.sandbox.child.join import start_of
+from tiffin.builder.sandbox.direct import DirectLauncher
 from tiffin.builder.sandbox.expected_users import expects_users
-from tiffin.builder.sandbox.launch import Launcher
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ def execute(options: ExecOptions, session: Session) -> RunResult:
     spec = replace(sandbox_of(options, session), announces=True)
     told = _Told(options, session)
     with ExitStack() as stack:
-        launcher = stack.enter_context(Launcher.start(once=True))
+        launcher = stack.enter_context(DirectLauncher())
         forwarder = stack.enter_context(forwarded_signals())
         attached = attached_streams(spec.uid, tty=options.tty, interactive=options.interactive)
         stack.enter_context(attached)
@@ -90,7 +90,7 @@ def execute_detached(options: ExecOptions, session: Session) -> RunResult:
     told = _Told(options, session)
 
     def supervise(reporter: Reporter) -> None:
-        with Launcher.start(once=True) as launcher, forwarded_signals() as forwarder:
+        with DirectLauncher() as launcher, forwarded_signals() as forwarder:
             attached = attached_streams(spec.uid, tty=options.tty, interactive=False)
             with attached:
                 stdin, stdout, stderr = attached.opened(spec)
@@ -99,7 +99,7 @@ def execute_detached(options: ExecOptions, session: Session) -> RunResult:
                     told.begun()
                     reporter.report(id=options.container)
                     forwarder.to(running)
-                    told.ended(attend(running, attached).code)
+                    told.ended(attend(running, attached, None).code)
                     return
                 status = running.wait()
                 reporter.report(id=options.container, exit_code=status.code, message=status.message)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.lifecycle.attachment import Attachment
     from tiffin.builder.events import Sink
 
-END_SECONDS = 10.0  # for a killed container to be gone
+END_SECONDS = 60.0  # for a killed container to be gone: its files may have to reach a busy disk first
 Ends = tuple[Socket, Socket]  # of a line: the client's, the supervisor's
 
 
@@ -73,7 +73,7 @@ def run_detached(
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
             named = [item.name for item in options.networks]
-            share_networks(session, named, options.joins, reporter.sink, ipc_of=options.joins_ipc)
+            share_networks(session, named, options.joins, reporter.sink, of_others=options.of_others)
             made = prepare(options, session, reporter.sink, _silence, stack, begins=False)
             record = record_of(options, made, is_detached=first is None)
             life = Life(session, reporter, record, made.isolation, _supervisors(first), is_held=is_held)
@@ -109,6 +109,10 @@ def start(name: str, session: Session, sink: Sink, first: Ends | None = None) ->
     containers = Containers(session.state)
     state = containers.find(name)
     if containers.is_alive(state.id):
+        if state.is_paused:
+            raise ContainerError(
+                f"container {state.name} is paused, and cannot be started", remedy=f"tiffin unpause {state.name}"
+            )
         return Started(id=state.id)
     record = ContainerRecord.read(containers.folder(state.id))
     joins = record.options.network.partition(OF_CONTAINER)[2]
@@ -116,7 +120,7 @@ def start(name: str, session: Session, sink: Sink, first: Ends | None = None) ->
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
             named = [item.wanted.name for item in state.networks]
-            share_networks(session, named, joins, reporter.sink, ipc_of=record.options.namespaces.ipc_of)
+            share_networks(session, named, joins, reporter.sink, of_others=record.options.namespaces.of_others)
             isolation = session.become_root(record.isolation or None, keep=record.options.keep)
             if isolation.idmap_tag != record.id_map:
                 raise SandboxError(
@@ -208,6 +212,10 @@ def attach(
     """
     containers = Containers(session.state)
     state = containers.find_running(name)
+    if state.is_paused:
+        raise ContainerError(
+            f"you cannot attach to a paused container ({state.name})", remedy=f"tiffin unpause {state.name} first"
+        )
     line = messages.connect(containers.folder(state.id))
     if line is None:
         raise ContainerError(
@@ -302,7 +310,7 @@ def _manners(containers: Containers, state: ContainerState) -> tuple[int, str]:
         record = ContainerRecord.read(containers.folder(state.id))
     except TiffinError:
         return DEFAULT_STOP_SECONDS, "TERM"
-    return record.options.stop_seconds, record.options.stop_signal or record.config.stop_signal or "TERM"
+    return record.options.stop_seconds, record.stop_signal
 
 
 def _send(containers: Containers, state: ContainerState, kind: bytes, number: int) -> None:

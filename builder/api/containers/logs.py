@@ -11,11 +11,13 @@ from itertools import chain
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
+from tiffin.builder.containers.lifecycle.changes import Changes
 from tiffin.builder.containers.lifecycle.log import NANOSECONDS, LogEntry, read_entries, time_text
 from tiffin.builder.errors import UsageError
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _UNITS = (3600, 60, 1)
+LOOK_SECONDS = 0.5  # for what no file tells: that it is late enough, or that somebody else holds the container now
 _OFFSET = re.compile(r"(.*T.*?)(?:Z|([+-])(\d\d):(\d\d))?")
 
 
@@ -44,12 +46,17 @@ def read_log(
     def goes_on() -> bool:
         return containers.is_alive(state.id) and (until_ns is None or time.time_ns() <= until_ns)
 
+    def followed() -> Iterator[LogEntry]:
+        with Changes(folder) as changes:
+            changes.add_holder(state)
+            yield from read_entries(folder, is_alive=goes_on, wait=lambda: changes.wait(LOOK_SECONDS))
+
     if not follows:
         return iter(_last(filter(is_wanted, read_entries(folder)), last))
     if last is None:
-        return filter(is_wanted, read_entries(folder, is_alive=goes_on))
+        return filter(is_wanted, followed())
     seen = list(read_entries(folder))
-    later = (entry for number, entry in enumerate(read_entries(folder, is_alive=goes_on)) if number >= len(seen))
+    later = (entry for number, entry in enumerate(followed()) if number >= len(seen))
     return chain(_last(filter(is_wanted, seen), last), filter(is_wanted, later))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Container
-from tiffin.builder.containers.health import HealthCheck
+from tiffin.builder.containers.health import UNHEALTHY, HealthCheck
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -19,22 +19,28 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def monitoring(
-    container: Container, check: HealthCheck | None, record: ContainerRecord, session: Session
+    container: Container,
+    check: HealthCheck | None,
+    record: ContainerRecord,
+    session: Session,
+    unhealthy: Callable[[str], object],
 ) -> Iterator[HealthMonitor | None]:
-    """Give what checks the health of a container whose command has begun, None where nothing is to be checked."""
+    """Give what checks the health of a container whose command has begun, None where nothing is to be checked.
+
+    `unhealthy` is told what is to be done once it is that, if anything is.
+    """
     if check is None:
         yield None
         return
     from tiffin.builder.api.containers.exec import ExecOptions, sandbox_of
     from tiffin.builder.containers.lifecycle.health_monitor import HealthMonitor
-    from tiffin.builder.sandbox.child import enter  # noqa: F401  # which every check needs, and a fork has then
-    from tiffin.builder.sandbox.launch import Launcher
+    from tiffin.builder.sandbox.direct import DirectLauncher
 
     argv = check.argv(record.config.shell)
 
     def begin(output: int) -> _Probe:
         spec = sandbox_of(ExecOptions(container=container.state.id, command=argv), session)
-        launcher = Launcher.start(once=True)
+        launcher = DirectLauncher()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return _Probe(launcher, launcher.run(spec, stdin=null, stdout=output, stderr=output))
@@ -47,6 +53,8 @@ def monitoring(
     def change(status: str) -> None:
         container.update(health=status)
         container.record(f"health_status: {status}")
+        if status == UNHEALTHY and check.on_failure:
+            unhealthy(check.on_failure)
 
     monitor = HealthMonitor(
         container.folder, check, begin_probe=begin, change=change, is_paused=lambda: container.reread().is_paused

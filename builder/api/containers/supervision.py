@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from contextlib import ExitStack
+from functools import partial
 
 from tiffin.builder.api.containers.command_start import ContainerStart, warn
 from tiffin.builder.api.containers.detached import Reporter
 from tiffin.builder.api.containers.probes import monitoring
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Container
-from tiffin.builder.containers.health import STARTING, check_of
+from tiffin.builder.containers.health import KILL, RESTART, STARTING, STOP, check_of
 from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.log import LogWriter
-from tiffin.builder.containers.lifecycle.processes import command_of, send_signal
+from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.lifecycle.supervisor import Supervisor
 from tiffin.builder.containers.run import forwarded_signals, network_of
 from tiffin.builder.containers.state import ContainerState
-from tiffin.builder.errors import StoreError, TiffinError
+from tiffin.builder.errors import StoreError, TiffinError, UsageError
 from tiffin.builder.sandbox.child.fd_passing import Socket
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -50,6 +52,10 @@ class Life:
         self._isolation = isolation
         self._first = first
         self._is_held = is_held
+        self._is_ended_to_begin_again = False
+        health = record.options.health
+        if health is not None and health.on_failure and check_of(health, record.config) is None:
+            raise UsageError("--health-on-failure without a check", remedy="add --health-cmd")
         self.network = network_of(record.options, record.config)
         warn(reporter.sink, self.network.warning)
         self.start = self._start()
@@ -106,7 +112,18 @@ class Life:
     def _is_wanted_again(self, status: ExitStatus, container: Container, supervisor: Supervisor) -> bool:
         with contextlib.suppress(TiffinError):  # it may have been changed meanwhile
             self._record = ContainerRecord.read(container.folder)
-        return not supervisor.stopping and self._record.options.restart.wants(status.code, container.state.restarts)
+        again, self._is_ended_to_begin_again = self._is_ended_to_begin_again, False
+        wanted = again or self._record.options.restart.wants(status.code, container.state.restarts)
+        return wanted and not supervisor.stopping
+
+    def _act(self, action: str, supervisor: Supervisor, container: Container, running: Running) -> None:
+        """Do with a container that is unhealthy what --health-on-failure says."""
+        if action == KILL:
+            _signal(container.state, running, signal.SIGKILL)
+            return
+        self._is_ended_to_begin_again = action == RESTART
+        supervisor.end_late(self._record.options.stop_seconds, for_good=action == STOP)
+        _signal(container.state, running, parse_signal(self._record.stop_signal))
 
     def _run_once(self, container: Container, supervisor: Supervisor) -> ExitStatus | None:
         """Run the command; None if it could not be begun."""
@@ -114,8 +131,7 @@ class Life:
             forwarder = stack.enter_context(forwarded_signals())
             with self.start.naming_causes():
                 spec = self.start.describe(container, supervisor, stack, announces=True)
-                # as late as can be, so that what this process has loaded is shared with what is around the command
-                launcher = stack.enter_context(self._session.launch(once=self._isolation.own_pids, stays=True))
+                launcher = stack.enter_context(self._session.launch_one(stays=True))
                 running = self.start.begin(spec, supervisor, launcher)
                 if not running.await_start():
                     status = running.wait()
@@ -128,8 +144,9 @@ class Life:
                 container.update(started=time.time(), **changes)
                 container.record("start")
                 self._reporter.report(id=container.state.id)
-                monitor = stack.enter_context(monitoring(container, check, self._record, self._session))
-                status = supervisor.attend(running, lambda number: _signal(container.state, running, number), monitor)
+                act = partial(self._act, supervisor=supervisor, container=container, running=running)
+                monitor = stack.enter_context(monitoring(container, check, self._record, self._session, act))
+                status = supervisor.attend(running, partial(_signal, container.state, running), monitor)
         container.finish(status.code, oom_killed=container.was_short_of_memory())
         return status
 

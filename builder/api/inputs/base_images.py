@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,9 +17,12 @@ from tiffin.builder.plan.plan_options import PREFIX_BUILT, PREFIX_LAYOUT, BaseIm
 from tiffin.cache.foundation.frozen import replace
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.resolved import Resolved
     from tiffin.builder.image.store import StoredImage
+    from tiffin.builder.sharing.caches import SharedCaches
+    from tiffin.builder.solver.explain import Explainer
 
 RETRY_SECONDS = 600  # a registry that could not be asked is left alone for so long
 
@@ -145,6 +149,34 @@ class BaseImageResolver:
             path, _, tag = path.rpartition(":")
         loader = Loader(self._session.state, self._session.blobs, self._session.store)
         return loader.find(Path(path), digest or tag, platform)
+
+
+def resolver_for(
+    options: BuildOptions, session: Session, sink: Sink, remote: Callable[[], Remote]
+) -> BaseImageResolver:
+    """Return what finds the base images of a build."""
+
+    def renew_seconds() -> float:
+        from tiffin.builder.settings.pull_policy import pull_after
+
+        return pull_after(os.environ)
+
+    return BaseImageResolver(
+        session, remote, sink, policy=options.pull, renew_seconds=renew_seconds, built=options.built
+    )
+
+
+def explainer_of(session: Session, shared: SharedCaches | None) -> Callable[[], Explainer]:
+    """Return what makes the explainer, before anything runs, from the records there are then."""
+
+    def make() -> Explainer:
+        from tiffin.builder.solver.explain import Explainer
+        from tiffin.cache.store.local import LocalCache
+
+        others = shared.records() if shared is not None else ()
+        return Explainer([*(record for _, record in LocalCache(session.table).records()), *others], session.table.get)
+
+    return make
 
 
 def _age(found: Resolved) -> str:

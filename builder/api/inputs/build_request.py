@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,29 +12,73 @@ from tiffin.builder.delivery.output_spec import NEEDS_BLOBS
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
-from tiffin.builder.settings.access import peer_names
+from tiffin.builder.settings.access import may_have_rules, peer_names
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.cache.foundation.frozen import replace
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from tiffin.builder.api.inputs.context import BuildContext
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.delivery.output_spec import OutputSpec
+    from tiffin.builder.events import Sink
+    from tiffin.builder.execute.ssh_agents import Agents
+    from tiffin.builder.image.signing.statements import Signer
     from tiffin.builder.layer.compression.codecs import Compression
-    from tiffin.builder.plan.plan_options import NamedContext, PlanOptions
+    from tiffin.builder.plan.plan_options import NamedContext, PlanOptions, SourceRules
     from tiffin.builder.solver.build import Request
     from tiffin.builder.sources.remote_sources import Access
     from tiffin.cache.shared.signing import RecordSigner
+    from tiffin.cache.store.local import Table
 
 
 def check_options(options: BuildOptions) -> None:
     """Raise UsageError for options that contradict each other."""
     if options.annotations.need_index() and len(options.platforms) < 2:
         raise UsageError("index annotations need an image of several platforms", remedy="annotate the manifest")
+    if options.sign is not None:
+        _check_signing(options)
     for spec in options.outputs:
         if spec.push and not (options.names or spec.names):
             raise UsageError("pushing needs a name", remedy="add -t NAME")
+        if options.attest and options.attest.in_index:
+            _check_index_form(spec)
     compression_of(options)
     _epoch(options)
     peer_names(os.environ, options.cache_peers)
+
+
+def _check_signing(options: BuildOptions) -> None:
+    """Raise UsageError where a build cannot sign."""
+    from tiffin.builder.api.attest.signers import BUNDLE
+
+    assert options.sign is not None
+    if options.sign.format != BUNDLE:
+        raise UsageError("a build signs with bundles", remedy="sign afterwards: tiffin sign NAME --format simple")
+
+
+def _check_index_form(spec: OutputSpec) -> None:
+    """Raise UsageError for an output that has no place for attestations in an index."""
+    if spec.kind == "docker":
+        raise UsageError(
+            "a docker archive has no index for attestations", remedy="use type=oci, or --attest-form=referrers"
+        )
+    if spec.merges:
+        raise UsageError(
+            "--merge makes the index of all builders, in which attestations of one would be lost",
+            remedy="use --attest-form=referrers",
+        )
+
+
+def checked_options(options: BuildOptions, session: Session, sink: Sink, stack: ExitStack) -> BuildOptions:
+    """Return options as they are meant: one that is built from a record has its sources. Raises UsageError."""
+    check_options(options)
+    if not options.replay:
+        return options
+    from tiffin.builder.api.rules.records import from_record
+
+    return from_record(options, session, sink, stack)
 
 
 def build_arguments(options: BuildOptions) -> dict[str, str]:
@@ -49,6 +93,7 @@ def request_of(
     build_args: Mapping[str, str],
     contexts: Mapping[str, NamedContext],
     shares: frozenset[str],
+    rules: SourceRules | None,
 ) -> Request:
     """Return what the solver is asked for. Raises DockerfileError, UsageError."""
     from tiffin.builder.dockerfile.parser import parse
@@ -56,13 +101,14 @@ def request_of(
 
     return Request(
         dockerfile=parse(main.dockerfile, main.name, keep_faults=True, path=str(main.beside or "")),
-        plan_options=_plan_options(options, platform, build_args, contexts),
+        plan_options=replace(_plan_options(options, platform, build_args, contexts), source_rules=rules),
         compression=compression_of(options),
         epoch=_epoch(options),
         rewrites_times=all(spec.rewrites_times is not False for spec in options.outputs),
-        names_materials=bool(options.provenance or options.metadata.provenance),
+        traces=bool(options.attest or options.metadata.provenance),
         docker_types=any(not spec.oci_types for spec in options.outputs),
-        use_cache=options.use_cache,
+        use_cache=options.use_cache and not options.record,  # what comes from a cache fetches nothing
+        frozen=options.frozen,
         uncached_stages=options.uncached_stages,
         layering=options.layering,
         shares=shares,
@@ -70,11 +116,36 @@ def request_of(
     )
 
 
+def source_rules(options: BuildOptions, main: BuildContext, session: Session) -> SourceRules | None:
+    """Return what decides about the sources of a build, None where nothing does. Raises UsageError."""
+    rules: SourceRules | None = None
+    if options.locked:
+        from tiffin.builder.api.rules.lock import locked
+
+        rules = locked(options, main.beside)
+    place = main.beside or (main.root / main.name if isinstance(main.root, Path) else None)
+    has_rego = place is not None and place.with_name(f"{place.name}.rego").exists()
+    if not has_rego and not may_have_rules(os.environ, options.registry):
+        return rules
+    from tiffin.builder.api.rules.sources import gated
+
+    return gated(options, main, rules, session)
+
+
 def signer_for(options: BuildOptions) -> RecordSigner:
     """Return the signer of records of shared caches. Raises UsageError."""
     from tiffin.cache.shared.signing import signer_of
 
     return signer_of(options.sign_key)
+
+
+def image_signer(options: BuildOptions, table: Table) -> Signer | None:
+    """Return who signs the images of a build. Raises UsageError."""
+    if options.sign is None:
+        return None
+    from tiffin.builder.api.attest.signers import build_signer
+
+    return build_signer(options.sign, os.environ, table)
 
 
 def _inline(options: BuildOptions, build_args: Mapping[str, str]) -> Callable[..., str] | None:
@@ -102,6 +173,7 @@ def _plan_options(
             hosts=options.hosts,
             shm_bytes=options.shm_bytes,
             ulimits=options.ulimits,
+            limits=options.limits,
             retries=options.run_retries,
             timeout_seconds=options.run_timeout_seconds,
             hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
@@ -144,6 +216,13 @@ def compression_of(options: BuildOptions) -> Compression | None:
     return Compression(kind=specs[0].compression, level=specs[0].compression_level)
 
 
+def agents_of(texts: Sequence[str]) -> Agents:
+    """Return the agents of --ssh. Raises UsageError."""
+    from tiffin.builder.execute.ssh_agents import open_agents
+
+    return open_agents(texts)
+
+
 def source_access(options: BuildOptions) -> Access:
     """Return how ADD and contexts reach servers."""
     from tiffin.builder.settings.registries import read_registry_options
@@ -157,7 +236,14 @@ def source_access(options: BuildOptions) -> Access:
         private=reached.private_registries,
         user_agent=reached.user_agent,
         agent=os.environ.get("SSH_AUTH_SOCK", "") if "default" in options.ssh else "",
+        packs=_recorded_packs(options.replay) if options.replay else {},
     )
+
+
+def _recorded_packs(folder: str) -> Mapping[str, Path]:
+    from tiffin.builder.egress.record import Replay
+
+    return Replay(Path(folder)).packs
 
 
 def _configured_proxy_args(environ: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from tiffin.builder.plan.plan_options import (
 from tiffin.cache.foundation.frozen import dataclass, field
 
 if TYPE_CHECKING:
+    from tiffin.builder.plan.plan_options import SourceRules
     from tiffin.builder.sources.context import Root
     from tiffin.builder.sources.remote_sources import RemoteSources
     from tiffin.builder.sources.trees import LayerTree, SourceTree
@@ -103,8 +104,8 @@ class ContextOpener:
             root=root, dockerfile=_read(path), name=file or path.name, beside=path if ignores else None, ignores=ignores
         )
 
-    def named(self, given: Mapping[str, str]) -> NamedContexts:
-        """Parse --build-context NAME=VALUE. Raises UsageError, ContextError."""
+    def named(self, given: Mapping[str, str], rules: SourceRules | None = None) -> NamedContexts:
+        """Parse --build-context NAME=VALUE. Raises UsageError, ContextError, and what `rules` raise of archives."""
         result = NamedContexts()
         for name, value in given.items():
             if value.startswith(PREFIX_IMAGE):
@@ -117,7 +118,7 @@ class ContextOpener:
                 result.contexts[name] = RemoteContext(origin=parse_git(value))
             elif is_http(value):
                 result.contexts[name] = DirectoryContext()
-                result.roots[name] = self._archive_at(name, value)
+                result.roots[name] = self._archive_at(name, value, rules)
             elif not Path(value).is_dir():
                 raise ContextError(f"--build-context {name}={value} is not a directory", remedy="name an existing one")
             else:
@@ -184,11 +185,17 @@ class ContextOpener:
             tree = part_tree(spool, entries, what, directory=self._directory, rules=rules)
         return BuildContext(root=tree, dockerfile=data, name=name)
 
-    def _archive_at(self, name: str, url: str) -> Root:
+    def _archive_at(self, name: str, url: str, rules: SourceRules | None) -> Root:
+        origin = UrlOrigin(url=url, filename=filename_of(url))
+        if rules is not None:
+            decided = rules.source(origin, None)
+            assert isinstance(decided, UrlOrigin)
+            origin = decided
+
         def fetch() -> SourceTree:
             from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
 
-            tree = self._sources().file(UrlOrigin(url=url, filename=filename_of(url)))
+            tree = self._sources().fetched(origin)
             with tree.opener(tree.children(".")[0])() as stream:
                 spool = spooled(stream, self._scratch() / f"context-{len(name)}-{name.encode().hex()}")
             if not is_tar(spool):

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError, ImageNotFoundError, TiffinError
+from tiffin.builder.settings.access import may_have_rules
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +45,20 @@ class RunImage:
             return False
 
     def find(self) -> StoredImage | None:
-        """Return the image that is here and will do. Raises ImageNotFoundError where none may be pulled."""
+        """Return the image that is here and will do. Raises ImageNotFoundError where none may be pulled,
+        PolicyError.
+        """
+        image = self._find()
+        if image is not None and may_have_rules(os.environ, self._options.registry):
+            self._judge(image)
+        return image
+
+    def _judge(self, image: StoredImage) -> None:
+        from tiffin.builder.api.rules.images import judge_here
+
+        judge_here(self._options.image, image, self._options.registry, self._session)
+
+    def _find(self) -> StoredImage | None:
         options, store = self._options, self._session.store
         if options.pull == "always":
             return None
@@ -97,7 +111,12 @@ class RunImage:
             if options.pull not in ("always", "newer"):
                 sink.emit(InfoMessage(message=f"image {options.image} is not here; pulling it"))
             remote = self._session.remote(sink, options.registry)
-            image = remote.pull(Reference.parse(remote.alias(options.image)), platform)
+            reference = Reference.parse(remote.alias(options.image))
+            if may_have_rules(os.environ, options.registry):
+                from tiffin.builder.api.rules.images import RUN, judge_elsewhere
+
+                judge_elsewhere(options.image, reference, platform, remote, options.registry, RUN, self._session)
+            image = remote.pull(reference, platform)
         if options.platform and image.config.platform.architecture != platform.architecture:
             raise ImageError(
                 f"{options.image} is for {image.config.platform}, not for {platform}",

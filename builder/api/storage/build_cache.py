@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tiffin.builder.api.session import BUILDING, Session
-from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_unneeded, size_on_disk
+from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_failures, remove_unneeded, size_on_disk
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.plain_text import size_text
@@ -44,18 +42,20 @@ def steps(session: Session) -> Iterator[tuple[str, StepRecord]]:
 
 def prune(session: Session, *, max_bytes: int | None, max_age_seconds: float | None, keep: int | None) -> None:
     """Remove the oldest steps until the state directory takes at most `max_bytes`, those that are older, all but the
-    `keep` newest; and layers that no image needs then. The namespace was entered.
+    `keep` newest; and layers that no image needs then, and failed steps. The namespace was entered.
     """
     cache = LocalCache(session.table)
-    rows = sorted(cache.records(), key=lambda row: row[1].created, reverse=True)
+    rows = sorted(((written, name) for name, _, written in cache.dated_records()), reverse=True)
     kept = []
-    for number, (name, record) in enumerate(rows):
-        is_old = max_age_seconds is not None and time.time() - _moment(record) > max_age_seconds
+    for number, (written, name) in enumerate(rows):
+        is_old = max_age_seconds is not None and time.time() - written > max_age_seconds
         if is_old or (keep is not None and number >= keep):
             cache.forget(name)
         else:
             kept.append(name)
     remove_unneeded(session, keep_records=True)
+    if max_bytes is None or size_on_disk(session.state.root) > max_bytes:
+        remove_failures(session)
     while max_bytes is not None and kept and size_on_disk(session.state.root) > max_bytes:
         for name in kept[-max(1, len(kept) // 8) :]:
             cache.forget(name)
@@ -109,12 +109,6 @@ def verify(session: Session, *, repair: bool) -> Verified:
     for name in session.store.broken(forget=repair):
         damaged.append(f"image {name}: its manifest or configuration is lost; pull or build it again")
     return Verified(checked=checked, damaged=damaged)
-
-
-def _moment(record: StepRecord) -> float:
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat(record.created).timestamp()
-    return 0.0
 
 
 def _damage_of_blob(session: Session, digest: Digest) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
-from tiffin.builder.options import has_labels
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
 from tiffin.cache.store.snapshots import Snapshots
+from tiffin.cache.store.statedir import FAILURES
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.storage.prune_filter import PruneFilter
     from tiffin.builder.containers.state import ContainerState
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.image.store import StoredImage
@@ -35,6 +35,7 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
     """Remove blobs, layers, records and listings that nothing needs; a run holds the lock shared while its container
     appears.
     """
+    from tiffin.builder.image.resolved import LINES
     from tiffin.builder.solver.explain import LISTING_PREFIX
 
     cache, snapshots = LocalCache(session.table), Snapshots(session.state)
@@ -52,8 +53,11 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
                 cache.forget(name)
             else:
                 named |= {LISTING_PREFIX + part.value for part in record.parts if part.name == "content"}
+        known = {f"{LINES}{digest}" for digest in live.blobs}
         for name in list(session.table.names()):
-            if name.startswith(LISTING_PREFIX) and name not in named:
+            if (name.startswith(LISTING_PREFIX) and name not in named) or (
+                name.startswith(LINES) and name not in known
+            ):
                 session.table.delete(name)
 
 
@@ -64,9 +68,22 @@ def reach_trees(session: Session) -> str:
     """
     layers = session.layers(no_remote)
     folders = (session.state.layers, session.state.containers)
-    if any(any(folder.iterdir()) for folder in folders) or any(session.state.tmp.iterdir()):
+    if any(any(folder.iterdir()) for folder in folders) or any(session.state.tmp.iterdir()) or has_failures(session):
         session.enter(layers, None)
     return layers.snapshots.idmap_tag
+
+
+def has_failures(session: Session) -> bool:
+    """Whether steps that failed are kept."""
+    return (session.state.root / FAILURES).is_dir()
+
+
+def remove_failures(session: Session) -> None:
+    """Remove what is kept of steps that failed. The namespace was entered."""
+    if has_failures(session):
+        from tiffin.builder.execute.failures import Failures
+
+        Failures(session.state).trim(0)
 
 
 @contextlib.contextmanager
@@ -78,21 +95,11 @@ def reclaimed(session: Session) -> Iterator[list[int]]:
     found.append(max(0, before - size_on_disk(session.state.root)))
 
 
-def remove_stopped(session: Session, filters: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Sequence[str]:
-    """Remove containers that ended, and that were made before `until` and have all labels; return their ids.
-
-    Raises UsageError.
-    """
-    from tiffin.builder.api.containers.logs import parse_moment
-
-    until = min((parse_moment(text) / 1e9 for text in filters.get("until", ())), default=None)
+def remove_stopped(session: Session, wanted: PruneFilter | None = None) -> Sequence[str]:
+    """Remove containers that ended, those that are meant if a filter is given; return their ids."""
 
     def is_wanted(state: ContainerState) -> bool:
-        return (
-            (until is None or state.created < until)
-            and has_labels(state.labels, filters.get("label", ()))
-            and not any(has_labels(state.labels, [text]) for text in filters.get("label!", ()))
-        )
+        return wanted is None or wanted.fits(state.created, state.labels)
 
     return Containers(session.state).sweep(stopped=True, is_wanted=is_wanted)
 
@@ -120,6 +127,10 @@ def size_on_disk(path: Path) -> int:
 
 def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
     blobs: set[Digest] = set(session.store.index_digests())
+    if session.store.artifact_rows():
+        from tiffin.builder.image.attached.kept import artifact_digests
+
+        blobs |= artifact_digests(session.store, session.blobs)
     diff_ids = {Digest.parse(text) for state in Containers(session.state).states() for text in state.layers}
     for image in session.store.manifests():
         blobs |= {image.descriptor.digest, image.id, *(layer.digest for layer in image.manifest.layers)}

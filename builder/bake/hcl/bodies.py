@@ -88,11 +88,19 @@ def read_hcl(text: str, file: str) -> Body:
     parser.skip(lines=True)
     while parser.at < len(text):
         _statement(parser, body)
-        parser.skip(lines=True)
+        _end_line(parser)
     return body
 
 
-def _statement(parser: Parser, body: Body) -> None:
+def _end_line(parser: Parser) -> None:
+    """Go to the next line, where a definition has to end. Raises BakeError."""
+    parser.skip()
+    if parser.at < len(parser.text) and not parser.peek("\n"):
+        raise parser.wrong(f"a definition ends before {parser.shown()}", remedy="begin a line there")
+    parser.skip(lines=True)
+
+
+def _statement(parser: Parser, body: Body, *, may_have_blocks: bool = True) -> None:
     line = parser.line
     name = parser.name("a line")
     parser.skip()
@@ -102,24 +110,35 @@ def _statement(parser: Parser, body: Body) -> None:
             raise parser.wrong(f"{name} is set twice, first on line {body.attributes[name].line}", line=line)
         expression = parser.expression()
         body.put(Definition(name=name, expression=expression, file=parser.file, line=line))
-        parser.skip()
-        if not (parser.at == len(parser.text) or parser.peek("\n") or parser.peek("}")):
-            raise parser.wrong(f"{name} ends before {parser.shown()}", remedy="begin a line there")
         return
+    if not may_have_blocks:
+        raise parser.wrong(f"{name} is in a block of one line", remedy="begin a line after its {")
     labels = []
     while not parser.peek("{"):
         labels.append(_label(parser, name))
         parser.skip()
     parser.take("{")
     inner = Body()
+    parser.skip()
+    if parser.peek("\n") or parser.at == len(parser.text):
+        _lines(parser, inner, name, line)
+    elif not parser.peek("}"):
+        _statement(parser, inner, may_have_blocks=False)
+        parser.skip()
+        if not parser.peek("}"):
+            raise parser.wrong(f"{name} has one line, and it goes on", line=line, remedy="begin a line after its {")
+    parser.take("}")
+    body.add(Block(kind=name, labels=labels, body=inner, file=parser.file, line=line))
+
+
+def _lines(parser: Parser, inner: Body, name: str, line: int) -> None:
+    """Read the lines of a block up to its end. Raises BakeError."""
     parser.skip(lines=True)
     while not parser.peek("}"):
         if parser.at == len(parser.text):
             raise parser.wrong(f"{name} has no end", line=line, remedy="close it with }")
         _statement(parser, inner)
-        parser.skip(lines=True)
-    parser.take("}")
-    body.add(Block(kind=name, labels=labels, body=inner, file=parser.file, line=line))
+        _end_line(parser)
 
 
 def _label(parser: Parser, kind: str) -> str:

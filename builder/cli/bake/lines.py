@@ -13,7 +13,7 @@ from tiffin.builder.bake.entries import entry_text
 from tiffin.builder.bake.inputs import Inputs
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.build_values import build_options
-from tiffin.builder.errors import TiffinError, UsageError
+from tiffin.builder.errors import TiffinError
 from tiffin.cache.foundation.frozen import replace
 
 ALWAYS = "always"
@@ -22,9 +22,9 @@ ALWAYS = "always"
 def target_options(target: Target, inputs: Inputs, grants: Grants, given: Mapping[str, Any]) -> BuildOptions:
     """Return the build of a target; `given` are members of the line that all have. Raises TiffinError."""
     try:
-        if target.get(fields.POLICY):
-            raise UsageError("policy is not there: tiffin evaluates no source policies", remedy="leave it out")
-        options = build_options(BuildArguments({**_line(target, inputs, grants), **given}))
+        own = _line(target, inputs, grants)
+        policies = (*own["policies"], *given.get("policies", ()))
+        options = build_options(BuildArguments({**own, **given, "policies": policies}))
     except TiffinError as exc:
         exc.within(f"target {target.name}")
         raise
@@ -64,9 +64,11 @@ def _line(target: Target, inputs: Inputs, grants: Grants) -> dict[str, Any]:
         "shm_size": target.get(fields.SHM_SIZE) or "",
         "hosts": _hosts(target),
         "ulimits": texts(fields.ULIMITS),
+        "resource": tuple(f"{key}={value}" for key, value in (target.get(fields.RESOURCES) or {}).items()),
         "allowed": grants.granted(texts(fields.ENTITLEMENTS)),
         "outputs": entries(fields.OUTPUT),
         "attest": entries(fields.ATTEST),
+        "policies": entries(fields.POLICY),
     }
 
 

@@ -15,13 +15,13 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.bake.definition import Target, printed
 from tiffin.builder.bake.entitlements import Grants, check, read_grants
 from tiffin.builder.bake.entries import attest_text
-from tiffin.builder.bake.fields import CALL, CONTEXT
+from tiffin.builder.bake.fields import ARGS, CALL, CONTEXT
 from tiffin.builder.bake.inputs import Inputs, inputs_of
 from tiffin.builder.bake.resolving import Resolved, resolve
 from tiffin.builder.cli.bake.lines import target_options
 from tiffin.builder.cli.bake.lists import show_list
 from tiffin.builder.cli.options.bake_arguments import BakeArguments
-from tiffin.builder.cli.options.call import parse_call
+from tiffin.builder.cli.options.call import CHECK, LINT, parse_call
 from tiffin.builder.cli.output.console import print_error, print_result, refuse_terminal
 from tiffin.builder.cli.output.errors import describe
 from tiffin.builder.cli.output.render import make_renderer
@@ -33,12 +33,13 @@ from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.cache.foundation.frozen import replace
 
 BUILD = "build"
+EPOCH = "SOURCE_DATE_EPOCH"
 EXIT_FOUND = 1
 
 
 def run(session: Session, line: BakeArguments) -> int | None:
     """Do what a line says; return the exit code. Raises TiffinError."""
-    call = "check" if line.check else line.call
+    call = CHECK if line.check else line.call
     parse_call(call)
     listed = line.listed or ("targets" if line.list_targets else "variables" if line.list_variables else "")
     if listed and line.print_only:
@@ -70,6 +71,12 @@ def run(session: Session, line: BakeArguments) -> int | None:
         return None
 
 
+def _args(target: Target) -> dict[str, str | None]:
+    """Return the build arguments of a target, with the time of everything made where the caller has one."""
+    args, moment = target.get(ARGS) or {}, os.environ.get(EPOCH)
+    return {EPOCH: moment, **args} if moment else args
+
+
 class _Asked:
     """The targets that a line asks for."""
 
@@ -85,7 +92,8 @@ class _Asked:
             name: inputs_of(target, definition.remote) for name, target in found.targets.items()
         }
         targets = {
-            name: target.having(**{CONTEXT: self._inputs[name].context}) for name, target in found.targets.items()
+            name: target.having(**{CONTEXT: self._inputs[name].context, ARGS: _args(target)})
+            for name, target in found.targets.items()
         }
         self.resolved: Resolved = replace(found, targets=targets)
         self.calls = {
@@ -182,7 +190,23 @@ class _Asked:
             raise errors[-1]
 
 
-SHARED = ("sign_key", "insecure", "cert", "registry_mirrors")  # members of the line that each build has
+# members of the line that each build has
+SHARED = (
+    "farm",
+    "farm_tls_ca",
+    "farm_tls_cert",
+    "farm_tls_key",
+    "sign_key",
+    "insecure",
+    "cert",
+    "registry_mirrors",
+    "policies",
+    "audit_log",
+    "locked",
+    "lock_file",
+    "frozen",
+    "egress",
+)
 
 
 def _check_stdout(jobs: Sequence[Job]) -> None:
@@ -201,8 +225,9 @@ def _sets(line: BakeArguments, call: str) -> list[str]:
         found.append("*.push=true")
     if line.load:
         found.append("*.load=true")
-    if call != BUILD:
-        found.append(f"*.call={call.split(',')[0]}")
+    name = call.split(",")[0]
+    if name != BUILD:
+        found.append(f"*.call={LINT if name == CHECK else name}")
     found += [f"*.{name}={text}" for name, text in (("no-cache", line.no_cache), ("pull", line.pull)) if text]
     for kind, text in (("sbom", line.sbom), ("provenance", line.provenance)):
         if text:
@@ -213,5 +238,5 @@ def _sets(line: BakeArguments, call: str) -> list[str]:
 def _call_of(target: Target) -> str:
     """Return what is asked of a target, "" where it is to be built. Raises UsageError."""
     text = target.get(CALL) or BUILD
-    name, _ = parse_call("check" if text == "lint" else text)
+    name, _ = parse_call(text)
     return "" if name == BUILD else name

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.command import BUILDS, Command
+from tiffin.builder.errors import RunError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,23 +17,46 @@ if TYPE_CHECKING:
 
 def build(session: Session, line: BuildArguments) -> None:
     """Build what a line says. Raises TiffinError, SystemExit where a check found something."""
-    from tiffin.builder.cli.options.build_values import build_options
+    if line.watch:
+        from tiffin.builder.cli.rebuilding import watch
+
+        watch(session, line, build_line)
+    elif line.run is not None:
+        from tiffin.builder.errors import UsageError
+
+        raise UsageError("--run goes with --watch", remedy="add --watch, or use tiffin run after the build")
+    else:
+        build_line(session, line)
+
+
+def build_line(session: Session, line: BuildArguments) -> str:
+    """Build once, and return the image's id, "" where nothing was to be built. Raises as `build`."""
+    from tiffin.builder.cli.options.build_values import begin_as_limited, build_options
     from tiffin.builder.cli.options.call import parse_call
     from tiffin.builder.events import WarningMessage
 
     options = build_options(line)
+    begin_as_limited(options)
     call, as_json = parse_call("check" if line.check else line.call)
     for path in filter(None, (line.iidfile, line.metadata_file)):
         _remove_result(Path(path))
-    with _renderer(line) as sink:
-        for message in line.notices():
-            sink.emit(WarningMessage(message=message))
-        if call == "build":
-            _build(session, options, line, sink)
-        else:
+    try:
+        with _renderer(line) as sink:
+            for message in line.notices():
+                sink.emit(WarningMessage(message=message))
+            if call == "build":
+                return _build(session, options, line, sink)
             from tiffin.builder.cli.output.subrequests import show
 
             show(call, options, session, sink, as_json=as_json)
+            return ""
+    except RunError as exc:
+        if line.shell_on_error:
+            from tiffin.builder.cli.commands.debug import open_shell
+
+            if open_shell(session, exc, line.secrets):
+                raise SystemExit(exc.exit_code) from exc  # it is told
+        raise
 
 
 def _remove_result(path: Path) -> None:
@@ -44,7 +68,8 @@ def _remove_result(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: Renderer) -> None:
+def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: Renderer) -> str:
+    """Build, write the files that the line asks for, and return the image's id."""
     from tiffin.builder.api.build import build
     from tiffin.builder.cli.output.console import print_result, refuse_terminal
     from tiffin.builder.delivery.output_spec import STDOUT
@@ -61,6 +86,7 @@ def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: 
         Path(line.metadata_file).write_text(json.dumps(result.metadata, indent=2) + "\n")
     if not to_stdout:
         print_result(str(result.image_id))
+    return str(result.image_id)
 
 
 def _renderer(line: BuildArguments) -> Renderer:

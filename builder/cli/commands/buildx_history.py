@@ -1,4 +1,4 @@
-"""tiffin buildx history ls | inspect | logs | export | rm: what builds ran."""
+"""tiffin buildx history ls | inspect | diff | logs | export | rm: what builds ran."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.buildx.history import BuildRecord
+    from tiffin.builder.api.buildx.history import BuildRecord, History
+    from tiffin.builder.api.buildx.history_steps import StepRun
     from tiffin.builder.api.session import Session
 
 HEADINGS = {
@@ -20,6 +21,7 @@ HEADINGS = {
 }  # fmt: skip
 WIDTH = 20  # of the names of members
 SHORT_NAME = 24
+RESULT_WIDTH = 8  # of "CANCELED"
 FILTERS = ("ref", "status")
 
 
@@ -42,6 +44,13 @@ class InspectArguments(HistoryArguments):
 
     ref = Word("[REF]", "")
     form = Text("--format", metavar="pretty|json|TEMPLATE", default="pretty", help="Go template.")
+
+
+class DiffArguments(HistoryArguments):
+    """What may stand on the line."""
+
+    refs = Words("[REF [REF]]")
+    form = Text("--format", choices=("pretty", "json"), default="pretty", help="How to write it.")
 
 
 class LogsArguments(HistoryArguments):
@@ -104,7 +113,8 @@ def inspect(session: Session, line: InspectArguments) -> None:
     from tiffin.builder.api.buildx.history import History
     from tiffin.builder.cli.output.template_values import to_json
 
-    document = _document(History(session).find(line.ref))
+    history = History(session)
+    document = {**_document(history.find(line.ref)), "Steps": [_step(run) for run in _runs(history, line.ref)]}
     if line.form == "json":
         import json
 
@@ -114,10 +124,64 @@ def inspect(session: Session, line: InspectArguments) -> None:
 
         print_result(Template(line.form).render(document))
     else:
-        shown = {name: value for name, value in document.items() if value not in ("", [], 0)}
+        steps = _runs(history, line.ref)
+        shown = {name: value for name, value in document.items() if value not in ("", [], 0) and name != "Steps"}
         for name, value in shown.items():
             text = value if isinstance(value, str) else ", ".join(value) if isinstance(value, list) else to_json(value)
             print_result(f"{name + ':':<{WIDTH}}{text}")
+        if steps:
+            print_result("\nSteps:")
+            for run in steps:
+                print_result(f"  {run.result:>{RESULT_WIDTH}}  {run.name}")
+
+
+def diff(session: Session, line: DiffArguments) -> None:
+    """Show what differs between two builds: the last two, a build and the last, or two that are named."""
+    from tiffin.builder.api.buildx.history import History
+    from tiffin.builder.api.buildx.history_steps import compare, differing
+    from tiffin.builder.cli.output.template_values import to_json
+
+    if len(line.refs) > 2:
+        raise UsageError("diff compares two builds", remedy="name one or two")
+    first, second = (*line.refs, "") if len(line.refs) == 1 else line.refs or ("^1", "")
+    history = History(session)
+    before, after = history.find(first), history.find(second)
+    rows = compare(_runs(history, before.ref), _runs(history, after.ref))
+    changed = differing(before, after)
+    if line.form == "json":
+        import json
+
+        steps = [
+            {"Change": row.mark, "Before": row.before and _step(row.before), "After": row.after and _step(row.after)}
+            for row in rows
+        ]
+        document = {"Before": before.ref, "After": after.ref, "Changed": changed, "Steps": steps}
+        print_result(json.dumps(document, indent=2))
+        return
+    print_result(f"{before.ref}  {before.seconds:.1f}s\n{after.ref}  {after.seconds:.1f}s")
+    for name, (old, new) in changed.items():
+        texts = [value if isinstance(value, str) else to_json(value) for value in (old, new)]
+        print_result(f"{name + ':':<{WIDTH}}{texts[0] or '-'} -> {texts[1] or '-'}")
+    for row in rows:
+        results = [run.result if run else "" for run in (row.before, row.after)]
+        print_result(f"{row.mark} {results[0]:>{RESULT_WIDTH}} {results[1]:>{RESULT_WIDTH}}  {row.name}")
+
+
+def _runs(history: History, ref: str) -> list[StepRun]:
+    from tiffin.builder.api.buildx.history_steps import steps_of
+
+    return steps_of(history.events(ref))
+
+
+def _step(run: StepRun) -> dict[str, object]:
+    """Return a step as JSON shows it."""
+    return {
+        "Name": run.name,
+        "Status": run.status.lower(),
+        "Duration": f"{run.seconds:.1f}s",
+        "Source": run.source,
+        "OutputBytes": run.output_bytes,
+    }
 
 
 def _document(record: BuildRecord) -> dict[str, object]:
@@ -203,6 +267,17 @@ COMMANDS = (
         help="Show the last build, one by its id, or ^N for the Nth before the last.",
         section=BUILDS,
         examples=("tiffin buildx history inspect ^1",),
+    ),
+    Command(
+        "buildx history diff",
+        DiffArguments,
+        diff,
+        about="Show what differs between two builds.",
+        help="Show what differs between two builds, of which the last is one if it is not said otherwise: what was "
+        "asked for and what came of it, and each step with its time in both, or CACHED, ERROR, CANCELED. A step that "
+        "only one has is marked + or -, one that only one ran with ~.",
+        section=BUILDS,
+        examples=("tiffin buildx history diff", "tiffin buildx history diff ^3 ^1"),
     ),
     Command(
         "buildx history logs",

@@ -105,7 +105,7 @@ def prune(session: Session, line: PruneArguments) -> None:
 
     size = line.max_size or line.max_used_space or line.reserved_space
     try:
-        limit = size_bytes(size.lower().removesuffix("b")) if size else None
+        limit = size_bytes(size) if size else None
     except ValueError as exc:
         raise UsageError(f"{size} is not a valid size", remedy="write --max-size 10g") from exc
     until = filters_of(line.filters, ("until",)).get("until", [""])[-1]

@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
 
-class CommitArguments(Arguments):
-    """What may stand on the line."""
+class CommitOptionArguments(Arguments):
+    """What is said of the image."""
 
-    name = Word("CONTAINER")
-    image = Word("[IMAGE[:TAG]]", "")
     author = Text("-a", "--author", metavar="TEXT", help="Author of the image.")
     message = Text("-m", "--message", metavar="TEXT", help="Comment in its history.")
     changes = Many("-c", "--change", metavar="INSTRUCTION", help="Change its configuration, as in a Dockerfile.")
     pause = Flag("-p", "--pause", default=True, off="--no-pause", help="Pause the container meanwhile.")
+
+
+class CommitArguments(CommitOptionArguments):
+    """What may stand on the line."""
+
+    name = Word("CONTAINER")
+    image = Word("[IMAGE[:TAG]]", "")
 
 
 def commit(session: Session, line: CommitArguments) -> None:

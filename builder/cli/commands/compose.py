@@ -28,12 +28,20 @@ class ConfigArguments(OnServices):
     list_variables = Flag("--environment", help="Print the variables that fill in the files.")
     hashes = Maybe("--hash", metavar="SERVICE|*", help="Print what a service's configuration hashes to.")
     no_interpolate = Flag("--no-interpolate", help="Leave variables as they are.")
+    no_env_resolution = Flag("--no-env-resolution", help="Leave what env_file names unread.")
+    no_consistency = Flag("--no-consistency", help="Do not check that what services name is there.")
     output = Text("-o", "--output", metavar="FILE", help="File to write.")
 
 
 def config(session: Session, line: ConfigArguments) -> None:
     """Print the project in one file, every value in its long form. Raises ComposeError."""
-    project = line.load(line.services, interpolates=not line.no_interpolate)
+    hashed = tuple(line.hashes.split(",")) if line.hashes and line.hashes != "*" else ()
+    project = line.load(
+        line.services or hashed,
+        interpolates=not line.no_interpolate,
+        reads_env_files=not line.no_env_resolution,
+        checks=not line.no_consistency,
+    )
     if line.quiet:
         return
     text = _shown(project, line)
@@ -81,7 +89,7 @@ def version(session: Session, line: VersionArguments) -> None:
     from tiffin.builder.api.compose.naming import COMPOSE_VERSION
 
     if line.form == "json":
-        print_result(json.dumps({"version": COMPOSE_VERSION}))
+        print_result(json.dumps({"version": COMPOSE_VERSION}, separators=(",", ":")))
     else:
         print_result(COMPOSE_VERSION if line.short else f"Docker Compose version v{COMPOSE_VERSION} (tiffin)")
 

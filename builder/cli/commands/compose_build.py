@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiffin.builder.cli.compose.arguments import OnServices
 from tiffin.builder.cli.options.command import CONTAINERS, Command
+from tiffin.builder.cli.options.common import EgressArguments, LockArguments
 from tiffin.builder.cli.options.option import Flag, Many, Text
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tiffin.builder.compose.model.values import Project, Service
 
 
-class BuildArguments(OnServices):
+class BuildArguments(OnServices, LockArguments, EgressArguments):
     """What may stand on the line."""
 
     build_args = Many("--build-arg", metavar="K[=V]", help="Value of an ARG; repeatable.")
@@ -64,7 +65,8 @@ def _images(
 
 def build(session: Session, line: BuildArguments) -> None:
     """Build the images of services. Raises TiffinError."""
-    more: dict[str, Any] = {"build_args": line.build_args}
+    more: dict[str, Any] = {"build_args": line.build_args, **line.lock_values()}
+    more |= {"egress": line.egress} if line.egress else {}
     more |= {"no_cache": True} if line.no_cache else {}
     more |= {"pull": "always"} if line.pull else {}
     more |= {"ssh": line.ssh} if line.ssh else {}

@@ -6,7 +6,7 @@ import os
 
 from tiffin.builder.cli.commands.run import WarningSink, print_not_begun
 from tiffin.builder.cli.compose.arguments import OnProject, whole_number
-from tiffin.builder.cli.compose.one_off import RunArguments, is_on_terminal, one_off_changes
+from tiffin.builder.cli.compose.one_off import RunArguments, is_on_terminal, named_variables, one_off_changes, published
 from tiffin.builder.cli.options.command import CONTAINERS, Command
 from tiffin.builder.cli.options.option import Flag, Many, Text, Word, Words
 from tiffin.builder.cli.output.console import print_result
@@ -41,14 +41,14 @@ def exec_(session: Session, line: ExecArguments) -> int:
     """Run a command in a container of a service; return its exit code. Raises TiffinError."""
     from tiffin.builder.api.compose.members import members, one_of
     from tiffin.builder.api.containers.exec import ExecOptions, execute, execute_detached
-    from tiffin.builder.containers.environment import parse_variables
 
-    name, _ = line.known()
-    member = one_of(members(session, name), line.service, whole_number("--index", line.index))
+    name, project = line.known()
+    member = one_of(members(session, name, one_off=None), line.service, whole_number("--index", line.index))
+    environment = project.environment if project is not None else os.environ
     options = ExecOptions(
         container=member.state.id,
         command=line.words,
-        variables=parse_variables(line.env, (), os.environ),
+        variables=tuple(named_variables(line.env, (), environment).items()),
         workdir=line.workdir,
         user=line.user,
         interactive=not line.detach,
@@ -64,6 +64,7 @@ def exec_(session: Session, line: ExecArguments) -> int:
 def run(session: Session, line: RunArguments) -> int:
     """Run a command in a container of its own, as a service has it; return its exit code. Raises TiffinError."""
     from tiffin.builder.api.compose.images import Images, check_refused
+    from tiffin.builder.api.compose.life import mind_orphans
     from tiffin.builder.api.compose.resources import make_resources
     from tiffin.builder.api.compose.up import Up, up
     from tiffin.builder.api.containers.lifecycle import run_detached
@@ -72,13 +73,15 @@ def run(session: Session, line: RunArguments) -> int:
     from tiffin.builder.cli.compose.service_lines import ServiceLines
 
     project = line.load([line.service])
-    service = project.services[line.service]
+    service = one_off_changes(project.services[line.service], line, project.environment)
     check_refused([service])
     lines = ServiceLines(project, session, "quiet" if line.quiet_pull else line.project.progress)
     sink = ChangeSink("quiet") if line.quiet else line.sink()
     dependencies = () if line.no_deps else tuple(name for name in service.depends_on if name in project.services)
     if dependencies:
         up(project, Up(services=dependencies, removes_orphans=line.remove_orphans), session, sink, lines)
+    else:
+        mind_orphans(project, session, sink, removes=line.remove_orphans)
     images = Images(project, session, sink, lines)
     pulls = "" if line.pull == "policy" else line.pull
     image = images.ensure([service], builds=True if line.build else None, pulls=pulls)
@@ -108,9 +111,8 @@ def _one_off(project: Project, service: Service, lines: Any, line: RunArguments,
     name = line.name or f"{project.name}-{service.name}-run-{os.urandom(6).hex()}"
     labels = naming.container_labels(project, service, 1, image_id, one_off=True)
     labels |= dict(text.partition("=")[::2] for text in line.labels)
-    options: RunOptions = lines.container(
-        one_off_changes(service, line), name=name, number=1, labels=labels, changes={"remove": line.remove}
-    )
+    changes = {"remove": line.remove, "volumes": line.volumes, "publish": published(service, line)}
+    options: RunOptions = lines.container(service, name=name, number=1, labels=labels, changes=changes)
     return options
 
 

@@ -9,6 +9,8 @@ from tiffin.builder.cli.output.console import confirm, print_error, print_result
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tiffin.builder.api.compose.members import Member
     from tiffin.builder.api.session import Session
     from tiffin.builder.compose.model.values import Project
@@ -53,30 +55,32 @@ class WaitArguments(OnServices):
 
 
 def chosen(
-    session: Session, line: OnServices, *, one_off: bool | None = False, strangers: bool = False
+    session: Session,
+    line: OnServices,
+    *,
+    one_off: bool | None = False,
+    strangers: bool = False,
+    with_dependencies: bool = False,
 ) -> tuple[str, Project | None, list[Member]]:
     """Return the project and the containers that a line means; `strangers`: also those of services that its files do
-    not have. Raises UsageError, ComposeError.
+    not have. `with_dependencies`: also those that the services that are named depend on. Raises ContainerError,
+    ComposeError.
     """
     from tiffin.builder.api.compose.members import check_known, members, of_services
 
-    name, project = line.known()
+    name, project = line.known(line.services)
     found = members(session, name, one_off=one_off)
+    wanted: Collection[str] = line.services
     if project is None:
         check_known(found, line.services)
     else:
-        unknown = [
-            service for service in line.services if service not in project.services.keys() | project.disabled.keys()
-        ]
-        if unknown:
-            from tiffin.builder.errors import UsageError
-
-            raise UsageError(
-                f"no such service: {unknown[0]}", remedy=f"the services are {', '.join(sorted(project.services))}"
-            )
         known = project.services.keys() | project.disabled.keys()
         found = [one for one in found if strangers or one.service in known]
-    return name, project, of_services(found, line.services)
+        if with_dependencies and line.services:
+            from tiffin.builder.compose.model.order import chosen as chosen_services
+
+            wanted = chosen_services(project, line.services, with_dependencies=True)
+    return name, project, of_services(found, wanted)
 
 
 def stop(session: Session, line: StopArguments) -> None:
@@ -93,7 +97,7 @@ def start(session: Session, line: StartArguments) -> None:
     from tiffin.builder.api.compose.waiting import await_up
     from tiffin.builder.errors import ContainerError
 
-    name, project, found = chosen(session, line)
+    name, project, found = chosen(session, line, with_dependencies=True)
     missing = sorted(set(line.services) - {one.service for one in found})
     if missing:
         raise ContainerError(
@@ -107,17 +111,13 @@ def start(session: Session, line: StartArguments) -> None:
 
 def restart(session: Session, line: RestartArguments) -> None:
     """Stop containers and start them again. Raises TiffinError."""
-    from tiffin.builder.api.compose.life import restart
+    from tiffin.builder.api.compose.life import restart, restarted_with
     from tiffin.builder.api.compose.members import members
 
     name, project, found = chosen(session, line)
     if project is not None and line.services and not line.no_deps:
-        again = {
-            service.name
-            for service in project.services.values()
-            if any(one.restart and key in line.services for key, one in service.depends_on.items())
-        }
-        found += [one for one in members(session, name) if one.service in again - set(line.services) and one.is_alive]
+        again = restarted_with(line.services, project)
+        found += [one for one in members(session, name) if one.service in again and one.is_alive]
     restart(found, session, line.sink(), seconds=line.patience(), project=project)
 
 

@@ -109,7 +109,7 @@ def ls(session: Session, line: LsArguments) -> None:
         for row in rows:
             print_result(row["Name"])
     elif line.form == JSON:
-        print_result(json.dumps(rows))
+        print_result(json.dumps(rows, separators=(",", ":")))
     else:
         print_table([["NAME", "STATUS", "CONFIG FILES"], *([*row.values()] for row in rows)])
 
@@ -164,7 +164,7 @@ def images(session: Session, line: ImagesArguments) -> None:
         for identity in dict.fromkeys(row["ID"] for row in rows):
             print_result(identity)
     elif line.form == JSON:
-        print_result(json.dumps(rows))
+        print_result(json.dumps(rows, separators=(",", ":")))
     else:
         lines = [[row["ContainerName"], row["Repository"], row["Tag"], row["ID"][:12]] for row in rows]
         print_table([["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID"], *lines])

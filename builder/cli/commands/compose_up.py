@@ -1,12 +1,12 @@
-"""tiffin compose up, create, down."""
+"""tiffin compose up, create, scale, down."""
 
 from __future__ import annotations
 
 import time
 
-from tiffin.builder.cli.compose.arguments import OnServices, PatienceArguments, whole_number
+from tiffin.builder.cli.compose.arguments import OnProject, OnServices, PatienceArguments, whole_number
 from tiffin.builder.cli.options.command import CONTAINERS, Command
-from tiffin.builder.cli.options.option import Flag, Many, Maybe, Text
+from tiffin.builder.cli.options.option import Flag, Many, Maybe, Text, Words
 from tiffin.builder.cli.output.console import print_error
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -35,7 +35,7 @@ class CreateArguments(OnServices):
     no_recreate = Flag("--no-recreate", help="Keep containers, even if something changed.")
     remove_orphans = Flag("--remove-orphans", help="Remove containers of services that the files no longer have.")
     scale = Many("--scale", metavar="SERVICE=N", help="How many containers a service has; repeatable.")
-    yes = Flag("-y", "--yes", help="Nothing is asked anyway.")
+    yes = Flag("-y", "--yes", help="Make volumes anew that are not as the files say; their data is lost.")
 
 
 class UpArguments(PatienceArguments, CreateArguments):
@@ -75,6 +75,11 @@ def up(session: Session, line: UpArguments) -> int:
 
     _check(line)
     project = line.load(line.services)
+    strangers = sorted({*line.attach, *line.no_attach} - project.services.keys())
+    if strangers:
+        raise UsageError(
+            f"cannot attach to {strangers[0]}", remedy=f"services are {', '.join(sorted(project.services))}"
+        )
     progress = "quiet" if line.quiet_pull else line.project.progress
     begun = time.time_ns()
     sink = line.sink()
@@ -110,6 +115,24 @@ def create(session: Session, line: CreateArguments) -> None:
     up(project, how, session, line.sink(), ServiceLines(project, session, line.project.progress))
 
 
+class ScaleArguments(OnProject):
+    """What may stand on the line."""
+
+    counts = Words("[SERVICE=NUMBER]...", needed=True)
+    no_deps = Flag("--no-deps", help="Do not start what the services depend on.")
+
+
+def scale(session: Session, line: ScaleArguments) -> None:
+    """Have so many containers of services. Raises TiffinError."""
+    from tiffin.builder.api.compose.up import Up, up
+    from tiffin.builder.cli.compose.service_lines import ServiceLines
+
+    counts = _scale(line.counts)
+    project = line.load(tuple(counts))
+    how = Up(services=tuple(counts), scale=counts, dependencies=not line.no_deps)
+    up(project, how, session, line.sink(), ServiceLines(project, session, line.project.progress))
+
+
 def _how(line: CreateArguments, project: Project) -> Up:
     from tiffin.builder.api.compose.converge import AUTO, FORCE, NEVER
     from tiffin.builder.api.compose.up import Up
@@ -124,6 +147,8 @@ def _how(line: CreateArguments, project: Project) -> Up:
         scale=_scale(line.scale),
         removes_orphans=line.remove_orphans,
         at_once=whole_number("--parallel", line.project.parallel),
+        all_resources=line.project.all_resources,
+        replaces_volumes=line.yes,
     )
     if not isinstance(line, UpArguments):
         return common
@@ -147,7 +172,7 @@ def _scale(texts: tuple[str, ...]) -> dict[str, int]:
     for text in texts:
         name, equals, count = text.partition("=")
         if not equals or not count.isdecimal():
-            raise UsageError(f'--scale "{text}" is not SERVICE=NUMBER', remedy="write --scale web=3")
+            raise UsageError(f'"{text}" is not a valid SERVICE=NUMBER', remedy="write web=3")
         found[name] = int(count)
     return found
 
@@ -165,23 +190,26 @@ def _shown(project: Project, services: Sequence[str], line: UpArguments) -> list
 def _attached(
     project: Project, shown: Sequence[str], session: Session, line: UpArguments, sink: ChangeSink, begun: int
 ) -> int:
-    """Show lines until all containers have ended, or somebody ends it."""
+    """Show lines until all containers have ended, or somebody ends it; then only the services of the line stop."""
     from tiffin.builder.api.compose.life import kill, stop
-    from tiffin.builder.api.compose.members import members
+    from tiffin.builder.api.compose.members import Member, members, of_services
+
+    def own() -> list[Member]:
+        return of_services(members(session, project.name), line.services)
 
     seconds = line.patience()
     try:
         code = _followed(project, shown, session, line, begun)
         if code is not None:
-            stop(members(session, project.name), session, sink, seconds=seconds, project=project)
+            stop(own(), session, sink, seconds=seconds, project=project)
         ended = [one for one in members(session, project.name) if one.service == line.exit_code_from]
         return (ended[0].state.exit_code or 0) if ended else code or 0
     except KeyboardInterrupt:
         print_error("Gracefully Stopping... press Ctrl+C again to force")
     try:
-        stop(members(session, project.name), session, sink, seconds=seconds, project=project)
+        stop(own(), session, sink, seconds=seconds, project=project)
     except KeyboardInterrupt:
-        kill(members(session, project.name), session, sink, "KILL")
+        kill(own(), session, sink, "KILL")
     return EXIT_INTERRUPTED
 
 
@@ -197,7 +225,8 @@ def _followed(project: Project, shown: Sequence[str], session: Session, line: Up
         timestamps=line.timestamps,
     )
     printer.know([shown_name(one) for one in members(session, project.name) if one.service in shown])
-    follower = Follower(project.name, (), session, since_ns=begun)
+    awaited = line.services or shown
+    follower = Follower(project.name, (), session, since_ns=begun, awaited=awaited)
     try:
         for event in follower.follow():
             if isinstance(event, LogLine):
@@ -206,7 +235,7 @@ def _followed(project: Project, shown: Sequence[str], session: Session, line: Up
                 continue
             if event.member.service in shown:
                 printer.told(event.member, f"exited with code {event.exit_code}")
-            if (
+            if event.member.service in awaited and (
                 line.exit_code_from
                 or line.abort_on_container_exit
                 or (line.abort_on_container_failure and event.exit_code)
@@ -251,6 +280,14 @@ COMMANDS = (
         about="Make containers, and start none.",
         section=CONTAINERS,
         examples=("tiffin compose create",),
+    ),
+    Command(
+        "compose scale",
+        ScaleArguments,
+        scale,
+        about="Have so many containers of services.",
+        section=CONTAINERS,
+        examples=("tiffin compose scale web=3",),
     ),
     Command(
         "compose down",

@@ -24,10 +24,11 @@ class PruneArguments(Arguments):
 def prune(session: Session, line: PruneArguments) -> None:
     """Remove containers; print how much they took."""
     from tiffin.builder.api.storage.prune import reach_trees, remove_stopped
+    from tiffin.builder.api.storage.prune_filter import PruneFilter
     from tiffin.builder.cli.output.lists import filters_of
     from tiffin.builder.cli.output.pruned import print_total, show_containers
 
-    wanted = filters_of(line.filters, FILTERS)
+    wanted = PruneFilter.parse(filters_of(line.filters, FILTERS))
     confirm(line.force, "Remove all containers that ended?")
     reach_trees(session)
     with print_total(session):

@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
 
-class CpArguments(Arguments):
-    """What may stand on the line."""
+class CpOptionArguments(Arguments):
+    """What is copied, and how."""
 
     source = Word("SOURCE")
     destination = Word("DESTINATION")
     archive = Flag("-a", "--archive", help="What is copied in belongs to the container's user.")
     follow = Flag("-L", "--follow-link", help="Copy what a link SOURCE leads to.")
+
+
+class CpArguments(CpOptionArguments):
+    """What may stand on the line."""
+
     quiet = Flag("-q", "--quiet", help="Do not say on a terminal how much was copied.")
 
 

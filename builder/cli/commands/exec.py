@@ -12,6 +12,8 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
+EXIT_NOT_BEGUN = 126  # docker's: a command that cannot be executed
+
 
 class ExecArguments(Arguments):
     """What may stand on the line."""
@@ -34,7 +36,7 @@ def exec_(session: Session, line: ExecArguments) -> int:
     """Run a command in a container; return its exit code. Raises TiffinError."""
     from tiffin.builder.api.containers.exec import ExecOptions, execute, execute_detached
     from tiffin.builder.containers.environment import parse_variables
-    from tiffin.builder.errors import UsageError
+    from tiffin.builder.errors import ContainerError, ImageNotFoundError, TiffinError, UsageError
 
     if line.tty and line.interactive and not os.isatty(0):
         raise UsageError("stdin is not a terminal, which -i -t need", remedy="leave out -t")
@@ -50,7 +52,13 @@ def exec_(session: Session, line: ExecArguments) -> int:
         tty=line.tty,
         privileged=line.privileged,
     )
-    result = (execute_detached if line.detach else execute)(options, session)
+    try:
+        result = (execute_detached if line.detach else execute)(options, session)
+    except (ContainerError, ImageNotFoundError):  # none of that name, or it does not run
+        raise
+    except TiffinError as exc:  # no such user, no such directory
+        exc.ends_with(EXIT_NOT_BEGUN)
+        raise
     if result.message:
         print_not_begun(result.message, whose="container")
     return result.exit_code

@@ -20,7 +20,7 @@ class InspectArguments(RegistryArguments):
 
     name = Word("NAME")
     raw = Flag("--raw", help="Print the document as the registry has it.")
-    form = Text("--format", metavar="TEMPLATE", help="Go template of Name, Manifest and Image.")
+    form = Text("--format", metavar="TEMPLATE", help="Go template of Name, Manifest, Image, Provenance, SBOM.")
     builder = Many("--builder", effect=WITHOUT_EFFECT)
 
 
@@ -29,9 +29,13 @@ class CreateArguments(ProgressArguments, RegistryArguments):
 
     sources = Words("[SOURCE]...")
     names = Many("-t", "--tag", metavar="NAME", help="Name to push the index under; repeatable.")
-    files = Many("-f", "--file", metavar="FILE", help="File with a source in each line; repeatable.")
+    files = Many("-f", "--file", metavar="FILE", help="File with a descriptor, or a source in each line; repeatable.")
     appends = Flag("--append", help="Add to what the first name has.")
-    annotations = Many("--annotation", metavar="[TYPE:]K=V", help="Annotation; repeatable.")
+    annotations = Many(
+        "--annotation",
+        metavar="[TYPE:]K=V",
+        help="Annotation, of the index if TYPE does not say otherwise; repeatable.",
+    )
     platforms = Many("-p", "--platform", metavar="OS/ARCH", help="Only these platforms; repeatable.")
     dry_run = Flag("--dry-run", help="Print the index instead of pushing it.")
     prefer_index = Flag(
@@ -49,29 +53,33 @@ def inspect(session: Session, line: InspectArguments) -> None:
     access = line.registry_access()
     document = imagetools.inspect(line.name, session, NullSink(), access)
     if line.raw:
-        print_result(document.data.decode())
+        import sys
+
+        sys.stdout.buffer.write(document.data)  # as it is: its digest is that of the document
         return
     if not line.form:
         print_result(_text(document))
         return
     import json
+    import re
 
     from tiffin.builder.cli.output.template import Template
 
+    is_whole = re.fullmatch(r"\s*{{\s*json \.\s*}}\s*", line.form) is not None
     manifest = {**document.descriptor.to_json(), **json.loads(document.data)}
     values: dict[str, object] = {"Name": str(document.reference), "Manifest": manifest}
-    if ".Image" in line.form:
+    if ".Image" in line.form or is_whole:
         images = dict(imagetools.configs(document, session, NullSink(), access))
         values["Image"] = images.get("", images)
-    print_result(Template(line.form).render(_exported(values)))
-
-
-def _exported(values: dict[str, object]) -> dict[str, object]:
-    """Return members by the names that templates of buildx use, besides those of the documents."""
-    manifest = values["Manifest"]
-    assert isinstance(manifest, dict)
-    values["Manifest"] = manifest | {"Digest": manifest["digest"], "MediaType": manifest["mediaType"]}
-    return values
+    if ".Provenance" in line.form or ".SBOM" in line.form:
+        values |= imagetools.provenance_and_sbom(line.name, session, NullSink(), access)
+    if is_whole:
+        print_result(json.dumps({name.lower(): value for name, value in values.items()}, indent=2))
+        return
+    text = Template(line.form).render(values)
+    if re.fullmatch(r"\s*{{\s*json \.[\w.]+\s*}}\s*", line.form):
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    print_result(text)
 
 
 def _text(document: RemoteDocument) -> str:
@@ -80,14 +88,16 @@ def _text(document: RemoteDocument) -> str:
     if document.index is None:
         return "\n".join(lines)
     lines += [" " * WIDTH, "Manifests: "]
+    width = WIDTH + 2 if any(entry.annotations for entry in document.index.manifests) else WIDTH
     for entry in document.index.manifests:
         parts = [("Name", f"{document.reference}@{entry.digest}"), ("MediaType", entry.media_type)]
         parts += [("Platform", str(entry.platform))] if entry.platform else []
-        lines += [f"  {name + ':':<{WIDTH}}{value}" for name, value in parts]
+        lines += [f"  {name + ':':<{width}}{value}" for name, value in parts]
         if entry.annotations:
-            lines.append(f"  {'Annotations:':<{WIDTH}}")
-            lines += [f"    {name}: {value}" for name, value in entry.annotations.items()]
-        lines.append(" " * WIDTH)
+            longest = max(map(len, entry.annotations)) + 2
+            lines.append(f"  {'Annotations:':<{width}}")
+            lines += [f"    {name + ':':<{longest}}{value}" for name, value in entry.annotations.items()]
+        lines.append(" " * (width + 2))
     return "\n".join(lines[:-1])
 
 
@@ -122,7 +132,8 @@ def _options(line: CreateArguments) -> IndexOptions:
     listed = []
     for path in line.files:
         try:
-            listed += Path(path).read_text(encoding="utf-8").split()
+            text = Path(path).read_text(encoding="utf-8").strip()
+            listed += [text] if text.startswith("{") else text.split()
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"cannot read --file {path}: {exc}", remedy="name a file with sources") from exc
     return IndexOptions(
@@ -130,7 +141,7 @@ def _options(line: CreateArguments) -> IndexOptions:
         sources=(*listed, *line.sources),
         appends=line.appends,
         platforms=tuple(Platform.parse(part) for text in line.platforms for part in text.split(",")),
-        annotations=Annotations.parse(line.annotations),
+        annotations=Annotations.parse(line.annotations, untyped="index"),
         is_index=line.prefer_index,
     )
 

@@ -7,12 +7,25 @@ import os
 from tiffin.builder.cli.options.command import Command
 from tiffin.builder.cli.options.option import Arguments, Text
 from tiffin.builder.cli.output.console import print_result
-from tiffin.builder.version import VERSION
+from tiffin.builder.version import VERSION, called_name
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tiffin.builder.api.machine import Machine, TierReport
     from tiffin.builder.api.session import Session
+
+SERVER = {
+    "Server Version": "ServerVersion",
+    "Storage Driver": "Driver",
+    "Cgroup Driver": "CgroupDriver",
+    "Cgroup Version": "CgroupVersion",
+    "Operating System": "OperatingSystem",
+    "Architecture": "Architecture",
+    "CPUs": "NCPU",
+    "Docker Root Dir": "DockerRootDir",
+}
 
 
 class InfoArguments(Arguments):
@@ -26,6 +39,7 @@ def info(session: Session, line: InfoArguments) -> None:
     import platform
 
     from tiffin.builder.api.machine import look
+    from tiffin.builder.cli.output.docker_info import docker_info
     from tiffin.builder.oci.spec import Platform
 
     machine = look(session)
@@ -39,8 +53,10 @@ def info(session: Session, line: InfoArguments) -> None:
         "isolation": machine.chosen,
     }
     if line.form != "text":
-        _print_document(session, machine, about, line.form)
+        _print_document(machine, {**about, **docker_info(session, machine)}, line.form)
         return
+    if called_name() == "docker":
+        _print_server(docker_info(session, machine))
     for name, value in about.items():
         print_result(f"{name + ':':<11} {value}")
     for report in machine.reports:
@@ -53,10 +69,16 @@ def info(session: Session, line: InfoArguments) -> None:
             print_result(f"    {text}")
 
 
-def _print_document(session: Session, machine: Machine, about: dict[str, object], form: str) -> None:
+def _print_server(known: Mapping[str, object]) -> None:
+    """Print the lines of docker's text that jobs look for."""
+    print_result("Server:")
+    for title, name in SERVER.items():
+        print_result(f" {title}: {known[name]}")
+
+
+def _print_document(machine: Machine, about: Mapping[str, object], form: str) -> None:
     import json
 
-    from tiffin.builder.cli.output.docker_info import docker_info
     from tiffin.builder.cli.output.template import Template
 
     tiers = [
@@ -70,7 +92,7 @@ def _print_document(session: Session, machine: Machine, about: dict[str, object]
         for report in machine.reports
     ]
     advice = [{"what": item.what, "text": item.text} for item in machine.advice]
-    document = {**about, **docker_info(session, machine), "tiers": tiers, "lifts": advice}
+    document = {**about, "tiers": tiers, "lifts": advice}
     print_result(json.dumps(document, indent=2) if form == "json" else Template(form).render(document))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tiffin.builder.api.images import StoredImage
     from tiffin.builder.api.session import Session
 
+LISTS_OF_HOST = ("CapAdd", "CapDrop", "DeviceRequests", "GroupAdd", "Links", "SecurityOpt", "Ulimits")
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for the end of what still runs
 
 
@@ -133,9 +134,18 @@ def _for_templates(document: Mapping[str, object]) -> Mapping[str, object]:
         **dict.fromkeys(("User", "WorkingDir", "StopSignal", "Domainname", "Hostname"), ""),
         **dict.fromkeys(("Env", "Cmd", "Entrypoint", "OnBuild", "Shell"), NIL_LIST),
         **dict.fromkeys(("Labels", "Volumes", "ExposedPorts"), NIL_MAP),
-        "Healthcheck": None,
+        **dict.fromkeys(("Healthcheck", "StopTimeout"), None),
     }
-    return {**document, "Config": {**unset, **config}}
+    found = {**document, "Config": {**unset, **config}}
+    state = document.get("State")
+    if isinstance(state, Mapping):
+        unchecked = {"Status": "", "FailingStreak": 0, "Log": NIL_LIST} if is_podman() else None
+        found["State"] = {"Health": unchecked, **state}
+    host = document.get("HostConfig")
+    if isinstance(host, Mapping):
+        nothing = dict.fromkeys(("VolumesFrom", *LISTS_OF_HOST), NIL_LIST)
+        found["HostConfig"] = nothing | {name: value for name, value in host.items() if value or name not in nothing}
+    return found
 
 
 _DOCUMENT = "as a JSON array, with docker's member names."

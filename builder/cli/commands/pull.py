@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tiffin.builder.cli.options.command import IMAGES, Command
-from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
+from tiffin.builder.cli.options.common import PolicyArguments, ProgressArguments
 from tiffin.builder.cli.options.option import Flag, Text, Word
+from tiffin.builder.cli.options.spellings import REGISTRY
 from tiffin.builder.cli.output.console import print_error, print_result
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
 
-class PullArguments(ProgressArguments, RegistryArguments):
+class PullArguments(ProgressArguments, PolicyArguments):
     """What may stand on the line."""
 
     image = Word("IMAGE")
@@ -22,6 +23,7 @@ class PullArguments(ProgressArguments, RegistryArguments):
         variable="DOCKER_DEFAULT_PLATFORM",
         help="Platform to pull (default: this machine's).",
     )
+    attestations = Flag("--attestations", help="Bring attestations and signatures along.")
     quiet = Flag("-q", "--quiet", help="Print the name only.")
 
 
@@ -34,7 +36,9 @@ def pull(session: Session, line: PullArguments) -> None:
 
     wanted = Platform.parse(line.platform) if line.platform else None
     with make_renderer(quiet_if(line.quiet, line.progress)) as sink:
-        pulled = images.pull(line.image, session, sink, line.registry_access(), wanted)
+        access = line.registry_access()
+        name = line.image.removeprefix(REGISTRY)
+        pulled = images.pull(name, session, sink, access, wanted, with_attestations=line.attestations)
     if not line.quiet:
         print_error(f"Digest: {pulled.digest}")
     print_result(str(pulled.reference))

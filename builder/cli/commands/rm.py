@@ -12,6 +12,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
+    from tiffin.builder.containers.state import ContainerState
 
 
 class RmArguments(Arguments):
@@ -24,19 +25,21 @@ class RmArguments(Arguments):
 
 def rm(session: Session, line: RmArguments) -> None:
     """Remove containers."""
+    from tiffin.builder.api.containers.removal import remove_container
     from tiffin.builder.containers.container import Containers
 
     containers = Containers(session.state)
+    found: dict[str, ContainerState] = {}
     if line.force:
         for name in line.names:
             with contextlib.suppress(ImageNotFoundError, UsageError):  # told below
-                state = containers.find(name)
+                found[name] = state = containers.find(name)
                 if containers.is_alive(state.id):
                     containers.kill(state)
-    session.isolate(None)
 
     def remove(name: str) -> None:
-        containers.remove(containers.find(name), volumes=line.volumes)
+        state = found.pop(name, None) or containers.find(name)
+        remove_container(containers, state, session, volumes=line.volumes)
         print_result(name)
 
     each(line.names, remove, ignored=ImageNotFoundError if line.force else ())

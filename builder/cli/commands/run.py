@@ -76,17 +76,19 @@ def run_in_background(session: Session, options: RunOptions, line: RunArguments)
 
 def run_supervised(session: Session, options: RunOptions, line: RunArguments) -> RunResult:
     """Run a command that does not end with this process; return how it ended. Raises TiffinError."""
-    from tiffin.builder.api.containers.attached import parse_streams, run_attached
+    from tiffin.builder.api.containers.attached import parse_streams, run_attached, shows_output
 
+    streams = parse_streams(line.attach)
     return run_attached(
         options,
         session,
         WarningSink(),
         lambda: renderer(line),
-        streams=parse_streams(line.attach),
+        streams=streams,
         forwards=line.sig_proxy,
         detach_keys=line.detach_keys,
         is_held=line.is_held(),
+        **({} if shows_output(streams) else {"begun": print_result}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command, Group
 from tiffin.builder.cli.options.common import ListArguments
@@ -81,12 +81,13 @@ def create(session: Session, line: CreateArguments) -> None:
     print_result(volume.name)
 
 
-def ls(session: Session, line: LsArguments) -> None:
-    """Print a list of volumes."""
+def ls(session: Session, line: LsArguments, names: Collection[str] | None = None) -> None:
+    """Print a list of volumes: of those in `names`, where it is given."""
     from tiffin.builder.api.volumes import list_volumes
 
     wanted = filters_of(line.filters, ("name", "label", "driver", "dangling"))
     found = [item for item in list_volumes(session) if _is_wanted(item, wanted)]
+    found = [item for item in found if names is None or item.volume.name in names]
     if line.quiet:
         for item in found:
             print_result(item.volume.name)

@@ -23,13 +23,27 @@ class ComposeArguments(Arguments):
     profiles = Many("--profile", metavar="NAME", help="Profile to enable; repeatable.")
     env_files = Many("--env-file", metavar="FILE", help="File of variables in the place of .env; repeatable.")
     directory = Text("--project-directory", metavar="DIR", help="Where relative paths begin.")
-    ansi = Text("--ansi", choices=("auto", "never", "always"), default="auto", help="Colours.")
+    ansi = Text("--ansi", choices=("auto", "never", "always"), default="auto", variable="COMPOSE_ANSI", help="Colours.")
     progress = Text(
-        "--progress", choices=("auto", "tty", "plain", "json", "quiet"), default="auto", help="How to show progress."
+        "--progress",
+        choices=("auto", "tty", "plain", "json", "quiet"),
+        default="auto",
+        variable="COMPOSE_PROGRESS",
+        help="How to show progress.",
     )
-    parallel = Text("--parallel", metavar="N", default="-1", help="How much is done at once (-1: all).")
-    compatibility = Flag("--compatibility", why="names have hyphens", effect=WITHOUT_EFFECT)
-    all_resources = Flag("--all-resources", why="what no service uses is not made", effect=WITHOUT_EFFECT)
+    parallel = Text(
+        "--parallel",
+        metavar="N",
+        default="-1",
+        variable="COMPOSE_PARALLEL_LIMIT",
+        help="How much is done at once (-1: all).",
+    )
+    compatibility = Flag(
+        "--compatibility",
+        variable="COMPOSE_COMPATIBILITY",
+        help="Names with underscores, as docker-compose 1 has them.",
+    )
+    all_resources = Flag("--all-resources", help="Make networks and volumes that no service uses, too.")
     verbose = Flag("--verbose", why="there is no more to tell", effect=WITHOUT_EFFECT)
 
 
@@ -52,9 +66,17 @@ class OnProject(Arguments):
             profiles=given.profiles,
             env_files=given.env_files,
             directory=given.directory,
+            separator="_" if given.compatibility else "-",
         )
 
-    def load(self, services: Sequence[str] = (), *, interpolates: bool = True) -> Project:
+    def load(
+        self,
+        services: Sequence[str] = (),
+        *,
+        interpolates: bool = True,
+        reads_env_files: bool = True,
+        checks: bool = True,
+    ) -> Project:
         """Return the project. Raises ComposeError, UsageError."""
         from pathlib import Path
 
@@ -68,10 +90,14 @@ class OnProject(Arguments):
             warn,
             services=services,
             interpolates=interpolates,
+            reads_env_files=reads_env_files,
+            checks=checks,
         )
 
-    def known(self) -> tuple[str, Project | None]:
-        """Return the name of the project, and the project where it has files. Raises ComposeError, UsageError."""
+    def known(self, services: Sequence[str] = ()) -> tuple[str, Project | None]:
+        """Return the name of the project, and the project where it has files, with `services` whatever their profiles;
+        what env_file names is not read, as nothing is made of it. Raises ComposeError, UsageError.
+        """
         from pathlib import Path
 
         from tiffin.builder.cli.output.console import warn
@@ -81,7 +107,7 @@ class OnProject(Arguments):
         options, cwd = self.options(), str(Path.cwd())
         if not find(options, os.environ, cwd, lambda _: None).files:
             return load_name(options, os.environ, cwd, warn), None
-        project = load_project(options, os.environ, cwd, warn)
+        project = load_project(options, os.environ, cwd, warn, services=services, reads_env_files=False)
         return project.name, project
 
     def sink(self) -> ChangeSink:

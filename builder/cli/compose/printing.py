@@ -31,7 +31,7 @@ class ChangeSink:
         elif isinstance(event, ResourceChanged) and self._progress == "json":
             import json
 
-            print_error(json.dumps({"id": f"{event.kind} {event.name}", "status": event.change}))
+            print_error(json.dumps({"id": f"{event.kind} {event.name}", "status": event.change}, separators=(",", ":")))
         elif isinstance(event, ResourceChanged) and self._progress != "quiet":
             print_error(f" {event.kind} {event.name}  {event.change}")
 

@@ -17,10 +17,20 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.cli.options.build_values import build_options
 from tiffin.builder.cli.options.common import RegistryArguments
+from tiffin.builder.cli.options.containers.networks import parse_mac
 from tiffin.builder.cli.options.run_arguments import CreateArguments
 from tiffin.builder.cli.options.run_values import container_options, run_options
 from tiffin.builder.compose.model.fields import Members
-from tiffin.builder.compose.model.values import Build, HealthCheck, Mount, Port, Project, Service, ServiceNetwork
+from tiffin.builder.compose.model.values import (
+    OF_SERVICE,
+    SHARED_NAMESPACES,
+    Build,
+    HealthCheck,
+    Mount,
+    Port,
+    Project,
+    Service,
+)
 from tiffin.builder.compose.places import wrong
 from tiffin.builder.containers import health
 from tiffin.builder.containers.network.attachment import NetworkAttachment
@@ -28,8 +38,6 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.events import Sink
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import replace
-
-OF_SERVICE = "service:"
 
 
 class ServiceLines:
@@ -61,15 +69,22 @@ class ServiceLines:
         try:
             line = CreateArguments({**self._line(service, name, number, labels), **changes})
             options = container_options(line)
+            networks = self._attachments(service)
         except UsageError as exc:
             raise wrong(f"services.{service.name}: {exc.message}", service.place, remedy=exc.remedy) from exc
         options = replace(options, health=_health(service.health))
-        networks = tuple(self._attachment(service, key, one) for key, one in service.networks.items())
         return replace(run_options(line, lambda: options), networks=networks)
 
-    def _attachment(self, service: Service, key: str, network: ServiceNetwork) -> NetworkAttachment:
-        aliases = dict.fromkeys((service.name, *network.aliases))
-        return NetworkAttachment(name=self._project.networks[key].name, aliases=tuple(aliases), ip=network.ipv4)
+    def _attachments(self, service: Service) -> tuple[NetworkAttachment, ...]:
+        """Return its networks; a MAC address of the service is that of the first. Raises UsageError."""
+        own = str(service.document.get("mac_address") or "")
+        found = []
+        for key, network in service.networks.items():
+            mac, own = parse_mac(network.mac or own), ""
+            aliases = tuple(dict.fromkeys((service.name, *network.aliases)))
+            name = self._project.networks[key].name
+            found.append(NetworkAttachment(name=name, aliases=aliases, ip=network.ipv4, mac=mac))
+        return tuple(found)
 
     def _line(self, service: Service, name: str, number: int, labels: Mapping[str, str]) -> dict[str, Any]:
         members = Members(service.document, f"services.{service.name}")
@@ -80,8 +95,9 @@ class ServiceLines:
             "env": _pairs(service.environment),
             "mounts": tuple(self._mounts(service)),
             "tmpfs": service.tmpfs,
+            "links": tuple(self._links(service)),
             "volumes_from": tuple(self._volumes_from(service)),
-            "publish": tuple(_published(port, number) for port in service.ports),
+            "publish": tuple(published_port(port, number) for port in service.ports),
             "hosts": tuple(text.replace("=", ":", 1) for text in service.hosts),
             "hostname": service.hostname,
             "workdir": service.workdir,
@@ -111,14 +127,30 @@ class ServiceLines:
             "network": (self._network(service),),
             **_limits(service, members),
             **_further(members),
+            **{kind: self._of_container(members.text(kind)) for kind in SHARED_NAMESPACES},
         }
 
     def _network(self, service: Service) -> str:
-        mode = service.network_mode
-        if mode.startswith(OF_SERVICE):
-            other = self._project.services[mode.removeprefix(OF_SERVICE)]
-            return f"container:{container_name(self._project, other, 1)}"
-        return mode or "private"
+        return self._of_container(service.network_mode) or "private"
+
+    def _of_container(self, text: str) -> str:
+        """Return a namespace that may be that of a service as the line has it: of its first container."""
+        if not text.startswith(OF_SERVICE):
+            return text
+        other = self._project.services[text.removeprefix(OF_SERVICE)]
+        return f"container:{container_name(self._project, other, 1)}"
+
+    def _links(self, service: Service) -> list[str]:
+        """Return the links that make names: those with an alias, as on a network of the project the name of a service
+        leads to it without one.
+        """
+        found = []
+        for text in service.links:
+            name, _, alias = text.partition(":")
+            if name in self._project.services and (alias or service.network_mode):
+                other = container_name(self._project, self._project.services[name], 1)
+                found.append(f"{other}:{alias or name}")
+        return found
 
     def _mounts(self, service: Service) -> list[str]:
         texts = [self._mount(mount) for mount in service.mounts]
@@ -192,11 +224,13 @@ class ServiceLines:
             "ulimits": tuple(f"{limit}={soft}:{hard}" for limit, soft, hard in wanted.ulimits),
             "allowed": wanted.entitlements,
             "pull": "always" if wanted.pull else "",
+            "provenance": (wanted.provenance,) if wanted.provenance else (),
+            "sbom": (wanted.sbom,) if wanted.sbom else (),
         }
 
     def _context(self, text: str) -> str:
         if text.startswith(OF_SERVICE):
-            base = self._project.services[text.removeprefix(OF_SERVICE)]
+            base = self._project.every_service[text.removeprefix(OF_SERVICE)]
             return f"docker-image://{image_of(self._project, base)}"
         return text
 
@@ -242,7 +276,7 @@ def _command(service: Service) -> dict[str, Any]:
     return {"entrypoint": program[0] if program else "", "words": (*rest, *words)}
 
 
-def _published(port: Port, number: int) -> str:
+def published_port(port: Port, number: int) -> str:
     """Return a port as -p has it; of a range each container of a service gets another one."""
     address = f"[{port.host_ip}]:" if ":" in port.host_ip else f"{port.host_ip}:" if port.host_ip else ""
     first, _, last = port.published.partition("-")
@@ -272,7 +306,7 @@ def _limits(service: Service, members: Members) -> dict[str, Any]:
 
 
 def _further(members: Members) -> dict[str, Any]:
-    """Return namespaces, devices, annotations."""
+    """Return namespaces that no service shares, devices, annotations."""
     devices = [
         ":".join((item.text("source"), item.text("target"), item.text("permissions") or "rwm"))
         if item.text("source").startswith("/")
@@ -282,8 +316,6 @@ def _further(members: Members) -> dict[str, Any]:
     reservations = members.inner("deploy").inner("resources").inner("reservations")
     gpus = next(iter([*members.items("gpus"), *reservations.items("devices")]), None)
     return {
-        "ipc": members.text("ipc"),
-        "pid": members.text("pid"),
         "uts": members.text("uts"),
         "cgroupns": members.text("cgroup"),
         "userns": members.text("userns_mode"),

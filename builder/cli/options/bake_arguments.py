@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments, SignatureArguments
-from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Flag, Many, Text, Words
+from tiffin.builder.cli.options.common import (
+    EgressArguments,
+    FarmArguments,
+    LockArguments,
+    PolicyArguments,
+    ProgressArguments,
+    SignatureArguments,
+)
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Flag, Many, Text, Words
 
 SWITCH = ("true", "false", "1", "0")
 
 
-class BakeArguments(ProgressArguments, SignatureArguments, RegistryArguments):
+class BakeArguments(
+    LockArguments, EgressArguments, ProgressArguments, SignatureArguments, PolicyArguments, FarmArguments
+):
     """All of it."""
 
     words = Words("[TARGET]...")
@@ -30,5 +39,4 @@ class BakeArguments(ProgressArguments, SignatureArguments, RegistryArguments):
     keep_going = Flag("--keep-going", help="Go on with other targets when one fails.")
     list_targets = Flag("--list-targets", help="The same as --list=targets.")
     list_variables = Flag("--list-variables", help="The same as --list=variables.")
-    policy = Many("--policy", effect=REFUSED, why="source policies are not supported")
     builder = Many("--builder", why="there is one builder, and it needs no instance", effect=WITHOUT_EFFECT)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments, SignatureArguments
-from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Number, Text, Word
+from tiffin.builder.cli.options.common import (
+    FarmArguments,
+    FetchArguments,
+    LockArguments,
+    PolicyArguments,
+    ProgressArguments,
+    SignatureArguments,
+)
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Number, Text, Word
 
-NO_LIMITS = "RUN is not limited; limit the process that calls tiffin"
 POLICIES = ("always", "missing", "newer", "never")
 
 
@@ -15,11 +21,19 @@ class DockerBuildArguments(Arguments):
     """
 
     provenance = Many(
-        "--provenance", metavar="true|mode=min|mode=max", help="With a push, put a provenance beside the image."
+        "--provenance",
+        metavar="true|mode=min|mode=max",
+        help="Attest how the image was built: --attest type=provenance.",
     )
-    sbom = Many("--sbom", effect=REFUSED, judged=True, help="Only false: no SBOM is made yet.")
-    attest = Many("--attest", metavar="type=provenance,…", help="The same as --provenance; type=sbom is refused.")
-    policy = Many("--policy", effect=REFUSED, judged=True, why="source policies are not supported")
+    sbom = Many("--sbom", metavar="true|generator=IMAGE", help="Attest what is in the image: --attest type=sbom.")
+    attest = Many("--attest", metavar="type=provenance|sbom,…", help="Attestation of the image; repeatable.")
+    attest_form = Text(
+        "--attest-form",
+        choices=("referrers", "index"),
+        default="referrers",
+        help="Attestations refer to the image, or stand in its index, as BuildKit has them.",
+    )
+    sign = Text("--sign", metavar="key=FILE|env://NAME", help="Sign the image and its attestations, as cosign does.")
     compress = Flag("--compress", off="--no-compress", why="the context is not sent anywhere", effect=WITHOUT_EFFECT)
     rm = Flag("--rm", off="--no-rm", default=True, why="no step leaves a container behind", effect=WITHOUT_EFFECT)
     force_rm = Flag("--force-rm", off="--no-force-rm", default=True, effect=WITHOUT_EFFECT)
@@ -28,20 +42,39 @@ class DockerBuildArguments(Arguments):
     )
     layers = Flag("--layers", off="--no-layers", default=True, why="every step is cached", effect=WITHOUT_EFFECT)
     jobs = Many("--jobs", why="stages run at once as the machine allows", effect=WITHOUT_EFFECT)
-    format = Many("--format", why="images have OCI's form, which docker and podman read", effect=WITHOUT_EFFECT)
+    format = Text(
+        "--format",
+        choices=("oci", "docker"),
+        help="Media types of the image (default: oci, or $BUILDAH_FORMAT).",
+    )
     builder = Many("--builder", why="there is one builder, and it needs no instance", effect=WITHOUT_EFFECT)
     cgroup_parent = Many("--cgroup-parent", why="RUN stays in the control group of the caller", effect=WITHOUT_EFFECT)
-    cpu_period = Many("--cpu-period", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    cpu_quota = Many("--cpu-quota", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    cpu_shares = Many("--cpu-shares", "-c", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    cpuset_cpus = Many("--cpuset-cpus", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    cpuset_mems = Many("--cpuset-mems", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    memory = Many("--memory", "-m", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    memory_swap = Many("--memory-swap", why=NO_LIMITS, effect=WITHOUT_EFFECT)
-    resource = Many("--resource", why=NO_LIMITS, effect=WITHOUT_EFFECT)
 
 
-class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, DockerBuildArguments):
+class StepLimitArguments(Arguments):
+    """How much of the machine each RUN may use."""
+
+    memory = Text("-m", "--memory", metavar="SIZE", help="Memory limit of each RUN.")
+    memory_swap = Text("--memory-swap", metavar="SIZE", help="Limit of memory plus swap of each RUN; -1 for no limit.")
+    cpus = Text("--cpus", metavar="NUMBER", help="Limit of CPUs of each RUN, such as 1.5.")
+    cpu_shares = Number("-c", "--cpu-shares", help="Weight of each RUN beside other groups, which have 1024.")
+    cpu_period = Number("--cpu-period", metavar="MICROSECONDS", help="Period of --cpu-quota (default: 100000).")
+    cpu_quota = Number("--cpu-quota", metavar="MICROSECONDS", help="Time on processors in a period.")
+    cpuset_cpus = Text("--cpuset-cpus", metavar="LIST", help="Processors RUN may use, such as 0-2,4.")
+    cpuset_mems = Text("--cpuset-mems", metavar="LIST", help="Memory nodes RUN may use, such as 0.")
+    resource = Many("--resource", metavar="KEY=VALUE", help="The same by name, such as memory=2g; repeatable.")
+
+
+class BuildArguments(
+    LockArguments,
+    FetchArguments,
+    ProgressArguments,
+    SignatureArguments,
+    PolicyArguments,
+    StepLimitArguments,
+    FarmArguments,
+    DockerBuildArguments,
+):
     """All of them."""
 
     context = Word("CONTEXT")
@@ -56,6 +89,7 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
     annotations = Many("--annotation", metavar="[TYPE:]K=V", help="Annotation; repeatable.")
     secrets = Many("--secret", metavar="id=ID[,src=FILE|,env=NAME]", help="Secret for RUN; repeatable.")
     ssh = Many("--ssh", metavar="default|ID[=SOCKET|KEY]", help="ssh agent or keys for RUN; repeatable.")
+    shell_on_error = Flag("--shell-on-error", help="Open a shell where a RUN fails, if stdin is a terminal.")
     hosts = Many("--add-host", metavar="NAME:IP", help="Line of /etc/hosts in RUN; repeatable.")
     shm_size = Text("--shm-size", metavar="SIZE", help="Size of /dev/shm in RUN.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit in RUN; repeatable.")
@@ -98,6 +132,10 @@ class BuildArguments(ProgressArguments, SignatureArguments, RegistryArguments, D
         metavar="check|outline|targets[,format=json]",
         default="build",
         help="Answer about the Dockerfile instead of building.",
+    )
+    watch = Flag("--watch", help="Build again whenever a file changes that the build reads, until Ctrl-C.")
+    run = Maybe(
+        "--run", metavar="'OPTIONS [-- COMMAND]'", help="With --watch: run the image, and anew when it is another one."
     )
     explain = Flag("--explain", help="Explain for each step which cache had it, or why it ran.")
     profile = Text("--profile", metavar="FILE", help="Write a profile of the build (Chrome trace).")

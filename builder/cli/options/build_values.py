@@ -18,15 +18,20 @@ from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.build_options import BuildOptions, MetadataOptions
+    from tiffin.builder.api.build_options import BuildOptions, MetadataOptions, SignOptions
     from tiffin.builder.cli.options.build_arguments import BuildArguments
+    from tiffin.builder.containers.limits import Limits
     from tiffin.builder.delivery.output_spec import OutputSpec
+    from tiffin.builder.egress.allowed import Egress
     from tiffin.builder.sharing.options import CacheSpec
 
 MAX_SECRET_BYTES = 500 << 10  # BuildKit's
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
     "sigpending", "stack",
+)  # fmt: skip
+RESOURCES = (
+    "memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems",
 )  # fmt: skip
 ENTITLEMENTS = ("network.host", "security.insecure", "device")
 GIT_LABELS = "BUILDX_GIT_LABELS"
@@ -44,7 +49,7 @@ def build_options(line: BuildArguments) -> BuildOptions:
 
     given = line.platforms or (os.environ.get(PLATFORM_VARIABLE, ""),)
     platforms = [part for text in given for part in text.split(",") if part]
-    attested = attestations(line)
+    attest = attestations(line)
     return replace(
         _of_steps(line),
         context=line.context,
@@ -66,12 +71,27 @@ def build_options(line: BuildArguments) -> BuildOptions:
         cache_mounts=tuple(part for text in line.cache_mounts for part in text.split(",") if part),
         cache_peers=line.cache_peers,
         sign_key=Path(line.sign_key) if line.sign_key else None,
-        provenance=attested.provenance,
-        builder_id=attested.builder_id,
-        metadata=_metadata(line, attested.provenance, os.environ),
+        attest=attest,
+        sign=_sign(line.sign),
+        metadata=_metadata(line, attest.provenance.mode if attest.provenance is not None else "", os.environ),
         explain=line.explain,
+        locked=line.locked,
+        lock_file=line.lock_file,
+        frozen=line.frozen,
+        egress=_egress(line.egress),
+        record=line.record,
+        replay=line.replay,
+        farm=line.farm_access(),
         registry=line.registry_access(),
     )
+
+
+def _sign(text: str) -> SignOptions | None:
+    if not text:
+        return None
+    from tiffin.builder.cli.options.attestations import sign_options
+
+    return sign_options(text, "--sign")
 
 
 def _of_steps(line: BuildArguments) -> BuildOptions:
@@ -88,6 +108,7 @@ def _of_steps(line: BuildArguments) -> BuildOptions:
         hosts=hosts(line.hosts),
         shm_bytes=shm_size(line.shm_size),
         ulimits=ulimits(line.ulimits),
+        limits=_limits(line),
         run_retries=line.retry_run,
         run_timeout_seconds=seconds_of(line.run_timeout, "--run-timeout ") if line.run_timeout else 0.0,
         seccomp=security.seccomp,
@@ -97,11 +118,71 @@ def _of_steps(line: BuildArguments) -> BuildOptions:
     )
 
 
+def _limits(line: BuildArguments) -> Limits | None:
+    """Return what each RUN may use, None where nothing is said of it."""
+    if not any((line.resource, line.memory, line.memory_swap, line.cpus, line.cpu_shares, line.cpu_period,
+                line.cpu_quota, line.cpuset_cpus, line.cpuset_mems)):  # fmt: skip
+        return None
+    return _step_limits(line)
+
+
+def _step_limits(line: BuildArguments) -> Limits:
+    """Return the limits of a line; --resource wins over the flag of the same name. Raises UsageError."""
+    from tiffin.builder.containers.limits import parse_limits
+
+    found = {
+        "memory": line.memory,
+        "memory-swap": line.memory_swap,
+        "cpus": line.cpus,
+        "cpu-shares": str(line.cpu_shares or ""),
+        "cpu-period": str(line.cpu_period or ""),
+        "cpu-quota": str(line.cpu_quota or ""),
+        "cpuset-cpus": line.cpuset_cpus,
+        "cpuset-mems": line.cpuset_mems,
+    }
+    for text in line.resource:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise UsageError(f'invalid resource "{text}", expected key=value', remedy="write --resource memory=2g")
+        if key not in RESOURCES:
+            raise UsageError(
+                f'unknown resource "{key}"',
+                remedy=did_you_mean(key, RESOURCES) or f"it is one of {', '.join(RESOURCES)}",
+            )
+        found[key] = value
+    return parse_limits(
+        memory=found["memory"],
+        swap=found["memory-swap"],
+        cpus=found["cpus"],
+        shares=_resource_number("cpu-shares", found),
+        period=_resource_number("cpu-period", found),
+        quota=_resource_number("cpu-quota", found),
+        cpuset=found["cpuset-cpus"],
+        nodes=found["cpuset-mems"],
+    )
+
+
+def _resource_number(key: str, found: dict[str, str]) -> int:
+    try:
+        return int(found[key] or 0)
+    except ValueError as exc:
+        raise UsageError(f'invalid value "{found[key]}" for resource {key}', remedy="write a number") from exc
+
+
+def _egress(texts: Sequence[str]) -> Egress | None:
+    if not texts:
+        return None
+    from tiffin.builder.egress.allowed import parse_egress
+
+    return parse_egress(texts)
+
+
 def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
     """Return what -o, --load and --push ask for; without any, an image."""
-    from tiffin.builder.delivery.output_spec import OutputSpec, parse_outputs
+    from tiffin.builder.delivery.output_spec import OutputSpec, check_untagged, parse_outputs
 
     outputs = parse_outputs(line.outputs)
+    check_untagged(outputs, line.tags)
     if line.load and not any(spec.kind == "image" for spec in outputs):
         outputs = (*outputs, OutputSpec(kind="image"))
     if line.push and not any(spec.push for spec in outputs):
@@ -112,7 +193,17 @@ def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
         outputs = tuple(replace(spec, merges=spec.push) for spec in outputs)
     if line.iidfile and all(spec.kind in ("tar", "local") for spec in outputs) and outputs:
         raise UsageError("--iidfile needs an image, but the output is a file system", remedy="leave it out")
-    return outputs or (OutputSpec(kind="cacheonly" if is_on(os.environ, "BUILDX_NO_DEFAULT_LOAD") else "image"),)
+    no_load = is_on(os.environ, "BUILDX_NO_DEFAULT_LOAD")
+    outputs = outputs or (OutputSpec(kind="cacheonly" if no_load else "image"),)
+    return outputs if _has_oci_types(line) else tuple(replace(spec, oci_types=False) for spec in outputs)
+
+
+def _has_oci_types(line: BuildArguments) -> bool:
+    """Tell whether --format, or buildah's variable for it, leaves media types as they are. Raises UsageError."""
+    form = line.format or os.environ.get("BUILDAH_FORMAT", "")
+    if form not in ("", "oci", "docker"):
+        raise UsageError(f'BUILDAH_FORMAT="{form}" is not a form of images', remedy="set oci or docker")
+    return form != "docker"
 
 
 def _labels(line: BuildArguments, environ: Mapping[str, str]) -> dict[str, str]:
@@ -296,3 +387,13 @@ def shared_caches(cache_from: Sequence[str], cache_to: Sequence[str], environ: M
     from tiffin.builder.sharing.options import caches_of
 
     return caches_of(cache_from, cache_to, environ.get("TIFFIN_CACHE", ""), path)
+
+
+def begin_as_limited(options: BuildOptions) -> None:
+    """Begin this command again where limits can be set, if only that allows it."""
+    if options.limits is not None:
+        import os
+
+        from tiffin.builder.containers.limits import begin_in_scope
+
+        begin_in_scope(options.limits, os.environ)

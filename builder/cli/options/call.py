@@ -5,11 +5,13 @@ from __future__ import annotations
 from tiffin.builder.errors import UsageError
 
 CALLS = ("build", "check", "explain", "outline", "targets")
+LINT, CHECK = "lint", "check"  # what BuildKit calls the checks, and what command lines do
 
 
 def parse_call(text: str) -> tuple[str, bool]:
     """Parse --call NAME[,format=json|text]: the name, and whether JSON is wanted. Raises UsageError."""
     name, *options = text.split(",")
+    name = CHECK if name == LINT else name
     if name not in CALLS:
         from tiffin.builder.dockerfile.suggest import did_you_mean
 

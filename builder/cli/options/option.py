@@ -83,11 +83,19 @@ class Flag(Option):
     default: bool
 
     def __init__(
-        self, *names: str, help: str = "", off: str = "", default: bool = False, effect: str = DONE, why: str = ""
+        self,
+        *names: str,
+        help: str = "",
+        off: str = "",
+        default: bool = False,
+        effect: str = DONE,
+        why: str = "",
+        variable: str = "",
     ) -> None:
         super().__init__(*names, help=help, effect=effect, why=why)
         self.default = default
         self.off = off
+        self.variable = variable
 
     def __get__(self, line: object, owner: type) -> bool:
         return self.default

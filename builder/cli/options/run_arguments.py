@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.builder.cli.options.common import ProgressArguments, RegistryArguments
+from tiffin.builder.cli.options.common import PolicyArguments, ProgressArguments
 from tiffin.builder.cli.options.containers.docker_arguments import (
     DeviceArguments,
     DockerRunArguments,
@@ -52,6 +52,9 @@ class HealthArguments(Arguments):
     health_start_interval = Text(
         "--health-start-interval", metavar="DURATION", help="Time between checks in the start period (5s)."
     )
+    health_on_failure = Text(
+        "--health-on-failure", metavar="none|kill|restart|stop", help="What is done once it is unhealthy (podman's)."
+    )
     no_healthcheck = Flag("--no-healthcheck", help="Check nothing, whatever the image says.")
 
 
@@ -78,7 +81,7 @@ class CreateArguments(
     ResourceArguments,
     DeviceArguments,
     ProgressArguments,
-    RegistryArguments,
+    PolicyArguments,
     DockerRunArguments,
 ):
     """What a container may be asked for."""

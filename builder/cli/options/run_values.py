@@ -35,6 +35,7 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
     Raises UsageError.
     """
     from tiffin.builder.api.run_options import RunOptions
+    from tiffin.builder.containers.confinement.asked import Namespaces
 
     return RunOptions(
         image=line.image,
@@ -45,7 +46,7 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
         groups=tuple(group for group in line.groups if group != KEEP_GROUPS),
         networks=attachments_of(line),
         joins=joined_container(line),
-        joins_ipc=line.ipc.partition(":")[2],
+        of_others=Namespaces(ipc=line.ipc, pid=line.pid).of_others,
         cidfile=Path(line.cidfile) if line.cidfile is not None else None,
         pull=line.pull,
         platform=line.platform,
@@ -189,6 +190,7 @@ def _life(line: CreateArguments) -> dict[str, Any]:
             retries=line.health_retries,
             start_period=line.health_start_period,
             start_interval=line.health_start_interval,
+            on_failure=line.health_on_failure,
             is_off=line.no_healthcheck,
         )
     if line.restart != "no":

@@ -1,5 +1,5 @@
 """Spellings of docker's flags that click does not know: --flag=false, -f=VALUE, options that may come without their
-value.
+value. And transports of buildah and podman before the names of images.
 """
 
 from __future__ import annotations
@@ -7,9 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tiffin.builder.cli.options.option import Arguments, Flag, Option
+from tiffin.builder.errors import UsageError
 from tiffin.builder.options import switch
 
 END_OF_OPTIONS = "--"
+REGISTRY = "docker://"
+SAVED, HERE = "write tiffin save -o FILE IMAGE", "images are here already"
+ELSEWHERE = {
+    "docker-archive": SAVED,
+    "oci-archive": SAVED,
+    "oci": "write tiffin build --output type=oci,tar=false,dest=DIRECTORY",
+    "dir": "write tiffin build --output type=oci,tar=false,dest=DIRECTORY",
+    "docker-daemon": "write tiffin save IMAGE | docker load",
+    "containers-storage": HERE,
+}
 
 
 def plain_flags(arguments: type[Arguments], words: Sequence[str]) -> list[str]:
@@ -31,7 +42,7 @@ def plain_flags(arguments: type[Arguments], words: Sequence[str]) -> list[str]:
         for piece, row, value in _pieces(word, options):
             if row is not None and row.bare:
                 result = [item for item in result if item[1] is not row]
-                if value is None or value in row.choices:
+                if value is None or value in row.choices or not row.choices:
                     result.append((f"{piece}={row.bare if value is None else value}", row))
                 elif _is_on(value, name):
                     result.append((f"{piece}={row.bare}", row))
@@ -84,3 +95,10 @@ def _is_on(value: str, name: str) -> bool:
         return switch({"t": "true", "f": "false"}.get(value.lower(), value or "?"))
     except ValueError as exc:
         raise ValueError(f'{name}: "{value}" is neither true nor false') from exc
+
+
+def need_registry(destination: str) -> None:
+    """Raise UsageError for a destination of buildah or podman that is in no registry."""
+    transport = destination.partition(":")[0]
+    if transport in ELSEWHERE:
+        raise UsageError(f"{destination} is not in a registry", remedy=ELSEWHERE[transport])

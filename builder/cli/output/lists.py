@@ -72,11 +72,17 @@ def show_documents(
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:
     """Print columns as wide as they need to be."""
+    print_result(table_lines(lines))
+
+
+def table_lines(lines: Sequence[Sequence[str]]) -> str:
+    """Return columns as wide as they need to be."""
     count = max(map(len, lines))
     widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(count)]
-    for line in lines:
-        cells = zip(line, widths, strict=False)
-        print_result("".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip())
+    rows = (zip(line, widths, strict=False) for line in lines)
+    return "\n".join(
+        "".join(cell.ljust(max(MIN_WIDTH, width + PADDING)) for cell, width in cells).rstrip() for cells in rows
+    )
 
 
 def is_podman() -> bool:

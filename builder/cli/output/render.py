@@ -137,7 +137,7 @@ class PlainRenderer(Renderer):
         """Return a step's first line, set off from what is before."""
         gap = b"\n" if self._has_steps else b""
         self._has_steps = True
-        return gap + line_of(f"#{event.step_id} {event.name}")
+        return gap + line_of(f"#{event.step_id} {event.title}")
 
 
 def _binary(stream: TextIO) -> BinaryIO:

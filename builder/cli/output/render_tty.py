@@ -113,14 +113,14 @@ class LiveRenderer(Renderer):
         match event:
             case StepStarted():
                 self._seen += 1
-                self._steps[event.step_id] = _Step(event.name, self._log_lines)
+                self._steps[event.step_id] = _Step(event.title, self._log_lines)
             case StepOutput():
                 if event.step_id in self._steps:
                     self._steps[event.step_id].add(event.stream, event.data)
             case StepCached():
                 self._seen += 1
                 self._done += 1
-                return Text.assemble(("=> CACHED ", self._colours["run"]), plain_line(event.name))
+                return Text.assemble(("=> CACHED ", self._colours["run"]), plain_line(event.title))
             case StepFinished():
                 return self._ended(event.step_id, ("=> ", "green"), event.seconds)
             case StepFailed():

@@ -71,7 +71,7 @@ class Members:
 
     def size(self, key: str) -> int:
         """Return bytes, 0 where there are none. Raises ComposeError."""
-        return self._parsed(key, size_bytes, "not a size") if self.has(key) else 0
+        return self._parsed(key, size_bytes, "not a valid size") if self.has(key) else 0
 
     def mode(self, key: str) -> int | None:
         """Return the mode of a file: octal where it is a text. Raises ComposeError."""

@@ -7,7 +7,6 @@ from graphlib import CycleError, TopologicalSorter
 
 from tiffin.builder.compose.model.values import Project, Service
 from tiffin.builder.compose.places import wrong
-from tiffin.builder.errors import UsageError
 
 
 def in_order(services: Mapping[str, Service]) -> list[str]:
@@ -22,11 +21,11 @@ def in_order(services: Mapping[str, Service]) -> list[str]:
 
 
 def chosen(project: Project, names: Collection[str], *, with_dependencies: bool) -> dict[str, Service]:
-    """Return the services of those names, all for none, with what they depend on. Raises UsageError."""
+    """Return the services of those names, all for none, with what they depend on. Raises ComposeError."""
     missing = sorted(set(names) - set(project.services))
     if missing:
-        raise UsageError(
-            f"no such service: {missing[0]}", remedy=f"the services are {', '.join(sorted(project.services))}"
+        raise wrong(
+            f"no such service: {missing[0]}", None, remedy=f"the services are {', '.join(sorted(project.services))}"
         )
     wanted = set(names or project.services)
     pending = list(wanted) if with_dependencies else []

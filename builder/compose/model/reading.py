@@ -124,11 +124,14 @@ def _build(members: Members) -> Build:
         hosts=members.texts("extra_hosts"),
         ulimits=_ulimits(members),
         entitlements=members.texts("entitlements"),
+        provenance=members.text("provenance"),
+        sbom=members.text("sbom"),
     )
 
 
 def _network(members: Members) -> ServiceNetwork:
-    return ServiceNetwork(aliases=members.texts("aliases"), ipv4=members.text("ipv4_address"))
+    aliases, ipv4, mac = members.texts("aliases"), members.text("ipv4_address"), members.text("mac_address")
+    return ServiceNetwork(aliases=aliases, ipv4=ipv4, mac=mac)
 
 
 def _dependency(members: Members) -> Dependency:
@@ -180,6 +183,12 @@ def _file(members: Members, folder: str) -> FileMount:
 
 def _health(members: Members) -> HealthCheck:
     test = members.texts("test")
+    if members.has("start_interval") and not members.has("start_period"):
+        raise members.wrong(
+            "start_interval",
+            "healthcheck.start_interval requires healthcheck.start_period to be set",
+            remedy="set both",
+        )
     return HealthCheck(
         test=test,
         interval=members.seconds("interval"),
@@ -292,6 +301,11 @@ def _resource_refusals(section: str, members: Members) -> list[Refusal]:
         reasons["template_driver"] = "their text is taken as it stands"
     else:
         reasons = {"enable_ipv6": "addresses are IPv4"} if section == "networks" else {}
+    for item, _ in members.inner("ipam").items("config"):
+        for key in ("ip_range", "aux_addresses"):
+            if item.has(key):
+                why = "addresses are given out of the whole subnet"
+                found.append(Refusal(what=f"{members.where}.ipam.config.{key}", why=why, place=item.place(key)))
     for key, why in reasons.items():
         if members.document.get(key):
             found.append(Refusal(what=f"{members.where}.{key}", why=why, place=members.place(key)))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tiffin.builder.compose.model.fields import Members
 from tiffin.builder.compose.model.values import Refusal
 
-_SHARED = "namespaces of services are not shared"
+_SHARED = "of others a service has network_mode, ipc and pid"
 SERVICE_KEYS = {
     "cgroup_parent": "control groups are made below the caller's",
     "cpu_count": "that is of Windows",
@@ -18,7 +18,6 @@ SERVICE_KEYS = {
     "device_cgroup_rules": "name the devices",
     "external_links": "containers of other projects are reached by a network that both are on",
     "isolation": "that is of Windows",
-    "mac_address": "addresses of cards are not chosen",
     "mem_swappiness": "swapping is the machine's matter",
     "models": "no language models are run",
     "oom_kill_disable": "who is killed for want of memory is the machine's matter",
@@ -27,12 +26,14 @@ SERVICE_KEYS = {
     "storage_opt": "the size of a root is not limited",
     "use_api_socket": "there is no daemon",
 }
-NAMESPACES = ("ipc", "pid", "uts", "cgroup")
+UNSHARED_NAMESPACES = ("uts", "cgroup")
 BLOCK_WEIGHT = "weight"  # all that is done of blkio_config
 NETWORK_KEYS = {
+    "driver_opts": "there is one driver, without options for containers",
+    "gw_priority": "the first network is the way out",
+    "interface_name": "cards are eth0, eth1 and so on",
     "ipv6_address": "addresses are IPv4",
     "link_local_ips": "addresses are IPv4",
-    "mac_address": "addresses of cards are not chosen",
 }
 
 
@@ -41,9 +42,14 @@ def refusals(service: Members) -> Iterator[Refusal]:
     for key, why in SERVICE_KEYS.items():
         if service.document.get(key):
             yield Refusal(what=f"{service.where}.{key}", why=why, place=service.place(key))
-    for key in NAMESPACES:
+    for key in UNSHARED_NAMESPACES:
         if ":" in service.text(key):
             yield Refusal(what=f"{service.where}.{key} {service.text(key)}", why=_SHARED, place=service.place(key))
+    if service.text("mac_address") and service.text("network_mode"):
+        place = service.place("mac_address")
+        yield Refusal(
+            what=f"{service.where}.mac_address", why="it is of networks, and not of network_mode", place=place
+        )
     for key, _, place in service.inner("blkio_config").document.entries():
         if key != BLOCK_WEIGHT:
             yield Refusal(what=f"{service.where}.blkio_config.{key}", why="only weight is known", place=place)
@@ -79,6 +85,3 @@ def _of_build(build: Members) -> Iterator[Refusal]:
     for key, why in reasons.items():
         if build.has(key) and build.text(key) not in ("false", "default"):
             yield Refusal(what=f"{build.where}.{key}", why=why, place=build.place(key))
-    for key in ("provenance", "sbom"):
-        if build.has(key) and build.text(key) not in ("false", "disabled"):
-            yield Refusal(what=f"{build.where}.{key}", why="attestations are not supported", place=build.place(key))

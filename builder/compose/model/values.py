@@ -11,6 +11,8 @@ from tiffin.cache.foundation.frozen import dataclass, field
 STARTED, HEALTHY, COMPLETED = "service_started", "service_healthy", "service_completed_successfully"
 BIND, VOLUME, TMPFS = "bind", "volume", "tmpfs"
 DEFAULT_STOP_SECONDS = 10
+OF_SERVICE = "service:"  # whose network or other namespace a service has, or whose image a build begins with
+SHARED_NAMESPACES = ("ipc", "pid")  # which a service may have of another one, beside its network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class ServiceNetwork:
 
     aliases: tuple[str, ...] = ()
     ipv4: str = ""
+    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +142,8 @@ class Build:
     hosts: tuple[str, ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
     entitlements: tuple[str, ...] = ()
+    provenance: str = ""  # as --provenance has it
+    sbom: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +252,12 @@ class Project:
     secrets: Mapping[str, Resource]
     configs: Mapping[str, Resource]
     document: Map
+    separator: str = "-"  # between the words of a container's or an image's name
+
+    @property
+    def every_service(self) -> dict[str, Service]:
+        """Return all services of the files, whatever their profiles."""
+        return {**self.disabled, **self.services}
 
     def plain(self) -> dict[str, Any]:
         """Return the document as `config` shows it."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import best_match
+from typing import TYPE_CHECKING, Any
 
 from tiffin.builder.compose.places import NOWHERE, Map, Place, Seq, wrong
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import ComposeError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator, ValidationError
 
 FILE = Path(__file__).with_name("compose-spec.json")
 _KINDS = {
@@ -24,13 +25,26 @@ _KINDS = {
 
 def validate(document: Map) -> None:
     """Raise ComposeError where the schema does not allow what a document says."""
-    error = best_match(_validator().iter_errors(document))
+    validator = _validator()
+    from jsonschema.exceptions import best_match
+
+    error = best_match(validator.iter_errors(document))
     if error is not None:
         raise _told(error, document)
 
 
 @cache
 def _validator() -> Draft202012Validator:
+    """Load jsonschema, without what it would use for formats, which nothing here looks at: that builds a grammar first,
+    for a second.
+    """
+    name = "rfc3987_syntax"
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails
+    from jsonschema import Draft202012Validator
+
+    if sys.modules[name] is None:
+        del sys.modules[name]
     return Draft202012Validator(json.loads(FILE.read_bytes()))
 
 

@@ -21,12 +21,26 @@ class Namespaces:
     @property
     def ipc_of(self) -> str:
         """The container whose IPC namespace it has, "" for none."""
-        return self.ipc.removeprefix(CONTAINER) if self.ipc.startswith(CONTAINER) else ""
+        return _of_container(self.ipc)
+
+    @property
+    def pid_of(self) -> str:
+        """The container whose pid namespace it has, "" for none."""
+        return _of_container(self.pid)
+
+    @property
+    def of_others(self) -> tuple[tuple[str, str], ...]:
+        """Options that name another container, which runs, and its name."""
+        return tuple((option, name) for option, name in (("ipc", self.ipc_of), ("pid", self.pid_of)) if name)
 
     @property
     def shared(self) -> tuple[str, ...]:
         """Those that the container has from the machine, as SandboxSpec names them."""
         return tuple(name for name in self.__slots__ if getattr(self, name) == HOST)
+
+
+def _of_container(text: str) -> str:
+    return text.removeprefix(CONTAINER) if text.startswith(CONTAINER) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ CHOICES = {
     "uts": (HOST, PRIVATE),
     "cgroupns": (HOST, PRIVATE),
 }
+OF_OTHERS = ("ipc", "pid")  # those that may be another container's
 # of the IPC namespace, docker's list; the rest of kernel.* is the machine's
 _OF_IPC = frozenset(
     f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
@@ -23,12 +24,7 @@ _OF_UTS = frozenset(("kernel.domainname", "kernel.hostname"))
 def parse_namespaces(*, ipc: str, pid: str, uts: str, cgroupns: str, hostname: str = "") -> Namespaces:
     """Read the options. Raises UsageError."""
     for option, text in (("ipc", ipc), ("pid", pid), ("uts", uts), ("cgroupns", cgroupns)):
-        if text.startswith(CONTAINER) and option == "pid":
-            raise UsageError(
-                f"--{option} {text} is not supported: process 1 of a container ends what is in its namespace",
-                remedy=f"use --{option} host for both",
-            )
-        if text.startswith(CONTAINER) and option == "ipc":
+        if text.startswith(CONTAINER) and option in OF_OTHERS:
             continue
         if text and text not in CHOICES[option]:
             raise UsageError(f'--{option} "{text}" is not supported', remedy=f"use {', '.join(CHOICES[option])}")

@@ -70,6 +70,7 @@ class Parts:
     seccomp: Filter
     console: str = ""
     joined_ipc: str = ""
+    joined_pids: str = ""
     emulated: bool = False
     opens: bool = False
     announces: bool = False
@@ -139,8 +140,12 @@ def _hosts(hostname: str, options: ContainerOptions, network: Network) -> str:
     named = (*network.linked, *options.hosts)
     if options.as_machine:
         return machine_hosts(named)
-    names = f"{hostname}.{options.domainname} {hostname}" if options.domainname else hostname
-    return hosts_file(names, named, own_addresses=network.addresses)
+    return hosts_file(own_names(hostname, options), named, own_addresses=network.addresses)
+
+
+def own_names(hostname: str, options: ContainerOptions) -> str:
+    """Return the names of a container in its own /etc/hosts."""
+    return f"{hostname}.{options.domainname} {hostname}" if options.domainname else hostname
 
 
 def _resolv_conf(options: ContainerOptions, network: Network) -> str:
@@ -165,6 +170,7 @@ def _with_walls(spec: SandboxSpec, parts: Parts) -> SandboxSpec:
         own_pids=isolation.own_pids and "pid" not in options.namespaces.shared,
         shared=options.namespaces.shared,
         joined_ipc=parts.joined_ipc,
+        joined_pids=parts.joined_pids,
         own_groups=options.namespaces.cgroup == PRIVATE,
         kept=options.keep,
         keeps_id=isolation.id_map is not None and isolation.id_map.keeps,

@@ -93,7 +93,7 @@ class Attachment:
                 elif not message:
                     return KILLED  # the supervisor was, as by rm -f, and the command with it
             self._queue.add(messages.LEAVE)
-            self._queue.flush()
+            self._queue.flush_all()
         return None
 
     def kill(self, number: int) -> None:

@@ -8,9 +8,11 @@ import select
 import time
 from collections.abc import Callable, Iterator
 
-from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.state import ContainerState, process_start
-from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.fd_passing import Socket
 
 LOOK_SECONDS = 0.5  # where something will tell of the end
 CLOSE_LOOK_SECONDS = 0.01  # where nothing will, or the kernel is about to let go
@@ -29,9 +31,16 @@ def wait_for_end(
                 return False
             pause = LOOK_SECONDS if watched else CLOSE_LOOK_SECONDS
             for fd in _wait(watched, pause if left is None else min(pause, left)):
-                if fd == process or line is None or not messages.receive(line):
+                if fd == process or line is None or not _says_more(line):
                     watched.remove(fd)
     return True
+
+
+def _says_more(line: Socket) -> bool:
+    """Take a message; False at the end of the line."""
+    from tiffin.builder.containers.lifecycle import messages
+
+    return bool(messages.receive(line))
 
 
 @contextlib.contextmanager

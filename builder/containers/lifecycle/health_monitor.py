@@ -67,7 +67,7 @@ class HealthMonitor:
         self._output = b""
         self._begun = time.monotonic()
         self._begun_ns = 0  # of the check, by the clock on the wall
-        self._due = self._begun + self._interval()
+        self._due = self._begun + self._pause()
         self._write()
 
     # -- what a supervisor's loop asks ---------------------------------------------------------------------------------
@@ -168,17 +168,22 @@ class HealthMonitor:
             self._streak += 1
             if self._streak >= self._check.retries:
                 self._status = UNHEALTHY
-        self._due = time.monotonic() + max(self._interval(), SHORTEST_PAUSE_SECONDS)
+        self._due = time.monotonic() + max(self._pause(), SHORTEST_PAUSE_SECONDS)
         self._write()
         if self._status != before:
             self._change(self._status)
 
     def _is_starting(self) -> bool:
-        return time.monotonic() - self._begun < self._check.start_period
+        return self._start_left() > 0
 
-    def _interval(self) -> float:
-        is_early = self._status == STARTING and self._is_starting()
-        return self._check.start_interval if is_early else self._check.interval
+    def _start_left(self) -> float:
+        return self._begun + self._check.start_period - time.monotonic()
+
+    def _pause(self) -> float:
+        """Return the seconds to the next check: one that comes after the start period is not late by its interval."""
+        if self._status == STARTING and self._is_starting():
+            return min(self._check.start_interval, self._start_left() + self._check.interval)
+        return self._check.interval
 
     def _write(self) -> None:
         document = {"Status": self._status, "FailingStreak": self._streak, "Log": self._results}

@@ -22,7 +22,6 @@ FILE = "container.log"
 STDOUT, STDERR = "stdout", "stderr"
 MAX_LINE_BYTES = 16 << 10  # of what is written without a line end, docker's
 READ_BYTES = 1 << 16
-FOLLOW_SECONDS = 0.05
 NANOSECONDS = 1_000_000_000
 
 
@@ -62,11 +61,15 @@ class LogWriter:
         self._pending[stream] = rest
         self._write(stream, texts)
 
-    def close(self) -> None:
-        """Write what has no line end, and close."""
+    def end_lines(self) -> None:
+        """Write what has no line end: the command has ended, and another one's output begins a line."""
         for stream, rest in self._pending.items():
             self._write(stream, [rest] if rest else [])
         self._pending = dict.fromkeys(self._pending, b"")
+
+    def close(self) -> None:
+        """Write what has no line end, and close."""
+        self.end_lines()
         os.close(self._fd)
 
     def _write(self, stream: str, texts: list[bytes]) -> None:
@@ -114,8 +117,11 @@ def time_text(time_ns: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
 
 
-def read_entries(folder: Path, *, is_alive: Callable[[], bool] = lambda: False) -> Iterator[LogEntry]:
-    """Yield the entries of a container's log, oldest first; while it `is_alive`, also those that are to come.
+def read_entries(
+    folder: Path, *, is_alive: Callable[[], bool] = lambda: False, wait: Callable[[], None] = lambda: None
+) -> Iterator[LogEntry]:
+    """Yield the entries of a container's log, oldest first; while it `is_alive`, also those that are to come, for which
+    `wait` waits.
 
     An entry that is damaged is left out.
     """
@@ -125,7 +131,7 @@ def read_entries(folder: Path, *, is_alive: Callable[[], bool] = lambda: False) 
             goes_on = is_alive()
             yield from reader.new()
             if goes_on:
-                time.sleep(FOLLOW_SECONDS)
+                wait()
 
 
 class LogReader:

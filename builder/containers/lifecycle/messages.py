@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET
 from collections.abc import Iterator
 from pathlib import Path
 
 from tiffin.builder.errors import StoreError
-from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.builder.sandbox.child.fd_passing import Socket, hear
 
 FILE = "control"
 MAX_BYTES = 32 << 10  # of the data of a message
@@ -70,6 +71,13 @@ class Queue:
             return False
         return True
 
+    def flush_all(self) -> None:
+        """Send all that waits, as before one goes; return early if the other side is gone."""
+        while self.flush() and self._messages:
+            poller = select.poll()
+            poller.register(self._line, select.POLLOUT)
+            poller.poll()
+
 
 def listen(folder: Path) -> Socket:
     """Listen in a container's folder. Raises StoreError."""
@@ -102,7 +110,7 @@ def connect(folder: Path) -> Socket | None:
 def receive(line: Socket) -> bytes:
     """Return the next message, b"" where the other side is gone. Raises BlockingIOError where there is none yet."""
     try:
-        return line.recv(MAX_BYTES + 1)
+        return hear(line, MAX_BYTES + 1)
     except BlockingIOError:
         raise
     except OSError:

@@ -48,13 +48,16 @@ def command_of(state: ContainerState) -> int:
 def processes_of(state: ContainerState) -> list[int]:
     """Return the numbers of all processes of a container that runs, its command first. Raises StoreError.
 
-    They are what has its pid namespace; where it has none of its own, its command, what that started, and orphans.
+    They are what has its pid namespace; where that is another container's, what has its mounts, too; where that is the
+    machine's, its command, what that started, and orphans.
     """
     command = command_of(state)
     own = _namespace(command)
     if own and own != _namespace(os.getpid()):
+        mounts = "" if _has_own_numbers(command) else _namespace(command, "mnt")
         others = (int(name) for name in os.listdir("/proc") if name.isdigit())
         found = [pid for pid in others if pid != command and _namespace(pid) == own]
+        found = [pid for pid in found if not mounts or _namespace(pid, "mnt") == mounts]
         below = [pid for top in (command, *found) for pid, _ in descendants(top)]  # namespaces within the namespace
         return list(dict.fromkeys([command, *found, *below]))
     init = _parent(command)
@@ -66,9 +69,15 @@ def _child(init: int) -> int:
     return next((child for child, _ in descendants(init)), init)
 
 
-def _namespace(pid: int) -> str:
+def _has_own_numbers(command: int) -> bool:
+    """Tell whether the command of a container, or with --init what is around it, is process 1 where it is."""
+    around = _namespace(command)
+    return any(namespace_numbers(pid)[-1:] == [1] and _namespace(pid) == around for pid in (command, _parent(command)))
+
+
+def _namespace(pid: int, kind: str = "pid") -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
     except OSError:
         return ""
 

@@ -44,6 +44,11 @@ class ContainerRecord:
         kept = self.options.keep
         return self.options.user or (f"{kept[0]}:{kept[1]}" if kept else "") or self.config.user
 
+    @property
+    def stop_signal(self) -> str:
+        """What it is asked with to end, by name or number."""
+        return self.options.stop_signal or self.config.stop_signal or "TERM"
+
     def write(self, folder: Path) -> None:
         """Write it into a container's folder. Raises StoreError."""
         document = {name: encode_value(getattr(self, name)) for name in fields(self) if name != "config"}

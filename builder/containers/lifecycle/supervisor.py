@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import select
 import signal
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 READ_BYTES = messages.MAX_BYTES
 KINDS = {STDOUT: messages.STDOUT, STDERR: messages.STDERR}
-LAST_WORDS_SECONDS = 2.0  # for clients to take what is left for them
 END_OF_FILE = b"\x04"  # as a terminal types it
 Signaller = Callable[[int], None]
 
@@ -89,6 +89,7 @@ class Supervisor:
         self._size = b""
         self._signal: Signaller = lambda number: None
         self._companion: Companion | None = None
+        self._patience_ends = math.inf  # by the clock that does not jump: when a command that is to end is killed
 
     def __enter__(self) -> Supervisor:
         return self
@@ -156,12 +157,18 @@ class Supervisor:
                 pass
             status = running.wait()
             self._drain()
+            self._log.end_lines()
             for client in self._clients:
                 client.queue.add(messages.EXITED + b"%d" % status.code)
             return status
         finally:
-            self._signal, self._companion = lambda number: None, None
+            self._signal, self._companion, self._patience_ends = lambda number: None, None, math.inf
             self._close_streams()
+
+    def end_late(self, seconds: float, *, for_good: bool) -> None:
+        """Kill the command, which was asked to end, if it has not by then; -1: never. `for_good`: not begun again."""
+        self.stopping = self.stopping or for_good
+        self._patience_ends = time.monotonic() + seconds if seconds >= 0 else math.inf
 
     def pause(self, seconds: float) -> None:
         """Wait before the next start, or until a client asks for the end."""
@@ -170,14 +177,14 @@ class Supervisor:
             self._step(-1, left)
 
     def finish(self, exit_code: int) -> None:
-        """Tell everybody who is connected that it has ended, and wait a moment for those who are behind."""
+        """Tell everybody who is connected that it has ended, and stay until each has taken all, or is gone.
+
+        Who reads slowly (a pager) loses nothing; the container has ended by then, whoever asks.
+        """
         for client in self._clients:
             client.queue.add(messages.ENDED + b"%d" % exit_code)
-        deadline = time.monotonic() + LAST_WORDS_SECONDS
-        while (waiting := [client for client in self._clients if not client.queue.is_empty]) and (
-            left := deadline - time.monotonic()
-        ) > 0:
-            self._wait_until_one_reads(waiting, left)
+        while waiting := [client for client in self._clients if not client.queue.is_empty]:
+            self._wait_until_one_reads(waiting)
 
     def _step(self, ending: int, seconds: float | None = None) -> bool:
         """Wait for something, and do what is to be done; True once `ending` is readable."""
@@ -197,12 +204,15 @@ class Supervisor:
             events = (select.POLLIN if is_heard else 0) | (select.POLLOUT if not client.queue.is_empty else 0)
             poller.register(client.line, events)
         if self._companion is not None:
-            seconds = self._companion.seconds()
+            seconds = min(self._companion.seconds(), max(self._patience_ends - time.monotonic(), 0.0))
             for fd in self._companion.descriptors():
                 poller.register(fd, select.POLLIN)
         ready = dict(poller.poll(None if seconds is None else max(seconds * 1000, 1)))
         if self._companion is not None:
             self._companion.attend(ready)
+        if time.monotonic() >= self._patience_ends:
+            self._patience_ends = math.inf
+            self._signal(signal.SIGKILL)
         for fd in [fd for fd in self._outputs if ready.get(fd, 0) & ~select.POLLOUT]:
             self._copy(fd)
         if self._input >= 0 and ready.get(self._input, 0) & (select.POLLOUT | select.POLLERR):
@@ -244,14 +254,14 @@ class Supervisor:
 
     def _wait_for_clients(self) -> None:
         while behind := [client for client in self._clients if client.queue.is_full]:
-            self._wait_until_one_reads(behind, None)
+            self._wait_until_one_reads(behind)
 
-    def _wait_until_one_reads(self, clients: Sequence[Client], seconds: float | None) -> None:
+    def _wait_until_one_reads(self, clients: Sequence[Client]) -> None:
         """Wait until one of clients takes messages, and send all of them theirs; those that are gone are forgotten."""
         poller = select.poll()
         for client in clients:
             poller.register(client.line, select.POLLOUT)
-        poller.poll(None if seconds is None else max(seconds * 1000, 1))
+        poller.poll()
         for client in clients:
             if not client.queue.flush():
                 self._forget(client)
@@ -290,13 +300,18 @@ class Supervisor:
     def _serve(self, client: Client, events: int) -> None:
         is_here = client.queue.flush()
         if is_here and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
-            is_here = self._hear(client)
+            with contextlib.suppress(BlockingIOError):
+                is_here = self._hear(client)
         if not is_here:
             self._forget(client)
             if client.types and not self._tty:
                 self._end_input()
 
     def _forget(self, client: Client) -> None:
+        """Take what a client that is gone said last, then do without it."""
+        with contextlib.suppress(BlockingIOError):
+            while self._hear(client):
+                pass
         self._clients.remove(client)
         client.line.close()
         if client is self._holder:
@@ -304,11 +319,8 @@ class Supervisor:
             self._signal(signal.SIGKILL)
 
     def _hear(self, client: Client) -> bool:
-        """Take a message of a client; False if it is gone."""
-        try:
-            message = messages.receive(client.line)
-        except BlockingIOError:
-            return True
+        """Take a message of a client; False if it is gone. Raises BlockingIOError where there is none yet."""
+        message = messages.receive(client.line)
         kind, data = message[:1], message[1:]
         if kind == messages.STDIN:
             client.types = bool(data)

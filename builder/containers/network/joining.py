@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tiffin.builder.containers.confinement.asked import SHAREABLE
 from tiffin.builder.containers.container import Containers
@@ -13,8 +14,11 @@ from tiffin.builder.containers.run import OF_CONTAINER
 from tiffin.builder.containers.state import ContainerState, process_start
 from tiffin.builder.errors import ContainerError, SandboxError
 from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
+
+MAX_NAME_FILE = 1 << 20  # characters: the container may write there
 
 
 def namespace_of(state: StateDir, name: str, isolation: Isolation) -> int:
@@ -44,15 +48,22 @@ def joined_network(network: Network, kind: str, state: StateDir) -> Network:
         return network
     containers = Containers(state)
     other = _running(containers, kind.removeprefix(OF_CONTAINER))
-    spec = read_sandbox(containers.folder(other.id))
-    if spec.network == "host":
+    folder = containers.folder(other.id)
+    if read_sandbox(folder).network == "host":
         return replace(network, kind="host")
     return replace(
         network,
         joined=f"/proc/{command_of(other)}/ns/net",
-        hosts=spec.hosts,
-        resolv_conf=spec.resolv_conf,
+        hosts=_name_file(folder, "hosts"),
+        resolv_conf=_name_file(folder, "resolv_conf"),
     )
+
+
+def _name_file(folder: Path, name: str) -> str:
+    """Return such a file as a container has it now: it changes with the networks that the container is in."""
+    path = folder / "run" / name
+    with disk_errors(path), open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read(MAX_NAME_FILE)
 
 
 def joined_ipc(name: str, state: StateDir) -> str:
@@ -64,6 +75,17 @@ def joined_ipc(name: str, state: StateDir) -> str:
         raise ContainerError(
             f"can't join IPC of container {other.name}: non-shareable IPC",
             remedy="begin it with --ipc shareable, or give both --ipc host",
+        )
+    return f"/proc/{command_of(other)}"
+
+
+def joined_pids(name: str, state: StateDir) -> str:
+    """Return the directory in /proc of the command of a container that has a pid namespace. Raises TiffinError."""
+    containers = Containers(state)
+    other = _running(containers, name)
+    if not read_sandbox(containers.folder(other.id)).own_pids:
+        raise ContainerError(
+            f"container {other.name} has the process numbers of this machine", remedy="give both --pid host"
         )
     return f"/proc/{command_of(other)}"
 

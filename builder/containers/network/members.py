@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from tiffin.builder.containers.confinement.spec import own_names
 from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
 from tiffin.builder.containers.lifecycle.processes import command_of
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.network.attachment import Endpoint
 from tiffin.builder.containers.network.bridge.process import socket_path
-from tiffin.builder.containers.network.bridge.start import ask_network, connect_network, hold
+from tiffin.builder.containers.network.bridge.start import ask_network, connect_network, hold, namespace_of
 from tiffin.builder.containers.network.published import Network
 from tiffin.builder.containers.network.store import LOCK, NetworkRecord, Networks, mac_of
 from tiffin.builder.containers.state import ContainerState, process_start
 from tiffin.builder.errors import ContainerError, SandboxError, TiffinError
 from tiffin.builder.events import Sink, WarningMessage
+from tiffin.builder.sandbox.child.join import NS_GET_PARENT
+from tiffin.builder.sandbox.child.network.name_files import own_lines
 from tiffin.builder.sandbox.child.spec import Membership, Port
 from tiffin.builder.sandbox.isolation import Isolation
+from tiffin.builder.sandbox.keepid import base_tag
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
 
@@ -37,18 +43,14 @@ def hold_networks(state: StateDir, names: Sequence[str], isolation: Isolation, s
             f"isolation {isolation.tier} has no networks of its own, and so no --network {names[0]}",
             remedy="use --network host or none; tiffin info says how to allow more",
         )
-    if id_map.keeps:
-        raise SandboxError(
-            "--userns keep-id, or the caller's own ids with a mount, and networks with names do not go together",
-            remedy="leave -u out, or use --network private",
-        )
+    base = id_map.base or id_map
     networks = Networks(state)
     with state.lock(LOCK):
         return hold(
             state,
             [networks.find(name) for name in names],
-            id_map,
-            lambda: _companion(state, id_map.tag),
+            base,
+            lambda: _companion(state, base.tag),
             lambda network: _restore(state, network),
             lambda text: sink.emit(WarningMessage(message=text)),
         )
@@ -123,22 +125,22 @@ def attach_request(container: ContainerState, endpoint: Endpoint, servers: Seque
 def connect(state: StateDir, container: ContainerState, endpoint: Endpoint, network: NetworkRecord, sink: Sink) -> None:
     """Attach a container that runs in other networks to one more. Raises TiffinError."""
     containers = Containers(state)
-    tag = ContainerRecord.read(containers.folder(container.id)).id_map
+    record = ContainerRecord.read(containers.folder(container.id))
     with state.lock(LOCK):
         others = [other for other in _running(state) if other.id != container.id]
         endpoint = _with_address(endpoint, network, others)
         hold(
             state,
             [network],
-            tag,
-            lambda: container.pid,
+            base_tag(record.id_map),
+            lambda: _namespace_around(container, record),
             lambda killed: _restore(state, killed),
             lambda text: sink.emit(WarningMessage(message=text)),
         )
         before = container.networks
         container = containers.change(container, networks=(*before, endpoint))
         plug(state, container, endpoint)
-        _change_servers(state, container, before)
+        _change_files(state, container, before)
     tell_networks(state, container)
 
 
@@ -148,14 +150,34 @@ def disconnect(state: StateDir, container: ContainerState, name: str) -> None:
         left = tuple(item for item in container.networks if item.wanted.name != name)
         before = container.networks
         container = Containers(state).change(container, networks=left)
+        was_outward = _outward(state, before) == name
         ask_network(state, name, {"do": "detach", "id": container.id})
-        _change_servers(state, container, before)
+        _change_files(state, container, before)
+        outward = _outward(state, left)
+        if outward:
+            ask_network(state, outward, {"do": "route", "process": command_of(container)})
+            if was_outward:  # what is published goes by this network now, as in docker
+                _publish(state, container, outward, at_once=True)
     tell_networks(state, container)
-    networks = Networks(state)
-    for item in left:
-        if not networks.find(item.wanted.name).is_internal:
-            ask_network(state, item.wanted.name, {"do": "route", "process": command_of(container)})
-            return
+
+
+def _outward(state: StateDir, endpoints: Sequence[Endpoint]) -> str:
+    """Return the first network that leads outside, by which is published; "" for none."""
+    for item in endpoints:
+        with contextlib.suppress(TiffinError):  # a network that is gone
+            if not Networks(state).find(item.wanted.name).is_internal:
+                return item.wanted.name
+    return ""
+
+
+def _publish(state: StateDir, container: ContainerState, name: str, *, at_once: bool) -> None:
+    """Listen again at what a container publishes; not `at_once`: when it is attached next."""
+    from tiffin.builder.sandbox.child.network.membership import publish
+
+    line = connect_network(state, name) if container.ports else None
+    if line is not None:
+        with line, contextlib.suppress(OSError):  # a port may be another's by now
+            publish(line, container.id, container.ports, at_once=at_once)
 
 
 def leave(state: StateDir, container: ContainerState) -> None:
@@ -165,18 +187,29 @@ def leave(state: StateDir, container: ContainerState) -> None:
             ask_network(state, item.wanted.name, {"do": "detach", "id": container.id})
 
 
-def _change_servers(state: StateDir, container: ContainerState, before: Sequence[Endpoint]) -> None:
-    """Have a container's resolv.conf name the servers of the networks that it is in now, if it names those of before.
+def _change_files(state: StateDir, container: ContainerState, before: Sequence[Endpoint]) -> None:
+    """Have a container's resolv.conf name the servers of the networks that it is in now, if it names those of before,
+    and its hosts its addresses there.
 
-    It is written in place, as the container has it mounted.
+    They are written in place, as the container has them mounted.
     """
-    path = Containers(state).folder(container.id) / "run" / "resolv_conf"
+    folder = Containers(state).folder(container.id)
     old, new = (_server_lines(state, endpoints) for endpoints in (before, container.networks))
+    _replace_lines(folder / "run" / "resolv_conf", old, new)
+    options = ContainerRecord.read(folder).options
+    names = own_names(options.hostname or container.id[:SHORT_ID_LENGTH], options)
+    old, new = (own_lines(names, [item.address for item in items]) for items in (before, container.networks))
+    _replace_lines(folder / "run" / "hosts", old, new, at_end=True)
+
+
+def _replace_lines(path: Path, old: Sequence[str], new: Sequence[str], *, at_end: bool = False) -> None:
+    """Write `new` lines in the place of `old` ones; a file that has none of these was changed by the container."""
     with contextlib.suppress(OSError):
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
         others = [line for line in lines if line not in old]
         if len(others) < len(lines):
-            path.write_text("".join([*new, *others]), encoding="utf-8", errors="surrogateescape")
+            both = [*others, *new] if at_end else [*new, *others]
+            path.write_text("".join(both), encoding="utf-8", errors="surrogateescape")
 
 
 def _server_lines(state: StateDir, endpoints: Sequence[Endpoint]) -> list[str]:
@@ -200,16 +233,10 @@ def plug(state: StateDir, container: ContainerState, endpoint: Endpoint) -> None
 
     Raises SandboxError, StoreError.
     """
-    from tiffin.builder.sandbox.child.network.membership import publish
-
     record = ContainerRecord.read(Containers(state).folder(container.id))
     name = endpoint.wanted.name
-    networks = [Networks(state).find(item.wanted.name) for item in container.networks]
-    outward = next((network.name for network in networks if not network.is_internal), "")
-    line = connect_network(state, name) if container.ports and name == outward else None
-    if line is not None:
-        with line, contextlib.suppress(OSError):  # a port may be another's by now
-            publish(line, container.id, container.ports)
+    if name == _outward(state, container.networks):
+        _publish(state, container, name, at_once=False)
     request = attach_request(container, endpoint, record.options.resolver.servers)
     ask_network(state, name, {**request, "process": command_of(container)})
 
@@ -221,14 +248,26 @@ def _running(state: StateDir) -> list[ContainerState]:
 
 
 def _companion(state: StateDir, id_map: str) -> int:
-    """Return the process of a container that runs in a network, 0 where there is none."""
+    """Return the user namespace of a container that runs in a network, -1 where there is none."""
     containers = Containers(state)
     for item in _running(state):
         with contextlib.suppress(TiffinError):
-            is_like = ContainerRecord.read(containers.folder(item.id)).id_map == id_map
+            record = ContainerRecord.read(containers.folder(item.id))
+            is_like = base_tag(record.id_map) == id_map
             if is_like and item.pid != os.getpid() and process_start(item.pid) == item.pid_started:
-                return item.pid
-    return 0
+                return _namespace_around(item, record)
+    return -1
+
+
+def _namespace_around(container: ContainerState, record: ContainerRecord) -> int:
+    """Return the user namespace that a container has with others: the one around its own, where that keeps ids."""
+    own = namespace_of(container.pid)
+    if own < 0 or record.id_map == base_tag(record.id_map):
+        return own
+    try:
+        return fcntl.ioctl(own, NS_GET_PARENT)
+    finally:
+        os.close(own)
 
 
 def _restore(state: StateDir, network: NetworkRecord) -> None:

@@ -14,11 +14,23 @@ class FileSlice(io.RawIOBase):
     def __init__(self, fd: int, offset: int, size_bytes: int) -> None:
         super().__init__()
         self._fd = fd
-        self._position = offset
+        self._start = self._position = offset
         self._end = offset + size_bytes
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place in the part; there is nothing beyond its ends."""
+        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
+        self._position = max(self._start, min(base + offset, self._end))
+        return self._position - self._start
+
+    def tell(self) -> int:
+        return self._position - self._start
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # io gives a writable buffer

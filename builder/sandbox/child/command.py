@@ -23,12 +23,6 @@ from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
-# signals that whoever began this process, or it, ignores or handles: a command has the defaults of all
-CHANGED = tuple(
-    number
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-    if signal.getsignal(number) != signal.SIG_DFL
-)
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
 FIRST_UNUSED = 3  # descriptors from here on are ours
 
@@ -42,7 +36,7 @@ def be_command(
     """
     end = TRACER_END if spec.is_traced else signal.SIGKILL
     try:
-        if not spec.own_pids or spec.joins:
+        if not spec.own_pids or spec.joins or spec.joined_pids:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, end)
         if not spec.enters:
             make_root(spec)
@@ -59,15 +53,17 @@ def be_command(
         if not spec.is_traced:
             go_to_directory(spec)
         signal.set_wakeup_fd(-1)
-        for number in CHANGED:
-            signal.signal(number, signal.SIG_DFL)
+        # those that whoever began this process, or it, ignores or handles: a command has the defaults of all
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if signal.getsignal(number) != signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         if spec.is_traced:  # which enters the directory and emulates the user in its own way
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         else:
             become_user(spec)
             drop_privileges(spec)
-        if not spec.own_pids or spec.joins:  # another user lost it
+        if not spec.own_pids or spec.joins or spec.joined_pids:  # another user lost it
             kernel.prctl(kernel.PR_SET_PDEATHSIG, end)
         keep_only_standard(error_writer)
         execute(spec, error_writer)

@@ -8,31 +8,29 @@ load code of the image).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
-import struct
 
 from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.command import be_command, failure, forget_imports
 from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.emulation.inodes import Kept
-from tiffin.builder.sandbox.child.fd_passing import Socket, pair
+from tiffin.builder.sandbox.child.fd_passing import MSG_DONTWAIT, MSG_PEEK, Socket, hear, pair
 from tiffin.builder.sandbox.child.reaper import INIT_NAME, kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.child.root import SetupError, step
 from tiffin.builder.sandbox.child.spec import Bind, Outcome, SandboxSpec
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.builder.sandbox.child.join import Joined
     from tiffin.builder.sandbox.child.network.helper import Connector
 
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
 )
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 REAP_MILLISECONDS = 500  # how long an orphan may stay a zombie
 
 
@@ -49,7 +47,10 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
         load_emulation()
     try:
         joined, watched = look_at_joined(spec) if spec.joins else (None, None)
-        connector = make_namespaces(spec) if joined is None else None
+        connector = None
+        if joined is None:
+            connector = make_namespaces(spec, fds, pids=spec.own_pids and not spec.joined_pids)
+            joined = join_pids(spec) if spec.joined_pids else None
     except SetupError as exc:
         report(reply, failure(exc))
         os._exit(1)
@@ -59,14 +60,8 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     held, holder = pair()
     init = os.fork()
     if init == 0:
-        try:
-            held.close()
-            be_init(spec, fds, reply, holder, joined)
-        except SetupError as exc:
-            report(reply, failure(exc))
-        except BaseException as exc:
-            report(reply, Outcome(error="set up the sandbox", reason=repr(exc)))
-        os._exit(1)
+        held.close()
+        reporting(reply, lambda: be_init(spec, fds, reply, holder, joined))
     holder.close()
     for fd in fds:
         os.close(fd)
@@ -82,6 +77,36 @@ def run(spec: SandboxSpec, fds: list[int], reply: Socket) -> None:
     os._exit(0)
 
 
+def be_direct_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket) -> None:
+    """Be the init of a sandbox that needs no runner, in a pid namespace that was made with this process.
+
+    Never returns.
+    """
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(BlockingIOError):
+        reply.recv(1, MSG_PEEK | MSG_DONTWAIT)
+        os._exit(1)  # the parent, whose end that is, was gone before
+    if spec.tty:
+        import termios  # noqa: F401  # for the command, where nothing may be imported any more
+
+    def begin() -> None:
+        make_namespaces(spec, fds, pids=False)
+        be_init(spec, fds, reply, holder, None)
+
+    reporting(reply, begin)
+
+
+def reporting(reply: Socket, be: Callable[[], None]) -> None:
+    """Call what does not come back, and tell why it did. Never returns."""
+    try:
+        be()
+    except SetupError as exc:
+        report(reply, failure(exc))
+    except BaseException as exc:
+        report(reply, Outcome(error="set up the sandbox", reason=repr(exc)))
+    os._exit(1)
+
+
 def load_emulation() -> None:
     """Import what answers system calls while it can be read."""
     supervisor.load()
@@ -94,8 +119,18 @@ def look_at_joined(spec: SandboxSpec) -> tuple[Joined | None, int | None]:
     return (join.enter(spec), None) if spec.enters else (None, join.watch(spec))
 
 
-def make_namespaces(spec: SandboxSpec) -> Connector | None:
-    """Make the namespaces of the sandbox; return what connects its network, begun before there is one of its own."""
+def join_pids(spec: SandboxSpec) -> Joined:
+    """Have the init among what is around another sandbox, and the command in that."""
+    from tiffin.builder.sandbox.child import join
+
+    return join.beside(spec)
+
+
+def make_namespaces(spec: SandboxSpec, fds: list[int], *, pids: bool) -> Connector | None:
+    """Make the namespaces of the sandbox; return what connects its network, begun before there is one of its own.
+
+    `pids`: among them one of pids, for children. A way out of its network takes the last of `fds`.
+    """
     connector = None
     if spec.connector:
         from tiffin.builder.sandbox.child.network import helper as connectors
@@ -107,7 +142,11 @@ def make_namespaces(spec: SandboxSpec) -> Connector | None:
 
         with step("reach its network"):
             attachments = Attachments(spec.memberships)
-    leave_namespaces(spec)
+    leave_namespaces(spec, pids=pids)
+    if spec.way_out:
+        from tiffin.builder.sandbox.child.network.way_out import offer
+
+        offer(fds.pop(), spec.way_out)
     for name, value in spec.sysctls:
         with step(f"set the sysctl {name}={value}"), open(f"/proc/sys/{name.replace('.', '/')}", "w") as file:
             file.write(value)
@@ -120,54 +159,31 @@ def make_namespaces(spec: SandboxSpec) -> Connector | None:
     return connector
 
 
-def leave_namespaces(spec: SandboxSpec) -> None:
+def leave_namespaces(spec: SandboxSpec, *, pids: bool) -> None:
     """Make namespaces, as far as the tier has them; those that only make things neater may be refused."""
-    if spec.joined_network:  # here: a namespace of one id has no right to it
-        with step("enter the network of the other container"):
-            join_network(spec.joined_network)
-    if spec.joined_ipc:
-        with step("enter the IPC namespace of the other container"):
-            join_ipc(spec.joined_ipc)
+    if spec.joined_network or spec.joined_ipc:  # here: a namespace of one id has no right to them
+        from tiffin.builder.sandbox.child import join
+
+        join.enter_shared(spec)
     if spec.emulated:
         with step("make a user namespace of one id"):
             if spec.keeps_id:
                 idmaps.become_root_of_sandbox()
             idmaps.keep_one_id()
     if spec.network != "host" and not spec.joined_network:
+        from tiffin.builder.sandbox.child.network import own  # the root is still the one outside
+
         with step("make a private network"):
             kernel.unshare(kernel.CLONE_NEWNET)
-            loopback_up()
-        with contextlib.suppress(OSError), open(UNPRIVILEGED_PORTS, "w") as file:  # as in Docker: any user may listen
-            file.write("0")
+            own.loopback_up()
+        own.open_to_all_users()
     if not spec.has_namespaces:
         return
     for name, flag in (("ipc", kernel.CLONE_NEWIPC), ("uts", kernel.CLONE_NEWUTS)):
         with contextlib.suppress(OSError):
             kernel.unshare(0 if name in spec.shared or (name == "ipc" and spec.joined_ipc) else flag)
     with step("make namespaces"):
-        kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if spec.own_pids else 0))
-
-
-def join_network(path: str) -> None:
-    """Enter the network that a file in /proc stands for."""
-    network = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    kernel.setns(network, kernel.CLONE_NEWNET)
-    os.close(network)
-
-
-def join_ipc(process: str) -> None:
-    descriptor = os.open(f"{process}/ns/ipc", os.O_RDONLY | os.O_CLOEXEC)
-    kernel.setns(descriptor, kernel.CLONE_NEWIPC)
-    os.close(descriptor)
-
-
-def loopback_up() -> None:
-    import socket  # the root is still the one outside
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack_from("16sh", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+        kernel.unshare(kernel.CLONE_NEWNS | (kernel.CLONE_NEWPID if pids else 0))
 
 
 def pass_signals(init: int, reply: Socket, reaped: set[int] | None, watched: int | None) -> None:
@@ -192,7 +208,7 @@ def pass_signals(init: int, reply: Socket, reaped: set[int] | None, watched: int
             break
         if reply.fileno() not in ready:
             continue
-        data = reply.recv(16)
+        data = hear(reply, 16)
         with contextlib.suppress(ProcessLookupError):
             os.kill(init, int(data) if data else signal.SIGKILL)
         if not data:
@@ -243,6 +259,8 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, jo
     if owners is not None:
         answer(spec, owners, command, reply, holder)
     attend(spec, reply, owners, command, errors)
+    if joined is not None:
+        joined.end()
     os._exit(0)
 
 

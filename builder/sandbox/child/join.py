@@ -6,9 +6,12 @@ has. Nothing is imported once the root is entered.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import signal
+import time
 
 from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.command import forget_imports
@@ -17,6 +20,7 @@ from tiffin.builder.sandbox.child.spec import SandboxSpec
 
 NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 STAT_BYTES = 4096
+PAUSE_SECONDS = 0.002
 # in this order: the user namespace gives the right to enter the others, and the mounts take /proc away
 KINDS = (
     ("user", kernel.CLONE_NEWUSER),
@@ -32,13 +36,21 @@ class Joined:
     """A sandbox that this process has entered. `groups` are its control groups' files; `limits` end its id map.
 
     `pids` is the pid namespace of its init, where this process's children are, and that of its command; none where it
-    has that of this machine.
+    has that of this machine. `mounts` is the namespace of what is ended with the command.
     """
 
-    def __init__(self, groups: list[int], pids: tuple[int, int] | None, limits: tuple[int, int] | None) -> None:
+    def __init__(
+        self, groups: list[int], pids: tuple[int, int] | None, limits: tuple[int, int] | None, mounts: str = ""
+    ) -> None:
         self.groups = groups
         self.limits = limits
         self._pids = pids
+        self._mounts = mounts
+
+    def end(self) -> None:
+        """End what the command left among the processes of the other sandbox: what has its mounts."""
+        while self._mounts and sum(_kill_if_in(name, self._mounts) for name in os.listdir("/proc") if name.isdigit()):
+            time.sleep(PAUSE_SECONDS)
 
     def fork_below(self) -> int:
         """Fork a process into the command's pid namespace."""
@@ -83,6 +95,50 @@ def enter(spec: SandboxSpec) -> Joined:
         if pids is not None:
             kernel.setns(pids[0], kernel.CLONE_NEWPID)
     return Joined(groups, pids, limits)
+
+
+def enter_shared(spec: SandboxSpec) -> None:
+    """Enter the network and the IPC namespace that the sandbox has of another one. Raises SetupError."""
+    for what, path, kind in (
+        ("network", spec.joined_network, kernel.CLONE_NEWNET),
+        ("IPC namespace", spec.joined_ipc and f"{spec.joined_ipc}/ns/ipc", kernel.CLONE_NEWIPC),
+    ):
+        if path:
+            with step(f"enter the {what} of the other container"):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                kernel.setns(descriptor, kind)
+                os.close(descriptor)
+
+
+def beside(spec: SandboxSpec) -> Joined:
+    """Have children of this process in the namespace of the init whose sandbox has the pid namespace `joined_pids`.
+
+    Raises SetupError.
+    """
+    with step("enter the pid namespace of the other container"):
+        inner = os.open(f"{spec.joined_pids}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        outer = fcntl.ioctl(inner, NS_GET_PARENT)
+        kernel.setns(outer, kernel.CLONE_NEWPID)
+    with step("open the control group"):
+        groups = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
+    limits = None if idmaps.is_initial() else idmaps.own_limits()
+    return Joined(groups, (outer, inner), limits, os.readlink("/proc/self/ns/mnt"))
+
+
+def _kill_if_in(pid: str, mounts: str) -> bool:
+    """Kill a process if it has a mount namespace; its directory in /proc, unlike its number, is that of no other.
+
+    The init, whose mounts these are, is not in the /proc that they have.
+    """
+    with contextlib.suppress(OSError):
+        process = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if os.readlink("ns/mnt", dir_fd=process) == mounts:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                return True
+        finally:
+            os.close(process)
+    return False
 
 
 def watch(spec: SandboxSpec) -> int:

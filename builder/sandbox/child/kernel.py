@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import signal
 import struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -12,6 +14,7 @@ LIBC.syscall.restype = ctypes.c_long
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x00200000, 0x01000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_MOVE = 1, 2, 4, 8, 0x1000, 0x2000
 MS_REC, MS_PRIVATE, MS_SLAVE = 0x4000, 1 << 18, 1 << 19
 MNT_DETACH = 2
@@ -25,7 +28,7 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
 PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 15, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER, PR_GET_TID_ADDRESS = 36, 40
 CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL = 1, 2
 SECCOMP_FILTER_TSYNC, SECCOMP_FILTER_LOG, SECCOMP_FILTER_SPEC_ALLOW = 1, 2, 4
@@ -37,7 +40,7 @@ _OLD = {
     "aarch64": {"pivot_root": 41, "capset": 91, "seccomp": 277},
 }.get(os.uname().machine, {})
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
-_CLOSE_RANGE, _OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR = 436, 437, 438, 442
+_CLONE3, _CLOSE_RANGE, _OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR = 435, 436, 437, 438, 442
 CLOSE_RANGE_CLOEXEC = 4
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 LANDLOCK_CREATE_RULESET_VERSION, LANDLOCK_WITH_SCOPES = 1, 6  # the ABI that has them is of Linux 6.12
@@ -81,6 +84,31 @@ def set_file_system_ids(uid: int, gid: int) -> None:
 
 def unshare(flags: int) -> None:
     _check(LIBC.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def fork_into(namespaces: int) -> int:
+    """Fork, in a process with one thread, a child in new namespaces (CLONE_NEW…); this process stays in its own.
+
+    What unshare(2) makes for children cannot be made twice, and a process that is not root has no way back from it.
+    OSError: ENOSYS or EPERM where a seccomp profile is around us.
+    """
+    python = ctypes.PyDLL(None, use_errno=True)  # which goes on holding the interpreter's lock, in the child too
+    place = ctypes.c_ulong()  # where the C library keeps the number of the thread, which is another one in the child
+    flags = namespaces
+    with contextlib.suppress(OSError):
+        prctl(PR_GET_TID_ADDRESS, ctypes.addressof(place))
+        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+    clone_args = struct.pack("=8Q", flags, 0, place.value, 0, signal.SIGCHLD, 0, 0, 0)
+    python.PyOS_BeforeFork()
+    pid = python.syscall(ctypes.c_long(_CLONE3), clone_args, ctypes.c_long(len(clone_args)))
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    number = ctypes.get_errno()
+    python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number), "clone3")
+    return int(pid)
 
 
 def setns(descriptor: int, kind: int) -> None:

@@ -178,9 +178,11 @@ class SandboxSpec:
     hostname: str = ""
     domainname: str = ""
     network: str = "host"  # "host", "none", or "private": a network of its own that `connector` connects
+    way_out: int = 0  # the port on which it listens for who made it, in a network that has nothing else
     connector: Connection | None = None
     memberships: tuple[Membership, ...] = ()
     joined_ipc: str = ""  # the directory in /proc of a process that has the IPC namespace of another sandbox
+    joined_pids: str = ""  # the same of one whose pid namespace it has, in the place of one of its own
     joined_network: str = ""  # the path of another sandbox's, in the place of one of its own
     mounts: tuple[Mount, ...] = ()
     stubs: tuple[Stub, ...] = ()
@@ -205,6 +207,14 @@ class SandboxSpec:
     def enters(self) -> bool:
         """Whether the sandbox of a command that runs is entered; without namespaces one like it is made beside it."""
         return bool(self.joins) and self.has_namespaces
+
+    @property
+    def needs_runner(self) -> bool:
+        """Whether somebody has to stand between whoever asks for the sandbox and its init: who ends orphans, connects a
+        network, makes the user namespace that has the pid namespace, or enters another sandbox.
+        """
+        helped = self.joins or self.joined_pids or self.connector or self.memberships
+        return not self.own_pids or bool(helped) or self.emulated
 
     def encode(self) -> bytes:
         """Return it as JSON, surrogates kept."""

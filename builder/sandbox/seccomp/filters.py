@@ -40,6 +40,16 @@ class Filter:
         return binascii.b2a_base64(self.program, newline=False).decode()
 
 
+def has_profile(choice: str) -> bool:
+    """Whether a choice is the path of a profile."""
+    return choice not in ("", BUILTIN, UNCONFINED)
+
+
+def profile_of(path: str) -> bytes:
+    """Return the content of a profile. Raises UsageError for what cannot be read."""
+    return _read(path)
+
+
 def filter_for(choice: str, capabilities: Sequence[str], kept: Path) -> Filter:
     """Return the filter of `choice`: "" or "builtin", "unconfined", or the path of a profile; filters are kept below
     `kept`.

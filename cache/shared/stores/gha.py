@@ -145,14 +145,14 @@ class ActionsStore(SharedStore):
         response = self._send("POST", f"{self._url}/{method}", json.dumps(asked).encode(), headers)
         with response:
             data = response.raw.read(MAX_BUNDLE_BYTES, decode_content=True)
-        try:
-            answer = json.loads(data)
-        except ValueError:
-            answer = {}
-        if not isinstance(answer, dict):
-            answer = {}
-        if response.status_code in (200, 404, 409) or answer.get("code") in ("already_exists", "not_found"):
-            return answer if response.status_code == 200 else {}
+        answer = _document(data)
+        if response.status_code == 200 and answer is not None:
+            return answer
+        answer = answer or {}
+        if response.status_code == 409 or answer.get("code") in ("already_exists", "not_found"):
+            return {}
+        if response.status_code in (200, 404):  # of old servers, and of runners that are not GitHub's
+            raise UnavailableError("no cache service of version 2 is there", remedy=f"check {URL_VARIABLE}")
         reason = str(answer.get("msg", "")) or f"{method} was answered with {response.status_code}"
         remedy = "is the token still good, and may this job write?" if response.status_code in (401, 403) else ""
         raise UnavailableError(reason, remedy=remedy or "try again later")
@@ -221,6 +221,14 @@ class ActionsStore(SharedStore):
 
 def _same(stream: BinaryIO) -> BinaryIO:
     return stream
+
+
+def _document(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _key(ref: BlobRef) -> str:

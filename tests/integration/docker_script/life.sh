@@ -115,6 +115,18 @@ docker stop trap > /dev/null
 equal "stop asks first" "9" "$(docker inspect -f '{{.State.ExitCode}}' trap)"
 succeeds "rm -f removes anything" docker rm -f trap
 
+# -- exec of what cannot be begun, and no output attached
+docker run -d --name box minimal sleep 1000 > /dev/null
+fails "exec as nobody known" 126 "" docker exec -u nosuch box true
+fails "exec in no directory" 126 "" docker exec -w /nosuch box true
+docker rm -f box > /dev/null
+matches "-a stdin alone prints the id" "^[0-9a-f]{64}$" "$(echo in | docker run --name quiet -a stdin minimal sh -c 'cat; exit 3')"
+docker wait quiet > /dev/null
+equal "and the command's end is told by inspect" "3" "$(docker inspect -f '{{.State.ExitCode}}' quiet)"
+docker rm quiet > /dev/null
+succeeds "-a stdin alone ends well" sh -c 'docker run --name quiet -a stdin minimal false < /dev/null'
+docker rm -f quiet > /dev/null
+
 # -- create, start -a
 docker create --name made minimal sh -c 'echo once; exit 4' > /dev/null
 equal "created is a state" "created" "$(docker inspect -f '{{.State.Status}}' made)"

@@ -78,3 +78,20 @@ contains "inspect has exposed ports" "81/tcp" "$(docker inspect -f '{{json .Conf
 succeeds "what was only made is removed" docker rm asked
 fails "--runtime that is not there" 125 "nosuch" docker run --rm --runtime nosuch minimal true
 fails "--cpu-rt-runtime beyond its period" 125 "" docker run --rm --cpu-rt-runtime 5 --cpu-rt-period 1 minimal true
+docker create --name asked --cap-add CAP_NET_ADMIN --cap-drop CAP_MKNOD --dns 192.0.2.1 --stop-timeout 4 \
+    --security-opt no-new-privileges --ulimit nofile=64:128 --group-add 5 minimal true > /dev/null
+equal "inspect has what differs of the capabilities" "[CAP_NET_ADMIN] [CAP_MKNOD]" \
+    "$(docker inspect -f '{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}}' asked)"
+equal "inspect has name servers and groups" "[192.0.2.1] [5]" \
+    "$(docker inspect -f '{{.HostConfig.Dns}} {{.HostConfig.GroupAdd}}' asked)"
+equal "inspect has the patience and what is secured" "4 [no-new-privileges]" \
+    "$(docker inspect -f '{{.Config.StopTimeout}} {{.HostConfig.SecurityOpt}}' asked)"
+equal "inspect has limits" "nofile 64 128" \
+    "$(docker inspect -f '{{range .HostConfig.Ulimits}}{{.Name}} {{.Soft}} {{.Hard}}{{end}}' asked)"
+equal "a template asks whether a health is checked" "no null" \
+    "$(docker inspect -f '{{if .State.Health}}yes{{else}}no{{end}} {{json .State.Health}}' asked)"
+docker rm asked > /dev/null
+docker create --name asked minimal true > /dev/null
+equal "inspect has empty lists where nothing was asked" "[] [] [] <nil>" \
+    "$(docker inspect -f '{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.Config.StopTimeout}}' asked)"
+docker rm asked > /dev/null

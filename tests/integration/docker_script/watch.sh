@@ -55,6 +55,8 @@ sleep 0.4
 equal "nothing of it runs" "$before" "$(docker logs box | tail -1)"
 fails "exec is refused" 1 "is paused" docker exec box true
 fails "pause again is refused" 1 "already paused" docker pause box
+fails "start is refused" 1 "paused" docker start box
+fails "attach is refused" 1 "attach to a paused container" docker attach box
 equal "ps filters by it" "box" "$(docker ps -f status=paused --format '{{.Names}}')"
 equal "unpause prints the name" "box" "$(docker unpause box)"
 eventually "it counts on" sh -c "[ \"\$(docker logs box | tail -1)\" -gt $((before + 2)) ]"

@@ -33,6 +33,9 @@ class Remote:
     def file(self, origin: UrlOrigin) -> SourceTree:
         return memory_tree({origin.filename: self._files[origin.url]})
 
+    def fetched(self, origin: UrlOrigin) -> SourceTree:
+        return self.file(origin)
+
     def checkout(self, origin: GitOrigin) -> Path:
         return self._checkout
 

@@ -107,6 +107,17 @@ def test_an_error_shows_the_line(place: Path) -> None:
     assert told[-1].startswith('error: docker-bake.hcl:2: tags: there is no variable "nosuch"')
 
 
+def test_the_time_of_the_caller_is_an_argument(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "123")
+    bake(place, "app", "other", print_only=True, sets=("other.args.SOURCE_DATE_EPOCH=7",))
+    targets = json.loads(capfd.readouterr().out)["target"]
+    assert targets["app"]["args"] == {"V": "1", "SOURCE_DATE_EPOCH": "123"}
+    assert targets["base"]["args"] == {"SOURCE_DATE_EPOCH": "123"}
+    assert targets["other"]["args"] == {"SOURCE_DATE_EPOCH": "7"}
+
+
 def test_a_target_is_printed(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bake(place, "other", print_only=True, push=True, pull="true", no_cache="0", sbom="0", provenance="mode=max")
     document = json.loads(capfd.readouterr().out)
@@ -155,8 +166,16 @@ def test_checks_answer_for_each_target(place: Path, capfd: pytest.CaptureFixture
     assert bake(place, "app", check=True) is None
 
 
+@pytest.mark.parametrize("asked", [{"check": True}, {"call": "check"}, {"call": "lint"}])
+def test_checks_are_printed_by_their_name_in_buildkit(
+    place: Path, capfd: pytest.CaptureFixture[str], asked: dict[str, Any]
+) -> None:
+    bake(place, "app", print_only=True, **asked)
+    assert json.loads(capfd.readouterr().out)["target"]["app"]["call"] == "lint"
+
+
 def test_answers_come_as_one_document(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for call, key in (("outline", "outline"), ("targets", "targets"), ("check", "check")):
+    for call, key in (("outline", "outline"), ("targets", "targets"), ("check", "check"), ("lint", "check")):
         bake(place, "app", call=f"{call},format=json")
         document = json.loads(capfd.readouterr().out)
         assert key in document["target"]["app"]
@@ -173,8 +192,8 @@ def test_answers_come_as_one_document(place: Path, capfd: pytest.CaptureFixture[
         ((), {"call": "what"}, '--call "what" is unknown'),
         (("other",), {"sets": ("other.context=/etc",)}, "additional privileges requested: fs.read=/etc"),
         (("other",), {"sets": ("other.tags=A:b:c",)}, "target other: "),
-        (("other",), {"sets": ("other.policy=x",)}, "target other: policy is not there"),
-        (("other",), {"sbom": "true"}, "target other: "),
+        (("other",), {"sets": ("other.policy=x",)}, "target other: cannot read the policy x"),
+        (("other",), {"provenance": "mode=what"}, "target other: "),
         (("other", "base"), {"sets": ("*.output=type=tar,dest=-",)}, "the outputs of other and base go to stdout"),
     ],
 )

@@ -72,7 +72,8 @@ def test_services_that_are_built_are_targets(baker: Baker) -> None:
         ("{context: ., tags: [foo, bar]}", {"tags": ["foo", "bar"]}),
         ("{context: ., platforms: [linux/amd64, linux/arm64]}", {"platforms": ["linux/amd64", "linux/arm64"]}),
         ("{context: ., pull: true, no_cache: true}", {"pull": True, "no-cache": True}),
-        ("{context: ., shm_size: 128m}", {"shm-size": "128mb"}),
+        ("{context: ., shm_size: 128m}", {"shm-size": "128MiB"}),
+        ("{context: ., shm_size: 1536m}", {"shm-size": "1.5GiB"}),
         ("{context: ., ulimits: {nofile: {soft: 1024, hard: 2048}, nproc: 5}}",
          {"ulimits": ["nofile=1024:2048", "nproc=5:5"]}),
         ("{context: ., sbom: true, provenance: mode=max}",
@@ -99,6 +100,22 @@ def test_a_build_is_a_target(baker: Baker, build: str, expected: dict[str, Any])
     text = f"services:\n  app:\n    build: {build}\n"
     found = composed(baker, text, env={"FOO": "bar", "ZZZ": "zzz"})["target"]["app"]
     assert found == {"context": ".", "dockerfile": "Dockerfile", **expected}
+
+
+def test_the_name_of_a_file_is_that_of_the_project(baker: Baker) -> None:
+    text = "services:\n  app:\n    image: ${COMPOSE_PROJECT_NAME}/app\n    build: .\n"
+
+    def tags(*texts: str, **env: str) -> list[str]:
+        files = [(f"{number}.yaml", text) for number, text in enumerate(texts)]
+        found: list[str] = baker.document(*files, env=env)["target"]["app"]["tags"]
+        return found
+
+    assert tags(text) == ["bake/app"]
+    assert tags(text, COMPOSE_PROJECT_NAME="env") == ["env/app"]
+    assert tags("name: file\n" + text, COMPOSE_PROJECT_NAME="env") == ["file/app"], "as in buildx"
+    assert tags("name: one\n" + text, "name: My${X}Two!\nservices: {}\n", X="-") == ["my-two/app"]
+    with pytest.raises(ComposeError, match="name: "):
+        tags("name: ${X?}\n" + text)
 
 
 def test_arguments_come_from_the_service(baker: Baker, tmp_path: Path) -> None:

@@ -61,6 +61,30 @@ def test_an_argument_has_a_value(baker: Baker, text: str, env: dict[str, str], e
     assert baker.target(text, env=env)["args"] == {"x": expected}
 
 
+@pytest.mark.parametrize("kind", ["list(number)", "list(string)", "map(string)", "object({a = string})", "set(bool)"])
+def test_a_null_list_is_no_text(baker: Baker, kind: str) -> None:
+    """As in HCL: a null has the type of its variable."""
+    declared = f'variable "V" {{\n type = {kind}\n default = null\n}}\n'
+    for attribute in ("args", "labels"):
+        with pytest.raises(BakeError, match="string required, not"):
+            baker.target(declared + f'target "app" {{\n {attribute} = {{ N = V }}\n}}\n')
+    text = declared + 'target "app" {\n args = { N = V == null ? null : "some" }\n}\n'
+    assert "args" not in baker.target(text)
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["tags", "platforms", "cache-from", "cache-to", "output", "secret", "ssh", "attest", "annotations", "ulimits",
+     "entitlements", "no-cache-filter", "inherits"],
+)  # fmt: skip
+def test_a_null_in_a_list_is_not_left_out_in_silence(baker: Baker, attribute: str) -> None:
+    for value in ("[null]", '["a" == "b" ? "x" : null]', '["default", null]'):
+        with pytest.raises(BakeError, match="a null is in the list"):
+            baker.target(f'target "app" {{\n {attribute} = {value}\n}}\n')
+    kept = f'target "app" {{\n {attribute} = [for v in [null] : v if v != null]\n}}\n'
+    assert attribute not in baker.target(kept)
+
+
 def test_null_is_no_argument(baker: Baker) -> None:
     text = 'variable "N" { default = null }\n' + ARGS % "N"
     assert "args" not in baker.target(text) or baker.target(text)["args"] == {"x": None}

@@ -275,3 +275,9 @@ def test_lists_are_replaced_or_added_as_buildx_has_it(baker: Baker) -> None:
     assert found["attest"] == [{"type": "sbom"}, {"mode": "max", "type": "provenance"}]
     assert found["ssh"] == [{"id": "default", "paths": ["p"]}]
     assert found["labels"] == {"keep": "1"}
+
+
+def test_a_target_called_default_counts_where_it_is_asked_for_first(baker: Baker) -> None:
+    text = 'target "x" {}\ntarget "default" {}\n'
+    assert baker.document(text, targets=["x", "default"])["group"] == {"default": {"targets": ["x"]}}
+    assert baker.document(text, targets=["default", "x"])["group"] == {"default": {"targets": ["default", "x"]}}

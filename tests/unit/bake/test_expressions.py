@@ -252,7 +252,11 @@ def test_sets_hold_each_value_once() -> None:
         ('target "a" {\n  x = 1\n  x = 2\n}\n', 3, "set twice, first on line 2"),
         ('target "a" {\n', 1, "no end"),
         ("target a b = 3\n", 1, "after target comes"),
-        ('target "a" { x = 1 y = 2 }', 1, "ends before"),
+        ('target "a" { x = 1 y = 2 }', 1, "it goes on"),
+        ('target "a" { x = 1\n}', 1, "it goes on"),
+        ('target "a" { b {} }', 1, "in a block of one line"),
+        ('target "a" {\n  x = 1 }\n', 2, "ends before"),
+        ('target "a" {} target "b" {}\n', 1, "ends before"),
         ("= 3", 1, "needs a name"),
     ],
 )

@@ -97,6 +97,9 @@ def test_what_the_service_refuses_is_told(service: ActionsCache) -> None:
     service.statuses = [500] * gha.TRIES
     with pytest.raises(UnavailableError, match="too many requests"):
         store(service).read([])
+    service.statuses = [404]
+    with pytest.raises(UnavailableError, match="no cache service of version 2"):
+        store(service).write(row(2))
     service.entries[0].data = b"{"
     assert store(service).read([]) == {}, "a damaged document is begun anew"
     with pytest.raises(UnavailableError, match="connection failed"):

@@ -5,26 +5,39 @@ from __future__ import annotations
 import pytest
 
 from tests.support.commands import Commands
-from tiffin.builder.cli.options.attestations import Attestations, attestations
+from tiffin.builder.api.build_options import AttestOptions, ProvenanceOptions, SbomOptions
+from tiffin.builder.cli.options.attestations import attestations
 from tiffin.builder.cli.options.build_arguments import BuildArguments
 from tiffin.builder.errors import UsageError
+
+
+def asked(mode: str, builder_id: str = "") -> AttestOptions:
+    return AttestOptions(provenance=ProvenanceOptions(mode=mode, builder_id=builder_id))
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, Attestations()),
-        ({"provenance": ("true",)}, Attestations(provenance="min")),
-        ({"provenance": ("false",)}, Attestations()),
-        ({"provenance": ("mode=max",)}, Attestations(provenance="max")),
-        ({"attest": ("type=provenance,mode=max,builder-id=b",)}, Attestations(provenance="max", builder_id="b")),
-        ({"attest": ("type=provenance,mode=min,inline-only=true",)}, Attestations(provenance="min")),
-        ({"attest": ("type=provenance,disabled=true",)}, Attestations()),
-        ({"attest": ("type=sbom,disabled=true",), "sbom": ("false",)}, Attestations()),
-        ({"provenance": ("true", "false")}, Attestations()),
+        ({}, AttestOptions()),
+        ({"provenance": ("true",)}, asked("min")),
+        ({"provenance": ("false",)}, AttestOptions()),
+        ({"provenance": ("mode=max",)}, asked("max")),
+        ({"attest": ("type=provenance,mode=max,builder-id=b",)}, asked("max", "b")),
+        ({"attest": ("type=provenance,mode=min,inline-only=true",)}, asked("min")),
+        ({"attest": ("type=provenance,mode=min,generator=image",)}, asked("min")),
+        ({"provenance": ("mode=full",)}, asked("max")),
+        ({"attest": ("type=provenance,disabled=true",)}, AttestOptions()),
+        ({"attest": ("type=sbom,disabled=true",), "sbom": ("false",)}, AttestOptions()),
+        ({"provenance": ("true", "false")}, AttestOptions()),
+        ({"sbom": ("true",), "attest_form": "index"}, AttestOptions(sbom=SbomOptions(), in_index=True)),
+        (
+            {"attest": ("type=sbom,generator=docker/scout,depth=2",)},
+            AttestOptions(sbom=SbomOptions(generator="docker/scout", arguments={"depth": "2"})),
+        ),
+        ({"sbom": ("generator=image",)}, AttestOptions(sbom=SbomOptions(generator="image"))),
     ],
 )
-def test_what_is_asked_for(values: dict[str, tuple[str, ...]], expected: Attestations) -> None:
+def test_what_is_asked_for(values: dict[str, tuple[str, ...]], expected: AttestOptions) -> None:
     assert attestations(BuildArguments(values)) == expected
 
 
@@ -32,8 +45,8 @@ def test_what_is_asked_for(values: dict[str, tuple[str, ...]], expected: Attesta
     ("name", "text"),
     [
         ("provenance", "maybe"), ("provenance", "mode=all"), ("provenance", "mode=min,version=v0.2"),
-        ("provenance", "mode=min,what=1"), ("sbom", "true"), ("attest", "type=sbom"), ("attest", "type=x"),
-        ("attest", "mode=min"), ("attest", ","), ("policy", "a.rego"),
+        ("provenance", "mode=min,what=1"), ("sbom", "perhaps"), ("attest", "type=x"),
+        ("attest", "mode=min"), ("attest", ","),
     ],
 )  # fmt: skip
 def test_what_is_not_made_is_refused(name: str, text: str) -> None:

@@ -60,6 +60,37 @@ def test_logs_are_as_they_were(builds: Commands) -> None:
     assert events[0]["type"] == "step_started" and events[-1]["type"] == "step_failed"
 
 
+def test_steps_are_shown_and_compared(tiffin_here: Commands, tmp_path: Path) -> None:
+    tiffin_here.isolation = OVERLAYS
+    make = context_at(tmp_path)
+
+    def build(text: str, *words: str, check: bool = True) -> None:
+        tiffin_here("build", *words, make(text, a="A"), check=check)
+
+    build("FROM base AS s\nRUN say hello\nRUN say old\n", "-t", "app:1")
+    build("FROM base AS s\nCOPY a /a\nRUN say hello\nRUN exit 3\n", check=False)
+    build("FROM base AS s\nRUN say hello\nRUN say old\n", "-t", "app:2")
+    shown = tiffin_here("buildx", "history", "inspect").out
+    assert re.search(r"\nSteps:\n( +CACHED  .*FROM.*\n)? +CACHED  \[s \d/3\] RUN say hello\n", shown)
+    steps = json.loads(tiffin_here("buildx", "history", "inspect", "--format", "json", "^2").out)["Steps"]
+    assert [(step["Name"], step["Status"], step["OutputBytes"]) for step in steps if "RUN" in step["Name"]] == [
+        ("[s 2/3] RUN say hello", "completed", 6),
+        ("[s 3/3] RUN say old", "completed", 4),
+    ]
+    told = tiffin_here("buildx", "history", "diff", "^2", "^1").out
+    assert re.search(r"Status: +Completed -> Error\n", told) and re.search(r"Images: .*app:1.* -> \[\]\n", told)
+    assert re.search(r"^= +\d\.\ds +\d\.\ds  \[s 3/4\] RUN say hello$", told, re.M), "its number is another"
+    assert re.search(r"^\+ +\d\.\ds  \[s 2/4\] COPY a /a$", told, re.M)
+    assert re.search(r"^\+ +ERROR  \[s 4/4\] RUN exit 3$", told, re.M)
+    assert re.search(r"^- +\d\.\ds +\[s 3/3\] RUN say old$", told, re.M)
+    document = json.loads(tiffin_here("buildx", "history", "diff", "^2", "--format", "json").out)
+    runs = [row for row in document["Steps"] if "RUN" in row["After"]["Name"]]
+    assert [(row["Change"], row["After"]["Status"]) for row in runs] == [("~", "cached")] * 2
+    assert document["Changed"]["Images"] == [["docker.io/library/app:1"], ["docker.io/library/app:2"]]
+    assert tiffin_here("buildx", "history", "diff", "a", "b", "c", check=False).code == 2
+    assert "no build record" in tiffin_here("buildx", "history", "diff", "^9", check=False).err
+
+
 def test_builds_are_exported_and_forgotten(builds: Commands, tmp_path: Path) -> None:
     builds("buildx", "history", "export", "--all", "-o", tmp_path / "x.tar.gz")
     with tarfile.open(tmp_path / "x.tar.gz") as archive:

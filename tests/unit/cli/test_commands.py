@@ -40,6 +40,7 @@ def built(tiffin_here: Commands, make: Make) -> str:
 @pytest.fixture
 def registry() -> Iterator[Fake]:
     with fake_registry() as fake:
+        gc.freeze()  # the collection looks at what the test made alone
         yield fake
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pytest
 
 from tests.fakes.registry import fake_registry
-from tests.support.bench_of_builds import MOUNTS
 from tests.support.commands import Commands, Done
-from tiffin.builder.api.compose import jobs
+from tests.unit.cli.conftest import SEED, Compose
 from tiffin.builder.api.compose.following import watching
-from tiffin.builder.api.compose.jobs import Job
 from tiffin.builder.api.compose.members import members
-from tiffin.builder.api.session import Session
-from tiffin.builder.events import Sink
 from tiffin.cache.foundation.frozen import replace
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-Compose = Callable[..., Done]
-SEED = """
-  seed:
-    image: base
-    network_mode: none
-    command: say seeded
-"""
 WEB = """
   web:
     image: base
@@ -38,40 +27,6 @@ WEB = """
     depends_on:
       seed: {condition: service_completed_successfully}
 """
-
-
-class JobsHere:
-    """Jobs without processes of their own, each after those that it needs."""
-
-    def __init__(self, jobs: Sequence[Job], session: Session, sink: Sink, at_once: int) -> None:
-        self._jobs = list(jobs)
-        self._session = session
-        self._sink = sink
-
-    def run(self) -> dict[str, Any]:
-        results: dict[str, Any] = {}
-        while self._jobs:
-            job = next(one for one in self._jobs if all(need in results for need in one.needs))
-            self._jobs.remove(job)
-            results[job.key] = job.do(self._session, self._sink)
-        return results
-
-
-@pytest.fixture
-def compose(supervised_here: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compose:
-    """Run compose on a file with these services."""
-    supervised_here.isolation = MOUNTS
-    monkeypatch.setattr(jobs, "_Jobs", JobsHere)
-    folder = tmp_path / "demo"
-    folder.mkdir()
-
-    def run(services: str, *words: str, check: bool = True, **more: str) -> Done:
-        for name, text in more.items():
-            (folder / name).write_text(text)
-        (folder / "compose.yaml").write_text(services if services.startswith("name:") else f"services:{services}")
-        return supervised_here("compose", "--ansi", "never", "-f", str(folder / "compose.yaml"), *words, check=check)
-
-    return run
 
 
 def changes(done: Done) -> list[str]:
@@ -120,7 +75,7 @@ def test_services_are_scaled_up_and_down(compose: Compose) -> None:
     named = SEED + "    container_name: only\n"
     assert "cannot have 2 containers" in compose(named, "up", "-d", "--scale", "seed=2", check=False).err
     assert "no such service: none" in compose(SEED, "up", "-d", "--scale", "none=2", check=False).err
-    assert "is not SERVICE=NUMBER" in compose(SEED, "up", "-d", "--scale", "seed", check=False).err
+    assert "is not a valid SERVICE=NUMBER" in compose(SEED, "up", "-d", "--scale", "seed", check=False).err
 
 
 def test_a_dependency_that_fails_ends_it(compose: Compose) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import click
@@ -33,10 +34,16 @@ def parse(name: str, words: Sequence[str], environ: Mapping[str, str]) -> dict[s
     return None if found is None else values(name, found)
 
 
+@cache
+def clicks(name: str) -> RowsCommand:
+    """click's form of a command, of which reading a line changes nothing."""
+    return RowsCommand(COMMANDS[name])
+
+
 def by_click(name: str, words: Sequence[str]) -> dict[str, Value] | None:
     """The options of the command; None where click refuses the line or answers it itself."""
     try:
-        return RowsCommand(COMMANDS[name]).make_context(name, list(words)).params
+        return clicks(name).make_context(name, list(words)).params
     except (click.ClickException, click.exceptions.Exit):
         return None
 
@@ -94,14 +101,19 @@ WORDS = st.sampled_from(
 )
 
 
+@cache
+def lines(name: str) -> st.SearchStrategy[list[str]]:
+    """Lines of a command's options, right and wrong ones."""
+    names = [option for row in COMMANDS[name].arguments.rows for option in (*row.names, row.off) if option]
+    options = st.sampled_from(names or ["--none"])
+    return st.lists(options | options | st.builds("{}={}".format, options, WORDS) | WORDS, max_size=8)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_every_line_is_read_as_click_reads_it(name: str, data: st.DataObject) -> None:
-    names = [option for row in COMMANDS[name].arguments.rows for option in (*row.names, row.off) if option]
-    options = st.sampled_from(names or ["--none"])
-    joined = st.builds("{}={}".format, options, WORDS)
-    words = data.draw(st.lists(options | options | joined | WORDS, max_size=8))
+    words = data.draw(lines(name))
     found = parse(name, words, {})
     assert found is None or found == by_click(name, words)
 

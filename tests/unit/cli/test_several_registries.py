@@ -60,8 +60,27 @@ def test_all_tags_of_a_repository_are_pushed(tiffin_here: Commands, tmp_path: Pa
         assert pushed.count("app@sha256:") == 2 and {"1", "2"} <= registry.manifests.keys()
         assert "3" not in registry.manifests
         for words, wanted in ((("-a", f"{registry.host}/app:1"), "can't be used"), (("-a", "none"), "no image here"),
-            (("-a", f"{registry.host}/app", "x"), "DESTINATION")):  # fmt: skip
+            (("-a", f"{registry.host}/app", "x"), "as they are")):  # fmt: skip
             assert wanted in tiffin_here("push", *words, check=False).err
+
+
+def test_several_names_are_pushed_each_and_two_images_are_not_mixed_up(tiffin_here: Commands, tmp_path: Path) -> None:
+    folder = context_at(tmp_path)(TEXT, a="A")
+    with fake_registry() as one, fake_registry() as two:
+        names = (f"{one.host}/app:1", f"{two.host}/app:1")
+        tiffin_here("build", "-q", "-t", names[0], "-t", names[1], folder)
+        tiffin_here("push", *names)
+        assert "1" in one.manifests and "1" in two.manifests
+        tiffin_here("push", names[0], f"{two.host}/app:2")
+        assert "2" in two.manifests, "a name that no image here has is a destination"
+        (Path(folder) / "a").write_text("B")
+        tiffin_here("build", "-q", "-t", f"{two.host}/app:3", "-t", "short", folder)
+        refused = tiffin_here("push", names[0], f"{two.host}/app:3", check=False)
+        assert refused.code == 2 and "app:3 is another image here" in refused.err and "3" not in two.manifests
+        tiffin_here("push", "short", names[1])
+        assert two.manifests["1"] != one.manifests["1"]
+        failed = tiffin_here("push", f"{one.host}/none:1", names[0], f"{two.host}/app:3", check=False)
+        assert failed.code == 1 and "3" in two.manifests, "the others are pushed"
 
 
 def platforms_of(registry: Fake, tag: str) -> list[str]:
@@ -129,3 +148,20 @@ def test_tags_that_grow_too_long_are_told() -> None:
     assert str(tag_of(Reference.parse("h.example/app:1"), Platform.parse("linux/arm/v7"))) == (
         "h.example/app:1.linux-arm-v7"
     )
+
+
+def test_a_tag_is_never_pushed_by_digest(tiffin_here: Commands, tmp_path: Path) -> None:
+    make = context_at(tmp_path)
+    output = "type=image,push=true,push-by-digest=true"
+    with fake_registry() as registry:
+        for name in ("app:1", "app:latest", f"app@sha256:{'0' * 64}"):
+            for words in (
+                ("-t", f"{registry.host}/{name}", "-o", output),
+                ("-o", f"{output},name={registry.host}/{name}"),
+            ):
+                refused = tiffin_here("build", *words, make(TEXT, a="A"), check=False)
+                assert (refused.code, "cannot push tagged reference" in refused.err) == (2, True), words
+        assert not registry.manifests
+        tiffin_here("build", "-t", f"{registry.host}/app", "-o", output, make(TEXT, a="A"))
+        assert [tag for tag in registry.manifests if not tag.startswith("sha256:")] == []
+        assert registry.manifests

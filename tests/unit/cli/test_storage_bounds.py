@@ -49,10 +49,23 @@ def test_nothing_is_removed_while_another_build_runs(tiffin_here: Commands, tmp_
     assert "images and containers need the rest" in done.err and not tiffin_here("cache", "ls", "-q").out
 
 
+def test_the_age_of_a_step_is_when_it_was_made(tiffin_here: Commands, tmp_path: Path, config: Path) -> None:
+    """`--timestamp` says what time stands in the image; a bound by age means another."""
+    config.write_text('[storage]\nkeep = "1h"\n')
+    folder = context_at(tmp_path)(TEXT, a="A")
+    for _ in range(2):
+        done = tiffin_here("build", "--progress", "plain", "--timestamp", "1", folder)
+    assert "CACHED" in done.err
+    tiffin_here("cache", "prune", "-f", "--older-than", "1h")
+    assert tiffin_here("cache", "ls", "-q").out
+    tiffin_here("cache", "prune", "-f", "--older-than", "0s")
+    assert not tiffin_here("cache", "ls", "-q").out
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ('[storage]\nmax-size = "big"\n', "max-size big is not a size"),
+        ('[storage]\nmax-size = "big"\n', "max-size big is not a valid size"),
         ('[storage]\nkeep = "long"\n', "storage.keep long"),
         ("[storage]\nmax-size = 3\n", "storage.max-size is not understood"),
         ('[storage]\nother = "x"\n', "storage.other is not understood"),

@@ -163,7 +163,7 @@ def test_labels_name_the_commit(tiffin_here: Commands, tmp_path: Path, monkeypat
     folder = context_at(tmp_path)(TEXT, a="A", name="repo")
     git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.com"]
     for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "x"),
-        ("remote", "add", "origin", "https://user:secret@git.example/app.git")):  # fmt: skip
+        ("remote", "add", "origin", "https://user:secret@git.example/app.git?token=secret")):  # fmt: skip
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tiffin.builder.api.compose.converge import donors
 from tiffin.builder.api.compose.jobs import Job, run_jobs
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
@@ -15,7 +16,7 @@ from tiffin.builder.compose.model.order import chosen, in_order
 from tiffin.builder.compose.model.values import Project
 from tiffin.builder.containers.mounts import VolumeMount
 from tiffin.builder.containers.run import ContainerOptions
-from tiffin.builder.errors import ComposeError, ContainerError, TiffinError, UsageError
+from tiffin.builder.errors import ComposeError, ContainerError, TiffinError
 from tiffin.builder.events import Event, NullSink, ResourceChanged, Sink, WarningMessage
 from tiffin.builder.sandbox.child.spec import Bind
 
@@ -70,6 +71,30 @@ def test_modes_of_networks(mode: str, network: str, load: Load, tmp_path: Path) 
     assert (container.network, made.networks) == (network, ())
 
 
+def test_addresses_of_cards(load: Load, tmp_path: Path) -> None:
+    text = (
+        "services:\n  web:\n    image: a\n    mac_address: '02:42:AC:11:00:01'\n"
+        "    networks: {one: , two: {mac_address: '02:42:ac:11:00:02'}}\n"
+    )
+    made, _ = options(load(f"{text}networks: {{one: , two: }}\n"), tmp_path)
+    assert [one.mac for one in made.networks] == ["02:42:ac:11:00:01", "02:42:ac:11:00:02"]
+    with pytest.raises(ComposeError, match=r'services.web: --mac-address "x" is not valid'):
+        options(load("services: {web: {image: a, mac_address: x}}\n"), tmp_path)
+    refused = load("services: {web: {image: a, mac_address: '02:42:ac:11:00:01', network_mode: none}}\n")
+    assert [one.what for one in refused.services["web"].refusals] == ["services.web.mac_address"]
+
+
+def test_namespaces_of_another_service(load: Load, tmp_path: Path) -> None:
+    project = load("services:\n  web: {image: a, ipc: 'service:db', pid: 'service:db'}\n  db: {image: b}\n")
+    made, container = options(project, tmp_path)
+    assert made.of_others == (("ipc", "demo-db-1"), ("pid", "demo-db-1"))
+    assert container.namespaces.of_others == made.of_others
+    assert donors(project.services["web"]) == ["db", "db"]
+    assert project.services["web"].depends_on["db"].restart
+    project = load("services:\n  web:\n    image: a\n    uts: service:db\n  db: {image: b}\n")
+    assert [one.what for one in project.services["web"].refusals] == ["services.web.uts service:db"]
+
+
 def test_what_cannot_be_is_told_with_the_line_of_the_service(load: Load, tmp_path: Path) -> None:
     project = load("services:\n  db: {image: b}\n  web:\n    image: a\n    cap_add: [NO_SUCH]\n")
     with pytest.raises(ComposeError, match=r"compose.yaml:3: services.web: unknown capability"):
@@ -83,7 +108,7 @@ def test_services_follow_those_that_they_depend_on(load: Load) -> None:
     assert order.index("c") < order.index("b") < order.index("a")
     assert list(chosen(project, ["b"], with_dependencies=True)) == ["c", "b"]
     assert list(chosen(project, ["b"], with_dependencies=False)) == ["b"]
-    with pytest.raises(UsageError, match="no such service: z"):
+    with pytest.raises(ComposeError, match="no such service: z"):
         chosen(project, ["z"], with_dependencies=True)
     with pytest.raises(ComposeError, match="depends_on goes round in a circle"):
         in_order(load("services: {a: {image: x, depends_on: [b]}, b: {image: x, depends_on: [a]}}").services)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.api.compose.document import document_text
+from tiffin.builder.api.compose.life import restarted_with
 from tiffin.builder.api.compose.naming import config_hash
 from tiffin.builder.compose.model.values import Project
 from tiffin.builder.compose.yaml_files import read_yaml, write_yaml
@@ -157,7 +158,7 @@ def test_dotenv_fills_in_below_the_environment(load: Load) -> None:
         ("depends_on: [db]", 4, 'depends on "db", which is not among services'),
         ("user: $" + "{U:?say who}", 4, "required variable U is missing a value: say who"),
         ("stop_grace_period: soon", 4, 'invalid duration "soon"'),
-        ("mem_limit: lots", 4, '"lots" is not a size'),
+        ("mem_limit: lots", 4, '"lots" is not a valid size'),
         ("image: b", 4, 'key "image" stands here twice, first on line 3'),
         ("network_mode: host\nnetworks: [default]", 4, "has network_mode and networks"),
         ("scale: 2\ncontainer_name: one", 5, "has container_name and a scale above 1"),
@@ -223,3 +224,14 @@ def test_the_hash_tells_what_a_container_is_made_of(load: Load) -> None:
 
     assert hash_of("scale: 1") == hash_of("scale: 2") == hash_of("profiles: [a]", profiles=("a",))
     assert hash_of("user: a") != hash_of("user: b")
+
+
+def test_what_is_restarted_with_a_service_is_restarted_through_others_too(load: Load) -> None:
+    text = WEB + (
+        "  app: {image: a, depends_on: {web: {condition: service_started, restart: true}}}\n"
+        "  edge: {image: a, depends_on: {app: {condition: service_started, restart: true}}}\n"
+        "  calm: {image: a, depends_on: [web, app, edge]}\n"
+    )
+    project = load(text)
+    assert restarted_with(["web"], project) == {"app", "edge"}
+    assert restarted_with(["edge", "app"], project) == set()

@@ -11,6 +11,7 @@ import pytest
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.state import new_state
 from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
+from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.store.statedir import StateDir
 
@@ -184,3 +185,35 @@ def test_state_round_trips(state: StateDir) -> None:
         assert decoded == container.state
     with pytest.raises(CorruptError):
         type(container.state).decode(b"{")
+
+
+def test_a_name_is_not_another_text_of_a_container(state: StateDir) -> None:
+    containers = Containers(state)
+    with make(state, name="one"):
+        for text in ("image:tag", "on", "name"):
+            with pytest.raises(ImageNotFoundError):
+                containers.find(text)
+        with pytest.raises(UsageError, match="already in use"), make(state, name="one"):
+            pass
+        with make(state, name="image:tag".replace(":", "-")), make(state) as third:
+            assert containers.find(third.state.name).id == third.state.id
+            assert containers.find(third.state.id).name == third.state.name
+
+
+def test_who_removes_and_who_sweeps_do_not_stand_in_the_way_of_each_other(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Path] = []
+
+    def raced(path: Path) -> None:
+        if path.parent == state.containers and not swept:
+            swept.append(path)
+            (path / "lock").unlink()  # as the last removal begins; now nobody seems to hold it
+            assert Containers(state).sweep(stopped=False) == [path.name]
+            raise FileNotFoundError(path)
+        remove_tree(path)
+
+    monkeypatch.setattr("tiffin.builder.containers.folder.remove_tree", raced)
+    with make(state, remove=True):
+        pass
+    assert swept and list(state.containers.iterdir()) == []

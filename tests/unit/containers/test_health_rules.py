@@ -18,6 +18,7 @@ from tiffin.builder.oci.config import Healthcheck, RunConfig
 
 OPTIONS = {
     "command": "", "interval": "", "timeout": "", "retries": "", "start_period": "", "start_interval": "",
+    "on_failure": "",
 }  # fmt: skip
 
 
@@ -61,7 +62,7 @@ class Bench:
             timeout=0.05,
             retries=2,
             start_period=more.get("start_period", 0.0),
-            start_interval=0.001,
+            start_interval=more.get("start_interval", 0.001),
         )
         self.folder = folder
         self.monitor = HealthMonitor(
@@ -125,6 +126,11 @@ def test_failures_of_the_start_period_do_not_count_and_a_success_ends_it(tmp_pat
         assert len(made.log()) == 5
 
 
+def test_the_first_check_after_the_start_period_is_not_late(tmp_path: Path) -> None:
+    with bench(tmp_path, 1, start_period=30.0, start_interval=1000.0, interval=2.0) as made:
+        assert 30 < made.monitor.seconds() < 33
+
+
 def test_output_is_bounded_and_so_are_results(tmp_path: Path) -> None:
     with bench(tmp_path, *[0] * 8) as made:
         made.text = b"x" * 5000
@@ -182,3 +188,17 @@ def test_options_become_a_check() -> None:
     assert parse_health(**OPTIONS, is_off=True) == HealthCheck(test=("NONE",))
     made = parse_health(**{**OPTIONS, "command": "x", "interval": "1m30s", "retries": "7"}, is_off=False)
     assert made == HealthCheck(test=("CMD-SHELL", "x"), interval=90, retries=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("", ""), ("none", ""), ("kill", "kill"), ("restart", "restart"), ("stop", "stop")]
+)
+def test_what_is_done_with_one_that_is_unhealthy(text: str, meant: str) -> None:
+    found = check_of(parse_health(**{**OPTIONS, "command": "x", "on_failure": text}, is_off=False), RunConfig())
+    assert found is not None
+    assert found.on_failure == meant
+
+
+def test_what_is_not_known_is_not_done_with_one_that_is_unhealthy() -> None:
+    with pytest.raises(UsageError, match="--health-on-failure"):
+        parse_health(**{**OPTIONS, "command": "x", "on_failure": "reboot"}, is_off=False)

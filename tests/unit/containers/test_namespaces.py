@@ -25,12 +25,17 @@ def test_what_is_shared_is_named() -> None:
         ({"ipc": "shared"}, '--ipc "shared" is not supported'),
         ({"pid": "none"}, '--pid "none" is not supported'),
         ({"uts": "host", "hostname": "h"}, "--hostname and --uts host"),
-        ({"pid": "container:db"}, "--pid container:db is not supported"),
+        ({"uts": "container:db"}, '--uts "container:db" is not supported'),
     ],
 )
 def test_namespaces_that_are_not_here_are_refused_by_name(options: dict[str, str], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         parse_namespaces(**({"ipc": "", "pid": "", "uts": "", "cgroupns": ""} | options))
+
+
+def test_namespaces_of_another_container_are_named_by_their_option() -> None:
+    asked = parse_namespaces(ipc="container:db", pid="container:db", uts="", cgroupns="")
+    assert (asked.of_others, asked.shared) == ((("ipc", "db"), ("pid", "db")), ())
 
 
 def test_sysctls_are_those_of_the_containers_own_namespaces() -> None:

@@ -62,11 +62,23 @@ class Command(Running):
 
 @contextlib.contextmanager
 def supervised(
-    folder: Path, *, tty: bool = False, interactive: bool = False, closes: bool = True, first: Socket | None = None
+    folder: Path,
+    *,
+    tty: bool = False,
+    interactive: bool = False,
+    closes: bool = True,
+    first: Socket | None = None,
+    is_held: bool = False,
 ) -> Iterator[Supervisor]:
     listener = messages.listen(folder)
     with Supervisor(
-        listener, LogWriter(folder), tty=tty, interactive=interactive, closes_stdin=closes, first=first
+        listener,
+        LogWriter(folder),
+        tty=tty,
+        interactive=interactive,
+        closes_stdin=closes,
+        first=first,
+        is_held=is_held,
     ) as supervisor:
         yield supervisor
 
@@ -110,6 +122,7 @@ def test_output_goes_to_the_log_and_to_whoever_is_attached(tmp_path: Path) -> No
 
     with supervised(tmp_path, first=theirs) as supervisor:
         assert attend(supervisor, do) == 3
+        assert [entry.text for entry in read_entries(tmp_path)][-1] == b"two", "though somebody may still be behind"
         supervisor.finish(3)
     assert received(ours) == {
         messages.STDOUT: b"one\ntwo",
@@ -223,6 +236,50 @@ def test_nobody_listens_where_nothing_runs(tmp_path: Path) -> None:
         line.close()
     with pytest.raises(StoreError, match="cannot listen"):
         messages.listen(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("last", "killed"), [((messages.LEAVE,), []), ((), [signal.SIGKILL])])
+def test_what_was_said_before_one_went_is_heard_though_output_waits_for_him(
+    tmp_path: Path, last: tuple[bytes, ...], killed: list[int]
+) -> None:
+    ours, theirs = pair()
+    typed = []
+
+    def do(given: int, out: int, _: int) -> int:
+        os.write(out, b"lost")  # sending it tells that nobody is there
+        typed.append(os.read(given, 3))
+        return 0
+
+    with supervised(tmp_path, interactive=True, first=theirs, is_held=True) as supervisor:
+        for message in (messages.STDIN + b"one", *last):
+            ours.send(message)
+        ours.close()
+        signals: list[int] = []
+        attend(supervisor, do, signals)
+        assert (signals, supervisor.stopping) == (killed, bool(killed))
+    assert typed == [b"one"]
+
+
+def test_all_that_waits_is_sent_before_one_goes(tmp_path: Path) -> None:
+    ours, theirs = pair()
+    queue = messages.Queue(ours)
+    expected = [b"%d" % number + bytes(30000) for number in range(100)]
+    for message in expected:
+        queue.add(message)
+    assert queue.flush() and not queue.is_empty
+    found: list[bytes] = []
+
+    def read() -> None:
+        while message := messages.receive(theirs):
+            found.append(message)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    queue.flush_all()
+    ours.close()
+    reader.join()
+    assert found == expected
+    theirs.close()
 
 
 def test_whoever_went_without_a_word_is_gone(tmp_path: Path) -> None:
@@ -357,3 +414,75 @@ def test_a_full_disk_is_told_and_a_reader_that_left_is_fine(monkeypatch: pytest.
     with pytest.raises(StoreError, match="No space left"):
         streams.write_all(full, b"x")
     os.close(full)
+
+
+def test_who_reads_slowly_gets_all_after_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pair()
+    ours.settimeout(20)
+    text = TYPED[: messages.MAX_QUEUE_BYTES // 2]  # more than a socket holds
+
+    def do(_: int, out: int, __: int) -> int:
+        write_all(out, text)
+        return 0
+
+    with supervised(tmp_path, first=theirs) as supervisor:
+        assert attend(supervisor, do) == 0
+        hours = iter(range(0, 1 << 30, 3600))
+        monkeypatch.setattr(time, "monotonic", lambda: float(next(hours)))  # each look is an hour later
+        finishing = threading.Thread(target=supervisor.finish, args=(0,))
+        finishing.start()
+        found = received(ours)
+        finishing.join()
+    assert found[messages.STDOUT] == text
+    assert found[messages.ENDED] == b"0"
+    ours.close()
+
+
+def test_the_end_is_heard_though_something_typed_was_not_read(tmp_path: Path) -> None:
+    ours, theirs = pair()
+    attachment = Attachment(ours, tty=False, types=False)
+    with supervised(tmp_path, first=theirs) as supervisor:
+        assert attend(supervisor, lambda *_: 0) == 0
+        ours.send(messages.STDIN + b"too late")
+        supervisor.finish(0)
+    assert attachment.run() == 0
+    ours.close()
+
+
+class Unhealthy:
+    """A companion that has a command ended at once, with patience."""
+
+    def __init__(self, supervisor: Supervisor, seconds: float) -> None:
+        self._supervisor = supervisor
+        self._seconds = seconds
+        self._is_told = False
+
+    def seconds(self) -> float:
+        return 60.0 if self._is_told else 0.0
+
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
+
+    def attend(self, _: object) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._supervisor.end_late(self._seconds, for_good=True)
+
+
+def test_a_command_that_is_to_end_and_does_not_is_killed(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with supervised(tmp_path) as supervisor:
+        assert isinstance(supervisor.path, str)
+        command = Command(supervisor.opened(SPEC), lambda *_: len(os.read(reader, 1)))
+        command.begin()
+        signals: list[int] = []
+
+        def send(number: int) -> None:
+            signals.append(number)
+            os.write(writer, b"x")
+
+        supervisor.attend(command, send, Unhealthy(supervisor, 0.05))
+    assert signals == [signal.SIGKILL]
+    assert supervisor.stopping
+    os.close(reader)
+    os.close(writer)

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fuzz import fuzzing, texts
+from tiffin.builder.dockerfile import parser
 from tiffin.builder.dockerfile.expand import Lexer
 from tiffin.builder.dockerfile.ignore import IgnoreRules
+from tiffin.builder.dockerfile.lines import read_lines
 from tiffin.builder.dockerfile.lint import CheckOptions, lint
 from tiffin.builder.dockerfile.parser import KEYWORDS, Dockerfile, parse, parse_trigger
 from tiffin.builder.dockerfile.words import parse_args, parse_name_values, split_flags, split_words
 from tiffin.builder.errors import ContextError, DockerfileError, DockerfileErrors, Span
+from tiffin.cache.foundation.frozen import replace
 
 quick = fuzzing(150)
 
@@ -26,6 +29,9 @@ PIECES = st.sampled_from(
         "$x", "${x:-", "}", "\t", "\x0b", "\x1c", "\xa0", "\u2028", "\ue000", "é", "\ufeff", "CMD", "AS", "\0", "µ",
     ]
 )  # fmt: skip
+LINES = st.tuples(st.sampled_from([*KEYWORDS, "run", "Copy"]), st.text("aZ 09\\`\"'#$={}<>[],-", max_size=30)).map(
+    " ".join
+)
 DOCKERFILES = st.one_of(
     st.lists(PIECES, max_size=40).map(lambda pieces: "".join(pieces).encode()),
     st.binary(max_size=200),
@@ -61,6 +67,14 @@ def test_parser_reads_or_refuses(data: bytes) -> None:
         if node.keyword == "ONBUILD" and node.raw:
             parse_trigger(node.raw_with_heredocs, "F", node.span, escape=node.escape)
     lint(dockerfile, CheckOptions())
+
+
+@quick
+@given(st.one_of(DOCKERFILES, st.lists(LINES).map(lambda lines: "\n".join(lines).encode())))
+def test_plain_lines_are_split_as_the_library_splits_them(data: bytes) -> None:
+    lines = read_lines(data, "F")
+    plain = replace(lines, lines=tuple(filter(parser._is_plain, lines.lines)))
+    assert parser._split(plain) == parser._split_by_library(plain)
 
 
 @quick

@@ -413,7 +413,6 @@ def test_reading_ahead_gives_all_bytes_in_order() -> None:
 
 @pytest.mark.attack("T5")
 @pytest.mark.heavy
-@pytest.mark.no_cover
 def test_racing_symlink_leads_nothing_out_of_the_root(tmp_path: Path) -> None:
     """A thread swaps directories of the tree for links to a canary while they are filled and completed."""
     canary = tmp_path / "canary"

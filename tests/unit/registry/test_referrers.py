@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.registry import fake_registry
-from tiffin.builder.image.referrers import push_referrer
+from tiffin.builder.errors import RegistryError
+from tiffin.builder.image.attached.artifact import Document, referrer
+from tiffin.builder.image.attached.referrers import push_artifact, referrers_of
 from tiffin.builder.oci.spec import OCI_INDEX, OCI_MANIFEST, Descriptor
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
@@ -23,12 +25,40 @@ TAG = f"sha256-{IMAGE.digest.hex}"
 def test_a_referrer_is_listed_by_the_registry_or_by_a_tag(lists: bool, tmp_path: Path) -> None:
     with fake_registry(lists_referrers=lists) as fake:
         client = RegistryClient(fake.host, DockerConfig.load({"HOME": str(tmp_path)}), RegistryOptions())
-        others = {"schemaVersion": 2, "manifests": [{"digest": "sha256:other"}]}
+        other = {"mediaType": OCI_MANIFEST, "digest": f"sha256:{'0' * 64}", "size": 1}
+        others = {"schemaVersion": 2, "manifests": [other]}
         fake.manifests[TAG] = (json.dumps(others).encode(), OCI_INDEX)
+        document = Document(data=b'{"a":1}', media_type="application/vnd.in-toto+json", annotations={"k": "v"})
         for _ in range(2):  # again is fine
-            digest = push_referrer(client, "app", IMAGE, b'{"a":1}', "application/vnd.in-toto+json", {"k": "v"})
-        document = json.loads(fake.manifests[str(digest)][0])
-        assert document["subject"] == IMAGE.to_json()
-        assert fake.blobs[document["layers"][0]["digest"]] == b'{"a":1}'
+            digest = push_artifact(client, "app", referrer(IMAGE, document))
+        pushed = json.loads(fake.manifests[str(digest)][0])
+        assert pushed["subject"] == IMAGE.to_json()
+        assert fake.blobs[pushed["layers"][0]["digest"]] == b'{"a":1}'
         rows = [row["digest"] for row in json.loads(fake.manifests[TAG][0])["manifests"]]
-        assert rows == ["sha256:other", *([] if lists else [str(digest)])]
+        assert rows == [other["digest"], *([] if lists else [str(digest)])]
+        found = referrers_of(client, "app", IMAGE.digest)
+        assert found[-1].digest == digest and found[-1].artifact_type == "application/vnd.in-toto+json"
+        assert len(found) == 1 if lists else 2
+        assert found[-1].annotations == {"k": "v"}
+
+
+def test_a_registry_that_takes_the_tag_for_the_digest(tmp_path: Path) -> None:
+    """As GitLab's does (oras-project/oras-go issue 1396): the image's own entries do not refer to it."""
+    with fake_registry() as fake:
+        client = RegistryClient(fake.host, DockerConfig.load({"HOME": str(tmp_path)}), RegistryOptions())
+        entry = {"mediaType": OCI_MANIFEST, "digest": f"sha256:{'1' * 64}", "size": 1}
+        index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
+        subject = Descriptor(media_type=OCI_INDEX, digest=Digest.of(index), size_bytes=len(index))
+        fake.manifests[f"sha256-{subject.digest.hex}"] = (index, OCI_INDEX)
+        assert referrers_of(client, "app", subject.digest) == ()
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_failure_is_not_an_empty_list(status: int, tmp_path: Path) -> None:
+    """Who asks whether an image is signed is not told that it is not, where a registry is too busy to say."""
+    with fake_registry() as fake:
+        options = RegistryOptions(tries=1)
+        client = RegistryClient(fake.host, DockerConfig.load({"HOME": str(tmp_path)}), options)
+        fake.fail.append(status)
+        with pytest.raises(RegistryError):
+            referrers_of(client, "app", IMAGE.digest)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from tiffin.builder.api.compose.members import Member, members, of_services
-from tiffin.builder.api.containers.logs import read_log
+from tiffin.builder.api.containers.logs import LOOK_SECONDS, read_log
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
+from tiffin.builder.containers.lifecycle.changes import CREATED, Changes
 from tiffin.builder.containers.lifecycle.log import LogEntry, LogReader, time_text
+from tiffin.builder.containers.state import ContainerState
 from tiffin.cache.foundation.frozen import dataclass
-
-POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +54,33 @@ def logs(
 class Follower:
     """Follows the containers of some services of a project, also those that come later."""
 
-    def __init__(self, project: str, services: Collection[str], session: Session, *, since_ns: int) -> None:
+    def __init__(
+        self,
+        project: str,
+        services: Collection[str],
+        session: Session,
+        *,
+        since_ns: int,
+        awaited: Collection[str] = (),
+    ) -> None:
         self._project = project
         self._services = services
+        self._awaited = awaited
         self._session = session
         self._since = time_text(since_ns)
         self._readers: dict[str, LogReader] = {}
+        self._holders: dict[str, int] = {}  # the process that held a container when it was seen last
         self._ended: dict[str, float] = {}  # when it ended, as was told last
+        self._changes = Changes(session.state.containers, CREATED)
 
     def follow(self) -> Iterator[LogLine | MemberEnded]:
-        """Yield lines and ends as they come, until no container runs any more."""
+        """Yield lines and ends as they come, until no container of the awaited services, or of any, runs any more."""
         containers = Containers(self._session.state)
         while True:
             found = of_services(members(self._session, self._project), self._services)
             quiet = True
             for member in found:
-                reader = self._readers.setdefault(member.state.id, LogReader(containers.folder(member.state.id)))
-                for entry in reader.new():
+                for entry in self._reader(containers.folder(member.state.id), member.state).new():
                     if entry.time >= self._since:
                         quiet = False
                         yield LogLine(member=member, entry=entry)
@@ -80,12 +90,23 @@ class Follower:
                     self._ended[state.id] = state.finished
                     quiet = False
                     yield MemberEnded(member=member, exit_code=member.exit_code)
-            if quiet and not any(member.is_alive for member in found):
+            if quiet and not any(member.is_alive for member in of_services(found, self._awaited)):
                 return
             if quiet:
-                time.sleep(POLL_SECONDS)
+                self._changes.wait(LOOK_SECONDS)
+
+    def _reader(self, folder: Path, state: ContainerState) -> LogReader:
+        """Return what reads the log of a container; it is watched from the first time on, and each of its holders."""
+        if state.id not in self._readers:
+            self._changes.add(folder)
+            self._readers[state.id] = LogReader(folder)
+        if self._holders.get(state.id) != state.pid:
+            self._holders[state.id] = state.pid
+            self._changes.add_holder(state)
+        return self._readers[state.id]
 
     def close(self) -> None:
         """Let the files go."""
+        self._changes.close()
         for reader in self._readers.values():
             reader.close()

@@ -18,16 +18,28 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
 
 
-def share_networks(session: Session, networks: Sequence[str], joins: str, sink: Sink, *, ipc_of: str = "") -> None:
+def share_networks(
+    session: Session,
+    networks: Sequence[str],
+    joins: str,
+    sink: Sink,
+    *,
+    of_others: Sequence[tuple[str, str]] = (),
+) -> None:
     """Have the process that is to run a container enter the namespace of its networks, or of the container whose
-    network or IPC namespace it has. Raises TiffinError.
+    network or other namespace it has. Raises TiffinError.
     """
-    if ipc_of and (networks or joins not in ("", ipc_of)):
-        raise UsageError(
-            f"--ipc container:{ipc_of} and another network than that of {ipc_of} do not go together",
-            remedy=f"add --network container:{ipc_of}, or --network host",
-        )
-    joins = joins or ipc_of
+    for option, name in of_others:
+        if not _is_within_reach(session, name, networks, joins):
+            raise UsageError(
+                f"--{option} container:{name} and another network than that of {name} do not go together",
+                remedy=f"add --network container:{name}, or --network host, or have both in networks with names",
+            )
+        if name != of_others[0][1] and not networks:
+            raise UsageError(
+                f"--{of_others[0][0]} and --{option} name two containers", remedy="take both namespaces of one"
+            )
+    joins = joins or (of_others[0][1] if of_others else "")
     if networks:
         from tiffin.builder.containers.network.members import hold_networks
         from tiffin.builder.containers.network.store import Networks
@@ -38,11 +50,22 @@ def share_networks(session: Session, networks: Sequence[str], joins: str, sink: 
         def held(found: Isolation) -> int:
             return hold_networks(session.state, networks, found, sink)
 
-        session.share_namespace(held)
+        session.share_namespace(held, is_base=True)
     elif joins:
         from tiffin.builder.containers.network.joining import namespace_of
 
         session.share_namespace(lambda found: namespace_of(session.state, joins, found))
+
+
+def _is_within_reach(session: Session, name: str, networks: Sequence[str], joins: str) -> bool:
+    """Tell whether a container has the user namespace that another in these networks, or with that of `joins`, has:
+    one is of all that are in networks with names.
+    """
+    if not networks:
+        return joins in ("", name)
+    from tiffin.builder.containers.container import Containers
+
+    return bool(Containers(session.state).find(name).networks)
 
 
 def with_networks(options: ContainerOptions, networks: Sequence[object], joins: str) -> ContainerOptions:

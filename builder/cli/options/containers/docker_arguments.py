@@ -13,7 +13,7 @@ class NamespaceArguments(Arguments):
     """What a container has of the machine's namespaces, and how the kernel sees it."""
 
     ipc = Text("--ipc", metavar="private|shareable|none|host|container:X", help="IPC namespace and /dev/shm.")
-    pid = Text("--pid", metavar="private|host", help="Process numbers: its own, or this machine's.")
+    pid = Text("--pid", metavar="private|host|container:X", help="Process numbers: its own, or this machine's.")
     uts = Text("--uts", metavar="private|host", help="Host name: its own, or this machine's.")
     cgroupns = Text("--cgroupns", metavar="private|host", help="What it sees of control groups.")
     userns = Text("--userns", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: keep your own ids inside.")

@@ -77,7 +77,7 @@ def attachments_of(line: CreateArguments) -> tuple[NetworkAttachment, ...]:
     found = [_attachment(text) for text in named]
     first = found[0]
     found[0] = replace(
-        first, aliases=(*first.aliases, *line.aliases), ip=first.ip or line.ip, mac=_mac(first.mac or line.mac)
+        first, aliases=(*first.aliases, *line.aliases), ip=first.ip or line.ip, mac=parse_mac(first.mac or line.mac)
     )
     return tuple(dict.fromkeys(found))
 
@@ -102,11 +102,12 @@ def _attachment(text: str) -> NetworkAttachment:
         name=members["name"],
         aliases=tuple(value for name, value in pairs if name == "alias"),
         ip=members.get("ip", ""),
-        mac=_mac(members.get("mac-address", "")),
+        mac=parse_mac(members.get("mac-address", "")),
     )
 
 
-def _mac(text: str) -> str:
+def parse_mac(text: str) -> str:
+    """Read an address of a card, "" for any. Raises UsageError."""
     if text and not re.fullmatch(MAC, text):
         raise UsageError(f'--mac-address "{text}" is not valid', remedy="write it as 02:42:ac:12:00:02")
     return text.lower()

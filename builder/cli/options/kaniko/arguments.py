@@ -69,7 +69,7 @@ class KanikoIgnoredArguments(Arguments):
     skip_unused_stages = Flag("--skip-unused-stages", effect=WITHOUT_EFFECT)
     log_timestamp = Flag("--log-timestamp", effect=WITHOUT_EFFECT)
     dryrun = Flag("--dryrun", effect=REFUSED, why="there is no dry run; tiffin build --check reads a Dockerfile only")
-    bucket = Many("-b", "--bucket", effect=REFUSED, why="write --context gs://BUCKET/FILE or s3://BUCKET/FILE")
+    bucket = Many("-b", "--bucket", effect=REFUSED, why="write --context s3://BUCKET/FILE, or a signed https:// URL")
 
 
 class KanikoArguments(KanikoRegistryArguments, KanikoIgnoredArguments):

@@ -89,7 +89,7 @@ class SectionRenderer(Renderer):
     def _take(self, event: Event) -> None:
         match event:
             case StepStarted():
-                self._steps[event.step_id] = _Step(event.step_id, event.name)
+                self._steps[event.step_id] = _Step(event.step_id, event.title)
                 self._lines.begin(event.step_id)
                 self._next()
             case StepOutput():
@@ -97,7 +97,7 @@ class SectionRenderer(Renderer):
             case StepFinished() | StepFailed():
                 self._end(event)
             case StepCached():
-                self._note(self._folding.safe(line_of(f"#{event.step_id} {event.name}")) + self._lines.last(event))
+                self._note(self._folding.safe(line_of(f"#{event.step_id} {event.title}")) + self._lines.last(event))
             case WarningMessage():
                 self._note(self._folding.safe(warning_line(event)) + self._folding.annotate(event))
             case InfoMessage():

@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import socket
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from tiffin.builder.containers.network.bridge.names import Member, NameServer, n
 from tiffin.builder.containers.network.bridge.nat import masquerade
 from tiffin.builder.containers.network.bridge.netlink import Netlink
 from tiffin.builder.containers.network.store import LOCK, NetworkRecord, mac_of
-from tiffin.builder.sandbox.child import kernel
-from tiffin.builder.sandbox.child.enter import loopback_up
+from tiffin.builder.sandbox.child import fd_passing, kernel
 from tiffin.builder.sandbox.child.network import helper, portproxy
 from tiffin.builder.sandbox.child.network.membership import MAX_FDS, MAX_MESSAGE_BYTES, OWN_NETWORK
+from tiffin.builder.sandbox.child.network.own import loopback_up
 from tiffin.builder.sandbox.child.spec import Connection
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
@@ -42,10 +43,11 @@ MAX_INTERFACES = 64
 class Attached:
     """A container in the network: the process that holds it, its port of the bridge, who carries what is published."""
 
-    def __init__(self, pid: int, port: str) -> None:
+    def __init__(self, pid: int, port: str, address: str) -> None:
         self.pid = pid
         self.port = port
-        self.carrier = 0
+        self.address = address
+        self.carriers: list[int] = []
 
 
 class NetworkProcess:
@@ -133,7 +135,7 @@ class NetworkProcess:
 
     def _hear(self, line: socket.socket) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(line, MAX_MESSAGE_BYTES, MAX_FDS)
+            data, fds = fd_passing.receive(line, MAX_MESSAGE_BYTES, MAX_FDS)
         except OSError:
             data, fds = b"", []
         if not data:
@@ -160,6 +162,9 @@ class NetworkProcess:
             case "publish":
                 sockets = [socket.socket(fileno=os.dup(fd)) for fd in fds]
                 self._published.setdefault(members["id"], []).extend(zip(sockets, members["ports"], strict=True))
+            case "carry":
+                sockets = [socket.socket(fileno=os.dup(fd)) for fd in fds]
+                self._carry(self._members[members["id"]], list(zip(sockets, members["ports"], strict=True)))
             case "attach":
                 self._attach(members, fds)
             case "detach":
@@ -193,7 +198,7 @@ class NetworkProcess:
         published = self._published.pop(identity, [])
         self._detach(identity)
         network = fds[0] if fds else os.open(f"/proc/{members['process']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        member = Attached(pid, f"v{identity[:PORT_NAME_LENGTH]}")
+        member = Attached(pid, f"v{identity[:PORT_NAME_LENGTH]}", members["address"])
         try:
             self._plug(member, network, members)
         finally:
@@ -202,7 +207,7 @@ class NetworkProcess:
         self._members[identity] = member
         self._names.add(identity, Member(members["address"], members["names"], members["networks"], members["servers"]))
         if published:
-            self._carry(member, [(sock, (members["address"], port)) for sock, port in published])
+            self._carry(member, published)
 
     def _plug(self, member: Attached, network: int, members: dict[str, Any]) -> None:
         """Make the interface of a container, the next ethN that it has not."""
@@ -240,11 +245,14 @@ class NetworkProcess:
         finally:
             kernel.setns(self._own, kernel.CLONE_NEWNET)
 
-    def _carry(self, member: Attached, listeners: list[tuple[socket.socket, portproxy.Target]]) -> None:
+    def _carry(self, member: Attached, published: Sequence[tuple[socket.socket, int]]) -> None:
         """Carry what is published in a process of its own, which ends with this one."""
         own = os.getpid()
-        member.carrier = os.fork()
-        if member.carrier == 0:
+        listeners: list[tuple[socket.socket, portproxy.Target]] = [
+            (sock, (member.address, port)) for sock, port in published
+        ]
+        carrier = os.fork()
+        if carrier == 0:
             try:
                 kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
                 if os.getppid() == own:
@@ -254,6 +262,7 @@ class NetworkProcess:
                     portproxy.Proxy(listeners, self._end_of_carrier()).serve()
             finally:
                 os._exit(0)
+        member.carriers.append(carrier)
         for sock, _ in listeners:
             sock.close()
 
@@ -267,9 +276,9 @@ class NetworkProcess:
         if member is None:
             return
         self._names.remove(identity)
-        if member.carrier:
-            os.kill(member.carrier, signal.SIGKILL)
-            os.waitpid(member.carrier, 0)
+        for carrier in member.carriers:
+            os.kill(carrier, signal.SIGKILL)
+            os.waitpid(carrier, 0)
         with contextlib.suppress(OSError), Netlink() as netlink:  # it goes with the container's network, a little later
             netlink.remove_link(member.port)
 

@@ -38,14 +38,14 @@ def hold(
 ) -> int:
     """Have the processes of networks run as long as this process; return a descriptor of their user namespace.
 
-    `companions` finds a process in that namespace where no network runs (0: there is none), and `restore` attaches
+    `companions` finds that namespace where no network runs (-1: nobody is in one), and `restore` attaches
     containers again that run in a network which was killed. LOCK is held. `id_map` is only a tag where such a process
     is known to be there. Raises SandboxError.
     """
     tag = id_map if isinstance(id_map, str) else id_map.tag
     namespace = _running_namespace(state, tag)
-    if namespace < 0 and (companion := companions()):
-        namespace = _namespace_of(companion)
+    if namespace < 0:
+        namespace = companions()
     for network in networks:
         if not _is_held(state, network):
             reason = _begin(state, network, id_map, namespace)
@@ -106,7 +106,7 @@ def _running_namespace(state: StateDir, tag: str) -> int:
                     f"({tag})",
                     remedy="use one isolation tier for all containers in networks",
                 )
-            return _namespace_of(_peer(line))
+            return namespace_of(_peer(line))
     return -1
 
 
@@ -119,7 +119,8 @@ def _peer(line: socket.socket) -> int:
     return number
 
 
-def _namespace_of(pid: int) -> int:
+def namespace_of(pid: int) -> int:
+    """Return a descriptor of the user namespace of a process, -1 where it is gone."""
     try:
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -18,7 +18,7 @@ from tiffin.builder.sandbox.child.emulation.filter import (
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
 )
-from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, id_of, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW, UCRED, peer_of, unpack_words
 from tiffin.cache.foundation.frozen import replace
 
@@ -75,19 +75,19 @@ class Identity:
     def _changing(self, change: _Change, count: int) -> Handler:
         def handler(tid: int, arguments: _Arguments) -> Answer:
             old = self._processes.credentials(tid)
-            self._set(tid, old, change(old, *map(_number, arguments[:count])))
+            self._set(tid, old, change(old, *map(id_of, arguments[:count])))
             return 0
 
         return handler
 
     def _setfsuid(self, tid: int, arguments: _Arguments) -> Answer:
         old = self._processes.credentials(tid)
-        self._set(tid, old, rules.set_file_system_user(old, _number(arguments[0])))
+        self._set(tid, old, rules.set_file_system_user(old, id_of(arguments[0])))
         return old.fsuid
 
     def _setfsgid(self, tid: int, arguments: _Arguments) -> Answer:
         old = self._processes.credentials(tid)
-        self._set(tid, old, rules.set_file_system_group(old, _number(arguments[0])))
+        self._set(tid, old, rules.set_file_system_group(old, id_of(arguments[0])))
         return old.fsgid
 
     def _setgroups(self, tid: int, arguments: _Arguments) -> Answer:
@@ -236,12 +236,6 @@ class Identity:
         old = self._processes.credentials(tid)
         self._set(tid, old, replace(old, moved=True))
         return CONTINUE
-
-
-def _number(argument: int) -> int:
-    """Return an id; -1 as such, others without sign."""
-    argument &= 0xFFFFFFFF
-    return -1 if argument == owner_xattrs.NO_ID else argument
 
 
 def _file_capabilities(path: bytes) -> tuple[int, int, bool] | None:

@@ -293,8 +293,6 @@ def real_chown(path: bytes, uid: int, gid: int, *, follow: bool) -> None:
     """Do what the kernel does besides giving a file away: drop set-id bits and capabilities.
 
     Ids only as far as there are.
-
-    Ids only as far as there are.
     """
     os.chown(path, 0 if uid >= 0 else -1, 0 if gid >= 0 else -1, follow_symlinks=follow)
 

@@ -39,6 +39,12 @@ def signed(argument: int) -> int:
     return argument - (1 << 32) if argument >> 31 else argument
 
 
+def id_of(argument: int) -> int:
+    """Return an argument that is the id of a user or group: -1 as such, all others without sign."""
+    argument &= owner_xattrs.NO_ID
+    return -1 if argument == owner_xattrs.NO_ID else argument
+
+
 class Caller:
     """What handlers know of the thread that made the call, and what they may do for it."""
 

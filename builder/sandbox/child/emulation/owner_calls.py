@@ -8,7 +8,7 @@ import stat
 
 from tiffin.builder.sandbox.child.emulation.credentials import CAP_CHOWN, Credentials
 from tiffin.builder.sandbox.child.emulation.inodes import Record, real_chown
-from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, signed
+from tiffin.builder.sandbox.child.emulation.notification import CONTINUE, Answer, Caller, Handler, id_of, signed
 from tiffin.builder.sandbox.child.emulation.process import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from tiffin.cache.foundation.frozen import replace
 
@@ -43,11 +43,11 @@ class Owners:
             return -errno.EINVAL
         path, follow = self._place(tid, directory, address, flags)
         path = self._caller.end(tid, path) if follow else path
-        return self._give(tid, path, signed(uid), signed(gid), follow=follow)
+        return self._give(tid, path, id_of(uid), id_of(gid), follow=follow)
 
     def _fchown(self, tid: int, arguments: _Arguments) -> Answer:
         fd, uid, gid, *_ = arguments
-        return self._give(tid, b"%d/fd/%d" % (tid, signed(fd)), signed(uid), signed(gid), follow=True)
+        return self._give(tid, b"%d/fd/%d" % (tid, signed(fd)), id_of(uid), id_of(gid), follow=True)
 
     def _give(self, tid: int, path: bytes, uid: int, gid: int, *, follow: bool) -> Answer:
         credentials = self._caller.processes.credentials(tid)

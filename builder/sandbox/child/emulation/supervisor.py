@@ -122,7 +122,7 @@ class Channel:
         fd_passing.send(self._of_command, _READY, [listener, *places])
         for fd in (listener, *places):
             os.close(fd)
-        if self._of_command.recv(1) != _READY:
+        if fd_passing.hear(self._of_command, 1) != _READY:
             raise OSError(errno.EPIPE, "the supervisor of owners is gone")
         self._of_command.close()
 

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from tiffin.builder.sandbox.child import kernel
+from tiffin.builder.sandbox.child import fd_passing, kernel
 from tiffin.builder.sandbox.child.network import portproxy
 from tiffin.builder.sandbox.child.network.name_files import PASTA_FORWARDER
 from tiffin.builder.sandbox.child.spec import Connection, Port
@@ -44,7 +44,7 @@ class Connector:
         with contextlib.suppress(OSError):
             socket.send_fds(self._line, [b"go"], [network])
         os.close(network)
-        answer = self._line.recv(MAX_MESSAGE_BYTES)
+        answer = fd_passing.hear(self._line, MAX_MESSAGE_BYTES)
         if answer != b"ready":
             raise OSError(0, answer.decode("utf-8", "replace") or "its helper ended")
 
@@ -103,7 +103,7 @@ def _help(connector: Connection, scratch: str, line: socket.socket) -> None:
                 line.send((exc.strerror or str(exc)).encode())
         finally:
             os._exit(0)
-    line.recv(MAX_MESSAGE_BYTES)  # its end is that of the sandbox
+    fd_passing.hear(line, MAX_MESSAGE_BYTES)  # its end is that of the sandbox
     with contextlib.suppress(ProcessLookupError):
         os.kill(keeper, signal.SIGKILL)
     os.waitpid(keeper, 0)
@@ -111,7 +111,7 @@ def _help(connector: Connection, scratch: str, line: socket.socket) -> None:
 
 def _network(line: socket.socket) -> int:
     """Return the descriptor of the sandbox's network namespace, -1 if there will be none."""
-    _, fds, _, _ = socket.recv_fds(line, MAX_MESSAGE_BYTES, 1)
+    _, fds = fd_passing.receive(line, MAX_MESSAGE_BYTES, 1)
     return fds[0] if fds else -1
 
 

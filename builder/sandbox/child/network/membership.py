@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Sequence
 
+from tiffin.builder.sandbox.child.fd_passing import hear
 from tiffin.builder.sandbox.child.network.portproxy import listen
 from tiffin.builder.sandbox.child.spec import Membership, Port
 
@@ -36,19 +37,21 @@ class Attachments:
         os.close(own)
 
 
-def publish(line: socket.socket, identity: str, ports: Sequence[Port]) -> None:
-    """Listen at ports of a container, for a network that it is attached to next. Raises OSError."""
-    _give(line, identity, _listeners(ports))
+def publish(line: socket.socket, identity: str, ports: Sequence[Port], *, at_once: bool) -> None:
+    """Listen at ports of a container, for a network that it is attached to next, or already. Raises OSError."""
+    _give(line, identity, _listeners(ports), "carry" if at_once else "publish")
 
 
 def _listeners(ports: Sequence[Port]) -> list[tuple[socket.socket, int]]:
     return [(sock, port.container) for port in ports for sock in listen(port.address, port.host, port.protocol)]
 
 
-def _give(line: socket.socket, identity: str, listeners: Sequence[tuple[socket.socket, int]]) -> None:
+def _give(
+    line: socket.socket, identity: str, listeners: Sequence[tuple[socket.socket, int]], what: str = "publish"
+) -> None:
     for start in range(0, len(listeners), MAX_FDS):
         part = listeners[start : start + MAX_FDS]
-        asked: dict[str, object] = {"do": "publish", "id": identity, "ports": [number for _, number in part]}
+        asked: dict[str, object] = {"do": what, "id": identity, "ports": [number for _, number in part]}
         ask(line, asked, [sock.fileno() for sock, _ in part])
     for sock, _ in listeners:
         sock.close()
@@ -71,7 +74,7 @@ def connect(path: str) -> socket.socket:
 def ask(line: socket.socket, members: dict[str, object], fds: Sequence[int] = ()) -> dict[str, object]:
     """Ask for something, with descriptors, and return the answer. Raises OSError for a refusal."""
     socket.send_fds(line, [json.dumps(members).encode()], list(fds))
-    answer: dict[str, object] = json.loads(line.recv(MAX_MESSAGE_BYTES) or b'{"error": "its process ended"}')
+    answer: dict[str, object] = json.loads(hear(line, MAX_MESSAGE_BYTES) or b'{"error": "its process ended"}')
     if "error" in answer:
         raise OSError(0, str(answer["error"]))
     return answer

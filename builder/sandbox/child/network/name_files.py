@@ -43,9 +43,12 @@ def hosts_file(hostname: str, extra: Sequence[tuple[str, str]], *, own_addresses
         "ff02::2\tip6-allrouters",
     ]
     lines += [f"{address}\t{name}" for name, address in extra]
-    if hostname:
-        lines += [f"{address}\t{hostname}" for address in own_addresses or ("127.0.1.1",)]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines) + "".join(own_lines(hostname, own_addresses) if hostname else ())
+
+
+def own_lines(hostname: str, own_addresses: Sequence[str]) -> list[str]:
+    """Return the lines of /etc/hosts that name the sandbox itself."""
+    return [f"{address}\t{hostname}\n" for address in own_addresses or ("127.0.1.1",)]
 
 
 def _read(path: str) -> str:

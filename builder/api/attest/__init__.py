@@ -1,0 +1,1 @@
+"""What is said of images: list, show, sign and verify it."""

@@ -1,0 +1,39 @@
+"""Where the steps of a build run, and what they reach from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.session import Session
+from tiffin.builder.events import Sink
+from tiffin.cache.foundation.frozen import replace
+
+if TYPE_CHECKING:
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.sharing.caches import SharedCaches
+    from tiffin.builder.solver.build import Services
+
+
+def reached(
+    options: BuildOptions,
+    session: Session,
+    sink: Sink,
+    stack: ExitStack,
+    remote: Callable[[], Remote],
+    shared: SharedCaches | None,
+    services: Services,
+) -> Services:
+    """Return what a build works with, whose steps run on a farm, or have one way out of their sandboxes.
+
+    `stack` closes what is opened for it. Raises UsageError.
+    """
+    if options.farm is not None:
+        from tiffin.builder.api.farm.joining import on_farm
+
+        return on_farm(options, session, remote, shared, services)
+    from tiffin.builder.api.rules.ways import way_out_of
+
+    return replace(services, way_out=stack.enter_context(way_out_of(options, session, sink)))

@@ -1,0 +1,1 @@
+"""Build again whenever a file changes, and run what was built."""

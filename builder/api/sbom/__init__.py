@@ -1,0 +1,1 @@
+"""Lists of the software in images, and what is known to be wrong with it."""

@@ -1,0 +1,119 @@
+"""tiffin debug."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tiffin.builder.cli.commands.run import WarningSink, print_not_begun
+from tiffin.builder.cli.options.command import BUILDS, EXIT_OF_CONTAINERS, Command
+from tiffin.builder.cli.options.option import Arguments, Flag, Many, Text, Words
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tiffin.builder.api.session import Session
+    from tiffin.builder.errors import RunError
+
+HEADINGS = {"ID": "STEP ID", "Step": "STEP", "Where": "WHERE", "CreatedAt": "FAILED", "Error": "ERROR"}
+WIDTH = 60  # of steps in the list
+
+
+class DebugArguments(Arguments):
+    """What may stand on the line."""
+
+    ends_options = True
+    words = Words("[COMMAND [ARG]...]")
+    step = Text("--step", metavar="ID", help="The failed step with this id (see --list), instead of the last one.")
+    before = Flag("--before", help="The files as they were before the command of the step began.")
+    secrets = Many("--secret", metavar="id=ID[,src=FILE|env=NAME]", help="A secret of the step, given again.")
+    listed = Flag("--list", help="List the steps that failed and are kept.")
+    form = Text("--format", metavar="table|json|TEMPLATE", default="table", help="Form of --list.")
+
+
+def debug(session: Session, line: DebugArguments) -> int:
+    """Run a command where a step failed; return its exit code. Raises TiffinError."""
+    if line.listed:
+        _show(session, line)
+        return 0
+    from tiffin.builder.api.steps.debug import DebugOptions, debug
+    from tiffin.builder.cli.options.build_values import secrets
+
+    options = DebugOptions(
+        step=line.step,
+        command=line.words,
+        before=line.before,
+        secrets=secrets(line.secrets),
+        tty=os.isatty(0) and os.isatty(1),
+    )
+    result = debug(options, session, WarningSink())
+    if result.message:
+        print_not_begun(result.message, whose="step")
+    return result.exit_code
+
+
+def open_shell(session: Session, error: RunError, secrets: Sequence[str]) -> bool:
+    """Tell the error and open the shell of its step, in a process of its own: this one is in the namespace of its
+    build. Return whether that could be done.
+    """
+    import subprocess
+
+    from tiffin.builder.cli.output.console import print_error, warn
+    from tiffin.builder.cli.output.errors import describe
+
+    if not error.remedy or not os.isatty(0):
+        warn("--shell-on-error: " + ("stdin is not a terminal" if error.remedy else "nothing of the step was kept"))
+        return False
+    print_error(describe(error))
+    given = [word for text in secrets for word in ("--secret", text)]
+    subprocess.run([*own_program(session), "debug", *given], check=False)
+    return True
+
+
+def own_program(session: Session) -> list[str]:
+    """Return what calls this program for the same state directory."""
+    import sys
+
+    program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv[1:])]
+    return [*program, "--root", os.fspath(session.state.root)]
+
+
+def _show(session: Session, line: DebugArguments) -> None:
+    from tiffin.builder.api.steps.debug import failed_steps
+    from tiffin.builder.cli.output.lists import show_rows
+    from tiffin.builder.plain_text import duration_text
+
+    rows = [
+        {
+            "ID": failed.id,
+            "Step": failed.label if len(failed.label) <= WIDTH else f"{failed.label[: WIDTH - 1]}…",
+            "Where": failed.where,
+            "CreatedAt": f"{duration_text(time.time() - failed.time)} ago",
+            "Error": failed.error,
+        }
+        for failed in failed_steps(session)
+    ]
+    show_rows(rows, line.form, tuple(name for name in HEADINGS if name != "Error"), HEADINGS)
+
+
+COMMANDS = (
+    Command(
+        "debug",
+        DebugArguments,
+        debug,
+        about="Open a shell in a RUN step that failed.",
+        help="Run COMMAND, or the step's shell, where the last RUN step failed: with the files that its command left, "
+        "its environment, user, working directory, mounts and network, and its command in the shell's history. "
+        "What is changed there is thrown away. Secrets have to be given again. The exit code is the command's.",
+        section=BUILDS,
+        examples=(
+            "tiffin debug",
+            "tiffin debug cat /tmp/config.log",
+            "tiffin debug --before ls -l /src",
+            "tiffin debug --list",
+        ),
+        usage_code=EXIT_OF_CONTAINERS,
+        unknown_option_code=EXIT_OF_CONTAINERS,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Lists of software, and of what is wrong with it, as text."""

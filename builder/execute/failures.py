@@ -1,0 +1,240 @@
+"""What a failed RUN left, kept for `tiffin debug`: the changes it made, and the sandbox that it ran in.
+
+Each has a folder below the state directory: failure.json, `upper` with the changes, and what the step alone was shown
+(scripts, copies of inputs). Secrets, ssh agents and proxies are not kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from tiffin.builder.errors import CorruptError, NotFoundError, RunError, UsageError
+from tiffin.builder.image.chain import Chain, LayerRef
+from tiffin.builder.instructions.ops import RunOp, SecretMount, SshMount
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import remove_tree
+from tiffin.cache.foundation.frozen import asdict, dataclass, replace
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import FAILURES, StateDir
+
+RECORD = "failure.json"
+UPPER = "upper"
+VARIABLE = "TIFFIN_KEPT_FAILURES"  # how many failed steps are kept; 0 for none
+KEPT = 3
+OWN_PARTS = ("input-", "script")  # of a step's scratch directory, what its mounts show
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedStep:
+    """A RUN that failed: where it stands, its `layers` below (bottom first), its sandbox without what is made anew."""
+
+    label: str  # as the progress names it: [2/5] RUN …
+    where: str  # file:line of the Dockerfile
+    error: str
+    time: float  # in Unix seconds
+    tier: str
+    id_map: str  # the tag of the trees it ran over
+    emulated: bool
+    layers: Chain
+    spec: SandboxSpec
+    secrets: tuple[SecretMount, ...] = ()
+    name: str = ""  # of its folder
+
+    @property
+    def id(self) -> str:
+        """Return what it is called by."""
+        return self.name.partition("-")[2]
+
+    def shell(self) -> tuple[str, ...]:
+        """Return the shell of the step, /bin/sh for a command that has none."""
+        argv = self.spec.argv
+        return argv[:1] if len(argv) > 1 and argv[1].startswith("-") and argv[1].endswith("c") else ("/bin/sh",)
+
+
+def kept_number(environ: Mapping[str, str]) -> int:
+    """Return how many failed steps are kept. Raises UsageError."""
+    text = environ.get(VARIABLE, "")
+    if text and not text.isdecimal():
+        raise UsageError(f"{VARIABLE}={text} is not a number", remedy="say how many failed steps to keep, 0 for none")
+    return int(text) if text else KEPT
+
+
+def without_secrets(spec: SandboxSpec, op: RunOp, scratch: Path, ways: Sequence[str]) -> SandboxSpec:
+    """Return a sandbox without secrets, agents, proxies, and the variables called `ways` that lead to them."""
+    secret = {mount.env for mount in op.mounts if isinstance(mount, SecretMount) and mount.env}
+    sockets = {mount.target for mount in op.mounts if isinstance(mount, SshMount)}
+    names = (
+        secret | {item.partition("=")[0] for item in (*op.proxies, *ways)} | ({"SSH_AUTH_SOCK"} if sockets else set())
+    )
+    return replace(
+        spec,
+        env=tuple(item for item in spec.env if item.partition("=")[0] not in names),
+        mounts=tuple(mount for mount in spec.mounts if _is_kept(mount, sockets, scratch)),
+        lower_dirs=(),
+        upper_dir="",
+        work_dir="",
+        scratch_dir=os.fspath(scratch),
+        way_out=0,
+        abandons=False,  # nothing would run it again with more
+    )
+
+
+def _is_kept(mount: Mount, sockets: set[str], scratch: Path) -> bool:
+    if isinstance(mount, SecretFile) or mount.path in sockets:
+        return False
+    if isinstance(mount, Bind) and Path(mount.host_path).is_relative_to(scratch):
+        return Path(mount.host_path).relative_to(scratch).parts[0].startswith(OWN_PARTS)
+    return True
+
+
+class Failures:
+    """The failed steps of a state directory, the newest first."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+        self._folder = state.root / FAILURES
+
+    def keep(self, failed: FailedStep, scratch: Path, most: int) -> None:
+        """Take over the scratch directory of a failed step, which need not be there any more after; no more than `most`
+        stay. Needs the namespace that its files are of. Raises OSError.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        for item in list(scratch.iterdir()):
+            if item.name != UPPER and not item.name.startswith(OWN_PARTS):
+                remove_tree(item)
+        place = self._folder / f"{int(failed.time * 1000):014d}-{os.urandom(4).hex()}"
+        (scratch / RECORD).touch(0o600)
+        (scratch / RECORD).write_bytes(_encode(failed, scratch, place))
+        scratch.rename(place)
+        self.trim(most)
+
+    def trim(self, most: int) -> None:
+        """Remove all but the newest `most`; those that somebody looks into stay."""
+        for path in self._paths()[most:]:
+            with self.using(path.name, blocking=False) as is_free:
+                if is_free:
+                    self._state.discard(path)
+
+    def using(self, name: str, *, blocking: bool = True) -> AbstractContextManager[bool]:
+        """Hold a failed step: with `blocking` off to remove it, which gives False while somebody looks into it."""
+        return self._state.lock(f"failure-{name}", shared=blocking, blocking=blocking)
+
+    def steps(self) -> Iterator[FailedStep]:
+        """Yield all that can be read."""
+        for path in self._paths():
+            with suppress(CorruptError, FileNotFoundError):
+                yield _read(path)
+
+    def find(self, text: str) -> FailedStep:
+        """Return the one whose id begins with `text`, "" for the last one. Raises NotFoundError, CorruptError."""
+        found = [path for path in self._paths() if path.name.partition("-")[2].startswith(text)]
+        if not found or (text and len(found) > 1):
+            raise NotFoundError(
+                f'there is not one failed step "{text}"' if text else "no failed step is kept here",
+                remedy="see tiffin debug --list" if text else f"a RUN that fails is kept, unless {VARIABLE} is 0",
+            )
+        try:
+            return _read(found[0])
+        except FileNotFoundError as exc:
+            raise NotFoundError(f"the failed step {text} was removed meanwhile", remedy="build again") from exc
+
+    def place(self, failed: FailedStep) -> Path:
+        """Return the folder of a step."""
+        return self._folder / failed.name
+
+    def _paths(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return sorted((path for path in self._folder.iterdir() if path.name[0] != "."), reverse=True)
+
+
+def with_secrets(failed: FailedStep, given: Mapping[str, bytes]) -> SandboxSpec:
+    """Return the sandbox of a step with the secrets that are given again."""
+    env, mounts, lost = list(failed.spec.env), list(failed.spec.mounts), set()
+    for mount in failed.secrets:
+        value = given.get(mount.id)
+        if value is None:
+            lost.add(mount.target.strip("/"))
+            continue
+        if mount.env:
+            env.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
+        if mount.target:
+            data = base64.b64encode(value).decode()
+            mounts.append(SecretFile(path=mount.target, data=data, mode=mount.mode, uid=mount.uid, gid=mount.gid))
+    stubs = tuple(stub for stub in failed.spec.stubs if stub.path not in lost)
+    return replace(failed.spec, env=tuple(env), mounts=tuple(mounts), stubs=stubs)
+
+
+def failed_step(
+    op: RunOp, spec: SandboxSpec, error: RunError, *, label: str, tier: str, id_map: str, layers: Chain
+) -> FailedStep:
+    """Describe a step that failed just now, in a sandbox without secrets."""
+    span = error.span
+    return FailedStep(
+        label=label,
+        where=f"{span.file}:{span.first_line}" if span is not None else "",
+        error=error.message,
+        time=time.time(),
+        tier=tier,
+        id_map=id_map,
+        emulated=spec.emulated,
+        layers=layers,
+        spec=spec,
+        secrets=tuple(mount for mount in op.mounts if isinstance(mount, SecretMount)),
+    )
+
+
+def _encode(failed: FailedStep, scratch: Path, place: Path) -> bytes:
+    """Return a record as JSON; what lay in `scratch` is in `place` now."""
+
+    def moved(path: str) -> str:
+        inside = Path(path).is_relative_to(scratch)
+        return os.fspath(place / Path(path).relative_to(scratch)) if inside else path
+
+    def mount_of(mount: Mount) -> Mount:
+        if isinstance(mount, Bind):
+            return replace(mount, host_path=moved(mount.host_path))
+        if isinstance(mount, Layers):
+            return replace(mount, lower_dirs=tuple(map(moved, mount.lower_dirs)))
+        return mount
+
+    spec = replace(failed.spec, scratch_dir="", mounts=tuple(map(mount_of, failed.spec.mounts)))
+    document = {
+        **{name: getattr(failed, name) for name in ("label", "where", "error", "time", "tier", "id_map", "emulated")},
+        "layers": [
+            {"diff_id": str(layer.diff_id), "blob": layer.blob.to_json() if layer.blob else None}
+            for layer in failed.layers
+        ],
+        "secrets": [asdict(mount) for mount in failed.secrets],
+        "spec": json.loads(spec.encode()),
+    }
+    return json.dumps(document).encode()
+
+
+def _read(path: Path) -> FailedStep:
+    """Return the step that is kept in a folder. Raises FileNotFoundError, CorruptError."""
+    data = (path / RECORD).read_bytes()
+    try:
+        document = json.loads(data)
+        layers = tuple(
+            LayerRef(
+                diff_id=Digest.parse(item["diff_id"]), blob=BlobRef.from_json(item["blob"]) if item["blob"] else None
+            )
+            for item in document.pop("layers")
+        )
+        return FailedStep(
+            layers=layers,
+            secrets=tuple(SecretMount(**item) for item in document.pop("secrets")),
+            spec=SandboxSpec.decode(json.dumps(document.pop("spec")).encode()),
+            name=path.name,
+            **document,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise CorruptError(f"{path / RECORD} is damaged", remedy=f"remove {path}, and build again") from exc

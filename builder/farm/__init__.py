@@ -1,0 +1,1 @@
+"""Build with many machines: the driver plans and keys, workers execute steps."""

@@ -1,0 +1,310 @@
+"""Drivers and workers over Dask's own scheduler in this process; only what makes a unit is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Scheduler, Worker
+
+from tests.fakes.sink import RecordingSink
+from tests.support.plans import FakeBuild
+from tiffin.builder.errors import BuildError, CanceledError, MissingBlobError
+from tiffin.builder.events import StepOutput, StepStarted, WarningMessage
+from tiffin.builder.farm.address import FarmAccess
+from tiffin.builder.farm.dask import host, sessions
+from tiffin.builder.farm.dask.driver import Farm
+from tiffin.builder.farm.fleet import Step
+from tiffin.builder.farm.jobs import Job, Source
+from tiffin.builder.farm.values import Ended, Unit
+from tiffin.builder.layer.compression.codecs import Compression
+from tiffin.builder.solver.results import StepMade
+from tiffin.builder.solver.step_keys import StepLook
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.store.blobs import BlobStore
+from tiffin.cache.store.snapshots import BlobRef
+from tiffin.cache.store.statedir import StateDir
+
+pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore")]
+SECONDS = 30
+LOOK = StepLook(key=Digest.of(b"key"), parts=(), content_parts=())
+FILE = b"a file of the context"
+MACHINE = {"tier": "single", "runs": True, "native": ["amd64"], "emulated": [], "cores": 2, "memory_bytes": 1 << 30}
+Start = Callable[..., Any]
+
+
+class Cluster:
+    """A scheduler, and workers by name, in a loop of a thread."""
+
+    def __init__(self, place: Path, patch: pytest.MonkeyPatch) -> None:
+        self._place = place
+        self._patch = patch
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.workers: dict[str, Worker] = {}
+        self.scheduler = self.do(self._scheduler())
+
+    def do(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
+
+    async def _scheduler(self) -> Any:
+        return await Scheduler(host="127.0.0.1", port=0, dashboard=False)
+
+    def add(self, name: str, slots: int = 1) -> BlobStore:
+        """Start a worker; return what is in its state directory."""
+        root = self._place / name
+        self._patch.setenv("TIFFIN_ROOT", str(root))
+        self.workers[name] = self.do(self._worker(name, slots))
+        return BlobStore(StateDir.open(root))
+
+    async def _worker(self, name: str, slots: int) -> Any:
+        scratch = str(self._place / f"scratch-{name}")
+        return await Worker(
+            self.scheduler.address, host="127.0.0.1", nthreads=slots, name=name, memory_limit=0, dashboard=False,
+            local_directory=scratch, plugins=(host.FarmPlugin(),),
+        )  # fmt: skip
+
+    def remove(self, name: str) -> None:
+        self.do(self.workers.pop(name).close(timeout=2, nanny=False))
+
+    def close(self) -> None:
+        for name in list(self.workers):
+            self.remove(name)
+        self.do(self.scheduler.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(SECONDS)
+        self._loop.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    async def describe(self: host.UnitHost) -> None:
+        self._machine = MACHINE
+
+    def start() -> subprocess.Popen[bytes]:
+        argv = (sys.executable, "-m", "tests.support.farm_child")
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    monkeypatch.setattr(host.UnitHost, "describe", describe)
+    monkeypatch.setattr(sessions, "start_child", start)
+    monkeypatch.setattr(host, "MAX_SPARES", 0)
+    made = Cluster(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def farm(cluster: Cluster) -> Iterator[Farm]:
+    cluster.add("first")
+    said: list[str] = []
+    made = Farm(FarmAccess(address=cluster.scheduler.address, wait_seconds=1.0), said.append)
+    yield made
+    made.close()
+    made.close()
+    assert said == []
+
+
+class Jobs:
+    """Makes jobs of Dockerfiles, one each."""
+
+    def __init__(self, farm: Farm, place: Path) -> None:
+        self._farm = farm
+        self._build = FakeBuild.at(place)
+        self.sink = RecordingSink()
+
+    def begin(self, text: str, **step: Any) -> Job:
+        solver = self._build.solver(text, use_cache=False)
+        plan = self._build.plan(text)
+        stage = plan.stages[plan.target]
+        tasks = tuple(
+            solver._task(stage, number, solver._forecasts[0].chain or (), {}) for number in range(len(stage.steps))
+        )
+        unit = Unit(
+            name=self._farm.new_name(stage.label(0)), tasks=tasks, looks=(LOOK,) * len(tasks), trees={},
+            compression=None, others=Compression(kind="none"), epoch=None, secrets={"word": b"hush"},
+            agents=frozenset({"id"}),
+        )  # fmt: skip
+        source = Source(
+            pieces=lambda digest: [FILE] if digest == Digest.of(FILE) else [b"of the driver"],
+            bring=lambda ref: "",
+            records=lambda keys: {},
+            sink=self.sink,
+            agent=lambda name, request: name.encode() + request,
+        )
+        job = Job(
+            unit, Step(name=unit.name, **{"platform": "linux/amd64", **step}), {Digest.of(FILE): len(FILE)}, source
+        )
+        self._farm.submit(job)
+        return job
+
+    def end(self, job: Job) -> list[str]:
+        """The steps that were made. Raises what ended it."""
+        made = []
+        while isinstance(result := job.results.get(timeout=SECONDS), StepMade):
+            made.append(result.record.description)
+        if result is not None:
+            raise result
+        return made
+
+
+@pytest.fixture
+def jobs(farm: Farm, tmp_path: Path) -> Jobs:
+    return Jobs(farm, tmp_path)
+
+
+def test_a_unit_is_made_by_a_worker(jobs: Jobs, farm: Farm, cluster: Cluster, tmp_path: Path) -> None:
+    assert jobs.end(jobs.begin("FROM base\nRUN one\nRUN two\n")) == ["RUN one", "RUN two"]
+    started = [event for event in jobs.sink.events if isinstance(event, StepStarted)]
+    assert [(event.name, event.worker) for event in started] == [("RUN one", "first"), ("RUN two", "first")]
+    blobs = BlobStore(StateDir.open(tmp_path / "first"))
+    assert blobs.has(Digest.of(FILE))
+    assert "hush" not in repr(cluster.scheduler.tasks) and all("RUN" in str(key) for key in cluster.scheduler.tasks)
+    mine = BlobStore(StateDir.open(tmp_path / "driver"))
+    farm._dispatch.members["first"].hold([str(Digest.of(FILE)), str(Digest.of(b"nowhere"))])
+    assert farm.fetch(BlobRef(media_type="", digest=Digest.of(FILE), size_bytes=len(FILE)), mine)
+    assert mine.has(Digest.of(FILE))
+    assert not farm.fetch(BlobRef(media_type="", digest=Digest.of(b"nowhere"), size_bytes=1), mine)
+    assert not farm.fetch(BlobRef(media_type="", digest=Digest.of(b"other"), size_bytes=1), mine)
+
+
+def test_a_worker_asks_for_what_it_lacks(jobs: Jobs, farm: Farm, cluster: Cluster, tmp_path: Path) -> None:
+    jobs.end(jobs.begin("FROM base\nRUN one\n"))
+    layer = BlobStore(StateDir.open(tmp_path / "first")).put(b"one")  # a layer of the base
+    blobs = cluster.add("second")
+    deadline = time.monotonic() + SECONDS
+    while "second" not in farm._dispatch.members and time.monotonic() < deadline:
+        time.sleep(0.05)
+    farm._dispatch.members["first"].hold([str(layer)])
+    job = jobs.begin("FROM base\nRUN ask\n", avoid=frozenset({"first"}))
+    assert jobs.end(job) == ["RUN ask"]
+    said = b"".join(event.data for event in jobs.sink.events if isinstance(event, StepOutput)).decode()
+    assert "records={}" in said and said.count("is_here=False") == 2 and said.count("is_here=True") == 2
+    assert blobs.has(Digest.of(b"of the driver")) and blobs.has(layer)
+    answers = [event for event in jobs.sink.events if isinstance(event, StepOutput)]
+    assert b"AgentSaid" in answers[0].data and b"id!" not in answers[0].data, "what an agent says is not shown"
+
+
+def test_a_step_that_fails_is_not_tried_again(jobs: Jobs) -> None:
+    with pytest.raises(BuildError, match="it failed"):
+        jobs.end(jobs.begin("FROM base\nRUN fail\n"))
+    assert len(jobs.sink.started()) == 1
+
+
+@pytest.mark.parametrize("text", ["crash", "full"])
+def test_what_a_worker_fails_is_tried_again(jobs: Jobs, text: str) -> None:
+    with pytest.raises(BuildError, match="worker first"):
+        jobs.end(jobs.begin(f"FROM base\nRUN {text}\n"))
+    assert len(jobs.sink.started()) == 4
+
+
+def test_what_a_lost_worker_was_at_is_made_by_another(jobs: Jobs, cluster: Cluster) -> None:
+    job = jobs.begin("FROM base\nRUN one\nRUN sleep\n")
+    assert isinstance(job.results.get(timeout=SECONDS), StepMade)
+    cluster.remove("first")
+    with pytest.raises((BuildError, MissingBlobError)):  # nobody is there any more
+        jobs.end(job)
+
+
+def test_all_is_made_though_the_worker_is_lost_before_it_says_so(jobs: Jobs, cluster: Cluster) -> None:
+    job = jobs.begin("FROM base\nRUN linger\n")
+    assert isinstance(job.results.get(timeout=SECONDS), StepMade)
+    cluster.remove("first")
+    assert jobs.end(job) == []
+
+
+def test_a_late_job_is_made_by_a_second_worker(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is stopped, and what it says later counts for nothing."""
+    monkeypatch.setattr("tiffin.builder.farm.speculation.LEAST_SECONDS", 0.5)
+    cluster.add("first")
+    cluster.add("second")
+    with contextlib.closing(
+        Farm(FarmAccess(address=cluster.scheduler.address, speculates=True), lambda text: None)
+    ) as farm:
+        jobs = Jobs(farm, tmp_path)
+        for _ in range(3):
+            jobs.end(jobs.begin("FROM base\nRUN one\n", seconds=600.0))
+        job = jobs.begin(f"FROM base\nRUN one\nRUN late {tmp_path}/begun\n", seconds=0.1)
+        assert jobs.end(job) == ["RUN one", f"RUN late {tmp_path}/begun"]
+        workers = [
+            event.worker for event in jobs.sink.events if isinstance(event, StepStarted) and "late" in event.name
+        ]
+        assert len(workers) == 2 and set(workers) == {"first", "second"}
+        assert any(isinstance(event, WarningMessage) and "takes long" in event.message for event in jobs.sink.events)
+        assert not farm._dispatch._at and not farm._dispatch._held
+        deadline = time.monotonic() + SECONDS
+        hosts = [worker.plugins[host.NAME].host for worker in cluster.workers.values()]
+        while any(one._units for one in hosts) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(one._units for one in hosts), "who was slower is stopped"
+
+
+def test_what_is_said_of_a_try_that_is_over_changes_nothing(jobs: Jobs, farm: Farm) -> None:
+    job = jobs.begin("FROM base\nRUN sleep\n")
+    deadline = time.monotonic() + SECONDS
+    while not jobs.sink.started() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    member = farm._dispatch.members["first"]
+    (unit,) = member.units
+    del member.units[unit]
+    member.begin(job.next_try(), job)
+    farm._dispatch.take(member, Ended(unit=unit))
+    assert not job.is_over and job.results.empty()
+    farm.cancel([job])
+
+
+def test_a_canceled_job_ends_at_once(jobs: Jobs, farm: Farm) -> None:
+    job = jobs.begin("FROM base\nRUN sleep\n")
+    waiting = jobs.begin("FROM base\nRUN sleep more\n")
+    deadline = time.monotonic() + SECONDS
+    while not jobs.sink.started() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    began = time.monotonic()
+    farm.cancel([job, waiting])
+    for canceled in (job, waiting):
+        with pytest.raises(CanceledError):
+            jobs.end(canceled)
+    assert time.monotonic() - began < 5
+    assert jobs.end(jobs.begin("FROM base\nRUN one\n")) == ["RUN one"]
+
+
+def test_a_step_that_nobody_can_make_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(BuildError, match="no worker of the farm"):
+        jobs.end(jobs.begin("FROM base\nRUN one\n", platform="linux/s390x"))
+
+
+def test_a_worker_that_does_not_answer_keeps_nobody_waiting(
+    jobs: Jobs, farm: Farm, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there for the scheduler, and slow to say who it is."""
+    asked, hello = threading.Event(), host.UnitHost.hello
+
+    async def slow(self: host.UnitHost) -> Any:
+        if self._worker.name != "slow":
+            return await hello(self)
+        asked.set()
+        await asyncio.sleep(600)
+
+    monkeypatch.setattr(host.UnitHost, "hello", slow)
+    cluster.add("slow")
+    assert asked.wait(SECONDS)
+    cluster.add("second")
+    assert jobs.end(jobs.begin("FROM base\nRUN one\n", avoid=frozenset({"first"}))) == ["RUN one"]
+    with pytest.raises(BuildError, match="1 more did not answer"):
+        jobs.end(jobs.begin("FROM base\nRUN one\n", platform="linux/s390x"))
+
+
+def test_a_farm_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiffin.builder.farm.dask.driver.START_SECONDS", 0.5)
+    with pytest.raises(BuildError, match="does not answer"):
+        Farm(FarmAccess(address="tcp://127.0.0.1:1"), print)

@@ -1,0 +1,150 @@
+"""tiffin debug: what a failed RUN left, and what was there before it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.forked import Forked
+from tests.support.raw_program import Call, raw_program
+
+HERE = -100  # AT_FDCWD
+
+
+def makes(path: bytes, mode: int = 0o644) -> Call:
+    return "openat", (HERE, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+
+
+def reads(path: bytes) -> Call:
+    return "openat", (HERE, path, os.O_RDONLY)
+
+
+PROGRAMS = {
+    "first": raw_program(makes(b"/before")),
+    "fails": raw_program(makes(b"made"), ("unlinkat", (HERE, b"/before", 0)), reads(b"/missing")),
+    "sees-before": raw_program(reads(b"/before")),
+    "sees-made": raw_program(reads(b"made")),
+    "sees-secret": raw_program(reads(b"/run/secrets/word")),
+    "sees-bound": raw_program(reads(b"/bound/sees-made")),
+    "sees-script": raw_program(makes(b"/cache/again")),
+}
+STEPS = """
+RUN ["/bin/first"]
+WORKDIR /work
+RUN --mount=type=secret,id=word,env=WORD,target=/run/secrets/word \
+    --mount=type=bind,source=programs,target=/bound --mount=type=cache,target=/cache ["/bin/fails"]
+"""
+
+
+@pytest.fixture
+def failed(forked: Forked, tmp_path: Path) -> Forked:
+    """A state directory in which the second RUN of a build failed."""
+    folder = tmp_path / "context"
+    (folder / "programs").mkdir(parents=True)
+    (folder / "Dockerfile").write_text(f"FROM scratch\nCOPY --chmod=755 programs /bin/\n{STEPS}")
+    for name, program in PROGRAMS.items():
+        (folder / "programs" / name).write_bytes(program)
+    (tmp_path / "word").write_text("hidden-word")
+    done = forked("build", "--secret", f"id=word,src={tmp_path / 'word'}", folder, check=False)
+    assert done.returncode == 1 and done.stderr.endswith("; tiffin debug opens a shell in what it left\n"), done.stderr
+    return forked
+
+
+def code(forked: Forked, *words: str) -> int:
+    return forked("debug", *words, check=False).returncode
+
+
+def test_it_is_looked_into_before_and_after(failed: Forked, tmp_path: Path) -> None:
+    assert (code(failed, "/bin/sees-made"), code(failed, "/bin/sees-before")) == (0, errno.ENOENT)
+    assert (code(failed, "--before", "/bin/sees-made"), code(failed, "--before", "/bin/sees-before")) == (
+        errno.ENOENT,
+        0,
+    )
+    assert code(failed, "/bin/first") == 0 and code(failed, "/bin/first") == 0, "what is made is thrown away"
+    assert code(failed, "/bin/sees-bound") == 0 and code(failed, "/bin/sees-script") == 0
+    lost = failed("debug", "/bin/sees-secret", check=False)
+    assert lost.returncode == errno.ENOENT and "give it again with --secret id=word" in lost.stderr
+    assert code(failed, "--secret", f"id=word,src={tmp_path / 'word'}", "/bin/sees-secret") == 0
+    assert failed("debug", check=False).returncode == 127  # there is no shell
+
+
+def test_no_secret_is_kept(failed: Forked) -> None:
+    kept = failed.root / "failures"
+    held = [path.read_bytes() for path in kept.rglob("*") if path.is_file()]
+    assert held and not any(b"hidden-word" in data or b"aGlkZGVuLXdvcm" in data for data in held)
+    (record,) = kept.glob("*/failure.json")
+    assert record.stat().st_mode & 0o077 == 0
+    assert not any(item.startswith("WORD=") for item in json.loads(record.read_bytes())["spec"]["env"])
+
+
+def test_the_last_ones_are_listed_and_kept(failed: Forked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "context"
+    listed = failed("debug", "--list", "--format", "{{.ID}} {{.Where}}").stdout.splitlines()
+    assert [line.partition(" ")[2] for line in listed] == ["Dockerfile:6"]
+    monkeypatch.setenv("TIFFIN_KEPT_FAILURES", "2")
+    for _ in range(2):
+        failed("build", "--secret", f"id=word,src={tmp_path / 'word'}", folder, check=False)
+    assert len(list((failed.root / "failures").iterdir())) == 2
+    gone = failed("debug", "--step", listed[0].split()[0], "/bin/first", check=False)
+    assert gone.returncode == 125 and "there is not one failed step" in gone.stderr
+    monkeypatch.setenv("TIFFIN_KEPT_FAILURES", "none")
+    wrong = failed("build", "--secret", f"id=word,src={tmp_path / 'word'}", folder, check=False)
+    assert wrong.returncode == 2 and "TIFFIN_KEPT_FAILURES=none is not a number" in wrong.stderr
+    monkeypatch.setenv("TIFFIN_KEPT_FAILURES", "0")
+    failed("system", "prune", "-f")
+    assert not list((failed.root / "failures").iterdir())
+    done = failed("build", "--secret", f"id=word,src={tmp_path / 'word'}", folder, check=False)
+    assert "tiffin debug" not in done.stderr
+    nothing = failed("debug", check=False)
+    assert nothing.returncode == 125 and "no failed step is kept here" in nothing.stderr
+
+
+def test_what_is_damaged_or_gone_is_told(failed: Forked, tmp_path: Path) -> None:
+    (record,) = (failed.root / "failures").glob("*/failure.json")
+    text = record.read_text()
+    shown = next(item for item in json.loads(text)["spec"]["mounts"] if item["path"] == "/bound")
+    record.write_text(text.replace(json.dumps(shown["host_path"]), json.dumps(str(tmp_path / "gone"))))
+    gone = failed("debug", "/bin/sees-bound", check=False)
+    assert gone.returncode == errno.ENOENT and "what the step had at /bound is not there any more" in gone.stderr
+    record.write_text(text.replace('"id_map": "', '"id_map": "other-'))
+    assert "failed while this user had other ids" in failed("debug", "/bin/first", check=False).stderr
+    record.write_text("{}")
+    damaged = failed("debug", check=False)
+    assert damaged.returncode == 125 and "is damaged" in damaged.stderr
+
+
+def test_lines_that_made_a_file_are_named(forked: Forked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "app"  # which is called as the image is
+    folder.mkdir()
+    for name, text in (("a", "first"), ("b", "second")):
+        (folder / name).write_text(text)
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /srv/f\nCOPY b /srv/f\nCOPY --chmod=600 b /srv/f\n")
+    forked("build", "-q", "-t", "app", folder)
+    monkeypatch.chdir(tmp_path)
+    rows = forked("blame", "app", "/srv/f").stdout.splitlines()
+    assert [row.split()[:2] for row in rows[1:]] == [["3", "changed"], ["2", "changed"], ["1", "added"]]
+    assert [row.partition("Dockerfile:")[2][:1] for row in rows[1:]] == ["4", "3", "2"]
+    (last, *_) = json.loads(forked("blame", "--format", "json", "app", "srv/f").stdout)
+    assert (last["differs"], last["mode"], last["size"]) == (["mode"], "0600", len("second"))
+    for path, words in (("/none", "no layer of app has /none"), ("/srv/../f", "leads upwards")):
+        assert words in forked("blame", "app", path, check=False).stderr
+    assert "index.json" in forked("blame", "./app", "/srv/f", check=False).stderr
+
+
+def test_images_are_compared(forked: Forked, tmp_path: Path) -> None:
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "a").write_text("first")
+    for name, lines in (("one", "COPY a /f\nCOPY a /g"), ("two", "COPY --chmod=600 a /f\nCOPY a /h\nUSER 5")):
+        (folder / "Dockerfile").write_text(f"FROM scratch\n{lines}\n")
+        forked("build", "-q", "-t", name, folder)
+    assert forked("diff", "one", "two").stdout == 'C /f (mode)\nD /g\nA /h\nUser: nothing -> "5"\n'
+    assert forked("diff", "two", "two").stdout == ""
+    forked("save", "-o", tmp_path / "one.tar", "one")
+    found = json.loads(forked("diff", "--format", "json", tmp_path / "one.tar", "two").stdout)
+    assert (found["added"], found["changed"], found["deleted"]) == (["/h"], ["/f"], ["/g"])
+    assert found["config"] == {"User": {"before": None, "after": "5"}}
