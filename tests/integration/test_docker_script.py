@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import CHECKOUT
 from tests.support.cli_runner import CliRunner, own_cli, user_cli
 from tests.support.minimal_image import write_image
-from tests.support.servers import TIED
+from tests.support.servers import TIED, free_port
 from tests.support.unprivileged import Users
 
 pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.xdist_group("docker-script")]
@@ -49,7 +49,7 @@ class Engine:
         place.mkdir()
         copy = shutil.copytree(script.parent, self.folder / "scripts", dirs_exist_ok=True)
         self.own(self.folder)
-        env = {**self.env, "LIB": f"{copy}/lib.sh", "ENGINE": self.name}
+        env = {**self.env, "LIB": f"{copy}/lib.sh", "ENGINE": self.name, "PORT": str(free_port())}
         done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
             [*self.argv, "sh", "-c", 'cd "$1" && exec sh "$2"', "sh", str(place), f"{copy}/{script.name}"],
             capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 20
+PORTS = range(10_000, 32_000)  # below net.ipv4.ip_local_port_range
 # before a server's words: it ends with the process of the tests, however that ends
 TIED = ("setpriv", "--pdeathsig", "TERM", "--")
 
@@ -25,11 +27,12 @@ class Registry:
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port nobody listens on at this moment, and that the kernel gives to no connection as its own end."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a hundred ports are taken")
 
 
 @contextlib.contextmanager

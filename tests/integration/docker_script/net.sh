@@ -61,21 +61,21 @@ matches "network inspect tells addresses" '^[0-9.]+/[0-9]+ [0-9.]+$' \
 fails "a missing network is not inspected" 1 "nosuch" docker network inspect nosuch
 fails "one that is always there stays" 1 "pre-defined" docker network rm host
 fails "a container in no network there is fails" 125 "network nosuch not found" docker run --rm --network nosuch minimal true
-docker run -d --network back --name web --network-alias www -p 127.0.0.1:48080:80 minimal sh -c "$serve" > id
+docker run -d --network back --name web --network-alias www -p 127.0.0.1:$PORT:80 minimal sh -c "$serve" > id
 docker run --rm --network back minimal sh -c "for name in web www $(cut -c 1-12 id) web.back; do ($(fetch '$name')); done" > seen
 equal "a container is reached by name" "served" "$(sed -n 1p seen)"
 equal "and by alias" "served" "$(sed -n 2p seen)"
 equal "and by the beginning of its id" "served" "$(sed -n 3p seen)"
 equal "and by name and network" "served" "$(sed -n 4p seen)"
-equal "a published port leads in" "served" "$(wget -qO- http://127.0.0.1:48080/page)"
-equal "port tells it" "80/tcp -> 127.0.0.1:48080" "$(docker port web)"
-equal "port tells one" "127.0.0.1:48080" "$(docker port web 80)"
+equal "a published port leads in" "served" "$(wget -qO- http://127.0.0.1:$PORT/page)"
+equal "port tells it" "80/tcp -> 127.0.0.1:$PORT" "$(docker port web)"
+equal "port tells one" "127.0.0.1:$PORT" "$(docker port web 80)"
 fails "port tells what is not published" 1 "81/tcp" docker port web 81
-equal "ps tells ports" "127.0.0.1:48080->80/tcp" "$(docker ps --format '{{.Ports}}')"
+equal "ps tells ports" "127.0.0.1:$PORT->80/tcp" "$(docker ps --format '{{.Ports}}')"
 equal "ps tells networks" "back" "$(docker ps --format '{{.Networks}}')"
 equal "ps filters by network" "web" "$(docker ps -f network=back --format '{{.Names}}')"
 equal "inspect tells the mode" "back" "$(docker inspect -f '{{.HostConfig.NetworkMode}}' web)"
-equal "inspect tells host ports" "48080" \
+equal "inspect tells host ports" "$PORT" \
     "$(docker inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' web)"
 address=$(docker inspect -f '{{.NetworkSettings.Networks.back.IPAddress}}' web)
 equal "the address is the container's" "served" "$(docker run --rm --network back minimal sh -c "$(fetch "$address")")"
@@ -97,7 +97,7 @@ succeeds "network disconnect" docker network disconnect back two
 fails "then it is not reached any more" 1 "" docker exec two ping -c 1 -W 1 "$address"
 fails "disconnected twice" 1 "is not connected to" docker network disconnect back two
 succeeds "restart keeps the network" docker restart -t 0 web
-equal "and the port" "served" "$(for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:48080/page && break; sleep 0.3; done)"
+equal "and the port" "served" "$(for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:$PORT/page && break; sleep 0.3; done)"
 docker rm -f web two > /dev/null
 equal "network rm prints names" "back
 front" "$(docker network rm back front)"
