@@ -33,6 +33,7 @@ class Kind:
 
     `reads_place`: the same, for a cache that is only read. `default` is the place where none is given, `variable` that
     of the environment which has it. `alias` is the kind that it is another name of.
+    `can_list`: whether its store tells what it holds.
     """
 
     open_store: Callable[[StoreOptions], SharedStore]
@@ -43,6 +44,7 @@ class Kind:
     default: str = ""
     variable: str = ""
     alias: str = ""
+    can_list: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,11 +67,18 @@ KINDS: Mapping[str, Kind] = {
         alias="dir",
     ),
     "dir": Kind(open_store=in_module("directory"), place="path", options=("ttl",)),
-    "redis": Kind(open_store=in_module("redis"), place="url", options=("ttl", "layers"), sizes=("max-blob",)),
-    "http": Kind(open_store=in_module("http"), place="url"),
+    "redis": Kind(
+        open_store=in_module("redis"),
+        place="url",
+        options=("ttl", "layers"),
+        sizes=("max-blob",),
+        can_list=False,
+    ),
+    "http": Kind(open_store=in_module("http"), place="url", can_list=False),
     "s3": Kind(
         open_store=in_module("s3"),
         place="bucket",
+        can_list=False,
         options=(
             "prefix", "use_path_style", "region", "endpoint_url", "access_key_id", "secret_access_key", "session_token",
         ),
@@ -84,6 +93,7 @@ KINDS: Mapping[str, Kind] = {
         open_store=in_module("azblob"),
         place="account_url",
         variable="BUILDKIT_AZURE_STORAGE_ACCOUNT_URL",
+        can_list=False,
         options=(
             "container", "prefix", "secret_access_key", "name", "manifests_prefix", "blobs_prefix",
             "upload_parallelism",

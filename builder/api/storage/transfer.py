@@ -16,6 +16,7 @@ from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.layer.compression.codecs import Kind as Kind
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.builder.sharing.caches import SharedCaches
+from tiffin.builder.sharing.kinds import KINDS
 from tiffin.builder.sharing.mounts import SharedMounts, is_mount
 from tiffin.builder.sharing.options import CacheSpec
 from tiffin.cache.foundation.digest import Digest
@@ -27,8 +28,6 @@ from tiffin.cache.trust import Trust
 if TYPE_CHECKING:
     from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
-
-CANNOT_LIST = ("redis", "http", "s3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ def import_cache(options: TransferOptions, session: Session, sink: Sink) -> None
     Raises StoreError, UsageError for a kind that cannot list.
     """
     spec = options.spec
-    if spec.kind in CANNOT_LIST:
+    if not KINDS[spec.kind].can_list:
         raise UsageError(
             f"type={spec.kind} cannot list its contents",
             remedy="use it with --cache-from, which asks for what it needs",

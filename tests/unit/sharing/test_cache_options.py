@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -13,7 +14,7 @@ from tests.fakes.shared_store import MemoryStore
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sharing.kinds import KINDS, Kind, in_module
 from tiffin.builder.sharing.options import caches_of, parse_cache
-from tiffin.cache.shared.protocol import StoreOptions
+from tiffin.cache.shared.protocol import SharedStore, StoreOptions
 from tiffin.cache.trust import Trust
 
 
@@ -130,3 +131,17 @@ def test_a_reference_may_be_followed_by_options() -> None:
     assert (spec.kind, spec.place, spec.mode) == ("registry", "registry.example/app/cache", "max")
     with pytest.raises(UsageError):
         parse_cache("mode=max,registry.example/app/cache", "--cache-to", "wo")
+
+
+def test_a_kind_says_truly_whether_its_store_lists() -> None:
+    for name, kind in KINDS.items():
+        if name == "registry":
+            assert kind.can_list  # it reads all rows in one request
+            continue
+        module = import_module(f"tiffin.cache.shared.stores.{'directory' if name in ('dir', 'local') else name}")
+        (store,) = (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and SharedStore in value.__mro__ and value.__module__ == module.__name__
+        )
+        assert kind.can_list is ("list_names" in vars(store)), name
