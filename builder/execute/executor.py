@@ -208,7 +208,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         """Keep what a failed command left, for `tiffin debug`."""
         from tiffin.builder.execute.failures import Failures, failed_step, kept_number, without_secrets
 
-        runner, most = self._step_context.runner, kept_number(os.environ)
+        runner, most = self._step_context.runner, kept_number(os.environ, self._step_context.sink)
         assert runner is not None
         if most == 0:
             return

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from tiffin.builder.errors import CorruptError, NotFoundError, RunError, UsageError
+from tiffin.builder.errors import CorruptError, NotFoundError, RunError
+from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import RunOp, SecretMount, SshMount
 from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile
@@ -58,11 +59,12 @@ class FailedStep:
         return argv[:1] if len(argv) > 1 and argv[1].startswith("-") and argv[1].endswith("c") else ("/bin/sh",)
 
 
-def kept_number(environ: Mapping[str, str]) -> int:
-    """Return how many failed steps are kept. Raises UsageError."""
+def kept_number(environ: Mapping[str, str], sink: Sink) -> int:
+    """Return how many failed steps are kept. What is not a number is a warning: a step failed, and that is told."""
     text = environ.get(VARIABLE, "")
     if text and not text.isdecimal():
-        raise UsageError(f"{VARIABLE}={text} is not a number", remedy="say how many failed steps to keep, 0 for none")
+        sink.emit(WarningMessage(message=f"{VARIABLE}={text} is not a number, so {KEPT} failed steps are kept"))
+        return KEPT
     return int(text) if text else KEPT
 
 

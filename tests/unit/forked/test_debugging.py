@@ -93,7 +93,8 @@ def test_the_last_ones_are_listed_and_kept(failed: Forked, tmp_path: Path, monke
     assert gone.returncode == 125 and "there is not one failed step" in gone.stderr
     monkeypatch.setenv("TIFFIN_KEPT_FAILURES", "none")
     wrong = failed("build", "--secret", f"id=word,src={tmp_path / 'word'}", folder, check=False)
-    assert wrong.returncode == 2 and "TIFFIN_KEPT_FAILURES=none is not a number" in wrong.stderr
+    assert wrong.returncode == 1 and "tiffin debug opens a shell in what it left" in wrong.stderr
+    assert "TIFFIN_KEPT_FAILURES=none is not a number, so 3 failed steps are kept" in wrong.stderr
     monkeypatch.setenv("TIFFIN_KEPT_FAILURES", "0")
     failed("system", "prune", "-f")
     assert not list((failed.root / "failures").iterdir())
