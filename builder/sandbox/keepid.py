@@ -45,6 +45,11 @@ def base_tag(tag: str) -> str:
     return tag.partition(KEEP)[0]
 
 
+def kept_ids(tag: str) -> str:
+    """Return which ids the caller has by the map of a tag, as UID-GID; "" for root's."""
+    return tag.partition(KEEP)[2]
+
+
 def _seen_from(base: tuple[Extent, ...], extents: tuple[Extent, ...]) -> tuple[Extent, ...]:
     """Return extents with outer ids as they are inside `base`, which has each of them in one of its own."""
     return tuple(

@@ -130,11 +130,40 @@ def test_a_container_that_is_kept_can_be_exported_and_removed(caller: Caller) ->
     [
         (["--userns=auto"], '--userns "auto" is not supported; use host, keep-id'),
         (["--userns=keep-id:size=5"], "is not supported"),
-        (["--userns=keep-id", "-v", "name:/v"], "volumes with names"),
     ],
 )
 def test_what_cannot_be_is_refused(caller: Caller, words: list[str], reason: str) -> None:
     assert reason in caller.run("--rm", *words, "app", "true", code=125)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["new", "made before"])
+def test_volumes_with_names_have_owners_by_the_map_of_who_filled_them(caller: Caller, made: bool) -> None:
+    tiffin = caller.users.run
+    own, work = f"{caller.uid}:{caller.gid}", ["-v", f"{caller.work}:/w"]
+    volumes = ["-v", "kept-home:/home/app", "-v", "kept-empty:/v"]
+    keeping = ["run", "--rm", "--userns=keep-id", *volumes, "app", "sh", "-c"]
+    try:
+        if made:
+            tiffin(caller.user, ["volume", "create", "kept-home"])
+            tiffin(caller.user, ["volume", "create", "kept-empty"])
+        first = tiffin(caller.user, [*keeping, "stat -c %u:%g /home/app /v"]).stdout.split()
+        assert first == ["1000:1001", "0:0"]
+        tiffin(caller.user, ["run", "--rm", "--userns=keep-id", "-u", "0", *volumes, "app", "chmod", "777", "/v"])
+        tiffin(caller.user, [*keeping, "echo hi > /v/mine"])
+        as_caller = tiffin(
+            caller.user, ["run", "--rm", "-u", own, *work, *volumes, "app", "stat", "-c", "%u:%g", "/v/mine"]
+        )
+        assert as_caller.stdout.split() == [own] and "other owners" not in as_caller.stderr
+        tiffin(caller.user, ["create", "--name", "keeper", "--userns=keep-id", *volumes, "app", "true"])
+        tiffin(caller.user, ["cp", "keeper:/v/mine", caller.work / "copied"])
+        assert (caller.work / "copied").read_text() == "hi\n"
+        usual = tiffin(caller.user, ["run", "--rm", *volumes, "app", "cat", "/v/mine"])
+        assert usual.stdout == "hi\n"
+        told = f"volume kept-empty was filled by containers with --userns keep-id:uid={caller.uid},gid={caller.gid}"
+        assert (told in usual.stderr) is caller.has_range
+    finally:
+        tiffin(caller.user, ["rm", "-f", "keeper"])
+        tiffin(caller.user, ["volume", "rm", "kept-home", "kept-empty"])
 
 
 def test_the_callers_of_old_are_as_before(caller: Caller) -> None:

@@ -86,7 +86,7 @@ CLIENTS = (
         program="devcontainer",
         npm=True,
         remarks="build, up, exec, features, compose files. A `remoteUser` other than root takes, as with podman,"
-        ' `"runArgs": ["--userns=keep-id"]` and `"containerUser"`, and then no volumes with names',
+        ' `"runArgs": ["--userns=keep-id"]` and `"containerUser"`',
     ),
     Client(
         title="distrobox",

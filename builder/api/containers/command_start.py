@@ -142,10 +142,17 @@ class ContainerStart:
 
             return PreparedVolumes()
         from tiffin.builder.containers.volumes.mounting import prepare_mounts
+        from tiffin.builder.sandbox.keepid import kept_ids
 
-        state = self._session.state
         return prepare_mounts(
-            wanted.mounts, volumes, state=state, container=container, root=root, read_only_root=wanted.read_only
+            wanted.mounts,
+            volumes,
+            state=self._session.state,
+            container=container,
+            root=root,
+            read_only_root=wanted.read_only,
+            ids=kept_ids(self._isolation.idmap_tag),
+            warn=lambda message: warn(self._sink, message),
         )
 
     def _confined(self, container: Container, wanted: ContainerOptions) -> Confinement:

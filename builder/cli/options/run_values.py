@@ -156,22 +156,19 @@ def _kept_ids(line: CreateArguments, mounts: Sequence[Mount]) -> tuple[int, int]
     """
     if not may_keep(line):
         return None
-    from tiffin.builder.containers.mounts import VolumeMount, is_writable_bind
+    from tiffin.builder.containers.mounts import is_writable_bind
 
     text, own = line.userns, (os.getuid(), os.getgid())
-    has_volume = any(isinstance(mount, VolumeMount) and mount.name for mount in mounts)
     if text in ("", "host"):
         user, _, group = line.user.partition(":")
         is_own = own[0] != 0 and user == str(own[0]) and group in ("", "0", str(own[1]))
         has_bind = any(is_writable_bind(mount) for mount in mounts)
-        return own if is_own and has_bind and not has_volume and text != "host" else None
+        return own if is_own and has_bind and text != "host" else None
     match = re.fullmatch(KEEP_ID, text)
     if match is None:
         raise UsageError(f'--userns "{text}" is not supported', remedy="use host, keep-id or keep-id:uid=N,gid=N")
     if own[0] == 0:
         raise UsageError("--userns keep-id is for users other than root", remedy="leave it out")
-    if has_volume:
-        raise UsageError("--userns keep-id and volumes with names do not go together", remedy="mount a directory")
     ids = dict(item.split("=") for item in (match[1] or "").split(",") if item)
     kept = int(ids.get("uid", own[0])), int(ids.get("gid", own[1]))
     return kept if any(kept) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tiffin.builder.containers.confinement.spec import PreparedVolumes
@@ -27,11 +27,13 @@ def prepare_mounts(
     container: Container,
     root: RootView,
     read_only_root: bool,
+    ids: str,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> PreparedVolumes:
     """Make what the mounts of a container need on this machine. Raises UsageError, StoreError.
 
-    A volume that has no name in the container's state is a part of its own root; only where that is read-only it is a
-    directory.
+    `ids`: as in `Volume`; `warn` is told of a volume whose files have owners by other ids. A volume that has no name in
+    the container's state is a part of its own root; only where that is read-only it is a directory.
     """
     names = container.state.volumes
     everything = [
@@ -47,8 +49,8 @@ def prepare_mounts(
             case VolumeMount(name=""):
                 host = _own_volume(container, number, place, mount, root) if read_only_root else None
             case VolumeMount():
-                source = named_volume(state, mount, place, root)
-                host = _part_of(source, mount)
+                source = named_volume(state, mount, place, root, ids, warn)
+                host = _part_of(source, mount, has_owners=source.is_relative_to(state.mounts))
             case Bind():
                 host = _bind(mount)
             case Tmpfs() | Terminals():
@@ -60,14 +62,20 @@ def prepare_mounts(
     return PreparedVolumes(mounts=tuple(result), stubs=tuple(stubs))
 
 
-def _part_of(source: Path, mount: VolumeMount) -> Bind:
+def _part_of(source: Path, mount: VolumeMount, *, has_owners: bool) -> Bind:
     """Show a volume, or what lies at a path in it, which has to be there."""
     if mount.subpath and not (source / mount.subpath).exists():
         raise UsageError(
             f"volume {mount.name} has no {mount.subpath}",
             remedy="make it first, by a container that has the whole volume",
         )
-    return Bind(host_path=os.fspath(source), path=mount.path, read_only=mount.read_only, source=mount.subpath)
+    return Bind(
+        host_path=os.fspath(source),
+        path=mount.path,
+        read_only=mount.read_only,
+        source=mount.subpath,
+        has_owners=has_owners,
+    )
 
 
 def with_image_volumes(mounts: Sequence[Mount], image_volumes: Sequence[str]) -> tuple[Mount, ...]:
@@ -87,7 +95,9 @@ def volume_names(mounts: Sequence[Mount], image_volumes: Sequence[str], *, makes
     return {path: name for path, name in wanted.items() if name}
 
 
-def named_volume(state: StateDir, volume: VolumeMount, place: str, root: RootView) -> Path:
+def named_volume(
+    state: StateDir, volume: VolumeMount, place: str, root: RootView, ids: str, warn: Callable[[str], None]
+) -> Path:
     """Return the directory of a volume; made from what the image has at `place` while there is nothing in it."""
     volumes = Volumes(state)
     noted = volumes.note(volume.name)
@@ -96,20 +106,35 @@ def named_volume(state: StateDir, volume: VolumeMount, place: str, root: RootVie
         if not path.is_dir():
             raise UsageError(f"volume {volume.name}: {path} is not a directory", remedy="make it, or another volume")
         return path
-    if path.is_dir() and (not volume.copies or not root.is_directory(place) or not _is_empty(path)):
+    if path.is_dir() and not _is_empty(path):
+        if noted.ids != ids:
+            warn(
+                f"volume {volume.name} was filled by containers {_users(noted.ids)}, and this one is {_users(ids)}:"
+                " its files have other owners here"
+            )
         return path
-    with state.lock(f"volume-{volume.name}"), disk_errors(path):
+    copies = volume.copies and root.is_directory(place)
+    if path.is_dir() and not copies and noted.ids == ids:
+        return path
+    with state.lock(f"volume-{volume.name}"), disk_errors(path), root_of_files():
         fresh = path.parent / f".new-{volume.name}"  # nobody else's: we hold the lock
         remove_tree(fresh)
-        _fill(fresh, place, root, copies=volume.copies)
+        _fill(fresh, place, root, copies=copies)
         if not path.is_dir():
             fresh.rename(path)
         elif _is_empty(path):  # it may be mounted, so that another directory in its place would not be seen
             for item in os.listdir(fresh):
                 os.rename(fresh / item, path / item)
-            root.copy_metadata(place, path)
+            _give_metadata(path, place, root, copies=copies)
         remove_tree(fresh)
+    volumes.give(noted, ids)
     return path
+
+
+def _users(ids: str) -> str:
+    """Say which ids a container's user keeps."""
+    uid, _, gid = ids.partition("-")
+    return f"with --userns keep-id:uid={uid},gid={gid}" if ids else "without --userns keep-id"
 
 
 def _is_empty(path: Path) -> bool:
@@ -123,7 +148,7 @@ def _own_volume(container: Container, number: int, place: str, mount: VolumeMoun
         container.volumes.mkdir(mode=0o700, exist_ok=True)
         with root_of_files():
             _fill(path, place, root, copies=mount.copies)
-    return Bind(host_path=os.fspath(path), path=mount.path, read_only=mount.read_only)
+    return Bind(host_path=os.fspath(path), path=mount.path, read_only=mount.read_only, has_owners=True)
 
 
 def _fill(path: Path, place: str, root: RootView, *, copies: bool) -> None:
@@ -132,6 +157,14 @@ def _fill(path: Path, place: str, root: RootView, *, copies: bool) -> None:
     else:
         path.mkdir()
         path.chmod(VOLUME_MODE)
+
+
+def _give_metadata(path: Path, place: str, root: RootView, *, copies: bool) -> None:
+    """Give an empty volume the owner and mode that a new one has."""
+    if copies:
+        root.copy_metadata(place, path)
+    else:
+        os.chown(path, 0, 0)
 
 
 def _bind(mount: Bind) -> Bind:

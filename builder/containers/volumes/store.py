@@ -18,7 +18,7 @@ from tiffin.builder.containers.lifecycle.events import VOLUME, record_event
 from tiffin.builder.containers.mounts import VOLUME_NAME
 from tiffin.builder.errors import NotFoundError, UsageError
 from tiffin.cache.foundation.files import disk_errors, remove_tree
-from tiffin.cache.foundation.frozen import asdict, dataclass, field
+from tiffin.cache.foundation.frozen import asdict, dataclass, field, replace
 from tiffin.cache.store.statedir import StateDir
 
 VOLUME_MODE = 0o755
@@ -30,12 +30,17 @@ _GOING = ".going-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A directory of containers; with the option `device` it is one of this machine."""
+    """A directory of containers; with the option `device` it is one of this machine.
+
+    `ids`: the owners of its files are by the map of containers whose users keep these ids (`keepid.kept_ids`), "" for
+    the usual map.
+    """
 
     name: str
     created: float  # Unix seconds
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    ids: str = ""
 
     @property
     def is_anonymous(self) -> bool:
@@ -82,11 +87,7 @@ class Volumes:
         if found is not None:
             return found
         volume = Volume(name=name, created=time.time(), labels=labels, options=options)
-        with disk_errors(self._folder):
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            fresh = self._folder / f".new-{os.urandom(8).hex()}"
-            fresh.write_text(json.dumps(asdict(volume), sort_keys=True))
-            fresh.replace(self._record(name))
+        self._write(volume)
         record_event(self._state, VOLUME, "create", name, {"driver": "local"})
         return volume
 
@@ -94,6 +95,11 @@ class Volumes:
         """Write down the volumes of a new container; names that were made up make them anonymous. Raises StoreError."""
         for name in names:
             self.note(name, {ANONYMOUS_LABEL: ""} if is_made_up(name) else {})
+
+    def give(self, volume: Volume, ids: str) -> None:
+        """Write down whose ids the owners of an empty volume's files will be. Raises StoreError."""
+        if volume.ids != ids:
+            self._write(replace(volume, ids=ids))
 
     def make(self, volume: Volume) -> None:
         """Make its directory, empty. Raises StoreError."""
@@ -119,6 +125,13 @@ class Volumes:
             volume = self._read(name)
             if volume is not None and volume.is_anonymous:
                 self.remove(name)
+
+    def _write(self, volume: Volume) -> None:
+        with disk_errors(self._folder):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            fresh = self._folder / f".new-{os.urandom(8).hex()}"
+            fresh.write_text(json.dumps(asdict(volume), sort_keys=True))
+            fresh.replace(self._record(volume.name))
 
     def _record(self, name: str) -> Path:
         return self._folder / f".{name}.json"

@@ -341,7 +341,7 @@ def fork_below(*, comes_back: bool) -> int:
 def answer(spec: SandboxSpec, owners: supervisor.Channel, command: int, reply: Socket, holder: Socket) -> None:
     """Begin to answer system calls of the command."""
     beyond = (lambda what: abandon(reply, what)) if spec.abandons else None
-    binds = [item.path for item in spec.mounts if isinstance(item, Bind)]
+    binds = [item.path for item in spec.mounts if isinstance(item, Bind) and not item.has_owners]
     kept = Kept(spec.kept[0], spec.kept[1], binds) if spec.kept else None
     owners.serve(command, lambda reason: give_up(reply, reason), beyond, kept, holder)
 

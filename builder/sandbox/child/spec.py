@@ -27,7 +27,8 @@ ANY = "0.0.0.0"
 class Bind:
     """Show `host_path` (file or directory) at `path`; `source` is a path below it in which no link is followed.
 
-    `follows`: what the machine mounts below `host_path` while the sandbox runs appears in it, too (MS_SLAVE).
+    `propagates`: what the machine mounts below `host_path` while the sandbox runs appears in it, too (MS_SLAVE).
+    `has_owners`: its files belong to whom the sandbox gave them, and not to the caller whose ids are kept.
     """
 
     host_path: str
@@ -35,6 +36,7 @@ class Bind:
     read_only: bool = False
     source: str = ""
     propagates: bool = False
+    has_owners: bool = False
     kind: str = "bind"
 
 

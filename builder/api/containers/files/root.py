@@ -26,7 +26,7 @@ from tiffin.builder.image.users import ProcessUser, resolve_user
 from tiffin.builder.layer.paths import ROOT, resolve_links
 from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.keepid import root_of_files
+from tiffin.builder.sandbox.keepid import kept_ids, root_of_files
 from tiffin.cache.foundation.frozen import dataclass
 
 SYSTEM = ("proc", "sys", "dev")  # what the kernel shows there is no content of a container
@@ -218,6 +218,7 @@ def _of_stopped(
         container=container,
         root=RootView(found.trees),
         read_only_root=options.read_only,
+        ids=kept_ids(isolation.idmap_tag),
     )
     root = stack.enter_context(mounted_root(container, found.trees, mounted, emulated=found.reach.emulated))
     return root, rights_here()
