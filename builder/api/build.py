@@ -245,6 +245,7 @@ def _services(
         cache=Tiered([_local_cache(session, layers), *(shared.tiers if shared else ())]),
         observers=(shared,) if shared else (),
         keep=session.table.set,
+        kept=session.table.get,
         explainer=explainer_of(session, shared) if options.explain or explains else None,
         contexts=contexts,
         sink=sink,
@@ -255,9 +256,6 @@ def _services(
         fill_cache=mounts.fill if mounts else lambda mount_id, path: False,
         agents=agents_of(options.ssh) if options.ssh else None,
     )
-
-
-# -- running -----------------------------------------------------------------------------------------------------------
 
 
 def _build_again(prepared_build: PreparedBuild) -> BuildResult:

@@ -8,10 +8,23 @@ from typing import Literal
 
 from tiffin.builder.dockerfile.suggest import did_you_mean
 from tiffin.builder.errors import UsageError
-from tiffin.builder.options import csv_pairs
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.builder.options import csv_pairs, size_bytes
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
-_OF_IMAGES = ("compression", "compression-level", "rewrite-timestamp", "source-date-epoch", "oci-mediatypes")
+if TYPE_CHECKING:
+    from tiffin.builder.solver.results import Split
+
+_OF_SPLITS = ("size", "max")
+_OF_IMAGES = (
+    "compression",
+    "compression-level",
+    "rewrite-timestamp",
+    "source-date-epoch",
+    "oci-mediatypes",
+    "layers",
+    *_OF_SPLITS,
+)
 _OF_STORES = (
     "unpack",
     "store",
@@ -33,6 +46,9 @@ Kind = Literal["none", "gzip", "zstd"]
 LINKED = "linked"  # no option has it: an image that only other builds of the same command stand on
 NEEDS_BLOBS = ("image", "registry", "oci", "docker", LINKED)
 STDOUT = "-"
+SPLIT = "split"  # the value of layers=
+MIN_PART_BYTES = 64 << 10
+MAX_LAYERS = 125  # Docker's limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +69,7 @@ class OutputSpec:
     keeps_immutable: bool = False  # a tag that exists and may not change is fine
     merges: bool = False  # into the index that the name has
     insecure: bool = False  # the registries of its names may speak plain http
+    split: Split | None = None  # layers become several
 
 
 def parse_output(text: str) -> OutputSpec:
@@ -74,17 +91,7 @@ def parse_output(text: str) -> OutputSpec:
                 f'--output type={kind} takes no "{name}"',
                 remedy=did_you_mean(name, TYPES[kind]) or f"it takes {', '.join(TYPES[kind]) or 'nothing else'}",
             )
-    dest = fields.get("dest", "")
-    if not dest and kind == "docker":
-        kind = "image"  # as buildx: it is loaded
-    if not dest and (kind == "local" or (kind == "oci" and not _flag(fields, "tar", default=True))):
-        raise UsageError(f"--output type={kind} needs dest=PATH", remedy="add dest=DIRECTORY")
-    if not dest and kind in ("tar", "oci"):
-        dest = STDOUT
-    if dest == STDOUT and kind == "oci" and not _flag(fields, "tar", default=True):
-        raise UsageError("a layout directory cannot go to stdout", remedy="leave tar=false out")
-    if dest == STDOUT and kind == "local":
-        raise UsageError("--output type=local cannot go to stdout", remedy="use type=tar,dest=-")
+    kind, dest = _place(kind, fields)
     return OutputSpec(
         kind=kind,
         dest=dest,
@@ -99,7 +106,71 @@ def parse_output(text: str) -> OutputSpec:
         epoch=fields.get("source-date-epoch"),
         merges=_flag(fields, "merge"),
         insecure=_flag(fields, "registry.insecure"),
+        split=_split(fields),
     )
+
+
+def with_split(specs: Sequence[OutputSpec], text: str) -> tuple[OutputSpec, ...]:
+    """Return outputs with `[size=SIZE][,max=N]` of --split-layers; raises UsageError where none is an image."""
+    fields = _fields(text, "--split-layers")
+    for name in fields:
+        if name not in _OF_SPLITS:
+            raise UsageError(f'--split-layers takes no "{name}"', remedy=f"it takes {', '.join(_OF_SPLITS)}")
+    if not any(spec.kind in NEEDS_BLOBS for spec in specs):
+        raise UsageError("--split-layers is about an image, and no output is one", remedy="leave it out")
+    split = _split_of(fields)
+    return tuple(replace(spec, split=spec.split or split) if spec.kind in NEEDS_BLOBS else spec for spec in specs)
+
+
+def _split(fields: Mapping[str, str]) -> Split | None:
+    """Return how layers are split, None where they are not."""
+    wanted = fields.get("layers")
+    if wanted == SPLIT:
+        return _split_of(fields)
+    if wanted is not None:
+        raise UsageError(f'unknown layers "{wanted}" in --output', remedy=f"use layers={SPLIT}, or leave it out")
+    for name in _OF_SPLITS:
+        if name in fields:
+            raise UsageError(f"{name}={fields[name]} in --output is about layers={SPLIT}", remedy=f"add layers={SPLIT}")
+    return None
+
+
+def _split_of(fields: Mapping[str, str]) -> Split:
+    from tiffin.builder.solver.results import Split
+
+    usual = Split()
+    part_bytes, max_layers = usual.part_bytes, usual.max_layers
+    if (text := fields.get("size")) is not None:
+        try:
+            part_bytes = size_bytes(text)
+        except ValueError as exc:
+            raise UsageError(f"size={text} is not a size", remedy="write size=8MB") from exc
+        if part_bytes < MIN_PART_BYTES:
+            raise UsageError(f"size={text} is too small for a layer", remedy="give 64KB or more")
+    if (text := fields.get("max")) is not None:
+        if not (text.isascii() and text.isdigit() and len(text) < 4 and 2 <= int(text) <= MAX_LAYERS):
+            raise UsageError(
+                f"max={text} is not a number of layers that an image may have",
+                remedy=f"give 2 to {MAX_LAYERS}, which is what Docker takes",
+            )
+        max_layers = int(text)
+    return Split(part_bytes=part_bytes, max_layers=max_layers)
+
+
+def _place(kind: str, fields: Mapping[str, str]) -> tuple[str, str]:
+    """Return the kind of an output as it is meant, and where it goes. Raises UsageError."""
+    dest = fields.get("dest", "")
+    if not dest and kind == "docker":
+        kind = "image"  # as buildx: it is loaded
+    if not dest and (kind == "local" or (kind == "oci" and not _flag(fields, "tar", default=True))):
+        raise UsageError(f"--output type={kind} needs dest=PATH", remedy="add dest=DIRECTORY")
+    if not dest and kind in ("tar", "oci"):
+        dest = STDOUT
+    if dest == STDOUT and kind == "oci" and not _flag(fields, "tar", default=True):
+        raise UsageError("a layout directory cannot go to stdout", remedy="leave tar=false out")
+    if dest == STDOUT and kind == "local":
+        raise UsageError("--output type=local cannot go to stdout", remedy="use type=tar,dest=-")
+    return kind, dest
 
 
 def parse_outputs(texts: Sequence[str]) -> tuple[OutputSpec, ...]:
@@ -123,18 +194,19 @@ def check_untagged(specs: Iterable[OutputSpec], names: Sequence[str]) -> None:
                 )
 
 
-def _fields(text: str) -> dict[str, str]:
+def _fields(text: str, flag: str = "--output") -> dict[str, str]:
     """Return comma-separated NAME=VALUE with CSV quoting, as buildx reads it."""
+    example = "write type=oci,dest=FILE" if flag == "--output" else "write size=8MB,max=60"
     result: dict[str, str] = {}
     try:
         pairs = csv_pairs(text)
     except ValueError as exc:
-        raise UsageError(f"--output {text} has an empty item", remedy="write type=oci,dest=FILE") from exc
+        raise UsageError(f"{flag} {text} has an empty item", remedy=example) from exc
     for name, value in pairs:
         if value is None:
-            raise UsageError(f'"{name}" in --output {text} is not NAME=VALUE', remedy="write type=oci,dest=FILE")
+            raise UsageError(f'"{name}" in {flag} {text} is not NAME=VALUE', remedy=example)
         if name in result:
-            raise UsageError(f'"{name}" is given twice in --output {text}', remedy="keep one of them")
+            raise UsageError(f'"{name}" is given twice in {flag} {text}', remedy="keep one of them")
         result[name] = value
     return result
 

@@ -53,3 +53,10 @@ class Plan:
     findings: tuple[LintWarning, ...] = ()  # of build checks that need values
     global_args: Mapping[str, GlobalArg] = field(default_factory=dict)
     epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM
+
+    def lineage(self) -> list[StagePlan]:
+        """Return the stages of the image, lowest first."""
+        stages = [self.stages[self.target]]
+        while isinstance(stages[0].base, StageOrigin):
+            stages.insert(0, self.stages[stages[0].base.index])
+        return stages

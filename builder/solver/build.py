@@ -18,7 +18,7 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.events import InfoMessage, Sink, WarningMessage, phase
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.image.layers import LayerStore
-from tiffin.builder.instructions.ops import ImageOrigin, RunOp, StageOrigin
+from tiffin.builder.instructions.ops import ImageOrigin, RunOp
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Manifest, Platform
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.solver.explain import Explainer
     from tiffin.builder.solver.report import Report
+    from tiffin.builder.solver.results import Split
     from tiffin.builder.solver.solve import Elsewhere
     from tiffin.builder.solver.trace import StepTrace, Trace
 
@@ -63,7 +64,8 @@ class Request:
     uncached_stages: frozenset[str] = frozenset()  # names of stages whose RUN, COPY and ADD are made again
     annotations: Mapping[str, str] = field(default_factory=dict)
     frozen: bool = False  # every step must come from a cache
-    layering: str = STEPS  # what makes a layer: see grouping
+    layering: str = STEPS  # what makes a layer: see layering.grouping
+    split: Split | None = None  # a layer becomes several: see layering.splitting
     rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
     shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
     traces: bool = False  # what came in, and where each result came from: for attestations
@@ -71,6 +73,11 @@ class Request:
     inline: Callable[[Mapping[Digest, StepRecord]], str] | None = (
         None  # makes the inline cache of the records of the image
     )
+
+    @property
+    def step_compression(self) -> Compression | None:
+        """How the layers of steps are packed, None where other layers are made of them."""
+        return self.compression if self.layering == STEPS and self.split is None else None
 
 
 # plan, the steps that may have to run, compression and epoch, to what makes steps on other machines
@@ -99,6 +106,7 @@ class Services:
     way_out: WayOut | None = None  # the only one of RUN
     observers: Sequence[StepObserver] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
+    kept: Callable[[str], bytes | None] = lambda name: None  # those that were kept
     elsewhere: MakeElsewhere | None = None
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
 
@@ -154,7 +162,7 @@ def build(request: Request, services: Services) -> Built:
         records=records,
         requested_keys=tuple(solver.requested_keys),
         report=looked.report,
-        trace=looked.trace.ended(_lineage(plan), services.contexts, isolation) if looked.trace is not None else None,
+        trace=looked.trace.ended(plan.lineage(), services.contexts, isolation) if looked.trace is not None else None,
     )
 
 
@@ -278,7 +286,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             emulator=emulator,
             roots=roots,
             mounts=_mount_preparer(services, isolation),
-            compression=request.compression if request.layering == STEPS else None,
+            compression=request.step_compression,
             epoch=epoch,
         )
         executor = stack.enter_context(StepExecutor(step_context))
@@ -298,8 +306,7 @@ def _elsewhere(request: Request, services: Services, plan: Plan, solver: Solver,
     )
     if packs_here or request.layering != STEPS:
         services.enter()  # while there is one thread
-    compression = request.compression if request.layering == STEPS else None
-    return services.elsewhere(plan, solver.pending(), compression, epoch)
+    return services.elsewhere(plan, solver.pending(), request.step_compression, epoch)
 
 
 def _mount_preparer(services: Services, isolation: Isolation) -> MountPreparer:
@@ -336,11 +343,11 @@ def _assemble(
     request: Request, services: Services, plan: Plan, chain: Chain, made: Mapping[Digest, StepRecord]
 ) -> Built:
     """Return the image; `made` are the records of its steps where it is to hold them."""
-    stages = _lineage(plan)
+    stages = plan.lineage()
     origin = stages[0].base
     ends = ends_of_groups(stages, request.layering)
     if not all(ends):
-        from tiffin.builder.solver.grouping import grouped
+        from tiffin.builder.solver.layering.grouping import grouped
 
         chain = grouped(
             chain,
@@ -352,6 +359,10 @@ def _assemble(
             compression=request.compression,
             enter=services.enter,
         )
+    if request.split is not None and request.compression is not None:
+        from tiffin.builder.solver.layering.splitting import Splitter
+
+        chain, ends = Splitter(request.split, request.compression, services).split(chain, ends)
     base = plan.images[origin.name].config if isinstance(origin, ImageOrigin) else None
     epoch = "" if request.epoch is None else rfc3339(request.epoch)
     config = assemble_config(
@@ -373,14 +384,6 @@ def _assemble(
         layer_refs=tuple(refs),
         lines=lines_of(stages, ends, plan.images[origin.name] if isinstance(origin, ImageOrigin) else None),
     )
-
-
-def _lineage(plan: Plan) -> list[StagePlan]:
-    """Return the stages of the image, lowest first."""
-    stages = [plan.stages[plan.target]]
-    while isinstance(stages[0].base, StageOrigin):
-        stages.insert(0, plan.stages[stages[0].base.index])
-    return stages
 
 
 def _packed(chain: Chain, services: Services, compression: Compression) -> list[BlobRef]:

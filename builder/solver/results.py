@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from tiffin.builder.errors import ImageError
 from tiffin.builder.image.chain import Chain, LayerRef, chain_of
@@ -37,7 +38,18 @@ if TYPE_CHECKING:
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps
+PART_BYTES, MAX_LAYERS = 8 << 20, 60  # of Split, where nothing else is asked for
 _OCI_TYPE = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How a layer is cut into several: `part_bytes` of tar, more where a file is larger or the image would have more
+    than `max_layers`, its base's among them.
+    """
+
+    part_bytes: int = PART_BYTES
+    max_layers: int = MAX_LAYERS
 
 
 def base_chain(image: BaseImage | StoredImage) -> Chain:
@@ -76,21 +88,21 @@ def layer_of(record: StepRecord) -> LayerRef:
     return LayerRef(diff_id=record.diff_id, blob=record.layer, created=record.created)
 
 
-def ends_of_groups(stages: Sequence[StagePlan], mode: str) -> tuple[bool, ...]:
-    """Return for each step of `stages` (lowest first) whether a layer of the image ends with it; the last one always
-    does.
+def ends_of_groups(stages: Sequence[StagePlan], mode: str) -> tuple[int, ...]:
+    """Return for each step of `stages` (lowest first) how many layers of the image end with it: none, or one; with the
+    last one always one.
     """
     if mode == STEPS:
-        return tuple(True for stage in stages for _ in stage.steps)
-    ends = [mode == COMMITS and number in stage.commits for stage in stages for number in range(len(stage.steps))]
-    return (*ends[:-1], True) if ends else ()
+        return tuple(1 for stage in stages for _ in stage.steps)
+    ends = [int(mode == COMMITS and n in stage.commits) for stage in stages for n in range(len(stage.steps))]
+    return (*ends[:-1], 1) if ends else ()
 
 
 def assemble_config(
     stages: Sequence[StagePlan],
     base: ImageConfig | None,
     chain: Chain,
-    ends: Sequence[bool],
+    ends: Sequence[int],
     *,
     labels: Mapping[str, str],
     now: str,
@@ -98,8 +110,8 @@ def assemble_config(
 ) -> ImageConfig:
     """Return the configuration of the image.
 
-    `stages`: the target's chain of stages, lowest first; `chain` all its layers; `ends` for each step whether a layer
-    ends with it.
+    `stages`: the target's chain of stages, lowest first; `chain` all its layers; `ends` for each step how many of them
+    end with it. A step of several layers has an entry of the history for each, as every layer must have one.
 
     A metadata entry takes the time of the layer before it, so that a rebuild from the cache gives the same bytes;
     before any layer it takes the base's time, or `now` for an image from nothing. `epoch` (RFC 3339) replaces all.
@@ -112,12 +124,10 @@ def assemble_config(
     entries = list(base.history) if base else []
     for stage in stages:
         for item in stage.history:
-            layer = next(made) if item.step is not None and next(is_end) else None
-            if layer is not None:
+            count = next(is_end) if item.step is not None else 0
+            for layer in islice(made, count):
                 moment = epoch or layer.created
-            created = moment or fallback
-            text, is_empty = item.created_by, layer is None
-            entries.append(History(created=created, created_by=text, comment=HISTORY_COMMENT, empty_layer=is_empty))
+            entries += _entries(item.created_by, moment or fallback, count)
     return ImageConfig(
         platform=target.platform,
         config=replace(target.config, labels={**target.config.labels, **labels}),
@@ -128,6 +138,14 @@ def assemble_config(
         os_version=base.os_version if base else "",
         os_features=base.os_features if base else (),
     )
+
+
+def _entries(text: str, created: str, count: int) -> list[History]:
+    """Return what the history says of an instruction with `count` layers: one entry, or one for each."""
+    entry = History(created=created, created_by=text, comment=HISTORY_COMMENT, empty_layer=not count)
+    if count < 2:
+        return [entry]
+    return [replace(entry, comment=f"{HISTORY_COMMENT}, split {number} of {count}") for number in range(1, count + 1)]
 
 
 def assemble_manifest(
@@ -169,7 +187,7 @@ def inlined(
     }
 
 
-def lines_of(stages: Sequence[StagePlan], ends: Sequence[bool], base: BaseImage | None) -> bytes:
+def lines_of(stages: Sequence[StagePlan], ends: Sequence[int], base: BaseImage | None) -> bytes:
     """Return a document that says for each layer above the base which steps made it: file, first and last line, stage,
     the step as progress names it; and what the base is.
     """
@@ -180,8 +198,8 @@ def lines_of(stages: Sequence[StagePlan], ends: Sequence[bool], base: BaseImage 
         for number, step in enumerate(stage.steps):
             span = step.span
             steps.append((span.file, span.first_line, span.last_line, stage.name, stage.label(number)))
-            if next(is_end):
-                layers.append(steps)
+            if count := next(is_end):
+                layers += [steps] * count
                 steps = []
     below = {"name": base.name, "id": str(base.manifest.config.digest)} if base is not None else None
     return json.dumps({"base": below, "layers": layers}, separators=(",", ":")).encode()

@@ -124,6 +124,7 @@ class Bench:
             "secrets": self.secrets,
             "launch": lambda: self.launcher,
             "keep": self.table.set,
+            "kept": self.table.get,
         }
         return Services(**(given | changes))
 

@@ -26,7 +26,7 @@ from tiffin.builder.oci.json_fields import JSON, Fields
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import INDEX_TYPES, Platform
 from tiffin.builder.settings.access import RegistryAccess
-from tiffin.builder.solver.results import base_chain
+from tiffin.builder.solver.results import Split, base_chain
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field, replace
 from tiffin.cache.store.snapshots import BlobRef
@@ -190,10 +190,15 @@ def _output(more: Fields) -> OutputSpec:
         compression_level=more.integer("compression-level") if more.has("compression-level") else None,
         oci_types=not more.has("oci-mediatypes"),
         rewrites_times=more.flag("rewrite-timestamp") if more.has("rewrite-timestamp") else None,
+        split=_split(more.child("split")) if more.has("split") else None,
     )
     if kind == "zstd":
         return replace(plain, compression="zstd")
     return replace(plain, compression="none") if kind == "none" else plain
+
+
+def _split(more: Fields) -> Split:
+    return Split(part_bytes=more.integer("size"), max_layers=more.integer("max"))
 
 
 def _lock_of(predicate: Fields, platform: Platform) -> Lock:

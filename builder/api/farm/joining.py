@@ -30,6 +30,7 @@ REFUSED = {  # what workers do not do, and the remedy
     "--record": HERE,
     "--replay": HERE,
     "--squash and --commit": HERE,
+    "layers=split": HERE,
     "--cache-mounts": f"leave it out, each worker keeps its own, or {HERE}",
 }
 
@@ -37,7 +38,8 @@ REFUSED = {  # what workers do not do, and the remedy
 def check_farm(options: BuildOptions) -> None:
     """Raise UsageError for what a farm does not do: it would make another image, or none."""
     fewer_layers = options.layering != STEPS
-    given = (options.egress, options.record, options.replay, fewer_layers, options.cache_mounts)
+    splits = any(spec.split is not None for spec in options.outputs)
+    given = (options.egress, options.record, options.replay, fewer_layers, splits, options.cache_mounts)
     for name, value in zip(REFUSED, given, strict=True):
         if value:
             raise UsageError(f"{name} cannot be used with --farm", remedy=REFUSED[name])

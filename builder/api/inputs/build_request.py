@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiffin.builder.layer.compression.codecs import Compression
     from tiffin.builder.plan.plan_options import NamedContext, PlanOptions, SourceRules
     from tiffin.builder.solver.build import Request
+    from tiffin.builder.solver.results import Split
     from tiffin.builder.sources.remote_sources import Access
     from tiffin.cache.shared.signing import RecordSigner
     from tiffin.cache.store.local import Table
@@ -45,8 +46,30 @@ def check_options(options: BuildOptions) -> None:
         if options.attest and options.attest.in_index:
             _check_index_form(spec)
     compression_of(options)
+    _check_split(options)
     _epoch(options)
     peer_names(os.environ, options.cache_peers)
+
+
+def _check_split(options: BuildOptions) -> None:
+    """Raise UsageError where layers cannot be split."""
+    if split_of(options) is None:
+        return
+    from tiffin.builder.sharing.inline import BUILD_ARGUMENT
+
+    if options.inline_cache or is_on(build_arguments(options), BUILD_ARGUMENT):
+        raise UsageError(
+            "an image of split layers cannot be an inline cache: it has no layer of a step as a whole",
+            remedy="use --cache-to type=registry,ref=…, or leave layers=split out",
+        )
+
+
+def split_of(options: BuildOptions) -> Split | None:
+    """Return how layers are split, None where they are not. Raises UsageError."""
+    found = {spec.split for spec in options.outputs if spec.kind in NEEDS_BLOBS}
+    if len(found) > 1:
+        raise UsageError("the outputs want different layers", remedy="use one layers=split for all: --split-layers")
+    return found.pop() if found else None
 
 
 def _check_signing(options: BuildOptions) -> None:
@@ -111,6 +134,7 @@ def request_of(
         frozen=options.frozen,
         uncached_stages=options.uncached_stages,
         layering=options.layering,
+        split=split_of(options),
         shares=shares,
         inline=_inline(options, build_args),
     )

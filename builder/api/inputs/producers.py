@@ -168,6 +168,8 @@ def _deciding(options: BuildOptions) -> Mapping[str, object]:
             found["compression-level"] = spec.compression_level
     if not spec.oci_types:
         found["oci-mediatypes"] = False
+    if spec.split is not None:
+        found["split"] = {"size": spec.split.part_bytes, "max": spec.split.max_layers}
     if spec.rewrites_times is not None:
         found["rewrite-timestamp"] = spec.rewrites_times
     return found

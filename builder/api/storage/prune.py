@@ -37,6 +37,7 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
     """
     from tiffin.builder.image.resolved import LINES
     from tiffin.builder.solver.explain import LISTING_PREFIX
+    from tiffin.builder.solver.layering.splitting import forget_parts
 
     cache, snapshots = LocalCache(session.table), Snapshots(session.state)
     with session.state.lock("prune"):
@@ -53,6 +54,7 @@ def remove_unneeded(session: Session, *, keep_records: bool) -> None:
                 cache.forget(name)
             else:
                 named |= {LISTING_PREFIX + part.value for part in record.parts if part.name == "content"}
+        forget_parts(session.table, live.diff_ids)
         known = {f"{LINES}{digest}" for digest in live.blobs}
         for name in list(session.table.names()):
             if (name.startswith(LISTING_PREFIX) and name not in named) or (

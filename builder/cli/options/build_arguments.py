@@ -103,6 +103,12 @@ class BuildArguments(
     )
     load = Flag("--load", help="Store the image locally (the default).")
     squash = Flag("--squash", help="Squash all new layers into one.")
+    split_layers = Text(
+        "--split-layers",
+        metavar="[size=SIZE][,max=N]",
+        bare="size=8MB",
+        help="Cut large layers into several, so that a change moves few.",
+    )
     commit = Text(
         "--commit",
         choices=("implicit", "explicit"),

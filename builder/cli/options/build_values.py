@@ -179,7 +179,7 @@ def _egress(texts: Sequence[str]) -> Egress | None:
 
 def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
     """Return what -o, --load and --push ask for; without any, an image."""
-    from tiffin.builder.delivery.output_spec import OutputSpec, check_untagged, parse_outputs
+    from tiffin.builder.delivery.output_spec import OutputSpec, check_untagged, parse_outputs, with_split
 
     outputs = parse_outputs(line.outputs)
     check_untagged(outputs, line.tags)
@@ -195,6 +195,7 @@ def _outputs(line: BuildArguments) -> tuple[OutputSpec, ...]:
         raise UsageError("--iidfile needs an image, but the output is a file system", remedy="leave it out")
     no_load = is_on(os.environ, "BUILDX_NO_DEFAULT_LOAD")
     outputs = outputs or (OutputSpec(kind="cacheonly" if no_load else "image"),)
+    outputs = with_split(outputs, line.split_layers) if line.split_layers else outputs
     return outputs if _has_oci_types(line) else tuple(replace(spec, oci_types=False) for spec in outputs)
 
 

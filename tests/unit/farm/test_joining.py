@@ -16,10 +16,12 @@ from tiffin.builder.api.farm import nodes
 from tiffin.builder.api.farm.joined import BarredFarm, JoinedFarm
 from tiffin.builder.api.farm.joining import check_farm
 from tiffin.builder.api.session import Session
+from tiffin.builder.delivery.output_spec import OutputSpec
 from tiffin.builder.errors import BuildError, UsageError
 from tiffin.builder.farm.address import FarmAccess, FarmTrust
 from tiffin.builder.farm.dask import nodes as dask_nodes
 from tiffin.builder.farm.executor import FarmExecutor
+from tiffin.builder.solver.results import Split
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.snapshots import BlobRef
 
@@ -35,6 +37,7 @@ HERE = FarmTrust()
         ({"replay": "x"}, "--replay"),
         ({"cache_mounts": ("a",)}, "--cache-mounts"),
         ({"layering": ONE}, "--squash"),
+        ({"outputs": (OutputSpec(kind="image", split=Split()),)}, "layers=split"),
     ],
 )
 def test_what_a_farm_does_not_do_is_refused(options: dict[str, Any], flag: str) -> None:

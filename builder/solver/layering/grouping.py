@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def grouped(
     chain: Chain,
-    ends: Sequence[bool],
+    ends: Sequence[int],
     *,
     cache: StepCache,
     layers: LayerStore,

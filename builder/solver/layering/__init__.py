@@ -1,0 +1,1 @@
+"""Other layers than one for each step: several steps as one layer, one step as several."""
