@@ -115,6 +115,8 @@ class BuildOptions:
     layering: str = STEPS  # or ONE, COMMITS: what becomes a layer
     pull: str = ""
     use_cache: bool = True
+    cache_reads: bool = False  # find a RUN where nothing changed that it read
+    verify_reads: str = ""  # how many percent of what was found so run again and are compared
     uncached_stages: frozenset[str] = frozenset()
     caches: tuple[CacheSpec, ...] = ()
     inline_cache: bool = False  # into the image's configuration

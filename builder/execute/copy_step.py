@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -142,3 +143,18 @@ def _unpack(
         raise BuildError(
             f'cannot unpack "{item.name}": {exc.message}', span=span, remedy=exc.remedy or "check the archive"
         ) from exc
+
+
+def opener_below(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:
+    """Return what opens the file of a change where it was written, None for what is no file with content."""
+    if change.open is None:
+        return None
+    path = f"{tree}/{change.entry.path}"
+
+    def open_file() -> BinaryIO:
+        try:
+            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
+        except OSError as exc:
+            raise BuildError(f"cannot read {path}: {exc.strerror}", remedy="build again") from exc
+
+    return open_file

@@ -7,13 +7,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from tiffin.builder.containers.rootfs import RootView
-from tiffin.builder.errors import BuildError, RunError, SandboxError, StoreError
-from tiffin.builder.events import Sink, WarningMessage, phase
+from tiffin.builder.errors import RunError, SandboxError, StoreError
+from tiffin.builder.events import Sink, phase
 from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
-from tiffin.builder.execute.copy_step import Clock, SourceGroup, check_unchanged, copy_changes, workdir_changes
+from tiffin.builder.execute.copy_step import (
+    Clock,
+    SourceGroup,
+    check_unchanged,
+    copy_changes,
+    opener_below,
+    workdir_changes,
+)
 from tiffin.builder.execute.emulation import Emulation, Emulator, UnexpectedOwners, refusal
 from tiffin.builder.execute.run_mounts import MountPreparer, PreparedMounts
 from tiffin.builder.execute.run_step import ROOT_MODE, Runner, RunRequest
@@ -43,11 +49,14 @@ from tiffin.builder.sources.selection import at_step, content_of, select_for
 from tiffin.builder.sources.trees import LayerTree, SourceTree
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.statedir import StateDir
 
+if TYPE_CHECKING:
+    from tiffin.builder.execute.reads import ReadsOfLayers, ReadsWatch
+
 NANOSECONDS = 1_000_000_000
-MAX_PAUSE_SECONDS = 5  # before a command runs again
 UNCOMPRESSED = Compression(kind="none")
 
 
@@ -129,6 +138,14 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             if origin in task.sources
         }
 
+    @property
+    def reads(self) -> ReadsOfLayers | None:
+        if self._step_context.roots is not None:
+            return None
+        from tiffin.builder.execute.reads import ReadsOfLayers
+
+        return ReadsOfLayers(self._step_context.layers)
+
     def execute(self, task: StepTask) -> StepResult:
         step = task.stage.steps[task.number]
         match step.op:
@@ -144,8 +161,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     def _run(self, task: StepTask, op: RunOp) -> StepResult:
         """Run it, and again with more emulated when it asks for what is not at hand."""
-        emulator, step = self._step_context.emulator, task.stage.steps[task.number]
-        assert emulator is not None, "a RUN step was not foreseen"
+        runner, emulator, step = (self._step_context.runner, self._step_context.emulator, task.stage.steps[task.number])
+        assert runner is not None and emulator is not None, "a RUN step was not foreseen"
         emulation = emulator.demanded(op, task.chain, task.sources, step.span)
         tries = 0
         while True:
@@ -156,7 +173,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 tries += 1
                 if tries > op.run_defaults.retries:
                     raise
-                self._wait_for_another_try(task, exc, tries, op.run_defaults.retries)
+                runner.await_another_try(task.stage.label(task.number), exc, tries, op.run_defaults.retries)
             except StepAbandoned as abandoned:
                 number = task.stage.label(task.number).partition("]")[0] + "]"  # as in "[2/5] RUN …"
                 emulation = emulator.more(emulation, abandoned, number, step.span)
@@ -165,13 +182,6 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                     raise
                 limits = emulator.limits
                 raise refusal(emulation.cause, limits, f"{exc.message}", step.span) from exc
-
-    def _wait_for_another_try(self, task: StepTask, error: RunError, tries: int, retries: int) -> None:
-        """Tell that a command runs again, over the same layers: nothing of what it did is left."""
-        number = task.stage.label(task.number).partition("]")[0] + "]"
-        text = f"{number} {error.message}; it runs again ({tries} of {retries})"
-        self._step_context.sink.emit(WarningMessage(message=text))
-        time.sleep(min(tries, MAX_PAUSE_SECONDS))
 
     def _attempt(self, task: StepTask, op: RunOp, emulation: Emulation, scratch: Path) -> StepResult:
         runner, emulator = self._step_context.runner, self._step_context.emulator
@@ -192,17 +202,24 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 directory.mkdir()
                 directory.chmod(ROOT_MODE)
             request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
+            watch = self.reads.watch(task.surroundings, scratch) if self.reads and task.surroundings else None
             try:
                 with self._mounted(task, request) as (spec, mounted), phase(self._step_context.sink, "command"):
+                    spec = watch.ask(spec) if watch is not None else spec
                     runner.run(request, spec)
                     self._step_context.mounts.check(mounted, span)
             except RunError as exc:
                 self._keep_failure(task, request, spec, exc)
                 raise
             with phase(self._step_context.sink, "diff, pack and keep"):
-                left = reduced(diff_upper(upper), TreesBelow(lower_dirs), epoch_ns=self._epoch_ns())
-                settle(upper, left)
-                return self._keep_tree(task, left.changes, upper, emulated=emulation.owners)
+                return self._keep_upper(task, request, watch, upper)
+
+    def _keep_upper(self, task: StepTask, request: RunRequest, watch: ReadsWatch | None, upper: Path) -> StepResult:
+        changes = diff_upper(upper)
+        left = reduced(changes, TreesBelow(request.lower_dirs), epoch_ns=self._epoch_ns())
+        settle(upper, left)
+        made = self._keep_tree(task, left.changes, upper, emulated=request.emulation.owners)
+        return replace(made, reads=watch.reads(changes)) if watch is not None else made
 
     def _keep_failure(self, task: StepTask, request: RunRequest, spec: SandboxSpec, error: RunError) -> None:
         """Keep what a failed command left, for `tiffin debug`."""
@@ -302,7 +319,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             tree.chmod(ROOT_MODE)
             materialize(changes, tree)
             # pack what was written, so that tree and layer are the same bytes whatever the source does meanwhile
-            written = [Change(change.entry, _opener(tree, change), change.implied) for change in changes]
+            written = [Change(change.entry, opener_below(tree, change), change.implied) for change in changes]
             return self._keep_tree(task, written, tree)
 
     def _copied(self, task: StepTask, root: LayerTree, scratch: Path) -> list[Change]:
@@ -378,17 +395,3 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     def _tables(self, chain: Chain) -> list[LayerIndex]:
         return [self._step_context.layers.ensure_index(layer.diff_id, layer.blob) for layer in chain]
-
-
-def _opener(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:
-    if change.open is None:
-        return None
-    path = f"{tree}/{change.entry.path}"
-
-    def open_file() -> BinaryIO:
-        try:
-            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
-        except OSError as exc:
-            raise BuildError(f"cannot read {path}: {exc.strerror}", remedy="build again") from exc
-
-    return open_file

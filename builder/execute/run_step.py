@@ -38,6 +38,7 @@ HOSTNAME = "buildkitsandbox"  # what Dockerfiles written for BuildKit see
 READ_BYTES = 1 << 16
 TAIL_BYTES = 4096  # of the last output, shown again with the error
 ROOT_MODE = 0o755
+MAX_PAUSE_SECONDS = 5  # before a command runs again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,12 @@ class Runner:
                 tail=tail.decode("utf-8", "replace"),
                 span=request.span,
             )
+
+    def await_another_try(self, label: str, error: RunError, tries: int, most: int) -> None:
+        """Tell that a command runs again, over the same layers: nothing of what it did is left."""
+        text = f"{label.partition(']')[0]}] {error.message}; it runs again ({tries} of {most})"
+        self._sink.emit(WarningMessage(message=text))
+        time.sleep(min(tries, MAX_PAUSE_SECONDS))
 
     def ways(self) -> Sequence[str]:
         """Return the variables of steps that lead to their only way out, where they have one."""

@@ -193,6 +193,8 @@ class RunDefaults:
     timeout_seconds: float = 0.0  # 0 for none
     limits: Limits | None = None  # of control groups; as the time, they make a step fail or not
     devices: tuple[str, ...] = ()  # granted: names and kinds of devices, "*" for all; they do not decide a result
+    reads: bool = False  # a step is found again where nothing changed that it read
+    verify_reads_percent: float = 0.0  # of those found so, how many run and are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,19 +20,21 @@ SECURITY = ("sandbox", "insecure")
 INSECURE = "security.insecure"  # what --allow must name
 SCRIPT_DIRECTORY = "/dev/pipes"  # where BuildKit shows a heredoc that is a script of its own
 MARK = "tiffin:"
-PATIENCE_REMEDY = "write # tiffin: retry=3 timeout=5m"
+PATIENCE_REMEDY = "write # tiffin: retry=3 timeout=5m reads"
 MAX_RETRIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often and how long a RUN may be tried, as `# tiffin: retry=3 timeout=5m` directly above it says.
+    """How often and how long a RUN may be tried, as `# tiffin: retry=3 timeout=5m` directly above it says, and whether
+    it is found by what it reads (`reads`).
 
     None where it says nothing.
     """
 
     retries: int | None = None
     timeout_seconds: float | None = None
+    reads: bool | None = None
 
     @classmethod
     def of(cls, comments: Sequence[str], span: Span) -> Patience:
@@ -48,6 +50,8 @@ class Patience:
         name, _, value = word.partition("=")
         if name == "retry" and value.isdecimal() and len(value) < 4 and int(value) <= MAX_RETRIES:
             return replace(self, retries=int(value))
+        if word in ("reads", "reads=off"):
+            return replace(self, reads=word == "reads")
         if name == "timeout":
             try:
                 return replace(self, timeout_seconds=parse_duration(value) / 1e9)
@@ -61,6 +65,7 @@ class Patience:
             given,
             retries=given.retries if self.retries is None else self.retries,
             timeout_seconds=given.timeout_seconds if self.timeout_seconds is None else self.timeout_seconds,
+            reads=given.reads if self.reads is None else self.reads,
         )
 
 

@@ -10,6 +10,8 @@ pull-after = ["12h"]                         # bases are looked up again
 [storage]                                    # kept to after each build
 max-size = "20g"
 keep = "30d"
+[build]
+cache-reads = true                           # as --cache-reads, and verify-reads
 [farm]                                       # see tiffin.builder.farm.address
 address = "tls://farm.corp.example:8786"
 tls-ca = "/etc/tiffin/farm-ca.pem"           # and tls-cert, tls-key
@@ -27,7 +29,7 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.settings.access import config_path as config_path
 from tiffin.cache.foundation.typing_shim import cast
 
-TABLES = ("cache", "farm", "policy", "registries", "storage")
+TABLES = ("build", "cache", "farm", "policy", "registries", "storage")
 
 
 def cache_tables(path: Path) -> list[dict[str, object]]:
@@ -66,6 +68,6 @@ def _document(path: Path) -> dict[str, object]:
     if unknown:
         raise UsageError(
             f'{path} has "{unknown[0]}", which means nothing here',
-            remedy="take it out; there are [[cache]], [farm], [policy], [registries] and [storage]",
+            remedy="take it out; there are [build], [[cache]], [farm], [policy], [registries] and [storage]",
         )
     return document

@@ -155,7 +155,7 @@ def build(request: Request, services: Services) -> Built:
     with phase(sink, "assemble"):
         made = solver.results(all_stages=False) if request.inline is not None else {}
         built = _assemble(request, services, plan, chain, made)
-    records = {mode: solver.results(all_stages=mode == "max") for mode in request.shares}
+    records = {mode: solver.results(all_stages=mode == "max", by_reads=True) for mode in request.shares}
     return replace(
         built,
         findings=looked.findings,

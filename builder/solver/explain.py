@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from tiffin.builder.solver.step_keys import READS
 from tiffin.cache.backend import MAX_PART_CHARACTERS, StepRecord
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.keys import KeyPart
@@ -41,6 +42,8 @@ class Explainer:
         self._by_op: dict[str, list[StepRecord]] = {}
         self._kept = kept
         for record in known:
+            if any(part.name == READS for part in record.parts):
+                continue  # it has the step's result, and not what its key is made of
             self._by_text.setdefault(record.description, []).append(record)
             self._by_op.setdefault(_operation(record.parts), []).append(record)
 

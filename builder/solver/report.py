@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.solver.explain import MAX_LISTED, Explainer
+from tiffin.builder.solver.results import ReadsHit
 from tiffin.builder.solver.solve import Solver, StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord
@@ -22,6 +23,17 @@ class _Source:
     cache: str
     size_bytes: int = 0
     below: Digest | None = None
+    hit: ReadsHit | None = None
+    changed: Sequence[str] = ()  # files that a record by reads read, and that are others now
+
+    def __str__(self) -> str:
+        """Return where it was found."""
+        if self.hit is None:
+            return f"hit in the {self.cache} cache"
+        read = f"{self.hit.read:,} file{'' if self.hit.read == 1 else 's'} read"
+        count = self.hit.changed
+        changed = "others" if count is None else f"{count:,} other{'' if count == 1 else 's'}"
+        return f"hit: {read}, {changed} changed unread; it is in the {self.cache} cache"
 
 
 class Report(StepObserver):
@@ -33,15 +45,22 @@ class Report(StepObserver):
         self._explainer = explainer
         self._lock = threading.Lock()  # guards the next
         self._sources: dict[tuple[int, int], _Source] = {}
+        self._reads: dict[tuple[int, int], tuple[ReadsHit | None, Sequence[str]]] = {}
+
+    def read(self, index: int, number: int, hit: ReadsHit | None, changed: Sequence[str]) -> None:
+        with self._lock:
+            self._reads[index, number] = (hit, changed)
 
     def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
         size = record.layer.size_bytes if record.layer is not None else 0
         with self._lock:
-            self._sources[index, number] = _Source(cache=source, size_bytes=size)
+            hit, _ = self._reads.get((index, number), (None, ()))
+            self._sources[index, number] = _Source(cache=source, size_bytes=size, hit=hit)
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
         with self._lock:
-            self._sources[index, number] = _Source(cache="", below=record.parent_chain)
+            _, changed = self._reads.get((index, number), (None, ()))
+            self._sources[index, number] = _Source(cache="", below=record.parent_chain, changed=changed)
 
     def forecast(self, solver: Solver) -> None:
         """Instead of a build: what is known before anything runs."""
@@ -64,14 +83,19 @@ class Report(StepObserver):
                 elif source.cache:
                     from_caches[source.cache] = from_caches.get(source.cache, 0) + 1
                     size = f", {size_text(source.size_bytes)} not made again" if source.size_bytes else ""
-                    yield f"{label}: hit in the {source.cache} cache{size}"
+                    yield f"{label}: {source}{size}"
                 else:
                     ran += 1
-                    yield f"{label}: miss, {'; '.join(self._reasons(index, number, source.below))}"
+                    yield f"{label}: miss, {'; '.join(self._reasons(index, number, source))}"
         hits = ", ".join(f"{count} from the {name} cache" for name, count in from_caches.items())
         yield f"{ran} steps missed" + (f", {hits}" if hits else "")
 
-    def _reasons(self, index: int, number: int, below: Digest | None) -> list[str]:
+    def _reasons(self, index: int, number: int, source: _Source) -> list[str]:
+        if source.changed:
+            from tiffin.builder.solver.reads import named
+
+            return [f"files that it read changed: {named(source.changed)}"]
+        below = source.below
         stage = self._plan.stages[index]
         earlier = [self._sources.get((index, before)) for before in range(number)]
         if below is None and any(source is not None and not source.cache for source in earlier):

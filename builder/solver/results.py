@@ -8,7 +8,7 @@ from itertools import islice
 
 from tiffin.builder.errors import ImageError
 from tiffin.builder.image.chain import Chain, LayerRef, chain_of
-from tiffin.builder.instructions.ops import stands_alone
+from tiffin.builder.instructions.ops import RunOp, stands_alone
 from tiffin.builder.oci.config import History, ImageConfig
 from tiffin.builder.oci.spec import (
     DOCKER_CONFIG,
@@ -27,7 +27,7 @@ from tiffin.builder.oci.spec import (
 from tiffin.builder.plan.plan import StagePlan
 from tiffin.builder.plan.plan_options import BaseImage
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.snapshots import BlobRef
 
@@ -65,12 +65,29 @@ def base_chain(image: BaseImage | StoredImage) -> Chain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadsHit:
+    """A record that was found by what it read: how many files that were, and how many others changed since, None where
+    that cannot be told any more.
+    """
+
+    read: int
+    changed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepMade:
-    """A step's result. `keys` find it from now on; `source` is the cache that had it, None where it was made."""
+    """A step's result. `keys` find it from now on; `source` is the cache that had it, None where it was made.
+
+    `by_reads`: more records, for who looks for what steps read; `hit` where one of those was found; `changed`: files
+    that such a record read and that are others now.
+    """
 
     record: StepRecord
     keys: tuple[Digest, ...]
     source: str | None
+    by_reads: Mapping[Digest, StepRecord] = field(default_factory=dict)
+    hit: ReadsHit | None = None
+    changed: tuple[str, ...] = ()
 
 
 def below(step: Step, chain: Chain) -> Digest:
@@ -81,6 +98,15 @@ def below(step: Step, chain: Chain) -> Digest:
 def valid(record: StepRecord | None, step: Step, chain: Chain) -> StepRecord | None:
     """Return a record that holds: only over the very layers it was made on."""
     return record if record is not None and record.parent_chain == below(step, chain) else None
+
+
+def watched_layers(step: Step, steps_below: Sequence[Step], chain: Chain) -> frozenset[int]:
+    """Return which layers below a RUN it may be found to have read in part: those that no RUN made."""
+    op = step.op
+    if not isinstance(op, RunOp) or not op.run_defaults.reads or op.insecure or op.devices:
+        return frozenset()
+    first = len(chain) - len(steps_below)
+    return frozenset(number for number, other in enumerate(steps_below, first) if not isinstance(other.op, RunOp))
 
 
 def layer_of(record: StepRecord) -> LayerRef:

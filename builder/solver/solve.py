@@ -14,7 +14,7 @@ from tiffin.builder.execute.steps import Executor, StepTask
 from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin
 from tiffin.builder.plan.plan import Plan, StagePlan
-from tiffin.builder.solver.results import StepMade, base_chain, layer_of, valid
+from tiffin.builder.solver.results import ReadsHit, StepMade, base_chain, layer_of, valid, watched_layers
 from tiffin.builder.solver.step_keys import StepKeys, StepLook
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
@@ -37,6 +37,9 @@ class StepObserver:
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
         """Note that it was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
 
+    def read(self, index: int, number: int, hit: ReadsHit | None, changed: Sequence[str]) -> None:
+        """Note before that how its record by reads was found, or which files that it read changed."""
+
 
 class Elsewhere(Protocol):
     """What makes steps on other machines; from any thread."""
@@ -58,6 +61,7 @@ class _Forecast:
     chain: Chain | None  # None: the base itself must be built first
     hits: int
     records: list[StepRecord]
+    keys: list[Digest]  # that found them
 
 
 class Solver:
@@ -92,6 +96,7 @@ class Solver:
         self._forecasts: dict[int, _Forecast] = {}
         self._ids: dict[tuple[int, int], int] = {}
         self._results: dict[int, dict[Digest, StepRecord]] = {}
+        self._by_reads: dict[int, dict[Digest, StepRecord]] = {}
         self._target_stages = set(self._lineage(plan.target))
         self.requested_keys: Sequence[Digest] = ()  # what a builder with nothing asks a cache for
 
@@ -105,23 +110,27 @@ class Solver:
         if self._use_cache:
             stages = sorted(self._plan.stages)
             keys = self.requested_keys = [
-                key for index in stages for key in self._keys.of_stage(index)[: self._known[index]]
+                key
+                for index in stages
+                for number in range(self._known[index])
+                for key in self._keys.candidates(index, number)
             ]
             found = self._cache.get_many(keys)
             self._records = {key: record for key, record in found.items() if has(record.diff_id)}
         for index in sorted(self._plan.stages):
             self._forecasts[index] = self._forecast(index)
 
-    def results(self, *, all_stages: bool) -> dict[Digest, StepRecord]:
+    def results(self, *, all_stages: bool, by_reads: bool = False) -> dict[Digest, StepRecord]:
         """Return the records of the steps that are done, by all their keys: of the target's lineage, or of every
-        stage.
+        stage; `by_reads`: those too that only who looks for what steps read asks for.
         """
         found: dict[Digest, StepRecord] = {}
         for index, forecast in self._forecasts.items():
             if all_stages or index in self._target_stages:
-                keys = self._keys.of_stage(index)
-                found.update(zip(keys, forecast.records, strict=False))
+                own = zip(forecast.keys, self._keys.of_stage(index), forecast.records, strict=False)
+                found.update((used, record) for used, key, record in own if by_reads or used == key)
                 found.update(self._results.get(index, {}))
+                found.update(self._by_reads.get(index, {}) if by_reads else {})
         return found
 
     def pending(self) -> list[tuple[StagePlan, int]]:
@@ -150,15 +159,15 @@ class Solver:
     def forecast(self) -> Iterator[tuple[int, int, StepRecord | None, str]]:
         """Yield stage and step index, record and cache (None without) of each step that would be looked at."""
         for index in sorted({*self._needed(), *self._lineage(self._plan.target)}):
-            records, keys = self._forecasts[index].records, self._keys.of_stage(index)
-            for number, key in enumerate(keys):
-                record = records[number] if number < len(records) else None
-                yield index, number, record, self._cache.source(key)
+            found = self._forecasts[index]
+            for number, key in enumerate(self._keys.of_stage(index)):
+                is_known = number < found.hits
+                record, used = (found.records[number], found.keys[number]) if is_known else (None, key)
+                yield index, number, record, self._cache.source(used)
 
     def _announce_hits(self, index: int) -> None:
-        for number, (key, record) in enumerate(
-            zip(self._keys.of_stage(index), self._forecasts[index].records, strict=False)
-        ):
+        found = self._forecasts[index]
+        for number, (key, record) in enumerate(zip(found.keys, found.records, strict=True)):
             self._announce(index, number, key, record)
 
     def _lineage(self, index: int) -> list[int]:
@@ -172,18 +181,22 @@ class Solver:
         if isinstance(stage.base, StageOrigin):
             below = self._forecasts[stage.base.index]
             if below.chain is None or below.hits < len(self._plan.stages[stage.base.index].steps):
-                return _Forecast(chain=None, hits=0, records=[])
+                return _Forecast(chain=None, hits=0, records=[], keys=[])
             chain = below.chain
         elif isinstance(stage.base, ImageOrigin):
             chain = base_chain(self._plan.images[stage.base.name])
-        records: list[StepRecord] = []
-        for step, key in zip(stage.steps[: self._known[index]], self._keys.of_stage(index), strict=False):
-            record = valid(self._records.get(key), step, chain)
-            if record is None:
+        found = _Forecast(chain=chain, hits=0, records=[], keys=[])
+        for number, step in enumerate(stage.steps[: self._known[index]]):
+            candidates = [
+                (key, valid(self._records.get(key), step, chain)) for key in self._keys.candidates(index, number)
+            ]
+            key, record = next(((key, record) for key, record in candidates if record is not None), (None, None))
+            if key is None or record is None:
                 break
-            records.append(record)
+            found.records.append(record)
+            found.keys.append(key)
             chain = (*chain, layer_of(record))
-        return _Forecast(chain=chain, hits=len(records), records=records)
+        return replace(found, chain=chain, hits=len(found.records))
 
     def _known_steps(self, index: int) -> int:
         """Return how many steps of a stage may be found by their definition: not what reads a stage that is to be made
@@ -347,7 +360,12 @@ class Solver:
 
     def _run(self, task: StepTask, runner: StepRunner, executor: Executor) -> LayerRef:
         index, number = task.stage.index, task.number
+        task = replace(task, watched=self._watched(task))
         return self._keep(index, number, runner.run(task, self._look(index, number), executor))
+
+    def _watched(self, task: StepTask) -> frozenset[int]:
+        lineage = [step for index in self._lineage(task.stage.index)[:-1] for step in self._plan.stages[index].steps]
+        return watched_layers(task.stage.steps[task.number], [*lineage, *task.stage.steps[: task.number]], task.chain)
 
     def _look(self, index: int, number: int) -> StepLook:
         """Return how a step is looked for once more when it is its turn."""
@@ -363,7 +381,9 @@ class Solver:
         """Remember a result, and tell of it."""
         for key in made.keys:
             self._results.setdefault(index, {})[key] = made.record
+        self._by_reads.setdefault(index, {}).update(made.by_reads)
         for watch in self._observers:
+            watch.read(index, number, made.hit, made.changed)
             if made.source is None:
                 watch.ran(index, number, made.keys, made.record, for_target=index in self._target_stages)
             else:

@@ -25,6 +25,8 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.keys import KeyPart, step_key
 
+READS = "reads"  # the part that those of a record by reads begin with
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLook:
@@ -45,6 +47,13 @@ def content_key(below: Digest, parts: Sequence[KeyPart], copied: Mapping[str, st
     a stage's sources.
     """
     return step_key((KeyPart("chain", str(below)), *parts, *(KeyPart(*item) for item in copied.items())))
+
+
+def by_reads_key(key: Digest) -> Digest:
+    """Return what a step is found by that was found by its reads before; only who asks for such records asks for
+    it.
+    """
+    return step_key((KeyPart("by reads", str(key)),))
 
 
 class StepKeys:
@@ -76,6 +85,12 @@ class StepKeys:
             self._keys[index] = tuple(keys)
             self._finals[index] = below
         return self._keys[index]
+
+    def candidates(self, index: int, number: int) -> tuple[Digest, ...]:
+        """Return the keys that a step is looked for by before anything runs."""
+        key, op = self.of_stage(index)[number], self._plan.stages[index].steps[number].op
+        is_read = isinstance(op, RunOp) and op.run_defaults.reads and not op.run_defaults.verify_reads_percent
+        return (key, by_reads_key(key)) if is_read else (key,)
 
     def parts(self, index: int, number: int) -> tuple[KeyPart, ...]:
         """Return the named parts of a step's definition key, its parent apart."""

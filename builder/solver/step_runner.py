@@ -7,15 +7,20 @@ whatever the stores take.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from tiffin.builder.errors import BuildError, TiffinError
-from tiffin.builder.events import Sink, StepCached, StepFailed, StepFinished, StepStarted
+from tiffin.builder.events import InfoMessage, Sink, StepCached, StepFailed, StepFinished, StepStarted, WarningMessage
 from tiffin.builder.execute.steps import Executor, StepTask
 from tiffin.builder.solver.results import StepMade, below, valid
 from tiffin.builder.solver.step_keys import StepLook, content_key
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
+
+if TYPE_CHECKING:
+    from tiffin.builder.solver.reads import ReadsLook
 
 
 class StepRunner:
@@ -30,11 +35,14 @@ class StepRunner:
     def run(self, task: StepTask, look: StepLook, executor: Executor) -> StepMade:
         """Return the step's result. Raises what the executor raises, and BuildError for one that may not run."""
         step = task.stage.steps[task.number]
-        content = content_key(below(step, task.chain), look.content_parts, executor.copied(task))
+        copied = executor.copied(task)
+        content = content_key(below(step, task.chain), look.content_parts, copied)
         with self._state.lock(f"step-{look.key.hex}"):
             found = self._second_look(task, look, content, executor)
             if found is None:
-                return self._execute(task, look, content, executor)
+                reads = self._reads(task, look, copied, executor)
+                made = self._found_by_reads(reads, look, content, executor) if reads and look.looks else None
+                return made or self._execute(task, look, content, executor, reads)
             record, source = found
             self._sink.emit(StepCached(step_id=task.step_id, name=task.stage.label(task.number), source=source))
             self._cache.put(look.key, record)
@@ -54,7 +62,48 @@ class StepRunner:
                 return record, self._cache.source(candidate)
         return None
 
-    def _execute(self, task: StepTask, look: StepLook, content: Digest, executor: Executor) -> StepMade:
+    def _reads(self, task: StepTask, look: StepLook, copied: Mapping[str, str], executor: Executor) -> ReadsLook | None:
+        """Return what looks for a step by its reads, None where they are not watched."""
+        if not task.watched or executor.reads is None:
+            return None
+        from tiffin.builder.solver.reads import ReadsLook
+
+        surroundings = executor.reads.surroundings(task)
+        if surroundings is None:
+            return None
+        return ReadsLook(task, look, copied, self._cache, executor.reads, surroundings)
+
+    def _found_by_reads(self, reads: ReadsLook, look: StepLook, content: Digest, executor: Executor) -> StepMade | None:
+        task = reads.task
+        record = reads.find(executor.has)
+        if record is None:
+            return None
+        if not self._frozen and reads.wants_proof():
+            made = self._execute(task, look, content, executor, reads)
+            self._compare(task, record, made.record, executor)
+            return made
+        source, kept = reads.source(), reads.records_of_hit(record)
+        self._sink.emit(StepCached(step_id=task.step_id, name=task.stage.label(task.number), source=source))
+        for key, item in kept.items():
+            self._cache.put(key, item)
+        return StepMade(record=record, keys=(), source=source, by_reads=kept, hit=reads.hit())
+
+    def _compare(self, task: StepTask, found: StepRecord, made: StepRecord, executor: Executor) -> None:
+        """Complain of a step that came out otherwise than its record by reads says; what was made now is used."""
+        assert executor.reads is not None
+        paths = executor.reads.different(found.diff_id, made.diff_id)
+        label = task.stage.label(task.number)
+        if not paths:
+            self._sink.emit(InfoMessage(message=f"{label} ran again and came out as its record by reads says"))
+            return
+        from tiffin.builder.solver.reads import named
+
+        text = f"{label} came out otherwise than its record by reads: {named(paths)}"
+        self._sink.emit(WarningMessage(message=f"{text}; it is not reproducible, or reads what is not watched"))
+
+    def _execute(
+        self, task: StepTask, look: StepLook, content: Digest, executor: Executor, reads: ReadsLook | None
+    ) -> StepMade:
         name, step = task.stage.label(task.number), task.stage.steps[task.number]
         if self._frozen:
             raise BuildError(
@@ -65,7 +114,7 @@ class StepRunner:
         self._sink.emit(StepStarted(step_id=task.step_id, name=name))
         started = time.monotonic()
         try:
-            made = executor.execute(task)
+            made = executor.execute(reads.task if reads else task)
         except TiffinError as exc:
             self._sink.emit(StepFailed(step_id=task.step_id, seconds=time.monotonic() - started, message=exc.message))
             raise
@@ -81,7 +130,9 @@ class StepRunner:
             description=made.description,
         )
         keys = (look.key, content)
-        for key in keys:
-            self._cache.put(key, record)
+        by_reads = reads.records(record, made.reads) if reads else {}
+        for key, item in {**dict.fromkeys(keys, record), **by_reads}.items():
+            self._cache.put(key, item)
         self._sink.emit(StepFinished(step_id=task.step_id, seconds=seconds))
-        return StepMade(record=record, keys=keys, source=None)
+        changed = reads.changed if reads else ()
+        return StepMade(record=record, keys=keys, source=None, by_reads=by_reads, changed=changed)

@@ -61,6 +61,10 @@ class FakeExecutor(Executor):
             if isinstance(origin, StageOrigin)
         }
 
+    @property
+    def reads(self) -> None:
+        return None
+
     def stop(self) -> None:
         self.stops += 1
         self.stopped.set()

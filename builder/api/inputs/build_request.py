@@ -12,7 +12,7 @@ from tiffin.builder.delivery.output_spec import NEEDS_BLOBS
 from tiffin.builder.errors import UsageError
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.options import is_on
-from tiffin.builder.settings.access import may_have_rules, peer_names
+from tiffin.builder.settings.access import config_path, may_have_rules, peer_names
 from tiffin.builder.settings.times import EPOCH, epoch
 from tiffin.cache.foundation.frozen import replace
 
@@ -186,6 +186,13 @@ def _plan_options(
     from tiffin.builder.instructions.ops import RunDefaults
     from tiffin.builder.plan.plan_options import PlanOptions
 
+    reads, verify_reads_percent = False, 0.0
+    if options.cache_reads or options.verify_reads or config_path(os.environ):
+        from tiffin.builder.settings.reads import reads_options
+
+        reads, verify_reads_percent = reads_options(
+            os.environ, is_asked_for=options.cache_reads, verify=options.verify_reads
+        )
     return PlanOptions(
         platform=platform,
         build_args=build_args,
@@ -205,6 +212,8 @@ def _plan_options(
             no_new_privs=options.no_new_privs,
             unmasked=options.unmasked,
             devices=_granted_devices(options.allowed),
+            reads=reads,
+            verify_reads_percent=verify_reads_percent,
         ),
         allowed=options.allowed,
     )

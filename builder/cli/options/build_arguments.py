@@ -121,6 +121,17 @@ class BuildArguments(
     cache_mounts = Many(
         "--cache-mounts", metavar="ID", help="Cache mount to share with --cache-from and --cache-to; repeatable."
     )
+    cache_reads = Flag(
+        "--cache-reads",
+        variable="TIFFIN_CACHE_READS",
+        help="Find a RUN in the cache although files below it changed, if it read none of them.",
+    )
+    verify_reads = Text(
+        "--verify-reads",
+        metavar="[PERCENT]",
+        bare="100",
+        help="With that: run this part of what was found so (all) again, and compare.",
+    )
     no_cache = Flag("--no-cache", help="Run all steps again.")
     pull = Text("--pull", choices=POLICIES, bare="always", help="Ask the registry for newer base images.")
     push = Flag("--push", help="Push the image under its names.")

@@ -30,9 +30,7 @@ ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
     "sigpending", "stack",
 )  # fmt: skip
-RESOURCES = (
-    "memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems",
-)  # fmt: skip
+RESOURCES = ("memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
 ENTITLEMENTS = ("network.host", "security.insecure", "device")
 GIT_LABELS = "BUILDX_GIT_LABELS"
 PLATFORM_VARIABLE = "DOCKER_DEFAULT_PLATFORM"
@@ -109,6 +107,8 @@ def _of_steps(line: BuildArguments) -> BuildOptions:
         shm_bytes=shm_size(line.shm_size),
         ulimits=ulimits(line.ulimits),
         limits=_limits(line),
+        cache_reads=line.cache_reads,
+        verify_reads=line.verify_reads,
         run_retries=line.retry_run,
         run_timeout_seconds=seconds_of(line.run_timeout, "--run-timeout ") if line.run_timeout else 0.0,
         seccomp=security.seccomp,

@@ -21,6 +21,10 @@ from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.reaper import INIT_NAME, TRACER_END
 from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.reading.lookups import Lookups
 
 NOFILE_SOFT_LIMIT = 1 << 20  # enough for anything; more makes programs that loop over descriptors slow
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
@@ -28,7 +32,12 @@ FIRST_UNUSED = 3  # descriptors from here on are ours
 
 
 def be_command(
-    spec: SandboxSpec, fds: list[int], error_writer: int, owners: supervisor.Channel | None, groups: list[int]
+    spec: SandboxSpec,
+    fds: list[int],
+    error_writer: int,
+    owners: supervisor.Channel | None,
+    groups: list[int],
+    lookups: Lookups | None,
 ) -> None:
     """Become the command; what fails before is told through `error_writer`. Never returns.
 
@@ -39,7 +48,7 @@ def be_command(
         if not spec.own_pids or spec.joins or spec.joined_pids:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, end)
         if not spec.enters:
-            make_root(spec)
+            make_root(spec, lookups)
         join_groups(groups, sees_them_as_roots=not spec.enters and sees_own_groups(spec))
         os.setsid()
         take_streams(spec, fds)
@@ -52,12 +61,7 @@ def be_command(
                 owners.enter()
         if not spec.is_traced:
             go_to_directory(spec)
-        signal.set_wakeup_fd(-1)
-        # those that whoever began this process, or it, ignores or handles: a command has the defaults of all
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            if signal.getsignal(number) != signal.SIG_DFL:
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        restore_signals()
         if spec.is_traced:  # which enters the directory and emulates the user in its own way
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         else:
@@ -74,6 +78,15 @@ def be_command(
     os._exit(1)
 
 
+def restore_signals() -> None:
+    """Give the command the defaults of all signals, those too that whoever began this process, or it, handles."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) != signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def failure(exc: SetupError) -> Outcome:
     """Return what is told of a sandbox that could not be made."""
     where = f" ({exc.error.filename})" if exc.error.filename else ""
@@ -81,10 +94,10 @@ def failure(exc: SetupError) -> Outcome:
     return Outcome(error=exc.step + where, reason=reason, errno=exc.error.errno or 0)
 
 
-def make_root(spec: SandboxSpec) -> None:
+def make_root(spec: SandboxSpec, lookups: Lookups | None) -> None:
     """Enter the root, by mounts or as it lies there, and import nothing from now on."""
     if spec.has_namespaces:
-        enter_root(spec)
+        enter_root(spec, lookups)
     elif not spec.is_traced:
         with step("enter the root"):
             os.chroot(spec.root_dir)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tiffin.builder.sandbox.child.join import Joined
     from tiffin.builder.sandbox.child.network.helper import Connector
+    from tiffin.builder.sandbox.child.reading.lookups import Lookups
 
 FORWARDED = tuple(
     getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "CONT")
@@ -249,27 +250,39 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, jo
         groups = joined.groups if joined is not None else open_groups(spec)
     with step("prepare to answer system calls"):
         owners = open_channel(spec, joined)
+    with step("prepare to tell what is looked up"):
+        lookups = open_lookups(spec) if spec.watched else None
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
     command = fork_command(spec, owners, joined)
     if command == 0:
         os.close(errors)
-        be_command(spec, fds, error_writer, owners, groups)
+        be_command(spec, fds, error_writer, owners, groups, lookups)
     os.close(error_writer)
+    if lookups is not None:
+        lookups.leave()
     forget_imports()
     if owners is not None:
         answer(spec, owners, command, reply, holder)
-    attend(spec, reply, owners, command, errors)
+    attend(spec, reply, owners, command, errors, lookups)
     if joined is not None:
         joined.end()
     os._exit(0)
 
 
-def attend(spec: SandboxSpec, reply: Socket, owners: supervisor.Channel | None, command: int, errors: int) -> None:
+def attend(
+    spec: SandboxSpec,
+    reply: Socket,
+    owners: supervisor.Channel | None,
+    command: int,
+    errors: int,
+    lookups: Lookups | None,
+) -> None:
     """Pass signals on to the command, wait for its end, and tell of it."""
     for number in FORWARDED:
         signal.signal(number, lambda received, _: forward(command, received))
     # ends when the command is executed, and with it our own handlers in it
-    failed = read_all(errors).partition(b"\n")[0]
+    with open(errors, "rb") as told:
+        failed = told.read().partition(b"\n")[0]
     if spec.announces and not failed:
         report(reply, Outcome(started=True))
     if owners is not None:
@@ -280,6 +293,8 @@ def attend(spec: SandboxSpec, reply: Socket, owners: supervisor.Channel | None, 
         remove_loaders({command})
     else:
         status = wait_for(command)  # with a pid namespace nothing of the command is left by then
+    if lookups is not None:
+        lookups.finish()
     if failed:
         report(reply, Outcome.decode(failed))
     elif owners is not None and owners.null_was_written:
@@ -301,6 +316,12 @@ def wait_for(command: int) -> int:
 
 def open_groups(spec: SandboxSpec) -> list[int]:
     return [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in spec.cgroup_dirs]
+
+
+def open_lookups(spec: SandboxSpec) -> Lookups | None:
+    from tiffin.builder.sandbox.child.reading import lookups
+
+    return lookups.Lookups(spec) if lookups.can_tell(spec) else None
 
 
 def open_channel(spec: SandboxSpec, joined: Joined | None) -> supervisor.Channel | None:
@@ -378,11 +399,3 @@ def forget_streams() -> None:
 def forward(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def read_all(fd: int) -> bytes:
-    data = b""
-    while chunk := os.read(fd, 4096):
-        data += chunk
-    os.close(fd)
-    return data

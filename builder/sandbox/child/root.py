@@ -13,6 +13,10 @@ from collections.abc import Iterator, Sequence
 
 from tiffin.builder.sandbox.child import kernel, mounts, root_path
 from tiffin.builder.sandbox.child.spec import Bind, Mount, SandboxSpec, Stub
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiffin.builder.sandbox.child.reading.lookups import Lookups
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED = (
@@ -41,8 +45,8 @@ def step(what: str) -> Iterator[None]:
         raise SetupError(what, exc) from exc
 
 
-def enter_root(spec: SandboxSpec) -> None:
-    """Mount everything and make it the root."""
+def enter_root(spec: SandboxSpec, lookups: Lookups | None) -> None:
+    """Mount everything and make it the root; `lookups` begins with the overlay."""
     with step("follow mounts of this machine"):
         followed = {
             item.path: mounts.make(item, "") for item in spec.mounts if isinstance(item, Bind) and item.propagates
@@ -62,6 +66,8 @@ def enter_root(spec: SandboxSpec) -> None:
         mount_copy(spec, root)
     else:
         mount_overlay(spec, root)
+    if lookups is not None:
+        lookups.begin()
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with step("mount /dev"):
         mount_dev(spec, root_fd)

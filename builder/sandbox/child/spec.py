@@ -193,6 +193,7 @@ class SandboxSpec:
     read_only_root: bool = False
     tty: bool = False
     volatile: bool = False  # no fsync of the run reaches the disk
+    watched: str = ""  # a file with the paths of which is to be told whether they were looked up: reading.lookups
     shm_size_bytes: int = DEFAULT_SHM_BYTES  # 0: there is no /dev/shm
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False

@@ -9,13 +9,13 @@ import pytest
 from tests.support.bench_of_builds import COPIES, OVERLAYS
 from tests.support.commands import Commands
 from tests.support.contexts import context_at
-from tiffin.builder.execute import executor
+from tiffin.builder.execute import run_step
 from tiffin.builder.sandbox.isolation import Isolation
 
 
 @pytest.fixture
 def tiffin(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    monkeypatch.setattr(executor, "MAX_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(run_step, "MAX_PAUSE_SECONDS", 0)
     tiffin_here.isolation = OVERLAYS
     return tiffin_here
 

@@ -36,7 +36,7 @@ def open_in_a_command() -> set[int]:
             _, error_writer = os.pipe2(os.O_CLOEXEC)
             argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
             null = os.open(os.devnull, os.O_RDWR)
-            command.be_command(replace(SPEC, argv=argv), [null, output_writer, null], error_writer, None, [])
+            command.be_command(replace(SPEC, argv=argv), [null, output_writer, null], error_writer, None, [], None)
         finally:
             os._exit(1)
     os.close(output_writer)

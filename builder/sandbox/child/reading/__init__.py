@@ -1,0 +1,1 @@
+"""Tell what a command looked up in its root."""
