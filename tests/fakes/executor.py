@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from tiffin.builder.errors import BuildError, CanceledError
-from tiffin.builder.execute.steps import Executor, StepResult, StepTask
+from tiffin.builder.execute.steps import Executor, LayerReads, StepResult, StepTask
 from tiffin.builder.image.chain import LayerRef, chain_of
 from tiffin.builder.instructions.ops import StageOrigin
 from tiffin.cache.foundation.digest import Digest
@@ -62,7 +62,7 @@ class FakeExecutor(Executor):
         }
 
     @property
-    def reads(self) -> None:
+    def reads(self) -> LayerReads | None:
         return None
 
     def stop(self) -> None:

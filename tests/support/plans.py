@@ -13,6 +13,7 @@ from tests.fakes.step_cache import MemoryCache
 from tests.fakes.tree import Files, memory_tree
 from tiffin.builder.dockerfile.parser import parse
 from tiffin.builder.image.chain import Chain
+from tiffin.builder.instructions.ops import RunDefaults
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.plan.planner import make_plan
@@ -53,8 +54,17 @@ class FakeBuild:
             remote=nothing_remote,  # type: ignore[arg-type]
         )
 
-    def plan(self, text: str, *, build_args: Mapping[str, str] | None = None, target: str = "") -> Plan:
-        plan_options = PlanOptions(platform=PLATFORM, build_args=build_args or {}, target=target)
+    def plan(
+        self,
+        text: str,
+        *,
+        build_args: Mapping[str, str] | None = None,
+        target: str = "",
+        run_defaults: RunDefaults | None = None,
+    ) -> Plan:
+        plan_options = PlanOptions(
+            platform=PLATFORM, build_args=build_args or {}, target=target, run_defaults=run_defaults or RunDefaults()
+        )
         return make_plan(parse(text.encode(), "Dockerfile"), plan_options, FakeImages(self.images).resolve)
 
     def keys(self, plan: Plan, *, epoch: int | None = None) -> StepKeys:
@@ -70,8 +80,10 @@ class FakeBuild:
         observers: Sequence[StepObserver] = (),
         target: str = "",
         build_args: Mapping[str, str] | None = None,
+        verify_reads_percent: float = 0.0,
     ) -> Solver:
-        plan = self.plan(text, target=target, build_args=build_args)
+        run_defaults = RunDefaults(verify_reads_percent=verify_reads_percent)
+        plan = self.plan(text, target=target, build_args=build_args, run_defaults=run_defaults)
         solver = Solver(
             plan=plan,
             keys=self.keys(plan),

@@ -250,7 +250,6 @@ def be_init(spec: SandboxSpec, fds: list[int], reply: Socket, holder: Socket, jo
         groups = joined.groups if joined is not None else open_groups(spec)
     with step("prepare to answer system calls"):
         owners = open_channel(spec, joined)
-    with step("prepare to tell what is looked up"):
         lookups = open_lookups(spec) if spec.watched else None
     errors, error_writer = os.pipe2(os.O_CLOEXEC)
     command = fork_command(spec, owners, joined)
