@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from tiffin.builder.errors import BuildError, TiffinError
 from tiffin.builder.events import InfoMessage, Sink, StepCached, StepFailed, StepFinished, StepStarted, WarningMessage
-from tiffin.builder.execute.steps import Executor, StepTask
+from tiffin.builder.execute.steps import Executor, StepResult, StepTask
 from tiffin.builder.solver.results import StepMade, below, valid
 from tiffin.builder.solver.step_keys import StepLook, content_key
 from tiffin.cache.backend import StepRecord, Tiered
@@ -78,32 +78,38 @@ class StepRunner:
         record = reads.find(executor.has)
         if record is None:
             return None
-        if not self._frozen and reads.wants_proof():
-            made = self._execute(task, look, content, executor, reads)
-            self._compare(task, record, made.record, executor)
-            return made
         source, kept = reads.source(), reads.records_of_hit(record)
-        self._sink.emit(StepCached(step_id=task.step_id, name=task.stage.label(task.number), source=source))
+        if not self._frozen and reads.wants_proof():
+            made, seconds = self._run(task, executor)
+            if self._is_otherwise(task, record, made, executor):
+                return self._recorded(task, look, content, made, seconds, reads)
+        else:
+            self._sink.emit(StepCached(step_id=task.step_id, name=task.stage.label(task.number), source=source))
         for key, item in kept.items():
             self._cache.put(key, item)
         return StepMade(record=record, keys=(), source=source, by_reads=kept, hit=reads.hit())
 
-    def _compare(self, task: StepTask, found: StepRecord, made: StepRecord, executor: Executor) -> None:
-        """Complain of a step that came out otherwise than its record by reads says; what was made now is used."""
+    def _is_otherwise(self, task: StepTask, found: StepRecord, made: StepResult, executor: Executor) -> bool:
+        """Whether a step came out otherwise than its record by reads says, which is told: what was made now is used."""
         assert executor.reads is not None
-        paths = executor.reads.different(found.diff_id, made.diff_id)
-        label = task.stage.label(task.number)
+        label, paths = task.stage.label(task.number), executor.reads.different(found.diff_id, made.layer.diff_id)
         if not paths:
             self._sink.emit(InfoMessage(message=f"{label} ran again and came out as its record by reads says"))
-            return
+            return False
         from tiffin.builder.solver.reads import named
 
         text = f"{label} came out otherwise than its record by reads: {named(paths)}"
         self._sink.emit(WarningMessage(message=f"{text}; it is not reproducible, or reads what is not watched"))
+        return True
 
     def _execute(
         self, task: StepTask, look: StepLook, content: Digest, executor: Executor, reads: ReadsLook | None
     ) -> StepMade:
+        made, seconds = self._run(reads.task if reads else task, executor)
+        return self._recorded(task, look, content, made, seconds, reads)
+
+    def _run(self, task: StepTask, executor: Executor) -> tuple[StepResult, float]:
+        """Return what a step makes, and the seconds that it took."""
         name, step = task.stage.label(task.number), task.stage.steps[task.number]
         if self._frozen:
             raise BuildError(
@@ -114,14 +120,26 @@ class StepRunner:
         self._sink.emit(StepStarted(step_id=task.step_id, name=name))
         started = time.monotonic()
         try:
-            made = executor.execute(reads.task if reads else task)
+            made = executor.execute(task)
         except TiffinError as exc:
             self._sink.emit(StepFailed(step_id=task.step_id, seconds=time.monotonic() - started, message=exc.message))
             raise
         seconds = time.monotonic() - started
+        self._sink.emit(StepFinished(step_id=task.step_id, seconds=seconds))
+        return made, seconds
+
+    def _recorded(
+        self,
+        task: StepTask,
+        look: StepLook,
+        content: Digest,
+        made: StepResult,
+        seconds: float,
+        reads: ReadsLook | None,
+    ) -> StepMade:
         record = StepRecord(
             diff_id=made.layer.diff_id,
-            parent_chain=below(step, task.chain),
+            parent_chain=below(task.stage.steps[task.number], task.chain),
             created=made.layer.created,
             seconds=seconds,
             parts=look.parts,
@@ -133,6 +151,5 @@ class StepRunner:
         by_reads = reads.records(record, made.reads) if reads else {}
         for key, item in {**dict.fromkeys(keys, record), **by_reads}.items():
             self._cache.put(key, item)
-        self._sink.emit(StepFinished(step_id=task.step_id, seconds=seconds))
         changed = reads.changed if reads else ()
         return StepMade(record=record, keys=keys, source=None, by_reads=by_reads, changed=changed)
