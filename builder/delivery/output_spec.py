@@ -42,7 +42,7 @@ TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cacheonly": (),
     }
 )
-Kind = Literal["none", "gzip", "zstd"]
+Kind = Literal["none", "gzip", "zstd", "zstd:chunked"]
 LINKED = "linked"  # no option has it: an image that only other builds of the same command stand on
 NEEDS_BLOBS = ("image", "registry", "oci", "docker", LINKED)
 STDOUT = "-"
@@ -213,7 +213,7 @@ def _fields(text: str, flag: str = "--output") -> dict[str, str]:
 
 def _oci_types(fields: Mapping[str, str]) -> bool:
     wanted = _flag(fields, "oci-mediatypes", default=True)
-    if not wanted and fields.get("compression") == "zstd":
+    if not wanted and fields.get("compression", "").startswith("zstd"):
         raise UsageError("oci-mediatypes=false has no type for zstd", remedy="use compression=gzip")
     return wanted
 
@@ -227,9 +227,17 @@ def _flag(fields: Mapping[str, str], name: str, *, default: bool = False) -> boo
 
 def _compression(fields: Mapping[str, str]) -> Kind:
     value = fields.get("compression", "gzip")
-    known: dict[str, Kind] = {"uncompressed": "none", "none": "none", "gzip": "gzip", "zstd": "zstd"}
+    known: dict[str, Kind] = {
+        "uncompressed": "none",
+        "none": "none",
+        "gzip": "gzip",
+        "zstd": "zstd",
+        "zstd:chunked": "zstd:chunked",
+    }
     if value not in known:
-        raise UsageError(f'unknown compression "{value}" in --output', remedy="use gzip, zstd or uncompressed")
+        raise UsageError(
+            f'unknown compression "{value}" in --output', remedy="use gzip, zstd, zstd:chunked or uncompressed"
+        )
     return known[value]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError, MissingBlobError, MissingLayerError, TiffinError
-from tiffin.builder.layer.compression.codecs import Compression, compressor, decompressor
+from tiffin.builder.layer.compression.codecs import CHUNKED, Compression, compressor, decompressor
 from tiffin.builder.oci.spec import LAYER_COMPRESSION
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest, VerifyingReader
 from tiffin.cache.foundation.files import remove_tree
@@ -206,11 +206,15 @@ class LayerStore:
 
     def ensure_blob(self, diff_id: Digest, compression: Compression) -> BlobRef:
         """Return a packed form of that compression; packed from the tree, or from another packed form."""
+        if compression.kind == CHUNKED:
+            from tiffin.builder.layer.pack import suited
+
+            compression = suited(compression, self.ensure_index(diff_id, None).entries)
         for known in self.snapshots.blobs(diff_id):
-            if LAYER_COMPRESSION.get(known.media_type) == compression.kind and self._blobs.has(known.digest):
+            if _form(known) == compression.kind and self._blobs.has(known.digest):
                 return known
         shared = self.remote_blobs.get(diff_id)
-        if shared is not None and LAYER_COMPRESSION.get(shared.media_type) == compression.kind:
+        if shared is not None and _form(shared) == compression.kind:
             return shared
         with self.snapshots.lock(diff_id):
             tree = self.snapshots.tree(diff_id)
@@ -330,14 +334,20 @@ class LayerStore:
         return packed.blob
 
     def _repack(self, diff_id: Digest, compression: Compression) -> BlobRef:
-        from tiffin.builder.layer.pack import MEDIA_TYPES, pumped
+        from tiffin.builder.layer.pack import packed_ref, pumped
 
+        told: dict[str, str] = {}
         with self.open_tar(diff_id, None) as tar, self._blobs.ingest() as writer:
-            with compressor(writer, compression) as packed, pumped(packed) as pump:
+            with compressor(writer, compression, told) as packed, pumped(packed) as pump:
                 while data := tar.read(COPY_CHUNK_BYTES):
                     pump.write(data)
             digest, size = writer.commit()
-        return BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)
+        return packed_ref(compression, digest, size, told)
+
+
+def _form(ref: BlobRef) -> str:
+    """Return how a packed form is compressed."""
+    return CHUNKED if ref.annotations else LAYER_COMPRESSION.get(ref.media_type, "")
 
 
 @contextlib.contextmanager

@@ -10,24 +10,24 @@ import contextlib
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.builder.layer.change import Change, ordered
-from tiffin.builder.layer.compression.codecs import Compression, compressor
+from tiffin.builder.layer.compression.codecs import CHUNKED, Compression, compressor
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
 from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from tiffin.cache.foundation.digest import Digest, HashingWriter
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
 
 CHUNK_BYTES = 1 << 20
 QUEUED_CHUNKS = 8
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-MEDIA_TYPES = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+MEDIA_TYPES = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD, CHUNKED: OCI_LAYER_ZSTD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +80,34 @@ def pack_layer(
         hashed = HashingWriter()
         index = _pumped_pack(changes, hashed, progress)
         return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=None)
+    compression = suited(compression, (change.entry for change in changes))
+    told: dict[str, str] = {}
     with blobs.ingest() as blob:
-        with compressor(blob, compression) as packed:
+        with compressor(blob, compression, told) as packed:
             hashed = HashingWriter(packed)  # type: ignore[arg-type]  # it only writes
             index = _pumped_pack(changes, hashed, progress)
         digest, size = blob.commit()
-    ref = BlobRef(media_type=MEDIA_TYPES[compression.kind], digest=digest, size_bytes=size)
+    ref = packed_ref(compression, digest, size, told)
     return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=ref)
+
+
+def suited(compression: Compression, entries: Iterable[Entry]) -> Compression:
+    """Return how a layer of these entries is compressed: as zstd where no table in JSON can tell of them."""
+    if compression.kind != CHUNKED:
+        return compression
+    from tiffin.builder.layer.compression.chunked import can_be_chunked
+
+    return compression if can_be_chunked(entries) else replace(compression, kind="zstd")
+
+
+def packed_ref(compression: Compression, digest: Digest, size_bytes: int, told: Mapping[str, str]) -> BlobRef:
+    """Return the packed form that `compressor` made, with what it told."""
+    return BlobRef(
+        media_type=MEDIA_TYPES[compression.kind],
+        digest=digest,
+        size_bytes=size_bytes,
+        annotations=tuple(sorted(told.items())),
+    )
 
 
 def _pumped_pack(

@@ -51,6 +51,7 @@ MAX_DOCUMENT_BYTES = 4 << 20  # distribution-spec asks registries to take manife
 
 ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 ANNOTATION_CONTAINERD_NAME = "io.containerd.image.name"
+CHUNKED_PREFIX = "io.github.containers.zstd-chunked."  # of what tells where single files of a layer are
 REFERENCE_DIGEST = "vnd.docker.reference.digest"  # BuildKit's: the manifest that an attestation is about
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})

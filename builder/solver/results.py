@@ -11,6 +11,7 @@ from tiffin.builder.image.chain import Chain, LayerRef, chain_of
 from tiffin.builder.instructions.ops import RunOp, stands_alone
 from tiffin.builder.oci.config import History, ImageConfig
 from tiffin.builder.oci.spec import (
+    CHUNKED_PREFIX,
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
@@ -57,11 +58,16 @@ def base_chain(image: BaseImage | StoredImage) -> Chain:
     return tuple(
         LayerRef(
             diff_id=diff_id,
-            blob=BlobRef.of(layer),
+            blob=replace(BlobRef.of(layer), annotations=_of_content(layer)),
             base=True,
         )
         for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)
     )
+
+
+def _of_content(layer: Descriptor) -> tuple[tuple[str, str], ...]:
+    """Return the annotations that tell of the blob itself, as zstd:chunked has them."""
+    return tuple(sorted(item for item in layer.annotations.items() if item[0].startswith(CHUNKED_PREFIX)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +200,7 @@ def assemble_manifest(
                 media_type=names.get(layer.media_type, layer.media_type),
                 digest=layer.digest,
                 size_bytes=layer.size_bytes,
+                annotations=dict(layer.annotations),
             )
             for layer in layers
         ),

@@ -41,11 +41,12 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobRef:
-    """A packed form of a layer."""
+    """A packed form of a layer. `annotations` are those that whoever reads it needs."""
 
     media_type: str
     digest: Digest
     size_bytes: int
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, layer: Described) -> BlobRef:
@@ -53,15 +54,24 @@ class BlobRef:
         return cls(media_type=layer.media_type, digest=layer.digest, size_bytes=layer.size_bytes)
 
     def to_json(self) -> dict[str, object]:
-        return {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size_bytes}
+        plain = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size_bytes}
+        return {**plain, "annotations": dict(self.annotations)} if self.annotations else plain
 
     @classmethod
     def from_json(cls, value: object) -> BlobRef:
         """Raise CorruptError for anything of another form."""
         if isinstance(value, dict):
             media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-            if isinstance(media_type, str) and isinstance(digest, str) and isinstance(size, int) and size >= 0:
-                return cls(media_type=media_type, digest=Digest.parse(digest), size_bytes=size)
+            told = value.get("annotations", {})
+            if (
+                isinstance(media_type, str)
+                and isinstance(digest, str)
+                and isinstance(size, int)
+                and size >= 0
+                and isinstance(told, dict)
+            ):
+                annotations = tuple(sorted((str(key), str(text)) for key, text in told.items()))
+                return cls(media_type=media_type, digest=Digest.parse(digest), size_bytes=size, annotations=annotations)
         raise CorruptError("a record of a packed layer is malformed", remedy="run tiffin system prune")
 
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ TIMEOUT_SECONDS = 300
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
 
-def write_layout(folder: Path, layers: Sequence[bytes]) -> Path:
-    """Write an image of these tars as an OCI layout."""
+def write_layout(folder: Path, layers: Sequence[bytes], packed: Sequence[tuple[bytes, Mapping[str, str]]] = ()) -> Path:
+    """Write an image of these tars as an OCI layout; `packed`: them as zstd, with the annotations of each."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
 
@@ -38,11 +38,14 @@ def write_layout(folder: Path, layers: Sequence[bytes]) -> Path:
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
 
     rows = [put(layer, LAYER_TYPE) for layer in layers]
+    diff_ids = [row["digest"] for row in rows]
+    if packed:
+        rows = [{**put(blob, f"{LAYER_TYPE}+zstd"), "annotations": dict(told)} for blob, told in packed]
     config = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {"Cmd": ["/none"]},
-        "rootfs": {"type": "layers", "diff_ids": [row["digest"] for row in rows]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": [{"created_by": "test"} for _ in rows],
     }
     manifest = {

@@ -194,6 +194,8 @@ def _output(more: Fields) -> OutputSpec:
     )
     if kind == "zstd":
         return replace(plain, compression="zstd")
+    if kind == "zstd:chunked":
+        return replace(plain, compression="zstd:chunked")
     return replace(plain, compression="none") if kind == "none" else plain
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     import zstandard
 
-Kind = Literal["none", "gzip", "zstd"]
+Kind = Literal["none", "gzip", "zstd", "zstd:chunked"]
+CHUNKED: Kind = "zstd:chunked"
 GZIP_BLOCK_BYTES = 1 << 20
 GZIP_PIECE_BYTES = 1 << 17  # of a block: compressed or stored as a whole
 SAMPLE_BYTES = 1 << 10  # twice in a piece: what they cannot save is not there to be saved
@@ -42,20 +43,22 @@ _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """How to pack; `level` None is the kind's default. Level 0–9 for gzip, 1–22 for zstd."""
+    """How to pack; `level` None is the kind's default. Level 0–9 for gzip, 1–22 for zstd and zstd:chunked."""
 
     kind: Kind = "gzip"
     level: int | None = None
 
     def __post_init__(self) -> None:
-        highest = {"none": 0, "gzip": 9, "zstd": 22}[self.kind]
+        highest = {"none": 0, "gzip": 9}.get(self.kind, 22)
         if self.level is not None and not 0 <= self.level <= highest:
             raise UsageError(f"{self.kind} has no level {self.level}", remedy=f"give a level from 0 to {highest}")
 
 
 @contextlib.contextmanager
-def compressor(sink: ByteWriter, compression: Compression) -> Iterator[ByteWriter]:
-    """Yield a writer that compresses into `sink`; leaving the block without an error ends the stream."""
+def compressor(sink: ByteWriter, compression: Compression, told: dict[str, str] | None = None) -> Iterator[ByteWriter]:
+    """Yield a writer that compresses into `sink`; leaving the block without an error ends the stream, and puts into
+    `told` what its descriptor has to tell as annotations.
+    """
     if compression.kind == "none":
         yield sink
     elif compression.kind == "zstd":
@@ -67,6 +70,18 @@ def compressor(sink: ByteWriter, compression: Compression) -> Iterator[ByteWrite
         engine = zstandard.ZstdCompressor(level=level, threads=threads).compressobj()
         yield _Feeding(sink, engine)
         sink.write(engine.flush())
+    elif compression.kind == CHUNKED:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from tiffin.builder.layer.compression.chunked import ChunkedWriter
+
+        level = ZSTD_DEFAULT_LEVEL if compression.level is None else compression.level
+        with ThreadPoolExecutor(max(1, min(MAX_THREADS, os.cpu_count() or 1)), "zstd") as pool:
+            writer = ChunkedWriter(sink, _Zstd(level), pool)
+            yield writer
+            writer.finish()
+            if told is not None:
+                told.update(writer.annotations)
     else:
         from concurrent.futures import ThreadPoolExecutor
 
@@ -75,6 +90,24 @@ def compressor(sink: ByteWriter, compression: Compression) -> Iterator[ByteWrite
             gzip = _BlockGzip(sink, level, pool)
             yield gzip
             gzip.finish()
+
+
+class _Zstd:
+    """Compresses at one level, in one thread for each call."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+
+    def stream(self) -> zstandard.ZstdCompressionObj:
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=self._level).compressobj()
+
+    def frames(self, pieces: list[bytes]) -> list[bytes]:
+        import zstandard
+
+        engine = zstandard.ZstdCompressor(level=self._level)
+        return [engine.compress(piece) if piece else b"" for piece in pieces]
 
 
 class _Feeding:
