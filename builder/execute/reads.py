@@ -22,7 +22,6 @@ from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import replace
 
-ALWAYS_READ = ("etc/passwd", "etc/group")  # by tiffin, for the user that the command has
 NO_CONTENT = hashlib.sha256().hexdigest()
 
 
@@ -87,8 +86,7 @@ class ReadsWatch:
             return None
         if found is None:
             return None
-        always = [path for path in ALWAYS_READ if path in self._contents]
-        return {path: self._contents[path] for path in sorted({*found, *always, *_touched(changes, self._contents)})}
+        return {path: self._contents[path] for path in sorted({*found, *_touched(changes, self._contents)})}
 
 
 def _touched(changes: Iterable[Change], contents: Mapping[str, str]) -> set[str]:

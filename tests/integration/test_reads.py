@@ -241,11 +241,16 @@ def test_what_the_law_counts_as_a_whole(probed: CliRunner, folder: Path) -> None
     assert [text[:4] for text in said] == ["miss", "hit:", "hit:"], said
 
 
-def test_users_that_come_by_copy_are_read(probed: CliRunner, folder: Path) -> None:
-    """tiffin reads them itself, before there is a sandbox."""
-    (folder / "Dockerfile").write_text("FROM probed\nCOPY etc /etc\nUSER someone\nRUN echo $HOME > /tmp/out\n")
+@pytest.mark.parametrize("place", ["etc/passwd", "w/users"])
+def test_users_that_come_by_copy_are_read(probed: CliRunner, folder: Path, place: str) -> None:
+    """tiffin reads them itself, before there is a sandbox, and through links."""
     (folder / "etc").mkdir()
+    if place != "etc/passwd":
+        (folder / "etc/passwd").symlink_to(f"/{place}")
+    (folder / "Dockerfile").write_text(
+        f"FROM probed\nENV PLACE={folder.name}\nCOPY w /w\nCOPY etc /etc\nUSER someone\nRUN echo $HOME > /tmp/out\n"
+    )
     for home in ("/one", "/another"):
-        (folder / "etc/passwd").write_text(f"root:x:0:0::/root:/bin/sh\nsomeone:x:5:5::{home}:/bin/sh\n")
+        (folder / place).write_text(f"root:x:0:0::/root:/bin/sh\nsomeone:x:5:5::{home}:/bin/sh\n")
         said = runs(build(probed, folder, "--cache-reads"))
-    assert said[0].startswith("miss, files that it read changed: etc/passwd"), said
+    assert said[0].startswith(f"miss, files that it read changed: {place}"), said

@@ -22,6 +22,7 @@ import time
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair, receive, send
 from tiffin.builder.sandbox.child.reading.question import COMPLETE, answer_path
+from tiffin.builder.sandbox.child.root_path import open_in_root
 from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ RESOLVE_CACHED = 0x20  # Linux 5.12
 MARKS = tuple(b".tiffin-mark-%d" % number for number in range(64))
 NEVER = b".tiffin-never"  # what nobody looks up
 CONTROL = b"proc"  # a mount point: every root has it
+READ_BEFORE = ("etc/passwd", "etc/group")  # by tiffin, on disk, for the user that the command has
 PASSES, CONTROLS = 4, 64  # the second: in each pass, at least
 TRIES, PAUSE_SECONDS = 5, 0.02  # while others mount
 NODES = "/sys/devices/system/node"
@@ -63,6 +65,9 @@ class Lookups:
             for mark in MARKS:
                 with contextlib.suppress(FileNotFoundError):
                     os.stat(mark, dir_fd=root, follow_symlinks=False)
+            for path in READ_BEFORE:
+                with contextlib.suppress(OSError):
+                    os.close(open_in_root(root, path, os.O_PATH))
             send(self._theirs, b"root", [root])
             os.close(root)
         self.leave()
