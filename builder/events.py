@@ -15,11 +15,14 @@ from tiffin.cache.foundation.typing_shim import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
-    """A step began to work. `step_id` is unique in the command and rises in order of first appearance."""
+    """A step began to work. `step_id` is unique in the command and rises in order of first appearance; `needs`: the ids
+    of the steps whose results it uses.
+    """
 
     step_id: int
     name: str  # "[stage 2/5] RUN make"
     worker: str = ""  # of a farm
+    needs: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -35,6 +38,7 @@ class StepCached:
     name: str
     source: str = "local"
     worker: str = ""  # of a farm
+    needs: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -161,9 +165,9 @@ TYPE_NAMES: Mapping[type[Event], str] = {
 
 
 def members_of(event: Event) -> dict[str, object]:
-    """Return the members of an event by name; a worker only where there is one."""
+    """Return the members of an event by name; a worker, and steps that it needs, only where there are some."""
     members = {name: getattr(event, name) for name in event.__slots__}
-    return {name: value for name, value in members.items() if value or name != "worker"}
+    return {name: value for name, value in members.items() if value or name not in ("worker", "needs")}
 
 
 class Sink(Protocol):

@@ -35,7 +35,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
     ("tiffin.builder.lock",),
     ("tiffin.builder.sources",),
     ("tiffin.builder.execute", "tiffin.builder.sbom"),
-    ("tiffin.builder.solver", "tiffin.builder.advisories"),
+    ("tiffin.builder.solver", "tiffin.builder.advisories", "tiffin.builder.report"),
     ("tiffin.builder.settings",),
     ("tiffin.builder.sharing", "tiffin.builder.delivery", "tiffin.builder.policy"),
     ("tiffin.builder.farm",),

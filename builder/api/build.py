@@ -60,9 +60,12 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
     began = time.monotonic()
     with _audited(options) as done, Recorder.of(options, session, sink) as recorder:
         try:
-            with prepared(options, session, recorder) as prepared_build:
-                result = _build_again(prepared_build)
-                _finish_record(prepared_build, recorder)
+            with prepared(options, session, recorder) as made:
+                result = _build_again(made)
+                if options.record:
+                    from tiffin.builder.api.rules.records import finish
+
+                    finish(made.options, made.request, made.services, session, recorder, made.remote)
         finally:
             session.leave_farm()
         done(result)
@@ -88,14 +91,6 @@ def _audited(options: BuildOptions) -> contextlib.AbstractContextManager[Callabl
     from tiffin.builder.api.rules.builds import audited
 
     return audited(options)
-
-
-def _finish_record(prepared_build: PreparedBuild, sink: Sink) -> None:
-    if prepared_build.options.record:
-        from tiffin.builder.api.rules.records import finish
-
-        found = prepared_build
-        finish(found.options, found.request, found.services, found.session, sink, found.remote)
 
 
 def _keep_to_bounds(session: Session, sink: Sink) -> None:
@@ -246,7 +241,7 @@ def _services(
         observers=(shared,) if shared else (),
         keep=session.table.set,
         kept=session.table.get,
-        explainer=explainer_of(session, shared) if options.explain or explains else None,
+        explainer=explainer_of(session, shared) if options.explain or options.reports or explains else None,
         contexts=contexts,
         sink=sink,
         resolve_image=resolver_for(options, session, sink, remote).resolve,
@@ -308,7 +303,7 @@ def _build(prepared_build: PreparedBuild, services: Services) -> BuildResult:
     _share(prepared_build, [built for _, built in builds], services.enter)
     if failure is not None:
         raise failure
-    reports = [built.report for _, built in builds if built.report is not None]
+    reports = [built.report for _, built in builds if options.explain and built.report is not None]
     for line in (line for report in reports for line in report.lines(size_text)):
         sink.emit(InfoMessage(message=line))
     findings = dict.fromkeys(found for _, built in builds for found in built.findings)
@@ -370,12 +365,17 @@ def _build_platforms(prepared_build: PreparedBuild, services: Services) -> list[
     """Build for every platform, one after the other: what does not depend on the platform is then cached."""
     from tiffin.builder.solver.build import build as solve
 
+    platforms, sinks = prepared_build.platforms, [services.sink]
+    if len(platforms) > 1:
+        from tiffin.builder.api.steps.platforms import sinks_of
+
+        sinks = sinks_of(platforms, services.sink)
     builds = []
-    for platform in prepared_build.platforms:
+    for platform, sink in zip(platforms, sinks, strict=True):
         plan_options = replace(prepared_build.request.plan_options, platform=platform)
         annotations = prepared_build.options.annotations.of("manifest", platform)
         request = replace(prepared_build.request, plan_options=plan_options, annotations=annotations)
-        builds.append((platform, solve(request, services)))
+        builds.append((platform, solve(request, replace(services, sink=sink))))
     return builds
 
 

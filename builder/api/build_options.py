@@ -127,6 +127,7 @@ class BuildOptions:
     sign: SignOptions | None = None
     metadata: MetadataOptions = MetadataOptions()
     explain: bool = False
+    reports: bool = False  # the result says why steps ran
     locked: bool = False  # sources are those of the lock file, and no others
     lock_file: str = ""  # "" is the one beside the Dockerfile
     frozen: bool = False  # a step that would run is an error

@@ -39,7 +39,7 @@ def watch(session: Session, line: BuildArguments, build_line: Build) -> None:
     _check(line)
     options = build_options(line)
     begin_as_limited(options)
-    written = [Path(name) for name in (line.iidfile, line.metadata_file, line.profile) if name]
+    written = [Path(name) for name in (line.iidfile, line.metadata_file, line.profile, line.report) if name]
     with FileWatch() as files, _running(session, line.run) as running:
         changes = BuildWatch(options, files, state=session.state.root, written=written)
         while True:

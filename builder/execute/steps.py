@@ -27,7 +27,8 @@ class Surroundings:
 class StepTask:
     """One step to execute over `chain`. `needs_tree`: something later mounts the result.
 
-    `watched`: which layers of the chain have files of which is to be known whether the step reads them.
+    `watched`: which layers of the chain have files of which is to be known whether the step reads them; `needs`: the
+    ids of the steps whose results it uses.
     """
 
     stage: StagePlan
@@ -39,6 +40,7 @@ class StepTask:
     sources: Mapping[Origin, Chain]  # the layers of each stage or image it reads
     watched: frozenset[int] = frozenset()
     surroundings: Surroundings | None = None  # where any are watched
+    needs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tiffin.builder.dockerfile.lint_base import LintWarning
 from tiffin.builder.instructions.base import Declared, HistoryItem, Step
-from tiffin.builder.instructions.ops import ImageOrigin, StageOrigin
+from tiffin.builder.instructions.ops import ImageOrigin, Origin, StageOrigin
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.global_args import GlobalArg
@@ -53,6 +53,24 @@ class Plan:
     findings: tuple[LintWarning, ...] = ()  # of build checks that need values
     global_args: Mapping[str, GlobalArg] = field(default_factory=dict)
     epoch: str = ""  # SOURCE_DATE_EPOCH of an ARG before the first FROM
+
+    def used_steps(self, index: int, number: int) -> set[tuple[int, int]]:
+        """Return the steps whose results a step uses, each by its stage and number: that before it, and the last ones
+        of stages that it reads.
+        """
+        stage = self.stages[index]
+        before = (index, number - 1) if number else self._last_step(stage.base)
+        others = map(self._last_step, stage.steps[number].op.origins())
+        return {place for place in (before, *others) if place is not None}
+
+    def _last_step(self, origin: Origin | None) -> tuple[int, int] | None:
+        """Return the last step of a stage, or of the one that it only names anew; None for anything else."""
+        while isinstance(origin, StageOrigin):
+            stage = self.stages[origin.index]
+            if stage.steps:
+                return origin.index, len(stage.steps) - 1
+            origin = stage.base
+        return None
 
     def lineage(self) -> list[StagePlan]:
         """Return the stages of the image, lowest first."""

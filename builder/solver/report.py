@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.instructions.ops import ImageOrigin
@@ -72,23 +73,25 @@ class Report(StepObserver):
 
     def lines(self, size_text: Callable[[int], str]) -> Iterator[str]:
         """Yield a line for each step of each stage, in the order of the Dockerfile; then the sum."""
-        from_caches: dict[str, int] = {}
-        ran = 0
-        for index, stage in sorted(self._plan.stages.items()):
-            for number in range(len(stage.steps)):
-                label = stage.label(number)
-                source = self._sources.get((index, number))
-                if source is None:
-                    yield f"{label}: not needed"
-                elif source.cache:
-                    from_caches[source.cache] = from_caches.get(source.cache, 0) + 1
-                    size = f", {size_text(source.size_bytes)} not made again" if source.size_bytes else ""
-                    yield f"{label}: {source}{size}"
-                else:
-                    ran += 1
-                    yield f"{label}: miss, {'; '.join(self._reasons(index, number, source))}"
+        yield from (f"{label}: {text}" for label, text in self.told(size_text))
+        from_caches = Counter(source.cache for source in self._sources.values())
+        ran = from_caches.pop("", 0)
         hits = ", ".join(f"{count} from the {name} cache" for name, count in from_caches.items())
         yield f"{ran} steps missed" + (f", {hits}" if hits else "")
+
+    def told(self, size_text: Callable[[int], str]) -> Iterator[tuple[str, str]]:
+        """Yield the name of each step of each stage, in the order of the Dockerfile, and what became of it."""
+        for index, stage in sorted(self._plan.stages.items()):
+            for number in range(len(stage.steps)):
+                source = self._sources.get((index, number))
+                if source is None:
+                    text = "not needed"
+                elif source.cache:
+                    size = f", {size_text(source.size_bytes)} not made again" if source.size_bytes else ""
+                    text = f"{source}{size}"
+                else:
+                    text = f"miss, {'; '.join(self._reasons(index, number, source))}"
+                yield stage.label(number), text
 
     def _reasons(self, index: int, number: int, source: _Source) -> list[str]:
         if source.changed:

@@ -44,7 +44,8 @@ class StepRunner:
                 made = self._found_by_reads(reads, look, content, executor) if reads and look.looks else None
                 return made or self._execute(task, look, content, executor, reads)
             record, source = found
-            self._sink.emit(StepCached(step_id=task.step_id, name=task.stage.label(task.number), source=source))
+            name = task.stage.label(task.number)
+            self._sink.emit(StepCached(step_id=task.step_id, name=name, source=source, needs=task.needs))
             self._cache.put(look.key, record)
             return StepMade(record=record, keys=(look.key,), source=source)
 
@@ -117,7 +118,7 @@ class StepRunner:
                 span=step.span,
                 remedy="build without --frozen once, or name a cache that has it with --cache-from",
             )
-        self._sink.emit(StepStarted(step_id=task.step_id, name=name))
+        self._sink.emit(StepStarted(step_id=task.step_id, name=name, needs=task.needs))
         started = time.monotonic()
         try:
             made = executor.execute(task)

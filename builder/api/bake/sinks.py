@@ -89,7 +89,8 @@ class TargetSink:
                 name = (
                     f"[{self._name} {event.name[1:]}" if event.name.startswith("[") else f"{self._name}: {event.name}"
                 )
-                yield replace(event, step_id=self._id(event.step_id), name=name)
+                needs = tuple(self._ids[number] for number in event.needs if number in self._ids)
+                yield replace(event, step_id=self._id(event.step_id), name=name, needs=needs)
             case StepFailed() if self._is_over():
                 yield replace(event, step_id=self._id(event.step_id), message=CANCELED)
             case StepOutput() | StepFinished() | StepFailed():

@@ -98,17 +98,7 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         text = os.environ.get(VARIABLE, "")
         if text and not text.isdecimal():
             raise UsageError(f"{VARIABLE}={text} is not a number", remedy="say how many builds to keep")
-        record = BuildRecord(
-            id=_new_id(),
-            name=_name_of(options),
-            context=options.context,
-            dockerfile=options.file or "Dockerfile",
-            target=options.target,
-            platforms=tuple(map(str, options.platforms)),
-            build_args=tuple(sorted(options.build_args)),
-            started=time.time(),
-        )
-        return cls(sink, session.state.root / FOLDER, int(text) if text else KEPT, record)
+        return cls(sink, session.state.root / FOLDER, int(text) if text else KEPT, new_record(options))
 
     @property
     def ref(self) -> str:
@@ -143,9 +133,14 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._kept:
             return
+        with suppress(OSError):  # what is only looked at later ends no build
+            self._write(self.ended(error))
+
+    def ended(self, error: BaseException | None) -> BuildRecord:
+        """Return the record of the build, which ends now."""
         status = COMPLETED if error is None else ERROR if isinstance(error, Exception) else CANCELED
         text = error.message if isinstance(error, TiffinError) else "" if error is None else type(error).__name__
-        record = replace(
+        return replace(
             self._record,
             finished=time.time(),
             status=status,
@@ -153,8 +148,11 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
             steps=self.steps,
             cached_steps=self.cached_steps,
         )
-        with suppress(OSError):  # what is only looked at later ends no build
-            self._write(record)
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """Return the log so far."""
+        return self._lines
 
     def _write(self, record: BuildRecord) -> None:
         self._folder.mkdir(exist_ok=True)
@@ -223,6 +221,20 @@ def _read(path: Path) -> BuildRecord:
         return BuildRecord(**{**row, **tuples_of(row)})
     except (ValueError, TypeError, AttributeError) as exc:
         raise CorruptError(f"{path} is damaged", remedy="remove it: it only tells of a build") from exc
+
+
+def new_record(options: BuildOptions) -> BuildRecord:
+    """Return the record of a build that begins now."""
+    return BuildRecord(
+        id=_new_id(),
+        name=_name_of(options),
+        context=options.context,
+        dockerfile=options.file or "Dockerfile",
+        target=options.target,
+        platforms=tuple(map(str, options.platforms)),
+        build_args=tuple(sorted(options.build_args)),
+        started=time.time(),
+    )
 
 
 def _name_of(options: BuildOptions) -> str:

@@ -38,7 +38,7 @@ def build_line(session: Session, line: BuildArguments) -> str:
     options = build_options(line)
     begin_as_limited(options)
     call, as_json = parse_call("check" if line.check else line.call)
-    for path in filter(None, (line.iidfile, line.metadata_file)):
+    for path in filter(None, (line.iidfile, line.metadata_file, line.report)):
         _remove_result(Path(path))
     try:
         with _renderer(line) as sink:
@@ -64,20 +64,26 @@ def _remove_result(path: Path) -> None:
     if path.is_dir():
         from tiffin.builder.errors import UsageError
 
-        raise UsageError(f"{path} is a directory", remedy="name a file for --iidfile and --metadata-file")
+        raise UsageError(f"{path} is a directory", remedy="name a file for --iidfile, --metadata-file and --report")
     path.unlink(missing_ok=True)
 
 
 def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: Renderer) -> str:
     """Build, write the files that the line asks for, and return the image's id."""
-    from tiffin.builder.api.build import build
     from tiffin.builder.cli.output.console import print_result, refuse_terminal
     from tiffin.builder.delivery.output_spec import STDOUT
 
     to_stdout = [spec for spec in options.outputs if spec.dest == STDOUT]
     for spec in to_stdout:
         refuse_terminal(spec.dest, "redirect stdout, or give dest=FILE")
-    result = build(options, session, sink)
+    if line.report:
+        from tiffin.builder.api.steps.report import build_with_report
+
+        result = build_with_report(options, session, sink, line.report)
+    else:
+        from tiffin.builder.api.build import build
+
+        result = build(options, session, sink)
     if line.iidfile:
         Path(line.iidfile).write_text(str(result.image_id))
     if line.metadata_file:

@@ -155,4 +155,5 @@ class BuildArguments(
         "--run", metavar="'OPTIONS [-- COMMAND]'", help="With --watch: run the image, and anew when it is another one."
     )
     explain = Flag("--explain", help="Explain for each step which cache had it, or why it ran.")
+    report = Text("--report", metavar="FILE", help="Write a page about the build: times, layers, packages (HTML).")
     profile = Text("--profile", metavar="FILE", help="Write a profile of the build (Chrome trace).")

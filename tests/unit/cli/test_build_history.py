@@ -142,3 +142,31 @@ def test_the_cache_takes_flags_of_buildx(builds: Commands) -> None:
     builds("buildx", "prune", "-af")
     assert builds("cache", "ls", "-q").out == ""
     assert builds("buildx", "prune", "-f", "--filter", "x=y", check=False).code == 1
+
+
+def test_steps_of_several_platforms_have_names_and_numbers_of_their_own(tiffin_here: Commands, tmp_path: Path) -> None:
+    folder = context_at(tmp_path)("FROM scratch AS a\nCOPY Dockerfile /a\nFROM scratch\nCOPY --from=a /a /b\n")
+    platforms = ("linux/amd64", "linux/arm64")
+    told = tiffin_here("build", "--progress", "json", "--platform", ",".join(platforms), "-t", "several", folder).err
+    events = [json.loads(line) for line in told.splitlines()]
+    steps = {item["step_id"]: item for item in events if item["type"] in ("step_started", "step_cached")}
+    assert [steps[number]["name"] for number in sorted(steps)] == [
+        "[linux/amd64 a 1/1] COPY Dockerfile /a",
+        "[linux/amd64 stage-1 1/1] COPY --from=a /a /b",
+        "[linux/arm64 stage-1 1/1] COPY --from=a /a /b",  # which does not depend on the platform, and is found
+    ]
+    assert [steps[number].get("needs", []) for number in sorted(steps)] == [[], [1], []]
+
+
+def test_a_page_is_written_of_a_build_and_of_one_before(builds: Commands, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert builds("report", "-o", page, "^1").out == f"{page}\n"
+    assert "RUN say hello" in page.read_text() and "secret" not in page.read_text()
+    assert "did not complete successfully" in builds("report", "-o", "-").out
+    made = tmp_path / "made.html"
+    folder = context_at(tmp_path)("FROM base\nRUN say more\n", name="reported")
+    builds("build", "--report", made, "-t", "more", folder)
+    assert "miss, argv was" in made.read_text()
+    failed = tmp_path / "failed.html"
+    builds("build", "--report", failed, context_at(tmp_path)("FROM base\nRUN exit 4\n", name="worse"), check=False)
+    assert '"status":"failed"' in failed.read_text()

@@ -1,0 +1,1 @@
+"""A page about a build and its image: what it tells, and the HTML file."""

@@ -1,0 +1,114 @@
+"""The page as one file: data, charts and program are inside, and nothing is fetched."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from tiffin.builder.plain_text import size_text
+from tiffin.builder.report.layers import SizeNode, pruned
+from tiffin.builder.report.timeline import CACHED, TimedStep
+from tiffin.cache.foundation.frozen import asdict, dataclass, field
+
+MAX_PACKAGES = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownLayer:
+    """A layer: `by` names the step that made it, `line` where that stands; `packed_bytes`: what a pull fetches."""
+
+    by: str
+    line: str
+    packed_bytes: int
+    tree: SizeNode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPackage:
+    """A package, and the line that brought it."""
+
+    name: str
+    version: str
+    type: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownBuild:
+    """A build of the same name. Times are Unix seconds; `size`: bytes of the image, 0 for none."""
+
+    id: str
+    started: float
+    seconds: float
+    status: str
+    steps: int
+    cached: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the page tells. `before`: for a step by its id, how it went in the build before: its status and seconds."""
+
+    title: str
+    subtitle: str
+    facts: Sequence[tuple[str, str]]
+    steps: Sequence[TimedStep] = ()
+    before: Mapping[int, tuple[str, float]] = field(default_factory=dict)
+    layers: Sequence[ShownLayer] = ()
+    packages: Sequence[ShownPackage] = ()
+    builds: Sequence[ShownBuild] = ()
+
+    def encode(self) -> bytes:
+        """Return the HTML file."""
+        parts = {
+            "@TITLE@": html.escape(self.title),
+            "@STYLE@": _file("page.css"),
+            "@DATA@": json.dumps(self._document(), ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
+            "@CHARTS@": _file("charts.js"),
+            "@PROGRAM@": _file("page.js"),
+        }
+        template = _file("page.html")
+        pieces = []
+        for word, value in parts.items():
+            before, _, template = template.partition(word)
+            pieces += [before, value]
+        return "".join([*pieces, template]).encode()
+
+    def _document(self) -> dict[str, object]:
+        trees = pruned([layer.tree for layer in self.layers])
+        return {
+            "title": self.title,
+            "subtitle": self.subtitle,
+            "facts": [list(fact) for fact in self.facts],
+            "steps": [self._step(step) for step in self.steps],
+            "layers": [
+                {"number": number, "by": layer.by, "line": layer.line, "packed": layer.packed_bytes, "tree": tree}
+                for number, (layer, tree) in enumerate(zip(self.layers, trees, strict=True), 1)
+            ],
+            "packages": [asdict(package) for package in self.packages[:MAX_PACKAGES]],
+            "history": [asdict(build) for build in self.builds],
+        }
+
+    def _step(self, step: TimedStep) -> dict[str, object]:
+        status, seconds = self.before.get(step.id, ("", None))
+        return {**asdict(step), "stage": step.stage, "before": seconds, "before_status": status}
+
+
+def facts_of(steps: Sequence[TimedStep], layers: Sequence[ShownLayer]) -> list[tuple[str, str]]:
+    """Return what is summed up of steps and layers."""
+    facts = []
+    if steps:
+        cached = sum(step.status == CACHED for step in steps)
+        facts.append(("Steps", f"{len(steps)}, {cached} from a cache"))
+    if layers:
+        facts.append(("To pull", size_text(sum(layer.packed_bytes for layer in layers))))
+        facts.append(("Unpacked", size_text(sum(layer.tree.size for layer in layers))))
+        facts.append(("Wasted", size_text(sum(layer.tree.wasted for layer in layers))))
+    return facts
+
+
+def _file(name: str) -> str:
+    return (files("tiffin.builder.report") / name).read_text(encoding="utf-8")
