@@ -85,7 +85,8 @@ class StepRunner:
             if self._is_otherwise(task, record, made, executor):
                 return self._recorded(task, look, content, made, seconds, reads)
         else:
-            self._sink.emit(StepCached(step_id=task.step_id, name=task.stage.label(task.number), source=source))
+            name = task.stage.label(task.number)
+            self._sink.emit(StepCached(step_id=task.step_id, name=name, source=source, needs=task.needs))
         for key, item in kept.items():
             self._cache.put(key, item)
         return StepMade(record=record, keys=(), source=source, by_reads=kept, hit=reads.hit())

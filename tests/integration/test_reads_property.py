@@ -85,7 +85,7 @@ def test_image_is_the_one_that_is_made_anew(cli: CliRunner, seed: int) -> None:
         random_tree(choice, folder / name)
     (folder / "Dockerfile").write_text(random_steps(choice))
     for _ in range(EDITS):
-        made = []
+        made: list[tuple[dict[str, object], str]] = []
         for words in (("--cache-reads",), ("--no-cache",)):
             cli.own(folder)
             file = f"{folder}/{len(made)}.out"

@@ -74,7 +74,7 @@ def opened(page: Path) -> Iterator[Chrome]:
     try:
         browser.get(page.as_uri())
         yield browser
-        assert browser.get_log("browser") == []
+        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
     finally:
         browser.quit()
 
