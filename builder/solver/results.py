@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tiffin.cache.backend import StepRecord
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
+HISTORY_OF_BASE = "layer of the base image"
 STEPS, COMMITS, ONE = "steps", "commits", "one"  # how layers are made of steps
 PART_BYTES, MAX_LAYERS = 8 << 20, 60  # of Split, where nothing else is asked for
 _OCI_TYPE = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD}
@@ -153,7 +154,7 @@ def assemble_config(
     own = [layer for layer in chain if not layer.base]
     fallback = moment or (own[0].created if own else now)
     made, is_end = iter(own), iter(ends)
-    entries = list(base.history) if base else []
+    entries = _base_entries(base) if base else []
     for stage in stages:
         for item in stage.history:
             count = next(is_end) if item.step is not None else 0
@@ -170,6 +171,15 @@ def assemble_config(
         os_version=base.os_version if base else "",
         os_features=base.os_features if base else (),
     )
+
+
+def _base_entries(base: ImageConfig) -> list[History]:
+    """Return the history of a base; each layer that it says nothing of gets an entry, or entries above would be about
+    other layers than theirs, and buildah and podman would commit no container of the image.
+    """
+    told = sum(not entry.empty_layer for entry in base.history)
+    untold = History(created=base.created, comment=HISTORY_OF_BASE)
+    return [*base.history, *[untold] * (len(base.diff_ids) - told)]
 
 
 def _entries(text: str, created: str, count: int) -> list[History]:

@@ -39,6 +39,10 @@ SKIPPABLE = b"\x50\x2a\x4d\x18"
 MAGIC = b"GNUlInUx"
 CRFS = 1  # the type of the table
 FILE, SEGMENT = 1, 2  # the types of entries of tar-split
+MAX_TOC_BYTES = (
+    50 << 20
+)  # beyond it older versions of containers/storage fail a pull instead of fetching the whole layer
+ROW_BYTES = 400  # of an entry of the table at most, without what is as long as its names
 LAST_YEAR_SECONDS = 253_402_300_800  # the year 10000, which no text of a time has
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES = {b"0": "reg", b"1": "hardlink", b"2": "symlink", b"3": "char", b"4": "block", b"5": "dir", b"6": "fifo"}
@@ -46,8 +50,19 @@ _XATTR = "SCHILY.xattr."
 
 
 def can_be_chunked(entries: Iterable[Entry]) -> bool:
-    """Whether a table in JSON can tell of all entries of a layer: names are UTF-8 there, and years have four digits."""
-    return all(_is_text(entry) and -1 < entry.mtime_ns < LAST_YEAR_SECONDS * NANOSECONDS for entry in entries)
+    """Whether a table in JSON can tell of all entries of a layer: names are UTF-8 there, years have four digits, and
+    podman takes no table that is too large.
+    """
+    total = 0
+    for entry in entries:
+        total += _row_bytes(entry) * (1 + entry.size // CHUNK_BYTES)
+        if not (_is_text(entry) and -1 < entry.mtime_ns < LAST_YEAR_SECONDS * NANOSECONDS):
+            return False
+    return total <= MAX_TOC_BYTES
+
+
+def _row_bytes(entry: Entry) -> int:
+    return ROW_BYTES + len(entry.path) + len(entry.link) + sum(len(key) + 2 * len(value) for key, value in entry.xattrs)
 
 
 def _is_text(entry: Entry) -> bool:

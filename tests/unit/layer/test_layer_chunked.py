@@ -16,7 +16,7 @@ import zstandard
 from tests.support.random_layers import NOT_UTF_8, RandomLayers
 from tests.unit.layer.layer_samples import file, make, tar_of
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.compression import codecs
+from tiffin.builder.layer.compression import chunked, codecs
 from tiffin.builder.layer.compression.chunked import CHUNK_BYTES, can_be_chunked
 from tiffin.builder.layer.compression.codecs import CHUNKED, Compression, compressor, decompressor
 from tiffin.builder.layer.compression.crc64 import Crc64
@@ -187,6 +187,15 @@ def test_what_json_cannot_tell_is_not_chunked() -> None:
     assert not any(can_be_chunked([change.entry for change in layer]) for layer in layers)
     assert can_be_chunked([change.entry for change in [file("caf\u00e9\n", b"x"), Change(make("d", "dir").entry)]])
     assert Compression(kind=CHUNKED, level=22)
+
+
+def test_a_table_that_podman_takes_for_too_large_is_not_written() -> None:
+    paths = [f"opt/environment/lib/python3/site-packages/package/{number:06}/module.py" for number in range(2000)]
+    tar, index = tar_of([file(path, b"x") for path in paths])
+    _, annotations = packed(tar)
+    row = int(annotations[f"{MARK}manifest-position"].split(":")[2]) / len(paths)
+    assert 0.4 < row / chunked._row_bytes(index.entries[0]) < 1, "the limit is kept, and not by far"
+    assert can_be_chunked(index.entries * 50) and not can_be_chunked(index.entries * 60)
 
 
 def test_the_checksum_is_that_of_iso() -> None:

@@ -49,6 +49,7 @@ def test_history_has_an_entry_for_each_layer(bench: Bench) -> None:
     count = len(split.chain) - 2
     rows = [(entry.created_by, entry.comment, entry.empty_layer) for entry in split.config.history]
     assert rows == [
+        ("", "layer of the base image", False),
         ("ENV A=1", "buildkit.dockerfile.v0", True),
         *(
             ("COPY site /site # buildkit", f"buildkit.dockerfile.v0, split {number} of {count}", False)
