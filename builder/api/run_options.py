@@ -12,6 +12,7 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiffin.builder.containers.network.attachment import NetworkAttachment
     from tiffin.builder.containers.run import ContainerOptions
+    from tiffin.builder.image.store import StoredImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class RunOptions:
 
     `container`: of the container itself, or what reads them: it is called once, beside the making of the namespace.
     `pull` is one of tiffin.builder.settings.pull_policy.POLICIES; `groups` are further ones of the user, by name or
-    number.
+    number. `stored`: the image itself, where no name leads to it.
     """
 
     image: str
@@ -39,6 +40,7 @@ class RunOptions:
     volumes_from: tuple[str, ...] = ()  # containers, with :ro or :rw
     keeps_ids: bool = True  # False: `container` surely has no `keep`, so that it need not be read first
     registry: RegistryAccess = RegistryAccess()
+    stored: StoredImage | None = None
 
     @property
     def shares(self) -> bool:

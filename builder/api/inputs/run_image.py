@@ -60,8 +60,8 @@ class RunImage:
 
     def _find(self) -> StoredImage | None:
         options, store = self._options, self._session.store
-        if options.pull == "always":
-            return None
+        if options.stored is not None or options.pull == "always":
+            return options.stored
         try:
             image = store.find(options.image)
         except ImageNotFoundError:
