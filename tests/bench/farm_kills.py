@@ -40,6 +40,13 @@ LEFT_SECONDS = 15  # until what a killed worker ran has to be gone
 ENVIRON = {"SOURCE_DATE_EPOCH": "1700000000"}
 BASE = "FROM {host}/minimal\nCOPY file /base\nRUN cat /base /base >/twice\n"
 APP = "FROM base\nCOPY file /app\nRUN cat /twice /app >/made && chown 7:9 /made\n"
+# what is in no cache is only with the worker that made it, and another may get the step next time
+BASE_TARGET = """target "base-{number}" {{
+  context = "bases/{number}"
+  cache-from = ["type=registry,ref={host}/kills/cache-base-{number}"]
+  cache-to = ["type=registry,ref={host}/kills/cache-base-{number},mode=max"]
+}}
+"""
 TARGET = """target "app-{number}" {{
   context = "apps/{number}"
   contexts = {{ base = "target:base-{base}" }}
@@ -212,18 +219,10 @@ def lay_out(lab: Lab, count: int, place: Path) -> None:
     names = ", ".join(f'"app-{number}"' for number in range(count))
     texts = [f'group "default" {{ targets = [{names}] }}\n']
     for number in range(BASES):
-        write(
-            work / f"bases/{number}",
-            f"FROM {lab.registry}/minimal\nCOPY file /base\nRUN cat /base /base >/twice\n",
-            "first",
-        )
-        texts.append(f'target "base-{number}" {{ context = "bases/{number}" }}\n')
+        write(work / f"bases/{number}", BASE.format(host=lab.registry), "first")
+        texts.append(BASE_TARGET.format(number=number, host=lab.registry))
     for number in range(count):
-        write(
-            work / f"apps/{number}",
-            "FROM base\nCOPY file /app\nRUN cat /twice /app >/made && chown 7:9 /made\n",
-            str(number),
-        )
+        write(work / f"apps/{number}", APP, str(number))
         texts.append(TARGET.format(number=number, base=number % BASES, host=lab.registry))
     (work / "docker-bake.hcl").write_text("".join(texts))
     minimal(lab, place)
