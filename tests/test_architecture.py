@@ -52,6 +52,7 @@ OWNERS = {
         "tiffin.cache.connections",
         "tiffin.cache.shared.stores.gha",
         "tiffin.cache.shared.stores.http",
+        "tiffin.builder.cli.output.timings.traces",
     ),
     "zstandard": ("tiffin.builder.layer.compression.codecs",),
     "deflate": ("tiffin.builder.layer.compression.codecs",),

@@ -153,6 +153,8 @@ VARIABLES: tuple[Variable, ...] = (
         "HTTP_PROXY": "As HTTPS_PROXY, ALL_PROXY, NO_PROXY, also in small letters: how registries are reached.",
         "NO_COLOR": "Set to anything: no colours.",
         "BUILDAH_FORMAT": "What `--format` of a build is where it is not given, buildah's.",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "Where `build` and `bake` send their spans (OTLP over HTTP, in JSON), with the"
+        " variables beside it: `…_HEADERS`, `…_TIMEOUT`, `OTEL_SERVICE_NAME`, `TRACEPARENT` and others.",
         "REGISTRY_AUTH_FILE": "A file of credentials, podman's.",
         "SOURCE_DATE_EPOCH": "The time of everything made, and a build argument.",
         "SSL_CERT_FILE": "Certificates to trust, as SSL_CERT_DIR.",

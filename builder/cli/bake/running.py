@@ -24,7 +24,7 @@ from tiffin.builder.cli.options.bake_arguments import BakeArguments
 from tiffin.builder.cli.options.call import CHECK, LINT, parse_call
 from tiffin.builder.cli.output.console import print_error, print_result, refuse_terminal
 from tiffin.builder.cli.output.errors import describe
-from tiffin.builder.cli.output.render import make_renderer
+from tiffin.builder.cli.output.render import make_renderer, traced
 from tiffin.builder.cli.output.renderer import quiet_if
 from tiffin.builder.delivery.output_spec import STDOUT
 from tiffin.builder.delivery.outputs import BuildResult
@@ -53,7 +53,7 @@ def run(session: Session, line: BakeArguments) -> int | None:
         environ=os.environ,
         directory=str(Path.cwd()),
     )
-    with make_renderer(quiet_if(line.print_only or bool(listed), line.progress)) as sink:
+    with traced(make_renderer(quiet_if(line.print_only or bool(listed), line.progress)), "bake") as sink:
         for message in line.notices():
             sink.emit(WarningMessage(message=message))
         definition = read_definition(request, session, sink)

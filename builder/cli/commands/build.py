@@ -96,15 +96,15 @@ def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: 
 
 
 def _renderer(line: BuildArguments) -> Renderer:
-    from tiffin.builder.cli.output.render import make_renderer
+    from tiffin.builder.cli.output.render import make_renderer, traced
     from tiffin.builder.cli.output.renderer import quiet_if
 
     renderer = make_renderer(quiet_if(line.quiet, line.progress))
     if line.profile:
-        from tiffin.builder.cli.output.profile import Profiler
+        from tiffin.builder.cli.output.timings.profile import Profiler
 
-        return Profiler(renderer, Path(line.profile))
-    return renderer
+        renderer = Profiler(renderer, Path(line.profile))
+    return traced(renderer, "build")
 
 
 COMMANDS = (

@@ -52,6 +52,15 @@ def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
     return _job_renderer(stream) or PlainRenderer(_binary(stream), ALL if stream.isatty() else NONE)
 
 
+def traced(renderer: Renderer, command: str) -> Renderer:
+    """Return a renderer that sends spans as well, where the environment names a collector of OpenTelemetry."""
+    if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+        return renderer
+    from tiffin.builder.cli.output.timings.traces import TraceExporter, wants_traces
+
+    return TraceExporter(renderer, command, os.environ) if wants_traces(os.environ) else renderer
+
+
 def _job_renderer(stream: TextIO) -> Renderer | None:
     """Return what folds the log of the job that this is, if it is one."""
     if os.environ.get(GITHUB) == "true":

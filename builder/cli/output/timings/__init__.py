@@ -1,0 +1,1 @@
+"""Where the time of a command went: a profile in a file, spans for a collector."""
