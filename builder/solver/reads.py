@@ -64,7 +64,7 @@ class ReadsLook:
         if now == newest[1]:
             return self._taken(self._key, newest[0])
         # the same files may have had this content before
-        key = self._exact_key(now)
+        key = self._exact_key(_lines(now))
         known = self._valid(key, has)
         if known is not None and self._now(known[1]) == known[1]:
             return self._taken(key, known[0])
@@ -103,7 +103,7 @@ class ReadsLook:
         if reads is None:
             return {}
         lines = _lines(reads)
-        if sum(map(len, lines)) > MAX_READ_BYTES or any(len(line) > MAX_PART_CHARACTERS for line in lines):
+        if sum(map(len, lines)) > MAX_READ_BYTES or max(map(len, lines), default=0) > MAX_PART_CHARACTERS:
             return {}
         parts = (
             KeyPart(READS, _summary(lines)),
@@ -111,7 +111,7 @@ class ReadsLook:
             *(KeyPart(READ, line) for line in lines),
         )
         found = replace(record, parent_chain=self._surroundings.shape, parts=parts)
-        return {self._key: found, self._exact_key(reads): found}
+        return {self._key: found, self._exact_key(lines): found}
 
     def _valid(self, key: Digest, has: Callable[[Digest], bool]) -> tuple[StepRecord, dict[str, str]] | None:
         record = self._cache.get_many([key]).get(key)
@@ -124,8 +124,8 @@ class ReadsLook:
         """Return the digests that these files have now, "" for none."""
         return {path: self._surroundings.contents.get(path, "") for path in reads}
 
-    def _exact_key(self, reads: Mapping[str, str]) -> Digest:
-        return step_key((KeyPart("by", str(self._key)), *(KeyPart(READ, line) for line in _lines(reads))))
+    def _exact_key(self, lines: Sequence[str]) -> Digest:
+        return step_key((KeyPart("by", str(self._key)), KeyPart(READS, _summary(lines))))
 
     def _taken(self, key: Digest, record: StepRecord) -> StepRecord:
         self._found = (key, record)
@@ -152,7 +152,5 @@ def _lines(reads: Mapping[str, str]) -> list[str]:
 
 
 def _summary(lines: Sequence[str]) -> str:
-    hasher = hashlib.sha256()
-    for line in lines:
-        hasher.update(line.encode("utf-8", "surrogateescape") + b"\0")
-    return f"{len(lines)} {hasher.hexdigest()}"
+    digest = hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{len(lines)} {digest}"

@@ -182,6 +182,13 @@ def test_what_a_run_made_below_counts_as_a_whole(reading: FakeBuild) -> None:
     assert task.watched == {2, 4, 5} and len(task.chain) == 6
 
 
+def test_layers_of_a_stage_below_are_watched_too(reading: FakeBuild) -> None:
+    text = "FROM base AS low\nCOPY . /\nRUN before\nFROM low\nCOPY . /w\n# tiffin: reads\nRUN use\n"
+    cook(reading, A, text=text)
+    task = next(task for task in reading.executor.jobs if task.surroundings is not None)
+    assert task.watched == {2, 4} and len(task.chain) == 5
+
+
 @pytest.mark.parametrize("line", ["RUN --security=insecure use", "RUN --device=vendor.example/a=1 use"])
 def test_steps_that_may_get_around_the_watch_have_none(line: str) -> None:
     from tiffin.builder.solver.results import watched_layers
