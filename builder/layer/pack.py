@@ -80,6 +80,8 @@ def pack_layer(
         hashed = HashingWriter()
         index = _pumped_pack(changes, hashed, progress)
         return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=None)
+    if compression.kind == "none" and progress is None:
+        return _pack_plain(changes, blobs)
     compression = suited(compression, (change.entry for change in changes))
     told: dict[str, str] = {}
     with blobs.ingest() as blob:
@@ -89,6 +91,16 @@ def pack_layer(
         digest, size = blob.commit()
     ref = packed_ref(compression, digest, size, told)
     return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=ref)
+
+
+def _pack_plain(changes: Sequence[Change], blobs: BlobStore) -> Packed:
+    """Pack without compression: the blob's digest is the DiffID, and computed once."""
+    with blobs.ingest() as blob:
+        with pumped(blob) as pump:
+            index = pack(changes, pump)
+        digest, size = blob.commit()
+    ref = BlobRef(media_type=OCI_LAYER, digest=digest, size_bytes=size)
+    return Packed(diff_id=digest, size_bytes=size, index=index, blob=ref)
 
 
 def suited(compression: Compression, entries: Iterable[Entry]) -> Compression:

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import random
 import shutil
+import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import Run
 from tests.support import flattening
-from tests.support.flattening import Show, write_layout
+from tests.support.cli_runner import CliRunner
+from tests.support.flattening import Show, sh, write_layout
 from tests.support.random_layers import RandomLayers
+from tests.support.servers import Registry
 from tests.support.unprivileged import Users
 from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.index import LayerIndex
@@ -99,3 +106,101 @@ def part_of(part: LayerIndex, changes: list[Change]) -> bytes:
     openers = {change.entry.path: change.open for change in ordered(changes)}
     entries = [Change(entry, openers.get(entry.path), entry.path in part.implied) for entry in part.entries]
     return tar_of(entries)[0]
+
+
+# -- builds
+
+
+STEPS = """FROM minimal
+COPY site /site
+RUN cp -r /site /made && ln /made/p1/m0 /made/p9/link && chmod 4755 /made/p2/m0 && chmod 1777 /made/p3; rm -f /srv/page
+RUN rm -r /made/p4 && mkdir /made/p4 && cp -r /site /made/p4/all && rm -rf /home && ln -s made /home && mknod /made/p p
+RUN touch /small
+"""
+
+
+def site(folder: Path, packages: int = 12) -> Path:
+    lots = random.Random(5)
+    for number in range(packages):
+        for part in range(3):
+            place = folder / f"site/p{number}/m{part}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(lots.randbytes(lots.randint(500, 30_000)))
+    return folder
+
+
+def members(path: Path) -> list[tuple[object, ...]]:
+    with tarfile.open(path) as tar:
+        return [(m.name, m.type, m.mode, m.uid, m.gid, m.size, m.linkname, m.mtime) for m in tar]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_an_image_of_split_layers_has_the_files_of_the_other(cli: CliRunner, tmp_path: Path) -> None:
+    folder = site(cli.folder / "context")
+    (folder / "Dockerfile").write_text(STEPS)
+    cli.own(folder)
+    plain, split = cli.folder / "plain.tar", cli.folder / "split.tar"
+    words = ("build", "-q", "-t", "split", "-o", "type=image,layers=split,size=64kB", "-o", f"type=tar,dest={split}")
+    first = cli.run(*words, folder)
+    assert first.returncode == 0, first.stderr
+    assert cli.run("build", "-q", "-o", f"type=tar,dest={plain}", folder).returncode == 0
+    assert members(split) == members(plain)
+    image = json.loads(cli.run("inspect", "split").stdout)[0]
+    assert len(image["RootFS"]["Layers"]) > 12
+    history = cli.run("history", "-q", "split").stdout.split()
+    assert len(history) == len(image["RootFS"]["Layers"])
+    script = "cd made; stat -c '%a %h %F' p1/m0 p2/m0 p; stat -c %a p3; ls /made/p4 /srv; readlink /home; "
+    script += "wc -c < /site/p0/m0"
+    size = (folder / "site/p0/m0").stat().st_size
+    assert cli.output("split", "sh", "-c", script).split("\n") == [
+        "644 2 regular file", "4755 1 regular file", "644 1 fifo", "1777", "/made/p4:", "all", "", "/srv:",
+        "made", str(size), "",
+    ]  # fmt: skip
+    again = cli.run(*words, folder)
+    assert again.stdout == first.stdout and "split" not in again.stderr
+    (folder / "child").mkdir()
+    (folder / "child/Dockerfile").write_text(
+        "FROM split\nRUN test -e /small && rm -r /site && cp /made/p9/link /copy\n"
+    )
+    cli.own(folder)
+    assert cli.run("build", "-t", "child", folder / "child").returncode == 0
+    assert cli.output("child", "sh", "-c", "ls / | grep site; stat -c %h /made/p1/m0") == "2\n"
+
+
+def test_two_machines_make_the_same_image(tiffin: Run, base: str, tmp_path: Path) -> None:
+    """Other directories, other times and another order of files; whatever was built before."""
+    made = []
+    for number in range(2):
+        folder = site(tmp_path / f"machine{number}")
+        (folder / "Dockerfile").write_text(STEPS.replace("minimal", base))
+        for path in (folder / "site").rglob("*"):
+            os.utime(path, (1_600_000_000 + number * 1000, 1_600_000_000 + number * 777))
+        state = tmp_path / f"state{number}"
+        shutil.copytree(tmp_path / "state/images", state / "images")
+        words = (sys.executable, "-m", "tiffin", "--root", state, "build", "--timestamp=1500000000", "-o")
+        output = f"type=oci,dest={tmp_path}/{number}.tar,layers=split,size=64kB,compression="
+        for compression in ("zstd:chunked", "gzip")[number:]:
+            sh(*words, output + compression, folder)
+        made.append((tmp_path / f"{number}.tar").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_change_of_one_package_pushes_and_pulls_a_twentieth(
+    tiffin: Run, base: str, tmp_path: Path, registry: Registry
+) -> None:
+    folder = site(tmp_path / "context", packages=200)
+    (folder / "Dockerfile").write_text(f"FROM {base}\nCOPY site /opt/site\n")
+    name = f"{registry.host}/parts:1"
+    words = ("build", "--split-layers=size=256kB", "--push", "-t", name, folder)
+    tiffin(*words)
+    before = blobs(registry)
+    for part in range(3):
+        (folder / f"site/p77/m{part}").write_bytes(os.urandom(20_000))
+    tiffin(*words)
+    added = {digest: size for digest, size in blobs(registry).items() if digest not in before}
+    assert 0 < sum(added.values()) < 0.05 * sum(before.values())
+
+
+def blobs(registry: Registry) -> dict[str, int]:
+    """Sizes of all that the registry holds."""
+    return {path.parent.name: path.stat().st_size for path in registry.data.glob("**/blobs/sha256/*/*/data")}
