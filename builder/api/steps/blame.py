@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from tiffin.builder.api.sbom.subjects import open_subject
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError
 from tiffin.builder.events import Sink
 from tiffin.builder.layer.index import Entry, LayerIndex
+from tiffin.builder.layer.parts.tables import joined
+from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.sbom.origins import Origin, origins_of
 from tiffin.builder.settings.access import RegistryAccess
@@ -16,6 +20,7 @@ from tiffin.cache.foundation.frozen import dataclass
 
 ADDED, CHANGED, REPLACED, REMOVED = "added", "changed", "replaced", "removed"
 ROOT = "."
+_SPLIT = re.compile(r", split (\d+) of (\d+)$")  # the end of a comment in the history of split layers
 MEMBERS = {  # what may differ, by the members that say so
     "kind": ("kind",),
     "content": ("digest", "size"),
@@ -55,15 +60,27 @@ def blame(
         subject = found.subject
         tables = [found.layers.ensure_index(layer.diff_id, layer.blob) for layer in subject.chain]
         origins = origins_of(subject.config, subject.image_id, found.lines)
+    ends = ends_of_steps(subject.config)
+    steps = [joined(tables[start:end]) if end - start > 1 else tables[start] for start, end in pairwise((0, *ends))]
     touched = [
-        Touch(number=number + 1, change=change, origin=origins[number], entry=entry, differs=differs)
-        for number, change, entry, differs in touches(tables, _inside(path))
+        Touch(number=ends[step], change=change, origin=origins[ends[step] - 1], entry=entry, differs=differs)
+        for step, change, entry, differs in touches(steps, _inside(path))
     ]
     if not touched:
         raise ImageError(
             f"no layer of {name} has {path}", remedy="give it as it is in the image; links are not followed"
         )
     return touched[::-1]
+
+
+def ends_of_steps(config: ImageConfig) -> tuple[int, ...]:
+    """Return after how many layers each step of an image ends: after one, or after all parts of a layer that was
+    split.
+    """
+    found = [_SPLIT.search(entry.comment) for entry in config.history if not entry.empty_layer]
+    count = len(config.diff_ids)
+    ends = tuple(number for number, part in enumerate(found, 1) if part is None or part[1] == part[2])
+    return ends if len(found) == count and ends[-1:] == (count,) else tuple(range(1, count + 1))
 
 
 def touches(tables: Sequence[LayerIndex], path: str) -> Iterator[tuple[int, str, Entry | None, tuple[str, ...]]]:

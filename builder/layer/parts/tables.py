@@ -47,6 +47,18 @@ def part_tables(table: LayerIndex, files: Files, cuts: Sequence[int]) -> list[La
     return tables
 
 
+def joined(parts: Sequence[LayerIndex]) -> LayerIndex:
+    """Return the table of the layer that these are the parts of, bottom first."""
+    found: dict[str, Entry] = {}
+    implied: set[str] = set()
+    for part in parts:
+        for entry in part.entries:
+            before = found.get(entry.path)
+            found[entry.path] = entry._replace(opaque=entry.opaque or (before is not None and before.opaque))
+        implied |= part.implied
+    return LayerIndex([found[path] for path in sorted(found, key=sort_key)], implied)
+
+
 def _table(entries: Iterable[Entry], layer: LayerIndex, told: dict[str, Entry]) -> LayerIndex:
     """Return a table of these entries and of the directories that they lie in."""
     found = {entry.path: entry for entry in entries}

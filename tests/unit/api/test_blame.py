@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tiffin.builder.api.steps.blame import touches
+from tiffin.builder.api.steps.blame import ends_of_steps, touches
 from tiffin.builder.api.steps.image_diff import file_differences
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.oci.config import History, ImageConfig
+from tiffin.builder.oci.spec import Platform
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import replace
 
 FILE = new_entry("d/f", "file", 0o644)._replace(digest="a" * 64, size=1)
 DIRECTORY = new_entry("d", "dir", 0o755)
@@ -56,3 +60,21 @@ def test_two_trees_differ_by_path() -> None:
     assert rows == ["C /d ('mode',)", "C /d/f ('content',)", "D /gone ()", "A /new ()"]
     (late,) = [item for item in file_differences(old, new, times=True) if item.path == "/late"]
     assert late.differs == ("time",)
+
+
+@pytest.mark.parametrize(
+    ("comments", "expected"),
+    [
+        (["", "x", ""], (1, 2, 3)),
+        (["", "x, split 1 of 2", "x, split 2 of 2"], (1, 3)),
+        (["x, split 1 of 2", "x, split 2 of 2", "x, split 1 of 2", "x, split 2 of 2"], (2, 4)),
+        (["x, split 1 of 3", "x, split 2 of 3"], (1, 2)),
+        ([], ()),
+    ],
+)
+def test_parts_of_a_layer_are_one_step(comments: list[str], expected: tuple[int, ...]) -> None:
+    history = [History(comment="empty", empty_layer=True), *(History(comment=comment) for comment in comments)]
+    diff_ids = tuple(Digest.of(str(number).encode()) for number in range(len(comments)))
+    config = ImageConfig(platform=Platform.local(), history=tuple(history), diff_ids=diff_ids)
+    assert ends_of_steps(config) == expected
+    assert ends_of_steps(replace(config, history=())) == tuple(range(1, len(comments) + 1))

@@ -12,7 +12,7 @@ from tests.unit.layer.layer_samples import file, make, tar_of
 from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree
 from tiffin.builder.layer.parts.cuts import Files, cut_layers
-from tiffin.builder.layer.parts.tables import extra_layers, part_tables
+from tiffin.builder.layer.parts.tables import extra_layers, joined, part_tables
 from tiffin.builder.layer.unpack import index_layer
 
 
@@ -54,7 +54,7 @@ def packed(table: LayerIndex, changes: list[Change]) -> LayerIndex:
     return again
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(40))
 def test_parts_show_what_the_layer_shows(seed: int) -> None:
     layers = RandomLayers(seed, names=(*ODD_NAMES, NOT_UTF_8))
     below = layers.base()
@@ -63,6 +63,15 @@ def test_parts_show_what_the_layer_shows(seed: int) -> None:
     parts = parts_of(whole, layers.random.choice([1000, 4000, 20_000]))
     made = [packed(part, changes) for part in parts]
     assert shown([base, *made]) == shown([base, whole])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_parts_are_joined_to_the_layer(seed: int) -> None:
+    layers = RandomLayers(seed)
+    _, whole = tar_of(layers.over(layers.base(), implied=seed % 3 == 0))
+    again = joined(parts_of(whole, 3000))
+    assert [entry._replace(offset=-1) for entry in whole.entries] == list(again.entries)
+    assert again.implied == whole.implied
 
 
 def test_what_is_removed_comes_first_and_directories_last() -> None:
@@ -94,7 +103,7 @@ def test_what_is_removed_comes_first_and_directories_last() -> None:
     ]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_there_are_no_more_layers_than_there_may_be(seed: int) -> None:
     layers = RandomLayers(seed)
     tables = [tar_of(layers.base())[1] for _ in range(3)]
@@ -107,11 +116,11 @@ def test_there_are_no_more_layers_than_there_may_be(seed: int) -> None:
 
 
 def environment(seed: int) -> dict[str, bytes]:
-    """Files of two hundred packages."""
+    """Files of a hundred packages and more."""
     lots = random.Random(seed)
     return {
         f"opt/lib/site-packages/{name}{number}/{part}": lots.randbytes(lots.randint(100, 30_000))
-        for number in range(200)
+        for number in range(120)
         for name in [lots.choice(["num", "re", "py", "x", "a"])]
         for part in [f"m{count}.py" for count in range(lots.randint(1, 15))]
     }
@@ -127,7 +136,7 @@ def digests(files: dict[str, bytes]) -> dict[bytes, int]:
 @pytest.mark.parametrize("edit", ["content", "larger", "removed", "added", "everywhere in a package"])
 def test_a_change_moves_few_bytes(edit: str) -> None:
     moved = []
-    for seed in range(12):
+    for seed in range(5):
         files = environment(seed)
         before = digests(files)
         lots = random.Random(seed)
