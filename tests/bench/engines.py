@@ -17,7 +17,9 @@ KEPT_CACHE = "cache"  # the tag of shared caches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """One build. `cache` is the repository of a shared cache, which `fills` says to fill rather than to use."""
+    """One build. `cache` is the repository of a shared cache, which `fills` says to fill rather than to use; `splits`:
+    large layers become several, where an engine can do that.
+    """
 
     context: Path
     image: str
@@ -25,6 +27,7 @@ class BuildRequest:
     push: bool = False
     cache: str = ""
     fills: bool = False
+    splits: bool = False
 
 
 class Engine(Protocol):
@@ -71,6 +74,7 @@ class Tiffin:
     def build(self, job: BuildRequest) -> list[Command]:
         trace = self.place.home / "trace.json"
         options = ["-q", "--profile", str(trace), *(["--push"] if job.push else []), *_args(job.args)]
+        options += ["--split-layers"] if job.splits else []
         if job.cache:
             options += [f"--cache-{'to' if job.fills else 'from'}=type=registry,ref={job.cache}-tiffin:{KEPT_CACHE}"]
         return [Command(argv=[*self._tool, "build", *options, "-t", job.image, str(job.context)], trace=trace)]

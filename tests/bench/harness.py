@@ -74,6 +74,7 @@ class Harness:
         args: Mapping[str, str] | None = None,
         cache: str = "",
         fills: bool = False,
+        splits: bool = False,
     ) -> Sample | None:
         """One build; None where the engine has no such thing."""
         shared = f"{self.host}/bench-{cache}" if cache else ""
@@ -84,6 +85,7 @@ class Harness:
             push=push,
             cache=shared,
             fills=fills,
+            splits=splits,
         )
         commands = engine.build(job)
         return measured(self.place, commands) if commands else None

@@ -158,6 +158,29 @@ class BigLayer(Base):
 
 
 @dataclass(slots=True, kw_only=True)
+class Environment(Base):
+    """An environment of packages of which one changed, pushed: tiffin splits its layer."""
+
+    def prepare(self, harness: Harness) -> None:
+        self.path = harness.context(self.name, "FROM scratch\nCOPY site /site\n")
+        source = random.Random(1)
+        for number in range(harness.count(300)):
+            package = self.path / f"site/p{number}"
+            package.mkdir(parents=True)
+            for part in range(20):
+                (package / f"m{part}").write_bytes(source.randbytes(20_000) + b"compressible " * 2400)
+        harness.opened(self.path)
+
+    def run(self, harness: Harness, engine: Engine, number: int) -> Sample | None:
+        if number == 0:
+            engine.reset()
+            harness.time(engine, self.path, self.name, push=True, splits=True)
+        for part in range(20):
+            (self.path / f"site/p3/m{part}").write_text(f"{engine.name} {number} {part}\n" * 2000)
+        return harness.time(engine, self.path, self.name, push=True, splits=True)
+
+
+@dataclass(slots=True, kw_only=True)
 class RunTrue(Base):
     """`run --rm IMAGE true`."""
 
@@ -304,6 +327,7 @@ def all_workloads() -> Sequence[Workload]:
         Service("change", "one of 10,000 files changed, pushed", 5, _best(0.5), files=10_000, mode=CHANGE),
         Runs("tiny", "three tiny RUNs over 100,000 files", 5, _best(0.3), script=tiny, steps=3, files=100_000),
         BigLayer("big", "a layer of 1 GiB, pushed", 3, _best(0.5, peak_mib=100)),
+        Environment("environment", "one package of a 300 MB environment changed, pushed", 3, _best(0.3)),
         RunTrue("run", "run true", 9, Target(ratios={"buildah": 0.2, "docker": 0.25})),
         Stages("stages", "four stages of sleep 2", 3, Target(seconds=2.6)),
         CopyOnly("copy", "COPY onto a remote base, cold, pushed", 5, _best(0.1)),

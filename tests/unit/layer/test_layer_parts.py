@@ -119,7 +119,7 @@ def environment(seed: int) -> dict[str, bytes]:
     """Files of a hundred packages and more."""
     lots = random.Random(seed)
     return {
-        f"opt/lib/site-packages/{name}{number}/{part}": lots.randbytes(lots.randint(100, 30_000))
+        f"opt/lib/site-packages/{name}{number}/{part}": lots.randbytes(lots.randint(100, 3000))
         for number in range(120)
         for name in [lots.choice(["num", "re", "py", "x", "a"])]
         for part in [f"m{count}.py" for count in range(lots.randint(1, 15))]
@@ -130,7 +130,7 @@ def digests(files: dict[str, bytes]) -> dict[bytes, int]:
     folders = {"/".join(path.split("/")[:end]) for path in files for end in range(1, path.count("/") + 1)}
     changes = [file(path, data) for path, data in files.items()]
     _, whole = tar_of([*changes, *(make(path, "dir", mtime_ns=len(files)) for path in folders)])
-    return {part.encode(): sum(entry.size for entry in part.entries) for part in parts_of(whole, 1 << 18, 60)}
+    return {part.encode(): sum(entry.size for entry in part.entries) for part in parts_of(whole, 1 << 15, 60)}
 
 
 @pytest.mark.parametrize("edit", ["content", "larger", "removed", "added", "everywhere in a package"])
@@ -146,7 +146,7 @@ def test_a_change_moves_few_bytes(edit: str) -> None:
             for path in inside:
                 del files[path]
         elif edit == "added":
-            files |= {f"opt/lib/site-packages/newer/{number}.py": lots.randbytes(9000) for number in range(6)}
+            files |= {f"opt/lib/site-packages/newer/{number}.py": lots.randbytes(900) for number in range(6)}
         elif edit == "everywhere in a package":
             files |= {path: lots.randbytes(len(files[path])) for path in inside}
         else:

@@ -16,7 +16,7 @@ from tiffin.builder.errors import CorruptError, UsageError
 from tiffin.builder.events import InfoMessage, WarningMessage
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.solver.layering.splitting import forget_parts
-from tiffin.builder.solver.results import Split
+from tiffin.builder.solver.results import ONE, Split
 
 SMALL = Split(part_bytes=10_000, max_layers=60)
 TEXT = "FROM base\nENV A=1\nCOPY site /site\nCOPY small /\nLABEL a=b\n"
@@ -190,3 +190,11 @@ def test_options_that_do_not_go_together_are_refused() -> None:
         with pytest.raises(UsageError, match="cannot be an inline cache"):
             check_options(BuildOptions(outputs=(split,), **inline))
     check_options(BuildOptions(outputs=(split, OutputSpec(kind="tar", dest="x"))))
+
+
+def test_squashed_layers_are_split_as_well(bench: Bench) -> None:
+    plain = bench.build(TEXT, epoch=1000)
+    built = bench.build(TEXT, split=SMALL, layering=ONE, epoch=1000)
+    assert bench.files(built.chain) == bench.files(plain.chain)
+    assert len(built.chain) > 10
+    assert sum(not entry.empty_layer for entry in built.config.history) == len(built.chain)
