@@ -18,6 +18,7 @@ from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.solver.build import forecast
 from tiffin.builder.solver.results import COMMITS, ONE
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import replace
 
 BASE = {"etc/passwd": PASSWD, "bin/sh": "a shell", "etc/motd": "hello\n"}
 BOTH = pytest.mark.parametrize("isolation", [OVERLAYS, COPIES], ids=["overlays", "copies"])
@@ -64,6 +65,17 @@ def test_the_image_tells_its_layers_its_history_and_its_configuration(bench: Ben
     assert [layer.size_bytes for layer in built.manifest.layers] == [ref.size_bytes for ref in built.layer_refs]
     assert built.manifest.layers[0] == bench.images.images["base"].manifest.layers[0], "a base's layer keeps its bytes"
     assert [layer.media_type.rpartition("+")[2] for layer in built.manifest.layers[1:]] == ["gzip"]
+
+
+def test_a_layer_of_a_base_keeps_what_tells_where_its_files_are(bench: Bench) -> None:
+    base = bench.images.images["base"]
+    told = {"io.github.containers.zstd-chunked.manifest-checksum": "sha256:1", "org.example.other": "x"}
+    layers = tuple(replace(layer, annotations=told) for layer in base.manifest.layers)
+    bench.images.images["base"] = replace(base, manifest=replace(base.manifest, layers=layers))
+    bench.write({"f": "F"})
+    built = bench.build("FROM base\nCOPY f /\n")
+    assert built.manifest is not None
+    assert [dict(layer.annotations) for layer in built.manifest.layers] == [dict([*told.items()][:1]), {}]
 
 
 def test_a_second_build_gives_the_same_bytes_and_reads_no_file(bench: Bench) -> None:
