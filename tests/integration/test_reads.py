@@ -254,3 +254,21 @@ def test_users_that_come_by_copy_are_read(probed: CliRunner, folder: Path, place
         (folder / place).write_text(f"root:x:0:0::/root:/bin/sh\nsomeone:x:5:5::{home}:/bin/sh\n")
         said = runs(build(probed, folder, "--cache-reads"))
     assert said[0].startswith(f"miss, files that it read changed: {place}"), said
+
+
+def test_what_io_uring_reads_counts_where_it_is_allowed(probed: CliRunner, folder: Path) -> None:
+    ways = ("io_uring-open", "io_uring-stat")
+    lines = [
+        f"FROM probed AS c{number}\nCOPY w /w\nWORKDIR /w\nRUN probe {way} E > out\n" for number, way in enumerate(ways)
+    ]
+    (folder / "Dockerfile").write_text(
+        f"ARG PLACE={folder.name}\n"
+        + "".join(lines)
+        + "FROM scratch\nCOPY --from=c0 /w/out /0\nCOPY --from=c1 /w/out /1\n"
+    )
+    words = ("--cache-reads", "--security-opt", "seccomp=unconfined")
+    build(probed, folder, *words, "-o", f"type=tar,dest={folder}/first.out")
+    is_there = bool(contents(folder / "first.out")["0"])  # not where owners are emulated: docs/ownership.md
+    write_files(folder, "another")
+    found = verdicts(build(probed, folder, *words))
+    assert [": miss, files that it read changed: w/E" in found[number] for number in (0, 1)] == [is_there] * 2, found
