@@ -89,6 +89,7 @@ class ContainerState:
             members["ports"] = tuple(map(_port, members.get("ports", ())))
             members["networks"] = tuple(map(_endpoint, members.get("networks", ())))
             members["keep"] = tuple(members["keep"]) if members.get("keep") else None
+            members.setdefault("started", members["created"])  # versions that did not write it began it at once
             return cls(**members)
         except (ValueError, TypeError, KeyError) as exc:
             raise CorruptError("a container's state is damaged", remedy="run tiffin system prune") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.containers.container import Containers
-from tiffin.builder.containers.state import new_state
+from tiffin.builder.containers.state import ContainerState, new_state
 from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
 from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.foundation.frozen import replace
@@ -217,3 +218,16 @@ def test_who_removes_and_who_sweeps_do_not_stand_in_the_way_of_each_other(
     with make(state, remove=True):
         pass
     assert swept and list(state.containers.iterdir()) == []
+
+
+@pytest.mark.parametrize(("members", "status"), [({"exit_code": 0, "finished": 2.0}, "exited"), ({}, "dead")])
+def test_a_container_of_an_earlier_version_was_begun(members: dict[str, object], status: str) -> None:
+    """It wrote no time of the beginning, and published ports as a text."""
+    written = {
+        "command": ["cat", "/hi"], "created": 1.0, "id": "79", "image": "old", "image_id": "sha256:74", "labels": {},
+        "layers": ["sha256:6a"], "name": "kept", "pid": 7, "pid_started": "pid:[1] 5", "remove": False,
+        "ports": ["0.0.0.0:8080->80/tcp"], **members,
+    }  # fmt: skip
+    state = ContainerState.decode(json.dumps(written).encode())
+    assert state.status(alive=False) == status and state.started == 1.0
+    assert (state.ports[0].host, state.ports[0].container) == (8080, 80)
