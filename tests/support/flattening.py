@@ -85,8 +85,11 @@ def containers_storage(tool: str, driver: str = "overlay", **user: Any) -> Itera
     """podman or buildah, of containers/storage; `user` is how subprocess becomes another one."""
     place = Path(tempfile.mkdtemp(prefix="tpod-"))  # podman wants a short path
     program = shutil.copy(list_tree.__file__, place / "list_tree.py")
+    (place / "run").mkdir(mode=0o700)
     if "user" in user:
-        os.chown(place, user["user"], user["group"])
+        for folder in (place, place / "run"):
+            os.chown(folder, user["user"], user["group"])
+        user["env"] = {**user["env"], "XDG_RUNTIME_DIR": f"{place}/run", "TMPDIR": f"{place}"}  # else it leaves folders
     words = [tool, "--root", f"{place}/p", "--runroot", f"{place}/r", "--storage-driver", driver]
     inside = [tool, "unshare"] if user else []
 
