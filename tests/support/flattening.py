@@ -18,6 +18,7 @@ from typing import Any
 from tests.bench.dockerd import running_docker
 from tests.support import list_tree
 from tests.support.servers import START_SECONDS, TIED
+from tests.support.unprivileged import remove_folder
 
 Listing = dict[str, Any]
 Show = Callable[[Path], Listing]
@@ -110,10 +111,10 @@ def containers_storage(tool: str, driver: str = "overlay", **user: Any) -> Itera
     finally:
         for clean in (["image", "umount", "-af"], ["umount", "-a"], ["rm", "-af"], ["rmi", "-af"]):
             subprocess.run([*words, *clean], capture_output=True, check=False, cwd=place, **user)
-        subprocess.run([*inside, "sh", "-c", f"umount -R {place}/p/overlay; rm -rf {place}/*"],
-                       capture_output=True, check=False, cwd=place, **user)  # fmt: skip
+        subprocess.run([*inside, "umount", "-R", f"{place}/p/overlay"], capture_output=True, check=False, **user)
+        # a user's podman keeps a process, which the file of its number leads to
         subprocess.run([tool, "system", "migrate"], capture_output=True, check=False, cwd=place, **user)
-        shutil.rmtree(place, ignore_errors=True)
+        remove_folder(place)
 
 
 @contextlib.contextmanager
