@@ -234,7 +234,7 @@ def edit(chance: random.Random, context: Path) -> None:
         case "link" if not place.exists() and not place.is_symlink():
             place.symlink_to(chance.choice(["one", "a", "../b"]))
         case "mode" if file.is_file():
-            file.chmod(chance.choice([0o644, 0o755, 0o600]))
+            file.chmod(chance.choice([0o644, 0o755, 0o664]))
         case "move" if folder != context:
             target = context / f"moved{chance.randint(0, 3)}"
             if not target.exists():
