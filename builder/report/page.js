@@ -2,8 +2,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   // Okabe and Ito's colours, which people with any kind of colour vision tell apart
-  const COLOURS = { ran: "#0072b2", cached: "#009e73", failed: "#d55e00", canceled: "#999999", critical: "#e69f00", wasted: "#d55e00" };
-  const MARKS = { ran: "▶", cached: "✓", failed: "✗", canceled: "■" };
+  const COLOURS = { completed: "#0072b2", cached: "#009e73", error: "#d55e00", canceled: "#999999", critical: "#e69f00", wasted: "#d55e00" };
+  const MARKS = { completed: "▶", cached: "✓", error: "✗", canceled: "■" };
   const drawn = new Map();
 
   // -- small things
@@ -203,7 +203,7 @@
       grid: { left: 10, right: 30, top: 30, bottom: 10, containLabel: true },
       xAxis: axis({ type: "value", axisLabel: { formatter: bytes } }),
       yAxis: axis({ type: "category", data: bars.map((row) => row.line), axisLabel: { width: 420, overflow: "truncate" } }),
-      series: [{ name: "to pull", type: "bar", color: COLOURS.ran, data: bars.map((row) => row.packed) }, { name: "wasted, unpacked", type: "bar", color: COLOURS.wasted, data: bars.map((row) => row.wasted) }],
+      series: [{ name: "to pull", type: "bar", color: COLOURS.completed, data: bars.map((row) => row.packed) }, { name: "wasted, unpacked", type: "bar", color: COLOURS.wasted, data: bars.map((row) => row.wasted) }],
     }), "Size by line of the Dockerfile");
     part.append(table("Size by line of the Dockerfile", [
       { title: "Line", value: (row) => row.line, kind: "code" },
@@ -241,7 +241,7 @@
       grid: { left: 10, right: 10, top: 40, bottom: 10, containLabel: true },
       xAxis: axis({ type: "category", data: builds.map((item) => when(item.started)) }),
       yAxis: [axis({ type: "value", name: "seconds" }), axis({ type: "value", name: "size", axisLabel: { formatter: bytes }, splitLine: { show: false } })],
-      series: [{ name: "seconds", type: "bar", color: COLOURS.ran, data: builds.map((item) => Number(item.seconds.toFixed(2))) }, { name: "size", type: "line", yAxisIndex: 1, color: COLOURS.critical, data: builds.map((item) => item.size || null), tooltip: { valueFormatter: (value) => value === null ? "-" : bytes(value) } }],
+      series: [{ name: "seconds", type: "bar", color: COLOURS.completed, data: builds.map((item) => Number(item.seconds.toFixed(2))) }, { name: "size", type: "line", yAxisIndex: 1, color: COLOURS.critical, data: builds.map((item) => item.size || null), tooltip: { valueFormatter: (value) => value === null ? "-" : bytes(value) } }],
     }), "Builds of this name");
     part.append(table("Builds of this name, the newest first", [
       { title: "Began", value: (item) => item.started, text: (item) => when(item.started) },

@@ -9,7 +9,8 @@ from importlib.resources import files
 
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.report.layers import SizeNode, pruned
-from tiffin.builder.report.timeline import CACHED, TimedStep
+from tiffin.builder.report.steps import CACHED, StepRun
+from tiffin.builder.report.timeline import critical_path, waits
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
 
 MAX_PACKAGES = 5000
@@ -50,13 +51,16 @@ class ShownBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What the page tells. `before`: for a step by its id, how it went in the build before: its status and seconds."""
+    """What the page tells. `before`: for a step by its id, how it went in the build before; `why`: what the caches said
+    of a step, by its name.
+    """
 
     title: str
     subtitle: str
     facts: Sequence[tuple[str, str]]
-    steps: Sequence[TimedStep] = ()
-    before: Mapping[int, tuple[str, float]] = field(default_factory=dict)
+    steps: Sequence[StepRun] = ()
+    before: Mapping[int, StepRun] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
     layers: Sequence[ShownLayer] = ()
     packages: Sequence[ShownPackage] = ()
     builds: Sequence[ShownBuild] = ()
@@ -83,7 +87,7 @@ class Page:
             "title": self.title,
             "subtitle": self.subtitle,
             "facts": [list(fact) for fact in self.facts],
-            "steps": [self._step(step) for step in self.steps],
+            "steps": self._steps(),
             "layers": [
                 {"number": number, "by": layer.by, "line": layer.line, "packed": layer.packed_bytes, "tree": tree}
                 for number, (layer, tree) in enumerate(zip(self.layers, trees, strict=True), 1)
@@ -92,12 +96,27 @@ class Page:
             "history": [asdict(build) for build in self.builds],
         }
 
-    def _step(self, step: TimedStep) -> dict[str, object]:
-        status, seconds = self.before.get(step.id, ("", None))
-        return {**asdict(step), "stage": step.stage, "before": seconds, "before_status": status}
+    def _steps(self) -> list[dict[str, object]]:
+        critical, waited = critical_path(self.steps), waits(self.steps)
+        rows = []
+        for step in self.steps:
+            before = self.before.get(step.id)
+            rows.append(
+                {
+                    **asdict(step),
+                    "status": step.status.lower(),
+                    "stage": step.stage,
+                    "is_critical": step.id in critical,
+                    "waited": waited.get(step.id, 0.0),
+                    "why": self.why.get(step.name, ""),
+                    "before": before.seconds if before is not None else None,
+                    "before_status": before.status.lower() if before is not None else "",
+                }
+            )
+        return rows
 
 
-def facts_of(steps: Sequence[TimedStep], layers: Sequence[ShownLayer]) -> list[tuple[str, str]]:
+def facts_of(steps: Sequence[StepRun], layers: Sequence[ShownLayer]) -> list[tuple[str, str]]:
     """Return what is summed up of steps and layers."""
     facts = []
     if steps:

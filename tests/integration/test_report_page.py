@@ -107,7 +107,7 @@ def test_its_numbers_are_those_of_the_records(cli: CliRunner, pages: list[Path])
         data = data_of(page)
         assert f"build {record['Ref'].rpartition('/')[2]} of Dockerfile" in data["subtitle"]
         seconds = {item["step_id"]: item["seconds"] for item in events if item["type"] == "step_finished"}
-        assert {step["id"]: step["seconds"] for step in data["steps"] if step["status"] == "ran"} == seconds
+        assert {step["id"]: step["seconds"] for step in data["steps"] if step["status"] == "completed"} == seconds
         cached = {item["step_id"] for item in events if item["type"] == "step_cached"}
         assert {step["id"] for step in data["steps"] if step["status"] == "cached"} == cached
         image = json.loads(cli.run("image", "inspect", "reported").stdout)[0]
@@ -115,9 +115,9 @@ def test_its_numbers_are_those_of_the_records(cli: CliRunner, pages: list[Path])
             assert len(data["layers"]) == len(image["RootFS"]["Layers"])
     first, second = map(data_of, pages)
     assert len(first["steps"]) == STEPS
-    (edited, end) = [step for step in second["steps"] if step["status"] == "ran"]
+    (edited, end) = [step for step in second["steps"] if step["status"] == "completed"]
     assert edited["why"] == "miss, files: main.py changed" and end["why"] == "miss, what is below it changed"
-    assert edited["before"] is not None and edited["before_status"] == "Completed"
+    assert edited["before"] is not None and edited["before_status"] == "completed"
     assert [item["id"] for item in second["history"]][1:] == [first["history"][0]["id"]]
     waste = [
         layer["tree"]["wasted"] for layer in first["layers"] if "/waste" in layer["by"] and "rm" not in layer["by"]
@@ -190,7 +190,7 @@ def test_a_build_that_fails_has_a_page(cli: CliRunner, context: Path) -> None:
     done = cli.run("build", "--report", page, "-f", context / "failing", context)
     assert done.returncode == 1 and "exit code: 7" in done.stderr
     data = data_of(page)
-    assert [step["status"] for step in data["steps"]] == ["ran", "failed"]
+    assert [step["status"] for step in data["steps"]] == ["completed", "error"]
     assert data["facts"][0][0] == "Result" and "exit code: 7" in data["facts"][0][1]
 
 

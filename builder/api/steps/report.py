@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
 from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.buildx.history import FOLDER, BuildRecord, History, Recorder, new_record
-from tiffin.builder.api.buildx.history_steps import ADDED, REMOVED, StepRun, compare, steps_of
+from tiffin.builder.api.buildx.history_steps import ADDED, REMOVED, compare
 from tiffin.builder.api.sbom.subjects import Found, open_subject
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.steps.platforms import named_for
@@ -22,7 +22,7 @@ from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.report.layers import size_trees
 from tiffin.builder.report.page import Page, ShownBuild, ShownLayer, ShownPackage, facts_of
-from tiffin.builder.report.timeline import CACHED, TimedStep, timeline
+from tiffin.builder.report.steps import StepRun, steps_of
 from tiffin.builder.sbom.bill import Bill
 from tiffin.builder.sbom.making import make_bill
 from tiffin.builder.sbom.origins import Origin
@@ -129,13 +129,10 @@ def _page(
     reasons: Mapping[str, str],
 ) -> bytes:
     """Put a page together; `others`: builds of the same name, the newest first."""
-    steps = [
-        replace(step, why=reasons.get(step.name, ""))
-        for step in timeline(lines, record.started, record.finished or time.time())
-    ]
+    steps = steps_of(lines, record.started, record.finished or time.time())
     layers = image.layers if image is not None else ()
     earlier = next((other for other in others if other.started < record.started), None)
-    before = _before(steps, lines, history.events(earlier.id)) if earlier is not None else {}
+    before = _before(steps, steps_of(history.events(earlier.id))) if earlier is not None else {}
     took = f"{record.seconds:.1f} s" + (f", {earlier.seconds:.1f} s last time" if earlier is not None else "")
     size = f"{size_text(record.size_bytes)}"
     if earlier is not None and earlier.size_bytes:
@@ -154,6 +151,7 @@ def _page(
         facts=facts,
         steps=steps,
         before=before,
+        why=reasons,
         layers=layers,
         packages=image.packages if image is not None else (),
         builds=[_shown(item) for item in rows],
@@ -172,18 +170,13 @@ def _shown(record: BuildRecord) -> ShownBuild:
     )
 
 
-def _before(steps: Sequence[TimedStep], lines: Iterable[str], earlier: Iterable[str]) -> dict[int, tuple[str, float]]:
-    """Return how each step went in an earlier build that did the same in the same stage."""
-    ids = {step.name: step.id for step in steps}
-    found = {}
-    for change in compare(steps_of(earlier), steps_of(lines)):
-        if change.mark not in (ADDED, REMOVED) and change.before is not None and change.name in ids:
-            found[ids[change.name]] = (_status(change.before), change.before.seconds)
-    return found
-
-
-def _status(step: StepRun) -> str:
-    return CACHED if step.status.lower() == CACHED else step.status
+def _before(steps: Sequence[StepRun], earlier: Sequence[StepRun]) -> dict[int, StepRun]:
+    """Return how each step went in an earlier build that did the same in the same stage, by its id now."""
+    return {
+        change.after.id: change.before
+        for change in compare(earlier, steps)
+        if change.mark not in (ADDED, REMOVED) and change.before is not None and change.after is not None
+    }
 
 
 def _result(

@@ -169,4 +169,4 @@ def test_a_page_is_written_of_a_build_and_of_one_before(builds: Commands, tmp_pa
     assert "miss, argv was" in made.read_text()
     failed = tmp_path / "failed.html"
     builds("build", "--report", failed, context_at(tmp_path)("FROM base\nRUN exit 4\n", name="worse"), check=False)
-    assert '"status":"failed"' in failed.read_text()
+    assert '"status":"error"' in failed.read_text()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
-from tiffin.builder.report.timeline import timeline
+from tiffin.builder.report.steps import StepRun, steps_of
+from tiffin.builder.report.timeline import critical_path, waits
 
 BEGAN = 1000.0
 
 
 def event(kind: str, at: float, number: int, **members: object) -> str:
     return json.dumps({"type": kind, "time": BEGAN + at, "step_id": number, **members})
+
+
+def steps_in(log: Sequence[str], seconds: float = 8) -> list[StepRun]:
+    return steps_of(log, BEGAN, BEGAN + seconds)
 
 
 LOG = (
@@ -30,17 +36,15 @@ LOG = (
 
 
 def test_steps_stand_in_time() -> None:
-    steps = {step.id: step for step in timeline(LOG, BEGAN, BEGAN + 8)}
-    assert [(step.status, step.stage) for step in steps.values()] == [
-        ("cached", "base"), ("ran", "base"), ("ran", "left"), ("ran", "right"), ("ran", "stage-3"),
-    ]  # fmt: skip
+    steps = {step.id: step for step in steps_in(LOG)}
+    assert [step.status for step in steps.values()] == ["Cached", *["Completed"] * 4]
+    assert [step.stage for step in steps.values()] == ["base", "base", "left", "right", "stage-3"]
     assert (steps[1].source, steps[4].worker, steps[4].output_bytes) == ("registry", "w1", 3)
     assert (steps[3].start, steps[3].end) == (2.5, 7.5)
 
 
 def test_the_critical_path_leads_back_over_what_was_waited_for_longest() -> None:
-    steps = timeline(LOG, BEGAN, BEGAN + 8)
-    assert [step.id for step in steps if step.is_critical] == [2, 3, 5]
+    assert critical_path(steps_in(LOG)) == {2, 3, 5}
 
 
 def test_the_critical_path_goes_through_what_was_found_late() -> None:
@@ -49,12 +53,11 @@ def test_the_critical_path_goes_through_what_was_found_late() -> None:
         event("step_started", 7.5, 6, name="[stage-3 2/2] RUN x", needs=[5]),
         event("step_finished", 8, 6, seconds=0.5),
     )
-    assert [step.id for step in timeline((*found, *last), BEGAN, BEGAN + 8) if step.is_critical] == [2, 3, 6]
+    assert critical_path(steps_in((*found, *last))) == {2, 3, 6}
 
 
 def test_waiting_is_what_passed_although_all_was_there() -> None:
-    waited = {step.id: step.waited for step in timeline(LOG, BEGAN, BEGAN + 8)}
-    assert waited == pytest.approx({1: 0.0, 2: 0.4, 3: 0.0, 4: 1.0, 5: 0.0})
+    assert waits(steps_in(LOG)) == pytest.approx({2: 0.4, 3: 0.0, 4: 1.0, 5: 0.0})
 
 
 def test_failed_and_stopped_steps() -> None:
@@ -66,11 +69,9 @@ def test_failed_and_stopped_steps() -> None:
         event("step_failed", 3, 2, seconds=2.0, message="canceled"),
         event("step_finished", 3, 7, seconds=1.0),
     )
-    steps = timeline(log, BEGAN, BEGAN + 4)
-    assert [(step.status, step.seconds) for step in steps] == [("failed", 1), ("canceled", 2), ("canceled", 3)]
+    steps = steps_in(log, 4)
+    assert [(step.status, step.seconds) for step in steps] == [("Error", 1), ("Canceled", 2), ("Canceled", 3)]
 
 
 def test_nothing_ran() -> None:
-    assert timeline((), BEGAN, BEGAN) == []
-    (step,) = timeline(LOG[:1], BEGAN, BEGAN + 1)
-    assert not step.is_critical
+    assert critical_path(steps_in(())) == critical_path(steps_in(LOG[:1])) == frozenset()
