@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,7 @@ def context(cli: CliRunner) -> Iterator[Path]:
 
 @contextmanager
 def opened(page: Path) -> Iterator[Chrome]:
-    """A page in Chromium, which has nothing to complain of at the end."""
+    """A page in Chromium, which has nothing to complain of at the end; its own files are in a folder that goes."""
     options = Options()
     options.binary_location = shutil.which("chromium") or ""
     for word in (
@@ -70,13 +71,15 @@ def opened(page: Path) -> Iterator[Chrome]:
     ):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    try:
-        browser.get(page.as_uri())
-        yield browser
-        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
-    finally:
-        browser.quit()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        service = Service(shutil.which("chromedriver"), env={**os.environ, "TMPDIR": place, "HOME": place})
+        browser = Chrome(options=options, service=service)
+        try:
+            browser.get(page.as_uri())
+            yield browser
+            assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+        finally:
+            browser.quit()
 
 
 def data_of(page: Path) -> dict[str, Any]:
