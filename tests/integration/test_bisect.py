@@ -40,10 +40,10 @@ def image(cli: CliRunner) -> Iterator[str]:
     ("words", "line", "told"),
     [
         (["bisected", "tool"], "Dockerfile:7 ", "layer 6 of 8: exit code 126, succeeds before it"),
-        (["bisected", "--run", "test -e /one"], "Dockerfile:7 ", "layer 6 of 8: exit code 1, succeeds before it"),
-        (["bisected", "--run", "test ! -e /three"], "Dockerfile:5 ", "layer 5 of 8: exit code 1, succeeds before it"),
-        (["bisected", "--run", "! test -e /five"], "Dockerfile:9 ", "layer 8 of 8: exit code 1, succeeds before it"),
-        (["bisected", "--run", "exit 9"], "docker.io/library/minimal", "layer 1 of 8: exit code 9, never succeeded"),
+        (["--run", "test -e /one", "bisected"], "Dockerfile:7 ", "layer 6 of 8: exit code 1, succeeds before it"),
+        (["--run", "test ! -e /three", "bisected"], "Dockerfile:5 ", "layer 5 of 8: exit code 1, succeeds before it"),
+        (["--run", "! test -e /five", "bisected"], "Dockerfile:9 ", "layer 8 of 8: exit code 1, succeeds before it"),
+        (["--run", "exit 9", "bisected"], "docker.io/library/minimal", "layer 1 of 8: exit code 9, never succeeded"),
         (["used", "tool"], "Dockerfile:7 ", "layer 6 of 8: exit code 126, succeeds before it"),
     ],
 )
@@ -67,7 +67,7 @@ def test_few_runs_are_needed(cli: CliRunner, image: str) -> None:
     [
         (["bisected", "true"], "the command succeeds in bisected"),
         (["bisected"], "one command is needed"),
-        (["bisected", "--run", "true", "false"], "one command is needed"),
+        (["--run", "true", "bisected", "false"], "one command is needed"),
         (["127.0.0.1:1/none", "true"], "127.0.0.1:1"),
     ],
 )

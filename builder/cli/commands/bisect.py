@@ -17,6 +17,7 @@ JSON = "json"
 class BisectArguments(ProgressArguments, RegistryArguments):
     """What may stand on the line."""
 
+    ends_options = True
     image = Word("IMAGE")
     command = Words("[COMMAND [ARG…]]")
     shell = Text("--run", metavar="COMMAND", help="A command for the shell of the image.")
@@ -31,7 +32,9 @@ def bisect(session: Session, line: BisectArguments) -> None:
     from tiffin.builder.errors import UsageError
 
     if bool(line.shell) == bool(line.command):
-        raise UsageError("one command is needed", remedy="give --run COMMAND, or COMMAND after the image's name")
+        raise UsageError(
+            "one command is needed", remedy="give --run COMMAND before the image's name, or COMMAND after it"
+        )
     command = (*SHELL, line.shell) if line.shell else line.command
     with make_renderer(line.progress) as sink:
         found = bisect(line.image, command, session, sink, line.registry_access())
@@ -70,6 +73,6 @@ COMMANDS = (
         "print the line of the Dockerfile that made that layer. Few runs are needed, each in a container that is "
         "removed. The configuration (USER, ENV, WORKDIR) is always that of IMAGE, without its entry point.",
         section=IMAGES,
-        examples=("tiffin bisect app --run 'python3 -c \"import ssl\"'", "tiffin bisect app:1 nginx -t"),
+        examples=("tiffin bisect --run 'python3 -c \"import ssl\"' app", "tiffin bisect app:1 nginx -t"),
     ),
 )
