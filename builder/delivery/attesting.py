@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tiffin.builder.delivery.unchanged import Unchanged
 
 REFERRERS, INDEX = "referrers", "index"
-FORMS = (REFERRERS, INDEX)
 
 
 class Producer(Protocol):
@@ -33,7 +32,7 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """What goes with the images of a build, by platform, in one of FORMS."""
+    """What goes with the images of a build, by platform; `form` is REFERRERS or INDEX."""
 
     form: str = REFERRERS
     signatures: tuple[Artifact, ...] = ()

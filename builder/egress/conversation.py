@@ -9,7 +9,7 @@ import ssl
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import IO, Protocol
+from typing import IO
 from urllib.parse import urlsplit
 
 import h11
@@ -43,10 +43,6 @@ class Way:
     recording: Recording | None = None
     replay: Replay | None = None
     authority: Authority | None = None  # where what is within TLS is read
-
-
-class _Body(Protocol):
-    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class _Refused(Exception):

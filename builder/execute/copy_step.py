@@ -22,8 +22,6 @@ from tiffin.builder.sources.unpacking import Unpacker, UnpackStyle
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import dataclass
 
-TAR_MAGIC_OFFSET = 257
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:

@@ -10,7 +10,6 @@ from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.frozen import dataclass
 
 VARIABLE = "TIFFIN_FARM"
-TLS_VARIABLES = ("TIFFIN_FARM_TLS_CA", "TIFFIN_FARM_TLS_CERT", "TIFFIN_FARM_TLS_KEY")
 DEFAULT_PORT = 8786
 _SCHEMES = ("tcp", "tls")
 

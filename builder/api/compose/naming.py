@@ -14,7 +14,6 @@ ONE_OFF, HASH, VERSION = f"{_PREFIX}.oneoff", f"{_PREFIX}.config-hash", f"{_PREF
 IMAGE, DEPENDS = f"{_PREFIX}.image", f"{_PREFIX}.depends_on"
 DIRECTORY, FILES = f"{_PREFIX}.project.working_dir", f"{_PREFIX}.project.config_files"
 NETWORK, VOLUME = f"{_PREFIX}.network", f"{_PREFIX}.volume"
-REPLACES = f"{_PREFIX}.replace"
 _NOT_OF_CONTAINERS = ("build", "depends_on", "deploy.replicas", "develop", "profiles", "pull_policy", "scale")
 
 

@@ -75,7 +75,8 @@ def run(session: Session, line: RunArguments) -> int:
     project = line.load([line.service])
     service = one_off_changes(project.services[line.service], line, project.environment)
     check_refused([service])
-    lines = ServiceLines(project, session, "quiet" if line.quiet_pull else line.project.progress)
+    is_quiet = line.quiet_build if service.build is not None else line.quiet_pull
+    lines = ServiceLines(project, session, "quiet" if is_quiet else line.project.progress)
     sink = ChangeSink("quiet") if line.quiet else line.sink()
     dependencies = () if line.no_deps else tuple(name for name in service.depends_on if name in project.services)
     if dependencies:

@@ -9,7 +9,7 @@ from tiffin.builder.compose.places import Map, Place
 from tiffin.cache.foundation.frozen import dataclass, field
 
 STARTED, HEALTHY, COMPLETED = "service_started", "service_healthy", "service_completed_successfully"
-BIND, VOLUME, TMPFS = "bind", "volume", "tmpfs"
+VOLUME = "volume"
 DEFAULT_STOP_SECONDS = 10
 OF_SERVICE = "service:"  # whose network or other namespace a service has, or whose image a build begins with
 SHARED_NAMESPACES = ("ipc", "pid")  # which a service may have of another one, beside its network

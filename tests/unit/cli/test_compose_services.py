@@ -108,7 +108,10 @@ def test_a_build_begins_with_the_images_of_other_services(compose: Compose) -> N
     profiles: [never]
     build: {dockerfile_inline: "FROM base\\nRUN write /made it\\n"}
 """
-    assert compose(services, "run", "--rm", "app").out == "it"
+    quiet = compose(services, "run", "--rm", "--quiet-build", "app")
+    assert quiet.out == "it" and "RUN write" not in quiet.err
+    told = compose(services, "run", "--rm", "--build", "--quiet-pull", "app")
+    assert told.out == "it" and "RUN write" in told.err
     assert "Image demo-ground  Built" in compose(services, "build", "app").err
     circle = (
         services.replace('"FROM base', '"FROM app')
