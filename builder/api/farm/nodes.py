@@ -12,7 +12,9 @@ from tiffin.builder.errors import UsageError
 from tiffin.builder.farm.address import FarmTrust, check_reach, checked_address
 
 
-def run_scheduler(listen: str, dashboard: str, trust: FarmTrust, ready: Callable[[str], None]) -> None:
+def run_scheduler(
+    session: Session, listen: str, dashboard: str, trust: FarmTrust, ready: Callable[[str], None]
+) -> None:
     """Schedule until interrupted. Raises UsageError, StoreError."""
     address = checked_address(listen, trust, "--listen")
     host, _, port = address.partition("://")[2].rpartition(":")
@@ -22,7 +24,8 @@ def run_scheduler(listen: str, dashboard: str, trust: FarmTrust, ready: Callable
         from tiffin.builder.farm.dask import nodes
     except ImportError as exc:
         raise UsageError(f"a farm needs the package {exc.name}", remedy=EXTRA) from exc
-    nodes.run_scheduler(host.strip("[]"), int(port), dashboard, trust, ready)
+    with session.state.scratch("dask") as scratch:
+        nodes.run_scheduler(host.strip("[]"), int(port), dashboard, trust, str(scratch), ready)
 
 
 def run_worker(

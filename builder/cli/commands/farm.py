@@ -38,7 +38,7 @@ def run_scheduler(session: Session, line: SchedulerArguments) -> None:
     """Schedule until interrupted."""
     from tiffin.builder.api.farm.nodes import run_scheduler
 
-    run_scheduler(line.listen, line.dashboard, line.farm_trust(), _tell)
+    run_scheduler(session, line.listen, line.dashboard, line.farm_trust(), _tell)
 
 
 def run_worker(session: Session, line: WorkerArguments) -> None:

@@ -37,8 +37,13 @@ class WorkerOptions:
     scratch: str
 
 
-def run_scheduler(host: str, port: int, dashboard: str, trust: FarmTrust, ready: Callable[[str], None]) -> None:
-    """Schedule until SIGINT or SIGTERM; `ready` is told the address. Raises StoreError where it cannot listen."""
+def run_scheduler(
+    host: str, port: int, dashboard: str, trust: FarmTrust, scratch: str, ready: Callable[[str], None]
+) -> None:
+    """Schedule until SIGINT or SIGTERM; `ready` is told the address. Raises StoreError where it cannot listen.
+
+    `scratch`: a directory for Dask, which imports from there and would take one in /tmp that others could have made.
+    """
 
     async def serve() -> None:
         scheduler = Scheduler(
@@ -48,6 +53,7 @@ def run_scheduler(host: str, port: int, dashboard: str, trust: FarmTrust, ready:
             security=security_of(trust),
             dashboard=bool(dashboard),
             dashboard_address=dashboard or NO_PAGES,
+            local_directory=scratch,
         )
         try:
             await scheduler

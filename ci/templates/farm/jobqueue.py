@@ -11,6 +11,7 @@ Variables: FARM_JOBS, FARM_CORES, FARM_MEMORY, FARM_DISK (htcondor), FARM_TIME, 
 import os
 import subprocess
 import sys
+import tempfile
 
 import dask_jobqueue
 from distributed import Security
@@ -30,8 +31,8 @@ def security():
     return Security(require_encryption=True, tls_ca_file=ca, **files)
 
 
-def jobs_of(kind):
-    """Return the cluster, which has no jobs yet."""
+def jobs_of(kind, folder):
+    """Return the cluster, which has no jobs yet; its scheduler, here, has its files in `folder`."""
     environ = os.environ.get
     scratch = environ("FARM_SCRATCH", "/tmp/tiffin-$(id -un)")
     if kind == "htcondor":
@@ -44,7 +45,7 @@ def jobs_of(kind):
         memory=environ("FARM_MEMORY", "8GB"),
         interface=environ("FARM_INTERFACE", "lo"),
         security=security(),
-        scheduler_options={"dashboard_address": None},
+        scheduler_options={"dashboard_address": None, "local_directory": folder},
         log_directory=environ("FARM_LOGS"),
         local_directory=f"{scratch}/dask",
         # layers stay on a disk of the node: a file system of the network is slow and may know no attributes
@@ -58,7 +59,7 @@ def main():
     kind, *words = sys.argv[1:] or [""]
     if kind not in CLUSTERS:
         sys.exit(f"usage: jobqueue.py {'|'.join(CLUSTERS)} OPTIONS-OF-tiffin-build")
-    with jobs_of(kind) as cluster:
+    with tempfile.TemporaryDirectory(prefix="tiffin-farm-") as folder, jobs_of(kind, folder) as cluster:
         cluster.scale(jobs=int(os.environ.get("FARM_JOBS", "4")))
         cluster.wait_for_workers(1)
         tiffin = [sys.executable, "-m", "tiffin", "build", "--farm", cluster.scheduler_address]

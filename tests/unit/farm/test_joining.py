@@ -79,7 +79,7 @@ def test_builds_of_one_command_share_a_farm(tmp_path: Path) -> None:
 def test_nodes_off_this_machine_need_certificates(tmp_path: Path) -> None:
     for listen, dashboard in (("0.0.0.0:8786", ""), ("127.0.0.1:0", "0.0.0.0:8787")):
         with pytest.raises(UsageError, match="no TLS"):
-            nodes.run_scheduler(listen, dashboard, HERE, print)
+            nodes.run_scheduler(Session(tmp_path), listen, dashboard, HERE, print)
     for scheduler, listen in (("farm.example", ""), ("127.0.0.1:1", "10.0.0.1")):
         with pytest.raises(UsageError, match="no TLS"):
             nodes.run_worker(
@@ -108,8 +108,9 @@ def test_a_worker_is_what_its_line_says(tmp_path: Path, monkeypatch: pytest.Monk
     assert asked[1].name == "one" and asked[1].slots == 3 and asked[0].slots > 0 and asked[0].name
     assert asked[0].host == "127.0.0.1" and asked[0].scheduler == "tcp://127.0.0.1:8786"
     assert said.pop() == ("one", "tcp://127.0.0.1:5", 3, "single")
-    nodes.run_scheduler("127.0.0.1:5", "", HERE, print)
-    assert said.pop()[:3] == ("127.0.0.1", 5, "")
+    nodes.run_scheduler(session, "127.0.0.1:5", "", HERE, print)
+    *asked_for, scratch, _ = said.pop()
+    assert asked_for[:3] == ["127.0.0.1", 5, ""] and Path(scratch).is_relative_to(session.state.root)
     with pytest.raises(UsageError, match="not a label"):
         nodes.run_worker(
             session, "127.0.0.1", name="", slots=1, listen="", labels=("a,b",), isolation="", trust=HERE, ready=print
