@@ -50,7 +50,8 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One state directory for all, so that packages are downloaded once."""
     path = tmp_path_factory.mktemp("gallery")
     yield path
-    assert_nothing_left(path)
+    if any(path.iterdir()):  # an example without privilege has one of its own
+        assert_nothing_left(path)
 
 
 @pytest.mark.userns
