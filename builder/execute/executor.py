@@ -180,8 +180,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             except SandboxError as exc:
                 if not emulation.owners:
                     raise
-                limits = emulator.limits
-                raise refusal(emulation.cause, limits, f"{exc.message}", step.span) from exc
+                raise refusal(emulation.cause, emulator.limits, exc.message, step.span) from exc
 
     def _attempt(self, task: StepTask, op: RunOp, emulation: Emulation, scratch: Path) -> StepResult:
         runner, emulator = self._step_context.runner, self._step_context.emulator
@@ -202,7 +201,11 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 directory.mkdir()
                 directory.chmod(ROOT_MODE)
             request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
-            watch = self.reads.watch(task.surroundings, scratch) if self.reads and task.surroundings else None
+            watch = None
+            if task.surroundings is not None:  # else nothing of it is loaded
+                from tiffin.builder.execute.reads import ReadsWatch
+
+                watch = ReadsWatch(task.surroundings, scratch)
             try:
                 with self._mounted(task, request) as (spec, mounted), phase(self._step_context.sink, "command"):
                     spec = watch.ask(spec) if watch is not None else spec

@@ -59,10 +59,6 @@ class ReadsOfLayers(LayerReads):
         ours, theirs = (_without_times(self._layers.ensure_index(diff_id, None)) for diff_id in (before, after))
         return sorted(path for path in {*ours, *theirs} if ours.get(path) != theirs.get(path))
 
-    def watch(self, surroundings: Surroundings, scratch: Path) -> ReadsWatch:
-        """Return what watches one run of a command that stands on this."""
-        return ReadsWatch(surroundings, scratch)
-
 
 class ReadsWatch:
     """Watches one run of a command."""

@@ -94,7 +94,7 @@ class Explainer:
         match name:
             case "env":
                 changed = _changed_names(_pairs(before), _pairs(now))
-                yield f"environment: {_some(changed)}"
+                yield f"environment: {named(changed)}"
             case "content":
                 for old, new in zip(before, now, strict=False):
                     if old != new:
@@ -113,7 +113,7 @@ class Explainer:
         old, new = decode_listing(data) if data is not None else None, listings.get(now)
         if old is None or new is None:
             return "the content of its files changed"
-        return f"files: {_some(_changed_names(old, new))}"
+        return f"files: {named(_changed_names(old, new))}"
 
 
 def _operation(parts: Sequence[KeyPart]) -> str:
@@ -146,7 +146,8 @@ def _changed_names(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
     ]
 
 
-def _some(items: Sequence[str]) -> str:
+def named(items: Sequence[str]) -> str:
+    """Return the first items in words, and how many more there are."""
     more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
     return (", ".join(items[:MAX_NAMED]) or "no difference found") + more
 

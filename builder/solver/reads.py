@@ -23,7 +23,6 @@ from tiffin.cache.keys import KeyPart, step_key
 VERSION = "1"  # of what is watched, and how
 READ, OVER = "read", "over"  # parts of a record: one file, a watched layer below
 MAX_READ_BYTES = 2 << 20  # of paths and digests; a step that reads more has no such record
-MAX_NAMED = 5
 
 
 class ReadsLook:
@@ -139,12 +138,6 @@ def reads_of(record: StepRecord) -> dict[str, str] | None:
     if [part.value for part in record.parts if part.name == READS] != [_summary(lines)]:
         return None
     return {path: digest for digest, _, path in (line.partition(" ") for line in lines)}
-
-
-def named(paths: Sequence[str]) -> str:
-    """Return paths in words."""
-    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-    return ", ".join(paths[:MAX_NAMED]) + more
 
 
 def _lines(reads: Mapping[str, str]) -> list[str]:

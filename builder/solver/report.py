@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.plan.plan import Plan
-from tiffin.builder.solver.explain import MAX_LISTED, Explainer
+from tiffin.builder.solver.explain import MAX_LISTED, Explainer, named
 from tiffin.builder.solver.results import ReadsHit
 from tiffin.builder.solver.solve import Solver, StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
@@ -95,8 +95,6 @@ class Report(StepObserver):
 
     def _reasons(self, index: int, number: int, source: _Source) -> list[str]:
         if source.changed:
-            from tiffin.builder.solver.reads import named
-
             return [f"files that it read changed: {named(source.changed)}"]
         below = source.below
         stage = self._plan.stages[index]

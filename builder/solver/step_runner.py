@@ -98,7 +98,7 @@ class StepRunner:
         if not paths:
             self._sink.emit(InfoMessage(message=f"{label} ran again and came out as its record by reads says"))
             return False
-        from tiffin.builder.solver.reads import named
+        from tiffin.builder.solver.explain import named
 
         text = f"{label} came out otherwise than its record by reads: {named(paths)}"
         self._sink.emit(WarningMessage(message=f"{text}; it is not reproducible, or reads what is not watched"))

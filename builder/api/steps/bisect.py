@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from tiffin.builder.api.compose.jobs import run_apart
 from tiffin.builder.api.images import pull
-from tiffin.builder.api.run import run
+from tiffin.builder.api.run import EXIT_OWN_FAILURE, run
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.run import ContainerOptions
@@ -17,8 +17,6 @@ from tiffin.builder.image.store import StoredImage
 from tiffin.builder.sbom.origins import Origin, origins_of
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import dataclass, field, replace
-
-EXIT_NOT_BEGUN = 125  # as `tiffin run` ends where its command never began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +32,7 @@ class Bisected:
     has_worked: bool
 
 
-def bisect(
-    name: str,
-    command: tuple[str, ...],
-    session: Session,
-    sink: Sink,
-    registry: RegistryAccess,
-    container: ContainerOptions | None = None,
-) -> Bisected:
+def bisect(name: str, command: tuple[str, ...], session: Session, sink: Sink, registry: RegistryAccess) -> Bisected:
     """Run `command` with the lowest layers of an image, few times, until it is known with which it fails first.
 
     Each run is in a container of its own, which is removed. Raises UsageError where the command succeeds in the image.
@@ -52,7 +43,7 @@ def bisect(
         pull(name, session, sink, registry)
         image = session.store.find(name)
     origins = origins_of(image.config, image.id, session.store.notes.lines)
-    options = replace(container or ContainerOptions(), entrypoint="", command=command)
+    options = ContainerOptions(entrypoint="", command=command)
     tries = _Tries(lambda count: _exit_code(name, _lowest(image, count), options, session, registry), sink, origins)
     bad = len(origins)
     if tries.succeeds(bad):
@@ -101,7 +92,7 @@ class _Tries:
             except TiffinError as exc:
                 if count == len(self.origins):
                     raise
-                code, told = EXIT_NOT_BEGUN, exc.message
+                code, told = EXIT_OWN_FAILURE, exc.message
             self.codes[count] = code
             where = f"layer {count} of {len(self.origins)}"
             self.sink.emit(InfoMessage(message=f"{where}: {told} after {self.origins[count - 1].shown}"))
