@@ -16,6 +16,7 @@ from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.solver.results import Split
+from tiffin.cache.errors import DigestError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.sha256 import short_sha256
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
@@ -108,10 +109,9 @@ class Splitter:
 
     def _known(self, name: str) -> Parts | None:
         """Return parts that are all here."""
-        data = self._workshop.kept(name)
-        if data is None:
+        parts = _decoded(self._workshop.kept(name))
+        if parts is None:
             return None
-        parts = _decoded(data)
         missing = any(not self._layers.has_blob(part) for item in parts if len(item) > 1 for part in item)
         return None if missing else parts
 
@@ -148,11 +148,9 @@ class Splitter:
         """Return the DiffID of a part of `layer`, packing it if it never was."""
         name = PART + short_sha256(b"%d\n" % VERSION + part.encode())
         is_decided = all(entry.digest for entry in part.entries if entry.kind == "file")
-        known = self._workshop.kept(name) if is_decided else None
-        if known is not None:
-            ((diff_id,),) = _decoded(known)
-            if self._layers.has_blob(diff_id):
-                return diff_id
+        known = _decoded(self._workshop.kept(name)) if is_decided else None
+        if known is not None and self._layers.has_blob(known[0][0]):
+            return known[0][0]
         diff_id = self._pack(part, layer, whole, members)
         self._keep(name, ((diff_id,),))
         self._new += 1
@@ -188,10 +186,16 @@ class Splitter:
 def forget_parts(table: NamedValues, live: Set[Digest]) -> None:
     """Remove what is noted of parts that are not among the layers that are kept."""
     for name in list(table.names()):
-        data = table.get(name) if name.startswith((PART, PARTS)) else None
-        if data is not None and any(part not in live for item in _decoded(data) for part in item):
-            table.delete(name)
+        if name.startswith((PART, PARTS)):
+            parts = _decoded(table.get(name))
+            if parts is None or any(part not in live for item in parts for part in item):
+                table.delete(name)
 
 
-def _decoded(data: bytes) -> Parts:
-    return tuple(tuple(Digest.parse(text) for text in item) for item in json.loads(data))
+def _decoded(data: bytes | None) -> Parts | None:
+    """Return what was noted; None for nothing, and for what is damaged: it is made anew."""
+    try:
+        parts = tuple(tuple(Digest.parse(text) for text in item) for item in json.loads(data or b"null"))
+    except (ValueError, TypeError, AttributeError, DigestError):
+        return None
+    return parts if all(parts) else None

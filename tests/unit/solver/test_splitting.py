@@ -108,6 +108,18 @@ def test_what_was_noted_of_parts_goes_with_them(bench: Bench) -> None:
     assert sum(name.startswith("part") for name in bench.table.names()) == len(first.chain) - 2 - 1
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[7]", b'[["sha256:short"]]', b"[[]]"])
+def test_what_is_noted_and_damaged_is_made_anew(bench: Bench, damaged: bytes) -> None:
+    first = bench.build(TEXT, split=SMALL)
+    names = [name for name in bench.table.names() if name.startswith("part")]
+    for name in names:
+        bench.table.set(name, damaged)
+    assert bench.build(TEXT, split=SMALL).layer_refs == first.layer_refs
+    bench.table.set(names[0], damaged)
+    forget_parts(bench.table, {layer.diff_id for layer in first.chain})
+    assert names[0] not in set(bench.table.names())
+
+
 def test_a_layer_that_is_not_as_its_table_says_is_an_error(bench: Bench) -> None:
     plain = bench.build(TEXT, compression=PLAIN)
     path = bench.blobs.path(plain.layer_refs[1].digest)
