@@ -142,9 +142,11 @@ class RunError(BuildError):
         super().__init__(message, span=span)
         self.status = status
         self.tail = tail
+        self.kept = ""  # the name of what the command left, where that is kept
 
-    def leaves(self, remedy: str) -> None:
+    def leaves(self, kept: str, remedy: str) -> None:
         """Tell what can be done with what the command left."""
+        self.kept = kept
         self.remedy = remedy
 
 

@@ -27,6 +27,7 @@ LAYERS = (  # bottom first; names on one line may not import each other
         "tiffin.builder.programs",
         "tiffin.builder.version",
     ),
+    ("tiffin.builder.value_bytes",),
     ("tiffin.builder.oci",),
     ("tiffin.builder.dockerfile", "tiffin.builder.layer", "tiffin.builder.sandbox", "tiffin.builder.registry"),
     ("tiffin.builder.image", "tiffin.builder.compose", "tiffin.builder.egress"),

@@ -61,6 +61,8 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
     with _audited(options) as done, Recorder.of(options, session, sink) as recorder:
         try:
             with prepared(options, session, recorder) as made:
+                services = replace(made.services, keeper=recorder.keeper(options, made.source))
+                made = replace(made, services=services)
                 result = _build_again(made)
                 if options.record:
                     from tiffin.builder.api.rules.records import finish

@@ -226,7 +226,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
 
     def _keep_failure(self, task: StepTask, request: RunRequest, spec: SandboxSpec, error: RunError) -> None:
         """Keep what a failed command left, for `tiffin debug`."""
-        from tiffin.builder.execute.failures import Failures, failed_step, kept_number, without_secrets
+        from tiffin.builder.execute.debugging.failures import Failures, failed_step, kept_number, without_secrets
 
         runner, most = self._step_context.runner, kept_number(os.environ, self._step_context.sink)
         assert runner is not None
@@ -243,8 +243,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             layers=task.chain,
         )
         with suppress(OSError, StoreError):  # what is only looked at later ends no build
-            Failures(self._step_context.state).keep(step, request.scratch, most)
-            error.leaves("tiffin debug opens a shell in what it left")
+            kept = Failures(self._step_context.state).keep(step, request.scratch, most)
+            error.leaves(kept, "tiffin debug opens a shell in what it left")
 
     def _ask_again(self, task: StepTask, op: RunOp, emulation: Emulation) -> None:
         """Raise StepAbandoned if layers that were looked into only now need more."""

@@ -1,19 +1,11 @@
-"""What drivers and workers of a farm tell each other, as values; and how those become bytes.
-
-Bytes are pickles of which only our own values are read: no class but those of tiffin that hold data is ever made.
-"""
+"""What drivers and workers of a farm tell each other, as values; builder.value_bytes makes bytes of them."""
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
 
 from tiffin.builder.errors import (
     BuildError,
-    CorruptError,
     LocatedError,
     MissingBlobError,
     RegistryError,
@@ -32,7 +24,7 @@ from tiffin.builder.solver.results import StepMade
 from tiffin.builder.solver.step_keys import StepLook
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.frozen import dataclass, field, is_value_class
+from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.store.snapshots import BlobRef
 
 
@@ -220,48 +212,3 @@ class Alive:
     """A sign of life. `busy`: the slots that other drivers use, where a worker tells it."""
 
     busy: int = 0
-
-
-# -- bytes -------------------------------------------------------------------------------------------------------------
-
-_PLAIN = {("builtins", name) for name in ("dict", "frozenset", "set")}
-_OTHERS = (Digest,)  # of ours that hold data and are written out
-_OURS = ("tiffin.builder.", "tiffin.cache.")
-_RESTORE = ("tiffin.cache.foundation.frozen", "restore")
-
-
-class _OurValues(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a class of values; raises CorruptError for anything else."""
-        if (module, name) in _PLAIN or (module, name) == _RESTORE:
-            return super().find_class(module, name)
-        if module.startswith(_OURS) and "." not in name:
-            found = super().find_class(module, name)
-            if is_value_class(found) or found in _OTHERS:
-                return found
-        raise CorruptError(
-            f"a message of the farm holds {module}.{name}", remedy="use one version of tiffin everywhere"
-        )
-
-
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, value: object) -> Any:
-        """Send a read-only mapping as what it shows."""
-        return (dict, (dict(value),)) if isinstance(value, MappingProxyType) else NotImplemented
-
-
-def encode(value: object) -> bytes:
-    """Return a value as bytes."""
-    data = io.BytesIO()
-    _Pickler(data, protocol=5).dump(value)
-    return data.getvalue()
-
-
-def decode(data: bytes) -> Any:
-    """Return the value of bytes that came from elsewhere. Raises CorruptError for what holds anything but values."""
-    try:
-        return _OurValues(io.BytesIO(data)).load()
-    except CorruptError:
-        raise
-    except Exception as exc:  # a damaged pickle raises what it likes
-        raise CorruptError(f"a message of the farm cannot be read: {exc}", remedy="use one version of tiffin") from exc

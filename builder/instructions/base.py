@@ -13,7 +13,7 @@ from tiffin.builder.dockerfile.expand import Lexer
 from tiffin.builder.dockerfile.parser import Instruction
 from tiffin.builder.dockerfile.suggest import almost
 from tiffin.builder.errors import DockerfileError, Span
-from tiffin.builder.instructions.ops import GitOrigin, Op, Origin, RunDefaults, UrlOrigin
+from tiffin.builder.instructions.ops import GitOrigin, Op, Origin, RunDefaults, RunOp, UrlOrigin
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.cache.foundation.frozen import dataclass, field, replace
@@ -35,11 +35,13 @@ class HistoryItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One layer-producing step of a stage."""
+    """One layer-producing step of a stage. `config`, and `env` of ENV and ARG (NAME=value), are as in force there."""
 
     op: Op
     text: str  # the instruction as shown, "RUN make"
     span: Span
+    config: RunConfig = RunConfig()
+    env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +216,8 @@ class StageScope:
     def add_step(self, op: Op, *, text: str, created_by: str, span: Span) -> None:
         """Add a layer-producing step."""
         self.history.append(HistoryItem(created_by=created_by, step=len(self.steps)))
-        self.steps.append(Step(op=op, text=text, span=span))
+        env = op.env if isinstance(op, RunOp) else tuple(f"{name}={value}" for name, value in self.env.items())
+        self.steps.append(Step(op=op, text=text, span=span, config=self.config, env=env))
 
     @property
     def shell(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.access import TOKEN_VARIABLE
 from tiffin.builder.sharing.kinds import KINDS
 from tiffin.builder.sharing.options import CacheSpec
-from tiffin.builder.solver.solve import StepObserver
+from tiffin.builder.solver.results import StepObserver
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.files import disk_errors

@@ -28,8 +28,17 @@ from tiffin.builder.plan.plan import Plan, StagePlan
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.plan.planner import make_plan
 from tiffin.builder.solver.checks import OVERRIDE, findings_of, violation
-from tiffin.builder.solver.results import STEPS, assemble_config, assemble_manifest, ends_of_groups, inlined, lines_of
-from tiffin.builder.solver.solve import Solver, StepObserver
+from tiffin.builder.solver.results import (
+    STEPS,
+    Listings,
+    StepObserver,
+    assemble_config,
+    assemble_manifest,
+    ends_of_groups,
+    inlined,
+    lines_of,
+)
+from tiffin.builder.solver.solve import Solver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepRecord, Tiered
@@ -83,6 +92,8 @@ class Request:
 # plan, the steps that may have to run, compression and epoch, to what makes steps on other machines
 MakeElsewhere = Callable[["Plan", "Sequence[tuple[StagePlan, int]]", "Compression | None", "int | None"], "Elsewhere"]
 
+Keeper = Callable[["Request", "Plan"], StepObserver]  # gives what keeps the steps of a plan for `tiffin debug`
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
@@ -107,6 +118,7 @@ class Services:
     observers: Sequence[StepObserver] = ()  # told of each step, while the build goes on
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
     kept: Callable[[str], bytes | None] = lambda name: None  # those that were kept
+    keeper: Keeper | None = None
     elsewhere: MakeElsewhere | None = None
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
 
@@ -190,7 +202,8 @@ def _look(request: Request, services: Services) -> _Preflight:
     file_epoch = request.epoch if request.rewrites_times else None
     keys = StepKeys(plan, services.contexts, epoch=file_epoch)
     report, trace = _report(plan, keys, services), _trace(plan, keys, request, file_epoch)
-    listings = _Listings(keys, services.keep) if services.keep is not None else None
+    keeper = services.keeper(request, plan) if services.keeper is not None else None
+    listings = Listings(keys, services.keep) if services.keep is not None else None
     solver = Solver(
         plan=plan,
         keys=keys,
@@ -200,10 +213,13 @@ def _look(request: Request, services: Services) -> _Preflight:
         use_cache=request.use_cache,
         uncached_stages=request.uncached_stages,
         frozen=request.frozen,
-        observers=[*services.observers, *(watch for watch in (report, trace, listings) if watch is not None)],
+        observers=[*services.observers, *(watch for watch in (report, trace, listings, keeper) if watch is not None)],
     )
     with phase(sink, "keys and cache"):
         solver.look_up(services.layers.has)
+        if keeper is not None:
+            for hit in solver.hits():
+                keeper.cached(*hit)
         services.contexts.save()
     return _Preflight(
         request=request,
@@ -230,20 +246,6 @@ def _trace(plan: Plan, keys: StepKeys, request: Request, file_epoch: int | None)
     from tiffin.builder.solver.trace import StepTrace
 
     return StepTrace(plan, keys, is_reproducible=file_epoch is not None)
-
-
-class _Listings(StepObserver):
-    """Keeps what the inputs of steps that ran held, so that a later build can name the file that changed."""
-
-    def __init__(self, keys: StepKeys, keep: Callable[[str, bytes], None]) -> None:
-        self._keys = keys
-        self._keep = keep
-
-    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
-        from tiffin.builder.solver.explain import LISTING_PREFIX, MAX_LISTED, encode_listing
-
-        for digest, listing in self._keys.listings(index, number, MAX_LISTED).items():
-            self._keep(LISTING_PREFIX + digest, encode_listing(listing))
 
 
 def _execute(request: Request, services: Services, plan: Plan, solver: Solver, epoch: int | None) -> tuple[Chain, str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from tiffin.builder.instructions.ops import ImageOrigin
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.solver.explain import MAX_LISTED, Explainer, named
-from tiffin.builder.solver.results import ReadsHit
-from tiffin.builder.solver.solve import Solver, StepObserver
+from tiffin.builder.solver.results import ReadsHit, StepObserver
+from tiffin.builder.solver.solve import Solver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest

@@ -33,8 +33,11 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.snapshots import BlobRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.builder.image.store import StoredImage
     from tiffin.builder.instructions.base import Step
+    from tiffin.builder.solver.step_keys import StepKeys
     from tiffin.cache.backend import StepRecord
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
@@ -95,6 +98,33 @@ class StepMade:
     by_reads: Mapping[Digest, StepRecord] = field(default_factory=dict)
     hit: ReadsHit | None = None
     changed: tuple[str, ...] = ()
+
+
+class StepObserver:
+    """Is told where every step's result came from; from any thread."""
+
+    def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
+        """Note that the cache called `source` had it."""
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        """Note that it was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
+
+    def read(self, index: int, number: int, hit: ReadsHit | None, changed: Sequence[str]) -> None:
+        """Note before that how its record by reads was found, or which files that it read changed."""
+
+
+class Listings(StepObserver):
+    """Keeps what the inputs of steps that ran held, so that a later build can name the file that changed."""
+
+    def __init__(self, keys: StepKeys, keep: Callable[[str, bytes], None]) -> None:
+        self._keys = keys
+        self._keep = keep
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        from tiffin.builder.solver.explain import LISTING_PREFIX, MAX_LISTED, encode_listing
+
+        for digest, listing in self._keys.listings(index, number, MAX_LISTED).items():
+            self._keep(LISTING_PREFIX + digest, encode_listing(listing))
 
 
 def below(step: Step, chain: Chain) -> Digest:

@@ -14,7 +14,7 @@ from tiffin.builder.execute.steps import Executor, StepTask
 from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin
 from tiffin.builder.plan.plan import Plan, StagePlan
-from tiffin.builder.solver.results import ReadsHit, StepMade, base_chain, layer_of, valid, watched_layers
+from tiffin.builder.solver.results import StepMade, StepObserver, base_chain, layer_of, valid, watched_layers
 from tiffin.builder.solver.step_keys import StepKeys, StepLook
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from tiffin.builder.solver.step_runner import StepRunner
-
-
-class StepObserver:
-    """Is told where every step's result came from; from any thread."""
-
-    def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
-        """Note that the cache called `source` had it."""
-
-    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
-        """Note that it was made, and is found by `keys` from now on; `for_target`: it is part of the image."""
-
-    def read(self, index: int, number: int, hit: ReadsHit | None, changed: Sequence[str]) -> None:
-        """Note before that how its record by reads was found, or which files that it read changed."""
 
 
 class Elsewhere(Protocol):
@@ -144,6 +131,14 @@ class Solver:
     def layers_at_hand(self) -> list[LayerRef]:
         """Return the layers of all stages as far as they are known before anything runs."""
         return [layer for forecast in self._forecasts.values() for layer in forecast.chain or ()]
+
+    def hits(self) -> Iterator[tuple[int, int, StepRecord, str]]:
+        """Yield stage and step index, record and cache of all steps that were found, also of stages that nobody needs
+        then.
+        """
+        for index, found in self._forecasts.items():
+            for number, (key, record) in enumerate(zip(found.keys, found.records, strict=True)):
+                yield index, number, record, self._cache.source(key)
 
     def cached_chain(self) -> Chain | None:
         """Return all layers of the target if every step of its lineage is cached, else None."""

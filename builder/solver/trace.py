@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from tiffin.builder.errors import Span
 from tiffin.builder.plan.plan import Plan, StagePlan
 from tiffin.builder.solver.materials import Material, materials_of
-from tiffin.builder.solver.solve import StepObserver
+from tiffin.builder.solver.results import StepObserver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepRecord

@@ -13,20 +13,9 @@ from typing import BinaryIO, cast
 from tiffin.builder.errors import BuildError
 from tiffin.builder.events import StepOutput, StepStarted
 from tiffin.builder.farm.pipes import read_frame, write_frame
-from tiffin.builder.farm.values import (
-    AskAgent,
-    AskBlob,
-    AskRecord,
-    Ended,
-    Failure,
-    Happened,
-    Made,
-    Unit,
-    decode,
-    encode,
-    failure_of,
-)
+from tiffin.builder.farm.values import AskAgent, AskBlob, AskRecord, Ended, Failure, Happened, Made, Unit, failure_of
 from tiffin.builder.solver.results import StepMade, below
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.snapshots import BlobRef

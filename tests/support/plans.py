@@ -17,7 +17,8 @@ from tiffin.builder.instructions.ops import RunDefaults
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.plan.plan_options import BaseImage, PlanOptions
 from tiffin.builder.plan.planner import make_plan
-from tiffin.builder.solver.solve import Solver, StepObserver
+from tiffin.builder.solver.results import StepObserver
+from tiffin.builder.solver.solve import Solver
 from tiffin.builder.solver.step_keys import StepKeys
 from tiffin.builder.sources.context import Contexts
 from tiffin.cache.backend import StepCache, Tiered

@@ -1,6 +1,7 @@
 """What builds ran, for `buildx history`: a file for each of the last ones, with what it was and its log.
 
-The first line of a file is the record; the others are the events, as --progress json tells them.
+The first line of a file is the record; the others are the events, as --progress json tells them. Which layers its steps
+made is in the record, and their plan in a file that builds of the same share: `tiffin debug` opens steps by them.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from tiffin.builder.errors import CorruptError, NotFoundError, TiffinError, UsageError
+from tiffin.builder.errors import CorruptError, NotFoundError, RunError, TiffinError, UsageError
 from tiffin.builder.events import (
     TYPE_NAMES,
     BuildFinished,
@@ -27,18 +28,30 @@ from tiffin.builder.events import (
     Transfer,
     members_of,
 )
+from tiffin.builder.solver.results import StepObserver
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import asdict, dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.api.session import Session
+    from tiffin.builder.plan.plan import Plan
+    from tiffin.builder.plan.plan_options import PlanOptions
+    from tiffin.builder.solver.build import Keeper, Request
+    from tiffin.cache.backend import StepRecord
 
 FOLDER = "history"  # below the state directory
 VARIABLE = "TIFFIN_BUILD_HISTORY"  # how many builds are kept; 0 for none
 KEPT = 50  # BuildKit's
 MAX_LOG_BYTES = 2 << 20  # BuildKit's, of what commands write
 CLIPPED = "[output clipped, log limit 2MiB reached]\n"
+PLANS = "plans"  # the same, of what they were planned as
+PLANS_SCHEMA = 1  # rises when plans have another form
+PLAN_NAME_LENGTH = 32
+LOCAL = "local"  # the cache of the state directory
 BUILDER = "default/default"  # builder and node in a reference
 COMPLETED, ERROR, CANCELED = "Completed", "Error", "Canceled"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -64,6 +77,8 @@ class BuildRecord:
     size_bytes: int = 0
     steps: int = 0
     cached_steps: int = 0
+    plans: tuple[Mapping[str, Any], ...] = ()  # see tiffin.builder.api.steps.plans; for each platform
+    failure: str = ""  # the folder of what a failed RUN left
 
     @property
     def ref(self) -> str:
@@ -91,6 +106,7 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         self.cached_steps = 0  # of these, those that a cache had
         self._lines: list[str] = []
         self._room = MAX_LOG_BYTES
+        self._planned: dict[str, StepLayers] = {}  # by platform
 
     @classmethod
     def of(cls, options: BuildOptions, session: Session, sink: Sink) -> Recorder:
@@ -104,6 +120,16 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
     def ref(self) -> str:
         """Return the build's reference, nothing where no history is kept."""
         return self._record.ref if self._kept else ""
+
+    def keeper(self, options: BuildOptions, source: bytes) -> Keeper | None:
+        """Return what is told of each plan and gives what its steps are told to, None where no history is kept."""
+
+        def keep(request: Request, plan: Plan) -> StepObserver:
+            found = StepLayers(plan_name(source, request.plan_options, plan), plan, options)
+            self._planned[str(request.plan_options.platform)] = found
+            return found
+
+        return keep if self._kept else None
 
     def emit(self, event: Event) -> None:
         self._sink.emit(event)
@@ -147,6 +173,8 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
             error=text,
             steps=self.steps,
             cached_steps=self.cached_steps,
+            plans=tuple(planned.document() for planned in self._planned.values()),
+            failure=error.kept if isinstance(error, RunError) else "",
         )
 
     @property
@@ -162,6 +190,52 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         part.replace(self._folder / name)
         for old in sorted(os.listdir(self._folder), reverse=True)[self._kept :]:  # noqa: PTH208
             (self._folder / old).unlink(missing_ok=True)
+        for planned in self._planned.values():
+            planned.write(self._folder.with_name(PLANS), 2 * self._kept)
+
+
+class StepLayers(StepObserver):
+    """Notes which layers the steps of a plan made, for `tiffin debug`."""
+
+    def __init__(self, name: str, plan: Plan, options: BuildOptions) -> None:
+        self.name = name
+        self.plan = plan
+        self.options = options
+        self._layers: dict[tuple[int, int], str | list[object]] = {}
+
+    def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
+        layer = str(record.diff_id)
+        is_elsewhere = source != LOCAL and record.layer is not None
+        self._layers[index, number] = [layer, record.layer.to_json()] if is_elsewhere and record.layer else layer
+
+    def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
+        self._layers[index, number] = str(record.diff_id)
+
+    def document(self) -> dict[str, object]:
+        """Return what a record has of it: what the plan is called, and the DiffID of each step that the build needed,
+        with its packed form where that is elsewhere.
+        """
+        stages: dict[str, dict[str, object]] = {}
+        for (index, number), layer in self._layers.items():
+            stages.setdefault(str(index), {})[str(number)] = layer
+        return {"plan": self.name, "stages": stages}
+
+    def write(self, folder: Path, most: int) -> None:
+        """Keep the plan, unless it is there; no more than `most` stay. Raises OSError."""
+        try:
+            os.utime(folder / self.name)
+        except FileNotFoundError:
+            from tiffin.builder.api.steps.plans import keep
+
+            keep(folder, self.name, self.plan, self.options, most)
+
+
+def plan_name(source: bytes, options: PlanOptions, plan: Plan) -> str:
+    """Return what a plan is called by all that decides it: the Dockerfile, the options, the base images."""
+    given = (options.platform, options.target, sorted(options.build_args.items()), sorted(options.contexts))
+    images = sorted((name, str(image.manifest_digest)) for name, image in plan.images.items())
+    text = repr((PLANS_SCHEMA, os.getcwd(), given, options.run_defaults, images))  # noqa: PTH109
+    return Digest.of(text.encode() + source).hex[:PLAN_NAME_LENGTH]
 
 
 class History:
@@ -190,8 +264,13 @@ class History:
             yield from file
 
     def remove(self, text: str) -> None:
-        """Forget a build. Raises NotFoundError."""
+        """Forget a build, and plans that no other has. Raises NotFoundError."""
         self._path(text).unlink(missing_ok=True)
+        named = {document["plan"] for record in self.records() for document in record.plans}
+        plans = self._folder.with_name(PLANS)
+        for path in plans.iterdir() if plans.is_dir() else ():
+            if path.name not in named:
+                path.unlink(missing_ok=True)
 
     def _paths(self) -> Sequence[Path]:
         if not self._folder.is_dir():
@@ -218,7 +297,8 @@ def _read(path: Path) -> BuildRecord:
     try:
         with path.open(encoding="utf-8") as file:
             row = json.loads(file.readline())
-        return BuildRecord(**{**row, **tuples_of(row)})
+        plans = row.pop("plans", ())
+        return BuildRecord(**{**row, **tuples_of(row)}, plans=tuple(plans))
     except (ValueError, TypeError, AttributeError) as exc:
         raise CorruptError(f"{path} is damaged", remedy="remove it: it only tells of a build") from exc
 

@@ -12,18 +12,8 @@ from typing import BinaryIO
 
 from tiffin.builder.events import Event
 from tiffin.builder.farm.pipes import read_frame, write_frame
-from tiffin.builder.farm.values import (
-    AgentSaid,
-    AskAgent,
-    AskBlob,
-    AskRecord,
-    Brought,
-    Happened,
-    Records,
-    Unit,
-    decode,
-    encode,
-)
+from tiffin.builder.farm.values import AgentSaid, AskAgent, AskBlob, AskRecord, Brought, Happened, Records, Unit
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING

@@ -83,7 +83,7 @@ def has_failures(session: Session) -> bool:
 def remove_failures(session: Session) -> None:
     """Remove what is kept of steps that failed. The namespace was entered."""
     if has_failures(session):
-        from tiffin.builder.execute.failures import Failures
+        from tiffin.builder.execute.debugging.failures import Failures
 
         Failures(session.state).trim(0)
 

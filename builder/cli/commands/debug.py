@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tiffin.builder.errors import RunError
 
 HEADINGS = {"ID": "STEP ID", "Step": "STEP", "Where": "WHERE", "CreatedAt": "FAILED", "Error": "ERROR"}
+STEP_HEADINGS = {"Step": "STEP", "State": "STATE", "Where": "WHERE", "Name": "NAME"}
 WIDTH = 60  # of steps in the list
 
 
@@ -25,10 +26,14 @@ class DebugArguments(Arguments):
 
     ends_options = True
     words = Words("[COMMAND [ARG]...]")
-    step = Text("--step", metavar="ID", help="The failed step with this id (see --list), instead of the last one.")
-    before = Flag("--before", help="The files as they were before the command of the step began.")
+    build = Text("--build", metavar="BUILD|IMAGE", help="A build by its id or ^N, or the one that made an image.")
+    step = Text(
+        "--step", metavar="STEP", help='A step: its number (7), FILE:LINE, "2/5", or the id of one that failed.'
+    )
+    before = Flag("--before", off="--after", help="The files as they were before the step (default: after it).")
     secrets = Many("--secret", metavar="id=ID[,src=FILE|env=NAME]", help="A secret of the step, given again.")
-    listed = Flag("--list", help="List the steps that failed and are kept.")
+    ssh = Many("--ssh", metavar="default|ID[=SOCKET|KEY]", help="An SSH agent of the step, given again.")
+    listed = Flag("--list", help="List the failed steps that are kept; with --build the steps of a build.")
     form = Text("--format", metavar="table|json|TEMPLATE", default="table", help="Form of --list.")
 
 
@@ -41,10 +46,12 @@ def debug(session: Session, line: DebugArguments) -> int:
     from tiffin.builder.cli.options.build_values import secrets
 
     options = DebugOptions(
+        build=line.build,
         step=line.step,
         command=line.words,
         before=line.before,
         secrets=secrets(line.secrets),
+        ssh=line.ssh,
         tty=os.isatty(0) and os.isatty(1),
     )
     result = debug(options, session, WarningSink())
@@ -79,7 +86,25 @@ def own_program(session: Session) -> list[str]:
     return [*program, "--root", os.fspath(session.state.root)]
 
 
+def _show_steps(session: Session, line: DebugArguments) -> None:
+    """List the steps of a build."""
+    from tiffin.builder.api.steps.kept_steps import find_record, steps_of_build
+    from tiffin.builder.cli.output.lists import show_rows
+
+    rows = []
+    for number, step in steps_of_build(session, find_record(session, line.build)):
+        span = step.step.span
+        state = "failed" if step.failed else "kept" if (step.index, step.number) in step.made else "not made"
+        rows.append(
+            {"Step": number, "State": state, "Where": f"{span.file}:{span.first_line}", "Name": step.label[:WIDTH]}
+        )
+    show_rows(rows, line.form, tuple(STEP_HEADINGS), STEP_HEADINGS)
+
+
 def _show(session: Session, line: DebugArguments) -> None:
+    if line.build:
+        _show_steps(session, line)
+        return
     from tiffin.builder.api.steps.debug import failed_steps
     from tiffin.builder.cli.output.lists import show_rows
     from tiffin.builder.plain_text import duration_text
@@ -102,16 +127,20 @@ COMMANDS = (
         "debug",
         DebugArguments,
         debug,
-        about="Open a shell in a RUN step that failed.",
+        about="Open a shell in a step of a build, as where one failed.",
         help="Run COMMAND, or the step's shell, where the last RUN step failed: with the files that its command left, "
         "its environment, user, working directory, mounts and network, and its command in the shell's history. "
-        "What is changed there is thrown away. Secrets have to be given again. The exit code is the command's.",
+        "What is changed there is thrown away. Secrets have to be given again. The exit code is the command's. "
+        "--step and --build open any step of a build that is kept: the last 50, of which the last is meant if none is "
+        "named.",
         section=BUILDS,
         examples=(
             "tiffin debug",
             "tiffin debug cat /tmp/config.log",
             "tiffin debug --before ls -l /src",
             "tiffin debug --list",
+            "tiffin debug --step 4 env",
+            "tiffin debug --build app --step Dockerfile:7 --before",
         ),
         usage_code=EXIT_OF_CONTAINERS,
         unknown_option_code=EXIT_OF_CONTAINERS,

@@ -38,9 +38,9 @@ from tiffin.builder.farm.values import (
     Records,
     Start,
     Stop,
-    encode,
     error_of,
 )
+from tiffin.builder.value_bytes import encode
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import replace
 

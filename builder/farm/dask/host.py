@@ -26,18 +26,8 @@ from tiffin.builder.farm.dask.blobs import GET, PUT, fetch_blob, send_blob, take
 from tiffin.builder.farm.dask.sessions import CHILD, DriverSession, RunningUnit, SpareProcesses
 from tiffin.builder.farm.pipes import read_frame, write_frame
 from tiffin.builder.farm.sealing import WorkerKey
-from tiffin.builder.farm.values import (
-    MACHINE,
-    AskBlob,
-    Brought,
-    Ended,
-    Failure,
-    Message,
-    Start,
-    Stop,
-    decode,
-    encode,
-)
+from tiffin.builder.farm.values import MACHINE, AskBlob, Brought, Ended, Failure, Message, Start, Stop
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.builder.version import VERSION
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore

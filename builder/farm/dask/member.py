@@ -16,7 +16,8 @@ from tiffin.builder.farm.dask.host import HELLO, SESSION
 from tiffin.builder.farm.dask.sessions import BEAT_SECONDS
 from tiffin.builder.farm.fleet import Worker
 from tiffin.builder.farm.jobs import Job
-from tiffin.builder.farm.values import Alive, decode, encode
+from tiffin.builder.farm.values import Alive
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.builder.version import VERSION
 
 HELLO_SECONDS = 15.0

@@ -13,7 +13,8 @@ from typing import BinaryIO, cast
 from distributed.comm import Comm
 
 from tiffin.builder.farm.pipes import write_frame
-from tiffin.builder.farm.values import Alive, Start, Unit, encode
+from tiffin.builder.farm.values import Alive, Start, Unit
+from tiffin.builder.value_bytes import encode
 
 CHILD = "tiffin.builder.api.farm.child"
 BEAT_SECONDS = 2.0

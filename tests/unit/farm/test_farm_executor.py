@@ -17,12 +17,12 @@ from tiffin.builder.execute.ssh_agents import Agents
 from tiffin.builder.farm.executor import UNCOMPRESSED, FarmBuild, FarmExecutor
 from tiffin.builder.farm.jobs import Job, layers_of
 from tiffin.builder.farm.urgency import ranks_of
-from tiffin.builder.farm.values import decode, encode
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.sharing.options import CacheSpec
 from tiffin.builder.solver.results import layer_of
 from tiffin.builder.solver.step_runner import StepRunner
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.backend import Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import replace as changed

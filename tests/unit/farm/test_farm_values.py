@@ -22,8 +22,9 @@ from tiffin.builder.errors import (
 from tiffin.builder.farm.address import FarmTrust, access_of, checked_address, is_loopback, trust_of
 from tiffin.builder.farm.pipes import read_frame, write_frame
 from tiffin.builder.farm.sealing import WorkerKey, seal
-from tiffin.builder.farm.values import LOST, MACHINE, OWN, Alive, Ended, Failure, decode, encode, error_of, failure_of
+from tiffin.builder.farm.values import LOST, MACHINE, OWN, Alive, Ended, Failure, error_of, failure_of
 from tiffin.builder.instructions.ops import BindMount, ContextOrigin, RunOp
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.foundation.digest import Digest
 
 SPAN = Span(file="Dockerfile", first_line=3, last_line=3)

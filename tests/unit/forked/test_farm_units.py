@@ -32,13 +32,12 @@ from tiffin.builder.farm.values import (
     Happened,
     Made,
     Records,
-    decode,
-    encode,
     error_of,
 )
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.sharing.options import CacheSpec
+from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.backend import Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore

@@ -14,7 +14,7 @@ from tests.fakes.step_cache import MemoryCache
 from tests.support.plans import FakeBuild
 from tiffin.builder.errors import BuildError, CanceledError
 from tiffin.builder.execute.steps import StepResult, StepTask
-from tiffin.builder.solver.solve import StepObserver
+from tiffin.builder.solver.results import StepObserver
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
 

@@ -103,9 +103,9 @@ class Failures:
         self._state = state
         self._folder = state.root / FAILURES
 
-    def keep(self, failed: FailedStep, scratch: Path, most: int) -> None:
+    def keep(self, failed: FailedStep, scratch: Path, most: int) -> str:
         """Take over the scratch directory of a failed step, which need not be there any more after; no more than `most`
-        stay. Needs the namespace that its files are of. Raises OSError.
+        stay. Return what its folder is called. Needs the namespace that its files are of. Raises OSError.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for item in list(scratch.iterdir()):
@@ -116,6 +116,7 @@ class Failures:
         (scratch / RECORD).write_bytes(_encode(failed, scratch, place))
         scratch.rename(place)
         self.trim(most)
+        return place.name
 
     def trim(self, most: int) -> None:
         """Remove all but the newest `most`; those that somebody looks into stay."""

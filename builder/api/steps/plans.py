@@ -1,0 +1,115 @@
+"""The plans of builds that ran, kept beside the history: by them `tiffin debug` opens each step again."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.errors import CorruptError, NotFoundError
+from tiffin.builder.image.chain import LayerRef
+from tiffin.builder.instructions.base import Step
+from tiffin.builder.instructions.ops import RunOp
+from tiffin.builder.plan.plan import Plan
+from tiffin.builder.value_bytes import decode, encode
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import dataclass, replace
+from tiffin.cache.store.snapshots import BlobRef
+
+FAST = 1  # of zlib's levels
+Made = Mapping[tuple[int, int], LayerRef]  # the layer of each step, by stage and number
+
+
+# what decides the steps, and what the image is called; not secrets, outputs, who signs, where results are shared
+KEPT_OPTIONS = (
+    "context", "context_directory", "reads_ignores", "file", "dockerfile", "target", "platforms", "names",
+    "build_args", "contexts", "labels", "allowed", "network", "hosts", "shm_bytes", "ulimits", "limits", "run_retries",
+    "run_timeout_seconds", "seccomp", "no_new_privs", "unmasked", "isolation", "epoch", "layering", "locked",
+    "lock_file",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPlan:
+    """How a build was planned. `members`: what its options had of KEPT_OPTIONS; `folder`: its working directory."""
+
+    plan: Plan
+    members: Mapping[str, Any]
+    folder: str
+
+    @property
+    def options(self) -> BuildOptions:
+        """Return the options, as far as they are kept. Raises CorruptError."""
+        try:
+            return BuildOptions(**self.members)
+        except TypeError as exc:
+            raise CorruptError(f"the options of a build are damaged: {exc}", remedy="build again") from exc
+
+
+def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) -> None:
+    """Write a plan as the file `name`; of all there are, the newest `most` stay. Raises OSError."""
+    kept = KeptPlan(plan=_without_proxies(plan), members=_kept_options(options), folder=os.fspath(Path.cwd()))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    part = folder / f".{name}"
+    part.touch(0o600)  # it has the values of build arguments
+    part.write_bytes(zlib.compress(encode(kept), FAST))
+    part.replace(folder / name)
+    paths = list(folder.iterdir())
+    if len(paths) > most:
+        ages = sorted((path.stat().st_mtime_ns, path) for path in paths)
+        for _, path in ages[:-most]:
+            path.unlink(missing_ok=True)
+
+
+def _without_proxies(plan: Plan) -> Plan:
+    """Return a plan without what may hold credentials of proxies."""
+
+    def bare(step: Step) -> Step:
+        has_any = isinstance(step.op, RunOp) and step.op.proxies
+        return replace(step, op=replace(step.op, proxies=())) if has_any else step
+
+    stages = {index: replace(stage, steps=tuple(map(bare, stage.steps))) for index, stage in plan.stages.items()}
+    return replace(plan, stages=stages)
+
+
+def _kept_options(options: BuildOptions) -> dict[str, object]:
+    usual = BuildOptions()
+    given = {name: getattr(options, name) for name in KEPT_OPTIONS}
+    return {name: value for name, value in given.items() if value != getattr(usual, name)}
+
+
+def read(path: Path, build: str) -> KeptPlan:
+    """Return the plan in a file, which the record of a build names. Raises NotFoundError, CorruptError."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"the plan of build {build} is not kept any more", remedy="build again") from exc
+    try:
+        found = decode(zlib.decompress(data), f"the plan of build {build}")
+    except zlib.error as exc:
+        raise CorruptError(f"{path} is damaged", remedy="remove it, and build again") from exc
+    if not isinstance(found, KeptPlan):
+        raise CorruptError(f"{path} is no plan", remedy="remove it, and build again")
+    return found
+
+
+def made_by(document: Mapping[str, Any], build: str) -> Made:
+    """Return the layers that steps of a build made, or had from a cache, as its record has them. Raises
+    CorruptError.
+    """
+    try:
+        stages: Mapping[str, Mapping[str, Any]] = document["stages"]
+        return {
+            (int(index), int(step)): _layer(value) for index, steps in stages.items() for step, value in steps.items()
+        }
+    except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        raise CorruptError(f"the record of build {build} is damaged", remedy="build again") from exc
+
+
+def _layer(value: str | list[Any]) -> LayerRef:
+    if isinstance(value, str):
+        return LayerRef(diff_id=Digest.parse(value), blob=None)
+    return LayerRef(diff_id=Digest.parse(value[0]), blob=BlobRef.from_json(value[1]))
