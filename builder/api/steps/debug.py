@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tiffin.builder.api.run import EXIT_OWN_FAILURE, RunResult
 from tiffin.builder.api.session import Session
-from tiffin.builder.errors import BuildError, NotFoundError, TiffinError
+from tiffin.builder.errors import BuildError, CorruptError, NotFoundError, TiffinError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.instructions.base import DEFAULT_SHELL
+from tiffin.builder.instructions.ops import RunOp
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import dataclass, field, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -63,6 +64,9 @@ def debug(options: DebugOptions, session: Session, sink: Sink) -> RunResult:
     Raises TiffinError, whose exit code is Docker's for a container that never started.
     """
     try:
+        if not options.build and not options.step and (last := _failed_without_a_trace(session)) is not None:
+            _warn(sink, f"{last.label} failed and left nothing: this is the state before it")
+            return debug_step(last, replace(options, before=True), session, sink)
         failed = _failed(options, session)
         if failed is not None:
             return _debug_failed(options, failed, session, sink)
@@ -75,6 +79,21 @@ def debug(options: DebugOptions, session: Session, sink: Sink) -> RunResult:
     except TiffinError as exc:
         exc.ends_with(EXIT_OWN_FAILURE)
         raise
+
+
+def _failed_without_a_trace(session: Session) -> KeptStep | None:
+    """Return the step in which the last build failed, if it was no RUN whose result is kept; else None."""
+    from tiffin.builder.api.buildx.history import ERROR, History
+    from tiffin.builder.api.steps.kept_steps import steps_of_build
+
+    record = next(History(session).records(), None)
+    if record is None or record.status != ERROR or record.failure or not record.plans:
+        return None
+    try:
+        failed = next((step for _, step in steps_of_build(session, record) if step.failed), None)
+    except (NotFoundError, CorruptError):
+        return None
+    return None if failed is None or isinstance(failed.step.op, RunOp) else failed
 
 
 def _failed(options: DebugOptions, session: Session) -> FailedStep | None:
