@@ -376,8 +376,8 @@ def test_every_step_of_a_build_opens(tiffin: Runner) -> None:
         "RUN --mount=type=bind,from=build,source=/work,target=/m cp /m/two /tmp/\nRUN touch /tmp/x; false\n"
     )
     assert tiffin("build", tiffin.context(text)).returncode == 1
-    wanted_steps: tuple[tuple[str, ...], ...] = (("2", "3", "Dockerfile:7", "stage-1 2/4", "6", "7"), ("3", "6"))
-    for steps in wanted_steps:  # the second time all but one come from the cache
+    opened: tuple[tuple[str, ...], ...] = (("2", "3", "Dockerfile:7", "stage-1 2/4", "6", "7"), ("3", "6"))
+    for names in opened:  # the second time all but one come from the cache
         for step, wanted in {
             "2": ("0 1 /work", "0 1 /work word"),
             "3": ("0 1 /work word", "0 1 /work one word"),
@@ -386,7 +386,7 @@ def test_every_step_of_a_build_opens(tiffin: Runner) -> None:
             "6": ("33 / m tmp w", "33 / m tmp w two"),
             "7": ("33 / tmp w two", "33 / tmp w two x"),
         }.items():
-            if step not in steps:
+            if step not in names:
                 continue
             for flag, seen in zip(("--before", "--after"), wanted, strict=True):
                 found = tiffin("debug", flag, "--step", step, "sh", "-c", SHOW)
@@ -396,6 +396,6 @@ def test_every_step_of_a_build_opens(tiffin: Runner) -> None:
     assert tiffin("debug", "--step", "3", "test", "-e", "/thrown").returncode == 1
     listed = tiffin("debug", "--list", "--build", "^0", "--format", "{{.Step}} {{.State}} {{.Where}}").stdout
     assert listed.splitlines()[::6] == ["1 kept Dockerfile:3", "7 failed Dockerfile:12"]
-    for words, wanted in ((("--step", "9"), "no step is called"), (("--build", "none"), "no build record")):
+    for words, reason in ((("--step", "9"), "no step is called"), (("--build", "none"), "no build record")):
         wrong = tiffin("debug", *words, "true")
-        assert wrong.returncode == 125 and wanted in wrong.stderr
+        assert wrong.returncode == 125 and reason in wrong.stderr
