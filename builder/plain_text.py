@@ -53,6 +53,24 @@ def plain_lines(text: str) -> list[str]:
     return [plain for line in text.split("\n") if (plain := plain_line(line))]
 
 
+def shown_name(name: str) -> str:
+    """Return a name that may be hostile in one line: what is not printable, or changes the direction of others, is
+    written as an escape, so that two names never look alike by it.
+    """
+    if name.isprintable():
+        return name
+    return "".join(char if char.isprintable() else _escaped(char) for char in name)
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
 def size_text(size: int) -> str:
     """Return a size in Docker's units: 1.23MB is 1.23 million bytes."""
     value, units = float(size), ["B", "kB", "MB", "GB", "TB"]

@@ -34,29 +34,45 @@ class SizeNode:
 
 def size_trees(tables: Sequence[LayerIndex]) -> list[SizeNode]:
     """Return the tree of each layer, the lowest first."""
+    trees = [SizeNode(name="/") for _ in tables]
+    for number, entry, is_hidden in files_of(tables):
+        trees[number].add(entry.path, entry.size, wasted=is_hidden)
+    return trees
+
+
+def files_of(tables: Sequence[LayerIndex]) -> Iterator[tuple[int, Entry, bool]]:
+    """Yield the files of all layers, the highest layer first: its index, the file, and whether nothing of it shows in
+    the image, as layers above have something else under all of its names.
+    """
     hidden: set[str] = set()  # paths that a layer above has, or removes
     closed: set[str] = set()  # directories of which nothing shows that lies below
-    trees: list[SizeNode] = []
-    for table in reversed(tables):
-        root = SizeNode(name="/")
+    for number in range(len(tables) - 1, -1, -1):
+        table = tables[number]
+        known: dict[str, bool] = {}  # of directories: whether they are closed
+
+        def is_hidden(entry: Entry, known: dict[str, bool] = known) -> bool:
+            return entry.path in hidden or _is_closed(entry.path, closed, known)
+
+        links = (entry for entry in table.entries if entry.kind == "hardlink")
+        shown = {entry.link for entry in links if not is_hidden(entry)}  # by another name
         for entry in table.entries:
             if entry.kind == "file":
-                root.add(entry.path, entry.size, wasted=entry.path in hidden or _is_closed(entry.path, closed))
-        trees.append(root)
+                yield number, entry, entry.path not in shown and is_hidden(entry)
         hidden.update(entry.path for entry in table.entries if entry.kind != "dir")
         closed.update(entry.path for entry in table.entries if _closes(entry))
-    return trees[::-1]
 
 
 def _closes(entry: Entry) -> bool:
     return entry.opaque if entry.kind == "dir" else True
 
 
-def _is_closed(path: str, closed: set[str]) -> bool:
-    if ROOT in closed:
-        return True
-    parts = path.split("/")
-    return any("/".join(parts[:length]) in closed for length in range(1, len(parts)))
+def _is_closed(path: str, closed: set[str], known: dict[str, bool]) -> bool:
+    """Whether `path` is in a closed directory; `known` remembers directories."""
+    parent = path.rpartition("/")[0]
+    if parent not in known:
+        parts = parent.split("/") if parent else []
+        known[parent] = ROOT in closed or any("/".join(parts[: end + 1]) in closed for end in range(len(parts)))
+    return known[parent]
 
 
 def pruned(trees: Sequence[SizeNode]) -> list[dict[str, object]]:

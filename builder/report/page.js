@@ -229,6 +229,9 @@
     };
     search.addEventListener("input", fill);
     part.append(search, place);
+    if (data.more_packages) {
+      part.append(element("p", { id: "more-packages" }, `and ${data.more_packages} more: tiffin sbom lists all ${data.packages.length + data.more_packages}`));
+    }
     fill();
     return null;
   }

@@ -13,7 +13,7 @@ from tiffin.builder.report.steps import CACHED, StepRun
 from tiffin.builder.report.timeline import critical_path, waits
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
 
-MAX_PACKAGES = 5000
+MAX_PACKAGES = 5000  # that are listed; of more the page says how many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,7 @@ class Page:
                 for number, (layer, tree) in enumerate(zip(self.layers, trees, strict=True), 1)
             ],
             "packages": [asdict(package) for package in self.packages[:MAX_PACKAGES]],
+            "more_packages": max(0, len(self.packages) - MAX_PACKAGES),
             "history": [asdict(build) for build in self.builds],
         }
 

@@ -61,6 +61,23 @@ class Members(AbstractContextManager["Members"]):
             return os.fdopen(os.open(f"{tree}/{entry.path}", flags), "rb", buffering=0)
         return open_packed(self._packed(layer), entry)
 
+    def head(self, layer: LayerRef, entry: Entry, size: int) -> bytes:
+        """Return the first `size` bytes of a file entry; a compressed layer is read up to there, and not kept.
+
+        Raises StoreError, CorruptError.
+        """
+        plain = self._layers.plain_blob(layer.diff_id, layer.blob)
+        if self._layers.snapshot(layer.diff_id) is not None or entry.offset < 0:
+            opened = self.open(layer, entry)
+        elif plain is not None:
+            opened = open_packed(plain, entry)
+        else:
+            with self._layers.open_tar(layer.diff_id, layer.blob) as tar:
+                _skip(tar, entry.offset)
+                return _read(tar, min(size, entry.size))
+        with opened as file:
+            return _read(file, size)
+
     def _packed(self, layer: LayerRef) -> Path:
         """Return an uncompressed tar of the layer."""
         with self._lock:
@@ -71,3 +88,17 @@ class Members(AbstractContextManager["Members"]):
                         sink.write(chunk)
                 self._spooled[layer.diff_id] = path
             return self._spooled[layer.diff_id]
+
+
+def _skip(stream: BinaryIO, size: int) -> None:
+    while size > 0 and (data := stream.read(min(size, COPY_CHUNK_BYTES))):
+        size -= len(data)
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """Read so much, or up to the end."""
+    parts = []
+    while size > 0 and (data := stream.read(min(size, COPY_CHUNK_BYTES))):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)

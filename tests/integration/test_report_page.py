@@ -20,6 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.cli_runner import CliRunner
+from tiffin.builder.report.page import MAX_PACKAGES, Page, ShownPackage
 
 pytestmark = [pytest.mark.userns, pytest.mark.xdist_group("report")]
 STAGES, STEPS = 6, 60
@@ -163,6 +164,18 @@ def test_it_is_clicked(cli: CliRunner, pages: list[Path]) -> None:
         search = browser.find_element(By.CSS_SELECTOR, "#part-Packages input")
         search.send_keys("nothing is called so")
         assert "0 packages" in browser.find_element(By.ID, "part-Packages").text
+
+
+def test_packages_that_are_not_listed_are_counted(tmp_path: Path) -> None:
+    packages = [
+        ShownPackage(name=f"p{number}", version="1", type="deb", line="Dockerfile:1") for number in range(MAX_PACKAGES)
+    ]
+    for more in (0, 3):
+        page = tmp_path / f"{more}.html"
+        page.write_bytes(Page(title="t", subtitle="s", facts=[], packages=packages + packages[:more]).encode())
+        with opened(page) as browser:
+            told = [item.text for item in browser.find_elements(By.ID, "more-packages")]
+            assert told == ([f"and 3 more: tiffin sbom lists all {MAX_PACKAGES + 3}"] if more else [])
 
 
 def test_a_step_with_odd_signs_is_a_text(cli: CliRunner, pages: list[Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError, ImageNotFoundError, UsageError
 from tiffin.builder.events import Sink
 from tiffin.builder.image.archive import Loader
+from tiffin.builder.image.chain import LayerRef
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.image.layout_place import SCHEME, parse_place
 from tiffin.builder.image.store import ImageStore, StoredImage
@@ -68,16 +69,18 @@ def open_subject(
                     f"{name} is for {image.config.platform}, not for {platform}", remedy="leave out --platform"
                 )
         layers = session.layers(lambda: session.remote(sink, access))
-        if any(layers.snapshots.packages(diff_id) is None for diff_id in image.config.diff_ids):
-            _reach_trees(image, session, layers)
+        unread = [layer for layer in base_chain(image) if layers.snapshots.packages(layer.diff_id) is None]
+        reach_trees(unread, session, layers)
         yield Found(subject=_subject(name, image), layers=layers, lines=session.store.notes.lines, scratch=scratch)
 
 
-def _reach_trees(image: StoredImage, session: Session, layers: LayerStore) -> None:
-    """Enter the namespace where that lets a layer be read from its tree and not from a compressed blob."""
-    for layer in base_chain(image):
-        compressed = layers.plain_blob(layer.diff_id, layer.blob) is None
-        if compressed and layers.snapshots.packages(layer.diff_id) is None and layers.snapshots.has_tree(layer.diff_id):
+def reach_trees(chain: Iterable[LayerRef], session: Session, layers: LayerStore) -> None:
+    """Enter the namespace where that lets one of these layers be read from its tree and not from a compressed blob.
+
+    Call it while the process has one thread.
+    """
+    for layer in chain:
+        if layers.plain_blob(layer.diff_id, layer.blob) is None and layers.snapshots.has_tree(layer.diff_id):
             session.enter(layers, None)
             return
 

@@ -43,6 +43,16 @@ def test_two_layers_later_counts_too() -> None:
     assert [tree.wasted for tree in trees] == [7, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("gone", "wasted"), [(["d/a"], 0), (["link"], 0), (["d"], 0), (["d/a", "link"], 10), (["d", "link"], 10)]
+)
+def test_a_file_shows_under_its_other_name(gone: list[str], wasted: int) -> None:
+    link = new_entry("link", "hardlink", 0o644)._replace(link="d/a")
+    lower = LayerIndex([folder("d"), file("d/a", 10), link])
+    trees = size_trees([lower, LayerIndex([new_entry(path, "whiteout", 0) for path in gone])])
+    assert (trees[0].size, trees[0].wasted) == (10, wasted)
+
+
 def test_directories_sum_up_what_is_in_them() -> None:
     (tree,) = size_trees([LayerIndex([file("a/b/c", 5), file("a/d", 6)])])
     assert (tree.children["a"].size, tree.children["a"].children["b"].size, tree.children["a"].files) == (11, 5, 2)

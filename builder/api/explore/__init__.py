@@ -1,0 +1,1 @@
+"""What is in an image, layer by layer, to be looked through."""

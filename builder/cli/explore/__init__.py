@@ -1,0 +1,1 @@
+"""The screens of tiffin explore. Owner of textual."""
