@@ -63,6 +63,7 @@ OWNERS = {
     "diskcache": ("tiffin.cache.store.local",),
     "redis": ("tiffin.cache.shared.stores.redis",),
     "h11": ("tiffin.builder.egress.conversation",),
+    "pysequoia": ("tiffin.builder.policy.rego",),
     "regopy": ("tiffin.builder.policy.rego",),
     "azure": ("tiffin.cache.shared.stores.azblob",),
     "distributed": ("tiffin.builder.farm.dask",),

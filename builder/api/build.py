@@ -195,6 +195,7 @@ def _open_contexts(
     """
     from tiffin.builder.api.inputs.context import ContextOpener
 
+    @cache  # who is asked about a source, a policy or a step, gets one answer
     def open_sources() -> RemoteSources:
         from tiffin.builder.sources.remote_sources import RemoteSources
 
@@ -214,9 +215,9 @@ def _open_contexts(
     if may_have_rules(os.environ, options.registry):
         from tiffin.builder.api.rules.sources import judge_context
 
-        judge_context(options)
+        judge_context(options, session, open_sources)
     main = opener.open(options.context, options.file, options.dockerfile)
-    rules = source_rules(options, main, session)
+    rules = source_rules(options, main, session, open_sources)
     return open_sources, main, opener.named(options.contexts, rules), rules
 
 

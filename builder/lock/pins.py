@@ -47,8 +47,9 @@ class Locked(SourceRules):
             f"run tiffin lock --platform {platform}" if known else "run tiffin lock",
         )
 
-    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> None:
+    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
         """Take what a digest led to: it is what was locked."""
+        return ""
 
     def source(self, origin: Remote, span: Span | None) -> Remote:
         """Return an origin that names a commit or a digest."""
@@ -96,8 +97,9 @@ class Gatherer(SourceRules):
         self.images[name, platform] = given
         return given
 
-    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> None:
+    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
         """Take what a name led to, which whoever resolves it notes."""
+        return ""
 
     def source(self, origin: Remote, span: Span | None) -> Remote:
         """Return an origin as it is, or as it is kept."""

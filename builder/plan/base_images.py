@@ -34,11 +34,11 @@ class BaseImages:
         key = name if platform == self._platform else f"{name} ({platform})"
         if key not in self.table:
             wanted = self._rules.image(name, platform, span) if self._rules is not None else name
-            try:
-                self.table[key] = self._resolve(wanted, platform)
-            except (RegistryError, ImageError) as exc:
-                what = "" if name in exc.message else f"image {name}: "
-                raise BuildError(what + exc.message, span=span, remedy=exc.remedy) from exc
-            if self._rules is not None:
-                self._rules.found(name, platform, self.table[key], span)
+            while wanted:
+                try:
+                    self.table[key] = self._resolve(wanted, platform)
+                except (RegistryError, ImageError) as exc:
+                    what = "" if name in exc.message else f"image {name}: "
+                    raise BuildError(what + exc.message, span=span, remedy=exc.remedy) from exc
+                wanted = "" if self._rules is None else self._rules.found(name, platform, self.table[key], span)
         return ImageOrigin(name=key)

@@ -33,8 +33,8 @@ class SourceRules(Protocol):
     def image(self, name: str, platform: Platform, span: Span) -> str:
         """Return the name under which an image is looked up."""
 
-    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> None:
-        """Take note of what such a name led to."""
+    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
+        """Take note of what such a name led to; return another name to look up instead, "" for none."""
 
     def source(self, origin: Remote, span: Span | None) -> Remote:
         """Return what is fetched in the place of `origin`; without a span it is named on the command line."""

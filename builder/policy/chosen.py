@@ -95,7 +95,7 @@ def _flags(texts: tuple[str, ...]) -> _Flags:
 def _judge(path: Path) -> Judge:
     """Return the policy of a file, by its suffix."""
     if path.suffix == REGO_SUFFIX:
-        from tiffin.builder.policy.rego import RegoPolicy
+        from tiffin.builder.policy.rego.policy import RegoPolicy
 
         return RegoPolicy(path)
     if path.suffix == ".json":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from tiffin.builder.errors import PolicyError, Span
+from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
@@ -26,8 +28,43 @@ class Package:
     line: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """What a repository has under a reference: its name in full (refs/heads/…, or a commit), the object there and the
+    commit that it leads to (hex), both as git keeps them; `tag` b"" where it is no annotated tag.
+    """
+
+    ref: str
+    checksum: str
+    commit_checksum: str
+    commit: bytes
+    tag: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What a provenance says: the predicate, and of which type (a URI)."""
+
+    predicate_type: str
+    predicate: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedSignature:
+    """A good signature by a certificate: `signer` has what that says, by buildx's names; `timestamps` (type, uri,
+    timestamp) when logs saw it. `is_bundle`: not of cosign's first form.
+    """
+
+    signer: Mapping[str, str]
+    timestamps: Sequence[Mapping[str, str]] = ()
+    is_bundle: bool = True
+    docker_reference: str = ""
+
+
 class Evidence(Protocol):
-    """Finds what is attached to an image, or in it. Raises TiffinError where that cannot be told."""
+    """Finds what is attached to an image or in it, and what is behind a name. Raises TiffinError where that cannot be
+    told.
+    """
 
     def signed_by(self, reference: Reference, digest: str, key: str) -> bool:
         """Whether a signature of the image is of this key (a PEM file)."""
@@ -38,16 +75,38 @@ class Evidence(Protocol):
         """
 
     def has_provenance(self, reference: Reference, digest: str) -> bool:
-        """Whether there is a provenance of the image, signed or not."""
+        """Whether there is a provenance of the image, signed or not, or another attestation in its index."""
+
+    def provenance(self, reference: Reference, digest: str) -> Statement | None:
+        """Return the provenance of the image, signed or not; None where there is none."""
+
+    def signatures(self, reference: Reference, digest: str) -> Sequence[VerifiedSignature]:
+        """Return good signatures of identities (Sigstore's certificates): of the image, its index, its attestations."""
+
+    def artifact_signature(self, bundle: bytes, digest: str) -> VerifiedSignature | None:
+        """Return who signed a provenance of a file, None where the bundle is not good for its digest."""
+
+    def repository(self, origin: GitOrigin) -> Repository:
+        """Ask a repository; the build uses the same commit."""
+
+    def file(self, origin: UrlOrigin) -> Path:
+        """Fetch a file; the build uses the same."""
+
+    def image(self, reference: Reference, platform: Platform) -> Contents:
+        """Look an image up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """An image that was looked at. `packages` lists what is in it; it may have to fetch its layers."""
+    """An image that was looked at. `packages` lists what is in it; it may have to fetch its layers.
+
+    `named`: the digest that its registry has under its name, which may be that of an index; "" where it is not known.
+    """
 
     digest: str
     config: ImageConfig
     size_bytes: int
+    named: str = ""
     packages: Callable[[], Sequence[Package]] = lambda: ()
 
 
@@ -79,6 +138,7 @@ class Subject:
     ref: str = ""  # of a repository
     subdir: str = ""  # of that
     has_credentials: bool = False
+    origin: GitOrigin | UrlOrigin | None = None  # of what is on the network
     contents: Contents | None = None
     lines: Mapping[str, Span] = field(default_factory=dict)
     environment: Environment = Environment()
@@ -103,12 +163,20 @@ class Denial:
 
 
 class Judge(Protocol):
-    """A policy. Raises TiffinError where it cannot judge; what it cannot judge is not allowed."""
+    """A policy. Raises TiffinError where it cannot judge; what it cannot judge is not allowed.
+
+    `asks`: to judge a source it may ask the network, so what is denied already is not shown to it.
+    """
 
     name: str
+    asks: bool = False
 
     def judge(self, subject: Subject, evidence: Callable[[], Evidence]) -> Sequence[Denial]:
         """Return what is not kept."""
+
+    def pin(self, subject: Subject, evidence: Callable[[], Evidence]) -> str:
+        """Return the digest that an image is to have instead, "" for none."""
+        return ""
 
 
 def refusal(denials: Sequence[Denial], what: str) -> PolicyError:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "TIFFIN_CACHE_TOKEN"  # what cache serve asks for, and its clients send
 POLICY_VARIABLE = "TIFFIN_POLICY"  # files, separated by commas
 AUDIT_VARIABLE = "TIFFIN_AUDIT_LOG"
+TRUSTED_ROOT_VARIABLE = "TIFFIN_TRUSTED_ROOT"  # trusted_root.json of another Sigstore than the public one
 PEERS_VARIABLE = "TIFFIN_CACHE_PEERS"  # builders to ask for layers first
 
 

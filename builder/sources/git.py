@@ -14,6 +14,7 @@ from tiffin.builder.instructions.ops import GitOrigin
 from tiffin.builder.programs import find_program, safe_path
 from tiffin.builder.registry.download import shown
 from tiffin.cache.foundation.files import disk_errors, remove_tree
+from tiffin.cache.foundation.frozen import dataclass
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # nothing of the machine's or the user's configuration decides what is fetched, and nothing asks
@@ -24,6 +25,18 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "http:https:ssh:git",  # a submodule may not name what lies on this machine
     "LC_ALL": "C",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What a reference names: `ref` in full (refs/heads/…, or a commit), the object under it, and the commit of that.
+
+    These differ for an annotated tag.
+    """
+
+    ref: str
+    checksum: str
+    commit: str
 
 
 class Git:
@@ -43,18 +56,31 @@ class Git:
 
     def commit(self, origin: GitOrigin) -> str:
         """Return the commit (hex) that `origin` names now. Raises BuildError."""
+        return self.named(origin).commit
+
+    def named(self, origin: GitOrigin) -> Named:
+        """Return what `origin` names now. Raises BuildError."""
         if _COMMIT.fullmatch(origin.ref):
-            commit = origin.ref
+            found = Named(ref=origin.ref, checksum=origin.ref, commit=origin.ref)
         elif origin.checksum and _COMMIT.fullmatch(origin.checksum) and not origin.ref:
-            return origin.checksum
+            return Named(ref=origin.checksum, checksum=origin.checksum, commit=origin.checksum)
         else:
-            commit = self._listed(origin)
-        if not commit.startswith(origin.checksum):
+            found = self._listed(origin)
+        if not found.commit.startswith(origin.checksum):
             raise BuildError(
-                f"digest mismatch: {shown(origin.url)} is at {commit}, and not at {origin.checksum}",
+                f"digest mismatch: {shown(origin.url)} is at {found.commit}, and not at {origin.checksum}",
                 remedy="correct the checksum, or name the commit",
             )
-        return commit
+        return found
+
+    def objects(self, origin: GitOrigin, named: Named, place: Path) -> tuple[bytes, bytes]:
+        """Fetch into the empty directory `place`; return the commit as git keeps it, and the annotated tag that leads
+        to it, b"" for none. Raises BuildError.
+        """
+        self._fetch(origin, named.checksum, place)
+        where = ["-C", os.fspath(place), "cat-file"]
+        commit = self._read([*where, "commit", named.commit], origin)
+        return commit, self._read([*where, "tag", named.checksum], origin) if named.checksum != named.commit else b""
 
     def checkout(self, origin: GitOrigin, commit: str, place: Path) -> Path:
         """Put the files of `commit` into the empty directory `place`; the directory to copy. Raises BuildError."""
@@ -113,22 +139,30 @@ class Git:
             raise BuildError(f'{shown(origin.url)} has no directory "{origin.subdir}"', remedy="check the part after :")
         return result
 
-    def _listed(self, origin: GitOrigin) -> str:
+    def _listed(self, origin: GitOrigin) -> Named:
         wanted = origin.ref or "HEAD"
-        lines = self._run(["ls-remote", "--", origin.url, wanted, f"{wanted}^{{}}"], origin).splitlines()
-        found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
+        listing = self._run(["ls-remote", "--symref", "--", origin.url, wanted, f"{wanted}^{{}}"], origin)
+        found, links = {}, {}
+        for value, _, name in (line.partition("\t") for line in listing.splitlines()):
+            if value.startswith("ref: "):  # what HEAD stands for
+                links[name] = value.removeprefix("ref: ")
+            else:
+                found[name] = value
         for name in (wanted, f"refs/heads/{wanted}", f"refs/tags/{wanted}"):
-            for candidate in (f"{name}^{{}}", name):  # an annotated tag points at a commit
-                if candidate in found:
-                    return found[candidate]
+            if name in found:  # an annotated tag points at a commit
+                commit = found.get(f"{name}^{{}}", found[name])
+                return Named(ref=links.get(name, name), checksum=found[name], commit=commit)
         raise BuildError(f'{shown(origin.url)} has no reference "{wanted}"', remedy="check the part after #")
 
     def _run(self, arguments: Sequence[str], origin: GitOrigin) -> str:
+        return self._read(arguments, origin).decode(errors="replace")
+
+    def _read(self, arguments: Sequence[str], origin: GitOrigin) -> bytes:
         result = self._try(arguments, origin, must=True)
         assert result is not None
         return result
 
-    def _try(self, arguments: Sequence[str], origin: GitOrigin, *, must: bool = False) -> str | None:
+    def _try(self, arguments: Sequence[str], origin: GitOrigin, *, must: bool = False) -> bytes | None:
         program = find_program("git", os.environ.get("PATH", os.defpath))
         if not program:
             raise BuildError(f"git is needed to fetch {shown(origin.url)}", remedy="install the package git")
@@ -146,13 +180,12 @@ class Git:
             capture_output=True,
             check=False,
             umask=0o022,
-            errors="replace",
         )
         if done.returncode == 0:
             return done.stdout
         if not must:
             return None
-        reason = _reason(done.stderr) or f"git ended with code {done.returncode}"
+        reason = _reason(done.stderr.decode(errors="replace")) or f"git ended with code {done.returncode}"
         raise BuildError(
             f"cannot fetch {shown(origin.url)}: {reason.replace(origin.url, shown(origin.url))}",
             remedy="check the URL and the credentials",

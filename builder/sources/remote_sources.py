@@ -14,7 +14,7 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
 from tiffin.builder.registry.download import Fetched, download, shown
 from tiffin.builder.registry.proxies import Proxies
-from tiffin.builder.sources.git import Git
+from tiffin.builder.sources.git import Git, Named
 from tiffin.builder.sources.trees import DirectoryTree, FileTree
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import dataclass, field
@@ -94,6 +94,15 @@ class RemoteSources:
         if origin not in self._commits:
             self._commits[origin] = self._git(origin).commit(origin)
         return self._commits[origin]
+
+    def repository(self, origin: GitOrigin) -> tuple[Named, bytes, bytes]:
+        """Return what a git origin means, for the rest of the build, and its objects: the commit, and the annotated
+        tag, b"" for none. Raises BuildError.
+        """
+        named = self._git(origin).named(origin)
+        if self._commits.setdefault(origin, named.commit) != named.commit:
+            raise BuildError(f"{shown(origin.url)} changed during the build", remedy="build again")
+        return named, *self._git(origin).objects(origin, named, self._place())
 
     def checkout(self, origin: GitOrigin) -> Path:
         """Return a directory with the files of a git origin, until this object is closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.conftest import Run
 from tests.support.servers import Registry
+from tests.support.serving import serving_folder
 
 pytestmark = [pytest.mark.userns, pytest.mark.network]
 Make = Callable[..., Path]
@@ -102,3 +104,54 @@ def test_signatures_provenance_and_packages(
     policy.write_text('schema = 1\n[[result]]\npackages-denied = ["left-pad"]\n')
     denied = tiffin("build", "--policy", policy, "--label=new=1", folder, check=False)
     assert denied.returncode == 3 and "Dockerfile:2" in denied.stderr and "left-pad 1.3.0" in denied.stderr
+
+
+PINNED = """package docker
+
+default allow := false
+
+allow if input.local
+
+allow if {{
+    input.image.repo == "rego/app"
+    pin_image(input.image, "{digest}")
+}}
+
+allow if verify_git_signature(input.git.commit, "key.pub")
+
+decision := {{"allow": allow}}
+"""
+
+
+def test_rego_pins_images_and_verifies_repositories(
+    tiffin: Run, base: str, context: Make, registry: Registry, tmp_path: Path
+) -> None:
+    name = f"{registry.host}/rego/app"
+    for tag in ("1", "2"):
+        tiffin("build", "-t", f"{name}:{tag}", "--push", context(f"FROM {base}\nRUN echo {tag} > /which\n"))
+    told = json.loads(tiffin("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", f"{name}:1").stdout)
+    files = tmp_path / "served"
+    checkout, key = tmp_path / "checkout", tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, stdin=subprocess.DEVNULL)
+    for words in (
+        ["init", "-q", "-b", "main", str(checkout)],
+        ["-C", str(checkout), "commit", "-q", "--allow-empty", "-m", "not signed"],
+        ["-C", str(checkout), "branch", "plain"],
+        ["-C", str(checkout), "commit", "-q", "--allow-empty", "-S", "-m", "signed"],
+        ["clone", "-q", "--bare", str(checkout), str(files / "r.git")],
+        ["-C", str(files / "r.git"), "update-server-info"],
+    ):
+        settings = {"user.name": "me", "user.email": "me@example.com", "gpg.format": "ssh", "user.signingkey": str(key)}
+        flags = [word for item in settings.items() for word in ("-c", "=".join(item))]
+        subprocess.run(["git", *flags, *words], check=True, stdin=subprocess.DEVNULL)
+    with serving_folder(files) as address:
+        folder = context(f"FROM {name}:2\nADD {address}/r.git#main /r\nRUN test $(cat /which) = 1\n")
+        (folder / "Dockerfile.rego").write_text(PINNED.format(digest=told["digest"]))
+        (folder / "key.pub").write_bytes(key.with_suffix(".pub").read_bytes())
+        tiffin("build", "--no-cache", folder)
+        dockerfile = folder / "Dockerfile"
+        dockerfile.write_text(dockerfile.read_text().replace("#main", "#plain"))
+        denied = tiffin("build", "--progress=plain", folder, check=False)
+        assert denied.returncode == 3 and f"Dockerfile:2: {address}/r.git is denied" in denied.stderr
+    denied = tiffin("pull", "--policy", folder / "Dockerfile.rego", f"{name}:2", check=False)
+    assert denied.returncode == 3 and f"is pinned to {told['digest']}" in denied.stderr

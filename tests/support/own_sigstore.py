@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ NOW = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 SINCE = "2025-01-01T00:00:00Z"
 TEN_MINUTES = datetime.timedelta(minutes=10)
 SCT_LIST = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
-ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+FULCIO = "1.3.6.1.4.1.57264.1"
+ISSUER = x509.ObjectIdentifier(f"{FULCIO}.8")
 ORIGIN = "log.example - 1"
 SHA256 = ec.ECDSA(hashes.SHA256())
 
@@ -52,9 +54,12 @@ class OwnSigstore:
     authority: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
     log: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
     certificates: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    common_name: str = "authority.example"
+    organization: str = ""
 
     def __post_init__(self) -> None:
-        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority.example")])
+        by_oid = {x509.NameOID.ORGANIZATION_NAME: self.organization, x509.NameOID.COMMON_NAME: self.common_name}
+        self.name = x509.Name([x509.NameAttribute(oid, text) for oid, text in by_oid.items() if text])
         usage = _usage(key_cert_sign=True, crl_sign=True)
         self.root = (
             _certificate(self.name, self.name, self.authority, NOW - 300 * TEN_MINUTES, NOW + 300 * TEN_MINUTES)
@@ -84,11 +89,19 @@ class OwnSigstore:
         return path
 
     def bundle(
-        self, statement: bytes, identity: str, issuer: str, *, signed_at: datetime.datetime = NOW + TEN_MINUTES / 2
+        self,
+        statement: bytes,
+        identity: str,
+        issuer: str,
+        *,
+        signed_at: datetime.datetime = NOW + TEN_MINUTES / 2,
+        claims: Mapping[int, str] | None = None,
     ) -> bytes:
-        """Sign a statement as an identity, with a certificate that is valid for ten minutes from NOW."""
+        """Sign a statement as an identity (a URI, or an address), with a certificate that is valid for ten minutes from
+        NOW; `claims` by the last number of Fulcio's extensions.
+        """
         key = new_key()
-        certificate = self._leaf(key, identity, issuer)
+        certificate = self._leaf(key, identity, issuer, claims or {})
         signature = key.sign(pre_authentication(IN_TOTO, statement), SHA256)
         envelope = {"payload": b64(statement), "payloadType": IN_TOTO, "signatures": [{"sig": b64(signature)}]}
         entry = self._entry(envelope, statement, signature, certificate, int(signed_at.timestamp()))
@@ -98,9 +111,10 @@ class OwnSigstore:
         }
         return json.dumps({"mediaType": BUNDLE, "verificationMaterial": material, "dsseEnvelope": envelope}).encode()
 
-    def _leaf(self, key: ec.EllipticCurvePrivateKey, identity: str, issuer: str) -> x509.Certificate:
-        text = issuer.encode()
-        told = x509.UnrecognizedExtension(ISSUER, b"\x0c" + bytes([len(text)]) + text)
+    def _leaf(
+        self, key: ec.EllipticCurvePrivateKey, identity: str, issuer: str, claims: Mapping[int, str]
+    ) -> x509.Certificate:
+        name = x509.UniformResourceIdentifier(identity) if "://" in identity else x509.RFC822Name(identity)
         builder = (
             _certificate(x509.Name([]), self.name, key, NOW, NOW + TEN_MINUTES)
             .add_extension(_usage(digital_signature=True), critical=True)
@@ -108,9 +122,12 @@ class OwnSigstore:
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.authority.public_key()), critical=False
             )
-            .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(identity)]), critical=True)
-            .add_extension(told, critical=False)
+            .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+            .add_extension(x509.UnrecognizedExtension(ISSUER, _utf8(issuer)), critical=False)
         )
+        for number, text in claims.items():
+            oid = x509.ObjectIdentifier(f"{FULCIO}.{number}")
+            builder = builder.add_extension(x509.UnrecognizedExtension(oid, _utf8(text)), critical=False)
         unlogged = builder.sign(self.authority, hashes.SHA256()).tbs_certificate_bytes
         moment = int(NOW.timestamp() * 1000)
         logged = key_id(self.authority) + struct.pack("!I", len(unlogged))[1:] + unlogged
@@ -160,6 +177,12 @@ class OwnSigstore:
             },
             "canonicalizedBody": b64(body),
         }
+
+
+def _utf8(text: str) -> bytes:
+    """Return a UTF8String of DER."""
+    data = text.encode()
+    return b"\x0c" + (bytes([len(data)]) if len(data) < 128 else bytes([0x81, len(data)])) + data
 
 
 def _sha256(data: bytes) -> bytes:

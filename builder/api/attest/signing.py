@@ -25,6 +25,7 @@ from tiffin.builder.image.signing.verifying import Checker, KeyChecker
 from tiffin.builder.image.signing.verifying import Verified as Verified
 from tiffin.builder.image.signing.verifying import verify as verify_documents
 from tiffin.builder.oci.spec import Descriptor
+from tiffin.builder.settings.access import TRUSTED_ROOT_VARIABLE
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -106,7 +107,7 @@ def checker_of(trust: Trust) -> Checker:
         issuer=trust.issuer,
         issuer_pattern=trust.issuer_pattern,
     )
-    return KeylessChecker(identity, trust.trusted_root)
+    return KeylessChecker(identity, trust.trusted_root or os.environ.get(TRUSTED_ROOT_VARIABLE, ""))
 
 
 def verify(place: AttachedPlace, trust: Trust, wanted: Sequence[str] = ()) -> Verified:

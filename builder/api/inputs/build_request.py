@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tiffin.builder.plan.plan_options import NamedContext, PlanOptions, SourceRules
     from tiffin.builder.solver.build import Request
     from tiffin.builder.solver.results import Split
-    from tiffin.builder.sources.remote_sources import Access
+    from tiffin.builder.sources.remote_sources import Access, RemoteSources
     from tiffin.cache.shared.signing import RecordSigner
     from tiffin.cache.store.local import Table
 
@@ -140,7 +140,9 @@ def request_of(
     )
 
 
-def source_rules(options: BuildOptions, main: BuildContext, session: Session) -> SourceRules | None:
+def source_rules(
+    options: BuildOptions, main: BuildContext, session: Session, sources: Callable[[], RemoteSources]
+) -> SourceRules | None:
     """Return what decides about the sources of a build, None where nothing does. Raises UsageError."""
     rules: SourceRules | None = None
     if options.locked:
@@ -153,7 +155,7 @@ def source_rules(options: BuildOptions, main: BuildContext, session: Session) ->
         return rules
     from tiffin.builder.api.rules.sources import gated
 
-    return gated(options, main, rules, session)
+    return gated(options, main, rules, session, sources)
 
 
 def signer_for(options: BuildOptions) -> RecordSigner:

@@ -6,19 +6,21 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tiffin.builder.api.rules.evidence import NO_EVIDENCE, AttachedEvidence
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import PolicyError, TiffinError
-from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.oci.reference import Reference
-from tiffin.builder.oci.spec import Manifest, Platform
+from tiffin.builder.oci.spec import Platform
 from tiffin.builder.policy.audit import AuditLog
 from tiffin.builder.policy.chosen import audit_log, judges
-from tiffin.builder.policy.facts import IMAGE, RESULT, Contents, Denial, Evidence, Judge, Package, Subject, refusal
+from tiffin.builder.policy.facts import IMAGE, RESULT, Contents, Denial, Evidence, Judge, Subject, refusal
 from tiffin.builder.settings.access import RegistryAccess, may_have_rules
-from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import replace
+
+if TYPE_CHECKING:
+    from tiffin.builder.sources.remote_sources import RemoteSources
 
 
 class Gate:
@@ -29,18 +31,27 @@ class Gate:
         self._log = log
         self._evidence = evidence
 
-    def judge(self, subject: Subject) -> None:
+    def judge(self, subject: Subject, pinner: Judge | None = None) -> None:
         """Raise PolicyError for what is denied, and what the policies raise that cannot judge.
 
-        An image is judged by its name first, and again when it was looked at.
+        An image is judged by its name first, and again when it was looked at. `pinner` chose it, and is not asked.
         """
         denials: list[Denial] = []
         for policy in self._policies:
-            denials += policy.judge(subject, lambda: self._evidence)
+            if policy is not pinner and not (denials and policy.asks):  # what is denied is not looked up
+                denials += policy.judge(subject, lambda: self._evidence)
         if denials or subject.kind != IMAGE or subject.contents is not None:
             self._write(subject, denials)
         if denials:
             raise refusal(denials, subject.name)
+
+    def pin(self, subject: Subject) -> tuple[str, Judge | None]:
+        """Return the digest that a policy wants an image to have instead ("" for none), and that policy."""
+        for policy in self._policies:
+            digest = policy.pin(subject, lambda: self._evidence)
+            if digest:
+                return digest, policy
+        return "", None
 
     def judge_image(self, name: str, reference: Reference, platform: Platform, operation: str) -> None:
         """Judge an image by its name."""
@@ -105,20 +116,17 @@ class Gate:
         )
 
 
-def gate_of(access: RegistryAccess, dockerfile: Path | None = None, session: Session | None = None) -> Gate | None:
+def gate_of(
+    access: RegistryAccess,
+    dockerfile: Path | None = None,
+    session: Session | None = None,
+    sources: Callable[[], RemoteSources] | None = None,
+) -> Gate | None:
     """Return the gate of a command, None where there is neither policy nor log; `session` is where it finds what is
-    attached to images. Raises UsageError.
+    attached to images, `sources` reach repositories and files. Raises UsageError.
     """
     if not may_have_rules(os.environ, access) and dockerfile is None:
         return None
     found, log = judges(os.environ, access, dockerfile), audit_log(os.environ, access)
-    evidence = NO_EVIDENCE if session is None else AttachedEvidence(session, access)
+    evidence = NO_EVIDENCE if session is None else AttachedEvidence(session, access, sources)
     return Gate(found, log, evidence) if found or log is not None else None
-
-
-def contents_of(
-    digest: Digest, config: ImageConfig, manifest: Manifest | None, packages: Callable[[], Sequence[Package]]
-) -> Contents:
-    """Return an image as policies see it; `packages` lists what is in it."""
-    size = sum(layer.size_bytes for layer in manifest.layers) if manifest is not None else 0
-    return Contents(digest=str(digest), config=config, size_bytes=size, packages=packages)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tiffin.builder.api.rules.evidence import packages_of
-from tiffin.builder.api.rules.gate import Gate, contents_of, gate_of
+from tiffin.builder.api.rules.evidence import contents_of, digest_named, packages_of
+from tiffin.builder.api.rules.gate import Gate, gate_of
 from tiffin.builder.api.session import Session
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
@@ -72,5 +72,6 @@ def judge_push(
 
 def _contents(image: StoredImage, reference: Reference, session: Session, access: RegistryAccess) -> Contents:
     digest = image.descriptor.digest
-    name = f"{reference.name}@{digest}"
-    return contents_of(digest, image.config, image.manifest, packages_of(name, session, access))
+    packages = packages_of(f"{reference.name}@{digest}", session, access)
+    named = digest_named(session, reference, image.config.platform, digest)
+    return contents_of(digest, image.config, image.manifest, packages, named)

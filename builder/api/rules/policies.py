@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tiffin.builder.api.rules.evidence import AttachedEvidence, packages_of
-from tiffin.builder.api.rules.gate import Gate, contents_of
+from tiffin.builder.api.rules.evidence import AttachedEvidence, look_up
+from tiffin.builder.api.rules.gate import Gate
 from tiffin.builder.api.rules.sources import subject_of
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import PolicyError, TiffinError, UsageError
-from tiffin.builder.events import Sink
-from tiffin.builder.instructions.ops import UrlOrigin
+from tiffin.builder.events import InfoMessage, Sink
+from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http, parse_git
 from tiffin.builder.oci.config import ImageConfig, RunConfig
 from tiffin.builder.oci.reference import Reference
@@ -24,10 +26,14 @@ from tiffin.builder.policy.document import SECTIONS
 from tiffin.builder.policy.facts import BUILD, IMAGE, KINDS, LOCAL, OPERATIONS, RESULT, Contents, Environment, Subject
 from tiffin.builder.policy.rules import RULES
 from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
 
+if TYPE_CHECKING:
+    from tiffin.builder.sources.remote_sources import RemoteSources
+
 PREFIX_IMAGE = "docker-image://"
-TESTS_SUFFIX = "_test.toml"
+TESTS_SUFFIX, REGO_TESTS = "_test.toml", "_test.rego"
 _MEMBERS = frozenset(
     {"name", "source", "kind", "operation", "allow", "rule", "user", "env", "labels", "size", "created"}
 )
@@ -79,29 +85,85 @@ def evaluate(
     subject: Subject, policies: Sequence[str], session: Session, sink: Sink, access: RegistryAccess, *, looks: bool
 ) -> None:
     """Judge a source; with `looks` an image is looked up, too. Raises PolicyError, RegistryError."""
-    evidence = AttachedEvidence(session, access)
-    gate = Gate(judges({}, replace(access, policies=tuple(policies))), None, evidence)
-    gate.judge(subject)
-    if subject.kind == IMAGE and looks:
-        gate.judge(look(subject, session, sink, access))
+    with contextlib.ExitStack() as stack:
+        evidence = AttachedEvidence(session, access, _opener(session, stack) if looks else None)
+        gate = Gate(judges({}, replace(access, policies=tuple(policies))), None, evidence)
+        gate.judge(subject)
+        if subject.kind == IMAGE and looks:
+            found = look(subject, session, sink, access)
+            digest, pinner = gate.pin(found)
+            if pinner is not None:
+                assert found.reference is not None
+                reference = replace(found.reference, digest=Digest.parse(digest))
+                pinned = replace(subject, reference=reference, checksum=digest)
+                sink.emit(InfoMessage(message=f"{subject.name} is pinned to {digest}"))
+                found = look(pinned, session, sink, access)
+            gate.judge(found, pinner)
+
+
+def document_for(subject: Subject, session: Session, sink: Sink, access: RegistryAccess, fields: str) -> object:
+    """Return what a policy in Rego is asked of a source; `fields` (with commas between) are looked up. Raises
+    TiffinError.
+    """
+    from tiffin.builder.policy.rego.documents import document_of
+
+    wanted = [field.strip() for field in fields.split(",") if field.strip()]
+    with contextlib.ExitStack() as stack:
+        evidence = AttachedEvidence(session, access, _opener(session, stack))
+        if subject.reference is not None and wanted:
+            from tiffin.builder.policy.rego.asked import MATERIALS, Asked
+            from tiffin.builder.policy.rego.attached import attached_to
+
+            found = look(subject, session, sink, access)
+            document = document_of(found)
+            members = {field.removeprefix("image.").partition(".")[0] for field in wanted}
+            document[IMAGE] |= attached_to(found, evidence, members, Asked([MATERIALS]))
+            return document
+        if isinstance(subject.origin, GitOrigin) and wanted:
+            return document_of(subject, evidence.repository(subject.origin))
+    return document_of(subject)
+
+
+def _opener(session: Session, stack: contextlib.ExitStack) -> Callable[[], RemoteSources]:
+    """Return what reaches repositories and files, with what this user has for them."""
+
+    @functools.cache
+    def opened() -> RemoteSources:
+        from tiffin.builder.api.build_options import BuildOptions
+        from tiffin.builder.api.inputs.build_request import source_access
+        from tiffin.builder.sources.remote_sources import RemoteSources
+
+        access = source_access(BuildOptions())
+        return stack.enter_context(RemoteSources(session.state, session.table, session.blobs, access))
+
+    return opened
 
 
 def look(subject: Subject, session: Session, sink: Sink, access: RegistryAccess) -> Subject:
     """Return an image with what it is, from here or its registry."""
     assert subject.reference is not None and subject.platform is not None
-    image = session.store.get(subject.reference) or session.remote(sink, access).look_up(
-        subject.reference, subject.platform
-    )
-    packages = packages_of(f"{subject.reference.name}@{image.descriptor.digest}", session, access)
-    return replace(subject, contents=contents_of(image.descriptor.digest, image.config, image.manifest, packages))
+    return replace(subject, contents=look_up(subject.reference, subject.platform, session, sink, access))
 
 
-def run_tests(policy: Path, only: str = "") -> Iterator[Outcome]:
-    """Run the tests of a policy: test_… rules of Rego, or the cases of FILE_test.toml beside one in TOML."""
+def tests_at(path: Path, filename: str) -> tuple[Path, list[Path]]:
+    """Return the policy that is tested and the files with tests of Rego: `path` is the policy, one with tests, or a
+    directory, below which all with tests count. `filename` is the Dockerfile whose policy it is.
+    """
+    if not path.is_dir() and not path.name.endswith(REGO_TESTS):
+        return path, sorted(path.parent.glob(f"{path.stem}{REGO_TESTS}"))
+    name = filename if filename.endswith(".rego") else f"{filename}.rego"
+    folders = (path, Path()) if path.is_dir() else (Path(), path.parent)
+    policy = next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+    return policy, sorted(path.rglob(f"*{REGO_TESTS}")) if path.is_dir() else [path]
+
+
+def run_tests(policy: Path, files: Sequence[Path], only: str = "") -> Iterator[Outcome]:
+    """Run the tests of a policy: test_… rules of Rego in `files`, or the cases of FILE_test.toml beside one in TOML."""
     if policy.suffix == ".rego":
-        from tiffin.builder.policy.rego import RegoPolicy
+        from tiffin.builder.policy.rego.policy import RegoPolicy
+        from tiffin.builder.policy.rego.trials import run_tests as run_rego
 
-        for name, passes in RegoPolicy(policy).run_tests(only):
+        for name, passes in run_rego(RegoPolicy(policy), files, only):
             yield Outcome(name=name, reason="" if passes else "it is not true")
         return
     file = policy.with_name(policy.stem + TESTS_SUFFIX)

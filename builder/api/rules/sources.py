@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tiffin.builder.api.build_options import BuildOptions
-from tiffin.builder.api.rules.evidence import packages_in, packages_of
-from tiffin.builder.api.rules.gate import Gate, contents_of, gate_of
+from tiffin.builder.api.rules.evidence import contents_of, digest_named, packages_in, packages_of
+from tiffin.builder.api.rules.gate import Gate, gate_of
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import Span
 from tiffin.builder.instructions.base import Remote
@@ -19,7 +19,7 @@ from tiffin.builder.instructions.remote import filename_of, is_git, is_http, par
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.plan_options import PREFIX_BUILT, PREFIX_LAYOUT, BaseImage, SourceRules
-from tiffin.builder.policy.facts import GIT, IMAGE, LOCAL, URL, Environment, Package, Subject
+from tiffin.builder.policy.facts import GIT, IMAGE, LOCAL, URL, Environment, Judge, Package, Subject
 from tiffin.builder.policy.rules import USER
 from tiffin.builder.registry.download import shown
 from tiffin.cache.foundation.digest import Digest
@@ -28,6 +28,7 @@ from tiffin.cache.foundation.frozen import replace
 if TYPE_CHECKING:
     from tiffin.builder.api.inputs.context import BuildContext
     from tiffin.builder.solver.build import Built, Request, Services
+    from tiffin.builder.sources.remote_sources import RemoteSources
 
 _COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
 CONTEXT = "context"  # what buildx calls the main one
@@ -42,12 +43,15 @@ class GatedRules(SourceRules):
         inner: SourceRules | None,
         environment: Environment,
         packages: Callable[[str], Callable[[], Sequence[Package]]],
+        named: Callable[[str, Platform, Digest], str],
     ) -> None:
         self.gate = gate
         self.environment = environment
         self._inner = inner
         self._packages = packages
+        self._named = named
         self._given: dict[tuple[str, Platform], str] = {}
+        self._pinners: dict[tuple[str, Platform], Judge] = {}
 
     def image(self, name: str, platform: Platform, span: Span) -> str:
         """Return what the lock has, if the name may be used."""
@@ -58,13 +62,27 @@ class GatedRules(SourceRules):
             self.gate.judge(subject)
         return given
 
-    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> None:
-        """Judge an image by what it is."""
+    def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
+        """Judge an image by what it is; return what a policy pins it to. A lock says itself what it is."""
         subject = self._image(name, self._given.get((name, platform), name), platform, span)
-        if subject is not None:
-            exact = f"{image.name.partition('@')[0]}@{image.manifest_digest}"
-            contents = contents_of(image.manifest_digest, image.config, image.manifest, self._packages(exact))
-            self.gate.judge(replace(subject, contents=contents))
+        if subject is None:
+            return ""
+        digest = image.manifest_digest
+        packages = self._packages(f"{image.name.partition('@')[0]}@{digest}")
+        named = self._named(image.name, platform, digest)
+        contents = contents_of(digest, image.config, image.manifest, packages, named)
+        subject = replace(subject, contents=contents)
+        pinner = self._pinners.get((name, platform))
+        if pinner is None and self._inner is None and subject.kind == IMAGE:
+            pinned, pinner = self.gate.pin(subject)
+            if pinner is not None:
+                assert subject.reference is not None
+                self._pinners[name, platform] = pinner
+                given = str(replace(subject.reference, digest=Digest.parse(pinned)))
+                self._given[name, platform] = given
+                return given
+        self.gate.judge(subject, pinner)
+        return ""
 
     def source(self, origin: Remote, span: Span | None) -> Remote:
         """Return what the lock has, if it may be used."""
@@ -100,7 +118,7 @@ def subject_of(origin: Remote) -> Subject:
     has_credentials = "@" in urlsplit(origin.url).netloc
     name = shown(origin.url)
     if isinstance(origin, UrlOrigin):
-        return Subject(kind=URL, name=name, checksum=origin.checksum, has_credentials=has_credentials)
+        return Subject(kind=URL, name=name, checksum=origin.checksum, has_credentials=has_credentials, origin=origin)
     commit = origin.ref if re.fullmatch(_COMMIT, origin.ref) else origin.checksum
     return Subject(
         kind=GIT,
@@ -109,20 +127,34 @@ def subject_of(origin: Remote) -> Subject:
         subdir=origin.subdir,
         checksum=commit,
         has_credentials=has_credentials,
+        origin=origin,
     )
 
 
-def gated(options: BuildOptions, main: BuildContext, inner: SourceRules | None, session: Session) -> SourceRules | None:
+def gated(
+    options: BuildOptions,
+    main: BuildContext,
+    inner: SourceRules | None,
+    session: Session,
+    sources: Callable[[], RemoteSources],
+) -> SourceRules | None:
     """Return rules that keep to the policies of a build, `inner` where there are none. Raises PolicyError, UsageError.
 
-    The main context is judged at once.
+    The main context is judged at once. What policies ask repositories and servers is what the build then uses, if
+    `sources` are those of the build.
     """
-    gate = gate_of(options.registry, dockerfile_of(main), session)
+    gate = gate_of(options.registry, dockerfile_of(main), session, sources)
     if gate is None:
         return inner
     environment = Environment(args=options.build_args, labels=options.labels, filename=main.name, target=options.target)
     gate.judge(replace(_context_of(options.context), environment=environment))  # also by the policy that it brings
-    return GatedRules(gate, inner, environment, lambda name: packages_of(name, session, options.registry))
+    return GatedRules(
+        gate,
+        inner,
+        environment,
+        lambda name: packages_of(name, session, options.registry),
+        lambda name, platform, digest: digest_named(session, Reference.parse(name), platform, digest),
+    )
 
 
 def dockerfile_of(main: BuildContext) -> Path | None:
@@ -135,9 +167,9 @@ def is_remote(context: str) -> bool:
     return is_git(context, context=True) or is_http(context)
 
 
-def judge_context(options: BuildOptions) -> None:
+def judge_context(options: BuildOptions, session: Session, sources: Callable[[], RemoteSources]) -> None:
     """Judge a context on the network before it is fetched. Raises PolicyError."""
-    gate = gate_of(options.registry) if is_remote(options.context) else None
+    gate = gate_of(options.registry, None, session, sources) if is_remote(options.context) else None
     if gate is not None:
         gate.judge(_context_of(options.context))
 

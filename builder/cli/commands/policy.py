@@ -27,7 +27,7 @@ class EvalArguments(RegistryArguments):
     platform = Text("--platform", metavar="OS/ARCH", help="Platform of an image.")
     operation = Text("--operation", choices=("build", "pull", "run"), default="build", help="What it is wanted for.")
     printed = Flag("--print", help="Print what a policy in Rego is asked, and judge nothing.")
-    fields = Text("--fields", metavar="NAME,…", help="With --print: look these up; for an image, all there are.")
+    fields = Text("--fields", metavar="NAME,…", help="With --print: look these up.")
     offline = Flag("--offline", help="Judge the name alone, and look nothing up.")
 
 
@@ -68,7 +68,7 @@ def evaluate(session: Session, line: EvalArguments) -> None:
     import json
     from pathlib import Path
 
-    from tiffin.builder.api.rules.policies import evaluate, look, subject_for
+    from tiffin.builder.api.rules.policies import document_for, evaluate, subject_for
     from tiffin.builder.errors import UsageError
     from tiffin.builder.events import NullSink
     from tiffin.builder.oci.spec import Platform
@@ -77,10 +77,7 @@ def evaluate(session: Session, line: EvalArguments) -> None:
     subject = subject_for(line.source, platform, line.operation)
     access, sink = line.registry_access(), NullSink()
     if line.printed:
-        from tiffin.builder.policy.rego import document_of
-
-        shown = look(subject, session, sink, access) if line.fields and subject.reference is not None else subject
-        print_result(json.dumps(document_of(shown), indent=2))
+        print_result(json.dumps(document_for(subject, session, sink, access, line.fields), indent=2))
         return
     beside = f"{line.file or 'Dockerfile'}.rego"
     policies = list(line.policies)
@@ -97,12 +94,11 @@ def test(session: Session, line: TestArguments) -> int | None:
     """Run tests. Raises TiffinError."""
     from pathlib import Path
 
-    from tiffin.builder.api.rules.policies import run_tests
+    from tiffin.builder.api.rules.policies import run_tests, tests_at
     from tiffin.builder.errors import UsageError
 
-    path = Path(line.path)
-    policy = path / f"{line.filename}.rego" if path.is_dir() else path
-    outcomes = list(run_tests(policy, line.only))
+    policy, files = tests_at(Path(line.path), line.filename)
+    outcomes = list(run_tests(policy, files, line.only))
     if not outcomes:
         raise UsageError(f"{policy} has no tests", remedy="write test_… rules, or cases into NAME_test.toml")
     for outcome in outcomes:

@@ -68,6 +68,18 @@ def found_in(place: AttachedPlace, subjects: tuple[Subject, ...], tags: tuple[st
                 yield from _documents(kept, digest, TAG, f"{digest.algorithm}-{digest.hex}.{suffix}")
 
 
+def about_attestations(place: AttachedPlace, image: Descriptor, digest: Digest) -> Iterator[Found]:
+    """Yield what refers to the attestations that an index has of one of its images, in BuildKit's form: signatures of
+    GitHub's builder are there.
+    """
+    if image.media_type in INDEX_TYPES:
+        for row in _rows(place, image):
+            about = row.annotations.get(REFERENCE_DIGEST)
+            if row.annotations.get(REFERENCE_TYPE) == ATTESTATION_MANIFEST and about == str(digest):
+                for referrer in place.referrers(row.digest):
+                    yield from _documents(place, row.digest, REFERRER, str(referrer.digest))
+
+
 def statement_in(found: Found) -> Statement | None:
     """Return an unsigned statement, None for a document of another kind."""
     if found.layer.media_type != IN_TOTO:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,26 @@ if TYPE_CHECKING:
     from sigstore.sign import SigningContext
     from sigstore.verify import Verifier
 
-ISSUERS = ("1.3.6.1.4.1.57264.1.8", "1.3.6.1.4.1.57264.1.1")  # Fulcio's extensions, the newer first
+FULCIO = "1.3.6.1.4.1.57264.1"
+ISSUERS = (f"{FULCIO}.8", f"{FULCIO}.1")  # Fulcio's extensions, the newer first
+# its others by their last number, as Sigstore's tools name them
+CLAIMS = {
+    9: "buildSignerURI",
+    10: "buildSignerDigest",
+    11: "runnerEnvironment",
+    12: "sourceRepositoryURI",
+    13: "sourceRepositoryDigest",
+    14: "sourceRepositoryRef",
+    15: "sourceRepositoryIdentifier",
+    16: "sourceRepositoryOwnerURI",
+    17: "sourceRepositoryOwnerIdentifier",
+    18: "buildConfigURI",
+    19: "buildConfigDigest",
+    20: "buildTrigger",
+    21: "runInvocationURI",
+    22: "sourceRepositoryVisibilityAtSigning",
+}
+_UTF8 = 0x0C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +59,41 @@ class Identity:
             raise NotVerified(f"the certificate is for {', '.join(names) or 'nobody'}")
         if not _fits(issuer, self.issuer, self.issuer_pattern):
             raise NotVerified(f"{issuer or 'nobody'} vouched for the identity")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certified:
+    """A bundle that is good: what is signed, what the certificate says of the signer, and when a log saw it."""
+
+    payload: bytes
+    signer: Mapping[str, str]
+    timestamps: Sequence[Mapping[str, str]]
+
+
+class _Anyone:
+    """Takes every identity: whoever asks looks at it."""
+
+    def verify(self, cert: Certificate) -> None:
+        """Accept a certificate; the package calls this."""
+
+
+class KeylessReader:
+    """Reads bundles that any identity signed; `trusted_root` as for KeylessChecker."""
+
+    def __init__(self, trusted_root: str) -> None:
+        self._verifier = _verifier(trusted_root)
+
+    def read(self, data: bytes) -> Certified | None:
+        """Return what a bundle says, None where it is not good, or not signed by an identity."""
+        from sigstore.errors import Error
+        from sigstore.models import Bundle as SigstoreBundle
+
+        try:
+            bundle = SigstoreBundle.from_json(data)
+            _, payload = self._verifier.verify_dsse(bundle, _Anyone())
+        except (Error, ValueError, KeyError):
+            return None
+        return Certified(payload=payload, signer=_signer(bundle.signing_certificate), timestamps=_timestamps(data))
 
 
 class KeylessChecker:
@@ -105,17 +162,50 @@ def _names(cert: Certificate) -> list[str]:
 
 
 def _issuer(cert: Certificate) -> str:
+    newer, older = (_extension(cert, oid) for oid in ISSUERS)
+    return _utf8(newer) if newer else older.decode(errors="replace")
+
+
+def _extension(cert: Certificate, oid: str) -> bytes:
     from cryptography import x509
 
-    for oid in ISSUERS:
-        try:
-            value = cert.extensions.get_extension_for_oid(x509.ObjectIdentifier(oid)).value
-        except x509.ExtensionNotFound:
-            continue
-        assert isinstance(value, x509.UnrecognizedExtension)
-        # the newer one is DER: a UTF8String with its length in one byte, as issuers are short
-        return (value.value[2:] if oid == ISSUERS[0] else value.value).decode(errors="replace")
-    return ""
+    try:
+        value = cert.extensions.get_extension_for_oid(x509.ObjectIdentifier(oid)).value
+    except x509.ExtensionNotFound:
+        return b""
+    assert isinstance(value, x509.UnrecognizedExtension)
+    return value.value
+
+
+def _utf8(der: bytes) -> str:
+    """Return the text in a UTF8String of DER, "" for anything else."""
+    if len(der) < 2 or der[0] != _UTF8:
+        return ""
+    start = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)  # a long one tells in how many bytes its length is
+    return der[start:].decode(errors="replace")
+
+
+def _signer(cert: Certificate) -> dict[str, str]:
+    told = {name: _utf8(_extension(cert, f"{FULCIO}.{number}")) for number, name in CLAIMS.items()}
+    return {
+        "certificateIssuer": cert.issuer.rfc4514_string(),
+        "subjectAlternativeName": next(iter(_names(cert)), ""),
+        "issuer": _issuer(cert),
+        **{name: text for name, text in told.items() if text},
+    }
+
+
+def _timestamps(data: bytes) -> list[dict[str, str]]:
+    """Return when logs saw a bundle that was verified; one with a timestamp of an authority alone has that."""
+    material = json.loads(data)["verificationMaterial"]
+    found = []
+    for entry in material.get("tlogEntries", ()):
+        if int(entry.get("integratedTime") or 0):
+            moment = datetime.fromtimestamp(int(entry["integratedTime"]), UTC)
+            found.append({"type": "Tlog", "timestamp": moment.isoformat().replace("+00:00", "Z")})
+    if not found:  # the package wants one, or the other
+        found += [{"type": "TimestampAuthority"}]
+    return found
 
 
 def _verifier(trusted_root: str) -> Verifier:

@@ -115,3 +115,58 @@ def test_what_was_changed_or_replayed_is_refused(
     done = tiffin_here("verify", image, *WHO, root, check=False)
     assert done.code == 1 and "none of 1 signatures" in done.err
     assert ("signs another image" in done.err) == (what == "another image")
+
+
+BUILDER = "https://github.com/docker/github-builder/.github/workflows/build.yml@refs/tags/v1.0.0"
+CLAIMS = {9: BUILDER, 11: "github-hosted", 12: "https://github.com/org/app", 14: "refs/tags/v1.2.3"}
+BUILT = """package docker
+
+default allow := false
+
+allow if docker_github_builder_tag(input.image, "org/app", "v1.2.3")
+
+allow if {
+    some made in input.image.signatures
+    made.signer.subjectAlternativeName == "me@example.com"
+    made.signer.issuer == "https://issuer.example"
+    made.timestamps[0].timestamp == "2026-01-02T12:05:00Z"
+}
+
+decision := {"allow": allow}
+"""
+
+
+def test_rego_sees_who_signed(
+    fake: Fake, image: str, tiffin_here: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signature of the attestations in an index, as GitHub's builder makes it, and one of an image."""
+    pytest.importorskip("regopy")
+    sigstore = OwnSigstore(common_name="sigstore-intermediate", organization="sigstore.dev")
+    policy = tmp_path / "a.rego"
+    policy.write_text(BUILT)
+
+    def is_allowed(name: str) -> bool:
+        done = tiffin_here("policy", "eval", "--policy", policy, f"docker-image://{name}", check=False)
+        assert done.code in (0, 3), done.err
+        return done.code == 0
+
+    put_beside(fake, sigstore.bundle(statement(Digest.of(fake.manifests["1"][0])), ME, ISSUER))
+    assert not is_allowed(image), "the public Sigstore did not certify that"
+    monkeypatch.setenv("TIFFIN_TRUSTED_ROOT", str(sigstore.write_root(tmp_path / "root.json")))
+    assert is_allowed(image)
+    assert tiffin_here("verify", image, *WHO).code == 0
+    built = f"{fake.host}/team/app:2"
+    attest = ("--provenance=mode=min", "--attest-form=index")
+    tiffin_here("build", "-q", "--no-cache", *attest, "-t", built, "--push", tmp_path / "context")
+    assert not is_allowed(built)
+    rows = json.loads(fake.manifests["2"][0])["manifests"]
+    attested = Digest.parse(next(row["digest"] for row in rows if row["platform"]["os"] == "unknown"))
+    for identity, workflow, is_good in ((ME, "elsewhere", False), (BUILDER, "builder", True)):
+        claims = CLAIMS if workflow == "builder" else {**CLAIMS, 9: "https://github.com/org/app/.github/workflows/x"}
+        issuer = "https://token.actions.githubusercontent.com"
+        bundle = sigstore.bundle(statement(attested), identity, issuer, claims=claims)
+        data = fake.manifests[str(attested)][0]
+        subject = Descriptor(media_type=OCI_MANIFEST, digest=attested, size_bytes=len(data))
+        client = RegistryClient(fake.host, DockerConfig.load({"HOME": "/"}), RegistryOptions())
+        push_artifact(client, "team/app", referrer(subject, bundled(bundle, SIGN_PREDICATE, workflow)))
+        assert is_allowed(built) is is_good, workflow

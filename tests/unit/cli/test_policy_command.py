@@ -132,3 +132,65 @@ def test_push_keeps_to_it(tiffin_here: Commands, policy: Path) -> None:
     tiffin_here("tag", "base", "other.example/base:1")
     denied = tiffin_here("push", "--policy", policy, "other.example/base:1", check=False)
     assert denied.code == 3 and "result.registries" in denied.err
+
+
+TESTED = """package docker
+
+default allow := false
+
+allow if input.image.repo == "alpine"
+
+deny_msg contains "only alpine" if not allow
+
+decision := {"allow": allow, "deny_msg": deny_msg}
+"""
+TESTS = """package docker
+
+# not a test: test_nothing if false
+test_allowed if {
+    decision.allow with input as {"image": {
+        "repo": "alpine",  # the text "}" ends nothing
+    }}
+}
+
+test_denied if not decision.allow with input as {"image": {"repo": "ubuntu"}}
+
+test_message if {
+    result := data.docker.decision with input as {"image": {"repo": "ubuntu"}}
+    not result.allow; count(result.deny_msg) == 1
+    sprintf("only %s", ["alpine"]) in result.deny_msg
+}
+
+test_wrong if {
+    result := decision with input as {"image": {"repo": "ubuntu"}}
+    result.allow
+}
+
+test_by_builder if docker_github_builder_tag({"hasProvenance": true, "signatures": [{
+    "kind": "docker-github-builder",
+    "type": "bundle-v0.3",
+    "signer": {
+        "certificateIssuer": "CN=sigstore-intermediate,O=sigstore.dev",
+        "issuer": "https://token.actions.githubusercontent.com",
+        "sourceRepositoryURI": "https://github.com/org/repo",
+        "sourceRepositoryRef": "refs/tags/v1",
+        "runnerEnvironment": "github-hosted"
+    },
+    "timestamps": [{"type": "tlog"}]
+}]}, "org/repo", "v1")
+"""
+
+
+def test_tests_of_rego_are_found_below(tiffin_here: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forms that buildx's documentation shows, and those of its own tests."""
+    (tmp_path / "app.rego").write_text(TESTED)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/one_test.rego").write_text(TESTS)
+    monkeypatch.chdir(tmp_path)
+    wanted = {"test_allowed", "test_denied", "test_message", "test_by_builder"}
+    for path in (".", "tests", "tests/one_test.rego"):
+        done = tiffin_here("policy", "test", "--filename", "app", path, check=False)
+        outcomes = dict(line.split(": ", 1) for line in done.out.splitlines())
+        assert done.code == 1 and {name for name, text in outcomes.items() if text == "PASS"} == wanted
+        assert outcomes.keys() - wanted == {"test_wrong"}
+    assert tiffin_here("policy", "test", "--filename", "app.rego", "--run", "denied", ".").out == "test_denied: PASS\n"

@@ -1,0 +1,1 @@
+"""Policies in Rego, as buildx has them in Dockerfile.rego: its documents, its functions, its decision."""

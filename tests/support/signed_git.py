@@ -1,0 +1,210 @@
+"""Objects of a repository, made by git with GnuPG and ssh-keygen, and the public keys of who signed them.
+
+Its branch main has three commits: FIRST (signed by MAINTAINER), SECOND (by SSH_ED25519), THIRD (by nobody).
+"""
+
+from __future__ import annotations
+
+MAINTAINER = """\
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEaw1ABBYJKwYBBAHaRw8BAQdAN3xdMgxSvyYa/d7CfBKAHFvjEseALG9FwVj0
+klv7OI60I01haW50YWluZXIgPG1haW50YWluZXJAZXhhbXBsZS5jb20+iJAEExYI
+ADgWIQSldnY2X0o8m6pms50HW2kckZIEQwUCaw1ABAIbAwULCQgHAgYVCgkICwIE
+FgIDAQIeAQIXgAAKCRAHW2kckZIEQ/zFAQDLgqPsEex49nAFbn3PlcqPmB1SDLw9
+TP7ymt8M1Z1igwD/QZHi/Rh9dBdRKymhM3ZegUu9eoBfUeHSbggJR0xLcAA=
+=LR+W
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+OTHER = """\
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mQENBGsNQAQBCADhLgT0S9ApSU6tc5CDrzw2DkdbX57duLKrp3eBVSuZYDh9sagN
+HnrlZoru4h48RrBvPUyLX5LWryW8JCdcmSSlh1IkZ5nQsLpDeMJGDNdBWyqc3Kbd
+/V5A/ALQ+2I8fDlMF9rhmf1QG+KRIFghgOTXc0jKpfENZ7yune53T4tNMwuDS6MH
+JRals+oqp8ofuihqbSOJXxKYvdLs13wvFqWa5Hu2dlO1Mdch4bz6IC7G6ioqZXTQ
++fCV2/o8LP4VsplqDD7ymAflKYey9Rq78IF6ggp7ODmZWxmz6A4BiNFIIaTO32+c
+IcLNhWjBQltYtXCQdvhqpw1PuY53MDSAhjIZABEBAAG0GU90aGVyIDxvdGhlckBl
+eGFtcGxlLmNvbT6JAU4EEwEKADgWIQTjgBB5DtC7r3bY73SUZEHEvNH2LQUCaw1A
+BAIbAwULCQgHAgYVCgkICwIEFgIDAQIeAQIXgAAKCRCUZEHEvNH2LYj0CAC8ktI3
+eVbHWg1SZXpPOc/oSfFgep1O+dCsPUPkzYY6Xlp5skntd4qSDyLl/QiXUL7myz7X
+nrSGp9u2He4b3f4X057wILhZu5hI0pkugF/3v+UYTav2Tdg06yJyEGmi+8a1Adxi
+EbcSJJmEQ7aIoQYVI6F3bIl7r840CSk75NBJgu/w7NSn/2Hcm+xOIyfbv55TIo+q
+J+MFJbDXhtjnTRtWkXfXW1te5QYve7VhtO7LQpIUOVmXUjcxTxTcUywP2mtYfXy9
+Wl+X868irzoLhsgye3on0u23z5Ol8tbxgzFXnXJc90x9S7w4qUgl5TxyE6EOfgip
+pnIU4vL6u4huHXlD
+=+gWD
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+# expired since its signature was made
+EXPIRED = """\
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEaVW5ABYJKwYBBAHaRw8BAQdAtbQFhqRQnaqAuMJXoj1GZD2FxxxEq8fhulEp
+UT1NpIq0FU9sZCA8b2xkQGV4YW1wbGUuY29tPoiWBBMWCAA+FiEE01Lz5iew5YGF
+9wJOWPhJruEd6NsFAmlVuQACGwMFCQAnjQAFCwkIBwIGFQoJCAsCBBYCAwECHgEC
+F4AACgkQWPhJruEd6Ns7YwD/RtE84H3UXy+Y92iQGmLkw5mdgvRqviGNm7LSZC4i
+AFgBALxj/Jw4ZDTKFIfoEYmAPCpqJtvfZOJ6u4teeZKzGPAL
+=osiK
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+# MAINTAINER's, revoked later
+REVOKED = """\
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEaw1ABBYJKwYBBAHaRw8BAQdAN3xdMgxSvyYa/d7CfBKAHFvjEseALG9FwVj0
+klv7OI6IeAQgFggAIBYhBKV2djZfSjybqmaznQdbaRyRkgRDBQJrDUAEAh0AAAoJ
+EAdbaRyRkgRDnoIA/31ozFe3lAYTKx86FpKpN4jexMgKVMHzlVLDz1Hr2Y5SAQCv
+y2ZxV7Bp6FTYpop02E1+lRYRrkl2HnEbU2Kmu6x9CLQjTWFpbnRhaW5lciA8bWFp
+bnRhaW5lckBleGFtcGxlLmNvbT6IkAQTFggAOBYhBKV2djZfSjybqmaznQdbaRyR
+kgRDBQJrDUAEAhsDBQsJCAcCBhUKCQgLAgQWAgMBAh4BAheAAAoJEAdbaRyRkgRD
+/MUBAMuCo+wR7Hj2cAVufc+Vyo+YHVIMvD1M/vKa3wzVnWKDAP9BkeL9GH10F1Er
+KaEzdl6BS716gF9R4dJuCAlHTEtwAA==
+=oo/u
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+SSH_ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKzPKfCI8ZN88DYJFec2S4oXQXF4tZYjS1WB7VMj9zng"
+SSH_ECDSA = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBKKJXL3kpZKTEiRGdz3LpG9q69Ok"
+    "jwwHQ5keum9HKjr4ty9qJHT8hnVY5MXLS7bo6pKC+ERmcs6GP8FMMnWF3XU="
+)
+SSH_RSA = (
+    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC5T2jWcQc1T+ZY5wlC+prCR3nyMcnlFCNNPSbDIeKwBxjlHVNyoZ2iUp1hHVRk"
+    "R6lSZAZIQUpE+Ga3RbyrWpGmuZSwpAcEzgktdxc78dcp6MZ8+Yy9PlO7Imy8E4d4Ay99J8WF5VaC5YTK5Bli88uKRRvGbz5RdtTI"
+    "p8SrLRoO9hW6o5hquJ3eLcuFMkdA5iGC98gown40UQ71GnruFN2eC0R/U5izCMqEeiZ3mLpXv7WO86ZJfEK23nSbyHR5we+qaKeK"
+    "o7SDkFifXjellCO8454eBhGFkFYUAwe0sGBi7aRb7zaP1dcvydRywUYuBSXdXk2t3rer8TGoza0hOi9DboRTdyuEM2+mxluiTtQD"
+    "SiGT+sceelVxLH5IE3/mwyMY3l+zCLIO3HJtnS+6NWJqCa5597Mkeu4PQXV5wU22ceQ4PFj6/9LdL5eqVTrQ7HBYqbFuZI0sA8dM"
+    "4En2+r78T1w3b9g5FgQ1IgYGOqcsUzek/yhYynVI5HRjvaLe/iU="
+)
+FIRST = b"""\
+tree aaff74984cccd156a469afa7d9ab10e4777beb24
+author Maintainer <maintainer@example.com> 1767225600 +0130
+committer Maintainer <maintainer@example.com> 1767225600 +0130
+gpgsig -----BEGIN PGP SIGNATURE-----
+\x20
+ iI0EABYIADUWIQSldnY2X0o8m6pms50HW2kckZIEQwUCaw1ABBccbWFpbnRhaW5l
+ ckBleGFtcGxlLmNvbQAKCRAHW2kckZIEQ8abAP9EAH6zP2erjDhsQhyaxyPTvRNM
+ D1CDMC2Z5AnO3YJeeQEA8rXQVOZ5X5UBDH1eE6YkWnczNL+ZFKGnWbRAEolPug8=
+ =8VTU
+ -----END PGP SIGNATURE-----
+
+first, signed by GnuPG
+"""
+SECOND = b"""\
+tree eebfed94e75e7760540d1485c740902590a00332
+parent 35591a4e7be897b8ed9f52f2a5ee709be7512af6
+author Maintainer <maintainer@example.com> 1767225600 +0130
+committer Maintainer <maintainer@example.com> 1767225600 +0130
+gpgsig -----BEGIN SSH SIGNATURE-----
+ U1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMjU1MTkAAAAgrM8p8Ijxk3zwNgkV5zZLihdBcX
+ i1liNLVYHtUyP3OeAAAAADZ2l0AAAAAAAAAAZzaGE1MTIAAABTAAAAC3NzaC1lZDI1NTE5
+ AAAAQFIBjdRyxb8zBwvUaynCXsP2uE0omw+8F3lRE3gLmGoixmDbmrxq8O7BqU13roSqpH
+ pI8Ht/zSvPcacI852bBAk=
+ -----END SSH SIGNATURE-----
+
+second, signed by ssh
+
+Signed-off-by: Maintainer <maintainer@example.com>
+"""
+THIRD = b"""\
+tree a396c796b691bd043d46675ac65f70d8aa22954f
+parent 632e72af91443b717df17c89145f04daba7d5ee3
+author Maintainer <maintainer@example.com> 1767225600 +0130
+committer Maintainer <maintainer@example.com> 1767225600 +0130
+
+third, not signed
+"""
+TAG_MAINTAINER = b"""\
+object 35591a4e7be897b8ed9f52f2a5ee709be7512af6
+type commit
+tag v1.0.0
+tagger Maintainer <maintainer@example.com> 1767225600 +0130
+
+release one
+-----BEGIN PGP SIGNATURE-----
+
+iI0EABYIADUWIQSldnY2X0o8m6pms50HW2kckZIEQwUCaw1ABBccbWFpbnRhaW5l
+ckBleGFtcGxlLmNvbQAKCRAHW2kckZIEQ+gUAP99rQwULOvAUyW/QaRvSWUhUcw7
+28W4YdofNxc1d8of4QD/YnDTRzW7RGNaesRx43Ja9dV2xyOSITmu1oo5C7jzSg0=
+=29GQ
+-----END PGP SIGNATURE-----
+"""
+TAG_ED25519 = b"""\
+object 35591a4e7be897b8ed9f52f2a5ee709be7512af6
+type commit
+tag v2.0.0
+tagger Maintainer <maintainer@example.com> 1767225600 +0130
+
+by ed25519
+-----BEGIN SSH SIGNATURE-----
+U1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMjU1MTkAAAAgrM8p8Ijxk3zwNgkV5zZLihdBcX
+i1liNLVYHtUyP3OeAAAAADZ2l0AAAAAAAAAAZzaGE1MTIAAABTAAAAC3NzaC1lZDI1NTE5
+AAAAQBMcSArxG9F9b9jUr2iiEn/PV8TcmF3n8ELSTjAOyjffegP3bRq3lX0uxyT7bWaqIZ
+XidmNiMFi+fFa86pOv8Qg=
+-----END SSH SIGNATURE-----
+"""
+TAG_ECDSA = b"""\
+object 35591a4e7be897b8ed9f52f2a5ee709be7512af6
+type commit
+tag v2.1.0
+tagger Maintainer <maintainer@example.com> 1767225600 +0130
+
+by ecdsa
+-----BEGIN SSH SIGNATURE-----
+U1NIU0lHAAAAAQAAAGgAAAATZWNkc2Etc2hhMi1uaXN0cDI1NgAAAAhuaXN0cDI1NgAAAE
+EEoolcveSlkpMSJEZ3Pcukb2rr06SPDAdDmR66b0cqOvi3L2okdPyGdVjkxctLtujqkoL4
+RGZyzoY/wUwydYXddQAAAANnaXQAAAAAAAAABnNoYTUxMgAAAGMAAAATZWNkc2Etc2hhMi
+1uaXN0cDI1NgAAAEgAAAAgWdVL2cEdzHXPpwBQ88R5+8IQrRaYuuc4P35WUjSWPD8AAAAg
+a5jcbM3/m4pel3rhWIGTKPEdXQLd8H9k8ojJ+lUjy4c=
+-----END SSH SIGNATURE-----
+"""
+TAG_RSA = b"""\
+object 35591a4e7be897b8ed9f52f2a5ee709be7512af6
+type commit
+tag v2.2.0
+tagger Maintainer <maintainer@example.com> 1767225600 +0130
+
+by rsa
+-----BEGIN SSH SIGNATURE-----
+U1NIU0lHAAAAAQAAAZcAAAAHc3NoLXJzYQAAAAMBAAEAAAGBALlPaNZxBzVP5ljnCUL6ms
+JHefIxyeUUI009JsMh4rAHGOUdU3KhnaJSnWEdVGRHqVJkBkhBSkT4ZrdFvKtakaa5lLCk
+BwTOCS13Fzvx1ynoxnz5jL0+U7sibLwTh3gDL30nxYXlVoLlhMrkGWLzy4pFG8ZvPlF21M
+inxKstGg72FbqjmGq4nd4ty4UyR0DmIYL3yCjCfjRRDvUaeu4U3Z4LRH9TmLMIyoR6JneY
+ule/tY7zpkl8QrbedJvIdHnB76pop4qjtIOQWJ9eN6WUI7zjnh4GEYWQVhQDB7SwYGLtpF
+vvNo/V1y/J1HLBRi4FJd1eTa3et6vxMajNrSE6L0NuhFN3K4Qzb6bGW6JO1ANKIZP6xx56
+VXEsfkgTf+bDIxjeX7MIsg7ccm2dL7o1YmoJrnn3syR67g9BdXnBTbZx5Dg8WPr/0t0vl6
+pVOtDscFipsW5kjSwDx0zgSfb6vvxPXDdv2DkWBDUiBgY6pyxTN6T/KFjKdUjkdGO9ot7+
+JQAAAANnaXQAAAAAAAAABnNoYTUxMgAAAZQAAAAMcnNhLXNoYTItNTEyAAABgAweR+ISWO
+5f3bd5WH/9BVpOD114ks7cMi2GI45FSvi17p+7q0FnKESK/w6nNilXQm0IqezvsDphGT+n
+JYns+yEl+gmExP23XmAi5ECqFU86u1unaURcJf+rpwgjulFX0rbxH79WJrBDB149mEMNjJ
+iWdfjwBzD/t6XiVCkZWD1L6oHxHHexqkfK1HufHuGV51fOnlRhoi8NXcD1wRSW2KmhsOyY
+FlfrMqweqcdA42yYszQfQSQL62gCHduiXHqgLcJJINfUKZNfTLMZs5biO5ucJ9b3elFgK+
+dCg1Yji/M9efQqGBqJRPERgVoy4F47SJ4MrugP4poOsjF7eeD6jLQCo0P9v1a/jTuoEyrV
+HSnCggXCwMUz4bs6dYztFr6m02J32sZErD8ZpVQFLhHvYZrRzwIP2oV5/CSwf5AcEka8s9
+f4z0MR663FjeVhcJxJdfVpxXQVhfCJ09METhQ5DKoz2QoA1rEuTIt6BZfnM+4Er+z/M5PV
+r49os4t9RAjsMw==
+-----END SSH SIGNATURE-----
+"""
+TAG_PLAIN = b"""\
+object 05d0d7f545a97013b9960eb83e354f99eb0f1940
+type commit
+tag v3.0.0
+tagger Maintainer <maintainer@example.com> 1767225600 +0130
+
+annotated, not signed
+"""
+TAG_EXPIRED = b"""\
+object 05d0d7f545a97013b9960eb83e354f99eb0f1940
+type commit
+tag v0.9.0
+tagger Maintainer <maintainer@example.com> 1767225600 +0130
+
+by a key that expired since
+-----BEGIN PGP SIGNATURE-----
+
+iIYEABYIAC4WIQTTUvPmJ7DlgYX3Ak5Y+Emu4R3o2wUCaWGWgBAcb2xkQGV4YW1w
+bGUuY29tAAoJEFj4Sa7hHejbYHMBAO4tJDGY3VxtkLh1Ujy5Zb5V4GbQ4v0pGBQs
+9Uby8QD6AP0SWNa8uOqGp1CR4uRVy+yAUM3rDVmi37qqVnLhWlszBw==
+=7dNi
+-----END PGP SIGNATURE-----
+"""
