@@ -190,9 +190,7 @@ def _reached(
 def _open_contexts(
     options: BuildOptions, session: Session, build_args: Mapping[str, str], stack: contextlib.ExitStack
 ) -> tuple[Callable[[], RemoteSources], BuildContext, NamedContexts, SourceRules | None]:
-    """Open the context and the named ones; return them after what opens sources elsewhere, when one is needed, and
-    before what decides about sources.
-    """
+    """Open the context and the named ones; return them, what opens sources elsewhere, and what decides about these."""
     from tiffin.builder.api.inputs.context import ContextOpener
 
     @cache  # who is asked about a source, a policy or a step, gets one answer
