@@ -101,6 +101,7 @@ def test_json_of_a_built_in_name_is_no_override(baker: Baker) -> None:
     assert baker.target(text, env=env, builtins={"V_JSON": "z"})["args"] == {"x": "2"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("text", "env", "message"),
     [

@@ -48,6 +48,7 @@ def test_builds_come_near_the_bound(shape: str) -> None:
     assert outcome.makespan <= 1.3 * bound(graph, 40)
 
 
+@pytest.mark.thorough
 def test_work_is_spread_evenly() -> None:
     assert Simulation(SHAPES["monorepo"](2000), Site(workers=10)).build().busiest < 1.25
 

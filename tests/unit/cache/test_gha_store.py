@@ -46,6 +46,7 @@ def test_a_branch_reads_the_default_one_and_writes_its_own(service: ActionsCache
     assert set(store(service, scope="other").read([])) == set()
 
 
+@pytest.mark.thorough
 def test_builders_at_once_lose_no_rows(service: ActionsCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gha, "PAUSE_SECONDS", 0.01)
     threads = [threading.Thread(target=store(service).write, args=(row(number),)) for number in range(8)]

@@ -371,6 +371,7 @@ def test_s3_puts_everything_below_its_prefix(web: WebStore, monkeypatch: pytest.
     assert all(path.startswith("/bucket/team/") for path in web.files) and len(web.files) == 3
 
 
+@pytest.mark.thorough
 def test_what_s3_refuses_is_told(web: WebStore) -> None:
     web.statuses = [403] * 9
     with pytest.raises(UnavailableError, match=r"it refused the request \(403\)"):

@@ -9,6 +9,7 @@ import pytest
 from tiffin.cache.foundation.sha256 import SHORT_BYTES, LateSha256, hasher, short_sha256
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "sizes", [[], [0], [1, 2], [SHORT_BYTES], [SHORT_BYTES, 1], [SHORT_BYTES + 1, 0, 5], [9] * 40_000]
 )

@@ -53,6 +53,7 @@ def test_builds_have_the_types_that_are_asked_for(
         assert refused.code == 2 and 'BUILDAH_FORMAT="tar" is not a form of images' in refused.err
 
 
+@pytest.mark.thorough
 def test_an_index_of_docker_images_is_dockers(tiffin_here: Commands, tmp_path: Path) -> None:
     folder = context_at(tmp_path)(TEXT, a="A")
     several = ("--format=docker", "--platform", "linux/amd64,linux/arm64")

@@ -213,6 +213,7 @@ def test_a_summary_that_cannot_be_written_ends_no_build(
 # --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_every_event_fits_the_published_schema() -> None:
     stream = io.BytesIO()
     renderer = JsonRenderer(stream)
@@ -230,6 +231,7 @@ def test_every_event_fits_the_published_schema() -> None:
     assert {line["type"] for line in lines} == published
 
 
+@pytest.mark.thorough
 def test_the_lines_of_builds_fit_the_published_schema(tiffin_here: Commands, tmp_path: Path) -> None:
     tiffin_here.isolation = OVERLAYS
     folder = context_at(tmp_path)("from base\nRUN say hello\nCOPY a /\n", name="context", a="A")

@@ -54,6 +54,7 @@ def test_a_record_brings_all_sources(
     )
 
 
+@pytest.mark.thorough
 def test_a_record_in_a_registry(
     tiffin_here: Commands, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def repository(place: Path, *, module: str = "") -> str:
     return told.stdout.strip()
 
 
+@pytest.mark.thorough
 def test_repositories_of_add_are_recorded(
     tiffin_here: Commands, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

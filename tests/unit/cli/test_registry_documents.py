@@ -72,6 +72,7 @@ def test_tags_are_joined(fake: Fake, pushed: str, tiffin_here: Commands, tmp_pat
     assert len(json.loads(alone)["manifests"]) == 1
 
 
+@pytest.mark.thorough
 def test_copies_are_the_same(pushed: str, tiffin_here: Commands) -> None:
     with fake_registry() as other:
         target = f"{other.host}/copies/app:1"

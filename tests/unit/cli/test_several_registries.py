@@ -88,6 +88,7 @@ def platforms_of(registry: Fake, tag: str) -> list[str]:
     return ["/".join(filter(None, (row["platform"]["architecture"], row["platform"].get("variant")))) for row in rows]
 
 
+@pytest.mark.thorough
 def test_a_platform_is_added_to_the_index_that_is_there(tiffin_here: Commands, tmp_path: Path) -> None:
     make = context_at(tmp_path)
     with fake_registry() as registry:
@@ -111,6 +112,7 @@ def test_a_platform_is_added_to_the_index_that_is_there(tiffin_here: Commands, t
         assert refused.code == 2 and "--merge is about a push" in refused.err
 
 
+@pytest.mark.thorough
 def test_many_builders_at_once_lose_nothing(
     tiffin_here: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

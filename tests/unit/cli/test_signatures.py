@@ -217,6 +217,7 @@ def test_an_attestation_that_was_added_is_not_covered(listing: Fake, key: Path, 
     assert tiffin_here("attest", "verify", name, "--key", public, "--type=provenance").code == 0
 
 
+@pytest.mark.thorough
 def test_what_was_said_is_not_said_again(fake: Fake, key: Path, tiffin_here: Commands) -> None:
     """A rebuild with nothing changed makes no other attestation; another key, other arguments and steps that ran do."""
     name, folder = f"{fake.host}/team/app:1", context(key.parent / "context")
@@ -264,6 +265,7 @@ def test_a_layout_in_which_an_image_has_an_artifact_type(
     assert row["digest"] in tiffin_here("load", "-i", layout).out + tiffin_here("images", "--digests").out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["referrers", "index"])
 def test_two_platforms_go_everywhere(form: str, key: Path, tiffin_here: Commands, tmp_path: Path) -> None:
     """Push, copy, layout, archive, push from the store: the signature and attestations are there."""
@@ -349,6 +351,7 @@ def test_a_build_argument_is_in_max_only_and_urls_have_no_credentials(
         assert ("value-of-a" in plain) == (mode == "max") and ("ARG PLACE" in plain) == (mode == "max")
 
 
+@pytest.mark.thorough
 def test_what_cosign_before_3_attached_is_read_and_copied(listing: Fake, key: Path, tiffin_here: Commands) -> None:
     """Envelopes under the tag .att (specs/ATTESTATION_SPEC.md), and signatures under .sig."""
     name, public = f"{listing.host}/team/app:1", key.with_suffix(".pub")
@@ -382,6 +385,7 @@ def test_what_cosign_before_3_attached_is_read_and_copied(listing: Fake, key: Pa
         assert "v0.2" in tiffin_here("attest", "verify", copy, "--key", public, "--type", "provenance").out
 
 
+@pytest.mark.thorough
 def test_signatures_in_another_repository(
     fake: Fake, key: Path, tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

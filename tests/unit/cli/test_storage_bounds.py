@@ -21,6 +21,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "config.toml"
 
 
+@pytest.mark.thorough
 def test_the_oldest_steps_go_until_the_bound_is_kept(tiffin_here: Commands, tmp_path: Path, config: Path) -> None:
     config.write_text('[storage]\nmax-size = "3m"\n')
     make = context_at(tmp_path)

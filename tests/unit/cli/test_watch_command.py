@@ -115,6 +115,7 @@ def wait_for_lines(said: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.thorough
 def test_it_builds_again_until_it_is_interrupted(
     tiffin_here: Commands, context: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

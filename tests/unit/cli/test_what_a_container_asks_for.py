@@ -99,6 +99,7 @@ def test_networks_of_a_container_that_does_not_run_change(tiffin: Commands) -> N
     assert actions.split() == ["create", "create", "connect", "connect", "disconnect"]
 
 
+@pytest.mark.thorough
 def test_a_container_has_the_volumes_of_others(tiffin: Commands, tmp_path: Path) -> None:
     (tmp_path / "shown").mkdir()
     flags = ("-v", "named:/named", "-v", f"{tmp_path}/shown:/shown", "--tmpfs", "/memory", "-v", "/made-up")

@@ -182,6 +182,7 @@ def test_what_is_not_done_is_kept_with_its_line(load: Load) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_bomb_of_aliases_is_refused() -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]

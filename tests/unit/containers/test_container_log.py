@@ -38,6 +38,7 @@ def test_lines_are_those_of_docker(tmp_path: Path) -> None:
     assert all(row["time"].endswith("Z") and len(row["time"]) == 30 for row in rows)
 
 
+@pytest.mark.thorough
 @given(st.lists(st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(max_size=200)), max_size=20))
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, chunks: list[tuple[str, bytes]]) -> None:
     folder = tmp_path_factory.mktemp("log")

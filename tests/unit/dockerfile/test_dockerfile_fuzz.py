@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -186,6 +187,7 @@ def plainly_ignored(lines: list[str], path: str) -> bool:
     return ignored
 
 
+@pytest.mark.thorough
 @fuzzing(400)
 @given(
     st.lists(st.tuples(st.sampled_from(["", "", "!"]), PATTERN).map("".join), max_size=5),

@@ -242,6 +242,7 @@ def test_many_paths_are_quick() -> None:
     assert time.process_time() - started < 0.5  # about 30 ms; generous for a busy machine
 
 
+@pytest.mark.thorough
 @pytest.mark.heavy
 def test_deep_path_is_no_trouble() -> None:
     assert IgnoreRules.parse("a/b\n", "f").matches("a/b" + "/c" * 20_000)

@@ -296,6 +296,7 @@ def test_a_slow_link_is_learnt() -> None:
     placement.saw_transfer("near", 0, 0)
 
 
+@pytest.mark.thorough
 def test_a_choice_takes_as_long_in_a_large_farm() -> None:
     """Ten times as many steps and workers: CPU time for each step, with a generous bound."""
 

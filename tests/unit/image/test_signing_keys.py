@@ -72,6 +72,7 @@ def test_the_encoding_is_that_of_dsse() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_key_of_cosign_is_read() -> None:
     pytest.importorskip("nacl")
     key = read_signing_key("env://KEY", {"KEY": OF_COSIGN, "COSIGN_PASSWORD": "hello"})

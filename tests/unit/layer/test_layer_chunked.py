@@ -101,6 +101,7 @@ def check(tar: bytes, blob: bytes, annotations: dict[str, str]) -> list[dict[str
     return entries
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(10))
 def test_a_table_tells_the_truth_and_the_tar_can_be_put_together(seed: int) -> None:
     layers = RandomLayers(seed)
@@ -167,6 +168,7 @@ def test_an_empty_layer() -> None:
     assert check(tar, *packed(tar)) == []
 
 
+@pytest.mark.thorough
 def test_the_bytes_are_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     tar, _ = tar_of([file(f"f{number}", LOTS.randbytes(LOTS.randint(0, 90_000))) for number in range(200)])
     found = set()
@@ -189,6 +191,7 @@ def test_what_json_cannot_tell_is_not_chunked() -> None:
     assert Compression(kind=CHUNKED, level=22)
 
 
+@pytest.mark.thorough
 def test_a_table_that_podman_takes_for_too_large_is_not_written() -> None:
     paths = [f"opt/environment/lib/python3/site-packages/package/{number:06}/module.py" for number in range(2000)]
     tar, index = tar_of([file(path, b"x") for path in paths])
@@ -198,6 +201,7 @@ def test_a_table_that_podman_takes_for_too_large_is_not_written() -> None:
     assert can_be_chunked(index.entries * 50) and not can_be_chunked(index.entries * 60)
 
 
+@pytest.mark.thorough
 def test_the_checksum_is_that_of_iso() -> None:
     checksum = Crc64()
     checksum.update(b"123456789")

@@ -47,6 +47,7 @@ def packed(data: bytes, level: int | None = None, *, writes: int = 1 << 18) -> b
     return sink.getvalue()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("level", [None, 0, 1, 6, 9])
 @pytest.mark.parametrize("content", CONTENTS)
 def test_any_gunzip_reads_it(content: str, level: int | None) -> None:

@@ -133,6 +133,7 @@ def digests(files: dict[str, bytes]) -> dict[bytes, int]:
     return {part.encode(): sum(entry.size for entry in part.entries) for part in parts_of(whole, 1 << 15, 60)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("edit", ["content", "larger", "removed", "added", "everywhere in a package"])
 def test_a_change_moves_few_bytes(edit: str) -> None:
     moved = []

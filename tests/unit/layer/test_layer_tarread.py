@@ -452,6 +452,7 @@ def test_sparse_map_without_end_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, tar(raw("a", data=b"9" * 2048, records=records)))
 
 
+@pytest.mark.thorough
 @pytest.mark.heavy
 def test_many_links_and_replacements_take_linear_time() -> None:
     count = 8_000  # what is quadratic takes 20 seconds and more for so many

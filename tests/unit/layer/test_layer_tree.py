@@ -311,6 +311,7 @@ def test_gnu_sparse_files_are_read(tmp_path: Path) -> None:
 # -- limits of the machine -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.heavy
 def test_deep_trees_need_neither_recursion_nor_descriptors(tmp_path: Path) -> None:
     path = "/".join(["d"] * 1900)
@@ -411,6 +412,7 @@ def test_reading_ahead_gives_all_bytes_in_order() -> None:
 # -- a racer ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.attack("T5")
 @pytest.mark.heavy
 def test_racing_symlink_leads_nothing_out_of_the_root(tmp_path: Path) -> None:
@@ -546,6 +548,7 @@ def layers(draw: st.DrawFn) -> list[Change]:
     return list(made.values())
 
 
+@pytest.mark.thorough
 @given(layers())
 @settings(max_examples=examples(150), deadline=None, database=None)
 def test_pack_diff_and_unpack_agree(changes: list[Change]) -> None:

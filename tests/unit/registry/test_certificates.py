@@ -100,6 +100,7 @@ def test_names_of_nothing_are_told_at_once(
         assert not fake.log
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("place", [".config/containers", ".config/docker", ".docker"])
 def test_authorities_of_certs_d(tmp_path: Path, authority: Authority, pair: tuple[Path, Path], place: str) -> None:
     with fake_registry(certificate=pair) as fake, fake_registry(certificate=pair) as other:
@@ -208,6 +209,7 @@ def test_pairs_that_cannot_be_used_are_named(
             ask(fake, {"HOME": str(tmp_path)})
 
 
+@pytest.mark.thorough
 def test_our_certificate_is_shown_to_its_registry_alone(
     tmp_path: Path, authority: Authority, pair: tuple[Path, Path]
 ) -> None:

@@ -66,6 +66,7 @@ def test_small_things_are_counted_together() -> None:
     assert [(child["name"], child["value"]) for child in children] == [("big", 1_000_000), ("50 smaller files", 50)]
 
 
+@pytest.mark.thorough
 def test_a_page_stays_small() -> None:
     trees = size_trees([LayerIndex([file(f"d{n % 97}/f{n}", 1000 + n) for n in range(20_000)])])
 

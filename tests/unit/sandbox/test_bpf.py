@@ -18,6 +18,7 @@ from tiffin.builder.sandbox.seccomp.syscalls_compat import I386
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 
 
+@pytest.mark.thorough
 @given(
     st.dictionaries(st.integers(0, 2**32 - 1), st.integers(0, 5), max_size=400),
     st.lists(st.integers(0, 2**32 - 1), max_size=20),

@@ -165,6 +165,7 @@ def answer(machine: str, name: str, *arguments: int, looks: bool = False) -> int
     return run(code, call(number, *arguments, arch=syscalls.AUDIT_ARCHES[machine]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.heavy
 def test_filter_asks_about_owners_and_changes_alone(machine: str) -> None:
@@ -174,6 +175,7 @@ def test_filter_asks_about_owners_and_changes_alone(machine: str) -> None:
     assert absent == set(filter.ABSENT)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.heavy
 def test_filter_asks_what_users_look_at_where_they_are_expected(machine: str) -> None:

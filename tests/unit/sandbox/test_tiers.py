@@ -51,6 +51,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> VirtualMachine:
     return tier
 
 
+@pytest.mark.thorough
 def test_a_tier_is_a_file_and_a_row(machine: VirtualMachine, tmp_path: Path) -> None:
     assert choose(None, tmp_path) == choose("machine", tmp_path) == Isolation(tier=machine, own_pids=True)
     assert next(report.name for report in probe(tmp_path)) == "machine"
@@ -60,6 +61,7 @@ def test_a_tier_is_a_file_and_a_row(machine: VirtualMachine, tmp_path: Path) -> 
     assert look(Session(tmp_path / "state")).chosen == "machine"
 
 
+@pytest.mark.thorough
 def test_a_tier_says_itself_what_it_lacks(
     machine: VirtualMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
