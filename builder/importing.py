@@ -1,8 +1,9 @@
-"""Load tiffin's own modules without searching for them: each lies in its package's folder, its compiled code beside it.
+"""Load tiffin's own modules, and those of Python's library, without searching for them: each lies in its package's
+folder, its compiled code beside it.
 
 The standard finder asks a folder about six kinds of files for every module, in Python; a command imports a hundred of
-ours: with this one a rebuild with nothing changed takes 7 % fewer instructions and 15 % fewer system calls. Whatever is
-not as expected here (no compiled file, or one of another source) is left to it.
+ours and thirty of Python's: with this one a rebuild with nothing changed takes 9 % fewer instructions and a fifth fewer
+system calls. Whatever is not as expected here (no compiled file, or one of another source) is left to it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import os
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
+from _imp import _fix_co_filename, is_frozen  # type: ignore[attr-defined]  # the standard loader uses it so
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
 PACKAGES = ("tiffin",)
+_LIBRARY = os.path.dirname(os.__file__)
+# those with a source there; a file of the same name in $PYTHONPATH or beside the program is not what they want
+_OF_PYTHON = frozenset(name for name in sys.stdlib_module_names if name[0] != "_").difference(sys.builtin_module_names)
 _SUFFIX = f".{sys.implementation.cache_tag}.pyc"
 _PAGE = 4096
 _WORD = 0xFFFFFFFF
@@ -39,12 +44,13 @@ class Finder:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
-        """Return a module of ours with its code; None for any other, and for one that the standard finder has to look
-        at.
+        """Return a module of ours or of Python's library with its code; None for any other, and for one that the
+        standard finder has to look at.
         """
-        if not path or name.partition(".")[0] not in PACKAGES:
+        top = name.partition(".")[0]
+        if not (path if top in PACKAGES else top in _OF_PYTHON and not is_frozen(name)):
             return None
-        place = f"{path[0]}/{name.rpartition('.')[2]}"
+        place = f"{path[0] if path else _LIBRARY}/{name.rpartition('.')[2]}"
         for source, is_package in ((f"{place}.py", False), (f"{place}/__init__.py", True)):
             try:
                 st = os.stat(source)
@@ -89,8 +95,10 @@ def _spec(name: str, source: str, st: os.stat_result, locations: list[str] | Non
         code = marshal.loads(memoryview(data)[_HEAD_BYTES:])
     except (ValueError, EOFError, TypeError):  # cut off
         return None
-    if not isinstance(code, CodeType) or code.co_filename != source:  # compiled in another place
+    if not isinstance(code, CodeType):
         return None
+    if code.co_filename != source:  # compiled in another place
+        _fix_co_filename(code, source)
     spec = ModuleSpec(name, _Loader(name, source, code), origin=source)
     spec.submodule_search_locations = locations
     spec.has_location = True
