@@ -55,6 +55,18 @@ def new_entry(path: str, kind: str, mode: int, *, mtime_ns: int = 0) -> Entry:
     return Entry(path, kind, mode, 0, 0, 0, mtime_ns, "", (), 0, 0, "", -1, False)
 
 
+def moved(entry: Entry, path: str) -> Entry:
+    """Return an entry at another path of another layer, where its content does not lie yet; sooner than by `_replace`,
+    as every file that is copied needs it.
+    """
+    return tuple.__new__(Entry, (path, *entry[1:12], -1, False))
+
+
+def located(entry: Entry, digest: str, offset: int) -> Entry:
+    """Return an entry whose content has that digest and lies there; sooner than by `_replace`."""
+    return tuple.__new__(Entry, (*entry[:11], digest, offset, entry.opaque))
+
+
 class LayerIndex:
     """The entries of one layer, sorted by path.
 

@@ -16,7 +16,7 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.builder.layer.change import Change, ordered
 from tiffin.builder.layer.compression.codecs import CHUNKED, Compression, compressor
-from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.layer.index import Entry, LayerIndex, located, new_entry
 from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from tiffin.cache.foundation.digest import Digest, HashingWriter
@@ -163,7 +163,7 @@ def _write(entry: Entry, change: Change, out: _Buffered) -> Entry:
         return entry
     offset = out.position
     digest = _copy(entry, change, out) if entry.size else EMPTY_SHA256
-    return entry._replace(offset=offset, digest=digest)
+    return located(entry, digest, offset)
 
 
 def _copy(entry: Entry, change: Change, out: _Buffered) -> str:

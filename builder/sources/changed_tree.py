@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 from tiffin.builder.errors import ImageError
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.disk.xattrs import DEFAULT_LIST, Attributes, agreeing, handed_on
-from tiffin.builder.layer.index import Entry, linked_entry, new_entry, sort_key
+from tiffin.builder.layer.index import Entry, linked_entry, moved, new_entry, sort_key
 from tiffin.builder.layer.paths import ROOT, resolve_links
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -89,7 +89,7 @@ class ChangedTree:
             lists = agreeing(handed_on(parent, entry.kind, entry.mode)[1], entry.mode)
             entry = entry._replace(xattrs=tuple(sorted({**dict(lists), **dict(entry.xattrs)}.items())))
         self._implied.discard(path)
-        self._name(path, _Inode(entry._replace(path=path, offset=-1, opaque=False), opener))
+        self._name(path, _Inode(moved(entry, path), opener))
 
     def link(self, path: str, target: str) -> None:
         """Make `path` another name of what is at `target`: raises ImageError unless that is something but a
@@ -185,7 +185,8 @@ class ChangedTree:
                 result.append(Change(entry=linked_entry(inode.entry, path, first[id(inode)]), open=None))
             else:
                 first[id(inode)] = path
-                result.append(Change(entry=inode.entry._replace(path=path), open=inode.open))
+                entry = inode.entry if inode.entry.path == path else inode.entry._replace(path=path)
+                result.append(Change(entry=entry, open=inode.open))
         return result
 
     def _name(self, path: str, inode: _Inode) -> None:

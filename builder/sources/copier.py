@@ -195,6 +195,8 @@ class Copier:
 
     def _styled(self, entry: Entry) -> Entry:
         style = self._style
+        if style.owner is None and not style.chmod and style.time_ns is None:
+            return entry
         uid, gid = style.owner or (entry.uid, entry.gid)
         mode = entry.mode
         if style.chmod and entry.kind != "symlink":

@@ -166,14 +166,17 @@ class DirectoryTree:
         return partial(self._open, entry.path)  # a quarter of a closure's memory, for very many files
 
     def _open(self, path: str) -> BinaryIO:
-        parent, _, name = path.rpartition("/")
         try:
-            with self._directories.reopened(parent) as fd:
-                if stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode):
-                    return io.BytesIO()
-                return os.fdopen(os.open(host_name(name), _READ, dir_fd=fd), "rb", buffering=0)
+            return io.FileIO(self._directories.open(path))
         except OSError as exc:
+            if exc.errno == errno.ENXIO and self._is_socket(path):
+                return io.BytesIO()
             raise self._unreadable(path, exc) from exc
+
+    def _is_socket(self, path: str) -> bool:
+        parent, _, name = path.rpartition("/")
+        with self._directories.reopened(parent) as fd:
+            return stat.S_ISSOCK(os.stat(host_name(name), dir_fd=fd, follow_symlinks=False).st_mode)
 
     def link_group(self, entry: Entry) -> Hashable:
         return self._groups.get(entry.path)

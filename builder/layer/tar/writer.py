@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.index import Entry
@@ -114,6 +115,7 @@ def _ustar(entry: Entry, name: bytes, prefix: bytes, size: int, seconds: int, li
     )
 
 
+@lru_cache(1024)  # modes and owners are few
 def _octal(value: int) -> bytes:
     return b"%07o\0" % value
 
