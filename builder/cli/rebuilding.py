@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from tiffin.builder.cli.options.build_arguments import BuildArguments
-from tiffin.builder.cli.output.console import print_error
+from tiffin.builder.cli.output.console import print_error, warn
 from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def watch(session: Session, line: BuildArguments, build_line: Build) -> None:
     options = build_options(line)
     begin_as_limited(options)
     written = [Path(name) for name in (line.iidfile, line.metadata_file, line.profile, line.report) if name]
-    with FileWatch() as files, _running(session, line.run) as running:
+    with FileWatch(warn) as files, _running(session, line.run) as running:
         changes = BuildWatch(options, files, state=session.state.root, written=written)
         while True:
             changes.begin()

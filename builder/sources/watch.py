@@ -12,7 +12,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 from inotify_simple import INotify, flags
 
 from tiffin.builder.dockerfile.ignore import IgnoreRules
-from tiffin.builder.errors import ContextError
 from tiffin.cache.foundation.frozen import dataclass
 
 MASK = (
@@ -81,17 +80,17 @@ class WatchedDirectory:
 
 
 class FileWatch:
-    """Changes of directories and of single files, which need not exist; use it in `with`. Raises ContextError where the
-    kernel watches nothing more.
+    """Changes of directories and of single files, which need not exist; use it in `with`. Where the kernel watches
+    nothing more for this user one looks often, and `told` is called once with the reason.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str], None] = lambda _: None) -> None:
+        self._told: Callable[[str], None] | None = told  # None once it was
+        self._inotify: INotify | None = None
         try:
             self._inotify = INotify()
         except OSError as exc:
-            raise ContextError(
-                f"files cannot be watched: {exc.strerror}", remedy="see /proc/sys/fs/inotify/max_user_instances"
-            ) from exc
+            self._tell(f"{exc.strerror}; see fs.inotify.max_user_instances")
         self._directories: Sequence[WatchedDirectory] = ()
         self._files: Collection[Path] = ()
         self._places: dict[int, list[tuple[WatchedDirectory, str]]] = {}  # of a watch: what it is the directory of
@@ -104,7 +103,8 @@ class FileWatch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._inotify.close()
+        if self._inotify is not None:
+            self._inotify.close()
 
     def begin(self, directories: Sequence[WatchedDirectory], files: Collection[Path]) -> None:
         """Watch these from now on, and nothing else; what changed before this call does not count any more."""
@@ -141,13 +141,21 @@ class FileWatch:
     # -- what the kernel tells ----------------------------------------------------------------------------------------
 
     def _events(self, seconds: float) -> list[Any]:
+        if self._inotify is None:
+            time.sleep(seconds)
+            return []
         return list(self._inotify.read(timeout=math.ceil(seconds * 1000)))
+
+    def _tell(self, why: str) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(f"the kernel does not tell of all changed files ({why}): they are looked for every second")
 
     def _watch(self) -> None:
         """Watch what there is now: directories that moved have the paths that they have now."""
         before = self._places.keys() | self._names.keys()
         self._places, self._names = {}, {}
-        self._is_far = False
+        self._is_far = self._inotify is None
         for directory in self._directories:
             self._is_far = self._is_far or _is_far(directory.root)
             for path in directory.directories():
@@ -158,6 +166,7 @@ class FileWatch:
         for file in self._files:
             self._watch_file(file)
         for number in before - self._places.keys() - self._names.keys():
+            assert self._inotify is not None  # who gave the number
             try:
                 self._inotify.rm_watch(number)
             except OSError:  # it went with its directory
@@ -171,12 +180,15 @@ class FileWatch:
                 self._names.setdefault(number, set()).add(path.name)
 
     def _added(self, directory: Path) -> int | None:
+        if self._inotify is None:
+            return None
         try:
             return int(self._inotify.add_watch(directory, MASK))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
-        except OSError:  # the user has no watches left
+        except OSError as exc:  # the user has no watches left
             self._is_far = True
+            self._tell(f"{exc.strerror}; see fs.inotify.max_user_watches")
             return None
 
     def _take(self, events: Iterable[Any]) -> set[str]:

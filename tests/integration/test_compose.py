@@ -237,18 +237,23 @@ def test_files_that_change_come_into_containers(demo: Demo) -> None:
     demo.write("FROM minimal\nCOPY dep /dep\n", "Dockerfile")
     demo.write("one", "dep")
     demo.write("old", "src/file")
-    rules = "[{path: src, action: sync, target: /srv/src, ignore: ['*.tmp']}, {path: dep, action: rebuild}]"
+    rules = "[{path: src, action: sync, target: /srv/new/src, ignore: ['*.tmp']}, {path: dep, action: rebuild}]"
     more = ("build: .", f"develop: {{watch: {rules}}}")
     demo.write("services:\n  a:\n" + service(LOOP, *more).replace("    image: minimal\n", ""))
-    with demo.start("watch") as program:
+    with demo.start("up", "--watch") as program:
         try:
             assert program.stderr is not None
             while "Watch enabled" not in program.stderr.readline():
                 assert program.poll() is None
             demo.write("new", "src/file")
             demo.write("not this", "src/other.tmp")
-            shown = ("exec", "-T", "a", "sh", "-c", "cat /srv/src/*; cat /dep")
+            shown = ("exec", "-T", "a", "sh", "-c", "cat /srv/new/src/*; cat /dep")
             wait_until(lambda: demo.cli.run(*demo.argv(*shown)[5:]).stdout == "newone", seconds=20)
+            (demo.folder / "src/file").unlink()
+            (demo.folder / "src/file").mkdir()
+            demo.write("newer", "src/file/in")
+            inner = ("exec", "-T", "a", "cat", "/srv/new/src/file/in")
+            wait_until(lambda: demo.cli.run(*demo.argv(*inner)[5:]).stdout == "newer", seconds=20)
             demo.write("two", "dep")
             wait_until(
                 lambda: demo.cli.run(*demo.argv("exec", "-T", "a", "cat", "/dep")[5:]).stdout == "two", seconds=40

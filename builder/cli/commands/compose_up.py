@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from tiffin.builder.cli.compose.arguments import OnProject, OnServices, PatienceArguments, whole_number
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from tiffin.builder.api.compose.up import Up
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.compose.printing import ChangeSink
+    from tiffin.builder.cli.compose.service_lines import ServiceLines
     from tiffin.builder.compose.model.values import Project
 
 EXIT_INTERRUPTED = 130
+LOOK_SECONDS = 0.3  # between two looks whether something runs again
 
 
 class CreateArguments(OnServices):
@@ -57,6 +60,7 @@ class UpArguments(PatienceArguments, CreateArguments):
     no_color = Flag("--no-color", help="No colours.")
     no_log_prefix = Flag("--no-log-prefix", help="No names before lines.")
     timestamps = Flag("--timestamps", help="The time before each line.")
+    watch = Flag("-w", "--watch", help="Follow the files that develop.watch names, as tiffin compose watch does.")
     menu = Flag("--menu", off="--no-menu", help="There is no menu of keys.")
 
 
@@ -83,10 +87,26 @@ def up(session: Session, line: UpArguments) -> int:
     progress = "quiet" if line.quiet_pull else line.project.progress
     begun = time.time_ns()
     sink = line.sink()
-    services = up(project, _how(line, project), session, sink, ServiceLines(project, session, progress))
+    lines = ServiceLines(project, session, progress)
+    beside = _watching(project, session, line, sink, lines)
+    services = up(project, _how(line, project), session, sink, lines)
     if line.detach or line.wait or line.no_start:
         return 0
-    return _attached(project, _shown(project, services, line), session, line, sink, begun)
+    with beside:
+        return _attached(project, _shown(project, services, line), session, line, sink, begun)
+
+
+def _watching(
+    project: Project, session: Session, line: UpArguments, sink: ChangeSink, lines: ServiceLines
+) -> contextlib.AbstractContextManager[None]:
+    """Return what follows files while lines are shown. Raises ContainerError where no service is to be followed."""
+    if not line.watch:
+        return contextlib.nullcontext()
+    from tiffin.builder.api.compose.following.watching import Watcher, watching_beside
+    from tiffin.builder.compose.model.order import chosen
+
+    services = chosen(project, line.services, with_dependencies=False)
+    return watching_beside(Watcher(project, list(services), session, sink, lines), sink)
 
 
 def _check(line: UpArguments) -> None:
@@ -96,6 +116,9 @@ def _check(line: UpArguments) -> None:
         ("--detach", "--abort-on-container-exit"),
         ("--detach", "--abort-on-container-failure"),
         ("--detach", "--exit-code-from"),
+        ("--detach", "--watch"),
+        ("--wait", "--watch"),
+        ("--no-start", "--watch"),
         ("--wait", "--abort-on-container-exit"),
         ("--no-start", "--wait"),
     ):
@@ -200,6 +223,10 @@ def _attached(
     seconds = line.patience()
     try:
         code = _followed(project, shown, session, line, begun)
+        while code is None and line.watch:  # all have ended: some may be made anew
+            begun = time.time_ns()
+            time.sleep(LOOK_SECONDS)
+            code = _followed(project, shown, session, line, begun)
         if code is not None:
             stop(own(), session, sink, seconds=seconds, project=project)
         ended = [one for one in members(session, project.name) if one.service == line.exit_code_from]
@@ -271,7 +298,11 @@ COMMANDS = (
         help="Make what a project needs, start its services in the order of their dependencies, and show their lines. "
         "Containers whose service changed are made anew.",
         section=CONTAINERS,
-        examples=("tiffin compose up -d --wait", "tiffin compose up --build --scale web=3"),
+        examples=(
+            "tiffin compose up -d --wait",
+            "tiffin compose up --build --scale web=3",
+            "tiffin compose up --watch",
+        ),
     ),
     Command(
         "compose create",

@@ -43,7 +43,8 @@ COMMANDS = (
         watch,
         about="Bring files that change into containers.",
         help="Build and start services, and then follow the files that develop.watch names: sync copies what changed "
-        "into the containers, rebuild builds the image and makes the containers anew, restart does that.",
+        "into the containers, rebuild builds the image and makes the containers anew, restart does that. What fails is "
+        "told, and the next change tries again.",
         section=CONTAINERS,
         examples=("tiffin compose watch", "tiffin compose watch --no-up web"),
     ),

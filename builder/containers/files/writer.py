@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 
@@ -199,6 +200,23 @@ class CopyWriter:
             return
         except OSError as exc:
             raise self._failed(path, exc) from exc
+
+
+def remove_entry(name: bytes, directory: int) -> None:
+    """Remove what is at a name in an open directory, with all it holds; what is not there is fine.
+
+    Raises ContainerError for what is mounted there, OSError.
+    """
+    try:
+        mode = os.lstat(name, dir_fd=directory).st_mode
+        if _is_mount(name, directory):
+            raise ContainerError(f"{os.fsdecode(name)} is mounted there and cannot be removed", remedy="unmount it")
+        if stat.S_ISDIR(mode):
+            shutil.rmtree(name, dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
 
 
 def _is_mount(name: bytes, directory: int) -> bool:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import BinaryIO
 
 import pytest
 
 from tests.fakes.registry import fake_registry
 from tests.support.commands import Commands, Done
 from tests.unit.cli.conftest import SEED, Compose
-from tiffin.builder.api.compose.following import watching
+from tiffin.builder.api.compose.following import syncing, watching
 from tiffin.builder.api.compose.members import members
+from tiffin.builder.containers.files.contents import Items
+from tiffin.builder.containers.files.names import Place
+from tiffin.builder.errors import ContainerError
+from tiffin.builder.sources.watch import FileWatch
 from tiffin.cache.foundation.frozen import replace
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -224,12 +225,12 @@ def edits(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """What somebody does while the watcher sleeps, one thing each time."""
     pending: list[Callable[[], object]] = []
 
-    def sleep(_seconds: float) -> None:
+    def wait(_watch: object) -> None:
         if not pending:
             raise Enough
         pending.pop(0)()
 
-    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(FileWatch, "wait", wait)
     return pending
 
 
@@ -256,33 +257,138 @@ def test_a_change_of_sources_builds_and_makes_anew(
     assert "configured for watch" in compose(SEED, "watch", check=False).err
 
 
+class Root:
+    """Stands for the root of a running container, in which /srv alone is there."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.fails = False
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def destination(self, path: str) -> Place:
+        is_there = path in ("/", "/srv")
+        return Place(path=path, exists=is_there, is_directory=is_there)
+
+    def remove(self, paths: Sequence[str]) -> None:
+        if self.fails:
+            raise ContainerError("a volume is read-only", remedy="change it")
+        self.done += [f"remove {path}" for path in paths]
+
+    def write(self, items: Items, directory: str, *, as_user: bool) -> None:
+        assert as_user
+        self.done += [f"{directory} {item.entry.path} {item.entry.link or item.entry.size}" for item in items]
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Root:
+    root = Root()
+    monkeypatch.setattr(watching, "members", lambda *words: [replace(one, is_alive=True) for one in members(*words)])
+    monkeypatch.setattr(syncing, "opened_root", lambda *_: root)
+    monkeypatch.setattr(watching, "restart", lambda found, *_words, **_more: root.done.append(f"restart {len(found)}"))
+    monkeypatch.setattr(watching, "run_hook", lambda hook, *_: root.done.append(" ".join(hook.command)))
+    return root
+
+
 def test_changes_are_brought_into_what_runs(
-    compose: Compose, edits: list[Callable[[], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compose: Compose, edits: list[Callable[[], object]], root: Root, tmp_path: Path
 ) -> None:
-    services = f"{SEED}    develop: {{watch: [{{action: sync+restart, path: src, target: /app}}]}}\n"
+    rules = (
+        "{action: sync+restart, path: src, target: /app}",
+        "{action: sync, path: conf, target: /srv/}",
+        "{action: sync+exec, path: conf, target: /etc/x/conf, initial_sync: true, exec: {command: [reload, it]}}",
+        "{action: restart, path: other, include: ['*.c']}",
+    )
+    services = f"{SEED}    develop: {{watch: [{', '.join(rules)}]}}\n"
     source = tmp_path / "demo/src"
     (source / "sub").mkdir(parents=True)
     (source / "gone").write_text("")
     (source / "sub/link").symlink_to("file")
+    (source / "conf").write_text("")
+    (tmp_path / "demo/conf").write_text("a")
+    (tmp_path / "demo/other").mkdir()
     compose(services, "up", "-d")
-    done: list[str] = []
-
-    def packed(_options: object, _session: object, data: BinaryIO, _out: object) -> None:
-        with tarfile.open(fileobj=data) as archive:
-            done.extend(f"{member.name} {member.linkname or member.size}" for member in archive)
-
-    monkeypatch.setattr(watching, "members", lambda *words: [replace(one, is_alive=True) for one in members(*words)])
-    monkeypatch.setattr(watching, "execute", lambda options, _session: done.append(options.command[-1]))
-    monkeypatch.setattr(watching, "copy", packed)
-    monkeypatch.setattr(watching, "restart", lambda found, *_words, **_more: done.append(f"restart {len(found)}"))
 
     def edit() -> None:
         (source / "sub/file").write_text("new")
         (source / "gone").unlink()
+        (source / "to").symlink_to("sub")
         (source / ".git").mkdir()
-        (source / ".git/HEAD").write_text("")
+        for name in (".git/HEAD", "file~", ".file.swp"):
+            (source / name).write_text("")
 
-    edits.append(edit)
+    def replace_directory() -> None:
+        (source / "sub/file").unlink()
+        (source / "sub/link").unlink()
+        (source / "sub").rmdir()
+        (source / "sub").write_text("a file")
+
+    edits += [
+        edit,
+        replace_directory,
+        lambda: (tmp_path / "demo/conf").write_text("bb"),
+        lambda: (tmp_path / "demo/conf").unlink(),
+        lambda: (tmp_path / "demo/other/x.h").write_text(""),
+        lambda: (tmp_path / "demo/other/x.c").write_text(""),
+    ]
     with pytest.raises(Enough):
         compose(services, "watch", "--no-up")
-    assert done == ["mkdir -p /app && rm -rf /app/gone", "./sub/file 3", "restart 1"]
+    assert root.done == [
+        "/ etc/x/conf 1",
+        "remove /app/gone", "/ app/sub/file 3", "/ app/to sub", "restart 1",
+        "remove /app/sub", "remove /app/sub/file", "remove /app/sub/link", "/ app/sub 6", "restart 1",
+        "/srv conf 2", "/ etc/x/conf 2", "reload it",
+        "remove /srv/conf", "remove /etc/x/conf", "reload it",
+        "restart 1",
+    ]  # fmt: skip
+
+
+def test_what_fails_is_told_and_tried_again(
+    compose: Compose,
+    edits: list[Callable[[], object]],
+    root: Root,
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    services = f"{SEED}    develop: {{watch: [{{action: sync, path: src, target: /app}}]}}\n"
+    source = tmp_path / "demo/src"
+    source.mkdir(parents=True)
+    compose(services, "up", "-d")
+    root.fails = True
+
+    def again() -> None:
+        root.fails = False
+        (source / "two").write_text("2")
+
+    edits += [lambda: (source / "one").write_text("1"), again]
+    with pytest.raises(Enough):
+        compose(services, "watch", "--no-up")
+    assert root.done == ["/ app/two 1"]
+    assert b"warning: a volume is read-only; change it" in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("develop: {watch: [{action: rebuild, path: src}]}", "has no build, and watches"),
+        ("develop: {watch: [{action: sync+exec, path: src, target: /x}]}", "sync+exec needs exec"),
+        (
+            "volumes: [./src:/x]\n    develop: {watch: [{action: sync, path: src/sub, target: /x/sub}]}",
+            "is mounted into service seed, and not watched",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_followed(compose: Compose, more: str, message: str) -> None:
+    done = compose(f"{SEED}    {more}\n", "watch", "--no-up", check=False)
+    assert done.code == 1 and message in done.err
+
+
+def test_up_watches_in_the_foreground_alone(compose: Compose) -> None:
+    services = f"{SEED}    develop: {{watch: [{{action: sync, path: src, target: /app}}]}}\n"
+    for word in ("-d", "--wait", "--no-start"):
+        assert "do not go together" in compose(services, "up", "--watch", word, check=False).err
+    assert "configured for watch" in compose(SEED, "up", "-w", check=False).err

@@ -12,7 +12,6 @@ import pytest
 from inotify_simple import INotify, flags
 
 from tiffin.builder.dockerfile.ignore import IgnoreRules
-from tiffin.builder.errors import ContextError
 from tiffin.builder.sources import watch as watch_module
 from tiffin.builder.sources.watch import FileWatch, WatchedDirectory
 
@@ -187,10 +186,23 @@ def test_a_queue_that_overflowed_counts_as_a_change(watch: FileWatch, monkeypatc
     assert watch.wait(5) == [""]
 
 
-def test_no_watch_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
+@pytest.mark.parametrize("has_instance", [True, False])
+def test_a_user_without_watches_is_told_once(root: Path, monkeypatch: pytest.MonkeyPatch, has_instance: bool) -> None:
+    def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(watch_module, "INotify", refuse)
-    with pytest.raises(ContextError, match="cannot be watched"):
-        FileWatch()
+    if has_instance:
+        monkeypatch.setattr(INotify, "add_watch", refuse)
+    else:
+        monkeypatch.setattr(watch_module, "INotify", refuse)
+    monkeypatch.setattr(watch_module, "FAR_LOOK_SECONDS", 0.01)
+    told: list[str] = []
+    with FileWatch(told.append) as watch:
+        for text in ("22", "333"):
+            watch.begin([WatchedDirectory(root=root)], [root / "x.log"])
+            (root / "sub/deep/leaf").write_text(text)
+            assert watch.wait(5) == ()
+        watch.begin([WatchedDirectory(root=root)], [])
+        assert watch.wait(MOMENT) is None
+    limit = "max_user_watches" if has_instance else "max_user_instances"
+    assert len(told) == 1 and limit in told[0] and "every second" in told[0]

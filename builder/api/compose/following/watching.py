@@ -3,135 +3,108 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import shlex
-import stat
-import time
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import ParamSpec
 
 from tiffin.builder.api.compose.commands import run_hook
+from tiffin.builder.api.compose.following.rules import Change, WatchedFiles
+from tiffin.builder.api.compose.following.syncing import syncing
 from tiffin.builder.api.compose.jobs import run_apart
 from tiffin.builder.api.compose.life import restart
 from tiffin.builder.api.compose.makers import Makers
 from tiffin.builder.api.compose.members import Member, members
 from tiffin.builder.api.compose.up import Up, up
-from tiffin.builder.api.containers.exec import ExecOptions, execute
-from tiffin.builder.api.containers.files.copy import STREAM, CopyOptions, copy
 from tiffin.builder.api.session import Session
 from tiffin.builder.compose.model.values import Project, Service, Watch
-from tiffin.builder.containers.files.contents import Item, Items
-from tiffin.builder.containers.files.tar import write_items
-from tiffin.builder.dockerfile.ignore import IgnoreRules
-from tiffin.builder.errors import ContainerError
-from tiffin.builder.events import InfoMessage, Sink
-from tiffin.builder.layer.index import new_entry
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.builder.errors import ContainerError, TiffinError
+from tiffin.builder.events import InfoMessage, Sink, WarningMessage
+from tiffin.builder.sandbox.child import kernel
+from tiffin.builder.sources.watch import FileWatch, WatchedDirectory
+from tiffin.cache.store.statedir import forget_scratches, remove_scratches
 
-POLL_SECONDS = 0.3
-KINDS = {stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}  # what is brought
-ALWAYS_IGNORED = (".git", ".git/**")
 REBUILD, SYNC, RESTART, SYNC_RESTART, SYNC_EXEC = "rebuild", "sync", "restart", "sync+restart", "sync+exec"
-Stamp = tuple[int, int, int]  # of a file: time, size, mode
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What became different below the path of a rule, by relative paths."""
-
-    written: tuple[str, ...]
-    gone: tuple[str, ...]
-
-
-class Watched:
-    """The files of one rule."""
-
-    def __init__(self, service: Service, rule: Watch) -> None:
-        self.service = service
-        self.rule = rule
-        self._path = Path(rule.path)
-        self._ignored = IgnoreRules.of_patterns((*ALWAYS_IGNORED, *rule.ignore), "ignore")
-        self._included = IgnoreRules.of_patterns(rule.include, "include") if rule.include else None
-        self._known = dict(self._look())
-
-    @property
-    def everything(self) -> tuple[str, ...]:
-        """All files that there are now."""
-        return tuple(self._known)
-
-    def change(self) -> Change | None:
-        """Return what changed since the last call; None for nothing."""
-        now = dict(self._look())
-        written = tuple(sorted(path for path, stamp in now.items() if self._known.get(path) != stamp))
-        gone = tuple(sorted(self._known.keys() - now.keys()))
-        self._known = now
-        return Change(written=written, gone=gone) if written or gone else None
-
-    def _look(self) -> Iterator[tuple[str, Stamp]]:
-        if not self._path.is_dir():
-            if self._path.exists():
-                yield "", _stamp(self._path)
-            return
-        for folder, folders, files in os.walk(self._path):
-            base = os.path.relpath(folder, self._path)
-            prefix = "" if base == "." else f"{base}/"
-            folders[:] = [name for name in folders if self._ignored.may_descend(f"{prefix}{name}")]
-            for name in files:
-                path = f"{prefix}{name}"
-                if self._ignored.matches(path) or (self._included and not self._included.matches(path)):
-                    continue
-                try:
-                    yield path, _stamp(Path(folder) / name)
-                except FileNotFoundError:
-                    continue
-
-
-def _stamp(path: Path) -> Stamp:
-    found = path.lstat()
-    return found.st_mtime_ns, found.st_size, found.st_mode
+P = ParamSpec("P")
 
 
 class Watcher:
-    """Follows all rules of some services."""
+    """Follows all rules of some services. Raises ContainerError where there is none that can be followed."""
 
     def __init__(self, project: Project, services: Sequence[str], session: Session, sink: Sink, makers: Makers) -> None:
         self._project = project
         self._session = session
         self._sink = sink
         self._makers = makers
-        wanted = [project.services[name] for name in services]
-        self._watched = [Watched(service, rule) for service in wanted for rule in service.watch]
-        if not self._watched:
+        self._rules = [
+            (service, rule)
+            for service in (project.services[name] for name in services)
+            for rule in service.watch
+            if self._can_follow(service, rule)
+        ]
+        if not self._rules:
             raise ContainerError(
                 "none of the selected services is configured for watch", remedy="add develop: watch: to one of them"
             )
 
+    def _can_follow(self, service: Service, rule: Watch) -> bool:
+        if rule.action == REBUILD and service.build is None:
+            raise ContainerError(
+                f"service {service.name} has no build, and watches {rule.path} to be rebuilt",
+                remedy="give it one, or use sync or restart",
+            )
+        if rule.action == SYNC_EXEC and rule.hook is None:
+            raise ContainerError(f"service {service.name}: sync+exec needs exec", remedy="say exec: {command: …}")
+        for mount in service.mounts:
+            if mount.kind == "bind" and f"{rule.path}/".startswith(f"{mount.source.rstrip('/')}/"):
+                self._warn(f"{rule.path} is mounted into service {service.name}, and not watched")
+                return False
+        return True
+
     def run(self) -> None:
-        """Follow them without end."""
-        for watched in self._watched:
-            if watched.rule.initial_sync and watched.rule.action.startswith(SYNC) and watched.everything:
-                self._sync(watched, Change(written=watched.everything, gone=()))
-        self._told("Watch enabled")
-        while True:
-            time.sleep(POLL_SECONDS)
-            changes = [(watched, change) for watched in self._watched if (change := watched.change())]
-            rebuilt = {watched.service.name for watched, _ in changes if watched.rule.action == REBUILD}
-            for watched, change in changes:
-                if watched.service.name not in rebuilt:
-                    self._act(watched, change)
-            if rebuilt:
-                self._rebuild(sorted(rebuilt))
+        """Follow them without end; what fails is told."""
+        with FileWatch(self._warn) as files:
+            watched = [WatchedFiles(service, rule) for service, rule in self._rules]
+            for one in watched:
+                if one.rule.initial_sync and one.rule.action.startswith(SYNC) and one.everything:
+                    self._try(self._sync, one, Change(written=one.everything, gone=()))
+            self._told("Watch enabled")
+            while True:
+                places = [one.place for one in watched]
+                files.begin(
+                    [place for place in places if isinstance(place, WatchedDirectory)],
+                    [place for place in places if isinstance(place, Path)],
+                )
+                changes = [(one, change) for one in watched if (change := one.change())]
+                if not changes:
+                    files.wait()
+                    continue
+                rebuilt = sorted({one.service.name for one, _ in changes if one.rule.action == REBUILD})
+                for one, change in changes:
+                    if one.service.name not in rebuilt:
+                        self._try(self._act, one, change)
+                if rebuilt:
+                    self._try(self._rebuild, rebuilt)
+
+    def _try(self, do: Callable[P, None], *words: P.args, **more: P.kwargs) -> None:
+        """Do it; what fails is told, and the next change tries again."""
+        try:
+            do(*words, **more)
+        except TiffinError as exc:
+            self._warn(str(exc))
+
+    def _warn(self, text: str) -> None:
+        self._sink.emit(WarningMessage(message=text))
 
     def _told(self, text: str) -> None:
         self._sink.emit(InfoMessage(message=text))
 
-    def _act(self, watched: Watched, change: Change) -> None:
+    def _act(self, watched: WatchedFiles, change: Change) -> None:
         action, name = watched.rule.action, watched.service.name
         if action != RESTART:
-            count = len(change.written) + len(change.gone)
+            count = len({*change.written, *change.gone})
             self._told(f'Syncing service "{name}" after {count} changes were detected')
             self._sync(watched, change)
         if action in (RESTART, SYNC_RESTART):
@@ -151,57 +124,28 @@ class Watcher:
         up(self._project, how, self._session, self._sink, self._makers)
         self._told(f"service(s) {list(names)} successfully built")
 
-    def _sync(self, watched: Watched, change: Change) -> None:
+    def _sync(self, watched: WatchedFiles, change: Change) -> None:
         for member in self._running(watched.service.name):
-            run_apart(_syncing(member.state.id, watched.rule, change), self._session, self._sink)
+            run_apart(syncing(member.state.id, watched.rule, change), self._session, self._sink)
 
 
-def _syncing(container: str, rule: Watch, change: Change) -> Callable[[Session, Sink], None]:
-    def sync(session: Session, sink: Sink) -> None:
-        if change.written == ("",):
-            copy(
-                CopyOptions(source=rule.path, destination=f"{container}:{rule.target}"),
-                session,
-                io.BytesIO(),
-                io.BytesIO(),
-            )
-            return
-        target = rule.target.rstrip("/") or "/"
-        script = f"mkdir -p {shlex.quote(target)}"
-        gone = [shlex.quote(f"{target}/{path}" if path else target) for path in change.gone]
-        if gone:
-            script += f" && rm -rf {' '.join(gone)}"
-        execute(ExecOptions(container=container, command=("sh", "-c", script)), session)
-        if change.written:
-            packed = _packed(Path(rule.path), change.written)
-            copy(CopyOptions(source=STREAM, destination=f"{container}:{target}"), session, packed, io.BytesIO())
-
-    return sync
-
-
-def _packed(folder: Path, paths: Sequence[str]) -> io.BytesIO:
-    """Return a tar of files, as root's."""
-    data = io.BytesIO()
-    write_items(_items(folder, paths), ".", data)
-    data.seek(0)
-    return data
-
-
-def _items(folder: Path, paths: Sequence[str]) -> Items:
-    """Yield files and links below a directory; what is gone by now, or is anything else, is left out."""
-    for path in paths:
-        place = folder / path
-        with contextlib.suppress(FileNotFoundError):
-            found = place.lstat()
-            kind = KINDS.get(stat.S_IFMT(found.st_mode))
-            if kind is None:
-                continue
-            entry = new_entry(path, kind, stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
-            if kind == "symlink":
-                yield Item(entry._replace(link=str(place.readlink())))
-            else:
-                yield Item(entry._replace(size=found.st_size), partial(_opened, place))
-
-
-def _opened(place: Path) -> BinaryIO:
-    return place.open("rb")
+@contextlib.contextmanager
+def watching_beside(watcher: Watcher, sink: Sink) -> Iterator[None]:
+    """Have a child follow files during the block. Call it while the process has one thread."""
+    child = os.fork()
+    if child == 0:
+        try:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
+            forget_scratches()  # they are the parent's
+            watcher.run()
+        except TiffinError as exc:
+            sink.emit(WarningMessage(message=f"files are not watched any more: {exc}"))
+        finally:
+            remove_scratches()
+            os._exit(0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +17,18 @@ from tiffin.builder.containers.files.contents import Items, read_tree
 from tiffin.builder.containers.files.mounting import mounted_root
 from tiffin.builder.containers.files.names import Place, clean, followed, inside, is_certainly_directory, split_entry
 from tiffin.builder.containers.files.running import open_running, rights_here
-from tiffin.builder.containers.files.writer import CopyWriter, DirectoriesInRoot, Rights
+from tiffin.builder.containers.files.writer import CopyWriter, DirectoriesInRoot, Rights, remove_entry
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.rootfs import RootView, read_in_root
 from tiffin.builder.containers.volumes.mounting import prepare_mounts, with_image_volumes
 from tiffin.builder.errors import ContainerError, ImageError
 from tiffin.builder.image.users import ProcessUser, resolve_user
+from tiffin.builder.layer.disk.directories import host_name
 from tiffin.builder.layer.paths import ROOT, resolve_links
 from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sandbox.keepid import kept_ids, root_of_files
+from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass
 
 SYSTEM = ("proc", "sys", "dev")  # what the kernel shows there is no content of a container
@@ -113,6 +115,24 @@ class ContainerRoot:
                 CopyWriter(directories, rights, f"{self._name}:{clean(directory)}").write(items)
         finally:
             directories.close()
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove what is at these paths, directories with all they hold; what is not there is fine.
+
+        Raises ContainerError, StoreError; what was removed is gone.
+        """
+        for path in paths:
+            self._check_writable(f"/{self._resolved(path, follow_last=False)}")
+            parent, name = split_entry(path)
+            try:
+                directory = root_path.open_in_root(self._root, parent.strip("/") or ROOT, _DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                with root_of_files(), disk_errors(f"{self._name}:{path}"):
+                    remove_entry(host_name(name), directory)
+            finally:
+                os.close(directory)
 
     def _items(self, directory: int, name: str, skipped: tuple[str, ...]) -> Items:
         try:
