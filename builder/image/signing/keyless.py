@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -215,6 +216,7 @@ def _verifier(trusted_root: str) -> Verifier:
     from sigstore.verify import Verifier
 
     if not trusted_root:
+        logging.getLogger("sigstore").setLevel(logging.ERROR)  # it warns that it is offline, as it is asked to be
         return Verifier.production(offline=True)
     try:
         return Verifier(trusted_root=TrustedRoot.from_file(trusted_root))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tiffin.builder.errors import UsageError
+from tiffin.builder.policy.rego.rules_text import TEXT
 
 PACKAGE = "tiffin_rules"  # no package of a policy is called so
 # sprintf quotes texts that a rule holds itself; semver.compare takes 1.10.0 for less than 1.9.0
@@ -63,12 +64,11 @@ UNANSWERED = {
     "http.": "a policy fetches nothing: keep what it needs beside it, and load_json",
     "opa.": "take it out",
 }
-_TEXT = r'"(?:[^"\\\n]|\\.)*"|`[^`]*`'
-_SKIPPED = rf"(?P<skipped>{_TEXT}|#[^\n]*)"
+_SKIPPED = rf"(?P<skipped>{TEXT}|#[^\n]*)"
 _FUNCTION = "|".join(re.escape(name) for name in REPLACED)
 _CALL = re.compile(rf"{_SKIPPED}|(?<![\w.])(?P<name>{_FUNCTION})(?=\s*\()")
 _FLAGS = re.compile(r"\(\?[imsUx-]+[:)]|\\[pP](?:\{|[A-Z])")
-_PATTERN = re.compile(rf"(?<![\w.])regex\.\w+\s*\(\s*(?P<text>{_TEXT})")
+_PATTERN = re.compile(rf"(?<![\w.])regex\.\w+\s*\(\s*(?P<text>{TEXT})")
 
 
 def corrected(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tiffin.builder.errors import UsageError
 from tiffin.builder.policy.rego import corrections
+from tiffin.builder.policy.rego.rules_text import without_comments
 from tiffin.cache.foundation.frozen import dataclass, field
 
 LOAD_JSON, PIN_IMAGE = "load_json", "pin_image"
@@ -30,14 +31,11 @@ DATA = "tiffin_functions"  # what the functions read; no package of a policy is 
 _CALL = r"(?<![\w.]){name}\s*\("
 _TEXT = r'"(?P<text>[^"\\\n]*)"|`(?P<raw>[^`]*)`'
 _NAMED = rf"{_CALL.format(name=LOAD_JSON)}\s*(?:{_TEXT})\s*\)"
-_COMMENT = r'("(?:[^"\\\n]|\\.)*"|`[^`]*`)|#[^\n]*'
 _DIGEST = r"sha256:[0-9a-f]{64}"
-# `probe`: a call with one of these digests has two results, which ends the evaluation with an error: it was made
 _RULES = {
     LOAD_JSON: f"{LOAD_JSON}(file) := data.{DATA}.json[file]\n",
     PIN_IMAGE: f"{PIN_IMAGE}(image, digest) := true if {{ image == input.image; image.checksum == digest }}\n"
-    f"{PIN_IMAGE}(image, digest) := true if {{ image == input.image; digest in data.{DATA}.pins }}\n"
-    f"{PIN_IMAGE}(image, digest) := false if {{ image == input.image; digest in data.{DATA}.probe }}\n",
+    f"{PIN_IMAGE}(image, digest) := true if {{ image == input.image; digest in data.{DATA}.pins }}\n",
     VERIFY_GIT: f"{VERIFY_GIT}(object, file) if {{ object == input.git.commit; file in data.{DATA}.commit }}\n"
     f"{VERIFY_GIT}(object, file) if {{ object == input.git.tag; file in data.{DATA}.tag }}\n",
     VERIFY_HTTP: f"{VERIFY_HTTP}(http, signature, file) if {{\n    http == input.http\n"
@@ -86,7 +84,6 @@ class Answers:
     """What the functions answer of one source; files by their names in the policy."""
 
     pins: Sequence[str] = ()
-    probe: Sequence[str] = ()
     commit: Sequence[str] = ()  # files with a key that signed it
     tag: Sequence[str] = ()
     http: Sequence[Sequence[str]] = ()  # a signature, and a file with its key
@@ -116,7 +113,6 @@ class Functions:
         told: dict[str, Any] = {
             "json": self._json,
             "pins": list(answers.pins),
-            "probe": list(answers.probe),
             "commit": list(answers.commit),
             "tag": list(answers.tag),
             "http": [list(pair) for pair in answers.http],
@@ -208,11 +204,6 @@ class Functions:
         if len(data) > MAX_FILE_BYTES:
             raise UsageError(f"{where} reads {path}, which has more than 4 MiB", remedy="use a smaller file")
         return data
-
-
-def without_comments(text: str) -> str:
-    """Return a module without its comments."""
-    return re.sub(_COMMENT, lambda found: found[1] or "", text)
 
 
 def _texts_in(value: object) -> Iterator[str]:

@@ -18,6 +18,7 @@ from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
 from tiffin.builder.policy.facts import GIT, IMAGE, RESULT, URL, Denial, Evidence, Judge, Repository, Subject
 from tiffin.builder.policy.rego.asked import Asked
 from tiffin.builder.policy.rego.attached import HAS_PROVENANCE, MEMBERS, SIGNATURES, attached_to
+from tiffin.builder.policy.rego.corrections import corrected
 from tiffin.builder.policy.rego.documents import document_of, signature_document
 from tiffin.builder.policy.rego.functions import (
     ARTIFACT,
@@ -26,14 +27,15 @@ from tiffin.builder.policy.rego.functions import (
     VERIFY_HTTP,
     Answers,
     Functions,
-    without_comments,
 )
 from tiffin.builder.policy.rego.git_objects import PGP, read_commit, read_tag
 from tiffin.builder.policy.rego.key_files import has_keys, is_file_signed_by, is_signed_by
-from tiffin.cache.foundation.frozen import replace
+from tiffin.builder.policy.rego.pins import PINNED, twins_of
+from tiffin.builder.policy.rego.rules_text import without_comments
 
 QUERY = "data.docker.decision"
 STDOUT, STDERR = 1, 2
+_PACKAGE = re.compile(r"^package\s+\S+", re.MULTILINE)
 
 Modules = Sequence[tuple[str, str]]
 Find = Callable[[], Evidence]
@@ -86,7 +88,7 @@ class RegoPolicy(Judge):
         """Return the decision about a document. Raises UsageError."""
         found = self._evaluate(document, answers)
         if found is None:
-            raise UsageError(f"{self.name} cannot be evaluated by regopy", remedy="write its rules in simpler terms")
+            raise self._not_evaluated()
         if not found or not isinstance(found[0], dict):
             raise UsageError(
                 f"{self.name} gives no decision", remedy='write package docker, and decision := {"allow": allow}'
@@ -158,27 +160,38 @@ class RegoPolicy(Judge):
         return Answers(http=http, artifacts=artifacts)
 
     def _pinned(self, subject: Subject, document: dict[str, Any]) -> str:
-        """Return what an image is pinned to, "" for nothing: calls of pin_image are found by making each fail."""
+        """Return what an image is pinned to, "" for nothing."""
         candidates = self.functions.digests(document)
-        answers = Answers(pins=candidates)
-        if self.decide(document, answers).get("allow") is not True:
+        if self.decide(document, Answers(pins=candidates)).get("allow") is not True:
             return ""
-        pins = [
-            digest
-            for digest in candidates
-            if digest != document[IMAGE].get("checksum")
-            and self._evaluate(document, replace(answers, probe=(digest,))) is None
-        ]
-        if len(pins) > 1:
+        rules, are_all = twins_of(self.modules)
+        if are_all:
+            module = corrected("package docker\n\n" + "\n\n".join(rules) + "\n")
+            modules = [*self.functions.modules, (PINNED, module)]
+            found = self._evaluate(document, Answers(pins=candidates), modules, f"data.docker.{PINNED}")
+            if found is None:
+                raise self._not_evaluated()
+            pins = [str(digest) for digest in (found[0] if found else ())]
+        elif self.decide(document, Answers()).get("allow") is True:
+            pins = []
+        else:
+            pins = [d for d in candidates if self.decide(document, Answers(pins=(d,))).get("allow") is True]
+        others = [digest for digest in pins if digest != document[IMAGE].get("checksum")]
+        if len(others) > 1:
             raise UsageError(
-                f"{self.name} pins {subject.name} to {' and to '.join(pins)}", remedy="let one rule pin an image"
+                f"{self.name} pins {subject.name} to {' and to '.join(others)}", remedy="let one rule pin an image"
             )
-        return pins[0] if pins else ""
+        return others[0] if others else ""
 
-    def _evaluate(self, document: dict[str, Any], answers: Answers) -> list[Any] | None:
-        interpreter = self.interpreter(self.functions.modules, answers)
+    def _evaluate(
+        self, document: dict[str, Any], answers: Answers, modules: Modules = (), query: str = QUERY
+    ) -> list[Any] | None:
+        interpreter = self.interpreter(modules or self.functions.modules, answers)
         interpreter.set_input(document)
-        return values_of(interpreter, QUERY)
+        return values_of(interpreter, query)
+
+    def _not_evaluated(self) -> UsageError:
+        return UsageError(f"{self.name} cannot be evaluated by regopy", remedy="write its rules in simpler terms")
 
     def interpreter(
         self,
@@ -234,19 +247,22 @@ def _stdout_as_stderr() -> Iterator[None]:
 
 
 def read_modules(path: Path) -> list[tuple[str, str]]:
-    """Return a file, and what it imports from beside it. Raises UsageError."""
-    pending = [path]
+    """Return a file, and what it imports from beside it, whose packages are what they are imported as. Raises
+    UsageError.
+    """
+    pending = [(path, "")]
     found: dict[Path, str] = {}
     while pending:
-        file = pending.pop(0)
+        file, package = pending.pop(0)
         if file in found:
             continue
         try:
-            found[file] = text = file.read_text()
+            text = file.read_text()
         except (OSError, ValueError) as exc:
             raise UsageError(f"cannot read the policy {file}: {exc}", remedy="name a file of Rego") from exc
+        found[file] = re.sub(_PACKAGE, f"package {package}", text, count=1) if package else text
         for name in re.findall(r"^import\s+data\.([\w.]+)", text, re.MULTILINE):
-            pending.append(path.parent / f"{name.replace('.', '/')}.rego")
+            pending.append((path.parent / f"{name.replace('.', '/')}.rego", name))
     return [(str(file), text) for file, text in found.items()]
 
 

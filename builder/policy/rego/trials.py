@@ -6,26 +6,25 @@ regopy 1.5 cannot evaluate `decision` before `with input as`, so the statements 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tiffin.builder.errors import UsageError
 from tiffin.builder.policy.rego.corrections import corrected
-from tiffin.builder.policy.rego.functions import Answers, Functions, without_comments
+from tiffin.builder.policy.rego.functions import Answers, Functions
 from tiffin.builder.policy.rego.policy import Modules, RegoPolicy, read_modules, values_of
+from tiffin.builder.policy.rego.rules_text import TEXT, bodies_in, statements_of, without_comments, without_rules
 
+PREFIX = "test_"
 BOUND = "tiffin_bound"  # values of a test's variables, as data
 _STATEMENT = "tiffin_statement"
-_HEAD = re.compile(r"^(test_\w+)\s+if\b\s*", re.MULTILINE)
 _NAME = r"[A-Za-z_]\w*"
 _WITH_INPUT = re.compile(
     rf"(?:(?P<bound>{_NAME})\s*:=\s*)?(?P<negated>not\s+)?(?P<asked>{_NAME}[\w.\[\]\"]*)\s+"
     r"with\s+input\s+as\s+(?P<document>\{.*\})",
     re.DOTALL,
 )
-_OPENING, _CLOSING = "{[(", "}])"
-_TEXTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`')
 
 
 def run_tests(policy: RegoPolicy, files: Sequence[Path], only: str = "") -> list[tuple[str, bool]]:
@@ -36,8 +35,8 @@ def run_tests(policy: RegoPolicy, files: Sequence[Path], only: str = "") -> list
     found: dict[str, bool] = {}
     for _, text in modules:
         package = re.search(r"^package\s+(\S+)", text, re.MULTILINE)
-        for name, body in _tests_in(without_comments(text)):
-            if only in name and package is not None:
+        for name, body in bodies_in(without_comments(text)):
+            if name.startswith(PREFIX) and only in name and package is not None:
                 found[name] = trial.passes(package[1], body)
     return list(found.items())
 
@@ -49,12 +48,14 @@ class _Trial:
         self._policy = policy
         self._functions = Functions(modules, Path(policy.name).parent)
         self._answers = Answers(pins=self._functions.digests(None))  # a test pins nothing
-        self._modules = [(name, _without_tests(text)) for name, text in self._functions.modules]
+        self._modules = [
+            (name, without_rules(without_comments(text), PREFIX)) for name, text in self._functions.modules
+        ]
 
     def passes(self, package: str, body: str) -> bool:
         """Whether all statements of a test are true."""
         bound: dict[str, Any] = {}
-        return all(self._is_true(package, statement, bound) for statement in _statements(body))
+        return all(self._is_true(package, statement, bound) for statement in statements_of(body))
 
     def _is_true(self, package: str, statement: str, bound: dict[str, Any]) -> bool:
         match = _WITH_INPUT.fullmatch(statement)
@@ -85,55 +86,5 @@ class _Trial:
 
 def _renamed(text: str, name: str) -> str:
     """Return a statement with a variable as data; texts stay."""
-    pattern = re.compile(rf"{_TEXTS.pattern}|(?<![\w.\"]){name}(?!\w)")
+    pattern = re.compile(rf"{TEXT}|(?<![\w.\"]){name}(?!\w)")
     return pattern.sub(lambda found: f"data.{BOUND}.{name}" if found[0] == name else found[0], text)
-
-
-def _tests_in(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and the body of each test."""
-    for found in _HEAD.finditer(text):
-        body = text[found.end() :]
-        yield found[1], body[1 : _end(body) - 1] if body.startswith("{") else next(_logical_lines(body), "")
-
-
-def _without_tests(text: str) -> str:
-    """Return a module without its tests, which regopy cannot evaluate."""
-    plain = without_comments(text)
-    result, at = "", 0
-    for found in _HEAD.finditer(plain):
-        if found.start() < at:
-            continue
-        body = plain[found.end() :]
-        length = _end(body) if body.startswith("{") else len(next(_logical_lines(body), ""))
-        result += plain[at : found.start()]
-        at = found.end() + length
-    return result + plain[at:]
-
-
-def _statements(body: str) -> list[str]:
-    return [line.strip() for line in _logical_lines(body) if line.strip()]
-
-
-def _logical_lines(text: str) -> Iterator[str]:
-    """Yield statements: up to the end of a line, or a semicolon, outside all brackets and texts."""
-    depth, start = 0, 0
-    blank = _TEXTS.sub(lambda found: "x" * len(found[0]), text)
-    for at, character in enumerate(blank):
-        depth += (character in _OPENING) - (character in _CLOSING)
-        if depth == 0 and character in "\n;":
-            if text[start:at].strip():
-                yield text[start:at]
-            start = at + 1
-    if text[start:].strip():
-        yield text[start:]
-
-
-def _end(text: str) -> int:
-    """Return where the bracket that begins a text is closed, after it."""
-    depth = 0
-    blank = _TEXTS.sub(lambda found: "x" * len(found[0]), text)
-    for at, character in enumerate(blank):
-        depth += (character in _OPENING) - (character in _CLOSING)
-        if depth == 0:
-            return at + 1
-    return len(text)

@@ -26,7 +26,7 @@ from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.frozen import replace
 
 PLATFORM = Platform.parse("amd64")
-OLD, NEW, INDEX = (f"sha256:{letter * 64}" for letter in "abc")
+OLD, NEW, INDEX, OTHER = (f"sha256:{letter * 64}" for letter in "abcd")
 REMOTE = "https://h.example/r.git"
 WORKFLOW = "https://github.com/org/app/.github/workflows/build.yml@refs/heads/main"
 BUILDER = "https://github.com/docker/github-builder/.github/workflows/build.yml@refs/tags/v1"
@@ -358,11 +358,16 @@ def test_materials_that_cannot_be_looked_up(tmp_path: Path) -> None:
 
 
 PIN = f"""
-patched := {{"{OLD}": "{NEW}"}}
+digests := {{"1.0": "{OLD}", "1.1": "{NEW}", "0.9": "{INDEX}", "0.9.1": "{OTHER}"}}
+
+patched := {{"1.0": "1.1", "0.9": "0.9.1"}}
 
 allow if {{
     input.image.repo == "alpine"
-    pin_image(input.image, patched[input.image.checksum])
+    some version
+    patched[version]
+    input.image.checksum == digests[version]
+    pin_image(input.image, digests[patched[version]])
 }}
 
 allow if {{
@@ -382,6 +387,15 @@ allow if {{
 }}
 
 allow if {{ input.image.repo == "free" }}
+
+allow if input.image.repo == "plain"
+
+allow if {{ input.image.repo == "plain"; input.image.tag == "2"; pin_image(input.image, "{NEW}") }}
+"""
+HELPED = f"""
+allow if {{ input.image.repo == "alpine"; pinned("{NEW}") }}
+
+pinned(digest) if pin_image(input.image, digest)
 """
 
 
@@ -390,7 +404,11 @@ def test_pins(tmp_path: Path) -> None:
     held, pinner = found.pin(source("alpine:3", contents(OLD)))
     assert held == NEW and pinner is not None
     found.judge(source(f"alpine:3@{NEW}", contents(NEW)), pinner)
-    for name, digest in (("alpine:3", NEW), ("alpine:3", INDEX), ("free", OLD), ("debian", OLD)):
+    assert (
+        found.pin(source("alpine:2", contents(INDEX)))[0] == OTHER
+        and found.pin(source("plain:2", contents()))[0] == NEW
+    )
+    for name, digest in (("alpine:3", NEW), ("alpine:3", OTHER), ("free", OLD), ("debian", OLD), ("plain:1", OLD)):
         assert found.pin(source(name, contents(digest))) == ("", None)
     with pytest.raises(PolicyError, match=f"alpine:3 is pinned to {NEW}; use docker.io/library/alpine@{NEW}"):
         found.judge(source("alpine:3", contents(OLD)))  # where nothing can be given in its place
@@ -399,6 +417,26 @@ def test_pins(tmp_path: Path) -> None:
     given = source("x:given", contents(OLD))
     environment = replace(given.environment, args={"DIGEST": INDEX})
     assert found.pin(replace(given, environment=environment))[0] == INDEX
+    helped = policy(tmp_path, HELPED)
+    assert helped.pin(source("alpine:3", contents(OLD)))[0] == NEW
+    assert helped.pin(source("debian", contents(OLD))) == ("", None)
+
+
+def test_imports_are_called_as_they_are_imported(tmp_path: Path) -> None:
+    """A file says another package than it is imported as, and calls functions."""
+    lists = "package anything\n\nimport data.lists.names\n\nours if names.known[input.image.repo]\n"
+    names = 'package names\n\nknown := load_json("lists/known.json")\n'
+    found = policy(
+        tmp_path,
+        "allow if ours.ours",
+        lists__ours_rego=lists,
+        lists__names_rego=names,
+        lists__known_json='{"alpine": true}',
+    )
+    path = tmp_path / "a.rego"
+    path.write_text(path.read_text().replace("package docker", "package docker\n\nimport data.lists.ours"))
+    found = Gate(judges({}, RegistryAccess(policies=(str(path),))), None, Known())
+    assert allowed(found, source("alpine", contents())) and not allowed(found, source("debian", contents()))
 
 
 @pytest.mark.parametrize(
