@@ -113,11 +113,15 @@ def _with_others(container: ContainerOptions, options: RunOptions, session: Sess
         from tiffin.builder.api.containers.networks.sharing import with_networks
 
         container = with_networks(container, options.networks, options.joins)
-    if not options.volumes_from:
-        return container
-    from tiffin.builder.api.inputs.volumes_from import with_volumes_of
+    if options.volumes_from:
+        from tiffin.builder.api.inputs.volumes_from import with_volumes_of
 
-    return with_volumes_of(container, options.volumes_from, session)
+        container = with_volumes_of(container, options.volumes_from, session)
+    if container.mounts:
+        from tiffin.builder.api.inputs.image_mounts import with_images
+
+        container = with_images(container, session)
+    return container
 
 
 def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (), **more: Any) -> ContainerState:
@@ -127,11 +131,13 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
 
     config, wanted = made.image.config, made.container
     volumes: Mapping[str, str] = {}
+    mounted_layers: tuple[str, ...] = ()
     if wanted.mounts or config.config.volumes:
-        from tiffin.builder.containers.volumes.mounting import volume_names
+        from tiffin.builder.containers.volumes.mounting import mounted_layers_of, volume_names
 
         makes_up = made.isolation.has_mounts and wanted.keep is None
         volumes = volume_names(wanted.mounts, config.config.volumes, makes_up=makes_up)
+        mounted_layers = mounted_layers_of(wanted.mounts)
     return new_state(
         image=options.image,
         image_id=str(made.image.id),
@@ -144,6 +150,7 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         ports=tuple(ports),
         network=wanted.network,
         volumes=volumes,
+        mounted_layers=mounted_layers,
         **more,
     )
 

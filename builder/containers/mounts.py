@@ -42,7 +42,22 @@ class VolumeMount:
     subpath: str = ""  # what of it is shown
 
 
-Mount = Bind | Tmpfs | Terminals | VolumeMount
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMount:
+    """What an image has at `subpath`, shown at `path`; what is written to it, if it may be, is thrown away.
+
+    `image_id` and `layers` (DiffIDs) are those of the image when the container was made; "" before.
+    """
+
+    image: str
+    path: str
+    subpath: str = ""
+    read_only: bool = True
+    image_id: str = ""
+    layers: tuple[str, ...] = ()
+
+
+Mount = Bind | Tmpfs | Terminals | VolumeMount | ImageMount
 
 
 def is_writable_bind(mount: Mount) -> bool:
@@ -75,14 +90,14 @@ def parse_volume(text: str, *, directory: str) -> Mount:
 
 
 def parse_mount(text: str, *, directory: str) -> Mount:
-    """Parse --mount type=bind|volume|tmpfs,…; the type is volume if there is none, as in Docker. Raises UsageError."""
+    """Parse --mount type=bind|volume|tmpfs|image,…; without a type it is a volume, as in Docker. Raises UsageError."""
     what = f'--mount "{text}"'
     fields = _fields(text, what)
     kind = fields.pop("type", "volume")
     if kind == "devpts":  # podman's
         return Terminals(path=_target(_either(fields, what, "target", "dst", "destination"), what))
-    if kind not in ("bind", "volume", "tmpfs"):
-        raise UsageError(f'{what}: type "{kind}" is not supported', remedy="use bind, volume or tmpfs")
+    if kind not in ("bind", "volume", "tmpfs", "image"):
+        raise UsageError(f'{what}: type "{kind}" is not supported', remedy="use bind, volume, tmpfs or image")
     path = _target(_either(fields, what, "target", "dst", "destination"), what)
     source = _either(fields, what, "source", "src")
     read_only = _flag(_either(fields, what, "readonly", "ro"), what) if {"readonly", "ro"} & fields.keys() else False
@@ -96,6 +111,8 @@ def parse_mount(text: str, *, directory: str) -> Mount:
         result = Tmpfs(path=path, size_bytes=size, mode=mode, read_only=read_only, executes=False)
     elif kind == "volume":
         result = _volume(source, path, read_only, what, fields)
+    elif kind == "image":
+        result = _image(source, path, read_only, what, fields)
     else:
         result = _bind(source, path, read_only, what, fields, directory)
     if fields:
@@ -176,10 +193,32 @@ def _volume(source: str, path: str, read_only: bool, what: str, fields: dict[str
     copies = not _flag(fields.pop("volume-nocopy", "false"), what)
     if fields.pop("volume-driver", "local") != "local":
         raise UsageError(f"{what}: there is no driver of volumes but local", remedy="leave volume-driver out")
-    subpath = fields.pop("volume-subpath", "")
-    if subpath.startswith("/") or ".." in subpath.split("/"):
-        raise UsageError(f"{what}: volume-subpath leads out of the volume", remedy="write a path below it")
+    subpath = _subpath(fields, what, "volume-subpath")
     return VolumeMount(name=name, path=path, read_only=read_only, copies=copies, subpath=subpath)
+
+
+def _image(source: str, path: str, read_only: bool, what: str, fields: dict[str, str]) -> ImageMount:
+    """Make an image mount of --mount; takes its keys out of `fields`: docker's, and podman's subpath and readwrite."""
+    if not source:
+        raise UsageError(f"{what} names no image", remedy="add source=IMAGE")
+    given = _either(fields, what, "readwrite", "rw")
+    is_written = bool({"readwrite", "rw"} & fields.keys()) and _flag(given, what)
+    if is_written and read_only:
+        raise UsageError(f"{what}: readonly and readwrite exclude each other", remedy="keep one of them")
+    fields["image-subpath"] = _either(fields, what, "image-subpath", "subpath").lstrip("/")  # podman begins it with /
+    fields.pop("subpath", None)
+    subpath = _subpath(fields, what, "image-subpath")
+    for name in ("readwrite", "rw"):
+        fields.pop(name, None)
+    return ImageMount(image=source, path=path, subpath=subpath, read_only=not is_written)
+
+
+def _subpath(fields: dict[str, str], what: str, name: str) -> str:
+    """Take a path below the source out of `fields`."""
+    subpath = fields.pop(name, "")
+    if subpath.startswith("/") or ".." in subpath.split("/"):
+        raise UsageError(f"{what}: {name} leads out of the {name.partition('-')[0]}", remedy="write a path below it")
+    return subpath
 
 
 def _bind(source: str, path: str, read_only: bool, what: str, fields: dict[str, str], directory: str) -> Bind:

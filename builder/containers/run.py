@@ -154,7 +154,7 @@ def check_options(options: ContainerOptions, isolation: Isolation) -> None:
     if isolation.has_mounts:
         return
     for what, is_asked in (
-        ("mounts of this machine's files", any(_is_shown(mount) for mount in options.mounts)),
+        ("mounts of what is elsewhere", any(_is_shown(mount) for mount in options.mounts)),
         ("--read-only", options.read_only),
         ("devices", bool(options.devices or options.device_names)),
     ):
@@ -167,9 +167,9 @@ def check_options(options: ContainerOptions, isolation: Isolation) -> None:
 
 def _is_shown(mount: Mount) -> bool:
     """Whether the mount shows files that are elsewhere."""
-    from tiffin.builder.containers.mounts import VolumeMount
+    from tiffin.builder.containers.mounts import ImageMount, VolumeMount
 
-    return isinstance(mount, Bind) or (isinstance(mount, VolumeMount) and bool(mount.name))
+    return isinstance(mount, Bind | ImageMount) or (isinstance(mount, VolumeMount) and bool(mount.name))
 
 
 def choose_capabilities(add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ class ContainerState:
     error: str = ""  # why its command could not be begun
     health: str = ""  # starting, healthy or unhealthy; "" where nothing is checked
     oom_killed: bool = False  # the kernel ended a process of its last run for want of memory
+    mounted_layers: tuple[str, ...] = ()  # DiffIDs of images that are mounted in it, which have to stay, too
 
     def status(self, *, alive: bool) -> str:
         """Return docker's word for what it is; `alive`: a process holds it."""
@@ -84,7 +85,7 @@ class ContainerState:
         """Raise CorruptError for anything else."""
         try:
             members = json.loads(data)
-            for name in ("command", "layers"):
+            for name in ("command", "layers", "mounted_layers"):
                 members[name] = tuple(members[name]) if name in members else ()
             members["ports"] = tuple(map(_port, members.get("ports", ())))
             members["networks"] = tuple(map(_endpoint, members.get("networks", ())))

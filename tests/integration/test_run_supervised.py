@@ -57,6 +57,38 @@ def test_volumes_of_another_container_are_shared(cli: CliRunner) -> None:
     assert cli.run("rm", "-v", "store").returncode == 0
 
 
+def test_an_image_is_mounted_and_kept_while_a_container_has_it(cli: CliRunner) -> None:
+    """As docker (image-subpath) and podman (subpath, rw) write it; an owner that only emulation has is seen, too."""
+    (cli.folder / "Dockerfile").write_text(
+        "FROM minimal AS made\nRUN mkdir -p /d/sub && echo low > /d/sub/f && echo over > /d/g\n"
+        "FROM scratch\nCOPY --from=made /d /d\n"
+        "COPY --chown=2000000000:7 --from=made /d/g /far\nCOPY --from=made /d/g /d/sub/h\n"
+    )
+    assert cli.run("build", "-q", "-t", "data", ".").returncode == 0
+    script = "stat -c '%u:%g' /m/far; ls /m/d/sub; ln -s far /m/x"
+    done = cli.run("run", "--rm", "--mount", "type=image,src=data,dst=/m", "minimal", "sh", "-c", script)
+    assert (done.stdout, "Read-only" in done.stderr) == ("2000000000:7\nf\nh\n", True), done.stderr
+    for mount in ("type=image,src=data,dst=/m/x,image-subpath=d/g", "type=image,src=data,dst=/m/x,subpath=/d/g,rw"):
+        assert cli.run("run", "--rm", "--mount", mount, "minimal", "cat", "/m/x").stdout == "over\n"
+    words = ("--mount", "type=image,src=data,dst=/m,rw")
+    for _ in range(2):  # what was written is gone
+        done = cli.run("run", "--rm", *words, "minimal", "sh", "-c", "cat /m/d/g; echo new > /m/d/g; cat /m/d/g")
+        assert (done.stdout, done.stderr) == ("over\nnew\n", "")
+    assert "has no nope" in cli.run("run", "--rm", "--mount", f"{words[1]},subpath=nope", "minimal", "true").stderr
+    done = cli.run("run", "--rm", "--mount", "type=image,src=gone,dst=/m", "minimal", "true")
+    assert (done.returncode, "run tiffin pull gone" in done.stderr) == (125, True)
+
+    assert cli.run("run", "-d", "--name", "box", *words, "minimal", "sh", "-c", LOOP).returncode == 0
+    assert (
+        cli.run("inspect", "-f", "{{(index .Mounts 0).Type}} {{(index .Mounts 0).RW}}", "box").stdout == "image true\n"
+    )
+    assert cli.run("rmi", "data").returncode == 0
+    assert cli.run("system", "prune", "-f").returncode == 0
+    assert cli.run("restart", "-t", "0", "box").returncode == 0
+    assert cli.run("exec", "box", "cat", "/m/d/sub/f").stdout == "low\n"
+    assert cli.run("rm", "-f", "box").returncode == 0
+
+
 def test_a_part_of_a_volume_is_shown(cli: CliRunner) -> None:
     assert (
         cli.run("run", "--rm", "-v", "parts:/p", "minimal", "sh", "-c", "mkdir /p/a; echo in > /p/a/f").returncode == 0

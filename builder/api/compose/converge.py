@@ -229,7 +229,7 @@ def _with_volumes_of(old: Member, options: RunOptions) -> RunOptions:
     for mount in container.mounts:
         name = kept.pop(mount.path, "")
         is_own = isinstance(mount, VolumeMount) and not mount.name and name
-        mounts.append(VolumeMount(name=name, path=mount.path, read_only=mount.read_only) if is_own else mount)
+        mounts.append(replace(mount, name=name) if is_own else mount)
     mounts += [VolumeMount(name=name, path=path) for path, name in kept.items()]  # of the image
     return replace(options, container=replace(container, mounts=ordered(mounts)))
 

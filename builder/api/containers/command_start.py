@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class ContainerStart:
         self._network = network
         self._sink = sink
         self._trees: Sequence[Path] = ()
+        self._images: Mapping[str, Sequence[Path]] = {}
 
     def prepare(
         self,
@@ -78,7 +79,7 @@ class ContainerStart:
     ) -> ProcessUser:
         """Find its layers and its user, with "prune" locked. `layers` say where those that are missing come from."""
         found = find_trees(self._session, self._isolation, container, self._record, layers, registry)
-        self._trees, self._user, self._reach = found.trees, found.user, found.reach
+        self._trees, self._images, self._user, self._reach = found.trees, found.images, found.user, found.reach
         return found.user
 
     def describe(
@@ -152,6 +153,8 @@ class ContainerStart:
             root=root,
             read_only_root=wanted.read_only,
             ids=kept_ids(self._isolation.idmap_tag),
+            images=self._images,
+            overlays=self._isolation.overlay,
             warn=lambda message: warn(self._sink, message),
         )
 

@@ -10,7 +10,7 @@ from tiffin.builder.containers.container import SHORT_ID_LENGTH, Containers
 from tiffin.builder.containers.health import UNHEALTHY, with_image
 from tiffin.builder.containers.lifecycle.health_monitor import read_health
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
-from tiffin.builder.containers.mounts import Mount, VolumeMount
+from tiffin.builder.containers.mounts import ImageMount, Mount, VolumeMount
 from tiffin.builder.containers.run import DEFAULT_STOP_SECONDS
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.containers.volumes.mounting import with_image_volumes
@@ -252,6 +252,8 @@ def _mount(mount: Mount, state: ContainerState, session: Session) -> dict[str, o
         name = state.volumes.get(mount.path, mount.name)
         place = str(Volumes(session.state).place_of(name)) if name else ""
         members |= {"Type": "volume", "Name": name, "Source": place, "Driver": "local"}
+    elif isinstance(mount, ImageMount):
+        members |= {"Type": "image", "Source": mount.image}
     return {**members, "RW": not mount.read_only}
 
 

@@ -1,21 +1,24 @@
-"""What the root of a container is made of: its unpacked layers, who runs its command, and whether owners are
-emulated.
+"""What the root of a container and the images mounted in it are made of: unpacked layers, who runs its command, and
+whether owners are emulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError
+from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.containers.container import Container
     from tiffin.builder.containers.lifecycle.record import ContainerRecord
+    from tiffin.builder.containers.mounts import ImageMount
     from tiffin.builder.containers.reach import Reach
+    from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.store import StoredImage
     from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.sandbox.isolation import Isolation
@@ -26,9 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The trees of a root, bottom first, and the user and the reach of what runs in it."""
+    """The trees of a root, bottom first, those of the images mounted in it by path, and the user and the reach of what
+    runs in it.
+    """
 
     trees: Sequence[Path]
+    images: Mapping[str, Sequence[Path]]
     user: ProcessUser
     reach: Reach
 
@@ -51,11 +57,13 @@ def find_trees(
     roots = Roots(session, isolation, container, layers, registry)
     trees = roots.trees()
     user = resolve_user(record.user, RootView(trees).read_file, further=record.groups)
-    diff_ids = [Digest.parse(text) for text in container.state.layers]
+    diff_ids = [Digest.parse(text) for text in (*container.state.layers, *container.state.mounted_layers)]
+    images = _images(session, isolation, container, record)
     reach = reach_of(isolation, Snapshots(session.state), diff_ids, user)
     if reach.emulated:
         trees = roots.trees(emulated=True)
-    return Found(trees=trees, user=user, reach=reach)
+        images = _images(session, isolation, container, record, emulated=True)
+    return Found(trees=trees, images=images, user=user, reach=reach)
 
 
 class Roots:
@@ -81,13 +89,8 @@ class Roots:
         Where layers cannot be mounted over each other: the container's own directory with a copy of them all.
         `emulated`: those for a sandbox of one id, in the place of others. Raises ImageError.
         """
-        from tiffin.cache.foundation.digest import Digest
-        from tiffin.cache.store.snapshots import Snapshots
-
         isolation, container = self._isolation, self._container
-        snapshots = Snapshots(self._session.state, isolation.emulated_idmap_tag if emulated else isolation.idmap_tag)
-        diff_ids = [Digest.parse(text) for text in container.state.layers]
-        trees = snapshots.stack(diff_ids) if isolation.overlay else None
+        trees = _at_hand(self._session, isolation, container.state.layers, emulated)
         if trees is not None:
             return trees
         if not self._layers and container.state.layers:
@@ -97,14 +100,8 @@ class Roots:
         return self._unpacked(emulated)
 
     def _unpacked(self, emulated: bool) -> Sequence[Path]:
-        from tiffin.builder.events import NullSink
-        from tiffin.builder.settings.access import RegistryAccess
-
-        isolation, container, session = self._isolation, self._container, self._session
-        layers = session.layers(lambda: session.remote(NullSink(), self._registry or RegistryAccess()))
-        layers.use_trees(isolation.idmap_tag)
-        if emulated:
-            layers = layers.emulated(isolation.emulated_idmap_tag)
+        isolation, container = self._isolation, self._container
+        layers = _layer_store(self._session, isolation, emulated, self._registry)
         if isolation.overlay:
             return layers.ensure_snapshots(self._layers)
         if emulated:
@@ -121,6 +118,68 @@ class Roots:
                 f"the layers of container {self._container.state.name} are not unpacked here, and its image is gone",
                 remedy="pull or build its image again",
             ) from exc
+
+
+def _images(
+    session: Session, isolation: Isolation, container: Container, record: ContainerRecord, *, emulated: bool = False
+) -> Mapping[str, Sequence[Path]]:
+    """Return the trees of the images that are mounted in a container, by path."""
+    if not container.state.mounted_layers:
+        return {}
+    from tiffin.builder.containers.mounts import ImageMount
+
+    mounts = [mount for mount in record.options.mounts if isinstance(mount, ImageMount)]
+    return {mount.path: _image_trees(session, isolation, container, mount, emulated) for mount in mounts}
+
+
+def _image_trees(
+    session: Session, isolation: Isolation, container: Container, mount: ImageMount, emulated: bool
+) -> Sequence[Path]:
+    """Return the unpacked layers of an image that is mounted, bottom first, or a copy of them all; as `Roots.trees`."""
+    trees = _at_hand(session, isolation, mount.layers, emulated)
+    if trees is not None:
+        return trees
+    place = container.folder / "images" / mount.path.strip("/").replace("/", "_")
+    if not isolation.overlay and mount.read_only and place.is_dir() and not emulated:
+        return [place]
+    try:
+        image_layers = layers_of(session.store.find(mount.image_id))
+    except ImageError as exc:
+        raise ImageError(
+            f"the layers of image {mount.image}, which is mounted at {mount.path}, are not unpacked here, and it went",
+            remedy="pull or build the image again",
+        ) from exc
+    layers = _layer_store(session, isolation, emulated)
+    if isolation.overlay:
+        return layers.ensure_snapshots(image_layers)
+    remove_tree(place)
+    place.mkdir(parents=True)
+    for layer in image_layers:
+        layers.add_to_root(layer, place)
+    return [place]
+
+
+def _at_hand(session: Session, isolation: Isolation, diff_ids: Sequence[str], emulated: bool) -> Sequence[Path] | None:
+    """Return the unpacked trees of layers that can be mounted; None where they cannot, or one is missing."""
+    from tiffin.cache.foundation.digest import Digest
+    from tiffin.cache.store.snapshots import Snapshots
+
+    if not isolation.overlay:
+        return None
+    snapshots = Snapshots(session.state, isolation.emulated_idmap_tag if emulated else isolation.idmap_tag)
+    return snapshots.stack([Digest.parse(text) for text in diff_ids])
+
+
+def _layer_store(
+    session: Session, isolation: Isolation, emulated: bool, registry: RegistryAccess | None = None
+) -> LayerStore:
+    """Return the layers of this machine, for the sandboxes of an isolation."""
+    from tiffin.builder.events import NullSink
+    from tiffin.builder.settings.access import RegistryAccess
+
+    layers = session.layers(lambda: session.remote(NullSink(), registry or RegistryAccess()))
+    layers.use_trees(isolation.idmap_tag)
+    return layers.emulated(isolation.emulated_idmap_tag) if emulated else layers
 
 
 def layers_of(image: StoredImage) -> Sequence[tuple[Digest, BlobRef]]:

@@ -133,7 +133,8 @@ def _live(session: Session, cache: LocalCache, *, keep_records: bool) -> _Live:
         from tiffin.builder.image.attached.kept import artifact_digests
 
         blobs |= artifact_digests(session.store, session.blobs)
-    diff_ids = {Digest.parse(text) for state in Containers(session.state).states() for text in state.layers}
+    containers = Containers(session.state).states()
+    diff_ids = {Digest.parse(text) for state in containers for text in (*state.layers, *state.mounted_layers)}
     for image in session.store.manifests():
         blobs |= {image.descriptor.digest, image.id, *(layer.digest for layer in image.manifest.layers)}
         diff_ids |= set(image.config.diff_ids)

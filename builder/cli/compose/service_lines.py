@@ -170,9 +170,12 @@ class ServiceLines:
                 fields["source"] = self._project.volumes[mount.source].name
             if not mount.copies:
                 fields["volume-nocopy"] = "true"
+        elif mount.kind == "image":
+            fields["source"] = mount.source
         else:
             fields |= {"tmpfs-size": str(mount.size_bytes)} if mount.size_bytes else {}
             fields |= {"tmpfs-mode": f"{mount.mode:o}"} if mount.mode is not None else {}
+        fields |= {f"{mount.kind}-subpath": mount.subpath} if mount.subpath else {}
         return _csv(**fields, **({"readonly": "true"} if mount.read_only else {}))
 
     def _volumes_from(self, service: Service) -> list[str]:

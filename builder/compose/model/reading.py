@@ -164,6 +164,7 @@ def _mount(members: Members, place: Place) -> Mount:
         makes_source=bind.switch("create_host_path"),
         copies=not volume.switch("nocopy"),
         propagation=bind.text("propagation"),
+        subpath=volume.text("subpath") or members.inner("image").text("subpath"),
         size_bytes=tmpfs.size("size"),
         mode=tmpfs.mode("mode"),
     )

@@ -70,10 +70,10 @@ def refusals(service: Members) -> Iterator[Refusal]:
 def _of_mounts(service: Members) -> Iterator[Refusal]:
     for mount, place in service.items("volumes"):
         kind = mount.text("type")
-        if kind not in ("bind", "volume", "tmpfs"):
-            yield Refusal(what=f"{mount.where}: type {kind}", why="mounts are bind, volume or tmpfs", place=place)
-        if mount.inner("volume").has("subpath"):
-            yield Refusal(what=f"{mount.where}.volume.subpath", why="a volume is mounted whole", place=place)
+        if kind not in ("bind", "volume", "tmpfs", "image"):
+            yield Refusal(
+                what=f"{mount.where}: type {kind}", why="mounts are bind, volume, tmpfs or image", place=place
+            )
         if mount.inner("bind").text("recursive") not in ("", "enabled"):
             yield Refusal(what=f"{mount.where}.bind.recursive", why="what is below comes with it", place=place)
         if mount.text("type") == "tmpfs" and mount.switch("read_only"):

@@ -45,7 +45,9 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A mount of a service; `source` is a path, or the key of a volume of the project, "" for one without a name."""
+    """A mount of a service; `source` is a path, an image, or the key of a volume of the project, "" for one without a
+    name.
+    """
 
     kind: str
     target: str
@@ -55,6 +57,7 @@ class Mount:
     makes_source: bool = False  # a directory of this machine that is not there
     copies: bool = True  # a new volume is filled from the image
     propagation: str = ""
+    subpath: str = ""  # what of a volume or an image is shown
     size_bytes: int = 0
     mode: int | None = None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tiffin.builder.containers.rootfs import RootView
     from tiffin.builder.image.users import ProcessUser
     from tiffin.builder.oci.config import RunConfig
-    from tiffin.builder.sandbox.child.spec import Terminals, Tmpfs
+    from tiffin.builder.sandbox.child.spec import Layers, Terminals, Tmpfs
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.seccomp.filters import Filter
 
@@ -46,7 +46,7 @@ class Confinement:
 class PreparedVolumes:
     """What the sandbox is given: mounts in order, and the places that must be there for them."""
 
-    mounts: tuple[Bind | Tmpfs | Terminals, ...] = ()
+    mounts: tuple[Bind | Tmpfs | Terminals | Layers, ...] = ()
     stubs: tuple[Stub, ...] = ()
 
 

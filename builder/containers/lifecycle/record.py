@@ -104,15 +104,15 @@ def _kinds() -> Mapping[str, type]:
     """Return the classes of values by name: who writes a record has those that it holds, and need not load them all."""
     from tiffin.builder.containers.confinement.asked import Device, Namespaces
     from tiffin.builder.containers.health import HealthCheck
-    from tiffin.builder.containers.mounts import VolumeMount
+    from tiffin.builder.containers.mounts import ImageMount, VolumeMount
     from tiffin.builder.containers.network.resolver import Resolver
     from tiffin.builder.containers.run import ContainerOptions, RestartPolicy
     from tiffin.builder.sandbox.cgroup_limits import Limits
     from tiffin.builder.sandbox.child.spec import Bind, Port, Terminals, Tmpfs
 
     kinds: tuple[type, ...] = (
-        Bind, ContainerOptions, Device, HealthCheck, Limits, Namespaces, Port, Resolver, RestartPolicy, Tmpfs,
-        Terminals, VolumeMount,
+        Bind, ContainerOptions, Device, HealthCheck, ImageMount, Limits, Namespaces, Port, Resolver, RestartPolicy,
+        Tmpfs, Terminals, VolumeMount,
     )  # fmt: skip
     return {kind.__name__: kind for kind in kinds}
 

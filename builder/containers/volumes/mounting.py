@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tiffin.builder.containers.confinement.spec import PreparedVolumes
 from tiffin.builder.containers.container import Container
-from tiffin.builder.containers.mounts import Mount, VolumeMount, ordered
+from tiffin.builder.containers.mounts import ImageMount, Mount, VolumeMount, ordered
 from tiffin.builder.containers.rootfs import RootView
 from tiffin.builder.containers.volumes.store import VOLUME_MODE, Volumes, new_name
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox.child.spec import Bind, Stub, Terminals, Tmpfs
+from tiffin.builder.layer.paths import ROOT
+from tiffin.builder.sandbox.child.mounts import is_directory
+from tiffin.builder.sandbox.child.spec import Bind, Layers, Stub, Terminals, Tmpfs
 from tiffin.builder.sandbox.keepid import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import replace
@@ -28,11 +30,14 @@ def prepare_mounts(
     root: RootView,
     read_only_root: bool,
     ids: str,
+    images: Mapping[str, Sequence[Path]],
+    overlays: bool,
     warn: Callable[[str], None] = lambda message: None,
 ) -> PreparedVolumes:
     """Make what the mounts of a container need on this machine. Raises UsageError, StoreError.
 
-    `ids`: as in `Volume`; `warn` is told of a volume whose files have owners by other ids. A volume that has no name in
+    `ids`: as in `Volume`; `warn` is told of a volume whose files have owners by other ids. `images` are the trees of
+    those that are mounted, by path, bottom first; one each where there are no `overlays`. A volume that has no name in
     the container's state is a part of its own root; only where that is read-only it is a directory.
     """
     names = container.state.volumes
@@ -40,23 +45,24 @@ def prepare_mounts(
         replace(mount, name=names.get(mount.path, mount.name)) if isinstance(mount, VolumeMount) else mount
         for mount in with_image_volumes(mounts, image_volumes)
     ]
-    result: list[Bind | Tmpfs | Terminals] = []
+    result: list[Bind | Tmpfs | Terminals | Layers] = []
     stubs: list[Stub] = []
     for number, mount in enumerate(everything):
         place = root.resolve(mount.path)
-        host: Bind | Tmpfs | Terminals | None
+        host: Bind | Tmpfs | Terminals | Layers | None
         match mount:
             case VolumeMount(name=""):
                 host = _own_volume(container, number, place, mount, root) if read_only_root else None
             case VolumeMount():
                 source = named_volume(state, mount, place, root, ids, warn)
                 host = _part_of(source, mount, has_owners=source.is_relative_to(state.mounts))
+            case ImageMount():
+                host = _image(mount, images[mount.path], overlays=overlays)
             case Bind():
                 host = _bind(mount)
             case Tmpfs() | Terminals():
                 host = mount
-        is_directory = not isinstance(host, Bind) or Path(host.host_path, host.source).is_dir()
-        stubs.append(Stub(path=place, is_directory=is_directory))
+        stubs.append(Stub(path=place, is_directory=host is None or is_directory(host)))
         if host is not None:
             result.append(host)
     return PreparedVolumes(mounts=tuple(result), stubs=tuple(stubs))
@@ -78,6 +84,23 @@ def _part_of(source: Path, mount: VolumeMount, *, has_owners: bool) -> Bind:
     )
 
 
+def _image(mount: ImageMount, trees: Sequence[Path], *, overlays: bool) -> Layers | Bind:
+    """Show what an image has at a path."""
+    view = RootView(trees)
+    source = view.resolve(mount.subpath or ROOT)
+    if view.host_path(source) is None:
+        raise UsageError(f"image {mount.image} has no {mount.subpath}", remedy="name a path that it has")
+    if not overlays:
+        return Bind(host_path=os.fspath(trees[0]), path=mount.path, read_only=mount.read_only, source=source)
+    return Layers(
+        path=mount.path,
+        lower_dirs=tuple(map(os.fspath, trees)),
+        source=source,
+        is_directory=view.is_directory(source),
+        writable=not mount.read_only,
+    )
+
+
 def with_image_volumes(mounts: Sequence[Mount], image_volumes: Sequence[str]) -> tuple[Mount, ...]:
     """Return all mounts in order: those that were asked for, and volumes where the image wants some."""
     places = {"/" + os.path.normpath(path).lstrip("/") for path in image_volumes if path.startswith("/")}
@@ -93,6 +116,12 @@ def volume_names(mounts: Sequence[Mount], image_volumes: Sequence[str], *, makes
         if isinstance(mount, VolumeMount)
     }
     return {path: name for path, name in wanted.items() if name}
+
+
+def mounted_layers_of(mounts: Sequence[Mount]) -> tuple[str, ...]:
+    """Return the DiffIDs of the images among the mounts of a new container."""
+    images = [mount for mount in mounts if isinstance(mount, ImageMount)]
+    return tuple(dict.fromkeys(layer for mount in images for layer in mount.layers))
 
 
 def named_volume(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bench_of_builds import MOUNTS
+from tests.support.bench_of_builds import COPIES, MOUNTS
 from tests.support.commands import Commands
 from tiffin.builder.containers.volumes.store import check_options
 from tiffin.builder.errors import UsageError
-from tiffin.builder.sandbox.child.spec import Bind
+from tiffin.builder.sandbox.child.spec import Bind, Layers
+from tiffin.cache.foundation.frozen import replace
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -128,6 +129,34 @@ def test_a_volume_begins_as_what_the_image_has_there(tiffin: Commands) -> None:
     below = "type=volume,src=pages,dst=/x,volume-subpath=none"
     missing = tiffin("run", "--rm", "--mount", below, "base", "say", "x", check=False)
     assert missing.code == 125 and "volume pages has no none" in missing.err
+
+
+def test_an_image_is_mounted_by_its_layers_or_where_these_cannot_be_as_a_copy(tiffin: Commands) -> None:
+    mount = "type=image,src=base,dst=/shown,image-subpath=srv"
+    tiffin("run", "--rm", "--mount", mount, "base", "say", "x")
+    (shown,) = tiffin.launcher.specs[-1].mounts
+    assert isinstance(shown, Layers) and (shown.path, shown.source, shown.is_directory) == ("/shown", "srv", True)
+    assert not shown.writable and shown.lower_dirs == tiffin.launcher.specs[-1].lower_dirs
+
+    tiffin.isolation = replace(MOUNTS, overlay=False)
+    tiffin("create", "--name", "box", "--mount", mount, "base", "say", "x")
+    tiffin("run", "--rm", "--volumes-from", "box", "base", "say", "x")
+    (copied,) = tiffin.launcher.specs[-1].mounts
+    assert isinstance(copied, Bind) and copied.read_only and copied.source == "srv"
+    assert copied.host_path.endswith("images/shown")
+    assert json.loads(tiffin("inspect", "box").out)[0]["Mounts"] == [
+        {"Type": "image", "Source": "base", "Destination": "/shown", "Mode": "", "Propagation": "", "RW": False}
+    ]
+    for words, why in (
+        (f"{mount}/none", "image base has no srv/none"),
+        ("type=image,src=no,dst=/x", "run tiffin pull no"),
+    ):
+        done = tiffin("run", "--rm", "--mount", words, "base", "say", "x", check=False)
+        assert done.code == 125 and why in done.err
+
+    tiffin.isolation = COPIES
+    done = tiffin("run", "--rm", "--mount", mount, "base", "say", "x", check=False)
+    assert done.code == 125 and "no mounts" in done.err
 
 
 @pytest.mark.parametrize(

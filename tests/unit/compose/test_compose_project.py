@@ -175,10 +175,10 @@ def test_what_is_wrong_is_told_by_name_and_line(load: Load, body: str, line: int
 
 
 def test_what_is_not_done_is_kept_with_its_line(load: Load) -> None:
-    service = load(web("cpu_count: 2\nvolumes:\n- {type: image, source: b, target: /a}")).services["web"]
+    service = load(web("cpu_count: 2\nvolumes:\n- {type: npipe, source: b, target: /a}")).services["web"]
     assert [(one.what, one.place.line) for one in service.refusals] == [
         ("services.web.cpu_count", 4),
-        ("services.web.volumes[0]: type image", 6),
+        ("services.web.volumes[0]: type npipe", 6),
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.builder.containers.mounts import (
+    ImageMount,
     Mount,
     VolumeMount,
     ordered,
@@ -17,6 +18,7 @@ from tiffin.builder.containers.mounts import (
 )
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.spec import Bind, Tmpfs
+from tiffin.cache.foundation.frozen import replace
 
 
 @pytest.mark.parametrize(
@@ -150,6 +152,14 @@ def test_mount_option_is_relative_to_the_directory_given(tmp_path: Path) -> None
     )
 
 
+def test_images_are_mounted_as_docker_and_podman_write_it() -> None:
+    image = ImageMount(image="tools:1", path="/tools", subpath="usr/bin")
+    assert parse_mount("type=image,source=tools:1,target=/tools,image-subpath=usr/bin", directory="/") == image
+    written = replace(image, read_only=False)
+    assert parse_mount("type=image,src=tools:1,dst=/tools,subpath=/usr/bin,rw=true", directory="/") == written
+    assert parse_mount("type=image,src=a,dst=/b,readonly", directory="/") == ImageMount(image="a", path="/b")
+
+
 def test_keys_of_docker_28_are_read() -> None:
     mount = parse_mount(
         "type=volume,src=vol,dst=/d,volume-subpath=a/b,volume-driver=local,volume-label=x", directory="/"
@@ -162,7 +172,11 @@ def test_keys_of_docker_28_are_read() -> None:
         ("type=volume,src=vol,dst=/d,volume-subpath=../x", "leads out of the volume"),
         ("type=volume,src=vol,dst=/d,volume-driver=nfs", "no driver of volumes but local"),
         ("type=bind,src=/usr,dst=/u,bind-recursive=disabled", "comes with it"),
-        ("type=image,src=i,dst=/u", 'type "image" is not supported'),
+        ("type=cluster,src=i,dst=/u", 'type "cluster" is not supported'),
+        ("type=image,dst=/u", "names no image"),
+        ("type=image,src=i,dst=/u,image-subpath=a/../../b", "leads out of the image"),
+        ("type=image,src=i,dst=/u,readonly,rw", "exclude each other"),
+        ("type=image,src=i,dst=/u,readwrite,rw", "readwrite and rw are the same"),
     ):
         with pytest.raises(UsageError, match=reason):
             parse_mount(text, directory="/")

@@ -239,6 +239,8 @@ def _of_stopped(
         root=RootView(found.trees),
         read_only_root=options.read_only,
         ids=kept_ids(isolation.idmap_tag),
+        images=found.images,
+        overlays=True,
     )
     root = stack.enter_context(mounted_root(container, found.trees, mounted, emulated=found.reach.emulated))
     return root, rights_here()
