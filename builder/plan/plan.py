@@ -13,7 +13,7 @@ from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.global_args import GlobalArg
 from tiffin.builder.plan.plan_options import BaseImage
-from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.frozen import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,14 @@ class StagePlan:
     from_args: frozenset[str] = frozenset()  # the names its FROM uses
     workdir_set: bool = False
     commits: frozenset[int] = frozenset()  # numbers of the steps up to which #!COMMIT asks for a layer
+    whole: int = 0  # how many steps it had before it was cut, 0 where it was not
 
     def label(self, step_index: int) -> str:
         """Return `[name 2/5] RUN make`, as BuildKit numbers steps."""
         offset = 1 if isinstance(self.base, ImageOrigin) else 0
         name = f"{self.name} " if self.name else ""
-        return f"[{name}{step_index + 1 + offset}/{len(self.steps) + offset}] {self.steps[step_index].text}"
+        count = (self.whole or len(self.steps)) + offset
+        return f"[{name}{step_index + 1 + offset}/{count}] {self.steps[step_index].text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,31 @@ class Plan:
                 return origin.index, len(stage.steps) - 1
             origin = stage.base
         return None
+
+    def order(self) -> list[int]:
+        """Return the stages, each after those that it needs, which come as it names them."""
+        found: list[int] = []
+        self._visit(self.target, found)
+        return found
+
+    def _visit(self, index: int, found: list[int]) -> None:
+        stage = self.stages[index]
+        for origin in (stage.base, *(origin for step in stage.steps for origin in step.op.origins())):
+            if isinstance(origin, StageOrigin) and origin.index not in found:
+                self._visit(origin.index, found)
+        found.append(index)
+
+    def up_to(self, index: int, count: int) -> Plan:
+        """Return a plan for the first `count` steps of a stage."""
+        stage = self.stages[index]
+        cut = replace(
+            stage,
+            steps=stage.steps[:count],
+            history=tuple(item for item in stage.history if item.step is None or item.step < count),
+            whole=stage.whole or len(stage.steps),
+        )
+        plan = replace(self, stages={**self.stages, index: cut}, target=index)
+        return replace(plan, stages={needed: plan.stages[needed] for needed in sorted(plan.order())})
 
     def lineage(self) -> list[StagePlan]:
         """Return the stages of the image, lowest first."""

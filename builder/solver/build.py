@@ -76,6 +76,7 @@ class Request:
     layering: str = STEPS  # what makes a layer: see layering.grouping
     split: Split | None = None  # a layer becomes several: see layering.splitting
     rewrites_times: bool = True  # whether the epoch also rules the times of files in new layers
+    until: tuple[int, int] | None = None  # a stage, and how many of its steps: nothing more is built
     shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
     traces: bool = False  # what came in, and where each result came from: for attestations
     docker_types: bool = False  # Docker's media types instead of OCI's
@@ -190,6 +191,7 @@ def _look(request: Request, services: Services) -> _Preflight:
     sink = services.sink
     with phase(sink, "plan"):
         plan = make_plan(request.dockerfile, request.plan_options, services.resolve_image)
+        plan = plan.up_to(*request.until) if request.until is not None else plan
     for name in plan.unused_build_args:
         sink.emit(WarningMessage(message=f"--build-arg {name} is not used by any ARG of the stages built"))
     if request.epoch is None and plan.epoch:

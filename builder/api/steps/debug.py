@@ -157,6 +157,32 @@ def debug_step(step: KeptStep, options: DebugOptions, session: Session, sink: Si
         return _run(options, spec, shell, Path(spec.scratch_dir), launcher)
 
 
+def trees_of(step: KeptStep, before: bool, failure: str, session: Session, sink: Sink, stack: ExitStack) -> list[Path]:
+    """Return the unpacked trees of a step (bottom first), before or after it or with what it left; `stack` holds them.
+
+    Raises TiffinError, also where layers cannot be unpacked one by one.
+    """
+    from tiffin.builder.execute.debugging.failures import UPPER, Failures
+
+    if failure:
+        failures = Failures(session.state)
+        failed = failures.find(failure.partition("-")[2])
+        stack.enter_context(failures.using(failed.name))
+        isolation = session.become_root(failed.tier)
+        layers = _layers(DebugOptions(), failed, isolation, session, sink)
+        return [
+            *layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in failed.layers]),
+            failures.place(failed) / UPPER,
+        ]
+    isolation = session.become_root(step.kept.options.isolation or None)
+    if not isolation.overlay:
+        raise BuildError(f"isolation {isolation.tier} has no trees of layers", remedy="run a command instead: ls -l")
+    layers = session.layers(lambda: session.remote(sink, RegistryAccess()))
+    layers.use_trees(isolation.idmap_tag)
+    stack.enter_context(session.state.lock("prune", shared=True))
+    return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in step.chain(after=not before)])
+
+
 def _run(
     options: DebugOptions, spec: SandboxSpec, shell: tuple[str, ...], scratch: Path, launcher: Launcher
 ) -> RunResult:

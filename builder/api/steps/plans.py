@@ -51,7 +51,7 @@ class KeptPlan:
 
 def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) -> None:
     """Write a plan as the file `name`; of all there are, the newest `most` stay. Raises OSError."""
-    kept = KeptPlan(plan=_without_proxies(plan), members=_kept_options(options), folder=os.fspath(Path.cwd()))
+    kept = KeptPlan(plan=_without_proxies(plan), members=kept_options(options), folder=os.fspath(Path.cwd()))
     folder.mkdir(mode=0o700, exist_ok=True)
     part = folder / f".{name}"
     part.touch(0o600)  # it has the values of build arguments
@@ -75,7 +75,8 @@ def _without_proxies(plan: Plan) -> Plan:
     return replace(plan, stages=stages)
 
 
-def _kept_options(options: BuildOptions) -> dict[str, object]:
+def kept_options(options: BuildOptions) -> dict[str, object]:
+    """Return the members of options that are kept, as far as they are not the usual ones."""
     usual = BuildOptions()
     given = {name: getattr(options, name) for name in KEPT_OPTIONS}
     return {name: value for name, value in given.items() if value != getattr(usual, name)}

@@ -11,6 +11,7 @@ from typing import Any
 from tiffin.builder.api.bake.building import build_all
 from tiffin.builder.api.bake.definitions import Definition, Request, read_definition
 from tiffin.builder.api.bake.jobs import Job, Outcome, needed_by
+from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.bake.definition import Target, printed
 from tiffin.builder.bake.entitlements import Grants, check, read_grants
@@ -29,7 +30,7 @@ from tiffin.builder.cli.output.renderer import quiet_if
 from tiffin.builder.delivery.output_spec import STDOUT
 from tiffin.builder.delivery.outputs import BuildResult
 from tiffin.builder.errors import TiffinError, UsageError
-from tiffin.builder.events import InfoMessage, Sink, WarningMessage
+from tiffin.builder.events import InfoMessage, NullSink, Sink, WarningMessage
 from tiffin.cache.foundation.frozen import replace
 
 BUILD = "build"
@@ -71,6 +72,21 @@ def run(session: Session, line: BakeArguments) -> int | None:
         return None
 
 
+def options_of_target(session: Session, line: BakeArguments, name: str) -> BuildOptions:
+    """Return the options of the one target that a line, or `name`, asks for. Raises UsageError for several."""
+    words = (name,) if name else line.words
+    request = Request(
+        files=line.files, variables=line.variables, words=words, environ=os.environ, directory=str(Path.cwd())
+    )
+    asked = _Asked(read_definition(request, session, NullSink()), line, BUILD)
+    asked.check(request)
+    jobs = [asked.job(target) for target in asked.resolved.targets.values()]
+    if len(jobs) != 1:
+        names = ", ".join(sorted(job.name for job in jobs))
+        raise UsageError(f"one target can be debugged, and these are meant: {names}", remedy="name one that needs none")
+    return jobs[0].options
+
+
 def _args(target: Target) -> dict[str, str | None]:
     """Return the build arguments of a target, with the time of everything made where the caller has one."""
     args, moment = target.get(ARGS) or {}, os.environ.get(EPOCH)
@@ -106,7 +122,8 @@ class _Asked:
         """Raise UsageError for what no --allow grants."""
         check(self.resolved.targets, self._inputs, self._grants, request.environ, remote=bool(self._definition.remote))
 
-    def _job(self, target: Target) -> Job:
+    def job(self, target: Target) -> Job:
+        """Return what a target asks for."""
         inputs = self._inputs[target.name]
         given: dict[str, Any] = {
             row.field: row.on(self._line) for row in self._line.rows if row.field in SHARED and row.on(self._line)
@@ -124,7 +141,7 @@ class _Asked:
 
         documents: dict[str, dict[str, object]] = {}
         failed = False
-        jobs = {name: self._job(target) for name, target in self.resolved.targets.items()}
+        jobs = {name: self.job(target) for name, target in self.resolved.targets.items()}
         results = self._needed_results(jobs, session, sink)
         for name, call in self.calls.items():
             target = self.resolved.targets[name]
@@ -166,7 +183,7 @@ class _Asked:
 
     def build(self, session: Session, sink: Sink) -> None:
         """Build all of them. Raises TiffinError."""
-        jobs = [self._job(target) for target in self.resolved.targets.values()]
+        jobs = [self.job(target) for target in self.resolved.targets.values()]
         _check_stdout(jobs)
         outcomes = build_all(jobs, session, sink, keeps_going=self._line.keep_going)
         if self._line.metadata_file:

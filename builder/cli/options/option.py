@@ -193,7 +193,8 @@ class Words(Many):
 
 
 class Arguments:
-    """A command line: rows in the class, values in an instance. Rows of base classes come after a class's own.
+    """A command line: rows in the class, values in an instance. Rows of base classes come after a class's own, but for
+    those that it has itself.
 
     `outer` are the values of options that stand before the word of the command.
     """
@@ -204,7 +205,9 @@ class Arguments:
 
     def __init_subclass__(cls) -> None:
         own = [row for row in cls.__dict__.values() if isinstance(row, Option)]
-        cls.rows = (*own, *(row for base in cls.__bases__ for row in getattr(base, "rows", ())))
+        names = {row.field for row in own}
+        inherited = (row for base in cls.__bases__ for row in getattr(base, "rows", ()))
+        cls.rows = (*own, *(row for row in inherited if row.field not in names))
 
     def __init__(self, given: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         self.__dict__.update(given or {}, **values)
