@@ -95,11 +95,22 @@ def _purl_of(item: Any) -> str:
 
 
 def _is_meant(product: Product, component: Component, bill: Bill) -> bool:
-    if not product.purl.startswith(_IMAGES):
-        return covers(product.purl, component.purl)
-    return _is_image(product.purl, bill) and (
-        not product.parts or any(covers(part, component.purl) for part in product.parts)
+    is_part = any(covers(part, component.purl) for part in product.parts)
+    if product.purl.startswith(_IMAGES):
+        return (is_part or not product.parts) and _is_image(product.purl, bill)
+    if covers(product.purl, component.purl):
+        return True
+    return is_part and any(
+        covers(product.purl, other.purl) and _holds(other, component) for other in bill.inventory.components
     )
+
+
+def _holds(product: Component, component: Component) -> bool:
+    """Whether a package is within another: in the same program or archive, or among the packages below its own."""
+    if set(product.paths) & set(component.paths):
+        return True
+    folders = [f"{path.rpartition('/')[0]}/node_modules/" for path in product.paths if path.endswith("/package.json")]
+    return any(path.startswith(folder) for path in component.paths for folder in folders)
 
 
 def _is_image(purl: str, bill: Bill) -> bool:

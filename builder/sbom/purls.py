@@ -49,8 +49,15 @@ def covers(wanted: str, purl: str) -> bool:
     if (one.type, one.namespace, one.name) != (other.type, other.namespace, other.name):
         return False
     told = dict(other.qualifiers or {})
-    same = all(told.get(name) == value for name, value in dict(one.qualifiers or {}).items())
+    same = all(_agree(name, value, told.get(name, "")) for name, value in dict(one.qualifiers or {}).items())
     return same and (not one.version or one.version == other.version)
+
+
+def _agree(name: str, wanted: str, told: str) -> bool:
+    """Whether a qualifier is what is wanted; a distribution may be told with its point release (debian-12.13)."""
+    if name == "distro" and told and wanted:
+        return f"{told}.".startswith(f"{wanted}.") or f"{wanted}.".startswith(f"{told}.")
+    return told == wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,11 +41,12 @@ def push_artifacts(client: RegistryClient, repository: str, artifacts: Sequence[
 
 
 def referrers_of(client: RegistryClient, repository: str, subject: Digest) -> tuple[Descriptor, ...]:
-    """Return what refers to a manifest, from the registry's list or the tag in its place. Raises RegistryError."""
+    """Return what refers to a manifest, from the registry's list or the tag in its place, where tools put it that did
+    not know of the list. Raises RegistryError.
+    """
     data = client.referrers(repository, subject)
-    if data is None:
-        return tuple(_descriptors(_rows(client, repository, subject), subject))
-    return tuple(_descriptors(_rows_of(data), subject))
+    rows = _rows_of(data) if data is not None else []
+    return tuple(_descriptors(rows or _rows(client, repository, subject), subject))
 
 
 def fetch_artifacts(client: RegistryClient, repository: str, subject: Digest) -> list[Artifact]:

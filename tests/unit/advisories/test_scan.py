@@ -34,6 +34,8 @@ IMAGE: Files = {
     "var/lib/dpkg/info/python3-yaml.list": f"/{SITE}/METADATA\n",
     f"{SITE}/METADATA": software.METADATA,
     "srv/node_modules/left/package.json": '{"name": "left", "version": "1.2.3"}',
+    "opt/node_modules/outer/package.json": '{"name": "outer", "version": "1.0.0"}',
+    "opt/node_modules/outer/node_modules/inner/package.json": '{"name": "inner", "version": "2.0.0"}',
 }
 BAD = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
 
@@ -164,6 +166,42 @@ def test_vex_says_what_is_no_problem(
         "" if not (is_suppressed or status == "affected") else status
     )
     assert ("SUPPRESSED" in findings_text(found)) == is_suppressed
+
+
+@pytest.mark.parametrize(
+    ("product", "is_suppressed"),
+    [
+        ({"@id": "pkg:npm/outer", "subcomponents": [{"@id": "pkg:npm/inner"}]}, True),
+        ({"@id": "pkg:npm/outer@1.0.0", "subcomponents": [{"@id": "pkg:npm/inner@2.0.0"}]}, True),
+        ({"@id": "pkg:npm/outer@1.0.1", "subcomponents": [{"@id": "pkg:npm/inner"}]}, False),
+        ({"@id": "pkg:npm/outer", "subcomponents": [{"@id": "pkg:npm/other"}]}, False),
+        ({"@id": "pkg:npm/left", "subcomponents": [{"@id": "pkg:npm/inner"}]}, False),
+    ],
+)
+def test_vex_of_what_holds_a_package(
+    session: Session, tmp_path: Path, product: dict[str, Any], is_suppressed: bool
+) -> None:
+    row = {"vulnerability": {"name": "CVE-1"}, "products": [product], "status": "not_affected"}
+    found = scanned(session, tmp_path, [advisory("CVE-1", "npm", "inner", {"introduced": "0"})], {"statements": [row]})
+    assert bool(found.findings[0].suppressed) is is_suppressed
+
+
+@pytest.mark.parametrize(
+    ("distribution", "is_suppressed"),
+    [("debian-12", True), ("debian-12.13", True), ("debian-1", False), ("debian-13", False), ("ubuntu-12", False)],
+)
+def test_a_distribution_may_be_told_with_its_point_release(
+    session: Session, tmp_path: Path, distribution: str, is_suppressed: bool
+) -> None:
+    product = f"pkg:deb/debian/libc6?arch=amd64&distro={distribution}"
+    row = {"vulnerability": "DSA-1", "products": [{"@id": product}], "status": "not_affected"}
+    documents = [advisory("DSA-1", "Debian:12", "glibc", {"introduced": "0"})]
+    [item] = [
+        item
+        for item in scanned(session, tmp_path, documents, {"statements": [row]}).findings
+        if item.component.package.name == "libc6"
+    ]
+    assert bool(item.suppressed) is is_suppressed
 
 
 def test_the_last_statement_counts(session: Session, tmp_path: Path) -> None:

@@ -42,6 +42,19 @@ def test_a_referrer_is_listed_by_the_registry_or_by_a_tag(lists: bool, tmp_path:
         assert found[-1].annotations == {"k": "v"}
 
 
+def test_a_list_that_is_empty_is_looked_for_under_the_tag_as_well(tmp_path: Path) -> None:
+    """Tools that do not know of the registry's list leave theirs under the tag, where cosign looks for it, too."""
+    with fake_registry() as fake:
+        client = RegistryClient(fake.host, DockerConfig.load({"HOME": str(tmp_path)}), RegistryOptions())
+        document = Document(data=b'{"a":1}', media_type="application/vnd.in-toto+json", annotations={})
+        digest = push_artifact(client, "app", referrer(IMAGE, document))
+        data, media_type = fake.manifests.pop(str(digest))
+        fake.lists_referrers = True
+        assert [row.digest for row in referrers_of(client, "app", IMAGE.digest)] == [digest]
+        fake.manifests[str(digest)] = (data, media_type)
+        assert [row.digest for row in referrers_of(client, "app", IMAGE.digest)] == [digest]
+
+
 def test_a_registry_that_takes_the_tag_for_the_digest(tmp_path: Path) -> None:
     """As GitLab's does (oras-project/oras-go issue 1396): the image's own entries do not refer to it."""
     with fake_registry() as fake:
