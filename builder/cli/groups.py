@@ -21,6 +21,8 @@ NOT_THERE = {  # commands of docker: why they are not there
         _BACKGROUND,
     ),
     **dict.fromkeys(("mount", "unmount", "umount"), "tiffin cp reads and writes the files of any container"),
+    "history open": "tiffin report REF writes a page about a build",
+    "history trace": "tiffin report REF shows the times, and OTEL_EXPORTER_OTLP_ENDPOINT sends spans of a build",
     "imagetools": "several platforms are pushed by tiffin build --platform",
     "manifest": "several platforms are pushed by tiffin build --platform",
     "network": _HOST_NETWORK,
@@ -52,6 +54,7 @@ class RowsGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command. Raises UnknownCommandError."""
+        args = list(tree.spelled_out(args)) if not self.words else args
         if args[0] == "help":
             if len(args) == 1:
                 click.echo(ctx.get_help())
@@ -86,7 +89,7 @@ class RowsGroup(click.Group):
 
 def unknown_command(name: str, known: Sequence[str], group: Sequence[str] = ()) -> str:
     """Say of a command that is not there: that it is docker's and why not, or what it is like."""
-    for words in (" ".join((*group, name)), name):
+    for words in (" ".join((*group, name)), " ".join((*group[-1:], name)), name):
         if words in NOT_THERE:
             return f'"{words}" is not there yet: {NOT_THERE[words]}'
     from tiffin.builder.dockerfile.suggest import did_you_mean

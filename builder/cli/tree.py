@@ -11,6 +11,7 @@ from tiffin.builder.cli.options.command import SECTIONS, Command, Group, Row
 from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Text
 
 ABOUT = "Build, move and run container images: no daemon, no root."
+BUILDX_ALONE = ("open", "trace")  # what only buildx has below history, of which one is told why
 LOCAL_HOSTS = ("unix://", "npipe://", "fd://", "/")
 Path = tuple[str, ...]
 
@@ -58,8 +59,19 @@ def find(words: Sequence[str]) -> Row | None:
     return rows().get(tuple(words))
 
 
+def spelled_out(words: Sequence[str]) -> Sequence[str]:
+    """Return the words of a line by the names that commands have: `build history ls` is `buildx history ls`, while
+    `build history` builds a directory of that name.
+    """
+    if len(words) > 2 and list(words[:2]) == ["build", "history"]:
+        known = find(("buildx", *words[1:3])) is not None or words[2] in BUILDX_ALONE
+        return ("buildx", *words[1:]) if known else words
+    return words
+
+
 def command_of(words: Sequence[str]) -> tuple[Command, Sequence[str]] | None:
     """Return the command that a line names and the words after its name; None for a line that names none."""
+    words = spelled_out(words)
     for count in range(1, len(words) + 1):
         row = find(words[:count])
         if isinstance(row, Command):

@@ -183,11 +183,7 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         return self._lines
 
     def _write(self, record: BuildRecord) -> None:
-        self._folder.mkdir(exist_ok=True)
-        name = f"{int(record.started * 1000):014d}-{record.id}"
-        part = self._folder / f".{name}"
-        part.write_text("\n".join([json.dumps(asdict(record)), *self._lines, ""]), encoding="utf-8")
-        part.replace(self._folder / name)
+        _write(self._folder, record, self._lines)
         for old in sorted(os.listdir(self._folder), reverse=True)[self._kept :]:  # noqa: PTH208
             (self._folder / old).unlink(missing_ok=True)
         for planned in self._planned.values():
@@ -263,6 +259,13 @@ class History:
             next(file)
             yield from file
 
+    def add(self, record: BuildRecord, lines: Sequence[str]) -> bool:
+        """Keep a build of elsewhere with the lines of its log; False where it is here already. Raises OSError."""
+        if any(path.name.endswith(f"-{record.id}") for path in self._paths()):
+            return False
+        _write(self._folder, record, lines)
+        return True
+
     def remove(self, text: str) -> None:
         """Forget a build, and plans that no other has. Raises NotFoundError."""
         self._path(text).unlink(missing_ok=True)
@@ -291,14 +294,27 @@ class History:
         raise NotFoundError(f"no build record {text or 'is there'}".strip(), remedy="see buildx history ls")
 
 
-def _read(path: Path) -> BuildRecord:
+def _write(folder: Path, record: BuildRecord, lines: Sequence[str]) -> None:
+    folder.mkdir(exist_ok=True)
+    name = f"{int(record.started * 1000):014d}-{record.id}"
+    part = folder / f".{name}"
+    part.write_text("\n".join([json.dumps(asdict(record)), *lines, ""]), encoding="utf-8")
+    part.replace(folder / name)
+
+
+def record_of(text: str) -> BuildRecord:
+    """Return the record that is written as JSON. Raises ValueError, TypeError, AttributeError for anything else."""
     from tiffin.builder.api.buildx.builders import tuples_of
 
+    row = json.loads(text)
+    plans = row.pop("plans", ())
+    return BuildRecord(**{**row, **tuples_of(row)}, plans=tuple(plans))
+
+
+def _read(path: Path) -> BuildRecord:
     try:
         with path.open(encoding="utf-8") as file:
-            row = json.loads(file.readline())
-        plans = row.pop("plans", ())
-        return BuildRecord(**{**row, **tuples_of(row)}, plans=tuple(plans))
+            return record_of(file.readline())
     except (ValueError, TypeError, AttributeError) as exc:
         raise CorruptError(f"{path} is damaged", remedy="remove it: it only tells of a build") from exc
 

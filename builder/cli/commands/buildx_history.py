@@ -1,4 +1,4 @@
-"""tiffin buildx history ls | inspect | diff | logs | export | rm: what builds ran."""
+"""tiffin buildx history ls | inspect | diff | logs | export | import | rm: what builds ran."""
 
 from __future__ import annotations
 
@@ -67,6 +67,13 @@ class ExportArguments(HistoryArguments):
     output = Text("-o", "--output", metavar="FILE", default="-", help="File to write (default: stdout).")
     everything = Flag("--all", help="All builds.")
     finalize = Flag("--finalize", effect=WITHOUT_EFFECT)
+
+
+class ImportArguments(HistoryArguments):
+    """What may stand on the line."""
+
+    source = Word("[-]", "-", choices=("-",))
+    file = Text("-f", "--file", metavar="FILE", default="-", help="Archive to read (default: stdin).")
 
 
 class RmArguments(HistoryArguments):
@@ -238,6 +245,21 @@ def export(session: Session, line: ExportArguments) -> None:
     export_builds(history, refs, line.output, sys.stdout.buffer)
 
 
+def import_(session: Session, line: ImportArguments) -> None:
+    """Take over builds of an archive, and print their references."""
+    import sys
+    from pathlib import Path
+
+    from tiffin.builder.api.buildx.history import History
+    from tiffin.builder.api.buildx.history_export import import_builds
+
+    if line.file == "-" and sys.stdin.isatty():
+        raise UsageError("nothing to import", remedy="use -f FILE, or redirect stdin")
+    path = None if line.file == "-" else Path(line.file)
+    for ref in import_builds(History(session), path, sys.stdin.buffer):
+        print_result(ref)
+
+
 def rm(session: Session, line: RmArguments) -> None:
     """Forget builds."""
     from tiffin.builder.api.buildx.history import History
@@ -249,7 +271,7 @@ def rm(session: Session, line: RmArguments) -> None:
 
 
 COMMANDS = (
-    Group("buildx history", about="Builds that ran.", section=BUILDS),
+    Group("buildx history", about="Builds that ran; tiffin build history does the same.", section=BUILDS),
     Command(
         "buildx history ls",
         LsArguments,
@@ -267,6 +289,7 @@ COMMANDS = (
         help="Show the last build, one by its id, or ^N for the Nth before the last.",
         section=BUILDS,
         examples=("tiffin buildx history inspect ^1",),
+        aliases=("buildx history show",),
     ),
     Command(
         "buildx history diff",
@@ -295,6 +318,16 @@ COMMANDS = (
         help="Write a tar.gz with record.json and events.jsonl of each build. Docker Desktop does not read it.",
         section=BUILDS,
         examples=("tiffin buildx history export --all -o builds.tar.gz",),
+    ),
+    Command(
+        "buildx history import",
+        ImportArguments,
+        import_,
+        about="Take over builds of an archive.",
+        help="Take over the builds of an archive of history export, of another machine maybe: ls, inspect, diff, logs "
+        "and tiffin report know them then. Those that are here already stay. Docker's .dockerbuild files are not read.",
+        section=BUILDS,
+        examples=("tiffin buildx history import -f builds.tar.gz",),
     ),
     Command(
         "buildx history rm",

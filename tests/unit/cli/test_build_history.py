@@ -170,3 +170,74 @@ def test_a_page_is_written_of_a_build_and_of_one_before(builds: Commands, tmp_pa
     failed = tmp_path / "failed.html"
     builds("build", "--report", failed, context_at(tmp_path)("FROM base\nRUN exit 4\n", name="worse"), check=False)
     assert '"status":"error"' in failed.read_text()
+
+
+def test_history_is_below_build_as_well(builds: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert builds("build", "history", "ls").out == builds("buildx", "history", "ls").out
+    assert builds("build", "history", "show", "^1").out == builds("buildx", "history", "inspect", "^1").out
+    assert "tiffin report REF" in builds("build", "history", "open", check=False).err
+    assert "tiffin report REF" in builds("buildx", "history", "trace", check=False).err
+    assert "No such option" in builds("build", "history", "ls", "--no-such", check=False).err
+    monkeypatch.chdir(tmp_path)
+    assert "build context history is not a directory" in builds("build", "history", check=False).err
+    context = context_at(tmp_path)("FROM base\n", name="history")
+    assert context.name == "history"
+    assert builds("build", "-q", "history").out.startswith("sha256:")
+    assert "extra argument" in builds("build", "history", "nothing", check=False).err
+
+
+def test_builds_of_elsewhere_are_taken_over(builds: Commands, tmp_path: Path) -> None:
+    archive = tmp_path / "builds.tar.gz"
+    builds("build", "history", "export", "--all", "-o", archive)
+    refs = [json.loads(builds("build", "history", "show", "--format", "json", ref).out)["Ref"] for ref in ("", "^1")]
+    told = builds("buildx", "history", "diff").out
+    assert builds("build", "history", "import", "-f", archive).out == ""  # they are here
+    builds("build", "history", "rm", "--all")
+    assert builds("build", "history", "import", "-", stdin=archive.read_bytes()).out.split() == refs
+    assert builds("buildx", "history", "diff").out == told
+    assert "hello" in builds("build", "history", "logs", "^1").out
+
+
+def packed(**files: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"{'a' * 25}/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+def test_hostile_archives_of_builds_are_refused(builds: Commands, tmp_path: Path) -> None:
+    archive = tmp_path / "builds.tar.gz"
+    builds("build", "history", "export", "-o", archive)
+    with tarfile.open(archive) as opened:
+        texts = {member.name.rpartition("/")[2]: opened.extractfile(member) for member in opened}
+        record, events = (file.read().decode() for file in texts.values() if file is not None)
+    fields = json.loads(record)
+    damaged = [
+        b"no archive",
+        archive.read_bytes()[:-60],
+        packed(other="x"),
+        packed(**{"record.json": record}),
+        packed(**{"record.json": "[1]", "events.jsonl": ""}),
+        packed(**{"record.json": record, "events.jsonl": "no json\n"}),
+        *(
+            packed(**{"record.json": json.dumps({**fields, **change}), "events.jsonl": events})
+            for change in (
+                {"id": "../../escaped"}, {"started": "now"}, {"started": -1}, {"started": 1e300}, {"name": 5},
+                {"names": 5}, {"unknown": 1},
+            )
+        ),
+    ]  # fmt: skip
+    builds("build", "history", "rm", "--all")
+    for number, data in enumerate(damaged):
+        done = builds("build", "history", "import", stdin=data, check=False)
+        assert done.code == 2 and "is no archive of tiffin buildx history export" in done.err, number
+    assert builds("build", "history", "ls").out.count("\n") == 1
+    fine = packed(
+        **{"record.json": json.dumps({**fields, "failure": "/etc", "plans": [{"plan": "x"}]}), "events.jsonl": events}
+    )
+    assert builds("build", "history", "import", stdin=fine).out
+    kept = next((builds.root / "history").iterdir()).read_text().splitlines()[0]
+    assert json.loads(kept)["failure"] == "" and json.loads(kept)["plans"] == []
