@@ -126,6 +126,16 @@ class BuildFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepsPlanned:
+    """The steps of a build that are not known to be in a cache, before the first begins, by the names that they will
+    have; `needs` has for each the places in `names` of those that it waits for.
+    """
+
+    names: tuple[str, ...]
+    needs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseFinished:
     """A part of the work is over, in the thread that sends this; for profiles."""
 
@@ -135,6 +145,7 @@ class PhaseFinished:
 
 Event = (
     PhaseFinished
+    | StepsPlanned
     | StepStarted
     | StepCached
     | StepOutput
@@ -159,6 +170,7 @@ TYPE_NAMES: Mapping[type[Event], str] = {
     ResourceChanged: "resource_changed",
     BuildFinished: "build_finished",
     PhaseFinished: "phase_finished",
+    StepsPlanned: "steps_planned",
     WarningMessage: "warned",
     InfoMessage: "noted",
 }

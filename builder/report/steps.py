@@ -33,7 +33,7 @@ class StepRun:
     @property
     def key(self) -> str:
         """Return what it does in which stage, without its number, which others before it change."""
-        return _NUMBER.sub(lambda match: f"[{match[1]}] ", self.name)
+        return key_of(self.name)
 
     @property
     def stage(self) -> str:
@@ -50,6 +50,11 @@ class StepRun:
     def result(self) -> str:
         """Return how it went, in a word or in seconds."""
         return f"{self.seconds:.1f}s" if self.status == COMPLETED else self.status.upper()
+
+
+def key_of(name: str) -> str:
+    """Return what the step of a name does in which stage, without its number, which others before it change."""
+    return _NUMBER.sub(lambda match: f"[{match[1]}] ", name)
 
 
 def steps_of(lines: Iterable[str], began: float = 0.0, finished: float = 0.0) -> list[StepRun]:

@@ -254,12 +254,12 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
     """Return the layers, and the name of the tier in which commands ran, "" for none."""
     from tiffin.builder.execute.executor import StepContext, StepExecutor
     from tiffin.builder.sandbox.tiers.none import NO_ISOLATION
-    from tiffin.builder.solver.pending import check_isolation, check_platforms, reads_trees
+    from tiffin.builder.solver.pending import check_isolation, check_platforms, planned, reads_trees
 
     with ExitStack() as stack:
         runner = emulator = roots = elsewhere = None
         isolation = NO_ISOLATION
-        pending = solver.pending()
+        services.sink.emit(planned(plan, pending := solver.pending()))
         if services.elsewhere is not None and not request.frozen:
             elsewhere = _elsewhere(request, services, plan, solver, epoch)
         elif not request.frozen and any(isinstance(stage.steps[number].op, RunOp) for stage, number in pending):

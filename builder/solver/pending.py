@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tiffin.builder.errors import BuildError
+from tiffin.builder.events import StepsPlanned
 from tiffin.builder.instructions.ops import CopyOp, Op, RunOp, StageOrigin
 from tiffin.builder.plan.plan import Plan, StagePlan
 from tiffin.builder.sandbox.isolation import Isolation
@@ -63,3 +64,14 @@ def reads_trees(plan: Plan, pending: list[tuple[StagePlan, int]]) -> bool:
         return any(isinstance(origin, StageOrigin) and has_run(plan.stages[origin.index]) for origin in op.origins())
 
     return any(is_read(stage, stage.steps[number].op) for stage, number in pending)
+
+
+def planned(plan: Plan, pending: Sequence[tuple[StagePlan, int]]) -> StepsPlanned:
+    """Return the steps that may have to run, as progress names them, and what each waits for."""
+    places = {(stage.index, number): at for at, (stage, number) in enumerate(pending)}
+    return StepsPlanned(
+        names=tuple(plan.stages[index].label(number) for index, number in places),
+        needs=tuple(
+            tuple(sorted(places[place] for place in plan.used_steps(*own) if place in places)) for own in places
+        ),
+    )

@@ -16,6 +16,7 @@ from tiffin.builder.events import (
     StepFailed,
     StepFinished,
     StepOutput,
+    StepsPlanned,
     StepStarted,
     Transfer,
     WarningMessage,
@@ -85,10 +86,10 @@ class TargetSink:
 
     def _renamed(self, event: Event) -> Iterator[Event]:
         match event:
+            case StepsPlanned():
+                yield replace(event, names=tuple(map(self._step_name, event.names)))
             case StepStarted() | StepCached():
-                name = (
-                    f"[{self._name} {event.name[1:]}" if event.name.startswith("[") else f"{self._name}: {event.name}"
-                )
+                name = self._step_name(event.name)
                 needs = tuple(self._ids[number] for number in event.needs if number in self._ids)
                 yield replace(event, step_id=self._id(event.step_id), name=name, needs=needs)
             case StepFailed() if self._is_over():
@@ -103,6 +104,9 @@ class TargetSink:
                 yield replace(event, names=(self._name,))
             case _:
                 yield event
+
+    def _step_name(self, name: str) -> str:
+        return f"[{self._name} {name[1:]}" if name.startswith("[") else f"{self._name}: {name}"
 
     def _id(self, step_id: int) -> int:
         if step_id not in self._ids:

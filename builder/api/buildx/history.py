@@ -25,6 +25,7 @@ from tiffin.builder.events import (
     StepCached,
     StepFinished,
     StepOutput,
+    StepsPlanned,
     Transfer,
     members_of,
 )
@@ -136,7 +137,9 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         with self._lock:
             self.steps += isinstance(event, StepCached | StepFinished)
             self.cached_steps += isinstance(event, StepCached)
-            passes_by = isinstance(event, PhaseFinished) or (isinstance(event, Transfer) and not event.finished)
+            passes_by = isinstance(event, PhaseFinished | StepsPlanned) or (
+                isinstance(event, Transfer) and not event.finished
+            )
             if self._kept and not passes_by:
                 self._keep(event)
 

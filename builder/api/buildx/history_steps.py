@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tiffin.builder.api.buildx.history import BuildRecord
+from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.buildx.history import BuildRecord, History, new_record
+from tiffin.builder.api.session import Session
+from tiffin.builder.report.steps import COMPLETED, key_of
 from tiffin.builder.report.steps import StepRun as StepRun
 from tiffin.builder.report.steps import steps_of as steps_of
 from tiffin.cache.foundation.frozen import dataclass
@@ -16,6 +19,21 @@ _COMPARED = {
     "BuildArgs": "build_args", "Status": "status", "Error": "error", "Images": "names", "Digest": "digest",
     "Size": "size_bytes",
 }  # fmt: skip
+LOOKED_AT = 5  # builds before, for how long a step took: it may have been in a cache since
+
+
+def last_times(session: Session, options: BuildOptions) -> Callable[[str], float | None]:
+    """Return what tells how many seconds a step took when it ran last in a build of the same name, by its name in
+    progress; None where it did not, in the last builds.
+    """
+    name = new_record(options).name
+    history = History(session)
+    found: dict[str, float] = {}
+    for record in [record for record in history.records() if record.name == name][:LOOKED_AT]:
+        for step in steps_of(history.events(record.id)):
+            if step.status == COMPLETED:
+                found.setdefault(step.key, step.seconds)
+    return lambda step: found.get(key_of(step))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

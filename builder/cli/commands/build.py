@@ -10,6 +10,8 @@ from tiffin.builder.errors import RunError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.api.session import Session
     from tiffin.builder.cli.output.renderer import Renderer
@@ -41,7 +43,7 @@ def build_line(session: Session, line: BuildArguments) -> str:
     for path in filter(None, (line.iidfile, line.metadata_file, line.report)):
         _remove_result(Path(path))
     try:
-        with _renderer(line) as sink:
+        with _renderer(session, options, line) as sink:
             for message in line.notices():
                 sink.emit(WarningMessage(message=message))
             if call == "build":
@@ -95,11 +97,16 @@ def _build(session: Session, options: BuildOptions, line: BuildArguments, sink: 
     return str(result.image_id)
 
 
-def _renderer(line: BuildArguments) -> Renderer:
+def _renderer(session: Session, options: BuildOptions, line: BuildArguments) -> Renderer:
     from tiffin.builder.cli.output.render import make_renderer, traced
     from tiffin.builder.cli.output.renderer import quiet_if
 
-    renderer = make_renderer(quiet_if(line.quiet, line.progress))
+    def read_times() -> Callable[[str], float | None]:
+        from tiffin.builder.api.buildx.history_steps import last_times
+
+        return last_times(session, options)
+
+    renderer = make_renderer(quiet_if(line.quiet, line.progress), last_times=read_times)
     if line.profile:
         from tiffin.builder.cli.output.timings.profile import Profiler
 

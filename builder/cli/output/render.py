@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from tiffin.builder.cli.output.plain.step_lines import (
     ALL,
@@ -28,15 +28,19 @@ from tiffin.builder.events import (
     StepFailed,
     StepFinished,
     StepOutput,
+    StepsPlanned,
     StepStarted,
     WarningMessage,
     members_of,
 )
 
+if TYPE_CHECKING:
+    from tiffin.builder.cli.output.live.planned import LastTimes
 
-def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
+
+def make_renderer(progress: str, stream: TextIO | None = None, *, last_times: LastTimes | None = None) -> Renderer:
     """Return the renderer for --progress on `stream` (stderr); auto is the live view on a terminal, plain lines
-    elsewhere.
+    elsewhere. `last_times` tells the live view how long steps took before.
     """
     stream = stream or sys.stderr
     if progress in ("auto", "tty"):
@@ -44,7 +48,7 @@ def make_renderer(progress: str, stream: TextIO | None = None) -> Renderer:
     if progress == "tty":
         from tiffin.builder.cli.output.render_tty import LiveRenderer
 
-        return LiveRenderer(stream, os.environ)
+        return LiveRenderer(stream, os.environ, last_times)
     if progress == "json":
         return JsonRenderer(_binary(stream))
     if progress != "plain":
@@ -97,7 +101,7 @@ class JsonRenderer(Renderer):
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, PhaseFinished):
+        if isinstance(event, PhaseFinished | StepsPlanned):  # for what is drawn, and measured
             return
         members = members_of(event)
         with self._lock:

@@ -21,6 +21,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from tiffin.builder.cli.output.live.planned import LastTimes, PastTimes, PlannedSteps, seconds_text
 from tiffin.builder.cli.output.plain.step_lines import closing_text
 from tiffin.builder.cli.output.renderer import Renderer
 from tiffin.builder.errors import CANCELED
@@ -42,6 +43,7 @@ LOG_LINES = 6  # BuildKit's, unless its variable says otherwise
 COLOURS = {"run": "blue", "cancel": "bold red", "error": "bold red", "warning": "yellow"}  # by BuildKit's words
 REFRESH_SECONDS = 0.125
 BAR_WIDTH = 24
+MAX_WAITING = 3  # steps that wait are shown
 MIN_WIDTH_FOR_BARS = 72  # label, bar and sizes fit on a line
 MAX_REST_CHARACTERS = 4096  # of a line that does not end; what is shown is one line of a terminal
 
@@ -49,8 +51,9 @@ MAX_REST_CHARACTERS = 4096  # of a line that does not end; what is shown is one 
 class _Step:
     """A running step and its last lines."""
 
-    def __init__(self, name: str, log_lines: int) -> None:
+    def __init__(self, name: str, key: str, log_lines: int) -> None:
         self.name = plain_line(name)
+        self.key = key  # its name in the plan
         self.began = time.monotonic()
         self.lines: deque[str] = deque(maxlen=log_lines)
         self._decoders = {n: codecs.getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
@@ -71,7 +74,7 @@ class _Step:
 class LiveRenderer(Renderer):
     """Draws on a terminal; the cursor is back and the lines stand when the command ends, however it ends."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], last_times: LastTimes | None = None) -> None:
         self._colours = COLOURS | chosen_colours(environ.get("BUILDKIT_COLORS", ""))
         lines = environ.get("BUILDKIT_TTY_LOG_LINES", "")
         self._log_lines = int(lines) if lines.isdecimal() else LOG_LINES
@@ -80,8 +83,8 @@ class LiveRenderer(Renderer):
         self._began = time.monotonic()
         self._steps: dict[int, _Step] = {}
         self._transfers: dict[str, Transfer] = {}
-        self._seen = 0
-        self._done = 0
+        self._plan = PlannedSteps()
+        self._past = PastTimes(last_times)
         self._live: Live | None = None
         self._ticker: threading.Thread | None = None
         self._wake = threading.Event()
@@ -110,16 +113,14 @@ class LiveRenderer(Renderer):
 
     def _take(self, event: Event) -> Text | None:
         """Change the state; a line that stays on the screen, if there is one."""
+        self._plan.take(event)
         match event:
             case StepStarted():
-                self._seen += 1
-                self._steps[event.step_id] = _Step(event.title, self._log_lines)
+                self._steps[event.step_id] = _Step(event.title, event.name, self._log_lines)
             case StepOutput():
                 if event.step_id in self._steps:
                     self._steps[event.step_id].add(event.stream, event.data)
             case StepCached():
-                self._seen += 1
-                self._done += 1
                 return Text.assemble(("=> CACHED ", self._colours["run"]), plain_line(event.title))
             case StepFinished():
                 return self._ended(event.step_id, ("=> ", "green"), event.seconds)
@@ -135,13 +136,18 @@ class LiveRenderer(Renderer):
             case InfoMessage():
                 return Text(plain_line(event.message))
             case BuildFinished():
-                return Text.assemble(("=> ", "green"), plain_line(closing_text(event)))
+                return Text.assemble(("=> ", "green"), plain_line(closing_text(event)), self._most())
         return None
 
     def _ended(self, step_id: int, mark: tuple[str, str], seconds: float) -> Text:
-        self._done += 1
         step = self._steps.pop(step_id, None)
-        return Text.assemble(mark, step.name if step else f"#{step_id}", (f"  {seconds:.1f}s", "dim"))
+        took = seconds_text(seconds, self._past.of(step.key, seconds) if step else None)
+        return Text.assemble(mark, step.name if step else f"#{step_id}", (f"  {took}", "dim"))
+
+    def _most(self) -> Text:
+        """Return which step took longest."""
+        found = self._plan.costliest()
+        return Text(f"\n   most of it: {plain_line(found[0])}  {found[1]:.1f}s" if found else "", "dim")
 
     def _moved(self, event: Transfer) -> Text | None:
         if not event.finished:
@@ -190,15 +196,35 @@ class LiveRenderer(Renderer):
 
     def _view(self) -> Group:
         elapsed = time.monotonic() - self._began
-        verb = f"Building {elapsed:.1f}s ({self._done}/{self._seen})" if self._seen else f"Transferring {elapsed:.1f}s"
-        rows: list[Text | Table] = [Text(f"[+] {verb}", "bold", no_wrap=True, overflow="ellipsis")]
-        room = max(1, self._console.size.height - 2 - len(self._steps) - len(self._transfers))
-        for step in self._steps.values():
-            rows.append(_row(Text.assemble(("=> ", "cyan"), step.name), f"{time.monotonic() - step.began:.1f}s"))
-            lines = step.shown()[-max(1, min(self._log_lines, room // max(1, len(self._steps)))) :]
-            rows += [Text(f"   {line}", "dim", no_wrap=True, overflow="ellipsis") for line in lines]
-        rows += [self._transfer_row(transfer) for transfer in self._transfers.values()]
-        return Group(*rows)
+        plan = self._plan
+        verb = f"Building {elapsed:.1f}s ({plan.done}/{plan.total})" if plan.total else f"Transferring {elapsed:.1f}s"
+        room = self._console.size.height - 2  # below the first line, the cursor's left out
+        rows: list[Text | Table] = [self._transfer_row(transfer) for transfer in self._transfers.values()]
+        waiting = self._waiting()[: max(0, room - len(rows) - 2 * len(self._steps))]
+        lines = max(0, room - len(rows) - len(waiting) - len(self._steps)) // max(1, len(self._steps))
+        for step in reversed(self._steps.values()):  # the newest may not find room
+            took = time.monotonic() - step.began
+            before = self._past.of(step.key, took) if self._console.width >= MIN_WIDTH_FOR_BARS else None
+            shown = step.shown()[-min(self._log_lines, lines) :] if lines else []
+            rows[:0] = [
+                _row(Text.assemble(("=> ", "cyan"), step.name), seconds_text(took, before)),
+                *(Text(f"   {line}", "dim", no_wrap=True, overflow="ellipsis") for line in shown),
+            ]
+        rows += [Text(f"   {line}", "dim", no_wrap=True, overflow="ellipsis") for line in waiting]
+        if len(rows) > max(1, room):
+            rest = len(rows) - room + 1
+            rows = [*rows[: room - 1], Text(f"   and {rest} more", "dim", no_wrap=True, overflow="ellipsis")]
+        return Group(Text(f"[+] {verb}", "bold", no_wrap=True, overflow="ellipsis"), *rows)
+
+    def _waiting(self) -> list[str]:
+        """Return lines about the steps that come next, and what they wait for."""
+        found = list(self._plan.waiting())
+        lines = []
+        for name, places in found[:MAX_WAITING]:
+            why = f"waits for {', '.join(map(plain_line, places))}" if places else "then"
+            lines.append(f"{why}: {plain_line(name)}")
+        left = self._plan.total - self._plan.done - len(self._steps) - len(lines)
+        return [*lines, f"{left} more to come"] if left > 0 and lines else lines
 
     def _transfer_row(self, transfer: Transfer) -> Table:
         label = Text.assemble(("=> ", "cyan"), plain_line(transfer.label))
