@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
 from tiffin.builder.containers.lifecycle.events import NETWORK, record_event
-from tiffin.builder.containers.network.store import LOCK, NAME, NetworkRecord, Networks, new_network
+from tiffin.builder.containers.network.store import LOCK, NAME, AddressPool, NetworkRecord, Networks, new_network
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import ContainerError, UsageError
 from tiffin.builder.options import has_labels
@@ -17,22 +17,29 @@ from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network
+    from ipaddress import IPv4Network, IPv6Network
 
     from tiffin.builder.containers.network.attachment import NetworkAttachment
     from tiffin.builder.events import Sink
+
+    IPNetwork = IPv4Network | IPv6Network
 
 BRIDGE = "bridge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions:
-    """What is asked of a network; empty values leave the choice open. `options` are the driver's, kept and shown."""
+    """What is asked of a network; empty values leave the choice open. `options` are the driver's, kept and shown.
+
+    At most one subnet of IPv4 and one of IPv6; gateways and ranges are of the subnet that they lie in. `has_ipv6`: with
+    addresses of IPv6 although no subnet says which.
+    """
 
     driver: str = BRIDGE
-    subnet: str = ""
-    gateway: str = ""
-    address_range: str = ""
+    subnets: Sequence[str] = ()
+    gateways: Sequence[str] = ()
+    address_ranges: Sequence[str] = ()
+    has_ipv6: bool = False
     is_internal: bool = False
     is_attachable: bool = False
     options: Mapping[str, str] | None = None
@@ -62,12 +69,9 @@ def create_network(
             raise ContainerError(
                 f"network with name {name} already exists", remedy=f"choose another name: this one is {what}"
             )
-        subnet, gateway = _addresses(options, networks, [item for item in known.values() if item.subnet])
         network = new_network(
             name,
-            subnet=str(subnet),
-            gateway=gateway,
-            address_range=options.address_range,
+            **_members_of_pools(options, networks, list(known.values())),
             is_internal=options.is_internal,
             is_attachable=options.is_attachable,
             labels=dict(labels or {}),
@@ -78,36 +82,79 @@ def create_network(
     return network
 
 
-def _addresses(options: NetworkOptions, networks: Networks, others: Sequence[NetworkRecord]) -> tuple[IPv4Network, str]:
-    """Return the subnet and the gateway of a new network. Raises UsageError."""
-    from ipaddress import IPv4Network, ip_address
+def _members_of_pools(options: NetworkOptions, networks: Networks, others: Sequence[NetworkRecord]) -> dict[str, str]:
+    """Return the members of the record that say which addresses a new network has. Raises UsageError."""
+    pools = {pool.version: pool for pool in _asked_pools(options)}
+    for pool in pools.values():
+        _check_overlaps(pool, others)
+    if 4 not in pools:
+        pools[4] = _first_of(networks.free_subnet())
+    if 6 not in pools and options.has_ipv6:
+        pools[6] = _first_of(networks.free_subnet6())
+    members = {}
+    for version, pool in pools.items():
+        suffix = "6" if version == 6 else ""
+        for name in ("subnet", "gateway", "address_range"):
+            members[f"{name}{suffix}"] = getattr(pool, name)
+    return members
 
-    if not options.subnet:
-        if options.gateway or options.address_range:
-            raise UsageError(
-                "invalid network config: a gateway or an address range needs a subnet", remedy="add --subnet"
-            )
-        subnet = networks.free_subnet()
-        return subnet, str(subnet[1])
+
+def _first_of(subnet: IPNetwork) -> AddressPool:
+    return AddressPool(subnet=str(subnet), gateway=str(subnet[1]))
+
+
+def _asked_pools(options: NetworkOptions) -> Iterator[AddressPool]:
+    """Yield the pool of each subnet that is asked for, with the gateway and the range in it. Raises UsageError."""
+    from ipaddress import ip_address, ip_network
+
+    if not options.subnets and (options.gateways or options.address_ranges):
+        raise UsageError("invalid network config: a gateway or an address range needs a subnet", remedy="add --subnet")
     try:
-        subnet = IPv4Network(options.subnet)
-        gateway = ip_address(options.gateway) if options.gateway else subnet[1]
-        part = IPv4Network(options.address_range) if options.address_range else subnet
+        subnets = [ip_network(text) for text in options.subnets]
+        gateways = [ip_address(text) for text in options.gateways]
+        ranges = [ip_network(text) for text in options.address_ranges]
+        firsts = {subnet: subnet[1] for subnet in subnets}
     except (ValueError, IndexError) as exc:
         raise UsageError(
             f"invalid network config: {exc}", remedy="write --subnet 172.28.0.0/16 --gateway 172.28.0.1"
         ) from exc
-    if gateway not in subnet or not part.subnet_of(subnet):
-        what = f"gateway {gateway}" if gateway not in subnet else f"range {part}"
-        raise UsageError(f"invalid network config: no matching subnet for {what}", remedy=f"use one in {subnet}")
+    if len({subnet.version for subnet in subnets}) < len(subnets):
+        raise UsageError(
+            "--subnet is given twice for one family of addresses", remedy="a network has one of IPv4 and one of IPv6"
+        )
+    for subnet in subnets:
+        own = [number for number in gateways if number in subnet]
+        parts = [part for part in ranges if part.version == subnet.version and part.subnet_of(subnet)]  # type: ignore[arg-type]  # of one version
+        if len(own) > 1 or len(parts) > 1:
+            raise UsageError(f"two gateways or ranges are given for {subnet}", remedy="keep one of them")
+        gateways = [number for number in gateways if number not in own]
+        ranges = [part for part in ranges if part not in parts]
+        yield AddressPool(
+            subnet=str(subnet),
+            gateway=str(own[0] if own else firsts[subnet]),
+            address_range=str(parts[0]) if parts else "",
+        )
+    if gateways or ranges:
+        what = f"gateway {gateways[0]}" if gateways else f"range {ranges[0]}"
+        raise UsageError(
+            f"invalid network config: no matching subnet for {what}",
+            remedy=f"use one in {' or '.join(map(str, subnets))}",
+        )
+
+
+def _check_overlaps(pool: AddressPool, others: Sequence[NetworkRecord]) -> None:
+    """Refuse addresses that another network has. Raises ContainerError."""
+    from ipaddress import ip_network
+
+    subnet = ip_network(pool.subnet)
     for other in others:
-        if subnet.overlaps(IPv4Network(other.subnet)):
-            raise ContainerError(
-                f"invalid pool request: Pool overlaps with other one on this address space ({other.name}: "
-                f"{other.subnet})",
-                remedy="choose another --subnet",
-            )
-    return subnet, str(gateway)
+        for theirs in other.pools:
+            if theirs.version == pool.version and subnet.overlaps(ip_network(theirs.subnet)):
+                raise ContainerError(
+                    f"invalid pool request: Pool overlaps with other one on this address space ({other.name}: "
+                    f"{theirs.subnet})",
+                    remedy="choose another --subnet",
+                )
 
 
 def list_networks(session: Session) -> list[NetworkRecord]:
@@ -123,7 +170,6 @@ def exists_network(name: str, session: Session) -> bool:
 def inspect_network(name: str, session: Session) -> dict[str, object]:
     """Return docker's document of a network. Raises NotFoundError."""
     network = Networks(session.state).find(name)
-    config = {"Subnet": network.subnet} | ({"IPRange": network.address_range} if network.address_range else {})
     return {
         "Name": network.name,
         "Id": network.id,
@@ -131,11 +177,11 @@ def inspect_network(name: str, session: Session) -> dict[str, object]:
         "Scope": "local",
         "Driver": network.driver,
         "EnableIPv4": True,
-        "EnableIPv6": False,
+        "EnableIPv6": network.ipv6 is not None,
         "IPAM": {
             "Driver": "default",
             "Options": {},
-            "Config": [{**config, "Gateway": network.gateway}] if network.subnet else [],
+            "Config": [_pool_document(pool) for pool in network.pools],
         },
         "Internal": network.is_internal,
         "Attachable": network.is_attachable,
@@ -148,15 +194,24 @@ def inspect_network(name: str, session: Session) -> dict[str, object]:
     }
 
 
+def _pool_document(pool: AddressPool) -> dict[str, str]:
+    part = {"IPRange": pool.address_range} if pool.address_range else {}
+    return {"Subnet": pool.subnet, **part, "Gateway": pool.gateway}
+
+
 def _member(state: ContainerState, network: NetworkRecord) -> dict[str, str]:
     (endpoint,) = (item for item in state.networks if item.wanted.name == network.name)
     return {
         "Name": state.name,
         "EndpointID": endpoint.id,
         "MacAddress": endpoint.mac_address,
-        "IPv4Address": f"{endpoint.address}/{network.prefix_length}" if endpoint.address else "",
-        "IPv6Address": "",
+        "IPv4Address": _with_length(endpoint.address, network.ipv4),
+        "IPv6Address": _with_length(endpoint.address6, network.ipv6),
     }
+
+
+def _with_length(address: str, pool: AddressPool | None) -> str:
+    return f"{address}/{pool.prefix_length}" if address and pool is not None else ""
 
 
 def attached(network: NetworkRecord, session: Session) -> list[ContainerState]:

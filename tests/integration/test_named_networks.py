@@ -204,6 +204,28 @@ def test_addresses_that_are_asked_for(cli: CliRunner) -> None:
     assert "for networks with names only" in done.stderr
 
 
+def test_containers_reach_each_other_by_ipv6(cli: CliRunner, tier: str) -> None:
+    make(cli, "--ipv6", "back")
+    make(cli, "--subnet", "fd00:93::/64", "--ip-range", "fd00:93::ff00/120", "front")
+    cli.begin(tier, "--network", "back", "--name", "web", "minimal", "sh", "-c", SERVE)
+    assert cli.run("network", "connect", "--ip6", "fd00:93::77", "front", "web").returncode == 0
+    shown = json.loads(show(cli, "web", "{{json .NetworkSettings.Networks}}"))
+    address, gateway = shown["back"]["GlobalIPv6Address"], shown["back"]["IPv6Gateway"]
+    assert gateway.endswith("::1") and address == gateway[:-1] + "2" and shown["back"]["GlobalIPv6PrefixLen"] == 64
+    assert shown["front"]["GlobalIPv6Address"] == "fd00:93::77"
+    for network, name in (("back", f"[{address}]"), ("front", "[fd00:93::77]")):
+        assert cli.output(tier, "--network", network, "minimal", "sh", "-c", FETCH.format(name)) == "hi\n", name
+    asked = ("--network", "front", "minimal", "nslookup", "-type=aaaa", "web")
+    assert "fd00:93::77" in cli.output(tier, *asked)
+    assert "web.back" in cli.output(tier, "--network", "back", "minimal", "nslookup", address)
+    done = cli.run("run", "--rm", tier, "--network", "front", "--ip6", "fd00:93:0::77", "minimal", "true")
+    assert "Address already in use: fd00:93::77 of network front has web" in done.stderr
+    assert "fd00:93::ff00/64" in cli.output(tier, "--network", "front", "minimal", "ip", "address")
+    assert cli.run("network", "disconnect", "front", "web").returncode == 0
+    assert "fd00:93" not in cli.run("exec", "web", "ip", "address").stdout
+    assert "fd00:93" not in cli.run("exec", "web", "cat", "/etc/hosts").stdout
+
+
 def test_a_container_has_names_for_others(cli: CliRunner) -> None:
     make(cli, "back")
     port = free_port()

@@ -48,7 +48,9 @@ def config_hash(project: Project, service: Service) -> str:
 def resource_hash(resource: Resource) -> str:
     """Return a digest of all that a network or a volume is made with."""
     made_with = [resource.driver, dict(resource.options), dict(resource.labels)]
-    return _hash([*made_with, resource.internal, resource.subnets, resource.gateway])
+    gateway, *gateways = resource.gateways or ("",)
+    more: list[object] = [gateways, resource.address_ranges, resource.has_ipv6]  # left out as by earlier versions
+    return _hash([*made_with, resource.internal, resource.subnets, gateway, *(more if any(more) else ())])
 
 
 def _hash(document: object) -> str:

@@ -71,8 +71,10 @@ def _network_maker(project: Project, network: Resource) -> Callable[[Session, Si
                 remedy=f"make it with tiffin network create {network.name}",
             )
         options = NetworkOptions(
-            subnet=next(iter(network.subnets), ""),
-            gateway=network.gateway,
+            subnets=network.subnets,
+            gateways=network.gateways,
+            address_ranges=network.address_ranges,
+            has_ipv6=network.has_ipv6,
             is_internal=network.internal,
             options=network.options,
         )

@@ -9,7 +9,7 @@ from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
 from tiffin.builder.cli.output.console import EXIT_REFUSED, as_refused, confirm, each, print_result
 from tiffin.builder.cli.output.lists import created_text, filters_of, show_documents, show_rows
-from tiffin.builder.errors import NotFoundError, UsageError
+from tiffin.builder.errors import NotFoundError
 from tiffin.builder.options import has_labels
 from tiffin.builder.plain_text import rfc3339
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -31,7 +31,7 @@ class CreateArguments(Arguments):
 
     name = Word("NETWORK")
     driver = Text("-d", "--driver", metavar="bridge", default="bridge", help="Only bridge.")
-    subnet = Many("--subnet", metavar="ADDRESSES", help="Its addresses, such as 172.28.0.0/16.")
+    subnet = Many("--subnet", metavar="ADDRESSES", help="Its addresses, such as 172.28.0.0/16; again for IPv6.")
     gateway = Many("--gateway", metavar="ADDRESS", help="Its own address (default: the first).")
     address_range = Many("--ip-range", metavar="ADDRESSES", help="The part of them that containers are given.")
     labels = Many("--label", metavar="K[=V]", help="Label; repeatable.")
@@ -43,7 +43,7 @@ class CreateArguments(Arguments):
     )
     scope = Text("--scope", choices=("local",), default="local", help="Only local.")
     ipv4 = Flag("--ipv4", default=True, effect=WITHOUT_EFFECT)
-    ipv6 = Flag("--ipv6", effect=REFUSED, why="containers reach each other by IPv4")
+    ipv6 = Flag("--ipv6", help="Give containers addresses of IPv6, too.")
     auxiliary = Many("--aux-address", effect=REFUSED, why="give addresses to containers with --ip")
     ingress = Flag("--ingress", effect=REFUSED, why="there is no swarm")
     config_only = Flag("--config-only", effect=REFUSED, why="there is no swarm")
@@ -86,9 +86,9 @@ class ConnectArguments(Arguments):
     container = Word("CONTAINER")
     aliases = Many("--alias", metavar="NAME", help="Another name of the container there; repeatable.")
     ip = Text("--ip", metavar="ADDRESS", help="IPv4 address.")
+    ip6 = Text("--ip6", metavar="ADDRESS", help="IPv6 address.")
     options = Many("--driver-opt", effect=REFUSED, why="there is nothing to set")
     links = Many("--link", effect=REFUSED, why="containers of a network have names there")
-    ip6 = Many("--ip6", effect=REFUSED, why="containers reach each other by IPv4")
     link_local = Many("--link-local-ip", effect=REFUSED, why="addresses are given with --ip")
     priority = Many("--gw-priority", effect=REFUSED, why="the first network leads out")
 
@@ -121,9 +121,10 @@ def create(session: Session, line: CreateArguments) -> None:
 
     options = NetworkOptions(
         driver=line.driver,
-        subnet=_only("--subnet", line.subnet),
-        gateway=_only("--gateway", line.gateway),
-        address_range=_only("--ip-range", line.address_range),
+        subnets=line.subnet,
+        gateways=line.gateway,
+        address_ranges=line.address_range,
+        has_ipv6=line.ipv6,
         is_internal=line.internal,
         is_attachable=line.attachable,
         options=dict(text.partition("=")[::2] for text in line.options),
@@ -132,12 +133,6 @@ def create(session: Session, line: CreateArguments) -> None:
     with as_refused():
         network = create_network(line.name, session, options, labels=labels)
     print_result(network.id)
-
-
-def _only(option: str, texts: tuple[str, ...]) -> str:
-    if len(texts) > 1:
-        raise UsageError(f"{option} is given {len(texts)} times", remedy="a network has one range of IPv4 addresses")
-    return texts[0] if texts else ""
 
 
 def ls(session: Session, line: LsArguments) -> None:
@@ -180,7 +175,7 @@ def _row(network: NetworkRecord, no_trunc: bool) -> dict[str, object]:
         "Driver": network.driver,
         "Scope": "local",
         "IPv4": "true",
-        "IPv6": "false",
+        "IPv6": "false" if network.ipv6 is None else "true",
         "Internal": "true" if network.is_internal else "false",
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(network.labels.items())),
         "CreatedAt": created_text(rfc3339(network.created)),
@@ -211,7 +206,7 @@ def connect(session: Session, line: ConnectArguments) -> None:
     from tiffin.builder.cli.commands.run import WarningSink
     from tiffin.builder.containers.network.attachment import NetworkAttachment
 
-    attachment = NetworkAttachment(name=line.network, aliases=line.aliases, ip=line.ip)
+    attachment = NetworkAttachment(name=line.network, aliases=line.aliases, ip=line.ip, ip6=line.ip6)
     with as_refused():
         connect(line.container, attachment, session, WarningSink())
 

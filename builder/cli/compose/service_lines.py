@@ -83,7 +83,7 @@ class ServiceLines:
             mac, own = parse_mac(network.mac or own), ""
             aliases = tuple(dict.fromkeys((service.name, *network.aliases)))
             name = self._project.networks[key].name
-            found.append(NetworkAttachment(name=name, aliases=aliases, ip=network.ipv4, mac=mac))
+            found.append(NetworkAttachment(name=name, aliases=aliases, ip=network.ipv4, ip6=network.ipv6, mac=mac))
         return tuple(found)
 
     def _line(self, service: Service, name: str, number: int, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class ConfinementArguments(Arguments):
     )
     aliases = Many("--network-alias", "--net-alias", metavar="NAME", help="Another name in its network; repeatable.")
     ip = Text("--ip", metavar="ADDRESS", help="IPv4 address in its network.")
+    ip6 = Text("--ip6", metavar="ADDRESS", help="IPv6 address in its network.")
     mac = Text("--mac-address", metavar="ADDRESS", help="MAC address in its network.")
     links = Many("--link", metavar="CONTAINER[:ALIAS]", help="Name for another container of its network; repeatable.")
     publish = Many("-p", "--publish", metavar="[IP:]HOST:PORT[/udp]", help="Publish a port; repeatable.")

@@ -130,8 +130,12 @@ def _build(members: Members) -> Build:
 
 
 def _network(members: Members) -> ServiceNetwork:
-    aliases, ipv4, mac = members.texts("aliases"), members.text("ipv4_address"), members.text("mac_address")
-    return ServiceNetwork(aliases=aliases, ipv4=ipv4, mac=mac)
+    return ServiceNetwork(
+        aliases=members.texts("aliases"),
+        ipv4=members.text("ipv4_address"),
+        ipv6=members.text("ipv6_address"),
+        mac=members.text("mac_address"),
+    )
 
 
 def _dependency(members: Members) -> Dependency:
@@ -284,7 +288,9 @@ def read_resource(section: str, key: str, document: Map, place: Place) -> Resour
         labels=members.mapping("labels"),
         internal=members.switch("internal"),
         subnets=tuple(item.text("subnet") for item in ipam if item.has("subnet")),
-        gateway=next((item.text("gateway") for item in ipam if item.has("gateway")), ""),
+        gateways=tuple(item.text("gateway") for item in ipam if item.has("gateway")),
+        address_ranges=tuple(item.text("ip_range") for item in ipam if item.has("ip_range")),
+        has_ipv6=members.switch("enable_ipv6"),
         file=members.text("file"),
         variable=members.text("environment"),
         content=members.text("content") if members.has("content") else None,
@@ -301,12 +307,11 @@ def _resource_refusals(section: str, members: Members) -> list[Refusal]:
         }
         reasons["template_driver"] = "their text is taken as it stands"
     else:
-        reasons = {"enable_ipv6": "addresses are IPv4"} if section == "networks" else {}
+        reasons = {}
     for item, _ in members.inner("ipam").items("config"):
-        for key in ("ip_range", "aux_addresses"):
-            if item.has(key):
-                why = "addresses are given out of the whole subnet"
-                found.append(Refusal(what=f"{members.where}.ipam.config.{key}", why=why, place=item.place(key)))
+        if item.has("aux_addresses"):
+            what, place = f"{members.where}.ipam.config.aux_addresses", item.place("aux_addresses")
+            found.append(Refusal(what=what, why="give services addresses by ipv4_address", place=place))
     for key, why in reasons.items():
         if members.document.get(key):
             found.append(Refusal(what=f"{members.where}.{key}", why=why, place=members.place(key)))

@@ -32,8 +32,7 @@ NETWORK_KEYS = {
     "driver_opts": "there is one driver, without options for containers",
     "gw_priority": "the first network is the way out",
     "interface_name": "cards are eth0, eth1 and so on",
-    "ipv6_address": "addresses are IPv4",
-    "link_local_ips": "addresses are IPv4",
+    "link_local_ips": "addresses are given by ipv4_address and ipv6_address",
 }
 
 

@@ -79,6 +79,7 @@ class ServiceNetwork:
 
     aliases: tuple[str, ...] = ()
     ipv4: str = ""
+    ipv6: str = ""
     mac: str = ""
 
 
@@ -233,7 +234,9 @@ class Resource:
     labels: Mapping[str, str] = field(default_factory=dict)
     internal: bool = False
     subnets: tuple[str, ...] = ()
-    gateway: str = ""
+    gateways: tuple[str, ...] = ()
+    address_ranges: tuple[str, ...] = ()
+    has_ipv6: bool = False
     file: str = ""  # of a secret or a config
     variable: str = ""
     content: str | None = None

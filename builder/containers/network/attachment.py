@@ -16,16 +16,23 @@ class NetworkAttachment:
     aliases: tuple[str, ...] = ()
     ip: str = ""
     mac: str = ""
+    ip6: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An attachment as it is: `address` and `mac_address` are those the container has while it runs, else ""."""
+    """An attachment as it is: the addresses are those the container has while it runs, else ""."""
 
     id: str
     wanted: NetworkAttachment
     address: str = ""
     mac_address: str = ""
+    address6: str = ""  # of IPv6
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses of both families."""
+        return tuple(filter(None, (self.address, self.address6)))
 
 
 def new_endpoints(attachments: Sequence[NetworkAttachment]) -> tuple[Endpoint, ...]:

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tiffin.builder.containers.confinement.spec import own_names
@@ -17,7 +17,7 @@ from tiffin.builder.containers.network.attachment import Endpoint
 from tiffin.builder.containers.network.bridge.process import socket_path
 from tiffin.builder.containers.network.bridge.start import ask_network, connect_network, hold, namespace_of
 from tiffin.builder.containers.network.published import Network
-from tiffin.builder.containers.network.store import LOCK, NetworkRecord, Networks, mac_of
+from tiffin.builder.containers.network.store import LOCK, AddressPool, NetworkRecord, Networks, mac_of
 from tiffin.builder.containers.state import ContainerState, process_start
 from tiffin.builder.errors import ContainerError, SandboxError, TiffinError
 from tiffin.builder.events import Sink, WarningMessage
@@ -73,15 +73,35 @@ def assigned(state: StateDir, endpoints: Sequence[Endpoint], *, identity: str = 
 
 def _with_address(endpoint: Endpoint, network: NetworkRecord, others: Sequence[ContainerState]) -> Endpoint:
     taken = {
-        item.address: state.name for state in others for item in state.networks if item.wanted.name == network.name
+        address: state.name
+        for state in others
+        for item in state.networks
+        if item.wanted.name == network.name
+        for address in item.addresses
     }
-    wanted = endpoint.wanted.ip or (endpoint.address if endpoint.address not in taken else "")
-    if endpoint.wanted.ip:
-        network.check_address(wanted)
-        if wanted in taken:
-            raise ContainerError(f"Address already in use: {wanted} of network {network.name} has {taken[wanted]}")
-    address = wanted or network.free_address(taken)
-    return replace(endpoint, address=address, mac_address=endpoint.wanted.mac or mac_of(address))
+    wanted = endpoint.wanted
+    network.check_addresses(wanted.ip, wanted.ip6)
+    address = _chosen(network, network.ipv4, wanted.ip, endpoint.address, taken)
+    address6 = _chosen(network, network.ipv6, wanted.ip6, endpoint.address6, taken)
+    return replace(endpoint, address=address, address6=address6, mac_address=wanted.mac or mac_of(address))
+
+
+def _chosen(network: NetworkRecord, pool: AddressPool | None, asked: str, before: str, taken: Mapping[str, str]) -> str:
+    """Return the address that is asked for, the one of before if it is free, or another; "" where none are given."""
+    if pool is None:
+        return ""
+    if asked:
+        asked = _plain(asked)
+        if asked in taken:
+            raise ContainerError(f"Address already in use: {asked} of network {network.name} has {taken[asked]}")
+    return asked or (before if before not in taken else "") or pool.free_address(taken, network.name)
+
+
+def _plain(address: str) -> str:
+    """Return the shortest way to write an address."""
+    from ipaddress import ip_address
+
+    return str(ip_address(address))
 
 
 def network_with_members(
@@ -102,7 +122,7 @@ def network_with_members(
     return replace(
         network,
         memberships=tuple(memberships),
-        addresses=tuple(item.address for item in container.networks),
+        addresses=tuple(address for item in container.networks for address in item.addresses),
         servers=tuple(record.gateway for record in records)[:MAX_SERVERS],
     )
 
@@ -115,6 +135,7 @@ def attach_request(container: ContainerState, endpoint: Endpoint, servers: Seque
         "id": container.id,
         "pid": container.pid,
         "address": endpoint.address,
+        "address6": endpoint.address6,
         "mac": endpoint.mac_address,
         "names": list(dict.fromkeys(names)),
         "networks": [item.wanted.name for item in container.networks if item is not endpoint],
@@ -198,7 +219,9 @@ def _change_files(state: StateDir, container: ContainerState, before: Sequence[E
     _replace_lines(folder / "run" / "resolv_conf", old, new)
     options = ContainerRecord.read(folder).options
     names = own_names(options.hostname or container.id[:SHORT_ID_LENGTH], options)
-    old, new = (own_lines(names, [item.address for item in items]) for items in (before, container.networks))
+    old, new = (
+        own_lines(names, [text for item in items for text in item.addresses]) for items in (before, container.networks)
+    )
     _replace_lines(folder / "run" / "hosts", old, new, at_end=True)
 
 

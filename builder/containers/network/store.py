@@ -18,7 +18,9 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network
+    from ipaddress import IPv4Network, IPv6Network
+
+    IPNetwork = IPv4Network | IPv6Network
 
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"  # docker's
 LOCK = "networks"  # taken before that of the containers' folders
@@ -27,12 +29,66 @@ POOLS = (  # docker's, from which a network without --subnet has its addresses
     *((f"172.{number}.0.0", 16) for number in range(18, 32)),
     *((f"192.168.{number}.0", 20) for number in range(0, 256, 16)),
 )
+UNIQUE_LOCAL_LENGTH = 64  # of an IPv6 network without --subnet, as docker has it
 ROUTES = "/proc/net/route"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressPool:
+    """Addresses of one family that a network gives: `subnet` as 172.18.0.0/16, `address_range` a part of it or ""."""
+
+    subnet: str
+    gateway: str
+    address_range: str = ""
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.subnet else 4
+
+    @property
+    def prefix_length(self) -> int:
+        return int(self.subnet.partition("/")[2])
+
+    def free_address(self, taken: Collection[str], network: str) -> str:
+        """Return the lowest address that nobody has. Raises StoreError where there is none."""
+        from ipaddress import ip_network
+
+        subnet = ip_network(self.subnet)
+        for number in ip_network(self.address_range or self.subnet):
+            text = str(number)
+            if not self._is_reserved(number, subnet) and text not in (self.gateway, *taken):
+                return text
+        raise StoreError(
+            f"network {network}: no available IPv{self.version} addresses on this network's address pools",
+            remedy="end containers, or make a network with a larger --subnet",
+        )
+
+    def check_address(self, text: str) -> None:
+        """Refuse an address that no container of this network may have. Raises UsageError."""
+        from ipaddress import ip_address, ip_network
+
+        try:
+            number, subnet = ip_address(text), ip_network(self.subnet)
+        except ValueError:
+            what = f'invalid IPv{self.version} address: "{text}"'
+            raise UsageError(what, remedy=f"use one of {self.subnet}") from None
+        if number not in subnet or str(number) == self.gateway or self._is_reserved(number, subnet):
+            raise UsageError(
+                f"no configured subnet or ip-range contain the IP address {text}", remedy=f"use one of {self.subnet}"
+            )
+
+    def _is_reserved(self, number: object, subnet: IPNetwork) -> bool:
+        """Whether an address is the network's own; IPv6 has none for all of a network."""
+        return number == subnet.network_address or (self.version == 4 and number == subnet.broadcast_address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRecord:
-    """A network. `subnet` is as 172.18.0.0/16, "" for one that is not ours; `address_range` a part of it."""
+    """A network; `subnet`, `gateway` and `address_range` as in AddressPool, "" for one that is not ours.
+
+    Those of IPv6 are "" where containers have no addresses of it.
+    """
 
     name: str
     id: str
@@ -41,6 +97,9 @@ class NetworkRecord:
     subnet: str = ""
     gateway: str = ""
     address_range: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    address_range6: str = ""
     is_internal: bool = False
     is_attachable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -52,35 +111,34 @@ class NetworkRecord:
         return self.name in PREDEFINED
 
     @property
-    def prefix_length(self) -> int:
-        return int(self.subnet.partition("/")[2] or 0)
+    def ipv4(self) -> AddressPool | None:
+        """Its IPv4 addresses."""
+        if not self.subnet:
+            return None
+        return AddressPool(subnet=self.subnet, gateway=self.gateway, address_range=self.address_range)
 
-    def free_address(self, taken: Collection[str]) -> str:
-        """Return the lowest address that nobody has. Raises StoreError where there is none."""
-        from ipaddress import ip_network
+    @property
+    def ipv6(self) -> AddressPool | None:
+        """Its IPv6 addresses."""
+        if not self.subnet6:
+            return None
+        return AddressPool(subnet=self.subnet6, gateway=self.gateway6, address_range=self.address_range6)
 
-        subnet = ip_network(self.subnet)
-        for number in ip_network(self.address_range or self.subnet):
-            text = str(number)
-            if number not in (subnet.network_address, subnet.broadcast_address) and text not in (self.gateway, *taken):
-                return text
-        raise StoreError(
-            f"network {self.name}: no available IPv4 addresses on this network's address pools",
-            remedy="end containers, or make a network with a larger --subnet",
-        )
+    @property
+    def pools(self) -> tuple[AddressPool, ...]:
+        """All its addresses."""
+        return tuple(pool for pool in (self.ipv4, self.ipv6) if pool is not None)
 
-    def check_address(self, text: str) -> None:
-        """Refuse an address that no container of this network may have. Raises UsageError."""
-        from ipaddress import ip_address, ip_network
-
-        try:
-            number, subnet = ip_address(text), ip_network(self.subnet)
-        except ValueError:
-            raise UsageError(f'invalid IPv4 address: "{text}"', remedy=f"use one of {self.subnet}") from None
-        if number not in subnet or text == self.gateway or number in (subnet[0], subnet[-1]):
-            raise UsageError(
-                f"no configured subnet or ip-range contain the IP address {text}", remedy=f"use one of {self.subnet}"
-            )
+    def check_addresses(self, ip: str, ip6: str) -> None:
+        """Refuse addresses ("" for any) that no container of this network may have. Raises UsageError."""
+        for pool, asked in ((self.ipv4, ip), (self.ipv6, ip6)):
+            if asked and pool is None:
+                raise UsageError(
+                    f"network {self.name} has no IPv6 addresses, and so no {asked}",
+                    remedy="make it with tiffin network create --ipv6",
+                )
+            if asked and pool is not None:
+                pool.check_address(asked)
 
 
 class Networks:
@@ -139,6 +197,17 @@ class Networks:
             "all predefined address pools have been fully subnetted",
             remedy="remove networks with tiffin network prune, or give --subnet",
         )
+
+    def free_subnet6(self) -> IPv6Network:
+        """Return unique local addresses (RFC 4193) that no other network has."""
+        from ipaddress import IPv6Network
+
+        taken = [IPv6Network(network.subnet6) for network in self.list() if network.subnet6]
+        while True:
+            start = 0xFD << 120 | int.from_bytes(os.urandom(5), "big") << 80
+            subnet = IPv6Network((start, UNIQUE_LOCAL_LENGTH))
+            if not any(subnet.overlaps(other) for other in taken):
+                return subnet
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"

@@ -133,9 +133,9 @@ def test_version(option: str) -> None:
         (["container", "rm", "--qqq"], 125, "error: No such option '--qqq'; see tiffin container rm --help\n"),
         (["export", "-q", "x"], 125, "error: No such option '-q'; see tiffin export --help\n"),
         (
-            ["run", "--ip6", "::2", "x"],
+            ["run", "--link-local-ip", "::2", "x"],
             125,
-            ("error: --ip6 is not supported: containers reach each other by IPv4; see tiffin run --help\n"),
+            ("error: --link-local-ip is not supported: addresses are given with --ip; see tiffin run --help\n"),
         ),
         (["images", "--qqq"], 2, "error: No such option '--qqq'; see tiffin images --help\n"),
         (["--zzz"], 2, "error: No such option '--zzz'; see tiffin --help\n"),

@@ -198,8 +198,10 @@ def test_what_nothing_uses_is_made_where_all_is_asked_for(compose: Compose) -> N
     document = "name: demo\nvolumes:\n  mine: {}\nnetworks:\n  ours: {}\n"
     told = compose(document, "--all-resources", "up", "-d").err
     assert "Volume demo_mine  Created" in told and "Network demo_ours  Created" in told
-    ranged = document.replace("ours: {}", "ours: {ipam: {config: [{subnet: 10.9.0.0/24, ip_range: 10.9.0.0/25}]}}")
-    assert "ipam.config.ip_range is not supported" in compose(ranged, "--all-resources", "up", check=False).err
+    ranged = document.replace(
+        "ours: {}", "ours: {ipam: {config: [{subnet: 10.9.0.0/24, aux_addresses: {a: 10.9.0.9}}]}}"
+    )
+    assert "ipam.config.aux_addresses is not supported" in compose(ranged, "--all-resources", "up", check=False).err
     assert "no service selected" in compose(document, "up", check=False).err
 
 

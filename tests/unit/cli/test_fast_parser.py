@@ -84,7 +84,7 @@ def test_common_lines_need_no_click(name: str, words: str) -> None:
         ("build", "a b"),
         ("build", "--tags x ."),
         ("build", "--pull=true ."),
-        ("run", "--ip6=no x"),
+        ("run", "--link-local-ip=no x"),
     ],
 )
 def test_click_reads_the_others(name: str, words: str) -> None:

@@ -100,6 +100,60 @@ def test_networks_of_a_container_that_does_not_run_change(tiffin: Commands) -> N
     assert actions.split() == ["create", "create", "connect", "connect", "disconnect"]
 
 
+def test_networks_have_addresses_of_both_families(tiffin: Commands) -> None:
+    both = (
+        "--subnet",
+        "10.77.0.0/24",
+        "--subnet",
+        "fd00:77::/64",
+        "--gateway",
+        "fd00:77::5",
+        "--ip-range",
+        "10.77.0.64/26",
+    )
+    tiffin("network", "create", *both, "both")
+    tiffin("network", "create", "--ipv6", "six")
+    tiffin("network", "create", "four")
+    configs = {
+        name: json.loads(tiffin("network", "inspect", name).out)[0]["IPAM"]["Config"]
+        for name in ("both", "six", "four")
+    }
+    assert configs["both"] == [
+        {"Subnet": "10.77.0.0/24", "IPRange": "10.77.0.64/26", "Gateway": "10.77.0.1"},
+        {"Subnet": "fd00:77::/64", "Gateway": "fd00:77::5"},
+    ]
+    assert len(configs["four"]) == 1 and configs["six"][1]["Subnet"].startswith("fd")
+    rows = tiffin("network", "ls", "--format", "{{.Name}} {{.IPv6}}").out.splitlines()
+    assert {"both true", "six true", "four false", "host false"} <= set(rows)
+    for words, message in (
+        ("--subnet 10.78.0.0/24 --subnet 10.79.0.0/24", "given twice for one family"),
+        ("--subnet fd00:77:0:0:1::/80", "Pool overlaps with other one on this address space (both: fd00:77::/64)"),
+        (
+            "--subnet fd00:78::/64 --gateway 10.1.0.1",
+            "no matching subnet for gateway 10.1.0.1; use one in fd00:78::/64",
+        ),
+        ("--subnet 10.80.0.0/24 --ip-range fd00::/120", "no matching subnet for range fd00::/120"),
+        ("--subnet 10.80.0.0/24 --gateway 10.80.0.1 --gateway 10.80.0.2", "two gateways or ranges"),
+        ("--gateway fd00::1", "needs a subnet"),
+        ("--subnet fd00:78::/zz", "invalid network config"),
+    ):
+        done = tiffin("network", "create", *words.split(), "bad", check=False)
+        assert done.code == 1 and message in done.err, done.err
+    tiffin("create", "--name", "box", "--network", "four", "base", "say", "x")
+    for network, address, message in (
+        ("both", "fd00:78::1", "no configured subnet or ip-range contain the IP address fd00:78::1"),
+        ("both", "fd00:77::5", "no configured subnet"),
+        ("both", "fd00:77::", "no configured subnet"),
+        ("both", "10.77.0.70x", 'invalid IPv6 address: "10.77.0.70x"'),
+        ("four", "fd00:77::9", "already exists in network four"),
+    ):
+        done = tiffin("network", "connect", "--ip6", address, network, "box", check=False)
+        assert done.code == 1 and message in done.err, done.err
+    tiffin("network", "connect", "--ip6", "fd00:77::9", "both", "box")
+    shown = json.loads(tiffin("inspect", "box").out)[0]["NetworkSettings"]["Networks"]["both"]
+    assert shown["IPAMConfig"] == {"IPv6Address": "fd00:77::9"}
+
+
 @pytest.mark.thorough
 def test_a_container_has_the_volumes_of_others(tiffin: Commands, tmp_path: Path) -> None:
     (tmp_path / "shown").mkdir()

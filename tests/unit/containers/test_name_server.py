@@ -77,8 +77,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_members_are_known_by_their_names_and_addresses(bench: Bench, tmp_path: Path) -> None:
-    bench.server.add("1", Member("10.0.0.2", ["Web", "www"], [], []))
-    bench.server.add("2", Member("10.0.0.3", ["db", "www"], [], []))
+    bench.server.add("1", Member(["10.0.0.2"], ["Web", "www"], [], []))
+    bench.server.add("2", Member(["10.0.0.3"], ["db", "www"], [], []))
     for name, addresses in (("web", ["10.0.0.2"]), ("DB.back", ["10.0.0.3"]), ("www", ["10.0.0.2", "10.0.0.3"])):
         bench.ask(name)
         assert bench.answer() == (0, addresses)
@@ -89,7 +89,7 @@ def test_members_are_known_by_their_names_and_addresses(bench: Bench, tmp_path: 
 
 
 def test_what_changes_is_known_at_once(bench: Bench, tmp_path: Path) -> None:
-    bench.server.add("1", Member("10.0.0.2", ["web"], [], []))
+    bench.server.add("1", Member(["10.0.0.2"], ["web"], [], []))
     bench.server.know("1", ["other"], [])
     bench.server.know("2", ["stranger"], [])
     assert json.loads(names_path(tmp_path, "Back").read_text()) == {"other": ["10.0.0.2"]}
@@ -100,7 +100,7 @@ def test_what_changes_is_known_at_once(bench: Bench, tmp_path: Path) -> None:
 
 def test_names_of_another_network_are_for_those_that_are_in_it(bench: Bench, tmp_path: Path) -> None:
     names_path(tmp_path, "front").write_text('{"proxy": ["10.1.0.2"]}')
-    bench.server.add("1", Member(OWN, ["me"], ["none", "front"], [OUTER]))
+    bench.server.add("1", Member([OWN], ["me"], ["none", "front"], [OUTER]))
     bench.ask("proxy")
     assert bench.answer() == (0, ["10.1.0.2"])
     bench.server.know("1", ["me"], [])
@@ -109,7 +109,7 @@ def test_names_of_another_network_are_for_those_that_are_in_it(bench: Bench, tmp
 
 
 def test_other_names_are_asked_of_the_machines_servers(bench: Bench) -> None:
-    bench.server.add("1", Member(OWN, ["me"], [], [OUTER]))
+    bench.server.add("1", Member([OWN], ["me"], [], [OUTER]))
     bench.ask("example.org")
     data, place = bench.outer.recvfrom(1 << 16)
     lie = data[:2] + struct.pack(">H", 0x8180) + data[4:]
@@ -129,7 +129,7 @@ def test_other_names_are_asked_of_the_machines_servers(bench: Bench) -> None:
 
 def test_the_next_server_is_asked_where_one_is_silent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "PATIENCE_SECONDS", 0.0)
-    bench.server.add("1", Member(OWN, ["me"], [], ["fe80::1", SILENT, OUTER]))
+    bench.server.add("1", Member([OWN], ["me"], [], ["fe80::1", SILENT, OUTER]))
     bench.ask("example.org")
     bench.server.give_up()
     assert bench.outer.recv(1 << 16)[2:] == asked("example.org", A)[2:]
@@ -139,7 +139,7 @@ def test_the_next_server_is_asked_where_one_is_silent(bench: Bench, monkeypatch:
 
 def test_a_network_that_leads_nowhere_knows_its_own_names_alone(tmp_path: Path) -> None:
     bench = Bench(tmp_path, forwards=False)
-    bench.server.add("1", Member(OWN, ["me"], [], [OUTER]))
+    bench.server.add("1", Member([OWN], ["me"], [], [OUTER]))
     bench.ask("example.org")
     assert bench.answer() == (NO_SUCH_NAME, [])
     bench.close()

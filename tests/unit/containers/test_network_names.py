@@ -36,6 +36,26 @@ def test_another_kind_has_no_answer_but_the_name_is_there() -> None:
     assert struct.unpack_from(">HHHH", question.refuse(NO_SUCH_NAME))[1] & 0xF == NO_SUCH_NAME
 
 
+def test_addresses_of_both_families_are_answered_to_whom_asks_for_them() -> None:
+    addresses = ["172.18.0.2", "fd00::2", "fd00::3"]
+    for kind, count in ((1, 1), (28, 2), (255, 3), (15, 0)):
+        question = Question.parse(asked("web", kind))
+        assert question is not None
+        answer = question.answer(addresses)
+        assert struct.unpack_from(">HHHH", answer)[3] == count
+    (question,) = [Question.parse(asked("web", 28))]
+    assert question is not None and question.answer(["fd00::2"]).endswith(b"\0\x10\xfd" + bytes(14) + b"\2")
+
+
+def test_a_name_is_answered_for_an_address_of_ipv6() -> None:
+    name = f"{'.'.join(reversed(f'{0xFD000077 << 96 | 0x2A:032x}'))}.ip6.arpa"
+    question = Question.parse(asked(name, 12))
+    assert question is not None and question.reversed_address == "fd00:77::2a"
+    for other in (name[2:], f"1.{name}", name.replace("d", "x")):
+        question = Question.parse(asked(other, 12))
+        assert question is not None and question.reversed_address == ""
+
+
 def test_a_name_is_answered_for_an_address() -> None:
     question = Question.parse(asked("2.0.18.172.in-addr.arpa", 12))
     assert question is not None and question.reversed_address == "172.18.0.2"

@@ -30,8 +30,7 @@ def connect(name: str, attachment: NetworkAttachment, session: Session, sink: Si
         raise ContainerError(
             f"endpoint with name {state.name} already exists in network {network.name}", remedy="it is connected"
         )
-    if attachment.ip:
-        network.check_address(attachment.ip)
+    network.check_addresses(attachment.ip, attachment.ip6)
     (endpoint,) = new_endpoints([attachment])
     if not containers.is_alive(state.id):
         _note_named(containers, state)

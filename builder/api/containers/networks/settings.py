@@ -74,8 +74,9 @@ def _endpoint(
     endpoint: Endpoint, network: NetworkRecord | None, state: ContainerState, *, runs: bool
 ) -> dict[str, object]:
     wanted = endpoint.wanted
+    asked = {"IPv4Address": wanted.ip, "IPv6Address": wanted.ip6}
     members = _empty(network.id if network is not None else "") | {
-        "IPAMConfig": {"IPv4Address": wanted.ip} if wanted.ip else None,
+        "IPAMConfig": {name: text for name, text in asked.items() if text} or None,
         "Aliases": list(wanted.aliases) or None,
         "DNSNames": list(dict.fromkeys((state.name, *wanted.aliases, state.id[:SHORT_ID_LENGTH]))),
     }
@@ -84,7 +85,10 @@ def _endpoint(
             "EndpointID": endpoint.id,
             "Gateway": network.gateway,
             "IPAddress": endpoint.address,
-            "IPPrefixLen": network.prefix_length,
+            "IPPrefixLen": network.ipv4.prefix_length if network.ipv4 is not None else 0,
+            "IPv6Gateway": network.gateway6,
+            "GlobalIPv6Address": endpoint.address6,
+            "GlobalIPv6PrefixLen": network.ipv6.prefix_length if network.ipv6 is not None else 0,
             "MacAddress": endpoint.mac_address,
         }
     return members

@@ -81,5 +81,4 @@ class DockerRunArguments(Arguments):
     write_bps = Many("--device-write-bps", why=NO_BLOCK_LIMITS, effect=REFUSED)
     write_iops = Many("--device-write-iops", why=NO_BLOCK_LIMITS, effect=REFUSED)
     api_socket = Flag("--use-api-socket", why="there is no daemon, and so no socket of one", effect=REFUSED)
-    ip6 = Many("--ip6", why="containers reach each other by IPv4", effect=REFUSED)
     link_local = Many("--link-local-ip", why="addresses are given with --ip", effect=REFUSED)

@@ -60,7 +60,9 @@ def attachments_of(line: CreateArguments) -> tuple[NetworkAttachment, ...]:
     """Return the networks with names that are asked for. Raises UsageError."""
     named = [text for text in line.network if text not in UNNAMED and not text.startswith(OF_CONTAINER)]
     if not named:
-        for option, value in (("--network-alias", line.aliases), ("--ip", line.ip), ("--mac-address", line.mac)):
+        for option, value in (
+            ("--network-alias", line.aliases), ("--ip", line.ip), ("--ip6", line.ip6), ("--mac-address", line.mac)
+        ):  # fmt: skip
             if value:
                 raise UsageError(
                     f"{option} is for networks with names only", remedy="make one with tiffin network create"
@@ -77,7 +79,11 @@ def attachments_of(line: CreateArguments) -> tuple[NetworkAttachment, ...]:
     found = [_attachment(text) for text in named]
     first = found[0]
     found[0] = replace(
-        first, aliases=(*first.aliases, *line.aliases), ip=first.ip or line.ip, mac=parse_mac(first.mac or line.mac)
+        first,
+        aliases=(*first.aliases, *line.aliases),
+        ip=first.ip or line.ip,
+        ip6=first.ip6 or line.ip6,
+        mac=parse_mac(first.mac or line.mac),
     )
     return tuple(dict.fromkeys(found))
 
@@ -94,7 +100,7 @@ def _attachment(text: str) -> NetworkAttachment:
     items = f"name={name},{rest}" if colon and "=" not in name else text
     pairs = [item.partition("=")[::2] for item in items.split(",")]
     members = dict(pairs)
-    unknown = sorted(set(members) - {"name", "alias", "ip", "mac-address"})
+    unknown = sorted(set(members) - {"name", "alias", "ip", "ip6", "mac-address"})
     if unknown or not members.get("name"):
         what = f'"{unknown[0]}" is not supported' if unknown else "it names no network"
         raise UsageError(f"--network {text}: {what}", remedy="write name=NETWORK,alias=NAME,ip=ADDRESS")
@@ -102,6 +108,7 @@ def _attachment(text: str) -> NetworkAttachment:
         name=members["name"],
         aliases=tuple(value for name, value in pairs if name == "alias"),
         ip=members.get("ip", ""),
+        ip6=members.get("ip6", ""),
         mac=parse_mac(members.get("mac-address", "")),
     )
 

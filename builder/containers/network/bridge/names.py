@@ -24,10 +24,12 @@ Address = tuple[str, int]
 
 
 class Member:
-    """Somebody in a network: names, further networks (of which names are answered, too), servers to ask."""
+    """Somebody in a network: addresses, names, further networks (of which names are answered, too), servers to ask."""
 
-    def __init__(self, address: str, names: Sequence[str], networks: Sequence[str], servers: Sequence[str]) -> None:
-        self.address = address
+    def __init__(
+        self, addresses: Sequence[str], names: Sequence[str], networks: Sequence[str], servers: Sequence[str]
+    ) -> None:
+        self.addresses = tuple(addresses)
         self.names = tuple(name.lower() for name in names)
         self.networks = tuple(networks)
         self.servers = tuple(servers)
@@ -77,7 +79,7 @@ class NameServer:
         """Have a member have other names, and be in other networks, from now on."""
         known = self._members.get(identity)
         if known is not None:
-            self.add(identity, Member(known.address, names, networks, known.servers))
+            self.add(identity, Member(known.addresses, names, networks, known.servers))
 
     def remove(self, identity: str) -> None:
         """Forget a member."""
@@ -94,13 +96,13 @@ class NameServer:
         table: dict[str, list[str]] = {}
         for member in self._members.values():
             for name in member.names:
-                table.setdefault(name, []).append(member.address)
+                table.setdefault(name, []).extend(member.addresses)
         return table
 
     def _addresses(self, name: str, client: Member | None) -> Sequence[str]:
         """Return the addresses of a name, in any order; those of another network where its asker is in that, too."""
         name = name.removesuffix(f".{self._network.lower()}")
-        found = [member.address for member in self._members.values() if name in member.names]
+        found = [text for member in self._members.values() if name in member.names for text in member.addresses]
         for network in client.networks if client is not None and not found else ():
             found = list(self._names_of(network).get(name, ()))
             if found:
@@ -135,10 +137,10 @@ class NameServer:
 
     def _answer(self, question: Question, data: bytes, client: Address) -> bytes:
         """Return the answer, b"" for one that comes later."""
-        asker = next((member for member in self._members.values() if member.address == client[0]), None)
+        asker = next((member for member in self._members.values() if client[0] in member.addresses), None)
         if address := question.reversed_address:
             for member in self._members.values():
-                if member.address == address and member.names:
+                if address in member.addresses and member.names:
                     return question.answer_name(f"{member.names[0]}.{self._network}")
         elif addresses := self._addresses(question.name, asker):
             return question.answer(addresses)

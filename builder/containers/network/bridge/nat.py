@@ -18,8 +18,8 @@ NF_INET_POST_ROUTING, SOURCE_NAT_PRIORITY = 4, 100
 META_OUT_INDEX, REGISTER, CMP_EQUAL = 5, 1, 0
 
 
-def masquerade(index: int) -> None:
-    """Give packets that leave by an interface its address. Raises OSError where the kernel cannot."""
+def masquerade(index: int, family: int = socket.AF_INET) -> None:
+    """Give packets of a family that leave by an interface its address. Raises OSError where the kernel cannot."""
     hook = _number(1, NF_INET_POST_ROUTING) + _number(2, SOURCE_NAT_PRIORITY)
     chain = _attribute(1, TABLE) + _attribute(3, CHAIN) + _nested(4, hook) + _attribute(7, b"nat\0")
     compared = _nested(3, _attribute(1, struct.pack("=I", index)))
@@ -31,9 +31,9 @@ def masquerade(index: int) -> None:
     rule = _attribute(1, TABLE) + _attribute(2, CHAIN) + _nested(4, b"".join(expressions))
     data = [
         message(BATCH_BEGIN, _head(socket.AF_UNSPEC, NFTABLES)),
-        message(NEW_TABLE, _head(socket.AF_INET) + _attribute(1, TABLE), NLM_F_CREATE),
-        message(NEW_CHAIN, _head(socket.AF_INET) + chain, NLM_F_CREATE),
-        message(NEW_RULE, _head(socket.AF_INET) + rule, NLM_F_CREATE | APPENDED | NLM_F_ACK),
+        message(NEW_TABLE, _head(family) + _attribute(1, TABLE), NLM_F_CREATE),
+        message(NEW_CHAIN, _head(family) + chain, NLM_F_CREATE),
+        message(NEW_RULE, _head(family) + rule, NLM_F_CREATE | APPENDED | NLM_F_ACK),
         message(BATCH_END, _head(socket.AF_UNSPEC, NFTABLES)),
     ]
     with Netlink(NETLINK_NETFILTER) as netlink:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
+IFA_F_NODAD = 2  # the addresses are ours to give: who has one can use it at once
 RTA_GATEWAY, RTA_OIF = 5, 4
 RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
 IFF_UP = 1
@@ -85,19 +86,23 @@ class Netlink:
 
     # -- addresses ----------------------------------------------------------------------------------------------------
 
-    def add_address(self, index: int, address: IPv4Interface) -> None:
+    def add_address(self, index: int, address: IPv4Interface | IPv6Interface) -> None:
         """Give an interface an address."""
-        payload = struct.pack("=BBBBI", socket.AF_INET, address.network.prefixlen, 0, 0, index)
+        family, flags = (socket.AF_INET, 0) if address.version == 4 else (socket.AF_INET6, IFA_F_NODAD)
+        payload = struct.pack("=BBBBI", family, address.network.prefixlen, flags, 0, index)
         payload += _attribute(IFA_LOCAL, address.ip.packed) + _attribute(IFA_ADDRESS, address.ip.packed)
-        payload += _attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
+        if address.version == 4:
+            payload += _attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
         self.request(RTM_NEWADDR, payload, MAKE)
 
-    def add_default_route(self, index: int, gateway: IPv4Address) -> None:
+    def add_default_route(self, index: int, gateway: str) -> None:
         """Send what has no other route to a gateway; `index` 0 leaves it to the kernel by which interface."""
+        number = ip_address(gateway)
+        family = socket.AF_INET if number.version == 4 else socket.AF_INET6
         payload = struct.pack(
-            "=BBBBBBBBI", socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
+            "=BBBBBBBBI", family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
         )
-        payload += _attribute(RTA_GATEWAY, gateway.packed)
+        payload += _attribute(RTA_GATEWAY, number.packed)
         payload += _attribute(RTA_OIF, struct.pack("=I", index)) if index else b""
         self.request(RTM_NEWROUTE, payload, MAKE)
 

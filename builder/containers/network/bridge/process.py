@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import ip_interface
 from pathlib import Path
 
 from tiffin.builder.containers.network.bridge.names import Member, NameServer, names_path
@@ -35,8 +35,8 @@ BRIDGE = "br0"
 MTU = 65520  # as that of pasta and slirp4netns: nothing is cut up on the way
 BACKLOG = 128
 PORT_NAME_LENGTH = 14  # of an interface, whose names have 15 letters
-FORWARDING = "/proc/sys/net/ipv4/ip_forward"
-ROUTES = "/proc/net/route"
+FORWARDING, FORWARDING6 = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
+ROUTES, ROUTES6 = "/proc/net/route", "/proc/net/ipv6_route"
 MAX_INTERFACES = 64
 
 
@@ -77,8 +77,8 @@ class NetworkProcess:
         with Netlink() as netlink:
             netlink.make_bridge(BRIDGE, mac=mac_of(self._record.gateway), mtu=MTU)
             self._bridge = socket.if_nametoindex(BRIDGE)
-            address = f"{self._record.gateway}/{self._record.prefix_length}"
-            netlink.add_address(self._bridge, IPv4Interface(address))
+            for pool in self._record.pools:
+                netlink.add_address(self._bridge, ip_interface(f"{pool.gateway}/{pool.prefix_length}"))
         self._names.listen(self._record.gateway, self._selector)
         self._listen()
         if self._way_out is None:
@@ -87,6 +87,10 @@ class NetworkProcess:
             self._way_out.attach()
             Path(FORWARDING).write_text("1")
             masquerade(_index_of_way_out())
+            index = _index_of_way_out6() if self._record.ipv6 is not None else 0
+            if index:
+                Path(FORWARDING6).write_text("1")
+                masquerade(index, socket.AF_INET6)
         except OSError as exc:
             return exc.strerror or str(exc)
         return ""
@@ -205,7 +209,8 @@ class NetworkProcess:
             if not fds:
                 os.close(network)
         self._members[identity] = member
-        self._names.add(identity, Member(members["address"], members["names"], members["networks"], members["servers"]))
+        addresses = [text for text in (members["address"], members.get("address6", "")) if text]
+        self._names.add(identity, Member(addresses, members["names"], members["networks"], members["servers"]))
         if published:
             self._carry(member, published)
 
@@ -221,11 +226,12 @@ class NetworkProcess:
             )
             with self._inside(network):
                 index = socket.if_nametoindex(name)
-            inner.add_address(index, IPv4Interface(f"{members['address']}/{self._record.prefix_length}"))
+            addresses = (members["address"], members.get("address6", ""))
+            for address, pool in zip(addresses, self._record.pools, strict=False):
+                inner.add_address(index, ip_interface(f"{address}/{pool.prefix_length}"))
             inner.raise_link(index)
             if not self._record.is_internal:
-                with contextlib.suppress(FileExistsError):  # that of a network it was attached to before
-                    inner.add_default_route(index, IPv4Address(self._record.gateway))
+                self._add_routes(inner, index)
 
     def _lead_out(self, process: int) -> None:
         """Have what a container sends elsewhere leave by this network, where it has no other way."""
@@ -233,8 +239,13 @@ class NetworkProcess:
         with self._inside(network):
             inner = Netlink()
         os.close(network)
-        with inner, contextlib.suppress(FileExistsError):
-            inner.add_default_route(0, IPv4Address(self._record.gateway))
+        with inner:
+            self._add_routes(inner, 0)
+
+    def _add_routes(self, inner: Netlink, index: int) -> None:
+        for pool in self._record.pools:
+            with contextlib.suppress(FileExistsError):  # that of a network it was attached to before
+                inner.add_default_route(index, pool.gateway)
 
     @contextlib.contextmanager
     def _inside(self, network: int) -> Any:
@@ -296,3 +307,13 @@ def _index_of_way_out() -> int:
             if int(words[1], 16) == 0 and int(words[7], 16) == 0:
                 return socket.if_nametoindex(words[0])
     raise OSError(0, "there is no route to the outside")
+
+
+def _index_of_way_out6() -> int:
+    """Return the interface that has the default route of IPv6, 0 where there is none."""
+    with contextlib.suppress(OSError), open(ROUTES6, encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            if int(words[0], 16) == 0 and int(words[1], 16) == 0 and words[-1] != "lo":
+                return socket.if_nametoindex(words[-1])
+    return 0

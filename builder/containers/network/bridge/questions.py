@@ -5,9 +5,10 @@ By hand and not by a library, as these fifty lines are all that is needed, in a 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address, ip_address
 
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -17,7 +18,8 @@ NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3
 HEADER_BYTES, MAX_NAME_BYTES = 12, 255
 RESPONSE, AUTHORITATIVE, RECURSION_WANTED, RECURSION_HAD = 0x8000, 0x0400, 0x0100, 0x0080
 SECONDS_TO_LIVE = 600  # docker's
-REVERSE = ".in-addr.arpa"
+REVERSE, REVERSE6 = ".in-addr.arpa", ".ip6.arpa"
+DIGITS_OF_IPV6 = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +54,19 @@ class Question:
     @property
     def reversed_address(self) -> str:
         """The address whose name is asked for, "" where it is something else."""
-        if self.kind != PTR or not self.name.endswith(REVERSE):
+        if self.kind != PTR:
             return ""
-        return ".".join(reversed(self.name.removesuffix(REVERSE).split(".")))
+        if self.name.endswith(REVERSE):
+            return ".".join(reversed(self.name.removesuffix(REVERSE).split(".")))
+        digits = self.name.removesuffix(REVERSE6).replace(".", "")[::-1]
+        if not self.name.endswith(REVERSE6) or not re.fullmatch(f"[0-9a-f]{{{DIGITS_OF_IPV6}}}", digits):
+            return ""
+        return str(IPv6Address(int(digits, 16)))
 
     def answer(self, addresses: Sequence[str]) -> bytes:
         """Return the answer that a name has addresses; where another kind is asked for, that there is none of it."""
-        wanted = [IPv4Address(text).packed for text in addresses] if self.kind in (A, ANY_KIND) else []
-        return self._response(NO_ERROR, [(A, value) for value in wanted])
+        found = [(A if number.version == 4 else AAAA, number.packed) for number in map(ip_address, addresses)]
+        return self._response(NO_ERROR, [row for row in found if self.kind in (row[0], ANY_KIND)])
 
     def answer_name(self, name: str) -> bytes:
         """Return the answer that an address has a name."""
