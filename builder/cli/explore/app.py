@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TypeVar
 
 from rich.style import Style
@@ -18,7 +19,7 @@ from tiffin.builder.api.explore.image import ExploredImage, Waste
 from tiffin.builder.api.explore.tree import ADDED, CHANGED, REMOVED, SAME, FileNode, find, follow
 from tiffin.builder.cli.explore.ask import FILTER, SEARCH, AskLine
 from tiffin.builder.cli.explore.details import about_file, about_layer, file_line, title_text, told_of
-from tiffin.builder.cli.explore.files import FileList
+from tiffin.builder.cli.explore.files import FileList, number_of
 from tiffin.builder.cli.explore.keys import KEYS
 from tiffin.builder.cli.explore.progress import Progress
 from tiffin.builder.cli.explore.rows import PLAIN, Line, Rows
@@ -209,29 +210,14 @@ class ExploreApp(App[BaseException | None]):
         self._layer = number
         node = self._node()
         self._files.use(self._image.tree(number))
-        self._list(self._nearest(node.path) if node is not None else None)
-
-    def _nearest(self, path: str) -> FileNode | None:
-        """Return what is at a path in this layer, or the directory that it would be in."""
-        assert self._files is not None
-        while (node := find(self._files.root, path)) is None:
-            path = path.rpartition("/")[0]
-        return node
+        self._list(self._files.nearest(node.path) if node is not None else None)
 
     def _list(self, at: FileNode | None) -> None:
         """List the files anew, the cursor on a path, or on the nearest above it that is listed."""
         assert self._files is not None
         self._lines = self._files.lines()
-        self._rows("files").show(len(self._lines), self._file_line, self._number_of(at))
+        self._rows("files").show(len(self._lines), self._file_line, number_of(self._lines, at))
         self._tell()
-
-    def _number_of(self, node: FileNode | None) -> int:
-        wanted: dict[int, int] = {}  # how far above it lies what is listed
-        while node is not None:
-            wanted[id(node)] = len(wanted)
-            node = node.parent
-        found = ((wanted[id(item)], number) for number, (item, _) in enumerate(self._lines) if id(item) in wanted)
-        return min(found, default=(0, 0))[1]
 
     def _go_to(self, node: FileNode) -> None:
         assert self._files is not None
@@ -302,7 +288,7 @@ class ExploreApp(App[BaseException | None]):
         if node.children and self._files.is_open(node) != is_open:
             self.action_fold_one()
         elif not is_open and node.parent is not None:
-            self._rows("files").move_to(self._number_of(node.parent))
+            self._rows("files").move_to(number_of(self._lines, node.parent))
 
     def action_fold(self, is_open: bool) -> None:
         """Unfold all, or fold all."""
@@ -356,6 +342,12 @@ class ExploreApp(App[BaseException | None]):
 
         heading = f"wasted {size_text(sum(waste.wasted))}: bytes, copies, path   Enter shows it, Esc back"
         self.push_screen(ListScreen(heading, wasted_lines(waste.paths)), go)
+
+    def action_details(self) -> None:
+        """Show all that is known of what the cursor is on, where the panel has no room for it."""
+        text = self._about(is_file=self._side == "files")
+        lines = [part for line in text.splitlines() for part in wrap(line, self.size.width) or [""]]
+        self.push_screen(ListScreen("details   Esc back", lines))
 
     def action_help(self) -> None:
         """Show the keys."""

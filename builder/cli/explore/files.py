@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from fnmatch import translate
 
-from tiffin.builder.api.explore.tree import MARKS, SAME, FileNode
+from tiffin.builder.api.explore.tree import MARKS, SAME, FileNode, find
 
 _SIZE = re.compile(r"([<>])(\d+(?:\.\d+)?)([kmgt]?)i?b?", re.I)
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
@@ -81,6 +81,12 @@ class FileList:
             self.closed.discard(above.path)
             above = above.parent
 
+    def nearest(self, path: str) -> FileNode:
+        """Return what is at a path, or the directory that it would be in."""
+        while (node := find(self.root, path)) is None:
+            path = path.rpartition("/")[0]
+        return node
+
     def lines(self) -> list[tuple[FileNode, int]]:
         """Return what is listed, with how deep it lies."""
         kept = self._kept() if self.is_filtered else None
@@ -134,6 +140,16 @@ class FileList:
                 kept.add(id(above))
                 above = above.parent
         return kept
+
+
+def number_of(lines: Sequence[tuple[FileNode, int]], node: FileNode | None) -> int:
+    """Return the line of a path, or of the nearest above it that is listed."""
+    wanted: dict[int, int] = {}  # how far above it lies what is listed
+    while node is not None:
+        wanted[id(node)] = len(wanted)
+        node = node.parent
+    found = ((wanted[id(item)], number) for number, (item, _) in enumerate(lines) if id(item) in wanted)
+    return min(found, default=(0, 0))[1]
 
 
 def tests_of(text: str) -> Sequence[Test]:

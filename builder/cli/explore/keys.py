@@ -16,6 +16,7 @@ KEYS: list[BindingType] = [
     ("w", "only_wasted"),
     ("W", "all_wasted"),
     ("s", "sort"),
+    ("d", "details"),
     ("e", "fold(True)"),
     ("c", "fold(False)"),
     ("plus", "mark('added')"),
@@ -31,6 +32,7 @@ HELP = """\
 Tab            the other side          q, Ctrl-C  quit
 arrows, hjkl   move                    ?          this help
 Enter          open a directory or a file, follow a link
+               (in a file right and left move over long lines)
 Space          fold or unfold a directory
 e   c          unfold all, fold all
 /   n   N      search, the next match, the one before
@@ -39,6 +41,7 @@ f              list only what matches: words, patterns (*.so), >10MB, <1kB
 w              list only what is wasted, files that no longer show
 W              all that is wasted, the largest first
 s              by size or by name
+d              all that is known of the layer or the file
 Esc            all again: no filter
 
 + added   ~ changed   - removed   . something below it was touched

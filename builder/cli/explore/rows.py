@@ -53,6 +53,7 @@ class Rows(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self.cursor = 0
         self.count = 0
+        self.skipped = 0  # cells of every line that are left of the screen
         self._make: Callable[[int, int], Line] = lambda _number, _width: ("", PLAIN)
 
     def show(self, count: int, make: Callable[[int, int], Line], cursor: int | None = None) -> None:
@@ -65,6 +66,13 @@ class Rows(ScrollView, can_focus=True, inherit_bindings=False):
     def show_texts(self, texts: Sequence[str]) -> None:
         """Have these lines."""
         self.show(len(texts), lambda number, _: (texts[number], PLAIN), 0)
+
+    def shift(self, cells: int) -> bool:
+        """Show what is further right, or left of it; return whether there was something left of it."""
+        before = self.skipped
+        self.skipped = max(0, before + cells)
+        self.refresh()
+        return before > 0 or cells > 0
 
     def move_to(self, number: int) -> None:
         """Put the cursor on a line, and that on the screen."""
@@ -83,6 +91,8 @@ class Rows(ScrollView, can_focus=True, inherit_bindings=False):
         if number == self.cursor:
             style += CHOSEN if self.has_focus else CHOSEN_ELSEWHERE
         strip = Strip([Segment(text, style)])
+        if self.skipped:
+            strip = strip.crop(self.skipped)
         if strip.cell_length > width:
             strip = Strip([*strip.crop(0, max(0, width - 1)), Segment("…", style)])
         return strip.extend_cell_length(width, style).crop(0, width)

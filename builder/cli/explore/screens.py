@@ -68,7 +68,9 @@ class FileScreen(ModalScreen[None]):
     """What a file begins with; `read` gets it, in a thread of its own, as a layer may have to be read to there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("escape,q,left", "dismiss"),
+        ("escape,q", "dismiss"),
+        ("right,l", "shift(1)"),
+        ("left,h", "shift(-1)"),
         ("slash", "search"),
         ("n", "again(1)"),
         ("N", "again(-1)"),
@@ -126,6 +128,12 @@ class FileScreen(ModalScreen[None]):
     def _line(self, number: int, _width: int) -> Line:
         text = self._lines[number]
         return text, FOUND if self._wanted and self._wanted in text.casefold() else PLAIN
+
+    def action_shift(self, step: int) -> None:
+        """Show what is further right of long lines; left of their beginning is the list of files."""
+        rows = self.query_one("#list", Rows)
+        if not rows.shift(step * max(1, rows.size.width // 2)):
+            self.dismiss()
 
     def action_search(self) -> None:
         """Ask for what to look for."""

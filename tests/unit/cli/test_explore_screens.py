@@ -146,8 +146,15 @@ def test_contents(drive: Callable[..., None]) -> None:
         await screen.press("escape")
         await content(screen, "big.log")
         assert "the first 262144 of 500000 bytes" in screen.text("note")
-        await screen.press("q")
+        await screen.press("left")
         assert await content(screen, "gone") == ["x" * 139 + "…"]  # of the layer below: this one removed it
+        await screen.press("right", "right")
+        (line,) = screen.lines("list")
+        assert len(line) == 140
+        await screen.press(*["right"] * 42)
+        assert screen.lines("list") == [""]
+        await screen.press("left", "left", "left")
+        assert screen.lines("list") == ["x" * (3000 - 41 * 70)]
         await screen.press("escape", "tab", "up", "tab")
         assert await content(screen, "motd") == ["one", "two\\x1b[2J", "\\u202elast"]
         await screen.press("slash", *"LAST", "enter")
@@ -167,7 +174,9 @@ def test_what_is_wasted_and_help(drive: Callable[..., None]) -> None:
         assert screen.lines("list") == ["    3kB    1  /etc/gone", "    20B    1  /etc/motd"]
         await screen.press("down", "enter")
         assert "layer 1 of 2" in screen.text("state") and screen.text("about").startswith("/etc/motd")
-        await screen.press("W", "escape", "question_mark")
+        await screen.press("d")
+        assert "".join(screen.lines("list")).startswith("/etc/motdfile -rw-r--r-- 0:0 20 bytes")
+        await screen.press("escape", "W", "escape", "question_mark")
         assert "unfold all" in screen.text("help")
         await screen.press("escape", "ctrl+c")
 
