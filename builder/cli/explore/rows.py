@@ -22,6 +22,7 @@ Line = tuple[str, Style]
 class Rows(ScrollView, can_focus=True, inherit_bindings=False):
     """Lines with a cursor. Set `make` with `show`: it gives the text and the style of one line."""
 
+    DEFAULT_CSS = "Rows { overflow-x: hidden; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         ("up,k", "move(-1)"),
         ("down,j", "move(1)"),
@@ -59,7 +60,7 @@ class Rows(ScrollView, can_focus=True, inherit_bindings=False):
     def show(self, count: int, make: Callable[[int, int], Line], cursor: int | None = None) -> None:
         """Have other lines: `make` gives number and width to text and style."""
         self.count, self._make = count, make
-        self.virtual_size = Size(self.size.width, count)
+        self.virtual_size = Size(0, count)
         self.move_to(self.cursor if cursor is None else cursor)
         self.refresh()
 
@@ -83,7 +84,7 @@ class Rows(ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         """Return one line of the screen."""
-        width = self.size.width
+        width = self.scrollable_content_region.width
         number = y + self.scroll_offset.y
         if number >= self.count:
             return Strip.blank(width)
@@ -126,7 +127,7 @@ class Rows(ScrollView, can_focus=True, inherit_bindings=False):
 
     def on_resize(self) -> None:
         """Keep the cursor on the screen."""
-        self.virtual_size = Size(self.size.width, self.count)
+        self.virtual_size = Size(0, self.count)
         self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
 
     def on_focus(self) -> None:
