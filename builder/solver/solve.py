@@ -334,7 +334,7 @@ class Solver:
             needs_tree=self._needs_tree(stage, number),
             for_target=stage.index in self._target_stages,
             sources=sources,
-            needs=tuple(sorted(self._ids[place] for place in self._plan.used_steps(stage.index, number))),
+            needs=self._needs(stage.index, number),
         )
 
     def _result_of(self, index: int, futures: Mapping[int, Future[Chain]]) -> Chain:
@@ -388,7 +388,11 @@ class Solver:
 
     def _announce(self, index: int, number: int, key: Digest, record: StepRecord) -> None:
         name, source = self._plan.stages[index].label(number), self._cache.source(key)
-        needs = tuple(sorted(self._ids[place] for place in self._plan.used_steps(index, number)))
+        needs = self._needs(index, number)
         self._sink.emit(StepCached(step_id=self._ids[index, number], name=name, source=source, needs=needs))
         for watch in self._observers:
             watch.cached(index, number, record, source)
+
+    def _needs(self, index: int, number: int) -> tuple[int, ...]:
+        """Return the ids of the steps that a step uses."""
+        return tuple(sorted(self._ids[place] for place in self._plan.used_steps(index, number)))

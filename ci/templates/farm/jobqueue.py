@@ -49,7 +49,11 @@ def jobs_of(kind, folder):
         log_directory=environ("FARM_LOGS"),
         local_directory=f"{scratch}/dask",
         # layers stay on a disk of the node: a file system of the network is slow and may know no attributes
-        job_script_prologue=[f"mkdir -p -m 700 {scratch}", f"export TIFFIN_ROOT={scratch}/state"],
+        job_script_prologue=[
+            f"mkdir -p -m 700 {scratch}",
+            f'[ -O {scratch} ] && [ ! -L {scratch} ] || {{ echo "{scratch} is not yours" >&2; exit 1; }}',
+            f"export TIFFIN_ROOT={scratch}/state",
+        ],
         **limits,
     )
 
