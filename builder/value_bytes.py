@@ -32,16 +32,20 @@ class _OurValues(Unpickler):
         raise CorruptError(f"it holds {module}.{name}", remedy="use one version of tiffin everywhere")
 
 
-class _Pickler(Pickler):
-    def reducer_override(self, value: object) -> Any:
-        """Send a read-only mapping as what it shows."""
-        return (dict, (dict(value),)) if isinstance(value, MappingProxyType) else NotImplemented
+def _shown(value: MappingProxyType[object, object]) -> tuple[Any, ...]:
+    """Send a read-only mapping as what it shows."""
+    return dict, (dict(value),)
+
+
+_TABLE: dict[type, Any] = {MappingProxyType: _shown}
 
 
 def encode(value: object) -> bytes:
     """Return a value as bytes."""
     data = io.BytesIO()
-    _Pickler(data, protocol=5).dump(value)
+    pickler = Pickler(data, protocol=5)
+    pickler.dispatch_table = _TABLE
+    pickler.dump(value)
     return data.getvalue()
 
 

@@ -70,8 +70,9 @@ class Forked:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         before: Callable[[], object] = lambda: None,
+        ended: Callable[[int], object] = lambda pid: None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a line; `before` is done in the fork."""
+        """Run a line; `before` is done in the fork; `ended` is called with its number before it is reaped."""
         argv = ["--root", str(self.root), *map(str, words)]
         (self._folder / "stdin").write_bytes(stdin)
         request = {"argv": argv, "env": {**os.environ, **(env or {})}, "cwd": str(self._folder), "umask": 0o022}
@@ -81,6 +82,8 @@ class Forked:
                 setattr(sys, name, io.TextIOWrapper(io.FileIO(fd, "w" if fd else "r", closefd=False)))
             before()
             become({**request, "out": str(self._folder), "seconds": SECONDS})
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        ended(child)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         texts = [(self._folder / name).read_text(errors="replace") for name in ("stdout", "stderr")]
         done = subprocess.CompletedProcess(argv, code, *texts)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -116,6 +119,87 @@ def test_what_is_damaged_or_gone_is_told(failed: Forked, tmp_path: Path) -> None
     record.write_text("{}")
     damaged = failed("debug", check=False)
     assert damaged.returncode == 125 and "is damaged" in damaged.stderr
+
+
+def test_any_step_opens(failed: Forked, tmp_path: Path) -> None:
+    for step in ("2", "#2", "Dockerfile:4", ":4", "2/4", '[2/4] RUN ["/bin/first"]'):
+        assert code(failed, "--step", step, "--before", "/bin/sees-before") == errno.ENOENT, step
+        assert code(failed, "--step", step, "/bin/sees-before") == 0, step
+    assert code(failed, "--step", "1", "--before", "/bin/first") == 127  # there is no such program yet
+    word = ("--secret", f"id=word,src={tmp_path / 'word'}")
+    assert code(failed, "--step", "4", "--before", *word, "/bin/sees-secret") == 0
+    assert code(failed, "--step", "4", "--before", "/bin/sees-bound") == 0
+    assert code(failed, "--step", "4", "/bin/sees-made") == 0  # what it left
+    listed = failed("debug", "--list", "--build", "^0", "--format", "{{.Step}} {{.State}} {{.Where}}").stdout
+    assert listed.split()[:3] == ["1", "kept", "Dockerfile:2"] and listed.split()[-2:] == ["failed", "Dockerfile:6"]
+    for words, wanted in (
+        (("--step", "5"), 'no step is called "5"'),
+        (("--build", "none"), "no build record none"),
+        (("--build", "^7"), "no build record ^7"),
+    ):
+        wrong = failed("debug", *words, "/bin/first", check=False)
+        assert wrong.returncode == 125 and wanted in wrong.stderr
+    (tmp_path / "context").rename(tmp_path / "gone")
+    moved = failed("debug", "--step", "4", "--before", "/bin/sees-bound", check=False)
+    assert moved.returncode == errno.ENOENT and "what the step had at /bound is not there any more" in moved.stderr
+    failed("system", "prune", "-f")
+    lost = failed("debug", "--step", "4", "/bin/first", check=False)
+    assert lost.returncode == 125 and "left is not kept any more" in lost.stderr
+    (plan,) = (failed.root / "plans").iterdir()
+    assert plan.stat().st_mode & 0o077 == 0 and b"hidden-word" not in zlib.decompress(plan.read_bytes())
+    plan.write_bytes(b"damaged")
+    assert "is damaged" in failed("debug", "--step", "1", "/bin/first", check=False).stderr
+    plan.unlink()
+    assert "not kept any more" in failed("debug", "--step", "1", "/bin/first", check=False).stderr
+
+
+def test_steps_of_images_and_other_stages_open(forked: Forked, tmp_path: Path) -> None:
+    folder = tmp_path / "context"
+    (folder / "programs").mkdir(parents=True)
+    for name, program in PROGRAMS.items():
+        (folder / "programs" / name).write_bytes(program)
+    mounts = (
+        "--mount=type=bind,from=tools,source=/bin,target=/tools --mount=type=cache,target=/c,from=tools,source=/bin"
+    )
+    text = f"""FROM scratch AS tools
+COPY --chmod=755 programs /bin/
+FROM scratch
+COPY --from=tools /bin /bin
+RUN {mounts} ["/bin/first"]
+"""
+    (folder / "Dockerfile").write_text(text)
+    forked("build", "-q", "-t", "app", folder)
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY programs /other\n")
+    forked("build", "-q", "-t", "other", folder)
+    for _ in range(2):  # the second time all of it comes from the cache
+        assert code(forked, "--build", "app", "--step", "stage-1 2/2", "/tools/sees-before") == 0
+        assert code(forked, "--build", "app", "--step", "3", "--before", "/c/sees-before") == errno.ENOENT
+        assert code(forked, "--build", "app", "--step", "tools 1/1", "/bin/first") == 0
+        assert code(forked, "--build", "app", "/bin/sees-before") == 0  # its last step
+        (folder / "Dockerfile").write_text(text)
+        forked("build", "-q", "-t", "app", folder)
+    forked("tag", "other", "third")
+    assert (
+        "no build that is kept made" not in forked("debug", "--build", "third", "--step", "1", "/x", check=False).stderr
+    )
+    forked("buildx", "history", "rm", "--all")
+    assert list((forked.root / "plans").iterdir()) == []
+    assert "no build that is kept made app" in forked("debug", "--build", "app", "/x", check=False).stderr
+    (folder / "Dockerfile").write_text("FROM app\nADD bad.tar /\n")
+    (folder / "bad.tar").write_bytes(tar_that_ends_too_soon())
+    forked("build", "-q", folder, check=False)
+    opened = forked("debug", "/bin/sees-before", check=False)
+    assert opened.returncode == 0 and "failed and left nothing: this is the state before it" in opened.stderr
+    assert "nothing of what" in forked("debug", "--step", "1", "/bin/sees-before", check=False).stderr
+
+
+def tar_that_ends_too_soon() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo("file")
+        member.size = 1 << 16
+        archive.addfile(member, io.BytesIO(bytes(1 << 16)))
+    return stream.getvalue()[:2048]
 
 
 def test_lines_that_made_a_file_are_named(forked: Forked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
