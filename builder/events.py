@@ -178,8 +178,11 @@ TYPE_NAMES: Mapping[type[Event], str] = {
 
 def members_of(event: Event) -> dict[str, object]:
     """Return the members of an event by name; a worker, and steps that it needs, only where there are some."""
-    members = {name: getattr(event, name) for name in event.__slots__}
-    return {name: value for name, value in members.items() if value or name not in ("worker", "needs")}
+    return {
+        name: value
+        for name in event.__slots__
+        if (value := getattr(event, name)) or (name != "worker" and name != "needs")
+    }
 
 
 class Sink(Protocol):

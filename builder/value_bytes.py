@@ -32,20 +32,16 @@ class _OurValues(Unpickler):
         raise CorruptError(f"it holds {module}.{name}", remedy="use one version of tiffin everywhere")
 
 
-def _shown(value: MappingProxyType[object, object]) -> tuple[Any, ...]:
-    """Send a read-only mapping as what it shows."""
-    return dict, (dict(value),)
+class _Pickler(Pickler):
+    """Sends a read-only mapping as what it shows."""
 
-
-_TABLE: dict[type, Any] = {MappingProxyType: _shown}
+    dispatch_table: dict[type, Any] = {MappingProxyType: lambda value: (dict, (dict(value),))}  # noqa: RUF012
 
 
 def encode(value: object) -> bytes:
     """Return a value as bytes."""
     data = io.BytesIO()
-    pickler = Pickler(data, protocol=5)
-    pickler.dispatch_table = _TABLE
-    pickler.dump(value)
+    _Pickler(data, protocol=5).dump(value)
     return data.getvalue()
 
 

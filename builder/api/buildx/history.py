@@ -55,6 +55,7 @@ PLAN_NAME_LENGTH = 32
 LOCAL = "local"  # the cache of the state directory
 BUILDER = "default/default"  # builder and node in a reference
 COMPLETED, ERROR, CANCELED = "Completed", "Error", "Canceled"
+_PASSING = (PhaseFinished, StepsPlanned)  # events that are in no log
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -134,30 +135,24 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
 
     def emit(self, event: Event) -> None:
         self._sink.emit(event)
+        kind = type(event)
         with self._lock:
-            self.steps += isinstance(event, StepCached | StepFinished)
-            self.cached_steps += isinstance(event, StepCached)
-            passes_by = isinstance(event, PhaseFinished | StepsPlanned) or (
-                isinstance(event, Transfer) and not event.finished
-            )
+            self.steps += kind is StepCached or kind is StepFinished
+            self.cached_steps += kind is StepCached
+            passes_by = kind in _PASSING or (isinstance(event, Transfer) and not event.finished)
             if self._kept and not passes_by:
                 self._keep(event)
 
     def _keep(self, event: Event) -> None:
-        members = members_of(event)
-        match event:
-            case StepOutput():
-                if self._room <= 0:
-                    return
-                self._room -= len(event.data)
-                members["data"] = event.data.decode("utf-8", "replace") + (CLIPPED if self._room <= 0 else "")
-            case BuildFinished():
-                self._record = replace(
-                    self._record, names=event.names, digest=event.digest, size_bytes=event.size_bytes
-                )
-            case _:
-                pass
-        self._lines.append(json.dumps({"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members}))
+        members = {"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members_of(event)}
+        if isinstance(event, StepOutput):
+            if self._room <= 0:
+                return
+            self._room -= len(event.data)
+            members["data"] = event.data.decode("utf-8", "replace") + (CLIPPED if self._room <= 0 else "")
+        elif isinstance(event, BuildFinished):
+            self._record = replace(self._record, names=event.names, digest=event.digest, size_bytes=event.size_bytes)
+        self._lines.append(json.dumps(members))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._kept:

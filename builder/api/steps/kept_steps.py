@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tiffin.builder.api.buildx.history import PLANS, BuildRecord, History
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.steps.plans import KeptPlan, Made, made_by, read
-from tiffin.builder.errors import ContextError, ImageNotFoundError, NotFoundError, TiffinError
+from tiffin.builder.errors import ContextError, ImageNotFoundError, NotFoundError, TiffinError, UsageError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.execute.steps import StepTask
 from tiffin.builder.image.chain import Chain
@@ -40,6 +40,7 @@ from tiffin.builder.solver.results import base_chain
 from tiffin.cache.foundation.frozen import dataclass, replace
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.execute.executor import StepContext
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sources.context import Contexts
@@ -172,6 +173,29 @@ def find_step(session: Session, build: str, text: str) -> KeptStep:
     return found[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditedBuild:
+    """A build that is to be made again from another Dockerfile: which file that is, and the line to look at."""
+
+    options: BuildOptions
+    folder: str
+    file: str
+    line: int
+
+
+def to_edit(session: Session, build: str) -> EditedBuild:
+    """Return what is edited to go on with a build: from the step that failed, or the last. Raises NotFoundError,
+    UsageError where its Dockerfile is no file of this machine.
+    """
+    step = find_step(session, build, "")
+    span, options = step.step.span, step.kept.options
+    if not span.path or options.dockerfile is not None:
+        raise UsageError(
+            f"the Dockerfile of this build is no file of this machine ({span.file})", remedy="edit it where it is"
+        )
+    return EditedBuild(options=options, folder=step.kept.folder, file=span.path, line=span.first_line)
+
+
 def _is_called(step: KeptStep, text: str) -> bool:
     place = _PLACE.fullmatch(text)
     span = step.step.span
@@ -225,41 +249,50 @@ def _command(step: KeptStep, opening: Opening, sink: Sink) -> tuple[RunOp, dict[
     if not isinstance(op, RunOp):
         config = step.step.config
         cwd = config.working_dir or "/"
-        return (
-            RunOp(
-                argv=(*(config.shell or DEFAULT_SHELL), ""),
-                env=step.step.env,
-                cwd=cwd if cwd.startswith("/") else f"/{cwd}",
-                user=config.user,
-                network="host",
-                run_defaults=_defaults(step.kept.plan),
-            ),
-            {},
+        shell = RunOp(
+            argv=(*(config.shell or DEFAULT_SHELL), ""),
+            env=step.step.env,
+            cwd=cwd if cwd.startswith("/") else f"/{cwd}",
+            user=config.user,
+            network="host",
+            run_defaults=_defaults(step.kept.plan),
         )
+        return shell, {}
     sources: dict[Origin, Chain] = {}
     mounts: list[RunMount] = []
     for mount in op.mounts:
-        reason = ""
-        match mount:
-            case SecretMount() if mount.id not in opening.secrets:
-                reason = f"secret {mount.id} is not there: give it again with --secret id={mount.id},…"
-                mount = replace(mount, required=False, target="", env="")
-            case SshMount() if not opening.ssh:
-                reason = f"the ssh agent {mount.id} is not there: give it again with --ssh {mount.id}"
-                mount = replace(mount, required=False)
-            case BindMount() | CacheMount() if mount.origin is not None:
-                try:
-                    _add_source(sources, mount.origin, step)
-                except NotFoundError:
-                    reason = f"what the step had at {mount.target} was not made in that build, and so is not mounted"
-                    if isinstance(mount, BindMount):
-                        sink.emit(WarningMessage(message=reason))
-                        continue
-                    mount = replace(mount, origin=None)
+        found, reason = _mount(mount, step, opening, sources)
         if reason:
             sink.emit(WarningMessage(message=reason))
-        mounts.append(mount)
+        if found is not None:
+            mounts.append(found)
     return replace(op, mounts=tuple(mounts)), sources
+
+
+def _mount(
+    mount: RunMount, step: KeptStep, opening: Opening, sources: dict[Origin, Chain]
+) -> tuple[RunMount | None, str]:
+    """Return a mount as it is for another command, None for none, and what to say of it; add what it shows."""
+    match mount:
+        case SecretMount() if mount.id not in opening.secrets:
+            reason = f"secret {mount.id} is not there: give it again with --secret id={mount.id},…"
+            return replace(mount, required=False, target="", env=""), reason
+        case SshMount() if not opening.ssh:
+            reason = f"the ssh agent {mount.id} is not there: give it again with --ssh {mount.id}"
+            return replace(mount, required=False), reason
+        case CacheMount():
+            mount = replace(mount, sharing="shared")  # an open shell keeps no build waiting
+        case _:
+            pass
+    if not isinstance(mount, (BindMount, CacheMount)) or mount.origin is None:
+        return mount, ""
+    try:
+        _add_source(sources, mount.origin, step)
+    except NotFoundError:
+        if isinstance(mount, CacheMount):
+            return replace(mount, origin=None), ""
+        return None, f"what the step had at {mount.target} was not made in that build, and so is not mounted"
+    return mount, ""
 
 
 def _add_source(sources: dict[Origin, Chain], origin: Origin, step: KeptStep) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from tiffin.builder.cli.commands.run import WarningSink, print_not_begun
 from tiffin.builder.cli.options.command import BUILDS, EXIT_OF_CONTAINERS, Command
 from tiffin.builder.cli.options.option import Arguments, Flag, Many, Text, Words
+from tiffin.builder.errors import UsageError
+from tiffin.cache.foundation.frozen import replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 HEADINGS = {"ID": "STEP ID", "Step": "STEP", "Where": "WHERE", "CreatedAt": "FAILED", "Error": "ERROR"}
 STEP_HEADINGS = {"Step": "STEP", "State": "STATE", "Where": "WHERE", "Name": "NAME"}
+EDITOR = "vi"
+WITH_LINES = ("vi", "vim", "nvim", "nano", "emacs", "emacsclient", "micro", "joe", "ed")  # which take +LINE
 WIDTH = 60  # of steps in the list
 
 
@@ -33,6 +38,7 @@ class DebugArguments(Arguments):
     before = Flag("--before", off="--after", help="The files as they were before the step (default: after it).")
     secrets = Many("--secret", metavar="id=ID[,src=FILE|env=NAME]", help="A secret of the step, given again.")
     ssh = Many("--ssh", metavar="default|ID[=SOCKET|KEY]", help="An SSH agent of the step, given again.")
+    edit = Flag("--edit", help="Change the Dockerfile in $EDITOR, and build on from there.")
     listed = Flag("--list", help="List the failed steps that are kept; with --build the steps of a build.")
     form = Text("--format", metavar="table|json|TEMPLATE", default="table", help="Form of --list.")
 
@@ -42,6 +48,8 @@ def debug(session: Session, line: DebugArguments) -> int:
     if line.listed:
         _show(session, line)
         return 0
+    if line.edit:
+        return _edit(session, line)
     from tiffin.builder.api.steps.debug import DebugOptions, debug
     from tiffin.builder.cli.options.build_values import secrets
 
@@ -58,6 +66,35 @@ def debug(session: Session, line: DebugArguments) -> int:
     if result.message:
         print_not_begun(result.message, whose="step")
     return result.exit_code
+
+
+def _edit(session: Session, line: DebugArguments) -> int:
+    """Open the Dockerfile of a build in an editor, and build again: what did not change comes from the cache."""
+    import shlex
+    import subprocess
+
+    from tiffin.builder.api.build import build
+    from tiffin.builder.api.steps.kept_steps import to_edit
+    from tiffin.builder.cli.options.build_values import secrets
+    from tiffin.builder.cli.output.console import print_result
+    from tiffin.builder.cli.output.render import make_renderer
+
+    if line.words or line.step or line.before:
+        raise UsageError("--edit takes no command and no step", remedy="leave them out; --build names another build")
+    edited = to_edit(session, line.build)
+    options = replace(edited.options, secrets=secrets(line.secrets), ssh=line.ssh)
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or EDITOR)
+    place = [f"+{edited.line}"] if Path(editor[0]).name in WITH_LINES else []
+    try:
+        os.chdir(edited.folder)
+        code = subprocess.run([*editor, *place, edited.file], check=False).returncode
+    except OSError as exc:
+        raise UsageError(f"{exc.filename}: {exc.strerror}", remedy="set $EDITOR to a program") from exc
+    if code:
+        raise UsageError(f"{editor[0]} ended with exit code {code}", remedy="nothing is built")
+    with make_renderer("auto") as sink:
+        print_result(str(build(options, session, sink).image_id))
+    return 0
 
 
 def open_shell(session: Session, error: RunError, secrets: Sequence[str]) -> bool:
@@ -140,6 +177,7 @@ COMMANDS = (
             "tiffin debug --before ls -l /src",
             "tiffin debug --list",
             "tiffin debug --step 4 env",
+            "tiffin debug --edit",
             "tiffin debug --build app --step Dockerfile:7 --before",
         ),
         usage_code=EXIT_OF_CONTAINERS,

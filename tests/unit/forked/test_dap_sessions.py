@@ -245,6 +245,13 @@ def test_targets_of_bake_files(start: Start, forked: Forked, tmp_path: Path) -> 
     assert other.close() == 0
 
 
+def test_a_breakpoint_on_the_first_line_counts(start: Start) -> None:
+    client = start(breakpoints=(1, 6))
+    assert where(client) == ("breakpoint", 1)
+    client.request("stepOut", threadId=1)
+    assert where(client) == ("step", 6)  # of two stages, each has its own FROM
+
+
 def test_it_is_paused(start: Start) -> None:
     client = start(*LINES[:2], 'RUN ["/bin/waits"]', 'RUN ["/bin/first"]', stopOnEntry=True)
     where(client)

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -191,6 +192,27 @@ RUN {mounts} ["/bin/first"]
     opened = forked("debug", "/bin/sees-before", check=False)
     assert opened.returncode == 0 and "failed and left nothing: this is the state before it" in opened.stderr
     assert "nothing of what" in forked("debug", "--step", "1", "/bin/sees-before", check=False).stderr
+
+
+def test_the_dockerfile_is_edited_and_built_again(failed: Forked, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(f"#!{sys.executable}\nimport sys\nfile = open(sys.argv[1], 'r+')\ntext = file.read()\n"
+        "file.seek(0)\nfile.write(text.replace('/bin/fails', '/bin/sees-bound'))\nfile.truncate()\n")  # fmt: skip
+    editor.chmod(0o755)
+    env = {"EDITOR": str(editor), "VISUAL": ""}
+    word = ("--secret", f"id=word,src={tmp_path / 'word'}")
+    done = failed("debug", "--edit", *word, env=env)
+    assert done.stdout.startswith("sha256:") and "2 of 4 steps from a cache" not in done.stderr.splitlines()[-1]
+    assert "CACHED" in done.stderr and "/bin/sees-bound" in (tmp_path / "context/Dockerfile").read_text()
+    for words, more, reason in (
+        (("--edit", "--step", "1"), env, "takes no command and no step"),
+        (("--edit",), {**env, "EDITOR": "false"}, "ended with exit code 1"),
+        (("--edit",), {**env, "EDITOR": str(tmp_path / "none")}, "set $EDITOR"),
+    ):
+        wrong = failed("debug", *words, env=more, check=False)
+        assert wrong.returncode and reason in wrong.stderr
+    failed("build", "-q", "-f", "-", tmp_path / "context", stdin=b"FROM scratch\nCOPY programs /bin/\n")
+    assert "is no file of this machine" in failed("debug", "--edit", env=env, check=False).stderr
 
 
 def tar_that_ends_too_soon() -> bytes:
