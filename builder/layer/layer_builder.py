@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tiffin.builder.errors import ImageError
-from tiffin.builder.layer.index import Entry, LayerIndex, linked_entry, new_entry, regrouped
+from tiffin.builder.layer.index import Entry, LayerIndex, linked_entry, located, new_entry, regrouped
 from tiffin.builder.layer.paths import ROOT, resolve_links
 
 NEW_PARENT_MODE = 0o755
@@ -60,7 +60,7 @@ class LayerTable:
         if path == ROOT:
             return None
         parents = self._parents(path)
-        entry = entry._replace(path=path)
+        entry = entry if entry.path == path else entry._replace(path=path)
         if entry.kind == "hardlink":
             linked = self._hardlink(entry)
             if linked is None:
@@ -84,7 +84,8 @@ class LayerTable:
 
     def set_digest(self, path: str, digest: str) -> None:
         """Set the digest of the file just placed."""
-        self._entries[path] = self._entries[path]._replace(digest=digest)
+        entry = self._entries[path]
+        self._entries[path] = located(entry, digest, entry.offset)
 
     def hide_lower(self, path: str) -> None:
         """Take an opaque marker."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tiffin.builder.errors import CorruptError
 
 NANOSECONDS = 1_000_000_000
@@ -11,6 +13,7 @@ SNIFF_BYTES = 512  # one tar block, which also holds every compression's magic
 _AGAIN = "fetch it again"
 
 
+@lru_cache(4096)  # most files of a layer have the same modes, owners, times
 def number(data: bytes) -> int:
     """Return an octal field, or GNU's base 256 when the first bit is set (then it may be negative)."""
     if data[0] & 0x80:

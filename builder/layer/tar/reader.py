@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from tiffin.builder.errors import CorruptError, ImageError
 from tiffin.builder.layer.disk import xattrs
-from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.index import Entry, located, new_entry
 from tiffin.builder.layer.paths import ROOT
 from tiffin.builder.layer.tar import sparse as tar_sparse
 from tiffin.builder.layer.tar.fields import cstring, decimal, number, pax_records, pax_time, seconds_to_ns, text
@@ -107,6 +107,9 @@ class _Pending:
     name: bytes | None = None
     link: bytes | None = None
     size_bytes: int = 0
+
+
+_NOTHING = _Pending()
 
 
 class _Content(io.RawIOBase):
@@ -206,7 +209,7 @@ class _Reader:
             pending.link = cstring(data)
 
     def _member(self, block: bytes, kind: bytes) -> Iterator[tuple[Entry, BinaryIO | None] | Opaque]:
-        pending = self._pending or _Pending()
+        pending = self._pending or _NOTHING
         records = pending.records
         if self._shared:
             records = {**self._shared, **records}
@@ -234,14 +237,14 @@ class _Reader:
         source, stored = self._source, entry.size
         if kind != b"S" and not records:
             content = _Content(source, stored)
-            return entry._replace(offset=source.position), content, content
+            return located(entry, entry.digest, source.position), content, content
         parts = tar_sparse.header_parts(kind, block, records, source.take)
         if parts is None and (found := tar_sparse.data_parts(records, source.take)) is not None:
             parts = found[:2]
             stored -= found[2]
         if parts is None:
             content = _Content(source, stored)
-            return entry._replace(offset=source.position), content, content
+            return located(entry, entry.digest, source.position), content, content
         self._hole_bytes += max(parts[1] - stored, 0)
         if sum(length for _, length in parts[0]) != stored or self._hole_bytes > MAX_HOLE_BYTES:
             raise CorruptError(f'"{entry.path}" in a layer claims to be {parts[1]} bytes long', remedy=_HOSTILE)
@@ -327,7 +330,7 @@ def _classified(
         size = len(link.encode("utf-8", "surrogateescape"))
         if not 0 < size <= MAX_PATH_BYTES or "\0" in link or (entry.kind == "hardlink" and link in (ROOT, path)):
             raise ImageError(f'"{path}" in a layer links to "{link[:200]}"', remedy=_HOSTILE)
-    return entry._replace(path=path, link=link), reader
+    return (entry if (path, link) == (entry.path, entry.link) else entry._replace(path=path, link=link)), reader
 
 
 def _whiteout(parent: str, hidden: str) -> tuple[Entry, BinaryIO | None] | None:
