@@ -97,8 +97,8 @@ class Evaluation:
         state = position.state(place)
 
         def ended(child: Child) -> None:
-            if child.problem is not None or not child.result:
-                reply(child.problem.message if child.problem is not None else f"there is no {text}", True)
+            if child.problem is not None:
+                reply(child.problem.message, True)
             elif len(child.result) == 1 and child.result[0].data is not None:
                 reply(text_of(child.result[0]), False)
             else:

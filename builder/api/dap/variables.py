@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tiffin.builder.api.dap.places import HEAD, Place
 from tiffin.builder.api.dap.position import Position
-from tiffin.builder.api.dap.work import MAX_DATA_BYTES, File
+from tiffin.builder.api.steps.step_views import MAX_DATA_BYTES, File
 from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import CopyOp, RunOp, SecretMount
 from tiffin.cache.foundation.frozen import dataclass

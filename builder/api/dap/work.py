@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from types import FrameType
 
 from tiffin.builder.api.build import build, prepared
@@ -15,11 +12,10 @@ from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.dap.children import PAUSE, Paused, Teller
 from tiffin.builder.api.dap.places import Planned
 from tiffin.builder.api.session import Session
-from tiffin.builder.api.steps.debug import DebugOptions, debug, debug_step, trees_of
+from tiffin.builder.api.steps.debug import DebugOptions, debug, debug_step
 from tiffin.builder.api.steps.kept_steps import KeptStep
-from tiffin.builder.containers.rootfs import RootView
+from tiffin.builder.api.steps.step_views import File, files_of_step
 from tiffin.builder.events import Sink
-from tiffin.builder.owner_xattrs import noted_owner
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.solver.build import Request
 from tiffin.builder.solver.results import StepObserver, layer_of
@@ -151,51 +147,7 @@ def evaluate(state: State, asked: DebugOptions, session: Session, sink: Sink) ->
     return result.exit_code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """A file of a step. `mode` with the kind, as ls shows it; `link`: where it leads; `data` "" where not asked for."""
-
-    name: str
-    mode: str
-    owner: str
-    size_bytes: int
-    mtime: float
-    is_directory: bool
-    link: str = ""
-    data: bytes | None = None
-
-
-MAX_DATA_BYTES = 64 << 10  # of a file that is shown
-
-
 def files(state: State, path: str, session: Session, teller: Teller) -> tuple[File, ...]:
     """Return what is in a directory, or the file itself with its content. Raises TiffinError."""
-    with ExitStack() as stack:
-        view = RootView(trees_of(state.step, state.before, state.failure, session, teller, stack))
-        place = view.resolve(path.strip("/") or ".")
-        host = view.host_path(place)
-        if host is None:
-            return ()
-        if not view.is_directory(place):
-            return (_file(Path(path).name, host, reads=True),)
-        names = [(name, view.host_path(name if place == "." else f"{place}/{name}")) for name in view.children(place)]
-        return tuple(_file(name, host) for name, host in names if host is not None)
-
-
-def _file(name: str, host: str, *, reads: bool = False) -> File:
-    st = os.lstat(host)
-    uid, gid = noted_owner(Path(host)) or (st.st_uid, st.st_gid)
-    data = None
-    if reads and stat.S_ISREG(st.st_mode):
-        with Path(host).open("rb") as stream:
-            data = stream.read(MAX_DATA_BYTES + 1)
-    return File(
-        name=name,
-        mode=stat.filemode(st.st_mode),
-        owner=f"{uid}:{gid}",
-        size_bytes=st.st_size,
-        mtime=st.st_mtime,
-        is_directory=stat.S_ISDIR(st.st_mode),
-        link=os.fspath(Path(host).readlink()) if stat.S_ISLNK(st.st_mode) else "",
-        data=data,
-    )
+    step = replace(state.step, failure=state.failure)
+    return files_of_step(step, state.before and not state.failure, path, session, teller)

@@ -89,7 +89,9 @@ class BuildArguments(
     annotations = Many("--annotation", metavar="[TYPE:]K=V", help="Annotation; repeatable.")
     secrets = Many("--secret", metavar="id=ID[,src=FILE|,env=NAME]", help="Secret for RUN; repeatable.")
     ssh = Many("--ssh", metavar="default|ID[=SOCKET|KEY]", help="ssh agent or keys for RUN; repeatable.")
-    shell_on_error = Flag("--shell-on-error", help="Open a shell where a RUN fails, if stdin is a terminal.")
+    shell_on_error = Flag(
+        "--shell-on-error", "--debug-shell", help="Open a shell where a RUN fails, if stdin is a terminal."
+    )
     hosts = Many("--add-host", metavar="NAME:IP", help="Line of /etc/hosts in RUN; repeatable.")
     shm_size = Text("--shm-size", metavar="SIZE", help="Size of /dev/shm in RUN.")
     ulimits = Many("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit in RUN; repeatable.")

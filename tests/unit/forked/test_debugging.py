@@ -194,6 +194,28 @@ RUN {mounts} ["/bin/first"]
     assert "nothing of what" in forked("debug", "--step", "1", "/bin/sees-before", check=False).stderr
 
 
+def test_a_step_is_a_thing(failed: Forked, tmp_path: Path) -> None:
+    assert failed("step", "diff", "2").stdout == "A /before\n"
+    assert failed("step", "diff", "4").stdout == "D /before\nA /work/made\n"
+    listed = failed("step", "files", "4", "work", "--format", "{{.Mode}} {{.Owner}} {{.Name}}").stdout
+    assert (
+        listed == "-rw-r--r-- 0:0 made\n" and failed("step", "files", "--before", "4", "/work").stdout.count("\n") == 1
+    )
+    assert len(failed("step", "files", "2", "/bin/first").stdout) > 100
+    assert "there is no /none" in failed("step", "files", "2", "/none", check=False).stderr
+    for words, wanted in ((("4",), True), (("--before", "4"), False)):
+        failed("step", "export", "-o", tmp_path / "root.tar", *words)
+        with tarfile.open(tmp_path / "root.tar") as archive:
+            assert ("work/made" in archive.getnames()) == wanted and "bin/fails" in archive.getnames()
+    assert failed("step", "run", "2/4", "/bin/sees-before").returncode == 0
+    assert failed("step", "run", "--before", "2/4", "/bin/sees-before", check=False).returncode == errno.ENOENT
+    assert failed("step", "logs", "4").stdout == ""
+    record = next(path for path in sorted((failed.root / "history").iterdir()) if path.is_file())
+    said = json.dumps({"type": "step_output", "step_id": 2, "stream": 1, "data": "told\n", "time": 0})
+    record.write_text(f"{record.read_text()}{said}\n")
+    assert failed("step", "logs", "2").stdout == "told\n"
+
+
 def test_the_dockerfile_is_edited_and_built_again(failed: Forked, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text(f"#!{sys.executable}\nimport sys\nfile = open(sys.argv[1], 'r+')\ntext = file.read()\n"
