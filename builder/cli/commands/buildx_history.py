@@ -7,7 +7,7 @@ import time
 from tiffin.builder.cli.options.command import BUILDS, Command, Group
 from tiffin.builder.cli.options.common import ListArguments
 from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
-from tiffin.builder.cli.output.console import each, print_result
+from tiffin.builder.cli.output.console import as_refused, each, print_result
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -22,19 +22,20 @@ HEADINGS = {
 WIDTH = 20  # of the names of members
 SHORT_NAME = 24
 RESULT_WIDTH = 8  # of "CANCELED"
-FILTERS = ("ref", "status")
+ATTACHMENT = "attachment"  # of buildx: inspect attachment [REF] [DIGEST]
 
 
 class HistoryArguments(Arguments):
     """Of all of these commands."""
 
     builder = Many("--builder", effect=WITHOUT_EFFECT)
+    debug = Flag("-D", "--debug", effect=WITHOUT_EFFECT)
 
 
 class LsArguments(ListArguments, HistoryArguments):
     """What may stand on the line."""
 
-    filters = Many("--filter", metavar="ref=REF|status=STATUS", help="Only such builds; repeatable.")
+    filters = Many("--filter", metavar="NAME=VALUE|NAME>TIME", help="Only such builds; repeatable.")
     no_trunc = Flag("--no-trunc", help="Do not truncate.")
     local = Flag("--local", help="Only builds whose context is the working directory.")
 
@@ -42,7 +43,7 @@ class LsArguments(ListArguments, HistoryArguments):
 class InspectArguments(HistoryArguments):
     """What may stand on the line."""
 
-    ref = Word("[REF]", "")
+    refs = Words("[REF]")
     form = Text("--format", metavar="pretty|json|TEMPLATE", default="pretty", help="Go template.")
 
 
@@ -88,15 +89,15 @@ def ls(session: Session, line: LsArguments) -> None:
     from pathlib import Path
 
     from tiffin.builder.api.buildx.history import History
-    from tiffin.builder.cli.output.lists import filters_of, show_rows
+    from tiffin.builder.api.buildx.history_filters import filters_of
+    from tiffin.builder.cli.output.lists import show_rows
 
-    wanted = filters_of(line.filters, FILTERS)
+    with as_refused():
+        wanted = filters_of(line.filters)
     rows = []
     for record in History(session).records():
-        fits = {"ref": {record.id, record.ref}, "status": {record.status.lower(), record.status}}
-        if all(fits[name] & set(values) for name, values in wanted.items()) and (
-            not line.local or Path(record.context).resolve() == Path.cwd()
-        ):
+        is_here = not line.local or Path(record.context).resolve() == Path.cwd()
+        if is_here and all(fits(record) for fits in wanted):
             rows.append(_row(record, whole=line.no_trunc))
     show_rows(rows, line.form, tuple(HEADINGS), HEADINGS)
 
@@ -120,8 +121,14 @@ def inspect(session: Session, line: InspectArguments) -> None:
     from tiffin.builder.api.buildx.history import History
     from tiffin.builder.cli.output.template_values import to_json
 
-    history = History(session)
-    document = {**_document(history.find(line.ref)), "Steps": [_step(run) for run in _runs(history, line.ref)]}
+    if line.refs[:1] == (ATTACHMENT,):
+        raise UsageError(
+            "attestations are beside the image, and not in the history", remedy="see tiffin buildx imagetools inspect"
+        )
+    if len(line.refs) > 1:
+        raise UsageError("inspect shows one build", remedy="name one")
+    history, ref = History(session), "".join(line.refs)
+    document = {**_document(history.find(ref)), "Steps": [_step(run) for run in _runs(history, ref)]}
     if line.form == "json":
         import json
 
@@ -131,7 +138,7 @@ def inspect(session: Session, line: InspectArguments) -> None:
 
         print_result(Template(line.form).render(document))
     else:
-        steps = _runs(history, line.ref)
+        steps = _runs(history, ref)
         shown = {name: value for name, value in document.items() if value not in ("", [], 0) and name != "Steps"}
         for name, value in shown.items():
             text = value if isinstance(value, str) else ", ".join(value) if isinstance(value, list) else to_json(value)
@@ -277,9 +284,11 @@ COMMANDS = (
         LsArguments,
         ls,
         about="List builds that ran.",
-        help="List builds that ran, the newest first. The last 50 are kept; $TIFFIN_BUILD_HISTORY says how many.",
+        help="List builds that ran, the newest first. The last 50 are kept; $TIFFIN_BUILD_HISTORY says how many. "
+        "Filters are ref, repository and status with = and !=, startedAt, completedAt and duration with <, <=, > and "
+        ">=: a time, or a duration, which for the first two is that before now.",
         section=BUILDS,
-        examples=("tiffin buildx history ls", "tiffin buildx history ls --filter status=error"),
+        examples=("tiffin buildx history ls", "tiffin buildx history ls --filter 'duration>30s'"),
     ),
     Command(
         "buildx history inspect",

@@ -241,3 +241,39 @@ def test_hostile_archives_of_builds_are_refused(builds: Commands, tmp_path: Path
     assert builds("build", "history", "import", stdin=fine).out
     kept = next((builds.root / "history").iterdir()).read_text().splitlines()[0]
     assert json.loads(kept)["failure"] == "" and json.loads(kept)["plans"] == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        (["status=error"], ["bad"]),
+        (["status!=error"], ["good (last)"]),
+        (["ref=default/default/"], ["bad", "good (last)"]),
+        (["ref=nothing"], []),
+        (["repository=x"], []),
+        (["repository!=x", "status=completed"], ["good (last)"]),
+        (["duration<1h", "duration>=0s"], ["bad", "good (last)"]),
+        (["duration>1h"], []),
+        (["startedAt>1h"], ["bad", "good (last)"]),
+        (["startedAt<1h"], []),
+        (["completedAt>2020-01-01T00:00:00Z", "completedAt<=2200-01-01T00:00:00+02:00"], ["bad", "good (last)"]),
+    ],
+)
+def test_filters_of_buildx(builds: Commands, filters: list[str], names: list[str]) -> None:
+    words = [word for text in filters for word in ("--filter", text)]
+    lines = builds("buildx", "history", "ls", "--format", "json", "-D", *words).out.splitlines()
+    assert [json.loads(line)["Name"] for line in lines] == names
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["status>x", "duration=1s", "other=x", "status", "duration>x", "startedAt>yesterday", "startedAt>2026-01-01"],
+)
+def test_filters_that_are_none(tiffin_here: Commands, wrong: str) -> None:
+    done = tiffin_here("buildx", "history", "ls", "--filter", wrong, check=False)
+    assert done.code == 1 and "--filter" in done.err
+
+
+def test_attachments_are_elsewhere(builds: Commands) -> None:
+    assert "beside the image" in builds("build", "history", "inspect", "attachment", "^1", check=False).err
+    assert "one build" in builds("build", "history", "inspect", "^1", "^0", check=False).err
