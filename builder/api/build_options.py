@@ -136,3 +136,13 @@ class BuildOptions:
     record: str = ""  # where all that is fetched is kept: a new directory, or docker-image://REFERENCE
     replay: str = ""  # such a place: nothing else is fetched
     registry: RegistryAccess = RegistryAccess()
+
+
+# members that are kept of a build that ran: what decides its steps, and what its image is called; not secrets, outputs,
+# who signs, where results are shared
+KEPT_OPTIONS = (
+    "context", "context_directory", "reads_ignores", "file", "dockerfile", "target", "platforms", "names",
+    "build_args", "contexts", "labels", "allowed", "network", "hosts", "shm_bytes", "ulimits", "limits", "run_retries",
+    "run_timeout_seconds", "seccomp", "no_new_privs", "unmasked", "isolation", "epoch", "layering", "locked",
+    "lock_file",
+)  # fmt: skip

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from tiffin.builder.api.build_options import KEPT_OPTIONS
 from tiffin.builder.errors import CorruptError, NotFoundError, RunError, TiffinError, UsageError
 from tiffin.builder.events import (
     TYPE_NAMES,
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
     from tiffin.builder.api.build_options import BuildOptions
     from tiffin.builder.api.session import Session
+    from tiffin.builder.oci.spec import Platform
     from tiffin.builder.plan.plan import Plan
-    from tiffin.builder.plan.plan_options import PlanOptions
     from tiffin.builder.solver.build import Keeper, Request
     from tiffin.cache.backend import StepRecord
 
@@ -127,8 +128,9 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         """Return what is told of each plan and gives what its steps are told to, None where no history is kept."""
 
         def keep(request: Request, plan: Plan) -> StepObserver:
-            found = StepLayers(plan_name(source, request.plan_options, plan), plan, options)
-            self._planned[str(request.plan_options.platform)] = found
+            platform = request.plan_options.platform
+            found = StepLayers(plan_name(source, options, platform, plan), plan, options)
+            self._planned[str(platform)] = found
             return found
 
         return keep if self._kept else None
@@ -224,11 +226,11 @@ class StepLayers(StepObserver):
             keep(folder, self.name, self.plan, self.options, most)
 
 
-def plan_name(source: bytes, options: PlanOptions, plan: Plan) -> str:
+def plan_name(source: bytes, options: BuildOptions, platform: Platform, plan: Plan) -> str:
     """Return what a plan is called by all that decides it: the Dockerfile, the options, the base images."""
-    given = (options.platform, options.target, sorted(options.build_args.items()), sorted(options.contexts))
+    given = [getattr(options, name) for name in KEPT_OPTIONS]
     images = sorted((name, str(image.manifest_digest)) for name, image in plan.images.items())
-    text = repr((PLANS_SCHEMA, os.getcwd(), given, options.run_defaults, images))  # noqa: PTH109
+    text = repr((PLANS_SCHEMA, os.getcwd(), str(platform), given, images))  # noqa: PTH109
     return Digest.of(text.encode() + source).hex[:PLAN_NAME_LENGTH]
 
 

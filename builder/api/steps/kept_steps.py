@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sources.context import Contexts
 
+STDIN = "-"  # as a context
 _PLACE = re.compile(r"(.*):([0-9]+)")  # FILE:LINE
 
 
@@ -321,9 +322,11 @@ def _contexts(step: KeptStep, op: RunOp, session: Session, sink: Sink, stack: Ex
     ]
     if outside:
         try:
+            if step.kept.options.context == STDIN:
+                raise ContextError("it came through stdin", remedy="give a directory")
             os.chdir(step.kept.folder)
             return stack.enter_context(prepared(step.kept.options, session, sink)).services.contexts, op
-        except (OSError, ContextError) as exc:
+        except (OSError, TiffinError) as exc:
             for mount in outside:
                 text = f"what the step had at {mount.target} is not there any more, and so not mounted ({exc})"
                 sink.emit(WarningMessage(message=text))

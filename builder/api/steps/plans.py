@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.build_options import KEPT_OPTIONS, BuildOptions
 from tiffin.builder.errors import CorruptError, NotFoundError
 from tiffin.builder.image.chain import LayerRef
 from tiffin.builder.instructions.base import Step
@@ -21,15 +21,6 @@ from tiffin.cache.store.snapshots import BlobRef
 
 FAST = 1  # of zlib's levels
 Made = Mapping[tuple[int, int], LayerRef]  # the layer of each step, by stage and number
-
-
-# what decides the steps, and what the image is called; not secrets, outputs, who signs, where results are shared
-KEPT_OPTIONS = (
-    "context", "context_directory", "reads_ignores", "file", "dockerfile", "target", "platforms", "names",
-    "build_args", "contexts", "labels", "allowed", "network", "hosts", "shm_bytes", "ulimits", "limits", "run_retries",
-    "run_timeout_seconds", "seccomp", "no_new_privs", "unmasked", "isolation", "epoch", "layering", "locked",
-    "lock_file",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,9 @@ class Failures:
         if not found or (text and len(found) > 1):
             raise NotFoundError(
                 f'there is not one failed step "{text}"' if text else "no failed step is kept here",
-                remedy="see tiffin debug --list" if text else f"a RUN that fails is kept, unless {VARIABLE} is 0",
+                remedy="see tiffin debug --list"
+                if text
+                else f"a RUN that fails is kept, unless {VARIABLE} is 0; --build ^0 --before opens the state before it",
             )
         try:
             return _read(found[0])

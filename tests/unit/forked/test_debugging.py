@@ -179,6 +179,9 @@ RUN {mounts} ["/bin/first"]
         assert code(forked, "--build", "app", "/bin/sees-before") == 0  # its last step
         (folder / "Dockerfile").write_text(text)
         forked("build", "-q", "-t", "app", folder)
+    forked("build", "-q", "-t", "app:named", folder)
+    env = {"VISUAL": "true"}
+    assert "app:named" in forked("debug", "--edit", "--build", "app:named", env=env).stderr.splitlines()[-1]
     forked("tag", "other", "third")
     assert (
         "no build that is kept made" not in forked("debug", "--build", "third", "--step", "1", "/x", check=False).stderr
