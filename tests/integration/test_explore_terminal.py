@@ -133,5 +133,5 @@ def test_without_a_terminal(cli: CliRunner, image: str) -> None:
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
         "error: explore needs a terminal: stdin, stdout and stderr have to be one; "
-        "tiffin report writes a page, tiffin diff and tiffin blame list files\n"
+        "tiffin report writes a page, tiffin step files lists what a step changed\n"
     )

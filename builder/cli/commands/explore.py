@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
 COLLECTED_AFTER = 500_000  # new objects: trees have as many, and none of them is garbage
-INSTEAD = "tiffin report writes a page, tiffin diff and tiffin blame list files"
+INSTEAD = "tiffin report writes a page, tiffin step files lists what a step changed"
 
 
 class ExploreArguments(RegistryArguments):
