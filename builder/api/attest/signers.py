@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from tiffin.builder.api.build_options import SignOptions
 from tiffin.builder.errors import UsageError
 from tiffin.builder.image.signing.keys import read_key, read_signing_key
 from tiffin.builder.image.signing.statements import KeySigner, Signer
+from tiffin.cache.foundation.sha256 import short_sha256
 from tiffin.cache.store.local import Table
 
 SIMPLE, BUNDLE = "simple", "bundle"
@@ -22,7 +22,7 @@ class NotedSigner:
         self._options = options
         self._environ = environ
         self._signer: Signer | None = None
-        noted = NOTED + hashlib.sha256(read_key(options.key, environ)).hexdigest()
+        noted = NOTED + short_sha256(read_key(options.key, environ))
         known = table.get(noted)
         if known is None:
             known = self._loaded().name.encode()

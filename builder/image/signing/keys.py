@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tiffin.builder.errors import ImageError, UsageError
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.sha256 import short_sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -78,7 +78,7 @@ class VerifyingKey:
     @property
     def hint(self) -> str:
         """Return what cosign writes into a bundle to tell keys apart."""
-        return base64.b64encode(hashlib.sha256(self.der()).digest()).decode()
+        return base64.b64encode(bytes.fromhex(short_sha256(self.der()))).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +209,8 @@ def _decrypted(pem: bytes, place: str, password: str | None) -> bytes:
         raise UsageError(
             f"the key {place} is encrypted by cosign, which needs the package PyNaCl", remedy=remedy
         ) from exc
+    import hashlib  # OpenSSL: to load it takes as long as half of what a rebuild does for a signature
+
     if password is None:
         raise UsageError(f"the key {place} is encrypted", remedy=f"put its password into {PASSWORD}")
     body = b"".join(line for line in pem.splitlines() if line and not line.startswith(b"-----"))

@@ -75,7 +75,8 @@ def _packages(go: str, text: str) -> Iterable[Package]:
         if kind in ("mod", "dep") and len(rest) >= 2:
             found.append((rest[0], rest[1]))
         elif kind == "=>" and len(rest) >= 2 and found:
-            found[-1] = (rest[0], rest[1]) if rest[1] else found[-1]  # a folder in its place has no version
+            is_folder = rest[0].startswith((".", "/")) or not rest[1]  # it has no version, whatever go writes there
+            found[-1] = found[-1] if is_folder else (rest[0], rest[1])
         elif kind == "build" and rest and rest[0].startswith("vcs.revision="):
             revision = rest[0].partition("=")[2]
     for path, version in found:

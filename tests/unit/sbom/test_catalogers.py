@@ -180,6 +180,7 @@ def test_programs_of_go_tell_their_modules() -> None:
         "path\texample.com/cmd\nmod\texample.com/app\t(devel)\t\n"
         "dep\tgithub.com/spf13/cobra\tv1.8.0\th1:x=\n"
         "dep\tgithub.com/old/name\tv1.0.0\n=>\tgithub.com/new/name\tv1.1.0\th1:y=\n"
+        "dep\texample.com/here\tv1.2.0\n=>\t./here\t(devel)\t\n"
         "build\tvcs.revision=0123abc\n"
     )
     assert names(found("usr/bin/app", files.go_program(modules), 0o755)) == [
@@ -187,6 +188,7 @@ def test_programs_of_go_tell_their_modules() -> None:
         "golang:example.com/app@0123abc",
         "golang:github.com/spf13/cobra@v1.8.0",
         "golang:github.com/new/name@v1.1.0",
+        "golang:example.com/here@v1.2.0",
     ]
     assert found("usr/bin/app", files.go_program(modules), 0o644) == []
 
