@@ -35,9 +35,12 @@ class DirectRunning(Running):
         self._pidfd = os.pidfd_open(init)
 
     def wait(self) -> ExitStatus:
-        """Wait for the end; raises SandboxError if the sandbox could not be made."""
+        """Wait for the end; raises SandboxError if the sandbox could not be made. What interrupts the wait ends it."""
         try:
             return super().wait()
+        except BaseException:
+            self.kill(signal.SIGKILL)  # else `abandon` would wait for a command that nobody ends
+            raise
         finally:
             self.abandon()
 

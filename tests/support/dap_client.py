@@ -43,6 +43,7 @@ class DapClient:
         os.close(answer_writer)
         self._data = b""
         self._sequence = 0
+        self._code: int | None = None
         self.events: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
 
@@ -88,10 +89,11 @@ class DapClient:
 
     def close(self) -> int:
         """Close the streams, and return the exit code."""
-        os.close(self._requests)
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        os.close(self._answers)
-        return code
+        if self._code is None:
+            os.close(self._requests)
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            os.close(self._answers)
+        return self._code
 
     def _next(self) -> dict[str, Any]:
         ends = time.monotonic() + SECONDS

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,8 @@ BLOCK_BYTES = 1 << 16
 HEAD_BYTES = 4  # of the length before each value
 MAX_OUTPUT_BYTES = 1 << 20  # of a command that is evaluated
 PAUSE = signal.SIGUSR1
+ENDING = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)  # one after the other; what the last leaves others sweep
+PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,12 @@ class Children:
 
     def end_all(self) -> None:
         """End what runs, and wait for it."""
-        for child in self.running:
-            child.kill(signal.SIGTERM)
+        for number in ENDING:
+            for child in self.running:
+                child.kill(number)
+            ends = time.monotonic() + PATIENCE_SECONDS
+            if all(child.ends_before(ends) for child in self.running):
+                break
         for child in self.running:
             child.reap()
             for fd in (child.reader, child.output_reader):
@@ -154,6 +162,16 @@ class Child:
         """Send it a signal."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def ends_before(self, moment: float) -> bool:
+        """Wait for its end until a moment of the monotonic clock; return whether it has ended."""
+        end = os.pidfd_open(self.pid)
+        try:
+            poller = select.poll()
+            poller.register(end, select.POLLIN)
+            return bool(poller.poll(max(0.0, moment - time.monotonic()) * 1000))
+        finally:
+            os.close(end)
 
     def reap(self) -> None:
         """Wait for its end."""

@@ -70,7 +70,7 @@ class Evaluation:
 
     def _run(self, command: tuple[str, ...], position: Position, place: Place, reply: Reply) -> None:
         state = position.state(place)
-        asked = DebugOptions(command=command, interactive=False, secrets=self._secrets, ssh=self._ssh)
+        asked = DebugOptions(command=command, interactive=False, forwards=False, secrets=self._secrets, ssh=self._ssh)
 
         def ended(child: Child) -> None:
             if child.problem is not None:

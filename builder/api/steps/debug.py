@@ -48,6 +48,7 @@ class DebugOptions:
     ssh: tuple[str, ...] = ()
     interactive: bool = True
     tty: bool = False
+    forwards: bool = True  # signals reach the command; else they end it
     registry: RegistryAccess = RegistryAccess()
 
 
@@ -189,11 +190,15 @@ def _run(
     """Run the command, or a shell, in a sandbox."""
     from tiffin.builder.containers.run import attend, forwarded_signals
 
-    with forwarded_signals() as forwarder, _streams(options, spec) as attached:
+    with ExitStack() as stack:
+        forwarder = stack.enter_context(forwarded_signals()) if options.forwards else None
+        attached = _streams(options, spec)
+        stack.enter_context(attached)
         spec = _for_command(spec, options, shell, scratch, attached.path)
         stdin, stdout, stderr = attached.opened(spec)
         running = launcher.run(spec, stdin=stdin, stdout=stdout, stderr=stderr)
-        forwarder.to(running)
+        if forwarder is not None:
+            forwarder.to(running)
         status = attend(running, attached)
         return RunResult(exit_code=status.code, message=status.message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ PROGRAMS = {
     "sees-made": raw_program(reads(b"/made")),
     "sees-left": raw_program(reads(b"/left")),
     "waits": raw_program(("nanosleep", (b"\x00" * 8 + (300_000_000).to_bytes(8, "little"), 0))),
+    "hangs": raw_program(("nanosleep", ((100).to_bytes(8, "little") + b"\x00" * 8, 0))),
 }
 LINES = (
     "FROM scratch AS base",
@@ -250,6 +252,18 @@ def test_a_breakpoint_on_the_first_line_counts(start: Start) -> None:
     assert where(client) == ("breakpoint", 1)
     client.request("stepOut", threadId=1)
     assert where(client) == ("step", 6)  # of two stages, each has its own FROM
+
+
+def test_what_runs_ends_with_the_session(start: Start) -> None:
+    """What is left of it the fixture of the state directory would tell."""
+    lines = (*LINES[:2], 'RUN ["/bin/hangs"]')
+    for command in ("evaluate", "continue"):
+        client = start(*lines, breakpoints=(3,))
+        where(client)
+        client.begin(command, expression="exec /bin/hangs", context="repl", threadId=1)
+        began = time.monotonic()
+        client.request("disconnect")
+        assert client.close() == 0 and time.monotonic() - began < 20
 
 
 def test_it_is_paused(start: Start) -> None:
