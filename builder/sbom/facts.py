@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tiffin.cache.foundation.frozen import asdict, dataclass
 
-SCHEMA = 3  # of what is kept; raise it when catalogers tell more, or otherwise
+SCHEMA = 4  # of what is kept; raise it when catalogers tell more, or otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
