@@ -11,7 +11,7 @@ from tests.support import software_files as files
 from tiffin.builder.layer.index import new_entry
 from tiffin.builder.sbom.catalogers.cataloger import Source
 from tiffin.builder.sbom.catalogers.table import is_claimed, wanted
-from tiffin.builder.sbom.facts import Fact, LayerRecord, LicenceNote, OwnedFiles, Package, Release, Unread
+from tiffin.builder.sbom.facts import SCHEMA, Fact, LayerRecord, LicenceNote, OwnedFiles, Package, Release, Unread
 from tiffin.builder.sbom.reading import facts_of
 
 SITE = "usr/lib/python3/site-packages/PyYAML-6.0.dist-info"
@@ -256,5 +256,5 @@ def test_records_are_read_as_they_were_written() -> None:
     record = LayerRecord(facts=facts)
     again = LayerRecord.decode(record.encode())
     assert again is not None and {path: list(rows) for path, rows in again.facts.items()} == facts
-    assert LayerRecord.decode(record.encode().replace(b'"schema":3', b'"schema":0')) is None
+    assert LayerRecord.decode(record.encode().replace(b'"schema":%d' % SCHEMA, b'"schema":0')) is None
     assert LayerRecord.decode(b"damaged") is None

@@ -22,6 +22,7 @@ from tiffin.builder.events import WarningMessage
 from tiffin.builder.image.chain import LayerRef
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP
 from tiffin.builder.sbom.differences import differences
+from tiffin.builder.sbom.facts import SCHEMA
 from tiffin.builder.sbom.reading import LayerReader
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.digest import Digest
@@ -102,7 +103,7 @@ def test_a_layer_is_read_once(session: Session, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tiffin.builder.sbom.reading.LayerReader._contents", None)
     assert "libc6" in found(list_software("app:1", OPTIONS, session, RecordingSink()))
     for path in (session.state.layers).glob("*/packages"):
-        path.write_bytes(path.read_bytes().replace(b'"schema":3', b'"schema":0'))
+        path.write_bytes(path.read_bytes().replace(b'"schema":%d' % SCHEMA, b'"schema":0'))
     with pytest.raises(TypeError):
         list_software("app:1", OPTIONS, session, RecordingSink())
 
