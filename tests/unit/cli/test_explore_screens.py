@@ -131,6 +131,7 @@ def test_filters_search_and_sorting(drive: Callable[..., None]) -> None:
     drive(act)
 
 
+@pytest.mark.thorough
 def test_contents(drive: Callable[..., None]) -> None:
     async def content(screen: Screen, name: str) -> list[str]:
         await screen.press("slash", *name, "enter", "enter")

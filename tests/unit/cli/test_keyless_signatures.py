@@ -82,6 +82,7 @@ def test_an_identity_is_verified(fake: Fake, image: str, tiffin_here: Commands, 
     assert done.code == 2 and "cannot read the trusted root" in done.err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("minutes", [-1, 11], ids=["before", "after"])
 def test_a_certificate_that_had_expired_is_refused(
     minutes: int, fake: Fake, image: str, tiffin_here: Commands, tmp_path: Path

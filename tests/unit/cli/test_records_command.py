@@ -54,7 +54,6 @@ def test_a_record_brings_all_sources(
     )
 
 
-@pytest.mark.thorough
 def test_a_record_in_a_registry(
     tiffin_here: Commands, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

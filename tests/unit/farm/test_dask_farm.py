@@ -199,6 +199,7 @@ def test_a_step_that_fails_is_not_tried_again(jobs: Jobs) -> None:
     assert len(jobs.sink.started()) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", ["crash", "full"])
 def test_what_a_worker_fails_is_tried_again(jobs: Jobs, text: str) -> None:
     with pytest.raises(BuildError, match="worker first"):

@@ -54,6 +54,7 @@ def packed(table: LayerIndex, changes: list[Change]) -> LayerIndex:
     return again
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(40))
 def test_parts_show_what_the_layer_shows(seed: int) -> None:
     layers = RandomLayers(seed, names=(*ODD_NAMES, NOT_UTF_8))

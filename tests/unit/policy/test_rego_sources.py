@@ -170,6 +170,7 @@ def allowed(gate: Gate, subject: Subject) -> bool:
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rule", "good", "bad"),
     [
@@ -458,6 +459,7 @@ def test_what_is_refused(tmp_path: Path, rules: str, error: str) -> None:
         policy(tmp_path, rules, empty_asc="").judge(source(f"{REMOTE}#v1.0.0"))
 
 
+@pytest.mark.thorough
 def test_versions_are_compared_as_in_semver(tmp_path: Path) -> None:
     """regopy takes 1.10.0 for less than 1.9.0."""
     order = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0", "1.9.0", "1.10.0", "9.0.0"]

@@ -108,6 +108,7 @@ def test_what_was_noted_of_parts_goes_with_them(bench: Bench) -> None:
     assert sum(name.startswith("part") for name in bench.table.names()) == len(first.chain) - 2 - 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[7]", b'[["sha256:short"]]', b"[[]]"])
 def test_what_is_noted_and_damaged_is_made_anew(bench: Bench, damaged: bytes) -> None:
     first = bench.build(TEXT, split=SMALL)
