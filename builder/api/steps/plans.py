@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tiffin.builder.api.build_options import KEPT_OPTIONS, BuildOptions
 from tiffin.builder.errors import CorruptError, NotFoundError
 from tiffin.builder.image.chain import LayerRef
-from tiffin.builder.instructions.base import Step
-from tiffin.builder.instructions.ops import RunOp
+from tiffin.builder.instructions.base import PROXY_ARGS, Step
+from tiffin.builder.instructions.ops import GitOrigin, RunOp, UrlOrigin
 from tiffin.builder.plan.plan import Plan
 from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.foundation.digest import Digest
@@ -41,7 +43,11 @@ class KeptPlan:
 
 
 def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) -> None:
-    """Write a plan as the file `name`; of all there are, the newest `most` stay. Raises OSError."""
+    """Write a plan as the file `name`, unless it has credentials; of all there are, the newest `most` stay. Raises
+    OSError.
+    """
+    if any(map(_has_credentials, _urls(plan, options))):
+        return
     kept = KeptPlan(plan=_without_proxies(plan), members=kept_options(options), folder=os.fspath(Path.cwd()))
     folder.mkdir(mode=0o700, exist_ok=True)
     part = folder / f".{name}"
@@ -53,6 +59,24 @@ def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) 
         ages = sorted((path.stat().st_mtime_ns, path) for path in paths)
         for _, path in ages[:-most]:
             path.unlink(missing_ok=True)
+
+
+def _urls(plan: Plan, options: BuildOptions) -> Iterator[str]:
+    """Yield all URLs that a plan and its options have."""
+    for place in (options.context, options.file, *options.contexts.values()):
+        if "://" in place:
+            yield place
+    yield from re.findall(r"\w+://[^\s/]*:[^\s/]*@", options.dockerfile or "")
+    for stage in plan.stages.values():
+        for step in stage.steps:
+            yield from (origin.url for origin in step.op.origins() if isinstance(origin, UrlOrigin | GitOrigin))
+
+
+def _has_credentials(url: str) -> bool:
+    """Whether a URL names a password or a token, or has a query, which may be a signature."""
+    parts = urlsplit(url)
+    user, has_user, _ = parts.netloc.rpartition("@")
+    return bool(parts.query or ":" in user or (has_user and not parts.scheme.endswith("ssh")))
 
 
 def _without_proxies(plan: Plan) -> Plan:
@@ -70,6 +94,9 @@ def kept_options(options: BuildOptions) -> dict[str, object]:
     """Return the members of options that are kept, as far as they are not the usual ones."""
     usual = BuildOptions()
     given = {name: getattr(options, name) for name in KEPT_OPTIONS}
+    given["build_args"] = {
+        name: value for name, value in options.build_args.items() if name.upper() not in PROXY_ARGS
+    }  # which may hold credentials of proxies
     return {name: value for name, value in given.items() if value != getattr(usual, name)}
 
 
@@ -78,7 +105,10 @@ def read(path: Path, build: str) -> KeptPlan:
     try:
         data = path.read_bytes()
     except FileNotFoundError as exc:
-        raise NotFoundError(f"the plan of build {build} is not kept any more", remedy="build again") from exc
+        raise NotFoundError(
+            f"the plan of build {build} is not kept",
+            remedy="build again; one with credentials in the URL of a context or source is never kept",
+        ) from exc
     try:
         found = decode(zlib.decompress(data), f"the plan of build {build}")
     except zlib.error as exc:
