@@ -102,6 +102,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 every_kind = pytest.mark.parametrize("store", KINDS, indirect=True)
 
 
+@pytest.mark.thorough
 @every_kind
 def test_rows_that_were_written_are_read_and_known_and_others_are_not(store: SharedStore) -> None:
     store.write(ROWS)

@@ -243,6 +243,7 @@ def test_hostile_archives_of_builds_are_refused(builds: Commands, tmp_path: Path
     assert json.loads(kept)["failure"] == "" and json.loads(kept)["plans"] == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("filters", "names"),
     [

@@ -53,6 +53,7 @@ def test_a_flag_is_true_or_false() -> None:
         plain_flags(Sample, ["--rm=maybe"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

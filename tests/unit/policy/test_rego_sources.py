@@ -308,6 +308,7 @@ def test_queries_are_seen_and_not_told(tmp_path: Path) -> None:
     assert "0ther" not in str(caught.value) and "pass" not in str(caught.value)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rule", "good", "bad"),
     [

@@ -51,6 +51,7 @@ def certs(home: Path, host: str, place: str = ".config/containers") -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["file", "flag", "requests", "curl", "directory", "two directories", "none"])
 def test_what_the_environment_names_is_trusted(
     tmp_path: Path, authority: Authority, pair: tuple[Path, Path], way: str

@@ -139,6 +139,7 @@ def written(sets: Sequence[tuple[tuple[Condition, ...], int]]) -> Profile:
     return Profile(default=ENOSYS, abis=X86[:1], rules=rules, flags=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "arguments", "wanted"),
     [
