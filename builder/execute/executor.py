@@ -196,11 +196,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 return self._run_copied(task, replace(request, root_dir=copied.path), copied)
             lower_dirs = self._trees_below(task, emulated=emulation.owners)
             self._ask_again(task, op, emulation)
-            upper, work = scratch / "upper", scratch / "work"
-            for directory in (upper, work):
-                directory.mkdir()
-                directory.chmod(ROOT_MODE)
-            request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
+            request = request.over(lower_dirs)
             watch = None
             if task.surroundings is not None:  # else nothing of it is loaded
                 from tiffin.builder.execute.reads import ReadsWatch
@@ -215,9 +211,11 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
                 self._keep_failure(task, request, spec, exc)
                 raise
             with phase(self._step_context.sink, "diff, pack and keep"):
-                return self._keep_upper(task, request, watch, upper)
+                return self._keep_upper(task, request, watch)
 
-    def _keep_upper(self, task: StepTask, request: RunRequest, watch: ReadsWatch | None, upper: Path) -> StepResult:
+    def _keep_upper(self, task: StepTask, request: RunRequest, watch: ReadsWatch | None) -> StepResult:
+        upper = request.upper
+        assert upper is not None
         changes = diff_upper(upper)
         left = reduced(changes, TreesBelow(request.lower_dirs), epoch_ns=self._epoch_ns())
         settle(upper, left)

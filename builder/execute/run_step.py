@@ -57,6 +57,14 @@ class RunRequest:
     root_dir: Path | None = None
     emulation: Emulation = Emulation()
 
+    def over(self, lower_dirs: Sequence[Path]) -> RunRequest:
+        """Return the request over layers, with new directories below `scratch` for what it writes."""
+        upper, work = self.scratch / "upper", self.scratch / "work"
+        for directory in (upper, work):
+            directory.mkdir()
+            directory.chmod(ROOT_MODE)
+        return replace(self, lower_dirs=lower_dirs, upper=upper, work=work)
+
 
 class Runner:
     """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""

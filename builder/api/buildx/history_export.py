@@ -77,7 +77,7 @@ def _builds(packed: BinaryIO, shown: str) -> Iterator[tuple[BuildRecord, Sequenc
         if isinstance(exc, UsageError):
             raise
         raise UsageError(
-            f"{shown} is no archive of tiffin buildx history export: {exc}", remedy="export it again"
+            f"{shown} is not a valid archive of tiffin buildx history export: {exc}", remedy="export it again"
         ) from exc
 
 
@@ -85,7 +85,7 @@ def _build(text: str, log: str) -> tuple[BuildRecord, Sequence[str]]:
     """Return one build; raises ValueError, TypeError, LookupError, AttributeError for what is none."""
     record = record_of(text)
     if not ID.fullmatch(record.id):
-        raise ValueError(f"{record.id!r} is no id")
+        raise ValueError(f"{record.id!r} is not a valid id")
     numbers = (record.started, record.finished, record.size_bytes, record.steps, record.cached_steps)
     if not all(isinstance(number, int | float) and 0 <= number < MAX_NUMBER for number in numbers):
         raise ValueError(f"numbers of {record.id} are none")

@@ -24,7 +24,7 @@ class Incoming:
         self._data = bytearray()
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Read once, and yield the messages that are whole. Raises UsageError for what is no message."""
+        """Read once, and yield the messages that are whole. Raises UsageError for anything else."""
         data = os.read(self.fd, BLOCK_BYTES)
         self.ended = not data
         self._data += data
@@ -48,7 +48,7 @@ class Incoming:
         except ValueError as exc:
             raise _no_message(str(exc)) from exc
         if not isinstance(message, dict):
-            raise _no_message("it is no object")
+            raise _no_message("it is not a JSON object")
         return message
 
 
@@ -62,7 +62,8 @@ def _length_of(header: bytes) -> int:
 
 def _no_message(reason: str) -> UsageError:
     return UsageError(
-        f"what came is no message of the Debug Adapter Protocol: {reason}", remedy="have an editor start tiffin dap"
+        f"what came is not a valid message of the Debug Adapter Protocol: {reason}",
+        remedy="have an editor start tiffin dap",
     )
 
 

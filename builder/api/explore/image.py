@@ -148,7 +148,7 @@ class ExploredImage:
         """Return what a file begins with. Raises ImageError for what is none, StoreError, CorruptError."""
         entry = self._content(node)
         if entry.kind != "file":
-            raise ImageError(f"{node.path} is no regular file", remedy="choose one")
+            raise ImageError(f"{node.path} is not a regular file", remedy="choose one")
         data = self._members.head(self._found.subject.chain[node.layer - 1], entry, HEAD_BYTES)
         return head_of(data, entry.size)
 

@@ -114,7 +114,7 @@ def read(path: Path, build: str) -> KeptPlan:
     except zlib.error as exc:
         raise CorruptError(f"{path} is damaged", remedy="remove it, and build again") from exc
     if not isinstance(found, KeptPlan):
-        raise CorruptError(f"{path} is no plan", remedy="remove it, and build again")
+        raise CorruptError(f"{path} is not a valid plan", remedy="remove it, and build again")
     return found
 
 

@@ -59,10 +59,5 @@ class StepOpener(StepExecutor):
             return runner.isolation.tier.prepare_root(spec, places)
         lower_dirs = self._trees_below(task, emulated=emulation.owners)
         self._ask_again(task, op, emulation)
-        upper, work = scratch / "upper", scratch / "work"
-        for directory in (upper, work):
-            directory.mkdir()
-            directory.chmod(ROOT_MODE)
-        request = replace(request, lower_dirs=lower_dirs, upper=upper, work=work)
-        spec, _ = stack.enter_context(self._mounted(task, request))
+        spec, _ = stack.enter_context(self._mounted(task, request.over(lower_dirs)))
         return spec

@@ -233,7 +233,7 @@ def test_hostile_archives_of_builds_are_refused(builds: Commands, tmp_path: Path
     builds("build", "history", "rm", "--all")
     for number, data in enumerate(damaged):
         done = builds("build", "history", "import", stdin=data, check=False)
-        assert done.code == 2 and "is no archive of tiffin buildx history export" in done.err, number
+        assert done.code == 2 and "is not a valid archive of tiffin buildx history export" in done.err, number
     assert builds("build", "history", "ls").out.count("\n") == 1
     fine = packed(
         **{"record.json": json.dumps({**fields, "failure": "/etc", "plans": [{"plan": "x"}]}), "events.jsonl": events}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.contexts import context_at
 from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.buildx.history_steps import last_times
 from tiffin.builder.api.session import Session
+from tiffin.builder.cli.output import render_tty
 from tiffin.builder.cli.output.live.planned import PastTimes, PlannedSteps, place_of, seconds_text
 from tiffin.builder.cli.output.render_tty import LiveRenderer
 from tiffin.builder.events import (
@@ -74,6 +76,7 @@ def test_the_history_is_read_for_what_takes_long() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(100, 20), (40, 8), (12, 3)])
 def test_the_view_fits_the_screen(monkeypatch: pytest.MonkeyPatch, width: int, height: int) -> None:
+    monkeypatch.setattr(render_tty, "time", SimpleNamespace(monotonic=lambda: 100.0))  # however long the test takes
     view = LiveRenderer(io.TextIOWrapper(io.BytesIO()), {}, lambda: lambda _: 9.0)
     console = view._console
     monkeypatch.setattr(console, "_width", width)
