@@ -105,8 +105,7 @@ def files_at(line: int) -> list[str]:
     return [*(f"f{n}" for n in range(gone, 8)), *(f"g{n}" for n in range(gone)), "word"]
 
 
-@pytest.mark.parametrize("cli", ["self"], indirect=True)  # it is long, and others step as a user
-def test_a_session_steps_forward_and_back(session: Session, cli: CliRunner) -> None:
+def test_a_session_steps_forward_and_back(session: Session) -> None:
     session.context(LINES)
     count = len(LINES)
     moves = [("next", None)] * count + [("stepBack", None)] * count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,10 +39,14 @@ def cost(forked: Forked, *words: str | Path, env: Mapping[str, str] | None = Non
     found: list[Cost] = []
 
     def count(pid: int) -> None:
-        rows = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
-        found.append(Cost(int(rows["syscw"]), int(rows["wchar"])))
+        with contextlib.suppress(PermissionError):
+            rows = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+            found.append(Cost(int(rows["syscw"]), int(rows["wchar"])))
 
     forked(*words, check=False, env=env, ended=count)
+    if not found:
+        assert os.getuid() != 0
+        pytest.skip("the kernel tells only root what a process wrote that entered a namespace")
     return found[0]
 
 
