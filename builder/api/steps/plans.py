@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tiffin.builder.api.build_options import KEPT_OPTIONS, BuildOptions
 from tiffin.builder.errors import CorruptError, NotFoundError
@@ -66,7 +65,8 @@ def _urls(plan: Plan, options: BuildOptions) -> Iterator[str]:
     for place in (options.context, options.file, *options.contexts.values()):
         if "://" in place:
             yield place
-    yield from re.findall(r"\w+://[^\s/]*:[^\s/]*@", options.dockerfile or "")
+    if options.dockerfile and "://" in options.dockerfile:
+        yield from re.findall(r"\w+://[^\s/]*:[^\s/]*@", options.dockerfile)
     for stage in plan.stages.values():
         for step in stage.steps:
             yield from (origin.url for origin in step.op.origins() if isinstance(origin, UrlOrigin | GitOrigin))
@@ -74,6 +74,8 @@ def _urls(plan: Plan, options: BuildOptions) -> Iterator[str]:
 
 def _has_credentials(url: str) -> bool:
     """Whether a URL names a password or a token, or has a query, which may be a signature."""
+    from urllib.parse import urlsplit
+
     parts = urlsplit(url)
     user, has_user, _ = parts.netloc.rpartition("@")
     return bool(parts.query or ":" in user or (has_user and not parts.scheme.endswith("ssh")))
