@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,8 @@ from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.image.attached.artifact import Artifact
+    from tiffin.builder.image.remote import Remote
+    from tiffin.builder.oci.spec import Index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +86,34 @@ def push(name: str, destination: str, session: Session, sink: Sink, registry: Re
 
         gate = judge_push(several[1] if several else [found], reference, registry, session)
     remote = session.remote(sink, registry)
-    digest = remote.push_index(several[1], several[0], reference) if several else remote.push(found, reference)
-    members = several[1] if several else (found,)
-    artifacts = _attached(session, digest, *(image.descriptor.digest for image in members))
-    if artifacts:
-        from tiffin.builder.image.attached.elsewhere import push_attached
-
-        push_attached(remote, reference, artifacts, os.environ)
+    digest = _push(session, remote, reference, found, several)
     record_of_image(session.state, "push", reference.familiar, reference.name)
     if gate is not None:
         gate.record("push", {"name": str(reference), "digest": str(digest)})
     return Moved(reference=reference, digest=digest)
+
+
+def _push(
+    session: Session,
+    remote: Remote,
+    reference: Reference,
+    found: StoredImage,
+    several: tuple[Index, tuple[StoredImage, ...]] | None,
+) -> Digest:
+    """Push an image, or an index with its images, and what refers to it."""
+    if several:
+        index, members = several
+        push_image = partial(remote.push_index, members, index, reference)
+        subjects = [Digest.of(index.encode()), *(image.descriptor.digest for image in members)]
+    else:
+        push_image = partial(remote.push, found, reference)
+        subjects = [found.descriptor.digest]
+    artifacts = _attached(session, *subjects)
+    if not artifacts:
+        return push_image()
+    from tiffin.builder.image.attached.elsewhere import push_with_attached
+
+    return push_with_attached(push_image, remote, reference, artifacts, os.environ)
 
 
 def check_types(name: str, session: Session, *, docker: bool) -> None:

@@ -233,8 +233,7 @@ class Outputs:
             if spec.insecure:
                 self.remote().allow_insecure(name.registry)
             try:
-                digest = self._push_one(images, spec, name)
-                self._push_referrers(name)
+                digest = self._push_with_referrers(images, spec, name)
             except RegistryError as exc:
                 if spec.keeps_immutable and IMMUTABLE in exc.message.lower():
                     self.sink.emit(WarningMessage(message=f"{name} exists and may not change: {exc.message}"))
@@ -244,13 +243,13 @@ class Outputs:
                 self.sink.emit(InfoMessage(message=f"pushed {name.name if spec.by_digest else name}@{digest}"))
         return failures
 
-    def _push_referrers(self, name: Reference) -> None:
-        """Push what refers to the images."""
+    def _push_with_referrers(self, images: Sequence[StoredImage], spec: OutputSpec, name: Reference) -> Digest:
+        push = partial(self._push_one, images, spec, name)
         if self.attached is None:
-            return
-        from tiffin.builder.image.attached.elsewhere import push_attached
+            return push()
+        from tiffin.builder.image.attached.elsewhere import push_with_attached
 
-        push_attached(self.remote(), name, self.attached.referrers, os.environ)
+        return push_with_attached(push, self.remote(), name, self.attached.referrers, os.environ)
 
     def _in_index(self) -> tuple[Artifact, ...]:
         return self.attached.in_index if self.attached is not None else ()

@@ -91,7 +91,7 @@ class Remote:
         """Return the client of one registry, made once."""
         if registry not in self._clients:
             config = DockerConfig.load(self._environ)
-            self._clients[registry] = RegistryClient(registry, config, self._options)
+            self._clients.setdefault(registry, RegistryClient(registry, config, self._options))
         return self._clients[registry]
 
     def look_up(self, reference: Reference, platform: Platform) -> StoredImage:

@@ -61,6 +61,7 @@ class Fake:
     mounts: bool = True
     conditions: str = ""  # of a PUT of a manifest (RFC 9110): "kept"; "broken": what is changed is always refused
     lists_referrers: bool = False  # it answers a manifest that has a subject with that
+    wants_subjects: bool = False  # a manifest whose subject is not here gets 404
     mount_status: int = 0  # what mounts are answered with
     head_status: int = 0  # what HEAD of a manifest or blob is answered with
     scope_status: int = 0  # what the token service answers who asks for a second repository
@@ -294,9 +295,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "/manifests/" in parts.path:
             if not self._meets(parts.path.rsplit("/", 1)[-1]):
                 return self._answer(412)
+            subject = json.loads(body).get("subject") if b'"subject"' in body else None  # others may be of any form
+            if subject and self.fake.wants_subjects and subject["digest"] not in self.fake.manifests:
+                return self._answer(404)
             self.fake.manifests[parts.path.rsplit("/", 1)[-1]] = (body, self.headers["Content-Type"])
-            subject = json.loads(body).get("subject") if self.fake.lists_referrers else None
-            return self._answer(201, headers={"OCI-Subject": subject["digest"]} if subject else {})
+            lists = subject and self.fake.lists_referrers
+            return self._answer(201, headers={"OCI-Subject": subject["digest"]} if lists else {})
         if body and self.fake.refuse_large:
             return self._answer(413)
         if parts.path not in self.fake.uploads:

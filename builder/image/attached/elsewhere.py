@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.errors import ImageError, RegistryError, UsageError
 from tiffin.builder.image.attached.artifact import Artifact
 from tiffin.builder.image.attached.referrers import fetch_artifacts, push_artifacts
 from tiffin.builder.oci.reference import Reference
@@ -34,6 +34,30 @@ def signatures_of(name: Reference, environ: Mapping[str, str]) -> Reference:
     if found.digest is not None or text.rpartition("/")[2].count(":"):
         raise UsageError(f'${VARIABLE} has a tag or a digest: "{text}"', remedy=remedy)
     return found
+
+
+def push_with_attached(
+    push_image: Callable[[], Digest],
+    remote: Remote,
+    name: Reference,
+    artifacts: Sequence[Artifact],
+    environ: Mapping[str, str],
+) -> Digest:
+    """Push an image and, meanwhile, what refers to it: a list of referrers under a tag takes a second look, which waits
+    (see shared_tags). Return the digest of the image. Raises RegistryError.
+    """
+    if not artifacts:
+        return push_image()
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "referrers") as pool:
+        meanwhile = pool.submit(push_attached, remote, name, artifacts, environ)
+        digest = push_image()
+    try:
+        meanwhile.result()
+    except RegistryError:  # a registry may want the image first (distribution-spec, "Pushing Manifests with Subject")
+        push_attached(remote, name, artifacts, environ)
+    return digest
 
 
 def push_attached(remote: Remote, name: Reference, artifacts: Sequence[Artifact], environ: Mapping[str, str]) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.fakes.registry import fake_registry
+from tests.fakes.registry import Fake, fake_registry
 from tiffin.builder.errors import RegistryError
 from tiffin.builder.image.attached.artifact import Document, referrer
+from tiffin.builder.image.attached.elsewhere import push_with_attached
 from tiffin.builder.image.attached.referrers import push_artifact, referrers_of
+from tiffin.builder.oci.json_fields import canonical
+from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import OCI_INDEX, OCI_MANIFEST, Descriptor
 from tiffin.builder.registry.auth.files import DockerConfig
 from tiffin.builder.registry.client import RegistryClient
@@ -75,3 +82,35 @@ def test_a_failure_is_not_an_empty_list(status: int, tmp_path: Path) -> None:
         fake.fail.append(status)
         with pytest.raises(RegistryError):
             referrers_of(client, "app", IMAGE.digest)
+
+
+def pushed_with_attached(fake: Fake, home: Path, is_time: Callable[[], object]) -> None:
+    """Push an image, which arrives when it is time, and an artifact that refers to it."""
+    client = RegistryClient(fake.host, DockerConfig.load({"HOME": str(home)}), RegistryOptions())
+    remote: Any = SimpleNamespace(client=lambda _: client)
+    data = canonical({"schemaVersion": 2, "mediaType": OCI_MANIFEST})
+    image = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(data), size_bytes=len(data))
+    artifact = referrer(image, Document(data=b'{"a":1}', media_type="application/vnd.in-toto+json", annotations={}))
+
+    def push_image() -> Digest:
+        deadline = time.monotonic() + 20
+        while not is_time():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return client.put_manifest("app", str(image.digest), data, OCI_MANIFEST)
+
+    name = Reference.parse(f"{fake.host}/app:1")
+    assert push_with_attached(push_image, remote, name, [artifact], {}) == image.digest
+    assert [row.digest for row in referrers_of(client, "app", image.digest)] == [artifact.row.digest]
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_referrers_are_pushed_while_their_image_is(lists: bool, tmp_path: Path) -> None:
+    with fake_registry(lists_referrers=lists) as fake:
+        pushed_with_attached(fake, tmp_path, lambda: any(b"subject" in data for data, _ in fake.manifests.values()))
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_registry_that_wants_the_image_first_gets_its_referrers_after_it(lists: bool, tmp_path: Path) -> None:
+    with fake_registry(lists_referrers=lists, wants_subjects=True) as fake:
+        pushed_with_attached(fake, tmp_path, lambda: fake.seen("PUT", "/manifests/"))
