@@ -295,12 +295,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "/manifests/" in parts.path:
             if not self._meets(parts.path.rsplit("/", 1)[-1]):
                 return self._answer(412)
-            subject = json.loads(body).get("subject") if b'"subject"' in body else None  # others may be of any form
+            subject = json.loads(body).get("subject") if b'"subject"' in body else None  # others may be no JSON
             if subject and self.fake.wants_subjects and subject["digest"] not in self.fake.manifests:
                 return self._answer(404)
             self.fake.manifests[parts.path.rsplit("/", 1)[-1]] = (body, self.headers["Content-Type"])
-            lists = subject and self.fake.lists_referrers
-            return self._answer(201, headers={"OCI-Subject": subject["digest"]} if lists else {})
+            is_listed = subject and self.fake.lists_referrers
+            return self._answer(201, headers={"OCI-Subject": subject["digest"]} if subject and is_listed else {})
         if body and self.fake.refuse_large:
             return self._answer(413)
         if parts.path not in self.fake.uploads:
