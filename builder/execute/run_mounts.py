@@ -35,8 +35,9 @@ from tiffin.builder.owner_xattrs import give, noted_owner
 from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SecretFile, Stub, Terminals, Tmpfs
 from tiffin.builder.sandbox.isolation import Isolation
 from tiffin.builder.sources.context import Contexts
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.selection import Selected, content_digest, walk
-from tiffin.builder.sources.trees import NEW_DIRECTORY_MODE, ROOT, DirectoryTree, LayerTree, SourceTree
+from tiffin.builder.sources.trees import NEW_DIRECTORY_MODE, ROOT, LayerTree, SourceTree
 from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.store.mounts import CacheMounts
 from tiffin.cache.store.statedir import StateDir

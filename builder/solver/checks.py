@@ -14,7 +14,7 @@ from tiffin.builder.plan.plan import Plan
 from tiffin.builder.plan.plan_options import PlanOptions
 from tiffin.builder.plan.planner import make_plan
 from tiffin.builder.sources.context import Contexts
-from tiffin.builder.sources.trees import DirectoryTree
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.cache.foundation.frozen import replace
 
 OVERRIDE = "BUILDKIT_DOCKERFILE_CHECK"  # the build argument that replaces `# check=`

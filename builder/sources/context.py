@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import ContextError
 from tiffin.builder.instructions.ops import ContextOrigin, GitOrigin, Origin, OutsideOrigin, UrlOrigin
-from tiffin.builder.sources.trees import DirectoryTree, LayerTree, SourceTree
+from tiffin.builder.sources.directory_tree import DirectoryTree
+from tiffin.builder.sources.trees import LayerTree, SourceTree
 from tiffin.cache.store.filestat import StatTable
 from tiffin.cache.store.local import Table
 

@@ -14,8 +14,9 @@ from tiffin.builder.errors import BuildError
 from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
 from tiffin.builder.registry.download import Fetched, download, shown
 from tiffin.builder.registry.proxies import Proxies
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.git import Git, Named
-from tiffin.builder.sources.trees import DirectoryTree, FileTree
+from tiffin.builder.sources.trees import FileTree
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import dataclass, field
 from tiffin.cache.store.blobs import BlobStore

@@ -13,7 +13,8 @@ from tiffin.builder.errors import BuildError, ContextError, RegistryError, Span
 from tiffin.builder.instructions.base import Step
 from tiffin.builder.instructions.ops import CopyOp, Input
 from tiffin.builder.layer.index import Entry, new_entry
-from tiffin.builder.sources.trees import ROOT, DirectoryTree, SourceTree
+from tiffin.builder.sources.directory_tree import DirectoryTree
+from tiffin.builder.sources.trees import ROOT, SourceTree
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.foundation.sha256 import LateSha256, short_sha256
 
@@ -229,6 +230,15 @@ def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
 
 def content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owners: bool) -> str:
     """Return the SHA-256 (hex) of what a copy of `selected` would bring: never times, owners only if they are kept."""
+    if not isinstance(tree, DirectoryTree) or any(item.hidden or item.parents is not None for item in selected):
+        return _content_digest(tree, selected, with_owners=with_owners)
+    what = repr((with_owners, [(item.name, item.contents_only) for item in selected]))
+    return tree.digest(
+        [item.entry for item in selected], what, lambda: _content_digest(tree, selected, with_owners=with_owners)
+    )
+
+
+def _content_digest(tree: SourceTree, selected: Sequence[Selected], *, with_owners: bool) -> str:
     hasher = LateSha256()
     for item in selected:
         _feed(hasher, "source", item.name if item.entry.kind != "dir" or item.parents is not None else "")

@@ -42,7 +42,7 @@ class LateSha256:
         self._begin = bytearray()
         self._hash: hashlib._Hash | None = None
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | bytearray | memoryview) -> None:
         """Add data at the end."""
         if self._hash is not None:
             self._hash.update(data)

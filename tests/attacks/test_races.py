@@ -29,8 +29,8 @@ from tiffin.builder.layer.disk.directories import Directories
 from tiffin.builder.layer.disk.tree_writer import TreeWriter
 from tiffin.builder.layer.index import new_entry
 from tiffin.builder.sandbox.child import root_path
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.selection import select, walk
-from tiffin.builder.sources.trees import DirectoryTree
 from tiffin.cache.foundation.files import remove_tree
 
 ROUNDS = 10_000

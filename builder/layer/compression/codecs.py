@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from tiffin.builder.errors import CorruptError, UsageError
-from tiffin.builder.layer.byte_streams import ByteWriter
 from tiffin.cache.foundation.frozen import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     import zstandard
+
+    from tiffin.builder.layer.byte_streams import ByteWriter
 
 Kind = Literal["none", "gzip", "zstd", "zstd:chunked"]
 CHUNKED: Kind = "zstd:chunked"

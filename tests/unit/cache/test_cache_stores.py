@@ -8,7 +8,9 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.keys import KeyPart
 from tiffin.cache.store.blobs import BlobStore
-from tiffin.cache.store.filestat import StatTable
+from tiffin.cache.store.filestat import MAX_SELECTIONS, ROW, UNKNOWN, Listing, StatTable, fields_of
 from tiffin.cache.store.local import LocalCache, Table
 from tiffin.cache.store.snapshots import BlobRef, Snapshots
 from tiffin.cache.store.statedir import StateDir, finish, sweep_at_end
@@ -347,66 +349,111 @@ def test_damaged_database_is_begun_anew(state: StateDir, warnings: list[str]) ->
     table.close()
 
 
+def listing_of(path: Path, *names: str, mtime_ns: int = 10**9, ctime_ns: int | None = None) -> Listing:
+    """What stat says of files, as if their times were these, with their names hashed for digests."""
+    rows, digests = [], []
+    for name in names:
+        fields = list(fields_of((path / name).stat()))
+        fields[-2:] = [mtime_ns, mtime_ns if ctime_ns is None else ctime_ns]
+        rows.append(ROW.pack(*fields))
+        digests.append(sha256(os.fsencode(name)).digest())
+    return Listing("/".join(names), b"".join(rows), b"".join(digests))
+
+
 def test_stat_table_trusts_only_what_is_the_same_and_old(table: Table, tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    for path in (old, new):
-        path.write_text("x")
+    for name in ("old", "new"):
+        (tmp_path / name).write_text("x")
+    old, new = listing_of(tmp_path, "old"), listing_of(tmp_path, "new", ctime_ns=time.time_ns())
     first = StatTable.load(table, "dir")
-    st = old.stat()
-    aged = os.stat_result((*st[:7], st[7], 1, 1), {"st_mtime_ns": 10**9, "st_ctime_ns": 10**9})
-    first.record("old", aged, "d1" * 32)
-    first.record("new", new.stat(), "d2" * 32)  # as young as the table: it may change again unseen
+    first.record("old", old)
+    first.record("sub/new", new)  # as young as the table: it may change again unseen
     first.save()
     second = StatTable.load(table, "dir")
-    assert second.lookup("old", aged) == "d1" * 32
-    assert second.lookup("new", new.stat()) is None
-    assert second.lookup("old", st) is None
-    assert StatTable.load(table, "other").lookup("old", aged) is None
+    assert second.lookup("old", old.rows) == old.digests
+    assert second.lookup("sub/new", new.rows) is None
+    assert second.lookup("old", listing_of(tmp_path, "old", mtime_ns=10**9 + 1).rows) is None
+    assert second.lookup("sub/old", old.rows) is None
+    assert StatTable.load(table, "other").lookup("old", old.rows) is None
 
 
-def aged(number: int) -> os.stat_result:
-    return os.stat_result(
-        (0o644, number, 1, 1, 0, 0, number, 0, -5, 1), {"st_mtime_ns": -5 * 10**9, "st_ctime_ns": number}
-    )
+def test_a_listing_has_the_digests_that_another_one_has_of_the_same_files(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    known = listing_of(tmp_path, "a", "b", "c")
+    same = Listing(known.names, known.rows)
+    assert same.digests_by(known) is known.digests
+    changed = Listing("a/c", b"".join((known.row(0), listing_of(tmp_path, "c", mtime_ns=5).rows)))
+    assert changed.digests_by(known) == bytes(known.digest(0)) + UNKNOWN
+    assert changed.unknown(changed.digests_by(known)) == [1]
+    fewer = Listing("b", known.row(1))
+    assert fewer.digests_by(known) == known.digest(1) and fewer.digests_by(None) == UNKNOWN
+    assert [known.find(name) for name in ("a", "c", "", "d")] == [0, 2, -1, -1]
 
 
-def digest_of(number: int) -> str:
-    return f"{number:064x}"
-
-
-def test_stat_table_keeps_what_most_builds_do_not_ask_for(table: Table) -> None:
+def test_stat_table_keeps_what_most_builds_do_not_ask_for(table: Table, tmp_path: Path) -> None:
+    names = tuple(f"ä{number:02}\udcff" for number in range(100))
+    for name in (*names, "new"):
+        (tmp_path / name).write_text("x")
+    large, small = listing_of(tmp_path, *names, mtime_ns=-5 * 10**9), listing_of(tmp_path, "new")
     first = StatTable.load(table, "dir")
-    names = {f"ä/{number}\udcff": number for number in range(100)}
-    for name, number in names.items():
-        first.record(name, aged(number), digest_of(number))
+    first.keep("ö", large, is_new=True)
+    first.keep("empty", Listing("", b""), is_new=True)
     first.save()
-    second = StatTable.load(table, "dir")
-    assert [second.lookup(name, aged(number)) for name, number in names.items()] == [digest_of(n) for n in range(100)]
-    assert second.lookup(next(iter(names)), aged(7)) is None
     part = StatTable.load(table, "dir")  # a build of a small part that learns something
-    part.record("new", aged(100), digest_of(100))
+    assert part.listing("empty") is None
+    part.keep("", small, is_new=True)
     part.save()
     third = StatTable.load(table, "dir")
-    assert all(third.lookup(name, aged(number)) == digest_of(number) for name, number in names.items())
-    assert third.lookup("new", aged(100)) == digest_of(100)
-    third.record("newer", aged(101), digest_of(101))
-    third._valid[0] = 0  # as if one file were gone
+    for path, kept in (("ö", large), ("", small)):
+        found = third.listing(path)
+        assert found is not None and found.is_like(kept) and found.digests == kept.digests
+    third.keep("ö", listing_of(tmp_path, *names[1:]), is_new=True)
     third.save()
     last = StatTable.load(table, "dir")
-    assert last.lookup(next(iter(names)), aged(0)) is None
-    assert last.lookup("newer", aged(101)) == digest_of(101)
+    assert last.lookup(f"ö/{names[0]}", large.row(0)) is None and last.listing("") is None
 
 
-def test_a_damaged_stat_table_is_nothing(table: Table) -> None:
+def test_one_file_is_remembered_beside_those_of_its_directory(table: Table, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
     first = StatTable.load(table, "dir")
-    for number in range(3):
-        first.record(f"f{number}", aged(number), digest_of(number))
+    first.keep("d", listing_of(tmp_path, "a", "c"), is_new=True)
+    first.save()
+    second = StatTable.load(table, "dir")
+    second.record("d/b", listing_of(tmp_path, "b"))
+    second.save()
+    found = StatTable.load(table, "dir").listing("d")
+    assert found is not None and found.names == "a/b/c"
+    assert found.digests == listing_of(tmp_path, "a", "b", "c").digests
+
+
+def test_digests_of_selections_are_remembered_unless_something_is_young(table: Table, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    stats = StatTable.load(table, "dir")
+    old, young = listing_of(tmp_path, "a"), listing_of(tmp_path, "a", ctime_ns=time.time_ns())
+    for number in range(MAX_SELECTIONS + 1):
+        stats.note_selection(f"{number:064x}", f"{number + 1:064x}", [old])
+    stats.note_selection("f" * 64, "e" * 64, [old, young])
+    again = StatTable.load(table, "dir")
+    assert again.selection(f"{MAX_SELECTIONS:064x}") == f"{MAX_SELECTIONS + 1:064x}"
+    assert again.selection(f"{0:064x}") is None and again.selection("f" * 64) is None
+    table.set("selected:dir", b"\xff not whole")
+    assert StatTable.load(table, "dir").selection(f"{1:064x}") is None
+
+
+def test_a_damaged_stat_table_is_nothing(table: Table, tmp_path: Path) -> None:
+    names = ("f0", "f1", "f2")
+    for name in names:
+        (tmp_path / name).write_text("x")
+    kept = listing_of(tmp_path, *names)
+    first = StatTable.load(table, "dir")
+    first.keep("d", kept, is_new=True)
     first.save()
     data = table.get("stat:dir")
     assert data is not None
     for damaged in (data[:-1], data + b"x", data[:20], b"\0" + data[1:], data[:16] + b"\0" + data[17:], b"[1,2]", b""):
         table.set("stat:dir", damaged)
-        assert StatTable.load(table, "dir").lookup("f1", aged(1)) is None, damaged
+        assert StatTable.load(table, "dir").lookup("d/f1", kept.row(1)) is None, damaged
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_write_is_told(tmp_path: Path) -> None:

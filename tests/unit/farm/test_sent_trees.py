@@ -15,8 +15,8 @@ from tiffin.builder.errors import ContextError
 from tiffin.builder.farm.sent_trees import Recorder, ReplayedTree, SentContexts, content, record
 from tiffin.builder.instructions.ops import ContextOrigin, GitOrigin, UrlOrigin
 from tiffin.builder.sources.context import Contexts
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.selection import content_of, select_for
-from tiffin.builder.sources.trees import DirectoryTree
 from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.local import Table

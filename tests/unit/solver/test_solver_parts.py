@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from tiffin.builder.dockerfile.ignore import IgnoreRules
 from tiffin.builder.errors import BuildError, Span, UsageError
 from tiffin.builder.image.users import resolve_owner, resolve_user
 from tiffin.builder.layer.index import Entry, LayerIndex, new_entry
+from tiffin.builder.sources import directory_tree
 from tiffin.builder.sources.chmod import change_mode
 from tiffin.builder.sources.copier import Copier, Style
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.selection import content_digest, select
-from tiffin.builder.sources.trees import DirectoryTree, LayerTree
+from tiffin.builder.sources.trees import LayerTree
+from tiffin.cache.store import filestat
 from tiffin.cache.store.filestat import StatTable
 from tiffin.cache.store.local import Table
 from tiffin.cache.store.statedir import StateDir
@@ -183,6 +187,69 @@ def test_content_digest_counts_what_matters(tmp_path: Path) -> None:
     assert digest() == first
     file.parent.chmod(0o700)
     assert digest() != first and digest("d/") == digest("d/")
+
+
+def edits(root: Path) -> Iterator[None]:
+    """Change one thing after the other in a context."""
+    (root / "d/f").write_text("2")
+    yield
+    (root / "d/f").write_text("1")  # as it was, with another time
+    yield
+    (root / "d/link").unlink()
+    (root / "d/link").symlink_to("g")
+    yield
+    (root / "d/e").chmod(0o700)
+    yield
+    (root / "d/e/young").rename(root / "d/e/old")
+    yield
+    (root / "d/e/ignored").write_text("ignored")
+    yield
+    os.link(root / "d/f", root / "d/e/hard")
+    yield
+    (root / "d/empty").mkdir()
+    yield
+    (root / "d/e/old").unlink()
+    os.mkfifo(root / "d/e/old")
+    yield
+    for number in range(300):
+        (root / f"d/many{number}").mkdir()
+        (root / f"d/many{number}/file").write_text(f"{number % 7}")
+    yield
+    (root / "d/many7/file").chmod(0o755)
+    yield
+
+
+@pytest.mark.parametrize("several_processes", [False, True])
+def test_a_digest_that_is_remembered_is_that_of_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several_processes: bool
+) -> None:
+    root, table = tmp_path / "c", Table(StateDir.open(tmp_path / "state"), print)
+    (root / "d/e").mkdir(parents=True)
+    for name in ("d/f", "d/g", "d/e/young"):
+        (root / name).write_text(name)
+    (root / "d/link").symlink_to("f")
+    rules = IgnoreRules.parse("**/ignored\n", ".dockerignore")
+    monkeypatch.setattr(filestat, "RACY_NS", -(10**12))  # else all is too young to be remembered
+    if several_processes:
+        monkeypatch.setattr(directory_tree, "MANY_FILES", 2)
+        monkeypatch.setattr(directory_tree, "MANY_DIRECTORIES", 2)
+        monkeypatch.setattr("threading.active_count", lambda: 1)
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
+
+    def digests(stats: StatTable | None) -> list[str]:
+        tree = DirectoryTree(root, rules, stats, what="build context")
+        found = [content_digest(tree, select(tree, [path], span=SPAN), with_owners=False) for path in ("d", "d/", ".")]
+        if stats is not None:
+            stats.save()
+        return found
+
+    seen = [digests(StatTable.load(table, "x"))]
+    for _ in edits(root):
+        time.sleep(0.01)  # the clock of the disk ticks
+        found = digests(StatTable.load(table, "x"))
+        assert found == digests(None) == digests(StatTable.load(table, "x"))
+        seen.append(found)
+    assert len({first for first, _, _ in seen}) == len(seen) - 2  # one edit took another back, one was ignored
 
 
 def directory(path: str, **changes: int) -> Entry:

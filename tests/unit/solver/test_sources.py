@@ -19,10 +19,10 @@ from tiffin.builder.errors import BuildError, ContextError, RegistryError
 from tiffin.builder.execute.export import export_directory, export_tar
 from tiffin.builder.instructions.ops import ContextOrigin, GitOrigin, UrlOrigin
 from tiffin.builder.sources.context import MAX_IGNORE_BYTES, Contexts
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.git import Git
 from tiffin.builder.sources.remote_sources import Access, RemoteSources
 from tiffin.builder.sources.tar_context import is_tar, spooled, tar_tree
-from tiffin.builder.sources.trees import DirectoryTree
 from tiffin.cache.foundation.digest import Digest
 
 # -- local directories

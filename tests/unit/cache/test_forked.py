@@ -1,0 +1,60 @@
+"""Work in forked children: what they give, what they cannot give, what is left of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from tiffin.cache.foundation.forked import MAX_PROCESSES, side_by_side
+
+HERE = os.getpid()
+
+
+@pytest.fixture(autouse=True)
+def three_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it fork: also on a small machine, and beside the threads of a test's worker."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+def test_results_are_in_order_whoever_made_them() -> None:
+    found = side_by_side(lambda number: (number, [b"x" * number], f"\udcff{number}", os.getpid()), range(100))
+    assert [item[:3] for item in found] == [(number, [b"x" * number], f"\udcff{number}") for number in range(100)]
+    assert 2 <= len({item[3] for item in found}) <= MAX_PROCESSES
+
+
+def test_what_a_child_fails_at_is_done_here() -> None:
+    def work(number: int) -> int:
+        if os.getpid() != HERE and number > 50:
+            raise ValueError(number)
+        return number
+
+    assert side_by_side(work, range(100)) == list(range(100))
+
+
+def test_an_error_here_ends_the_children() -> None:
+    def work(number: int) -> int:
+        if os.getpid() == HERE:
+            raise ValueError("here")
+        threading.Event().wait()
+        return number
+
+    with pytest.raises(ValueError, match="here"):
+        side_by_side(work, range(4))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_nothing_is_forked_beside_other_threads_or_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "active_count", lambda: len(threading.enumerate()))
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        assert set(side_by_side(lambda _: os.getpid(), range(10))) == {HERE}
+    finally:
+        ended.set()
+        thread.join()
+    assert side_by_side(lambda _: os.getpid(), range(1)) == [HERE] and side_by_side(lambda _: 0, []) == []
