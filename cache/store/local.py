@@ -7,6 +7,7 @@ and a state directory may be shared. Eviction is off; tiffin prunes by its own r
 from __future__ import annotations
 
 import contextlib
+import gc
 import sqlite3
 import time
 import weakref
@@ -115,9 +116,13 @@ class Table:
 
 def close_tables() -> bool:
     """Close what this thread has open of every table, as the end of a process does otherwise; one that is used again
-    is opened again. Return whether all are at rest: what threads that ended had open may be open still.
+    is opened again, and what threads had open that ended. Return whether all are at rest.
     """
-    return not [table for table in list(_tables) if not table.close()]
+    in_use = [table for table in list(_tables) if not table.close()]
+    if in_use:
+        gc.collect(0)  # each connection is in a cycle with what it keeps of statements
+        in_use = [table for table in in_use if not table.close()]
+    return not in_use
 
 
 def _connect(directory: Path) -> diskcache.Cache:

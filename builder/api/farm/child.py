@@ -1,8 +1,9 @@
 """The process in which a worker of a farm makes one unit: it enters a user namespace, and that takes a process of its
 own.
 
-Standard input brings the unit and answers, standard output takes results, events and questions: frames of
-tiffin.builder.farm.pipes. When the input ends, so does the process: its worker is gone.
+It is a fork of tiffin.builder.api.farm.unit_server. Standard input brings the unit and answers, standard output takes
+results, events and questions: frames of tiffin.builder.farm.pipes. When the input ends, so does the process: its worker
+is gone. As a program it says what this machine can.
 """
 
 from __future__ import annotations
@@ -54,18 +55,14 @@ if TYPE_CHECKING:
     from tiffin.builder.sources.trees import SourceTree
 
 
-def main() -> None:
-    """Make the unit that comes in, or with --describe say what this machine can."""
+def make_unit() -> None:
+    """Make the unit that comes in, and end the process."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
-    if sys.argv[1:2] == ["--describe"]:
-        print(json.dumps(describe(sys.argv[2] if len(sys.argv) > 2 else "")))  # noqa: T201  # for the worker
-        return
     results = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints does not disturb
     os.set_inheritable(results.fileno(), False)
     worker = WorkerLink(cast(BinaryIO, os.fdopen(os.dup(0), "rb", buffering=0)), results)
-    _load()
     unit = worker.first()
     faults = Faults(StateDir.default_root(os.environ))
     try:
@@ -89,8 +86,8 @@ def main() -> None:
         os._exit(0)
 
 
-def _load() -> None:
-    """Load what most units need, while none is there."""
+def load() -> None:
+    """Load what most units need."""
     import tiffin.builder.execute.copied_roots
     import tiffin.builder.execute.emulation
     import tiffin.builder.execute.executor
@@ -346,4 +343,4 @@ if __name__ == "__main__":
     from tiffin.builder import importing
 
     importing.install()
-    main()
+    print(json.dumps(describe(sys.argv[1])))  # noqa: T201  # for the worker

@@ -7,10 +7,10 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from distributed import Client
+from distributed import CancelledError as DaskCancelledError
+from distributed import Client, Future
 
 from tiffin.builder.errors import BuildError, StoreError, TiffinError
 from tiffin.builder.events import Event, StepCached, StepStarted, WarningMessage
@@ -201,8 +201,7 @@ class Dispatch:
                 return  # the worker was lost meanwhile, or another one was faster
             future = self._client.submit(run_unit, name, key=name, workers=[member.address], pure=False, retries=0)
             self._futures[name] = future
-            loop, expire = asyncio.get_running_loop(), partial(self._expire, member, job, name)
-            future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.call_later, LATE_SECONDS, expire))
+            self._spawn(self._expire(member, job, name, future))
         except (OSError, TimeoutError) as exc:
             await self._lost(member, first_line(exc))
         except StoreError as exc:
@@ -211,8 +210,11 @@ class Dispatch:
             await self._stop(job)
             job.end(exc)
 
-    def _expire(self, member: Member, job: Job, unit: str) -> None:
+    async def _expire(self, member: Member, job: Job, unit: str, future: Future) -> None:
         """End a try of which Dask says that it is over, and the worker nothing."""
+        with contextlib.suppress(DaskCancelledError):
+            await future.exception()
+        await asyncio.sleep(LATE_SECONDS)
         if unit in member.units:
             self._failed(member, job, Failure(kind=MACHINE, message=f"worker {member.name}: it told of no result"))
 

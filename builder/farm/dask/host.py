@@ -23,7 +23,7 @@ from distributed.core import Status
 
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.builder.farm.dask.blobs import GET, PUT, fetch_blob, send_blob, take_blobs
-from tiffin.builder.farm.dask.sessions import CHILD, DriverSession, RunningUnit, SpareProcesses
+from tiffin.builder.farm.dask.sessions import CHILD, DriverSession, RunningUnit, UnitServer
 from tiffin.builder.farm.pipes import read_frame, write_frame
 from tiffin.builder.farm.sealing import WorkerKey
 from tiffin.builder.farm.values import MACHINE, AskBlob, Brought, Ended, Failure, Message, Start, Stop
@@ -38,7 +38,6 @@ HELLO, SESSION = "tiffin_hello", "tiffin_session"
 SILENT_SECONDS = 8.0  # of a driver, after which its units are stopped
 GRACE_SECONDS = 1.5  # for a unit to end in order
 START_SECONDS = 30.0  # until a unit comes that the scheduler told of
-MAX_SPARES = 4  # processes that wait for a unit
 LABELS_VARIABLE, ISOLATION_VARIABLE = "TIFFIN_FARM_LABELS", "TIFFIN_ISOLATION"
 
 
@@ -83,7 +82,7 @@ class UnitHost:
         self._blobs = BlobStore(self._state)
         self._key = WorkerKey()
         self._machine: Mapping[str, Any] = {}
-        self._spares = SpareProcesses(min(worker.state.nthreads, MAX_SPARES))
+        self._server = UnitServer()
         self._changed = threading.Condition()  # guards the next
         self._units: dict[str, RunningUnit] = {}
         self._over: set[str] = set()  # units that are no longer wanted, of which the scheduler may still tell
@@ -91,7 +90,7 @@ class UnitHost:
 
     async def describe(self) -> None:
         """Find out what this machine can. Raises StoreError where it cannot be asked."""
-        command = (sys.executable, "-m", CHILD, "--describe", os.environ.get(ISOLATION_VARIABLE, ""))
+        command = (sys.executable, "-m", CHILD, os.environ.get(ISOLATION_VARIABLE, ""))
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -100,7 +99,7 @@ class UnitHost:
             reason = errors.decode(errors="replace").strip().splitlines()[-1:]
             raise StoreError(f"this machine cannot be a worker: {' '.join(reason)}", remedy="see tiffin info")
         self._machine = json.loads(found)
-        self._spares.prepare()
+        self._server.prepare()
 
     @property
     def tier(self) -> str:
@@ -182,7 +181,6 @@ class UnitHost:
 
     async def close(self) -> None:
         """End everything."""
-        self._spares.close()
         units = list(self._units.values())
         for running in units:
             running.signal(signal.SIGTERM)
@@ -192,6 +190,7 @@ class UnitHost:
             await asyncio.sleep(0.05)
         for running in units:
             running.signal(signal.SIGKILL)
+        self._server.close()
 
     # -- units, in a thread of Dask ------------------------------------------------------------------------------------
 
@@ -215,7 +214,7 @@ class UnitHost:
         try:
             data = self._key.open(running.start.sealed)
             running.opened(decode(data))
-            process = running.begin(self._spares.take)
+            process = running.begin(self._server.start)
         except (TiffinError, OSError) as exc:
             return Ended(unit=name, failure=Failure(kind=MACHINE, message=str(exc)))
         if process is None:
@@ -236,9 +235,9 @@ class UnitHost:
                 running.signal(signal.SIGKILL)
                 ended = Ended(unit=name, failure=Failure(kind=MACHINE, message=str(exc)))
         code = process.returncode
-        reason = f"by signal {-code}" if code < 0 else f"with {code}"
+        reason = "" if code is None else f" by signal {-code}" if code < 0 else f" with {code}"
         return ended or Ended(
-            unit=name, failure=Failure(kind=MACHINE, message=f"the process of the step ended {reason}")
+            unit=name, failure=Failure(kind=MACHINE, message=f"the process of the step ended{reason}")
         )
 
     def _bring(self, running: RunningUnit, ask: AskBlob) -> None:

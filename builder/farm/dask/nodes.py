@@ -127,7 +127,10 @@ def _configure() -> None:
     settings: dict[str, Any] = {
         "distributed.scheduler.work-stealing": False,  # a unit is sent to one worker
         "distributed.worker.memory.spill": False,
+        "distributed.worker.profile.enabled": False,  # a thread that looks each 10 ms at what the others do
         "distributed.admin.tick.limit": "1h",
+        "distributed.admin.tick.interval": "1s",  # of 20 ms it is more than half of what a worker without work costs
+        "distributed.admin.system-monitor.interval": "2s",
         "distributed.comm.timeouts.connect": "10s",
     }
     dask.config.set(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -14,10 +15,12 @@ from distributed.comm import Comm
 
 from tiffin.builder.farm.pipes import write_frame
 from tiffin.builder.farm.values import Alive, Start, Unit
+from tiffin.builder.sandbox.child import fd_passing
 from tiffin.builder.value_bytes import encode
 
-CHILD = "tiffin.builder.api.farm.child"
+CHILD, SERVER = "tiffin.builder.api.farm.child", "tiffin.builder.api.farm.unit_server"
 BEAT_SECONDS = 2.0
+MAX_CODE_BYTES = 16
 MAX_WAITING = 256  # messages for a driver that is slow to take them
 
 
@@ -66,11 +69,11 @@ class RunningUnit:
         self.driver = driver
         self.start = start
         self.unit: Unit | None = None
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: UnitProcess | None = None
         self.is_stopped = False
         self._lock = threading.Lock()
 
-    def begin(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes] | None:
+    def begin(self, start: Callable[[], UnitProcess]) -> UnitProcess | None:
         """Start the process, unless it was stopped before."""
         with self._lock:
             if self.is_stopped:
@@ -93,41 +96,92 @@ class RunningUnit:
         self.is_stopped = True
         process = self.process
         if process is not None and process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+            process.send_signal(number)
 
 
-class SpareProcesses:
-    """Processes that wait for a unit, as to start one takes longer than a small step: `count` of them."""
+class UnitProcess:
+    """A process that makes the unit which is written to its standard input. Its exit code is known when who works with
+    it is done (`with`); None then: the server of it was killed.
+    """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, line: fd_passing.Socket, stdin: int, stdout: int) -> None:
+        self._line = line
+        self.stdin: BinaryIO | None = cast(BinaryIO, os.fdopen(stdin, "wb", buffering=0))
+        self.stdout: BinaryIO | None = cast(BinaryIO, os.fdopen(stdout, "rb", buffering=0))
+        self.returncode: int | None = None
+        self._is_over = False
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return (self.returncode or 0) if self._is_over else None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; too late is fine."""
+        with contextlib.suppress(OSError):
+            self._line.send(b"%d" % number)
+
+    def __enter__(self) -> UnitProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdout, self.stdin):
+            assert stream is not None
+            stream.close()
+        code = fd_passing.hear(self._line, MAX_CODE_BYTES)
+        self.returncode, self._is_over = int(code) if code else None, True
+        self._line.close()
+
+
+class UnitServer:
+    """Starts processes that make units: forks of a process that has loaded what they need, as to load it takes longer
+    than a small step.
+    """
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the next
-        self._spares: list[subprocess.Popen[bytes]] = []
-        self._is_closed = False
-
-    def take(self) -> subprocess.Popen[bytes]:
-        """Return a process that waits for a unit, and start another beside. Raises OSError."""
-        with self._lock:
-            spare = self._spares.pop(0) if self._spares else None
-        threading.Thread(target=self.prepare, name="spare", daemon=True).start()
-        return spare if spare is not None and spare.poll() is None else start_child()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests: fd_passing.Socket | None = None
 
     def prepare(self) -> None:
-        """Have enough of them wait; what goes wrong here goes wrong again when one is needed."""
-        with self._lock, contextlib.suppress(OSError):
-            while len(self._spares) < self._count and not self._is_closed:
-                self._spares.append(start_child())
+        """Begin to load what units need. Raises OSError."""
+        with self._lock:
+            self._started()
+
+    def start(self) -> UnitProcess:
+        """Start a process. Raises OSError."""
+        ours, theirs = fd_passing.pair()
+        incoming, stdin = os.pipe()
+        stdout, outgoing = os.pipe()
+        process = UnitProcess(ours, stdin, stdout)
+        try:
+            with self._lock:
+                fds = (incoming, outgoing, theirs.fileno())
+                try:
+                    fd_passing.send(self._started(), b"unit", fds)
+                except (BrokenPipeError, ConnectionResetError):  # it was killed
+                    self._end()
+                    fd_passing.send(self._started(), b"unit", fds)
+        finally:
+            theirs.close()
+            os.close(incoming)
+            os.close(outgoing)
+        return process
+
+    def _started(self) -> fd_passing.Socket:
+        """Return where a server takes requests; one is started where none runs."""
+        if self._requests is None:
+            self._requests, theirs = fd_passing.pair()
+            with contextlib.closing(theirs):
+                self._process = subprocess.Popen((sys.executable, "-m", SERVER), stdin=theirs.fileno())
+        return self._requests
 
     def close(self) -> None:
-        """End those that wait."""
+        """End the server; units end by themselves, or are told to."""
         with self._lock:
-            self._is_closed = True
-            for spare in self._spares:
-                with spare:
-                    spare.kill()
+            self._end()
 
-
-def start_child() -> subprocess.Popen[bytes]:
-    """Start a process that makes the unit which is written to it."""
-    return subprocess.Popen((sys.executable, "-m", CHILD), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    def _end(self) -> None:
+        if self._requests is not None and self._process is not None:
+            self._requests.close()
+            self._process.wait()
+        self._requests = None

@@ -90,13 +90,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     async def describe(self: host.UnitHost) -> None:
         self._machine = MACHINE
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(self: sessions.UnitServer) -> subprocess.Popen[bytes]:
         argv = (sys.executable, "-m", "tests.support.farm_child")
         return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     monkeypatch.setattr(host.UnitHost, "describe", describe)
-    monkeypatch.setattr(sessions, "start_child", start)
-    monkeypatch.setattr(host, "MAX_SPARES", 0)
+    monkeypatch.setattr(sessions.UnitServer, "start", start)
     made = Cluster(tmp_path, monkeypatch)
     yield made
     made.close()

@@ -68,8 +68,7 @@ class ForkFarm:
                 os.dup2(to_child[0], 0)
                 os.dup2(from_child[1], 1)
                 os.closerange(3, max(*to_child, *from_child) + 1)
-                sys.argv = ["child"]
-                child.main()
+                child.make_unit()
             finally:
                 os._exit(9)
         os.close(to_child[0])
@@ -171,7 +170,7 @@ def test_a_base_that_nobody_has_is_told(built: Built) -> None:
 
 
 def test_a_machine_says_what_it_can(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "tiffin.builder.api.farm.child", "--describe", ""]
+    argv = [sys.executable, "-m", "tiffin.builder.api.farm.child", ""]
     done = subprocess.run(
         argv, env={**os.environ, "TIFFIN_ROOT": str(tmp_path / "state")}, capture_output=True, check=True
     )

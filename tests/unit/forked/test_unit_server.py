@@ -1,0 +1,72 @@
+"""The process that starts a worker's units: real ones, which end for want of a unit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.forked import wait_for
+from tiffin.builder.farm.dask.sessions import UnitServer
+
+
+@pytest.fixture
+def server() -> Iterator[UnitServer]:
+    made = UnitServer()
+    made.prepare()
+    yield made
+    made.close()
+
+
+def served_by(server: UnitServer) -> int:
+    assert server._process is not None
+    return server._process.pid
+
+
+def units(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_a_unit_ends_with_its_input_and_tells_its_exit_code(server: UnitServer) -> None:
+    with server.start() as first, server.start() as second:
+        assert (first.poll(), second.poll()) == (None, None)
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert first.poll() == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_one_unit(server: UnitServer, number: int) -> None:
+    with server.start() as other:
+        with server.start() as unit:
+            unit.send_signal(number)
+            assert unit.stdout is not None and unit.stdout.read() == b""
+        assert unit.returncode == -number
+        unit.send_signal(number)  # too late is fine
+        assert len(units(served_by(server))) == 1
+    assert other.returncode == 1
+
+
+def test_a_server_that_is_killed_has_a_successor(server: UnitServer) -> None:
+    with server.start() as unit:
+        old = served_by(server)
+        wait_for(lambda: units(old))
+        os.kill(old, signal.SIGKILL)
+        wait_for(lambda: Path(f"/proc/{old}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        with server.start() as other:
+            assert served_by(server) != old
+    assert unit.returncode is None and other.returncode == 1
+
+
+def test_signals_for_the_worker_do_not_end_the_server(server: UnitServer) -> None:
+    with server.start() as unit:
+        wait_for(lambda: units(served_by(server)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(served_by(server), number)
+        time.sleep(0.05)
+    with server.start() as other:
+        pass
+    assert (unit.returncode, other.returncode) == (1, 1)
