@@ -11,25 +11,47 @@ from tiffin.builder.cli import tree
 from tiffin.builder.cli.options.click_command import RowsCommand, parameter
 from tiffin.builder.cli.options.command import Command, Group
 
-_BACKGROUND = "containers run in the foreground, until their command ends"
-_HOST_NETWORK = "networks are not managed; see --network of tiffin run"
-NOT_THERE = {  # commands of docker: why they are not there
-    **dict.fromkeys(
-        (
-            "port",
-        ),
-        _BACKGROUND,
-    ),
-    **dict.fromkeys(("mount", "unmount", "umount"), "tiffin cp reads and writes the files of any container"),
+_FILES = "tiffin cp reads and writes the files of any container, tiffin export those of all"
+_ONE_MACHINE = "containers run on this machine alone"
+_NO_DAEMON = "there is no daemon"
+_CHECKPOINTS = "processes are not saved; tiffin commit keeps the files of a container"
+_SECRETS = "secrets are files: --secret of tiffin build, secrets of a compose file"
+_SIGNATURES = "tiffin sign, verify and policy are for signatures"
+NOT_THERE = {  # commands of docker and podman, or groups of them: why they are not there
+    **dict.fromkeys(("mount", "unmount", "umount"), _FILES),
+    **dict.fromkeys(("node", "service", "stack", "swarm"), _ONE_MACHINE),
+    **dict.fromkeys(("machine", "system connection"), _ONE_MACHINE),
+    **dict.fromkeys(("context create", "context export", "context import", "context rm"), _ONE_MACHINE),
+    **dict.fromkeys(("context update", "image scp"), _ONE_MACHINE),
+    **dict.fromkeys(("plugin", "system migrate", "system renumber", "system service"), _NO_DAEMON),
+    **dict.fromkeys(("checkpoint", "restore"), _CHECKPOINTS),
+    **dict.fromkeys(("config", "secret"), _SECRETS),
+    **dict.fromkeys(("image sign", "image trust", "trust"), _SIGNATURES),
+    "auto-update": "tiffin pull, and then tiffin compose up, begin what is newer",
+    "container cleanup": "nothing is left when a container ends; tiffin rm removes it",
+    "container clone": "tiffin commit makes an image of a container, and tiffin run another one",
+    "container runlabel": "tiffin inspect shows the labels of an image",
+    "generate": "a compose file says what runs",
+    "healthcheck": "the supervisor of a container runs its checks; tiffin inspect shows them",
     "history open": "tiffin report REF writes a page about a build",
     "history trace": "tiffin report REF shows the times, and OTEL_EXPORTER_OTLP_ENDPOINT sends spans of a build",
-    "imagetools": "several platforms are pushed by tiffin build --platform",
-    "manifest": "several platforms are pushed by tiffin build --platform",
-    "network": _HOST_NETWORK,
-    "pod create": "put containers on one network, or use --network container:NAME",
+    "image diff": "tiffin diff IMAGE IMAGE shows what differs between two images",
+    "image tree": "tiffin history shows the layers of an image, tiffin explore what is in them",
+    "init": "tiffin create makes a container, and tiffin start starts it",
+    "kube": "a compose file says what runs",
+    "manifest add": "tiffin manifest create LIST IMAGE... takes all of them",
+    "manifest exists": "tiffin manifest inspect tells by its exit code",
+    "manifest remove": "tiffin manifest create LIST IMAGE... makes it anew",
+    "network reload": "networks need no firewall; tiffin network disconnect and connect attach a container anew",
+    "pod": "put containers on one network, or use --network container:NAME",
     "search": "ask the registry's own pages",
-    "volume": "volumes are made by -v NAME:PATH of tiffin run",
-}  # fmt: skip
+    "unshare": "tiffin cp and export know the owners of a container's files",
+    "untag": "tiffin rmi NAME removes a name of an image that has others",
+    "volume export": "tiffin run --rm -v NAME:/of IMAGE tar -C /of -c . writes the files of a volume",
+    "volume import": "tiffin run --rm -i -v NAME:/of IMAGE tar -C /of -x reads files into a volume",
+    "volume reload": "there is one driver of volumes, local",
+    "volume update": "only volumes of a cluster can be changed",
+}
 
 
 class UnknownCommandError(click.UsageError):
@@ -89,10 +111,10 @@ class RowsGroup(click.Group):
 
 def unknown_command(name: str, known: Sequence[str], group: Sequence[str] = ()) -> str:
     """Say of a command that is not there: that it is docker's and why not, or what it is like."""
-    for words in (" ".join((*group, name)), " ".join((*group[-1:], name)), name):
+    for words in (" ".join((*group, name)), " ".join((*group[-1:], name)), name, " ".join(group)):
         if words in NOT_THERE:
-            return f'"{words}" is not there yet: {NOT_THERE[words]}'
+            return f'"{" ".join((*group, name))}" is not there: {NOT_THERE[words]}'
     from tiffin.builder.dockerfile.suggest import did_you_mean
 
-    hint = did_you_mean(name, [*known, *NOT_THERE])
+    hint = did_you_mean(name, list(known))
     return f'unknown command "{name}"' + (f"; {hint}" if hint else "")

@@ -21,7 +21,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from tiffin.builder.sandbox.child.reaper import descendants
 COUNT, AT_ONCE, ROUNDS = 500, 20, 5
 IMAGE = "minimal"
 SETTLE_SECONDS = 10.0
+SAID_CHARACTERS = 4000
 PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
 LIMITS = (
     "--ulimit=nofile=1024:1024",
@@ -54,23 +54,15 @@ class Engine:
     is_served: bool = False  # by a daemon
     at_once: Sequence[str] = ()  # options of `rm -f` that keep it from waiting, as the others do not
 
-    def ran(self, number: int) -> list[str]:
-        """Run a command to its end; return what went wrong."""
-        return _failures([[*self.tool, "run", "--rm", *self.run, IMAGE, "true"]])
+    def ran(self, number: int) -> list[list[str]]:
+        """Return what runs a command to its end."""
+        return [[*self.tool, "run", "--rm", *self.run, IMAGE, "true"]]
 
-    def pair(self, number: int) -> list[str]:
-        """Begin a container, and remove it; return what went wrong."""
+    def pair(self, number: int) -> list[list[str]]:
+        """Return what begins a container, and then removes it."""
         name = f"churn-{number}"
         begin = [*self.tool, "run", "-d", "--name", name, *self.run, IMAGE, "sleep", "1000"]
-        return _failures([begin, [*self.tool, "rm", "-f", *self.at_once, name]])
-
-
-def _failures(commands: Sequence[Sequence[str]]) -> list[str]:
-    for argv in commands:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            return [f"{' '.join(argv)}: {done.returncode} {done.stderr[-300:]}"]
-    return []
+        return [begin, [*self.tool, "rm", "-f", *self.at_once, name]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,7 +86,8 @@ def main(arguments: Sequence[str]) -> int:
             for number, (place, engine) in itertools.product(range(ROUNDS), enumerate(engines)):
                 share = range(number, counts[place], ROUNDS)
                 before = _cpu_seconds(lasting)
-                took, wrong = _measured(engine.ran if way == "ran" else engine.pair, share, given.at_once)
+                commands = engine.ran if way == "ran" else engine.pair
+                took, wrong = _measured(commands, share, given.at_once, folder / "said")
                 seconds[place] += took
                 cpu_seconds[place] += _cpu_seconds(lasting) - before
                 failures += wrong
@@ -110,16 +103,46 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"| {what}, ms of CPU each | {' | '.join([f'{costs[0]:.0f}', *rest[1:]])} |\n")
             sys.stdout.flush()
         failures += _left(folder)
+        if failures:
+            sys.stderr.write((folder / "said").read_text()[-SAID_CHARACTERS:])
     for line in failures:
         sys.stderr.write(f"{line}\n")
     return int(bool(failures))
 
 
-def _measured(one: Callable[[int], list[str]], numbers: range, at_once: int) -> tuple[float, list[str]]:
-    began = time.monotonic()
-    with ThreadPoolExecutor(at_once) as pool:
-        wrong = [text for texts in pool.map(one, numbers) for text in texts]
-    return time.monotonic() - began, wrong
+def _measured(
+    commands: Callable[[int], list[list[str]]], numbers: range, at_once: int, said: Path
+) -> tuple[float, list[str]]:
+    """Run what each number takes, one command after another; return the time, and what went wrong.
+
+    Nothing but a wait is done beside them: the processor's time is theirs.
+    """
+    begun = time.monotonic()
+    left, wrong = [commands(number) for number in reversed(numbers)], []
+    running: dict[int, tuple[list[str], list[list[str]]]] = {}
+    while left or running:
+        while left and len(running) < at_once:
+            _begin(left.pop(), running, said)
+        pid, status = os.wait()
+        if pid not in running:  # a supervisor, which was left to us
+            continue
+        argv, rest = running.pop(pid)
+        if status:
+            wrong.append(f"{' '.join(argv)}: {os.waitstatus_to_exitcode(status)}")
+        elif rest:
+            _begin(rest, running, said)
+    return time.monotonic() - begun, wrong
+
+
+def _begin(commands: list[list[str]], running: dict[int, tuple[list[str], list[list[str]]]], said: Path) -> None:
+    """Start the first of commands; what it says goes to a file."""
+    argv, *rest = commands
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, str(said), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+    ]
+    running[os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions)] = (argv, rest)
 
 
 def _cpu_seconds(lasting: set[int]) -> float:

@@ -126,9 +126,13 @@ def test_version(option: str) -> None:
     [
         (["biuld"], 1, 'error: unknown command "biuld"; did you mean "build"?; see tiffin --help\n'),
         (["qqqqqq"], 1, 'error: unknown command "qqqqqq"; see tiffin --help\n'),
-        (["search", "x"], 1, f'error: "search" is not there yet: {NOT_THERE["search"]}; see tiffin --help\n'),
+        (["search", "x"], 1, f'error: "search" is not there: {NOT_THERE["search"]}; see tiffin --help\n'),
         (["exce"], 1, 'error: unknown command "exce"; did you mean "exec"?; see tiffin --help\n'),
-        (["image", "search"], 1, f'error: "search" is not there yet: {NOT_THERE["search"]}; see tiffin image --help\n'),
+        (
+            ["image", "search"],
+            1,
+            f'error: "image search" is not there: {NOT_THERE["search"]}; see tiffin image --help\n',
+        ),
         (["ps", "--qqq"], 125, "error: No such option '--qqq'; see tiffin ps --help\n"),
         (["container", "rm", "--qqq"], 125, "error: No such option '--qqq'; see tiffin container rm --help\n"),
         (["export", "-q", "x"], 125, "error: No such option '-q'; see tiffin export --help\n"),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.support.bench_of_builds import MOUNTS
 from tests.support.commands import Commands
+from tiffin.builder.cli import tree
 from tiffin.builder.cli.commands.pull import PullArguments
+from tiffin.builder.cli.groups import NOT_THERE, unknown_command
+from tiffin.builder.cli.options.command import Command
+
+ENGINE_COMMANDS = Path(__file__).with_name("engine_commands.txt")  # of docker 28 and of podman 4.3
 
 
 @pytest.fixture
@@ -69,6 +75,26 @@ def test_exists_says_it_by_the_exit_code(names: Callable[..., list[str]], tiffin
     assert [code("image", "exists", name) for name in ("base", "nosuch")] == [0, 1]
     assert code("pod", "exists", "one") == 1
     assert "on one network" in tiffin("pod", "create", "--name", "x", check=False).err
+
+
+@pytest.mark.parametrize("words", ENGINE_COMMANDS.read_text().splitlines())
+def test_each_command_of_docker_and_podman_is_there_or_says_why_not(words: str) -> None:
+    path = tuple(words.split())
+    for end in range(1, len(path) + 1):
+        if tree.find(path[:end]) is None:
+            said = unknown_command(path[end - 1], [], path[: end - 1])
+            assert said.startswith(f'"{" ".join(path[:end])}" is not there: ')
+            return
+    assert isinstance(tree.find(path), Command)
+
+
+def test_nothing_that_is_there_is_said_not_to_be() -> None:
+    assert not [words for words in NOT_THERE if isinstance(tree.find(tuple(words.split())), Command)]
+
+
+def test_pods_are_refused_by_name(tiffin: Commands) -> None:
+    for words in (("run", "--pod", "x", "base"), ("create", "--pod-id-file", "x", "base"), ("pod", "rm", "x")):
+        assert "on one network" in tiffin(*words, check=False).err
 
 
 def test_there_is_one_context(tiffin: Commands) -> None:

@@ -7,6 +7,7 @@ from tiffin.builder.cli.options.option import REFUSED, WITHOUT_EFFECT, Arguments
 WINDOWS = "containers of Windows alone have it"
 NO_BLOCK_LIMITS = "rates of block devices are limited by an administrator's control groups alone"
 NO_REALTIME = "a kernel with real-time control groups and root are needed"
+NO_PODS = "there are no pods: put containers on one network, or use --network container:NAME"
 
 
 class NamespaceArguments(Arguments):
@@ -54,6 +55,8 @@ class DockerRunArguments(Arguments):
     requires = Many(
         "--requires", metavar="CONTAINER", help="Podman's: what has to be started first.", effect=WITHOUT_EFFECT
     )
+    pod = Many("--pod", why=NO_PODS, effect=REFUSED)
+    pod_id_file = Many("--pod-id-file", why=NO_PODS, effect=REFUSED)
     attach = Many("-a", "--attach", metavar="stdin|stdout|stderr", help="Attach these streams alone; repeatable.")
     storage_opt = Many("--storage-opt", why="a quota of the root needs root on xfs", effect=REFUSED)
     disable_content_trust = Flag(
