@@ -53,6 +53,7 @@ def test_work_is_spread_evenly() -> None:
     assert Simulation(SHAPES["monorepo"](2000), Site(workers=10)).build().busiest < 1.25
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", SHAPES)
 def test_lost_workers_cost_time_and_no_step(shape: str) -> None:
     """What only they had is made again; the same seed gives the same build."""

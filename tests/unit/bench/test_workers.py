@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = """
 import os
 import pytest
@@ -69,6 +71,7 @@ def test_together():
 """
 
 
+@pytest.mark.thorough
 def test_all_run_once_and_what_became_of_them_is_told(tmp_path: Path) -> None:
     """What was in a group with a test that ended its worker is told not to have run."""
     (tmp_path / "test_some.py").write_text(TESTS)

@@ -110,6 +110,7 @@ def test_rows_that_were_written_are_read_and_known_and_others_are_not(store: Sha
     assert store.known([*ROWS, MISSING]) == frozenset(ROWS)
 
 
+@pytest.mark.thorough
 @every_kind
 def test_a_row_that_is_written_again_is_the_new_one(store: SharedStore) -> None:
     name = next(iter(ROWS))
@@ -118,6 +119,7 @@ def test_a_row_that_is_written_again_is_the_new_one(store: SharedStore) -> None:
     assert store.read([name])[name] == b'{"layer":{"size":3}}'
 
 
+@pytest.mark.thorough
 @every_kind
 def test_blobs_come_back_as_they_were_and_absent_ones_are_none(store: SharedStore) -> None:
     assert not store.has_blob(ref())
@@ -135,6 +137,7 @@ def test_the_place_says_where_without_credentials(store: SharedStore) -> None:
     assert store.name and store.place and "s3cret" not in store.place
 
 
+@pytest.mark.thorough
 @every_kind
 def test_answers_stored_for_a_question_are_as_good_as_rows(store: SharedStore) -> None:
     store.write(ROWS)

@@ -79,6 +79,7 @@ def test_help_imports_no_library_and_nothing_that_commands_run_with() -> None:
         assert row.about in result.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",), ("version",), ("--version",), ("-v",)])
 def test_what_is_answered_without_click_is_what_click_answers(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -93,6 +94,7 @@ def test_narrow_terminals_have_lines_broken_by_click() -> None:
     assert max(map(len, run("--help", env={"COLUMNS": "60"}).stdout.splitlines())) <= 60
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("words", rows(), ids=" ".join)
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
     reported = CliRunner().invoke(app, [*words, "--help"], prog_name="tiffin", env={"COLUMNS": "100"})
@@ -121,6 +123,7 @@ def test_version(option: str) -> None:
     assert (result.returncode, result.stdout.split()[:2]) == (0, ["tiffin", "version"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

@@ -77,6 +77,7 @@ def test_results_are_files_for_scripts(tiffin_here: Commands, make: Make, tmp_pa
     assert '"plan"' in (tmp_path / "profile").read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["oci", "docker", "tar"])
 @pytest.mark.parametrize("dest", ["file", "-"])
 def test_outputs_to_a_file_or_stdout(tiffin_here: Commands, make: Make, tmp_path: Path, kind: str, dest: str) -> None:
@@ -277,6 +278,7 @@ def test_an_image_with_several_names_is_not_removed_by_its_id_unless_forced(tiff
     assert "app" not in tiffin_here("images").out and "other" not in tiffin_here("images").out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["file", "stdout"])
 def test_saved_images_are_loaded_with_their_names(tiffin_here: Commands, built: str, tmp_path: Path, way: str) -> None:
     if way == "file":
@@ -320,6 +322,7 @@ def test_archives_of_old_docker_are_loaded(tiffin_here: Commands, tmp_path: Path
 # ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_images_are_pushed_and_pulled(tiffin_here: Commands, built: str, registry: Fake) -> None:
     name = f"{registry.host}/team/app:1"
     tiffin_here("tag", "app:1", name)
@@ -380,6 +383,7 @@ def test_login_and_logout_keep_credentials_in_a_file(
 # ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["local", "dir", "registry", "inline"])
 def test_another_builder_does_only_what_changed(
     tiffin_here: Commands, make: Make, tmp_path: Path, registry: Fake, kind: str

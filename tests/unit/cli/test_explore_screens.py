@@ -184,6 +184,7 @@ def test_what_is_wasted_and_help(drive: Callable[..., None]) -> None:
     drive(act)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [(60, 12), (20, 4), (3, 2), (79, 24)])
 def test_a_narrow_terminal_has_one_side(drive: Callable[..., None], size: tuple[int, int]) -> None:
     async def act(screen: Screen) -> None:

@@ -101,6 +101,7 @@ def test_an_index_of_docker_manifests_has_dockers_type(fake: Fake, name: str, cr
         assert (index(fake)["mediaType"], fake.manifests["made"][1]) == (wanted, wanted)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", ['"index:a=b"', "org.example:a=b", "idnex:a=b", "index[linux/amd64:a=b"])
 def test_types_of_annotations_are_known(fake: Fake, name: str, create: Create, text: str) -> None:
     done = create("--annotation", text, f"{name}:amd64", check=False)

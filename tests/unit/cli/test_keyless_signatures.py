@@ -61,6 +61,7 @@ def put_beside(fake: Fake, bundle: bytes) -> None:
     push_artifact(client, "team/app", referrer(subject, bundled(bundle, SIGN_PREDICATE, "x")))
 
 
+@pytest.mark.thorough
 def test_an_identity_is_verified(fake: Fake, image: str, tiffin_here: Commands, tmp_path: Path) -> None:
     sigstore = OwnSigstore()
     root = f"--trusted-root={sigstore.write_root(tmp_path / 'root.json')}"
@@ -95,6 +96,7 @@ def test_a_certificate_that_had_expired_is_refused(
     assert done.code == 1 and "none of 1 signatures" in done.err and "certificate" in done.err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["payload", "body", "checkpoint", "another image"])
 def test_what_was_changed_or_replayed_is_refused(
     what: str, fake: Fake, image: str, tiffin_here: Commands, tmp_path: Path

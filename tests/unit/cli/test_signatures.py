@@ -83,6 +83,7 @@ def replace_bundle(fake: Fake, digest: str, bundle: bytes) -> None:
     fake.manifests[str(Digest.of(data))] = (data, document["mediaType"])
 
 
+@pytest.mark.thorough
 def test_a_signed_image_is_verified(fake: Fake, key: Path, tiffin_here: Commands) -> None:
     name = f"{fake.host}/team/app:1"
     digest = built(tiffin_here, key, name, "--provenance=mode=max")
@@ -149,6 +150,7 @@ def test_nobody_is_trusted_by_default(listing: Fake, key: Path, tiffin_here: Com
     assert "who vouches" in tiffin_here("verify", name, "--certificate-identity=me", check=False).err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["payload", "signature", "digest"])
 def test_a_changed_byte_is_seen(what: str, listing: Fake, key: Path, tiffin_here: Commands) -> None:
     name = f"{listing.host}/team/app:1"

@@ -98,6 +98,7 @@ def test_a_failure_is_told(builds: Commands, collector: Collector, tmp_path: Pat
     assert "exit code: 3" in root.status.message and root.parent_span_id == b""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [

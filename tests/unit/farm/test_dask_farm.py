@@ -192,6 +192,7 @@ def test_a_worker_asks_for_what_it_lacks(jobs: Jobs, farm: Farm, cluster: Cluste
     assert b"AgentSaid" in answers[0].data and b"id!" not in answers[0].data, "what an agent says is not shown"
 
 
+@pytest.mark.thorough
 def test_a_step_that_fails_is_not_tried_again(jobs: Jobs) -> None:
     with pytest.raises(BuildError, match="it failed"):
         jobs.end(jobs.begin("FROM base\nRUN fail\n"))
@@ -263,6 +264,7 @@ def test_what_is_said_of_a_try_that_is_over_changes_nothing(jobs: Jobs, farm: Fa
     farm.cancel([job])
 
 
+@pytest.mark.thorough
 def test_a_canceled_job_ends_at_once(jobs: Jobs, farm: Farm) -> None:
     job = jobs.begin("FROM base\nRUN sleep\n")
     waiting = jobs.begin("FROM base\nRUN sleep more\n")
@@ -283,6 +285,7 @@ def test_a_step_that_nobody_can_make_is_refused(jobs: Jobs) -> None:
         jobs.end(jobs.begin("FROM base\nRUN one\n", platform="linux/s390x"))
 
 
+@pytest.mark.thorough
 def test_a_worker_that_does_not_answer_keeps_nobody_waiting(
     jobs: Jobs, farm: Farm, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.support.forked import Forked
 from tests.support.raw_program import Call, raw_program
 
@@ -14,6 +16,7 @@ def reads(path: bytes) -> Call:
     return "openat", (-100, path, os.O_RDONLY)
 
 
+@pytest.mark.thorough
 def test_the_layer_is_found_that_broke_a_command(forked: Forked, tmp_path: Path) -> None:
     folder = tmp_path / "context"
     folder.mkdir()

@@ -47,6 +47,7 @@ def files(forked: Forked, target: Path, *words: str | Path) -> dict[str, os.stat
     return {str(path.relative_to(target)): path.lstat() for path in target.rglob("*") if "bin" not in path.parts}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("isolation", ["single", *(["chroot"] if IS_ROOT else [])])
 def test_commands_find_their_mounts_and_leave_their_files(isolation: str, forked: Forked, tmp_path: Path) -> None:
     place = context(

@@ -70,6 +70,7 @@ def context(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_a_build_with_nothing_to_do_writes_its_record_and_no_more(forked: Forked, context: Path) -> None:
     words = ("build", "-q", "-t", "app", context)
     for _ in range(2):

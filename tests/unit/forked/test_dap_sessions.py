@@ -98,6 +98,7 @@ def variables(client: DapClient, *path: str) -> dict[str, str]:
     return {row["name"]: row["value"] for row in rows}
 
 
+@pytest.mark.thorough
 def test_steps_forward_and_back(start: Start) -> None:
     client = start(stopOnEntry=True)
     assert where(client) == ("entry", 1)
@@ -180,6 +181,7 @@ def test_what_is_wrong_is_refused(start: Start) -> None:
     assert client.event("exited")["exitCode"] == 1
 
 
+@pytest.mark.thorough
 def test_a_build_ends_well_and_begins_again(start: Start, forked: Forked, tmp_path: Path) -> None:
     client = start(*LINES[:5], words=("build", "-t", "app", "--no-cache"), stopOnEntry=True)
     where(client)
@@ -201,6 +203,7 @@ def test_a_build_ends_well_and_begins_again(start: Start, forked: Forked, tmp_pa
     assert "C=3" in forked("inspect", "app", "--format", "{{json .Config.Env}}").stdout
 
 
+@pytest.mark.thorough
 def test_without_debugging_and_with_faults(start: Start, forked: Forked, tmp_path: Path) -> None:
     client = start(breakpoints=(5,), noDebug=True, target="base")
     assert client.event("exited")["exitCode"] == 0
@@ -233,6 +236,7 @@ def test_without_debugging_and_with_faults(start: Start, forked: Forked, tmp_pat
     assert "stdin is the editor's" in forked("dap", "build", "-", check=False).stderr
 
 
+@pytest.mark.thorough
 def test_targets_of_bake_files(start: Start, forked: Forked, tmp_path: Path) -> None:
     bake = {"target": {"app": {"context": "context", "target": "base"}, "two": {"context": "context"}}}
     (tmp_path / "docker-bake.json").write_text(json.dumps(bake))

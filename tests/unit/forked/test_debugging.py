@@ -62,6 +62,7 @@ def code(forked: Forked, *words: str) -> int:
     return forked("debug", *words, check=False).returncode
 
 
+@pytest.mark.thorough
 def test_it_is_looked_into_before_and_after(failed: Forked, tmp_path: Path) -> None:
     assert (code(failed, "/bin/sees-made"), code(failed, "/bin/sees-before")) == (0, errno.ENOENT)
     assert (code(failed, "--before", "/bin/sees-made"), code(failed, "--before", "/bin/sees-before")) == (
@@ -85,6 +86,7 @@ def test_no_secret_is_kept(failed: Forked) -> None:
     assert not any(item.startswith("WORD=") for item in json.loads(record.read_bytes())["spec"]["env"])
 
 
+@pytest.mark.thorough
 def test_the_last_ones_are_listed_and_kept(failed: Forked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "context"
     listed = failed("debug", "--list", "--format", "{{.ID}} {{.Where}}").stdout.splitlines()

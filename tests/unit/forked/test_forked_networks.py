@@ -72,6 +72,7 @@ def published(forked: Forked, port: str) -> int:
     return int(forked("port", "web", port).stdout.rpartition(":")[2])
 
 
+@pytest.mark.thorough
 def test_containers_find_each_other_and_the_machine_finds_what_is_published(network: str, forked: Forked) -> None:
     names = ["web", "www", "web.back", "10.99.7.2", "nobody"]
     done = forked.python(ASK.format(names=names), "--rm", "--network", network)

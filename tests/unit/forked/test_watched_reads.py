@@ -56,6 +56,7 @@ def test_only_what_was_looked_up_counts(forked: Forked, context: Path) -> None:
     assert "hit" in explained(forked, context, "--verify-reads")
 
 
+@pytest.mark.thorough
 def test_without_the_option_all_counts(forked: Forked, context: Path) -> None:
     forked("build", "--progress", "plain", context)
     (context / "src/other").write_text("2\n")

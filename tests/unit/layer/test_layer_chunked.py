@@ -155,6 +155,7 @@ def test_entries_have_the_form_of_containers_storage() -> None:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [1, 511, 512, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 5])
 def test_large_files_have_several_chunks(size: int) -> None:
     tar, _ = tar_of([file("a", LOTS.randbytes(size)), file("b", b"b" * size), file("c")])

@@ -158,6 +158,7 @@ CASES: list[tuple[str, list[list[Change]], list[Change], list[str]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["trees", "tables"])
 @pytest.mark.parametrize(
     ("layers", "changes", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]

@@ -401,6 +401,7 @@ pinned(digest) if pin_image(input.image, digest)
 """
 
 
+@pytest.mark.thorough
 def test_pins(tmp_path: Path) -> None:
     found = policy(tmp_path, PIN)
     held, pinner = found.pin(source("alpine:3", contents(OLD)))

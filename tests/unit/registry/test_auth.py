@@ -106,6 +106,7 @@ def test_places_in_their_order(tmp_path: Path) -> None:
 GOOD = 'echo \'{"Username":"helped","Secret":"s"}\''
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("document", "user", "problem"),
     [

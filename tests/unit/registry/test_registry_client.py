@@ -166,6 +166,7 @@ def test_foreign_layer_is_not_fetched(tmp_path: Path) -> None:
         read(client(fake, tmp_path), foreign)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("status", [202, 400, 401, 403, 404, 405, 500, 503])
 @pytest.mark.parametrize("auth", ["", "bearer"])
 def test_mount_that_is_refused_is_an_upload(tmp_path: Path, status: int, auth: str) -> None:
@@ -231,6 +232,7 @@ def test_large_request_refused_is_sent_in_chunks(tmp_path: Path) -> None:
         assert fake.blobs[str(Digest.of(DATA))] == DATA and fake.seen("PATCH", "/upload/")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reads", [True, False], ids=["answers late", "answers at once"])
 @pytest.mark.parametrize("limit", [200_000, 512 << 10, len(DATA) - 1, len(DATA)])
 def test_body_limit_of_a_proxy_halves_the_chunks(

@@ -105,6 +105,7 @@ def test_slirp_is_asked_for_each_port_when_it_is_ready(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "script", "ports", "error"),
     [

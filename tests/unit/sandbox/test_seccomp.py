@@ -68,6 +68,7 @@ def assert_same(profile: Profile, samples: list[tuple[int, ...]]) -> None:
                 assert run(ours, data) == run(theirs, data), (abi, name, arguments)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("capabilities", [DEFAULT_CAPABILITIES, CAPABILITIES, ("CHOWN",)], ids=["docker", "all", "few"])
 @pytest.mark.heavy

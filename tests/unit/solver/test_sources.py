@@ -288,6 +288,7 @@ def test_references_that_are_nothing_or_another_commit_are_told() -> None:
         plain_git().commit(origin(ref="v1", checksum="cccc"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shallow", ["0", "1"])
 def test_a_checkout_is_the_files_of_the_commit_alone(git: Path, tmp_path: Path, shallow: str) -> None:
     (git / "shallow").write_text(shallow)

@@ -84,6 +84,7 @@ def test_the_bytes_do_not_depend_on_what_was_there_before(bench: Bench) -> None:
     assert bench.build(TEXT, split=SMALL, epoch=1000).manifest_bytes == changed.manifest_bytes != first.manifest_bytes
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("compression", [PLAIN, Compression(kind="zstd"), Compression(kind="zstd:chunked")])
 def test_parts_are_packed_again_in_another_way(bench: Bench, compression: Compression) -> None:
     first = bench.build(TEXT, split=SMALL)
