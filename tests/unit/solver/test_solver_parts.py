@@ -226,7 +226,7 @@ def test_a_digest_that_is_remembered_is_that_of_what_is_there(
     root, table = tmp_path / "c", Table(StateDir.open(tmp_path / "state"), print)
     (root / "d/e").mkdir(parents=True)
     for name in ("d/f", "d/g", "d/e/young"):
-        (root / name).write_text(name)
+        (root / name).write_text("1")
     (root / "d/link").symlink_to("f")
     rules = IgnoreRules.parse("**/ignored\n", ".dockerignore")
     monkeypatch.setattr(filestat, "RACY_NS", -(10**12))  # else all is too young to be remembered
