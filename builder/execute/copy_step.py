@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +14,6 @@ from tiffin.builder.image.users import resolve_owner
 from tiffin.builder.instructions.ops import CopyOp, InlineFile, WorkdirOp
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.compression.codecs import decompressor, sniff
-from tiffin.builder.layer.index import LayerIndex
 from tiffin.builder.layer.tar.fields import SNIFF_BYTES, looks_like_tar
 from tiffin.builder.sources.copier import Copier, Style
 from tiffin.builder.sources.selection import Selected
@@ -91,16 +91,6 @@ def _nobody(_: str) -> bytes | None:
     return None
 
 
-def check_unchanged(changes: list[Change], index: LayerIndex, span: Span) -> None:
-    """Fail if a file was not what it was when the key was made: its layer would be cached under a wrong key."""
-    expected = {change.entry.path: change.entry.digest for change in changes if change.entry.digest}
-    for entry in index.entries:
-        if entry.kind == "file" and expected.get(entry.path, entry.digest) != entry.digest:
-            raise BuildError(
-                f'"{entry.path}" changed while it was being copied', span=span, remedy="build again when it is at rest"
-            )
-
-
 def _bytes_opener(file: InlineFile) -> Callable[[], BinaryIO]:
     return lambda: io.BytesIO(file.data)
 
@@ -143,7 +133,23 @@ def _unpack(
         ) from exc
 
 
-def opener_below(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:
+def written_below(tree: Path, changes: Iterable[Change]) -> list[Change]:
+    """Return changes with the content that they have where they were written: below `tree`."""
+    return [
+        change._replace(
+            open=_opener_below(tree, change),
+            inside=change.inside and partial(_written_inside, tree, change.inside),
+        )
+        for change in changes
+    ]
+
+
+def _written_inside(tree: Path, inside: Callable[[], Iterator[Change]]) -> Iterator[Change]:
+    for change in inside():
+        yield Change(change.entry, _opener_below(tree, change))
+
+
+def _opener_below(tree: Path, change: Change) -> Callable[[], BinaryIO] | None:
     """Return what opens the file of a change where it was written, None for what is no file with content."""
     if change.open is None:
         return None

@@ -15,10 +15,9 @@ from tiffin.builder.execute.copied_roots import CopiedRoot, CopiedRoots
 from tiffin.builder.execute.copy_step import (
     Clock,
     SourceGroup,
-    check_unchanged,
     copy_changes,
-    opener_below,
     workdir_changes,
+    written_below,
 )
 from tiffin.builder.execute.emulation import Emulation, Emulator, UnexpectedOwners, refusal
 from tiffin.builder.execute.run_mounts import MountPreparer, PreparedMounts
@@ -28,7 +27,7 @@ from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.instructions.ops import CopyOp, ImageOrigin, RunOp, StageOrigin, WorkdirOp, stands_alone
 from tiffin.builder.layer.below import TablesBelow, TreesBelow
-from tiffin.builder.layer.change import Change
+from tiffin.builder.layer.change import Change, each
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.layer.demands import demands_of
 from tiffin.builder.layer.disk.diff import diff_upper
@@ -311,7 +310,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             found = changes_of(scratch, self._tree(chain))
             below = TablesBelow(self._tables(chain))
             changes = reduced(found, below, epoch_ns=self._epoch_ns(), name_count=below.name_count).changes
-            if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in changes)):
+            if emulator is not None and emulator.goes_beyond(demands_of(change.entry for change in each(changes))):
                 needs_tree = False  # it is unpacked for those that have one id when a RUN mounts it
             if not needs_tree:
                 return self._keep_packed(task, changes)
@@ -320,8 +319,7 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
             tree.chmod(ROOT_MODE)
             materialize(changes, tree)
             # pack what was written, so that tree and layer are the same bytes whatever the source does meanwhile
-            written = [Change(change.entry, opener_below(tree, change), change.implied) for change in changes]
-            return self._keep_tree(task, written, tree)
+            return self._keep_tree(task, written_below(tree, changes), tree)
 
     def _copied(self, task: StepTask, root: LayerTree, scratch: Path) -> list[Change]:
         step = task.stage.steps[task.number]
@@ -365,12 +363,13 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     def _pack(self, task: StepTask, changes: Sequence[Change], compression: Compression | None) -> StepResult:
         step = task.stage.steps[task.number]
         epoch = self._step_context.epoch
-        packed = pack_layer(
-            changes,
-            blobs=self._step_context.blobs if compression else None,
-            compression=compression,
-        )
-        check_unchanged(list(changes), packed.index, step.span)
+        with at_step(step):
+            packed = pack_layer(
+                changes,
+                blobs=self._step_context.blobs if compression else None,
+                compression=compression,
+                is_told=True,
+            )
         layers = self._step_context.layers
         layers.keep_index(packed.diff_id, packed.index)
         if packed.blob is not None:

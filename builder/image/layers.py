@@ -159,7 +159,7 @@ class LayerStore:
         from tiffin.builder.layer.demands import demands_of
 
         if not self.snapshots.has_index(diff_id):
-            self.snapshots.write_index(diff_id, index.encode(), has_implied=bool(index.implied))
+            self.snapshots.write_index(diff_id, index.encoded(), has_implied=bool(index.implied))
         data = demands_of(index.entries).encode()
         if data and self.snapshots.demands(diff_id) is None:
             self.snapshots.note_demands(diff_id, data)
@@ -174,7 +174,7 @@ class LayerStore:
             if target.is_dir():
                 continue
             from tiffin.builder.layer.change import Change
-            from tiffin.builder.layer.index import ways
+            from tiffin.builder.layer.merged import ways
             from tiffin.builder.layer.unpack import materialize
 
             found = ways([self.ensure_index(*layer) for layer in layers[: number + 1]])

@@ -6,19 +6,25 @@ Most of tiffin reads these instead of files: COPY, USER look-ups, inspect, diff.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import islice
+from operator import attrgetter
+from typing import Any, NamedTuple, overload
 
 from tiffin.builder.errors import CorruptError
 from tiffin.builder.layer.paths import ROOT, resolve_links
 
 VERSION = 2  # raise it too when what is noted of a layer beside its table changes
 KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo", "whiteout")
+_NUMBERS = ("size", "mtime_ns", "offset")
+_ALIKE = ("kind", "mode", "uid", "gid", "link", "xattrs", "major", "minor", "opaque", "digested")  # in most entries
 _LETTERS = dict(zip(KINDS, "fdlhcbpw", strict=True))
 _KIND_OF = {letter: kind for kind, letter in _LETTERS.items()}
 DIGEST_LENGTH = 64  # hex digits of sha256
+COLUMN_ROWS = 512  # of which entries are made at once
 
 
 class Entry(NamedTuple):
@@ -67,6 +73,89 @@ def located(entry: Entry, digest: str, offset: int) -> Entry:
     return tuple.__new__(Entry, (*entry[:11], digest, offset, entry.opaque))
 
 
+def timed(entry: Entry, mtime_ns: int) -> Entry:
+    """Return an entry of another time; sooner than by `_replace`."""
+    return tuple.__new__(Entry, (*entry[:6], mtime_ns, *entry[7:]))
+
+
+class EntryColumns(Sequence[Entry]):
+    """Entries that take a tenth of the memory: what differs in columns, the rest once for all that have it. They are
+    made when they are asked for.
+    """
+
+    def __init__(self) -> None:
+        self._paths: list[str] = []  # of many entries each, NUL between them
+        self._open_paths: list[str] = []  # of the last entries
+        self._numbers = array("q")
+        self._digests = bytearray()
+        self._likes: dict[tuple[object, ...], int] = {}
+        self._like_of = array("L")
+
+    def append(self, entry: Entry) -> None:
+        """Put an entry at the end."""
+        path, kind, mode, uid, gid, size, mtime_ns, link, xattrs, major, minor, digest, offset, opaque = entry
+        like = (kind, mode, uid, gid, link, xattrs, major, minor, opaque, bool(digest))  # as in _ALIKE
+        self._like_of.append(self._likes.setdefault(like, len(self._likes)))
+        self._numbers.extend((size, mtime_ns, offset))
+        self._digests += bytes.fromhex(digest) if digest else bytes(DIGEST_LENGTH // 2)
+        self._open_paths.append(path)
+        if len(self._open_paths) == COLUMN_ROWS:
+            self._paths.append("\0".join(self._open_paths))
+            self._open_paths.clear()
+
+    def __len__(self) -> int:
+        return len(self._like_of)
+
+    def __iter__(self) -> Iterator[Entry]:
+        for block in range(len(self._paths) + 1):
+            yield from self._block(block)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Entry, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Entry | tuple[Entry, ...]:
+        if isinstance(place, slice):
+            return tuple(self)[place]
+        number = range(len(self))[place]
+        return self._block(number // COLUMN_ROWS)[number % COLUMN_ROWS]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (tuple, EntryColumns)) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # they grow
+
+    def column(self, name: str) -> Iterator[Any]:
+        """Yield one member of all entries."""
+        if name == "path":
+            yield from (path for block in self._paths for path in block.split("\0"))
+            yield from self._open_paths
+        elif name in _NUMBERS:
+            yield from self._numbers[_NUMBERS.index(name) :: len(_NUMBERS)]
+        elif name == "digest":
+            each = range(0, len(self._digests), DIGEST_LENGTH // 2)
+            digests = (self._digests[at : at + DIGEST_LENGTH // 2].hex() for at in each)
+            yield from (digest if has else "" for digest, has in zip(digests, self.column("digested"), strict=True))
+        else:
+            values = [like[_ALIKE.index(name)] for like in self._likes]
+            yield from (values[number] for number in self._like_of)
+
+    def _block(self, block: int) -> list[Entry]:
+        paths = self._paths[block].split("\0") if block < len(self._paths) else self._open_paths
+        first, likes, result = block * COLUMN_ROWS, list(self._likes), []
+        digests = self._digests[first * DIGEST_LENGTH // 2 :][: len(paths) * DIGEST_LENGTH // 2].hex()
+        for number, path in enumerate(paths, first):
+            kind, mode, uid, gid, link, xattrs, major, minor, opaque, has_digest = likes[self._like_of[number]]
+            size, mtime_ns, offset = self._numbers[3 * number : 3 * number + 3]
+            at = (number - first) * DIGEST_LENGTH
+            digest = digests[at : at + DIGEST_LENGTH] if has_digest else ""
+            row = (path, kind, mode, uid, gid, size, mtime_ns, link, xattrs, major, minor, digest, offset, opaque)
+            result.append(Entry._make(row))
+        return result
+
+
 class LayerIndex:
     """The entries of one layer, sorted by path.
 
@@ -75,7 +164,7 @@ class LayerIndex:
     """
 
     def __init__(self, entries: Sequence[Entry], implied: Collection[str] = ()) -> None:
-        self.entries = tuple(entries)
+        self.entries: Sequence[Entry] = entries if isinstance(entries, EntryColumns) else tuple(entries)
         self.implied = frozenset(implied)
 
     @cached_property
@@ -98,32 +187,34 @@ class LayerIndex:
         """Encode as columns, which are small and quick to read; a column of mostly one value has that and the
         exceptions.
         """
-        entries = self.entries
-        names: list[list[object]] = [
-            [entry.path for entry in entries],
-            [entry.size for entry in entries],
-            [entry.mtime_ns for entry in entries],
-            [entry.offset for entry in entries],
-        ]
-        digests = "".join(entry.digest for entry in entries)
-        document = {
-            "version": VERSION,
-            "kinds": "".join([_LETTERS[entry.kind] for entry in entries]),
-            "columns": names,
-            "digests": digests,
-            "digested": _sparse([bool(entry.digest) for entry in entries]),
-            "mode": _sparse([entry.mode for entry in entries]),
-            "uid": _sparse([entry.uid for entry in entries]),
-            "gid": _sparse([entry.gid for entry in entries]),
-            "link": _sparse([entry.link for entry in entries]),
-            "xattrs": _sparse([_xattrs_text(entry.xattrs) for entry in entries]),
-            "major": _sparse([entry.major for entry in entries]),
-            "minor": _sparse([entry.minor for entry in entries]),
-            "opaque": _sparse([entry.opaque for entry in entries]),
-        }
+        return b"".join(self.encoded())
+
+    def encoded(self) -> Iterator[bytes]:
+        """Yield what `encode` returns in pieces: as a whole it takes more memory than very many entries."""
+        yield b'{"version":%d,"kinds":"' % VERSION
+        yield "".join([_LETTERS[kind] for kind in self._column("kind")]).encode()
+        yield b'","columns":['
+        for number, name in enumerate(("path", *_NUMBERS)):
+            yield b",[" if number else b"["
+            yield from _pieces(self._column(name))
+            yield b"]"
+        yield b'],"digests":"'
+        yield from (digest.encode() for digest in self._column("digest"))
+        yield b'","digested":'
+        yield _compact(_sparse(map(bool, self._column("digest"))))
+        for name in _ALIKE[1:-1]:
+            column = map(_xattrs_text, self._column(name)) if name == "xattrs" else self._column(name)
+            yield b',"%b":' % name.encode()
+            yield _compact(_sparse(column))
         if self.implied:
-            document["implied"] = sorted(self.implied)
-        return json.dumps(document, separators=(",", ":")).encode()
+            yield b',"implied":'
+            yield _compact(sorted(self.implied))
+        yield b"}"
+
+    def _column(self, name: str) -> Iterator[Any]:
+        if isinstance(self.entries, EntryColumns):
+            return self.entries.column(name)
+        return map(attrgetter(name), self.entries)
 
     @staticmethod
     def is_current(data: bytes) -> bool:
@@ -158,13 +249,26 @@ class LayerIndex:
             raise CorruptError(f"a layer's index is damaged: {exc}", remedy="run tiffin system prune") from exc
 
 
-def _sparse(values: list[Any]) -> list[Any]:
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _pieces(values: Iterable[object]) -> Iterator[bytes]:
+    """Yield the members of a JSON array, some at a time."""
+    values, comma = iter(values), b""
+    while some := list(islice(values, COLUMN_ROWS)):
+        yield comma + _compact(some)[1:-1]
+        comma = b","
+
+
+def _sparse(values: Iterable[Any]) -> list[Any]:
     """Return the commonest value, then positions and values of the others."""
-    if not values:
+    column = list(values)
+    if not column:
         return ["", [], []]
-    common = Counter(values).most_common(1)[0][0]
-    others = [number for number, value in enumerate(values) if value != common]
-    return [common, others, [values[number] for number in others]]
+    common = Counter(column).most_common(1)[0][0]
+    others = [number for number, value in enumerate(column) if value != common]
+    return [common, others, [column[number] for number in others]]
 
 
 def _dense(column: list[Any], count: int) -> list[Any]:
@@ -195,50 +299,11 @@ def _xattrs_value(text: str) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, bytes.fromhex(value)) for name, value in json.loads(text))
 
 
-def regrouped(entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, str]]:
-    """Sort `entries`, and let the first name of every group of hardlinks hold the content, the others link to it.
-
-    All names of a group get the attributes of the one that held the content. Also returns, for each name that came to
-    hold it, the name that did. Raises KeyError with the link's path for a link to nothing.
-    """
-    ordered = sorted(entries, key=lambda entry: sort_key(entry.path))
-    if not any(entry.kind == "hardlink" for entry in ordered):
-        return ordered, {}
-    by_path = {entry.path: entry for entry in ordered}
-    first: dict[str, str] = {}  # holder of the content -> the group's first name
-    moved: dict[str, str] = {}
-    result = []
-    linked = {_holder(entry, by_path) for entry in ordered if entry.kind == "hardlink"}
-    for entry in ordered:
-        holder = _holder(entry, by_path) if entry.kind == "hardlink" else entry.path
-        if holder not in linked:
-            result.append(entry)
-        elif holder not in first:
-            first[holder] = entry.path
-            if holder != entry.path:
-                moved[entry.path] = holder
-            result.append(by_path[holder]._replace(path=entry.path))
-        else:
-            result.append(linked_entry(by_path[holder], entry.path, first[holder]))
-    return result, moved
-
-
 def linked_entry(target: Entry, path: str, link: str) -> Entry:
     """Return another name for `target`'s inode."""
     return target._replace(
         path=path, kind="hardlink", link=link, size=0, xattrs=(), major=0, minor=0, digest="", offset=-1
     )
-
-
-def _holder(entry: Entry, by_path: Mapping[str, Entry]) -> str:
-    """Return the path that holds the content a hardlink stands for, through other links."""
-    current, seen = entry, set()
-    while current.kind == "hardlink":
-        if current.path in seen or current.link not in by_path:
-            raise KeyError(entry.path)
-        seen.add(current.path)
-        current = by_path[current.link]
-    return current.path
 
 
 class Located(NamedTuple):
@@ -332,21 +397,3 @@ class MergedTree:
     def _link_text(self, path: str) -> str | None:
         located = self.lookup(path)
         return located.entry.link if located and located.entry.kind == "symlink" else None
-
-
-def ways(layers: Sequence[LayerIndex]) -> list[Entry]:
-    """Return the directories implied by the last of `layers` (bottom first) that are there below it, as they look
-    there, and those on the way to them.
-    """
-    tree, top = MergedTree(layers), layers[-1]
-    result: dict[str, Entry] = {}
-    for path in sorted(top.implied, key=sort_key):
-        found = tree.lookup(path)
-        if found is None or found.layer == len(layers) - 1:
-            continue
-        parts = path.split("/")
-        for count in range(1, len(parts) + 1):
-            above = tree.lookup("/".join(parts[:count]))
-            assert above is not None, path
-            result.setdefault(above.entry.path, above.entry._replace(opaque=False))
-    return list(result.values())

@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tiffin.builder.errors import ImageError
-from tiffin.builder.layer.index import Entry, LayerIndex, linked_entry, located, new_entry, regrouped
+from tiffin.builder.layer.change import regrouped
+from tiffin.builder.layer.index import Entry, LayerIndex, linked_entry, located, new_entry
 from tiffin.builder.layer.paths import ROOT, resolve_links
 
 NEW_PARENT_MODE = 0o755

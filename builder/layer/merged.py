@@ -1,12 +1,14 @@
-"""The merged view of stacked layers as one: every path a change over nothing, for a tar or a directory of the whole."""
+"""The merged view of stacked layers as one: every path a change over nothing, for a tar or a directory of the whole;
+and what of it shows through implied directories.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.index import Located, MergedTree, sort_key
+from tiffin.builder.layer.index import Entry, LayerIndex, Located, MergedTree, sort_key
 
 Opener = Callable[[], BinaryIO]
 
@@ -28,3 +30,21 @@ def merged_changes(tree: MergedTree, opener_of: Callable[[Located], Opener | Non
         entry = target.entry._replace(path=path, opaque=False)
         changes.append(Change(entry, opener_of(target) if entry.kind == "file" and entry.size else None))
     return changes
+
+
+def ways(layers: Sequence[LayerIndex]) -> list[Entry]:
+    """Return the directories implied by the last of `layers` (bottom first) that are there below it, as they look
+    there, and those on the way to them.
+    """
+    tree, top = MergedTree(layers), layers[-1]
+    result: dict[str, Entry] = {}
+    for path in sorted(top.implied, key=sort_key):
+        found = tree.lookup(path)
+        if found is None or found.layer == len(layers) - 1:
+            continue
+        parts = path.split("/")
+        for count in range(1, len(parts) + 1):
+            above = tree.lookup("/".join(parts[:count]))
+            assert above is not None, path
+            result.setdefault(above.entry.path, above.entry._replace(opaque=False))
+    return list(result.values())

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tiffin.builder.errors import BuildError
 from tiffin.builder.layer.byte_streams import ByteWriter
-from tiffin.builder.layer.change import Change, ordered
+from tiffin.builder.layer.change import Change, each, ordered
 from tiffin.builder.layer.compression.codecs import CHUNKED, Compression, compressor
-from tiffin.builder.layer.index import Entry, LayerIndex, located, new_entry
+from tiffin.builder.layer.index import Entry, EntryColumns, LayerIndex, located, new_entry
 from tiffin.builder.layer.tar.writer import END_OF_ARCHIVE, OPAQUE_NAME, WHITEOUT_PREFIX, header, padding
 from tiffin.builder.oci.spec import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from tiffin.cache.foundation.digest import Digest, HashingWriter
@@ -40,22 +40,28 @@ class Packed:
     blob: BlobRef | None
 
 
-def pack(changes: Sequence[Change], sink: ByteWriter) -> LayerIndex:
+def pack(changes: Sequence[Change], sink: ByteWriter, *, is_told: bool = False) -> LayerIndex:
     """Write `changes` as a tar, sorted, parents first; the index has digests and offsets. Constant memory.
 
     Parents of what is changed should be among the changes: readers make missing ones as root's with mode 0755.
 
-    A file that is not as long as its entry says is a BuildError.
+    A file that is not as long as its entry says is a BuildError; with `is_told` so is one whose digest is another than
+    its entry has: its layer would be cached under a wrong key.
     """
     out = _Buffered(sink)
-    entries, implied = [], []
+    entries, implied = EntryColumns(), []
     for change in ordered(changes):
         entry = change.entry
         if change.implied:
             implied.append(entry.path)
             entries.append(entry)
             continue
-        entries.append(_write(entry, change, out))
+        written = _write(entry, change, out)
+        if is_told and entry.digest and written.kind == "file" and entry.digest != written.digest:
+            raise BuildError(
+                f'"{entry.path}" changed while it was being copied', remedy="build again when it is at rest"
+            )
+        entries.append(written)
         if entry.opaque:
             marker = new_entry("", "file", 0o644, mtime_ns=entry.mtime_ns)
             out.write(header(marker, f"{entry.path}/{OPAQUE_NAME}"))
@@ -70,34 +76,35 @@ def pack_layer(
     blobs: BlobStore | None,
     compression: Compression | None,
     progress: Callable[[int], None] | None = None,
+    is_told: bool = False,
 ) -> Packed:
     """Pack in one pass: tar, DiffID, and with `blobs` and `compression` the blob too.
 
     Reading and the digests of files run in this thread, the DiffID and compression in others. `progress` is told how
-    many bytes of tar there are so far, from another thread.
+    many bytes of tar there are so far, from another thread. `is_told` as in `pack`.
     """
     if blobs is None or compression is None:
         hashed = HashingWriter()
-        index = _pumped_pack(changes, hashed, progress)
+        index = _pumped_pack(changes, hashed, progress, is_told=is_told)
         return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=None)
     if compression.kind == "none" and progress is None:
-        return _pack_plain(changes, blobs)
-    compression = suited(compression, (change.entry for change in changes))
+        return _pack_plain(changes, blobs, is_told=is_told)
+    compression = suited(compression, (change.entry for change in each(changes)))
     told: dict[str, str] = {}
     with blobs.ingest() as blob:
         with compressor(blob, compression, told) as packed:
             hashed = HashingWriter(packed)  # type: ignore[arg-type]  # it only writes
-            index = _pumped_pack(changes, hashed, progress)
+            index = _pumped_pack(changes, hashed, progress, is_told=is_told)
         digest, size = blob.commit()
     ref = packed_ref(compression, digest, size, told)
     return Packed(diff_id=hashed.digest, size_bytes=hashed.size_bytes, index=index, blob=ref)
 
 
-def _pack_plain(changes: Sequence[Change], blobs: BlobStore) -> Packed:
+def _pack_plain(changes: Sequence[Change], blobs: BlobStore, *, is_told: bool) -> Packed:
     """Pack without compression: the blob's digest is the DiffID, and computed once."""
     with blobs.ingest() as blob:
         with pumped(blob) as pump:
-            index = pack(changes, pump)
+            index = pack(changes, pump, is_told=is_told)
         digest, size = blob.commit()
     ref = BlobRef(media_type=OCI_LAYER, digest=digest, size_bytes=size)
     return Packed(diff_id=digest, size_bytes=size, index=index, blob=ref)
@@ -123,10 +130,10 @@ def packed_ref(compression: Compression, digest: Digest, size_bytes: int, told: 
 
 
 def _pumped_pack(
-    changes: Sequence[Change], hashed: HashingWriter, progress: Callable[[int], None] | None
+    changes: Sequence[Change], hashed: HashingWriter, progress: Callable[[int], None] | None, *, is_told: bool
 ) -> LayerIndex:
     with pumped(hashed if progress is None else _Reporting(hashed, progress)) as pump:
-        return pack(changes, pump)
+        return pack(changes, pump, is_told=is_told)
 
 
 class _Reporting:

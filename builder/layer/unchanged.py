@@ -10,11 +10,12 @@ file larger. The tree a step leaves behind gets the same times, so that it is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from tiffin.builder.layer.below import FoundEntry, LowerLayers
 from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.index import Entry, new_entry, sort_key
+from tiffin.builder.layer.index import Entry, new_entry, sort_key, timed
 from tiffin.builder.layer.tar.writer import BLOCK_BYTES, NANOSECONDS
 from tiffin.cache.foundation.frozen import dataclass
 
@@ -191,11 +192,13 @@ class _Reduction:
                 dropped.append(entry)
                 continue
             needed.add(path.rpartition("/")[0])
+            if change.inside is not None:
+                change = change._replace(inside=partial(_in_layer_time, change.inside, self._epoch_ns))
             moment = layer_time(entry.mtime_ns, self._epoch_ns)
             if moment != entry.mtime_ns or path in transparent:
                 is_retimed = moment != entry.mtime_ns
                 entry = entry._replace(mtime_ns=moment, opaque=entry.opaque and path not in transparent)
-                change = Change(entry, change.open, change.implied)
+                change = change._replace(entry=entry)
                 if is_retimed:
                     retimed.append(entry)
             kept.append(change)
@@ -210,6 +213,12 @@ class _Reduction:
             transparent=[path for path in self._transparent if path not in self._same or path in needed],
             whiteouts=self._whiteouts,
         )
+
+
+def _in_layer_time(inside: Callable[[], Iterator[Change]], epoch_ns: int | None) -> Iterator[Change]:
+    for change in inside():
+        entry = change.entry
+        yield Change(timed(entry, layer_time(entry.mtime_ns, epoch_ns)), change.open, change.implied)
 
 
 def _compared(entry: Entry) -> Entry:

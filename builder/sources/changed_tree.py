@@ -47,12 +47,14 @@ class ChangedTree:
         self._now_ns = now_ns
         self._names: dict[str, _Inode] = {}
         self._children: dict[str, set[str]] = {}  # of paths in _names, by their directory
+        self._inside: dict[str, Callable[[], Iterator[Change]]] = {}  # what new directories hold beside their children
         self._gone: set[str] = set()  # removed with all that `below` has there
         self._implied: set[str] = set()  # directories of which the layer is not to tell
         self._parent: tuple[str, Attributes] = "", ()  # the directory that was asked last for what it hands on
 
     def lookup(self, path: str) -> Entry | None:
         """Return what is at `path` now, a symlink there not followed."""
+        self._unfold(path)
         inode = self._names.get(path)
         if inode is not None:
             return inode.entry
@@ -91,6 +93,26 @@ class ChangedTree:
         self._implied.discard(path)
         self._name(path, _Inode(moved(entry, path), opener))
 
+    def graft(self, path: str, inside: Callable[[], Iterator[Change]]) -> bool:
+        """Put all that `inside` gives into the new directory at `path`, which holds nothing: only when somebody asks
+        for something of it, else as it is. Return whether it was done: not where what is put there would look
+        otherwise, or hide something. There are no hard links or attributes in it.
+        """
+        entry = self._names[path].entry
+        if self._gone or entry.kind != "dir" or entry.xattrs or self._children.get(path):
+            return False
+        self._inside[path] = inside
+        return True
+
+    def _unfold(self, path: str) -> None:
+        """Put what was grafted above `path` one by one."""
+        if not self._inside:
+            return
+        for above in _above(path):
+            if (inside := self._inside.pop(above, None)) is not None:
+                for change in inside():
+                    self._name(change.entry.path, _Inode(change.entry, change.open))
+
     def link(self, path: str, target: str) -> None:
         """Make `path` another name of what is at `target`: raises ImageError unless that is something but a
         directory.
@@ -124,9 +146,11 @@ class ChangedTree:
     def remove(self, path: str) -> None:
         """Remove what is at `path`, a directory with all it holds."""
         self._parent = "", ()
+        self._unfold(path)
         pending = [path]
         while pending:
             name = pending.pop()
+            self._inside.pop(name, None)
             pending += self._children.pop(name, ())
             if self._names.pop(name, None) is not None and name == path:
                 self._children[name.rpartition("/")[0]].discard(name)
@@ -166,7 +190,7 @@ class ChangedTree:
 
     def changes(self) -> list[Change]:
         """Return everything that changed, sorted as a layer is, with the directories on the way; the first name of an
-        inode has its content, the others are hardlinks to it.
+        inode has its content, the others are hardlinks to it. What was grafted is inside of its directories.
         """
         result = []
         first: dict[int, str] = {}
@@ -180,7 +204,8 @@ class ChangedTree:
             elif inode.entry.kind == "dir":
                 opaque = path in self._gone and self._is_directory_below(path)
                 made = inode.entry._replace(path=path, opaque=opaque)
-                result.append(Change(entry=made, open=None, implied=self.is_implied(path)))
+                inside = self._inside.get(path)
+                result.append(Change(entry=made, open=None, implied=self.is_implied(path), inside=inside))
             elif id(inode) in first:
                 result.append(Change(entry=linked_entry(inode.entry, path, first[id(inode)]), open=None))
             else:

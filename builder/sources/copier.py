@@ -5,14 +5,16 @@ Pure but for the trees it asks. The order of rules is BuildKit's copy engine; se
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from functools import partial
 
 from tiffin.builder.errors import BuildError, Span
 from tiffin.builder.layer.change import Change
 from tiffin.builder.layer.disk.xattrs import ACCESS_LIST, agreeing
-from tiffin.builder.layer.index import Entry, new_entry
+from tiffin.builder.layer.index import Entry, moved, new_entry
 from tiffin.builder.sources.changed_tree import ChangedTree, LowerTree, Opener
 from tiffin.builder.sources.chmod import change_mode
+from tiffin.builder.sources.directory_tree import DirectoryTree
 from tiffin.builder.sources.selection import Selected, walk
 from tiffin.builder.sources.trees import ROOT, SourceTree
 from tiffin.cache.foundation.frozen import dataclass
@@ -156,9 +158,21 @@ class Copier:
 
     def _put_tree(self, tree: SourceTree, item: Selected, prefix: str, first: dict[Hashable, str]) -> None:
         """Put everything below the source, but not itself."""
-        for relative, entry in walk(tree, item):
-            if relative:
-                self._put_entry(tree, item, prefix + relative, entry, first)
+        is_simple = isinstance(tree, DirectoryTree) and not tree.has_links(item.entry.path)
+        grafted: set[str] = set()
+        for relative, entry in walk(tree, item, enters=lambda relative: relative not in grafted):
+            if not relative:
+                continue
+            path = prefix + relative
+            is_new = is_simple and entry.kind == "dir" and self.tree.lookup(path) is None
+            self._put_entry(tree, item, path, entry, first)
+            if is_new and self.tree.graft(path, partial(self._inside, tree, item, entry, prefix)):
+                grafted.add(relative)
+
+    def _inside(self, tree: SourceTree, item: Selected, directory: Entry, prefix: str) -> Iterator[Change]:
+        for relative, entry in walk(tree, item, start=directory):
+            opener = tree.opener(entry) if entry.kind == "file" else None
+            yield Change(moved(self._styled(entry), prefix + relative), opener)
 
     def _put_entry(self, tree: SourceTree, item: Selected, path: str, entry: Entry, first: dict[Hashable, str]) -> None:
         """Put `entry` at `path`; names of one file stay one within what one pattern brings (with `--parents`) or one

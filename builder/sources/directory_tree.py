@@ -79,6 +79,11 @@ class DirectoryTree:
     def link_group(self, entry: Entry) -> Hashable:
         return self._groups.get(entry.path)
 
+    def has_links(self, path: str) -> bool:
+        """Whether a file below the directory `path` has another name, there or elsewhere."""
+        rows = (row for directory in self._below([path]) for row in ROW.iter_unpack(self._listing(directory).rows))
+        return any(links > 1 and stat.S_ISREG(mode) for mode, links, *_ in rows)
+
     @property
     def root(self) -> Path:
         """The place of the tree on this machine."""

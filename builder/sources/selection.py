@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tiffin.builder.dockerfile.glob import match_component, match_path
 from tiffin.builder.dockerfile.ignore import IgnoreRules
@@ -207,13 +207,23 @@ def _not_found(tree: SourceTree, pattern: str, path: str, span: Span) -> BuildEr
     )
 
 
-def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
-    """Yield the selected entry as "" and everything below it by its path relative to it, parents first, sorted."""
-    entry = item.entry
-    yield "", entry
+def walk(
+    tree: SourceTree,
+    item: Selected,
+    *,
+    start: Entry | None = None,
+    enters: Callable[[str], bool] = lambda relative: True,
+) -> Iterator[tuple[str, Entry]]:
+    """Yield the selected entry as "" and everything below it by its path relative to it, parents first, sorted.
+
+    `start`: only what is below that directory. `enters` is asked after each directory whether to go on in it.
+    """
+    entry = item.entry if start is None else start
+    if start is None:
+        yield "", entry
     if entry.kind != "dir":
         return
-    strip = _strip(entry.path)
+    strip = _strip(item.entry.path)
     above = f"{item.name}/" if item.parents is not None and item.name else ""
     pending = list(reversed(tree.children(entry.path)))
     while pending:
@@ -224,7 +234,7 @@ def walk(tree: SourceTree, item: Selected) -> Iterator[tuple[str, Entry]]:
         if item.hidden is not None and item.hidden.matches(path) and not may_pass:
             continue
         yield relative, child
-        if child.kind == "dir":
+        if child.kind == "dir" and enters(relative):
             pending += reversed(tree.children(child.path))
 
 

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tiffin.cache.errors import DiskFullError, StoreError
@@ -55,12 +55,17 @@ def flocked(path: Path, *, shared: bool, blocking: bool) -> Iterator[bool]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, whole and synced; raises StoreError."""
+    write_pieces_atomically(path, (data,))
+
+
+def write_pieces_atomically(path: Path, data: Iterable[bytes]) -> None:
+    """Replace `path` like `write_atomically` by all pieces of `data`."""
     temporary = path.parent / f".new-{os.urandom(8).hex()}"
     with disk_errors(path):
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as stream:
-                stream.write(data)
+                stream.writelines(data)
                 stream.flush()
                 os.fsync(fd)
             os.replace(temporary, path)

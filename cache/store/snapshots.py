@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tiffin.cache.errors import CorruptError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.files import disk_errors, remove_tree, write_atomically
+from tiffin.cache.foundation.files import disk_errors, remove_tree, write_atomically, write_pieces_atomically
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.sha256 import short_sha256
 from tiffin.cache.foundation.typing_shim import Protocol
@@ -162,14 +162,14 @@ class Snapshots:
         except FileNotFoundError:
             return None
 
-    def write_index(self, diff_id: Digest, data: bytes, *, has_implied: bool) -> None:
-        """Keep a table of contents. `has_implied`: it has directories whose look is that of what is below."""
+    def write_index(self, diff_id: Digest, data: Iterable[bytes], *, has_implied: bool) -> None:
+        """Keep a table of contents, in pieces. `has_implied`: it has directories that look as what is below."""
         folder = self._folder(diff_id)
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
             if has_implied:
                 (folder / IMPLIED).touch(mode=0o600)
-        write_atomically(folder / "index", data)
+        write_pieces_atomically(folder / "index", data)
 
     def demands(self, diff_id: Digest) -> bytes | None:
         """Return what was noted of owners and devices that not every machine can hold; None if there are none in the

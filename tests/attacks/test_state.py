@@ -250,7 +250,7 @@ with state.scratch("unpack") as scratch:
     tree = scratch / "tree"
     tree.mkdir()
     index = unpack(io.BytesIO(tar), tree)
-    snapshots.write_index(diff_id, index.encode(), has_implied=False)
+    snapshots.write_index(diff_id, index.encoded(), has_implied=False)
     digest = blobs.put(tar)
     snapshots.add_blob(diff_id, BlobRef(media_type="application/vnd.oci.image.layer.v1.tar", digest=digest, size_bytes=len(tar)))
     snapshots.publish(diff_id, tree)

@@ -199,7 +199,7 @@ def test_a_table_that_podman_takes_for_too_large_is_not_written() -> None:
     _, annotations = packed(tar)
     row = int(annotations[f"{MARK}manifest-position"].split(":")[2]) / len(paths)
     assert 0.4 < row / chunked._row_bytes(index.entries[0]) < 1, "the limit is kept, and not by far"
-    assert can_be_chunked(index.entries * 50) and not can_be_chunked(index.entries * 60)
+    assert can_be_chunked([*index.entries] * 50) and not can_be_chunked([*index.entries] * 60)
 
 
 @pytest.mark.thorough

@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.layer.layer_samples import file, make, plain, tar_of
 from tiffin.builder.errors import CorruptError, ImageError
-from tiffin.builder.layer.change import Change
-from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry, regrouped, sort_key
+from tiffin.builder.layer.change import Change, regrouped
+from tiffin.builder.layer.index import Entry, LayerIndex, MergedTree, new_entry, sort_key
 
 ODD = [
     Entry("bin", "symlink", 0o777, 0, 0, 0, 1, "usr/bin", (), 0, 0, "", -1, False),

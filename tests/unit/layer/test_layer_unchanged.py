@@ -197,7 +197,7 @@ def test_what_cannot_be_read_stays(tmp_path: Path) -> None:
         def lookup(self, path: str) -> Any:
             raise PermissionError(13, "no")
 
-    changes = ordered([*A, gone("x"), d("o", opaque=True), f("o/f")])
+    changes = list(ordered([*A, gone("x"), d("o", opaque=True), f("o/f")]))
     left = reduced(changes, Unreadable([]))
     assert reported(left) == ["d", "d/f", "d/g", "d/l", "d/p", "o!", "o/f", "-x"]
 
@@ -282,7 +282,7 @@ def test_layer_shows_the_same_with_and_without_what_is_dropped(
         assert tar_of(diff_upper(upper))[0] == tar, "the tree is not the layer"
         made.append(tar)
     assert made[0] == made[1], "one step over the same layers made two layers"
-    assert tar_of(reduced(ordered(left.changes), harness.below("tables")).changes)[0] == made[1], (
+    assert tar_of(reduced(list(ordered(left.changes)), harness.below("tables")).changes)[0] == made[1], (
         "there was more to drop"
     )
 
