@@ -27,6 +27,7 @@ FAILURES = "failures"  # where builds keep what failed steps left, once there is
 _KIND_LENGTH = 100  # of a lock
 _scratches: set[Path] = set()  # those of this process that are not removed yet
 _unswept: list[StateDir] = []  # those this process uses
+MANY_SCRATCHES = 4  # directories to remove, for which several processes are worth their while
 LOCK_BUCKETS = 4096  # bounds the number of lock files; two names in one bucket only wait for each other
 
 
@@ -218,11 +219,18 @@ def finish() -> None:
 
 def remove_scratches() -> None:
     """Remove what was discarded, and what scratch() could not remove, because a signal came while it did or was to."""
-    while _scratches:
-        path = _scratches.pop()  # its lock is held until the process ends
-        with contextlib.suppress(OSError):
-            remove_tree(path)
-            path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if len(_scratches) >= MANY_SCRATCHES:
+        from tiffin.cache.foundation.forked import side_by_side
+
+        side_by_side(_remove_scratch, list(_scratches))
+    while _scratches:  # once more, as signals may come at any time
+        _remove_scratch(_scratches.pop())
+
+
+def _remove_scratch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_tree(path)
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # it is held until the process ends
 
 
 def _homeless_root(environ: Mapping[str, str]) -> Path:

@@ -18,7 +18,7 @@ KEPT_CACHE = "cache"  # the tag of shared caches
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One build. `cache` is the repository of a shared cache, which `fills` says to fill rather than to use; `splits`:
-    large layers become several, where an engine can do that.
+    large layers become several, `reads`: steps depend on what they read, where an engine can do that.
     """
 
     context: Path
@@ -28,6 +28,7 @@ class BuildRequest:
     cache: str = ""
     fills: bool = False
     splits: bool = False
+    reads: bool = False
 
 
 class Engine(Protocol):
@@ -74,7 +75,7 @@ class Tiffin:
     def build(self, job: BuildRequest) -> list[Command]:
         trace = self.place.home / "trace.json"
         options = ["-q", "--profile", str(trace), *(["--push"] if job.push else []), *_args(job.args)]
-        options += ["--split-layers"] if job.splits else []
+        options += [*(["--split-layers"] if job.splits else []), *(["--cache-reads"] if job.reads else [])]
         if job.cache:
             options += [f"--cache-{'to' if job.fills else 'from'}=type=registry,ref={job.cache}-tiffin:{KEPT_CACHE}"]
         return [Command(argv=[*self._tool, "build", *options, "-t", job.image, str(job.context)], trace=trace)]

@@ -75,6 +75,7 @@ class Harness:
         cache: str = "",
         fills: bool = False,
         splits: bool = False,
+        reads: bool = False,
     ) -> Sample | None:
         """One build; None where the engine has no such thing."""
         shared = f"{self.host}/bench-{cache}" if cache else ""
@@ -86,6 +87,7 @@ class Harness:
             cache=shared,
             fills=fills,
             splits=splits,
+            reads=reads,
         )
         commands = engine.build(job)
         return measured(self.place, commands) if commands else None

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"CPU time in ms, median of {given.rounds} rounds; without anything kept, and as it is")  # noqa: T201
         worst = 0.0
         for title, prepare in builds.items():
-            rounds = [_round(program, folder, prepare) for _ in range(given.rounds + 1)][1:]
+            rounds = [one_round(program, folder, prepare, WITHOUT, {}) for _ in range(given.rounds + 1)][1:]
             before, now = (statistics.median(values) * 1000 for values in zip(*rounds, strict=True))
             ratio = statistics.median(kept / bare for bare, kept in rounds)
             worst = max(worst, ratio)
@@ -54,10 +54,12 @@ def main(arguments: Sequence[str]) -> int:
         return int(worst > BUDGET)
 
 
-def _round(program: Path, folder: Path, prepare: Callable[[], object]) -> tuple[float, float]:
-    """Build without anything kept, and as it is; return the CPU seconds of both."""
+def one_round(
+    program: Path, folder: Path, prepare: Callable[[], object], *environs: Mapping[str, str]
+) -> tuple[float, float]:
+    """Build in one environment and then in another; return the CPU seconds of both."""
     found = []
-    for more in (WITHOUT, {}):
+    for more in environs:
         prepare()
         found.append(_cpu_seconds(program, folder, more))
     return found[0], found[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tiffin.builder.api.session import BUILDING, Session
@@ -14,6 +15,7 @@ from tiffin.builder.events import InfoMessage, Sink, WarningMessage
 from tiffin.builder.plain_text import size_text
 from tiffin.builder.settings.storage import storage_bounds
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
+from tiffin.cache.foundation.forked import side_by_side
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.store.local import LocalCache
 
@@ -93,22 +95,20 @@ def verify(session: Session, *, repair: bool) -> Verified:
     layers = session.layers(no_remote)
     layers.use_trees(reach_trees(session))
     snapshots = layers.snapshots
-    checked, damaged = 0, []
-    for digest in list(session.blobs):
-        checked += 1
-        if problem := _damage_of_blob(session, digest):
+    blobs, diff_ids, damaged = list(session.blobs), list(snapshots), []
+    for digest, problem in zip(blobs, side_by_side(partial(_damage_of_blob, session), blobs), strict=True):
+        if problem:
             damaged.append(f"blob {digest}: {problem}")
             if repair:
                 session.blobs.delete(digest)
-    for diff_id in list(snapshots):
-        checked += 1
-        if problem := _damage_of_tree(layers, diff_id):
+    for diff_id, problem in zip(diff_ids, side_by_side(partial(_damage_of_tree, layers), diff_ids), strict=True):
+        if problem:
             damaged.append(f"layer {diff_id}: {problem}")
             if repair:
                 snapshots.remove(diff_id)
     for name in session.store.broken(forget=repair):
         damaged.append(f"image {name}: its manifest or configuration is lost; pull or build it again")
-    return Verified(checked=checked, damaged=damaged)
+    return Verified(checked=len(blobs) + len(diff_ids), damaged=damaged)
 
 
 def _damage_of_blob(session: Session, digest: Digest) -> str:
