@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from distributed import CancelledError as DaskCancelledError
@@ -219,14 +220,10 @@ class Dispatch:
             self._failed(member, job, Failure(kind=MACHINE, message=f"worker {member.name}: it told of no result"))
 
     async def _bring_files(self, member: Member, job: Job) -> None:
-        files = [(digest, size) for digest, size in job.files.items() if str(digest) not in member.layers]
-        if not files:
-            return
         began = time.monotonic()
-        sent = await put_blobs(member.address, self._arguments, files, job.source.pieces)
+        sent = await member.bring(job.files, partial(put_blobs, member.address, self._arguments), job.source.pieces)
         if sent >= MEASURED_BYTES and member.name in self.members:
             self._placement.saw_transfer(member.name, sent, time.monotonic() - began)
-        member.hold(str(digest) for digest, _ in files)
 
     def _leave(self, member: Member, job: Job, layers: Iterable[str] = (), *, made: bool = False) -> bool:
         """Have a worker no longer work at a job; return whether nobody does then, or is about to."""

@@ -13,14 +13,15 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
-from distributed import Client, Security
+from distributed import Client
 
 from tiffin.builder.errors import BuildError, CanceledError, TiffinError
-from tiffin.builder.farm.address import FarmAccess, FarmTrust
+from tiffin.builder.farm.address import FarmAccess
 from tiffin.builder.farm.dask.blobs import fetch_blob
 from tiffin.builder.farm.dask.dispatch import Dispatch, first_line
 from tiffin.builder.farm.dask.host import NAME, FarmPlugin
 from tiffin.builder.farm.dask.member import Member, meet
+from tiffin.builder.farm.dask.trust import security_of
 from tiffin.builder.farm.jobs import Job
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
@@ -34,13 +35,10 @@ GONE_SECONDS = 10.0  # without a scheduler, after which nothing more is expected
 STOP_SECONDS = 1.0  # for the workers to be told that nothing is wanted any more
 
 
-def security_of(trust: FarmTrust) -> Security:
-    """Return Dask's settings for the files of TLS; without them nothing is encrypted."""
-    if not trust:
-        return Security()
-    pair = {"cert": trust.cert, "key": trust.key}
-    names = {f"tls_{role}_{part}": path for role in ("client", "scheduler", "worker") for part, path in pair.items()}
-    return Security(tls_ca_file=trust.ca, require_encryption=True, **names)
+def silence() -> None:
+    """Have Dask say what matters only; these of its loggers have levels of their own."""
+    for name in ("distributed", "distributed.client", "distributed.gc", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Farm:
@@ -60,8 +58,7 @@ class Farm:
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
         self._broken: BaseException | None = None  # what went wrong unforeseen: nothing is made here any more
-        for name in ("distributed", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        silence()
         security = security_of(access.trust)
         self._arguments = security.get_connection_args("client")
         try:
@@ -70,7 +67,8 @@ class Farm:
         except (OSError, TimeoutError, ValueError, RuntimeError) as exc:
             raise BuildError(
                 f"the farm at {access.address} does not answer: {first_line(exc)}",
-                remedy="start its scheduler (tiffin farm scheduler), or build without --farm",
+                remedy="start its scheduler (tiffin farm scheduler), with certificates of one authority for all, "
+                "or build without --farm",
             ) from exc
         self._loop = cast(asyncio.AbstractEventLoop, self._client.loop.asyncio_loop)
         self._dispatch = Dispatch(

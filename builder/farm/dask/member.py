@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from distributed.comm import Comm, connect
@@ -19,9 +19,12 @@ from tiffin.builder.farm.jobs import Job
 from tiffin.builder.farm.values import Alive
 from tiffin.builder.value_bytes import decode, encode
 from tiffin.builder.version import VERSION
+from tiffin.cache.foundation.digest import Digest
 
 HELLO_SECONDS = 15.0
 SILENT_SECONDS = 10.0  # of a worker, after which it is taken for lost
+Pieces = Callable[[Digest], Iterable[bytes]]
+Put = Callable[[Sequence[tuple[Digest, int]], Pieces], Coroutine[Any, Any, int]]
 ISOLATION = "isolation="  # how a label begins that tells the tier in which commands run
 
 
@@ -40,6 +43,7 @@ class Member:
         self.layers: set[str] = set()
         self.is_gone = False
         self.worker = _worker(hello)
+        self._coming: dict[Digest, asyncio.Future[int]] = {}  # files that are on their way to it
         self._comm = comm
         self._lock = asyncio.Lock()
 
@@ -60,6 +64,27 @@ class Member:
     def hold(self, layers: Iterable[str]) -> None:
         """Note that it has packed layers, or files."""
         self.layers.update(layers)
+
+    async def bring(self, files: Mapping[Digest, int], put: Put, pieces: Pieces) -> int:
+        """Bring files that it lacks; return the bytes sent. What is on its way already is only waited for, and brought
+        if it did not come. Raises what `put` raises.
+        """
+        sent = 0
+        while lacks := [file for file in files.items() if str(file[0]) not in self.layers]:
+            others = [self._coming[digest] for digest, _ in lacks if digest in self._coming]
+            ours = [(digest, size) for digest, size in lacks if digest not in self._coming]
+            if ours:
+                sending = asyncio.ensure_future(put(ours, pieces))
+                self._coming.update((digest, sending) for digest, _ in ours)
+                try:
+                    sent += await sending
+                    self.hold(str(digest) for digest, _ in ours)
+                finally:
+                    for digest, _ in ours:
+                        del self._coming[digest]
+            if others:
+                await asyncio.wait(others)
+        return sent
 
     def uses(self, slots: int) -> None:
         """Note how many slots other drivers use."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import dask
-from distributed import Scheduler, Worker
+from distributed import Scheduler, Security, Worker
+from distributed.comm import connect
 
 from tiffin.builder.errors import StoreError, TiffinError
 from tiffin.builder.farm.address import FarmTrust
-from tiffin.builder.farm.dask.driver import security_of
+from tiffin.builder.farm.dask.dispatch import first_line
+from tiffin.builder.farm.dask.driver import silence
 from tiffin.builder.farm.dask.host import ISOLATION_VARIABLE, LABELS_VARIABLE, NAME, FarmPlugin
+from tiffin.builder.farm.dask.trust import security_of
 from tiffin.cache.foundation.frozen import dataclass
 
 JOIN_SECONDS = 30.0  # until the scheduler answers
@@ -77,13 +79,14 @@ def run_worker(options: WorkerOptions, ready: Callable[[str, int, str], None]) -
 
     async def work() -> None:
         plugin = FarmPlugin()
+        security = security_of(options.trust)
         worker = Worker(
             options.scheduler,
             nthreads=options.slots,
             name=options.name,
             host=options.host or None,
             protocol=options.scheduler.partition("://")[0],
-            security=security_of(options.trust),
+            security=security,
             memory_limit=0,
             local_directory=options.scratch,
             dashboard=False,
@@ -92,13 +95,15 @@ def run_worker(options: WorkerOptions, ready: Callable[[str, int, str], None]) -
             plugins=[plugin],
         )
         try:
+            await _reach(options.scheduler, security)
             await worker
         except TiffinError:
             raise
         except Exception as exc:  # Dask wraps what plugins raise, and has classes of its own for each way to fail
             cause = exc.__cause__ if isinstance(exc.__cause__, TiffinError) else None
             raise cause or StoreError(
-                f"the scheduler at {options.scheduler} does not answer: {exc}", remedy="start it: tiffin farm scheduler"
+                f"the scheduler at {options.scheduler} does not answer: {first_line(exc)}",
+                remedy="start it (tiffin farm scheduler), with certificates of one authority for all",
             ) from exc
         assert plugin.host is not None
         ready(worker.address, options.slots, plugin.host.tier)
@@ -113,6 +118,12 @@ def run_worker(options: WorkerOptions, ready: Callable[[str, int, str], None]) -
     asyncio.run(work())
 
 
+async def _reach(scheduler: str, security: Security) -> None:
+    """Connect once: a worker that is refused would only try again. Raises OSError."""
+    comm = await connect(scheduler, timeout=JOIN_SECONDS, **security.get_connection_args("worker"))
+    await comm.close()
+
+
 async def _until_told() -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -123,7 +134,7 @@ async def _until_told() -> None:
 
 def _configure() -> None:
     """Have Dask say what matters only, and keep to one machine's steps: what is lost is made again by drivers."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    silence()
     settings: dict[str, Any] = {
         "distributed.scheduler.work-stealing": False,  # a unit is sent to one worker
         "distributed.worker.memory.spill": False,
