@@ -85,6 +85,7 @@ class ImageStore:
         self._state = state
         self._blobs = blobs
         self._table = table
+        self._ids: dict[Digest, Digest] = {}  # of images, by the digests of their rows
         self._known: _List | None = None  # the list as it was read or written last, and what it says
 
     @cached_property
@@ -311,12 +312,15 @@ class ImageStore:
         return image_id is not None and any(self._id_of(row) == image_id for row in rows)
 
     def _id_of(self, row: Descriptor) -> Digest | None:
-        """Return the image that a row stands for here; None for one that cannot be read."""
-        try:
-            image = self._load_for_here(row)
-        except TiffinError:
-            return None
-        return image.id if image else None
+        """Return the id of the image that a row stands for here; None where its manifest cannot be read."""
+        if row.digest not in self._ids:
+            try:
+                chosen = self._for_here(row)
+                data = self._blobs.read(chosen.digest, MAX_DOCUMENT_BYTES) if chosen else b""
+                self._ids[row.digest] = Manifest.decode(data).config.digest
+            except TiffinError:
+                return None
+        return self._ids[row.digest]
 
     def broken(self, *, forget: bool) -> list[str]:
         """Return names (or digests) of images whose documents are lost or damaged; they go from the list if asked

@@ -67,3 +67,14 @@ def test_what_is_not_there_is_told(store: ImageStore) -> None:
     for text in ("i99", "0123456789ab"):
         with pytest.raises(ImageNotFoundError, match=f"No such image: {text}:latest"):
             store.find(text)
+
+
+def test_names_move_without_reading_the_others_again(store: ImageStore, blobs: CountingBlobs) -> None:
+    first, *others = (store.find(f"i{number}") for number in range(COUNT // 2))
+    blobs.reads.clear()
+    for other in others:
+        for name in other.names:
+            store.tag(first, name)  # the other one loses its only name, and is kept under its id
+    assert len(blobs.reads) <= COUNT  # a manifest of each
+    assert {image.id for image in store.images()} >= {first.id, *(image.id for image in others)}
+    assert all(not store.find(image.id.hex).names for image in others)
