@@ -325,6 +325,7 @@ FOREIGN = {  # objects of other libraries, which have no other way
     "builder/cli/app.py": ("ctx", "version"),
     "builder/farm/dask/host.py": ("worker",),
     "builder/farm/dask/nodes.py": ("os",),
+    "builder/farm/dask/trust.py": ("context",),
     "builder/cli/tree.py": ("os",),
     "builder/compose/schema/validation.py": ("sys",),
     "builder/importing.py": ("spec", "sys"),

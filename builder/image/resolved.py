@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RESOLVED = "resolved:"
 LINES = "lines:"
+MAX_ORIGINS = 8  # of a blob in one registry: a base may be in hundreds of its repositories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +85,13 @@ class RegistryNotes:
             self._table().set(f"{LINES}{image_id}", data)
 
     def add_origin(self, digest: Digest, registry: str, repository: str) -> None:
-        """Remember that a blob lies in a repository."""
+        """Remember that a blob lies in a repository; of those of one registry the last count."""
         known = self.origins(digest)
         if known[-1:] != ((registry, repository),):
-            rows = [*(row for row in known if row != (registry, repository)), (registry, repository)]
+            rest = [row for row in known if row != (registry, repository)]
+            beside = [row for row in rest if row[0] == registry]
+            old = beside[: max(0, len(beside) - MAX_ORIGINS + 1)]
+            rows = [*(row for row in rest if row not in old), (registry, repository)]
             self._table().set(f"origin:{digest}", json.dumps(rows).encode())
 
     def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:

@@ -92,11 +92,22 @@ def load() -> None:
     import tiffin.builder.execute.emulation
     import tiffin.builder.execute.executor
     import tiffin.builder.execute.run_step
+    import tiffin.builder.image.cache_image
     import tiffin.builder.image.remote
+    import tiffin.builder.sandbox.isolation_cache
     import tiffin.builder.sandbox.tiers.choice
+    import tiffin.builder.settings.registries
+    import tiffin.builder.sharing.caches
     import tiffin.builder.solver.pending
     import tiffin.builder.solver.step_runner
+    import tiffin.cache.shared.deadline
+    import tiffin.cache.shared.signing
+    import tiffin.cache.shared.tier
+    import tiffin.cache.shared.upload
     import tiffin.cache.store.local  # noqa: F401
+    from tiffin.cache.connections import Connections
+
+    Connections(trust_env=False).session()  # loads requests
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -245,11 +256,12 @@ class _UnitMaker:
         )
 
     def _note_origins(self, layers: LayerStore) -> None:
-        """Note where layers are to be had, those of the unit's chain and sources."""
+        """Note where layers are to be had, those of the unit's chain and sources, of which nothing was known."""
         notes = self._session.store.notes
         for digest, places in self._unit.origins.items():
-            for registry, repository in places:
-                notes.add_origin(digest, registry, repository)
+            if not set(places) & set(notes.origins(digest)):
+                for registry, repository in places:
+                    notes.add_origin(digest, registry, repository)
 
     # -- layers --------------------------------------------------------------------------------------------------------
 

@@ -80,20 +80,7 @@ def run_worker(options: WorkerOptions, ready: Callable[[str, int, str], None]) -
     async def work() -> None:
         plugin = FarmPlugin()
         security = security_of(options.trust)
-        worker = Worker(
-            options.scheduler,
-            nthreads=options.slots,
-            name=options.name,
-            host=options.host or None,
-            protocol=options.scheduler.partition("://")[0],
-            security=security,
-            memory_limit=0,
-            local_directory=options.scratch,
-            dashboard=False,
-            dashboard_address=NO_PAGES,
-            death_timeout=JOIN_SECONDS,
-            plugins=[plugin],
-        )
+        worker = _worker(options, security, plugin)
         try:
             await _reach(options.scheduler, security)
             await worker
@@ -116,6 +103,23 @@ def run_worker(options: WorkerOptions, ready: Callable[[str, int, str], None]) -
 
     _configure()
     asyncio.run(work())
+
+
+def _worker(options: WorkerOptions, security: Security, plugin: FarmPlugin) -> Worker:
+    return Worker(
+        options.scheduler,
+        nthreads=options.slots,
+        name=options.name,
+        host=options.host or None,
+        protocol=options.scheduler.partition("://")[0],
+        security=security,
+        memory_limit=0,
+        local_directory=options.scratch,
+        dashboard=False,
+        dashboard_address=NO_PAGES,
+        death_timeout=JOIN_SECONDS,
+        plugins=[plugin],
+    )
 
 
 async def _reach(scheduler: str, security: Security) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.minimal_image import write_image
 from tiffin.builder.errors import ImageNotFoundError
+from tiffin.builder.image.resolved import MAX_ORIGINS
 from tiffin.builder.image.store import ImageStore
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
@@ -78,3 +79,13 @@ def test_names_move_without_reading_the_others_again(store: ImageStore, blobs: C
     assert len(blobs.reads) <= COUNT  # a manifest of each
     assert {image.id for image in store.images()} >= {first.id, *(image.id for image in others)}
     assert all(not store.find(image.id.hex).names for image in others)
+
+
+def test_of_many_repositories_of_a_blob_the_last_of_each_registry_are_kept(store: ImageStore) -> None:
+    digest, notes = Digest.of(b"a base"), store.notes
+    notes.add_origin(digest, "one.example", "only")
+    for number in (*range(30), 25):
+        notes.add_origin(digest, "two.example", f"app{number}")
+    kept = notes.origins(digest)
+    assert kept[0] == ("one.example", "only") and len(kept) == MAX_ORIGINS + 1
+    assert kept[-3:] == (("two.example", "app28"), ("two.example", "app29"), ("two.example", "app25"))
