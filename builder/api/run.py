@@ -132,12 +132,12 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
     config, wanted = made.image.config, made.container
     volumes: Mapping[str, str] = {}
     mounted_layers: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     if wanted.mounts or config.config.volumes:
-        from tiffin.builder.containers.volumes.mounting import mounted_layers_of, volume_names
+        from tiffin.builder.containers.volumes.mounting import mounted_layers_of, names_given, volume_names
 
-        makes_up = made.isolation.has_mounts and wanted.keep is None
-        volumes = volume_names(wanted.mounts, config.config.volumes, makes_up=makes_up)
-        mounted_layers = mounted_layers_of(wanted.mounts)
+        volumes = volume_names(wanted.mounts, config.config.volumes, makes_up=made.isolation.has_mounts)
+        named, mounted_layers = names_given(wanted.mounts), mounted_layers_of(wanted.mounts)
     return new_state(
         image=options.image,
         image_id=str(made.image.id),
@@ -150,6 +150,7 @@ def state_of(options: RunOptions, made: Prepared, *, ports: Sequence[Port] = (),
         ports=tuple(ports),
         network=wanted.network,
         volumes=volumes,
+        named_volumes=named,
         mounted_layers=mounted_layers,
         **more,
     )

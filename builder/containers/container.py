@@ -318,7 +318,7 @@ class Containers:
 
             with self._state.lock(FOLDERS_LOCK):
                 kept = {name for other in self.states() for name in other.volumes.values()}
-                Volumes(self._state).remove_anonymous(set(state.volumes.values()) - kept)
+                Volumes(self._state).remove_anonymous({*state.volumes.values()} - {*state.named_volumes} - kept)
 
     def sweep(self, *, stopped: bool, is_wanted: Callable[[ContainerState], bool] = lambda state: True) -> list[str]:
         """Remove dead containers: those run with --rm, with `stopped` all that are wanted.

@@ -58,6 +58,7 @@ class ContainerState:
     is_detached: bool = False  # a supervisor of its own holds it
     is_paused: bool = False
     volumes: Mapping[str, str] = field(default_factory=dict)  # their names by path
+    named_volumes: tuple[str, ...] = ()  # those that were asked for by name, which stay when it is removed
     network: str = ""  # as in ContainerOptions; "" where an earlier version did not write it
     networks: tuple[Endpoint, ...] = ()  # those with names, in the order of their interfaces
     error: str = ""  # why its command could not be begun
@@ -85,7 +86,7 @@ class ContainerState:
         """Raise CorruptError for anything else."""
         try:
             members = json.loads(data)
-            for name in ("command", "layers", "mounted_layers"):
+            for name in ("command", "layers", "mounted_layers", "named_volumes"):
                 members[name] = tuple(members[name]) if name in members else ()
             members["ports"] = tuple(map(_port, members.get("ports", ())))
             members["networks"] = tuple(map(_endpoint, members.get("networks", ())))

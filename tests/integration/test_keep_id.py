@@ -147,8 +147,7 @@ def test_volumes_with_names_have_owners_by_the_map_of_who_filled_them(caller: Ca
             tiffin(caller.user, ["volume", "create", "kept-home"])
             tiffin(caller.user, ["volume", "create", "kept-empty"])
         first = tiffin(caller.user, [*keeping, "stat -c %u:%g /home/app /v"]).stdout.split()
-        assert first == ["1000:1001", "0:0"]
-        tiffin(caller.user, ["run", "--rm", "--userns=keep-id", "-u", "0", *volumes, "app", "chmod", "777", "/v"])
+        assert first == ["1000:1001", own]
         tiffin(caller.user, [*keeping, "echo hi > /v/mine"])
         as_caller = tiffin(
             caller.user, ["run", "--rm", "-u", own, *work, *volumes, "app", "stat", "-c", "%u:%g", "/v/mine"]
@@ -164,6 +163,28 @@ def test_volumes_with_names_have_owners_by_the_map_of_who_filled_them(caller: Ca
     finally:
         tiffin(caller.user, ["rm", "-f", "keeper"])
         tiffin(caller.user, ["volume", "rm", "kept-home", "kept-empty"])
+
+
+@pytest.mark.parametrize("options", [(), ("--read-only",), ("-u", "0"), ("-u", "0", "--read-only")], ids=" ".join)
+def test_a_new_volume_is_of_who_runs_unless_the_image_has_the_place(caller: Caller, options: tuple[str, ...]) -> None:
+    own = "0:0" if "-u" in options else f"{caller.uid}:{caller.gid}"
+    words = ["--rm", "--userns=keep-id", *options, "-v", "/new", "-v", "/home/app", "app", "sh", "-c"]
+    show = "touch /new/x && stat -c %u:%g /new /new/x /home/app"
+    assert caller.run(*words, show).split() == [own, own, "1000:1001"]
+
+
+def test_volumes_without_names_outlive_a_container_of_kept_ids(caller: Caller) -> None:
+    tiffin, own = caller.users.run, f"{caller.uid}:{caller.gid}"
+    caller.run("--name", "anonymous", "--userns=keep-id", "-v", "/new", "app", "touch", "/new/x")
+    name = tiffin(caller.user, ["inspect", "-f", "{{range .Mounts}}{{.Name}}{{end}}", "anonymous"]).stdout.strip()
+    try:
+        tiffin(caller.user, ["rm", "anonymous"])
+        kept = caller.run("--rm", "--userns=keep-id", "-v", f"{name}:/v", "app", "stat", "-c", "%u:%g", "/v/x")
+        assert kept.split() == [own]
+        caller.run("--rm", "-v", f"{name}:/v", "app", "true")
+        assert name in tiffin(caller.user, ["volume", "ls", "-q"]).stdout, "who names a volume does not remove it"
+    finally:
+        tiffin(caller.user, ["volume", "rm", name])
 
 
 def test_the_callers_of_old_are_as_before(caller: Caller) -> None:

@@ -142,7 +142,7 @@ class ContainerStart:
             from tiffin.builder.containers.confinement.spec import PreparedVolumes
 
             return PreparedVolumes()
-        from tiffin.builder.containers.volumes.mounting import prepare_mounts
+        from tiffin.builder.containers.volumes.mounting import owner_of_new, prepare_mounts
         from tiffin.builder.sandbox.keepid import kept_ids
 
         return prepare_mounts(
@@ -153,6 +153,7 @@ class ContainerStart:
             root=root,
             read_only_root=wanted.read_only,
             ids=kept_ids(self._isolation.idmap_tag),
+            owner=owner_of_new(self._isolation, wanted, self._user, emulated=self._reach.emulated),
             images=self._images,
             overlays=self._isolation.overlay,
             warn=lambda message: warn(self._sink, message),

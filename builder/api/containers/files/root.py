@@ -20,7 +20,7 @@ from tiffin.builder.containers.files.running import open_running, rights_here
 from tiffin.builder.containers.files.writer import CopyWriter, DirectoriesInRoot, Rights, remove_entry
 from tiffin.builder.containers.lifecycle.record import ContainerRecord
 from tiffin.builder.containers.rootfs import RootView, read_in_root
-from tiffin.builder.containers.volumes.mounting import prepare_mounts, with_image_volumes
+from tiffin.builder.containers.volumes.mounting import owner_of_new, prepare_mounts, with_image_volumes
 from tiffin.builder.errors import ContainerError, ImageError
 from tiffin.builder.image.users import ProcessUser, resolve_user
 from tiffin.builder.layer.disk.directories import host_name
@@ -239,6 +239,7 @@ def _of_stopped(
         root=RootView(found.trees),
         read_only_root=options.read_only,
         ids=kept_ids(isolation.idmap_tag),
+        owner=owner_of_new(isolation, options, found.user, emulated=found.reach.emulated),
         images=found.images,
         overlays=True,
     )
