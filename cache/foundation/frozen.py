@@ -11,6 +11,7 @@ equality by class and members, hashing where frozen, pickling.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, dataclass_transform
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     _Class = TypeVar("_Class", bound=type)
 
 _FIELDS = "__value_fields__"
+_MEMBERS = "__value_members__"  # gives those of a value
 _MISSING = object()
 
 
@@ -61,6 +63,7 @@ def dataclass(*, frozen: bool = False, slots: bool = False, kw_only: bool = Fals
             namespace.pop("__dict__", None)
             namespace.pop("__weakref__", None)
         namespace[_FIELDS] = fields
+        namespace[_MEMBERS] = _getter(tuple(fields))
         namespace.setdefault("__match_args__", () if kw_only else tuple(fields))
         namespace.setdefault("__init__", _init(tuple(fields.values()), positional=not kw_only))
         namespace.setdefault("__repr__", _repr)
@@ -148,8 +151,15 @@ def _init(items: tuple[Field, ...], *, positional: bool) -> Callable[..., None]:
     return __init__
 
 
+def _getter(names: tuple[str, ...]) -> Callable[[object], tuple[object, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)  # three times as quick as a loop
+    return lambda value: tuple([getattr(value, name) for name in names])
+
+
 def _members(value: object) -> tuple[object, ...]:
-    return tuple([getattr(value, name) for name in getattr(value, _FIELDS)])  # quicker than a generator
+    found: tuple[object, ...] = getattr(type(value), _MEMBERS)(value)
+    return found
 
 
 def _repr(self: object) -> str:

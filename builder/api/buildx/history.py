@@ -197,23 +197,24 @@ class StepLayers(StepObserver):
         self.name = name
         self.plan = plan
         self.options = options
-        self._layers: dict[tuple[int, int], str | list[object]] = {}
+        self._records: dict[tuple[int, int], tuple[StepRecord, str]] = {}  # with the cache that had it
 
     def cached(self, index: int, number: int, record: StepRecord, source: str) -> None:
-        layer = str(record.diff_id)
-        is_elsewhere = source != LOCAL and record.layer is not None
-        self._layers[index, number] = [layer, record.layer.to_json()] if is_elsewhere and record.layer else layer
+        self._records[index, number] = (record, source)
 
     def ran(self, index: int, number: int, keys: Sequence[Digest], record: StepRecord, *, for_target: bool) -> None:
-        self._layers[index, number] = str(record.diff_id)
+        self._records[index, number] = (record, LOCAL)
 
     def document(self) -> dict[str, object]:
         """Return what a record has of it: what the plan is called, and the DiffID of each step that the build needed,
         with its packed form where that is elsewhere.
         """
         stages: dict[str, dict[str, object]] = {}
-        for (index, number), layer in self._layers.items():
-            stages.setdefault(str(index), {})[str(number)] = layer
+        for (index, number), (record, source) in self._records.items():
+            layer = str(record.diff_id)
+            is_elsewhere = source != LOCAL and record.layer is not None
+            found = [layer, record.layer.to_json()] if is_elsewhere and record.layer else layer
+            stages.setdefault(str(index), {})[str(number)] = found
         return {"plan": self.name, "stages": stages}
 
     def write(self, folder: Path, most: int) -> None:
