@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,28 @@ class Host:
         """Return the bytes that came and went since the host was made, as its peer on the bridge counts them."""
         counters = Path(f"/sys/class/net/{self.name}/statistics")
         return sum(int((counters / f"{way}_bytes").read_text()) for way in ("rx", "tx"))
+
+    @contextlib.contextmanager
+    def counting(self, addresses: Sequence[str]) -> Iterator[Callable[[], dict[str, int]]]:
+        """Count the bytes to and from these addresses while the block runs: yields what tells them so far."""
+        tables = [*self.prefix, "iptables"]
+        rules = [[chain, way, address] for address in addresses for chain, way in (("INPUT", "-s"), ("OUTPUT", "-d"))]
+        for rule in rules:
+            subprocess.run([*tables, "-A", *rule], check=True)
+
+        def told() -> dict[str, int]:
+            text = "".join(
+                subprocess.run([*tables, "-nvxL", chain], check=True, capture_output=True, text=True).stdout
+                for chain in ("INPUT", "OUTPUT")
+            )
+            rows = [line.split() for line in text.splitlines()]
+            return {address: sum(int(row[1]) for row in rows if address in row) for address in addresses}
+
+        try:
+            yield told
+        finally:
+            for rule in rules:
+                subprocess.run([*tables, "-D", *rule], check=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
