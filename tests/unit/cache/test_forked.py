@@ -34,17 +34,26 @@ def test_what_a_child_fails_at_is_done_here() -> None:
     assert side_by_side(work, range(100)) == list(range(100))
 
 
-def test_an_error_here_ends_the_children() -> None:
+def test_an_error_here_ends_the_children(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(number: int) -> int:
         if os.getpid() == HERE:
             raise ValueError("here")
         threading.Event().wait()
         return number
 
+    children, fork = [], os.fork
+
+    def forked() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", forked)
     with pytest.raises(ValueError, match="here"):
         side_by_side(work, range(4))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(children) == 2
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_nothing_is_forked_beside_other_threads_or_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
