@@ -241,10 +241,11 @@ class DirectoryTree:
                 if self._hidden(path, fd) or fields[0] & _FORM not in _SHOWN:
                     return None
                 row = ROW.pack(*fields)
-                known = self._stats.lookup(path, row) if self._stats is not None else None
+                stats = self._stats if stat.S_ISREG(fields[0]) else None  # to load them takes long
+                known = stats.lookup(path, row) if stats is not None else None
                 alone = Listing(name, row, self._digest(path, row, fd) if known is None else known)
-                if self._stats is not None and known is None:
-                    self._stats.record(path, alone)
+                if stats is not None and known is None:
+                    stats.record(path, alone)
                 return self._listed(path, 0, alone)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
