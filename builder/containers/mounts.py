@@ -40,6 +40,7 @@ class VolumeMount:
     read_only: bool = False
     copies: bool = True
     subpath: str = ""  # what of it is shown
+    is_lent: bool = False  # it has no name but that which was made up for another container, as --volumes-from has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,9 +182,24 @@ def test_volumes_without_names_outlive_a_container_of_kept_ids(caller: Caller) -
         kept = caller.run("--rm", "--userns=keep-id", "-v", f"{name}:/v", "app", "stat", "-c", "%u:%g", "/v/x")
         assert kept.split() == [own]
         caller.run("--rm", "-v", f"{name}:/v", "app", "true")
+        assert name in tiffin(caller.user, ["volume", "ls", "-q"]).stdout
+        caller.run("-d", "--name", "borrower", "--userns=keep-id", "-v", f"{name}:/v", "app", "sleep", "1000")
+        caller.run("--rm", "--userns=keep-id", "--volumes-from", "borrower", "app", "test", "-e", "/v/x")
+        tiffin(caller.user, ["rm", "-f", "-v", "borrower"])
         assert name in tiffin(caller.user, ["volume", "ls", "-q"]).stdout, "who names a volume does not remove it"
     finally:
         tiffin(caller.user, ["volume", "rm", name])
+
+
+def test_a_lent_volume_goes_with_its_last_container(caller: Caller) -> None:
+    tiffin = caller.users.run
+    caller.run("-d", "--name", "lender", "--userns=keep-id", "-v", "/new", "app", "sleep", "1000")
+    caller.run("-d", "--name", "second", "--userns=keep-id", "--volumes-from", "lender", "app", "sleep", "1000")
+    caller.run("-d", "--name", "third", "--userns=keep-id", "--volumes-from", "second", "app", "sleep", "1000")
+    before = tiffin(caller.user, ["volume", "ls", "-q"]).stdout.split()
+    for name, left in (("lender", len(before)), ("second", len(before)), ("third", len(before) - 1)):
+        tiffin(caller.user, ["rm", "-f", "-v", name])
+        assert len(tiffin(caller.user, ["volume", "ls", "-q"]).stdout.split()) == left
 
 
 def test_the_callers_of_old_are_as_before(caller: Caller) -> None:

@@ -50,7 +50,8 @@ def _mounts_of(name: str, session: Session) -> list[Mount]:
                     f"--volumes-from {name}: its volume {mount.path} has no name", remedy="make that container again"
                 )
             case VolumeMount():
-                mounts.append(replace(mount, name=state.volumes.get(mount.path, mount.name)))
+                known = state.volumes.get(mount.path, mount.name)
+                mounts.append(replace(mount, name=known, is_lent=mount.is_lent or not mount.name))
             case _:
                 mounts.append(mount)
     return mounts

@@ -161,7 +161,8 @@ def volume_names(mounts: Sequence[Mount], image_volumes: Sequence[str], *, makes
 
 def names_given(mounts: Sequence[Mount]) -> tuple[str, ...]:
     """Return the names of volumes that were asked for by name: others' data, also where the name was made up once."""
-    return tuple(sorted({mount.name for mount in mounts if isinstance(mount, VolumeMount) and mount.name}))
+    volumes = [mount for mount in mounts if isinstance(mount, VolumeMount)]
+    return tuple(sorted({mount.name for mount in volumes if mount.name and not mount.is_lent}))
 
 
 def mounted_layers_of(mounts: Sequence[Mount]) -> tuple[str, ...]:
