@@ -116,9 +116,12 @@ class UnitProcess:
         return (self.returncode or 0) if self._is_over else None
 
     def send_signal(self, number: int) -> None:
-        """Send a signal; too late is fine."""
-        with contextlib.suppress(OSError):
+        """Send a signal; too late is fine. Where its server was killed the process ends for want of input."""
+        try:
             self._line.send(b"%d" % number)
+        except OSError:
+            if self.stdin is not None:
+                self.stdin.close()
 
     def __enter__(self) -> UnitProcess:
         return self

@@ -58,6 +58,8 @@ def test_a_server_that_is_killed_has_a_successor(server: UnitServer) -> None:
         wait_for(lambda: Path(f"/proc/{old}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
         with server.start() as other:
             assert served_by(server) != old
+        unit.send_signal(signal.SIGTERM)  # which nobody passes on
+        assert unit.stdout is not None and unit.stdout.read() == b""
     assert unit.returncode is None and other.returncode == 1
 
 
