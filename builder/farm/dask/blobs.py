@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from distributed.comm import Comm, connect
+from distributed.comm import Comm
 
 from tiffin.builder.errors import StoreError
+from tiffin.builder.farm.dask.trust import connected
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
 
@@ -40,7 +41,7 @@ async def fetch_blob(
 ) -> bool:
     """Bring a blob here from a worker; False where that does not have it, or fails. Raises StoreError for this disk."""
     try:
-        comm = await connect(address, timeout=CONNECT_SECONDS, deserialize=False, **arguments)
+        comm = await connected(address, CONNECT_SECONDS, arguments)
     except OSError:
         return False
     try:
@@ -79,7 +80,7 @@ async def put_blobs(
     """Bring blobs to a worker that lacks them; return the bytes sent. Raises OSError, StoreError for its disk, and what
     `pieces`, which gives the content of one, raises.
     """
-    comm = await connect(address, timeout=CONNECT_SECONDS, deserialize=False, **arguments)
+    comm = await connected(address, CONNECT_SECONDS, arguments)
     sent = 0
     try:
         await comm.write({"op": PUT, "files": [[str(digest), size] for digest, size in files], "reply": False})

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from distributed.comm import Comm, connect
+from distributed.comm import Comm
 
 from tiffin.builder.errors import CorruptError, StoreError
 from tiffin.builder.farm.address import FarmTrust, check_reach
 from tiffin.builder.farm.dask.blobs import CONNECT_SECONDS
 from tiffin.builder.farm.dask.host import HELLO, SESSION
 from tiffin.builder.farm.dask.sessions import BEAT_SECONDS
+from tiffin.builder.farm.dask.trust import connected
 from tiffin.builder.farm.fleet import Worker
 from tiffin.builder.farm.jobs import Job
 from tiffin.builder.farm.values import Alive
@@ -131,7 +132,7 @@ async def meet(address: str, arguments: Mapping[str, Any], trust: FarmTrust) -> 
     """
     if not trust:
         check_reach(address, "the worker")
-    comm = await connect(address, timeout=CONNECT_SECONDS, deserialize=False, **arguments)
+    comm = await connected(address, CONNECT_SECONDS, arguments)
     try:
         await comm.write({"op": HELLO})
         hello = await asyncio.wait_for(comm.read(), HELLO_SECONDS)

@@ -10,14 +10,13 @@ from typing import Any
 
 import dask
 from distributed import Scheduler, Security, Worker
-from distributed.comm import connect
 
 from tiffin.builder.errors import StoreError, TiffinError
 from tiffin.builder.farm.address import FarmTrust
 from tiffin.builder.farm.dask.dispatch import first_line
 from tiffin.builder.farm.dask.driver import silence
 from tiffin.builder.farm.dask.host import ISOLATION_VARIABLE, LABELS_VARIABLE, NAME, FarmPlugin
-from tiffin.builder.farm.dask.trust import security_of
+from tiffin.builder.farm.dask.trust import connected, security_of
 from tiffin.cache.foundation.frozen import dataclass
 
 JOIN_SECONDS = 30.0  # until the scheduler answers
@@ -124,7 +123,7 @@ def _worker(options: WorkerOptions, security: Security, plugin: FarmPlugin) -> W
 
 async def _reach(scheduler: str, security: Security) -> None:
     """Connect once: a worker that is refused would only try again. Raises OSError."""
-    comm = await connect(scheduler, timeout=JOIN_SECONDS, **security.get_connection_args("worker"))
+    comm = await connected(scheduler, JOIN_SECONDS, security.get_connection_args("worker"))
     await comm.close()
 
 

@@ -1,12 +1,15 @@
 """TLS of a farm as Dask is told of it, after a look at its files: what is wrong with them is said here by name, and
-would be a connection that ends or never comes.
+would be a connection that ends or never comes. And the connections.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
+from typing import Any
 
 from distributed import Security
+from distributed.comm import Comm, connect
 
 from tiffin.builder.errors import UsageError
 from tiffin.builder.farm.address import FarmTrust
@@ -24,6 +27,16 @@ def security_of(trust: FarmTrust) -> Security:
     pair = {"cert": trust.cert, "key": trust.key}
     names = {f"tls_{role}_{part}": path for role in ("client", "scheduler", "worker") for part, path in pair.items()}
     return Security(tls_ca_file=trust.ca, require_encryption=True, **names)
+
+
+async def connected(address: str, seconds: float, arguments: Mapping[str, Any]) -> Comm:
+    """Return a connection with another machine of the farm. Raises OSError, whatever goes wrong there: of a machine
+    that is lost just as TLS begins, the library below says ValueError.
+    """
+    try:
+        return await connect(address, timeout=seconds, deserialize=False, **arguments)
+    except (ValueError, RuntimeError) as exc:
+        raise OSError(f"{address} went away: {exc}") from exc
 
 
 def check(trust: FarmTrust) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from tests.support.certificates import make_authority
 from tiffin.builder.errors import UsageError
 from tiffin.builder.farm.address import FarmTrust
-from tiffin.builder.farm.dask.trust import security_of
+from tiffin.builder.farm.dask import trust as farm_trust
+from tiffin.builder.farm.dask.trust import connected, security_of
 
 
 def test_files_that_belong_together_are_taken(tmp_path: Path) -> None:
@@ -38,3 +40,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, ca: str, cert: str, key: str, to
     (tmp_path / "first/none").write_text("nothing")
     with pytest.raises(UsageError, match=told):
         security_of(FarmTrust(ca=str(tmp_path / ca), cert=str(tmp_path / cert), key=str(tmp_path / key)))
+
+
+def test_a_machine_that_goes_as_tls_begins_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(address: str, **_: object) -> None:
+        raise ValueError("IOStream is not idle; cannot convert to SSL")  # tornado's, of a worker that was killed
+
+    monkeypatch.setattr(farm_trust, "connect", gone)
+    with pytest.raises(OSError, match="went away: IOStream is not idle"):
+        asyncio.run(connected("tls://127.0.0.1:1", 1.0, {}))
