@@ -70,7 +70,7 @@ class Node:
 
     def leftovers(self) -> list[int]:
         """Return the processes it had when it was killed that are there yet."""
-        return [pid for pid, began in self.had.items() if _parent_and_begin(pid)[1] == began]
+        return [pid for pid, began in self.had.items() if began and _parent_and_begin(pid)[1] == began]
 
 
 @dataclass(slots=True, eq=False)
