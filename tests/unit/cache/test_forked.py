@@ -9,14 +9,13 @@ import pytest
 
 from tiffin.cache.foundation.forked import MAX_PROCESSES, side_by_side
 
-HERE = os.getpid()
-
 
 @pytest.fixture(autouse=True)
-def three_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let it fork: also on a small machine, and beside the threads of a test's worker."""
+def here(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let it fork: also on a small machine, and beside the threads of a test's worker. The number of this process."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
     monkeypatch.setattr(threading, "active_count", lambda: 1)
+    return os.getpid()
 
 
 def test_results_are_in_order_whoever_made_them() -> None:
@@ -25,18 +24,18 @@ def test_results_are_in_order_whoever_made_them() -> None:
     assert 2 <= len({item[3] for item in found}) <= MAX_PROCESSES
 
 
-def test_what_a_child_fails_at_is_done_here() -> None:
+def test_what_a_child_fails_at_is_done_here(here: int) -> None:
     def work(number: int) -> int:
-        if os.getpid() != HERE and number > 50:
+        if os.getpid() != here and number > 50:
             raise ValueError(number)
         return number
 
     assert side_by_side(work, range(100)) == list(range(100))
 
 
-def test_an_error_here_ends_the_children(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_here_ends_the_children(here: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(number: int) -> int:
-        if os.getpid() == HERE:
+        if os.getpid() == here:
             raise ValueError("here")
         threading.Event().wait()
         return number
@@ -56,14 +55,14 @@ def test_an_error_here_ends_the_children(monkeypatch: pytest.MonkeyPatch) -> Non
             os.kill(pid, 0)
 
 
-def test_nothing_is_forked_beside_other_threads_or_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_forked_beside_other_threads_or_for_little(here: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "active_count", lambda: len(threading.enumerate()))
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait)
     thread.start()
     try:
-        assert set(side_by_side(lambda _: os.getpid(), range(10))) == {HERE}
+        assert set(side_by_side(lambda _: os.getpid(), range(10))) == {here}
     finally:
         ended.set()
         thread.join()
-    assert side_by_side(lambda _: os.getpid(), range(1)) == [HERE] and side_by_side(lambda _: 0, []) == []
+    assert side_by_side(lambda _: os.getpid(), range(1)) == [here] and side_by_side(lambda _: 0, []) == []
