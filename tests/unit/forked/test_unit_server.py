@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.forked import wait_for
+from tiffin.builder.api.farm import unit_server
 from tiffin.builder.farm.dask.sessions import UnitServer
+from tiffin.builder.sandbox.launch import close_others
 
 
-@pytest.fixture
-def server() -> Iterator[UnitServer]:
+class ForkedServer:
+    """In the place of Popen: the server as a fork of this process, so that it is known which of its lines run."""
+
+    def __init__(self, argv: Sequence[str], stdin: int) -> None:
+        assert argv[-1] == unit_server.__name__
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                os.dup2(stdin, 0)
+                close_others({0, 1, 2})
+                unit_server.main()
+            finally:
+                os._exit(0)
+
+    def wait(self) -> None:
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture(params=["program", "fork"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[UnitServer]:
+    if request.param == "fork":
+        monkeypatch.setattr(subprocess, "Popen", ForkedServer)
     made = UnitServer()
     made.prepare()
     yield made
