@@ -212,9 +212,8 @@ class StepLayers(StepObserver):
         stages: dict[str, dict[str, object]] = {}
         for (index, number), (record, source) in self._records.items():
             layer = str(record.diff_id)
-            is_elsewhere = source != LOCAL and record.layer is not None
-            found = [layer, record.layer.to_json()] if is_elsewhere and record.layer else layer
-            stages.setdefault(str(index), {})[str(number)] = found
+            packed = record.layer if source != LOCAL else None
+            stages.setdefault(str(index), {})[str(number)] = [layer, packed.to_json()] if packed is not None else layer
         return {"plan": self.name, "stages": stages}
 
     def write(self, folder: Path, most: int) -> None:
