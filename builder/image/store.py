@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from tiffin.builder.image.resolved import RegistryNotes
     from tiffin.cache.store.local import Table
 
-MIN_ID_LENGTH = 4  # of an abbreviated image id
 INDEX_LOCK = "images"
-_ID = r"(?:sha256:)?([0-9a-f]{4,64})"
+_ID = r"(?:sha256:)?([0-9a-f]{4,64})"  # or its beginning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -246,10 +246,6 @@ class Snapshots:
         """Remove all of a layer but its blobs; raises OSError where trees have owners this process may not touch."""
         remove_tree(self._folder(diff_id))
 
-    def has_foreign_trees(self) -> bool:
-        """Whether any unpacked tree is here, so that removing needs the user namespace."""
-        return any(item.name.startswith(PREFIX) for folder in self._state.layers.iterdir() for item in folder.iterdir())
-
     def __iter__(self) -> Iterator[Digest]:
         for folder in sorted(self._state.layers.iterdir()):
             algorithm, _, hexdigest = folder.name.partition("-")
