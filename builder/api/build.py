@@ -180,7 +180,7 @@ def _reached(
     shared: SharedCaches | None,
     services: Services,
 ) -> Services:
-    if options.farm is None and options.egress is None and not options.record and not options.replay:
+    if (options.farm, options.egress, options.attest.sbom) == (None,) * 3 and not (options.record or options.replay):
         return services
     from tiffin.builder.api.inputs.reached import reached
 

@@ -74,6 +74,7 @@ class StepContext:
     mounts: MountPreparer
     compression: Compression | None
     epoch: int | None
+    unpacked: Callable[[Chain], object] = lambda chain: None  # told of layers that a RUN of the image goes over
     others: Compression | None = None  # how layers that are not for the target are packed, None for not at all
 
 
@@ -281,11 +282,8 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
         assert self._step_context.runner is not None and self._step_context.emulator is not None
         trees = {origin: (self._tree(chain), chain) for origin, chain in task.sources.items()}
         self._ask_again(task, request.op, request.emulation)
-        mounts = (
-            self._emulated.mounts
-            if request.emulation.owners and self._emulated is not None
-            else self._step_context.mounts
-        )
+        emulated = self._emulated if request.emulation.owners else None
+        mounts = emulated.mounts if emulated is not None else self._step_context.mounts
         # looked at on disk: the tables of large layers take longer to load than such a step
         root = RootView([request.root_dir] if request.root_dir else request.lower_dirs)
         with ExitStack() as stack:
@@ -295,7 +293,10 @@ class StepExecutor(Executor, AbstractContextManager["StepExecutor"]):
     def _trees_below(self, task: StepTask, *, emulated: bool) -> list[Path]:
         layers = self._emulated.layers if emulated and self._emulated is not None else self._step_context.layers
         with phase(self._step_context.sink, "unpack layers"):
-            return layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in task.chain])
+            trees = layers.ensure_snapshots([(layer.diff_id, layer.blob) for layer in task.chain])
+        if task.for_target:
+            self._step_context.unpacked(task.chain)
+        return trees
 
     # -- COPY, ADD, WORKDIR ----------------------------------------------------------------------------------------
 

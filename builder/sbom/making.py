@@ -13,6 +13,7 @@ from tiffin.builder.layer.index import LayerIndex, MergedTree
 from tiffin.builder.oci.config import ImageConfig
 from tiffin.builder.sbom import cyclonedx, spdx
 from tiffin.builder.sbom.bill import Bill, FileRow
+from tiffin.builder.sbom.facts import LayerRecord
 from tiffin.builder.sbom.inventory import take_stock
 from tiffin.builder.sbom.origins import Lines, origins_of
 from tiffin.builder.sbom.reading import LayerReader
@@ -40,9 +41,8 @@ class Subject:
 
 def make_bill(subject: Subject, layers: LayerStore, lines: Lines, scratch: Path, *, lists_files: bool = False) -> Bill:
     """Return the bill of an image. Raises StoreError, CorruptError, ImageError, RegistryError."""
-    reader = LayerReader(layers, scratch)
     tables = [layers.ensure_index(layer.diff_id, layer.blob) for layer in subject.chain]
-    inventory = take_stock([reader.record(layer) for layer in subject.chain], tables)
+    inventory = take_stock(read_layers(subject.chain, layers, scratch), tables)
     return Bill(
         name=subject.name,
         digest=subject.digest,
@@ -52,6 +52,14 @@ def make_bill(subject: Subject, layers: LayerStore, lines: Lines, scratch: Path,
         origins=origins_of(subject.config, subject.image_id, lines),
         files=_files(subject.chain, tables, layers, scratch) if lists_files else (),
     )
+
+
+def read_layers(
+    chain: Chain, layers: LayerStore, scratch: Path, is_canceled: Callable[[], bool] = lambda: False
+) -> list[LayerRecord]:
+    """Return what each layer tells, and keep it. Raises StoreError, CorruptError, ImageError, CanceledError."""
+    reader = LayerReader(layers, scratch, is_canceled)
+    return [reader.record(layer) for layer in chain]
 
 
 def _seconds(moment: str) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from tiffin.builder.errors import CanceledError
 from tiffin.builder.image.chain import LayerRef
 from tiffin.builder.image.layers import LayerStore
 from tiffin.builder.layer.compression.readahead import read_ahead
@@ -31,14 +32,17 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LayerReader:
-    """Reads layers, each once: what was found is kept. `scratch` is a directory of the caller's."""
+    """Reads layers, each once: what was found is kept. `scratch` is a directory of the caller's; `is_canceled`: whether
+    nobody wants to know any more.
+    """
 
-    def __init__(self, layers: LayerStore, scratch: Path) -> None:
+    def __init__(self, layers: LayerStore, scratch: Path, is_canceled: Callable[[], bool] = lambda: False) -> None:
         self._layers = layers
         self._scratch = scratch
+        self._is_canceled = is_canceled
 
     def record(self, layer: LayerRef) -> LayerRecord:
-        """Return what a layer tells. Raises StoreError, CorruptError, ImageError."""
+        """Return what a layer tells. Raises StoreError, CorruptError, ImageError, CanceledError."""
         known = self._kept(layer)
         if known is not None:
             return known
@@ -50,6 +54,7 @@ class LayerReader:
         }
         if wants:
             for entry, file in self._contents(layer, index, wants):
+                self._go_on()
                 found = [fact for row in wants[entry.path] for fact in facts_of(row, entry, file)]
                 if found:
                     facts[entry.path] = found
@@ -98,6 +103,7 @@ class LayerReader:
             places.setdefault(entry.offset, []).append(entry)
         with self._layers.open_tar(layer.diff_id, layer.blob) as tar, read_ahead(tar) as ahead:
             for item in read_layer(ahead):
+                self._go_on()
                 if isinstance(item, Opaque):
                     continue
                 told, content = item
@@ -107,6 +113,10 @@ class LayerReader:
                 with self._spooled(content, told.size) as file:
                     for entry in entries:
                         yield entry, file
+
+    def _go_on(self) -> None:
+        if self._is_canceled():
+            raise CanceledError
 
     def _spooled(self, content: BinaryIO, size: int) -> BinaryIO:
         """Return a passing file so that it can be read at random."""

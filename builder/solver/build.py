@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,9 +98,8 @@ Keeper = Callable[["Request", "Plan"], StepObserver]  # gives what keeps the ste
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What a build works with.
-
-    `enter` makes the process able to hold root directories, once, and says how far it is.
+    """What a build works with. `enter` makes the process able to hold root directories, once, and says how far it is.
+    `beside` opens what goes on beside the steps, and is told of the unpacked layers that RUN of the image goes over.
     """
 
     state: StateDir
@@ -117,6 +116,7 @@ class Services:
     agents: Agents | None = None
     way_out: WayOut | None = None  # the only one of RUN
     observers: Sequence[StepObserver] = ()  # told of each step, while the build goes on
+    beside: Callable[[], AbstractContextManager[Callable[[Chain], object]]] = lambda: nullcontext(lambda chain: None)
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
     kept: Callable[[str], bytes | None] = lambda name: None  # those that were kept
     keeper: Keeper | None = None
@@ -271,8 +271,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             with phase(services.sink, "enter the user namespace"):
                 isolation = services.enter()
                 check_isolation(pending, isolation, has_way_out=services.way_out is not None)
-                launcher = services.launch()
-            stack.callback(launcher.close)
+                launcher = stack.enter_context(closing(services.launch()))
             _tell_limits(isolation, services.sink)
             runner = Runner(launcher, services.sink, isolation, services.state.filters, services.way_out)
             emulator = Emulator(isolation, services.layers, services.state, services.sink)
@@ -292,6 +291,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
             mounts=_mount_preparer(services, isolation),
             compression=request.step_compression,
             epoch=epoch,
+            unpacked=stack.enter_context(services.beside()),
         )
         executor = stack.enter_context(StepExecutor(step_context))
         return solver.solve(executor, elsewhere), isolation.tier.name if runner is not None else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tiffin.builder.api.build_options import BuildOptions
@@ -26,7 +27,8 @@ def reached(
     shared: SharedCaches | None,
     services: Services,
 ) -> Services:
-    """Return what a build works with, whose steps run on a farm, or have one way out of their sandboxes.
+    """Return what a build works with, whose steps run on a farm, have one way out of their sandboxes, or go over layers
+    that are read meanwhile.
 
     `stack` closes what is opened for it. Raises UsageError.
     """
@@ -34,6 +36,12 @@ def reached(
         from tiffin.builder.api.farm.joining import on_farm
 
         return on_farm(options, session, remote, shared, services)
-    from tiffin.builder.api.rules.ways import way_out_of
+    if options.egress is not None or options.record or options.replay:
+        from tiffin.builder.api.rules.ways import way_out_of
 
-    return replace(services, way_out=stack.enter_context(way_out_of(options, session, sink)))
+        services = replace(services, way_out=stack.enter_context(way_out_of(options, session, sink)))
+    if options.attest.sbom is not None and not options.attest.sbom.generator:
+        from tiffin.builder.api.sbom.ahead import ReadingAhead
+
+        services = replace(services, beside=partial(ReadingAhead, services.layers, services.state))
+    return services

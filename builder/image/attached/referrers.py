@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tiffin.builder.errors import NotInRegistryError
 from tiffin.builder.image.attached.artifact import Artifact, is_small, subject_of
@@ -12,6 +13,8 @@ from tiffin.builder.oci.json_fields import Fields, canonical
 from tiffin.builder.oci.spec import OCI_INDEX, Descriptor
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.cache.foundation.digest import Digest
+
+MAX_PUSHED_AT_ONCE = 4
 
 
 def fallback_tag(subject: Digest) -> str:
@@ -30,11 +33,17 @@ def push_artifacts(client: RegistryClient, repository: str, artifacts: Sequence[
 
     Where the registry lists no referrers, a tag named after each subject has them.
     """
+    blobs = {descriptor.digest: (data, descriptor.media_type) for item in artifacts for descriptor, data in item.blobs}
+
+    def put(artifact: Artifact) -> bool:
+        return client.put_referrer(repository, artifact.manifest, artifact.row.media_type)
+
+    with ThreadPoolExecutor(MAX_PUSHED_AT_ONCE, "referrers") as pool:
+        list(pool.map(lambda blob: client.push_bytes(repository, *blob), blobs.values()))
+        are_listed = list(pool.map(put, artifacts))
     unlisted: dict[Digest, list[dict[str, object]]] = {}
-    for artifact in artifacts:
-        for descriptor, data in artifact.blobs:
-            client.push_bytes(repository, data, descriptor.media_type)
-        if not client.put_referrer(repository, artifact.manifest, artifact.row.media_type):
+    for artifact, is_listed in zip(artifacts, are_listed, strict=True):
+        if not is_listed:
             unlisted.setdefault(artifact.subject, []).append(artifact.row.to_json())
     adding = {fallback_tag(subject): _adding(subject, rows) for subject, rows in unlisted.items()}
     change_tags(client, repository, OCI_INDEX, adding)

@@ -18,6 +18,7 @@ Change = Callable[[bytes | None], bytes | None]  # what is there (None: nothing)
 MAX_TRIES = 30
 PAUSE_SECONDS = 0.5
 PATIENCE = 5  # a look again comes so many times later than it took to read and to write
+SPREAD, SPREAD_AGAIN = 0.1, 0.5  # and by up to that part later still: much where others were met, who look again, too
 # what docker-registry 2.8 says of a good manifest whose blobs another pushes at this moment: it reads half a file
 BUSY = "did not match uploaded content"
 
@@ -25,12 +26,14 @@ BUSY = "did not match uploaded content"
 def change_tags(client: RegistryClient, repository: str, media_type: str, changes: Mapping[str, Change]) -> None:
     """Change manifests by tag, until each has what is wanted and nobody else took it away. Raises RegistryError."""
     tags = {tag: _Tag(client, repository, tag, media_type, change) for tag, change in changes.items()}
+    spread = SPREAD
     for _ in range(MAX_TRIES):
         tags = {name: tag for name, tag in tags.items() if tag.write()}
         if not tags:
             return
         slowest = max(tag.took_seconds for tag in tags.values())
-        time.sleep(max(PAUSE_SECONDS, PATIENCE * slowest) * random.uniform(1, 1.5))
+        time.sleep(max(PAUSE_SECONDS, PATIENCE * slowest) * random.uniform(1, 1 + spread))
+        spread = SPREAD_AGAIN
     name, tag = next(iter(tags.items()))
     if tag.failure is not None:
         raise tag.failure

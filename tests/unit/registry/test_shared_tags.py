@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,6 +73,17 @@ def test_who_is_overwritten_looks_again(tmp_path: Path, monkeypatch: pytest.Monk
         ]:
             done.result(60)
         assert sorted(json.loads(fake.manifests["tag"][0])["lines"]) == ["one", "two"]
+
+
+def test_nobody_looks_again_too_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(shared_tags, "PAUSE_SECONDS", 60)
+    monkeypatch.setattr(shared_tags, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
+    left = [b"[0]", b"[1]", b"[2]", None]  # who looks finds three times that another wrote
+    with fake_registry() as fake:
+        change_tags(client_of(fake, tmp_path), "app", OCI_MANIFEST, {"tag": lambda data: left.pop(0)})
+    first, *others = [pause / shared_tags.PAUSE_SECONDS for pause in pauses]
+    assert 1 <= first <= 1.1 and len(others) == 2 and all(1 <= pause <= 1.5 for pause in others)
 
 
 def lines_with(word: bytes, before: list[bytes | None], meanwhile: Callable[[], None] = lambda: None) -> Change:

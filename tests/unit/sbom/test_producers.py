@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ from tests.fakes.images import PLATFORM
 from tests.support import software_files as software
 from tests.support.bench_of_builds import GZIP, Bench
 from tiffin.builder.api.build_options import BuildOptions
+from tiffin.builder.api.sbom.ahead import ReadingAhead
 from tiffin.builder.api.sbom.generator import GeneratorProducer
 from tiffin.builder.api.sbom.producer import SbomProducer
-from tiffin.builder.errors import ImageError, UsageError
+from tiffin.builder.errors import BuildError, ImageError, UsageError
 from tiffin.builder.events import WarningMessage
 from tiffin.builder.oci.config import RunConfig
+from tiffin.builder.sbom import reading
+from tiffin.builder.sbom.facts import Fact
 from tiffin.builder.solver.build import Built
+from tiffin.builder.solver.results import base_chain
 
 SPDX = "https://spdx.dev/Document"
 
@@ -58,6 +64,35 @@ def test_what_was_told_is_told_again_without_a_look(bench: Bench, monkeypatch: p
     assert again.written == first.written
     with pytest.raises(TypeError):
         SbomProducer("app:2", bench.services(), lambda _: None).attestations(PLATFORM, image)
+
+
+def test_layers_that_a_step_goes_over_are_read_meanwhile(bench: Bench) -> None:
+    below = [bench.image(name, {**software.IMAGE, name: ""}).config.diff_ids[0] for name in ("tools", "base")]
+    text = "FROM tools AS made\nRUN write /made 1\nFROM base\nCOPY --from=made /made /\nRUN write /x 1\n"
+    image = bench.build(text, services={"beside": partial(ReadingAhead, bench.layers, bench.state)})
+    was_read = [bench.layers.snapshots.packages(layer) is not None for layer in below]
+    assert was_read == [False, True]  # an SBOM does not tell of another stage
+
+    bill = SbomProducer("app:1", bench.services(), lambda _: None).bill(image)
+    assert {item.package.name for item in bill.inventory.components} >= {"libc6"}
+
+
+def test_reading_ahead_ends_with_a_build_that_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = base_chain(bench.image("base", software.IMAGE))
+    is_reading, is_over = threading.Event(), threading.Event()
+
+    def facts_of(*_: object) -> list[Fact]:
+        is_reading.set()
+        assert is_over.wait(20)
+        return []
+
+    monkeypatch.setattr(reading, "facts_of", facts_of)
+    with pytest.raises(BuildError), ReadingAhead(bench.layers, bench.state) as ahead:
+        ahead(chain)
+        assert is_reading.wait(20)
+        threading.Timer(0.1, is_over.set).start()
+        raise BuildError("a step failed")
+    assert bench.layers.snapshots.packages(chain[0].diff_id) is None
 
 
 def test_what_has_no_manifest_has_no_sbom(bench: Bench) -> None:
